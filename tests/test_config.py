@@ -50,7 +50,7 @@ def test_shipped_file_is_loopback_only() -> None:
     """Unchanged, the gateway can be reached from its own machine only."""
     config = load(ROOT / "gateway.yaml", {})
     hosts = {*(listen.host for listen in config.sip.listen), config.web.listen.host}
-    assert hosts | {config.webrtc.listen.host, config.rtp.listen} == {"127.0.0.1"}
+    assert hosts | {config.webrtc.listen.host, *config.rtp.listen} == {"127.0.0.1"}
 
 
 def test_a_further_address_opens_the_gateway_to_the_network(tmp_path: Path) -> None:

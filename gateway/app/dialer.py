@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -43,6 +43,7 @@ from gateway.identity.model import Binding, User
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.service import ServiceLeg
 from gateway.legs.sip import SipCalleeLeg
+from gateway.legs.sip_flows import ip_version, next_hop, version_of
 from gateway.legs.sip_sessions import CalleeSettings, Destination, Inviter, Shown, nobody_asks
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
@@ -101,6 +102,8 @@ class GatewayDialer:
         """How many calls came in by the trunk of that name and are not over; set once there are calls."""
         self.flow_failed: Callable[[Binding], None] = lambda binding: None
         """Told of a flow that is no more, as its edge proxy says; set once there is a registrar."""
+        self.resolve: Callable[[Uri], Awaitable[Sequence[Flow]]] = _nowhere
+        """Where a SIP URI leads to now; set once there is the SIP user agent."""
         self.routes: Callable[[Trunk, str | None], Sequence[tuple[str, ...]]] = _all_routes
         """The route sets by which a trunk is reached now, best first, with that user's own account or its own; set once
         trunks are registered at."""
@@ -138,7 +141,7 @@ class GatewayDialer:
                     return await self._device_legs(user, device, name)
                 return await self._user_legs(user, name)
             case SipTarget():
-                return [self._outside_leg(target, call_id, name)]
+                return [await self._outside_leg(target, call_id, name)]
             case FeatureTarget(feature=feature, argument=place) if feature == PARK and "silence" in self._services:
                 return [ServiceLeg(f"{name}-park", "silence", parked_as(place))]
             case FeatureTarget() | GroupTarget():
@@ -277,8 +280,8 @@ class GatewayDialer:
             settings = replace(settings, owner=user.id)
             if user.ring == "in_order":
                 settings = replace(settings, patience=user.ring_next_after)
-            destinations = self._devices(phones, user)
-            legs.append(self._sip_leg(f"{name}-sip", address, destinations, settings))
+            for number, devices in enumerate(self._by_version(self._devices(phones, user))):
+                legs.append(self._sip_leg(f"{name}-sip{number or ''}", address, devices, settings))
         if browsers:
             settings = replace(
                 self._settings(address.uri, (), "off"), kind=Kind.WEBRTC, prefer=browsers[0].codecs, owner=user.id
@@ -288,6 +291,26 @@ class GatewayDialer:
                 SipCalleeLeg(f"{name}-webrtc", self.inviter, address, destinations, settings, self._names.renamed)
             )
         return legs
+
+    def _by_version(self, destinations: Sequence[Destination]) -> list[list[Destination]]:
+        """Those that are told the same address for media: all, unless that of each IP version is another."""
+        if len(self.config.rtp.listen) == 1:
+            return [list(destinations)]
+        versions: dict[int, list[Destination]] = {}
+        for destination in destinations:
+            versions.setdefault(ip_version(destination), []).append(destination)
+        return list(versions.values())
+
+    async def _looked_up(self, destinations: Sequence[Destination]) -> list[Destination]:
+        """With the IP version by which the first is reached, where that decides which address it is told."""
+        first, *rest = destinations
+        if len(self.config.rtp.listen) == 1 or ip_version(first):
+            return [first, *rest]
+        try:
+            flows = await self.resolve(next_hop(first))
+        except SipError:
+            flows = ()
+        return [replace(first, family=version_of(flows[0].host) if flows else 0), *rest]
 
     def _devices(self, bindings: Sequence[Binding], user: User) -> list[Destination]:
         """The phones of a user, each by its latest flow, the others in case that one fails (RFC 5626 section 7).
@@ -360,7 +383,7 @@ class GatewayDialer:
         """How many calls go out by the trunk of that name."""
         return self._trunk_load[trunk]
 
-    def _outside_leg(self, target: SipTarget, call_id: str, name: str) -> CalleeLeg:
+    async def _outside_leg(self, target: SipTarget, call_id: str, name: str) -> CalleeLeg:
         trunk = self.trunks.get(target.trunk) if target.trunk is not None else None
         if trunk is None:
             settings = self._settings(target.uri, (), self.config.rtp.srtp)
@@ -381,9 +404,7 @@ class GatewayDialer:
             settings = replace(settings, owner=f"trunk:{trunk.name}")
             self._trunk_load[trunk.name] += 1
             self._trunk_calls.setdefault(call_id, []).append(trunk.name)
-        return SipCalleeLeg(
-            f"{name}-sip", self.inviter, Address(destinations[0].uri), destinations, settings, self._names.renamed
-        )
+        return self._sip_leg(f"{name}-sip", Address(destinations[0].uri), await self._looked_up(destinations), settings)
 
     def _sip_leg(
         self, tag: str, address: Address, destinations: Sequence[Destination], settings: CalleeSettings
@@ -413,6 +434,10 @@ def _is_browser(binding: Binding) -> bool:
     if binding.received is not None and Flow.parse(binding.received).transport in WEBSOCKET:
         return True
     return Uri.parse(binding.contact).transport in WEBSOCKET
+
+
+async def _nowhere(uri: Uri) -> Sequence[Flow]:
+    return ()
 
 
 def _all_routes(trunk: Trunk, user: str | None) -> Sequence[tuple[str, ...]]:

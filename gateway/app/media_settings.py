@@ -60,8 +60,7 @@ def _embedded(config: Config) -> EmbeddedConfig:
     rtp, codecs = config.rtp, config.codecs
     return EmbeddedConfig(
         webrtc=_webrtc(config),
-        rtp_host=rtp.listen,
-        rtp_advertised=rtp.advertised,
+        rtp_hosts=rtp.places,
         rtp_ports=(rtp.ports.first, rtp.ports.last),
         latching=LatchRules(mode=Latching(rtp.latching)),
         max_packets_per_second=rtp.max_packets_per_second,

@@ -205,6 +205,7 @@ class GatewayApp:
         self.recovery = await find_calls(self._opening, self.calls, engine)
         self._subscriptions = self._open_subscriptions(identity, store, router, dialer)
         self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store, dialer)
+        dialer.resolve = self._user_agent.resolve
         await go_on(self._opening, self.recovery, self._cluster, self._user_agent, dialer)
         self._relay.subscribing = self._publishing.requester = self._user_agent
         self._ladders = keep_messages(self.config, self._user_agent, self._wall_clock)

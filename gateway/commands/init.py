@@ -16,6 +16,7 @@ from rich.markup import escape
 from gateway.config import load
 from gateway.config.ports import default_route_address
 from gateway.config.settings import VERSION
+from gateway.config.values import ip_version
 from gateway.errors import ConfigError
 
 _CERTBOT = Path("/etc/letsencrypt/live")
@@ -47,6 +48,11 @@ class Answers:
     """None: 443 with a certificate, else 8080."""
     media_port: int = 40_000
     rtp_ports: str = "10000-19999"
+
+    @property
+    def everywhere(self) -> str:
+        """Every address of the IP version of `address`, as it stands before a port."""
+        return "[::]" if ip_version(self.address) == 6 else "0.0.0.0"
 
     @property
     def page(self) -> int:
@@ -90,7 +96,7 @@ def _head(answers: Answers) -> Iterator[str]:
     yield ""
     yield "# Phones, PBX and trunks. Let only those networks through your firewall that have phones."
     yield "sip:"
-    yield f'  listen: ["udp:0.0.0.0:{answers.sip_port}", "tcp:0.0.0.0:{answers.sip_port}"]'
+    yield f'  listen: ["udp:{answers.everywhere}:{answers.sip_port}", "tcp:{answers.everywhere}:{answers.sip_port}"]'
     yield f"  advertised: {_text(answers.address)}"
     yield ""
 
@@ -99,7 +105,7 @@ def _web(answers: Answers) -> Iterator[str]:
     yield "# The page. Browsers give their microphone to https:// pages only, and to localhost."
     yield "web:"
     if answers.certificate is not None:
-        yield f"  listen: 0.0.0.0:{answers.page}"
+        yield f'  listen: "{answers.everywhere}:{answers.page}"'
         yield "  # Renewed files are taken up by `gateway reload`, without a call noticing: certbot's --deploy-hook."
         yield f"  tls: {{cert: {_text(answers.certificate)}, key: {_text(answers.key)}}}"
     elif answers.proxied:
@@ -123,10 +129,11 @@ def _web(answers: Answers) -> Iterator[str]:
 def _media(answers: Answers) -> Iterator[str]:
     yield "# Media of all browsers on one UDP port, of phones on a range of them: both open in the firewall."
     yield "webrtc:"
-    yield f"  listen: 0.0.0.0:{answers.media_port}"
+    yield f'  listen: "{answers.everywhere}:{answers.media_port}"'
     yield f"  advertised: [{_text(answers.address)}]"
     yield "rtp:"
-    yield "  listen: 0.0.0.0"
+    yield '  # For phones of both IP versions name an address of each, here and in advertised: [0.0.0.0, "::"].'
+    yield f'  listen: "{answers.everywhere.strip("[]")}"'
     yield f"  advertised: {_text(answers.address)}"
     yield f"  ports: {answers.rtp_ports}"
     yield ""

@@ -6,7 +6,7 @@ Durations are in seconds, sizes in bytes, rates per second.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -29,6 +29,7 @@ from gateway.config.values import (
     SipUriValue,
     SwitchValue,
     Text,
+    ip_version,
     loose_route,
 )
 from gateway.config.webrtc import IceServer
@@ -389,11 +390,13 @@ class WebConfig(Section):
 class RtpConfig(Section):
     """Media of phones: plain RTP or SDES-SRTP, two UDP ports a call side."""
 
-    listen: LocalAddress = "127.0.0.1"
-    """IP address RTP listens on; "0.0.0.0" opens it to the network."""
-    advertised: HostValue | None = None
+    listen: tuple[LocalAddress, ...] = Field(default=("127.0.0.1",), min_length=1, max_length=2)
+    """IP address RTP listens on; "0.0.0.0" opens it to the network. Or two, one of each IP version: each phone is
+    spoken with by its own."""
+    advertised: tuple[HostValue, ...] = Field(default=(), max_length=2)
     """Address put into the SDP toward phones; default: the listen address, or for 0.0.0.0 the
-    address of the interface that has the default route."""
+    address of the interface that has the default route. Of two, each stands for the listen address of its IP version,
+    a name for the first."""
     ports: PortRangeValue = PortRange(10_000, 19_999)
     """UDP ports, an even one for RTP and the next for RTCP."""
     media_timeout: float = Field(default=60.0, ge=0)
@@ -426,6 +429,30 @@ class RtpConfig(Section):
     """Packets a second that are taken from one source; the rest is dropped and counted."""
     dscp: int = Field(default=46, ge=0, le=63)
     """Marks audio toward phones for the network (RFC 2474); 46 is EF."""
+
+    @field_validator("listen", "advertised", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("listen")
+    @classmethod
+    def _one_a_version(cls, listen: tuple[str, ...]) -> tuple[str, ...]:
+        if len({ip_version(host) for host in listen}) < len(listen):
+            raise ValueError("must be one address, or one of each IP version")
+        return listen
+
+    @model_validator(mode="after")
+    def _stands_for_one(self) -> Self:
+        if len([told for _, told in self.places if told is not None]) < len(self.advertised):
+            raise ValueError("each of advertised stands for the listen address of its IP version, a name for the first")
+        return self
+
+    @property
+    def places(self) -> tuple[tuple[str, str | None], ...]:
+        """Each address to listen on, and what is advertised in its place; None: nothing else."""
+        told = {ip_version(host) or ip_version(self.listen[0]): host for host in self.advertised}
+        return tuple((host, told.get(ip_version(host))) for host in self.listen)
 
 
 __all__ = [

@@ -44,7 +44,8 @@ def check_ports(config: Config, *, media: bool = True) -> None:
         return
     _try("webrtc.listen", config.webrtc.listen.host, config.webrtc.listen.port, socket.SOCK_DGRAM)
     # Ports of the range are taken call by call and a busy one is passed over, so only the address is tried.
-    _try("rtp.listen", config.rtp.listen, 0, socket.SOCK_DGRAM)
+    for host in config.rtp.listen:
+        _try("rtp.listen", host, 0, socket.SOCK_DGRAM)
 
 
 def _try(key: str, host: str, port: int, kind: socket.SocketKind) -> None:

@@ -414,7 +414,8 @@ class Config(BaseSettings):
             for other, theirs, their_protocol in taken[:index]:
                 if protocol == their_protocol and address.port == theirs.port and _overlap(address.host, theirs.host):
                     raise ConfigError(key, f"port {address.port} is already taken by {other}")
-            if protocol == "udp" and address.port in self.rtp.ports and _overlap(address.host, self.rtp.listen):
+            hosts = self.rtp.listen if protocol == "udp" and address.port in self.rtp.ports else ()
+            if any(_overlap(address.host, host) for host in hosts):
                 raise ConfigError(key, f"port {address.port} lies within rtp.ports {self.rtp.ports}")
 
     @property

@@ -61,6 +61,14 @@ def host(text: str) -> str:
         return text.lower()
 
 
+def ip_version(text: str) -> int:
+    """4 or 6; 0 for a host name."""
+    try:
+        return ipaddress.ip_address(text).version
+    except ValueError:
+        return 0
+
+
 def network(text: str) -> str:
     """An IP address or network, as a network; raises ValueError."""
     try:

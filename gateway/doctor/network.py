@@ -39,7 +39,9 @@ def addresses(config: Config) -> Iterator[Finding]:
     if config.media.rtpengine is None:
         webrtc = config.webrtc
         told["webrtc.listen"] = webrtc.advertised[0].host if webrtc.advertised else reachable(webrtc.listen.host)
-        told["rtp.listen"] = config.rtp.advertised or reachable(config.rtp.listen)
+        for host, advertised_host in config.rtp.places:
+            key = "rtp.listen" if len(config.rtp.listen) == 1 else f"rtp.listen ({host})"
+            told[key] = advertised_host or reachable(host)
     for key, host in told.items():
         yield _reach(key, host)
 

@@ -21,7 +21,7 @@ from gateway.call.leg import (
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.sip_bodies import kind_of, reason_of, text_of
 from gateway.legs.sip_diversion import caller_fields, redirections
-from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, is_flow_failure
+from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, ip_version, is_flow_failure, version_of
 from gateway.legs.sip_leg import SipLeg
 from gateway.legs.sip_sessions import (
     CalleeSession,
@@ -81,7 +81,17 @@ class SipCallerLeg(SipLeg):
         """The description the INVITE brought; None: it asks for ours."""
         spoken = kind if self.initial_offer is None else taken_as(kind_of(self.initial_offer))
         super().__init__(
-            Party(tag, spoken, private_source=source, dtmf=dtmf, codecs=codecs, owner=identity), address, identity
+            Party(
+                tag,
+                spoken,
+                private_source=source,
+                family=version_of(source or ""),
+                dtmf=dtmf,
+                codecs=codecs,
+                owner=identity,
+            ),
+            address,
+            identity,
         )
         self._caller = session
         self._session = session
@@ -158,6 +168,7 @@ class SipCalleeLeg(SipLeg):
             settings.kind,
             prefer=settings.prefer,
             private_source=source,
+            family=ip_version(destinations[0]) if destinations else 0,
             dtmf=settings.dtmf,
             codecs=settings.codecs,
             owner=settings.owner,

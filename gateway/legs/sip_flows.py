@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from ipaddress import ip_address
 
 from gateway.legs.sip_sessions import Destination
+from gateway.sip.errors import SipError
 from gateway.sip.flow import Flow
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
@@ -67,6 +69,31 @@ def by_tls(destinations: Iterable[Destination]) -> list[Destination]:
     return found
 
 
+def ip_version(destination: Destination) -> int:
+    """By which of IP a phone is reached, 4 or 6; 0 where nobody knows, as with a name."""
+    if destination.family:
+        return destination.family
+    try:
+        return version_of(
+            next_hop(destination).host if destination.received is None else Flow.parse(destination.received).host
+        )
+    except SipError:
+        return 0  # it cannot be reached at all, as will be said where it is asked
+
+
+def next_hop(destination: Destination) -> Uri:
+    """Where a request goes that goes by no flow; raises SipSyntaxError."""
+    return NameAddr.parse(destination.route[0]).uri if destination.route else Uri.parse(destination.uri)
+
+
+def version_of(host: str) -> int:
+    """4 or 6; 0 for a name."""
+    try:
+        return ip_address(host.strip("[]")).version
+    except ValueError:
+        return 0
+
+
 def _sips(uri: str) -> str:
     return "sips:" + uri.removeprefix("sip:") if uri.startswith("sip:") else uri
 
@@ -75,7 +102,7 @@ def _is_secure(destination: Destination) -> bool:
     """Whether its first hop is: that of its registration, its route, or its own URI."""
     if destination.received is not None:
         return Flow.parse(destination.received).transport in _SECURE
-    hop = NameAddr.parse(destination.route[0]).uri if destination.route else Uri.parse(destination.uri)
+    hop = next_hop(destination)
     return hop.scheme == "sips" or hop.transport in _SECURE
 
 

@@ -137,6 +137,8 @@ class Destination:
     """Flow the registration came over, "udp:192.0.2.7:5060"."""
     source: str | None = None
     """IP address of that flow; private media addresses may be latched to it."""
+    family: int = 0
+    """IP version by which the name in `uri`, or in the first of `route`, is reached, 4 or 6; 0: it is not known."""
     credentials: Credentials | None = field(default=None, repr=False)
     aor: str | None = None
     """Address of record this contact is registered for, None behind a trunk."""

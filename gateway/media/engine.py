@@ -56,6 +56,9 @@ class Party:
     """Codec names (lower case, "pcmu") this party is known to prefer, best first."""
     private_source: str | None = None
     """IP address its signalling came from; media may be latched to it when its SDP is private."""
+    family: int = 0
+    """IP version by which its signalling goes, 4 or 6, where its media goes as well until it says otherwise; 0: nobody
+    knows."""
     dtmf: Dtmf = Dtmf.AUTO
     codecs: tuple[str, ...] = ()
     """Codec names (lower case) that alone may be used with it, best first; (): those the engine is set to."""
@@ -74,6 +77,7 @@ class Party:
             "service": self.service,
             "prefer": self.prefer,
             "private_source": self.private_source,
+            "family": self.family,
             "dtmf": self.dtmf.value,
             "codecs": self.codecs,
             "lasting": self.lasting,

@@ -170,10 +170,13 @@ class Endpoint:
         return next((one for one in candidates if _is_loopback(one.host) == near), candidates[0])
 
     def sent_by(self, flow: Flow) -> tuple[str, int | None]:
-        """Our (host, port) for a peer on `flow`: the advertised address, else the listener's own."""
+        """Our (host, port) for a peer on `flow`: the advertised address, else the listener's own.
+
+        An advertised address of the other IP version is for others.
+        """
         host, port = self._listener_of(flow)
         advertised = self._config.advertised
-        if advertised is not None and not _is_loopback(flow.host):
+        if advertised is not None and not _is_loopback(flow.host) and _suits(advertised[0], flow.host):
             # The advertised port is the one of UDP; streams have their own.
             return advertised[0], (advertised[1] or port) if flow.transport == "udp" else port
         if host in ("0.0.0.0", "::"):
@@ -238,6 +241,14 @@ def local_address_for(peer: str, bound: str) -> str:
         except OSError:
             return "::1" if six else "127.0.0.1"
     return address
+
+
+def _suits(advertised: str, peer: str) -> bool:
+    """Whether who is reached at `peer` can send to that address, or name."""
+    try:
+        return ipaddress.ip_address(advertised).version == ipaddress.ip_address(peer).version
+    except ValueError:
+        return True
 
 
 def _is_loopback(host: str) -> bool:

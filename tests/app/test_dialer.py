@@ -26,6 +26,8 @@ from gateway.legs.sip import SipCalleeLeg
 from gateway.legs.sip_sessions import CalleeSession
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
+from gateway.sip.flow import Flow
+from gateway.sip.message.uri import Uri
 from gateway.store.identity_memory import MemoryStore
 from gateway.web.facade import WebChannel
 
@@ -374,3 +376,47 @@ def test_the_policy_says_what_a_phone_is_offered_one_after_the_other(
 ) -> None:
     """Each after the one before was refused; never in the clear what was refused encrypted."""
     assert kinds_offered(policy, keying) == offered
+
+
+@pytest.mark.parametrize(("listen", "families"), [("127.0.0.1", 1), ("127.0.0.1,::1", 2), ("::1,0.0.0.0", 2)])
+async def test_phones_of_both_ip_versions_are_offered_their_own_address(listen: str, families: int) -> None:
+    """A leg for each version, where RTP listens on both; the way of the registration says which it is."""
+    rig = Rig(RTP__LISTEN=listen)
+    await rig.bind("1001", "sip:1001@192.0.2.7")
+    await rig.bind("1001", "sip:1001@[2001:db8::7]:5062")
+    await rig.bind("1001", "sip:1001@phone.invalid", received="tcp:[2001:db8::8]:40000")
+    legs = await rig.dialer.legs(rig.user("1001"), "c")
+    assert len({leg.party.family for leg in legs}) == families
+    assert len({leg.party.tag for leg in legs}) == len(legs)
+    for leg in legs:
+        await leg.invite("v=0\r\n", leg.address)
+    assert len(rig.inviter.sent) == 3
+
+
+@pytest.mark.parametrize(
+    ("uri", "flows", "family", "asked"),
+    [
+        ("sip:pbx.test", (Flow("udp", "2001:db8::1", 5060), Flow("udp", "192.0.2.1", 5060)), 6, ["sip:0@pbx.test"]),
+        ("sip:pbx.test", (), 0, ["sip:0@pbx.test"]),
+        ("sip:[2001:db8::1]", (), 6, []),
+        ("sip:192.0.2.1", (), 4, []),
+    ],
+)
+async def test_a_trunk_is_offered_the_address_of_the_version_that_leads_there(
+    uri: str, flows: tuple[Flow, ...], family: int, asked: list[str]
+) -> None:
+    """A name is looked up, where that decides anything, as SIP itself will do."""
+    for listen in ("127.0.0.1", "127.0.0.1,::1"):
+        rig = Rig(RTP__LISTEN=listen, TRUNKS__OFFICE__URI=uri)
+        looked_up: list[str] = []
+
+        async def resolve(wanted: Uri, found: list[str] = looked_up) -> Sequence[Flow]:
+            found.append(str(wanted))
+            return flows
+
+        rig.dialer.resolve = resolve
+        [leg] = await rig.dialer.legs(SipTarget("0", "office"), "c")
+        if listen == "127.0.0.1":
+            assert not looked_up
+        else:
+            assert (leg.party.family, looked_up) == (family, asked)

@@ -1,19 +1,26 @@
-"""A gateway that phones know by its IPv6 address alone."""
+"""A gateway that phones know by its IPv6 address alone, and one with phones of both IP versions."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from gateway.config import SipListen
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
+from gateway.sip.auth.account import Credentials
+from gateway.sip.invite.events import Answered, OfferAnswered, SessionEvent
 from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
 from tests.app.phones import Phone
 from tests.app.ws_phone import TcpPhone
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
-from tests.net.peers import Application
+from tests.media.engine_support import Phone as Media
+from tests.media.engine_support import frequency_of, until
+from tests.net.peers import LOOPBACK, Application
 from tests.ports import free_port
 
 
@@ -38,3 +45,65 @@ async def test_phones_register_and_call_at_its_address(tmp_path: Path, dialled: 
         await phone.request("ACK")
         call.session.hangup()
         await phone.send(build.response(await phone.request("BYE"), 200))
+
+
+async def test_phones_of_both_ip_versions_talk(tmp_path: Path) -> None:
+    """A tone each way, and again once the caller has gone on at an address of the other version (re-INVITE)."""
+    config = config_on_free_ports(tmp_path, RTP__LISTEN="127.0.0.1, ::1")
+    port = config.sip.listen[0].port
+    listen = [*config.sip.listen, SipListen("tcp", "::1", port)]
+    config = config.model_copy(update={"sip": config.sip.model_copy(update={"listen": tuple(listen)})})
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(gateway_with(config, tmp_path / "gateway.log"))
+        callee = await TcpPhone.open("::1", port, "1001", "[::1]", PASSWORDS["1001"])
+        stack.push_async_callback(callee.close)
+        contact = "sip:1001@a.invalid;transport=tcp"
+        assert (await callee.register(contact=contact)).status == 200
+        here, there, moved = (Media(["pcmu"], ssrc=number) for number in (1, 2, 3))
+        for media, host in ((here, "127.0.0.1"), (there, "::1"), (moved, "::1")):
+            await media.open(host)
+            stack.push_async_callback(media.close)
+        caller = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+        await caller.start()
+        stack.push_async_callback(caller.close)
+        answers: asyncio.Queue[bytes] = asyncio.Queue()
+
+        def heard(event: SessionEvent) -> None:
+            if isinstance(event, Answered | OfferAnswered) and event.body:
+                answers.put_nowait(event.body)
+
+        session = caller.invite(
+            f"sip:1001@{config.domain}",
+            received=f"udp:127.0.0.1:{port}",
+            caller=f"<sip:1002@{config.domain}>",
+            credentials=Credentials("1002", PASSWORDS["1002"]),
+            body=here.sdp().encode(),
+        )
+        session.listen(heard)
+        invite = await callee.request("INVITE")
+        there.take(invite.body.decode())
+        assert there.remote[0] == "::1"
+        body, target = there.sdp().encode(), NameAddr.parse(f"<{contact}>")
+        kind = "application/sdp"
+        await callee.send(build.response(invite, 200, to_tag="phone", contact=target, body=body, content_type=kind))
+        here.take((await asyncio.wait_for(answers.get(), 30)).decode())
+        assert here.remote[0] == "127.0.0.1"
+        here.play(400.0)
+        there.play(700.0)
+        await until(lambda: hears(here, 700.0) and hears(there, 400.0))
+        session.offer(moved.sdp().encode())
+        again = await callee.request("INVITE")
+        there.take(again.body.decode())
+        body = there.sdp().encode()
+        await callee.send(build.response(again, 200, to_tag="phone", contact=target, body=body, content_type=kind))
+        moved.take((await asyncio.wait_for(answers.get(), 30)).decode())
+        assert moved.remote[0] == "::1"
+        moved.play(1000.0)
+        await until(lambda: hears(moved, 700.0) and hears(there, 1000.0))
+        session.hangup()
+        await callee.send(build.response(await callee.request("BYE"), 200))
+        await gateway.idle()
+
+
+def hears(phone: Media, frequency: float) -> bool:
+    return abs(frequency_of(*phone.heard("pcmu")) - frequency) < 10

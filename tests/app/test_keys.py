@@ -209,7 +209,7 @@ async def test_the_tone_is_that_of_the_configuration(frequency: int, level: floa
 
 async def test_phones_are_told_the_address_of_the_configuration() -> None:
     """rtp.advertised, behind a NAT that forwards the ports."""
-    async with running(config(rtp_advertised="198.51.100.7")) as (engine, _):
+    async with running(config(rtp_hosts=(("127.0.0.1", "198.51.100.7"),))) as (engine, _):
         offer = await engine.offer("call", Party("one", Kind.RTP), Party("other", Kind.RTP), phone_sdp())
         assert "c=IN IP4 198.51.100.7" in offer
 

@@ -150,8 +150,16 @@ async def test_a_trunk_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPa
 )
 def test_an_address_that_peers_outside_cannot_reach_is_told(host: str, verdict: Verdict) -> None:
     """Loopback and private ones."""
-    found = said(network.addresses(config(rtp={"advertised": host})), "rtp.listen")
+    listen = "::1" if ":" in host else "127.0.0.1"
+    found = said(network.addresses(config(rtp={"listen": listen, "advertised": host})), "rtp.listen")
     assert found.verdict is verdict
+
+
+def test_each_ip_version_of_media_has_its_own_finding() -> None:
+    """What phones of each are told, side by side."""
+    both = config(rtp={"listen": ["127.0.0.1", "::1"], "advertised": "2001:4860:4860::8888"})
+    assert said(network.addresses(both), "rtp.listen (127.0.0.1)").verdict is Verdict.NOTICE
+    assert "2001:4860:4860::8888" in said(network.addresses(both), "rtp.listen (::1)").found
 
 
 async def test_a_store_that_cannot_be_used_is_a_fault(tmp_path: Path) -> None:

@@ -110,11 +110,13 @@ class Phone(asyncio.DatagramProtocol):
         """An offer or an answer of this phone."""
         self.version += 1
         maps = [MAPS[name] for name in self.codecs]
+        host = address or self.host
+        where = f"IP{6 if ':' in host else 4} {host}"
         lines = [
             "v=0",
-            f"o=phone 1 {self.version} IN IP4 {address or self.host}",
+            f"o=phone 1 {self.version} IN {where}",
             "s=-",
-            f"c=IN IP4 {address or self.host}",
+            f"c=IN {where}",
             "t=0 0",
             f"m=audio {self.port} RTP/AVP " + " ".join(each.split()[0] for each in maps),
             *[f"a=rtpmap:{each}" for each in maps],

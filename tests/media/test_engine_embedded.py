@@ -648,14 +648,14 @@ async def test_a_cancelled_offer_leaves_nothing() -> None:
 @pytest.mark.parametrize("spelled", ["::1", "0:0:0:0:0:0:0:1", "0000::0001"])
 async def test_media_over_ipv6(spelled: str) -> None:
     """c=IN IP6, both ways, however a phone spells its address."""
-    async with running(config(rtp_host="::1")) as (engine, _):
+    async with running(config(rtp_hosts=(("::1", None),))) as (engine, _):
         left, right = await Phone(ssrc=1).open("::1"), await Phone(ssrc=2).open("::1")
         try:
-            offer = left.sdp(address=spelled).replace("IP4", "IP6")
+            offer = left.sdp(address=spelled)
             told = await engine.offer("call", Party("left", Kind.RTP), Party("right", Kind.RTP), offer)
             assert "c=IN IP6 ::1" in told
             right.take(told)
-            answer = right.sdp(address=spelled).replace("IP4", "IP6")
+            answer = right.sdp(address=spelled)
             left.take(await engine.answer("call", Party("right", Kind.RTP), Party("left", Kind.RTP), answer))
             left.send(VOICE, 0)
             right.send(VOICE, 0)

@@ -76,9 +76,7 @@ class Leg(Handler):
         profile = SrtpProfile.AES_CM_128_HMAC_SHA1_80
         ours = (SrtpKey.generate(profile, os.urandom),) if secure else ()
         ids = itertools.count(1).__next__
-        self.leg = RtpLeg(
-            self.plane, self.pool, ids=ids, clock=clock, address="127.0.0.1", keys=ours, max_packets_per_second=limit
-        )
+        self.leg = RtpLeg(self.plane, self.pool, ids=ids, clock=clock, keys=ours, max_packets_per_second=limit)
         for name in ("set_remote", "set_keys", "close"):
             setattr(self, name, getattr(self.leg, name))
 

@@ -44,12 +44,14 @@ def endpoint_of(config: UserAgentConfig, failed: list[Flow] | None = None) -> tu
 
 
 async def test_peers_outside_are_told_the_advertised_address() -> None:
-    """A peer on this machine is told the real one."""
+    """A peer on this machine is told the real one, and so is one by IPv6, which could not send to it."""
     endpoint, _ = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0),), advertised=("198.51.100.1", None)))
     await endpoint.open()
     port = endpoint.listening[0][2]
     assert endpoint.sent_by(Flow("udp", "192.0.2.1", 5060)) == ("198.51.100.1", port)
     assert endpoint.sent_by(Flow("udp", "127.0.0.1", 5060)) == ("127.0.0.1", port)
+    assert endpoint.sent_by(Flow("udp", "2001:db8::1", 5060)) == ("127.0.0.1", port)
+    assert endpoint.sent_by(Flow("udp", "peer.example", 5060)) == ("198.51.100.1", port)
     await endpoint.close()
 
 

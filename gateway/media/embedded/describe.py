@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -239,6 +240,16 @@ def party_of(values: Mapping[str, Any]) -> Party:
     return Party(**{**values, **kinds, **names})
 
 
+def family_of(offer: SessionDescription) -> int:
+    """IP version of where the first voice of a description goes, 4 or 6; 0 where it is held, or given by name."""
+    connection = next((offer.connection_of(media) for media in _audio_of(offer)), None)
+    try:
+        address = ipaddress.ip_address(connection.address if connection is not None else "")
+    except ValueError:
+        return 0
+    return 0 if address.is_unspecified else address.version
+
+
 def has_audio(offer: SessionDescription) -> bool:
     """Whether a section could carry a voice, and not digits alone."""
     return any(codec.is_media for media in _audio_of(offer) for codec in read_codecs(media))
@@ -284,6 +295,10 @@ def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription
     audio = _audio_of(offer)
     if not has_audio(offer):
         raise MediaError("the offer has no audio", 488)
+    if kind not in (Kind.WEBRTC, Kind.SERVICE):
+        family, ours = family_of(offer), {ipaddress.ip_address(host).version for host, _ in config.rtp_hosts}
+        if family and family not in ours:
+            raise MediaError(f"this side has no IPv{family}", 488)
     if kind is Kind.WEBRTC:
         for media in [transport_section(offer, each) for each in audio]:
             for name in ("ice-ufrag", "ice-pwd"):

@@ -26,7 +26,7 @@ from gateway.media.embedded.play import play_file, stop_files
 from gateway.media.embedded.reporting import Reporting
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.resuming import restored, resumed, values_of
-from gateway.media.embedded.rtp.ports import PortPool
+from gateway.media.embedded.rtp.ports import PortPool, PortPools
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.conference import Conference
@@ -115,14 +115,14 @@ class EmbeddedEngine:
     @property
     def ports_in_use(self) -> int:
         """Pairs of RTP ports."""
-        return self._resources.pool.in_use if self._resources is not None else 0
+        return self._resources.pools.in_use if self._resources is not None else 0
 
     @property
     def ports(self) -> tuple[int, int] | None:
-        if self._resources is None or not self._resources.pool.size:
+        if self._resources is None or not self._resources.pools.size:
             return None
-        pool = self._resources.pool
-        return pool.size - pool.free, pool.size
+        pools = self._resources.pools
+        return pools.size - pools.free, pools.size
 
     @property
     def players(self) -> int:
@@ -188,13 +188,12 @@ class EmbeddedEngine:
         except BaseException:
             await plane.close()
             raise
-        low, high = config.rtp_ports
         self._resources = Resources(
             config=config,
             plane=plane,
             flows=flows,
             port=port,
-            pool=PortPool(config.rtp_host, low, high, random=self._random, clock=self._clock, rest=config.port_rest),
+            pools=PortPools([self._pool(host, told) for host, told in config.rtp_hosts]),
             pacer=Pacer(self._clock),
             workers=Workers(),
             writers=Workers("recorder"),
@@ -202,10 +201,14 @@ class EmbeddedEngine:
             random=self._random,
             ids=ids.__next__,
             music=music,
-            rtp_address=config.rtp_advertised or reachable(config.rtp_host),
             emit=self._delivery.emit,
         )
         self._arm()
+
+    def _pool(self, host: str, told: str | None) -> PortPool:
+        config, (low, high) = self.config, self.config.rtp_ports
+        told = told or reachable(host)
+        return PortPool(host, low, high, random=self._random, clock=self._clock, rest=config.port_rest, told=told)
 
     async def _prepare_music(self) -> Music:
         music = Music()

@@ -8,7 +8,7 @@ from random import Random
 
 from gateway.media.embedded.flows import FlowTable
 from gateway.media.embedded.plane.protocol import Plane
-from gateway.media.embedded.rtp.ports import PortPool
+from gateway.media.embedded.rtp.ports import PortPools
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.music import Music
 from gateway.media.embedded.sources.pacer import Pacer
@@ -25,7 +25,7 @@ class Resources:
     plane: Plane
     flows: FlowTable
     port: WebRtcPort
-    pool: PortPool
+    pools: PortPools
     pacer: Pacer
     workers: Workers
     """For audio."""
@@ -35,8 +35,6 @@ class Resources:
     random: Random
     ids: Callable[[], int]
     """Numbers for ports and flows of the plane."""
-    rtp_address: str
-    """Address toward phones."""
     music: Music
     """For who is on hold."""
     emit: Callable[[MediaEvent], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gateway.media.embedded.describe import Former, agreed_of, checked, codec_names, party_of, without_keys
@@ -13,7 +14,7 @@ from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.leg import receivable
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.transport import opened
-from gateway.media.engine import Kind, MediaError
+from gateway.media.engine import Kind, MediaError, Party
 from sdp import negotiate
 
 
@@ -59,7 +60,7 @@ async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any])
     made: dict[str, PartyMedia] = {}
     try:
         for each in values["parties"]:
-            party = party_of(each["party"])
+            party = _party(each)
             if party.kind is not Kind.SERVICE and each["transport"] is None:
                 raise MediaError("nothing was agreed yet over the transport of a party", 481)
             made[party.tag] = PartyMedia(resources, call_id, party, each)
@@ -106,7 +107,7 @@ async def renewed(resources: Resources, session: Session) -> Sequence[PartyMedia
     made: dict[PartyMedia, PartyMedia] = {}
     try:
         for old in tuple(begun):
-            new = made[old] = PartyMedia(resources, session.call_id, old.party)
+            new = made[old] = PartyMedia(resources, session.call_id, replace(old.party, family=old.family))
             begin_anew(new, old.former or former_of(old), resources.random)
         await opened(list(made.values()))
         if session.lost is not begun:
@@ -124,7 +125,7 @@ async def restored(resources: Resources, call_id: str, values: Mapping[str, Any]
     session, config = Session(resources, call_id), resources.config
     try:
         for each in values["parties"]:
-            media = PartyMedia(resources, call_id, party_of(each["party"]))
+            media = PartyMedia(resources, call_id, _party(each))
             session.take_in(media)
             if each["agreed"] is not None:
                 offer, answer, side = agreed_of(config, each["agreed"])
@@ -141,3 +142,9 @@ async def restored(resources: Resources, call_id: str, values: Mapping[str, Any]
         session.close()
         raise
     return session
+
+
+def _party(values: Mapping[str, Any]) -> Party:
+    """The party of those values, by the IP version that its media had."""
+    party = party_of(values["party"])
+    return replace(party, family=(values["transport"] or {}).get("family", party.family))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from gateway.media.embedded.beside import as_told, join_beside, offered_beside, open_for, show_among, shown_to
@@ -11,6 +12,7 @@ from gateway.media.embedded.describe import (
     SERVICE_DESCRIPTION,
     answerer,
     checked,
+    family_of,
     has_audio,
     has_video,
     parse,
@@ -36,6 +38,7 @@ from gateway.media.embedded.sources.music import hold_music
 from gateway.media.embedded.sources.players import PROGRAM, SERVICES
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.sources.recorder import Recorder, Recorders
+from gateway.media.embedded.succession import Successors
 from gateway.media.embedded.transport import opened
 from gateway.media.engine import CallStatistics, Dtmf, MediaError, Party, RecordingFile
 from sdp import translate
@@ -53,6 +56,7 @@ class Session:
         self._paired_at: float | None = None
         self._kept: set[str] = set()
         """Parties that are here in their own right, joined or not: those of `create_offer` and `adopt`."""
+        self._successors = Successors(resources, self._parties)
         self._recorders = Recorders(resources.pacer, resources.writers)
         self.lost: dict[PartyMedia, PartyMedia | None] = {}  # whose transport went with the plane: to whom it is joined
 
@@ -66,10 +70,12 @@ class Session:
         config = self._shared.config
         description = parse(config, sdp)
         checked(lambda: require_usable(config, source.kind, description))
+        family = family_of(description)
         made: list[PartyMedia] = []
         opened_now: list[Callable[[], None]] = []
         try:
-            caller, callee = await self._admit(source, target, made)
+            caller, callee = await self._admit(source, target, made, family)
+            caller = await self._successors.of(caller, family)
             require_new_association(caller, description)
             await open_for(config, description, caller, callee, opened_now)
             if service_of(target) is not None:
@@ -84,6 +90,7 @@ class Session:
                 close()
             for party in made:
                 self._drop(party)
+            self._successors.forget(source.tag)
             raise
         if callee not in made or caller.offered != description:
             caller.offered, caller.our_offer, caller.answered_early = description, None, False
@@ -92,7 +99,7 @@ class Session:
 
     def accept(self, source: Party) -> str:
         """Answer `source`'s pending offer without its peer; raises MediaError."""
-        caller = self.party(source.tag)
+        caller = self._successors.asking(self.party(source.tag))
         offer = caller.offered
         if offer is None:
             raise MediaError("no offer of this party is waiting for an answer", 481)
@@ -104,6 +111,7 @@ class Session:
             said = as_told(self._shared.config, said, caller) if said is not None else None
             caller.give_answer(answerer(offer, said, shown_to(others)), prefer)
             caller.answered_early = True
+            self._successors.agreed(caller)
             self._reconnect(caller)
         return str(caller.sent)
 
@@ -119,7 +127,7 @@ class Session:
             callee.our_offer = None
             self._reconnect(callee)
             return ""
-        caller = self.party(target.tag)
+        caller = self._successors.asking(self.party(target.tag))
         if callee is caller:
             raise MediaError("a party cannot answer itself", 500)
         for media, party in ((callee, source), (caller, target)):
@@ -133,6 +141,7 @@ class Session:
                 raise MediaError("no offer of this party is waiting for an answer", 481)
             said = None if service_of(source) is not None else as_told(self._shared.config, description, caller)
             caller.give_answer(answerer(offer, said, source.video), source.prefer)
+            self._successors.agreed(caller)
         self._join(caller, callee)
         return SERVICE_DESCRIPTION if service_of(target) is not None else str(caller.sent)
 
@@ -206,6 +215,7 @@ class Session:
         self._alone(party)
         del self._parties[tag]
         self._kept.discard(tag)
+        self._successors.forget(tag)
         return party
 
     def take_in(self, party: PartyMedia) -> None:
@@ -225,6 +235,7 @@ class Session:
         self.lost = {party: party.joined for party in parties} | self.lost
         for party in parties:
             party.close()
+        self._successors.forget()
 
     def take_in_place(self, made: Mapping[PartyMedia, PartyMedia]) -> None:
         """Go on with these in place of those that were lost, joined as they were."""
@@ -274,6 +285,7 @@ class Session:
         """Release everything; idempotent."""
         self.closed = True
         self._recorders.stop()
+        self._successors.forget()
         for party in tuple(self._parties.values()):
             party.close()
 
@@ -295,8 +307,10 @@ class Session:
 
     # Parties
 
-    async def _admit(self, source: Party, target: Party, made: list[PartyMedia]) -> tuple[PartyMedia, PartyMedia]:
-        """Both parties, opened where they are new; those are added to `made`."""
+    async def _admit(
+        self, source: Party, target: Party, made: list[PartyMedia], family: int
+    ) -> tuple[PartyMedia, PartyMedia]:
+        """Both parties, opened where they are new; those are added to `made`. `family` is what the source offers by."""
         for party in (source, target):
             service = service_of(party)
             if service is not None and service not in SERVICES and service != PROGRAM:
@@ -305,11 +319,11 @@ class Session:
             raise MediaError("a call needs two parties, one of them with a peer", 488)
         if self._parties and source.tag not in self._parties and target.tag not in self._parties:
             raise MediaError("the call has other parties", 500)
-        caller, callee = self._find(source, made), self._find(target, made)
+        caller, callee = self._find(source, made, family), self._find(target, made)
         await opened(made)
         return caller, callee
 
-    def _find(self, party: Party, made: list[PartyMedia]) -> PartyMedia:
+    def _find(self, party: Party, made: list[PartyMedia], family: int = 0) -> PartyMedia:
         """A party by its tag, added to `made`, which is to be opened, where it is new; raises MediaError."""
         known = self._parties.get(party.tag)
         if known is not None:
@@ -317,6 +331,7 @@ class Session:
             return known
         if len(self._parties) > self._shared.config.max_callees:
             raise MediaError("the call has too many parties", 503)
+        party = replace(party, family=family or party.family)
         new = self._parties[party.tag] = PartyMedia(self._shared, self.call_id, party)
         made.append(new)
         return new
@@ -337,6 +352,7 @@ class Session:
         other = party.joined
         del self._parties[party.party.tag]
         self._kept.discard(party.party.tag)
+        self._successors.forget(party.party.tag)
         party.close()
         if other is not None:
             self._alone(other)

@@ -65,10 +65,9 @@ class EmbeddedConfig:
 
     webrtc: WebRtcConfig = field(default_factory=WebRtcConfig)
     """The one port of all browsers."""
-    rtp_host: str = "127.0.0.1"
-    """IP address that RTP toward phones is bound to."""
-    rtp_advertised: str | None = None
-    """Address put into descriptions for phones; None: `rtp_host`, or what its wildcard stands for."""
+    rtp_hosts: tuple[tuple[str, str | None], ...] = (("127.0.0.1", None),)
+    """IP addresses that RTP toward phones is bound to, at most one of each version, the first for whose version nobody
+    knows; with each what descriptions say in its place, None: itself, or what its wildcard stands for."""
     rtp_ports: tuple[int, int] = (10_000, 19_999)
     """First and last UDP port, an even one for RTP and the next for RTCP; (0, 0): any that is free."""
     port_rest: float = 10.0

@@ -28,14 +28,15 @@ def rtp_leg(
     limits: Limits,
     numbers: tuple[int, int] | None = None,
     failed: Callable[[str], None] = lambda reason: None,
+    family: int = 0,
 ) -> RtpLeg:
-    """One stream's; see `RtpLeg`. `numbers` are those that the plane holds already."""
+    """One stream's; see `RtpLeg`. `numbers` are those that the plane holds already; `family` is the IP version, 0 for
+    that of phones of which nobody knows it."""
     return RtpLeg(
         resources.plane,
-        resources.pool,
+        resources.pools.of(family),
         ids=resources.ids,
         clock=resources.clock,
-        address=resources.rtp_address,
         rules=resources.config.latching,
         keys=identity.keys,
         best_effort=kind is Kind.BEST_EFFORT,

@@ -31,7 +31,6 @@ class RtpLeg:
         *,
         ids: Callable[[], int],
         clock: Callable[[], float],
-        address: str,
         rules: LatchRules | None = None,
         keys: tuple[SrtpKey, ...] = (),
         best_effort: bool = False,
@@ -41,7 +40,7 @@ class RtpLeg:
         numbers: tuple[int, int] | None = None,
         dscp: int = 0,
     ) -> None:
-        """`address` is what phones are told; `keys` are ours, one a suite: with any, nothing flows in the clear.
+        """`keys` are ours, one a suite: with any, nothing flows in the clear.
 
         `best_effort`: but where the phone answers with none (RFC 8643). With `dtls` the keys come by DTLS, and `failed`
         hears why none do.
@@ -57,8 +56,8 @@ class RtpLeg:
         self._pool = pool
         self._dscp = dscp
         self._clock = clock
-        self._address = address
-        self._family = 6 if ":" in canonical(pool.host) else 4
+        self.family = pool.family
+        """IP version."""
         self._latch = Latch(rules or LatchRules())
         self._is_secure = dtls is not None or (bool(keys) and not best_effort)
         """Whether nothing may flow in the clear."""
@@ -89,6 +88,7 @@ class RtpLeg:
         return {
             "numbers": [self.flow, self._id],
             "port": self.port,
+            "family": self.family,
             "named": self._latch.named,
             "rtcp": [self._rtcp_named, self._rtcp_learned],
             "private_source": self._private_source,
@@ -137,7 +137,7 @@ class RtpLeg:
         crypto = tuple(
             [Crypto(tag, key.profile.suite, (CryptoKey(key.material),)) for tag, key in enumerate(self.keys, start=1)]
         )
-        plan = TransportPlan(address=self._address, port=self.port, rtcp_port=self.port + 1, crypto=crypto, mki=True)
+        plan = TransportPlan(address=self._pool.told, port=self.port, rtcp_port=self.port + 1, crypto=crypto, mki=True)
         if self._dtls is None:
             return plan
         return replace(plan, fingerprints=self._dtls.fingerprints, rtcp_mux=True)
@@ -157,7 +157,7 @@ class RtpLeg:
             raise MediaError("the description does not say where its media goes", 488)
         named = None if remote.held else (canonical(remote.address), remote.port)
         if named is not None and self._is_other_family(named[0]):
-            raise MediaError(f"this side has no IPv{6 if self._family == 4 else 4}", 488)
+            raise MediaError(f"this side has no IPv{10 - self.family}", 488)
         begins = self._dtls is not None and self._dtls.agree(agreement)
         if begins:
             self._keyed = False
@@ -176,7 +176,7 @@ class RtpLeg:
             self._dtls.start()
 
     def _is_other_family(self, host: str) -> bool:
-        return (":" in host) != (self._family == 6)
+        return (":" in host) != (self.family == 6)
 
     def _agree_keys(self, local: Crypto | None, remote: Crypto | None) -> None:
         if local is None or remote is None:

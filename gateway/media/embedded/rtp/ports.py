@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
@@ -22,10 +22,21 @@ class PortPool:
     """
 
     def __init__(
-        self, host: str, low: int, high: int, *, random: Random, clock: Callable[[], float], rest: float = 10.0
+        self,
+        host: str,
+        low: int,
+        high: int,
+        *,
+        random: Random,
+        clock: Callable[[], float],
+        rest: float = 10.0,
+        told: str = "",
     ) -> None:
-        """`low` to `high` inclusive; `rest` in seconds."""
+        """`low` to `high` inclusive; `rest` in seconds; `told` is for descriptions where not `host`."""
         self.host = host
+        self.told = told or host
+        self.family = 6 if ":" in host else 4
+        """IP version."""
         self._clock = clock
         self._rest = rest
         self._any = low == 0
@@ -90,3 +101,30 @@ class PortPool:
         now = self._clock()
         while self._resting and self._resting[0][0] <= now:
             self._free.append(self._resting.popleft()[1])
+
+
+class PortPools:
+    """The pools of all addresses that RTP is bound to, one of each IP version at most."""
+
+    def __init__(self, pools: Sequence[PortPool]) -> None:
+        """The first is for whose version nobody knows."""
+        self._pools = tuple(pools)
+
+    def of(self, family: int) -> PortPool:
+        """The pool of this IP version, the first where there is none."""
+        return next((pool for pool in self._pools if pool.family == family), self._pools[0])
+
+    @property
+    def in_use(self) -> int:
+        """Pairs that are out."""
+        return sum(pool.in_use for pool in self._pools)
+
+    @property
+    def free(self) -> int:
+        """Pairs that could be given out now."""
+        return sum(pool.free for pool in self._pools)
+
+    @property
+    def size(self) -> int:
+        """Pairs of the range, at each address; 0 where the system chooses."""
+        return sum(pool.size for pool in self._pools)
