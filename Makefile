@@ -7,7 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip nftables redis-server rtpengine-daemon kamailio \
-  kamailio-presence-modules kamailio-sqlite-modules kamailio-websocket-modules espeak-ng coturn pulseaudio curl
+  kamailio-outbound-modules kamailio-presence-modules kamailio-sqlite-modules kamailio-websocket-modules espeak-ng \
+  coturn pulseaudio curl
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

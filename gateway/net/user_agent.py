@@ -356,10 +356,8 @@ class UserAgent:
 
         `contact` makes our Contact for the flow it goes to; `answered_by` is told where a response came from.
         """
-        hop = self._hop(target, route, received)
         sender = self._sender(caller).with_tag(self.token())
-        number = cseq or _counter()
-        identifier = call_id or self.token()
+        number, identifier = cseq or _counter(), call_id or self.token()
         fields = (*headers, *self._core.request_fields())
         if authenticator is None and credentials is not None:
             authenticator = Authenticator(credentials, self.token)
@@ -390,12 +388,10 @@ class UserAgent:
             if answered_by is not None and flow is not None and response.status not in (408, 503):
                 answered_by(flow)
 
-        client = self._core.request(make, hop, done, authenticator=authenticator)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            client.withdraw()
-            raise
+        hop = self._hop(target, route, received)
+        asked = client = self._core.request(make, hop, done, authenticator=authenticator)
+        answer.add_done_callback(lambda done: asked.withdraw() if done.cancelled() else None)
+        return await answer
 
     async def register(
         self,

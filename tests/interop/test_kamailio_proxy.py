@@ -210,17 +210,17 @@ async def test_of_two_phones_that_answer_at_once_one_has_the_call_and_the_other_
         app, caller = await stack.enter_async_context(gateway_and_caller(tmp_path, TRUNKS=json.dumps([trunk])))
         phone = Phone(caller, app, "1001", dials="0900")
         assert await phone.status() == 200
-        await asyncio.wait_for(both.wait(), 5)
+        await asyncio.wait_for(both.wait(), 30)
         for call in calls:
             await call.wait(Confirmed)
         ending = [asyncio.ensure_future(call.wait(Ended)) for call in calls]
-        done, [waiting] = await asyncio.wait(ending, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        done, [waiting] = await asyncio.wait(ending, timeout=30, return_when=asyncio.FIRST_COMPLETED)
         [loser] = [future.result() for future in done]
         assert isinstance(loser, Ended)
         assert (loser.by, len(app.calls)) == ("remote", 1)
         assert not phone.over.done()
         phone.session.hangup()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 30)
 
 
 async def test_a_browser_behind_a_proxy_for_websockets_registers_and_is_called(tmp_path: Path) -> None:

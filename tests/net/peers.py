@@ -42,11 +42,11 @@ class Recorder:
         elif isinstance(event, InfoReceived):
             self.session.answer_info(event.number, 200)
 
-    async def wait(self, kind: type[SessionEvent], seconds: float = 5.0) -> SessionEvent:
+    async def wait(self, kind: type[SessionEvent], seconds: float = 30.0) -> SessionEvent:
         """The first event of `kind`; TimeoutError when none comes."""
         return await self.wait_for_one_of(kind, seconds=seconds)
 
-    async def wait_for_one_of(self, *kind: type[SessionEvent], seconds: float = 5.0) -> SessionEvent:
+    async def wait_for_one_of(self, *kind: type[SessionEvent], seconds: float = 30.0) -> SessionEvent:
         """The first event of any of these kinds; TimeoutError when none comes."""
         async with asyncio.timeout(seconds):
             while True:

@@ -1,0 +1,176 @@
+"""Two Kamailio edge proxies (RFC 5626, their own flow tokens and Path) between a PBX and a gateway with an account."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from gateway.app import GatewayApp
+from gateway.net.config import UserAgentConfig
+from gateway.net.outbound import OutboundRegistration
+from gateway.net.user_agent import UserAgent
+from gateway.sip.auth.account import Credentials
+from gateway.sip.invite.events import Confirmed
+from tests import peers
+from tests.app.phones import Phone
+from tests.interop.gateway import PASSWORDS, config_on_free_ports
+from tests.interop.kamailio import kamailio
+from tests.media.engine_support import until
+from tests.net.peers import LOOPBACK, Application, answering
+from tests.ports import free_ports
+
+pytestmark = pytest.mark.peer
+
+PACKAGE = "kamailio-outbound-modules"
+MODULES = "".join(
+    f'loadmodule "{name}.so"\n'
+    for name in ("tm", "sl", "rr", "pv", "maxfwd", "siputils", "textops", "stun", "outbound", "path")
+)
+EDGE = f"""#!KAMAILIO
+listen=udp:127.0.0.1:@port@
+listen=tcp:127.0.0.1:@port@
+tcp_connection_lifetime=3600
+{MODULES}
+modparam("outbound", "flow_token_secret", "a-key-of-20-characters")
+modparam("tm", "fr_timer", 2000)
+request_route {{
+    if (is_method("OPTIONS") && $rU == $null) {{
+        sl_send_reply("200", "OK");
+        exit;
+    }}
+    if (!mf_process_maxfwd_header("10")) {{
+        sl_send_reply("483", "Too Many Hops");
+        exit;
+    }}
+    if (is_method("CANCEL")) {{
+        if (t_check_trans()) t_relay();
+        exit;
+    }}
+    if (is_method("REGISTER")) {{
+        remove_hf("Route");
+        add_path();
+        $du = "sip:127.0.0.1:@pbx@";
+        t_relay();
+        exit;
+    }}
+    if (loose_route()) {{
+        if (!has_totag()) {{
+            record_route();
+            t_on_failure("FLOW");
+        }}
+        if (!t_relay()) sl_send_reply("430", "Flow Failed");
+        exit;
+    }}
+    if (has_totag()) {{
+        if (is_method("ACK") && t_check_trans()) t_relay();
+        exit;
+    }}
+    record_route();
+    t_relay();
+}}
+failure_route[FLOW] {{
+    if (t_branch_timeout() || !t_branch_replied()) t_reply("430", "Flow Failed");
+}}
+"""
+
+
+def require_outbound() -> None:
+    """Skip, or fail in CI, where Kamailio has no module for edges."""
+    if not any(Path("/usr/lib").glob("*/kamailio/modules/outbound.so")):
+        peers.missing("Kamailio's outbound module", f"the Debian package {PACKAGE}")
+
+
+class Office:
+    """A PBX, two edges in front of it, and a gateway whose user 1002 is the PBX's extension 1001 by both of them."""
+
+    def __init__(self, pbx: GatewayApp, app: GatewayApp, callee: Application, agent: UserAgent) -> None:
+        self.pbx = pbx
+        self.app = app
+        self.callee = callee
+        self.agent = agent
+        self.edges: dict[int, AsyncExitStack] = {}
+        """By port, what ends each."""
+
+    @property
+    def standing(self) -> set[int]:
+        """Ports of the edges by which the account is registered now."""
+        made = self.app._care.registrations.of_account("1002")
+        return {flow.port for flow in made.sources} if isinstance(made, OutboundRegistration) else set()
+
+    async def call_in(self) -> None:
+        """1002 of the PBX calls the extension, whose phone answers and hangs up."""
+        phone = Phone(self.agent, self.pbx, "1002", dials="1001")
+        assert await phone.status() == 200
+        theirs = await asyncio.wait_for(self.callee.calls.get(), 30)
+        await theirs.wait(Confirmed)
+        theirs.session.hangup()
+        await asyncio.wait_for(phone.over, 30)
+
+    async def call_out(self) -> None:
+        """The gateway's phone calls the PBX's echo by its extension, is answered, and hangs up."""
+        phone = Phone(self.agent, self.app, "1002", dials="600")
+        assert await phone.status() == 200
+        phone.session.hangup()
+        await asyncio.wait_for(phone.over, 30)
+
+
+@pytest_asyncio.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    sip, one, two = free_ports(3)
+    there = config_on_free_ports(
+        tmp_path / "pbx",
+        SIP__LISTEN=f'["udp:127.0.0.1:{sip}", "tcp:127.0.0.1:{sip}"]',
+        SIP__REGISTRATION__FLOW_TIMEOUT="32",
+    )
+    trunk = {
+        "name": "pbx",
+        "uri": f"sip:127.0.0.1:{sip}",
+        "outbound_proxies": [f"sip:127.0.0.1:{port};transport=tcp" for port in (one, two)],
+        "options_interval": 0,
+    }
+    here = config_on_free_ports(
+        tmp_path / "office",
+        USERS=json.dumps([{"id": "1002", "sip": True, "may_call": ["*"]}]),
+        USERS__1002__ACCOUNT=json.dumps({"registrar": "pbx", "username": "1001", "password": PASSWORDS["1001"]}),
+        TRUNKS=json.dumps([trunk]),
+        ROUTES="[]",
+        SIP__REGISTRATION__FLOW_TIMEOUT="32",
+    )
+    callee = Application(answering)
+    require_outbound()
+    async with AsyncExitStack() as stack:
+        pbx, app = GatewayApp(there), GatewayApp(here)
+        agent = UserAgent(UserAgentConfig(listen=LOOPBACK), callee)
+        office = Office(pbx, app, callee, agent)
+        for port in (one, two):
+            edge = office.edges[port] = await stack.enter_async_context(AsyncExitStack())
+            folder = tmp_path / f"edge{port}"
+            folder.mkdir()
+            text = EDGE.replace("@port@", str(port)).replace("@pbx@", str(sip))
+            await edge.enter_async_context(kamailio(folder, text, "127.0.0.1", port, only_udp=False, package=PACKAGE))
+        for part, stop in ((pbx, pbx.stop), (app, app.stop), (agent, agent.close)):
+            await part.start()
+            stack.push_async_callback(stop)
+        account = Credentials("1002", PASSWORDS["1002"])
+        await agent.register(f"sip:{app.sip_hostport}", aor=f"sip:1002@{app.config.domain}", credentials=account)
+        await until(lambda: office.standing == {one, two})
+        yield office
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+async def test_a_call_finds_the_edge_that_is_left(office: Office, killed: int) -> None:
+    """Both flows are taken through Kamailio; whichever edge dies, calls come in and go out by the other one.
+
+    Nobody waits for a silence here (`flow_timeout` is half a minute): the connection that is refused says enough.
+    """
+    await office.call_in()
+    port = list(office.edges)[killed]
+    await office.edges[port].aclose()
+    await office.call_in()
+    await office.call_out()
