@@ -30,7 +30,7 @@ def open_subscriptions(
     relay: SubscriptionRelay,
     calls: Calls,
     cluster: Cluster,
-) -> tuple[Subscriptions, Contacts, PublicationRelay]:
+) -> tuple[Subscriptions, Contacts]:
     """Until `opening.stack` ends."""
     config, clock = opening.config, opening.wall_clock
     lamps = Lamps(identity, presences)
@@ -38,7 +38,13 @@ def open_subscriptions(
     contacts = Contacts(identity, store, presences, clock)
     opening.stack.push_async_callback(contacts.close)
     wanted, now = settings.presence(config), asyncio.get_running_loop().time
-    publishing = PublicationRelay(relay, new_tag=opening.token, clock=now, per_user=wanted.publications_per_user)
+    publishing = PublicationRelay(
+        relay,
+        lambda: messages.requester,
+        new_tag=opening.token,
+        clock=now,
+        per_user=wanted.publications_per_user,
+    )
     subscriptions = Subscriptions(
         identity,
         presences,
@@ -65,4 +71,4 @@ def open_subscriptions(
 
         shared = SharedPresence(cluster, store, presences, read, is_user, clock, config.cluster.interval)
         opening.stack.push_async_callback(ended, asyncio.create_task(shared.run()))
-    return subscriptions, contacts, publishing
+    return subscriptions, contacts

@@ -55,16 +55,22 @@ class PublicationRelay:
     """Sends PUBLISH on, each publication under a name of ours, which is good for who made it alone."""
 
     def __init__(
-        self, relay: SubscriptionRelay, *, new_tag: Callable[[], str], clock: Callable[[], float], per_user: int
+        self,
+        relay: SubscriptionRelay,
+        requester: Callable[[], Requester],
+        *,
+        new_tag: Callable[[], str],
+        clock: Callable[[], float],
+        per_user: int,
     ) -> None:
-        """`relay` knows where people elsewhere are; `per_user` is how many publications one user may have there."""
+        """`relay` knows where people elsewhere are, `requester` gives the SIP user agent once there is one; `per_user`
+        is how many publications one user may have there."""
         self._relay = relay
+        self._requester = requester
         self._new_tag = new_tag
         self._clock = clock
         self._per_user = per_user
         self._by_user: dict[str, dict[str, _Publication]] = {}
-        self.requester: Requester
-        """The SIP user agent; set once it is made."""
 
     def __len__(self) -> int:
         return sum(len(published) for published in self._by_user.values())
@@ -133,7 +139,7 @@ class PublicationRelay:
         for place in flows:
             try:
                 async with asyncio.timeout(min(_PATIENCE, _PATIENCE_IN_ALL / len(flows))):
-                    response = await self.requester.request(
+                    response = await self._requester().request(
                         "PUBLISH",
                         Uri.parse(place.uri),
                         caller=place.caller or self._relay.name_of(publisher),

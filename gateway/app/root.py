@@ -48,7 +48,6 @@ from gateway.app.own_accounts import open_own_accounts
 from gateway.app.personal_rooms import PersonalFront, open_personal_rooms
 from gateway.app.presence import Presence
 from gateway.app.presence_opening import open_subscriptions
-from gateway.app.publishing import PublicationRelay
 from gateway.app.push import Waker
 from gateway.app.recovery import Recovery, find_calls
 from gateway.app.relay import SubscriptionRelay
@@ -111,7 +110,6 @@ class GatewayApp:
         self._messages: Messages
         self._contacts: Contacts
         self._subscriptions: Subscriptions
-        self._publishing: PublicationRelay
         self._relay: SubscriptionRelay
         self._passwords: passwords.Passwords
         self._credentials: Mapping[str, Credential] = {}
@@ -207,7 +205,7 @@ class GatewayApp:
         self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store, dialer)
         dialer.resolve = self._user_agent.resolve
         await go_on(self._opening, self.recovery, self._cluster, self._user_agent, dialer)
-        self._relay.subscribing = self._publishing.requester = self._user_agent
+        self._relay.subscribing = self._user_agent
         self._ladders = keep_messages(self.config, self._user_agent, self._wall_clock)
         await copy_messages(
             collecting(self.config), self._user_agent, self.calls, engine, self._wall_clock, self._stack
@@ -279,7 +277,7 @@ class GatewayApp:
     ) -> Subscriptions:
         self._relay = SubscriptionRelay(identity, router, dialer, self._accounts.registrar_of)
         opening, presences, messages = self._opening, self._presences, self._messages
-        subscriptions, self._contacts, self._publishing = open_subscriptions(
+        subscriptions, self._contacts = open_subscriptions(
             opening, identity, store, presences, messages, self._relay, self.calls, self._cluster
         )
         return subscriptions

@@ -91,9 +91,8 @@ class Rig:
         self.pbx = Pbx()
         self.places = [Destination(FIRST)]
         self.relay = PublicationRelay(
-            relay, new_tag=lambda: f"ours-{next(tags)}", clock=lambda: self.now, per_user=per_user
+            relay, lambda: self.pbx, new_tag=lambda: f"ours-{next(tags)}", clock=lambda: self.now, per_user=per_user
         )
-        self.relay.requester = self.pbx
 
     def outside(self, target: SipTarget) -> Sequence[Destination]:
         if not self.places:
