@@ -84,8 +84,6 @@ class PartyMedia:
             self.identity = replace(self.identity, session_id=session_id, ssrc=ssrc, stream=stream)
         self.webrtc: WebRtcLeg | None = None
         self.rtp: RtpLeg | None = None
-        self.family = 0
-        """IP version of a phone's transport."""
         self.video: VideoStream | None = None
         """Its picture, while one is spoken of."""
         self._resting_video: VideoStream | None = None
@@ -127,7 +125,6 @@ class PartyMedia:
             numbers = tuple(left["numbers"]) if left is not None else None
             limits, failed = resources.config, self._transport_failed
             self.rtp = rtp_leg(resources, self.party.kind, self.identity, limits, numbers, failed, self.party.family)
-            self.family = self.rtp.family
 
     @property
     def transport(self) -> Transport | None:
@@ -157,7 +154,7 @@ class PartyMedia:
             self.video.since = self._shared.clock()
             return True
         identity = Identity.generate(config, self.party.kind, self._shared.random)
-        transport = webrtc or rtp_leg(self._shared, self.party.kind, identity, config.video, family=self.family)
+        transport = webrtc or rtp_leg(self._shared, self.party.kind, identity, config.video, family=self.party.family)
         video = VideoStream(self._shared, identity, self.identity.cname, transport, self._key_frame_wanted)
         if not await self._opens(video, "video"):
             return False
@@ -172,7 +169,7 @@ class PartyMedia:
         if self.text is not None or self.rtp is None:
             return False
         identity = Identity.generate(config, kind, self._shared.random)
-        leg = rtp_leg(self._shared, kind, identity, config.text, family=self.family)
+        leg = rtp_leg(self._shared, kind, identity, config.text, family=self.party.family)
         text = TextStream(self._shared, identity, self.identity.cname, leg)
         if not await self._opens(text, "text"):
             return False
@@ -271,7 +268,7 @@ class PartyMedia:
         """Take what signalling says of the same party now; raises MediaError 500 where it is another."""
         if party.kind is not self.party.kind or party.service != self.party.service:
             raise MediaError("a party cannot change what it speaks", 500)
-        self.party = party
+        self.party = replace(party, family=self.party.family)
 
     # Descriptions
 

@@ -107,7 +107,7 @@ async def renewed(resources: Resources, session: Session) -> Sequence[PartyMedia
     made: dict[PartyMedia, PartyMedia] = {}
     try:
         for old in tuple(begun):
-            new = made[old] = PartyMedia(resources, session.call_id, replace(old.party, family=old.family))
+            new = made[old] = PartyMedia(resources, session.call_id, old.party)
             begin_anew(new, old.former or former_of(old), resources.random)
         await opened(list(made.values()))
         if session.lost is not begun:

@@ -25,7 +25,7 @@ class Successors:
         """Who is to answer an offer by that IP version, 0 for any: the caller or its successor. Raises MediaError."""
         tag = caller.party.tag
         self.forget(tag)
-        if caller.rtp is None or family in (0, caller.family):
+        if caller.rtp is None or family in (0, caller.rtp.family):
             return caller
         new = self._waiting[tag] = PartyMedia(self._shared, caller.call_id, replace(caller.party, family=family))
         begin_anew(new, former_of(caller), self._shared.random)
