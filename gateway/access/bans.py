@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
 
 from gateway.access.sources import source_of
 
+_TOLD, _STEP = 500, 30.0
+"""Bans that other gateways are told of, and seconds of a step of their ends."""
+_LIFTED = 1_000
+"""Addresses that other gateways are told to answer again."""
 _CHALLENGES = (401, 407)
 _HARMLESS = (481, 482, 487, 491)
 """Refusals that phones earn which did nothing wrong: a call is over, a request came twice."""
@@ -49,6 +54,16 @@ class Ban:
     """When it was last challenged."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the gateways of a cluster tell each other of their bans; times are Unix seconds."""
+
+    bans: Collection[tuple[str, str, float, float]]
+    """Address, reason, since and until when."""
+    lifted: Mapping[str, float]
+    """When a ban of an address was lifted by hand: what was set before holds nowhere."""
+
+
 class Bans:
     """Decides for each answer to somebody who has proved nothing whether it is sent; `clock` gives Unix seconds.
 
@@ -62,6 +77,8 @@ class Bans:
         self.change(policy)
         self._refused: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._bans: OrderedDict[str, Ban] = OrderedDict()
+        self._lifted: OrderedDict[str, float] = OrderedDict()
+        """When bans were lifted, here or at another gateway."""
 
     def change(self, policy: BanPolicy) -> None:
         """Ban by this policy from now on; who is exempt by it is answered again. Raises ValueError."""
@@ -113,7 +130,37 @@ class Bans:
         """Answer `address` again; False where it was not banned."""
         address = source_of(address.partition("/")[0])
         self._refused.pop(address, None)
+        self._forget_before(address, self._clock())
         return self._live(address, self._clock()) is not None and self._bans.pop(address, None) is not None
+
+    def told(self) -> Told:
+        """What holds here, for other gateways: the latest bans, and until when in steps that seldom change."""
+        latest = self.now()[-_TOLD:]
+        until = [(ban, math.ceil(ban.until / _STEP) * _STEP) for ban in latest]
+        return Told([(ban.address, ban.reason, ban.since, end) for ban, end in until], self._lifted)
+
+    def heard(self, told: Told) -> None:
+        """What holds at another gateway holds here, too, unless it was lifted since."""
+        for address, at in told.lifted.items():
+            ban = self._bans.get(address)
+            if ban is not None and ban.since <= at:
+                del self._bans[address]
+            if self._lifted.get(address, 0.0) < at <= self._clock() + self._policy.time:
+                self._forget_before(address, at)
+        now = self._clock()
+        for address, reason, since, until in told.bans:
+            is_new = address not in self._bans and since > self._lifted.get(address, 0.0)
+            if is_new and until > now and not self._is_exempt(address):
+                self._bans[address] = Ban(address, reason, since, min(until, now + self._policy.time))
+                if len(self._bans) > self._policy.sources:
+                    self._bans.popitem(last=False)
+
+    def _forget_before(self, address: str, at: float) -> None:
+        self._lifted[address] = at
+        self._lifted.move_to_end(address)
+        oldest = self._clock() - self._policy.time
+        while self._lifted and (len(self._lifted) > _LIFTED or next(iter(self._lifted.values())) < oldest):
+            self._lifted.popitem(last=False)
 
     def now(self) -> list[Ban]:
         """The bans that hold, the latest last."""

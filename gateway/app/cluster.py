@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
+from gateway.access.bans import Bans
 from gateway.access.nodes import HERE, NODE, Nodes
 from gateway.app.cluster_settings import ClusterSettings
+from gateway.app.observers import ended
 from gateway.app.opening import Opening
+from gateway.app.shared_limits import SharedLimits
 from gateway.call.journal import address_of, flat_address
 from gateway.call.leg import Address
+from gateway.call.registry import Calls
 from gateway.call.routing import Caller
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap
@@ -144,14 +150,36 @@ class ClusterTexts:
         await self._store.put_text(name, text, expires_at, self._clock())
 
 
-async def join(opening: Opening, cluster: Cluster) -> None:
-    """Be there for the others, for as long as we are open. Raises ConfigError."""
+class Outgoing(Protocol):
+    """Who counts the calls that go out by trunks (gateway.app.dialer)."""
+
+    others: Callable[[str], float]
+
+    def counts(self) -> dict[str, float]: ...
+
+
+async def join(
+    opening: Opening, cluster: Cluster, store: IdentityStore, calls: Calls, dialer: Outgoing, bans: Bans
+) -> None:
+    """Be there for the others, and count with them, for as long as we are open. Raises ConfigError."""
     if cluster.node:
         try:
             await cluster.open()
         except StoreError as error:
             raise ConfigError("identity.store", f"cannot be used: {error}") from None
         opening.stack.push_async_callback(cluster.close)
+        limits = SharedLimits(
+            cluster,
+            ClusterTexts(store, opening.wall_clock),
+            lambda: calls.counts() | dialer.counts(),
+            bans,
+            opening.config.cluster.interval,
+            asyncio.get_running_loop().time,
+            opening.wall_clock,
+        )
+        calls.count_others(limits.others)
+        dialer.others = limits.others
+        opening.stack.push_async_callback(ended, asyncio.create_task(limits.run()))
 
 
 def incidents_of(agent: UserAgent, cluster: Cluster) -> dict[str, int]:

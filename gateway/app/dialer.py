@@ -23,6 +23,7 @@ from gateway.app.push import Waker
 from gateway.call.call import Call
 from gateway.call.features import PARK, parked_as
 from gateway.call.leg import Address, CalleeLeg, Leg
+from gateway.call.limits import none_elsewhere
 from gateway.call.routing import (
     ApplicationTarget,
     FeatureTarget,
@@ -59,6 +60,7 @@ log = structlog.get_logger(__name__)
 _REMEMBERED_PREFERENCES = 10_000
 _TRIES = 3
 """Times that a preference is written while the bindings change under it; the next call learns it again."""
+_OUT = "out:"
 _WHEN_FULL = 10
 """Seconds a caller is asked to wait while every call of a trunk is taken."""
 _LIKELY = ("g722", "pcmu", "pcma")
@@ -99,6 +101,8 @@ class GatewayDialer:
         self.inviter: Inviter
         """The SIP user agent; set once it is made, which needs the calls, which need this dialer."""
         self.incoming: Callable[[str], int] = lambda trunk: 0
+        self.others: Callable[[str], float] = none_elsewhere
+        """What other gateways count under a name of `counts`."""
         """How many calls came in by the trunk of that name and are not over; set once there are calls."""
         self.flow_failed: Callable[[Binding], None] = lambda binding: None
         """Told of a flow that is no more, as its edge proxy says; set once there is a registrar."""
@@ -380,8 +384,12 @@ class GatewayDialer:
         return self._is_reachable(Flow.parse(binding.received), binding.reg_id is not None and not binding.path)
 
     def outgoing(self, trunk: str) -> int:
-        """How many calls go out by the trunk of that name."""
-        return self._trunk_load[trunk]
+        """How many calls go out by the trunk of that name, here and at other gateways."""
+        return self._trunk_load[trunk] + int(self.others(_OUT + trunk))
+
+    def counts(self) -> dict[str, float]:
+        """What counts here for limits of trunks, by names that other gateways have as well."""
+        return {_OUT + trunk: float(count) for trunk, count in self._trunk_load.items()}
 
     async def _outside_leg(self, target: SipTarget, call_id: str, name: str) -> CalleeLeg:
         trunk = self.trunks.get(target.trunk) if target.trunk is not None else None

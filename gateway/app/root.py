@@ -215,7 +215,7 @@ class GatewayApp:
         await self._open_web(engine, identity, presence, store)
         self._begin_reloading(store, router, engine, dialer)
         presence.changed = self._cluster.page
-        await join(self._opening, self._cluster)
+        await join(self._opening, self._cluster, store, self.calls, dialer, self._bans)
         self._stack.push_async_callback(self._application.close)
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
         self._stack.push_async_callback(self.calls.close)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.call.routing import Caller, RouteError
@@ -11,6 +12,14 @@ from gateway.call.status import Cause
 
 _WHEN_FULL = 10
 """Seconds a caller is asked to wait when all places are taken: somebody may have hung up by then."""
+
+
+_CALLS, _GUESTS = "calls:", "guests:"
+
+
+def none_elsewhere(name: str) -> float:
+    """There is no other gateway."""
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,8 @@ class Admission:
         self._per_caller: Counter[str] = Counter()
         self._per_source: Counter[str] = Counter()
         """Calls of guests, by IP address."""
+        self.others: Callable[[str], float] = none_elsewhere
+        """What other gateways count under a name of `counts`."""
         self._tokens = limits.calls_per_second
         self._refilled_at = now
 
@@ -51,8 +62,13 @@ class Admission:
         return self._per_caller.total()
 
     def of(self, caller: str) -> int:
-        """Places that the caller of that id has taken."""
-        return self._per_caller[caller]
+        """Places that the caller of that id has taken, here and at other gateways."""
+        return self._per_caller[caller] + int(self.others(_CALLS + caller))
+
+    def counts(self) -> dict[str, float]:
+        """What is counted here, by names that other gateways have as well."""
+        calls = {_CALLS + caller: float(count) for caller, count in self._per_caller.items()}
+        return calls | {_GUESTS + source: float(count) for source, count in self._per_source.items()}
 
     def admit(self, caller: Caller, own_limit: int | None, now: float, *, emergency: bool = False) -> None:
         """Take a place for a call of `caller`; raises RouteError that says which limit is reached.
@@ -85,14 +101,15 @@ class Admission:
             raise _refused(f"limits.max_calls: all {limits.max_calls} calls are taken", _WHEN_FULL)
         if caller.guest and self._per_source.total() >= limits.guest_calls:
             raise _refused(f"limits.guest_calls: all {limits.guest_calls} calls of guests are taken", _WHEN_FULL)
-        if caller.guest and self._per_source[caller.source] >= limits.guest_calls_per_source:
+        of_source = self._per_source[caller.source] + self.others(_GUESTS + caller.source) if caller.guest else 0
+        if caller.guest and of_source >= limits.guest_calls_per_source:
             raise _refused(
                 f"limits.guest_calls_per_source: {caller.source or 'one address'} has as many calls as guests may",
                 _WHEN_FULL,
                 Cause.TOO_MANY_OWN,
             )
         own = limits.max_calls_per_caller if own_limit is None else own_limit
-        if self._per_caller[caller.id] >= own:
+        if self.of(caller.id) >= own:
             raise _refused(f"max_calls: {caller.id} has {own} calls, as many as it may", _WHEN_FULL, Cause.TOO_MANY_OWN)
         if self._tokens < 1:
             wait = math.ceil((1 - self._tokens) / rate)

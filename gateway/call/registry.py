@@ -120,8 +120,16 @@ class Calls:
         return self._draining > 0 or self._closing
 
     def of(self, caller: str) -> int:
-        """How many calls the caller of that id (`Caller.id`) has made that are not over."""
+        """How many calls the caller of that id (`Caller.id`) has made that are not over, here and elsewhere."""
         return self._admission.of(caller)
+
+    def counts(self) -> dict[str, float]:
+        """What counts here for limits, by names that other gateways have as well."""
+        return self._admission.counts() | self._toll.counts()
+
+    def count_others(self, others: Callable[[str], float]) -> None:
+        """Have what other gateways count under such a name count here, too."""
+        self._admission.others = self._toll.others = others
 
     def get(self, call_id: str) -> Call | None:
         return self._calls.get(call_id)

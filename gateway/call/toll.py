@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 
 import structlog
 
-from gateway.call.limits import CallLimits
+from gateway.call.limits import CallLimits, none_elsewhere
 from gateway.call.routing import Caller, RouteError, SipTarget, Target
 from gateway.call.status import Cause
 
 log = structlog.get_logger(__name__)
 
 _HOUR = 3_600.0
+_TOLD = 2_000
+"""Callers and prefixes that other gateways are told of."""
 _REMEMBERED = 10_000
 """Callers and prefixes; the one that was quiet longest is forgotten first."""
 
@@ -28,9 +31,18 @@ class TollBrake:
         """`clock` gives monotonic seconds."""
         self.limits = limits
         """May be others in the course of things."""
+        self.others: Callable[[str], float] = none_elsewhere
+        """What other gateways count under a name of `counts`."""
         self._clock = clock
         self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
         """Calls that are left, and when that was so, by caller and prefix."""
+
+    def counts(self) -> dict[str, float]:
+        """Calls of this hour that are not forgiven yet, by names that other gateways have as well; the latest."""
+        most, now = self.limits.prefix_calls_per_hour, self._clock()
+        latest = islice(reversed(self._left.items()), _TOLD)
+        spent = {_name(key): most - left - (now - since) * most / _HOUR for key, (left, since) in latest}
+        return {name: count for name, count in spent.items() if count > 0}
 
     def check(self, caller: Caller, target: Target) -> None:
         """Count a call of `caller`, who pays for it; raises RouteError for one too many.
@@ -46,13 +58,18 @@ class TollBrake:
         now = self._clock()
         left, since = self._left.pop(key, (float(most), now))
         left = min(float(most), left + (now - since) * most / _HOUR)
-        self._left[key] = (left - 1.0 if left >= 1.0 else left, now)
+        elsewhere = self.others(_name(key))
+        self._left[key] = (left - 1.0 if left - elsewhere >= 1.0 else left, now)
         if len(self._left) > _REMEMBERED:
             self._left.popitem(last=False)
-        if left < 1.0:
+        if left - elsewhere < 1.0:
             log.warning("toll brake", caller=caller.id, prefix=key[1], trunk=target.trunk)
             raise RouteError(
                 Cause.LINE_FULL,
                 f"limits.prefix_calls_per_hour: {caller.id} has called numbers that begin with {key[1]} {most} times",
-                retry_after=round((1.0 - left) * _HOUR / most),
+                retry_after=round((1.0 - left + elsewhere) * _HOUR / most),
             )
+
+
+def _name(key: tuple[str, str]) -> str:
+    return f"toll:{key[0]} {key[1]}"

@@ -185,6 +185,19 @@ async def test_a_number_cannot_lead_a_trunk_call_elsewhere(number: str) -> None:
     assert not set(user) & set("@<> \r\n")
 
 
+async def test_a_trunk_is_full_wherever_its_calls_are() -> None:
+    """Those of other gateways count, and they are told of ours."""
+    rig = Rig()
+    await rig.dialer.legs(SipTarget("1", trunk="office"), "c1")
+    assert rig.dialer.counts() == {"out:office": 1}
+    there = Rig()
+    there.dialer.others = lambda name: rig.dialer.counts().get(name, 0.0)
+    assert there.dialer.outgoing("office") == 1
+    with pytest.raises(RouteError) as refused:
+        await there.dialer.legs(SipTarget("2", trunk="office"), "c2")
+    assert refused.value.cause is Cause.LINE_FULL
+
+
 async def test_a_full_trunk_refuses() -> None:
     """Its second call at once is 503."""
     rig = Rig()

@@ -77,3 +77,19 @@ def test_zero_is_no_bound_and_memory_is_bounded() -> None:
         brake.check(Caller(str(caller), ()), number("1"))
     assert passed(brake, Caller("19999", ()), number("1")) == 0
     assert passed(brake, Caller("0", ()), number("1")) == 1
+
+
+def test_calls_by_way_of_other_gateways_count() -> None:
+    """As many as they tell of; they are forgiven there as here, and those of others stay free."""
+    clock = Clock()
+    there = TollBrake(CallLimits(prefix_calls_per_hour=10), clock)
+    here = TollBrake(CallLimits(prefix_calls_per_hour=10), clock)
+    here.others = lambda name: there.counts().get(name, 0.0)
+    assert passed(there, ALICE, number("+2376001"), 7) == 7
+    assert passed(here, ALICE, number("+2376001")) == 3
+    assert passed(here, BOB, number("+2376001")) == 10
+    clock.now += 720
+    assert passed(here, ALICE, number("+2376001")) == 4
+    assert len(here.counts()) == 2
+    clock.now += 3_600
+    assert here.counts() == there.counts() == {}
