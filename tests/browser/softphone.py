@@ -13,9 +13,6 @@ from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone, PhoneError
 from tests.interop.gateway import BROWSER_HZ, NEAR, PHONE_HZ
 
-NO_MICROPHONE = """navigator.mediaDevices.getUserMedia = async () => {
-  throw new DOMException("", "NotFoundError");
-};"""
 RING_SECONDS = 4
 """How long the gateway of these tests lets phones ring."""
 HEARD_WITHIN = 10

@@ -10,7 +10,7 @@ from playwright.async_api import Page
 from gateway.call.status import Cause
 from gateway.web.auth.oidc import OpenIdProvider
 from tests.ports import free_port
-from tests.web.browser import ALLOWED, answering, chromium, stage
+from tests.web.browser import ALLOWED, NO_DEVICE, answering, chromium, stage
 from tests.web.fake import FakeGateway, running
 from tests.web.openid import openid_provider
 
@@ -144,16 +144,18 @@ async def test_a_refused_microphone_is_said_and_an_incoming_call_rings_on() -> N
 
 
 async def test_a_missing_microphone_is_said() -> None:
-    """Nothing to plug in, nothing to call with."""
-    async with stage(ALLOWED, "--use-fake-device-for-media-stream=device-count=0") as it:
+    """Nothing to plug in, nothing to call with; who only listens is in the call."""
+    async with stage(ALLOWED, NO_DEVICE) as it:
         await it.log_in()
-        await it.page.evaluate(
-            """() => { navigator.mediaDevices.getUserMedia =
-               () => Promise.reject(new DOMException("Requested device not found", "NotFoundError")); }"""
-        )
+        answering(it.phone)
         await it.page.fill("#dial", "1001")
         await it.page.press("#dial", "Enter")
         await it.status("No microphone was found.")
+        assert it.gateway.calls == []
+        await it.page.click("#listen")
+        await it.status("Connected.")
+        assert "a=recvonly" in it.gateway.calls[0].offer
+        await it.until("document.getElementById('remote').srcObject?.getAudioTracks()[0]?.muted === false")
 
 
 async def test_a_wrong_password_is_said_and_can_be_corrected() -> None:

@@ -10,9 +10,9 @@ from playwright.async_api import WebSocketRoute
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
-from tests.browser.softphone import NO_MICROPHONE, RING_SECONDS, phone_hears, says, silent, talk
+from tests.browser.softphone import RING_SECONDS, phone_hears, says, silent, talk
 from tests.interop.gateway import NEAR, PHONE_HZ, Gateway
-from tests.web.browser import LISTEN
+from tests.web.browser import ALLOWED, LISTEN, NO_DEVICE, chromium
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -247,21 +247,21 @@ async def test_a_reload_keeps_a_call_that_has_no_microphone(
     page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
 ) -> None:
     """It was gone on with without one, and so it is afterwards, reload after reload."""
-    deaf = await page.page.context.new_page()
-    await deaf.add_init_script(NO_MICROPHONE)
-    await deaf.goto(gateway.app.signed_in_url("alice"))
-    await deaf.locator("body[data-view=idle]").wait_for()
-    await deaf.fill("#dial", "1001")
-    await deaf.click("#call")
-    await deaf.click("#listen")
-    await says(deaf, "Connected.")
-    for _ in range(2):
-        await deaf.reload()
+    async with chromium(ALLOWED, NO_DEVICE) as browser:
+        deaf = await browser.new_page()
+        await deaf.goto(gateway.app.signed_in_url("alice"))
+        await deaf.locator("body[data-view=idle]").wait_for()
+        await deaf.fill("#dial", "1001")
+        await deaf.click("#call")
+        await says(deaf, "No microphone was found")
+        await deaf.click("#listen")
         await says(deaf, "Connected.")
-        assert float(await deaf.evaluate(LISTEN)) == pytest.approx(PHONE_HZ, abs=NEAR)
-    await deaf.click("#hangup")
-    await phone.expect("state", state="ended")
-    await deaf.close()
+        for _ in range(2):
+            await deaf.reload()
+            await says(deaf, "Connected.")
+            assert float(await deaf.evaluate(LISTEN)) == pytest.approx(PHONE_HZ, abs=NEAR)
+        await deaf.click("#hangup")
+        await phone.expect("state", state="ended")
 
 
 async def test_a_reloaded_call_comes_to_an_end_where_the_gateway_stays_away(

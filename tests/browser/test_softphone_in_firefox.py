@@ -15,6 +15,7 @@ from tests.browser.firefox import Firefox
 from tests.coturn import SECRET, coturn
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.ports import free_port
+from tests.web.browser import NO_SOUND
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser]
 
@@ -25,7 +26,7 @@ WATCH = """
     constructor(...given) { super(...given); window.__peers.push(this); }
   };
 """
-DIAL = "document.getElementById('dial').value = '600'; document.getElementById('call').click();"
+DIAL = "document.getElementById('dial').value = '{}'; document.getElementById('call').click();"
 HEARD = """
   return (async () => {
     const peer = window.__peers.at(-1);
@@ -42,9 +43,14 @@ HEARD = """
 
 @contextlib.asynccontextmanager
 async def dialled(
-    executable: str, folder: Path, preferences: Mapping[str, object] | None = None, watch: str = "", **changes: str
+    executable: str,
+    folder: Path,
+    preferences: Mapping[str, object] | None = None,
+    watch: str = "",
+    number: str = "600",
+    **changes: str,
 ) -> AsyncIterator[Firefox]:
-    """Firefox on the page of a gateway on loopback, as after `make run`; 600 is dialled."""
+    """Firefox on the page of a gateway on loopback, as after `make run`; `number` is dialled."""
     async with (
         gateway_with(config_on_free_ports(folder, **changes), folder / "gateway.log") as gateway,
         Firefox(executable, preferences) as firefox,
@@ -54,7 +60,7 @@ async def dialled(
             while await firefox.run("return document.body.dataset.view") != "idle":  # noqa: ASYNC110  # only asking tells
                 await asyncio.sleep(0.1)
         await firefox.run(watch or WATCH)
-        await firefox.run(DIAL)
+        await firefox.run(DIAL.format(number))
         yield firefox
 
 
@@ -77,6 +83,26 @@ WITHOUT_UDP = WATCH.replace(
       this.setRemoteDescription = ({ type, sdp }) =>
         take({ type, sdp: sdp.replaceAll(/a=candidate:\\S+ 1 udp.*\\r\\n/g, "") });""",
 )
+
+
+async def test_firefox_without_a_microphone_says_so_and_listens(
+    executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is faked: there is no microphone, so it is said, and whoever wants hears the tone all the same."""
+    if not own_addresses():
+        pytest.skip("this machine has no address but loopback; the page says so")
+    for name, value in NO_SOUND.items():
+        monkeypatch.setenv(name, value)
+    async with dialled(executable, tmp_path, {"media.navigator.streams.fake": False}, number="601") as firefox:
+        says = "return document.getElementById('status').textContent"
+        async with asyncio.timeout(30):
+            while "No microphone was found" not in await firefox.run(says):  # noqa: ASYNC110  # only asking tells
+                await asyncio.sleep(0.1)
+            await firefox.run("document.getElementById('listen').click()")
+            while not (heard := await firefox.run(HEARD)) or heard["packets"] < 50:  # noqa: ASYNC110  # only asking tells
+                await asyncio.sleep(0.1)
+        assert heard["state"] == "connected"
+        assert await firefox.run(says) == "Connected."
 
 
 async def test_firefox_hears_the_echo_by_tcp(executable: str, tmp_path: Path) -> None:

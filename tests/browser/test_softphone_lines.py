@@ -9,8 +9,9 @@ import pytest_asyncio
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
-from tests.browser.softphone import NO_MICROPHONE, phone_hears, says, silent, talk
+from tests.browser.softphone import phone_hears, says, silent, talk
 from tests.interop.gateway import PHONE_HZ, TONE_HZ, Gateway
+from tests.web.browser import ALLOWED, NO_DEVICE, chromium
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -130,17 +131,16 @@ async def test_a_device_without_a_microphone_leaves_a_call_that_it_cannot_take_w
 ) -> None:
     """It is said there why, the call is offered there as before, and goes on."""
     await talk(page, phone)
-    other = await page.page.context.new_page()
-    await other.add_init_script(NO_MICROPHONE)
-    await other.goto(gateway.app.signed_in_url("alice"))
-    await other.click("#devices [data-act=take]")
-    await says(other, "No microphone was found")
-    await other.wait_for_selector("#devices [data-act=take]")
-    await phone_hears(phone)
-    await says(page.page, "Connected.")
-    await page.hang_up()
-    await phone.expect("state", state="ended")
-    await other.close()
+    async with chromium(ALLOWED, NO_DEVICE) as browser:
+        other = await browser.new_page()
+        await other.goto(gateway.app.signed_in_url("alice"))
+        await other.click("#devices [data-act=take]")
+        await says(other, "No microphone was found")
+        await other.wait_for_selector("#devices [data-act=take]")
+        await phone_hears(phone)
+        await says(page.page, "Connected.")
+        await page.hang_up()
+        await phone.expect("state", state="ended")
 
 
 async def test_two_calls_outlive_a_reload_one_held_and_one_talked_in(

@@ -21,9 +21,13 @@ from gateway.call.status import Cause
 from gateway.web.app import WebServer, WebSettings
 from tests.web.fake import FakeCall, FakeGateway, running
 
+FAKE_DEVICE = "--use-fake-device-for-media-stream"
+NO_DEVICE = "no device"
+"""In the place of an argument: a machine without microphone, camera and sound card, whatever this one has."""
+NO_SOUND = {"ALSA_CONFIG_PATH": os.devnull, "PULSE_SERVER": f"unix:{os.devnull}", "PIPEWIRE_REMOTE": os.devnull}
 ARGUMENTS = [
     "--no-sandbox",
-    "--use-fake-device-for-media-stream",
+    FAKE_DEVICE,
     "--disable-background-networking",
     "--no-first-run",
     "--disable-component-update",
@@ -54,8 +58,10 @@ class _Chromiums:
         """The one with these arguments; one that died is started again."""
         found = self.running.get(arguments)
         if found is None or not found.is_connected():
-            every = [*ARGUMENTS, *arguments]
-            found = await self.playwright.chromium.launch(executable_path=_executable(), args=every)
+            left_out = {NO_DEVICE, FAKE_DEVICE} if NO_DEVICE in arguments else set()
+            every = [one for one in (*ARGUMENTS, *arguments) if one not in left_out]
+            environ = os.environ | (NO_SOUND if left_out else {})
+            found = await self.playwright.chromium.launch(executable_path=_executable(), args=every, env={**environ})
             self.running[arguments] = found
         return found
 
