@@ -32,6 +32,8 @@ Format = Literal["console", "json"]
 FORMATS: tuple[Format, ...] = ("console", "json")
 
 HIDDEN_IN_TEXT = [
+    f'{{"jsonrpc":"2.0","method":"room.open","params":{{"pin":"{SECRET}"}}}}',
+    f"pin : {SECRET}",
     f'Authorization: Digest username="1001", realm="r", nonce="n", uri="sip:r", response="{SECRET}", algorithm=MD5',
     f'REGISTER sip:r SIP/2.0\r\nProxy-Authorization: Digest username="x",\r\n response="{SECRET}"\r\nTo: x',
     f"authorization : Bearer {SECRET}",
@@ -65,7 +67,7 @@ HIDDEN_IN_TEXT = [
 HIDDEN_BY_NAME = [
     *("password", "Password", "sip_password", "passwd", "secret", "token", "accessToken", "authorization"),
     *("Proxy-Authorization", "credential", "cookie", "Set-Cookie", "ha1", "HA1_md5", "ice_pwd", "ice-pwd", "crypto"),
-    *("inline", "private_key", "api_key", "nonce", "cnonce", "digest_response"),
+    *("inline", "private_key", "api_key", "nonce", "cnonce", "digest_response", "pin"),
 ]
 
 HOSTILE = "\r\n2026-11-21 info forged line\x1b[2J\x1b]0;title\x07\x00\x08\x9b31m\u2028\u202e\ud800\x7f"

@@ -121,7 +121,8 @@ class ConferencingFront:
                 return
             # Who has left it hears that it has, and nothing after that.
             left = event["event"] == "left" and event["member"]["user"] == user.id
-            if left or self._sees(user, found):
+            # Who had the number before has no business in the room that somebody else opened by it.
+            if left or self._sees(user, self._rooms.now(found)):
                 told(event)
             else:
                 stop()

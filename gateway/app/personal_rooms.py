@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -99,13 +100,13 @@ class PersonalFront:
     async def change(self, user: User, number: str, title: str | None, pin: str | None) -> dict[str, Any]:
         self._check(user, number)
         with _told():
-            room, used = await self.rooms.change(number, title, pin)
+            room, used = await self.rooms.change(number, title, pin, partial(_is_theirs, user))
         return self._shown(room) | ({} if pin is None else {"pin": used})
 
     async def close(self, user: User, number: str) -> None:
         self._check(user, number)
         with _told():
-            await self.rooms.close(number)
+            await self.rooms.close(number, partial(_is_theirs, user))
 
     def _check(self, user: User, number: str) -> None:
         room = self.rooms.get(number)

@@ -22,6 +22,8 @@ AUTO = "auto"
 """The PIN that asks for one to be made."""
 _MADE_PIN = 6
 """Digits of a PIN that the gateway makes, at least."""
+_KNOWN_AFTER = 60.0
+"""Seconds after which every gateway of the store knows a user that was made in another."""
 _PIN = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 
@@ -72,6 +74,11 @@ class PersonalRoom:
     """The gateway of a cluster where its members meet."""
     since: float
     """Unix seconds."""
+
+
+def _anybody(room: PersonalRoom) -> bool:
+    """Whose it is has been looked at."""
+    return True
 
 
 class PersonalRooms:
@@ -127,6 +134,7 @@ class PersonalRooms:
         `pin` AUTO: one is made. Raises RoomError 400, 403, 409, 503, and what the store raises.
         """
         pin = self._pin(pin)
+        self._check_limits(by)
         kept = await self._hashed(pin)
         async with self._turn:
             await self._read()
@@ -147,24 +155,29 @@ class PersonalRooms:
                     return room, pin
             raise RoomError("the number is taken" if number is not None else "no number is free", 409)
 
-    async def change(self, number: str, title: str | None, pin: str | None) -> tuple[PersonalRoom, str]:
-        """Give a room another title or PIN, None: as it is; "" no PIN. As `open`, and RoomError 404."""
+    async def change(
+        self, number: str, title: str | None, pin: str | None, may: Callable[[PersonalRoom], bool] = _anybody
+    ) -> tuple[PersonalRoom, str]:
+        """Give a room another title or PIN, None: as it is; "" no PIN. As `open`.
+
+        RoomError 404 where there is none, or none of which `may` says yes: it may be somebody else's by now.
+        """
         if pin is not None:
             pin = self._pin(pin)
         hashed = None if pin is None else await self._hashed(pin)
         async with self._turn:
             await self._read()
-            room = self._known(number)
+            room = self._known(number, may)
             room = replace(room, title=room.title if title is None else title, pin=room.pin if pin is None else hashed)
             await self._store.put_entry(_ROOM + number, _written(room))
             self._rooms[number] = room
             return room, pin or ""
 
-    async def close(self, number: str) -> None:
-        """Raises RoomError 404, and what the store raises."""
+    async def close(self, number: str, may: Callable[[PersonalRoom], bool] = _anybody) -> None:
+        """Raises RoomError 404 as `change`, and what the store raises."""
         async with self._turn:
             await self._read()
-            self._known(number)
+            self._known(number, may)
             await self._remove(number)
 
     async def look(self, now: float) -> int:
@@ -194,20 +207,23 @@ class PersonalRooms:
     # -- parts ---------------------------------------------------------------------
 
     def _is_over(self, room: PersonalRoom, now: float) -> bool:
-        return self.ends(room) <= now or self._mark(room.by) != room.mark
+        # Other gateways may have users of their own, and those of the store are known a while later.
+        is_known = room.node == self._node and now - room.since > _KNOWN_AFTER
+        return self.ends(room) <= now or (is_known and self._mark(room.by) != room.mark)
 
-    def _known(self, number: str) -> PersonalRoom:
+    def _known(self, number: str, may: Callable[[PersonalRoom], bool]) -> PersonalRoom:
         room = self._rooms.get(number)
-        if room is None:
+        if room is None or not may(room):
             raise RoomError(f"there is no room {number!r}", 404)
         return room
 
     def _check_limits(self, by: str) -> None:
         if self._settings().numbers is None:
             raise RoomError("no room may be opened (conference.numbers)", 409)
-        if sum(room.by == by for room in self._rooms.values()) >= self._settings().per_user:
+        rooms = self.listed()
+        if sum(room.by == by for room in rooms) >= self._settings().per_user:
             raise RoomError("you have as many rooms as you may have; close one", 409)
-        if len(self._rooms) >= self._settings().most:
+        if len(rooms) >= self._settings().most:
             raise RoomError("there are too many rooms", 503)
 
     def _may_have(self, number: str, is_wanted: bool) -> bool:

@@ -97,6 +97,10 @@ class Rooms:
             raise RoomError(f"nobody is in a room {name!r}", 404)
         return room
 
+    def now(self, room: Room) -> Room:
+        """The room that has the name of `room` now; `room` where there is none."""
+        return self._rooms.get(room.name, room)
+
     def places(self, name: str) -> dict[str, tuple[Room, Member]]:
         """Who is in a room, by the tag of the program's side of its call."""
         room = self._rooms.get(name)
@@ -367,7 +371,7 @@ class Rooms:
     def _key(self, name: str, session: Session) -> str:
         """Who tries PINs, by what it cannot choose: what a guest calls itself counts for nothing."""
         who, caller = session.identity, session.caller
-        if who is not None and who.startswith("trunk:"):
+        if who is not None and who.startswith(("trunk:", "node:")):
             return f"{name} {who} {caller.uri}"
         return f"{name} {who}" if who is not None and self._is_user(who) else f"{name} guest:{caller.source}"
 

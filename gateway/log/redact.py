@@ -17,13 +17,18 @@ _SECRET_WORDS = (
     *("password", "passwd", "passphrase", "secret", "token", "authorization", "credential", "cookie", "ha1"),
     *("icepwd", "crypto", "inline", "privatekey", "masterkey", "apikey", "digestresponse"),
 )
-_SECRET_NAMES = frozenset({"nonce", "cnonce", "pwd", "a1"})
+_SECRET_NAMES = frozenset({"nonce", "cnonce", "pwd", "pin", "a1"})
 
 # Bounded repetitions only, and no two that can match the same text: the time is linear in the text.
 _NAMED = (
     r"[\w-]{0,32}?(?:password|passwd|passphrase|secret|token|credential|api[_-]?key|ice[_-]?pwd)s?"
-    r"|pwd|ha1(?:_md5|_sha256)?|response|c?nonce|nextnonce|rspauth"
+    r"|pwd|pin|ha1(?:_md5|_sha256)?|response|c?nonce|nextnonce|rspauth"
 )
+_HINTS = (
+    *("passw", "passphrase", "secret", "token", "credential", "api", "pwd", "ha1", "response", "nonce", "rspauth"),
+    *('pin"', "pin'", "pin=", "pin:", "pin\\", "pin "),
+)
+"""One of them is in every text with such a name, in lower case."""
 _HEADER = r"(?:proxy-)?authorization|(?:set-)?cookie"
 # A quote after any number of backslashes does not end a value: text may have been escaped more than once.
 _VALUE = r"\\*(?:\"(?:[^\"\\]|\\+[^\\])*\"?|'(?:[^'\\]|\\+[^\\])*'?|[^\s\"'&]+)"
@@ -58,9 +63,7 @@ _PATTERNS: tuple[tuple[Callable[[str], object], re.Pattern[str], str], ...] = (
         rf"\1{MASK}",
     ),
     (
-        _any_of(
-            "passw", "passphrase", "secret", "token", "credential", "api", "pwd", "ha1", "response", "nonce", "rspauth"
-        ),
+        _any_of(*_HINTS),
         re.compile(rf"(?<![\w-])((?:{_NAMED})\\*[\"']?\s{{0,8}}[:=]\s{{0,8}}){_VALUE}", re.I),
         rf"\1{MASK}",
     ),

@@ -17,7 +17,7 @@ from gateway.app.personal_rooms import PersonalFront
 from gateway.call.leg import DigitPressed
 from gateway.call.routing import ApplicationTarget, Caller, RoomDoor, Route, RouteError, Router, UserTarget
 from gateway.call.status import Cause
-from gateway.conference.personal import PersonalRooms, PersonalSettings
+from gateway.conference.personal import PersonalRoom, PersonalRooms, PersonalSettings
 from gateway.conference.pins import HashedPin
 from gateway.conference.room import RoomError
 from gateway.config import Config
@@ -262,6 +262,8 @@ async def test_rooms_of_a_user_who_is_no_more_are_closed() -> None:
     assert node.numbers == ["8001"]
     assert node.ended == ["8000"]
     node.users["bob"] = "2"
+    assert await node.rooms.look(node.now) == 0  # the directory may know of it later
+    node.now += 61
     assert await node.rooms.look(node.now) == 1
     assert node.numbers == []
     await node.open("bob")
@@ -269,6 +271,36 @@ async def test_rooms_of_a_user_who_is_no_more_are_closed() -> None:
     assert node.numbers == ["8000"]
     del node.users["bob"]
     assert await refused(node.open("bob")) == 403
+
+
+async def test_whose_room_it_is_another_gateway_may_not_know() -> None:
+    """It has other users, or does not know of a new one yet: only who made the room judges that."""
+    store = MemoryStore()
+    first, second = Node(store, "sip:a"), Node(store, "sip:b")
+    second.users.clear()
+    await first.open()
+    for node in (second, first):
+        node.now += 3_600
+        assert await node.rooms.look(node.now) == 0
+    first.users.clear()
+    assert await first.rooms.look(first.now) == 1
+
+
+async def test_a_room_that_is_somebody_elses_by_now_is_neither_changed_nor_closed() -> None:
+    """It was closed at another gateway, and its number given to somebody else, a moment before."""
+    store = MemoryStore()
+    first, second = Node(store), Node(store)
+    await first.open("alice")
+    await second.rooms.close("8000")
+    await second.open("bob")
+    assert await refused(first.rooms.change("8000", "x", "123456", _is_alices)) == 404
+    assert await refused(first.rooms.close("8000", _is_alices)) == 404
+    [room] = first.rooms.listed()
+    assert (room.by, room.title) == ("bob", "Round")
+
+
+def _is_alices(room: PersonalRoom) -> bool:
+    return room.by == "alice"
 
 
 async def test_a_number_out_of_the_range_is_no_room_until_it_is_in_again() -> None:

@@ -12,6 +12,7 @@ from gateway.app.conferencing import ConferencingFront
 from gateway.call.leg import DigitPressed, HungUp
 from gateway.call.status import Cause
 from gateway.conference.pins import PlainPin
+from gateway.conference.room import RoomSettings
 from gateway.conference.rooms import FORGIVEN, WRONG_OF_ALL, WRONG_PINS
 from gateway.identity.model import User
 from gateway.legs.application import Session, SessionError
@@ -53,6 +54,7 @@ async def test_who_has_no_account_neither_locks_nor_records(
         ),
         (("guest-1", "sip:guest-1@gw"), ("guest-2", "sip:guest-2@gw"), ("1001", "sip:1001@gw")),
         ((None, "sip:a@x"), (None, "sip:b@x"), ("trunk:pbx", "sip:a@x")),
+        (("node:sip:b", "sip:1@gw"), ("node:sip:b", "sip:1@gw"), ("node:sip:b", "sip:2@gw")),
     ],
 )
 async def test_wrong_pins_keep_out_who_tried_them_and_nobody_else(
@@ -105,6 +107,21 @@ async def _press(session: Session, digits: str) -> None:
         session.happened(DigitPressed(digit, 100))
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+async def test_who_had_a_number_before_hears_nothing_of_the_room_that_has_it_now() -> None:
+    """It was closed, and somebody else opened another one by the same number."""
+    house, told = House(moderators=frozenset({"1001"})), list[str]()
+    _, mine = await _in(house, "1001")
+    _front(house).watch_room(User("1001"), "team", lambda event: told.append(event["event"]))
+    await house.rooms.end("team")
+    await mine
+    assert told == ["left"]
+    house.rooms._settings = lambda _: RoomSettings(moderators=frozenset({"1002"}))
+    other, task = await _in(house, "trunk:pbx")
+    other.happened(HungUp(Cause.NORMAL))
+    await task
+    assert told == ["left"]
 
 
 async def test_a_watch_ends_with_the_right_to_see_the_room() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway.web.conferencing import RefusedError
@@ -191,3 +192,11 @@ async def test_rooms_are_opened_changed_and_ended_over_json_rpc() -> None:
         ]
         personal.refusal = RefusedError("not now", 409)
         assert (await client.fails("room.open"))["data"] == {"status": 409}
+        gateway.roles = {"alice": "admin"}
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
+            signed_in = await http.post("/api/session", json={"user": "alice", "password": "wonder"})
+            bearer = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
+            log = (await http.get("/api/audit", headers=bearer)).json()["entries"]
+        done = [one["action"] for one in log if "room" in one["action"]]
+        assert done == ["room closed", "room changed", "room opened"]
+        assert "471147" not in str(log)

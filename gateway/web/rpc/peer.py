@@ -289,6 +289,10 @@ class Peer:
         self.unwatch(key)
         self._watches[key] = stop
 
+    def note(self, action: str, **details: Any) -> None:
+        """Have the audit log say what the user has done."""
+        self.context.authenticator.audit.add(action, self.announced().id, self._address, **details)
+
     def unwatch_room(self, room: str) -> None:
         """Be told no more; a room that is not watched is no error."""
         self.unwatch(_ROOM + room)

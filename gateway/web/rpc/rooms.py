@@ -33,7 +33,9 @@ async def room_open(peer: Peer, params: Params) -> Reply:
 
     async def result() -> dict[str, Any]:
         with _refusing(peer):
-            return await conferencing.personal.open(user, title or "", number, pin)
+            made = await conferencing.personal.open(user, title or "", number, pin)
+        peer.note("room opened", room=made["room"])
+        return made
 
     return Reply(result)
 
@@ -45,7 +47,10 @@ async def room_change(peer: Peer, params: Params) -> Reply:
 
     async def result() -> dict[str, Any]:
         with _refusing(peer):
-            return await conferencing.personal.change(user, room, title, pin)
+            changed = await conferencing.personal.change(user, room, title, pin)
+        given = {"title": title, "pin": pin}
+        peer.note("room changed", room=room, what=" ".join(name for name, one in given.items() if one is not None))
+        return changed
 
     return Reply(result)
 
@@ -58,6 +63,7 @@ async def room_close(peer: Peer, params: Params) -> Reply:
     async def result() -> dict[str, Any]:
         with _refusing(peer):
             await conferencing.personal.close(user, room)
+        peer.note("room closed", room=room)
         return {"room": room}
 
     return Reply(result)
