@@ -15,12 +15,15 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos import kills, messages
+from tests.chaos import kills, messages, troubles
+from tests.chaos.fates import Fate
 from tests.chaos.kills import Kill
+from tests.chaos.troubles import Trouble
 
 KILLS = 20
 MOST = 1000
-PARTS = ("messages", "kills")
+CALLS = 50
+PARTS = ("messages", "troubles", "kills")
 
 
 async def of_messages(folder: Path, console: Console) -> bool:
@@ -31,6 +34,23 @@ async def of_messages(folder: Path, console: Console) -> bool:
             right &= may_be
             fate = str(after.fate) if may_be else f"[red]{after.fate}[/]"
             made.add_row(str(death), fate, after.told, f"{after.seconds:.2f}")
+    finally:
+        console.print(made)
+    return right
+
+
+async def of_troubles(folder: Path, console: Console, calls: int) -> bool:
+    """Everything that may happen to a gateway with many calls; whether no call was lost, and nobody left alone."""
+    names = ("", "calls up", *Fate, "ringing", *Fate, "back after", "longest gap", "new calls")
+    made, right = Table(*names, title=f"{calls} calls with sound, {troubles.RINGING} that ring"), True
+    try:
+        async for each in troubles.troubles(folder, list(Trouble), calls):
+            right &= each.is_right
+            figures: list[object] = []
+            for fates in (each.up, each.ringing):
+                figures += [len(fates), *(fates.count(fate) for fate in Fate)]
+            times = (f"{each.back:.2f} s", f"{each.longest_gap:.2f} s", "yes" if each.calls_after else "no")
+            made.add_row(f"[red]{each.trouble}[/]" if not each.is_right else each.trouble, *map(str, figures), *times)
     finally:
         console.print(made)
     return right
@@ -65,15 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--of", choices=list(Kill), action="append", help="kills of these; in turns otherwise (may come more than once)"
     )
+    parser.add_argument("--calls", type=int, default=CALLS, metavar="N", help=f"up in troubles (default {CALLS})")
     given = parser.parse_args(arguments)
     if not 1 <= given.kills <= MOST:
         parser.error(f"--kills is 1 to {MOST}")
+    if not 1 <= given.calls <= MOST:
+        parser.error(f"--calls is 1 to {MOST}")
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     console = Console(width=None if sys.stdout.isatty() else 120)
     wanted = list(islice(cycle(map(Kill, given.of or list(Kill))), given.kills))
     parts: dict[str, Callable[[Path], Awaitable[bool]]] = {
         "messages": lambda folder: of_messages(folder, console),
+        "troubles": lambda folder: of_troubles(folder, console, given.calls),
         "kills": lambda folder: of_kills(folder, console, wanted),
     }
     try:

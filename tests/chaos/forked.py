@@ -83,10 +83,9 @@ class Running:
             await self._ended.wait()
 
     async def terminate(self) -> None:
-        """Two SIGTERM: at once."""
-        for _ in range(2):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
+        """Have it end its calls, and itself."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGINT)
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._ended.wait()

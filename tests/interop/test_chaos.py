@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.chaos import __main__ as chaos
 from tests.chaos.fates import Fate
 from tests.chaos.kills import Kill, Outcome, is_kept, strikes, table
 from tests.chaos.messages import Death, deaths_of_a_call
+from tests.chaos.troubles import KILLS, Aftermath, Trouble, troubles
 from tests.chaos.wire import Message
 
 pytestmark = pytest.mark.peer
@@ -35,6 +37,25 @@ async def test_a_kill_at_a_message_of_a_call_leaves_nobody_alone(tmp_path: Path)
     assert not found
 
 
+@pytest.mark.timeout(300)  # starts of a gateway, and phones that wait for it, beside other work
+async def test_calls_outlive_what_their_gateway_stands_on(tmp_path: Path) -> None:
+    """A store that is locked, a disk that is full, then the death of the gateway; calls can be made all the while."""
+    found = [each async for each in troubles(tmp_path, [Trouble.LOCKED, Trouble.FULL, Trouble.GATEWAY], 3)]
+    assert [each for each in found if not each.is_right] == []
+    assert [len(each.up) for each in found] == [3] * 3
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+@pytest.mark.parametrize("fate", [Fate.ENDED, Fate.LOST])
+def test_a_call_that_trouble_takes_along_is_a_loss(trouble: Trouble, fate: Fate) -> None:
+    """Whatever it is; who rings may be told of the end where something was killed."""
+    right = Aftermath(trouble, (Fate.KEPT,), (Fate.KEPT,), 1.0, 1.0, calls_after=True)
+    assert right.is_right
+    assert not replace(right, up=(Fate.KEPT, fate)).is_right
+    assert not replace(right, calls_after=False).is_right
+    assert replace(right, ringing=(fate,)).is_right is (fate is Fate.ENDED and trouble in KILLS)
+
+
 @pytest.mark.serial
 async def test_two_kills_lose_nothing(tmp_path: Path) -> None:
     """The death of a plane ends no call, nor that of gateway and plane; the gateway's alone: test_recovered_calls."""
@@ -51,9 +72,10 @@ def test_a_call_that_a_death_takes_along_is_a_loss(fate: Fate) -> None:
 
 
 @pytest.mark.parametrize("kills", ["0", "-1", "1001", "many"])
-def test_the_number_of_kills_is_bounded(kills: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--kills", "--calls"])
+def test_the_number_of_kills_and_calls_is_bounded(option: str, kills: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2, and how it is called."""
     with pytest.raises(SystemExit) as raised:
-        chaos.main(["--kills", kills])
+        chaos.main([option, kills])
     assert raised.value.code == 2
     assert "usage: python -m tests.chaos" in capsys.readouterr().err

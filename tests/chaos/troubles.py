@@ -1,0 +1,255 @@
+"""With many calls up, something dies, is locked or is full: what becomes of the calls, of set-ups, of the sound."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from bench.process import plane_of
+from gateway.media.embedded.plane.native.process import find_program
+from tests import peers
+from tests.chaos.crowd import Crowd, TwoPhones, crowd
+from tests.chaos.fates import Fate
+from tests.chaos.forked import Forks, Running, forks
+from tests.identity.conftest import redis_server
+from tests.ports import free_port
+
+HOST, USER, PASSWORD, DOMAIN = "127.0.0.1", "1001", "of-the-caller-0815", "gateway.example"
+RINGING = 5
+"""Set-ups that are under way when it happens."""
+_FOR = 3.0
+"""Seconds that a lock, a full disk or a Redis that is away lasts."""
+
+
+class Trouble(StrEnum):
+    """What happens."""
+
+    GATEWAY = "the gateway is killed"
+    PLANE = "its packet plane is killed"
+    BOTH = "both are killed"
+    REDIS = "its Redis is away for a while"
+    LOCKED = "its SQLite file is locked for a while"
+    FULL = "its disk is full for a while"
+
+
+KILLS = (Trouble.GATEWAY, Trouble.PLANE, Trouble.BOTH)
+"""Those that set-ups end with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """Of one of them."""
+
+    trouble: Trouble
+    up: tuple[Fate, ...]
+    """What became of calls that were up."""
+    ringing: tuple[Fate, ...]
+    """And of those that rang: kept are those that could be answered."""
+    back: float
+    """Seconds until the gateway answered again."""
+    longest_gap: float
+    """Seconds without a packet at any phone; packets come every 0.04 s."""
+    calls_after: bool
+    """Whether a new call could be set up while it lasted, or after a kill."""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it is as DESIGN.md has it: no call that is up is lost, nobody is left alone."""
+        ringing = {Fate.KEPT, Fate.ENDED} if self.trouble in KILLS else {Fate.KEPT}
+        return set(self.up) <= {Fate.KEPT} and set(self.ringing) <= ringing and self.calls_after
+
+
+class Scene:
+    """A gateway with calls through it."""
+
+    def __init__(self, folder: Path, starts: Forks, environ: dict[str, str], phones: Crowd) -> None:
+        self.folder, self.phones = folder, phones
+        self._starts, self._environ = starts, environ
+        self._gateway: Running
+        self._number = 0
+        self.calls: list[TwoPhones] = []
+
+    async def start(self) -> None:
+        """The next gateway."""
+        self._number += 1
+        self._gateway = await self._starts.start(self._environ, self.folder / f"{self._number}.log")
+
+    async def stop(self) -> None:
+        await self._gateway.terminate()
+
+    def faults(self) -> list[str]:
+        """Exceptions that were logged."""
+        said = [(self.folder / f"{number}.log").read_text() for number in range(1, self._number + 1)]
+        return [each[-4000:] for each in said if "Traceback" in each]
+
+    async def grow(self, count: int) -> None:
+        """Have so many calls up. Raises AssertionError where they cannot be set up."""
+        while len(self.calls) < count:
+            self.calls += await self._some(min(10, count - len(self.calls)))
+
+    async def _some(self, count: int) -> list[TwoPhones]:
+        made = [self.phones.dial() for _ in range(count)]
+        assert await self.phones.until(lambda: all(each.is_up for each in made)), "a call was not set up"
+        return made
+
+    async def meet(self, trouble: Trouble, redis: Redis | None) -> Aftermath:
+        """Let it happen to the calls that are up and to some that ring."""
+        ringing = [self.phones.dial(answered=False) for _ in range(RINGING)]
+        assert await self.phones.until(lambda: all(each.callee.session is not None for each in ringing))
+        assert await self.phones.heard(self.calls, time.monotonic()), "calls were silent before anything had happened"
+        for call in self.calls:
+            for side in (call.caller, call.callee):
+                side.ear.longest_gap = 0.0
+        back, after = await self._strike(trouble, redis)
+        for call in ringing:
+            call.answer()
+        await self.phones.until(lambda: all(each.is_up or each.is_over for each in ringing))
+        met = [Fate.KEPT if each.is_up else Fate.ENDED if each.is_over else Fate.LOST for each in ringing]
+        fates = await asyncio.gather(*(self.phones.fate(call) for call in self.calls))
+        gap = max(side.ear.longest_gap for call in self.calls for side in (call.caller, call.callee))
+        for call, fate in zip(tuple(self.calls), fates, strict=True):
+            if fate is not Fate.KEPT:
+                self.calls.remove(call)
+        for call in [*ringing, after]:
+            await self._end(call)
+        calls_after = after.number in self._worked
+        return Aftermath(trouble, tuple(fates), tuple(met), back, gap, calls_after)
+
+    _worked: frozenset[str] = frozenset()
+
+    async def _end(self, call: TwoPhones) -> None:
+        if call.caller.session is not None:
+            call.caller.session.hangup()
+        await self.phones.until(lambda: call.is_over)
+
+    async def _new_call(self) -> TwoPhones:
+        call = self.phones.dial()
+        if await self.phones.until(lambda: call.is_up or call.caller.is_over) and call.is_up:
+            self._worked |= {call.number}
+        return call
+
+    async def _strike(self, trouble: Trouble, redis: Redis | None) -> tuple[float, TwoPhones]:
+        began = time.monotonic()
+        if trouble in (Trouble.GATEWAY, Trouble.BOTH):
+            await self._gateway.kill()
+        if trouble in (Trouble.PLANE, Trouble.BOTH):
+            plane = plane_of(str(self.folder))
+            assert plane is not None
+            os.kill(plane, signal.SIGKILL)
+        if trouble in (Trouble.GATEWAY, Trouble.BOTH):
+            await self.start()
+        if trouble in KILLS:
+            await self.phones.answered()
+            return time.monotonic() - began, await self._new_call()
+        async with self._lasting(trouble, redis):
+            await self.phones.answered()
+            back, call = time.monotonic() - began, await self._new_call()
+            await asyncio.sleep(max(0.0, began + _FOR - time.monotonic()))
+        return back, call
+
+    @asynccontextmanager
+    async def _lasting(self, trouble: Trouble, redis: Redis | None) -> AsyncIterator[None]:
+        if trouble is Trouble.REDIS:
+            assert redis is not None
+            redis.close()
+            try:
+                yield
+            finally:
+                redis.start()
+        elif trouble is Trouble.LOCKED:
+            with contextlib.closing(sqlite3.connect(self.folder / "gateway.sqlite", isolation_level=None)) as store:
+                store.execute("BEGIN EXCLUSIVE")
+                yield
+                store.execute("ROLLBACK")
+        else:
+            # No file may grow past its first octet: EFBIG in the place of ENOSPC.
+            before = resource.prlimit(self._gateway.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(self._gateway.pid, resource.RLIMIT_FSIZE, (1, before[1]))
+            try:
+                yield
+            finally:
+                resource.prlimit(self._gateway.pid, resource.RLIMIT_FSIZE, before)
+
+
+class Redis:
+    """A server on a port of its own that may be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = free_port()
+        self._running = contextlib.ExitStack()
+
+    def start(self) -> None:
+        self._running.enter_context(redis_server(self.port, self._folder))
+
+    def close(self) -> None:
+        self._running.close()
+
+    def __enter__(self) -> Redis:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@asynccontextmanager
+async def scene(folder: Path, calls: int, redis: Redis | None = None) -> AsyncIterator[Scene]:
+    """A gateway with so many calls up; its store is in Redis, or SQLite."""
+    if find_program() is None:
+        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    web, sip, webrtc = (free_port() for _ in range(3))
+    async with AsyncExitStack() as stack:
+        phones = await stack.enter_async_context(crowd(sip, USER, PASSWORD, DOMAIN))
+        user = {"id": USER, "sip": True, "password": PASSWORD, "may_call": ["*", "9*"], "max_calls": 10_000}
+        values = {
+            "WEB__LISTEN": f"{HOST}:{web}",
+            "SIP__LISTEN": f'["udp:{HOST}:{sip}"]',
+            "WEBRTC__LISTEN": f"{HOST}:{webrtc}",
+            "RTP__PORTS": "10000-18999",  # below those of tests.ports
+            "IDENTITY__STORE": "sqlite:gateway.sqlite" if redis is None else f"redis://{HOST}:{redis.port}/0",
+            "STATE_DIR": str(folder),
+            "DOMAIN": DOMAIN,
+            "MEDIA__PLANE": "native",
+            "LIMITS__LOAD": "0",
+            "LIMITS__CALLS_PER_SECOND": "1000",
+            "SIP__LIMITS__REQUESTS_PER_SECOND": "10000",
+            "SIP__LIMITS__BURST": "10000",
+            "USERS": json.dumps([user]),
+            "ROUTES": json.dumps([{"match": "9*", "to": f"sip:{{user}}@{HOST}:{phones.callees}"}]),
+        }
+        others = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
+        environ = others | {f"GATEWAY_{key}": value for key, value in values.items()}
+        made = Scene(folder, await stack.enter_async_context(forks()), environ, phones)
+        await made.start()
+        stack.push_async_callback(made.stop)
+        await made.grow(calls)
+        yield made
+
+
+async def troubles(folder: Path, wanted: Sequence[Trouble], calls: int) -> AsyncIterator[Aftermath]:
+    """Each of them, with so many calls up. Raises AssertionError where a gateway logged an exception."""
+    needs_redis = [each for each in wanted if each is Trouble.REDIS]
+    for name, kinds in (("sqlite", [each for each in wanted if each not in needs_redis]), ("redis", needs_redis)):
+        if not kinds:
+            continue
+        own = folder / name
+        own.mkdir()
+        with Redis(own) if name == "redis" else contextlib.nullcontext() as redis:
+            async with scene(own, calls, redis) as made:
+                for kind in kinds:
+                    await made.grow(calls)
+                    yield await made.meet(kind, redis)
+            faults = made.faults()
+            assert not faults, faults[0]
