@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 from gateway import cli
 from gateway.app import GatewayApp
 from gateway.commands.backup import BackupError, backup, restore
+from gateway.errors import ConfigError
+from gateway.store.identity_sqlite import MIGRATIONS, SqliteStore
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 
 
@@ -48,6 +50,61 @@ async def test_users_and_passwords_come_back_on_another_machine(tmp_path: Path) 
         assert second.password("alice") == PASSWORDS["alice"]
     finally:
         await second.stop()
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
+async def test_a_backup_of_an_older_gateway_is_taken_up(tmp_path: Path, version: int) -> None:
+    """Whatever version its store was of: phones and passwords are there, and the gateway starts on it."""
+    state, elsewhere, archive = tmp_path / "state", tmp_path / "elsewhere", tmp_path / "all.tar.gz"
+    state.mkdir()
+    with contextlib.closing(sqlite3.connect(state / "gateway.sqlite", isolation_level=None)) as old:
+        for statements in MIGRATIONS[:version]:
+            for statement in statements:
+                old.execute(statement)
+        values = {
+            "aor": "sip:1001@gateway.local",
+            "contact": "sip:a@192.0.2.1",
+            "expires_at": 2e10,
+            "cseq": 1,
+            "q": 1.0,
+        }
+        values |= {"call_id": "c", "path": "[]", "user_agent": "", "codecs": "[]", "sequence": 1}
+        values |= {"key": "sip:a@192.0.2.1"} if version >= 3 else {}
+        marks = ", ".join("?" * len(values))
+        old.execute(f"INSERT INTO bindings ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
+        old.execute("INSERT INTO credentials VALUES ('1001', 'gateway.local', '{\"MD5\": \"aa\"}')")
+        old.execute(f"PRAGMA user_version = {version}")
+    backup(state, None, archive)
+    restore(archive, elsewhere, None)
+    app = GatewayApp(config_on_free_ports(elsewhere, IDENTITY__STORE="sqlite:gateway.sqlite"))
+    await app.start()
+    try:
+        assert (elsewhere / "gateway.sqlite").stat().st_size
+    finally:
+        await app.stop()
+    store = SqliteStore(elsewhere / "gateway.sqlite")
+    await store.open()
+    try:
+        [found] = await store.bindings("sip:1001@gateway.local", 1e9)
+        assert (found.contact, found.call_id, found.key) == ("sip:a@192.0.2.1", "c", "sip:a@192.0.2.1")
+    finally:
+        await store.close()
+
+
+async def test_a_backup_of_a_newer_gateway_is_restored_and_not_used(tmp_path: Path) -> None:
+    """The gateway says whose file it is, and leaves it as it was."""
+    state, elsewhere, archive = tmp_path / "state", tmp_path / "elsewhere", tmp_path / "all.tar.gz"
+    state.mkdir()
+    with contextlib.closing(sqlite3.connect(state / "gateway.sqlite", isolation_level=None)) as newer:
+        newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    backup(state, None, archive)
+    restore(archive, elsewhere, None)
+    app = GatewayApp(config_on_free_ports(elsewhere, IDENTITY__STORE="sqlite:gateway.sqlite"))
+    with pytest.raises(ConfigError, match="written by a newer version of the gateway"):
+        await app.start()
+    await app.stop()
+    with contextlib.closing(sqlite3.connect(elsewhere / "gateway.sqlite")) as kept:
+        assert kept.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
 
 
 def test_a_database_is_taken_whole_while_others_write(tmp_path: Path) -> None:
