@@ -49,6 +49,16 @@ CASES = [
     ("cluster: {node: 'sip:10.0.0.1:70000', key: 'x'}", "cluster.node", "is not written as"),
     ("cluster: {journal: 'redis://10.0.0.9:6379/0'}", "cluster.journal", "cluster.node"),
     ("cluster: {journal: 'file:calls'}", "cluster.journal", "redis://"),
+    (
+        "cluster: {node: 'sip:10.0.0.1', key: 'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk', mutual_tls: true}",
+        "cluster.mutual_tls",
+        "transport=tls",
+    ),
+    (
+        "cluster: {node: 'sips:10.0.0.1', key: 'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk', mutual_tls: true}",
+        "cluster.mutual_tls",
+        "sip.tls.ca",
+    ),
     ("cluster: {node: 'sip:10.0.0.1', key: short}", "cluster.key", "fewer than 32"),
     (
         "{identity: {store: memory}, cluster: {node: 'sip:10.0.0.1', key: 'kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk'}}",

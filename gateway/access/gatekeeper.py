@@ -54,7 +54,7 @@ class Gatekeeper:
         algorithms: Algorithms | None = None,
         kept: Mapping[str, Collection[str]] | None = None,
         bans: Bans | None = None,
-        node_of: Callable[[Request], str | None] = lambda request: None,
+        node_of: Callable[[Request, Flow], str | None] = lambda request, source: None,
     ) -> None:
         """`kept`: the algorithms of users that have no HA1 for some; by default everybody has all.
 
@@ -80,7 +80,7 @@ class Gatekeeper:
         At once where the identity store need not be asked: trunks, and whoever earns a challenge. OPTIONS is let in:
         it reveals nothing, and PBXs use it to see whether we live.
         """
-        node = self._node_of(request) if request.method != "REGISTER" else None
+        node = self._node_of(request, source) if request.method != "REGISTER" else None
         if node is not None:
             return events.Accepted(node)
         trunk = self._trunk_at(request, source)

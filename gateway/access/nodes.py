@@ -55,11 +55,14 @@ class Nodes:
         node_at: Callable[[str, int], str | None],
         start: str,
         start_of: Callable[[str], str],
+        is_shown: Callable[[Flow, str], bool] = lambda source, node: True,
     ) -> None:
         """`node` is our own URI; `clock` gives Unix seconds; `node_at` is the gateway that listens at an address.
 
         `start` is a name of this process that none before had, `start_of` that of the one that another gateway runs as.
+        `is_shown` says whether who speaks by a flow has shown in its own way that it is that gateway.
         """
+        self._is_shown = is_shown
         self._start = start
         self._start_of = start_of
         self.refused: Counter[str] = Counter()
@@ -87,7 +90,7 @@ class Nodes:
         text = _written({**told, "node": self._node, "to": to, "start": self._start_of(to), "at": at, "salt": salt})
         return request.with_headers(request.headers.with_(HEADER, f"{text}.{self._seal(request, text)}"))
 
-    def verify(self, request: Request) -> str | None:
+    def verify(self, request: Request, source: Flow) -> str | None:
         """The identity of the gateway that has sent this, for now and once; None for everybody else."""
         value = request.headers.get(HEADER)
         if value is None or len(value) > _LONGEST:
@@ -101,6 +104,8 @@ class Nodes:
         if not isinstance(node, str) or not isinstance(at, float):
             return None
         wrong = self._wrong(told, at, right, now)
+        if not wrong and not self._is_shown(source, node):
+            wrong = "without a certificate of its own"
         if wrong:
             self._refuse(node, wrong, now - at, now)
             return None

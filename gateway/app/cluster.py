@@ -20,10 +20,11 @@ from gateway.call.routing import Caller
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding, User
-from gateway.identity.nodes import ClusterNodes
+from gateway.identity.nodes import ClusterNodes, place_of
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.sip_sessions import Destination, Shown
 from gateway.net.user_agent import UserAgent
+from gateway.sip.flow import Flow
 from gateway.sip.message.message import Request
 
 
@@ -45,12 +46,22 @@ class Cluster:
         self._others = ClusterNodes(store, self.node, settings.interval, clock, start)
         key = settings.key or random(32)
         others = self._others
-        self._seals = Nodes(self.node, key, clock, random, others.node_at, start, others.start_of)
+        self._agent: UserAgent | None = None
+        is_shown = self._is_shown if settings.mutual_tls else _by_seal_alone
+        self._seals = Nodes(self.node, key, clock, random, others.node_at, start, others.start_of, is_shown)
         self.refused = self._seals.refused
-        self.sign = self._seals.sign
         self.verify = self._seals.verify
         self.page = self._others.page
         self.opened = self._others.opened.wait
+
+    def _is_shown(self, source: Flow, node: str) -> bool:
+        """Whether it was sent by TLS, by whoever has a certificate of that gateway's address."""
+        return self._agent is not None and self._agent.has_certificate(source, place_of(node)[0])
+
+    def speak_by(self, agent: UserAgent) -> None:
+        """Have it seal what it sends to other gateways."""
+        self._agent = agent
+        agent.sign_requests(self._seals.sign)
 
     @property
     def live(self) -> frozenset[str]:
@@ -133,6 +144,10 @@ class Cluster:
         if self._identity.by_id(user) is None:
             return None
         return Caller(identity, ("*",), transit=False, calls=user, device=device), address
+
+
+def _by_seal_alone(source: Flow, node: str) -> bool:
+    return True
 
 
 class ClusterTexts:

@@ -14,6 +14,8 @@ class ClusterSettings:
 
     node: str
     """Its own SIP URI."""
+    mutual_tls: bool
+    """Whether the others prove who they are by certificates as well."""
     interval: float
     """Seconds between two words that it is there."""
     journal: str | None = field(repr=False)
@@ -26,7 +28,9 @@ def cluster(config: Config) -> ClusterSettings:
     """Of a gateway that is alone the node is ""."""
     told = config.cluster
     key = shared_key(config, "requests")
-    return ClusterSettings(node=told.node or "", interval=told.interval, journal=told.journal, key=key)
+    return ClusterSettings(
+        node=told.node or "", mutual_tls=told.mutual_tls, interval=told.interval, journal=told.journal, key=key
+    )
 
 
 def shared_key(config: Config, purpose: str) -> bytes | None:

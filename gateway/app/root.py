@@ -346,7 +346,7 @@ class GatewayApp:
             dialer.outgoing,
         )
         user_agent = self._user_agent = UserAgent(settings.user_agent(config), front)
-        user_agent.sign_requests(self._cluster.sign)
+        self._cluster.speak_by(user_agent)
         user_agent.answer_strangers(gatekeeper.may_answer)
         user_agent.serve("MESSAGE", partial(self._messages.from_sip, front.sender))
         user_agent.serve("PUBLISH", self._subscriptions.publish)

@@ -21,6 +21,9 @@ class ClusterConfig(Section):
     key: Secret | None = None
     """Secret of at least 32 characters that all of them share, by which they know each other, and what one of them
     has signed: nonces, the page's tokens, temporary GRUUs. Better set by environment than here."""
+    mutual_tls: bool = False
+    """Believe another gateway only by TLS, where it has shown a certificate of the address in its `node`, signed by
+    `sip.tls.ca`; needs that, `sip.tls.cert`, `sip.tls.client_certificates` and ";transport=tls" in `node`."""
     journal: Text | None = Field(default=None, repr=False)
     """Where the others find the calls of this gateway and go on with them when it is gone for good, sealed by `key`:
     "redis://host:6379/0", the same for all, as identity.store has it; default: they end with it."""

@@ -346,12 +346,21 @@ class Config(BaseSettings):
         self.identity_map()
         return self
 
+    def _check_nodes_by_tls(self) -> None:
+        node, tls = self.cluster.node or "", self.sip.tls
+        if not node.startswith("sips:") and ";transport=tls" not in node:
+            raise ConfigError("cluster.mutual_tls", 'is for a node that is reached by TLS (";transport=tls")')
+        if tls.cert is None or tls.ca is None or tls.client_certificates == "off":
+            raise ConfigError("cluster.mutual_tls", "needs sip.tls.cert, sip.tls.ca and sip.tls.client_certificates")
+
     def _check_cluster(self) -> None:
         """Gateways know each other by a key, and find each other's users in a store that they share."""
         if (self.cluster.node is None) != (self.cluster.key is None):
             raise ConfigError("cluster", "node and key are set together, or neither")
         if self.cluster.node is None and self.cluster.journal is not None:
             raise ConfigError("cluster.journal", "is of a gateway with others (cluster.node)")
+        if self.cluster.mutual_tls:
+            self._check_nodes_by_tls()
         if self.cluster.node is not None and self.identity.store == "memory":
             raise ConfigError("cluster.node", 'needs a store that the gateways share, not "memory" (identity.store)')
 

@@ -19,10 +19,10 @@ from gateway.net.texts import address_of, uri_of
 from gateway.net.tls import Tls
 from gateway.net.ws import WebSocketConnection
 from gateway.sip.auth.account import Authenticator, Credentials
-from gateway.sip.flow import DEFAULT_PORTS, WEBSOCKET, Flow
+from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.invite.resumed import ResumedSession
-from gateway.sip.locate import target_of, transport_of
+from gateway.sip.locate import likely_flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
@@ -172,6 +172,11 @@ class UserAgent:
             return True
         return self._shell.endpoint.connections.find(flow) is not None
 
+    def has_certificate(self, flow: Flow, host: str) -> bool:
+        """Whether who speaks by that connection has shown a certificate of `host` that we trust."""
+        connection = self._shell.endpoint.connections.find(flow)
+        return connection is not None and connection.serves(host)
+
     def expect_keep_alives(self, flow: Flow, seconds: int) -> None:
         """The peer of a connection was asked to send something every so many seconds (Flow-Timer, RFC 5626).
 
@@ -236,7 +241,7 @@ class UserAgent:
         sender = self._sender(caller)
         fields = [*headers, *self._core.offered_capabilities(body)]
         contact = self._core.contact(
-            self._flow_for_contact(hop),
+            likely_flow(hop, self.config.transports),
             sender.uri.user,
             secure="sips" in (uri.scheme, *[hop.uri.scheme for hop in hops[:1]]),
         )
@@ -302,7 +307,7 @@ class UserAgent:
             call_id=self.token(),
             cseq=1,
             route=hops,
-            contact=self._core.contact(self._flow_for_contact(hop), sender.uri.user),
+            contact=self._core.contact(likely_flow(hop, self.config.transports), sender.uri.user),
             headers=[*fields, *self._core.request_fields()],
             max_forwards=max_forwards,
         )
@@ -485,14 +490,6 @@ class UserAgent:
         if received is not None:
             return received if isinstance(received, Flow) else Flow.parse(received)
         return route[0].uri if route else uri
-
-    def _flow_for_contact(self, hop: Uri | Flow) -> Flow:
-        """The flow, as far as it is known before a name is looked up."""
-        if isinstance(hop, Flow):
-            return hop
-        target = target_of(hop)
-        transport = transport_of(target, self.config.transports)
-        return Flow(transport, target.host, target.port or DEFAULT_PORTS.get(transport, 5060))
 
 
 def _counter() -> Callable[[], int]:

@@ -136,6 +136,15 @@ def transport_of(target: Target, usable: Sequence[str] = ()) -> str:
     return preferred if preferred in usable or not usable else usable[0]
 
 
+def likely_flow(hop: Uri | Flow, usable: Sequence[str]) -> Flow:
+    """Where a hop leads, as far as that is known before a name is looked up."""
+    if isinstance(hop, Flow):
+        return hop
+    target = target_of(hop)
+    transport = transport_of(target, usable)
+    return Flow(transport, target.host, target.port or DEFAULT_PORTS.get(transport, 5060))
+
+
 def contact_uri(user: str | None, place: tuple[str, int | None], transport: str, *, secure: bool = False) -> Uri:
     """Our Contact URI for a peer that reaches us at `place` over `transport` (RFC 3261 8.1.1.8).
 

@@ -18,6 +18,7 @@ from gateway.sip.message.uri import Uri
 ONE, TWO, THREE = "sip:10.0.0.1:5060", "sip:10.0.0.2:5060", "sip:10.0.0.3:5060"
 PLACES = {("10.0.0.1", 5060): ONE, ("10.0.0.2", 5060): TWO, ("10.0.0.3", 5060): THREE}
 TO_TWO = Flow("udp", "10.0.0.2", 5060)
+SOURCE = Flow("udp", "10.0.0.1", 5060)
 KEY = bytes(range(32))
 
 
@@ -56,9 +57,9 @@ def test_a_gateway_knows_another_and_what_it_tells() -> None:
     one, two = gateway(ONE, clock), gateway(TWO, clock)
     told = {"user": "alice", "caller": {"uri": "sip:bob@gw.test"}}
     sent = one.sign(invite("INVITE", one.field(told)), TO_TWO)
-    assert two.verify(sent) == NODE + ONE
+    assert two.verify(sent, SOURCE) == NODE + ONE
     assert told.items() <= two.told(sent).items()
-    assert two.verify(one.sign(invite("BYE"), TO_TWO)) == NODE + ONE
+    assert two.verify(one.sign(invite("BYE"), TO_TWO), SOURCE) == NODE + ONE
 
 
 def test_nobody_else_is_told_anything() -> None:
@@ -75,12 +76,12 @@ def test_a_request_counts_once_and_a_new_one_again() -> None:
     clock = Clock()
     one, two = gateway(ONE, clock), gateway(TWO, clock)
     sent = one.sign(invite(), TO_TWO)
-    assert two.verify(sent) is not None
-    assert two.verify(sent) is None
-    assert two.verify(one.sign(invite(), TO_TWO)) is not None
+    assert two.verify(sent, SOURCE) is not None
+    assert two.verify(sent, SOURCE) is None
+    assert two.verify(one.sign(invite(), TO_TWO), SOURCE) is not None
     clock.now += 3 * WINDOW
-    assert two.verify(one.sign(invite(), TO_TWO)) is not None
-    assert two.verify(sent) is None
+    assert two.verify(one.sign(invite(), TO_TWO), SOURCE) is not None
+    assert two.verify(sent, SOURCE) is None
 
 
 @pytest.mark.parametrize("seconds", [-WINDOW - 1, WINDOW + 1])
@@ -91,7 +92,7 @@ def test_a_request_of_another_time_is_a_strangers(seconds: float) -> None:
     for times in (1, 2):
         with capture_logs() as logs:
             for _ in range(3):
-                assert two.verify(one.sign(invite(), TO_TWO)) is None
+                assert two.verify(one.sign(invite(), TO_TWO), SOURCE) is None
         [line] = logs
         assert (line["node"], line["reason"]) == (ONE, "right seal, wrong time")
         assert line["sealed_seconds_ago"] == seconds
@@ -104,10 +105,10 @@ def test_a_request_for_another_gateway_or_the_process_before_is_a_strangers() ->
     clock = Clock()
     one, three = gateway(ONE, clock), gateway(THREE, clock)
     sent = one.sign(invite(), TO_TWO)
-    assert three.verify(sent) is None
+    assert three.verify(sent, SOURCE) is None
     assert three.refused == {"for another gateway": 1}
     again = gateway(TWO, clock, start="2")
-    assert again.verify(sent) is None
+    assert again.verify(sent, SOURCE) is None
     assert again.refused == {"for the process before": 1}
 
 
@@ -116,7 +117,7 @@ def test_a_gateway_that_has_just_begun_believes_clocks_that_differ(seconds: floa
     """What was sealed for this very process is believed at once, however early the sender's clock says it was."""
     clock = Clock()
     one, two = gateway(ONE, lambda: clock.now + seconds), gateway(TWO, clock)
-    assert two.verify(one.sign(invite(), TO_TWO)) == NODE + ONE
+    assert two.verify(one.sign(invite(), TO_TWO), SOURCE) == NODE + ONE
 
 
 def test_a_seal_on_another_description_or_contact_is_broken() -> None:
@@ -132,8 +133,8 @@ def test_a_seal_on_another_description_or_contact_is_broken() -> None:
         Request(sent.method, sent.uri, elsewhere, sent.body),
         Request(sent.method, sent.uri, sent.headers.without("Contact"), sent.body),
     ):
-        assert two.verify(forged) is None
-    assert two.verify(sent) == NODE + ONE
+        assert two.verify(forged, SOURCE) is None
+    assert two.verify(sent, SOURCE) == NODE + ONE
 
 
 def test_whoever_changes_a_request_breaks_its_seal() -> None:
@@ -155,8 +156,8 @@ def test_whoever_changes_a_request_breaks_its_seal() -> None:
         invite("INVITE", (HEADER, f"{other}.{seal}")),
         gateway(ONE, clock, bytes(32)).sign(invite(), TO_TWO),
     ):
-        assert two.verify(forged) is None
-    assert two.verify(invite("INVITE", (HEADER, f"{text}.{seal}"))) is not None
+        assert two.verify(forged, SOURCE) is None
+    assert two.verify(invite("INVITE", (HEADER, f"{text}.{seal}")), SOURCE) is not None
 
 
 @pytest.mark.parametrize("value", ["", ".", "a", "a.b", "é.é", "W10.x", "x" * 20_000, "e30." + "A" * 43])
@@ -164,9 +165,9 @@ def test_what_a_stranger_writes_there_is_nothing(value: str) -> None:
     """It raises nothing, and tells nothing that is no object."""
     two = gateway(TWO, Clock())
     request = invite().with_headers(invite().headers.add(HEADER, value))
-    assert two.verify(request) is None
+    assert two.verify(request, SOURCE) is None
     assert two.told(request) == {}
-    assert two.verify(invite()) is None
+    assert two.verify(invite(), SOURCE) is None
 
 
 def test_a_seal_over_what_no_gateway_writes_is_nothing() -> None:
@@ -174,4 +175,17 @@ def test_a_seal_over_what_no_gateway_writes_is_nothing() -> None:
     clock = Clock()
     two = gateway(TWO, clock)
     mute = Nodes(ONE, KEY, lambda: "now", lambda count: bytes(count), lambda *place: TWO, "1", lambda node: "1")  # type: ignore[arg-type, return-value]
-    assert two.verify(mute.sign(invite(), TO_TWO)) is None
+    assert two.verify(mute.sign(invite(), TO_TWO), SOURCE) is None
+
+
+def test_a_gateway_that_is_to_show_a_certificate_is_a_stranger_without() -> None:
+    """Whatever its seal says; and it is said what was lacking."""
+    clock = Clock()
+    shown: set[tuple[Flow, str]] = set()
+    one = gateway(ONE, clock)
+    two = Nodes(TWO, KEY, clock, bytes, PLACES.get, "1", lambda node: "1", lambda *what: what in shown)  # type: ignore[arg-type]
+    assert two.verify(one.sign(invite(), TO_TWO), SOURCE) is None
+    assert two.refused == {"without a certificate of its own": 1}
+    shown.add((SOURCE, ONE))
+    assert two.verify(one.sign(invite(cseq=2), TO_TWO), SOURCE) == NODE + ONE
+    assert two.verify(one.sign(invite(cseq=3), TO_TWO), TO_TWO) is None

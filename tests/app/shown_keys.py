@@ -32,6 +32,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     ),
     "app/test_cluster.py::test_a_phone_at_one_gateway_is_rung_from_the_other": ("cluster.node",),
     "app/test_cluster.py::test_gateways_of_another_key_are_strangers": ("cluster.key",),
+    "app/test_cluster_tls.py::test_a_seal_without_a_certificate_is_a_strangers": ("cluster.mutual_tls",),
     "interop/test_takeover.py::test_calls_of_a_gateway_that_is_gone_go_on_at_another": ("cluster.journal",),
     "identity/test_nodes.py::test_a_gateway_that_says_nothing_is_gone_after_three_intervals": ("cluster.interval",),
     "access/test_register.py::test_one_contact_too_many_replaces_the_oldest_or_is_refused": (

@@ -284,6 +284,12 @@ WITH: dict[str, dict[str, Any]] = {
     "trunks[].name": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
     "trunks": {"routes": [], "emergency": {}, "users": [_WITHOUT_ACCOUNT]},
     "identity.store": {"cluster": {}},
+    "cluster.mutual_tls": {
+        "cluster": {"node": "sips:10.0.0.1:5061", "key": "the-key-of-a-cluster-in-these-tests"},
+        "sip": {
+            "tls": {"cert": "/no/sip.pem", "key": "/no/sip.key", "ca": "/no/ca.pem", "client_certificates": "optional"}
+        },
+    },
     "cdr.keep": {"cdr": {"enabled": True}},
     "cdr.webhook_secret": {"cdr": {"webhook": "https://billing.test"}},
     "otel.headers": {"otel": {"endpoint": "http://collector.test"}},
