@@ -6,9 +6,9 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-APT_PACKAGES := chromium firefox-esr iproute2 sip-tester baresip nftables redis-server rtpengine-daemon kamailio \
-  kamailio-outbound-modules kamailio-presence-modules kamailio-sqlite-modules kamailio-websocket-modules espeak-ng \
-  coturn pulseaudio curl
+APT_PACKAGES := chromium chromium-headless-shell firefox-esr iproute2 sip-tester baresip nftables redis-server \
+  rtpengine-daemon kamailio kamailio-outbound-modules kamailio-presence-modules kamailio-sqlite-modules \
+  kamailio-websocket-modules espeak-ng coturn pulseaudio curl
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

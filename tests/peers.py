@@ -73,7 +73,15 @@ def sipp() -> str:
 
 
 def chromium() -> str:
-    """Path of a Chromium, under any of its names."""
+    """Path of a Chromium for pages that are only read by tests: the shell without windows, where that is installed.
+
+    It is of the same build, and opens a page for a fifth of the processor's time.
+    """
+    return shutil.which("chromium-headless-shell") or whole_chromium()
+
+
+def whole_chromium() -> str:
+    """Path of the Chromium that people have, under any of its names."""
     found = find_chromium()
     if found is None:
         missing("Chromium", "the Debian package chromium")

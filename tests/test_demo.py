@@ -33,7 +33,7 @@ async def test_every_step_of_the_demo_passes(browser: str) -> None:
     """Both directions and both services, with tones found by frequency, set up within the goal."""
     peers.pjsua2()
     if browser == "chromium":
-        peers.chromium()
+        peers.whole_chromium()
     report = await Demo(DemoOptions(browser=browser, rounds=1), lambda _: None).run()
     assert [(step.name, step.passed, step.words) for step in report.steps if not step.passed] == []
     assert [step.name for step in report.steps] == STEPS

@@ -37,9 +37,9 @@ SECONDS = 45
 LONGER = 150
 """For the lessons that start four Chromiums, one after the other, and five servers."""
 PEERS: dict[str, Callable[[], object]] = {
-    "09": peers.chromium,
-    "10": lambda: (peers.chromium(), peers.program("kamailio", "kamailio")),
-    "11": lambda: (peers.chromium(), bundle()),
+    "09": peers.whole_chromium,
+    "10": lambda: (peers.whole_chromium(), peers.program("kamailio", "kamailio")),
+    "11": lambda: (peers.whole_chromium(), bundle()),
     "14": lambda: [
         peers.program(name, package)
         for name, package in (
@@ -123,7 +123,7 @@ def test_a_claim_that_does_not_hold_fails_the_example(folder: Path, tmp_path: Pa
 
 def test_a_port_in_use_and_a_missing_peer_are_sentences(tmp_path: Path) -> None:
     """Each says what to do, with status 1 and no traceback."""
-    peers.chromium()
+    peers.whole_chromium()
     bundle()
     softphone, trunk = EXAMPLES / "11_jssip_softphone" / "main.py", EXAMPLES / "10_pbx_trunk" / "main.py"
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -137,7 +137,7 @@ def test_a_port_in_use_and_a_missing_peer_are_sentences(tmp_path: Path) -> None:
 
 def test_a_lesson_without_its_chromium_says_what_to_install(tmp_path: Path) -> None:
     """One sentence, status 1, no traceback."""
-    peers.chromium()
+    peers.whole_chromium()
     result = run(EXAMPLES / "09_webrtc_integration" / "main.py", tmp_path, PATH=str(tmp_path))
     assert result.returncode == 1
     assert result.stderr == "FAIL: there is no Chromium to drive; install the Debian package chromium\n"

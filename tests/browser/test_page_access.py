@@ -128,7 +128,7 @@ async def test_each_view_shows_its_own_parts_only() -> None:
 
 async def test_a_refused_microphone_is_said_and_an_incoming_call_rings_on() -> None:
     """No offer goes out; the caller is not declined behind the user's back."""
-    async with stage("--deny-permission-prompts") as it:
+    async with stage("--deny-permission-prompts", whole=True) as it:
         await it.log_in()
         await it.page.fill("#dial", "1001")
         await it.page.press("#dial", "Enter")

@@ -92,7 +92,7 @@ async def test_the_list_of_calls_outlasts_a_reload() -> None:
 
 async def test_without_a_microphone_one_can_still_listen() -> None:
     """The offer takes sound only; the far end's tone is heard."""
-    async with stage("--deny-permission-prompts") as it:
+    async with stage("--deny-permission-prompts", whole=True) as it:
         await it.log_in()
         answering(it.phone)
         await it.page.fill("#dial", "1001")

@@ -49,7 +49,7 @@ async def _push(it: Stage, devtools: CDPSession, registration: str, data: str) -
 )
 async def test_a_push_message_shows_who_calls_or_has_called(locale: str, kind: str, words: str) -> None:
     """In the page's language; what is no message of ours shows nothing."""
-    async with stage(locale=locale) as it:
+    async with stage(locale=locale, whole=True) as it:
         await it.page.context.grant_permissions(["notifications"])
         await it.page.goto(it.url + "docs")  # a page of the gateway that does not ring
         devtools, registration = await _worker(it)

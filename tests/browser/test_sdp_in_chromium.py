@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from sdp import (
     CodecPolicy,
@@ -22,10 +21,8 @@ from sdp import (
     read_codecs,
     translate,
 )
+from tests import peers
 from tests.sdp.plans import PHONE_AUDIO, POLICY, browser_plan, corpus, described, phone_plan
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -64,25 +61,10 @@ KNOWN = {"opus", "g722", "pcmu", "pcma", "vp8", "vp9", "av1"}
 """Codecs that every Chromium has."""
 
 
-def missing(package: str) -> None:
-    """A missing peer is a failure in CI and a skip that names the package elsewhere."""
-    text = f"{package} is not installed"
-    if os.environ.get("CI"):
-        pytest.fail(text)
-    pytest.skip(text)
-
-
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        missing("the Debian package chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("the Python package playwright")
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=executable, headless=True, args=ARGUMENTS)
+        launched = playwright.chromium.launch(executable_path=peers.chromium(), args=ARGUMENTS)
         yield launched
         launched.close()
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from sdp import SessionDescription
 from sdp.lint import Severity, lint
+from tests import peers
 from tests.sdp import corpus
 from tests.sdp.lint_cases import BROWSER, CASES
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
@@ -34,24 +30,10 @@ SCRIPT = """async (sdp) => {
 OFFERS = [(code, text.replace(old, new)) for code, text, old, new, _ in CASES if text is BROWSER]
 
 
-def missing(package: str) -> None:
-    """A missing peer is a failure in CI and a skip that names the package elsewhere."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{package} is not installed")
-    pytest.skip(f"{package} is not installed")
-
-
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        missing("the Debian package chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("the Python package playwright")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=peers.chromium(), args=["--no-sandbox"])
         opened = browser.new_page()
         opened.goto("about:blank")
         yield opened

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fractions
-import os
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import av
 import numpy as np
-import pytest
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from playwright.async_api import Browser, ConsoleMessage, Page, Playwright, async_playwright
 
 from gateway.call.status import Cause
 from gateway.web.app import WebServer, WebSettings
+from tests import peers
 from tests.web.fake import FakeCall, FakeGateway, running
 
 FAKE_DEVICE = "--use-fake-device-for-media-stream"
@@ -37,16 +35,6 @@ ALLOWED = "--use-fake-ui-for-media-stream"
 RATE = 48_000
 
 
-def _executable() -> str:
-    found = shutil.which("chromium")
-    if found is not None:
-        return found
-    message = "Chromium is missing: install the package chromium"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
 @dataclass(eq=False)
 class _Chromiums:
     """Those that run, by their arguments: a start takes more than most tests."""
@@ -54,15 +42,15 @@ class _Chromiums:
     playwright: Playwright
     running: dict[tuple[str, ...], Browser] = field(default_factory=dict)
 
-    async def browser(self, arguments: tuple[str, ...]) -> Browser:
+    async def browser(self, executable: str, arguments: tuple[str, ...]) -> Browser:
         """The one with these arguments; one that died is started again."""
-        found = self.running.get(arguments)
+        found = self.running.get((executable, *arguments))
         if found is None or not found.is_connected():
             left_out = {NO_DEVICE, FAKE_DEVICE} if NO_DEVICE in arguments else set()
             every = [one for one in (*ARGUMENTS, *arguments) if one not in left_out]
             environ = os.environ | (NO_SOUND if left_out else {})
-            found = await self.playwright.chromium.launch(executable_path=_executable(), args=every, env={**environ})
-            self.running[arguments] = found
+            found = await self.playwright.chromium.launch(executable_path=executable, args=every, env={**environ})
+            self.running[executable, *arguments] = found
         return found
 
     async def close(self) -> None:
@@ -88,13 +76,17 @@ async def chromiums() -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def chromium(*arguments: str) -> AsyncIterator[Browser]:
-    """The system's Chromium, headless, and at the end without what was opened in it; skips without it, fails in CI."""
+async def chromium(*arguments: str, whole: bool = False) -> AsyncIterator[Browser]:
+    """The system's Chromium, headless, and at the end without what was opened in it; skips without it, fails in CI.
+
+    `whole`: the one with windows, that refuses a microphone and shows notifications.
+    """
+    executable = peers.whole_chromium() if whole else peers.chromium()
     async with contextlib.AsyncExitStack() as stack:
         if _kept is None:
             await stack.enter_async_context(chromiums())
         assert _kept is not None
-        browser = await _kept.browser(arguments)
+        browser = await _kept.browser(executable, arguments)
         others = browser.contexts
         try:
             yield browser
@@ -273,15 +265,16 @@ def refusing(gateway: FakeGateway, cause: Cause) -> None:
 @contextlib.asynccontextmanager
 async def stage(
     *arguments: str,
+    whole: bool = False,
     width: int = 1280,
     height: int = 860,
     dark: bool = False,
     locale: str = "en-US",
     settings: WebSettings | None = None,
 ) -> AsyncIterator[Stage]:
-    """Everything up; page errors fail the test at the end."""
+    """Everything up; page errors fail the test at the end. `whole` as in `chromium`."""
     gateway = FakeGateway()
-    async with running(gateway, settings) as server, chromium(*(arguments or (ALLOWED,))) as browser:
+    async with running(gateway, settings) as server, chromium(*(arguments or (ALLOWED,)), whole=whole) as browser:
         context = await browser.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", locale=locale
         )
