@@ -49,8 +49,8 @@ _CHATTY = ("aiortc", "aioice", "websockets", "asyncio", "httpx", "httpcore")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def config_on_free_ports(folder: Path, **changes: str) -> Config:
-    """A configuration on free ports with two web users and two phones; `changes` are GATEWAY_ variables."""
+def environment_on_free_ports(folder: Path, **changes: str) -> dict[str, str]:
+    """The variables of a configuration on free ports with two web users and two phones; `changes` without GATEWAY_."""
     web, sip, webrtc, rtp = free_ports(4)
     there = {user["id"] for user in json.loads(changes.get("USERS", _USERS))}
     environ = {
@@ -64,7 +64,12 @@ def config_on_free_ports(folder: Path, **changes: str) -> Config:
         **{f"USERS__{user}__PASSWORD": password for user, password in PASSWORDS.items() if user in there},
         **changes,
     }
-    return load(None, {f"GATEWAY_{key}": value for key, value in environ.items()})
+    return {f"GATEWAY_{key}": value for key, value in environ.items()}
+
+
+def config_on_free_ports(folder: Path, **changes: str) -> Config:
+    """That configuration."""
+    return load(None, environment_on_free_ports(folder, **changes))
 
 
 class Journal:

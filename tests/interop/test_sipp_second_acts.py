@@ -7,32 +7,19 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from gateway.config import Config
-from gateway.config.network import SipSessionTimer
-from gateway.sip.invite import session_timer
 from tests.interop.gateway import Gateway, RpcBrowser, config_on_free_ports, gateway_with
 from tests.interop.sipp import Sipp
-from tests.interop.sipp_phone import caller
+from tests.interop.sipp_phone import caller, short_sessions
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
-
-INTERVAL = 4
-"""Seconds of a session here; RFC 4028 wants 90 at least, for which no test waits."""
-
-
-def with_short_sessions(config: Config) -> Config:
-    timer = SipSessionTimer.model_construct(enabled=True, expires=INTERVAL, min_se=INTERVAL)
-    return config.model_copy(update={"sip": config.sip.model_copy(update={"session_timer": timer})})
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
     """A gateway whose sessions last only seconds unless they are refreshed."""
     folder = tmp_path_factory.mktemp("gateway")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session_timer, "SMALLEST", INTERVAL)
-        config = with_short_sessions(config_on_free_ports(folder))
-        async with gateway_with(config, folder / "gateway.log") as running:
+    with short_sessions() as shortened:
+        async with gateway_with(shortened(config_on_free_ports(folder)), folder / "gateway.log") as running:
             yield running
 
 

@@ -3,97 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from gateway.net.config import UserAgentConfig
-from gateway.net.user_agent import UserAgent
-from gateway.sip.auth.account import Credentials
 from gateway.sip.invite import events
-from tests import peers
 from tests.app.ws_phone import WebSocketPhone
-from tests.interop.gateway import PASSWORDS, Gateway, config_on_free_ports, gateway_with
-from tests.net.peers import LOOPBACK, OFFER, Application, Recorder
+from tests.interop.gateway import PASSWORDS
+from tests.interop.symptoms import PCMU, Rig, command, rigged, shell
+from tests.net.peers import OFFER
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "troubleshooting.md"
-ADMIN = "admins-own-Secret-0815"
 ORIGIN = "https://phone.example.com"
-
-
-def command(heading: str, word: str) -> str:
-    """The command under that heading that has this word, without the remark behind it."""
-    [section] = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    lines = "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL)).replace("\\\n", " ").splitlines()
-    [found] = [line for line in lines if word in line]
-    return re.sub(r"\s{2,}#.*", "", found)
-
-
-def shell(line: str, folder: Path | None = None) -> str:
-    """What a command prints."""
-    peers.program("curl", "curl")
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    done = subprocess.run(
-        ["sh", "-c", line], cwd=folder, env={"PATH": path}, capture_output=True, text=True, check=False
-    )
-    return done.stdout
-
-
-@dataclass(frozen=True)
-class Rig:
-    """A gateway with an administrator, and a phone that sends no audio."""
-
-    gateway: Gateway
-    phone: UserAgent
-
-    async def tells(self, heading: str, word: str, here: str = "") -> Any:
-        """The JSON that the command prints; `here` is what stands in it instead of `word`."""
-        line = command(heading, word).replace("http://127.0.0.1:8080", self.gateway.web).replace("PASSWORD", ADMIN)
-        return json.loads(await asyncio.to_thread(shell, line.replace(word, here or word)))
-
-    async def calls(self, number: str, body: bytes) -> tuple[Recorder, events.SessionEvent]:
-        """A call of the phone, once it is answered or refused."""
-        session = self.phone.invite(
-            f"sip:{number}@{self.gateway.app.sip_hostport}",
-            caller=f"<sip:1001@{self.gateway.config.domain}>",
-            body=body,
-            credentials=Credentials("1001", PASSWORDS["1001"]),
-        )
-        recorder = Recorder(session)
-        return recorder, await recorder.wait_for_one_of(events.Answered, events.Failed)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
-    folder = tmp_path_factory.mktemp("gateway")
-    users: list[dict[str, Any]] = [{"id": "admin", "web": True, "role": "admin"}, {"id": "1001", "sip": True}]
-    users.append({"id": "1002", "sip": True})
-    config = config_on_free_ports(folder, USERS=json.dumps(users), USERS__ADMIN__PASSWORD=ADMIN)
-    phone = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
-    async with gateway_with(config, folder / "gateway.log", secrets=[ADMIN]) as gateway:
-        await phone.start()
-        try:
-            yield Rig(gateway, phone)
-        finally:
-            await phone.close()
-            for call in gateway.app.calls:
-                call.stop()
-            await gateway.idle()
+    async with rigged(tmp_path_factory.mktemp("gateway")) as running:
+        yield running
 
 
 async def test_a_phone_that_sends_nothing_has_received_0(rig: Rig) -> None:
     """One side hears nothing: the phone's audio does not come."""
-    _, answered = await rig.calls("600", OFFER + b"a=rtpmap:0 PCMU/8000\r\n")
+    _, answered = await rig.calls("600", PCMU)
     assert isinstance(answered, events.Answered)
     [call] = rig.gateway.app.calls
     told = await rig.tells("One side hears nothing", "CALL_ID", call.id)
@@ -105,7 +40,7 @@ async def test_a_phone_that_sends_nothing_has_received_0(rig: Rig) -> None:
 
 async def test_how_digits_come_is_in_the_messages_of_the_call(rig: Rig) -> None:
     """Digits are not understood: by INFO, where no telephone-event was agreed."""
-    recorder, _ = await rig.calls("600", OFFER + b"a=rtpmap:0 PCMU/8000\r\n")
+    recorder, _ = await rig.calls("600", PCMU)
     [call] = rig.gateway.app.calls
     answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     recorder.session.info("application/dtmf-relay", b"Signal=5\r\n", done=answered.set_result)
