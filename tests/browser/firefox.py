@@ -28,8 +28,26 @@ PREFERENCES = {
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
     "browser.startup.page": 0,
+    "browser.startup.homepage": "about:blank",
+    "browser.startup.homepage_override.mstone": "ignore",
+    "browser.aboutwelcome.enabled": False,
+    "browser.newtabpage.enabled": False,
+    "browser.newtabpage.activity-stream.feeds.section.topstories": False,
+    "browser.newtabpage.activity-stream.feeds.topsites": False,
+    "browser.topsites.contile.enabled": False,
+    "browser.region.network.url": "",
+    "browser.safebrowsing.downloads.enabled": False,
+    "browser.safebrowsing.malware.enabled": False,
+    "browser.safebrowsing.phishing.enabled": False,
+    "browser.search.update": False,
+    "datareporting.healthreport.uploadEnabled": False,
+    "dom.ipc.processPrelaunch.enabled": False,
+    "extensions.enabledScopes": 0,
+    "extensions.screenshots.disabled": True,
+    "extensions.systemAddon.update.enabled": False,
+    "services.settings.server": "data:,",
 }
-"""A tone for a microphone, no questions, nothing fetched; everything of ICE as a user has it."""
+"""A tone for a microphone, no questions, nothing fetched, no process made ahead; everything of ICE as a user has it."""
 START_TIME = 60.0
 """Seconds."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fractions
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
