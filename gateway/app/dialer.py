@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import structlog
 
@@ -45,6 +46,7 @@ from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.service import ServiceLeg
 from gateway.legs.sip import SipCalleeLeg
 from gateway.legs.sip_flows import ip_version, next_hop, version_of
+from gateway.legs.sip_leg import SipLeg
 from gateway.legs.sip_sessions import CalleeSettings, Destination, Inviter, Shown, nobody_asks
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
@@ -65,6 +67,16 @@ _WHEN_FULL = 10
 """Seconds a caller is asked to wait while every call of a trunk is taken."""
 _LIKELY = ("g722", "pcmu", "pcma")
 """What a phone nobody has called yet most likely chooses: few desk phones speak Opus, most that do prefer these."""
+
+
+class Surroundings(Protocol):
+    """What the SIP user agent knows of the network (gateway.net.user_agent.UserAgent)."""
+
+    async def resolve(self, uri: Uri) -> Sequence[Flow]:
+        """Where a SIP URI leads to now."""
+
+    def contact(self, flow: Flow, user: str | None) -> NameAddr:
+        """Our Contact as a peer on `flow` is to use it."""
 
 
 class GatewayDialer:
@@ -106,8 +118,8 @@ class GatewayDialer:
         """How many calls came in by the trunk of that name and are not over; set once there are calls."""
         self.flow_failed: Callable[[Binding], None] = lambda binding: None
         """Told of a flow that is no more, as its edge proxy says; set once there is a registrar."""
-        self.resolve: Callable[[Uri], Awaitable[Sequence[Flow]]] = _nowhere
-        """Where a SIP URI leads to now; set once there is the SIP user agent."""
+        self.agent: Surroundings | None = None
+        """The SIP user agent; set once it is made."""
         self.routes: Callable[[Trunk, str | None], Sequence[tuple[str, ...]]] = _all_routes
         """The route sets by which a trunk is reached now, best first, with that user's own account or its own; set once
         trunks are registered at."""
@@ -181,9 +193,18 @@ class GatewayDialer:
         if not isinstance(target, SipTarget) or target.trunk is None or leg.identity != TRUNK + target.trunk:
             return None
         trunk = self.trunks.get(target.trunk)
-        if target.account is not None or trunk is None or trunk.transfer != "pass_on":
+        if target.account is not None or trunk is None or trunk.transfer == "gateway":
             return None
         return self.outside(target)[0].uri
+
+    def called_back(self, leg: Leg, user: str) -> str | None:
+        """Where a trunk that is to connect whom the transferor has consulted reaches that user here."""
+        name = leg.identity or ""
+        trunk = self.trunks.get(name.removeprefix(TRUNK)) if name.startswith(TRUNK) else None
+        if trunk is None or trunk.transfer != "pass_on_attended" or self.agent is None or not isinstance(leg, SipLeg):
+            return None
+        flow = leg.refers_by
+        return str(self.agent.contact(flow, user).uri) if flow is not None else None
 
     def learn(self, leg: Leg, codecs: tuple[str, ...]) -> None:
         """Keep what a callee chose: the early answer of the next call to it is made of that."""
@@ -308,10 +329,11 @@ class GatewayDialer:
     async def _looked_up(self, destinations: Sequence[Destination]) -> list[Destination]:
         """With the IP version by which the first is reached, where that decides which address it is told."""
         first, *rest = destinations
-        if len(self.config.rtp.listen) == 1 or ip_version(first):
+        if len(self.config.rtp.listen) == 1 or ip_version(first) or self.agent is None:
             return [first, *rest]
+        flows: Sequence[Flow]
         try:
-            flows = await self.resolve(next_hop(first))
+            flows = await self.agent.resolve(next_hop(first))
         except SipError:
             flows = ()
         return [replace(first, family=version_of(flows[0].host) if flows else 0), *rest]
@@ -442,10 +464,6 @@ def _is_browser(binding: Binding) -> bool:
     if binding.received is not None and Flow.parse(binding.received).transport in WEBSOCKET:
         return True
     return Uri.parse(binding.contact).transport in WEBSOCKET
-
-
-async def _nowhere(uri: Uri) -> Sequence[Flow]:
-    return ()
 
 
 def _all_routes(trunk: Trunk, user: str | None) -> Sequence[tuple[str, ...]]:

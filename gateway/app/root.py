@@ -203,7 +203,7 @@ class GatewayApp:
         self.recovery = await find_calls(self._opening, self.calls, engine)
         self._subscriptions = self._open_subscriptions(identity, store, router, dialer)
         self._user_agent = dialer.inviter = self._messages.requester = await self._open_sip(identity, store, dialer)
-        dialer.resolve = self._user_agent.resolve
+        dialer.agent = self._user_agent
         await go_on(self._opening, self.recovery, self._cluster, self._user_agent, dialer)
         self._relay.subscribing = self._user_agent
         self._ladders = keep_messages(self.config, self._user_agent, self._wall_clock)
@@ -311,7 +311,7 @@ class GatewayApp:
             limits=settings.call_limits(config),
             new_id=self._opening.token,
             on_preference=dialer.learn,
-            passed_on=dialer.passed_on,
+            passed_on=dialer,
             rights=self._rights,
             rules=ShownRules(rules, self._presences, identity.users),
             uri_of=lambda user: identity.sip_uri(user.id),

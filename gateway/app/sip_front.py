@@ -146,7 +146,7 @@ class SipFront:
             return
         try:
             if request.replaces is not None:
-                self._replace(session, leg, request.replaces)
+                self._replace(session, leg, request.replaces, str(request.uri))
                 return
             await self._calls.place(leg, caller, str(request.uri), leg.initial_offer, limit)
         except RouteError as error:
@@ -163,13 +163,14 @@ class SipFront:
             if device is not None:
                 session.reach_at(Uri.parse(device))
 
-    def _replace(self, session: IncomingSession, leg: SipCallerLeg, replaces: Replaces) -> None:
-        """A call that takes the place of one of its user's own (RFC 3891)."""
+    def _replace(self, session: IncomingSession, leg: SipCallerLeg, replaces: Replaces, dialled: str) -> None:
+        """A call that takes the place of one of its user's own, or that we have asked for (RFC 3891)."""
         name = str(replace(replaces, early_only=False))
         transfers = self._calls.transfers
         status = 481
         if transfers is not None:
-            status = transfers.replace(name, leg, leg.initial_offer, early_only=replaces.early_only)
+            offer, early = leg.initial_offer, replaces.early_only
+            status = transfers.replace(name, leg, offer, early_only=early, dialled=dialled)
         if status:
             session.reject(status)
 

@@ -28,7 +28,7 @@ from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.call.timers import Timers
 from gateway.call.toll import TollBrake
-from gateway.call.transfer import PassedOn, Rights, Transfers, nobody_else
+from gateway.call.transfer import PassedOn, Rights, Transfers
 from gateway.identity.model import User
 from gateway.media.engine import CallStatistics, MediaEngine, MediaError, MediaEvent
 
@@ -58,7 +58,7 @@ class Calls:
         uri_of: Callable[[User], str] = lambda user: f"sip:{user.id}",
         payer: Callable[[User], Caller] = own_rights,
         mailboxes: Mailboxes | None = None,
-        passed_on: PassedOn = nobody_else,
+        passed_on: PassedOn | None = None,
     ) -> None:
         """Without `rights` nobody can be asked who may transfer a call, so nobody may.
 
@@ -80,7 +80,9 @@ class Calls:
         self.transfers: Transfers | None = None
         if rights is not None:
             wait = self._settings.park_timeout
-            self.transfers = Transfers(engine, router, dialer, rights, self, timers, toll.check, wait, passed_on)
+            self.transfers = Transfers(
+                engine, router, dialer, rights, self, timers, toll.check, wait, passed_on, new_id
+            )
         self.features = Features(
             engine,
             self.rules,

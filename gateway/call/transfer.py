@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from itertools import count
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import structlog
 
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.features import PARK, is_engaged
+from gateway.call.grants import Grants
 from gateway.call.leg import CallerLeg, Leg, TransferReport, TransferRequested, only_secure
 from gateway.call.parking import Parking, ParkReport
 from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget, Target, UserTarget
@@ -37,13 +39,25 @@ class Rights(Protocol):
         """Whether `by` may take over a call of `of`; both are identities (`Leg.identity`)."""
 
 
-PassedOn = Callable[[Leg, Target], str | None]
-"""The URI that the far end of a leg is to call by itself, where transfers to that target are its own business."""
+class PassedOn(Protocol):
+    """Which transfers are the business of a leg's far end."""
+
+    def passed_on(self, leg: Leg, target: Target) -> str | None:
+        """The URI that it is to call by itself for that target; None: we do it."""
+
+    def called_back(self, leg: Leg, user: str) -> str | None:
+        """The URI at which it reaches that user here, where it is to call, in a transfer after a consultation, whom
+        the transferor has consulted; None: we connect the two."""
 
 
-def nobody_else(leg: Leg, target: Target) -> str | None:
+class NobodyElse:
     """Every transfer is carried out here."""
-    return None
+
+    def passed_on(self, leg: Leg, target: Target) -> str | None:
+        return None
+
+    def called_back(self, leg: Leg, user: str) -> str | None:
+        return None
 
 
 class Transfers:
@@ -59,9 +73,11 @@ class Transfers:
         timers: Timers,
         toll: Callable[[Caller, Target], None],
         park_timeout: float = 0.0,
-        passed_on: PassedOn = nobody_else,
+        passed_on: PassedOn | None = None,
+        new_id: Callable[[], str] = lambda: "",
     ) -> None:
-        """`toll` raises RouteError where who transfers has called such numbers too often.
+        """`toll` raises RouteError where who transfers has called such numbers too often; `new_id` gives words that
+        nobody can guess.
 
         `park_timeout` is how long a call is parked before it goes back, in seconds, 0 for as long as it likes.
         """
@@ -69,7 +85,8 @@ class Transfers:
         self._engine = engine
         self._router = router
         self._dialer = dialer
-        self._passed_on = passed_on
+        self._passed_on = passed_on or NobodyElse()
+        self.grants = Grants(new_id, timers.time)
         self._rights = rights
         self._calls = calls
         self.parking = Parking(router, dialer, timers, park_timeout, calls, self.find)
@@ -93,7 +110,7 @@ class Transfers:
             if not (self._engine.capabilities.join and self._engine.capabilities.create_offer):
                 raise RouteError(Cause.NOT_ACCEPTABLE, "the media engine cannot move parties")
             if request.consultation is not None:
-                self._attended(call, leg, request)
+                self._attended(call, leg, request, passed_on=passed_on)
             else:
                 await self._blind(call, leg, request, passed_on=passed_on)
         except RouteError as error:
@@ -111,7 +128,7 @@ class Transfers:
         if not passed_on:
             self._toll(caller, target)
         staying = call.bridge.other(leg) if call.bridge is not None else None
-        elsewhere = self._passed_on(staying, target) if staying is not None else None
+        elsewhere = self._passed_on.passed_on(staying, target) if staying is not None else None
         if staying is not None and elsewhere is not None and not passed_on:
             self._pass_on(call, leg, staying, elsewhere, request)
             return
@@ -135,14 +152,23 @@ class Transfers:
         log.info("transfer", call_id=call.id, leg=leg.party.tag, to=request.to[:80])
         call.transfer(Transfer(transferor=leg, targets=targets, report=report))
 
-    def _pass_on(self, call: Call, leg: Leg, staying: Leg, uri: str, request: TransferRequested) -> None:
-        """Have the far end of the leg that stays call by itself; where it will not, we do it."""
+    def _pass_on(
+        self,
+        call: Call,
+        leg: Leg,
+        staying: Leg,
+        uri: str,
+        request: TransferRequested,
+        decided: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Have the far end of the leg that stays call by itself; where it will not, we do it. `decided`: it is over."""
         if call.id in self._passing:
             raise RouteError(Cause.GLARE, "a transfer of this call is under way")
         self._passing.add(call.id)
 
         def over(cause: Cause, accepted: bool) -> None:
             self._passing.discard(call.id)
+            decided()
             if cause is Cause.NORMAL:
                 request.report.ended(cause)
                 call.stop()
@@ -154,7 +180,7 @@ class Transfers:
         log.info("transfer passed on", call_id=call.id, leg=leg.party.tag, to=request.to[:80])
         staying.refer(uri, _Relay(request.report, over))
 
-    def _attended(self, call: Call, leg: Leg, request: TransferRequested) -> None:
+    def _attended(self, call: Call, leg: Leg, request: TransferRequested, *, passed_on: bool) -> None:
         assert request.consultation is not None
         found = self.find(request.consultation)
         if found is None:
@@ -165,22 +191,49 @@ class Transfers:
         comes = other.bridge.other(consulting) if other.bridge is not None else None
         if comes is None or other is call:
             raise RouteError(Cause.UNAVAILABLE, "the other call is not answered")
+        if not passed_on and self._call_back(call, leg, other, consulting, comes, request):
+            return
         log.info("attended transfer", call_id=call.id, leg=leg.party.tag, other=other.id)
         request.report.accepted()
         merge(call, leg, other, comes, lambda done: request.report.ended(Cause.NORMAL if done else Cause.UNAVAILABLE))
 
-    def replace(self, name: str, newcomer: CallerLeg, offer: str | None, *, early_only: bool) -> int:
-        """Have `newcomer` take the place of the leg of that name; gives 0, or the status that refuses it.
+    def _call_back(
+        self, call: Call, leg: Leg, other: Call, consulting: Leg, comes: Leg, request: TransferRequested
+    ) -> bool:
+        """Have who stays call whom the transferor has consulted, in the transferor's place; False: that is for us.
 
-        Only who is the same user as the leg it replaces may, or somebody of its pick-up group (RFC 3891 section 3).
-        A call that rings when a group picks it up is not taken from whom answers it at the same moment.
+        What is behind the same trunk as well is connected here: its second way through us would gain nobody anything.
         """
-        found = self.find(name)
+        staying = call.bridge.other(leg) if call.bridge is not None else None
+        if staying is None or staying.identity is None or staying.identity == comes.identity:
+            return False
+        user = comes.address.user if comes.address.user.isalnum() else "transfer"
+        uri = self._passed_on.called_back(staying, user)
+        if uri is None:
+            return False
+        name = self.grants.give(other, consulting, staying.identity, user)
+        uri = f"{uri}?Replaces={quote(name, safe='')}"
+        self._pass_on(call, leg, staying, uri, request, lambda: self.grants.take_back(name))
+        return True
+
+    def replace(self, name: str, newcomer: CallerLeg, offer: str | None, *, early_only: bool, dialled: str = "") -> int:
+        """Have `newcomer`, who has dialled that URI, take the place of the leg of that name; gives 0, or the status
+        that refuses it.
+
+        Only who is the same user as the leg it replaces may, or somebody of its pick-up group, or whom a REFER of ours
+        has asked for it (RFC 3891 section 3). A call that rings when a group picks it up is not taken from whom
+        answers it at the same moment.
+        """
+        granted = self.grants.of(name, newcomer.identity, dialled)
+        if isinstance(granted, int):
+            log.warning("replacing refused", name=name, by=newcomer.identity, status=granted)
+            return granted
+        found = (granted.call, granted.leg) if granted is not None else self.find(name)
         if found is None:
             return 481
         call, leg = found
         rings = call.bridge is None
-        if not self._may_replace(newcomer, leg):
+        if granted is None and not self._may_replace(newcomer, leg):
             log.warning("replacing refused", call_id=call.id, leg=leg.party.tag, by=newcomer.identity)
             return 403
         if rings and leg is call.caller:
@@ -191,7 +244,8 @@ class Transfers:
         if offer is None or not (capabilities.join and capabilities.early_answer):
             return 488
         log.info("leg replaced", call_id=call.id, leg=leg.party.tag, by=newcomer.party.tag)
-        is_own = leg.identity == newcomer.identity
+        self.grants.take_back(name)
+        is_own = granted is not None or leg.identity == newcomer.identity
         call.take_place(leg, newcomer, offer, only_ringing=rings and (early_only or not is_own))
         return 0
 

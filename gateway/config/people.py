@@ -332,9 +332,10 @@ class Trunk(Section):
     well), "auto" (the first that works)."""
     hold_music: Text | None = None
     """What the other side hears while the trunk holds it, as media.hold_music, which is the default."""
-    transfer: Literal["gateway", "pass_on"] = "gateway"
+    transfer: Literal["gateway", "pass_on", "pass_on_attended"] = "gateway"
     """Who moves a call of it to another number behind it when the other side asks for that: the gateway, which stays in
-    between, or the trunk itself ("pass_on", by REFER), where it can; one that will not leaves it to the gateway."""
+    between, or the trunk itself ("pass_on", by REFER), where it can; one that will not leaves it to the gateway.
+    "pass_on_attended": it is also asked to call here whom the transferor has consulted (Refer-To with Replaces)."""
     max_calls: int | None = Field(default=None, ge=1)
     """Calls at once through it, in and out together; default: as many as limits.max_calls."""
 

@@ -28,6 +28,7 @@ from gateway.legs.sip_diversion import hidden, identity_fields, shows_itself
 from gateway.legs.sip_info import LegInfos
 from gateway.legs.sip_sessions import Reader, Session, Shown, nobody
 from gateway.media.engine import Kind, Party
+from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Message
@@ -103,7 +104,9 @@ class SipLeg(LegBase):
     def refer(self, to: str, report: TransferReport) -> None:
         def told(status: int, of_refer: bool) -> None:
             if status >= 300:
-                report.ended(cause_of_status(status))
+                cause = cause_of_status(status)
+                # 481 is the usual end of a call, and not how a transfer succeeds.
+                report.ended(cause if cause is not Cause.NORMAL else Cause.UNAVAILABLE)
             elif of_refer:
                 report.accepted()
             elif status >= 200:
@@ -116,6 +119,14 @@ class SipLeg(LegBase):
             return
         self._asked = report
         self._session.refer(Uri.parse(to), told)
+
+    @property
+    def refers_by(self) -> Flow | None:
+        """Where its far end is, that may be asked to call somebody else; None: it takes no REFER."""
+        session = self._session
+        if session is None or (session.peer_allows and "REFER" not in session.peer_allows):
+            return None
+        return session.source
 
     def _hang_up(self, cause: Cause) -> None:
         """BYE, once whoever sent us a REFER knows what became of it."""

@@ -10,6 +10,7 @@ from gateway.call.leg import Address
 from gateway.legs.sip_info import InfoSession
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.auth.account import Credentials
+from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Message
@@ -21,6 +22,8 @@ class Session(InfoSession, Protocol):
 
     call_id: str
     """Call-ID of its dialog."""
+    source: Flow
+    """Where its peer speaks from."""
     changed: Callable[[], None]
     """Called when what `values` gives is another, before a message leaves that shows it."""
 

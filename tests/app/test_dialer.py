@@ -27,6 +27,7 @@ from gateway.legs.sip_sessions import CalleeSession
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.flow import Flow
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
 from gateway.store.identity_memory import MemoryStore
 from gateway.web.facade import WebChannel
@@ -391,6 +392,20 @@ def test_the_policy_says_what_a_phone_is_offered_one_after_the_other(
     assert kinds_offered(policy, keying) == offered
 
 
+class Network:
+    """Leads every name to the same flows, and keeps what was asked."""
+
+    def __init__(self, flows: Sequence[Flow], asked: list[str]) -> None:
+        self.flows, self.asked = flows, asked
+
+    async def resolve(self, uri: Uri) -> Sequence[Flow]:
+        self.asked.append(str(uri))
+        return self.flows
+
+    def contact(self, flow: Flow, user: str | None) -> NameAddr:
+        return NameAddr(Uri.of(user, "192.0.2.1"))
+
+
 @pytest.mark.parametrize(("listen", "families"), [("127.0.0.1", 1), ("127.0.0.1,::1", 2), ("::1,0.0.0.0", 2)])
 async def test_phones_of_both_ip_versions_are_offered_their_own_address(listen: str, families: int) -> None:
     """A leg for each version, where RTP listens on both; the way of the registration says which it is."""
@@ -423,11 +438,7 @@ async def test_a_trunk_is_offered_the_address_of_the_version_that_leads_there(
         rig = Rig(RTP__LISTEN=listen, TRUNKS__OFFICE__URI=uri)
         looked_up: list[str] = []
 
-        async def resolve(wanted: Uri, found: list[str] = looked_up) -> Sequence[Flow]:
-            found.append(str(wanted))
-            return flows
-
-        rig.dialer.resolve = resolve
+        rig.dialer.agent = Network(flows, looked_up)
         [leg] = await rig.dialer.legs(SipTarget("0", "office"), "c")
         if listen == "127.0.0.1":
             assert not looked_up

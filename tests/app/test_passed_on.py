@@ -6,17 +6,20 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from gateway.app import GatewayApp
+from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
-from gateway.sip.invite.events import Confirmed, Ended
+from gateway.sip.invite.events import Answered, Confirmed, Ended, Failed
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message.uri import Uri
 from gateway.sip.subscription.referral import Referral, Referred
-from tests.app.phones import Phone
+from tests.app.phones import SDP, Phone
 from tests.interop.gateway import config_on_free_ports
 from tests.net.peers import Application, Recorder, answering, port_of, started
 
@@ -95,14 +98,15 @@ async def test_a_trunk_is_asked_and_tells_and_is_left_alone(tmp_path: Path) -> N
         assert rig.far.calls.empty()
 
 
-async def test_a_transfer_that_fails_at_the_trunk_leaves_the_call(tmp_path: Path) -> None:
-    """Who asked hears why; and may ask again."""
+@pytest.mark.parametrize(("status", "told"), [(486, 486), (481, 480)])
+async def test_a_transfer_that_fails_at_the_trunk_leaves_the_call(tmp_path: Path, status: int, told: int) -> None:
+    """Who asked hears why; and may ask again. A 481 is a failure as any other."""
     async with talking(tmp_path) as rig:
         rig.transfer("0901")
         referral = await rig.referred()
         referral.accept()
-        referral.finish(486)
-        assert [await rig.told(), await rig.told()] == [(100, True), (486, False)]
+        referral.finish(status)
+        assert [await rig.told(), await rig.told()] == [(100, True), (told, False)]
         assert len(rig.app.calls) == 1
         rig.theirs.events.clear()
         rig.transfer("0902")
@@ -160,3 +164,126 @@ async def test_a_trunk_that_hangs_up_in_the_middle_leaves_nothing(tmp_path: Path
         assert await rig.told() == (487, False)
         await asyncio.wait_for(rig.phone.over, 5)
         referral.finish(200)
+
+
+class Consulting:
+    """1001 talks with a number behind a trunk, at an address of its own, and with the tone, whom it has consulted."""
+
+    def __init__(
+        self, app: GatewayApp, trunk: UserAgent, caller: UserAgent, theirs: Recorder, phones: list[Phone]
+    ) -> None:
+        self.app = app
+        self.trunk, self.caller = trunk, caller
+        self.theirs = theirs
+        self.phone, self.consulted = phones
+        self.heard: asyncio.Queue[tuple[int, bool]] = asyncio.Queue()
+
+    async def asks(self) -> Referral:
+        """1001 wants the two connected; what the trunk is asked for."""
+        replaces = quote(self.consulted.name, safe="")
+        uri = Uri.parse(f"sip:601@{self.app.sip_hostport}?Replaces={replaces}")
+        self.phone.session.refer(uri, lambda status, of_refer: self.heard.put_nowait((status, of_refer)))
+        event = await self.theirs.wait(Referred)
+        assert isinstance(event, Referred)
+        return event.referral
+
+    async def told(self) -> tuple[int, bool]:
+        return await asyncio.wait_for(self.heard.get(), 30)
+
+    async def calls(self, referral: Referral, user: str | None = None) -> int:
+        """What becomes of the trunk's INVITE with the Replaces that it was told."""
+        uri = referral.target.without_headers()
+        session = self.trunk.invite(
+            replace(uri, user=user) if user is not None else uri,
+            caller="<sip:900@pbx.test>",
+            body=SDP.format(port=40010).encode(),
+            headers=(("Replaces", str(referral.replaces)),),
+        )
+        outcome = await Recorder(session).wait_for_one_of(Answered, Failed)
+        return outcome.status if isinstance(outcome, Failed) else 200
+
+
+@asynccontextmanager
+async def consulting(folder: Path, transfer: str) -> AsyncIterator[Consulting]:
+    far = Application(answering)
+    trunk = UserAgent(UserAgentConfig(listen=(("127.0.0.2", 0),)), far)
+    await trunk.start()
+    caller = await started(Application())
+    trunks = [
+        {
+            "name": "office",
+            "uri": f"sip:127.0.0.2:{port_of(trunk, 'udp')}",
+            "sources": ["127.0.0.2"],
+            "options_interval": 0,
+            "transfer": transfer,
+        }
+    ]
+    routes = [{"match": "0*", "to": "trunk:office", "strip": 1}, {"match": "601", "to": "service:tone"}]
+    app = GatewayApp(config_on_free_ports(folder, TRUNKS=json.dumps(trunks), ROUTES=json.dumps(routes)))
+    await app.start()
+    try:
+        phones = [Phone(caller, app, "1001", dials=number) for number in ("0900", "601")]
+        for phone in phones:
+            assert await phone.status() == 200
+        theirs = await far.calls.get()
+        await theirs.wait(Confirmed)
+        yield Consulting(app, trunk, caller, theirs, phones)
+    finally:
+        for agent in (caller, trunk):
+            await agent.close()
+        await app.stop()
+
+
+async def test_a_trunk_calls_whom_the_transferor_has_consulted(tmp_path: Path) -> None:
+    """Refer-To with a Replaces that is good for it alone, for that user, and once: then both calls of 1001 are over."""
+    async with consulting(tmp_path, "pass_on_attended") as at:
+        referral = await at.asks()
+        assert (referral.target.user, referral.target.port) == ("tone", at.app.config.sip.listen[0].port)
+        assert referral.replaces is not None
+        assert str(referral.replaces) != at.consulted.name
+        referral.accept()
+        assert await at.told() == (100, True)
+        other = Phone(at.caller, at.app, "1002", str(referral.replaces), dials="601")
+        assert await other.status() == 403
+        assert await at.calls(referral, user="602") == 403
+        assert await at.calls(referral) == 200
+        assert isinstance(await asyncio.wait_for(at.consulted.over, 30), Ended)
+        assert await at.calls(referral) == 481
+        referral.finish(200)
+        assert await at.told() == (200, False)
+        await asyncio.wait_for(at.phone.over, 30)
+        await at.theirs.wait(Ended)
+        [call] = at.app.calls
+        assert "trunk:office" in [leg.identity for leg in call.legs]
+
+
+async def test_a_trunk_that_comes_too_late_or_will_not_come_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """481 once its time is over; the failure that it tells leaves both calls, and one that refuses leaves it to us."""
+    monkeypatch.setattr("gateway.call.grants.LIFETIME", 0.0)
+    async with consulting(tmp_path, "pass_on_attended") as at:
+        referral = await at.asks()
+        referral.accept()
+        assert await at.told() == (100, True)
+        assert await at.calls(referral) == 481
+        referral.finish(481)
+        assert await at.told() == (480, False)
+        assert len(at.app.calls) == 2
+        at.theirs.events.clear()
+        (await at.asks()).refuse(405)
+        assert await at.told() == (100, True)
+        assert await at.told() == (200, False)
+        assert len(at.app.calls) == 1
+        assert not any(isinstance(event, Ended) for event in at.theirs.events)
+
+
+async def test_by_default_and_with_pass_on_alone_attended_transfers_are_connected_here(tmp_path: Path) -> None:
+    """No REFER reaches the trunk."""
+    async with consulting(tmp_path, "pass_on") as at:
+        replaces = quote(at.consulted.name, safe="")
+        uri = Uri.parse(f"sip:601@{at.app.sip_hostport}?Replaces={replaces}")
+        at.phone.session.refer(uri, lambda status, of_refer: at.heard.put_nowait((status, of_refer)))
+        assert await at.told() == (100, True)
+        assert await at.told() == (200, False)
+        assert not any(isinstance(event, Referred) for event in at.theirs.events)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
+from urllib.parse import unquote
 
 import pytest
 
-from gateway.call.leg import Answered, CalleeLeg, Leg, Ringing, TransferRequested
+from gateway.call.leg import Answered, CalleeLeg, HungUp, Leg, Ringing, TransferReport, TransferRequested
 from gateway.call.routing import Caller, Route, RouteError, Router, Target
 from gateway.call.state import State
 from gateway.call.status import Cause
@@ -36,7 +38,20 @@ class World:
         calls = [rig.call, *others]
         self.dear: set[str] = set()
         """Users who have called such numbers too often."""
-        self.transfers = Transfers(rig.engine, router, self, self, calls, rig.timers, self.toll)  # type: ignore[arg-type]
+        self.back: str | None = None
+        """Where a far end that is to call here itself reaches us."""
+        ids = (f"word{number}" for number in count())
+        self.transfers = Transfers(
+            rig.engine,
+            router,
+            self,
+            self,
+            calls,  # type: ignore[arg-type]
+            rig.timers,
+            self.toll,
+            passed_on=self,
+            new_id=lambda: next(ids),
+        )
         rig.call._on_transfer = self.transfers.requested
 
     def toll(self, caller: Caller, target: Target) -> None:
@@ -45,6 +60,12 @@ class World:
 
     def find(self, uri_or_user: str) -> User | None:
         return None
+
+    def passed_on(self, leg: Leg, target: Target) -> str | None:
+        return None
+
+    def called_back(self, leg: Leg, user: str) -> str | None:
+        return self.back.format(user=user) if self.back is not None else None
 
     def caller_of(self, leg: Leg) -> Caller | None:
         return Caller(leg.identity, self.may_call) if leg.identity is not None else None
@@ -274,3 +295,119 @@ async def test_an_offer_that_is_no_use_leaves_the_old_leg() -> None:
     assert new.told == [("end", Cause.NOT_ACCEPTABLE)]
     assert rig.engine.joined("c1", "caller") == "callee0"
     rig.expect(State.CONNECTED)
+
+
+class Consulted:
+    """bob talks with a trunk's far end, has consulted somebody, and asks to connect the two: the trunk is to call."""
+
+    def __init__(self, two: Two) -> None:
+        self.two = two
+        two.a._identity, two.b._identity, two.c._identity = "trunk:pbx", "bob", "bob"
+        self.asked: list[tuple[str, TransferReport]] = []
+        two.a.refer = lambda to, report: self.asked.append((to, report))  # type: ignore[method-assign]
+        self.world = World(two.rig, two.other)
+        self.world.back = "sip:{user}@192.0.2.1"
+
+    async def begins(self) -> Report:
+        return await self.world.asks(self.two.b, "", "c")
+
+    @property
+    def name(self) -> str:
+        """What the Replaces of the last Refer-To says."""
+        uri, _, replaces = self.asked[-1][0].partition("?Replaces=")
+        assert uri == "sip:d@192.0.2.1"
+        return unquote(replaces)
+
+    def calls(
+        self,
+        newcomer: FakeLeg | None = None,
+        dialled: str = "sip:d@192.0.2.1:5060;transport=tcp",
+        offer: str | None = OFFER,
+        *,
+        early_only: bool = False,
+    ) -> int:
+        """What becomes of the trunk's INVITE with that Replaces."""
+        come = newcomer or Known("new", "trunk:pbx")
+        return self.world.transfers.replace(self.name, come, offer, early_only=early_only, dialled=dialled)
+
+
+async def test_whom_our_refer_has_asked_takes_the_transferors_place_once() -> None:
+    """RFC 3891 section 3; a second INVITE with the name is 481, and so is any once the trunk says that it is done."""
+    consulted = Consulted(await Two().up())
+    two, report = consulted.two, await consulted.begins()
+    assert report.told == []
+    new = Known("new", "trunk:pbx")
+    assert consulted.calls(new) == 0
+    await two.rig.settle()
+    assert consulted.calls() == 481
+    assert set(two.other.legs) == {new, two.d}
+    assert two.c.verbs[-1] == "end"
+    asked = consulted.asked[0][1]
+    asked.accepted()
+    asked.ended(Cause.NORMAL)
+    await two.rig.settle()
+    assert report.told == ["accepted", Cause.NORMAL]
+    two.rig.expect(State.ENDED)
+    assert two.other.state is State.CONNECTED
+    assert len(consulted.world.transfers.grants) == 0
+
+
+async def test_nobody_else_takes_it_nor_for_anybody_else_nor_too_late() -> None:
+    """403 leaves it to whom it is for; 481 after a minute; what the offer cannot do costs nothing."""
+    consulted = Consulted(await Two().up())
+    await consulted.begins()
+    for other in (Known("x", "trunk:other"), Known("x", "mallory"), Known("x", None)):
+        assert consulted.calls(other) == 403
+    for dialled in ("sip:e@192.0.2.1", "sip:192.0.2.1", ""):
+        assert consulted.calls(dialled=dialled) == 403
+    assert consulted.calls(early_only=True) == 486
+    assert consulted.calls(offer=None) == 488
+    consulted.two.rig.timers.advance(59.0)
+    assert consulted.calls(Known("x", "mallory")) == 403
+    consulted.two.rig.timers.advance(1.0)
+    assert consulted.calls() == 481
+    assert len(consulted.world.transfers.grants) == 0
+
+
+async def test_a_transferor_that_has_hung_up_has_no_place_to_give() -> None:
+    """481: whom it consulted has nobody to talk with any more."""
+    consulted = Consulted(await Two().up())
+    await consulted.begins()
+    await consulted.two.rig.hears(consulted.two.c, HungUp(Cause.NORMAL))
+    await consulted.two.rig.settle()
+    assert consulted.calls() == 481
+
+
+async def test_who_will_not_call_is_connected_here() -> None:
+    """A trunk that refuses the REFER at once; what it was granted is no more, whatever it sends."""
+    consulted = Consulted(await Two().up())
+    report = await consulted.begins()
+    consulted.asked[0][1].ended(Cause.NOT_ACCEPTABLE)
+    await consulted.two.rig.settle()
+    assert report.told == ["accepted", Cause.NORMAL]
+    assert consulted.two.other.state is State.ENDED
+    consulted.two.rig.expect(State.CONNECTED)
+    assert consulted.calls() == 481
+    assert len(consulted.asked) == 1
+
+
+@pytest.mark.parametrize(("back", "comes"), [(None, "carol"), ("sip:{user}@192.0.2.1", "trunk:pbx")])
+async def test_what_is_not_the_trunks_business_is_connected_here(back: str | None, comes: str) -> None:
+    """It takes no such REFER, or both are behind it: its second way through us would gain nobody anything."""
+    consulted = Consulted(await Two().up())
+    consulted.world.back, consulted.two.d._identity = back, comes
+    report = await consulted.begins()
+    assert report.told == ["accepted", Cause.NORMAL]
+    assert not consulted.asked
+
+
+async def test_grants_that_nobody_used_are_forgotten() -> None:
+    """At the next one, a minute later."""
+    consulted = Consulted(await Two().up())
+    grants = consulted.world.transfers.grants
+    for number in range(5):
+        grants.give(consulted.two.other, consulted.two.c, "trunk:pbx", str(number))
+    assert len(grants) == 5
+    consulted.two.rig.timers.advance(60.0)
+    grants.give(consulted.two.other, consulted.two.c, "trunk:pbx", "d")
+    assert len(grants) == 1

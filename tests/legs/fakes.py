@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.call.leg import Address, Leg, LegEvent, SignallingChanged
 from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
+from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
@@ -26,6 +27,7 @@ class FakeSession:
         self.told: list[tuple[object, ...]] = []
         self.retry_after: object = None
         self.has_responded = False
+        self.source = Flow("udp", "192.0.2.7", 5060)
         self.peer_allows: frozenset[str] = frozenset()
         self.peer_packages: frozenset[str] = frozenset()
         self.changed: Callable[[], None] = lambda: None

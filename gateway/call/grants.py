@@ -1,0 +1,75 @@
+"""Who may take the place of a leg because we have asked for that: "sent by our own REFER" (RFC 3891 section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.call.call import Call
+from gateway.call.leg import Leg
+from gateway.call.state import State
+
+LIFETIME = 60.0
+"""Seconds after its REFER in which the INVITE has to come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The place of a leg, for one INVITE with Replaces."""
+
+    call: Call
+    leg: Leg
+    """Who leaves its place."""
+    identity: str
+    """Who was sent the REFER, and nobody else, may come ("trunk:NAME")."""
+    target: str
+    """User part of its Refer-To, and of the INVITE's Request-URI."""
+    until: float
+    """Seconds of the clock."""
+
+
+class Grants:
+    """Each under a name that nobody can guess, as a Replaces is written; it names no dialog, so it tells nothing."""
+
+    def __init__(self, new_id: Callable[[], str], now: Callable[[], float]) -> None:
+        """`new_id` gives words that nobody can guess."""
+        self._new_id = new_id
+        self._now = now
+        self._by_name: dict[str, Grant] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def give(self, call: Call, leg: Leg, identity: str, target: str) -> str:
+        """Let who was identified so, once, take the place of that leg; the name to be told."""
+        now = self._now()
+        for name in [name for name, grant in self._by_name.items() if grant.until <= now]:
+            del self._by_name[name]
+        name = f"{self._new_id()};to-tag={self._new_id()};from-tag={self._new_id()}"
+        self._by_name[name] = Grant(call=call, leg=leg, identity=identity, target=target, until=now + LIFETIME)
+        return name
+
+    def take_back(self, name: str) -> None:
+        """It was used, or is not to be used any more."""
+        self._by_name.pop(name, None)
+
+    def of(self, name: str, identity: str | None, dialled: str) -> Grant | int | None:
+        """What an INVITE with that Replaces may do; the status that refuses it; None: it was never granted.
+
+        One that is used up, too late, or whose leg has gone is 481, one from elsewhere or to somebody else 403.
+        """
+        grant = self._by_name.get(name)
+        if grant is None:
+            return None
+        is_there = grant.call.state is not State.ENDED and grant.leg in grant.call.legs
+        if grant.until <= self._now() or not is_there:
+            self.take_back(name)
+            return 481
+        if identity != grant.identity or _user_of(dialled) != grant.target:
+            return 403
+        return grant
+
+
+def _user_of(uri: str) -> str:
+    """The user part of a SIP URI, without its parameters."""
+    return uri.partition(":")[2].rpartition("@")[0].partition(";")[0]
