@@ -7,18 +7,18 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 import structlog
 
 from gateway.access.gatekeeper import TRUNK
 from gateway.access.gruu import fits, is_temporary
 from gateway.access.nodes import HERE
-from gateway.accounts.own import Account, Accounts
+from gateway.accounts.own import Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.app.application import Application
-from gateway.app.callers import Names, shown_to
+from gateway.app.callers import Names
 from gateway.app.cluster import Cluster
+from gateway.app.places import Surroundings, all_routes, by_version, trunk_destinations
 from gateway.app.presence import Presence
 from gateway.app.push import Waker
 from gateway.call.call import Call
@@ -50,7 +50,6 @@ from gateway.legs.sip_leg import SipLeg
 from gateway.legs.sip_sessions import CalleeSettings, Destination, Inviter, Shown, nobody_asks
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
-from gateway.sip.auth.account import Credentials
 from gateway.sip.errors import SipError
 from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.locate import direct_flow
@@ -67,16 +66,6 @@ _WHEN_FULL = 10
 """Seconds a caller is asked to wait while every call of a trunk is taken."""
 _LIKELY = ("g722", "pcmu", "pcma")
 """What a phone nobody has called yet most likely chooses: few desk phones speak Opus, most that do prefer these."""
-
-
-class Surroundings(Protocol):
-    """What the SIP user agent knows of the network (gateway.net.user_agent.UserAgent)."""
-
-    async def resolve(self, uri: Uri) -> Sequence[Flow]:
-        """Where a SIP URI leads to now."""
-
-    def contact(self, flow: Flow, user: str | None) -> NameAddr:
-        """Our Contact as a peer on `flow` is to use it."""
 
 
 class GatewayDialer:
@@ -120,7 +109,7 @@ class GatewayDialer:
         """Told of a flow that is no more, as its edge proxy says; set once there is a registrar."""
         self.agent: Surroundings | None = None
         """The SIP user agent; set once it is made."""
-        self.routes: Callable[[Trunk, str | None], Sequence[tuple[str, ...]]] = _all_routes
+        self.routes: Callable[[Trunk, str | None], Sequence[tuple[str, ...]]] = all_routes
         """The route sets by which a trunk is reached now, best first, with that user's own account or its own; set once
         trunks are registered at."""
         self.room_elsewhere: Callable[[str], Destination | None] = lambda program: None
@@ -186,7 +175,7 @@ class GatewayDialer:
         if target.account is not None and own is None:
             raise RouteError(Cause.UNAVAILABLE, f"{target.account} has no account of its own any more")
         places = self._reachability.in_order(trunk.name, trunk.uris)
-        return _trunk_destinations(trunk, target.uri, own, places, self.routes(trunk, target.account))
+        return trunk_destinations(trunk, target.uri, own, places, self.routes(trunk, target.account))
 
     def passed_on(self, leg: Leg, target: Target) -> str | None:
         """Where a trunk carries transfers out itself: from it to a number of its own, by nobody else's account."""
@@ -305,7 +294,7 @@ class GatewayDialer:
             settings = replace(settings, owner=user.id)
             if user.ring == "in_order":
                 settings = replace(settings, patience=user.ring_next_after)
-            for number, devices in enumerate(self._by_version(self._devices(phones, user))):
+            for number, devices in enumerate(by_version(self._devices(phones, user), self.config.rtp.listen)):
                 legs.append(self._sip_leg(f"{name}-sip{number or ''}", address, devices, settings))
         if browsers:
             settings = replace(
@@ -316,15 +305,6 @@ class GatewayDialer:
                 SipCalleeLeg(f"{name}-webrtc", self.inviter, address, destinations, settings, self._names.renamed)
             )
         return legs
-
-    def _by_version(self, destinations: Sequence[Destination]) -> list[list[Destination]]:
-        """Those that are told the same address for media: all, unless that of each IP version is another."""
-        if len(self.config.rtp.listen) == 1:
-            return [list(destinations)]
-        versions: dict[int, list[Destination]] = {}
-        for destination in destinations:
-            versions.setdefault(ip_version(destination), []).append(destination)
-        return list(versions.values())
 
     async def _looked_up(self, destinations: Sequence[Destination]) -> list[Destination]:
         """With the IP version by which the first is reached, where that decides which address it is told."""
@@ -464,42 +444,3 @@ def _is_browser(binding: Binding) -> bool:
     if binding.received is not None and Flow.parse(binding.received).transport in WEBSOCKET:
         return True
     return Uri.parse(binding.contact).transport in WEBSOCKET
-
-
-def _all_routes(trunk: Trunk, user: str | None) -> Sequence[tuple[str, ...]]:
-    return trunk.routes or ((),)
-
-
-def _trunk_destinations(
-    trunk: Trunk, dialled: str, own: Account | None, places: Iterable[str], routes: Sequence[tuple[str, ...]]
-) -> list[Destination]:
-    """Where a dialled number goes through a trunk, with the name and secret of the trunk, or of a user's account.
-
-    Each place is asked by the first of `routes`, and by the next where that fails.
-    """
-    identity = TRUNK + trunk.name
-    credentials = own.credentials if own is not None else None
-    if own is None and trunk.username is not None and trunk.password is not None:
-        credentials = Credentials(trunk.username, trunk.password.get_secret_value())
-    found = []
-    for rank, place in enumerate(places):
-        uri = Uri.parse(place)
-        target = Uri.of(dialled, uri.host, uri.port, scheme=uri.scheme, params=uri.params)
-        caller = NameAddr(Uri.of(trunk.from_user, uri.host)) if trunk.from_user else None
-        if own is not None:
-            caller = own.address(Uri.parse(trunk.uri))
-        first, *others = [
-            Destination(
-                str(target),
-                route,
-                credentials=credentials,
-                caller=caller,
-                identity=identity,
-                shown=replace(shown_to(trunk), signed=caller is None),
-                rank=rank,
-                is_flow=bool(trunk.outbound_proxies),
-            )
-            for route in routes
-        ]
-        found.append(replace(first, others=tuple(others)))
-    return found

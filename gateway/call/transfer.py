@@ -207,7 +207,9 @@ class Transfers:
         staying = call.bridge.other(leg) if call.bridge is not None else None
         if staying is None or staying.identity is None or staying.identity == comes.identity:
             return False
-        user = comes.address.user if comes.address.user.isalnum() else "transfer"
+        user = comes.address.user
+        if not (user.isascii() and user.isalnum()) or comes.address.asserted:
+            user = "transfer"  # of who hides the trunk is told nothing
         uri = self._passed_on.called_back(staying, user)
         if uri is None:
             return False
@@ -226,7 +228,7 @@ class Transfers:
         """
         granted = self.grants.of(name, newcomer.identity, dialled)
         if isinstance(granted, int):
-            log.warning("replacing refused", name=name, by=newcomer.identity, status=granted)
+            log.warning("replacing refused", by=newcomer.identity, status=granted)
             return granted
         found = (granted.call, granted.leg) if granted is not None else self.find(name)
         if found is None:

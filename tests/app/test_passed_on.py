@@ -21,6 +21,7 @@ from gateway.sip.message.uri import Uri
 from gateway.sip.subscription.referral import Referral, Referred
 from tests.app.phones import SDP, Phone
 from tests.interop.gateway import config_on_free_ports
+from tests.media.engine_support import until
 from tests.net.peers import Application, Recorder, answering, port_of, started
 
 
@@ -253,6 +254,7 @@ async def test_a_trunk_calls_whom_the_transferor_has_consulted(tmp_path: Path) -
         assert await at.told() == (200, False)
         await asyncio.wait_for(at.phone.over, 30)
         await at.theirs.wait(Ended)
+        await until(lambda: len(at.app.calls) == 1)
         [call] = at.app.calls
         assert "trunk:office" in [leg.identity for leg in call.legs]
 
@@ -274,7 +276,7 @@ async def test_a_trunk_that_comes_too_late_or_will_not_come_changes_nothing(
         (await at.asks()).refuse(405)
         assert await at.told() == (100, True)
         assert await at.told() == (200, False)
-        assert len(at.app.calls) == 1
+        await until(lambda: len(at.app.calls) == 1)
         assert not any(isinstance(event, Ended) for event in at.theirs.events)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from gateway.call.leg import Answered, CalleeLeg, HungUp, Leg, Ringing, TransferReport, TransferRequested
+from gateway.call.leg import Address, Answered, CalleeLeg, HungUp, Leg, Ringing, TransferReport, TransferRequested
 from gateway.call.routing import Caller, Route, RouteError, Router, Target
 from gateway.call.state import State
 from gateway.call.status import Cause
@@ -411,3 +411,12 @@ async def test_grants_that_nobody_used_are_forgotten() -> None:
     consulted.two.rig.timers.advance(60.0)
     grants.give(consulted.two.other, consulted.two.c, "trunk:pbx", "d")
     assert len(grants) == 1
+
+
+@pytest.mark.parametrize("address", [Address("sip:d@x.test", asserted="sip:d@x.test"), Address("sip:d%C3%A9@x.test")])
+async def test_the_trunk_is_told_of_nobody_who_hides(address: Address) -> None:
+    """Nor of a name that would have to be written otherwise: the name of the transfer is what counts."""
+    consulted = Consulted(await Two().up())
+    consulted.two.d._address = address
+    await consulted.begins()
+    assert consulted.asked[0][0].startswith("sip:transfer@192.0.2.1?Replaces=")

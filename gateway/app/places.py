@@ -1,0 +1,78 @@
+"""Where requests to trunks go, and by which version of IP whoever is asked is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from gateway.access.gatekeeper import TRUNK
+from gateway.accounts.own import Account
+from gateway.app.callers import shown_to
+from gateway.config.people import Trunk
+from gateway.legs.sip_flows import ip_version
+from gateway.legs.sip_sessions import Destination
+from gateway.sip.auth.account import Credentials
+from gateway.sip.flow import Flow
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
+
+
+class Surroundings(Protocol):
+    """What the SIP user agent knows of the network (gateway.net.user_agent.UserAgent)."""
+
+    async def resolve(self, uri: Uri) -> Sequence[Flow]:
+        """Where a SIP URI leads to now."""
+
+    def contact(self, flow: Flow, user: str | None) -> NameAddr:
+        """Our Contact as a peer on `flow` is to use it."""
+
+
+def by_version(destinations: Sequence[Destination], listen: Sequence[str]) -> list[list[Destination]]:
+    """Those that are told the same address for media: all, unless RTP listens on one of each IP version."""
+    if len(listen) == 1:
+        return [list(destinations)]
+    versions: dict[int, list[Destination]] = {}
+    for destination in destinations:
+        versions.setdefault(ip_version(destination), []).append(destination)
+    return list(versions.values())
+
+
+def all_routes(trunk: Trunk, user: str | None) -> Sequence[tuple[str, ...]]:
+    """Those of the configuration, whether they stand or not."""
+    return trunk.routes or ((),)
+
+
+def trunk_destinations(
+    trunk: Trunk, dialled: str, own: Account | None, places: Iterable[str], routes: Sequence[tuple[str, ...]]
+) -> list[Destination]:
+    """Where a dialled number goes through a trunk, with the name and secret of the trunk, or of a user's account.
+
+    Each place is asked by the first of `routes`, and by the next where that fails.
+    """
+    identity = TRUNK + trunk.name
+    credentials = own.credentials if own is not None else None
+    if own is None and trunk.username is not None and trunk.password is not None:
+        credentials = Credentials(trunk.username, trunk.password.get_secret_value())
+    found = []
+    for rank, place in enumerate(places):
+        uri = Uri.parse(place)
+        target = Uri.of(dialled, uri.host, uri.port, scheme=uri.scheme, params=uri.params)
+        caller = NameAddr(Uri.of(trunk.from_user, uri.host)) if trunk.from_user else None
+        if own is not None:
+            caller = own.address(Uri.parse(trunk.uri))
+        first, *others = [
+            Destination(
+                str(target),
+                route,
+                credentials=credentials,
+                caller=caller,
+                identity=identity,
+                shown=replace(shown_to(trunk), signed=caller is None),
+                rank=rank,
+                is_flow=bool(trunk.outbound_proxies),
+            )
+            for route in routes
+        ]
+        found.append(replace(first, others=tuple(others)))
+    return found
