@@ -6,18 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import dns.flags
-import dns.message
-import dns.rcode
-import dns.rdatatype
-import dns.rrset
 import pytest
 
 from gateway.net.resolver import Resolver, ResolverConfig
 from gateway.sip.message.uri import Uri
 from gateway.testing.clock import ManualClock
-
-Zone = dict[tuple[str, str], list[str]]
+from tests.net.name_server import NameServer, Zone
 
 ZONE: Zone = {
     ("pbx.example.", "A"): ["192.0.2.1", "192.0.2.2"],
@@ -36,34 +30,6 @@ ZONE: Zone = {
     ("off.example.", "A"): ["192.0.2.5"],
     ("_sip._udp.off.example.", "SRV"): ["0 0 0 ."],
 }
-
-
-class NameServer(asyncio.DatagramProtocol):
-    """Answers from a zone and counts the questions."""
-
-    def __init__(self, zone: Zone) -> None:
-        self.zone = zone
-        self.asked: list[tuple[str, str]] = []
-        self.silent = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        query = dns.message.from_wire(data)
-        name, kind = query.question[0].name, query.question[0].rdtype
-        key = (name.to_text().lower(), dns.rdatatype.to_text(kind))
-        self.asked.append(key)
-        if self.silent:
-            return
-        response = dns.message.make_response(query)
-        response.flags |= dns.flags.RA | dns.flags.AA
-        records = self.zone.get(key)
-        if records:
-            response.answer.append(dns.rrset.from_text(name, 60, "IN", key[1], *records))
-        elif not any(known == key[0] for known, _ in self.zone):
-            response.set_rcode(dns.rcode.NXDOMAIN)
-        self.transport.sendto(response.to_wire(), addr)  # type: ignore[attr-defined]
 
 
 class Setup:
