@@ -15,7 +15,7 @@ from playwright.async_api import Page, WebSocketRoute
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
 from tests.browser.softphone import RING_SECONDS, accessible, phone_hears, says, sees, talk
-from tests.interop.gateway import PHONE_HZ, Gateway, config_on_free_ports, gateway_with
+from tests.interop.gateway import BROWSER_HZ, PHONE_HZ, Gateway, config_on_free_ports, gateway_with
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -29,7 +29,12 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
     """A gateway with a room, recordings by users, and a mailbox of alice's."""
     folder: Path = tmp_path_factory.mktemp("rooms")
     changes = {"ROUTES": json.dumps(_ROUTES), "ROOMS": json.dumps(_ROOMS), "SIP__RING_TIMEOUT": str(RING_SECONDS)}
-    changes |= {"RECORDING__BY_USERS": "true", "RECORDING__MIN_FREE": "0", "VOICEMAIL__USERS": "alice"}
+    changes |= {
+        "USERS__ALICE__SIP": "true",
+        "RECORDING__BY_USERS": "true",
+        "RECORDING__MIN_FREE": "0",
+        "VOICEMAIL__USERS": "alice",
+    }
     async with gateway_with(config_on_free_ports(folder, **changes), folder / "gateway.log") as running:
         yield running
 
@@ -267,6 +272,42 @@ async def test_who_hangs_up_before_the_merge_leaves_the_other_call_as_it_was(
     assert await alice.is_enabled("#transfer")
     await page.hang_up()
     await second.expect("state", state="ended")
+
+
+async def test_two_tabs_and_a_phone_of_one_user_ring_and_one_of_them_has_the_call(
+    page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
+) -> None:
+    """The phone answers, then a tab: the others stop at once, and both tabs say where the call went."""
+    alice, tab = page.page, await page.page.context.new_page()
+    await tab.goto(gateway.app.signed_in_url("alice"))
+    await tab.locator("body[data-view=idle]").wait_for()
+    own = await gateway.phone("alice", SECOND_HZ)
+    try:
+        own.on_incoming(0)
+        for answered in ("phone", "tab"):
+            phone.dial(gateway.uri("alice"))
+            await own.expect("incoming")
+            for one in (alice, tab):
+                await one.locator("body[data-view=incoming]").wait_for()
+            if answered == "phone":
+                own.answer()
+            else:
+                await tab.click("#accept")
+            await says(alice, "Answered on another device.")
+            await says(tab, "Answered on another device." if answered == "phone" else "Connected.")
+            await phone.expect("state", state="answered")
+            await phone_hears(phone, SECOND_HZ if answered == "phone" else BROWSER_HZ)
+            if answered == "phone":
+                phone.hangup()
+            else:
+                await tab.click("#hangup")
+                await phone.expect("state", state="ended")
+            await own.expect("state", state="ended")
+        await accessible(alice)  # with calls that were answered elsewhere among the latest
+    finally:
+        own.unregister()
+        await own.expect("registration")
+        await tab.close()
 
 
 async def test_a_voice_message_lights_up_is_heard_and_deleted(
