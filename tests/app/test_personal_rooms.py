@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
 
-from gateway.app import room_settings
+from gateway.app import GatewayApp, room_settings
 from gateway.app.cluster import Cluster
 from gateway.app.opening import Opening
 from gateway.app.personal_rooms import PersonalFront
@@ -26,6 +27,7 @@ from gateway.identity.model import User
 from gateway.identity.store import StoreError
 from gateway.store.identity_memory import MemoryStore
 from tests.app.room_house import House
+from tests.interop.gateway import config_on_free_ports
 from tests.media.engine_support import until
 
 HOUR = 3_600.0
@@ -271,6 +273,32 @@ async def test_rooms_of_a_user_who_is_no_more_are_closed() -> None:
     assert node.numbers == ["8000"]
     del node.users["bob"]
     assert await refused(node.open("bob")) == 403
+
+
+async def test_a_room_outlives_a_restart_of_the_whole_gateway(tmp_path: Path) -> None:
+    """With its number, its PIN and its owner, in SQLite; the number leads to it, and nobody else is given it."""
+    config = config_on_free_ports(tmp_path, IDENTITY__STORE="sqlite:gateway.sqlite")
+    alice = User("alice", web=True)
+    app = GatewayApp(config)
+    await app.start()
+    try:
+        made = await app._rooms.open(alice, "Round", None, None)
+    finally:
+        await app.stop()
+    app = GatewayApp(config)
+    await app.start()
+    try:
+        [shown] = app._rooms.listed(alice)
+        assert shown == {name: value for name, value in made.items() if name != "pin"}
+        settings = app._rooms.settings(made["room"])
+        assert settings.pin is not None
+        assert await settings.pin.fits(made["pin"])
+        assert settings.moderators == {"alice"}
+        assert app._rooms.has_number(made["room"])
+        assert (await app._rooms.open(alice, "", None, None))["room"] != made["room"]
+    finally:
+        await app.stop()
+    assert made["pin"] not in (tmp_path / "gateway.sqlite").read_bytes().decode("latin-1")
 
 
 async def test_whose_room_it_is_another_gateway_may_not_know() -> None:
