@@ -163,3 +163,14 @@ def test_a_pbx_with_an_account_and_emergency_numbers(tmp_path: Path) -> None:
 def test_an_address_behind_nat_is_said(address: str, hidden: bool) -> None:
     """For peers outside it is none."""
     assert behind_nat(address) is hidden
+
+
+@pytest.mark.parametrize(
+    ("address", "everywhere"), [("2001:db8::1", "::"), ("192.0.2.1", "0.0.0.0"), ("h.test", "0.0.0.0")]
+)
+def test_it_listens_by_the_ip_version_of_its_address(tmp_path: Path, address: str, everywhere: str) -> None:
+    """SIP and all media: an address that peers are told is of no use where nobody listens on its version."""
+    write(tmp_path / "gateway.yaml", Answers(domain="a.test", address=address), overwrite=False)
+    found = load(tmp_path / "gateway.yaml", {})
+    assert {listen.host for listen in found.sip.listen} == {everywhere}
+    assert (found.rtp.places, found.webrtc.listen.host) == (((everywhere, address),), everywhere)

@@ -700,3 +700,12 @@ async def test_a_callee_that_names_itself_as_it_answers_is_renamed_before() -> N
     assert leg.address.uri == CAROL.uri
     await leg.identified(CAROL)
     assert session.told[-1] == ("identify", '"Carol" <sip:carol@gw.test>', NAMED)
+
+
+@pytest.mark.parametrize(("allows", "takes"), [((), True), (("INVITE", "REFER"), True), (("INVITE", "BYE"), False)])
+def test_who_may_be_asked_to_call_somebody_else(allows: tuple[str, ...], takes: bool) -> None:
+    """Whose Allow has REFER, or that says nothing; where its peer is, is where it reaches us from."""
+    session = FakeSession()
+    session.peer_allows = frozenset(allows)
+    leg = SipCallerLeg("c", session, PHONE, None)
+    assert leg.refers_by == (session.source if takes else None)

@@ -182,3 +182,30 @@ async def test_another_process_goes_on_by_the_same_versions() -> None:
         await engine.restore("call", values)
         offered = [await engine.create_offer("call", party) for party in (LEFT, replace(RIGHT, family=0))]
         assert ["IN IP4 127.0.0.1" in offered[0], "IN IP6 ::1" in offered[1]] == [True, True]
+
+
+async def test_picture_and_text_go_by_the_version_of_the_voice() -> None:
+    """Each stream beside it has ports of its own, at the same address; also after the phone has gone over."""
+    lines = ("m=video 40002 RTP/AVP 97", "a=rtpmap:97 VP8/90000", "m=text 40004 RTP/AVP 98", "a=rtpmap:98 t140/1000")
+    sections = "".join(f"{line}\r\n" for line in lines)
+
+    def where(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line.startswith("c=")]
+
+    async with running(config(rtp_hosts=BOTH)) as (engine, _):
+        here, there = await Phone(["pcmu"]).open(), await Phone(["pcmu"]).open("::1")
+        try:
+            for left, address in ((here, "IP4 127.0.0.1"), (there, "IP6 ::1")):
+                told = await engine.offer("call", LEFT, RIGHT, left.sdp() + sections)
+                assert where(told) == ["c=IN IP6 ::1"]
+                answer = await engine.answer("call", RIGHT, LEFT, there.sdp() + sections)
+                assert where(answer) == [f"c=IN {address}"]
+                party = engine._sessions["call"].party("left")
+                assert party.video is not None
+                assert party.text is not None
+                assert engine.ports_in_use == 6
+        finally:
+            await here.close()
+            await there.close()
+        await engine.delete("call")
+        assert engine.ports_in_use == 0
