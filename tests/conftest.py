@@ -13,10 +13,20 @@ settings.register_profile("long", deadline=None, max_examples=300)
 settings.load_profile("gateway")
 
 
+LONGEST = ("test_kamailio", "test_loss", "test_examples", "test_cli", "test_init")
+"""Files that take a minute and more, and wait for most of it: one begun late keeps one worker busy alone at the end."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with real peers come first: they wait most, and workers beside them have the rest to do meanwhile."""
-    items.sort(key=lambda item: not any(item.iter_markers("peer")) and not any(item.iter_markers("browser")))
+
+    def turn(item: pytest.Item) -> int:
+        if item.path.stem in LONGEST:
+            return 0
+        return 1 if any(item.iter_markers("peer")) or any(item.iter_markers("browser")) else 2
+
+    items.sort(key=turn)
 
 
 def pytest_collection_finish() -> None:

@@ -122,6 +122,10 @@ class SipPage:
         given = ", ".join(json.dumps(each) for each in arguments)
         return await self._page.run(f"return (async () => (await phone.{verb}({given})) ?? null)()")
 
+    async def run(self, script: str) -> Any:
+        """What the body of a function returns in the page; a promise is awaited."""
+        return await self._page.run(script)
+
     async def get(self, expression: str) -> Any:
         """The value of an expression in the page."""
         return await self._page.run(f"return {expression}")

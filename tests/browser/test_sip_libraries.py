@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.browser.sip_pages import HZ, LIBRARIES, Stage, desk_phone, hears
@@ -9,6 +14,46 @@ from tests.browser.softphone import silent
 from tests.interop.gateway import PASSWORDS, PHONE_HZ, TONE_HZ
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+PAGE = Path(__file__).parents[2] / "docs" / "sip-over-websocket.md"
+HEARS = """
+  const received = async (connection) =>
+    [...(await connection.getStats()).values()].find(({ type, kind }) => type === "inbound-rtp" && kind === "audio");
+  for (;;) {
+    const connection = session.connection ?? session.sessionDescriptionHandler?.peerConnection;
+    const found = connection && (await received(connection));
+    if (found?.packetsReceived > 5) return session.isEstablished?.() ?? session.state;
+    await new Promise((done) => setTimeout(done, 50));
+  }
+"""
+"""Until audio comes; whether the library says that the call is up."""
+
+
+@pytest.mark.parametrize(("library", "up"), [("JsSIP", True), ("SIP.js", "Established")])
+async def test_what_the_page_shows_first_is_a_call(stage: Stage, library: str, up: object) -> None:
+    """The snippet of docs/sip-over-websocket.md as it stands there, with this gateway's names and a microphone."""
+    [snippet] = re.findall(rf"^```js\n// {re.escape(library)}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    gateway = stage.gateway
+    for shown, here in (
+        ('"wss://gateway.example.com/sip"', json.dumps(gateway.web.replace("http", "ws", 1) + "/sip")),
+        ("@gateway.local", f"@{gateway.config.domain}"),
+        ('"…"', json.dumps(PASSWORDS["1001"])),
+    ):
+        assert shown in snippet
+        snippet = snippet.replace(shown, here)
+    microphone = """
+      const context = new AudioContext();
+      const out = context.createMediaStreamDestination();
+      const oscillator = context.createOscillator();
+      oscillator.connect(out);
+      oscillator.start();
+      navigator.mediaDevices.getUserMedia = async () => out.stream;
+    """
+    async with stage.page() as page, asyncio.timeout(30):
+        assert await page.run(f"return (async () => {{ {microphone} {snippet} {HEARS} }})()") == up
+        for call in gateway.app.calls:
+            call.stop()
+        await gateway.idle()
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
