@@ -17,12 +17,12 @@ class Alarm(Generic[K]):
 
     def __init__(self, callback: Callable[[], None], owner: K) -> None:
         self.callback: Callable[[], None] | None = callback
-        self.owner = owner
+        self.owner: K | None = owner
         """Who answers for a mistake in the callback."""
 
     def cancel(self) -> None:
-        """Call it off."""
-        self.callback = None
+        """Call it off, and keep nobody: it waits for its moment all the same."""
+        self.callback = self.owner = None
 
 
 class Alarms(Generic[K]):
@@ -51,10 +51,11 @@ class Alarms(Generic[K]):
         """A moment before which no callback is due; infinity for none."""
         return self._queue.earliest()
 
-    def run(self, now: float, guard: Callable[[K, Callable[[], None]], None]) -> None:
+    def run(self, now: float, guard: Callable[[K | None, Callable[[], None]], None]) -> None:
         """Have `guard` call what is due at `now`; it lets no exception through, so that every alarm has its turn."""
         while (due := self._queue.pop_due(now)) is not None:
             alarm = due[1]
-            callback, alarm.callback = alarm.callback, None
+            callback, owner = alarm.callback, alarm.owner
+            alarm.cancel()
             assert callback is not None, "the queue gives only what was not called off"
-            guard(alarm.owner, callback)
+            guard(owner, callback)

@@ -24,6 +24,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.requests.checks import Capabilities
+from gateway.sip.requests.client import ClientRequest
 from gateway.sip.transactions import Transaction
 from gateway.sip.transactions.layer import Stack
 
@@ -180,6 +181,14 @@ class Services:
         """A usage has told its last event."""
         if isinstance(usage, InviteSession):
             self.sessions.discard(usage)
+
+    def release(self) -> None:
+        """Part transactions that have ended, and told what they had to, from their users: both are free then."""
+        ended, self.stack.ended = self.stack.ended, []
+        for transaction in ended:
+            user, transaction.user = transaction.user, None
+            if isinstance(user, ClientRequest):
+                user.release(transaction)
 
     def not_built(self, error: SipError) -> None:
         """A message of ours could not be built; it counts as not sent."""

@@ -226,6 +226,7 @@ class UserAgentCore(Services):
         while events := self.stack.events():
             for event in events:
                 self.guard(_owner_of(event), lambda one=event: self._on_event(one))  # type: ignore[misc]
+        self.release()
 
     def _on_event(self, event: StackEvent) -> None:
         if isinstance(event, RequestReceived):

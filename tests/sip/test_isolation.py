@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_mistake_in_the_session_timer_of_one_call_ends_that_call_with_bye() ->
     other = PuppetCall(stage, call_id="c2", headers=headers)
     other.confirm()
     assert session.dialog is not None
-    session.modification = BrokenModification(session, session.dialog)
+    session.modification = BrokenModification(weakref.ref(session), session.dialog)
     stage.run(45.5)
     sent = {(one.method, one.call_id) for one in stage.puppet.take() if isinstance(one, Request)}
     assert ("BYE", "c1") in sent

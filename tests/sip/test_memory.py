@@ -100,3 +100,37 @@ def test_a_session_that_is_over_keeps_nobody_whom_it_told() -> None:
         assert [one() for one in gone] == [None, None]
     finally:
         gc.enable()
+
+
+def test_what_is_left_of_a_call_waits_for_no_collector() -> None:
+    """Of both sides: once their transactions have ended, no session, dialog or request of theirs is in a circle."""
+
+    def pick_up(session: InviteSession, _: SessionLog) -> None:
+        assert isinstance(session, IncomingSession)
+        session.ring()
+        session.answer(ANSWER)
+
+    pair = Pair()
+    pair.bob.on_call = pick_up
+    before = alive()
+    gc.disable()
+    try:
+        ours, log = call(pair.alice)
+        pair.run(0.25)
+        theirs = pair.bob.calls.pop().session
+        assert ours.is_confirmed
+        ours.offer(ANSWER)
+        pair.run(1)
+        theirs.hangup()
+        pair.run(0.25)
+        assert ours.is_over
+        assert theirs.is_over
+        sessions: list[weakref.ref[InviteSession]] = [weakref.ref(ours), weakref.ref(theirs)]
+        del ours, theirs, log
+        pair.run(3 * 64 * Timers().t1)
+        assert [session() for session in sessions] == [None, None]
+        parts = (InviteSession, Dialog, ClientRequest, ServerRequest)
+        left = Counter({kind.__name__: sum(isinstance(one, kind) for one in gc.get_objects()) for kind in parts})
+        assert left - before == Counter()
+    finally:
+        gc.enable()

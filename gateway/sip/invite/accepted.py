@@ -22,8 +22,8 @@ class AcceptedInvite:
         now = core.now()
         timers = core.config.stack.timers
         self._core = core
-        self._owner = owner
-        self._lost = lost
+        self._owner: DialogUsage | None = owner
+        self._lost: Callable[[], None] | None = lost
         self.flow = flow
         self._interval = timers.t1
         self._deadline = now + timers.timeout
@@ -42,12 +42,15 @@ class AcceptedInvite:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        self._owner = self._lost = None  # which have this
 
     def _again(self) -> None:
         now = self._core.now()
         if now >= self._deadline:
-            self._alarm = None
-            self._lost()
+            lost = self._lost
+            self.acknowledge()
+            assert lost is not None, "it waits"
+            lost()
             return
         self._core.send(self.data, self.flow)
         self._interval = min(2 * self._interval, self._core.config.stack.timers.t2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import Literal
 
 from gateway.sip.alarms import Alarm
@@ -48,7 +49,7 @@ class IncomingSession(InviteSession):
         self.request = request
         self.identity = dialog.identity = identity
         self.dialog = dialog
-        self.modification: Modification = Modification(self, dialog)
+        self.modification: Modification = Modification(weakref.ref(self), dialog)
         self.peer_allows = frozenset(request.allow)
         self.peer_packages = frozenset(one.lower() for one in request.recv_info)
         self.tag = invite.transaction.to_tag = tag

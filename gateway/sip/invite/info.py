@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -69,11 +70,18 @@ class Infos:
     """The INFOs of one session."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self._owner = weakref.ref(session)
         self._waiting: deque[Outgoing] = deque()
         self._sent: Outgoing | None = None
         self._numbers = 0
         self._unanswered: dict[int, tuple[ServerRequest, Alarm[DialogUsage | None]]] = {}
+
+    @property
+    def _session(self) -> Session:
+        """Whose they are, which has them: no circle that would wait for the collector."""
+        session = self._owner()
+        assert session is not None, "nobody else has them"
+        return session
 
     def send(self, info: Outgoing) -> None:
         """Send it once those before it are answered; 481 where there is no dialog, 503 where too many wait."""

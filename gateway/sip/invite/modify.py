@@ -7,6 +7,7 @@ own request, response and ACK belong to, so a late 2xx finds its own ACK and not
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ _ANSWERED_BY = {
 class Modification:
     """One dialog's exchanges: ours one at a time in the order wanted, the peer's as the table lets them in."""
 
-    session: Modifiable
+    owner: weakref.ref[Modifiable]
+    """The session, which has it: no circle that would wait for the collector."""
     dialog: Dialog
     table: OfferAnswer = field(default_factory=OfferAnswer)
     _queue: deque[Want] = field(default_factory=deque)
@@ -68,6 +70,13 @@ class Modification:
     _retry: Alarm[DialogUsage | None] | None = None
     _patience: Alarm[DialogUsage | None] | None = None
     _is_stopped: bool = False
+
+    @property
+    def session(self) -> Modifiable:
+        """Whose exchanges they are."""
+        session = self.owner()
+        assert session is not None, "nobody else has them"
+        return session
 
     @property
     def is_busy(self) -> bool:

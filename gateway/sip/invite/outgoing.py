@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -295,7 +296,7 @@ class OutgoingSession(InviteSession):
         assert dialog is not None
         branch = self._branches.get(dialog.id.remote_tag)
         if branch is None or branch.dialog is not dialog:
-            modification = Modification(self, dialog)
+            modification = Modification(weakref.ref(self), dialog)
             modification.table.sent(Carrier.INVITE, bool(self.request.body))
             branch = self._branches[dialog.id.remote_tag] = Branch(dialog, modification)
             dialog.identity = self.identity

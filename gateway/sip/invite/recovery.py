@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Protocol
 
 from gateway.sip.alarms import Alarm
@@ -36,10 +37,17 @@ class FlowRecovery:
     """
 
     def __init__(self, session: Recoverable) -> None:
-        self._session = session
+        self._owner = weakref.ref(session)
         self._tries = 0
         self._is_on = False
         self._alarm: Alarm[DialogUsage | None] | None = None
+
+    @property
+    def _session(self) -> Recoverable:
+        """Whose it is, which has it: no circle that would wait for the collector."""
+        session = self._owner()
+        assert session is not None, "nobody else has it"
+        return session
 
     def begin(self) -> None:
         """The connection has ended; while a recovery goes on already, nothing is new."""

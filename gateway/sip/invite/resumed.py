@@ -7,6 +7,7 @@ answered.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
@@ -105,7 +106,7 @@ class ResumedSession(InviteSession):
         self.role = cast(Literal["uac", "uas"], values["role"])
         self.identity = dialog.identity
         self.dialog = dialog
-        self.modification: Modification = Modification(self, dialog)
+        self.modification: Modification = Modification(weakref.ref(self), dialog)
         self.local_body, self.remote_body = (_octets(body) for body in values["bodies"])
         self.peer_allows = frozenset(values["allows"])
         self.peer_supports = frozenset(values["supports"])

@@ -39,6 +39,7 @@ class ClientRequest:
         "_is_abandoned",
         "_is_cancelled",
         "_is_final",
+        "_is_told",
         "_make",
         "_provisional",
         "_retried",
@@ -65,7 +66,7 @@ class ClientRequest:
         authenticator: Authenticator | None = None,
     ) -> None:
         self._core = core
-        self._make = make
+        self._make: Callable[[Flow], Request] | None = make
         self._done = done
         self._provisional = provisional
         self._retried = retried
@@ -83,6 +84,8 @@ class ClientRequest:
         """Whether any response has come, to whichever try."""
         self._has_reconnected = False
         self._is_final = False
+        self._is_told = False
+        """Whether `done` has had the final response of the try that is the last."""
         self.owner = owner
         """The usage that answers for a mistake in what is done with the response."""
         self.authenticator = authenticator
@@ -151,12 +154,19 @@ class ClientRequest:
         else:
             if self.authenticator is not None and self.flow is not None and response.status not in (401, 407):
                 self.authenticator.accepted(self.flow)
+            self._is_told = True
             self._done(response)
 
     def on_unusable(self, response: Response) -> None:
         """A final response of which not even the dialog can be read: a failure of the peer's (RFC 3261 16.7, 502)."""
         if response.is_final:
             self._done(self._failure(502))
+
+    def release(self, transaction: Transaction) -> None:
+        """The transaction of a try has ended: after the last one nobody is to be told anything any more."""
+        if self._is_told and transaction is self.transaction:
+            self._done = _nobody
+            self._make = self._provisional = self._retried = self._sent = self.owner = None
 
     def on_failed(self, transaction: Transaction, reason: Reason) -> None:
         """A transaction of ours ended without a final response, or could not send the ACK of one."""
@@ -228,7 +238,7 @@ class ClientRequest:
         if tcp is not None:
             self._udp = flow
             self._flows.insert(0, flow)
-        self._has_answered = self._is_final = False
+        self._has_answered = self._is_final = self._is_told = False
         self.request, self.transaction, self.flow = request, transaction, way
         transaction.user = self
         if self._sent is not None:
@@ -237,6 +247,7 @@ class ClientRequest:
         return True
 
     def _built(self, flow: Flow) -> Request:
+        assert self._make is not None, "nothing is sent after the last response"
         request = self._make(flow)
         if self.authenticator is not None:
             request = self.authenticator.authorize(request, flow)
@@ -246,3 +257,7 @@ class ClientRequest:
         if self.request is None:
             return Response(status, build.PHRASES[status])
         return build.response(self.request, status)
+
+
+def _nobody(response: Response) -> None:
+    """Whoever asked knows the answer."""

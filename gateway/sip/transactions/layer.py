@@ -94,6 +94,7 @@ class Stack:
         self.timers: TimerQueue[tuple[Transaction, Input]] = TimerQueue(is_armed)
         self._out: list[tuple[bytes, Flow]] = []
         self._events: list[StackEvent] = []
+        self.ended: list[Transaction] = []
         self._source: Flow | None = None
         self.may_answer: Callable[[Flow, int], bool] = lambda flow, status: True
         """Whether a refusal of that status is sent to a source that has proved nothing; silence is no answer."""
@@ -297,6 +298,7 @@ class Stack:
 
     def terminated(self, transaction: Transaction) -> None:
         key = transaction.key
+        self.ended.append(transaction)
         if isinstance(transaction, InviteClientTransaction | NonInviteClientTransaction):
             self._clients.pop(key, None)
             return
