@@ -44,7 +44,7 @@ PAIR = """async () => {
 def chromium_at(elsewhere: Host, folder: Path, page: str) -> str:
     """A program that is Chromium on that host, which gives the microphone to the page though it is not HTTPS."""
     program = folder / "chromium"
-    arguments = [*elsewhere.words, peers.chromium(), f"--unsafely-treat-insecure-origin-as-secure={page}"]
+    arguments = [*elsewhere.words, peers.whole_chromium(), f"--unsafely-treat-insecure-origin-as-secure={page}"]
     program.write_text(f'#!/bin/sh\nexec {shlex.join(arguments)} "$@"\n')
     program.chmod(0o755)
     return str(program)
@@ -79,7 +79,7 @@ async def test_a_browser_that_may_only_use_relays_is_given_one_and_talks(tmp_pat
         )
         async with (
             gateway_with(config, tmp_path / "gateway.log", [SECRET]) as gateway,
-            SoftphoneBrowser(peers.chromium(), BROWSER_HZ) as browser,
+            SoftphoneBrowser(peers.whole_chromium(), BROWSER_HZ) as browser,
         ):
             await browser.page.add_init_script(ONLY_RELAYS)
             await browser.open(gateway.app.signed_in_url("alice"))
@@ -154,7 +154,7 @@ async def test_a_phone_calls_a_browser_through_a_full_agent(tmp_path: Path) -> N
     config = config_on_free_ports(tmp_path, MEDIA__ICE="full")
     async with (
         gateway_with(config, tmp_path / "gateway.log") as gateway,
-        SoftphoneBrowser(peers.chromium(), BROWSER_HZ) as browser,
+        SoftphoneBrowser(peers.whole_chromium(), BROWSER_HZ) as browser,
     ):
         phone = await gateway.phone("1001", PHONE_HZ)
         await browser.open(gateway.app.signed_in_url("alice"))
