@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
+from itertools import islice
 
 from gateway.access.sources import source_of
 
@@ -135,7 +136,8 @@ class Bans:
 
     def told(self) -> Told:
         """What holds here, for other gateways: the latest bans, and until when in steps that seldom change."""
-        latest = self.now()[-_TOLD:]
+        now = self._clock()
+        latest = islice((ban for ban in reversed(self._bans.values()) if ban.until > now), _TOLD)
         until = [(ban, math.ceil(ban.until / _STEP) * _STEP) for ban in latest]
         return Told([(ban.address, ban.reason, ban.since, end) for ban, end in until], self._lifted)
 

@@ -13,6 +13,7 @@ from itertools import chain
 
 import structlog
 
+from gateway.call.call import Call
 from gateway.call.journal import JournalError
 from gateway.call.registry import Calls
 from gateway.legs.web import BrowserLeg
@@ -93,7 +94,6 @@ class LeaseKeeper:
         """Until cancelled."""
         is_away = False
         while True:
-            at = self._now()
             try:
                 await self.renew()
                 is_away = False
@@ -101,11 +101,12 @@ class LeaseKeeper:
                 if not is_away:
                     log.warning("whether calls were taken over cannot be seen", reason=str(error))
                 is_away = True
-                await self._ask_others(at)
+                await self._ask_others()
             except Exception:
                 log.exception("renewing the lease on our calls failed")
             if self._lease.is_ours():
-                await asyncio.sleep(self._interval)
+                # A store that does not answer takes its time to say so, and the lease is to last meanwhile.
+                await asyncio.sleep(self._interval / 4 if is_away else self._interval)
             else:
                 # A moment later what has waited is sent, whatever the store says.
                 await asyncio.sleep(min(self._interval, 0.1))
@@ -117,16 +118,18 @@ class LeaseKeeper:
         while True:
             is_up = at - self._began > _UP
             taken = await self._journal.renew(LEASE * self._interval, self._gone, is_up=is_up)
+            if taken:
+                log.warning("another gateway has taken calls of this one over", calls=len(taken))
+                self._let_go(taken)
             self._gone = taken
             if not taken:
                 break
-            log.warning("another gateway has taken calls of this one over", calls=len(taken))
-            self._let_go(taken)
         self._lease.renewed(at + LEASE * self._interval)
         self._go_on()
 
-    async def _ask_others(self, at: float) -> None:
+    async def _ask_others(self) -> None:
         """Nobody who finds us there takes a call: where all do, it does not matter that the store is away."""
+        at = self._now()
         if self._lease.is_ours() and all(await asyncio.gather(*self._others_answer())):
             self._lease.renewed(at + LEASE * self._interval)
 
@@ -138,14 +141,23 @@ def let_go(calls: Calls, user_agent: UserAgent, call_ids: Collection[str]) -> No
         call = calls.get(call_id)
         if call is None:
             continue
-        bridge = call.bridge
-        targets = bridge.transfer.targets if bridge is not None and bridge.transfer is not None else ()
-        names.update(chain.from_iterable(leg.references for leg in (*call.legs, *targets)))
-        call.leave()
-        for leg in call.legs:
-            if isinstance(leg, BrowserLeg):
-                leg.leave()
+        try:
+            names |= _left(call)
+        except Exception:
+            log.exception("a call that another gateway has could not be let go", call_id=call_id)
     # What has ended here since says goodbye to those who talk on there.
     ended = [record for record in calls.ended if record.id in call_ids]
     names.update(chain.from_iterable(chain.from_iterable(record.references.values() for record in ended)))
     user_agent.leave(names)
+
+
+def _left(call: Call) -> set[str]:
+    """End a call here; the SIP Call-IDs of its legs, which are others' from now on."""
+    bridge = call.bridge
+    targets = bridge.transfer.targets if bridge is not None and bridge.transfer is not None else ()
+    names = set(chain.from_iterable(leg.references for leg in (*call.legs, *targets)))
+    call.leave()
+    for leg in call.legs:
+        if isinstance(leg, BrowserLeg):
+            leg.leave()
+    return names

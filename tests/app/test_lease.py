@@ -95,6 +95,29 @@ async def test_all_that_was_taken_is_let_go_before_anything_is_sent() -> None:
     assert rig.store.let_go == {*"abcde", "before"}
 
 
+async def test_calls_that_could_not_be_let_go_are_told_again() -> None:
+    """And the lease is not renewed before."""
+    rig = Rig()
+    rig.time.now += 100
+    rig.store.taken = ["a"]
+    fails = True
+
+    def let_go(call_ids: Collection[str]) -> None:
+        if fails:
+            raise ValueError(call_ids)
+        rig.events.append(set(call_ids))
+
+    rig.keeper._let_go = let_go
+    with pytest.raises(ValueError, match="a"):
+        await rig.keeper.renew()
+    assert not rig.lease.is_ours()
+    assert rig.store.let_go == set()
+    fails = False
+    await rig.keeper.renew()
+    assert rig.events == [{"a"}, "sent"]
+    assert rig.store.let_go == {"a"}
+
+
 async def test_nothing_is_sent_for_a_moment_only_where_it_has_run_out() -> None:
     """The store may be away for long; what changes calls is refused until it is back."""
     rig = Rig()
