@@ -49,7 +49,7 @@ class Answerer:
         self, slot: tuple[int, ...], partner: MediaDescription | None, built: dict[int, MediaDescription]
     ) -> None:
         """Accept one of the slot's sections if any can be."""
-        number, previous = self._places.count(), self._plan.previous
+        number, previous = self._places.count(self._offer.media[slot[0]].kind), self._plan.previous
         self._earlier = [previous.media[i] for i in slot if i < len(previous.media)] if previous is not None else []
         if self._other is not None and (partner is None or not partner.port):
             return

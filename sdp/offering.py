@@ -80,7 +80,7 @@ class Offerer:
                     profile = PROFILES[self._plan.kind]
                     made = [refused_section(media.without("mid"), mid=self._mid(None), profile=profile)]
                 else:
-                    self._places.uncount()
+                    self._places.uncount(media.kind)
             built += made
         return built
 
@@ -95,7 +95,7 @@ class Offerer:
 
     def _skip(self, kind: str) -> list[MediaDescription]:
         if self._places.carries(kind):
-            self._places.count()
+            self._places.count(kind)
         return []
 
     def _made(self, source: MediaDescription, before: Sequence[MediaDescription]) -> list[MediaDescription]:
@@ -105,7 +105,7 @@ class Offerer:
         """
         if not self._places.carries(source.kind):
             return []
-        place = self._places.of(self._places.count(), source.kind, bundled=self._bundled, earlier=before)
+        place = self._places.of(self._places.count(source.kind), source.kind, bundled=self._bundled, earlier=before)
         if place.transport is None:
             return []
         earlier = before[0] if before else None

@@ -29,6 +29,8 @@ class Places:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._counted = 0
+        self._of_kind: dict[str, int] = {}
+        """Sections of each kind so far; rejected ones count too."""
         self._made: dict[str, int] = {}
         live = {media.port for media in plan.previous.media if media.port} if plan.previous is not None else set()
         self._taken = {number for number, transport in enumerate(plan.transports) if transport.port in live}
@@ -42,24 +44,30 @@ class Places:
         """Sections of carried kinds so far; rejected ones count too."""
         return self._counted
 
-    def count(self) -> int:
+    def count(self, kind: str) -> int:
         """Begin the next section of a carried kind; its number."""
         self._counted += 1
+        self._of_kind[kind] = self._of_kind.get(kind, 0) + 1
         return self._counted - 1
 
-    def uncount(self) -> None:
+    def uncount(self, kind: str) -> None:
         """The section begun last is left out."""
         self._counted -= 1
+        self._of_kind[kind] -= 1
 
     def of(self, number: int, kind: str, *, bundled: bool, earlier: Sequence[MediaDescription]) -> Place:
         """The place of the section with that number, which was (or whose alternatives were) `earlier` till now."""
         transports, most = self._plan.transports, self._plan.of_each_kind
+        fitting = [each for each, transport in enumerate(transports) if transport.kind in (None, kind)]
+        own = [each for each in fitting if transports[each].kind == kind]
+        if bundled and len(own) > 1:
+            # Streams of one kind side by side: the n-th has the n-th section for ever, whatever became of the others.
+            nth = self._of_kind[kind] - 1
+            return Place(own[nth], transports[own[nth]]) if nth < len(own) else Place(number, None)
         if not transports or (most is not None and self._made.get(kind, 0) >= most):
             return Place(number, None)
-        fitting = [each for each, transport in enumerate(transports) if transport.kind in (None, kind)]
         if bundled:
-            own = next((each for each in fitting if transports[each].kind == kind), None)
-            return Place(number, transports[0]) if own is None else Place(own, transports[own])
+            return Place(own[0], transports[own[0]]) if own else Place(number, transports[0])
         ports = {media.port for media in earlier if media.port}
         for kept in fitting:
             if transports[kept].port in ports:

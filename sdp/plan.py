@@ -125,7 +125,9 @@ class Plan:
     """Kinds beside audio of which we are the far end ourselves where no other side has answered: they are accepted as
     they are offered, in the order of `codecs`."""
     of_each_kind: int | None = None
-    """Sections of one kind that have somewhere to go; more are refused. None: as many as there are transports."""
+    """Sections of one kind that have somewhere to go; more are refused. None: as many as there are transports.
+
+    Where several transports of a bundle name one kind, each has a section of it."""
     codecs: CodecPolicy = CodecPolicy()
     previous: SessionDescription | None = None
     """What we last sent to this side in this call: its mids, payload types, roles and order are kept."""

@@ -24,6 +24,7 @@ TEXT_SECTION: Final = (
     "a=fmtp:99 98/98/98",
 )
 """Text with two generations of redundancy (RFC 4103 section 4); the address is one for documentation (RFC 5737)."""
+_DEAD: Final = MediaDescription(("m=text 0 RTP/AVP 98", "a=inactive"))
 CHANNEL: Final = MediaDescription(
     ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "c=IN IP4 192.0.2.1", "a=sctp-port:5000")
 )
@@ -55,17 +56,19 @@ def has_text(description: SessionDescription) -> bool:
     return any(is_text(media) or may_be_text(description, media) for media in description.media)
 
 
-def text_as_stream(description: SessionDescription) -> SessionDescription:
+def text_as_stream(description: SessionDescription, dead: int = 0) -> SessionDescription:
     """The description with m=text in place of data channels that may be text; what it was where there are none.
 
-    Data channels have no direction: text is held with the voice.
+    Data channels have no direction: text is held with the voice. So many `dead` sections of text come before it, where
+    those stand of whom it answers.
     """
     direction = Direction.SENDRECV
     for media in description.media:
         if media.kind == "audio" and is_live(media) and not said_direction(description, media).receives:
             direction = said_direction(description, media)
     section = MediaDescription((*TEXT_SECTION, f"a={direction}"))
-    return _with(description, lambda media: may_be_text(description, media), section)
+    told = _with(description, lambda media: may_be_text(description, media), section)
+    return told.with_media([*[_DEAD] * dead, *told.media]) if dead and told is not description else told
 
 
 def text_as_channel(description: SessionDescription) -> SessionDescription:

@@ -30,7 +30,7 @@ ROOMS = (
     Room("sdp", "sdp", NO_IO),
     Room("gateway/sip", "gateway.sip gateway.errors", NO_IO),
     Room("gateway/net", "gateway.net gateway.sip gateway.errors cryptography dns structlog websockets"),
-    Room("gateway/media/engine.py", "sdp", NO_IO),
+    Room("gateway/media/engine", "gateway.media.engine sdp", NO_IO),
     Room("gateway/media/delivery.py", "gateway.media.engine"),
     Room(
         "gateway/media/embedded",

@@ -36,21 +36,22 @@ class Application:
 
     def __init__(self, *, may_call: Sequence[str] = ("*",)) -> None:
         self._may_call = tuple(may_call)
-        self._handlers: list[tuple[str, str, Handler]] = []
+        self._handlers: list[tuple[str, str, Handler, bool]] = []
         self.site: SiteSignIn | None = None
         """What `sign_in` was given."""
         self._running: dict[asyncio.Task[None], Session] = {}
         self._own: dict[str, tuple[NamedHandler, Callable[[str], Sequence[str]], Callable[[str], Sequence[str]]]] = {}
 
-    def call(self, match: str, *, plays: str | None = None) -> Callable[[Handler], Handler]:
+    def call(self, match: str, *, plays: str | None = None, text: bool = False) -> Callable[[Handler], Handler]:
         """Decorator: each call to what matches (fnmatch: "700", "7*", "sip:7*@*") runs the coroutine in a task.
 
         `plays` is what the caller hears while the session is answered: "tone" or "echo"; without it the session says
-        what it likes (`Session.play`) and hears its caller. When the coroutine returns or raises, the session ends.
+        what it likes (`Session.play`) and hears its caller. `text`: callers can type to it, and be typed to
+        (`Session.text`, `Session.type`). When the coroutine returns or raises, the session ends.
         """
 
         def take(handler: Handler) -> Handler:
-            self._handlers.append((match, plays or PROGRAM, handler))
+            self._handlers.append((match, plays or PROGRAM, handler, text and plays is None))
             return handler
 
         return take
@@ -77,26 +78,27 @@ class Application:
     @property
     def routes(self) -> tuple[Route, ...]:
         """Rows for the router, in the order of the decorators."""
-        return tuple(Route(match, f"application:{index}") for index, (match, _, _) in enumerate(self._handlers))
+        return tuple(Route(match, f"application:{index}") for index, (match, _, _, _) in enumerate(self._handlers))
 
     def leg(self, target: ApplicationTarget, tag: str) -> ApplicationLeg:
         """The callee of one call."""
         kind, _, name = target.name.partition(":")
         own = self._own.get(kind)
         handler: Handler
-        may_call, video = self._may_call, _none("")
+        may_call, video, text = self._may_call, _none(""), kind == ROOM
         if own is not None:
             plays, handler = PROGRAM, partial(_named, own[0], name)
             may_call, video = tuple(own[1](name)), tuple(own[2](name))
         else:
-            _, plays, handler = self._handlers[int(target.name)]
+            _, plays, handler, text = self._handlers[int(target.name)]
 
         def begin(session: Session) -> None:
             task = asyncio.get_running_loop().create_task(_run(handler, session))
             self._running[task] = session
             task.add_done_callback(self._running.pop)
 
-        return ApplicationLeg(tag, target.number, plays, may_call, begin, lasting=kind in (ROOM, AGENT), video=video)
+        lasting = kind in (ROOM, AGENT)
+        return ApplicationLeg(tag, target.number, plays, may_call, begin, lasting=lasting, video=video, text=text)
 
     def call_changed(self, engine: MediaEngine, call: Call) -> None:
         """Tell sessions that their call is up (an observer of the calls)."""

@@ -119,6 +119,8 @@ class ConferencingFront:
         def heard(event: dict[str, Any]) -> None:
             if event["room"] != room:
                 return
+            if event["event"] == "pictures" and event["member"]["user"] != user.id:
+                return  # whom others see is shown by `room.members`
             # Who has left it hears that it has, and nothing after that.
             left = event["event"] == "left" and event["member"]["user"] == user.id
             # Who had the number before has no business in the room that somebody else opened by it.

@@ -53,6 +53,7 @@ def room(config: Config, name: str) -> RoomSettings:
         tones=found.tones,
         record=found.record,
         video=found.video,
+        max_videos=found.max_videos,
         is_linked=found.room_server,
         moderators=frozenset(found.moderators),
     )

@@ -34,6 +34,7 @@ from gateway.media.engine import (
     MediaFailed,
     MediaLost,
     MediaTimeout,
+    OfferWanted,
 )
 
 _PLAIN = {
@@ -111,6 +112,8 @@ def input_of_media(machine: Attempt | Bridge, event: MediaEvent) -> CallInput | 
             return CallInput(input=Input.MEDIA_TIMEOUT, leg=leg, event=event, cause=Cause.MEDIA_TIMEOUT)
         case MediaLost() if isinstance(machine, Bridge):
             return CallInput(input=Input.MEDIA_LOST, leg=leg, event=event)
+        case OfferWanted() if isinstance(machine, Bridge):
+            return CallInput(input=Input.RENEGOTIATE, leg=leg)
         case MediaFailed() | MediaLost():
             one_of_many = isinstance(machine, Attempt) and leg is not machine.caller
             what = Input.CALLEE_FAILED if one_of_many else Input.MEDIA_FAILED

@@ -36,6 +36,8 @@ class RoomSettings:
     """Who comes and goes is heard."""
     video: tuple[str, ...] = ("h264", "vp8", "vp9", "av1")
     """Names of the codecs in which members show each other their pictures, best first; (): they do not."""
+    max_videos: int = 8
+    """Pictures that a browser sees at once; phones see one."""
     record: bool = False
     """From the first member to the last."""
     is_linked: bool = False
@@ -75,6 +77,7 @@ class Member:
             "muted": self.seat.muted,
             "video": self.seat.shows,
             "sees": self.seat.sees,
+            "pictures": self.seat.pictures,
         }
 
 
@@ -103,6 +106,7 @@ class Room:
 
     def __post_init__(self) -> None:
         self.conference.on_speaker(self._speaks)
+        self.conference.on_pictures(self._sees_others)
 
     @property
     def full(self) -> bool:
@@ -114,7 +118,8 @@ class Room:
         if self.locked or self.full:
             raise RoomError(f"{self.name} is {'locked' if self.locked else 'full'}", 409)
         name = str(next(self._numbers))
-        seat = session.join(self.conference, name, _LINKED if is_linked else None)
+        label = session.caller.display_name or session.caller.user
+        seat = session.join(self.conference, name, _LINKED if is_linked else None, label)
         member = Member(
             id=name, session=session, seat=seat, is_linked=is_linked, since=self.clock(), is_user=self.is_user
         )
@@ -185,6 +190,11 @@ class Room:
         self.speaker = member_id
         if self.members:
             self.tell("speaker", member=member_id)
+
+    def _sees_others(self, member_id: str) -> None:
+        member = self.members.get(member_id)
+        if member is not None:
+            self.tell("pictures", member=member.shown())
 
     def _tone(self, notes: tuple[tuple[int, float], ...]) -> None:
         if self.settings.tones:

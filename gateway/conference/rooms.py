@@ -54,14 +54,15 @@ class Rooms:
 
     def __init__(
         self,
-        make: Callable[[], Conference],
+        make: Callable[[int], Conference],
         settings: Callable[[str], RoomSettings],
         recorder: Recorder,
         clock: Callable[[], float],
         is_user: Callable[[str], bool],
         limits: RoomLimits | None = None,
     ) -> None:
-        """`make` gives a conference or raises MediaError; `settings` says what the room of a name is like.
+        """`make` gives a conference, in which browsers see as many pictures at once, or raises MediaError; `settings`
+        says what the room of a name is like.
 
         `is_user`: whether an id is a configured user's.
         """
@@ -257,7 +258,8 @@ class Rooms:
         if room is None:
             if len(self._rooms) >= self._max_rooms:
                 raise RoomError("there are too many rooms", 503)
-            room = self._rooms[name] = Room(name, settings, self._make(), self._clock, self._tell, self._is_user)
+            made = self._make(settings.max_videos)
+            room = self._rooms[name] = Room(name, settings, made, self._clock, self._tell, self._is_user)
         return room
 
     async def _listen(self, room: Room, member: Member) -> None:

@@ -56,14 +56,15 @@ class ApplicationLeg(LegBase):
         *,
         lasting: bool = False,
         video: tuple[str, ...] = (),
+        text: bool = False,
     ) -> None:
         """`service` is what the caller hears once it is answered; `may_call` bounds what it may be passed on to.
 
         `lasting`: the call may last as long as one between people. `video`: codecs (lower case) in which its callers
-        show each other their pictures.
+        show each other their pictures. `text`: it takes what its caller types.
         """
         super().__init__(
-            Party(tag, Kind.SERVICE, service=service, lasting=lasting, video=video),
+            Party(tag, Kind.SERVICE, service=service, lasting=lasting, video=video, text=text),
             Address(f"sip:{number}@application.invalid"),
             f"application:{tag}",
         )
@@ -244,13 +245,27 @@ class Session:
         except MediaError as error:
             raise SessionError(error.reason, Cause.ERROR) from None
 
-    def join(self, conference: Conference, name: str, group: str | None = None) -> Seat:
+    def text(self) -> AsyncIterator[str]:
+        """`async for text in session.text()`: what the caller types from now on, a character or more at a time.
+
+        "\\b" erases one character, U+2028 or CR LF ends a line, U+FFFD stands where text was lost. Of what is not
+        fetched the last 10,000 pieces are kept; ends with the call. Raises SessionError as `audio` does. Needs
+        `text=True` of the decorator.
+        """
+        return self._sounding().text()
+
+    def type(self, text: str) -> None:
+        """Show text to the caller; nothing where it has none. Raises SessionError as `audio` does."""
+        self._sounding().type(text)
+
+    def join(self, conference: Conference, name: str, group: str | None = None, label: str = "") -> Seat:
         """Have the caller be part of a conference, until the call ends or the seat's `leave`.
 
-        Who has the same `group` does not hear each other there. What `play` and `say` are given it alone hears. Raises
-        SessionError as `audio` does, MediaError as `Conference.seat`.
+        Who has the same `group` does not hear each other there. What `play` and `say` are given it alone hears. The
+        others read what it types, with `label` before it. Raises SessionError as `audio` does, MediaError as
+        `Conference.seat`.
         """
-        return self._sounding().join(conference, name, group)
+        return self._sounding().join(conference, name, group, label)
 
     def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
         """Write what both say to a file until its `stop` or the end of the call.

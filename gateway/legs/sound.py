@@ -7,6 +7,7 @@ import contextlib
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from gateway.media.engine import AudioPort, Conference, Seat
 
 _WAITING_FRAMES = 500
 """Frames of 20 ms kept for a program that does not ask for them; the oldest go first."""
+_WAITING_TEXT = 10_000
+"""Pieces of text, likewise."""
+
+T = TypeVar("T")
 
 
 class Sound:
@@ -47,13 +52,17 @@ class Sound:
         """
         return self._frames(rate)
 
-    def _frames(self, rate: int) -> _Frames:
-        frames = _Frames(lambda: self._over)
-        # What nobody refers to any more is not listened for: it need not be iterated to its end, or at all.
-        frames.close = weakref.finalize(frames, self._port.listen(frames.heard(), rate))
-        frames.close.atexit = False
-        self._waiters.add(frames.news)
-        return frames
+    def _frames(self, rate: int) -> _Pieces[Samples]:
+        frames = _Pieces[Samples](lambda: self._over, _WAITING_FRAMES)
+        take = frames.taker()
+        return self._until_over(frames, self._port.listen(lambda pcm: take(np.frombuffer(pcm, np.int16)), rate))
+
+    def _until_over(self, pieces: _Pieces[T], stop: Callable[[], None]) -> _Pieces[T]:
+        """Have `stop` called with the last reference: what comes need not be iterated to its end, or at all."""
+        pieces.close = weakref.finalize(pieces, stop)
+        pieces.close.atexit = False
+        self._waiters.add(pieces.news)
+        return pieces
 
     def utterances(self, rate: int, silence: float, longest: float) -> AsyncIterator[Utterance]:
         """What is said from now on, utterance by utterance. Raises MediaError as `frames` does."""
@@ -86,9 +95,18 @@ class Sound:
         """Say it after all that waits. Raises MediaError as `AudioPort.say` does."""
         self._port.say(np.ascontiguousarray(pcm, np.int16).tobytes(), rate)
 
-    def join(self, conference: Conference, name: str, group: str | None = None) -> Seat:
+    def join(self, conference: Conference, name: str, group: str | None = None, label: str = "") -> Seat:
         """Have the caller be part of a conference; raises MediaError as `Conference.seat`."""
-        return conference.seat(self._port, name, group)
+        return conference.seat(self._port, name, group, label)
+
+    def text(self) -> AsyncIterator[str]:
+        """What the caller types from now on, until the end of the call."""
+        pieces = _Pieces[str](lambda: self._over, _WAITING_TEXT)
+        return self._until_over(pieces, self._port.on_text(pieces.taker()))
+
+    def type(self, text: str) -> None:
+        """Show it to the caller."""
+        self._port.type(text)
 
     def stop(self) -> None:
         """Say no more of what waits."""
@@ -106,40 +124,40 @@ class Sound:
                     return
 
 
-class _Frames:
-    """Frames as they come, for one program; what it does not fetch for ten seconds is lost."""
+class _Pieces(Generic[T]):
+    """What comes for one program, in order; of what it does not fetch the oldest is lost."""
 
-    close: weakref.finalize[[], _Frames]
+    close: weakref.finalize[[], _Pieces[T]]
     """Stops listening."""
 
-    def __init__(self, is_over: Callable[[], bool]) -> None:
+    def __init__(self, is_over: Callable[[], bool], most: int) -> None:
         self.news = asyncio.Event()
         self._is_over = is_over
-        self._frames: deque[Samples] = deque(maxlen=_WAITING_FRAMES)
+        self._waiting: deque[T] = deque(maxlen=most)
 
-    def heard(self) -> Callable[[bytes], None]:
-        """What takes 20 ms; it does not hold this object."""
-        frames, news = self._frames, self.news
+    def taker(self) -> Callable[[T], None]:
+        """What takes one piece; it does not hold this object."""
+        waiting, news = self._waiting, self.news
 
-        def take(pcm: bytes) -> None:
-            frames.append(np.frombuffer(pcm, np.int16))
+        def take(piece: T) -> None:
+            waiting.append(piece)
             news.set()
 
         return take
 
-    def __aiter__(self) -> AsyncIterator[Samples]:
+    def __aiter__(self) -> AsyncIterator[T]:
         return self
 
-    async def __anext__(self) -> Samples:
-        while not self._frames:
+    async def __anext__(self) -> T:
+        while not self._waiting:
             if self._is_over():
                 raise StopAsyncIteration
             self.news.clear()
             await self.news.wait()
-        return self._frames.popleft()
+        return self._waiting.popleft()
 
 
-async def _utterances(frames: _Frames, detector: SpeechDetector) -> AsyncIterator[Utterance]:
+async def _utterances(frames: _Pieces[Samples], detector: SpeechDetector) -> AsyncIterator[Utterance]:
     with contextlib.closing(frames):
         async for frame in frames:
             utterance = detector.hear(frame)

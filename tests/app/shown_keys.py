@@ -116,6 +116,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "app/test_personal_rooms.py::test_the_keys_of_the_configuration_reach_the_rooms": ("conference.opened_by",),
     "app/test_room_keys.py::test_recordings_are_kept_as_long_as_configured": ("recording.keep",),
     "app/test_room_keys.py::test_members_show_each_other_pictures_as_configured": ("rooms[].video",),
+    "app/test_room_keys.py::test_a_browser_sees_as_many_at_once_as_configured": ("rooms[].max_videos",),
     "app/test_room_keys.py::test_there_are_no_more_rooms_than_configured": ("conference.max_rooms",),
     "app/test_room_keys.py::test_who_comes_and_goes_is_heard_as_configured": ("rooms[].tones",),
     "app/test_rooms.py::test_each_of_two_phones_and_three_browsers_hears_exactly_the_others": ("rooms[].moderators",),

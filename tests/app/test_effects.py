@@ -186,6 +186,7 @@ OTHER: dict[str, Any] = {
     "agents[].may_call": ["2*"],
     "rooms[].pin": "4321",
     "rooms[].max_members": 7,
+    "rooms[].max_videos": 3,
     "rooms[].members": ["trunk:other"],
     "rooms[].moderators": ["1001"],
     "rooms[].video": ["vp8"],

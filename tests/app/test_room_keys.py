@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
-from unittest.mock import MagicMock
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
@@ -20,7 +20,7 @@ from gateway.conference.room import Room, RoomError, RoomSettings
 from gateway.conference.rooms import RoomLimits, Rooms
 from gateway.config import Config
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
-from gateway.media.engine import Kind, Party, RecordingFile
+from gateway.media.engine import Kind, MediaError, Party, RecordingFile
 from sdp import SessionDescription, read_codecs
 from tests.media.engine_support import phone_sdp, running
 
@@ -191,6 +191,16 @@ async def test_members_show_each_other_pictures_as_configured(video: list[str] |
         answer = SessionDescription.parse(await engine.answer("call", program, phone, SERVICE_DESCRIPTION))
     assert [codec.name for codec in read_codecs(answer.media[1])] == answered or not answer.media[1].port
     assert bool(answer.media[1].port) is bool(answered)
+
+
+@pytest.mark.parametrize("most", [None, 3])
+async def test_a_browser_sees_as_many_at_once_as_configured(most: int | None) -> None:
+    """rooms[].max_videos: what the room's conference is made for."""
+    config = Config.model_validate({"rooms": [{"name": "team"} | ({"max_videos": most} if most else {})]})
+    made, nothing, session = MagicMock(side_effect=MediaError("none", 501)), MagicMock(), AsyncMock()
+    rooms = Rooms(made, lambda name: room_settings.room(config, name), nothing, lambda: 0.0, is_user)
+    await rooms.attend(session, "team")
+    made.assert_called_once_with(most or 8)
 
 
 @pytest.mark.parametrize("tones", [True, False])

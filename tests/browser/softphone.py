@@ -71,10 +71,10 @@ async def accessible(page: Page) -> None:
     assert not small, small
 
 
-MOVES = """async (id) => {
-  const video = document.getElementById(id);
+MOVES = """async (selector) => {
   for (let look = 0; look < 200; look++) {
-    if (!video.hidden && video.checkVisibility() && video.videoWidth) {
+    const video = document.querySelector(selector);
+    if (video && !video.hidden && video.checkVisibility() && video.videoWidth) {
       const before = video.getVideoPlaybackQuality().totalVideoFrames;
       await new Promise((done) => setTimeout(done, 300));
       if (video.getVideoPlaybackQuality().totalVideoFrames > before + 2) return true;
@@ -86,7 +86,7 @@ MOVES = """async (id) => {
 """Whether a picture is on the page and goes on."""
 
 
-async def sees(*pages: Page) -> None:
+async def sees(*pages: Page, video: str = "#picture") -> None:
     """Wait until each page shows the other side's moving picture."""
     for page in pages:
-        assert await page.evaluate(MOVES, "picture"), await page.inner_text("#status")
+        assert await page.evaluate(MOVES, video), await page.inner_text("#status")

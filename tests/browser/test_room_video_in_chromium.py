@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.engine import KeyFrameWanted, Kind, Party, Seat
 from tests.browser.bare import blank_page, chromium
+from tests.browser.greys import OFFER, TAKE, luma, sees
 from tests.media.engine_support import running, until
 from tests.media.video_support import VideoPhone
 
 pytestmark = [pytest.mark.browser]
 
-OFFER = """async (grey) => {
-  const canvas = new OffscreenCanvas(320, 240);
-  const drawing = canvas.getContext('2d');
-  const generator = new MediaStreamTrackGenerator({kind: 'video'});
-  const writer = generator.writable.getWriter();
-  let count = 0;
-  setInterval(() => {
-    drawing.fillStyle = `rgb(${grey} ${grey} ${grey})`;
-    drawing.fillRect(0, 0, 320, 240);
-    drawing.fillStyle = 'black';
-    drawing.fillRect(0, count++ % 240, 320, 1);
-    writer.write(new VideoFrame(canvas, {timestamp: performance.now() * 1000}));
-  }, 66);
-  const sound = (await navigator.mediaDevices.getUserMedia({audio: true})).getAudioTracks()[0];
-  window.pc = new RTCPeerConnection();
-  window.seen = [];
-  pc.ontrack = async ({track}) => {
-    if (track.kind !== 'video') return;
-    const reader = new MediaStreamTrackProcessor({track}).readable.getReader();
-    for (;;) {
-      const {value, done} = await reader.read();
-      if (done) return;
-      const data = new Uint8Array(value.allocationSize());
-      await value.copyTo(data);
-      window.seen = [...window.seen.slice(-4), data[value.codedWidth * (value.codedHeight >> 1) + 20]];
-      value.close();
-    }
-  };
-  pc.addTrack(sound, new MediaStream([sound]));
-  pc.addTrack(generator, new MediaStream([generator]));
-  if (!RTCRtpReceiver.getCapabilities('video').codecs.some(each => each.mimeType === 'video/H264')) return null;
-  await pc.setLocalDescription(await pc.createOffer());
-  return pc.localDescription.sdp;
-}"""
-TAKE = "async (sdp) => { await pc.setRemoteDescription({type: 'answer', sdp}); }"
-SEES = "grey => seen.length === 5 && seen.every(each => Math.abs(each - grey) < 16)"
 PROGRAM = Party("program", Kind.SERVICE, service="program", video=("h264", "vp8", "vp9", "av1"))
 GREYS = (60, 110, 160)
 PHONE = 210
 """Luma of the phone's picture; those of the pages are of RGB, and come out a little darker."""
-
-
-def luma(grey: int) -> int:
-    """Of a grey in RGB (ITU-R BT.601, limited range)."""
-    return 16 + grey * 219 // 255
-
-
-async def sees(page: Any, wanted: int) -> None:
-    await page.wait_for_function(SEES, arg=wanted, timeout=15_000)
 
 
 async def test_each_page_and_the_phone_see_who_speaks() -> None:

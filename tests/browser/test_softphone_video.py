@@ -48,7 +48,7 @@ async def test_two_users_see_each_other_and_turn_their_cameras_off_and_on(page: 
     """A camera that is off is no frozen picture at the other side; on hold nobody is seen."""
     alice = page.page
     await video_call(alice, bob)
-    assert await alice.evaluate(MOVES, "self")
+    assert await alice.evaluate(MOVES, "#self")
     for one in (alice, bob):
         await accessible(one)
     await alice.click("#camera")
@@ -127,7 +127,7 @@ async def test_a_video_call_that_moves_to_another_device_keeps_its_pictures(
         await says(mobile, "Connected.")
         await says(page.page, "goes on on another device")
         await sees(mobile, bob)
-        assert await mobile.evaluate(MOVES, "self")
+        assert await mobile.evaluate(MOVES, "#self")
         await mobile.click("#hangup")
         await says(bob, "The call ended.")
     finally:

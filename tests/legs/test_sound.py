@@ -23,6 +23,8 @@ class Port:
 
     def __init__(self) -> None:
         self.listeners: list[Callable[[bytes], None]] = []
+        self.readers: list[Callable[[str], None]] = []
+        self.shown: list[str] = []
 
     def listen(self, heard: Callable[[bytes], None], rate: int = RATE) -> Callable[[], None]:
         if rate != RATE:
@@ -35,6 +37,13 @@ class Port:
     def clear(self) -> None: ...
 
     def on_said(self, said: Callable[[], None]) -> None: ...
+
+    def on_text(self, heard: Callable[[str], None]) -> Callable[[], None]:
+        self.readers.append(heard)
+        return lambda: self.readers.remove(heard)
+
+    def type(self, text: str) -> None:
+        self.shown.append(text)
 
     def hear(self, pcm: Samples) -> None:
         for start in range(0, len(pcm), FRAME):
@@ -94,3 +103,19 @@ async def test_a_rate_there_is_not_is_refused_at_once() -> None:
     """Not by the first frame."""
     with pytest.raises(MediaError):
         Sound(Port()).frames(11_025)
+
+
+async def test_what_is_typed_is_read_until_the_end_of_the_call_and_by_nobody_who_is_gone() -> None:
+    """Piece by piece, the last ten thousand; what is shown goes to the port."""
+    port = Port()
+    sound = Sound(port)
+    text = sound.text()
+    for number in range(10_002):
+        port.readers[0](str(number))
+    sound.type("hi")
+    assert port.shown == ["hi"]
+    assert [await anext(text), await anext(text)] == ["2", "3"]
+    sound.text()
+    assert len(port.readers) == 1
+    sound.close()
+    assert len([each async for each in text]) == 9_998

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -21,6 +21,11 @@ class Picture:
         self.asked = self.switched = 0
         self.among = False
         self.has_key_frames = self.gets_key_frames = True
+        self.mid: str | None = None
+        self.most_seen = 1
+        self.overrun = False
+        self.views: list[Picture] = []
+        self.wanted = 1
 
     def be_among_many(self) -> None:
         self.among = True
@@ -31,7 +36,18 @@ class Picture:
     def can_be_seen_by(self, other: Picture) -> bool:
         return self.among and self.shows and other.looks and bool(self.codecs & other.codecs)
 
-    def see(self, shown: Picture | None) -> None:
+    @property
+    def streams(self) -> Sequence[Picture]:
+        return [self, *self.views] if self.looks else []
+
+    def want(self, count: int) -> None:
+        self.wanted = max(self.wanted, count)
+
+    def see(self, shown: Sequence[Picture]) -> None:
+        for place, stream in enumerate([self, *self.views]):
+            stream.watch(shown[place] if place < len(shown) else None)
+
+    def watch(self, shown: Picture | None) -> None:
         if shown is not self.heard:
             self.heard, self.waits = shown, shown is not None
             self.switched += 1
@@ -173,3 +189,75 @@ def test_each_who_is_shown_has_three_seconds_of_its_own() -> None:
     room.by_name["c"].has_key_frames = True
     room.pass_time(1.0)
     assert room.seen["a"] == "c"
+
+
+class Browser(Picture):
+    """One that can see several, of which it has taken `sections`."""
+
+    def __init__(self, sections: int = 1) -> None:
+        super().__init__()
+        self.most_seen = 8
+        self.mid = "1"
+        self.take(sections)
+
+    def take(self, sections: int) -> None:
+        """It has agreed to as many."""
+        self.views = [Picture() for _ in range(sections - 1)]
+        for number, view in enumerate(self.views):
+            view.mid = str(2 + number)
+
+
+def test_browsers_are_offered_to_see_everybody_and_phones_are_not() -> None:
+    """As many as the room shows at once; who is told, and whom it sees where."""
+    told: list[str] = []
+    pictures = Pictures(3, told.append)
+    browser, phone = Browser(), Picture()
+    first: Picture = browser
+    for name, picture in {"a": first, "b": phone, "c": Picture(), "d": Picture(), "e": Picture()}.items():
+        pictures.take(name, picture)
+    assert (browser.wanted, phone.wanted) == (3, 1)
+    assert pictures.all_seen_by("a") == {"1": "b"}
+    assert told == ["a"]
+    browser.take(3)
+    pictures.take("a", first)
+    assert pictures.all_seen_by("a") == {"1": "b", "2": "c", "3": "d"}
+    assert pictures.seen_by("b") == "a"
+    assert not pictures.all_seen_by("b")
+    pictures.drop("c")
+    assert set(pictures.all_seen_by("a").values()) == {"b", "d", "e"}
+    assert told == ["a"] * 3
+    pictures.drop("a")
+    assert not pictures.all_seen_by("a")
+
+
+def test_who_cannot_take_all_pictures_sees_fewer_the_one_who_speaks_among_them() -> None:
+    """After two seconds of it, one less each time; more again after ten seconds without."""
+    browser = Browser(4)
+    room = Room(a=browser, b=Picture(), c=Picture(), d=Picture())
+    room.pictures = Pictures(8)
+    for name, picture in room.by_name.items():
+        room.pictures.take(name, picture)
+
+    def seen() -> set[str]:
+        return set(room.pictures.all_seen_by("a").values())
+
+    def pass_time(seconds: float) -> None:
+        for view in browser.views:
+            room.by_name[f"view {view.mid}"] = view
+        room.pass_time(seconds)
+
+    assert len(seen()) == 3
+    browser.overrun = True
+    room.pictures.speaks("d")
+    pass_time(1.4)
+    assert len(seen()) == 3
+    pass_time(1.0)
+    assert seen() >= {"d"}
+    assert len(seen()) == 2
+    pass_time(10.0)
+    assert seen() == {"d"}
+    browser.overrun = False
+    pass_time(10.5)
+    assert len(seen()) == 2
+    pass_time(90)
+    assert len(seen()) == 3

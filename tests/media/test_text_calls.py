@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.media.embedded.data.t140 import MISSING
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.resuming import values_of
@@ -414,3 +415,178 @@ async def test_much_text_at_once_is_short_messages() -> None:
         finally:
             await browser.close()
             await phone.close()
+
+
+PROGRAM = Party("program", Kind.SERVICE, service="program", text=True)
+
+
+@asynccontextmanager
+async def at_a_program(program: Party, peer: Talker | TextPhone) -> AsyncIterator[tuple[EmbeddedEngine, str]]:
+    """A browser or a phone calls a service; with the answer."""
+    async with running() as (engine, _):
+        party, offer = BROWSER, ""
+        try:
+            if isinstance(peer, Talker):
+                peer.open("typing", protocol="t140")
+                offer = await peer.offer()
+            else:
+                party, offer = PHONE, (await peer.open()).sdp()
+            await engine.offer("call", party, program, offer)
+            answer = await engine.answer("call", program, party, SERVICE_DESCRIPTION)
+            if isinstance(peer, Talker):
+                await peer.take_answer(answer)
+            elif ("text", True) in sections(answer):
+                peer.take(answer)
+            yield engine, answer
+        finally:
+            await peer.close()
+
+
+async def test_a_program_reads_a_browser_and_types_to_it() -> None:
+    """As its caller types; nothing is heard any more once it does not listen."""
+    browser, heard = Talker(), list[str]()
+    async with at_a_program(PROGRAM, browser) as (engine, _):
+        port = engine.audio("call", "program")
+        stop = port.on_text(heard.append)
+        port.type("welcome")
+        await until(lambda: typed(browser) == "welcome")
+        browser.channels[0].send(SENTENCE)
+        await until(lambda: "".join(heard) == SENTENCE)
+        stop()
+        stop()
+        browser.channels[0].send("x")
+        port.on_text(heard.append)
+        browser.channels[0].send("y")
+        await until(lambda: "".join(heard).endswith("y"))
+
+
+async def test_a_program_reads_a_phone_and_types_to_it() -> None:
+    """RFC 4103, accepted because the program takes text; the phone's own figures count."""
+    phone, heard = TextPhone(), list[str]()
+    async with at_a_program(PROGRAM, phone) as (engine, answer):
+        assert sections(answer) == [("audio", True), ("text", True)]
+        port = engine.audio("call", "program")
+        port.on_text(heard.append)
+        phone.type(SENTENCE)
+        await until(lambda: "".join(heard) == SENTENCE)
+        port.type("hello")
+        await until(lambda: phone.read == "hello")
+        assert await figures(engine, "phone") == TextStatistics(received=len(SENTENCE), sent=5)
+
+
+async def test_an_echo_gives_a_phone_its_text_back() -> None:
+    """600; each character once."""
+    phone = TextPhone()
+    async with at_a_program(ECHO, phone) as (_, answer):
+        assert sections(answer) == [("audio", True), ("text", True)]
+        phone.type(SENTENCE)
+        await until(lambda: phone.read == SENTENCE)
+
+
+async def test_a_program_without_text_refuses_it() -> None:
+    """A phone's section is refused, a browser's channel closed, as by a tone."""
+    phone, browser = TextPhone(), Talker()
+    silent = Party("program", Kind.SERVICE, service="program")
+    async with at_a_program(silent, phone) as (_, answer):
+        assert sections(answer) == [("audio", True), ("text", False)]
+    async with at_a_program(silent, browser):
+        await until(lambda: browser.channels[0].readyState == "closed")
+
+
+async def test_who_is_in_a_conference_reads_what_the_others_type() -> None:
+    """A browser and a phone, each with its name; who has left reads and writes nothing more."""
+    browser, phone = Talker(), TextPhone()
+    async with running() as (engine, _):
+        try:
+            conference, seats = engine.conference(), []
+            browser.open("typing", protocol="t140")
+            parties: list[tuple[str, Party, Talker | TextPhone]] = [("Ann", BROWSER, browser), ("Bob", PHONE, phone)]
+            for name, party, peer in parties:
+                offer = await peer.offer() if isinstance(peer, Talker) else (await peer.open()).sdp()
+                await engine.offer(name, party, PROGRAM, offer)
+                answer = await engine.answer(name, PROGRAM, party, SERVICE_DESCRIPTION)
+                if isinstance(peer, Talker):
+                    await peer.take_answer(answer)
+                else:
+                    peer.take(answer)
+                seats.append(conference.seat(engine.audio(name, "program"), name, label=f"{name} Lee"))
+            await until(lambda: browser.channels[0].readyState == "open")
+            browser.channels[0].send("hi\r\n")
+            await until(lambda: phone.read == "[Ann Lee] hi\u2028")
+            phone.type("yes")
+            await until(lambda: typed(browser) == "[Bob Lee] yes")
+            seats[0].leave()
+            browser.channels[0].send("gone")
+            phone.type("!")
+            await until(lambda: seats[1].audio.text.reader is not None)
+            assert phone.read == "[Ann Lee] hi\u2028"
+            assert typed(browser) == "[Bob Lee] yes"
+        finally:
+            await browser.close()
+            await phone.close()
+
+
+async def test_the_section_of_text_that_is_live_is_the_one_that_is_joined() -> None:
+    """A phone whose first is refused for ever, as after an earlier call on it, types in its second."""
+    async with running() as (engine, _):
+        browser, phone = Talker(), await TextPhone().open()
+        try:
+            dead = "m=text 0 RTP/AVP 98\r\na=inactive\r\n"
+            offer = await engine.offer("call", PHONE, BROWSER, phone.sdp().replace("m=text", dead + "m=text"))
+            answer = await engine.answer("call", BROWSER, PHONE, await browser.answer(offer))
+            assert sections(answer) == [("audio", True), ("text", False), ("text", True)]
+            phone.take(re.sub("m=text 0.*?(?=m=)", "", answer, flags=re.DOTALL))
+            phone.type("hello")
+            await until(lambda: typed(browser) == "hello")
+        finally:
+            await browser.close()
+            await phone.close()
+
+
+KEY = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + 40 * "A" + "\r\n"
+
+
+@pytest.mark.parametrize("caller", [True, False])
+@pytest.mark.parametrize("kind", ["text", "video"])
+async def test_a_key_that_cannot_be_used_refuses_its_section_and_not_the_call(kind: str, caller: bool) -> None:
+    """The voice has its own; of who calls and of who is called."""
+    codec = "98 t140/1000" if kind == "text" else "98 VP8/90000"
+    voice = phone_sdp().replace("RTP/AVP", "RTP/SAVP") + KEY
+    said = voice + f"m={kind} 5004 RTP/SAVP 98\r\na=rtpmap:{codec}\r\n" + KEY.replace(40 * "A", "AAAA")
+    good = said.replace("inline:AAAA\r", f"inline:{40 * 'A'}\r")
+    one, other = Party("one", Kind.SDES), Party("other", Kind.SDES)
+    async with running(config(srtp_suites=("AES_CM_128_HMAC_SHA1_80",))) as (engine, _):
+        await engine.offer("call", one, other, said if caller else good)
+        answer = await engine.answer("call", other, one, good if caller else said)
+        assert sections(answer)[0] == ("audio", True)
+        if caller:
+            assert sections(answer)[1] == (kind, False)
+        await engine.query("call")
+
+
+async def test_what_somebody_has_typed_is_not_taken_for_the_words_of_who_comes_next() -> None:
+    """A phone that held was typed to, and is passed on: U+FFFD stands for what it did not read."""
+    async with called() as (engine, browser, phone):
+        other, second = Talker(), Party("second", Kind.WEBRTC)
+        try:
+            await until(lambda: browser.channels[0].readyState == "open")
+
+            async def again(party: Party, peer: Talker, *lines: str) -> None:
+                offer = await engine.offer("call", PHONE, party, phone.sdp(lines=lines))
+                phone.take(await engine.answer("call", party, PHONE, await peer.answer_again(offer)))
+
+            await again(BROWSER, browser, "a=sendonly")
+            browser.channels[0].send("for you alone")
+            phone.type("on hold")
+            await until(lambda: typed(browser) == "on hold")
+            other.open("typing", protocol="t140")
+            offered = await engine.create_offer("call", second, PHONE)
+            await engine.answer("call", second, None, await other.answer(offered))
+            await engine.join("call", "phone", "second")
+            await again(second, other)
+            await until(lambda: phone.read == MISSING)
+            await until(lambda: any(channel.readyState == "open" for channel in other.channels))
+            other.channels[0].send("hi")
+            await until(lambda: phone.read == MISSING + "hi")
+        finally:
+            await other.close()

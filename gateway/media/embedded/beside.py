@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from gateway.media.embedded.describe import CHANNEL_SECTION, has_video, service_of, video_description
+from gateway.media.embedded.data.text import TextEnd
+from gateway.media.embedded.describe import (
+    CHANNEL_SECTION,
+    has_video,
+    service_of,
+    takes_text,
+    video_description,
+)
 from gateway.media.embedded.party import PartyMedia
 from gateway.media.embedded.renewal import has_data, has_text
 from gateway.media.embedded.settings import EmbeddedConfig
-from gateway.media.embedded.video import show_each_other
+from gateway.media.embedded.video import VideoStream
 from sdp import SessionDescription
 from sdp import text as sdp_text
 
@@ -25,14 +32,14 @@ async def open_for(
     if has_video(config, offer) and all(service_of(each.party) is None or each.party.video for each in parties):
         for each in parties:
             opened += [each.close_video] if await each.open_video() else []
-    if any(service_of(each.party) is not None for each in parties):
-        return
     if config.text.enabled and sdp_text.has_text(offer) and all(map(_can_type, parties)):
         for each in parties:
             opened += [each.close_text] if await each.open_text() else []
 
 
 def _can_type(party: PartyMedia) -> bool:
+    if service_of(party.party) is not None:
+        return takes_text(party.party)
     return party.rtp is not None or (party.data is not None and party.data.plan is not None)
 
 
@@ -45,7 +52,12 @@ def as_told(config: EmbeddedConfig, description: SessionDescription, party: Part
         # A phone that drops its text leaves the browser its data channels, with nobody at the far end.
         kept = party.data.is_agreed and not any(media.kind == "application" for media in told.media)
         return told.with_media([*told.media, sdp_text.CHANNEL]) if kept else told
-    return sdp_text.text_as_stream(description) if party.text is not None else description
+    if party.text is None:
+        return description
+    offered = (
+        [sdp_text.is_text(media) for media in party.offered.media if media.kind == "text"] if party.offered else []
+    )
+    return sdp_text.text_as_stream(description, offered.index(True) if True in offered else 0)
 
 
 async def offered_beside(party: PartyMedia, peer: PartyMedia | None) -> str:
@@ -76,24 +88,46 @@ async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
     if video is None or video.agreement is None:
         return ""
     await party.open_video()
-    return video_description(video.agreement.receive)
+    return video_description(video.agreement.receive) + await _views_among(party, known)
+
+
+async def _views_among(party: PartyMedia, known: PartyMedia | None) -> str:
+    """The sections in which a browser sees more of many, where `known` is a program that has its callers do so."""
+    own = party.video
+    if known is None or not known.party.video or own is None or own.agreement is None:
+        return ""
+    await own.open_views()
+    return video_description(own.agreement.receive, "sendonly") * len(own.views)
 
 
 def join_beside(first: PartyMedia, second: PartyMedia) -> None:
     """Let them see each other, and have each other's data and text, as far as both have agreed to it."""
     if first.audio is None is second.audio:
-        show_each_other(first.video, second.video)
+        _show_each_other(first.video, second.video)
     for party, other in ((first, second), (second, first)):
-        text = other.text if other.text is not None and other.text.agreement is not None else None
         if party.data is not None:
             is_echo = service_of(other.party) == "echo"
-            party.data.join(party.data if is_echo else other.data, text)
+            party.data.join(party.data if is_echo else other.data, _text_of(other))
         elif party.text is not None:
-            end = other.data if other.data is not None and other.data.is_agreed else text
+            end = party.text if service_of(other.party) == "echo" else _reads(other)
             if end is not None:
                 party.text.tell(end)
             else:
                 party.text.part()
+        elif party.audio is not None:
+            party.audio.text.reader = _reads(other)
+
+
+def _text_of(party: PartyMedia) -> TextEnd | None:
+    """Who reads what a browser types to it, but another browser."""
+    if party.audio is not None:
+        return party.audio.text if party.party.text else None
+    return party.text if party.text is not None and party.text.agreement is not None else None
+
+
+def _reads(party: PartyMedia) -> TextEnd | None:
+    """Who reads what is typed to it; None: nobody."""
+    return party.data if party.data is not None and party.data.is_agreed else _text_of(party)
 
 
 def show_among(caller: PartyMedia, program: PartyMedia) -> None:
@@ -105,6 +139,12 @@ def show_among(caller: PartyMedia, program: PartyMedia) -> None:
         caller.video.part()
 
 
-def shown_to(parties: Sequence[PartyMedia]) -> tuple[str, ...]:
-    """Names of the codecs of what many show each other, where one of these is a program that has them do so."""
-    return next((each.party.video for each in parties if each.party.video), ())
+def _show_each_other(first: VideoStream | None, second: VideoStream | None) -> None:
+    """Who is joined sees each other's picture, where both speak of one; else nobody sees either's."""
+    if first is not None and second is not None:
+        first.show_to(second)
+        second.show_to(first)
+        return
+    for each in (first, second):
+        if each is not None:
+            each.part()

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
@@ -178,46 +178,67 @@ _PLANS: dict[Kind, PlanKind] = {
 """What a description for a party of that kind is; others are plain RTP."""
 
 
+class StreamPlan(NamedTuple):
+    """One stream of our side of a description."""
+
+    kind: str
+    """Of its section."""
+    transport: TransportPlan
+    ssrc: int
+    """What we send with."""
+    repair: int = 0
+    """SSRC of the retransmissions; 0: none."""
+
+
 def media_plan(
-    transports: Mapping[str, TransportPlan],
+    streams: Sequence[StreamPlan],
     kind: Kind,
     identity: Identity,
-    ssrcs: tuple[int, ...],
-    repair: tuple[int, ...],
     policy: CodecPolicy,
     previous: SessionDescription | None,
 ) -> Plan:
-    """Our side of a description for a party of that kind; transports by kind of media, audio first.
-
-    `ssrcs` are what we send with, in that order; `repair` those of their retransmissions, 0: none.
-    """
-    webrtc, audio = kind is Kind.WEBRTC, transports["audio"]
+    """Our side of a description for a party of that kind; its voice is the first of the streams."""
+    webrtc, audio = kind is Kind.WEBRTC, streams[0].transport
     return Plan(
         kind=_PLANS.get(kind, "rtp"),
-        transports=tuple([replace(each, kind=media) for media, each in transports.items()]),
+        transports=tuple([replace(each.transport, kind=each.kind) for each in streams]),
         address=audio.address,
         session_id=identity.session_id,
-        media=tuple(transports),
+        media=tuple(dict.fromkeys([each.kind for each in streams])),
         of_each_kind=1,
         codecs=policy,
         previous=previous,
         cname=identity.cname if webrtc else "",
         stream=identity.stream if webrtc else "",
-        ssrcs=ssrcs if webrtc else (),
-        repair_ssrcs=repair if webrtc else (),
+        ssrcs=tuple([each.ssrc for each in streams]) if webrtc else (),
+        repair_ssrcs=tuple([each.repair for each in streams]) if webrtc else (),
     )
 
 
 def answerer(
-    offer: SessionDescription, description: SessionDescription | None, video: tuple[str, ...] = ()
+    offer: SessionDescription,
+    description: SessionDescription | None,
+    others: Sequence[Party] = (),
 ) -> Callable[[Plan], SessionDescription]:
     """What answers an offer with what the other side has answered; None: with what we can do ourselves.
 
-    Of video that is what many show each other, in codecs of these names, best first.
+    Of video that is what many show each other by a program among the `others`, in the codecs it names, and text where
+    a service among them reads it.
     """
     if description is None:
-        return lambda plan: answer(offer, _showing(plan, video))
+        video = next((each.video for each in others if each.video), ())
+        text = any(map(takes_text, others))
+        return lambda plan: answer(offer, _reading(_showing(plan, video), text=text))
     return lambda plan: translate(description, plan, offer=offer)
+
+
+def takes_text(party: Party) -> bool:
+    """Whether it is a service that reads text: an echo, or a program that does."""
+    return party.kind is Kind.SERVICE and (party.service == "echo" or party.text)
+
+
+def _reading(plan: Plan, *, text: bool) -> Plan:
+    return replace(plan, reflects=(*plan.reflects, "text")) if text else plan
 
 
 def _showing(plan: Plan, video: tuple[str, ...]) -> Plan:
@@ -261,7 +282,7 @@ def has_video(config: EmbeddedConfig, offer: SessionDescription) -> bool:
     return any(codec.key[0] in config.video.codecs for media in live for codec in read_codecs(media))
 
 
-def video_description(codecs: Iterable[Codec]) -> str:
+def video_description(codecs: Iterable[Codec], direction: str = "sendrecv") -> str:
     """A section of a plain description that says these video codecs; "" where there are none."""
     said = [codec for codec in codecs if codec.is_media]
     if not said:
@@ -271,7 +292,7 @@ def video_description(codecs: Iterable[Codec]) -> str:
         lines.append(f"a=rtpmap:{codec.payload_type} {codec.rtpmap}")
         if codec.fmtp:
             lines.append(f"a=fmtp:{codec.payload_type} {codec.fmtp}")
-    return "".join(f"{line}\r\n" for line in (*lines, "a=sendrecv"))
+    return "".join(f"{line}\r\n" for line in (*lines, f"a={direction}"))
 
 
 def _audio_of(offer: SessionDescription) -> list[MediaDescription]:

@@ -399,9 +399,9 @@ class EmbeddedEngine:
             raise MediaError("this party is no program", 481)
         return audio
 
-    def conference(self) -> Conference:
+    def conference(self, videos: int = 1) -> Conference:
         resources = self._running()
-        return Conference(resources.pacer, resources.workers, resources.writers)
+        return Conference(resources.pacer, resources.workers, resources.writers, videos)
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
         return self._session(call_id).record(wanted, ended)

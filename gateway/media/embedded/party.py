@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.media.embedded.data.exchange import DataChannels
 from gateway.media.embedded.data.text import TextStream
-from gateway.media.embedded.describe import Former, Identity, checked, codec_policy, media_plan
+from gateway.media.embedded.describe import Former, Identity, StreamPlan, checked, codec_policy, media_plan
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket
 from gateway.media.embedded.reporting import reports_wanted
@@ -21,7 +21,7 @@ from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.players import PROGRAM, Playing, silence_in
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.stations import Stations
-from gateway.media.embedded.transport import Transport
+from gateway.media.embedded.transport import Transport, agreed_beside
 from gateway.media.embedded.transports import rtp_leg
 from gateway.media.embedded.video import VideoStream
 from gateway.media.embedded.webrtc.ice import IceCredentials, Left
@@ -36,6 +36,7 @@ from gateway.media.engine import (
     MediaError,
     MediaFailed,
     MediaTimeout,
+    OfferWanted,
     Party,
 )
 from sdp import Agreement, Codec, MediaAgreement, Plan, SessionDescription, TransportPlan, negotiate
@@ -155,7 +156,8 @@ class PartyMedia:
             return True
         identity = Identity.generate(config, self.party.kind, self._shared.random)
         transport = webrtc or rtp_leg(self._shared, self.party.kind, identity, config.video, family=self.party.family)
-        video = VideoStream(self._shared, identity, self.identity.cname, transport, self._key_frame_wanted)
+        ask, want = partial(self._wanted, KeyFrameWanted), partial(self._wanted, OfferWanted)
+        video = VideoStream(self._shared, identity, self.identity.cname, transport, ask, want)
         if not await self._opens(video, "video"):
             return False
         if webrtc is not None:
@@ -215,8 +217,8 @@ class PartyMedia:
         else:
             video.close()
 
-    def _key_frame_wanted(self) -> None:
-        self._shared.emit(KeyFrameWanted(self.call_id, self.party.tag))
+    def _wanted(self, event: type[KeyFrameWanted | OfferWanted]) -> None:
+        self._shared.emit(event(self.call_id, self.party.tag))
 
     def close(self) -> None:
         """Release everything; idempotent."""
@@ -284,14 +286,11 @@ class PartyMedia:
         transport = self.transport.plan() if self.transport is not None else NOWHERE
         if self.agreement is not None and self.agreement.dtls_role is not None:
             transport = replace(transport, setup=SetupRole(self.agreement.dtls_role))
-        transports, ssrcs, repair = {"audio": transport}, [self.identity.ssrc], [0]
+        streams = [StreamPlan("audio", transport, self.identity.ssrc)]
         if self.video is not None:
-            transports["video"] = self.video.plan(transport)
-            ssrcs.append(self.video.identity.ssrc)
-            repair.append(self.video.repair_ssrc)
-        if self.text is not None:
-            transports["text"] = self.text.plan()
-        plan = media_plan(transports, self.party.kind, self.identity, tuple(ssrcs), tuple(repair), policy, self.sent)
+            streams += self.video.plans(transport)
+        streams += [StreamPlan("text", self.text.plan(), 0)] if self.text is not None else []
+        plan = media_plan(streams, self.party.kind, self.identity, policy, self.sent)
         return replace(plan, data_channel=self.data.plan if self.data is not None else None)
 
     def take_answer(self, answer: SessionDescription) -> None:
@@ -313,7 +312,7 @@ class PartyMedia:
         answer = checked(lambda: make(self.plan(prefer)))
         self._agree(checked(lambda: negotiate(offer, answer, local="answerer")), "answerer", offer)
         if self._local_secrets() != before:
-            # The peer began ICE or DTLS anew, and so did our leg when it heard of it: the answer carries what is new.
+            # The peer began ICE or DTLS anew, and so did our leg when it heard of it, or a stream came to nothing.
             answer = checked(lambda: make(self.plan(prefer)))
         self.sent = answer
         self.agreed, self.theirs = (offer, answer, "answerer"), offer
@@ -327,7 +326,8 @@ class PartyMedia:
         return answer if side == "offerer" else offer
 
     def _local_secrets(self) -> object:
-        return self.transport.local_secrets if self.transport is not None else None
+        secrets = self.transport.local_secrets if self.transport is not None else None
+        return secrets, self.video is None, self.text is None
 
     def _agree(self, whole: Agreement, side: Side, theirs: SessionDescription) -> None:
         """Take over what was agreed, `theirs` being the peer's description, and tell the transports."""
@@ -345,12 +345,12 @@ class PartyMedia:
         self.agreement, self.former = agreement, None
         if video is None:
             self.close_video()
-        elif self.video is not None:
-            self.video.agree(video, side, self.party.private_source)
+        elif (seen := self.video) is not None:
+            agreed_beside(lambda: seen.agree_all(video, whole, side, self.party.private_source), self.close_video)
         if text is None:
             self.close_text()
-        elif self.text is not None:
-            self.text.agree(text, side, self.party.private_source)
+        elif (read := self.text) is not None:
+            agreed_beside(lambda: read.agree(text, side, self.party.private_source), self.close_text)
         if transport is not None:
             self._shared.plane.start_stream(transport.flow, self.identity.ssrc, *self._first, self.rate_out)
         self.watch()

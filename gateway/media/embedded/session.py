@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from gateway.media.embedded.beside import as_told, join_beside, offered_beside, open_for, show_among, shown_to
+from gateway.media.embedded.beside import as_told, join_beside, offered_beside, open_for, show_among
 from gateway.media.embedded.describe import (
     SERVICE_DESCRIPTION,
     answerer,
@@ -109,7 +109,7 @@ class Session:
             shown = [other.said_with_picture for other in others] if has_video(self._shared.config, offer) else []
             said = next(filter(None, shown), None)
             said = as_told(self._shared.config, said, caller) if said is not None else None
-            caller.give_answer(answerer(offer, said, shown_to(others)), prefer)
+            caller.give_answer(answerer(offer, said, [other.party for other in others]), prefer)
             caller.answered_early = True
             self._successors.agreed(caller)
             self._reconnect(caller)
@@ -140,7 +140,7 @@ class Session:
             if offer is None:
                 raise MediaError("no offer of this party is waiting for an answer", 481)
             said = None if service_of(source) is not None else as_told(self._shared.config, description, caller)
-            caller.give_answer(answerer(offer, said, source.video), source.prefer)
+            caller.give_answer(answerer(offer, said, [source]), source.prefer)
             self._successors.agreed(caller)
         self._join(caller, callee)
         return SERVICE_DESCRIPTION if service_of(target) is not None else str(caller.sent)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from gateway.media.engine import MediaError
 from sdp import MediaAgreement, TransportPlan
 from sdp.negotiation import Side
+
+logger = logging.getLogger("gateway.media")
 
 
 class Transport(Protocol):
@@ -60,3 +64,12 @@ async def opened(parties: Sequence[Openable]) -> None:
     for outcome in outcomes:
         if outcome is not None:
             raise outcome
+
+
+def agreed_beside(agree: Callable[[], None], close: Callable[[], None]) -> None:
+    """Take what was agreed of a stream beside the voice, or close it where nothing can come of it: the call goes on."""
+    try:
+        agree()
+    except MediaError as error:
+        logger.info("a stream beside the voice is refused: %s", error.reason)
+        close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 
-from gateway.media.embedded.describe import Identity
+from gateway.media.embedded.describe import Identity, StreamPlan
 from gateway.media.embedded.plane.feedback import (
     bit_rate_limit,
     fir_entry,
@@ -16,21 +17,26 @@ from gateway.media.embedded.plane.feedback import (
 from gateway.media.embedded.plane.packet import RtpError
 from gateway.media.embedded.plane.rate import SendRate
 from gateway.media.embedded.plane.reports import Reporter
-from gateway.media.embedded.plane.rtcp import FIR, NACK, PLI, PSFB, RTPFB, Feedback, parse_compound
+from gateway.media.embedded.plane.rtcp import FIR, NACK, PLI, PSFB, RTPFB, Feedback, RtcpPacket, parse_compound
 from gateway.media.embedded.plane.values import Address, Fed, FlowSnapshot, MediaPacket, Repeats
 from gateway.media.embedded.reporting import reports_wanted
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.routing import fed_types, unrouted, video_routes
 from gateway.media.embedded.rtp.leg import RtpLeg
 from gateway.media.embedded.transport import Transport
-from sdp import MediaAgreement, TransportPlan
+from gateway.media.engine import Kind
+from sdp import Agreement, MediaAgreement, TransportPlan
 from sdp.codecs import parameters, payload_number
 from sdp.negotiation import Side
 
 CLOCK_RATE = 90_000
 """Hz, of every video codec carried here."""
+MOST_SEEN = 8
+"""Pictures that one browser sees at once: the flows that a plane lets share one transport."""
 LEAST_FOR_MANY = 200_000
 """Bits a second that who is seen by many may always send: nobody takes the picture from all others by what it says."""
+_WANTED_AGAIN, _MOST_WANTED = 5.0, 3
+"""Seconds after which a browser that has not taken what it was offered is offered it again, and how often."""
 _NEVER = float("-inf")
 _BANDWIDTH_UNITS = {"AS": 1000, "TIAS": 1}
 """Bits a second of what b= says (RFC 4566 section 5.8, RFC 3890)."""
@@ -49,8 +55,14 @@ class VideoStream:
         cname: str,
         transport: Transport,
         ask_by_signalling: Callable[[], None],
+        have_offered: Callable[[], None],
+        main: VideoStream | None = None,
     ) -> None:
-        """`transport`: ports of its own, or the voice's with a browser. `ask_by_signalling` asks for a key frame."""
+        """`transport`: ports of its own, or the voice's with a browser. `ask_by_signalling` asks for a key frame,
+        `have_offered` has the peer offered what is wanted now.
+
+        With `main` it is a view: the peer sees one more picture by it, beside its own one, and shows none.
+        """
         config = resources.config.video
         self.leg = transport if isinstance(transport, RtpLeg) else None
         self.flow = self.leg.flow if self.leg is not None else resources.ids()
@@ -73,9 +85,16 @@ class VideoStream:
         self._among = False
         """Whether it is one of many."""
         self.reporter = Reporter(identity.ssrc, cname, resources.random, config.report_interval)
-        self._shared = resources
-        self._transport = transport
-        self._ask_by_signalling = ask_by_signalling
+        self.views: list[VideoStream] = []
+        """By which a browser sees more pictures, each in a section of its own."""
+        self.rate = 0.0
+        """Bits a second that the peer has sent lately."""
+        self._main = main
+        self._wanted = 1
+        """Pictures that the peer is to be able to see."""
+        self._wanted_at, self._wanted_times = _NEVER, 0
+        self._shared, self._cname, self._transport = resources, cname, transport
+        self._ask_by_signalling, self._have_offered = ask_by_signalling, have_offered
         # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
         self._first = resources.random.getrandbits(15), resources.random.getrandbits(32)
         self.repair_ssrc = resources.random.getrandbits(32) or 1
@@ -97,9 +116,32 @@ class VideoStream:
         else:
             self._shared.plane.open_bundled(self.flow, self._transport.flow)
 
-    def plan(self, carrier: TransportPlan) -> TransportPlan:
-        """Where the peer is to send: `carrier` is the voice's transport, which a browser uses for both."""
-        return self.leg.plan() if self.leg is not None else carrier
+    async def open_views(self) -> None:
+        """Have as many views as are wanted."""
+        while len(self.views) < self._wanted - 1:
+            config, random = self._shared.config, self._shared.random
+            identity = Identity.generate(config, Kind.WEBRTC, random)
+            ask, have_offered = self._ask_by_signalling, self._have_offered
+            view = VideoStream(self._shared, identity, self._cname, self._transport, ask, have_offered, self)
+            await view.open()
+            self.views.append(view)
+
+    def plans(self, carrier: TransportPlan) -> list[StreamPlan]:
+        """Where the peer is to send, and its views: `carrier` is the voice's transport, a browser's for all."""
+        transport = self.leg.plan() if self.leg is not None else carrier
+        streams = self, *self.views
+        return [StreamPlan("video", transport, each.identity.ssrc, each.repair_ssrc) for each in streams]
+
+    def agree_all(self, own: MediaAgreement, whole: Agreement, side: Side, private_source: str | None) -> None:
+        """Take what was agreed of the peer's picture, and of its views in the sections after; raises MediaError 488."""
+        self.agree(own, side, private_source)
+        sections = [each for each in whole.media if each.kind == "video"]
+        more = sections[1:] if sections[0] is own else []
+        for view, section in zip_longest(self.views, more[: len(self.views)]):
+            if section is not None and section.accepted:
+                view.agree(section, side, private_source)
+            elif view.agreement is not None:
+                view.rest()
 
     def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None) -> None:
         """Take what was agreed; raises MediaError 488."""
@@ -129,12 +171,16 @@ class VideoStream:
 
     def rest(self) -> None:
         """Speak of nothing until `agree` comes again, with the sources that were."""
+        for view in self.views:
+            view.rest()
         self.part()
         self.agreement = None
         self._shared.plane.keep(self.flow, None)
 
     def close(self) -> None:
         """Release what is its own."""
+        for view in self.views:
+            view.close()
         self.part()
         self.agreement = None
         self._shared.flows.remove(self.flow)
@@ -147,6 +193,8 @@ class VideoStream:
 
     def part(self) -> None:
         """Be seen by nobody and show nothing."""
+        for view in self.views:
+            view.part()
         plane = self._shared.plane
         for watcher in tuple(self.watchers):
             watcher._watch(None)
@@ -179,8 +227,10 @@ class VideoStream:
         heard, plane = self.agreement, self._shared.plane
         if heard is not None:
             self._among = True
-            plane.route(self.flow, None, unrouted(heard))
+            plane.route(self.flow, None, unrouted(heard) if self._main is None else {})
             plane.set_open(self.flow, heard.direction.sends)
+        for view in self.views:
+            view.be_among_many()
 
     def leave_many(self) -> None:
         """Be one of them no more; idempotent."""
@@ -206,13 +256,53 @@ class VideoStream:
         first = next((codec.payload_type for codec in mine.receive if codec.is_media), None)
         return first is not None and first in fed_types(mine, theirs)
 
-    def see(self, shown: VideoStream | None) -> None:
-        """Have the peer, where it is among many, see this one from its next key frame on, and nobody until then.
+    @property
+    def streams(self) -> Sequence[VideoStream]:
+        """By which the peer can see one picture each."""
+        return [each for each in (self, *self.views) if each.looks]
 
-        None: nobody.
+    @property
+    def mid(self) -> str | None:
+        """Of its section."""
+        return self.agreement.mid if self.agreement is not None else None
+
+    def see(self, shown: Sequence[VideoStream]) -> None:
+        """Have the peer, where it is among many, see the first of these, as many as it can, from key frames on.
+
+        Who is seen stays where it is; a stream that shows another one shows nobody until that one's key frame.
         """
-        if self._among:
-            self._watch(shown)
+        if not self._among:
+            return
+        able = self.streams
+        wanted = shown[: len(able)]
+        free = [each for each in able if each.heard is None or each.heard not in wanted]
+        for each in (self, *self.views):
+            if each not in able:
+                each._watch(None)
+            elif each not in free:
+                each._watch(each.heard)
+        seen = [each.heard for each in able if each not in free]
+        new = [each for each in wanted if each not in seen]
+        for stream, one in zip_longest(free, new):
+            stream._watch(one)
+
+    @property
+    def most_seen(self) -> int:
+        """Pictures that the peer could be offered to see: a phone has one section."""
+        return 1 if self.leg is not None else MOST_SEEN
+
+    def want(self, count: int) -> None:
+        """Have the peer offered as many sections as it is to see pictures in, again where it does not take them."""
+        if count <= sum(each.agreement is not None for each in (self, *self.views)) or self.leg is not None:
+            return
+        now = self._shared.clock()
+        if count > self._wanted:
+            self._wanted, self._wanted_times = count, 0
+        elif now - self._wanted_at < _WANTED_AGAIN or self._wanted_times >= _MOST_WANTED:
+            return
+        self._wanted_at = now
+        self._wanted_times += 1
+        self._have_offered()
 
     def _watch(self, shown: VideoStream | None) -> None:
         mine, theirs = self.agreement, shown.agreement if shown is not None else None
@@ -266,12 +356,28 @@ class VideoStream:
     # Bit rate
 
     @property
+    def _fed_streams(self) -> list[VideoStream]:
+        """By which the peer sees somebody now."""
+        return [each for each in (self, *self.views) if each.heard is not None]
+
+    @property
+    def overrun(self) -> bool:
+        """Whether what the peer sees is more than it says it can take, though each picture is as small as may be."""
+        seen = [each.heard for each in self._fed_streams if each.heard is not None]
+        if self._limit is None or len(seen) < 2:
+            return False
+        least, sent = LEAST_FOR_MANY * len(seen), sum(each.rate for each in seen)
+        # What a browser says it can take follows what it gets: where little is sent, little says nothing.
+        return self._limit < min(least, sent) and sent > least / 2
+
+    @property
     def most(self) -> int:
-        """Bits a second that this peer is to be sent at most: as it has said, and as its losses allow."""
+        """Bits a second that this peer is to be sent at most in the stream: as it has said, and as its losses allow."""
         said = self.agreement.bandwidths if self.agreement is not None else ()
         limits = [each.value * _BANDWIDTH_UNITS[each.type] for each in said if each.type in _BANDWIDTH_UNITS]
-        if self._limit is not None:
-            limits.append(self._limit)
+        main = self._main or self
+        if main._limit is not None:  # of all that it gets
+            limits.append(main._limit // max(1, len(main._fed_streams)))
         return min(self._shared.config.video.max_bitrate, self._rate.bits, *limits)
 
     def limit_rate(self) -> None:
@@ -327,6 +433,10 @@ class VideoStream:
         except RtpError:
             self.reporter.malformed += 1
             return
+        for stream in (self, *[each for each in self.views if each.agreement is not None]):
+            stream._read(packets, now)
+
+    def _read(self, packets: Sequence[RtcpPacket], now: float) -> None:
         before = self.reporter.taken
         for ssrc in self.reporter.read(packets, now, CLOCK_RATE):
             self._shared.plane.resync(self.flow, ssrc)
@@ -340,8 +450,10 @@ class VideoStream:
     def _take_feedback(self, message: Feedback) -> None:
         limit = read_bit_rate_limit(message)
         if limit is not None:
-            self._limit = limit
-            self._tell_limit()
+            if self._main is None:
+                self._limit = limit
+                for stream in self._fed_streams:
+                    stream._tell_limit()
         elif message.asks_for_retransmission and message.media_ssrc == self.identity.ssrc:
             self._shared.plane.resend(self.flow, lost_numbers(message))
         elif message.asks_for_key_frame and self.identity.ssrc in (message.media_ssrc, *fir_sources(message)):
@@ -364,21 +476,12 @@ class VideoStream:
 
     def note(self, snapshot: FlowSnapshot) -> None:
         """Take the plane's figures."""
-        self.snapshot = snapshot
+        before, self.snapshot = self.snapshot, snapshot
+        if before is not None and snapshot.taken > before.taken:
+            self.rate = max(0.0, 8 * (snapshot.octets - before.octets) / (snapshot.taken - before.taken))
 
     def report(self, snapshot: FlowSnapshot) -> None:
         """Send the report that is due."""
         if self._transport.ready and reports_wanted(self.agreement):
             self._shared.plane.send_rtcp(self.flow, self.reporter.report(snapshot))
             self.limit_rate()
-
-
-def show_each_other(first: VideoStream | None, second: VideoStream | None) -> None:
-    """Who is joined sees each other's picture, where both speak of one; else nobody sees either's."""
-    if first is not None and second is not None:
-        first.show_to(second)
-        second.show_to(first)
-        return
-    for each in (first, second):
-        if each is not None:
-            each.part()

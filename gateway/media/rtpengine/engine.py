@@ -229,7 +229,7 @@ class RtpengineEngine:
     def audio(self, call_id: str, tag: str) -> AudioPort:
         raise MediaError("this media engine has no programs", 501)
 
-    def conference(self) -> Conference:
+    def conference(self, videos: int = 1) -> Conference:
         raise MediaError("this media engine has no conferences", 501)
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:

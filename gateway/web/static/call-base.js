@@ -71,9 +71,14 @@ export class CallBase extends CallFields {
     return this.rtc.microphone;
   }
 
-  /** @returns {MediaStream | null} what the other side shows */
+  /** What the other side shows, by the mid of the section; a room shows several. @returns {{mid: string, stream: MediaStream}[]} */
+  get pictures() {
+    return this.held || this.heldByPeer ? [] : this.rtc.pictures;
+  }
+
+  /** @returns {MediaStream | null} what the other side shows first */
   get picture() {
-    return this.held || this.heldByPeer ? null : this.rtc.picture;
+    return this.pictures[0]?.stream ?? null;
   }
 
   /** @returns {MediaStream | null} what our camera sees, while it is on */

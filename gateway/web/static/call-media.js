@@ -42,8 +42,8 @@ export class CallMedia extends Emitter {
   sound = null;
   /** What both sides type. */
   text = new CallText();
-  /** @type {MediaStream | null} what the other side shows */
-  #picture = null;
+  /** @type {Map<string, MediaStream>} what the other side shows, by the mid of the section */
+  #pictures = new Map();
   #isShown = false; // whether it shows anything, by its latest description
   #offered = ""; // its latest offer
 
@@ -68,9 +68,10 @@ export class CallMedia extends Emitter {
     return words[state] ?? state;
   }
 
-  /** What the other side shows now; null: nothing. @returns {MediaStream | null} */
-  get picture() {
-    return this.#isShown && this.#picture?.getVideoTracks()[0]?.muted === false ? this.#picture : null;
+  /** What the other side shows now, the first in its own section; a room shows several. @returns {{mid: string, stream: MediaStream}[]} */
+  get pictures() {
+    const shown = this.#isShown ? [...this.#pictures].map(([mid, stream]) => ({ mid, stream })) : [];
+    return shown.filter(({ stream }) => stream.getVideoTracks()[0]?.muted === false);
   }
 
   /** Whether the two have agreed on video. */
@@ -146,9 +147,10 @@ export class CallMedia extends Emitter {
       throw new CallOver();
     }
     this.connection = connection;
+    this.#pictures.clear();
     connection.addEventListener("icecandidate", ({ candidate }) => this.#found(candidate));
     this.text.listen(connection);
-    connection.addEventListener("track", ({ track }) => this.#take(track));
+    connection.addEventListener("track", ({ track, transceiver }) => this.#take(track, transceiver.mid ?? ""));
     connection.addEventListener("connectionstatechange", () => this.connection === connection && this.dispatchEvent(new Event("state")));
     if (offer) await this.#takeOffer(offer);
     if (!this.microphone && !offer) connection.addTransceiver("audio", { direction: "recvonly" });
@@ -239,7 +241,8 @@ export class CallMedia extends Emitter {
     this.connection?.close();
     stop(this.microphone);
     stop(this.camera);
-    this.sound = this.camera = this.#picture = null;
+    this.sound = this.camera = null;
+    this.#pictures.clear();
   }
 
   // ICE candidates, each held until the other side can use it.
@@ -275,10 +278,10 @@ export class CallMedia extends Emitter {
     for (const line of this.#early.splice(0)) this.candidate(line);
   }
 
-  /** The other side's sound or picture. @param {MediaStreamTrack} track */
-  #take(track) {
+  /** The other side's sound or picture. @param {MediaStreamTrack} track @param {string} mid */
+  #take(track, mid) {
     const stream = new MediaStream([track]);
-    if (track.kind === "video") this.#picture = stream;
+    if (track.kind === "video") this.#pictures.set(mid, stream);
     else this.sound = stream;
     // The first packet: whatever the far end plays replaces our own ringback.
     for (const event of ["unmute", "mute"]) track.addEventListener(event, () => this.#changed());

@@ -6,7 +6,7 @@ import { showOwnRooms } from "./own-rooms.js";
 import * as ui from "./ui.js";
 import { dialled, nameOf, say, troubleOf } from "./words.js";
 
-/** @typedef {{id: string, uri: string, display_name: string, muted: boolean}} Member */
+/** @typedef {{id: string, uri: string, display_name: string, muted: boolean, pictures: Record<string, string>}} Member */
 
 /** Enter a PIN once the call is up, as fingers would. */
 function enter(client, call, pin) {
@@ -26,8 +26,9 @@ function enter(client, call, pin) {
  * @param {import("./gateway-client.js").GatewayClient} client
  * @param {() => ?import("./call.js").Call} front
  * @param {(number: string) => ?import("./call.js").Call} dial
+ * @param {(names: Record<string, string> | null) => void} namePictures hears the names of those who are seen, by mid
  */
-export function showRooms(client, front, dial) {
+export function showRooms(client, front, dial, namePictures) {
   let watched = ""; // the room that the call in front is in
   /** @type {{members: Member[], moderates: boolean, locked: boolean, speaker: string} | null} what is known of it */
   let room = null;
@@ -50,7 +51,7 @@ export function showRooms(client, front, dial) {
     const others = room.members.filter(({ id }) => id !== member?.id);
     if (event === "left") room.members = others;
     else if (event === "joined") room.members = [...others, member];
-    else if (event === "muted" || event === "unmuted") room.members = room.members.map((one) => (one.id === member.id ? member : one));
+    else if (event === "muted" || event === "unmuted" || event === "pictures") room.members = room.members.map((one) => (one.id === member.id ? member : one));
     else if (event === "speaker") room.speaker = member;
     else if (event === "locked" || event === "unlocked") room.locked = event === "locked";
     draw();
@@ -58,12 +59,21 @@ export function showRooms(client, front, dial) {
 
   function draw() {
     const own = front()?.member;
+    namePictures(namesOfSeen(own));
     document.body.toggleAttribute("data-room", Boolean(watched));
     document.body.toggleAttribute("data-moderates", Boolean(room?.moderates));
     $("lock").hidden = !room?.moderates;
     $("lock").setAttribute("aria-pressed", String(Boolean(room?.locked)));
     $("lock").textContent = say(room?.locked ? "rooms.unlock" : "rooms.lock");
     showRows($("room"), (room?.members ?? []).map((member) => row(member, member.id === own)));
+  }
+
+  /** @param {string | undefined} own */
+  function namesOfSeen(own) {
+    const seen = room?.members.find(({ id }) => id === own)?.pictures;
+    if (!seen) return null;
+    const named = new Map(room?.members.map((member) => [member.id, nameOf({ name: member.display_name, peer: member.uri })]));
+    return Object.fromEntries(Object.entries(seen).map(([mid, id]) => [mid, named.get(id) ?? ""]));
   }
 
   /** @param {Member} member @param {boolean} isOwn */

@@ -151,6 +151,13 @@ class TextSender:
             if not self._waiting or self._waiting[-1] != MISSING:
                 self._waiting.append(MISSING)
 
+    def cut(self) -> None:
+        """Somebody else types from now on: what waits is given up for one MISSING, and they are `dropped`."""
+        if self._waiting:
+            self.dropped += len(self._waiting)
+            self._waiting.clear()
+            self._waiting.append(MISSING)
+
     @property
     def is_busy(self) -> bool:
         """Whether anything is to be sent, now or later."""

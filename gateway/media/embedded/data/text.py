@@ -45,6 +45,8 @@ class TextStream:
         self._run = 0
         self._malformed = 0
         self._listener: TextEnd | None = None
+        self._former: TextEnd | None = None
+        """Who it was joined to last."""
         self._ticking: int | None = None
         self._closed = False
 
@@ -92,7 +94,9 @@ class TextStream:
 
     def tell(self, listener: TextEnd) -> None:
         """Have what the phone types told to `listener`; packets pass as they are where both sides number alike."""
-        self._listener = listener
+        if self._sender is not None and self._former not in (None, listener):
+            self._sender.cut()  # what the one before has typed is not the new one's
+        self._listener = self._former = listener
         heard = self.agreement
         if heard is None:
             return

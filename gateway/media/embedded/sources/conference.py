@@ -11,6 +11,7 @@ import numpy as np
 
 from gateway.media.embedded.audio.mixing import Loudest, Mix, power
 from gateway.media.embedded.audio.pcm import Pcm
+from gateway.media.embedded.data.text_mix import TextMix
 from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import Injected
@@ -50,6 +51,8 @@ class Seat:
         self.audio = audio
         self.picture: Picture | None = None
         """What the party shows, and sees of others."""
+        self.ignore_text: Callable[[], None] = lambda: None
+        """Ends that the others read what the party types."""
         self.came: list[Came] = []
         self.outlet: Outlet | None = None
         self.mouth: Mouth | None = None
@@ -65,6 +68,10 @@ class Seat:
     @property
     def sees(self) -> str | None:
         return self._conference.pictures.seen_by(self.name)
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        return self._conference.pictures.all_seen_by(self.name)
 
     def show(self, picture: Picture | None) -> None:
         """Have the party's picture be one of the conference's as is agreed now; None: it has none."""
@@ -182,7 +189,8 @@ class Round:
 class Conference:
     """`gateway.media.engine.Conference`."""
 
-    def __init__(self, pacer: Pacer, workers: Workers, writers: Workers) -> None:
+    def __init__(self, pacer: Pacer, workers: Workers, writers: Workers, videos: int = 1) -> None:
+        """`videos` that each browser sees at once."""
         self._pacer = pacer
         self._workers = workers
         self._writers = writers
@@ -190,19 +198,22 @@ class Conference:
         self._seats: list[Seat] = []
         self._voice = ProgramAudio()
         self._loudest = Loudest()
-        self.pictures = Pictures()
+        self.pictures = Pictures(videos, lambda name: self._pictures_changed(name))
+        self._pictures_changed: Callable[[str], None] = lambda name: None
         self._told: Callable[[str | None], None] = lambda name: None
         self._ticking: int | None = None
+        self._texts = TextMix()
         self._due: list[tuple[float, dict[Seat, Pcm | None], Pcm | None]] = []
         self._at_work = False
 
     def __len__(self) -> int:
         return len(self._seats)
 
-    def seat(self, audio: AudioPort, name: str, group: str | None = None) -> Seat:
+    def seat(self, audio: AudioPort, name: str, group: str | None = None, label: str = "") -> Seat:
         if not isinstance(audio, ProgramAudio) or audio.seat is not None:
             raise MediaError("this party has no place to give up for another", 500)
         seat = Seat(self, audio, name, group or name)
+        seat.ignore_text = audio.on_text(lambda text: self._texts.typed(seat, label or name, text))
         self._seats.append(seat)
         if self._ticking is None:
             self._ticking = self._pacer.add(self._tick)
@@ -214,6 +225,8 @@ class Conference:
         if seat in self._seats:
             self._seats.remove(seat)
             seat.show(None)
+            seat.ignore_text()
+            self._texts.left(seat)
         if not self._seats:
             self._pacer.remove(self._ticking)
             self._ticking = None
@@ -234,6 +247,9 @@ class Conference:
     def on_speaker(self, told: Callable[[str | None], None]) -> None:
         self._told = told
 
+    def on_pictures(self, told: Callable[[str], None]) -> None:
+        self._pictures_changed = told
+
     def close(self) -> None:
         """Have everybody leave."""
         for seat in tuple(self._seats):
@@ -243,6 +259,7 @@ class Conference:
 
     def _tick(self, now: float) -> bool:
         self.pictures.tick()
+        self._show_text(now)
         told = self._voice.next()
         if len(self._due) < MOST_DUE:
             self._due.append((now, {seat: seat.audio.next() for seat in self._seats}, told))
@@ -250,6 +267,12 @@ class Conference:
             self._at_work = True
             self._workers.do(self._round().make, self._made)
         return True
+
+    def _show_text(self, now: float) -> None:
+        for writer, text in self._texts.take(now):
+            for seat in self._seats:
+                if seat is not writer:
+                    seat.audio.type(text)
 
     def _round(self) -> Round:
         turns = []

@@ -14,6 +14,7 @@ from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
 from gateway.media.embedded.audio.pcm import AudioError, Pcm
 from gateway.media.embedded.audio.playout import Playout
 from gateway.media.embedded.audio.resample import Resampler, make_resampler
+from gateway.media.embedded.data.program_text import ProgramText
 from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.sources.pacer import TICK_MS
 from gateway.media.embedded.sources.packets import NOTHING, Injected, Packets
@@ -89,6 +90,7 @@ class ProgramAudio:
         """Have the caller's packets go where they belong now."""
         self.tap: Callable[[Pcm], None] | None = None
         """Hears what the program says, as it is said."""
+        self.text = ProgramText()
         self._heard: dict[int, tuple[Callable[[bytes], None], Resampler | None]] = {}
         self._next_listener = 0
         self._line: deque[Pcm] = deque()
@@ -111,6 +113,12 @@ class ProgramAudio:
             self._heard.pop(number, None)
 
         return stop
+
+    def on_text(self, heard: Callable[[str], None]) -> Callable[[], None]:
+        return self.text.on_text(heard)
+
+    def type(self, text: str) -> None:
+        self.text.show(text)
 
     def on_said(self, said: Callable[[], None]) -> None:
         self._said = said

@@ -12,6 +12,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from gateway.media.engine.programs import AudioPort as AudioPort
+from gateway.media.engine.programs import Conference as Conference
+from gateway.media.engine.programs import Recording as Recording
+from gateway.media.engine.programs import RecordingFile as RecordingFile
+from gateway.media.engine.programs import Seat as Seat
+
 
 class Kind(StrEnum):
     """What a party's SDP speaks."""
@@ -68,6 +74,8 @@ class Party:
     """Whose it is: a user's id, "trunk:NAME"; None: nobody's that is known."""
     video: tuple[str, ...] = ()
     """Of a program: names (lower case) of the codecs of the pictures that its callers show each other, best first."""
+    text: bool = False
+    """Of a program: whether it takes real-time text."""
 
     def values(self) -> dict[str, Any]:
         """The fields, without types of ours."""
@@ -83,6 +91,7 @@ class Party:
             "lasting": self.lasting,
             "owner": self.owner,
             "video": self.video,
+            "text": self.text,
         }
 
 
@@ -210,6 +219,11 @@ class KeyFrameWanted(MediaEvent):
     """Who sees the party's picture wants a whole one, and only its signalling can ask it (RFC 5168)."""
 
 
+@dataclass(frozen=True, slots=True)
+class OfferWanted(MediaEvent):
+    """The party is to be offered other streams than it has; `create_offer` describes them. All goes on meanwhile."""
+
+
 EventHandler = Callable[[MediaEvent], None]
 
 
@@ -240,103 +254,6 @@ class Capabilities:
     """`values` and `resume` work: media goes on while this process is not there."""
     join: bool = False
     """`join`, `isolate`, `release` and `adopt` work: a party can change its peer and be without one."""
-
-
-class AudioPort(Protocol):
-    """What a program hears and says as one side of a call: mono PCM, int16 in this machine's order of octets."""
-
-    @property
-    def waiting(self) -> float:
-        """Seconds that were given to `say` and are not said yet."""
-
-    def listen(self, heard: Callable[[bytes], None], rate: int = 16_000) -> Callable[[], None]:
-        """Have `heard` called in the event loop with every 20 ms of what the other side says; returns what ends that.
-
-        Gaps come as silence; after some seconds without a packet nothing comes until there is one. It must be quick.
-        `rate`: 8,000, 16,000, 32,000 or 48,000 samples a second; MediaError 400 for another.
-        """
-
-    def say(self, pcm: bytes, rate: int = 16_000) -> None:
-        """Say this after all that waits.
-
-        MediaError 503 where a minute waits already, 400 for half a sample and for another rate than above.
-        """
-
-    def clear(self) -> None:
-        """Forget what was not said yet."""
-
-    def on_said(self, said: Callable[[], None]) -> None:
-        """Have `said` called each time the last of what waited is on its way."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordingFile:
-    """Where a recording goes, and how far."""
-
-    path: str
-    """Of a file that is made, in a folder that is there."""
-    format: str = "wav"
-    """"wav" (16 bits, 16,000 samples a second) or "opus" (in Ogg)."""
-    channels: int = 2
-    """2: who called on the left, the other side on the right; 1: mixed."""
-    min_free: int = 0
-    """Octets of the disk that must stay free; it ends before."""
-    longest: float = 4 * 3600.0
-    """Seconds after which it ends."""
-    beep: bool = False
-    """Say by a tone to both sides that it begins."""
-
-
-class Recording(Protocol):
-    """A recording under way; the file is whole to the last second at any moment, whatever ends this process."""
-
-    @property
-    def seconds(self) -> float:
-        """What is in the file."""
-
-    def stop(self, reason: str | None = None) -> None:
-        """End it; idempotent. Its `ended` hears `reason` once the file is finished."""
-
-
-class Seat(Protocol):
-    """One party's place in a conference."""
-
-    muted: bool
-    """Whether the others do not hear it."""
-
-    @property
-    def shows(self) -> bool:
-        """Whether it sends a picture."""
-
-    @property
-    def sees(self) -> str | None:
-        """Name of whom it sees: the one who speaks, of that one the one who spoke before; None: nobody."""
-
-    def leave(self) -> None:
-        """Give it up; idempotent."""
-
-
-class Conference(Protocol):
-    """Programs' callers that hear each other; see `MediaEngine.conference`."""
-
-    def seat(self, audio: AudioPort, name: str, group: str | None = None) -> Seat:
-        """Let the caller of a program hear all the others and be heard, in place of the program's `listen` and `say`.
-
-        What the program says it alone hears, what the program hears is the caller. `name` is its own in the conference;
-        who has the same `group` does not hear each other here. MediaError 500 where it has a place already.
-        """
-
-    def say(self, pcm: bytes, rate: int = 16_000) -> None:
-        """Say this to everybody; MediaError as `AudioPort.say`."""
-
-    def on_speaker(self, told: Callable[[str | None], None]) -> None:
-        """Have `told` called with the name of who speaks loudest, each time that is another, None: nobody does."""
-
-    def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
-        """Record all of it, mixed, as `MediaEngine.record` does."""
-
-    def close(self) -> None:
-        """Everybody leaves."""
 
 
 class MediaEngine(Protocol):
@@ -468,8 +385,12 @@ class MediaEngine(Protocol):
         MediaError 481 for an unknown one, 501 where the engine has no programs.
         """
 
-    def conference(self) -> Conference:
-        """A new one, with nobody in it; MediaError 501 where the engine has none."""
+    def conference(self, videos: int = 1) -> Conference:
+        """A new one, with nobody in it, each of whose browsers sees as many others at once; MediaError 501 where the
+        engine has none.
+
+        A browser that is to see more than it has sections for is offered more (`OfferWanted`).
+        """
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
         """Write what the parties of a call say, until `stop` or the end of the call.
