@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import expect
 
 from bench.process import plane_of
 from gateway.demo.browser import SoftphoneBrowser
@@ -69,6 +70,36 @@ async def test_the_page_makes_a_new_connection(stage: Stage, held: bool) -> None
         assert browser.console == []
         await browser.hang_up()
         await phone.expect("state", state="ended")
+
+
+async def test_two_pages_type_to_each_other_by_the_new_connections(stage: Stage) -> None:
+    """The one that had opened the channel opens it again; the line that was begun is ended."""
+    gateway = stage.gateway
+    async with SoftphoneBrowser(peers.chromium(), BROWSER_HZ) as browser:
+        await browser.open(gateway.app.signed_in_url("alice"))
+        alice = browser.page
+        assert alice.context.browser is not None
+        context = await alice.context.browser.new_context(permissions=["microphone"])
+        bob = await context.new_page()
+        await bob.goto(gateway.app.signed_in_url("bob"))
+        await bob.locator("body[data-view=idle]").wait_for()
+        await alice.evaluate("localStorage.setItem('softphone.text', '1')")
+        await browser.dial("bob")
+        await bob.click("#accept")
+        for page in (alice, bob):
+            await expect(page.locator("#text-line")).to_be_enabled(timeout=30_000)
+        await bob.fill("#text-line", "Hal")
+        await expect(alice.locator("#text-theirs")).to_have_text("Hal")
+        await kill_plane(stage)
+        [call] = gateway.app.calls
+        await until(lambda: [step.input.value for step in call.history].count("offer-answered") >= 2)
+        for page in (alice, bob):
+            await expect(page.locator("#text-line")).to_be_enabled(timeout=30_000)
+        await bob.fill("#text-line", "Hallo")
+        await expect(alice.locator("#text-theirs")).to_have_text("Hallo", timeout=30_000)
+        await alice.fill("#text-line", "Hi")
+        await expect(bob.locator("#text-theirs")).to_have_text("Hi", timeout=30_000)
+        await browser.hang_up()
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -261,3 +261,15 @@ def test_who_cannot_take_all_pictures_sees_fewer_the_one_who_speaks_among_them()
     assert len(seen()) == 2
     pass_time(90)
     assert len(seen()) == 3
+
+
+def test_who_see_each_other_elsewhere_do_not_see_each_other_here() -> None:
+    """Browsers of the room server see each other directly, and here those who dialled."""
+    pictures, seen = Pictures(8), {}
+    members = {name: Browser(3) for name in "abc"}
+    for name, picture in members.items():
+        first: Picture = picture
+        pictures.take(name, first, "linked" if name != "c" else None)
+    for name in members:
+        seen[name] = set(pictures.all_seen_by(name).values())
+    assert seen == {"a": {"c"}, "b": {"c"}, "c": {"a", "b"}}

@@ -17,7 +17,7 @@ from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.resuming import values_of
 from gateway.media.embedded.settings import DataConfig, TextConfig
-from gateway.media.engine import Kind, Party, TextStatistics
+from gateway.media.engine import Kind, MediaError, Party, TextStatistics
 from sdp import SessionDescription
 from tests.media.data_support import Talker
 from tests.media.engine_support import config, phone_sdp, running, until
@@ -590,3 +590,32 @@ async def test_what_somebody_has_typed_is_not_taken_for_the_words_of_who_comes_n
             await until(lambda: phone.read == MISSING + "hi")
         finally:
             await other.close()
+
+
+async def test_after_a_restart_a_browser_has_text_again_over_a_connection_that_is_made_anew() -> None:
+    """SCTP has died with the process: the call's media is made anew, and both sides are offered their text."""
+    async with called() as (engine, browser, phone):
+        await until(lambda: browser.channels[0].readyState == "open")
+        again = Talker()
+        try:
+            left = engine._sessions.pop("call")
+            values = json.loads(json.dumps(values_of({each.party.tag: each for each in left.parties})))
+            left.close()
+            with pytest.raises(MediaError) as refused:
+                await engine.resume("call", values)
+            assert refused.value.status == 481
+            await engine.restore("call", values)
+            offer = await engine.create_offer("call", BROWSER, PHONE)
+            assert [kind for kind, live in sections(offer) if live] == ["audio", "application"]
+            again.open("typing", protocol="t140")
+            await engine.answer("call", BROWSER, None, await again.answer(offer))
+            phone.take(await engine.create_offer("call", PHONE, BROWSER))
+            await engine.answer("call", PHONE, None, phone.sdp())
+            await engine.join("call", "browser", "phone")
+            await until(lambda: any(each.readyState == "open" for each in again.channels))
+            again.channels[0].send("hello")
+            await until(lambda: phone.read == "hello")
+            phone.type("hi")
+            await until(lambda: typed(again) == "hi")
+        finally:
+            await again.close()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from gateway.media.embedded.describe import Former, agreed_of, checked, codec_names, party_of, without_keys
 from gateway.media.embedded.party import PartyMedia
 from gateway.media.embedded.plane.values import FlowSnapshot
-from gateway.media.embedded.renewal import begin_anew, former_of
+from gateway.media.embedded.renewal import begin_anew, former_of, has_data, has_text
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.leg import receivable
 from gateway.media.embedded.session import Session
@@ -37,6 +37,7 @@ def party_values(party: PartyMedia) -> dict[str, Any] | None:
         "party": party.party.values(),
         "identity": [identity.session_id, identity.ssrc, identity.stream],
         "agreed": descriptions,
+        "beside": [has_data(party), has_text(party)],
         "transport": transport,
     }
 
@@ -49,10 +50,19 @@ def values_of(parties: Mapping[str, PartyMedia]) -> dict[str, Any] | None:
     values = [party_values(party) for party in parties.values()]
     if not all(values):
         return None
+    if _has_channels(parties.values()):
+        # SCTP ends with this process, and DTLS, which carries it, cannot be gone on with: all is made anew.
+        values = [each | {"transport": None} for each in values if each is not None]
     joined = {
         tuple(sorted((tag, party.joined.party.tag))) for tag, party in parties.items() if party.joined is not None
     }
     return {"parties": values, "joined": sorted(joined)}
+
+
+def _has_channels(parties: Iterable[PartyMedia]) -> bool:
+    """Whether a browser has data channels, or text, with somebody."""
+    has = [(has_data(party), has_text(party)) for party in parties]
+    return any(data for data, _ in has) and sum(data or text for data, text in has) > 1
 
 
 async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any]) -> list[PartyMedia]:
@@ -132,7 +142,10 @@ async def restored(resources: Resources, call_id: str, values: Mapping[str, Any]
                 spoken = codec_names(negotiate(offer, answer, local=side).first("audio"))
                 ours, theirs = (answer, offer) if side == "answerer" else (offer, answer)
                 session_id: int = each["identity"][0]
-                former = Former(session_id=session_id, sent=ours, theirs=theirs, spoken=spoken)
+                data, text = each.get("beside", (False, False))
+                former = Former(
+                    session_id=session_id, sent=ours, theirs=theirs, spoken=spoken, has_data=data, has_text=text
+                )
                 begin_anew(media, former, resources.random)
         await opened(session.parties)
         for one, other in values["joined"]:

@@ -70,7 +70,7 @@ export class CallMedia extends Emitter {
 
   /** What the other side shows now, the first in its own section; a room shows several. @returns {{mid: string, stream: MediaStream}[]} */
   get pictures() {
-    const shown = this.#isShown ? [...this.#pictures].map(([mid, stream]) => ({ mid, stream })) : [];
+    const shown = [...(this.#isShown ? this.#pictures : [])].map(([mid, stream]) => ({ mid, stream }));
     return shown.filter(({ stream }) => stream.getVideoTracks()[0]?.muted === false);
   }
 
@@ -203,9 +203,11 @@ export class CallMedia extends Emitter {
 
   /** Not every browser takes another certificate of the other end in a connection that it has: both ends begin anew. @param {string} offer */
   async #connectAnew(offer) {
+    const { isOpen } = this.text;
     this.#made.close();
     this.#kept = [];
     await this.connect({ offer });
+    if (isOpen) this.text.move(this.#made);
   }
 
   /** @param {string} offer */
@@ -239,8 +241,7 @@ export class CallMedia extends Emitter {
   close() {
     this.#isOver = true;
     this.connection?.close();
-    stop(this.microphone);
-    stop(this.camera);
+    for (const each of [this.microphone, this.camera]) stop(each);
     this.sound = this.camera = null;
     this.#pictures.clear();
   }

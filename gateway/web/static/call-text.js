@@ -27,6 +27,7 @@ export class CallText extends EventTarget {
   /** @type {RTCDataChannel[]} */
   #channels = [];
   #asked = false;
+  #isOurs = false; // the channel that was there last was opened by us, and not by the gateway
   #wasReturn = false; // the last character of theirs was CR, of which LF is a part
 
   /** Whether the other side can be typed to. */
@@ -36,7 +37,11 @@ export class CallText extends EventTarget {
 
   /** Take what the other side opens. @param {RTCPeerConnection} connection */
   listen(connection) {
-    connection.addEventListener("datachannel", ({ channel }) => channel.protocol === PROTOCOL && this.#take(channel));
+    connection.addEventListener("datachannel", ({ channel }) => {
+      if (channel.protocol !== PROTOCOL) return;
+      this.#isOurs = false;
+      this.#take(channel);
+    });
   }
 
   /**
@@ -46,7 +51,20 @@ export class CallText extends EventTarget {
   ask(connection) {
     this.#asked = true;
     this.refused = false;
-    if (!connection.sctp) this.#take(connection.createDataChannel("text", { protocol: PROTOCOL }));
+    if (!connection.sctp) this.#open(connection);
+  }
+
+  /** There was a channel by the connection before this one: what we had opened is opened again. @param {RTCPeerConnection} connection */
+  move(connection) {
+    this.#channels = this.#channels.filter(({ readyState }) => readyState === "connecting");
+    if (this.#isOurs) this.#open(connection);
+    this.#changed();
+  }
+
+  /** @param {RTCPeerConnection} connection */
+  #open(connection) {
+    this.#isOurs = true;
+    this.#take(connection.createDataChannel("text", { protocol: PROTOCOL }));
   }
 
   /** Ask no more. */

@@ -57,6 +57,8 @@ class DataChannels:
         self._text = TextChannels(self._open_text, most_text)
         self._agreed: tuple[int, int, bool] | None = None
         """Port and longest message of the peer, and whether we are the DTLS client."""
+        self._has_answered = False
+        """Whether anything was agreed with the browser, with data or without."""
         self._association: SctpAssociation | None = None
         self._dtls: int | None = None
         """Number of the DTLS association that is up."""
@@ -97,9 +99,12 @@ class DataChannels:
 
     def agree(self, agreement: MediaAgreement | None, remote: MediaDescription | None, side: Side) -> None:
         """Take what was agreed of the section, and what the peer's own says; `side` is who of the two offered."""
+        self._has_answered = True
         if agreement is None or remote is None:
             self._agreed = None
             self.stop()
+            if self._peer is not None:
+                self._peer._mirror_all()  # what waits there for this one waits for nothing
             return
         port, longest = remote.value("sctp-port"), remote.value("max-message-size")
         # Who offered data channels first opens what it wants (RFC 8832 has no rule): two for one text are one too many.
@@ -234,7 +239,7 @@ class DataChannels:
             channel.listen(channel.send)
             return
         if peer._association is None:
-            if not peer.is_agreed:
+            if peer._has_answered and not peer.is_agreed:
                 channel.close()
             return
         mirror = opened.mirror = peer._association.open(channel.kind)

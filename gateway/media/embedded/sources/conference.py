@@ -77,7 +77,7 @@ class Seat:
         """Have the party's picture be one of the conference's as is agreed now; None: it has none."""
         self.picture = picture
         if picture is not None:
-            self._conference.pictures.take(self.name, picture)
+            self._conference.pictures.take(self.name, picture, self.group)
         else:
             self._conference.pictures.drop(self.name)
 

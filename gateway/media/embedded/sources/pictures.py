@@ -102,6 +102,7 @@ class Pictures:
         """Of those who see several."""
         self._seen: dict[str, dict[str, str]] = {}
         """What `all_seen_by` was of each."""
+        self._groups: dict[str, str] = {}
         self._pictures: dict[str, Picture] = {}
         self._order: list[str] = []
         """Names, who spoke last first, then who came first."""
@@ -117,14 +118,17 @@ class Pictures:
     def __len__(self) -> int:
         return len(self._pictures)
 
-    def take(self, name: str, picture: Picture) -> None:
-        """This is the picture of a party from now on; or it has agreed to something else."""
+    def take(self, name: str, picture: Picture, group: str | None = None) -> None:
+        """This is the picture of a party from now on; or it has agreed to something else.
+
+        Who has the same `group` does not see each other here.
+        """
         before = self._pictures.get(name)
         if before is not None and before is not picture:
             self.drop(name)
         if name not in self._order:
             self._order.append(name)
-        self._pictures[name] = picture
+        self._pictures[name], self._groups[name] = picture, group or name
         self._try_again(name)
         picture.be_among_many()
         picture.changed = self.arrange
@@ -134,7 +138,7 @@ class Pictures:
         """A party shows and sees nothing here any more; idempotent."""
         picture = self._pictures.pop(name, None)
         self._try_again(name)
-        for known in (self._wanted, self._shares, self._seen):
+        for known in (self._wanted, self._shares, self._seen, self._groups):
             known.pop(name, None)
         if picture is not None:
             self._order.remove(name)
@@ -163,7 +167,7 @@ class Pictures:
             able = (
                 self._pictures[other]
                 for other in self._order
-                if other != name
+                if self._groups[other] != self._groups[name]
                 and (name, other) not in self._without
                 and self._pictures[other].can_be_seen_by(picture)
             )
