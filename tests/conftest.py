@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -17,16 +18,28 @@ LONGEST = ("test_kamailio", "test_loss", "test_examples", "test_cli", "test_init
 """Files that take a minute and more, and wait for most of it: one begun late keeps one worker busy alone at the end."""
 
 
+def evenly(*groups: list[Path]) -> list[Path]:
+    """All of them, each group spread over the whole."""
+    places = [((at + 0.5) / len(group), file) for group in groups for at, file in enumerate(group)]
+    return [file for _, file in sorted(places)]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with real peers come first: they wait most, and workers beside them have the rest to do meanwhile."""
+    """The longest files first, then those with peers: browsers compute and others wait, so they come by turns."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
 
-    def turn(item: pytest.Item) -> int:
-        if item.path.stem in LONGEST:
-            return 0
-        return 1 if any(item.iter_markers("peer")) or any(item.iter_markers("browser")) else 2
+    def marked(name: str) -> set[Path]:
+        return {file for file, its in files.items() if any(True for item in its for _ in item.iter_markers(name))}
 
-    items.sort(key=turn)
+    with_browser, with_peer = marked("browser"), marked("peer")
+    first = [file for file in files if file.stem in LONGEST]
+    browsers = [file for file in files if file in with_browser and file not in first]
+    peers = [file for file in files if file in with_peer and file not in first and file not in browsers]
+    order = dict.fromkeys([*first, *evenly(browsers, peers), *files])
+    items[:] = [item for file in order for item in files[file]]
 
 
 def pytest_collection_finish() -> None:
