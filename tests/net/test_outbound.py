@@ -77,7 +77,7 @@ class Registrar:
 
 
 class World:
-    def __init__(self, registrar: Registrar, ping: Callable[[Flow], Any] | None = None) -> None:
+    def __init__(self, registrar: Registrar, ping: Callable[[Flow], Any] | None = None, patience: float = 30.0) -> None:
         async def answered(flow: Flow) -> bool:
             return True
 
@@ -90,7 +90,7 @@ class World:
                 routes=ROUTES,
                 recovery=FlowRecovery(all_failed=0.01, not_all_failed=0.01, longest=0.02),
                 keep_alive=0.02,
-                patience=0.05,
+                patience=patience,
             ),
             RegistrationPolicy(expires=300, probe=0),
             self._flow,
@@ -118,8 +118,8 @@ class World:
 async def worlds() -> AsyncIterator[Callable[..., World]]:
     made: list[World] = []
 
-    def new(registrar: Registrar, ping: Callable[[Flow], Any] | None = None) -> World:
-        made.append(World(registrar, ping))
+    def new(registrar: Registrar, ping: Callable[[Flow], Any] | None = None, patience: float = 30.0) -> World:
+        made.append(World(registrar, ping, patience))
         return made[-1]
 
     yield new
@@ -248,7 +248,7 @@ async def test_an_edge_that_is_dead_holds_nobody_up_as_flows_are_taken_back(
     worlds: Callable[..., World], caplog: pytest.LogCaptureFixture, begun: bool
 ) -> None:
     """The flow by the other one is taken back, and what is bound by the dead one runs out."""
-    world = worlds(Registrar())
+    world = worlds(Registrar(), patience=0.05)
     if not begun:
         world.registrar.dead.add("192.0.2.2")
     await world.made.begin()
