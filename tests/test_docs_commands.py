@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shlex
 import textwrap
+from configparser import ConfigParser, MissingSectionHeaderError
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import typer.main
@@ -110,6 +113,18 @@ def test_every_configuration_is_taken(document: Path) -> None:
             assert set(given) & {"services", "scrape_configs", "groups"}, f"whose configuration is this?\n{block}"
 
 
+@each
+def test_what_is_pasted_into_other_systems_is_well_formed(document: Path) -> None:
+    """XML of FreeSWITCH, INI of Asterisk (whose sections may come again), JSON: each object, or each line."""
+    for block in fenced(document, "xml"):
+        ElementTree.fromstring(f"<all>{block}</all>")
+    for block in fenced(document, "ini"):
+        ConfigParser(strict=False, inline_comment_prefixes=";", interpolation=None).read_string(block)
+    for block in fenced(document, "json"):
+        for part in [block] if re.match(r"\{[^}]*\n", block) else block.splitlines():
+            json.loads(part)
+
+
 def sentences(document: Path) -> list[str]:
     """Its prose, without code, tables, headings and what stands between backquotes."""
     text = re.sub(r"^ *```.*?^ *```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -137,3 +152,11 @@ def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
         test_prose_is_short_and_plain(long)
     with pytest.raises(AssertionError):
         test_every_configuration_is_taken(long)
+    for language, text, error in (
+        ("xml", "<a><b></a>", ElementTree.ParseError),
+        ("ini", "key = value", MissingSectionHeaderError),
+        ("json", "{'a': 1}", ValueError),
+    ):
+        long.write_text(f"```{language}\n{text}\n```\n")
+        with pytest.raises(error):
+            test_what_is_pasted_into_other_systems_is_well_formed(long)
