@@ -66,7 +66,7 @@ class Phone:
 
     async def status(self) -> int:
         """200, or what the INVITE was refused with."""
-        event = await asyncio.wait_for(self.outcome, 5)
+        event = await asyncio.wait_for(self.outcome, 30)
         return event.status if isinstance(event, events.Failed) else 200
 
     @property

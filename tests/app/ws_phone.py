@@ -136,7 +136,7 @@ class ScriptedPhone(ABC):
                 return request
 
     async def _next(self, kind: type[M]) -> M:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 for message in self._got:
                     if isinstance(message, kind):
