@@ -302,7 +302,7 @@ class Call:
             self._pump = None
             if self.state is State.ENDED:
                 self._scope.let_go()
-                for leg in self.legs:
+                for leg in {*self.legs, self.caller}:  # who may have left it
                     leg.listen(_over)
                 self._finished.set()
 

@@ -280,7 +280,10 @@ class Router:
         elif not caller.may_reach(meant):
             raise RouteError(Cause.FORBIDDEN, f"{caller.id} may not call {meant.user}")
         if isinstance(target, RouteError):
-            raise target
+            try:
+                raise target
+            finally:
+                del target  # or its traceback would have this frame, and this frame it
         if isinstance(target, ApplicationTarget) and not self._admits(target, caller):
             raise RouteError(Cause.FORBIDDEN, f"{caller.id} is no member of {target.name}")
         return replace(target, device=device) if device and isinstance(target, UserTarget) else target

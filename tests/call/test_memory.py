@@ -27,8 +27,8 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-async def one_call(engine: EmbeddedEngine) -> tuple[list[weakref.ref[object]], FakeLeg]:
-    """What a call was made of, and the leg that did not hang up."""
+async def one_call(engine: EmbeddedEngine, *, passed_on: bool = False) -> tuple[list[weakref.ref[object]], FakeLeg]:
+    """What a call was made of, and the leg that did not hang up; `passed_on`: the caller's place was another's then."""
     caller, callee = FakeLeg("caller", Kind.RTP), FakeLeg("callee", Kind.RTP)
     loop = asyncio.get_running_loop()
     call = Call("c1", caller, Branch([callee]), phone_sdp(), dialled="callee", engine=engine, timers=loop)
@@ -41,16 +41,25 @@ async def one_call(engine: EmbeddedEngine) -> tuple[list[weakref.ref[object]], F
     kept: list[object] = [call, call.machine, caller, *parties, *[party.stations for party in parties]]
     made = [weakref.ref(one) for one in kept]
     kept.clear()
-    caller.says(HungUp())
+    ends = caller
+    if passed_on:
+        ends = FakeLeg("new", Kind.RTP)
+        await engine.create_offer("c1", ends.party, callee.party)
+        await engine.answer("c1", ends.party, None, phone_sdp(port=41004))
+        call.replace(caller, ends)
+        while ends not in call.legs:  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0)
+    ends.says(HungUp())
     await call.finished()
     return made, callee
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_a_call_that_is_over_is_freed_at_once() -> None:
+@pytest.mark.parametrize("passed_on", [False, True])
+async def test_a_call_that_is_over_is_freed_at_once(passed_on: bool) -> None:
     """Nothing of it stands in a circle, for which calls would wait while the collector looks."""
     async with running() as (engine, _):
-        made, left = await one_call(engine)
+        made, left = await one_call(engine, passed_on=passed_on)
         await until(lambda: [one() for one in made] == [None] * len(made))
         # Who is still told of the leg that was left over gets an answer all the same.
         outcomes: list[bool] = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -256,3 +259,16 @@ def test_nothing_that_can_be_dialled_breaks_the_router(dialled: str) -> None:
     assert "\r" not in repr(target)
     if isinstance(target, SipTarget):
         assert not set(target.uri) & set(' \r\n<>"\0')
+
+
+def test_a_refusal_waits_for_no_collector() -> None:
+    """Its traceback, and with that what whoever dialled had in hand, is in no circle."""
+    gc.disable()
+    try:
+        with pytest.raises(RouteError) as refusal:
+            router().route("999", ANYONE)
+        gone = weakref.ref(refusal.value)
+        del refusal
+        assert gone() is None
+    finally:
+        gc.enable()
