@@ -147,7 +147,7 @@ class AiortcBrowser:
         assert self._ear.first_sound is not None
         return self._ear.first_sound
 
-    async def tone(self, hz: float, timeout: float = 10.0) -> float:
+    async def tone(self, hz: float, timeout: float = 30.0) -> float:
         heard: float | None = None
         try:
             async with asyncio.timeout(timeout):

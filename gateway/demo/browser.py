@@ -189,7 +189,7 @@ class SoftphoneBrowser:
         found = await self._poll("window.__ear.firstSound", timeout, "no sound was heard on the page")
         return self._here(float(found))
 
-    async def tone(self, hz: float, timeout: float = 10.0) -> float:
+    async def tone(self, hz: float, timeout: float = 30.0) -> float:
         """Wait until a clean tone within 15 Hz of `hz` is heard; returns its frequency."""
         heard = 0.0
         try:
