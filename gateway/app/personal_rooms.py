@@ -26,8 +26,6 @@ from gateway.web.conferencing import RefusedError
 
 log = structlog.get_logger(__name__)
 
-_RANKS = {"user": 0, "operator": 1, "admin": 2}
-
 
 class PersonalFront:
     """Says who may open, change and close which room."""
@@ -84,8 +82,7 @@ class PersonalFront:
     # -- for the web front ends ------------------------------------------------------
 
     def may_open(self, user: User) -> bool:
-        wanted = self._opening.config.conference
-        return self._can and bool(wanted.numbers) and _RANKS.get(user.role, 0) >= _RANKS[wanted.opened_by]
+        return self._can and room_settings.may_open(self._opening.config, user.role)
 
     def listed(self, user: User) -> list[dict[str, Any]]:
         return [self._shown(room) for room in self.rooms.listed() if _is_theirs(user, room)]

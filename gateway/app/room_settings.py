@@ -14,6 +14,8 @@ from gateway.conference.room import RoomSettings
 from gateway.conference.rooms import RoomLimits
 from gateway.config import Config
 
+_RANKS = {"user": 0, "operator": 1, "admin": 2}
+
 
 def room_members(config: Config) -> dict[str, frozenset[str]]:
     """Who may come into the rooms that are not for everybody."""
@@ -40,6 +42,12 @@ def personal(config: Config) -> PersonalSettings:
         most=wanted.max_opened,
         empty_time=wanted.empty_time,
     )
+
+
+def may_open(config: Config, role: str) -> bool:
+    """Whether users of that role may open rooms."""
+    wanted = config.conference
+    return bool(wanted.numbers) and _RANKS.get(role, 0) >= _RANKS[wanted.opened_by]
 
 
 def room(config: Config, name: str) -> RoomSettings:

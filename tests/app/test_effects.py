@@ -149,6 +149,7 @@ OTHER: dict[str, Any] = {
     "webrtc.turn_server": "turn:turn2.test",
     "webrtc.srtp_profiles": ["SRTP_AES128_CM_HMAC_SHA1_80"],
     "rtp.listen": "127.0.0.2",
+    "conference.numbers": "8100-8199",
     "rtp.advertised": "media.test",
     "rtp.ports": "20000-20099",
     "codecs.webrtc": ["pcma"],
@@ -424,6 +425,8 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "room members", room_settings.room_members(config)
     yield "voicemail", room_settings.voicemail(config)
     yield "room limits", room_settings.room_limits(config)
+    roles = [room_settings.may_open(config, role) for role in ("user", "operator", "admin")]
+    yield "rooms of users", [room_settings.personal(config), roles]
     yield "recordings", room_settings.recordings(config)
     yield "agents", room_settings.agents(config)
     yield "sounds", room_settings.sounds(config)
