@@ -303,7 +303,7 @@ class Call:
             if self.state is State.ENDED:
                 self._scope.let_go()
                 for leg in {*self.legs, self.caller}:  # who may have left it
-                    leg.listen(_over)
+                    leg.listen(_over, instead_of=self.leg_event)
                 self._finished.set()
 
     async def _handle(self, what: CallInput) -> None:

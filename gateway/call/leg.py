@@ -295,8 +295,11 @@ class Leg(Protocol):
     def can_update(self) -> bool:
         """Whether `offer` reaches the far end (a bare HTTP session cannot be re-offered)."""
 
-    def listen(self, listener: LegListener) -> None:
-        """Have events delivered to `listener`; one listener, events before it are kept."""
+    def listen(self, listener: LegListener, *, instead_of: LegListener | None = None) -> None:
+        """Have events delivered to `listener`; one listener, events before it are kept.
+
+        `instead_of`: only where they go to that one now; the leg may have moved to another call meanwhile.
+        """
 
     async def offer(self, exchange: int, sdp: str) -> None:
         """Answered legs: re-offer the session; the outcome is one OfferAnswered event of that number."""

@@ -63,7 +63,9 @@ class LegBase(ABC):
     def can_update(self) -> bool:
         return True
 
-    def listen(self, listener: LegListener) -> None:
+    def listen(self, listener: LegListener, *, instead_of: LegListener | None = None) -> None:
+        if instead_of is not None and self._listener != instead_of:
+            return
         self._listener = listener
         while self._kept:
             listener(self, self._kept.popleft())

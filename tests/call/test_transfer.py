@@ -33,6 +33,21 @@ async def test_two_calls_become_one_and_nobody_is_left_over() -> None:
     assert two.rig.timers.pending == 0
 
 
+async def test_who_began_the_other_call_is_heard_in_the_one_it_has_come_into() -> None:
+    """The end of the call that it began, and has left, is nothing to it."""
+    two = await Two().up()
+    merge(two.rig.call, two.b, two.other, two.c, two.done.append)
+    await two.rig.settle()
+    assert two.done == [True]
+    assert two.other.state is State.ENDED
+    await two.rig.hears(two.c, Offered(1, OFFER))
+    await two.rig.answers(two.a)
+    assert isinstance(two.c.replies[1], str)
+    await two.rig.hears(two.c, HungUp())
+    two.rig.expect(State.ENDED)
+    assert two.engine.calls == frozenset()
+
+
 async def test_media_that_cannot_move_leaves_both_calls_as_they_were() -> None:
     """Who asked for the transfer is told so, and still has two calls."""
     two = await Two().up()
