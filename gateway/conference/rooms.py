@@ -338,12 +338,13 @@ class Rooms:
                 if len(given) == pin.length:
                     break
             key = self._key(name, session)
-            if session.ended is not None or not given:
+            if session.ended is not None or not given or self._punished(name, session):
                 return False
-            if await pin.fits(given):
-                self._wrong.pop(key, None)
-                return True
+            # Counted before it is looked at: calls at once are no more tries than one after the other.
             self._count(name, key)
+            if await pin.fits(given):
+                self._forgive(name, key)
+                return True
             log.info("wrong PIN", room=name[:80], caller=session.caller.uri[:80])
         return False
 
@@ -357,6 +358,11 @@ class Rooms:
         for counts in (self._wrong, self._wrong_of_all):
             while len(counts) > _REMEMBERED:
                 del counts[next(iter(counts))]
+
+    def _forgive(self, name: str, key: str) -> None:
+        """The last one was right."""
+        self._wrong.pop(key, None)
+        self._wrong_of_all[name] = max(0.0, self._level(name) - 1), self._clock()
 
     def _level(self, name: str) -> float:
         wrong, last = self._wrong_of_all.get(name, (0.0, 0.0))

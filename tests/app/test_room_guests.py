@@ -78,6 +78,41 @@ async def test_wrong_pins_of_everybody_together_are_few_and_bar_no_user() -> Non
     assert await house.tries(house.session("trunk:pbx", "sip:another@pbx"), PIN)
 
 
+@pytest.mark.parametrize(("who", "most"), [("1001", WRONG_PINS), ("trunk:pbx", WRONG_OF_ALL)])
+async def test_many_calls_at_once_try_no_more_pins_than_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, who: str, most: int
+) -> None:
+    """All of them are asked before the first one answers, and answer at once."""
+    house, tried = House(pin=PlainPin(PIN)), []
+
+    async def fits(pin: PlainPin, given: str) -> bool:
+        tried.append(given)
+        await asyncio.sleep(0)
+        return False
+
+    monkeypatch.setattr(PlainPin, "fits", fits)
+    sessions = [house.session(who, f"sip:{number}@pbx") for number in range(most + 20)]
+    tasks = [asyncio.create_task(house.rooms.attend(session, "shut")) for session in sessions]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    for session in sessions:
+        for digit in "0000":
+            session.happened(DigitPressed(digit, 100))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert len(tried) == most
+    for session in sessions:
+        session.happened(HungUp(Cause.NORMAL))
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_right_pins_count_for_nothing() -> None:
+    """However many come in."""
+    house = House(pin=PlainPin(PIN))
+    for number in range(WRONG_OF_ALL + 1):
+        assert await house.tries(house.session("trunk:pbx", f"sip:{number}@pbx"), PIN)
+
+
 async def test_a_room_whose_first_member_went_before_it_was_in_is_forgotten() -> None:
     """Its conference ends, and it counts for no limit."""
     house = House()

@@ -5,7 +5,16 @@ from __future__ import annotations
 import random
 
 from gateway.media.embedded.data.t140 import MISSING
-from gateway.media.embedded.data.text_mix import LONGEST_LINE, MOST_WAITING, NEW_LINE, PAUSE, TextMix
+from gateway.media.embedded.data.text_mix import (
+    LONGEST_LINE,
+    LONGEST_TURN,
+    MOST_AT_ONCE,
+    MOST_CPS,
+    MOST_WAITING,
+    NEW_LINE,
+    PAUSE,
+    TextMix,
+)
 
 
 class Room:
@@ -74,7 +83,9 @@ def test_who_writes_without_end_or_leaves_keeps_nobody_waiting() -> None:
     room.types("Bob", "z" * 3 * MOST_WAITING)
     room.read["Cy"] = ""
     room.mix.left("Ann")
-    room.take()
+    for _ in range(10):
+        room.now += 1.0
+        room.take()
     assert room.read["Cy"].count("z") == MOST_WAITING
     assert room.read["Cy"].count(MISSING) == 1
     room.mix.left("Ann")
@@ -82,6 +93,32 @@ def test_who_writes_without_end_or_leaves_keeps_nobody_waiting() -> None:
     room.mix.left("Bob")
     room.take()
     assert not room.mix.take(room.now + 100)
+
+
+def test_who_types_and_erases_without_end_has_the_line_for_a_while_only() -> None:
+    """Also where the line never grows."""
+    room = Room("Eve", "Bob", "Cy")
+    room.types("Eve", "x")
+    room.types("Bob", "help" + NEW_LINE)
+    while room.now < LONGEST_TURN:
+        assert "help" not in room.read["Cy"]
+        room.now += 1.0
+        room.types("Eve", "a\b")
+    assert f"{NEW_LINE}[Bob] help{NEW_LINE}[Eve] a" in room.read["Cy"]
+
+
+def test_a_flood_is_told_to_the_others_as_slowly_as_they_could_read_it_at_most() -> None:
+    """Each line costs its name as well, else short ones would be the dearest; the others have their turns."""
+    room = Room("Eve", "Bob", "Cy")
+    for tick in range(500):
+        room.now = tick / 50
+        room.types("Eve", "a\n" * 1000)
+        assert len(room.read["Cy"]) <= MOST_AT_ONCE + MOST_CPS * room.now + len(f"[Eve] {NEW_LINE}")
+    room.types("Bob", "help" + NEW_LINE)
+    for _ in range(50):
+        room.now += 0.02
+        room.types("Eve", "a\n" * 1000)
+    assert f"[Bob] help{NEW_LINE}" in room.read["Cy"]
 
 
 def test_nothing_is_lost_and_each_line_is_of_one_whoever_types_when() -> None:
@@ -97,6 +134,7 @@ def test_nothing_is_lost_and_each_line_is_of_one_whoever_types_when() -> None:
             wrote[name] = wrote[name].removesuffix(text) + (name.lower() if text != NEW_LINE else text)
         for name in "ABC":
             room.mix.left(name)
+        room.now += 10.0
         room.take()
         lines = room.read["reader"].split(NEW_LINE)
         for name in "ABC":

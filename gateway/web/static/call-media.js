@@ -203,11 +203,11 @@ export class CallMedia extends Emitter {
 
   /** Not every browser takes another certificate of the other end in a connection that it has: both ends begin anew. @param {string} offer */
   async #connectAnew(offer) {
-    const { isOpen } = this.text;
+    const { isKept } = this.text; // also one that the connection before this one did not live to open
     this.#made.close();
     this.#kept = [];
     await this.connect({ offer });
-    if (isOpen) this.text.move(this.#made);
+    if (isKept) this.text.move(this.#made);
   }
 
   /** @param {string} offer */

@@ -35,6 +35,11 @@ export class CallText extends EventTarget {
     return this.#channels.some(({ readyState }) => readyState === "open");
   }
 
+  /** Whether there is a channel, or one on its way. */
+  get isKept() {
+    return this.#channels.some(({ readyState }) => readyState === "open" || readyState === "connecting");
+  }
+
   /** Take what the other side opens. @param {RTCPeerConnection} connection */
   listen(connection) {
     connection.addEventListener("datachannel", ({ channel }) => {

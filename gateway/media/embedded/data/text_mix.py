@@ -14,6 +14,11 @@ MOST_WAITING = 2000
 """Characters of one person that wait for a line of another; where there are more stands one MISSING."""
 LONGEST_LINE = 500
 """Characters after which a line ends, so that nobody writes for ever while others wait."""
+LONGEST_TURN = 30.0
+"""Seconds after which it ends while others wait, whatever is typed and erased in it."""
+MOST_CPS, MOST_AT_ONCE = 500, 2000
+"""Characters a second that all others are shown, with the names before them, and as many at once after a pause: each
+of them is told to as many as there are."""
 _LONGEST_NAME = 64
 _BREAKS = frozenset("\r\n\u2028\u2029\x85\x0b\x0c")
 _ERASE = "\b"
@@ -54,7 +59,9 @@ class TextMix:
         """Whose line it is."""
         self._length = 0
         """Of the line, in characters."""
-        self._typed_at = 0.0
+        self._begun_at = self._typed_at = 0.0
+        self._may_show, self._taken_at = float(MOST_AT_ONCE), 0.0
+        """Characters that may be shown now, and when they were counted."""
 
     def typed(self, writer: Hashable, name: str, text: str) -> None:
         """Somebody has typed; `name` is shown to the others."""
@@ -67,9 +74,14 @@ class TextMix:
     def take(self, now: float) -> list[tuple[Hashable, str]]:
         """What all others are to read now, with who wrote it."""
         made: list[tuple[Hashable, str]] = []
-        while self._writers:
+        gained = max(0.0, now - self._taken_at) * MOST_CPS
+        self._may_show, self._taken_at = min(MOST_AT_ONCE, self._may_show + gained), now
+        while self._writers and self._may_show >= 1:
             if self._line is None:
                 self._begin(made)
+                self._begun_at = self._typed_at = now
+            elif len(self._writers) > 1 and now - self._begun_at >= LONGEST_TURN:
+                self._end(made)
             elif (writer := self._writers[self._line]).waiting:
                 self._typed_at = now
                 self._continue(writer, made)
@@ -92,15 +104,16 @@ class TextMix:
             del self._writers[first]
             return
         self._line, self._length = first, 0
-        made.append((first, f"[{writer.name}] "))
+        self._show(first, f"[{writer.name}] ", made)
 
     def _continue(self, writer: _Writer, made: list[tuple[Hashable, str]]) -> None:
         """As much of the line as there is; erased is what belongs to it alone."""
         line, said = self._line, ""
-        for place, character in enumerate(writer.waiting):
+        most = int(self._may_show)
+        for place, character in enumerate(writer.waiting[:most]):
             if character == NEW_LINE or self._length >= LONGEST_LINE:
                 writer.waiting = writer.waiting[place + (character == NEW_LINE) :]
-                made.append((line, said))
+                self._show(line, said, made)
                 self._end(made)
                 return
             if character != _ERASE:
@@ -110,13 +123,18 @@ class TextMix:
             else:
                 continue
             said += character
-        writer.waiting = ""
-        made.append((line, said))
+        writer.waiting = writer.waiting[most:]
+        self._show(line, said, made)
 
     def _end(self, made: list[tuple[Hashable, str]]) -> None:
         """Whose line it was waits behind all others, if it has more."""
         line, self._line = self._line, None
-        made.append((line, NEW_LINE))
+        self._show(line, NEW_LINE, made)
         writer = self._writers.pop(line)
         if writer.waiting:
             self._writers[line] = writer
+
+    def _show(self, writer: Hashable, text: str, made: list[tuple[Hashable, str]]) -> None:
+        self._may_show -= len(text)
+        if text:
+            made.append((writer, text))

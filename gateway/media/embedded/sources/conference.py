@@ -11,6 +11,7 @@ import numpy as np
 
 from gateway.media.embedded.audio.mixing import Loudest, Mix, power
 from gateway.media.embedded.audio.pcm import Pcm
+from gateway.media.embedded.data.t140 import INTERVAL
 from gateway.media.embedded.data.text_mix import TextMix
 from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.sources.pacer import Pacer
@@ -203,6 +204,8 @@ class Conference:
         self._told: Callable[[str | None], None] = lambda name: None
         self._ticking: int | None = None
         self._texts = TextMix()
+        self._text_due = 0.0
+        """When more of it may be shown: together as it is sent to phones, since every piece is a message to each."""
         self._due: list[tuple[float, dict[Seat, Pcm | None], Pcm | None]] = []
         self._at_work = False
 
@@ -269,10 +272,15 @@ class Conference:
         return True
 
     def _show_text(self, now: float) -> None:
-        for writer, text in self._texts.take(now):
-            for seat in self._seats:
-                if seat is not writer:
-                    seat.audio.type(text)
+        made = self._texts.take(now) if now >= self._text_due else []
+        if not made:
+            return
+        self._text_due = now + INTERVAL / 1000
+        writers, whole = {writer for writer, _ in made}, "".join([text for _, text in made])
+        for seat in self._seats:
+            others = whole if seat not in writers else "".join([text for writer, text in made if writer is not seat])
+            if others:
+                seat.audio.type(others)
 
     def _round(self) -> Round:
         turns = []
