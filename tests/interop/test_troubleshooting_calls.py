@@ -15,7 +15,8 @@ from tests.interop.sipp_phone import INTERVAL, caller, registered, short_session
 from tests.interop.symptoms import PCMU, rigged
 from tests.net.peers import LOOPBACK, OFFER, Application, Recorder, answering
 
-pytestmark = pytest.mark.peer
+# Each asks a command or two, which take seconds to start, and longer beside other work.
+pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
 
 NOWHERE = "127.0.0.99"
 """Loopback, where nobody listens."""
