@@ -57,3 +57,38 @@ async def test_a_flood_of_empty_lines_does_not_stop_the_page() -> None:
         await it.log_in()
         found = await it.page.evaluate(_TYPES, ["\u2028" * 100_000])
         assert (len(found["shown"]), found["added"]) == (500, 500)
+
+
+_MOVES = """async (states) => {
+  const { CallText } = await import("/static/call-text.js");
+  const text = new CallText();
+  const opened = [];
+  const connect = () => {
+    const connection = Object.assign(new EventTarget(), { sctp: null });
+    const channel = Object.assign(new EventTarget(), { protocol: "t140", readyState: "connecting", close() {} });
+    connection.createDataChannel = () => (opened.push(channel), channel);
+    return { connection, channel };
+  };
+  let { connection, channel } = connect();
+  text.listen(connection);
+  text.ask(connection);
+  for (const state of states) {
+    channel.readyState = state;
+    const { isKept } = text;
+    channel.readyState = "closed";
+    ({ connection, channel } = connect());
+    text.listen(connection);
+    if (isKept) text.move(connection);
+  }
+  return opened.length;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("states", "opened"), [(["open"], 2), (["open", "connecting", "connecting"], 4), (["open", "closed"], 2)]
+)
+async def test_text_is_opened_again_as_often_as_its_connection_is_made_anew(states: list[str], opened: int) -> None:
+    """Also where the connection before did not live to open it; not where the other side has closed it."""
+    async with stage() as it:
+        await it.log_in()
+        assert await it.page.evaluate(_MOVES, states) == opened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -213,3 +214,24 @@ async def test_nobody_takes_the_picture_from_the_others_by_what_it_says_it_can_t
             other.send_rtcp(bytes(ReceiverReport(0x77)) + bytes(bit_rate_limit(0x77, asked, (1,))))
             other.send_rtcp(bytes(ReceiverReport(0x77)) + bytes(bit_rate_limit(0x77, asked, (1,)))[:-6])
             await until(lambda granted=granted: told(granted))
+
+
+async def test_floods_of_what_one_can_take_cost_a_room_a_bounded_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty limits in each packet, and run after run: who is seen is told ten times a second for each."""
+    said = ("a=rtcp-fb:* goog-remb", "a=rtcp-fb:* nack pli")
+    one, other = [VideoPhone(luma, profile="RTP/AVPF", extra=said) for luma in (DARK, LIGHT)]
+    async with meeting(one, other) as (_, (first, second)):
+        await until(lambda: picture_of(second).heard is picture_of(first))
+        told: list[VideoStream] = []
+        monkeypatch.setattr(VideoStream, "limit_rate", lambda stream: told.append(stream))
+        later = asyncio.get_running_loop().time() + 1000.0
+        seen, looks = picture_of(first), picture_of(second)
+        limits = b"".join([bytes(bit_rate_limit(0x77, 300_000 + number, (1,))) for number in range(30)])
+        for number in range(500):
+            looks.take_rtcp(bytes(ReceiverReport(0x77)) + limits, later + number / 1000)
+            seen.run_began(number % 2 + 1, number + 2, later + number / 1000)
+        assert len([each for each in told if each is seen]) <= 20
+        told.clear()
+        looks.take_rtcp(bytes(ReceiverReport(0x77)) + limits, later + 1.0)
+        assert told == [seen]
+        assert looks.most <= 300_029

@@ -37,6 +37,8 @@ LEAST_FOR_MANY = 200_000
 """Bits a second that who is seen by many may always send: nobody takes the picture from all others by what it says."""
 _WANTED_AGAIN, _MOST_WANTED = 5.0, 3
 """Seconds after which a browser that has not taken what it was offered is offered it again, and how often."""
+_MOST_TOLD = 10
+"""Times a second that what a peer says has others told what they may send; what is more comes with the next report."""
 _NEVER = float("-inf")
 _BANDWIDTH_UNITS = {"AS": 1000, "TIAS": 1}
 """Bits a second of what b= says (RFC 4566 section 5.8, RFC 3890)."""
@@ -106,6 +108,8 @@ class VideoStream:
         self._rate = SendRate(config.max_bitrate)
         self._limit: int | None = None
         """Bits a second that the peer says it can take."""
+        self._told_since, self._told_times = _NEVER, 0
+        """How often within one second others were told for what the peer has said."""
 
     async def open(self) -> None:
         """Open its ports, or share the voice's; raises MediaError 503."""
@@ -418,7 +422,8 @@ class VideoStream:
 
     def run_began(self, ssrc: int, generation: int, now: float) -> None:
         is_first, self.source = self.source is None, ssrc
-        self.limit_rate()
+        if self._may_tell(now):
+            self.limit_rate()
         if is_first:  # who sees whom hangs on nothing else of it, and a peer can begin a run with every second packet
             self.changed()
 
@@ -433,35 +438,38 @@ class VideoStream:
         except RtpError:
             self.reporter.malformed += 1
             return
-        for stream in (self, *[each for each in self.views if each.agreement is not None]):
-            stream._read(packets, now)
+        streams = (self, *[each for each in self.views if each.agreement is not None])
+        if any([stream._read(packets, now) for stream in streams]) and self._may_tell(now):
+            for each in [stream.heard for stream in streams if stream.heard is not None]:
+                each.limit_rate()
 
-    def _read(self, packets: Sequence[RtcpPacket], now: float) -> None:
+    def _read(self, packets: Sequence[RtcpPacket], now: float) -> bool:
+        """Whether the peer may be able to take more or less than before."""
         before = self.reporter.taken
         for ssrc in self.reporter.read(packets, now, CLOCK_RATE):
             self._shared.plane.resync(self.flow, ssrc)
-        if self.reporter.taken != before:
+        reported = self.reporter.taken != before
+        if reported:
             self._rate.reported(self.reporter.fraction_lost)
-            self._tell_limit()
-        for each in packets:
-            if isinstance(each, Feedback):
-                self._take_feedback(each)
+        return any([self._take_feedback(each) for each in packets if isinstance(each, Feedback)]) or reported
 
-    def _take_feedback(self, message: Feedback) -> None:
+    def _take_feedback(self, message: Feedback) -> bool:
+        """Whether it says what the peer can take of all that it gets."""
         limit = read_bit_rate_limit(message)
-        if limit is not None:
-            if self._main is None:
-                self._limit = limit
-                for stream in self._fed_streams:
-                    stream._tell_limit()
+        if limit is not None and self._main is None:
+            self._limit = limit
         elif message.asks_for_retransmission and message.media_ssrc == self.identity.ssrc:
             self._shared.plane.resend(self.flow, lost_numbers(message))
         elif message.asks_for_key_frame and self.identity.ssrc in (message.media_ssrc, *fir_sources(message)):
             self.picture_wanted()
+        return limit is not None
 
-    def _tell_limit(self) -> None:
-        if self.heard is not None:
-            self.heard.limit_rate()
+    def _may_tell(self, now: float) -> bool:
+        """Whether what the peer has done is to be told on now: a room looks at all its members for each time."""
+        if now - self._told_since >= 1.0:
+            self._told_since, self._told_times = now, 0
+        self._told_times += 1
+        return self._told_times <= _MOST_TOLD
 
     def picture_wanted(self) -> None:
         """The peer wants a whole picture of whom it sees."""

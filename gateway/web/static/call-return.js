@@ -23,7 +23,7 @@ export class ReturningCall extends CallBase {
   /** What a reload needs to take the call back. Null for a call that cannot be. @returns {Kept | null} */
   saved() {
     const kept = super.saved();
-    return kept && { ...kept, video: Boolean(this.camera), seen: this.rtc.hasVideo, text: this.text.isOpen };
+    return kept && { ...kept, video: Boolean(this.camera), seen: this.rtc.hasVideo, text: this.text.isKept };
   }
 
   /** Take a call of before a reload, or of another device, over a new connection. @param {Partial<Kept>} saved */
