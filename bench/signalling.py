@@ -32,7 +32,7 @@ from gateway.demo.chromium import find_chromium
 CALLS, EXCHANGES = 100, 100
 SESSIONS, AT_ONCE = 1_000, 20
 SOCKETS = 1_000
-PAIRS, RATE, SECONDS = 50, 5_000, 5.0
+PAIRS, RATE, SECONDS = 50, 5_500, 5.0
 LISTENERS, CASTS = 100, 50
 _MANY = {"WEB__LIMITS__MAX_CONNECTIONS": 5_000, "WEB__LIMITS__MAX_CONNECTIONS_PER_SOURCE": 5_000}
 _SETUP = {
@@ -197,7 +197,7 @@ async def _relayed(served: Gateway) -> list[Result]:
         rate = len(late) / (time.perf_counter() - began)
         each = (cpu_of(served.process.pid) - before) / len(late) * 1e6
     return [
-        Result(f"relayed messages a second, {RATE} wanted", rate, "/s", f"value >= {RATE * 0.95:.0f}"),
+        Result(f"relayed messages a second, {RATE} sent", rate, "/s", "value >= 5000"),
         Result("relayed message, p50", statistics.median(late), "ms"),
         Result("relayed message, p99", _percentile(late, 0.99), "ms"),
         Result("relayed message, CPU of the gateway", each, "µs"),

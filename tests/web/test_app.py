@@ -56,9 +56,9 @@ async def test_the_page_and_its_files_are_served_from_a_fixed_table() -> None:
 
 
 async def test_every_response_has_the_security_headers() -> None:
-    """No inline script, no framing, no sniffing; errors too."""
+    """No inline script, no framing, no sniffing; errors too, and a worker, which goes by its own."""
     async with client_of(FakeGateway()) as http:
-        for path in ("/", "/healthz", "/nothing", "/static/softphone.css"):
+        for path in ("/", "/healthz", "/nothing", "/sw.js", "/static/icon.svg", "/static/none.js"):
             headers = (await http.get(path)).headers
             assert "script-src 'self'" in headers["content-security-policy"]
             assert "unsafe-inline" not in headers["content-security-policy"]
@@ -164,8 +164,17 @@ async def test_an_answer_does_not_wait_for_the_clients_delayed_ack() -> None:
         assert statistics.median(taken) < 0.02
 
 
+async def test_scripts_and_style_sheets_of_a_page_leave_the_policy_to_it() -> None:
+    """They say no more than that they are what they seem."""
+    async with client_of(FakeGateway()) as http:
+        for path in ("/static/call.js", "/static/softphone.css"):
+            response = await http.get(path)
+            assert response.headers["x-content-type-options"] == "nosniff"
+            assert "content-security-policy" not in response.headers
+
+
 async def test_the_page_with_all_its_modules_weighs_less_than_100_kb() -> None:
-    """As it goes over the wire; every file that is named is there."""
+    """As it goes over the wire, with its headers; every file that is named is there."""
     async with client_of(FakeGateway()) as http:
         waiting, seen = ["/"], dict[str, int]()
         while waiting:
@@ -174,7 +183,8 @@ async def test_the_page_with_all_its_modules_weighs_less_than_100_kb() -> None:
                 continue
             async with http.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as response:
                 assert (response.status_code, response.headers["content-encoding"]) == (200, "gzip"), path
-                seen[path] = int(response.headers["content-length"])
+                heads = sum(len(name) + len(value) + 4 for name, value in response.headers.raw)
+                seen[path] = heads + int(response.headers["content-length"])
                 await response.aread()
             named = re.findall(r'(?:src|href)="static/([^"]+)"|from "\./([^"]+)"', response.text)
             waiting += [f"/static/{one or other}" for one, other in named]
