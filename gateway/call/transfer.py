@@ -162,8 +162,7 @@ class Transfers:
         decided: Callable[[], None] = lambda: None,
     ) -> None:
         """Have the far end of the leg that stays call by itself; where it will not, we do it. `decided`: it is over."""
-        if call.id in self._passing:
-            raise RouteError(Cause.GLARE, "a transfer of this call is under way")
+        self._require_alone(call)
         self._passing.add(call.id)
 
         def over(cause: Cause, accepted: bool) -> None:
@@ -179,6 +178,10 @@ class Transfers:
 
         log.info("transfer passed on", call_id=call.id, leg=leg.party.tag, to=request.to[:80])
         staying.refer(uri, _Relay(request.report, over))
+
+    def _require_alone(self, call: Call) -> None:
+        if call.id in self._passing:
+            raise RouteError(Cause.GLARE, "a transfer of this call is under way")
 
     def _attended(self, call: Call, leg: Leg, request: TransferRequested, *, passed_on: bool) -> None:
         assert request.consultation is not None
@@ -213,6 +216,7 @@ class Transfers:
         uri = self._passed_on.called_back(staying, user)
         if uri is None:
             return False
+        self._require_alone(call)
         name = self.grants.give(other, consulting, staying.identity, user)
         uri = f"{uri}?Replaces={quote(name, safe='')}"
         self._pass_on(call, leg, staying, uri, request, lambda: self.grants.take_back(name))

@@ -352,6 +352,16 @@ async def test_whom_our_refer_has_asked_takes_the_transferors_place_once() -> No
     assert len(consulted.world.transfers.grants) == 0
 
 
+async def test_a_second_transfer_grants_nothing_while_the_trunk_is_asked() -> None:
+    """However often it is wanted: what was granted is that of the first."""
+    consulted = Consulted(await Two().up())
+    await consulted.begins()
+    reports = [await consulted.begins() for _ in range(3)]
+    assert [report.told for report in reports] == [[Cause.GLARE]] * 3
+    assert len(consulted.asked) == len(consulted.world.transfers.grants) == 1
+    assert consulted.calls() == 0
+
+
 async def test_nobody_else_takes_it_nor_for_anybody_else_nor_too_late() -> None:
     """403 leaves it to whom it is for; 481 after a minute; what the offer cannot do costs nothing."""
     consulted = Consulted(await Two().up())
