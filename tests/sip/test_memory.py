@@ -6,6 +6,8 @@ import gc
 import weakref
 from collections import Counter
 
+import pytest
+
 from gateway.sip.alarms import Alarm
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.invite.incoming import IncomingSession
@@ -132,5 +134,33 @@ def test_what_is_left_of_a_call_waits_for_no_collector() -> None:
         parts = (InviteSession, Dialog, ClientRequest, ServerRequest)
         left = Counter({kind.__name__: sum(isinstance(one, kind) for one in gc.get_objects()) for kind in parts})
         assert left - before == Counter()
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("lost", ["INVITE", "BYE"])
+def test_what_nobody_answered_waits_for_no_collector(lost: str) -> None:
+    """A call to a phone that is gone, and one whose far end went away: 408 and silence end what a 2xx would."""
+
+    def pick_up(session: InviteSession, _: SessionLog) -> None:
+        assert isinstance(session, IncomingSession)
+        session.answer(ANSWER)
+
+    pair = Pair(Weather(loss=1.0) if lost == "INVITE" else None)
+    pair.bob.on_call = pick_up
+    gc.collect()
+    gc.disable()
+    try:
+        session, log = call(pair.alice)
+        pair.run(0.25)
+        assert session.is_confirmed is (lost == "BYE")
+        if lost == "BYE":
+            pair.network.weather = Weather(loss=1.0)
+            session.hangup()
+        pair.run(3 * 64 * Timers().t1)
+        assert session.is_over
+        gone = weakref.ref(session)
+        del session, log
+        assert gone() is None
     finally:
         gc.enable()

@@ -154,13 +154,16 @@ class ClientRequest:
         else:
             if self.authenticator is not None and self.flow is not None and response.status not in (401, 407):
                 self.authenticator.accepted(self.flow)
-            self._is_told = True
-            self._done(response)
+            self._tell(response)
 
     def on_unusable(self, response: Response) -> None:
         """A final response of which not even the dialog can be read: a failure of the peer's (RFC 3261 16.7, 502)."""
         if response.is_final:
-            self._done(self._failure(502))
+            self._tell(self._failure(502))
+
+    def _tell(self, response: Response) -> None:
+        self._is_told = True
+        self._done(response)
 
     def release(self, transaction: Transaction) -> None:
         """The transaction of a try has ended: after the last one nobody is to be told anything any more."""
@@ -174,7 +177,7 @@ class ClientRequest:
             return
         if self._has_answered or self._is_abandoned:
             # Who has answered once may have forwarded it: it is not tried elsewhere (RFC 3263 4.3).
-            self._done(self._failure(408 if reason is Reason.TIMEOUT else 503))
+            self._tell(self._failure(408 if reason is Reason.TIMEOUT else 503))
         elif self._udp is not None:
             self._core.only_by_udp(self._udp)
             self._udp = None
@@ -203,7 +206,7 @@ class ClientRequest:
     def _locate(self, status: int) -> None:
         """Look for flows at the next hop; `status` is what to say where none is left."""
         if not self._hops:
-            self._done(self._failure(status))
+            self._tell(self._failure(status))
             return
 
         def located(flows: tuple[Flow, ...]) -> None:
