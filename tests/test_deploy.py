@@ -16,7 +16,7 @@ import yaml
 
 from gateway.config import Config, load
 from gateway.media.embedded.plane.native.plane import NativePlane
-from gateway.media.embedded.plane.native.process import SECRET, PlaneProcess, find_program
+from gateway.media.embedded.plane.native.process import SECRET, SECRET_OCTETS, PlaneProcess, find_program
 from gateway.media.embedded.plane.values import FlowConfig
 from tests import peers
 from tests.media.plane_rig import Told, figures, until
@@ -103,6 +103,21 @@ async def test_a_plane_of_its_own_is_waited_for_and_outlives_the_gateway(tmp_pat
             with contextlib.suppress(ProcessLookupError):
                 each.kill()
             await each.wait()
+
+
+def test_a_plane_that_died_while_it_made_its_secret_starts_again(tmp_path: Path) -> None:
+    """In a container the next one has the same process id, and what was left by the first has its name."""
+    program = find_program()
+    if program is None:
+        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    begin = 'printf half > "$1/plane.new-$$" && exec "$2" --socket "$1/p.sock" --secret "$1/plane.secret" --threads 1'
+    command = ["sh", "-c", f"{begin} --orphan-timeout 0.1", "sh", str(tmp_path), str(program)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    secret = tmp_path / SECRET
+    assert len(secret.read_bytes()) == SECRET_OCTETS
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.glob("plane.new-*")) == []
 
 
 def test_a_stop_has_more_patience_than_calls_are_given() -> None:

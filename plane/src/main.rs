@@ -115,6 +115,8 @@ fn make_secret(name: &Path) -> std::io::Result<()> {
     let mut octets = [0; SECRET];
     sys::random(&mut octets)?;
     let new = name.with_extension(format!("new-{}", std::process::id()));
+    // In a container every plane has the same number: one that died here, or had no room, has left its file.
+    let _ = std::fs::remove_file(&new);
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(&octets)?;
     let made = std::fs::hard_link(&new, name);
     std::fs::remove_file(&new)?;
