@@ -130,7 +130,13 @@ class LeaseKeeper:
     async def _ask_others(self) -> None:
         """Nobody who finds us there takes a call: where all do, it does not matter that the store is away."""
         at = self._now()
-        if self._lease.is_ours() and all(await asyncio.gather(*self._others_answer())):
+        if not self._lease.is_ours():
+            return
+        answers = await asyncio.gather(*self._others_answer(), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                log.error("another gateway could not be asked", exc_info=answer)
+        if all(answer is True for answer in answers):
             self._lease.renewed(at + LEASE * self._interval)
 
 

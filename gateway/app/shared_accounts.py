@@ -130,11 +130,12 @@ class SharedAccounts:
         async with self._changing:
             if not self._began:
                 await self._take_in(await self._store.entries())
+            # Whose it is stands there before the account does: whoever finds that takes it for its own else.
+            await self._settle(account.user)
             await self._write(account)
             self._accounts.put(account)
             if account.user in self._ours:
                 self._registrations.put(account)
-            await self._settle(account.user)
 
     async def remove(self, user: str) -> None:
         """Forget an account, wherever it is registered. Raises StoreError."""

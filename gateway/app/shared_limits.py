@@ -98,8 +98,10 @@ class SharedLimits:
             await self._texts.put_text(_NAME + self._peers.node, said, self._wall_clock() + self._stands)
             self._said, self._said_at = said, now
         found: dict[str, float] = {}
-        for node in sorted(self._peers.live):
-            text = await self._texts.text(_NAME + node)
+        nodes = sorted(self._peers.live)
+        # All at once: where the store is slow, the last would else be read when the first has run out.
+        texts = await asyncio.gather(*(self._texts.text(_NAME + node) for node in nodes))
+        for node, text in zip(nodes, texts, strict=True):
             if text is not None:
                 self._hear(node, text, found)
         self._others, self._read_at = found, self._clock()

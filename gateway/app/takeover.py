@@ -24,6 +24,7 @@ from gateway.app.opening import Opening
 from gateway.app.recovery import Recovery
 from gateway.call.journal import JournalError, read
 from gateway.net.user_agent import UserAgent
+from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message.uri import Uri
 from gateway.store.journal_shared import SharedStore
 
@@ -120,7 +121,8 @@ class Takeovers:
 
 async def answers(user_agent: UserAgent, node: str) -> bool:
     """Whether the gateway of that SIP URI answers anything, be it that new calls are to go elsewhere."""
-    with suppress(TimeoutError):
+    # What stands in the store need not be a URI.
+    with suppress(TimeoutError, SipSyntaxError):
         async with asyncio.timeout(_PATIENCE):
             response = await user_agent.request("OPTIONS", Uri.parse(node))
             # Silence is a 408 or a 503 of our own making; one that drains or is full says when to come again.

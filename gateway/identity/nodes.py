@@ -113,6 +113,8 @@ class ClusterNodes:
             except StoreError as error:
                 # Whoever was there is taken to be there still: calls to them fail where they are not.
                 log.warning("the other gateways cannot be seen", reason=str(error))
+            except Exception:
+                log.exception("the other gateways could not be seen")
 
     async def _tell_pages(self) -> None:
         while True:
@@ -126,6 +128,9 @@ class ClusterNodes:
                 log.warning("the other gateways do not know whose pages are open here", reason=str(error))
                 await asyncio.sleep(self._interval)
                 self._news.set()
+            except Exception:
+                log.exception("whose pages are open here could not be written down")
+                await asyncio.sleep(self._interval)
 
     async def _beat(self) -> None:
         now = self._clock()

@@ -14,10 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import redis.asyncio as redis
+import structlog
 
 from gateway.identity.model import Binding, Credential
 from gateway.identity.store import StoreError
 from gateway.store.redis_database import RedisDatabase
+
+log = structlog.get_logger(__name__)
 
 _EXPIRE_BATCH = 500
 
@@ -138,7 +141,7 @@ class RedisStore:
 
     async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
         entries: list[str] = await self._database.answered(self._opened().hvals(self._hash(aor)))
-        found = [_parse(entry) for entry in entries]
+        found = [read for entry in entries if (read := _parse(entry)) is not None]
         live = [(sequence, binding) for sequence, binding in found if binding.expires_at > now]
         return [binding for _, binding in sorted(live, key=lambda pair: (-pair[1].q, -pair[0]))]
 
@@ -261,10 +264,14 @@ def _identity(binding: Binding) -> str:
     return hashlib.sha256(f"{binding.reg_id} {binding.instance}".encode()).hexdigest()
 
 
-def _parse(entry: str) -> tuple[int, Binding]:
-    """A hash field: its sequence number and the binding."""
+def _parse(entry: str) -> tuple[int, Binding] | None:
+    """A hash field: its sequence number and the binding; None for what another version of us has written otherwise."""
     head, _, text = entry.partition("\n")
-    values = json.loads(text)
-    values["path"] = tuple(values["path"])
-    values["codecs"] = tuple(values["codecs"])
-    return int(head.partition(" ")[0]), Binding(**values)
+    try:
+        values = json.loads(text)
+        values["path"] = tuple(values["path"])
+        values["codecs"] = tuple(values["codecs"])
+        return int(head.partition(" ")[0]), Binding(**values)
+    except (LookupError, TypeError, ValueError):
+        log.warning("a binding in the store cannot be read")
+        return None

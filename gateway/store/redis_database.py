@@ -20,6 +20,8 @@ from gateway.errors import GatewayError
 _CLUSTER = "cluster"
 _TO_OPEN = 5
 """Times the timeout of a command that the first answer may take."""
+_AT_ONCE = 100
+"""Commands that Redis has at a time, each by a connection of its own; the others wait for their turn."""
 
 
 class RedisDatabase:
@@ -38,6 +40,7 @@ class RedisDatabase:
         self._error = error
         self._client: redis.Redis | None = None
         self._sentinel: Any = None
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def prefix(self, prefix: str) -> str:
         """What keys begin with for `prefix`, "gateway:": in a Cluster all are of one slot, as the scripts need it."""
@@ -65,6 +68,8 @@ class RedisDatabase:
             "decode_responses": True,
             "socket_timeout": self._timeout,
             "socket_connect_timeout": self._timeout,
+            # The drivers refuse at once whatever would be more, and have some of their own.
+            "max_connections": 2 * _AT_ONCE,
         }
         kind = _kind(self._url)
         if not kind:
@@ -103,15 +108,24 @@ class RedisDatabase:
     async def answered(self, command: Any, seconds: float | None = None) -> Any:
         """The answer to a command; whatever keeps Redis from giving it is an error of the store.
 
-        `seconds` in place of the timeout of every command, of Sentinels and Clusters.
+        `seconds` in place of the timeout of every command, of Sentinels and Clusters. It waits no longer for its turn
+        than a command may take.
         """
         # The drivers of Sentinels and Clusters try others meanwhile, each for its own time.
         bound = seconds or self._timeout if _kind(self._url) else None
         try:
-            async with asyncio.timeout(bound):
-                return await cast("Awaitable[Any]", command)
+            async with asyncio.timeout(self._timeout):
+                await self._turns.acquire()
+            try:
+                async with asyncio.timeout(bound):
+                    return await cast("Awaitable[Any]", command)
+            finally:
+                self._turns.release()
         except (RedisError, RedisClusterException, OSError, UnicodeError) as error:
             raise self._error(f"{self._what} failed ({type(error).__name__})") from None
+        finally:
+            if asyncio.iscoroutine(command):
+                command.close()  # one that never had its turn would complain that nobody had awaited it
 
 
 def _kind(url: str) -> str:

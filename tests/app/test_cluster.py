@@ -43,7 +43,7 @@ INSTANCE = "urn:uuid:00000000-0000-1000-8000-00000000000a"
 
 async def until(condition: Callable[[], bool]) -> None:
     """Gateways see each other when they next look."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -69,7 +69,8 @@ class Cluster:
             IDENTITY__STORE=f"sqlite:{self._folder / 'shared.sqlite'}",
             CLUSTER__NODE=f"sip:127.0.0.1:{sip}",
             CLUSTER__KEY=key,
-            CLUSTER__INTERVAL="0.2",
+            # Who says nothing for three of these is gone, and a busy machine may stand still for most of a second.
+            CLUSTER__INTERVAL="1",
             USERS=json.dumps(USERS),
             **changes,
         )
@@ -101,7 +102,7 @@ class Cluster:
         store = SqliteStore(self._folder / "shared.sqlite")
         await store.open()
         self._stack.push_async_callback(store.close)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while bool(await store.bindings(f"page:{user}", time.time())) != is_open:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
@@ -153,7 +154,7 @@ async def test_a_caller_that_gives_up_silences_the_phone_at_the_other_gateway(cl
     cancel = await phone.request("CANCEL")
     await phone.send(build.response(cancel, 200, to_tag="phone"))
     await phone.send(build.response(invite, 487, to_tag="phone"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await asyncio.gather(*(one.finished() for app in (one, two) for one in app.calls))
 
 
@@ -383,7 +384,7 @@ async def test_a_users_account_is_registered_once_wherever_its_page_is(cluster: 
         signed_in = await here.post("/api/session", json={"user": "alice", "password": PASSWORDS["alice"]})
         here.headers = there.headers = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
         assert (await here.put("/api/users/alice/account", json=given)).status_code == 200
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await there.get("/api/users/alice/account")).json().get("state") != "registered":  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert (await there.put("/api/users/alice/account", json=given)).json()["state"] == "registered"

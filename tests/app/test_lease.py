@@ -161,6 +161,26 @@ async def test_while_the_store_is_away_it_lasts_as_long_as_all_others_find_us(
     assert rig.lease.is_ours() is is_ours
 
 
+async def test_a_gateway_that_cannot_be_asked_does_not_end_the_keeping() -> None:
+    """It counts as one that does not answer; once the store is back, the lease is renewed."""
+    rig = Rig()
+
+    async def fails() -> bool:
+        raise ValueError("no URI")
+
+    rig.keeper._others_answer = lambda: [fails()]
+    rig.store.is_away = True
+    rig.time.now += 20
+    running = asyncio.create_task(rig.keeper.run())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    rig.time.now += 20
+    assert not rig.lease.is_ours()
+
+
 async def test_what_has_run_out_only_the_store_brings_back() -> None:
     """The others may have taken the calls before they answered."""
     rig = Rig()

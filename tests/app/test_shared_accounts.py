@@ -32,6 +32,8 @@ class Store(MemoryStore):
         self.reads = 0
         self.meanwhile: Callable[[], Any] | None = None
         """Done once between the reading of a binding and its change."""
+        self.once_kept: Callable[[], Any] | None = None
+        """Done once as soon as an account stands there."""
 
     async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
         self._answer()
@@ -53,7 +55,11 @@ class Store(MemoryStore):
 
     async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
         self._answer()
-        return await super().put_entry(name, text, new=new)
+        is_put = await super().put_entry(name, text, new=new)
+        once_kept, self.once_kept = self.once_kept, None
+        if once_kept is not None:
+            await once_kept()
+        return is_put
 
     def _answer(self) -> None:
         if self.is_away:
@@ -171,6 +177,19 @@ async def test_an_account_is_known_to_all_and_registered_by_one(house: House) ->
     await house.look()
     assert two.shared.stands("alice") == ("registered", 200)
     assert "pa-ss" not in str(await house.store.entries())
+
+
+async def test_an_account_is_registered_where_it_was_brought_however_soon_another_gateway_finds_it(
+    house: House,
+) -> None:
+    """Another one that looks in the middle of it leaves it alone."""
+    one, two = house.node("sip:10.0.0.1"), house.node("sip:10.0.0.2")
+    await house.look()
+    house.store.once_kept = two.shared.look
+    await one.shared.put(ALICE)
+    assert two.known == {"201"}
+    await house.look()
+    assert (one.registrations.now, two.registrations.now) == ({"alice": "201"}, {})
 
 
 async def test_an_account_of_the_configuration_is_registered_by_one_as_well(house: House) -> None:

@@ -93,6 +93,27 @@ async def test_a_gateway_that_dies_counts_no_more() -> None:
     assert one.limits.others("calls:a") == 0
 
 
+async def test_many_gateways_are_read_at_once() -> None:
+    """Where each answer of the store takes a second, what the first has said would have run out by the last."""
+    texts = Texts()
+    names = [str(number) for number in range(20)]
+    asked: list[str] = []
+    all_asked = asyncio.Event()
+
+    async def text(name: str) -> str | None:
+        asked.append(name)
+        if len(asked) == len(names):
+            all_asked.set()
+        await all_asked.wait()
+        return '[{"calls:a": 1}, [], {}]'
+
+    texts.text = text  # type: ignore[method-assign]
+    one = Node("one", texts, *names)
+    async with asyncio.timeout(30):
+        await one.limits.exchange()
+    assert one.limits.others("calls:a") == 20
+
+
 async def test_little_is_written_where_nothing_changes() -> None:
     """Once an interval, so that it stands on."""
     texts = Texts()

@@ -25,10 +25,13 @@ class Store(MemoryStore):
         self.is_away = False
         self.beats = 0
         self.pages_stall = False
+        self.is_broken = False
 
     async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
         if self.is_away:
             raise StoreError("no connection")
+        if self.is_broken:
+            raise TypeError("what stands there cannot be read")
         return await super().bindings(aor, now)
 
     async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
@@ -188,6 +191,25 @@ async def test_what_no_gateway_has_written_is_no_gateway(node: str) -> None:
     await one.open()
     await two.open()
     assert two.live == {ONE}
+    await one.close()
+    await two.close()
+
+
+async def test_a_gateway_goes_on_saying_that_it_is_there_whatever_goes_wrong() -> None:
+    """Once the mistake is past it sees the others, and they see its pages."""
+    store = Store()
+    one, two = nodes(store, ONE), nodes(store, TWO)
+    await one.open()
+    store.is_broken = True
+    one.page("alice", True)
+    one.page("alice", False)
+    beats = store.beats
+    await until(lambda: store.beats > beats + 2)
+    store.is_broken = False
+    await two.open()
+    await until(lambda: one.live == {TWO})
+    one.page("bob", True)
+    await page_is_at(two, "bob", ONE)
     await one.close()
     await two.close()
 

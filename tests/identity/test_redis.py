@@ -13,6 +13,7 @@ import redis.asyncio
 from gateway.identity.model import Binding
 from gateway.identity.store import StoreError
 from gateway.store.identity_redis import RedisStore
+from gateway.store.redis_database import RedisDatabase
 from tests.identity.conftest import redis_server
 from tests.ports import free_port
 
@@ -71,6 +72,44 @@ async def test_two_gateways_share_bindings_and_limit(redis_url: str) -> None:
     assert len(await two.bindings(AOR, NOW)) == 7
     await one.close()
     await two.close()
+
+
+@pytest.mark.parametrize("url", ["redis_url", "redis_cluster_url"])
+async def test_many_commands_at_once_wait_for_their_turn(url: str, request: pytest.FixtureRequest) -> None:
+    """None is refused by the driver for want of a connection."""
+    store = RedisStore(request.getfixturevalue(url), prefix="crowd:", timeout=30.0)
+    await store.open()
+    await store.put_binding(binding("sip:a@h"), NOW, 10)
+    found = await asyncio.gather(*(store.bindings(AOR, NOW) for _ in range(1_000)))
+    assert all(len(bindings) == 1 for bindings in found)
+    await store.close()
+
+
+async def test_nobody_waits_for_a_turn_longer_than_for_an_answer(redis_url: str) -> None:
+    """Where all turns are taken by what is never answered; afterwards it works on."""
+    database = RedisDatabase(redis_url, 0.3, "the store", StoreError)
+    await database.open()
+    stuck = [asyncio.create_task(database.answered(asyncio.Event().wait())) for _ in range(200)]
+    await asyncio.sleep(0)
+    with pytest.raises(StoreError, match="TimeoutError"):
+        await database.answered(database.client.ping())
+    for task in stuck:
+        task.cancel()
+    await asyncio.gather(*stuck, return_exceptions=True)
+    assert await database.answered(database.client.ping())
+    await database.close()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"later": 1}', "x"])
+async def test_what_another_version_has_written_hides_nothing_else(redis_url: str, text: str) -> None:
+    """A binding that cannot be read is passed over."""
+    store = RedisStore(redis_url, prefix=f"later{text}:")
+    await store.open()
+    await store.put_binding(binding("sip:a@h"), NOW, 10)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.hset(f"later{text}:bindings:{AOR}", "sip:b@h", f"7 {NOW + 60} -\n{text}")
+    assert [found.contact for found in await store.bindings(AOR, NOW)] == ["sip:a@h"]
+    await store.close()
 
 
 async def test_expire_works_through_more_than_one_batch(redis_url: str) -> None:
