@@ -55,7 +55,7 @@ async def coturn(
         )
     server = Coturn(host, port, log)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             # It tells nobody but its log when it listens.
             while not server.said("IO method (admin thread)") and process.returncode is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)

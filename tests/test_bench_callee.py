@@ -35,7 +35,7 @@ async def invited(callee: Callee, number: str) -> int:
         caller.connect(("127.0.0.1", callee.port))
         head = f"INVITE sip:{number}@127.0.0.1 SIP/2.0\r\nCSeq: 1 INVITE\r\nTo: <sip:{number}@127.0.0.1>\r\n\r\n"
         caller.send((head + OFFER).encode())
-        response = await asyncio.wait_for(loop.sock_recv(caller, 4096), 5)
+        response = await asyncio.wait_for(loop.sock_recv(caller, 4096), 30)
     return SessionDescription.parse(response.partition(b"\r\n\r\n")[2]).media[0].port
 
 

@@ -114,7 +114,7 @@ async def test_the_application_of_the_page_does_what_it_says(
         await browser.status("talking")
         await browser.tone(440)
         await browser.ask("dtmf", peer_id="700", digit="0")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             said = ""
             while "1001 does not come" not in said:
                 await asyncio.sleep(0.02)

@@ -249,8 +249,8 @@ class Session:
         """`async for text in session.text()`: what the caller types from now on, a character or more at a time.
 
         "\\b" erases one character, U+2028 or CR LF ends a line, U+FFFD stands where text was lost. Of what is not
-        fetched the last 10,000 pieces are kept; ends with the call. Raises SessionError as `audio` does. Needs
-        `text=True` of the decorator.
+        fetched the last 10,000 pieces, of 100 characters at most, are kept; ends with the call. Raises SessionError as
+        `audio` does. Needs `text=True` of the decorator.
         """
         return self._sounding().text()
 

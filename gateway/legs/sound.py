@@ -16,8 +16,8 @@ from gateway.media.engine import AudioPort, Conference, Seat
 
 _WAITING_FRAMES = 500
 """Frames of 20 ms kept for a program that does not ask for them; the oldest go first."""
-_WAITING_TEXT = 10_000
-"""Pieces of text, likewise."""
+_WAITING_TEXT, _LONGEST_TEXT = 10_000, 100
+"""Pieces of text, likewise, and characters of one: who types long ones is told in several."""
 
 T = TypeVar("T")
 
@@ -102,7 +102,13 @@ class Sound:
     def text(self) -> AsyncIterator[str]:
         """What the caller types from now on, until the end of the call."""
         pieces = _Pieces[str](lambda: self._over, _WAITING_TEXT)
-        return self._until_over(pieces, self._port.on_text(pieces.taker()))
+        take = pieces.taker()
+
+        def heard(text: str) -> None:
+            for at in range(0, len(text), _LONGEST_TEXT):
+                take(text[at : at + _LONGEST_TEXT])
+
+        return self._until_over(pieces, self._port.on_text(heard))
 
     def type(self, text: str) -> None:
         """Show it to the caller."""

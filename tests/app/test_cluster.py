@@ -137,7 +137,7 @@ async def test_a_phone_at_one_gateway_is_rung_from_the_other(cluster: Cluster) -
     assert "Gateway-Node" not in invite.headers
     assert len(two.calls) == 1
     await phone.send(build.response(invite, 180, to_tag="phone"))
-    await asyncio.wait_for(call.rings, 5)
+    await asyncio.wait_for(call.rings, 30)
     await phone.send(build.response(invite, 486, to_tag="phone"))
     assert await call.status() == 486
 
@@ -149,7 +149,7 @@ async def test_a_caller_that_gives_up_silences_the_phone_at_the_other_gateway(cl
     call = Phone(await cluster.caller(), one, "1002", dials="1001")
     invite = await phone.request("INVITE")
     await phone.send(build.response(invite, 180, to_tag="phone"))
-    await asyncio.wait_for(call.rings, 5)
+    await asyncio.wait_for(call.rings, 30)
     call.session.hangup()
     cancel = await phone.request("CANCEL")
     await phone.send(build.response(cancel, 200, to_tag="phone"))
@@ -198,7 +198,7 @@ async def test_a_page_is_rung_and_written_to_from_the_other_gateway(cluster: Clu
         await page.open(two.signed_in_url("alice"))
         await cluster.page_of("alice", is_open=True)
         call = Phone(caller, one, "1002", dials="alice")
-        await asyncio.wait_for(call.rings, 5)
+        await asyncio.wait_for(call.rings, 30)
         assert "1002" in str(await page.notified("offer"))
         call.session.hangup()
         await page.status("ready")

@@ -59,7 +59,7 @@ async def test_an_operator_at_the_machine_sees_calls_their_ladder_and_bans(tmp_p
         assert any(row.startswith("|<") and " SIP/2.0 200 OK " in row for row in rows)
         assert "digest" not in drawn.lower()
         phone.session.hangup()
-        await asyncio.wait_for(call.finished(), 5)
+        await asyncio.wait_for(call.finished(), 30)
         assert " BYE sip:" in await printed(show_trace, operator, call.id, whole=True)
         with pytest.raises(ConsoleError, match="There is no such call"):
             await printed(show_trace, operator, "nonsense", whole=False)

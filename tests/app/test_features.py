@@ -66,7 +66,7 @@ class World:
         return status
 
     async def rung(self) -> tuple[IncomingSession, Recorder]:
-        return await asyncio.wait_for(self.rings.get(), 5)
+        return await asyncio.wait_for(self.rings.get(), 30)
 
 
 @asynccontextmanager
@@ -182,7 +182,7 @@ async def parked(at: World, place: str) -> tuple[Cause, Phone]:
     call = next(call for call in at.app.calls if call.caller.is_named(caller.name))
     outcome = Outcome()
     call.leg_event(call.legs[1], TransferRequested(place, outcome))
-    cause = await asyncio.wait_for(outcome.cause, 5)
+    cause = await asyncio.wait_for(outcome.cause, 30)
     if cause is Cause.NORMAL:
         await callee.wait(events.Ended)
     return cause, caller
@@ -199,7 +199,7 @@ async def test_a_parked_call_waits_and_is_taken_back_by_its_number(tmp_path: Pat
         taker = at.dials("1003", "701")
         assert await taker.status() == 200
         taker.session.hangup()
-        await asyncio.wait_for(waiting.over, 5)
+        await asyncio.wait_for(waiting.over, 30)
         assert await at.dials("1003", "701").status() == 404
 
 
@@ -214,7 +214,7 @@ async def test_a_parked_call_rings_back_at_who_parked_it(tmp_path: Path) -> None
         again.answer(SDP.format(port=40002).encode())
         await phone.wait(events.Confirmed)
         again.hangup()
-        await asyncio.wait_for(waiting.over, 5)
+        await asyncio.wait_for(waiting.over, 30)
         for call in at.app.calls:
             await call.finished()
         assert at.rings.empty()

@@ -267,7 +267,7 @@ async def test_all_ways_to_a_trunk_share_one_patience(monkeypatch: pytest.Monkey
     post = Post()
     post.trunk = two_places_by_two_flows()
     post.answers = {"sip:700@one.test": None, "sip:700@two.test": None}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert (await post.write("sip:0700@gw.test")).status == 480
     assert len(post.sent) == 4
 

@@ -142,7 +142,7 @@ async def _reports(collector: socket.socket) -> list[dict[int, bytes]]:
     """Everything up to the first report of a call's quality."""
     loop = asyncio.get_running_loop()
     found: list[dict[int, bytes]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not found or found[-1][11] != b"\x05":
             found.append(chunks(await loop.sock_recv(collector, 65_536)))
     return found

@@ -149,7 +149,7 @@ async def test_a_call_comes_in_by_the_other_flow_while_one_is_gone(office: Offic
         assert await call.status() == 200
         assert left.from_pbx.startswith(b"INVITE ")
         call.session.hangup()
-        await asyncio.wait_for(call.over, 5)
+        await asyncio.wait_for(call.over, 30)
         await until(lambda left=left: office.standing == {left.port})
         await gone.open()
         await until(lambda: office.standing == office.both)
@@ -165,7 +165,7 @@ async def test_calls_go_out_by_a_flow_that_stands(office: Office) -> None:
         contact = bytes(edge.to_pbx).partition(b"INVITE ")[2].partition(b"Contact: ")[2].partition(b"\r\n")[0]
         assert b";ob>" in contact
         call.session.hangup()
-        await asyncio.wait_for(call.over, 5)
+        await asyncio.wait_for(call.over, 30)
         await edge.kill()
     await until(lambda: not office.standing)
     assert office.app._care.registrations.state("1002")[0] == "unreachable"
@@ -185,5 +185,5 @@ async def test_a_call_goes_out_by_the_other_flow_where_the_first_brings_nothing(
     assert first.to_pbx.startswith(b"INVITE sip:600@")
     assert second.to_pbx.startswith(b"INVITE sip:600@")
     call.session.hangup()
-    await asyncio.wait_for(call.over, 5)
+    await asyncio.wait_for(call.over, 30)
     first.swallows = False

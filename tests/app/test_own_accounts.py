@@ -163,7 +163,7 @@ async def test_an_account_that_a_user_brought_is_registered_again_after_a_restar
             try:
                 if not start:
                     await bring(app, "alice", GIVEN)
-                data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(registrar, 4096), 5)
+                data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(registrar, 4096), 30)
                 request = parse_message(data)
                 assert isinstance(request, Request)
                 assert (request.method, request.to.uri.user) == ("REGISTER", "201")

@@ -42,7 +42,7 @@ class Rig:
         self.phone.session.refer(uri, lambda status, of_refer: self.heard.put_nowait((status, of_refer)))
 
     async def told(self) -> tuple[int, bool]:
-        return await asyncio.wait_for(self.heard.get(), 5)
+        return await asyncio.wait_for(self.heard.get(), 30)
 
     async def finally_told(self) -> tuple[int, bool]:
         """The first word that is no progress."""
@@ -73,7 +73,7 @@ async def talking(folder: Path, transfer: str = "pass_on") -> AsyncIterator[Rig]
         theirs = await far.calls.get()
         await theirs.wait(Confirmed)
         yield Rig(app, far, phone, theirs, place)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             phone.session.hangup()
             await asyncio.gather(*(call.finished() for call in app.calls))
     finally:
@@ -95,7 +95,7 @@ async def test_a_trunk_is_asked_and_tells_and_is_left_alone(tmp_path: Path) -> N
         referral.finish(200)
         assert await rig.told() == (200, False)
         await rig.theirs.wait(Ended)
-        await asyncio.wait_for(rig.phone.over, 5)
+        await asyncio.wait_for(rig.phone.over, 30)
         assert rig.far.calls.empty()
 
 
@@ -123,7 +123,7 @@ async def test_a_trunk_that_will_not_leaves_it_to_the_gateway(
     async with talking(tmp_path) as rig:
         rig.transfer("0901")
         refuse(await rig.referred())
-        again = await asyncio.wait_for(rig.far.calls.get(), 5)
+        again = await asyncio.wait_for(rig.far.calls.get(), 30)
         assert isinstance(again.session, IncomingSession)
         assert again.session.request.uri.user == "901"
         assert await rig.finally_told() == (200, False)
@@ -163,7 +163,7 @@ async def test_a_trunk_that_hangs_up_in_the_middle_leaves_nothing(tmp_path: Path
         assert await rig.told() == (100, True)
         rig.theirs.session.hangup()
         assert await rig.told() == (487, False)
-        await asyncio.wait_for(rig.phone.over, 5)
+        await asyncio.wait_for(rig.phone.over, 30)
         referral.finish(200)
 
 

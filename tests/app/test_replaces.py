@@ -35,7 +35,7 @@ async def test_only_the_same_user_takes_a_call_over(tmp_path: Path, user: str, c
         assert await second.status() == status
         assert len(app.calls) == 1
         if status == 200:
-            await asyncio.wait_for(first.over, 5)
+            await asyncio.wait_for(first.over, 30)
             [call] = app.calls
             assert any(leg.is_named(second.name) for leg in call.legs)
         else:
@@ -76,7 +76,7 @@ async def test_a_ringing_call_is_picked_up_by_the_same_user_or_its_group(
         aor = f"sip:1002@{app.config.domain}"
         registration = await agent.register(f"sip:{app.sip_hostport}", aor=aor, credentials=credentials)
         caller = Phone(agent, app, "1001", dials="1002")
-        session, callee = await asyncio.wait_for(ringing, 5)
+        session, callee = await asyncio.wait_for(ringing, 30)
         picker = Phone(agent, app, user, name_of(session) + change)
         assert await picker.status() == status
         assert len(app.calls) == 1
@@ -86,7 +86,7 @@ async def test_a_ringing_call_is_picked_up_by_the_same_user_or_its_group(
             [call] = app.calls
             assert any(leg.is_named(picker.name) for leg in call.legs)
             caller.session.hangup()
-            await asyncio.wait_for(picker.over, 5)
+            await asyncio.wait_for(picker.over, 30)
         else:
             assert not caller.outcome.done()
         await registration.unregister()
@@ -115,7 +115,7 @@ async def test_a_talk_is_taken_over_by_the_group_of_who_talks(
         assert await second.status() == status
         assert len(app.calls) == 1
         if status == 200:
-            await asyncio.wait_for(first.over, 5)
+            await asyncio.wait_for(first.over, 30)
             [call] = app.calls
             assert any(leg.is_named(second.name) for leg in call.legs)
             assert await Phone(agent, app, "1003", name).status() == 481
@@ -140,7 +140,7 @@ async def test_of_two_phones_that_take_a_talk_over_at_once_one_has_it(tmp_path: 
         statuses = [await phone.status() for phone in both]
         assert sorted(statuses) in ([200, 480], [200, 481])
         comes = both[statuses.index(200)]
-        await asyncio.wait_for(talks.over, 5)
+        await asyncio.wait_for(talks.over, 30)
         [call] = app.calls
         assert any(leg.is_named(comes.name) for leg in call.legs)
         assert not comes.over.done()
@@ -159,7 +159,7 @@ async def test_the_dialog_of_a_caller_who_waits_is_not_to_be_replaced(tmp_path: 
         credentials = Credentials("1002", PASSWORDS["1002"])
         await agent.register(f"sip:{app.sip_hostport}", aor=f"sip:1002@{app.config.domain}", credentials=credentials)
         caller = Phone(agent, app, "1001", dials="1002")
-        await asyncio.wait_for(caller.rings, 5)
+        await asyncio.wait_for(caller.rings, 30)
         assert await Phone(agent, app, "1001", caller.name).status() == 481
     finally:
         await agent.close()

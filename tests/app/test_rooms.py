@@ -161,7 +161,7 @@ async def test_each_of_two_phones_and_three_browsers_hears_exactly_the_others(pl
     await alice.ask("room.kick", room="team", member=members["1002"])
     phone = everybody["1002"]
     assert isinstance(phone, Phone)
-    await asyncio.wait_for(phone.over, 5)
+    await asyncio.wait_for(phone.over, 30)
     await until(lambda: alice.hears() == {400.0, 1600.0})
     assert (await alice.ask("room.list"))["rooms"][0]["members"] == 4
     shown = (await bob.ask("call.list"))["calls"][0]
@@ -218,7 +218,7 @@ async def test_who_tries_pins_is_turned_away_after_three(place: Place) -> None:
         assert await phone.dial("801") == 200
         for _ in range(3):
             await phone.press("0000")
-        await asyncio.wait_for(phone.over, 5)
+        await asyncio.wait_for(phone.over, 30)
         await phone.rtp.close()
     bob = await place.come("bob", "801")
     call_id = await bob.call_id()

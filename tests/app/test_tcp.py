@@ -32,7 +32,7 @@ async def test_a_phone_reaches_the_gateway_over_tcp_too(tmp_path: Path) -> None:
             b"From: <sip:probe@gateway.local>;tag=a\r\nTo: <sip:gateway.local>\r\n"
             b"Call-ID: tcp-probe\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
         )
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         writer.close()
         assert head.startswith(b"SIP/2.0 200 ")
         assert b"\r\nAllow: " in head

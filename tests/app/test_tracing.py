@@ -89,7 +89,7 @@ async def test_a_call_is_a_trace_of_its_legs(tmp_path: Path) -> None:
 
 
 async def _on_hold(gateway: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         # A phone that is held says nothing of it.
         while not any(call.bridge is not None and call.bridge.holding for call in gateway.app.calls):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

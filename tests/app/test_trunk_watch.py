@@ -47,7 +47,7 @@ class Rig:
 
     async def rounds(self, count: int) -> set[tuple[str, tuple[str, ...]]]:
         """Wait for so many more questions, the last of which is answered."""
-        seen = {await asyncio.wait_for(self.asker.asked.get(), 5) for _ in range(count)}
+        seen = {await asyncio.wait_for(self.asker.asked.get(), 30) for _ in range(count)}
         await asyncio.sleep(0)
         return seen
 
@@ -129,7 +129,7 @@ async def test_a_place_is_there_while_any_proxy_leads_to_it() -> None:
     reachability = Reachability()
     watch = TrunkWatch(ByEdge(), [trunk], reachability, lambda name: None, lambda: 0.0)
     watch.begin()
-    seen = [await asyncio.wait_for(asked.get(), 5) for _ in range(3)]
+    seen = [await asyncio.wait_for(asked.get(), 30) for _ in range(3)]
     assert seen == ["<sip:dead.test;lr>", "<sip:edge.test;lr>", "<sip:dead.test;lr>"]
     assert reachability.of("office") is State.REACHABLE
     await watch.close()

@@ -80,7 +80,7 @@ async def announced(http: httpx.AsyncClient, user: str, token: str) -> ClientCon
 
 async def closed(socket: ClientConnection) -> int | None:
     """The code the gateway closes with."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await socket.wait_closed()
     return socket.close_code
 

@@ -59,7 +59,7 @@ class House:
 
     async def waits(self, number: int, user: str = "alice") -> list[dict[str, Any]]:
         """The messages, once there are so many."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             # What a page does as well: nothing tells it.
             while len(found := await self.messages(user)) != number:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
@@ -85,7 +85,7 @@ class House:
         await asyncio.sleep(1.5)  # so long is what is said
         if end == "#":
             await phone.press("#")
-            await asyncio.wait_for(phone.over, 5)
+            await asyncio.wait_for(phone.over, 30)
             await phone.rtp.close()
         else:
             await phone.hang_up()
@@ -159,7 +159,7 @@ async def test_a_user_hears_messages_on_a_phone(tmp_path: Path) -> None:
         phone.rtp.packets.clear()
         await until(lambda: phone.hears() == {400.0})
         await phone.press("#")
-        await asyncio.wait_for(phone.over, 5)
+        await asyncio.wait_for(phone.over, 30)
         assert json.loads(second.read_text())["new"] is False
         await phone.rtp.close()
         assert "Voice-Message: 0/1" in there.light("1002")
@@ -249,7 +249,7 @@ async def test_a_message_to_a_user_who_is_removed_meanwhile_is_not_kept(tmp_path
         assert await phone.dial("alice") == 200
         await until(lambda: len(there.there("voicemail/alice/*.opus")) == 2)
         await there.gateway.app._voicemail.forget("alice")
-        await asyncio.wait_for(phone.over, 5)
+        await asyncio.wait_for(phone.over, 30)
         await phone.rtp.close()
         assert there.there("voicemail/alice*") == []
         assert await there.messages() == []

@@ -100,7 +100,7 @@ class Phone:
             credentials=Credentials(self.user, PASSWORDS[self.user]),
         )
         self.session.listen(heard)
-        event = await asyncio.wait_for(outcome, 10)
+        event = await asyncio.wait_for(outcome, 30)
         if isinstance(event, events.Failed):
             await self.rtp.close()
             return event.status

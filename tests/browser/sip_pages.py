@@ -97,7 +97,7 @@ class SipPage:
     async def load(self) -> None:
         """Load the page, which forgets the phone it had."""
         await self._page.open(self._url)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await self.get("globalThis.ready ?? false"):  # noqa: ASYNC110  # only asking tells
                 await asyncio.sleep(0.02)
 
@@ -134,7 +134,7 @@ class SipPage:
         """The ICE user name fragment of the page's side of its call."""
         return str(await self.get("/ice-ufrag:(.*)/.exec(phone.connection.currentLocalDescription.sdp)[1]"))
 
-    async def until(self, event: str, timeout: float = 10.0) -> Any:
+    async def until(self, event: str, timeout: float = 30.0) -> Any:
         """The detail of the next event of this name; TimeoutError with the others that came."""
         try:
             async with asyncio.timeout(timeout):

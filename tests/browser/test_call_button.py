@@ -77,7 +77,7 @@ async def shop(
 
 
 async def says(page: Page, text: str) -> None:
-    await page.locator("#status", has_text=text).wait_for(timeout=10_000)
+    await page.locator("#status", has_text=text).wait_for(timeout=30_000)
 
 
 async def test_somebody_calls_from_another_site_and_both_hear() -> None:
@@ -120,7 +120,7 @@ async def test_another_end_takes_the_call_over_and_an_offer_that_is_none_is_refu
         await other.connection.setLocalDescription(await other.connection.createOffer())
         call.changed.clear()
         call.channel.updated(call, other.connection.localDescription.sdp, "offer")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (given := [event[1] for event in call.log if event[0] == "update_answer" and event[1]]):
                 await call.changed.wait()
                 call.changed.clear()

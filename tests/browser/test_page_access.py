@@ -185,7 +185,7 @@ async def test_a_lost_connection_leaves_the_call_and_comes_back_by_itself() -> N
         await it.page.wait_for_selector("#connection[data-state=connecting]")
         assert await it.page.is_disabled("#call")
         await it.status("Reconnecting…")
-        await it.page.wait_for_selector("#connection[data-state=online]", timeout=10_000)
+        await it.page.wait_for_selector("#connection[data-state=online]", timeout=30_000)
         await it.status("Connected.")
         await it.gateway.calls[0].happens("returned", None)
         assert len(it.gateway.channels["alice"]) == 1

@@ -36,7 +36,7 @@ async def _worker(it: Stage) -> tuple[CDPSession, str]:
     devtools.on("ServiceWorker.workerVersionUpdated", updated)
     await devtools.send("ServiceWorker.enable")
     await it.page.evaluate("import('/static/push.js').then(({ worker }) => worker()).then(() => null)")
-    return devtools, await asyncio.wait_for(found, 10)
+    return devtools, await asyncio.wait_for(found, 30)
 
 
 async def _push(it: Stage, devtools: CDPSession, registration: str, data: str) -> None:
@@ -56,7 +56,7 @@ async def test_a_push_message_shows_who_calls_or_has_called(locale: str, kind: s
         for data in ("", "no json", "[]", json.dumps({"type": "other", "from": "x"}), json.dumps({"type": "call"})):
             await _push(it, devtools, registration, data)
         await _push(it, devtools, registration, json.dumps({"type": kind, "from": "Bob"}))
-        assert await asyncio.wait_for(it.page.evaluate(_NOTICES), 10) == [words]
+        assert await asyncio.wait_for(it.page.evaluate(_NOTICES), 30) == [words]
 
 
 @pytest.mark.parametrize("fate", ["Promise.reject(new Error('no push service'))", "new Promise(() => {})"])

@@ -29,7 +29,7 @@ async def test_two_people_meet_with_self_view_mute_and_camera_off() -> None:
         await _join(it, it.page, "ann")
         await _join(it, other, "ben")
         for page in (it.page, other):
-            await page.locator("#peers span", has_text="connected").wait_for(timeout=10_000)
+            await page.locator("#peers span", has_text="connected").wait_for(timeout=30_000)
         assert await it.page.evaluate("document.getElementById('self').srcObject.getVideoTracks().length") == 1
         await it.page.click("#mute")
         assert await it.page.get_attribute("#mute", "aria-pressed") == "true"
@@ -67,7 +67,7 @@ async def test_the_screen_takes_the_cameras_place_for_the_others_and_gives_it_ba
         await _join(it, it.page, "ann")
         await _join(it, other, "ben")
         for page in (it.page, other):
-            await page.locator("#peers span", has_text="connected").wait_for(timeout=10_000)
+            await page.locator("#peers span", has_text="connected").wait_for(timeout=30_000)
 
         async def seen(condition: str) -> None:
             async with asyncio.timeout(15):

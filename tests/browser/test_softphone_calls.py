@@ -297,7 +297,7 @@ async def test_a_reloaded_call_comes_to_an_end_where_the_gateway_stays_away(
     await alone.click("#call")
     await says(alone, "Connected.")
     await alone.reload()
-    await asyncio.wait_for(gone.wait(), 10)
+    await asyncio.wait_for(gone.wait(), 30)
     await alone.wait_for_selector("#connection[data-state=connecting]")
     await alone.wait_for_selector("body[data-view=call]")
     await alone.clock.fast_forward(AWAY_MS)
@@ -392,7 +392,7 @@ async def test_a_microphone_that_fails_while_the_gateway_is_away_ends_the_call_t
             };"""
         )
         await alone.reload()
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(asked.wait(), 30)
         closed = True
         await sockets[-1].close(code=1012)
         await alone.wait_for_selector("#connection[data-state=connecting]")

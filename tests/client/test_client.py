@@ -32,7 +32,7 @@ def client_of(gateway: Gateway, user: str | None = None, password: str | None = 
 async def _frequency(call: Call) -> float:
     heard: list[np.ndarray] = []
     rate = 48_000
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for frame in call.frames():
             samples = frame.to_ndarray().astype(float).reshape(-1, len(frame.layout.channels))[:, 0]
             rate = frame.sample_rate

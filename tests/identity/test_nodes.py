@@ -49,13 +49,13 @@ def nodes(store: Store, node: str, interval: float = QUICK) -> ClusterNodes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
 async def page_is_at(asked: ClusterNodes, user: str, *places: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await asked.with_page_of(user) != {*places}:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -143,7 +143,7 @@ async def test_pages_that_come_and_go_without_end_keep_nobody_from_being_there()
     two = nodes(store, TWO, 60)
     await two.open()
     is_open = True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while store.beats < begun + 4:
             one.page("alice", is_open)
             is_open = not is_open

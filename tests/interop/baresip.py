@@ -106,7 +106,7 @@ class Baresip:
     async def ask(self, name: str, params: str = "") -> str:
         """What it prints for a command."""
         self.command(name, params)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 event = await self._events.get()
                 if "response" in event:
@@ -208,7 +208,7 @@ async def _start(
 async def _connect(port: int, process: asyncio.subprocess.Process, output: Path) -> Baresip:
     """Reach the control socket of a baresip that is coming up."""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while process.returncode is None:
                 try:
                     return Baresip(*await asyncio.open_connection("127.0.0.1", port))

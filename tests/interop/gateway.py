@@ -85,7 +85,7 @@ class Journal:
         """Everything that was logged so far."""
         marker = uuid.uuid4().hex
         structlog.get_logger("tests").info(marker)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             # The log is written by a thread that tells nobody when it has done so.
             while marker not in (text := self._file.read_text(encoding="utf-8")):  # noqa: ASYNC110
                 await asyncio.sleep(0.005)

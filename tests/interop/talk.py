@@ -73,7 +73,7 @@ def rpc_url(talk: Talk) -> str:
 async def ask(socket: websockets.ClientConnection, method: str, **params: object) -> dict[str, object]:
     """One request and its reply."""
     await socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             reply = json.loads(await socket.recv())
             if "id" in reply:

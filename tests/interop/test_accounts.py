@@ -93,7 +93,7 @@ async def signed_in(gateway: Gateway, user: str) -> AsyncIterator[httpx.AsyncCli
 
 async def stands(gateway: Gateway, user: str, state: str) -> dict[str, Any]:
     """How the user's account stands, as the API tells its owner, once it stands so."""
-    async with asyncio.timeout(10), signed_in(gateway, user) as http:
+    async with asyncio.timeout(30), signed_in(gateway, user) as http:
         while True:
             answer = await http.get(f"/api/users/{user}/account")
             if answer.status_code == 200 and answer.json()["state"] == state:
@@ -150,7 +150,7 @@ async def test_a_user_brings_an_account_and_gives_it_up(gateway: Gateway, pbx: G
     assert await bob.ask("account.remove") == {"removed": True}
     await gateway.idle()
     await pbx.idle()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await answered(phone, pbx.uri("202")) != 480:  # until the REGISTER that takes it back has come
             pass
 

@@ -38,7 +38,7 @@ async def hears(phone: DeskPhone, digits: str) -> None:
 
 async def shown(browser: RpcBrowser, digits: str) -> None:
     """Wait until the browser was told of these digits, of each once and in this order."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (told := [params["digit"] for method, params in browser.told if method == "dtmf"]) != list(digits):
             assert len(told) < len(digits), told
             await browser.news()

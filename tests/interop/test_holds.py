@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
 
 async def shown(browser: RpcBrowser, *wanted: bool) -> None:
     """Wait until the browser was told of these holds, in this order."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (told := [params["held"] for method, params in browser.told if method == "call_held"]) != list(wanted):
             assert len(told) < len(wanted), told
             await browser.news()

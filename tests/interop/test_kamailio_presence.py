@@ -86,7 +86,7 @@ class Rig:
                 f"Content-Length: {len(body)}\r\n\r\n"
             )
             transport.sendto(head.encode() + body, self.pbx)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert (await answered).startswith(b"SIP/2.0 200")
 
 

@@ -150,7 +150,7 @@ async def test_baresip_sees_a_page_and_they_write_to_each_other(gateway: Gateway
 
 async def shows(phone: Baresip, status: str) -> None:
     """Wait until baresip's list of contacts shows that; it has no event for it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             if status in await phone.ask("contacts"):
                 return

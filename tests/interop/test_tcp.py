@@ -145,7 +145,7 @@ class TcpPhone:
         self.writer.write(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
         if method == "ACK":
             return ""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
                 length = re.search(r"Content-Length: (\d+)", head)
@@ -182,7 +182,7 @@ async def test_our_bye_reaches_a_caller_whose_connection_has_closed(gateway: Gat
         await phone.writer.wait_closed()
         assert call.state is State.CONNECTED, "the call lives on without its connection"
         call.stop()
-        bye = await asyncio.wait_for(phone.requests.get(), 5)
+        bye = await asyncio.wait_for(phone.requests.get(), 30)
         assert bye.startswith("BYE sip:1001@127.0.0.1:")
         await gateway.idle()
 

@@ -36,7 +36,7 @@ async def talking(gateway: Gateway, phone: DeskPhone, second: DeskPhone) -> None
 
 async def on_hold(gateway: Gateway) -> None:
     """One side holds the other."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         # A phone that is held says nothing of it.
         while not any(call.bridge is not None and call.bridge.holding for call in gateway.app.calls):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

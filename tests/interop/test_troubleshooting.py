@@ -44,7 +44,7 @@ async def test_how_digits_come_is_in_the_messages_of_the_call(rig: Rig) -> None:
     [call] = rig.gateway.app.calls
     answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     recorder.session.info("application/dtmf-relay", b"Signal=5\r\n", done=answered.set_result)
-    await asyncio.wait_for(answered, 5)
+    await asyncio.wait_for(answered, 30)
     told = await rig.tells("Digits are not understood", "CALL_ID", call.id)
     assert [one["title"] for one in told["messages"] if one["title"].startswith("INFO ")]
     assert not [one for one in told["messages"] if "telephone-event" in one["text"]]

@@ -108,7 +108,7 @@ async def test_a_phone_of_the_pbx_reaches_the_browser(
     gateway: Gateway, pbx: Gateway, phone: DeskPhone, alice: RpcBrowser
 ) -> None:
     """The PBX calls the number that the trunk has registered; the route takes it to alice."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while "pbx" not in gateway.app.registered_trunks:  # noqa: ASYNC110  a registration calls nobody here
             await asyncio.sleep(0.02)
     phone.dial(pbx.uri("gw"))

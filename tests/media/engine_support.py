@@ -283,7 +283,7 @@ class Browser:
                 await task
 
 
-async def until(condition: Any, seconds: float = 10.0) -> None:
+async def until(condition: Any, seconds: float = 30.0) -> None:
     """Wait for something to become true; the test fails when it does not in time."""
     loop = asyncio.get_running_loop()
     reached = loop.create_future()

@@ -110,7 +110,7 @@ class Scene:
 
     async def settle(self, flow: int, received: int) -> None:
         """Wait until so many packets of a flow were admitted or dropped."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 figures = await self.figures(flow)
                 if figures.received + sum(figures.discarded.values()) >= received:

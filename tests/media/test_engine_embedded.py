@@ -778,7 +778,7 @@ async def test_the_browsers_port_is_bound_in_a_new_plane_however_long_the_old_on
 
         monkeypatch.setattr(engine.port, "start", start)
         engine.plane_loss.plane_restarted()
-        await asyncio.wait_for(bound.wait(), 5)
+        await asyncio.wait_for(bound.wait(), 30)
         assert tried == 4
 
 

@@ -295,7 +295,7 @@ async def test_ipv4_and_ipv6_share_one_port_number() -> None:
             client.setblocking(False)
             client.bind((host, 0))
             await loop.sock_sendto(client, binding_request(leg), (host, number))
-            response = stun.parse_message(await asyncio.wait_for(loop.sock_recv(client, 2000), 5))
+            response = stun.parse_message(await asyncio.wait_for(loop.sock_recv(client, 2000), 30))
             assert response.attributes["XOR-MAPPED-ADDRESS"] == client.getsockname()[:2]
     port.close()
 

@@ -75,7 +75,7 @@ async def test_a_browser_talks_to_a_program_and_hears_the_end_of_what_is_said() 
             await until(lambda: near(program.hears(), 600.0))
             audio.on_said(said.set)
             audio.say(tone(1000.0, -16.0, RATE, 1).tobytes())
-            await asyncio.wait_for(said.wait(), 5)
+            await asyncio.wait_for(said.wait(), 30)
             assert near(browser.heard(), 1000.0)
         finally:
             await browser.close()

@@ -72,7 +72,7 @@ async def test_each_side_has_a_channel_of_its_own(codec: str, other: str, format
         await until(lambda: near(frequency_of(*a.heard(codec)), 900.0))
         recording.stop()
         recording.stop()
-        assert await asyncio.wait_for(ended.get(), 5) is None
+        assert await asyncio.wait_for(ended.get(), 30) is None
         left, right = channels(path)
         assert near(frequency_of(left, RATE), 500.0)
         assert near(frequency_of(right, RATE), 900.0)
@@ -89,7 +89,7 @@ async def test_each_side_has_a_channel_of_its_own(codec: str, other: str, format
         await until(lambda: beside.seconds >= 1.2)
         await engine.delete("call")
         for _ in range(2):
-            assert await asyncio.wait_for(ended.get(), 5) is None
+            assert await asyncio.wait_for(ended.get(), 30) is None
         for wanted, heard in zip((500.0, 900.0), channels(tmp_path / "beside.wav"), strict=True):
             assert near(frequency_of(heard, RATE), wanted)
         assert len(channels(path)[0]) / RATE == pytest.approx(again.seconds, abs=0.05)
@@ -104,7 +104,7 @@ async def test_mixed_holds_both_in_one(tmp_path: Path) -> None:
         recording = engine.record("call", wanted, ended.put_nowait)
         await until(lambda: recording.seconds >= 2)
         recording.stop()
-        await asyncio.wait_for(ended.get(), 5)
+        await asyncio.wait_for(ended.get(), 30)
         (both,) = channels(path)
         spectrum = np.abs(np.fft.rfft(both[-RATE:].astype(float) * np.hanning(RATE)))
         assert {int(each) for each in np.argsort(spectrum)[-2:]} == {500, 900}
@@ -131,7 +131,7 @@ async def test_who_comes_in_the_place_of_somebody_is_on_that_one_s_side(tmp_path
             at = recording.seconds
             await until(lambda: recording.seconds >= at + 2)
             recording.stop()
-            await asyncio.wait_for(ended.get(), 5)
+            await asyncio.wait_for(ended.get(), 30)
             left, right = channels(path)
             assert near(frequency_of(left, RATE), 1300.0)
             assert near(frequency_of(right, RATE), 900.0)
@@ -152,7 +152,7 @@ async def test_a_program_is_recorded_too(tmp_path: Path) -> None:
             engine.audio("call", "program").say(tone(900.0, -10.0, RATE, 3.0).tobytes())
             await until(lambda: recording.seconds >= 2)
             recording.stop()
-            await asyncio.wait_for(ended.get(), 5)
+            await asyncio.wait_for(ended.get(), 30)
             left, right = channels(path)
             assert near(frequency_of(left, RATE), 500.0)
             assert near(frequency_of(right, RATE), 900.0)
@@ -178,7 +178,7 @@ async def test_a_recording_that_cannot_go_on_says_why_and_the_call_goes_on(
         ended = asyncio.Queue[str | None]()
         wanted = RecordingFile(path=str(tmp_path / path), **changes)  # type: ignore[arg-type]
         engine.record("call", wanted, ended.put_nowait)
-        assert reason in str(await asyncio.wait_for(ended.get(), 5))
+        assert reason in str(await asyncio.wait_for(ended.get(), 30))
         a.packets.clear()
         await until(lambda: near(frequency_of(*a.heard("pcmu")), 900.0))
 

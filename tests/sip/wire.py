@@ -102,7 +102,7 @@ async def answers_over_udp(data: bytes) -> bytes:
             sender.connect(agent.listening[0][1:])
             sender.send(data)
             sender.send(marker("UDP"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not any(b"marker" in message for message in out.messages):
                     out.news.clear()
                     await out.news.wait()

@@ -89,7 +89,7 @@ async def test_while_it_is_away_only_the_latest_waits() -> None:
     records = SharedRecords(file, shared)
     running = asyncio.create_task(records.run())
     records.put("a", record("first"))
-    await asyncio.wait_for(shared.news.wait(), 5)
+    await asyncio.wait_for(shared.news.wait(), 30)
     for number in range(100):
         records.put("a", record(str(number)))
         await asyncio.sleep(0)

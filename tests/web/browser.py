@@ -167,7 +167,7 @@ class Phone:
 
     async def accepted(self, call: FakeCall) -> None:
         """Wait for the browser's answer and connect."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not any(event[0] == "answer" for event in call.log):
                 call.changed.clear()
                 await call.changed.wait()
@@ -204,16 +204,16 @@ class Stage:
 
     async def status(self, text: str) -> None:
         """Wait until the live region says `text`."""
-        await self.page.locator("#status", has_text=text).wait_for(timeout=10_000)
+        await self.page.locator("#status", has_text=text).wait_for(timeout=30_000)
 
     async def until(self, condition: str) -> None:
         """Wait until a JavaScript expression is true (the page's policy forbids wait_for_function)."""
         loop = f"async () => {{ while (!({condition})) await new Promise((done) => setTimeout(done, 20)); }}"
-        await asyncio.wait_for(self.page.evaluate(loop), 10)
+        await asyncio.wait_for(self.page.evaluate(loop), 30)
 
     async def view(self, name: str) -> None:
         """Wait for a view."""
-        await self.page.wait_for_selector(f"body[data-view={name}]", timeout=10_000)
+        await self.page.wait_for_selector(f"body[data-view={name}]", timeout=30_000)
 
     async def loudest_frequency(self) -> float:
         """What the page's audio element plays, in Hz."""

@@ -92,7 +92,7 @@ class FakeCall:
 
     async def happens(self, *event: Any) -> None:
         """Wait until the channel has done that."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while event not in self.log:
                 self.changed.clear()
                 await self.changed.wait()
@@ -490,7 +490,7 @@ class RpcClient:
 
     async def frame(self) -> Any:
         """The next frame as it comes."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return json.loads(await self.socket.recv())
 
     async def request(self, method: str, **params: Any) -> dict[str, Any]:

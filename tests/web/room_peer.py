@@ -27,7 +27,7 @@ class Peer:
 
     async def next(self) -> Any:
         """The next message."""
-        return json.loads(await asyncio.wait_for(self.socket.recv(), 5))
+        return json.loads(await asyncio.wait_for(self.socket.recv(), 30))
 
     async def ends(self) -> tuple[int, str]:
         """How the server closes the connection."""

@@ -197,7 +197,7 @@ async def test_a_client_that_goes_away_cancels_its_call(gateway: FakeGateway) ->
     async with running(gateway) as server:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
             waiting = asyncio.create_task(http.post("/webrtc/offer", json=OFFER))
-            await asyncio.wait_for(gateway.placed.wait(), 5)
+            await asyncio.wait_for(gateway.placed.wait(), 30)
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
         await gateway.calls[0].happens("hangup", Cause.CANCELLED)
