@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -12,6 +13,7 @@ from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.feedback import bit_rate_limit, read_bit_rate_limit
 from gateway.media.embedded.plane.rtcp import Feedback, ReceiverReport, parse_compound
+from gateway.media.embedded.settings import VideoConfig
 from gateway.media.embedded.sources.conference import Seat as Place
 from gateway.media.embedded.video import VideoStream
 from gateway.media.engine import Conference, KeyFrameWanted, Kind, Party, Seat
@@ -235,3 +237,27 @@ async def test_floods_of_what_one_can_take_cost_a_room_a_bounded_work(monkeypatc
         looks.take_rtcp(bytes(ReceiverReport(0x77)) + limits, later + 1.0)
         assert told == [seen]
         assert looks.most <= 300_029
+
+
+def test_a_page_that_is_reloaded_again_and_again_is_offered_its_pictures_each_time() -> None:
+    """Who takes none is asked three times; who took them, and has them no more, anew."""
+    resources, offers = MagicMock(**{"config.video": VideoConfig()}), MagicMock()
+    picture = VideoStream(resources, MagicMock(), "cname", MagicMock(), MagicMock(), offers)
+    picture.agreement = MagicMock()
+    picture.views = [MagicMock(agreement=None)]
+
+    def looked(seconds: int) -> int:
+        before = offers.call_count
+        for _ in range(seconds):
+            resources.clock.return_value += 1.0
+            picture.want(2)
+        return int(offers.call_count) - before
+
+    resources.clock.return_value = 0.0
+    assert looked(100) == 3
+    for _ in range(5):
+        picture.views[0].agreement = MagicMock()
+        assert looked(10) == 0
+        picture.views[0].agreement = None
+        assert looked(1) == 1
+    assert looked(100) == 2

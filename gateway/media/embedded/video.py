@@ -297,7 +297,10 @@ class VideoStream:
 
     def want(self, count: int) -> None:
         """Have the peer offered as many sections as it is to see pictures in, again where it does not take them."""
-        if count <= sum(each.agreement is not None for each in (self, *self.views)) or self.leg is not None:
+        taken = sum(each.agreement is not None for each in (self, *self.views))
+        if taken >= self._wanted:
+            self._wanted_times = 0  # what it may not take some time later, as after a reload, it is offered again
+        if count <= taken or self.leg is not None:
             return
         now = self._shared.clock()
         if count > self._wanted:
