@@ -51,7 +51,7 @@ docs: $(VENV)/.test ## Build the documentation's site in build/site; a warning i
 	@echo "Open build/site/index.html"
 
 # Most tests wait for peers rather than for a processor: more workers than two cores, and those that measure time by themselves, last.
-WORKERS ?= 4
+WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
 SERIAL = $(shell grep -rl --include='test_*.py' 'pytest.mark.serial' tests)
