@@ -109,7 +109,7 @@ def test_what_is_left_of_a_call_waits_for_no_collector() -> None:
 
     def pick_up(session: InviteSession, _: SessionLog) -> None:
         assert isinstance(session, IncomingSession)
-        session.ring()
+        session.ring(183, body=ANSWER)
         session.answer(ANSWER)
 
     pair = Pair()

@@ -60,9 +60,9 @@ class ReliableProvisionals:
 
     def __init__(self, core: Core, owner: DialogUsage, transaction: Transaction, lost: Callable[[], None]) -> None:
         self._core = core
-        self._owner = owner
+        self._owner: DialogUsage | None = owner
         self._transaction = transaction
-        self._lost = lost
+        self._lost: Callable[[], None] | None = lost
         # Section 3: the first number is chosen from 1 to 2**31 - 1.
         self._rseq = 1 + int(core.random() * 0x3FFFFFFF)
         self._waiting: deque[Response] = deque()
@@ -109,6 +109,7 @@ class ReliableProvisionals:
         """A final response was sent or the call is over."""
         self._waiting.clear()
         self._stop_alarm()
+        self._owner = self._lost = None  # which have this
 
     def _stop_alarm(self) -> None:
         if self._alarm is not None:
@@ -119,6 +120,7 @@ class ReliableProvisionals:
         now = self._core.now()
         if now >= self._deadline:
             self._alarm = None
+            assert self._lost is not None, "it waits"
             self._lost()
             return
         self._core.send(self._data, self._transaction.flow)
