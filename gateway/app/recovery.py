@@ -199,6 +199,15 @@ class Recovery:
         if isinstance(self.kept.file, SharedRecords):
             self.kept.file.told(call_ids)
 
+    async def keep_again(self) -> None:
+        """Write down every call that is still ours: the cluster's journal knows nothing of us."""
+        for number, call in enumerate(self.calls):
+            if self.lease is None or not self.lease.is_ours():
+                return
+            call.keep()
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+
     def forget(self, call_id: str) -> None:
         """Keep no record of a call that cannot be read."""
         if self.kept.file is not None:

@@ -70,7 +70,11 @@ class Takeovers:
 
     async def look(self) -> None:
         """Take the calls of whoever is gone, and go on with what was taken. Raises JournalError."""
-        for node in sorted(await self._journal.nodes() - {self._cluster.node}):
+        nodes = await self._journal.nodes()
+        if self._cluster.node not in nodes:
+            # We have written nothing yet, or the store has lost it, as one does that keeps nothing on disk.
+            await self._recovery.keep_again()
+        for node in sorted(nodes - {self._cluster.node}):
             if node not in self._cluster.live and not await self._answers(node) and node not in self._cluster.live:
                 while moved := await self._journal.take(node):
                     log.info("calls of another gateway are ours now", node=node, calls=moved)

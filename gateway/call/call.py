@@ -165,6 +165,10 @@ class Call:
         """End the call from the gateway's side."""
         self.post(CallInput(input=Input.STOP, cause=cause))
 
+    def keep(self) -> None:
+        """Write it down as it stands, once more."""
+        self._keep(self, None, False)
+
     def leave(self) -> None:
         """Another gateway goes on with it: end it here; of what it was nothing is written down any more."""
         keep = self._keep

@@ -135,8 +135,14 @@ class ClusterNodes:
     async def _beat(self) -> None:
         now = self._clock()
         here = Binding(_NODES, self.node, now + _MISSED * self._interval, call_id=self._start)
-        await self._store.put_binding(here, now, _MOST)
-        starts = {binding.contact: binding.call_id for binding in await self._store.bindings(_NODES, now)}
+        try:
+            starts = {binding.contact: binding.call_id for binding in await self._store.bindings(_NODES, now)}
+        finally:
+            await self._store.put_binding(here, now, _MOST)
+        if self.node not in starts:
+            # A store that has lost us, as one does that keeps nothing on disk, has lost our pages with us.
+            self._pages = dict.fromkeys(self._pages, float("-inf"))
+            self._news.set()
         live = {node for node in starts.keys() - {self.node} if _is_place(node)}
         for node in live - self._live:
             log.info("another gateway is there", node=node)

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
+import redis.asyncio
+
 from gateway.app import GatewayApp
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
@@ -31,8 +33,8 @@ async def test_while_redis_is_away_calls_go_on_and_known_phones_ring(tmp_path: P
     )
     async with AsyncExitStack() as stack:
         # In threads: a gateway whose loop stands still while a server starts or ends would be another test.
-        redis = stack.enter_context(ExitStack())
-        await asyncio.to_thread(redis.enter_context, redis_server(port, tmp_path))
+        server = stack.enter_context(ExitStack())
+        await asyncio.to_thread(server.enter_context, redis_server(port, tmp_path))
         app = GatewayApp(config)
         await app.start()
         stack.push_async_callback(app.stop)
@@ -46,7 +48,7 @@ async def test_while_redis_is_away_calls_go_on_and_known_phones_ring(tmp_path: P
         up = Phone(caller, app, "1002", dials="600")
         assert await up.status() == 200
 
-        await asyncio.to_thread(redis.close)
+        await asyncio.to_thread(server.close)
         assert len(app.calls) == 1
         other = await TcpPhone.open("127.0.0.1", sip, "1003", config.domain, PASSWORDS["1003"])
         stack.push_async_callback(other.close)
@@ -61,7 +63,7 @@ async def test_while_redis_is_away_calls_go_on_and_known_phones_ring(tmp_path: P
         await phone.send(build.response(bye, 200))
         assert not up.over.done()
 
-        await asyncio.to_thread(redis.enter_context, redis_server(port, tmp_path))
+        await asyncio.to_thread(server.enter_context, redis_server(port, tmp_path))
         async with asyncio.timeout(10):
             while (await other.register(contact="sip:1003@b.invalid;transport=tcp")).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
@@ -70,3 +72,41 @@ async def test_while_redis_is_away_calls_go_on_and_known_phones_ring(tmp_path: P
         async with asyncio.timeout(5):
             await asyncio.gather(*(one.finished() for one in app.calls))
         await app.stop()
+
+
+async def test_a_redis_that_comes_back_empty_is_told_of_the_calls_that_are_up(tmp_path: Path) -> None:
+    """Other gateways find them there as before, though nothing has changed in them."""
+    port, sip = free_ports(2)
+    url, node = f"redis://127.0.0.1:{port}/0", f"sip:127.0.0.1:{sip}"
+    config = config_on_free_ports(
+        tmp_path,
+        SIP__LISTEN=f'["udp:127.0.0.1:{sip}"]',
+        IDENTITY__STORE=url,
+        CLUSTER__JOURNAL=url,
+        CLUSTER__NODE=node,
+        CLUSTER__KEY="the-key-of-a-cluster-in-this-test",
+        CLUSTER__INTERVAL="0.5",
+    )
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(ExitStack())
+        await asyncio.to_thread(server.enter_context, redis_server(port, tmp_path))
+        app = GatewayApp(config)
+        await app.start()
+        stack.push_async_callback(app.stop)
+        caller = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+        await caller.start()
+        stack.push_async_callback(caller.close)
+        phone = Phone(caller, app, "1002", dials="600")
+        assert await phone.status() == 200
+        [call], key = app.calls, f"gateway:journal:calls:{node}"
+        async with redis.asyncio.Redis.from_url(url, decode_responses=True) as client:
+
+            async def kept() -> None:
+                async with asyncio.timeout(30):
+                    while await client.hkeys(key) != [call.id]:  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+
+            await kept()
+            await client.flushall()
+            await kept()
+        phone.session.hangup()

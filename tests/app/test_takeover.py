@@ -89,6 +89,7 @@ class Recovery:
         self.odd = ""
         self.largest = 0
         self.forgotten: list[str] = []
+        self.kept_again = 0
         self.left = self
 
     async def take_over(self, calls: dict[str, Any]) -> dict[str, list[str]]:
@@ -100,6 +101,9 @@ class Recovery:
 
     def taken(self, call_ids: Iterable[str]) -> None:
         self.ours += call_ids
+
+    async def keep_again(self) -> None:
+        self.kept_again += 1
 
     def forget(self, call_id: str) -> None:
         self.forgotten.append(call_id)
@@ -145,6 +149,15 @@ async def test_only_who_is_gone_and_silent_is_taken_over(rig: Rig) -> None:
     await rig.takeovers.look()
     assert rig.recovery.went_on == ["c", "b"]
     assert rig.journal.left[ONE].keys() == {"a"}
+
+
+async def test_a_journal_that_knows_nothing_of_us_is_told_again(rig: Rig) -> None:
+    """Once a look, and no more when it knows."""
+    await rig.takeovers.look()
+    await rig.takeovers.look()
+    rig.journal.left = {ONE: {"a": record("a")}}
+    await rig.takeovers.look()
+    assert rig.recovery.kept_again == 2
 
 
 async def test_of_many_calls_few_are_taken_up_in_one_go(rig: Rig) -> None:

@@ -214,6 +214,21 @@ async def test_a_gateway_goes_on_saying_that_it_is_there_whatever_goes_wrong() -
     await two.close()
 
 
+async def test_a_store_that_comes_back_empty_is_told_again_whose_pages_are_open() -> None:
+    """At once, not when they would be written down again anyway."""
+    store = Store()
+    one, two = nodes(store, ONE), nodes(store, TWO)
+    await one.open()
+    await two.open()
+    two.page("alice", True)
+    await page_is_at(one, "alice", TWO)
+    for aor in ("node:", "page:alice"):
+        await store.remove_all(aor)
+    await page_is_at(one, "alice", TWO)
+    await one.close()
+    await two.close()
+
+
 async def test_a_gateway_needs_its_store_to_begin() -> None:
     """It would be alone without knowing."""
     store = Store()
