@@ -73,6 +73,28 @@ def test_nobody_erases_or_writes_another_ones_line() -> None:
     assert NEW_LINE not in room.read["Bob"].rsplit("[Eve", 1)[1]
 
 
+def test_nobody_erases_by_what_others_are_not_shown() -> None:
+    """A page drops control characters, so what erases one of them would erase the name, and the line before it."""
+    room = Room("Eve", "Bob", "Cy")
+    room.types("Bob", "kept" + NEW_LINE)
+    dropped = "".join(
+        [chr(code) for code in (*range(32), *range(127, 160), 0xFEFF) if chr(code) not in "\b\t\n\v\f\r\x85"]
+    )
+    room.types("Eve", "\t" * 9 + dropped + "\b" * 99 + "[Bob] no")
+    shown = "".join([each for each in room.read["Cy"] if each == "\b" or each == NEW_LINE or each.isprintable()])
+    line = ""
+    for character in shown:
+        line = line[:-1] if character == "\b" else line + character
+    assert line == f"[Bob] kept{NEW_LINE}[Eve] [Bob] no"
+
+
+def test_spaces_and_joiners_of_every_script_are_read() -> None:
+    """No-break and ideographic spaces, and what joins letters and emoji; nothing that turns the direction."""
+    room = Room("Ann", "Bob")
+    room.types("Ann", "a\u00a0b\u3000c می\u200cخواهم 👩\u200d🚀\u202e\u2066")
+    assert room.read["Bob"] == "[Ann] a\u00a0b\u3000c می\u200cخواهم 👩\u200d🚀"
+
+
 def test_who_writes_without_end_or_leaves_keeps_nobody_waiting() -> None:
     """A line has an end, what waits a bound, and what somebody typed who has gone is read."""
     room = Room("Ann", "Bob", "Cy")

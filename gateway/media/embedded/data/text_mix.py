@@ -22,6 +22,8 @@ of them is told to as many as there are."""
 _LONGEST_NAME = 64
 _BREAKS = frozenset("\r\n\u2028\u2029\x85\x0b\x0c")
 _ERASE = "\b"
+_WRITTEN = frozenset("\u00a0\u202f\u3000\u200c\u200d")
+"""What scripts and emoji need of what is not printable to Python: spaces and joiners."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +43,9 @@ class _Writer:
                 continue
             if character in _BREAKS:
                 character = NEW_LINE
-            elif character != _ERASE and not character.isprintable() and character != "\t":
+            elif character == "\t":
+                character = " "  # who shows no control characters would erase what stands before it instead
+            elif character != _ERASE and not character.isprintable() and character not in _WRITTEN:
                 continue
             if len(self.waiting) < MOST_WAITING:
                 self.waiting += character
