@@ -121,6 +121,7 @@ CASES = [
     ("web: {also_listen: ['127.0.0.1:8000', '0.0.0.0:8000']}", "web.also_listen.1", "taken by web.also_listen.0"),
     ("webrtc: {listen: '0.0.0.0:12000'}", "webrtc.listen", "within rtp.ports"),
     ("sip: {listen: ['udp:127.0.0.1:5060', 'udp:0.0.0.0:5060']}", "sip.listen.1", "taken by sip.listen.0"),
+    ("sip: {listen: ['udp:[::1]:5060', 'udp:[::]:5060']}", "sip.listen.1", "taken by sip.listen.0"),
 ]
 
 

@@ -76,7 +76,7 @@ class PublicationRelay:
         return sum(len(published) for published in self._by_user.values())
 
     async def publish(self, request: Request, publisher: User, expires: int) -> Reply:
-        """The answer to a PUBLISH for nobody of ours: whoever may call there may also publish there.
+        """The answer to a PUBLISH for nobody of ours: whoever may call there may also publish there, by its own name.
 
         Where two cross, the second is answered 500 and the first decides. A name that we do not know, because it is
         somebody else's, has run out, or was given before a restart, is 412, at which phones publish anew.
@@ -85,7 +85,7 @@ class PublicationRelay:
         if isinstance(hops, Refusal):
             return Reply(hops.status)
         try:
-            places = self._relay.places_of(request.uri, publisher)
+            places = self._relay.places_of(request.uri, publisher, named=True)
         except RouteError as error:
             log.info("publication refused", publisher=publisher.id, reason=str(error))
             return Reply(error.cause.status)
@@ -145,7 +145,7 @@ class PublicationRelay:
                         caller=place.caller or self._relay.name_of(publisher),
                         route=tuple(NameAddr.parse(hop) for hop in place.route),
                         credentials=place.credentials,
-                        headers=headers,
+                        headers=[*headers, *self._relay.fields_of(publisher, place)],
                         body=request.body,
                         content_type=request.headers.get("Content-Type"),
                         max_forwards=hops,

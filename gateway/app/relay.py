@@ -7,10 +7,12 @@ from typing import Protocol
 
 import structlog
 
+from gateway.call.leg import Address
 from gateway.call.routing import Caller, RouteError, Router, SipTarget
 from gateway.call.status import Cause
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
+from gateway.legs.sip_diversion import identity_fields
 from gateway.legs.sip_flows import PLACE_FAILED
 from gateway.legs.sip_sessions import Destination
 from gateway.sip.auth.account import Credentials
@@ -90,17 +92,28 @@ class SubscriptionRelay:
             log.warning("a subscription cannot be passed on", reason=str(error))
             subscription.refuse(404)
 
-    def places_of(self, uri: Uri, user: User) -> Sequence[Destination]:
-        """Where somebody behind a trunk is asked about, by whoever may call there; raises RouteError, SipError."""
+    def places_of(self, uri: Uri, user: User, *, named: bool = False) -> Sequence[Destination]:
+        """Where somebody behind a trunk is asked about, by whoever may call there; raises RouteError, SipError.
+
+        `named`: only where the PBX is told who asks, by From or `fields_of`, not where it sees the trunk's own name.
+        """
         caller = Caller(user.id, user.may_call, account=self._account_of(user.id))
         target = self._router.route(str(uri), caller)
         if not isinstance(target, SipTarget) or target.trunk is None:
             raise RouteError(Cause.NOT_FOUND, "nobody behind a trunk is meant")
-        return self._places.outside(target)
+        places = self._places.outside(target)
+        hidden = [one for one in places if one.caller is not None and not (one.shown.asserts or one.shown.prefers)]
+        if named and hidden and target.account is None:
+            raise RouteError(Cause.FORBIDDEN, f"the trunk {target.trunk} is told its own name only (from_user)")
+        return places
 
     def name_of(self, user: User) -> NameAddr:
         """From of what is asked for a user where the trunk wants no other."""
         return NameAddr(Uri.parse(self._identity.sip_uri(user.id)))
+
+    def fields_of(self, user: User, place: Destination) -> list[tuple[str, object]]:
+        """Who asks, beside From, where the trunk wants to be told (RFC 3325)."""
+        return identity_fields(Address(self._identity.sip_uri(user.id), user.display_name or user.id), place.shown)
 
 
 class _Relayed:

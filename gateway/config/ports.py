@@ -53,6 +53,8 @@ def _try(key: str, host: str, port: int, kind: socket.SocketKind) -> None:
     name = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
     try:
         with socket.socket(family, kind) as probe:
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if kind == socket.SOCK_STREAM:
                 # As asyncio's servers do: connections in TIME_WAIT do not count as a port in use.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -473,5 +473,8 @@ def _unique(section: str, key: str, names: list[str]) -> None:
 
 
 def _overlap(one: str, other: str) -> bool:
+    """Whether one port cannot be had at both; sockets of two IP versions never meet (IPV6_V6ONLY)."""
+    if (":" in one) is not (":" in other):
+        return False
     wildcards = ("0.0.0.0", "::")
     return one == other or one in wildcards or other in wildcards

@@ -57,7 +57,8 @@ class OutboundRegistration:
     """The flows of one account, as one registration; made by `UserAgent.register`, alive until `unregister`.
 
     A registrar that takes no flows (no `Require: outbound` in its 2xx) would have calls come in by each of them: there
-    one stands alone, and the others take its place when it fails. Where only some edges take flows, those are kept.
+    one stands alone, and the others take its place when it fails. Where only some edges take flows, those are kept,
+    and asked again, as flows that fail are, while one without stands in for them.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class OutboundRegistration:
         """The only flow, at a registrar that takes no others."""
         self._unfit: set[int] = set()
         """Flows by edges that take none, while others do: those are left out as long as one of the others stands."""
+        self._proven: set[int] = set()
+        """Flows by edges that took them when they were asked last: what fails there is asked again, not given up."""
         self._is_over = False
         self.is_others = False
         """Whether another gateway has the account by now, or will in a moment."""
@@ -208,6 +211,8 @@ class OutboundRegistration:
     def _arrange(self, one: Registration) -> None:
         """Keep all flows that stand where any is one among others, a single one where none is; `one` was answered."""
         standing = [each for each in self._flows.values() if each.registered]
+        self._proven |= {number for number, each in self._flows.items() if each.registered and each.is_outbound}
+        self._proven -= {number for number, each in self._flows.items() if each.registered and not each.is_outbound}
         good = next((each for each in standing if each.is_outbound), None)
         if good is not None:
             self._alone = None
@@ -223,6 +228,7 @@ class OutboundRegistration:
                 for number, each in self._flows.items()
                 if each is not alone and (each is one or each not in self._beginning)
             }
+            settled -= self._proven
             self._give_up(settled, alone, "the registrar %s takes no flows (RFC 5626): one is kept")
         else:
             self._alone = None

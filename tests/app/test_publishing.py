@@ -14,11 +14,12 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.app import GatewayApp
+from gateway.app.places import trunk_destinations
 from gateway.app.publishing import PublicationRelay
 from gateway.app.relay import SubscriptionRelay
 from gateway.call.routing import RouteError, Router, SipTarget
 from gateway.call.status import Cause
-from gateway.config.people import UserConfig
+from gateway.config.people import Trunk, UserConfig
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.sip_sessions import Destination
@@ -47,12 +48,14 @@ class Pbx:
     def __init__(self) -> None:
         self.asked: list[tuple[str, Request]] = []
         self.etags: set[str] = set()
+        self.routes: list[list[str]] = []
         self.numbers = iter(range(1, 1000))
         self.says: Callable[[str], int | None] | None = None
         self.headers: tuple[tuple[str, object], ...] = ()
 
     async def request(self, method: str, target: Uri, **given: Any) -> Response:
         headers, caller = given.pop("headers"), given["caller"].with_tag("f")
+        self.routes.append([str(hop) for hop in given["route"]])
         request = build.request(
             method,
             target,
@@ -271,6 +274,35 @@ async def test_what_leads_nowhere_is_refused() -> None:
     rig.places = []
     assert (await rig.publish()).status == 480
     assert not rig.pbx.asked
+
+
+@pytest.mark.parametrize(
+    ("trunk", "named"),
+    [
+        ({}, [("From", "sip:1001@gw.test")]),
+        ({"from_user": "4989"}, None),
+        (
+            {"from_user": "4989", "assert_identity": True},
+            [("From", "sip:4989@192.0.2.50"), ("P-Asserted-Identity", '"1001" <sip:1001@gw.test>')],
+        ),
+        (
+            {"from_user": "4989", "prefer_identity": True},
+            [("From", "sip:4989@192.0.2.50"), ("P-Preferred-Identity", '"1001" <sip:1001@gw.test>')],
+        ),
+    ],
+)
+async def test_the_pbx_is_told_who_publishes(trunk: dict[str, Any], named: list[tuple[str, str]] | None) -> None:
+    """Beside the trunk's own name too; where that would be all, nobody may publish: the PBX believes the trunk."""
+    rig = Rig()
+    entry = Trunk(name="pbx", uri="sip:192.0.2.50", username="trunk", password=SecretStr("its-Own-1"), **trunk)
+    rig.places = trunk_destinations(entry, "sip:700@pbx.test", None, entry.uris, [("<sip:192.0.2.9;lr>",)])
+    reply = await rig.publish()
+    if named is None:
+        assert (reply.status, rig.pbx.asked) == (403, [])
+        return
+    [(_, asked)] = rig.pbx.asked
+    assert [("From", str(asked.from_.uri)), *((name, asked.headers.get(name)) for name, _ in named[1:])] == named
+    assert rig.pbx.routes == [["<sip:192.0.2.9;lr>"]]
 
 
 class Pair:

@@ -233,6 +233,26 @@ async def test_an_edge_that_takes_no_flows_is_left_out_where_others_take_them(
     world.registrar.down.clear()
 
 
+async def test_an_edge_that_takes_flows_and_was_away_takes_the_place_of_the_bare_one(
+    worlds: Callable[..., World],
+) -> None:
+    """It is asked again while the other stands alone, as often as flows that fail are, and the other left out anew."""
+    world = worlds(Registrar())
+    world.registrar.without_flows.add("192.0.2.2")
+    await world.made.begin()
+    await until(lambda: not world.made._beginning and not world.made._tasks)
+    world.registrar.down.add("192.0.2.1")
+    world.made.hurry(0.0)
+    await until(lambda: world.hosts == ["192.0.2.2"])
+    before = world.registrar.asked.count(("192.0.2.1", 300))
+    await until(lambda: world.registrar.asked.count(("192.0.2.1", 300)) > before + 2)
+    assert world.hosts == ["192.0.2.2"]
+    world.registrar.down.clear()
+    await until(lambda: world.hosts == ["192.0.2.1"])
+    await until(lambda: not world.made._beginning and not world.made._tasks)
+    assert list(world.made._flows) == [1]
+
+
 async def test_what_fails_beside_a_flow_that_stands_alone_is_given_up(worlds: Callable[..., World]) -> None:
     """A first answer that came later than that of the one without flows, and was none."""
     world = worlds(Registrar())
