@@ -116,6 +116,8 @@ pub struct Receive {
     pub sockets: Option<Arc<PairSockets>>,
     pub source: Option<Addr>,
     pub named: Option<Addr>,
+    /// The number of the description that named it.
+    pub description: u32,
     /// Where the gateway says that the peer's RTCP is, apart from RTP.
     pub rtcp: Option<Addr>,
     /// Flows whose packets come with this one's (RFC 9143), and where each was last found.
@@ -145,6 +147,7 @@ impl Receive {
             sockets,
             source: None,
             named: None,
+            description: 0,
             rtcp: None,
             bundled: Vec::new(),
         }

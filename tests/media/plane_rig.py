@@ -91,7 +91,7 @@ class Told:
     def stranger(self, flow: int, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
         self.strangers.append((source, data))
 
-    def source_learned(self, flow: int, source: Address, now: float) -> None:
+    def source_learned(self, flow: int, source: Address, description: int | None, now: float) -> None:
         self.learned.append((flow, source))
 
     def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None:

@@ -48,7 +48,7 @@ class Handler:
     def stranger(self, flow: int, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
         self.strangers.append((flow, source, data))
 
-    def source_learned(self, flow: int, source: Address, now: float) -> None:
+    def source_learned(self, flow: int, source: Address, description: int | None, now: float) -> None:
         self.learned.append((flow, source))
 
     def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None:

@@ -118,8 +118,8 @@ class Leg(Handler):
     def stranger(self, flow: int, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
         self.leg.stranger(path, source, data, heard, now)
 
-    def source_learned(self, flow: int, source: Address, now: float) -> None:
-        self.leg.source_learned(source, now)
+    def source_learned(self, flow: int, source: Address, description: int | None, now: float) -> None:
+        self.leg.source_learned(source, description, now)
 
 
 Scene = tuple[Leg, Sink, ManualClock, Peer, Peer]

@@ -186,7 +186,7 @@ class Bench:
     def stranger(self, flow: int, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
         raise AssertionError("browsers have no strangers")
 
-    def source_learned(self, flow: int, source: Address, now: float) -> None:
+    def source_learned(self, flow: int, source: Address, description: int | None, now: float) -> None:
         raise AssertionError("browsers have pairs")
 
     def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None: ...

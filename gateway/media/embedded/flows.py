@@ -19,7 +19,7 @@ class FlowListener(Protocol):
 
     def stranger(self, path: int, source: Address, data: bytes, heard: float, now: float) -> None: ...
 
-    def source_learned(self, source: Address, now: float) -> None: ...
+    def source_learned(self, source: Address, description: int | None, now: float) -> None: ...
 
     def run_began(self, ssrc: int, generation: int, now: float) -> None: ...
 
@@ -87,9 +87,9 @@ class FlowTable:
         if (listener := self._listeners.get(flow)) is not None:
             listener.stranger(path, source, data, heard, now)
 
-    def source_learned(self, flow: int, source: Address, now: float) -> None:
+    def source_learned(self, flow: int, source: Address, description: int | None, now: float) -> None:
         if (listener := self._listeners.get(flow)) is not None:
-            listener.source_learned(source, now)
+            listener.source_learned(source, description, now)
 
     def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None:
         if (listener := self._listeners.get(flow)) is not None:

@@ -423,9 +423,9 @@ class PartyMedia:
         if self.rtp is not None:
             self.rtp.stranger(path, source, data, heard, now)
 
-    def source_learned(self, source: Address, now: float) -> None:
+    def source_learned(self, source: Address, description: int | None, now: float) -> None:
         if self.rtp is not None:
-            self.rtp.source_learned(source, now)
+            self.rtp.source_learned(source, description, now)
 
     def run_began(self, ssrc: int, generation: int, now: float) -> None:
         if generation == 1:

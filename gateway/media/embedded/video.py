@@ -419,9 +419,9 @@ class VideoStream:
         if self.leg is not None:
             self.leg.stranger(path, source, data, heard, now)
 
-    def source_learned(self, source: Address, now: float) -> None:
+    def source_learned(self, source: Address, description: int | None, now: float) -> None:
         if self.leg is not None:
-            self.leg.source_learned(source, now)
+            self.leg.source_learned(source, description, now)
 
     def run_began(self, ssrc: int, generation: int, now: float) -> None:
         is_first, self.source = self.source is None, ssrc

@@ -208,7 +208,10 @@ impl Control {
             let (frame, room) = match said {
                 Up::Frame(frame) => (frame, PUNT_ROOM),
                 Up::Stranger(frame) => (frame, STRANGER_ROOM),
-                Up::Learned { flow, source, now } => (self.registry.learned(flow, source, now), usize::MAX),
+                Up::Learned { flow, source, description, now } => {
+                    let Some(frame) = self.registry.learned(flow, source, description, now) else { continue };
+                    (frame, usize::MAX)
+                }
             };
             self.say(&frame, room);
         }

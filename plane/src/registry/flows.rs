@@ -32,6 +32,7 @@ impl Flow {
             fed_by: None,
             source: None,
             named: None,
+            description: 0,
             rtp: None,
             rtcp: None,
             selected: None,
@@ -82,7 +83,7 @@ impl Registry {
             Message::AdmitPair { flow, path, source } => self.admit_pair(flow, path, source)?,
             Message::RemovePair { flow, path, source } => self.remove_pair(flow, path, source)?,
             Message::Select { flow, path, source } => self.select(flow, path, source)?,
-            Message::Expect { flow, named } => self.expect(flow, named)?,
+            Message::Expect { flow, named, description } => self.expect(flow, named, description)?,
             Message::AdmitSource { flow, source, data } => {
                 self.to_receive(flow, ReceiveOrder::AdmitSource(source, data))?;
             }
@@ -393,13 +394,13 @@ impl Registry {
         Some(())
     }
 
-    fn expect(&mut self, flow: u32, named: Option<Addr>) -> Option<()> {
+    fn expect(&mut self, flow: u32, named: Option<Addr>, description: u32) -> Option<()> {
         let known = self.flows.get_mut(&flow)?;
-        if known.named != named {
-            known.named = named;
+        if (known.named, known.description) != (named, description) {
+            (known.named, known.description) = (named, description);
             known.source = None;
         }
-        self.to_receive(flow, ReceiveOrder::Expect(named))?;
+        self.to_receive(flow, ReceiveOrder::Expect(named, description))?;
         self.update_ways(flow);
         Some(())
     }

@@ -48,6 +48,8 @@ struct Flow {
     fed_by: Option<u32>,
     source: Option<Addr>,
     named: Option<Addr>,
+    /// The number of the description that named it.
+    description: u32,
     rtp: Option<Addr>,
     rtcp: Option<Addr>,
     selected: Option<(u64, Addr)>,
@@ -145,13 +147,12 @@ impl Registry {
         }
     }
 
-    /// A pair port listens to another source now.
-    pub fn learned(&mut self, flow: u32, source: Addr, now: u64) -> Vec<u8> {
-        if let Some(known) = self.flows.get_mut(&flow) {
-            known.source = Some(source);
-            self.update_ways(flow);
-        }
-        up::source_learned(flow, &source, now)
+    /// A pair port listens to another source now; None where another description has come since, or the flow has ended.
+    pub fn learned(&mut self, flow: u32, source: Addr, description: u32, now: u64) -> Option<Vec<u8>> {
+        let known = self.flows.get_mut(&flow).filter(|known| known.description == description)?;
+        known.source = Some(source);
+        self.update_ways(flow);
+        Some(up::source_learned(flow, &source, description, now))
     }
 
     /// Tell of each flow that has fallen silent.
@@ -179,5 +180,36 @@ impl Registry {
     fn choose_thread(&mut self) -> usize {
         self.next_thread = (self.next_thread + 1) % self.threads.len();
         self.next_thread
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::Made;
+
+    fn at(port: u16) -> Addr {
+        Addr::new([127, 0, 0, 1].into(), port)
+    }
+
+    #[test]
+    fn a_source_learned_by_the_description_before_is_not_sent_to() {
+        let thread = Made::new().unwrap();
+        let mut registry = Registry::new(vec![(thread.handle.clone(), thread.counters)]);
+        let mut apply = |message| drop(registry.apply(message, 1));
+        let config = Config { max_packets_per_second: 100, ..Config::default() };
+        apply(Message::OpenPair { request: 1, port: 5, host: at(0), dscp: 0 });
+        apply(Message::OpenFlow { flow: 2, port: 5, config });
+        apply(Message::Expect { flow: 2, named: Some(at(4000)), description: 1 });
+        apply(Message::SetDestination { flow: 2, rtp: Some(at(4000)), rtcp: None });
+        assert!(registry.learned(2, at(4001), 1, 1).is_some());
+        assert_eq!(registry.destination(&registry.flows[&2]), Some(at(4001)));
+        let mut apply = |message| drop(registry.apply(message, 1));
+        apply(Message::Expect { flow: 2, named: Some(at(5000)), description: 2 });
+        apply(Message::SetDestination { flow: 2, rtp: Some(at(5000)), rtcp: None });
+        assert!(registry.learned(2, at(4001), 1, 1).is_none());
+        assert_eq!(registry.destination(&registry.flows[&2]), Some(at(5000)));
+        assert!(registry.learned(2, at(5001), 2, 1).is_some());
+        assert!(registry.learned(3, at(5001), 2, 1).is_none());
     }
 }

@@ -105,6 +105,8 @@ pub enum Message {
     Expect {
         flow: u32,
         named: Option<Addr>,
+        /// The number of the description that names it; another one forgets the source.
+        description: u32,
     },
     AdmitSource {
         flow: u32,
@@ -322,7 +324,11 @@ fn addresses(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
         11 => Message::AdmitPair { flow, path: read.u64()?, source: read.addr()? },
         12 => Message::RemovePair { flow, path: read.u64()?, source: read.addr()? },
         13 => Message::Select { flow, path: read.u64()?, source: read.addr()? },
-        14 => Message::Expect { flow, named: read.maybe_addr()? },
+        14 => Message::Expect {
+            flow,
+            named: read.maybe_addr()?,
+            description: if read.is_empty() { 0 } else { read.u32()? },
+        },
         15 => Message::AdmitSource { flow, source: read.addr()?, data: data(read)? },
         _ => Message::SetDestination { flow, rtp: read.maybe_addr()?, rtcp: read.maybe_addr()? },
     })
@@ -491,6 +497,15 @@ mod tests {
         assert_eq!(read(7, &body(older())), Some(Ok(named(&[]))));
         assert_eq!(read(7, &body(older().short(&[0, 7]))), Some(Ok(named(&[0, 7]))));
         assert_eq!(read(7, &body(older().short(&[0; MAX_MKI + 1]))), Some(Err(Malformed)));
+    }
+
+    #[test]
+    fn an_address_named_by_a_gateway_of_version_1_has_the_number_0() {
+        let older = || Writer::new(14, 0).u32(1).u8(4).raw(&[127, 0, 0, 1]).u16(4000);
+        let named = Some(Addr::new([127, 0, 0, 1].into(), 4000));
+        assert_eq!(read(14, &body(older())), Some(Ok(Message::Expect { flow: 1, named, description: 0 })));
+        assert_eq!(read(14, &body(older().u32(7))), Some(Ok(Message::Expect { flow: 1, named, description: 7 })));
+        assert_eq!(read(14, &body(older().u16(7))), Some(Err(Malformed)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod up;
 use crate::addr::Addr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Version spoken (2 has FEED and FED), and the oldest one understood.
+/// Version spoken (2 has FEED and FED, and numbers of descriptions), and the oldest one understood.
 pub const VERSION: u16 = 2;
 pub const OLDEST: u16 = 1;
 /// Octets of the longest frame from a gateway.

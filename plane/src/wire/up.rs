@@ -57,8 +57,9 @@ pub fn media(flow: u32, header: &Header, in_order: bool, generation: u32, now: u
         .finish()
 }
 
-pub fn source_learned(flow: u32, source: &Addr, now: u64) -> Vec<u8> {
-    Writer::new(SOURCE_LEARNED, AROUND).u32(flow).addr(source).time(now).finish()
+/// `description`: the number of the EXPECT under which it was learned.
+pub fn source_learned(flow: u32, source: &Addr, description: u32, now: u64) -> Vec<u8> {
+    Writer::new(SOURCE_LEARNED, AROUND).u32(flow).addr(source).time(now).u32(description).finish()
 }
 
 pub fn run_began(flow: u32, ssrc: u32, generation: u32, now: u64) -> Vec<u8> {

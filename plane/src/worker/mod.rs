@@ -91,7 +91,8 @@ pub enum ReceiveOrder {
     Key(Option<srtp::Receiver>),
     /// The key of RTCP that comes by a connection of its own.
     RtcpKey(Box<srtp::Receiver>),
-    Expect(Option<Addr>),
+    /// The address of a description, and the description's number.
+    Expect(Option<Addr>, u32),
     /// Where the peer's RTCP is.
     Rtcp(Option<Addr>),
     AdmitSource(Addr, Box<[u8]>),

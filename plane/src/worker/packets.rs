@@ -285,7 +285,7 @@ fn admit_source(
     }
     if receive.source != Some(source) {
         receive.source = Some(source);
-        uplink.tell(Up::Learned { flow: receive.flow, source, now });
+        uplink.tell(Up::Learned { flow: receive.flow, source, description: receive.description, now });
     }
     rtp_in(table, outbox, uplink, slot, &data[..length], now);
 }
@@ -340,9 +340,9 @@ pub fn obey_receive(
             _ => receive.rtcp_crypto = Some(*key),
         },
         ReceiveOrder::Rtcp(address) => receive.rtcp = address,
-        ReceiveOrder::Expect(named) => {
-            if receive.named != named {
-                receive.named = named;
+        ReceiveOrder::Expect(named, description) => {
+            if (receive.named, receive.description) != (named, description) {
+                (receive.named, receive.description) = (named, description);
                 receive.source = None;
             }
         }

@@ -14,8 +14,8 @@ pub enum Up {
     Frame(Vec<u8>),
     /// The same, of what a stranger sent.
     Stranger(Vec<u8>),
-    /// A pair port listens to another source now.
-    Learned { flow: u32, source: Addr, now: u64 },
+    /// A pair port listens to another source now, by the description of that number.
+    Learned { flow: u32, source: Addr, description: u32, now: u64 },
 }
 
 pub struct Uplink {

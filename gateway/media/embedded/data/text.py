@@ -191,8 +191,8 @@ class TextStream:
     def stranger(self, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
         self._leg.stranger(path, source, data, heard, now)
 
-    def source_learned(self, source: Address, now: float) -> None:
-        self._leg.source_learned(source, now)
+    def source_learned(self, source: Address, description: int | None, now: float) -> None:
+        self._leg.source_learned(source, description, now)
         self._tick_on()
 
     def run_began(self, ssrc: int, generation: int, now: float) -> None:

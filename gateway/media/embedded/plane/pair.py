@@ -21,6 +21,7 @@ class PairFlow(Flow):
     """One phone: a source that is named or learned, and no other."""
 
     __slots__ = (
+        "_description",
         "_destination",
         "_named",
         "_port",
@@ -39,6 +40,7 @@ class PairFlow(Flow):
         self._port = port
         self._socket = port.rtp
         self._named: Address | None = None
+        self._description = 0
         self._destination: Address | None = None
         self._rtcp_destination: Address | None = None
         self._rtcp_receiver: ReceiveContext | None = None
@@ -49,10 +51,10 @@ class PairFlow(Flow):
 
     # What the engine brings
 
-    def expect(self, named: Address | None) -> None:
-        """Packets from `named` become the source by themselves; a changed one forgets the source."""
-        if named != self._named:
-            self._named, self.source = named, None
+    def expect(self, named: Address | None, description: int) -> None:
+        """Packets from `named` become the source by themselves; a changed one or another number forgets the source."""
+        if (named, description) != (self._named, self._description):
+            self._named, self._description, self.source = named, description, None
         self.update()
 
     def set_destination(self, rtp: Address | None, rtcp: Address | None) -> None:
@@ -126,7 +128,7 @@ class PairFlow(Flow):
         self.update()
         if self.receive(size, now):
             if before != address:
-                self._host.handler.source_learned(self.number, address[:2], now)
+                self._host.handler.source_learned(self.number, address[:2], self._description, now)
             return True
         self.source = before
         self.update()

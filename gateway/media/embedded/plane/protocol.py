@@ -55,8 +55,11 @@ class PlaneHandler(Protocol):
         `heard`: when the present source was last heard.
         """
 
-    def source_learned(self, flow: int, source: Address, now: float) -> None:
-        """Packets of a pair port are taken from `source` from now on."""
+    def source_learned(self, flow: int, source: Address, description: int | None, now: float) -> None:
+        """Packets of a pair port are taken from `source` from now on, by the description of that number.
+
+        None: the plane does not tell numbers of descriptions.
+        """
 
     def run_began(self, flow: int, ssrc: int, generation: int, now: float) -> None:
         """The incoming stream begins, or begins afresh; `generation` 1 is the first media."""
@@ -170,8 +173,11 @@ class Plane(Protocol):
     def select(self, flow: int, path: int, source: Address) -> None:
         """Send to this admitted pair."""
 
-    def expect(self, flow: int, named: Address | None) -> None:
-        """On a pair port: packets from `named` are taken as soon as they come; a changed one forgets the source."""
+    def expect(self, flow: int, named: Address | None, description: int = 0) -> None:
+        """On a pair port: packets from `named` are taken as soon as they come; a changed one forgets the source.
+
+        So does another number of its `description`, 32 bits, which `PlaneHandler.source_learned` tells again.
+        """
 
     def admit_source(self, flow: int, source: Address, datagram: bytes) -> None:
         """Take packets from `source` from now on, if this one from there is authentic; it is processed then."""

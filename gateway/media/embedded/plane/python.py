@@ -246,9 +246,9 @@ class PythonPlane:
         if found is not None and isinstance(where, SharedPath):
             found.select(where, source)
 
-    def expect(self, flow: int, named: Address | None) -> None:
+    def expect(self, flow: int, named: Address | None, description: int = 0) -> None:
         if (found := self._pair(flow)) is not None:
-            found.expect(named)
+            found.expect(named, description)
 
     def admit_source(self, flow: int, source: Address, datagram: bytes) -> None:
         if (found := self._pair(flow)) is not None:

@@ -41,13 +41,25 @@ class LatchRules:
 class Latch:
     """The source of one leg, and who may become it. Addresses are canonical texts."""
 
-    __slots__ = ("_destination", "_learned", "_named", "_opened", "_private_source", "_rules", "heard", "source")
+    __slots__ = (
+        "_destination",
+        "_learned",
+        "_named",
+        "_opened",
+        "_private_source",
+        "_rules",
+        "description",
+        "heard",
+        "source",
+    )
 
     def __init__(self, rules: LatchRules) -> None:
         self.source: Address | None = None
         """The only address listened to; None before the first packet."""
         self.heard = float("-inf")
         """When the last packet of `source` came, as the plane said last."""
+        self.description = 0
+        """How often the named address has changed: sources that were learned under another number are of the past."""
         self._rules = rules
         self._named: Address | None = None
         self._private_source: str | None = None
@@ -59,6 +71,7 @@ class Latch:
         """Take the address of a new description; only here may learning begin afresh."""
         if named != self._named:
             self.source = None
+            self.description = (self.description + 1) & 0xFFFFFFFF
         self._named = named
         self._private_source = private_source
         self._opened = now

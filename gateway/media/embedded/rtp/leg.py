@@ -90,6 +90,7 @@ class RtpLeg:
             "port": self.port,
             "family": self.family,
             "named": self._latch.named,
+            "description": self._latch.description,
             "rtcp": [self._rtcp_named, self._rtcp_learned],
             "private_source": self._private_source,
             "mux": self._config.mux,
@@ -112,6 +113,8 @@ class RtpLeg:
         # What the description lets it learn has been learned; where nothing came yet, it may be.
         since = self._clock() if snapshot.source is None else float("-inf")
         self._latch.expect(_address(values["named"]), self._private_source, since)
+        # A journal of an older gateway has no number, and neither has its plane.
+        self._latch.description = values.get("description", 0)
         if snapshot.source is not None:
             self._latch.learn(snapshot.source)
 
@@ -218,7 +221,7 @@ class RtpLeg:
         source = canonical(private_source) if private_source is not None else None
         if rtp is not None:
             self._latch.expect(rtp, source, self._clock())
-            self._plane.expect(self.flow, rtp)
+            self._plane.expect(self.flow, rtp, self._latch.description)
         self._rtcp_named = rtcp
         self._rtcp_learned = None
         self._private_source = source
@@ -262,10 +265,11 @@ class RtpLeg:
         if known and latch.may_admit(source, now):
             self._plane.admit_source(self.flow, source, data)
 
-    def source_learned(self, source: Address, now: float) -> None:
-        """The plane listens to `source` from now on."""
-        self._latch.learn(source)
-        self._direct()
+    def source_learned(self, source: Address, description: int | None, now: float) -> None:
+        """The plane listens to `source` from now on, unless another description has crossed that."""
+        if description in (None, self._latch.description):
+            self._latch.learn(source)
+            self._direct()
 
     # DTLS
 

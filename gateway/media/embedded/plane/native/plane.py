@@ -229,8 +229,8 @@ class NativePlane:
     def select(self, flow: int, path: int, source: Address) -> None:
         self._send(Down.SELECT, struct.pack("!IQ", flow, path) + wire.address(source))
 
-    def expect(self, flow: int, named: Address | None) -> None:
-        self._send(Down.EXPECT, _ONE.pack(flow) + wire.address(named))
+    def expect(self, flow: int, named: Address | None, description: int = 0) -> None:
+        self._send(Down.EXPECT, _ONE.pack(flow) + wire.address(named) + _ONE.pack(description))
 
     def admit_source(self, flow: int, source: Address, datagram: bytes) -> None:
         self._send(Down.ADMIT_SOURCE, _ONE.pack(flow) + wire.address(source) + wire.short(datagram))
@@ -350,7 +350,9 @@ class NativePlane:
                 heard = reader.time()
                 handler.stranger(flow, path, source, reader.rest(), heard, now)
         elif kind == Up.SOURCE_LEARNED:
-            handler.source_learned(reader.number("I"), reader.address(), reader.time())
+            flow, source, now = reader.number("I"), reader.address(), reader.time()
+            # A plane of version 1 tells no number.
+            handler.source_learned(flow, source, reader.number("I") if reader.left else None, now)
         elif kind == Up.RUN_BEGAN:
             handler.run_began(reader.number("I"), reader.number("I"), reader.number("I"), reader.time())
         elif kind == Up.MISSING:

@@ -246,9 +246,14 @@ class Reader:
         self._position = end
         return taken
 
+    @property
+    def left(self) -> int:
+        """Octets not read yet."""
+        return len(self._data) - self._position
+
     def rest(self) -> bytes:
         """All that is left."""
-        return self.take(len(self._data) - self._position)
+        return self.take(self.left)
 
     def number(self, form: str) -> int:
         """One integer of a `struct` format."""
