@@ -96,8 +96,9 @@ class UdpListener:
             try:
                 data, address = recvfrom(MAX_DATAGRAM)
             except (BlockingIOError, InterruptedError):
-                if not number:
-                    self._listen_again()
+                if number:
+                    return  # an error that waits would have been said in place of the last datagram
+                self._listen_again()
                 break
             except OSError as error:
                 self._listen_again()
