@@ -50,6 +50,8 @@ class PushService:
     status: int = 201
     location: str = ""
     requests: queue.Queue[tuple[str, dict[str, str], bytes]] = field(default_factory=queue.Queue)
+    connections: int = 0
+    """How many were made, for whatever method."""
 
     def next(self) -> tuple[str, dict[str, str], bytes]:
         """The next request, within 5 s."""
@@ -61,6 +63,10 @@ def push_service() -> Iterator[PushService]:
     """Listens on a free port of loopback."""
 
     class Handler(BaseHTTPRequestHandler):
+        def setup(self) -> None:
+            service.connections += 1
+            super().setup()
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(service.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +177,9 @@ async def test_malformed_rooms_are_refused_before_anybody_is_asked(body: dict[st
     assert gateway.conferencing.personal.asked == []
 
 
-async def test_rooms_are_opened_changed_and_ended_over_json_rpc() -> None:
-    """Users only; what is refused is said with its status."""
+async def test_rooms_are_opened_changed_and_ended_over_json_rpc(caplog: pytest.LogCaptureFixture) -> None:
+    """Users only; what is refused is said with its status; no PIN stands in the journal or a log."""
+    caplog.set_level(logging.DEBUG, "gateway")
     gateway = FakeGateway()
     personal = gateway.conferencing.personal
     async with running(gateway) as server, rpc(server, "ann") as guest, rpc(server, "alice", token="wonder") as client:
@@ -186,9 +188,11 @@ async def test_rooms_are_opened_changed_and_ended_over_json_rpc() -> None:
         assert (listed["opened"][0]["room"], listed["may_open"]) == ("8000", True)
         assert (await client.ok("room.open", title="A", number="8001"))["pin"] == "471147"
         await client.ok("room.change", room="8000", pin="")
+        await client.ok("room.change", room="8000", title="B", pin="471148")
         assert await client.ok("room.close", room="8000") == {"room": "8000"}
         assert personal.asked[1:] == [
-            *(("open", "alice", "A", "8001", None), ("change", "alice", "8000", None, ""), ("close", "alice", "8000")),
+            *(("open", "alice", "A", "8001", None), ("change", "alice", "8000", None, "")),
+            *(("change", "alice", "8000", "B", "471148"), ("close", "alice", "8000")),
         ]
         personal.refusal = RefusedError("not now", 409)
         assert (await client.fails("room.open"))["data"] == {"status": 409}
@@ -198,5 +202,6 @@ async def test_rooms_are_opened_changed_and_ended_over_json_rpc() -> None:
             bearer = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
             log = (await http.get("/api/audit", headers=bearer)).json()["entries"]
         done = [one["action"] for one in log if "room" in one["action"]]
-        assert done == ["room closed", "room changed", "room opened"]
-        assert "471147" not in str(log)
+        assert done == ["room closed", "room changed", "room changed", "room opened"]
+        assert [one["what"] for one in log if one["action"] == "room changed"] == ["title pin", "pin"]
+        assert "47114" not in str(log) + caplog.text

@@ -64,17 +64,19 @@ async def test_a_subscription_that_its_service_gave_up_is_forgotten(status: int)
     assert not sender.send("alice", {}, 10)
 
 
-async def test_a_redirect_is_not_followed_and_a_fault_costs_nothing() -> None:
-    """A push service could point at anything in our network."""
+@pytest.mark.parametrize("status", [301, 302, 303, 307])
+async def test_a_redirect_is_not_followed_and_a_fault_costs_nothing(status: int) -> None:
+    """A push service could point at anything in our network, with a GET as well."""
     sender, browser = _sender(), PushBrowser()
     with push_service() as service, push_service() as inner:
-        service.status, service.location = 307, inner.origin + "/secret"
+        service.status, service.location = status, inner.origin + "/secret"
         sender.subscriptions.add("alice", browser.subscription(service.origin))
         await _sent(sender, service, type="call")
         service.status = 500
         await _sent(sender, service, type="call")
         await asyncio.gather(*sender.tasks)
         assert inner.requests.empty()
+        assert inner.connections == 0
     assert sender.send("alice", {"type": "call"}, 10)  # nobody listens there now
     await asyncio.gather(*sender.tasks)
     assert sender.subscriptions.of("alice")
@@ -107,6 +109,15 @@ def test_known_services_are_taken(endpoint: str) -> None:
         "https://fcm.example.com:x/",
         "https://user:word@fcm.example.com/x",
         "https://fcm.example.com\\@127.0.0.1/x",
+        "https://evil.test\\.push.example.com/x",
+        "https://evil.test%2f.push.example.com/x",
+        "https://evil.test%00.push.example.com/x",
+        "https://evil.test,web.push.example.com/x",
+        "https://[evil.test].push.example.com/x",
+        "https://.push.example.com/x",
+        "https://a..push.example.com/x",
+        "https://-a.push.example.com/x",
+        "https://" + "a" * 64 + ".push.example.com/x",
         "https://fcm.example.com/a b",
         "https://fcm.example.com/\r\nHost: x",
         "https://fcm.example.com/" + "x" * 1_100,

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 _FILE_VERSION = 1
 _MAX_ENDPOINT = 1_024
+_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*")
+"""A name, or an IP address (urlsplit takes its brackets off)."""
 
 
 class SubscriptionError(ValueError):
@@ -78,14 +82,15 @@ def _known(endpoint: str, services: tuple[str, ...]) -> bool:
         port = found.port
     except ValueError:
         return False
-    if found.username or found.password or not found.hostname:
+    host = found.hostname or ""
+    if found.username or found.password or not _HOST.fullmatch(host):
         return False
     for service in services:
         wanted = urlsplit(service)
         if (found.scheme, port) != (wanted.scheme, wanted.port) or wanted.hostname is None:
             continue
         wild = wanted.hostname.removeprefix("*")
-        if found.hostname == wanted.hostname or (wild != wanted.hostname and found.hostname.endswith(wild)):
+        if host == wanted.hostname or (wild != wanted.hostname and host.endswith(wild)):
             return True
     return False
 
