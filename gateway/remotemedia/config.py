@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from aiortc import RTCConfiguration, RTCIceServer
 
 from gateway.remotemedia.errors import TransportError
+
+log = logging.getLogger(__name__)
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -33,9 +36,9 @@ class WebRtcTransportConfig:
     data_channel_ordered: bool = True
     """False: unreliable and unordered, for the lowest latency."""
     jitter_buffer_ms: int = 50
-    """Audio kept before it is played on, 50 to 200 ms."""
+    """50 to 200 ms. Taken for compatibility, without effect: aiortc keeps at most 16 packets of audio, 4 at first."""
     rtcp_interval_ms: int = 5_000
-    """How often metrics are read from RTCP, 1000 to 10000 ms."""
+    """1000 to 10000 ms. Taken for compatibility, without effect: aiortc sends RTCP every 0.5 to 1.5 s."""
     video_bitrate: int = 1_000_000
     """bit/s that a peer is asked not to exceed with its pictures (b=AS in our descriptions, RFC 8866 section 5.8)."""
     connect_timeout: float = 30.0
@@ -55,6 +58,9 @@ class WebRtcTransportConfig:
                 raise TransportError(f"a STUN server must begin with stun:, not {server!r}")
         for server in self.turn_servers:
             _turn(server)
+        given = [name for name, usual in _WITHOUT_EFFECT.items() if getattr(self, name) != usual]
+        if given:
+            log.warning("without effect here, where aiortc has values of its own: %s", ", ".join(given))
 
     def rtc(self) -> RTCConfiguration:
         """The servers as aiortc wants them."""
@@ -63,18 +69,18 @@ class WebRtcTransportConfig:
 
     @classmethod
     def low_latency(cls, **changes: object) -> WebRtcTransportConfig:
-        """The least that is buffered, data without retransmission."""
-        return _preset(cls(jitter_buffer_ms=50, data_channel_ordered=False, rtcp_interval_ms=2_000), changes)
+        """Data without retransmission."""
+        return cls(**{"data_channel_ordered": False, **changes})  # type: ignore[arg-type]  # checked by __post_init__
 
     @classmethod
     def high_quality(cls, **changes: object) -> WebRtcTransportConfig:
-        """More buffer, more bits."""
-        return _preset(cls(jitter_buffer_ms=100, video_bitrate=4_000_000), changes)
+        """More bits."""
+        return cls(**{"video_bitrate": 4_000_000, **changes})  # type: ignore[arg-type]
 
     @classmethod
     def mobile(cls, **changes: object) -> WebRtcTransportConfig:
-        """For networks that lose and delay."""
-        return _preset(cls(jitter_buffer_ms=150, video_bitrate=500_000, max_peers=5), changes)
+        """For networks that lose and delay: fewer bits, fewer peers."""
+        return cls(**{"video_bitrate": 500_000, "max_peers": 5, **changes})  # type: ignore[arg-type]
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> WebRtcTransportConfig:
@@ -107,8 +113,8 @@ class WebRtcTransportConfig:
         return make(**changes)
 
 
-def _preset(config: WebRtcTransportConfig, changes: dict[str, object]) -> WebRtcTransportConfig:
-    return replace(config, **changes)  # type: ignore[arg-type]  # checked by __post_init__
+_WITHOUT_EFFECT = {"jitter_buffer_ms": 50, "rtcp_interval_ms": 5_000}
+"""With the values that say nothing."""
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:

@@ -210,8 +210,12 @@ class Peer:
 
     def _receive_file(self, channel: RTCDataChannel) -> None:
         incoming: list[_Incoming] = []
+        done = False
 
         def take(message: str | bytes) -> None:
+            nonlocal done
+            if done:
+                return  # the other side has not taken notice that the channel is closed
             if not incoming:
                 incoming.append(_header(message))
             elif isinstance(message, bytes):
@@ -219,6 +223,7 @@ class Peer:
                 incoming[0].received += len(message)
             file = incoming[0]
             if file.received >= file.size:
+                done = True
                 channel.close()
                 if file.received == file.size and file.name:
                     self._tell(self._callbacks.on_file, file.name, b"".join(file.parts))

@@ -9,14 +9,14 @@ import signal
 import sys
 
 from gateway.remotemedia.config import WebRtcTransportConfig
-from gateway.remotemedia.errors import TransportError
+from gateway.remotemedia.errors import SignalingError, TransportError
 from gateway.remotemedia.transport import WebRtcTransport
 
 log = logging.getLogger("webrtc_server")
 
 
 async def serve(config: WebRtcTransportConfig, stopped: asyncio.Event) -> None:
-    """Run until `stopped`. Raises TransportError when the signalling server cannot be reached."""
+    """Run until `stopped`. Raises TransportError when signalling cannot be reached or is lost."""
     transport = WebRtcTransport(config)
     log.info("WebRTC transport created")
     transport.callbacks.on_peer_connected = lambda peer_id: log.info("peer connected peer_id=%s", peer_id)
@@ -24,9 +24,14 @@ async def serve(config: WebRtcTransportConfig, stopped: asyncio.Event) -> None:
     await transport.start()
     log.info("WebRTC transport started and connected to signaling server")
     log.info("Server running. Press Ctrl+C to shutdown.")
+    waits = [asyncio.create_task(stopped.wait()), asyncio.create_task(transport.until_lost())]
     try:
-        await stopped.wait()
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if not stopped.is_set():
+            raise SignalingError("the signalling server does not come back: nobody could call this transport any more")
     finally:
+        for wait in waits:
+            wait.cancel()
         await transport.stop()
         log.info("Server stopped.")
 
@@ -39,7 +44,7 @@ async def _main(config: WebRtcTransportConfig) -> None:
 
 
 def main() -> None:
-    """Entry point; exits with 2 for settings that cannot be used, 1 when signalling cannot be reached."""
+    """Entry point; exits with 2 for settings that cannot be used, 1 when signalling cannot be reached or is lost."""
     logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO").upper(), format="%(levelname)s %(message)s")
     try:
         config = WebRtcTransportConfig.from_env()

@@ -32,6 +32,8 @@ class SignalingClient:
         self._pending: dict[int, asyncio.Future[Any]] = {}
         self._id = 0
         self._closed = False
+        self.lost = asyncio.Event()
+        """The connection is lost and `reconnect_tries` new ones have failed; `start` may be tried again."""
 
     @property
     def connected(self) -> bool:
@@ -41,6 +43,7 @@ class SignalingClient:
     async def start(self) -> None:
         """Connect and announce. Raises SignalingError."""
         await self._connect()
+        self.lost.clear()
         self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -106,6 +109,7 @@ class SignalingClient:
                     delay = min(delay * 2, _LONGEST_DELAY)
             else:
                 log.error("the signalling server does not come back")
+                self.lost.set()
                 return
 
     async def _read(self, socket: ClientConnection) -> None:

@@ -90,6 +90,10 @@ class WebRtcTransport:
         """Connect to the signalling server. Raises SignalingError."""
         await self._signaling.start()
 
+    async def until_lost(self) -> None:
+        """Wait until the signalling server is given up (`reconnect_tries`): nobody can call us then, until `start`."""
+        await self._signaling.lost.wait()
+
     async def stop(self) -> None:
         """Say goodbye to every peer and close everything; idempotent."""
         for peer in self.peer_manager.all():

@@ -65,4 +65,15 @@ def test_presets_are_a_beginning_that_variables_change() -> None:
     assert WebRtcTransportConfig.low_latency().data_channel_ordered is False
     assert WebRtcTransportConfig.high_quality().video_bitrate > WebRtcTransportConfig().video_bitrate
     config = WebRtcTransportConfig.from_env({"WEBRTC_PRESET": "mobile", "WEBRTC_MAX_PEERS": "7"})
-    assert (config.jitter_buffer_ms, config.max_peers) == (150, 7)
+    assert (config.video_bitrate, config.max_peers) == (500_000, 7)
+
+
+def test_settings_without_effect_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """By the log, where they are given; a preset gives none."""
+    for make in (WebRtcTransportConfig, WebRtcTransportConfig.low_latency, WebRtcTransportConfig.mobile):
+        make()
+    assert caplog.messages == []
+    WebRtcTransportConfig.from_env({"WEBRTC_JITTER_BUFFER_MS": "150", "WEBRTC_PRESET": "high_quality"})
+    WebRtcTransportConfig(jitter_buffer_ms=60, rtcp_interval_ms=1_000)
+    start = "without effect here, where aiortc has values of its own: "
+    assert caplog.messages == [start + "jitter_buffer_ms", start + "jitter_buffer_ms, rtcp_interval_ms"]

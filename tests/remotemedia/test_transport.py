@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -113,6 +114,29 @@ async def test_a_broadcast_is_encoded_once_and_heard_by_the_session_alone() -> N
         assert ears["v3"].parts == []
         assert await speaker.broadcast_audio(tone(700, 60)) == 3
         assert abs(await ears["v3"].frequency() - 700) < 8
+
+
+async def test_a_file_is_what_its_header_says_and_no_more() -> None:
+    """Too large: its channel is closed at once; longer than was said: no file; what follows its end is thrown away."""
+    async with running(FakeGateway()) as server, transport(server, "one") as one, transport(server, "two") as two:
+        ear = Ear(two)
+        sender = (await one.peer_manager.get_peer(await one.connect_peer("two"))).connection
+        largest = 64 * 1_048_576
+        with pytest.raises(TransportError, match="a file may have"):
+            await one.send_file("two", "large", bytes(largest + 1))
+        for size, parts in ((largest + 1, [b"a"]), (-1, [b"a"]), (2, [b"abc"]), (3, [b"ab", b"c", b"", b""])):
+            channel = sender.createDataChannel(f"file:{size}")
+            opened, closed = asyncio.Event(), asyncio.Event()
+            channel.on("open", opened.set)
+            channel.on("close", closed.set)
+            async with asyncio.timeout(30):
+                await opened.wait()
+                channel.send(json.dumps({"name": "f", "size": size}))
+                for part in parts:
+                    channel.send(part)
+                await closed.wait()
+        assert ear.files.get_nowait() == ("f", b"abc")
+        assert ear.files.empty()
 
 
 async def test_what_cannot_be_done_says_so_and_leaves_nothing() -> None:
