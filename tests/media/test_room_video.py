@@ -261,3 +261,29 @@ def test_a_page_that_is_reloaded_again_and_again_is_offered_its_pictures_each_ti
         picture.views[0].agreement = None
         assert looked(1) == 1
     assert looked(100) == 2
+
+
+async def test_who_says_less_than_it_is_sent_is_overrun_once_it_says_no_more() -> None:
+    """By REMB of all that it sees: less than the two pictures have, more of it, and with losses."""
+    one, phone, other = VideoPhone(DARK), VideoPhone(GREY), VideoPhone(LIGHT)
+    async with meeting(one, phone, other) as (_, (first, second, third)):
+        await until(lambda: one.sees(GREY) or one.sees(LIGHT))
+        await until(lambda: phone.sees(DARK) or phone.sees(LIGHT))
+        seeing, view = picture_of(first), picture_of(second)
+
+        def said(bits: int) -> bool:
+            seeing.take_rtcp(bytes(ReceiverReport(0x77)) + bytes(bit_rate_limit(0x77, bits, (1,))), 0.0)
+            for seen in (picture_of(each) for each in (first, second, third)):
+                seen.rate = 200_000.0
+            return seeing.overrun
+
+        assert not said(250_000)  # of one picture
+        seeing.views.append(view)
+        try:
+            assert said(240_000)
+            assert not said(250_000)
+            view.reporter.fraction_lost = 0.2
+            assert seeing.overrun
+            assert not said(500_000)
+        finally:
+            seeing.views.remove(view)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.media.embedded.describe import codec_policy
 from gateway.media.embedded.plane.feedback import bit_rate_limit, fir_entry, fir_sources, read_bit_rate_limit
-from gateway.media.embedded.plane.rate import LOWEST, SendRate
+from gateway.media.embedded.plane.rate import LOWEST, ReceiveLimit, SendRate
 from gateway.media.embedded.plane.rtcp import FIR, PLI, PSFB, Feedback, parse_compound
 from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
 from gateway.media.engine import Kind, Party
@@ -64,6 +64,35 @@ def test_the_rate_recovers_to_what_it_was_and_never_ends() -> None:
     for _ in range(60):
         rate.reported(0.0)
     assert rate.bits == 1_000_000
+
+
+def test_a_limit_that_grows_says_nothing_of_too_much() -> None:
+    """As Chromium says it when a second picture of 190,000 bits a second begins: four times a second, a little more."""
+    limit = ReceiveLimit()
+    assert not limit.is_overrun(400_000, 400_000, 0.0, 0.0)
+    limit.said(246_000, 0.0)
+    assert limit.is_overrun(400_000, 400_000, 0.0, 0.0)
+    for look in range(1, 40):
+        now = look / 4
+        limit.said(246_000 + 4_000 * look, now)
+        limit.said(246_000 + 4_000 * look, now + 0.1)
+        assert not limit.is_overrun(450_000, 450_000, 0.10, now + 0.2)
+        assert limit.is_overrun(450_000, 450_000, 0.11, now + 0.2)
+
+
+def test_a_limit_that_falls_or_stays_below_what_is_sent_says_that_it_is_too_much() -> None:
+    """Said again and again it is no larger; and what is far below what each may always have says nothing."""
+    limit = ReceiveLimit()
+    for bits in (240_000, 250_000):
+        limit.said(bits, 1.0)
+    for now, is_overrun in ((1.1, False), (2.4, False), (2.6, True)):
+        limit.said(250_000, now)
+        assert limit.is_overrun(400_000, 400_000, 0.0, now) is is_overrun
+    limit.said(260_000, 3.0)
+    limit.said(259_000, 3.1)
+    assert limit.is_overrun(400_000, 400_000, 0.0, 3.1)
+    assert not limit.is_overrun(200_000, 400_000, 0.0, 3.1)
+    assert not limit.is_overrun(259_000, 400_000, 0.0, 3.1)
 
 
 @pytest.mark.parametrize(("kept", "again"), [(0, False), (256, True)])

@@ -15,7 +15,7 @@ from gateway.media.embedded.plane.feedback import (
     read_bit_rate_limit,
 )
 from gateway.media.embedded.plane.packet import RtpError
-from gateway.media.embedded.plane.rate import SendRate
+from gateway.media.embedded.plane.rate import ReceiveLimit, SendRate
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.rtcp import FIR, NACK, PLI, PSFB, RTPFB, Feedback, RtcpPacket, parse_compound
 from gateway.media.embedded.plane.values import Address, Fed, FlowSnapshot, MediaPacket, Repeats
@@ -106,8 +106,7 @@ class VideoStream:
         self._asked_at = _NEVER
         self._asked = 0
         self._rate = SendRate(config.max_bitrate)
-        self._limit: int | None = None
-        """Bits a second that the peer says it can take."""
+        self._limit = ReceiveLimit()
         self._told_since, self._told_times = _NEVER, 0
         """How often within one second others were told for what the peer has said."""
 
@@ -370,12 +369,12 @@ class VideoStream:
     @property
     def overrun(self) -> bool:
         """Whether what the peer sees is more than it says it can take, though each picture is as small as may be."""
-        seen = [each.heard for each in self._fed_streams if each.heard is not None]
-        if self._limit is None or len(seen) < 2:
+        streams = self._fed_streams
+        if len(streams) < 2:
             return False
-        least, sent = LEAST_FOR_MANY * len(seen), sum(each.rate for each in seen)
-        # What a browser says it can take follows what it gets: where little is sent, little says nothing.
-        return self._limit < min(least, sent) and sent > least / 2
+        sent = sum(each.heard.rate for each in streams if each.heard is not None)
+        lost = max(each.reporter.fraction_lost for each in streams)
+        return self._limit.is_overrun(sent, LEAST_FOR_MANY * len(streams), lost, self._shared.clock())
 
     @property
     def most(self) -> int:
@@ -383,8 +382,8 @@ class VideoStream:
         said = self.agreement.bandwidths if self.agreement is not None else ()
         limits = [each.value * _BANDWIDTH_UNITS[each.type] for each in said if each.type in _BANDWIDTH_UNITS]
         main = self._main or self
-        if main._limit is not None:  # of all that it gets
-            limits.append(main._limit // max(1, len(main._fed_streams)))
+        if main._limit.bits is not None:  # of all that it gets
+            limits.append(main._limit.bits // max(1, len(main._fed_streams)))
         return min(self._shared.config.video.max_bitrate, self._rate.bits, *limits)
 
     def limit_rate(self) -> None:
@@ -460,7 +459,7 @@ class VideoStream:
         """Whether it says what the peer can take of all that it gets."""
         limit = read_bit_rate_limit(message)
         if limit is not None and self._main is None:
-            self._limit = limit
+            self._limit.said(limit, self._shared.clock())
         elif message.asks_for_retransmission and message.media_ssrc == self.identity.ssrc:
             self._shared.plane.resend(self.flow, lost_numbers(message))
         elif message.asks_for_key_frame and self.identity.ssrc in (message.media_ssrc, *fir_sources(message)):

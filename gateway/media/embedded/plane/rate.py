@@ -1,11 +1,13 @@
-"""How much video one peer is sent, by the losses that it reports."""
+"""How much video one peer is sent, by the losses that it reports, and by what it says it can take."""
 
 from __future__ import annotations
 
 LOWEST = 100_000
 """Bits a second below which no picture is worth its packets."""
-_HEAVY, _LIGHT = 0.10, 0.02
+HEAVY, _LIGHT = 0.10, 0.02
 _GROWTH = 1.05
+_RISES = 1.5
+"""Seconds for which a limit that has grown is taken to grow still: browsers say it again up to once a second."""
 
 
 class SendRate:
@@ -18,7 +20,34 @@ class SendRate:
 
     def reported(self, lost: float) -> None:
         """A report has come; `lost` is the share of packets, 0 to 1, that were lost since the one before."""
-        if lost > _HEAVY:
+        if lost > HEAVY:
             self.bits = max(min(LOWEST, self._most), round(self.bits * (1 - 0.5 * lost)))
         elif lost < _LIGHT:
             self.bits = min(self._most, round(self.bits * _GROWTH))
+
+
+class ReceiveLimit:
+    """What a peer says it can take in all (REMB, draft-alvestrand-rmcat-remb-03), and whether it gets too much."""
+
+    def __init__(self) -> None:
+        self.bits: int | None = None
+        """Bits a second; None: it has said nothing."""
+        self._grown_at = float("-inf")
+
+    def said(self, bits: int, now: float) -> None:
+        """The peer has said how much, perhaps the same again."""
+        if self.bits is None or bits < self.bits:
+            self._grown_at = float("-inf")
+        elif bits > self.bits:
+            self._grown_at = now
+        self.bits = bits
+
+    def is_overrun(self, sent: float, least: float, lost: float, now: float) -> bool:
+        """Whether `sent` bits a second are too many, though they could be as few as `least`; `lost`: share, 0 to 1.
+
+        What a browser says follows what it gets: where little is sent, little says nothing, and where more has begun to
+        come, it lags behind by seconds. As long as it grows without losses, the browser takes all that comes.
+        """
+        if self.bits is None or self.bits >= min(least, sent) or sent <= least / 2:
+            return False
+        return lost > HEAVY or now - self._grown_at > _RISES
