@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final, Literal
 
 from sdp.attributes import Crypto, Direction, Fingerprint, SetupRole
@@ -93,6 +93,15 @@ class CodecPolicy:
     """RTCP feedback about video that we understand ourselves, whatever the other side does."""
     passes_feedback: bool = True
     """Whether other feedback of the other side is said too: no, where its RTCP does not reach this one."""
+    _hash: int = field(init=False, repr=False, compare=False)
+    """Made once: what is decided under a policy is remembered by it."""
+
+    def __post_init__(self) -> None:
+        said = tuple([getattr(self, each.name) for each in fields(self) if each.compare])
+        object.__setattr__(self, "_hash", hash(said))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)

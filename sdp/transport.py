@@ -88,7 +88,7 @@ def transport_section(description: SessionDescription, media: MediaDescription) 
 
 def is_held(description: SessionDescription, media: MediaDescription) -> bool:
     """Whether the section is on hold the old way, by an address of 0.0.0.0 (RFC 3264 section 8.4)."""
-    return not has_ice(description, media) and address_of(description, media) in UNSPECIFIED
+    return address_of(description, media) in UNSPECIFIED and not has_ice(description, media)
 
 
 def setup_of(description: SessionDescription, media: MediaDescription) -> SetupRole | None:
