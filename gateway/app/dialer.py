@@ -7,6 +7,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
 import structlog
 
@@ -44,7 +45,7 @@ from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding, User
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.service import ServiceLeg
-from gateway.legs.sip import SipCalleeLeg
+from gateway.legs.sip import SipCalleeLeg, Turn
 from gateway.legs.sip_flows import ip_version, next_hop, version_of
 from gateway.legs.sip_leg import SipLeg
 from gateway.legs.sip_sessions import CalleeSettings, Destination, Inviter, Shown, nobody_asks
@@ -294,8 +295,7 @@ class GatewayDialer:
             settings = replace(settings, owner=user.id)
             if user.ring == "in_order":
                 settings = replace(settings, patience=user.ring_next_after)
-            for number, devices in enumerate(by_version(self._devices(phones, user), self.config.rtp.listen)):
-                legs.append(self._sip_leg(f"{name}-sip{number or ''}", address, devices, settings))
+            legs += self._in_turn(address, self._devices(phones, user), settings, f"{name}-sip")
         if browsers:
             settings = replace(
                 self._settings(address.uri, (), "off"), kind=Kind.WEBRTC, prefer=browsers[0].codecs, owner=user.id
@@ -304,6 +304,20 @@ class GatewayDialer:
             legs.append(
                 SipCalleeLeg(f"{name}-webrtc", self.inviter, address, destinations, settings, self._names.renamed)
             )
+        return legs
+
+    def _in_turn(
+        self, address: Address, devices: Sequence[Destination], settings: CalleeSettings, name: str
+    ) -> Sequence[CalleeLeg]:
+        """One leg; where they need addresses of both IP versions one for each, and those of the next rank follow."""
+        listen = self.config.rtp.listen
+        if len(by_version(devices, listen)) == 1:
+            return [self._sip_leg(name, address, devices, settings)]
+        numbers, legs = count(), list[SipCalleeLeg]()
+        for rank in sorted({one.rank for one in devices}, reverse=True):
+            groups = by_version([one for one in devices if one.rank == rank], listen)
+            turn = Turn(len(groups), legs)
+            legs = [self._sip_leg(f"{name}{next(numbers) or ''}", address, group, settings, turn) for group in groups]
         return legs
 
     async def _looked_up(self, destinations: Sequence[Destination]) -> list[Destination]:
@@ -417,9 +431,14 @@ class GatewayDialer:
         return self._sip_leg(f"{name}-sip", Address(destinations[0].uri), await self._looked_up(destinations), settings)
 
     def _sip_leg(
-        self, tag: str, address: Address, destinations: Sequence[Destination], settings: CalleeSettings
+        self,
+        tag: str,
+        address: Address,
+        destinations: Sequence[Destination],
+        settings: CalleeSettings,
+        turn: Turn | None = None,
     ) -> SipCalleeLeg:
-        return SipCalleeLeg(tag, self.inviter, address, destinations, settings, self._names.renamed)
+        return SipCalleeLeg(tag, self.inviter, address, destinations, settings, self._names.renamed, turn)
 
     def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy, dtmf: Dtmf = Dtmf.AUTO) -> CalleeSettings:
         kind, *instead = kinds_offered(srtp, self.config.rtp.srtp_keying)

@@ -22,6 +22,7 @@ from gateway.call.load import LoadPolicy
 from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Group, RoomDoor, Route, Router
 from gateway.config import Config, advertised
+from gateway.config.ports import addresses_of
 from gateway.identity import passwords
 from gateway.identity.mapping import IdentityMap
 from gateway.net.config import UserAgentConfig
@@ -32,6 +33,7 @@ from gateway.people.courier import Keeping
 from gateway.sip.auth.server import DigestServer, NoncePolicy
 from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.message.parser import Limits
+from gateway.sip.message.uri import Uri
 from gateway.sip.registration.registrar import RegistrarPolicy
 from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.sip.transactions import Timers
@@ -60,13 +62,16 @@ def _in_uri(address: str) -> str:
 
 
 def own_names(config: Config) -> tuple[str, ...]:
-    """Hosts that mean this gateway, as a SIP URI has them: the domain, and every address phones may have been given."""
+    """Hosts that mean this gateway, as a SIP URI has them: the domain, and every address phones may have been given.
+
+    Of the addresses of a wildcard, which are those of the moment, one that a trunk has means that trunk.
+    """
     names = [config.domain]
+    trunks = {Uri.parse(uri).host for trunk in config.every_trunk for uri in trunk.uris}
     for listen in config.sip.listen:
-        names += [
-            _in_uri(advertised(listen.host, listen.port).host),
-            _in_uri(advertised(listen.host, listen.port, config.sip.advertised).host),
-        ]
+        first, *others = [_in_uri(address) for address in addresses_of(listen.host)]
+        names += [first, *(one for one in others if one not in trunks)]
+        names.append(_in_uri(advertised(listen.host, listen.port, config.sip.advertised).host))
     return tuple(dict.fromkeys(names))
 
 

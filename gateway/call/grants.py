@@ -36,6 +36,8 @@ class Grants:
         self._new_id = new_id
         self._now = now
         self._by_name: dict[str, Grant] = {}
+        self._used: set[str] = set()
+        """Those whose REFER is not decided yet."""
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -49,9 +51,17 @@ class Grants:
         self._by_name[name] = Grant(call=call, leg=leg, identity=identity, target=target, until=now + LIFETIME)
         return name
 
-    def take_back(self, name: str) -> None:
-        """It was used, or is not to be used any more."""
+    def use(self, name: str) -> None:
+        """Somebody takes the place; nobody else can."""
+        if self._by_name.pop(name, None) is not None:
+            self._used.add(name)
+
+    def take_back(self, name: str) -> bool:
+        """Its REFER is decided: it is not to be used any more. Whether somebody was let into the place."""
         self._by_name.pop(name, None)
+        is_used = name in self._used
+        self._used.discard(name)
+        return is_used
 
     def of(self, name: str, identity: str | None, dialled: str) -> Grant | int | None:
         """What an INVITE with that Replaces may do; the status that refuses it; None: it was never granted.
@@ -63,7 +73,7 @@ class Grants:
             return None
         is_there = grant.call.state is not State.ENDED and grant.leg in grant.call.legs
         if grant.until <= self._now() or not is_there:
-            self.take_back(name)
+            del self._by_name[name]
             return 481
         if identity != grant.identity or _user_of(dialled) != grant.target:
             return 403

@@ -159,17 +159,20 @@ class Transfers:
         staying: Leg,
         uri: str,
         request: TransferRequested,
-        decided: Callable[[], None] = lambda: None,
+        decided: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Have the far end of the leg that stays call by itself; where it will not, we do it. `decided`: it is over."""
+        """Have the far end of the leg that stays call by itself; where it will not, we do it.
+
+        `decided`: it is over; whether whom it was to call has it, which counts where it hangs up without a word of it.
+        """
         self._require_alone(call)
         self._passing.add(call.id)
 
         def over(cause: Cause, accepted: bool) -> None:
             self._passing.discard(call.id)
-            decided()
-            if cause is Cause.NORMAL:
-                request.report.ended(cause)
+            has_called = decided()
+            if cause is Cause.NORMAL or (cause is Cause.CANCELLED and has_called):
+                request.report.ended(Cause.NORMAL)
                 call.stop()
             elif accepted:
                 request.report.ended(cause)
@@ -250,7 +253,7 @@ class Transfers:
         if offer is None or not (capabilities.join and capabilities.early_answer):
             return 488
         log.info("leg replaced", call_id=call.id, leg=leg.party.tag, by=newcomer.party.tag)
-        self.grants.take_back(name)
+        self.grants.use(name)
         is_own = granted is not None or leg.identity == newcomer.identity
         call.take_place(leg, newcomer, offer, only_ringing=rings and (early_only or not is_own))
         return 0

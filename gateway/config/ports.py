@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+from pathlib import Path
 
 from gateway.config.settings import Config
 from gateway.config.values import Advertised, HostPort
@@ -29,6 +30,37 @@ def default_route_address(wildcard: str = "0.0.0.0") -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return "::1" if v6 else "127.0.0.1"
+
+
+def addresses_of(host: str) -> tuple[str, ...]:
+    """Where a listener at `host` is reached now: for a wildcard every address of this machine of its IP version, that
+    of the default route first, but those that are good on one link alone."""
+    if host not in ("0.0.0.0", "::"):
+        return (host,)
+    found = [default_route_address(host), *(_local_v6() if host == "::" else _local_v4())]
+    return tuple(dict.fromkeys(one for one in found if not ipaddress.ip_address(one).is_link_local))
+
+
+def _local_v4() -> list[str]:
+    """Of every table: each leaf that is followed by "/32 host LOCAL"; none where Linux does not say."""
+    found, leaf = [], ""
+    for line in _lines("/proc/net/fib_trie"):
+        if line[:1] == ["|--"]:
+            leaf = line[1]
+        elif line == ["/32", "host", "LOCAL"]:
+            found.append(leaf)
+    return found
+
+
+def _local_v6() -> list[str]:
+    return [str(ipaddress.IPv6Address(int(line[0], 16))) for line in _lines("/proc/net/if_inet6")]
+
+
+def _lines(path: str) -> list[list[str]]:
+    try:
+        return [line.split() for line in Path(path).read_text().splitlines() if line.strip()]
+    except OSError:
+        return []
 
 
 def check_ports(config: Config, *, media: bool = True) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -147,6 +147,35 @@ class SipCallerLeg(SipLeg):
         self._caller.reject(status, headers=headers)
 
 
+class Turn:
+    """Legs that ring together, and those that ring once none of them does: one leg has one offer, and phones of two IP
+    versions need two."""
+
+    def __init__(self, ringing: int, following: Sequence[SipCalleeLeg]) -> None:
+        """`ringing` is how many legs have this turn."""
+        self._ringing = ringing
+        self._following = tuple(following)
+
+    def only_secure(self) -> bool:
+        """Leave out those that follow and are reached without TLS; whether anybody is left."""
+        self._following = tuple(leg for leg in self._following if leg.only_secure())
+        return bool(self._following)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nobody follows."""
+        return not self._following
+
+    def stop(self) -> None:
+        """Nobody is to follow any more."""
+        self._following = ()
+
+    def over(self) -> tuple[SipCalleeLeg, ...]:
+        """One leg rings no more: those that ring now."""
+        self._ringing -= 1
+        return () if self._ringing else self._following
+
+
 class SipCalleeLeg(SipLeg):
     """The phones of one callee: all are sent the same offer, the first to accept has the call."""
 
@@ -158,8 +187,10 @@ class SipCalleeLeg(SipLeg):
         destinations: Sequence[Destination],
         settings: CalleeSettings,
         reads: Reader = nobody,
+        turn: Turn | None = None,
     ) -> None:
-        """`reads` says who a callee is by what it says in the course of the call."""
+        """`reads` says who a callee is by what it says in the course of the call; `turn`: which legs are asked after
+        those destinations."""
         # Media of one phone may be latched to where it registered from; of several nobody knows which will answer.
         is_one = len(destinations) == 1 and not destinations[0].others
         source = destinations[0].source if is_one else None
@@ -176,6 +207,7 @@ class SipCalleeLeg(SipLeg):
         super().__init__(party, address)
         self._inviter = inviter
         self._settings = settings
+        self._turn = turn or Turn(1, ())
         self._take(destinations)
         self._reads = reads
         self._alerted: dict[int, CalleeSession] = {}
@@ -195,7 +227,7 @@ class SipCalleeLeg(SipLeg):
 
     def only_secure(self) -> bool:
         self._take(by_tls(self._destinations))
-        return bool(self._destinations)
+        return self._turn.only_secure() or bool(self._destinations)
 
     @property
     def identity(self) -> str | None:
@@ -234,7 +266,25 @@ class SipCalleeLeg(SipLeg):
             self._changed()
         if not self._alerted and not self._over and self._session is None:
             self._over = True
-            self._deliver(Rejected(most_telling(self._refusals)))
+            following = self._turn.over()
+            if following:
+                following[0].refused_before(self._refusals)
+                self._deliver(Redirected((), is_over=True, legs=following))
+            else:
+                self._deliver(Rejected(most_telling(self._refusals)))
+
+    def refused_before(self, refusals: Iterable[Cause]) -> None:
+        """Why those before it in turn have not taken the call."""
+        self._refusals.extend(refusals)
+
+    @property
+    def _has_next(self) -> bool:
+        """Whether others are asked after those who ring."""
+        return bool(self._ranks) or not self._turn.is_last
+
+    def _ask_nobody_else(self) -> None:
+        self._ranks.clear()
+        self._turn.stop()
 
     def _ask(self, number: int) -> None:
         try:
@@ -271,7 +321,7 @@ class SipCalleeLeg(SipLeg):
 
     def _wait_for_rank(self) -> None:
         self._stop_waiting()
-        if self._ranks and self._settings.patience > 0:
+        if self._has_next and self._settings.patience > 0:
             loop = asyncio.get_running_loop()
             self._patience = loop.call_later(self._settings.patience, self._rank_is_late)
 
@@ -352,7 +402,7 @@ class SipCalleeLeg(SipLeg):
         session = self._alerted.pop(number)
         self._refusals.append(cause_of_status(status))
         if not self._goes_on(status, has_responded=session.has_responded):
-            self._ranks.clear()
+            self._ask_nobody_else()
         if status >= _GLOBAL_FAILURE:
             self._silence(Cause.CANCELLED)  # a 6xx speaks for every phone of that person (RFC 3261 section 16.7)
         if not self._alerted:
@@ -383,7 +433,7 @@ class SipCalleeLeg(SipLeg):
         del self._alerted[number]
         if self._settings.failover:
             self._ranks.clear()
-        self._over = not self._alerted and not self._ranks
+        self._over = not self._alerted and not self._has_next
         self._deliver(replace(event, is_over=self._over))
         if self._over:
             self._stop_waiting()

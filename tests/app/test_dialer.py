@@ -14,7 +14,7 @@ from gateway.accounts.own import Account, Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.app.dialer import GatewayDialer, kinds_offered
 from gateway.app.presence import Presence
-from gateway.call.leg import Address
+from gateway.call.leg import Address, Leg, Redirected, Rejected
 from gateway.call.routing import RouteError, ServiceTarget, SipTarget, UserTarget
 from gateway.call.status import Cause
 from gateway.config import load
@@ -333,6 +333,64 @@ async def test_phones_ring_together_or_in_the_order_of_their_q_values(ring: str,
     await asyncio.sleep(0.05)
     assert [sent["target"] for sent in rig.inviter.sent][-1] == "sip:1001@192.0.2.1"
     assert len(rig.inviter.sent) == 3
+
+
+async def test_the_order_of_q_values_holds_over_both_ip_versions() -> None:
+    """A leg for each version of each value; the next ones come in place of the last leg that rings no more."""
+    users = [{"id": "1001", "sip": True, "ring": "in_order", "ring_next_after": 30}]
+    rig = Rig(USERS=json.dumps(users), RTP__LISTEN="127.0.0.1, ::1")
+    places = (("192.0.2.7", 1.0), ("[2001:db8::7]", 0.5), ("192.0.2.8", 0.5), ("192.0.2.9", 0.1))
+    for host, q in places:
+        await rig.bind("1001", f"sip:1001@{host}", q=q)
+    heard: list[Any] = []
+
+    def listen(leg: Leg, said: object) -> None:
+        if isinstance(said, Rejected | Redirected):
+            heard.append((leg, said))
+
+    async def ring(legs: Sequence[Any]) -> list[str]:
+        before = len(rig.inviter.sent)
+        for leg in legs:
+            leg.listen(listen)
+            await leg.invite("v=0\r\n", leg.address)
+        return sorted(sent["target"] for sent in rig.inviter.sent[before:])
+
+    first = cast(Sequence[SipCalleeLeg], await rig.dialer.legs(rig.user("1001"), "c"))
+    assert await ring(first) == ["sip:1001@192.0.2.7"]
+    first[0]._rank_is_late()
+    [(leg, said)] = heard
+    assert (leg, said.is_over) == (first[0], True)
+    assert sorted(one.party.family for one in said.legs) == [4, 6]
+    assert await ring(said.legs) == ["sip:1001@192.0.2.8", "sip:1001@[2001:db8::7]"]
+    for one in said.legs:
+        one._rank_is_late()
+    (_, refused), (_, last) = heard[1:]
+    assert refused == Rejected(Cause.NO_ANSWER)
+    assert await ring(last.legs) == ["sip:1001@192.0.2.9"]
+    assert len({leg.party.tag for leg in (*first, *said.legs, *last.legs)}) == 4
+    last.legs[0]._rank_is_late()
+    assert heard[-1] == (last.legs[0], Rejected(Cause.NO_ANSWER))
+
+
+async def test_who_follows_over_ip_versions_is_asked_by_tls_alone_where_the_call_is_secure() -> None:
+    """Also where nobody of those before is reached by TLS; and nobody follows who says no for all (6xx)."""
+    users = [{"id": "1001", "sip": True, "ring": "in_order", "ring_next_after": 30}]
+    rig = Rig(USERS=json.dumps(users), RTP__LISTEN="127.0.0.1, ::1")
+    await rig.bind("1001", "sip:1001@192.0.2.7", q=1.0)
+    await rig.bind("1001", "sip:1001@[2001:db8::7];transport=tls", q=0.5)
+    await rig.bind("1001", "sip:1001@[2001:db8::8]", q=0.1)
+    [leg] = await rig.dialer.legs(rig.user("1001"), "c")
+    assert leg.only_secure()
+    heard: list[Any] = []
+    leg.listen(lambda leg, said: heard.append(said))
+    await leg.invite("v=0\r\n", leg.address)
+    assert not rig.inviter.sent
+    [following] = heard[0].legs
+    following.listen(lambda leg, said: heard.append(said))
+    await following.invite("v=0\r\n", following.address)
+    assert [sent["target"] for sent in rig.inviter.sent] == ["sip:1001@[2001:db8::7];transport=tls"]
+    following._refused(0, 603)
+    assert heard[-1] == Rejected(Cause.DECLINED)
 
 
 @pytest.mark.parametrize("trusted", [True, False])

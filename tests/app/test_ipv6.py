@@ -49,14 +49,14 @@ async def test_phones_register_and_call_at_its_address(tmp_path: Path, dialled: 
 
 
 async def test_wildcards_of_both_ip_versions_share_a_port(tmp_path: Path) -> None:
-    """What docs/deployment.md says for phones of both: each registers by its own version, by UDP and TCP."""
+    """What docs/deployment.md says for phones of both: each registers at its own address, by UDP and TCP."""
     port = free_port()
     listen = [f"{transport}:{host}:{port}" for transport in ("udp", "tcp") for host in ("0.0.0.0", "[::]")]
     config = config_on_free_ports(tmp_path, SIP__LISTEN=json.dumps(listen), RTP__LISTEN="0.0.0.0, ::")
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(gateway_with(config, tmp_path / "gateway.log"))
         for host, name in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
-            phone = await TcpPhone.open(host, port, "1001", config.domain, PASSWORDS["1001"])
+            phone = await TcpPhone.open(host, port, "1001", name, PASSWORDS["1001"])
             stack.push_async_callback(phone.close)
             assert (await phone.register(contact="sip:1001@a.invalid;transport=tcp")).status == 200
             agent = UserAgent(UserAgentConfig(listen=((host, 0),)), Application())
@@ -64,7 +64,7 @@ async def test_wildcards_of_both_ip_versions_share_a_port(tmp_path: Path) -> Non
             stack.push_async_callback(agent.close)
             registration = await agent.register(
                 f"sip:{name}:{port}",
-                aor=f"sip:1002@{config.domain}",
+                aor=f"sip:1002@{name}",
                 credentials=Credentials("1002", PASSWORDS["1002"]),
             )
             assert registration.registered

@@ -280,6 +280,30 @@ async def test_a_trunk_that_comes_too_late_or_will_not_come_changes_nothing(
         assert not any(isinstance(event, Ended) for event in at.theirs.events)
 
 
+async def test_a_trunk_that_has_called_and_hangs_up_without_a_word_was_transferred(tmp_path: Path) -> None:
+    """Its BYE before its last NOTIFY: the transferor hears what became of it. Of two INVITEs at once one is taken."""
+    async with consulting(tmp_path, "pass_on_attended") as at:
+        referral = await at.asks()
+        referral.accept()
+        assert await at.told() == (100, True)
+        assert sorted(await asyncio.gather(at.calls(referral), at.calls(referral))) == [200, 481]
+        at.theirs.session.hangup()
+        assert await at.told() == (200, False)
+        await until(lambda: len(at.app.calls) == 1)
+
+
+async def test_what_a_trunk_was_told_is_good_for_nothing_once_its_transfer_has_failed(tmp_path: Path) -> None:
+    """Within its time, too."""
+    async with consulting(tmp_path, "pass_on_attended") as at:
+        referral = await at.asks()
+        referral.accept()
+        assert await at.told() == (100, True)
+        referral.finish(486)
+        assert await at.told() == (486, False)
+        assert await at.calls(referral) == 481
+        assert len(at.app.calls) == 2
+
+
 async def test_by_default_and_with_pass_on_alone_attended_transfers_are_connected_here(tmp_path: Path) -> None:
     """No REFER reaches the trunk."""
     async with consulting(tmp_path, "pass_on") as at:

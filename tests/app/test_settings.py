@@ -23,6 +23,19 @@ def test_own_names_are_the_domain_and_every_address_phones_may_have_been_given()
     assert settings.own_names(made) == ("gw.test", "127.0.0.1", "203.0.113.10")
 
 
+def test_wildcards_are_every_address_of_this_machine_but_a_trunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loopback among them; what a PBX on this machine is called by still means that one."""
+    routed = {"0.0.0.0": "192.0.2.1", "::": "2001:db8::1"}
+    monkeypatch.setattr("gateway.config.ports.default_route_address", routed.__getitem__)
+    listen = '["udp:0.0.0.0:5060", "udp:[::]:5060"]'
+    names = settings.own_names(config(SIP__LISTEN=listen))
+    assert {"192.0.2.1", "127.0.0.1", "[2001:db8::1]", "[::1]"} <= set(names)
+    assert len(names) == len(set(names))
+    trunks = '[{"name": "a", "uri": "sip:127.0.0.1:5070"}, {"name": "b", "uri": "sip:[::1]:5070"}]'
+    beside = settings.own_names(config(SIP__LISTEN=listen, TRUNKS=trunks))
+    assert set(names) - set(beside) == {"127.0.0.1", "[::1]"}
+
+
 def test_a_contact_that_is_ourselves_would_loop() -> None:
     """The registrar is told our places, advertised port included."""
     made = config(SIP__LISTEN='["udp:127.0.0.1:5060"]', SIP__ADVERTISED="203.0.113.10:5070")
