@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +57,14 @@ class _Incoming:
 class Peer:
     """Made by `WebRtcTransport`; use it by `transport.peer_manager.get_peer(id)`."""
 
-    def __init__(self, peer_id: str, config: WebRtcTransportConfig, callbacks: Callbacks) -> None:
+    def __init__(
+        self,
+        peer_id: str,
+        config: WebRtcTransportConfig,
+        callbacks: Callbacks,
+        ended: Callable[[Peer], None] = lambda peer: None,
+    ) -> None:
+        """`ended` hears of a connection that has ended by itself or by the other side: `close` it."""
         self.id = peer_id
         self.connected_at = 0.0
         """Unix seconds; 0 until it is connected."""
@@ -65,6 +73,8 @@ class Peer:
         self.closed = asyncio.Event()
         self._config = config
         self._callbacks = callbacks
+        self._ended = ended
+        self._is_told = False
         self._audio = AudioSource()
         self._video: VideoSource | None = None
         self._data: RTCDataChannel | None = None
@@ -91,12 +101,13 @@ class Peer:
         return self._description()
 
     async def answer(self, sdp: str) -> str:
-        """Take an offer; our answer to it."""
-        await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
-        if not any(sender.track is self._audio for sender in self.connection.getSenders()):
-            self.connection.addTrack(self._audio)
-        await self.connection.setLocalDescription(await self.connection.createAnswer())
-        return self._description()
+        """Take an offer; our answer to it. Raises TransportError."""
+        with self._usable("offer"):
+            await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+            if not any(sender.track is self._audio for sender in self.connection.getSenders()):
+                self.connection.addTrack(self._audio)
+            await self.connection.setLocalDescription(await self.connection.createAnswer())
+            return self._description()
 
     def _description(self) -> str:
         """Ours, with the bound of what its pictures may take."""
@@ -104,8 +115,27 @@ class Peer:
         return _VIDEO_ADDRESS.sub(lambda found: found[0] + limit, str(self.connection.localDescription.sdp))
 
     async def accept(self, sdp: str) -> None:
-        """Take the answer to our offer."""
-        await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+        """Take the answer to our offer. Raises TransportError."""
+        with self._usable("answer"):
+            await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+
+    @contextlib.contextmanager
+    def _usable(self, kind: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # aiortc has no error of its own for what it cannot use
+            raise TransportError(f"the {kind} of {self.id} cannot be used: {error!r}") from error
+
+    async def until_connected(self) -> None:
+        """Raises TransportError where it ends instead."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self.connected, self.closed)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self.closed.is_set():
+            raise TransportError(f"the connection with {self.id} has ended")
 
     async def add_audio_track(self, config: AudioEncoderConfig | None = None) -> None:
         """Encode what is sent with these settings from now on; the track itself is there from the beginning."""
@@ -174,7 +204,7 @@ class Peer:
             self._tell(self._callbacks.on_peer_connected)
         elif state in ("failed", "closed") and not self.closed.is_set():
             self.closed.set()
-            self._tell(self._callbacks.on_peer_disconnected)
+            self._ended(self)
 
     def _on_track(self, track: MediaStreamTrack) -> None:
         self._start(self._hear(track) if track.kind == "audio" else self._see(track))
@@ -262,13 +292,14 @@ class Peer:
         if self._video is not None:
             self._video.stop()
         await self.connection.close()
-        if not self.closed.is_set():
-            self.closed.set()
-            self._tell(self._callbacks.on_peer_disconnected)
+        self.closed.set()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if not self._is_told:
+            self._is_told = True
+            self._tell(self._callbacks.on_peer_disconnected)
 
 
 def _header(message: str | bytes) -> _Incoming:

@@ -115,8 +115,13 @@ class SignalingClient:
     async def _read(self, socket: ClientConnection) -> None:
         try:
             async for text in socket:
-                self._take(json.loads(text))
-        except (ConnectionClosed, ValueError):
+                try:
+                    frame = json.loads(text)
+                except (ValueError, RecursionError):
+                    log.warning("the signalling server sent what is no JSON")
+                    continue
+                self._take(frame)
+        except ConnectionClosed:
             pass
         finally:
             if self._socket is socket:
@@ -128,16 +133,32 @@ class SignalingClient:
     def _take(self, frame: Any) -> None:
         if not isinstance(frame, dict):
             return
-        if "method" in frame:
-            task = asyncio.create_task(self._on_notice(frame["method"], frame.get("params") or {}))
+        method, params, request_id = frame.get("method"), frame.get("params"), frame.get("id")
+        if isinstance(method, str):
+            task = asyncio.create_task(self._notice(method, params if isinstance(params, dict) else {}))
             self._handlers.add(task)
             task.add_done_callback(self._handlers.discard)
             return
-        future = self._pending.get(frame.get("id", 0))
+        future = self._pending.get(request_id) if isinstance(request_id, int) else None
         if future is None or future.done():
             return
-        error = frame.get("error")
+        error, result = frame.get("error"), frame.get("result")
         if error is None:
-            future.set_result(frame.get("result") or {})
+            future.set_result(result if isinstance(result, dict) else {})
         else:
-            future.set_exception(SignalingError(error.get("message", ""), error.get("code", 0), error.get("data")))
+            future.set_exception(_refusal(error if isinstance(error, dict) else {}))
+
+    async def _notice(self, method: str, params: dict[str, Any]) -> None:
+        try:
+            await self._on_notice(method, params)
+        except Exception:
+            log.exception("a notice of the signalling server could not be used")
+
+
+def _refusal(error: dict[str, Any]) -> SignalingError:
+    code, data = error.get("code"), error.get("data")
+    return SignalingError(
+        str(error.get("message", "")),
+        code if isinstance(code, int) else 0,
+        data if isinstance(data, dict) else None,
+    )

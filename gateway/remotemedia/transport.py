@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
@@ -59,6 +60,10 @@ class PeerManager:
             raise PeerNotFound(f"there is no peer {peer_id!r}")
         return found
 
+    def find(self, peer_id: str) -> Peer | None:
+        """The peer of that id, if there is one."""
+        return self._peers.get(peer_id)
+
     def all(self) -> list[Peer]:
         """Every peer, connected or about to be."""
         return list(self._peers.values())
@@ -84,7 +89,9 @@ class WebRtcTransport:
         self._sessions: dict[str, Session] = {}
         self._signaling = SignalingClient(self.config, self._on_notice)
         self._answers: dict[str, asyncio.Future[str]] = {}
-        self._broadcast = OpusEncoder()
+        self._encoders: dict[str | None, OpusEncoder] = {}
+        """Of broadcasts, by session, None: to all; what one says follows from what it said before."""
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Connect to the signalling server. Raises SignalingError."""
@@ -98,6 +105,7 @@ class WebRtcTransport:
         """Say goodbye to every peer and close everything; idempotent."""
         for peer in self.peer_manager.all():
             await self.disconnect_peer(peer.id)
+        await asyncio.gather(*self._endings, return_exceptions=True)
         await self._signaling.stop()
 
     async def connect_peer(self, peer_id: str, *, video: bool = False) -> str:
@@ -111,7 +119,7 @@ class WebRtcTransport:
                     peer.add_video_track()
                 await self._signaling.request("offer", to_peer_id=peer_id, sdp=await peer.offer(), type="offer")
                 await peer.accept(await answer)
-                await peer.connected.wait()
+                await peer.until_connected()
         except BaseException as error:
             await self._forget(peer)
             if isinstance(error, TimeoutError):
@@ -150,6 +158,7 @@ class WebRtcTransport:
     async def remove_session(self, session_id: str) -> None:
         """Forget a session; its peers stay connected."""
         self._sessions.pop(session_id, None)
+        self._encoders.pop(session_id, None)
 
     async def session_count(self) -> int:
         """How many sessions there are."""
@@ -168,7 +177,10 @@ class WebRtcTransport:
         self.peer_manager.peer(peer_id).send_audio(checked(samples))
 
     async def broadcast_audio(self, samples: Samples, session_id: str | None = None) -> int:
-        """The same audio to every connected peer, or those of a session, encoded once; how many there were."""
+        """The same audio to every connected peer, or those of a session, encoded once; how many there were.
+
+        Raises TransportError for an unknown session.
+        """
         checked(samples)
         if session_id is None:
             peers = self.peer_manager.all()
@@ -178,8 +190,9 @@ class WebRtcTransport:
         peers = [peer for peer in peers if peer.connected.is_set()]
         if not peers:
             return 0
+        encoder = self._encoders.get(session_id) or self._encoders.setdefault(session_id, OpusEncoder())
         for offset in range(0, samples.size, FRAME):
-            packet = self._broadcast.encode(samples[offset : offset + FRAME])
+            packet = encoder.encode(samples[offset : offset + FRAME])
             for peer in peers:
                 peer.send_encoded(packet)
         return len(peers)
@@ -226,38 +239,61 @@ class WebRtcTransport:
                     future.set_result(str(params.get("sdp", "")))
             elif method in ("peer_disconnected", "peer_left"):
                 self._gone(source)
-        except (TransportError, ValueError) as error:
+        except TransportError as error:
             log.warning("%s of %s could not be used: %s", method, source, error)
 
     async def _answer(self, source: str, sdp: str) -> None:
-        peer = self._new_peer(source)
+        """To an offer; one whose connection is there already has come back. Who is refused is told."""
         try:
-            await self._signaling.request("answer", to_peer_id=source, sdp=await peer.answer(sdp), type="answer")
-        except BaseException:
-            await self._forget(peer)
+            former = self.peer_manager.find(source)
+            if former is not None and source not in self._answers:
+                await self._forget(former)
+            peer = self._new_peer(source)
+            try:
+                answer = await peer.answer(sdp)
+                await self._signaling.request("answer", to_peer_id=source, sdp=answer, type="answer")
+            except BaseException:
+                await self._forget(peer)
+                raise
+        except TransportError:
+            if self.peer_manager.find(source) is None:
+                with contextlib.suppress(SignalingError):  # it has gone itself
+                    await self._signaling.request("disconnect", peer_id=source)
             raise
 
     def _gone(self, source: str) -> None:
         future = self._answers.get(source)
         if future is not None and not future.done():
             future.set_exception(TransportError(f"{source} did not take the call"))
-        try:
-            peer = self.peer_manager.peer(source)
-        except PeerNotFound:
-            return
-        asyncio.ensure_future(self._forget(peer)).add_done_callback(lambda done: done.exception())
+        peer = self.peer_manager.find(source)
+        if peer is not None:
+            self._end(peer)
+
+    def _end(self, peer: Peer) -> None:
+        """Have a peer go whose connection has ended, or that has gone itself; it may come back at once."""
+        if self._drop(peer):
+            task = asyncio.create_task(peer.close())
+            self._endings.add(task)
+            task.add_done_callback(self._endings.discard)
 
     def _new_peer(self, peer_id: str) -> Peer:
         if len(self.peer_manager) >= self.config.max_peers:
             raise TransportError(f"there are {self.config.max_peers} peers already")
-        if any(peer.id == peer_id for peer in self.peer_manager.all()):
+        if self.peer_manager.find(peer_id) is not None:
             raise TransportError(f"{peer_id} is connected already")
-        peer = Peer(peer_id, self.config, self.callbacks)
+        peer = Peer(peer_id, self.config, self.callbacks, self._end)
         self.peer_manager.put(peer)
         return peer
 
     async def _forget(self, peer: Peer) -> None:
+        self._drop(peer)
+        await peer.close()
+
+    def _drop(self, peer: Peer) -> bool:
+        """Whether it was there."""
+        if self.peer_manager.find(peer.id) is not peer:
+            return False
         self.peer_manager.drop(peer)
         for session in self._sessions.values():
             session.peers.discard(peer.id)
-        await peer.close()
+        return True

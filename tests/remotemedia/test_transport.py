@@ -157,10 +157,86 @@ async def test_what_cannot_be_done_says_so_and_leaves_nothing() -> None:
             for wrong in (np.zeros(100, np.float32), np.zeros(960, np.int16), np.zeros((2, 960), np.float32)):
                 with pytest.raises(TransportError):
                     await two.send_audio("one", wrong)  # type: ignore[arg-type]
-            with pytest.raises(TransportError, match="already"):
+            with pytest.raises(TransportError, match="1 peers already"):
                 await one.connect_peer("two")
+            async with transport(server, "three") as three:
+                with pytest.raises(TransportError, match="1 peers already"):
+                    await one.connect_peer("three")
+                with pytest.raises(TransportError, match="one did not take the call"):
+                    await three.connect_peer("one")  # who has no room for it says so
+                assert len(three.peer_manager) == 0
+            assert await one.peer_manager.list_peers() == ["two"]
         async with asyncio.timeout(30):
             while len(one.peer_manager):  # noqa: ASYNC110  # the goodbye is on its way
                 await asyncio.sleep(0)  # the goodbye is on its way
     with pytest.raises(SignalingError):
         await WebRtcTransport(WebRtcTransportConfig(signaling_url="ws://127.0.0.1:9")).start()
+
+
+async def test_broadcasts_to_two_sessions_by_turns_do_not_spoil_each_other() -> None:
+    """What an encoder says follows from what it was told before: one a session."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running(FakeGateway()))
+        speaker = await stack.enter_async_context(transport(server, "speaker"))
+        tones = {"low": tone(440, 60), "high": tone(1_000, 60)}
+        ears: dict[str, Ear] = {}
+        for name in tones:
+            ears[name] = Ear(await stack.enter_async_context(transport(server, name)))
+            await speaker.connect_peer(name)
+            await speaker.create_session(name)
+            await speaker.add_peer_to_session(name, name)
+        for offset in range(0, 60 * FRAME, FRAME):
+            for name, sound in tones.items():
+                await speaker.broadcast_audio(sound[offset : offset + FRAME], name)
+        for name, hz in (("low", 440), ("high", 1_000)):
+            await ears[name].frequency()
+            assert purity(np.concatenate(ears[name].parts)[RATE // 10 :], hz) > 25
+
+
+async def test_a_peer_whose_connection_has_ended_goes_and_may_come_back() -> None:
+    """It is listed no more, is in no session and takes nobody's place; either side may call again."""
+    async with running(FakeGateway()) as server, transport(server, "a", max_peers=1) as a, transport(server, "b") as b:
+        gone: asyncio.Queue[str] = asyncio.Queue()
+
+        async def told(peer_id: str) -> None:
+            await asyncio.sleep(0)
+            gone.put_nowait(peer_id)
+
+        a.callbacks.on_peer_disconnected = told
+        await b.connect_peer("a")
+        await until_connected(a, "b")
+        await a.create_session("s")
+        await a.add_peer_to_session("s", "b")
+        await (await b.peer_manager.get_peer("a")).connection.close()  # without a word by the signalling
+        assert await asyncio.wait_for(gone.get(), 30) == "b"
+        assert len(a.peer_manager) == 0
+        assert await a.broadcast_audio(tone(440, 1), "s") == await a.broadcast_audio(tone(440, 1)) == 0
+        await b.connect_peer("a")
+        await until_connected(a, "b")
+        assert await a.peer_manager.list_peers() == ["b"]
+        assert await a.broadcast_audio(tone(440, 1), "s") == 0
+
+
+async def test_the_offer_of_a_peer_that_is_there_already_takes_the_place_of_what_was() -> None:
+    """It has started again before its former connection was known to be dead."""
+    async with running(FakeGateway()) as server, transport(server, "a", max_peers=1) as a, transport(server, "b") as b:
+        await b.connect_peer("a")
+        former = await a.peer_manager.get_peer("b")
+        b.peer_manager.drop(lost := await b.peer_manager.get_peer("a"))
+        await b.connect_peer("a")
+        await until_connected(a, "b")
+        assert former.closed.is_set()
+        assert await a.peer_manager.get_peer("b") is not former
+        await lost.close()
+
+
+def purity(heard: Samples, hz: float) -> float:
+    """The power of a tone over everything else, in dB."""
+    power = np.abs(np.fft.rfft(heard * np.hanning(heard.size))) ** 2
+    near = np.abs(np.fft.rfftfreq(heard.size, 1 / RATE) - hz) < 40
+    return float(10 * np.log10(power[near].sum() / power[~near].sum()))
+
+
+async def until_connected(transport: WebRtcTransport, peer_id: str) -> None:
+    """The other side of a call is connected a little before or after."""
+    await asyncio.wait_for((await transport.peer_manager.get_peer(peer_id)).connected.wait(), 30)
