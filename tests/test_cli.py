@@ -180,7 +180,7 @@ class Running:
     async def up(self) -> None:
         """Read its output up to the last line of the welcome."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(45):
             while "stops the gateway" not in self.welcome:
                 line = await self.process.stdout.readline()
                 assert line, f"it ended: {self.welcome} {await self.errors()}"
@@ -280,7 +280,7 @@ async def test_sighup_reads_renewed_certificates(tmp_path: Path) -> None:
         assert len(before) == 1
         authority.issue("127.0.0.1")
         gateway.process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while before & {await shown_by(port) for port in ports}:  # noqa: ASYNC110  # only a handshake tells
                 await asyncio.sleep(0.02)
         renewed = {await shown_by(port) for port in ports}

@@ -33,7 +33,7 @@ from tests.net.peers import Application
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TOKEN = "the-agents-own-Secret-0815"
-PATIENCE = 8.0
+PATIENCE = 30.0
 _USERS = [{"id": one, "sip": True, "max_calls": 5} for one in ("1001", "1002")]
 _ROUTES = [
     {"match": "600", "to": "service:echo"},

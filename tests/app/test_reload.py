@@ -88,7 +88,7 @@ class World:
 @asynccontextmanager
 async def world(folder: Path, **changed: str) -> AsyncIterator[World]:
     agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application())
-    made = World(config_on_free_ports(folder, **{"ROUTES": json.dumps(ECHO), **changed}), agent)
+    made = World(config_on_free_ports(folder, **{"ROUTES": json.dumps(ECHO), "LIMITS__LOAD": "0", **changed}), agent)
     await made.app.start()
     await agent.start()
     try:

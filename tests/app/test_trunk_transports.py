@@ -10,7 +10,6 @@ import pytest
 
 from gateway.app import GatewayApp
 from gateway.config import Config
-from gateway.demo.ports import free_ports
 from gateway.net.config import UserAgentConfig
 from gateway.net.tls import TlsFiles
 from gateway.net.user_agent import UserAgent
@@ -22,6 +21,7 @@ from gateway.sip.message.message import Request
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.net.certificates import Authority
 from tests.net.peers import OFFER, Application, Recorder
+from tests.ports import free_port
 
 REGISTERED_BY = {
     "name": "office",
@@ -77,7 +77,7 @@ async def test_a_trunk_is_called_by_the_transport_of_its_uri(tmp_path: Path, lis
     """The other side is a gateway, too; the call through it is heard by its echo, so it is answered."""
     authority = Authority(tmp_path)
     cert, key = authority.issue("127.0.0.1")
-    [port] = free_ports(1)
+    port = free_port()
     folder = tmp_path / "pbx"
     folder.mkdir()
     pbx = config_on_free_ports(

@@ -179,7 +179,7 @@ async def test_only_flows_that_stand_are_hurried(worlds: Callable[..., World]) -
     await world.made.begin()
     await until(lambda: world.hosts == ["192.0.2.1"])
     failed = world.made._flows[2]
-    await until(lambda: failed._client.deadline is not None)
+    await until(lambda: ("192.0.2.2", 300) in world.registrar.asked and failed._client.deadline is not None)
     failed._client.deadline = failed._now() + 1000
     world.registrar.asked.clear()
     world.made.hurry(0.0)

@@ -372,6 +372,7 @@ async def test_a_refused_registration_is_tried_again_after_the_pause() -> None:
     await upstream.close()
 
 
+@pytest.mark.serial
 async def test_a_flood_of_registers_holds_nothing_and_does_not_keep_a_call_out() -> None:
     """20,000 requests of one address: no transaction is left, and another address still gets its call in a second."""
     application = Application(answering)
