@@ -261,6 +261,16 @@ async def test_what_the_pbx_says_is_what_the_phone_hears(
     assert (reply.status, dict(reply.headers), len(rig.relay)) == (status, told, 0)
 
 
+async def test_a_phone_is_answered_before_it_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many flows there are that nothing comes from, all of them share the time."""
+    monkeypatch.setattr("gateway.app.publishing._PATIENCE_IN_ALL", 0.04)
+    rig = Rig()
+    rig.places = [Destination(f"sip:700@192.0.2.{number}") for number in range(4)]
+    rig.pbx.says = lambda place: None
+    assert (await asyncio.wait_for(rig.publish(), 30)).status == 480
+    assert len(rig.pbx.asked) == 4
+
+
 async def test_what_leads_nowhere_is_refused() -> None:
     """Without a right, without a trunk, without hops, without anything to publish."""
     rig = Rig()

@@ -265,6 +265,12 @@ async def test_an_outcome_that_comes_before_the_number_of_the_offer_is_not_lost(
     assert ear == [OfferAnswered(3, None, Cause.NORMAL)]
 
 
+@pytest.mark.parametrize(("source", "version"), [("2001:db8::7", 6), ("192.0.2.7", 4), (None, 0)])
+def test_a_caller_without_an_offer_is_made_one_by_the_version_that_it_came_by(source: str | None, version: int) -> None:
+    """Nothing else says where its media may be."""
+    assert SipCallerLeg("t1", FakeSession(b""), PHONE, source).party.family == version
+
+
 async def test_an_invite_without_an_offer_gets_ours_in_the_200_and_its_answer_in_the_ack() -> None:
     """RFC 3261 section 13.3.1.4: the 2xx has the offer, the ACK the answer."""
     session = FakeSession(b"")

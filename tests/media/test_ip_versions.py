@@ -77,15 +77,18 @@ async def test_a_phone_by_each_version_hears_the_other() -> None:
 
 
 async def test_a_phone_goes_on_by_the_other_version_and_back() -> None:
-    """The other side's media stays where it is; what was before is given back."""
+    """The other side's media stays where it is; what was before is given back, our session one (RFC 3264 8)."""
     async with talking() as (engine, left, right):
+        session_id = engine._sessions["call"].party("right").identity.session_id
         for host, version in (("127.0.0.1", 4), ("::1", 6)):
             phone = await moved(engine, left, host)
             try:
                 assert phone.remote[0] == host
                 await until(partial(both_heard, left, phone))
                 assert engine.ports_in_use == 2
-                rtp = engine._sessions["call"].party("right").rtp
+                party = engine._sessions["call"].party("right")
+                assert party.identity.session_id == session_id
+                rtp = party.rtp
                 assert rtp is not None
                 assert rtp.family == version
                 await right.close()
