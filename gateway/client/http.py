@@ -181,7 +181,9 @@ class GatewayClient:
         return [SessionInfo(**session) for session in (await self._ask("GET", "/webrtc/sessions"))["sessions"]]
 
     async def call(self, to: str, *, audio: Any = None, metadata: Any = None) -> Call:
-        """A whole call: connected when it returns. `audio` is an aiortc track; without one we only listen.
+        """A whole call: its media is connected when it returns. `audio` is an aiortc track; without one we only listen.
+
+        The other side may ring still: `sessions()` has the state, for users, until the call ends.
 
         Raises ClientError, also when the media does not connect.
         """
