@@ -144,6 +144,7 @@ def sentence(tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.int16]:
     return np.interp(moments, np.arange(len(pcm)) / rate, pcm).astype(np.int16)
 
 
+@pytest.mark.serial
 async def test_an_agent_hears_a_sentence_and_answers_within_a_second(
     gateway: Gateway, agents: Agents, alice: Speaker, sentence: NDArray[np.int16]
 ) -> None:

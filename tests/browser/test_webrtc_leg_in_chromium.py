@@ -111,6 +111,7 @@ async def until(condition: Any, seconds: float = 30) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("setup", ["passive", "active"])
 async def test_chromium_connects_quickly_and_media_flows_both_ways(page: Any, bench: LiveBench, setup: str) -> None:
     """In either DTLS role Chromium is connected well under a second, and audio passes both ways."""
