@@ -55,6 +55,7 @@ def beyond(router: Host) -> Iterator[Host]:
         f"ip netns add {name}",
         f"ip -n {router.name} link add {name}a type veth peer name {name}b netns {name}",
         f"ip -n {router.name} addr add {here}/26 dev {name}a",
+        *_quiet(name, f"-n {router.name}"),
         f"ip -n {router.name} link set {name}a up",
         f"ip -n {name} addr add {there}/26 dev {name}b",
         f"ip -n {name} link set {name}b up",
@@ -83,6 +84,13 @@ def beyond(router: Host) -> Iterator[Host]:
         subprocess.run(["ip", "route", "del", f"{base}{number % 4 * 64}/26"], capture_output=True, check=False)
 
 
+def _quiet(name: str, near: str = "") -> tuple[str, str]:
+    """No addresses that the links make by themselves, and find to be good a second later: a Chromium that loads
+    something then drops it, for its network has changed.
+    """
+    return f"ip {near} link set {name}a addrgenmode none", f"ip -n {name} link set {name}b addrgenmode none"
+
+
 @contextlib.contextmanager
 def host(*, net: str = "198.18", ipv6: bool = False) -> Iterator[Host]:
     """Another host on a cable to this one, in a net of its own, `ipv6`: in one of IPv6 and none of IPv4.
@@ -102,6 +110,7 @@ def host(*, net: str = "198.18", ipv6: bool = False) -> Iterator[Host]:
         f"ip netns add {name}",
         f"ip link add {name}a type veth peer name {name}b netns {name}",
         f"ip addr add {here}/{bits} dev {name}a{nodad}",
+        *_quiet(name),
         f"ip link set {name}a up",
         f"ip -n {name} addr add {there}/{bits} dev {name}b{nodad}",
         f"ip -n {name} link set {name}b up",
