@@ -154,6 +154,7 @@ async def test_a_call_that_cannot_be_placed_has_its_status(
     for _ in range(2):
         response = await http.post("/webrtc/offer", json={**OFFER, "to": to, "session_id": "s"})
         assert response.status_code == status
+        assert ("retry-after" in response.headers) is (status == 503)
         assert {**response.json(), "error": ""} == {"error": "", "code": status, "session_id": "s", "cause": cause}
 
 

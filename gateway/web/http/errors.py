@@ -47,7 +47,7 @@ def refusal(description: str) -> dict[str, Any]:
 
 
 class ApiError(HTTPException):
-    """Answered as {error, code, session_id?, cause?}."""
+    """Answered as {error, code, session_id?, cause?}; a 503 says when to try again."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class ApiError(HTTPException):
         cause: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(code, error, headers=headers)
+        super().__init__(code, error, headers=headers or (RETRY if code == 503 else None))
         self.session_id = session_id
         self.cause = cause
 

@@ -14,7 +14,7 @@ from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address, credentials
 from gateway.web.facade import Gateway, PlaceError
-from gateway.web.http.errors import RETRY, ApiError
+from gateway.web.http.errors import ApiError
 from gateway.web.http.models import CandidateRequest, CloseRequest, OfferRequest
 from gateway.web.http.sessions import Session, SessionEnded, SessionTable
 from gateway.web.limits import KeyedBuckets
@@ -48,12 +48,12 @@ class SdpApi:
         """Place the call and wait for its answer. Raises ApiError."""
         session_id = body.session_id or str(uuid.uuid4())
         if not self._offers.take(client_address(request)):
-            raise ApiError(503, "Too many offers, try again later", body.session_id, headers=RETRY)
+            raise ApiError(503, "Too many offers, try again later", body.session_id)
         caller, owner = await self._caller(request, body.session_id)
         if self.sessions.get(session_id) is not None:
             raise ApiError(409, "A live session has this id", session_id)
         if self.sessions.full:
-            raise ApiError(503, "Too many sessions", session_id, Cause.OVERLOADED.word, headers=RETRY)
+            raise ApiError(503, "Too many sessions", session_id, Cause.OVERLOADED.word)
         session = self.sessions.open(session_id, owner, body.to or self._settings.default_callee, body.metadata)
         try:
             async with asyncio.timeout(self._settings.setup_timeout):
@@ -112,7 +112,7 @@ class SdpApi:
         try:
             user = await self._authenticator.user(*given, client_address(request)) if given else None
         except TooManyFailures:
-            raise ApiError(503, "Too many attempts, try again later", session_id, headers=RETRY) from None
+            raise ApiError(503, "Too many attempts, try again later", session_id) from None
         if user is None:
             raise ApiError(401, "The credentials are not valid", session_id)
         return user
