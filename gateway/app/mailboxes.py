@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import re
@@ -23,6 +24,8 @@ _USER = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
 SOUND = ".opus"
 _SLACK = 60.0
 """Seconds between the end of a message and when it is surely kept."""
+_REMOVALS = 10
+"""How often a folder to which somebody adds is emptied anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +179,17 @@ def _message(path: Path, message_id: str) -> VoiceMessage | None:
 
 
 def _remove_folder(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+    """Delete a folder to which messages that are being left may still add; raises OSError."""
+    for left in reversed(range(_REMOVALS)):
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:  # the folder, or a file that its own writer has deleted meanwhile
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not left:
+                raise
+        if not folder.exists():
+            return
 
 
 def _unlink(path: Path) -> bool:

@@ -255,6 +255,26 @@ async def test_a_message_to_a_user_who_is_removed_meanwhile_is_not_kept(tmp_path
         assert await there.messages() == []
 
 
+async def test_a_folder_that_is_added_to_while_it_is_emptied_goes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorder opens its file between the reading of the folder and its removal."""
+    boxes = Mailboxes(tmp_path, max_messages=5, keep=0.0, longest=180.0)
+    path = await boxes.place("alice", "20261122-200000-0123456789abcdef")
+    late = ["one", "two", "three"]
+    rmdir = os.rmdir
+
+    def added_to(folder: Any, **options: Any) -> None:
+        if late:
+            (path.parent / late.pop()).write_bytes(b"sound")
+        rmdir(folder, **options)
+
+    monkeypatch.setattr(os, "rmdir", added_to)
+    await boxes.forget("alice")
+    assert late == []
+    assert not path.parent.exists()
+
+
 async def test_sound_of_which_no_message_came_is_deleted_when_it_is_old(tmp_path: Path) -> None:
     """A process that was killed leaves it; what may still be being said stays, and so does what is a message."""
     folder = tmp_path / "voicemail"
