@@ -14,7 +14,7 @@ from gateway.call.registry import Calls
 from gateway.call.rules import NO_RULES
 from gateway.identity import passwords
 from gateway.identity.directory import Directory, DirectoryError, Refusal
-from gateway.identity.mapping import IdentityMap
+from gateway.identity.mapping import IdentityMap, read_address
 from gateway.identity.model import User
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.people.messages import MessageStoreError
@@ -39,6 +39,12 @@ class _Forgets(Protocol):
     async def forget(self, user: str) -> None: ...
 
 
+class _Rooms(_Forgets, Protocol):
+    def has_number(self, number: str) -> bool: ...
+
+    async def look(self, now: float) -> int: ...
+
+
 class Users:
     """What the facade asks (gateway.web.facade.UserDirectory)."""
 
@@ -54,7 +60,7 @@ class Users:
         voicemail: _Forgets,
         links: _Forgets | None,
         random: Callable[[int], bytes],
-        rooms: _Forgets,
+        rooms: _Rooms,
     ) -> None:
         self._directory = directory
         self._identity = identity
@@ -63,6 +69,7 @@ class Users:
         self._calls = calls
         self._accounts = accounts
         self._random = random
+        self._rooms = rooms
         self._forgetting: dict[str, _Act] = {"bindings": self._unbind}
         if links is not None:
             self._forgetting["links"] = links.forget
@@ -91,6 +98,7 @@ class Users:
         await self._done(self.look(time.time()))
         if user.id in self._owed:
             raise AccountError("Not everything of the former user of that name is removed yet", 503)
+        await self._check_rooms(user.id)
         await self._done(self._directory.make_user(user, password))
         self._signed_out(user.id)  # a guest of that name
         shown = await self._shown(self._identity.by_id(user.id) or user)
@@ -130,6 +138,7 @@ class Users:
 
     async def set_identity(self, uri: str, user_id: str) -> dict[str, Any]:
         uri = self._canonical(uri)
+        await self._check_rooms(uri)
         await self._done(self._directory.put_identity(uri, user_id))
         return {"uri": uri, "user": user_id, "configured": False}
 
@@ -147,6 +156,14 @@ class Users:
         self._end_gone()
         await self._forget(tuple(self._owed))
         return len(changed)
+
+    async def _check_rooms(self, name: str) -> None:
+        """Whoever was invited to a room that is open by that number would ring somebody else."""
+        await self._rooms.look(time.time())
+        address = read_address(name)
+        number = "" if address is None else address.user
+        if self._rooms.has_number(number) and self._canonical(number) == self._canonical(name):
+            raise AccountError("There is a room of that number; close it first", 409)
 
     def _canonical(self, uri: str) -> str:
         try:

@@ -67,15 +67,16 @@ class Call:
     async def hang_up(self) -> None:
         """End the call; idempotent."""
         on_hang_up, self.on_hang_up = self.on_hang_up, None
-        if on_hang_up is not None:
-            try:
+        try:
+            if on_hang_up is not None:
                 await on_hang_up(self.session_id)
-            except Exception as error:
-                if getattr(error, "code", None) != 404:  # it has ended already
-                    raise
-        if not self._track.done():
-            self._track.cancel()
-        await self.connection.close()
+        except Exception as error:
+            if getattr(error, "code", None) != 404:  # it has ended already
+                raise
+        finally:
+            if not self._track.done():
+                self._track.cancel()
+            await self.connection.close()
 
     async def __aenter__(self) -> Self:
         return self

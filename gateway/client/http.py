@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -190,16 +191,25 @@ class GatewayClient:
         servers = await self.ice_servers()
         call = Call([(server.urls, server.username, server.credential) for server in servers], audio)
         try:
-            answer = await self.send_offer(await call.offer(), to=to, metadata=metadata)
-            await call.connect(answer.sdp)
-        except TimeoutError:
-            await call.hang_up()
-            raise ClientError("the media could not be connected in time", 408) from None
-        except BaseException:
-            await call.hang_up()
+            await self._place(call, to, metadata)
+        except BaseException as error:
+            with contextlib.suppress(ClientError):  # it is told why the call was given up
+                await call.hang_up()
+            if isinstance(error, TimeoutError):
+                raise ClientError("the media could not be connected in time", 408) from None
             raise
-        call.session_id, call.on_hang_up = answer.session_id, self.close_session
         return call
+
+    async def _place(self, call: Call, to: str, metadata: Any) -> None:
+        offering = asyncio.ensure_future(self.send_offer(await call.offer(), to=to, metadata=metadata))
+        try:
+            await asyncio.wait((offering,))
+        finally:
+            # Also where the call is given up meanwhile: what is to be ended then is known with the answer.
+            await asyncio.wait((offering,))
+            if offering.exception() is None:
+                call.session_id, call.on_hang_up = offering.result().session_id, self.close_session
+        await call.connect(offering.result().sdp)
 
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
         if self._user is None:

@@ -17,13 +17,16 @@ from gateway.conference.room import RoomError
 log = structlog.get_logger(__name__)
 
 _ROOM, _USED, _KEPT = "room:", "room-used:", "rooms"
-"""Entries of the store: a room by its number, when somebody was in it last, and that there are rooms at all."""
+"""Entries of the store: a room by its number, when somebody was in it last, and a mark of the
+store, which another one has than it if it forgot and was begun anew."""
 AUTO = "auto"
 """The PIN that asks for one to be made."""
 _MADE_PIN = 6
 """Digits of a PIN that the gateway makes, at least."""
 _KNOWN_AFTER = 60.0
 """Seconds after which every gateway of the store knows a user that was made in another."""
+_TRIES = 5
+"""How often a room that others change at the same time is read again."""
 _PIN = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 
@@ -32,7 +35,7 @@ class RoomStore(Protocol):
 
     async def entries(self) -> Mapping[str, str]: ...
 
-    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool: ...
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False, old: str | None = None) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +116,10 @@ class PersonalRooms:
         self._node = node
         self._rooms: dict[str, PersonalRoom] = {}
         self._used: dict[str, float] = {}
+        self._kept = ""
+        """The mark of the store that had the rooms."""
+        self._untold: dict[str, str] = {}
+        """Entries that may have been written although it failed; nobody was told of them."""
         self._turn = asyncio.Lock()
 
     def get(self, number: str) -> PersonalRoom | None:
@@ -148,9 +155,7 @@ class PersonalRooms:
                 room = PersonalRoom(
                     number=wanted, title=title, by=by, mark=mark, pin=kept, node=self._node, since=self._clock()
                 )
-                # Whoever puts it first has the number, here or in another gateway.
-                if await self._store.put_entry(_ROOM + wanted, _written(room), new=True):
-                    await self._store.put_entry(_KEPT, "1")
+                if await self._put_new(room):
                     self._rooms[wanted] = room
                     return room, pin
             raise RoomError("the number is taken" if number is not None else "no number is free", 409)
@@ -166,12 +171,17 @@ class PersonalRooms:
             pin = self._pin(pin)
         hashed = None if pin is None else await self._hashed(pin)
         async with self._turn:
-            await self._read()
-            room = self._known(number, may)
-            room = replace(room, title=room.title if title is None else title, pin=room.pin if pin is None else hashed)
-            await self._store.put_entry(_ROOM + number, _written(room))
-            self._rooms[number] = room
-            return room, pin or ""
+            for _ in range(_TRIES):
+                before = (await self._read()).get(_ROOM + number, "")
+                room = self._known(number, may)
+                room = replace(
+                    room, title=room.title if title is None else title, pin=room.pin if pin is None else hashed
+                )
+                # Another gateway may close or change it at the same time.
+                if await self._store.put_entry(_ROOM + number, _written(room), old=before):
+                    self._rooms[number] = room
+                    return room, pin or ""
+        raise RoomError("somebody else changes the room", 409)
 
     async def close(self, number: str, may: Callable[[PersonalRoom], bool] = _anybody) -> None:
         """Raises RoomError 404 as `change`, and what the store raises."""
@@ -251,20 +261,47 @@ class PersonalRooms:
         self._used.pop(number, None)
         await self._closed(number)
 
-    async def _read(self) -> None:
+    async def _put_new(self, room: PersonalRoom) -> bool:
+        """Whether it has the number: whoever puts it first, here or in another gateway."""
+        if not self._kept:
+            await self._mark_store()
+        name, text = _ROOM + room.number, _written(room)
+        try:
+            return await self._store.put_entry(name, text, new=True)
+        except BaseException:
+            self._untold[name] = text
+            raise
+
+    async def _mark_store(self) -> None:
+        await self._store.put_entry(_KEPT, self._random(8).hex(), new=True)
+        self._kept = (await self._store.entries()).get(_KEPT, "")
+
+    async def _settled(self) -> Mapping[str, str]:
+        """What the store has once what it lost is put back, and taken away what nobody was told of."""
         entries = await self._store.entries()
-        if self._rooms and _KEPT not in entries:
+        for name, text in tuple(self._untold.items()):
+            if entries.get(name) == text:
+                await self._store.put_entry(name, None)
+            del self._untold[name]
+            entries = {other: kept for other, kept in entries.items() if other != name or kept != text}
+        if self._rooms and entries.get(_KEPT) != self._kept:
             log.warning("the rooms had gone from the store and were put back")
             for room in self._rooms.values():
                 await self._store.put_entry(_ROOM + room.number, _written(room), new=True)
-            await self._store.put_entry(_KEPT, "1")
+            await self._mark_store()
             entries = await self._store.entries()
+        self._kept = entries.get(_KEPT, "")
+        return entries
+
+    async def _read(self) -> Mapping[str, str]:
+        entries = await self._settled()
         before, self._rooms = self._rooms, dict(_rooms(entries))
         self._used = {number: used for number, used in _times(entries) if number in self._rooms}
         for number, room in before.items():
             now = self._rooms.get(number)
             if now is None or (now.by, now.mark, now.since) != (room.by, room.mark, room.since):
                 await self._closed(number)
+        return entries
 
 
 def _is_within(number: str, first: str, last: str) -> bool:

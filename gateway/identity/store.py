@@ -56,5 +56,8 @@ class IdentityStore(Protocol):
     async def entries(self) -> Mapping[str, str]:
         """The directory: what is kept of users and identities that administrators made, texts by name."""
 
-    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
-        """Keep an entry of the directory, None: take it away; `new`: if there is none yet. Whether it was done."""
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False, old: str | None = None) -> bool:
+        """Keep an entry of the directory, None: take it away; `new`: if there is none yet.
+
+        `old`: if it is that one still. Whether it was done.
+        """

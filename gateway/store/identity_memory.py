@@ -86,8 +86,8 @@ class MemoryStore:
     async def entries(self) -> Mapping[str, str]:
         return dict(self._entries)
 
-    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
-        if new and name in self._entries:
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False, old: str | None = None) -> bool:
+        if (new and name in self._entries) or (old is not None and self._entries.get(name) != old):
             return False
         if text is None:
             return self._entries.pop(name, None) is not None

@@ -54,6 +54,13 @@ end
 return 1
 """
 
+# KEYS: directory. ARGV: entry, what it is, what it will be.
+_SWAP = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
+
 # KEYS: hash, expiry index, sequence. ARGV: aor, now, how many are expected, field and JSON of each, how many are
 # removed, their fields, how many are put, field, expires_at, identity and JSON of each.
 _CHANGE = """
@@ -135,6 +142,7 @@ class RedisStore:
         await self._database.open()
         client = self._database.client
         self._put = client.register_script(_PUT)
+        self._swap = client.register_script(_SWAP)
         self._change = client.register_script(_CHANGE)
         self._remove = client.register_script(_REMOVE)
         self._expire = client.register_script(_EXPIRE)
@@ -216,10 +224,12 @@ class RedisStore:
         found: dict[str, str] = await self._database.answered(self._opened().hgetall(self._directory))
         return found
 
-    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False, old: str | None = None) -> bool:
         client = self._opened()
         if text is None:
             return bool(await self._database.answered(client.hdel(self._directory, name)))
+        if old is not None:
+            return bool(await self._database.answered(self._swap(keys=[self._directory], args=[name, old, text])))
         if new:
             return bool(await self._database.answered(client.hsetnx(self._directory, name, text)))
         await self._database.answered(client.hset(self._directory, name, text))

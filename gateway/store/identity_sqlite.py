@@ -102,9 +102,12 @@ class SqliteStore:
     async def entries(self) -> Mapping[str, str]:
         return dict(await self._file.rows("SELECT name, value FROM directory"))
 
-    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False, old: str | None = None) -> bool:
         if text is None:
             return await self._file.changed("DELETE FROM directory WHERE name = ?", (name,)) > 0
+        if old is not None:
+            statement = "UPDATE directory SET value = ? WHERE name = ? AND value = ?"
+            return await self._file.changed(statement, (text, name, old)) > 0
         how = "IGNORE" if new else "REPLACE"
         statement = f"INSERT OR {how} INTO directory (name, value) VALUES (?, ?)"
         return await self._file.changed(statement, (name, text)) > 0

@@ -33,15 +33,23 @@ from tests.media.engine_support import until
 HOUR = 3_600.0
 
 
+_OCTETS = itertools.count(1)
+
+
 class Away(MemoryStore):
     """A store whose server can be away."""
 
     away = False
+    lost_answer = ""
+    """Begin of the entries that are written, and whose writer is told that they are not."""
 
-    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False, old: str | None = None) -> bool:
         if self.away:
             raise StoreError("away")
-        return await super().put_entry(name, text, new=new)
+        done = await super().put_entry(name, text, new=new, old=old)
+        if self.lost_answer and name.startswith(self.lost_answer):
+            raise StoreError("no answer in time")
+        return done
 
 
 class Node:
@@ -55,11 +63,10 @@ class Node:
         self.ended: list[str] = []
         self.store = store or MemoryStore()
         self.settings = PersonalSettings(**{"numbers": ("8000", "8002")} | settings)
-        octets = itertools.count(1)
         self.rooms = PersonalRooms(
             self.store,
             lambda: self.now,
-            lambda count: next(octets).to_bytes(count, "big"),
+            lambda count: next(_OCTETS).to_bytes(count, "big"),
             mark=self.users.get,
             is_free=lambda number: number not in self.taken,
             is_used=lambda number: number in self.full,
@@ -356,6 +363,95 @@ async def test_a_store_that_forgot_everything_is_told_again() -> None:
     other = Node(node.store)
     await other.rooms.look(other.now)
     assert other.numbers == ["8000"]
+
+
+async def test_a_store_that_forgot_everything_is_told_again_where_another_gateway_has_begun_anew() -> None:
+    """The new one's room stays, and the old ones' come back, but for a number that the new one has given away."""
+    store = MemoryStore()
+    first, second = Node(store, "a"), Node(store, "b")
+    for number in ("8000", "8002"):
+        await first.open(number=number)
+    await second.rooms.look(second.now)
+    for name in await store.entries():
+        await store.put_entry(name, None)
+    fresh = Node(store, "c")
+    await fresh.rooms.look(fresh.now)
+    for number in ("8001", "8002"):
+        await fresh.open(by="bob", number=number)
+    for node in (first, second, fresh):
+        await node.rooms.look(node.now)
+        assert node.numbers == ["8000", "8001", "8002"]
+    assert (first.ended, second.ended, fresh.ended) == (["8002"], ["8002"], [])
+    await second.rooms.close("8000")
+    for node in (first, second, fresh):
+        await node.rooms.look(node.now)
+        assert node.numbers == ["8001", "8002"]
+
+
+@pytest.mark.parametrize("entry", ["room:", "rooms"])
+async def test_a_room_whose_opener_was_told_that_it_failed_is_taken_back(entry: str) -> None:
+    """Nobody knows its PIN: the number is free again, here and elsewhere."""
+    store = Away()
+    node, other = Node(store, "a"), Node(store, "b")
+    store.lost_answer = entry
+    with pytest.raises(StoreError):
+        await node.open(number="8000")
+    store.lost_answer = ""
+    await node.rooms.look(node.now)
+    assert node.numbers == []
+    assert await other.open(number="8000") == "8000"
+    await node.rooms.look(node.now)
+    assert node.numbers == other.numbers == ["8000"]
+
+
+async def test_taking_back_leaves_the_room_of_somebody_else_alone() -> None:
+    """It failed because somebody else has the number."""
+    store = Away()
+    node, other = Node(store, "a"), Node(store, "b")
+    store.lost_answer = "room:"
+    with pytest.raises(StoreError):
+        await node.open(number="8000")
+    store.lost_answer = ""
+    await store.put_entry("room:8000", None)
+    await other.open(by="bob", number="8000")
+    await node.rooms.look(node.now)
+    assert [room.by for room in node.rooms.listed()] == ["bob"]
+
+
+async def test_a_change_that_crosses_another_gateways_is_of_the_room_as_it_is_then() -> None:
+    """One that is closed meanwhile is not there again; one that got a PIN meanwhile keeps it."""
+    store = Crossed()
+    first, second = Node(store, "a"), Node(store, "b")
+    await first.open(pin="4711")
+    await second.rooms.look(second.now)
+
+    async def closing() -> None:
+        await second.rooms.close("8000")
+
+    async def changing() -> None:
+        await second.rooms.change("8000", None, "123456")
+
+    store.meanwhile = changing
+    room, _ = await first.rooms.change("8000", "Other", None)
+    assert room.title == "Other"
+    assert room.pin is not None
+    assert await room.pin.fits("123456")
+    store.meanwhile = closing
+    assert await refused(first.rooms.change("8000", "Back", None)) == 404
+    assert not any(name.startswith("room:") for name in await store.entries())
+    assert first.ended == ["8000"]
+
+
+class Crossed(MemoryStore):
+    """Somebody else is quicker."""
+
+    meanwhile: Any = None
+
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False, old: str | None = None) -> bool:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return await super().put_entry(name, text, new=new, old=old)
 
 
 async def test_what_cannot_be_read_is_no_room() -> None:

@@ -53,9 +53,9 @@ class Store(MemoryStore):
         self._answer()
         return await super().entries()
 
-    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False, old: str | None = None) -> bool:
         self._answer()
-        is_put = await super().put_entry(name, text, new=new)
+        is_put = await super().put_entry(name, text, new=new, old=old)
         once_kept, self.once_kept = self.once_kept, None
         if once_kept is not None:
             await once_kept()

@@ -230,6 +230,16 @@ class Shelf:
         self.forgotten.append(user)
 
     are_shared = False
+    numbers: frozenset[str] = frozenset()
+    """Of open rooms."""
+    looks = 0
+
+    def has_number(self, number: str) -> bool:
+        return number in self.numbers and self.looks > 0
+
+    async def look(self, now: float) -> int:
+        self.looks += 1
+        return 0
 
     async def remove(self, user: str, *, by_user: bool) -> bool:
         assert not by_user
@@ -259,7 +269,7 @@ class Node:
         calls.__iter__.side_effect = lambda: iter(())
         presence = MagicMock()
         presence.channels.return_value = ()
-        accounts, courier, voicemail, links, _ = shelves
+        accounts, courier, voicemail, links, self.rooms = shelves
         self.users = Users(
             self.directory,
             self.identity,
@@ -277,6 +287,25 @@ class Node:
 
 BOB_ON_A_PHONE = {"id": "bob", "sip": True, "password": "word"}
 PHONE = Binding("sip:bob@gateway.test", "sip:bob@192.0.2.1", 4_000_000_000.0)
+
+
+@pytest.mark.parametrize("uri", ["8000", "sip:8000@gateway.test", "SIP:8000@GATEWAY.test;user=phone", "tel:8000"])
+async def test_the_number_of_an_open_room_is_given_to_nobody(uri: str) -> None:
+    """Who was invited to it would ring somebody else; what another gateway opened a moment ago counts, too."""
+    node = Node(BrokenStore())
+    node.rooms.numbers = frozenset({"8000"})
+    with pytest.raises(AccountError, match="There is a room of that number") as refused:
+        await node.users.make({"id": "8000", "sip": True, "password": "word"})
+    assert refused.value.status == 409
+    with pytest.raises(AccountError, match="There is a room of that number") as refused:
+        await node.users.set_identity(uri, "root")
+    assert refused.value.status == 409
+    assert await node.users.shown("8000") is None
+    assert node.users.identities() == []
+    for other in ("8001", "sip:8000@elsewhere.test"):
+        await node.users.set_identity(other, "root")
+    node.rooms.numbers = frozenset()
+    await node.users.set_identity(uri, "root")
 
 
 async def test_a_removal_that_fails_half_way_is_finished_later() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from gateway.client import Call, ClientError, GatewayClient, IceCandidate
+from gateway.client import Answer, Call, ClientError, GatewayClient, IceCandidate
 from tests.interop.gateway import NEAR, PASSWORDS, TONE_HZ, Gateway, config_on_free_ports, gateway_with
 from tests.web.browser import Tone
 
@@ -60,6 +60,55 @@ async def test_the_echo_gives_a_users_own_tone_back(gateway: Gateway) -> None:
                 ("600", "alice", {"n": 1})
             ]
         assert await client.sessions() == []
+
+
+@pytest.mark.parametrize("moment", ["offered", "connecting", "too late", "away"])
+async def test_a_call_that_is_given_up_before_it_is_connected_ends_at_the_gateway(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Nobody is rung for a caller who has gone; what happens on the way does not hide why it was given up."""
+    reached, released = asyncio.Event(), asyncio.Event()
+    connections: list[Call] = []
+
+    async def connect(call: Call, answer: str) -> None:
+        connections.append(call)
+        reached.set()
+        if moment == "too late":
+            raise TimeoutError
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Call, "connect", connect)
+    async with client_of(gateway, "alice", PASSWORDS["alice"]) as client:
+        send_offer, close_session = client.send_offer, client.close_session
+
+        async def slow(*given: object, **named: object) -> Answer:
+            answer = await send_offer(*given, **named)  # type: ignore[arg-type]
+            if moment == "offered":
+                reached.set()
+                await released.wait()
+            return answer
+
+        async def away(session_id: str, reason: str | None = None) -> None:
+            await close_session(session_id, reason)
+            raise ClientError("the gateway cannot be reached")
+
+        monkeypatch.setattr(client, "send_offer", slow)
+        if moment == "away":
+            monkeypatch.setattr(client, "close_session", away)
+        calling = asyncio.create_task(client.call("600"))
+        await asyncio.wait_for(reached.wait(), 30)
+        if moment != "too late":
+            assert [session.to for session in await client.sessions()] == ["600"]
+            calling.cancel()
+        released.set()
+        [given_up] = await asyncio.gather(calling, return_exceptions=True)
+        if moment == "too late":
+            assert isinstance(given_up, ClientError)
+            assert given_up.code == 408
+        else:
+            assert isinstance(given_up, asyncio.CancelledError)
+        assert await client.sessions() == []
+        assert all(call.connection.connectionState == "closed" for call in connections)
 
 
 async def test_errors_are_the_apis_own(gateway: Gateway) -> None:

@@ -51,6 +51,11 @@ async def test_entries_of_the_directory_are_put_once_changed_and_taken_away(stor
     assert not await store.put_entry("user:bob", "2", new=True)
     assert await store.entries() == {"user:bob": "ü\n1"}
     assert await store.put_entry("user:bob", "3")
+    for old in ("ü\n1", "", "4"):
+        assert not await store.put_entry("user:bob", "5", old=old)
+    assert not await store.put_entry("user:alice", "5", old="")
+    assert await store.put_entry("user:bob", "5", old="3")
+    assert await store.put_entry("user:bob", "3", old="5")
     assert await store.put_entry("revision", "r")
     assert await store.entries() == {"user:bob": "3", "revision": "r"}
     assert await store.put_entry("user:bob", None)

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from gateway.web.app import WebServer, WebSettings, serve
@@ -32,6 +33,13 @@ async def _in(server: WebServer, path: str, stack: contextlib.AsyncExitStack) ->
     name = (await peer.next())["peer_id"]
     await peer.next()
     return peer, name
+
+
+async def _next(peer: Peer, kind: str) -> dict[str, Any]:
+    """The next message of that type."""
+    while (message := await peer.next())["type"] != kind:
+        assert message["type"] in ("registered", "peers", "peer-joined", "found")
+    return message
 
 
 async def test_it_mounts_in_one_line_and_its_hooks_see_what_passes() -> None:
@@ -116,6 +124,51 @@ async def test_the_designs_own_loop_works_by_hand() -> None:
     for event in gone:
         await asyncio.wait_for(event.wait(), 30)
     assert signaling.get_stats()["total_peers"] == 0
+
+
+async def test_join_room_takes_the_websocket_alone() -> None:
+    """As the design's first use case has it: it is registered by that, moved by the next, and stays where it is."""
+    app, signaling = FastAPI(), RTCSignaling()
+    gone = asyncio.Event()
+
+    @app.websocket("/video-chat")
+    async def video_chat(websocket: WebSocket) -> None:
+        await websocket.accept()
+        found = signaling.join_room(websocket, websocket.query_params["room"])
+        await websocket.send_json({"type": "found", "peers": found})
+        try:
+            while True:
+                message = await websocket.receive_json()
+                if message["type"] == "room":
+                    found = signaling.join_room(websocket, message["room"])
+                    await websocket.send_json({"type": "found", "peers": found})
+                else:
+                    signaling.relay_offer(websocket, message["target"], message["sdp"])
+        except WebSocketDisconnect:
+            signaling.unregister_client(websocket)
+            signaling.unregister_client(websocket)
+            if not signaling.get_stats()["total_peers"]:
+                gone.set()
+
+    async with serving(app) as server, contextlib.AsyncExitStack() as stack:
+        one = await stack.enter_async_context(joined(server, "/video-chat?room=a"))
+        first = (await _next(one, "registered"))["peer_id"]
+        two = await stack.enter_async_context(joined(server, "/video-chat?room=a"))
+        second = (await _next(two, "registered"))["peer_id"]
+        assert (await _next(two, "found"))["peers"] == [first]
+        assert (await _next(one, "peer-joined"))["peer_id"] == second
+        await two.send(type="offer", target=first, sdp=SDP)
+        assert await _next(one, "offer") == {"type": "offer", "from": second, "sdp": SDP}
+        await two.send(type="room", room="a")
+        assert (await _next(two, "found"))["peers"] == [first]
+        await two.send(type="room", room="b")
+        assert (await _next(two, "found"))["peers"] == []
+        assert (await one.next())["type"] == "peer-left"  # and nothing of the room that it was in already
+        assert signaling.get_room_peers("b") == [second]
+        with pytest.raises(KeyError):
+            signaling.join_room("nobody", "a")
+    await asyncio.wait_for(gone.wait(), 30)
+    assert (signaling._ids, signaling._clients, signaling._writers) == ({}, {}, {})
 
 
 async def test_peers_of_both_wire_forms_share_a_room() -> None:

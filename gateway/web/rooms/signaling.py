@@ -7,7 +7,7 @@
 
     signaling.add_to(app, "/rtc")       # WS /rtc/signal?room=, GET /rtc/stats
 
-or, by hand, in a WebSocket endpoint: `register_client`, then `relay_offer` and its companions.
+or, by hand, in a WebSocket endpoint: `register_client` or `join_room`, then `relay_offer` and its companions.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ class RTCSignaling:
         self._table = RoomTable(self.settings)
         self._clients: dict[str, Client] = {}
         """Registered by hand, by id; those of `handle_connection` are in the table only."""
+        self._ids: dict[WebSocket, str] = {}
+        """The same ids by WebSocket."""
         self._writers: dict[str, asyncio.Task[None]] = {}
         self._hooks: dict[type[Message], list[Callable[..., Any]]] = {kind: [] for kind in _KINDS}
         self._counts: Counter[str] = Counter()
@@ -115,41 +117,53 @@ class RTCSignaling:
         outbox = Outbox(self.settings.send_queue_messages, self.settings.send_queue_bytes)
         client = self._enter(client_id, room, outbox, PLAIN)
         self._clients[client_id] = client
+        self._ids[websocket] = client_id
         task = self._writers[client_id] = asyncio.create_task(outbox.drain(websocket))
         task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
         return client_id
 
-    def unregister_client(self, client_id: str) -> None:
-        """Forget a client of `register_client`; idempotent."""
-        client = self._clients.pop(client_id, None)
+    def unregister_client(self, client_id: str | WebSocket) -> None:
+        """Forget a client of `register_client` or `join_room`, by its id or its WebSocket; idempotent."""
+        client = self._by_id(client_id)
         if client is not None:
             self._exit(client)
-            self._writers.pop(client_id).cancel()
+            self._clients.pop(client.id)
+            self._writers.pop(client.id).cancel()
+            self._ids = {socket: one for socket, one in self._ids.items() if one != client.id}
 
-    def join_room(self, client_id: str, room: str) -> list[str]:
-        """Move a client of `register_client`; who is there. Raises KeyError, RoomFull, PeerTaken, ValueError."""
-        client = self._clients[client_id]
-        if client.room == room:
-            return [other.id for other in self._table.members(room) if other is not client]
-        moved = self._enter(client.id, room, client.outbox, client.wire)
-        self._exit(client)
-        self._clients[client_id] = moved
-        return [other.id for other in self._table.members(room) if other is not moved]
+    def join_room(self, client_id: str | WebSocket, room: str) -> list[str]:
+        """Move a client of `register_client`, or register a WebSocket that is none; who is there.
 
-    def relay_offer(self, client_id: str, target: str, sdp: Any) -> bool:
+        Raises KeyError for an unknown id, and what `register_client` raises; then it stays where it was.
+        """
+        if not isinstance(client_id, str) and client_id not in self._ids:
+            self.register_client(client_id, room)
+        client = self._by_id(client_id)
+        if client is None:
+            raise KeyError(client_id)
+        if client.room != room:
+            moved = self._enter(client.id, room, client.outbox, client.wire)
+            self._exit(client)
+            self._clients[client.id] = client = moved
+        return [other.id for other in self._table.members(room) if other is not client]
+
+    def relay_offer(self, client_id: str | WebSocket, target: str, sdp: Any) -> bool:
         """Send an offer (text or {type, sdp}) to `target` in the client's room; False when it is not there."""
         return self._by_hand(client_id, {"type": "offer", "target": target, "sdp": sdp})
 
-    def relay_answer(self, client_id: str, target: str, sdp: Any) -> bool:
+    def relay_answer(self, client_id: str | WebSocket, target: str, sdp: Any) -> bool:
         """The same for an answer."""
         return self._by_hand(client_id, {"type": "answer", "target": target, "sdp": sdp})
 
-    def relay_ice_candidate(self, client_id: str, target: str, candidate: Any) -> bool:
+    def relay_ice_candidate(self, client_id: str | WebSocket, target: str, candidate: Any) -> bool:
         """The same for a candidate (a line, or RTCIceCandidateInit)."""
         return self._by_hand(client_id, {"type": "ice-candidate", "target": target, "candidate": candidate})
 
-    def _by_hand(self, client_id: str, original: dict[str, Any]) -> bool:
-        client = self._clients.get(client_id)
+    def _by_id(self, client_id: str | WebSocket) -> Client | None:
+        return self._clients.get(client_id if isinstance(client_id, str) else self._ids.get(client_id, ""))
+
+    def _by_hand(self, client_id: str | WebSocket, original: dict[str, Any]) -> bool:
+        client = self._by_id(client_id)
         if client is None:
             return False
         try:
