@@ -92,8 +92,8 @@ class RememberingStore:
     async def entries(self) -> Mapping[str, str]:
         return await self._store.entries()
 
-    async def put_entry(self, name: str, text: str | None, *, new: bool = False) -> bool:
-        return await self._store.put_entry(name, text, new=new)
+    async def put_entry(self, name: str, text: str | None, *, new: bool = False, old: str | None = None) -> bool:
+        return await self._store.put_entry(name, text, new=new, old=old)
 
     def _remember(self, aor: str, bindings: tuple[Binding, ...]) -> None:
         self._known[aor] = bindings

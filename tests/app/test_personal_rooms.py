@@ -250,9 +250,9 @@ async def test_a_full_room_does_not_have_the_store_written_at_each_look() -> Non
     written: list[str] = []
     put = node.store.put_entry
 
-    async def counted(name: str, text: str | None, *, new: bool = False) -> bool:
+    async def counted(name: str, text: str | None, *, new: bool = False, old: str | None = None) -> bool:
         written.append(name)
-        return await put(name, text, new=new)
+        return await put(name, text, new=new, old=old)
 
     node.store.put_entry = counted  # type: ignore[method-assign]
     for _ in range(18):

@@ -37,6 +37,7 @@ async def _in(server: WebServer, path: str, stack: contextlib.AsyncExitStack) ->
 
 async def _next(peer: Peer, kind: str) -> dict[str, Any]:
     """The next message of that type."""
+    message: dict[str, Any]
     while (message := await peer.next())["type"] != kind:
         assert message["type"] in ("registered", "peers", "peer-joined", "found")
     return message
