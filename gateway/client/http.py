@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -201,15 +202,11 @@ class GatewayClient:
         return call
 
     async def _place(self, call: Call, to: str, metadata: Any) -> None:
-        offering = asyncio.ensure_future(self.send_offer(await call.offer(), to=to, metadata=metadata))
-        try:
-            await asyncio.wait((offering,))
-        finally:
-            # Also where the call is given up meanwhile: what is to be ended then is known with the answer.
-            await asyncio.wait((offering,))
-            if offering.exception() is None:
-                call.session_id, call.on_hang_up = offering.result().session_id, self.close_session
-        await call.connect(offering.result().sdp)
+        offer = await call.offer()
+        # Known before the answer: whoever gives up meanwhile can end it.
+        call.session_id, call.on_hang_up = str(uuid.uuid4()), self.close_session
+        answer = await self.send_offer(offer, to=to, session_id=call.session_id, metadata=metadata)
+        await call.connect(answer.sdp)
 
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
         if self._user is None:

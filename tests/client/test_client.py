@@ -67,7 +67,7 @@ async def test_a_call_that_is_given_up_before_it_is_connected_ends_at_the_gatewa
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """Nobody is rung for a caller who has gone; what happens on the way does not hide why it was given up."""
-    reached, released = asyncio.Event(), asyncio.Event()
+    reached = asyncio.Event()
     connections: list[Call] = []
 
     async def connect(call: Call, answer: str) -> None:
@@ -85,7 +85,7 @@ async def test_a_call_that_is_given_up_before_it_is_connected_ends_at_the_gatewa
             answer = await send_offer(*given, **named)  # type: ignore[arg-type]
             if moment == "offered":
                 reached.set()
-                await released.wait()
+                await asyncio.Event().wait()
             return answer
 
         async def away(session_id: str, reason: str | None = None) -> None:
@@ -100,7 +100,6 @@ async def test_a_call_that_is_given_up_before_it_is_connected_ends_at_the_gatewa
         if moment != "too late":
             assert [session.to for session in await client.sessions()] == ["600"]
             calling.cancel()
-        released.set()
         [given_up] = await asyncio.gather(calling, return_exceptions=True)
         if moment == "too late":
             assert isinstance(given_up, ClientError)

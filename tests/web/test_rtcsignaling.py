@@ -8,12 +8,14 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from gateway.web.app import WebServer, WebSettings, serve
 from gateway.web.rooms import ICECandidate, RTCSignaling, SDPAnswer, SDPOffer, add_signaling
+from gateway.web.rooms.table import PeerTaken
 from tests.web.fake import SDP, FakeGateway, running
 from tests.web.room_peer import Peer, joined
 
@@ -35,12 +37,11 @@ async def _in(server: WebServer, path: str, stack: contextlib.AsyncExitStack) ->
     return peer, name
 
 
-async def _next(peer: Peer, kind: str) -> dict[str, Any]:
-    """The next message of that type."""
-    message: dict[str, Any]
-    while (message := await peer.next())["type"] != kind:
-        assert message["type"] in ("registered", "peers", "peer-joined", "found")
-    return message
+async def _told(peer: Peer, *kinds: str) -> dict[str, dict[str, Any]]:
+    """The next messages by their types, which may come in any order."""
+    told = [await peer.next() for _ in kinds]
+    assert sorted(message["type"] for message in told) == sorted(kinds)
+    return {message["type"]: message for message in told}
 
 
 async def test_it_mounts_in_one_line_and_its_hooks_see_what_passes() -> None:
@@ -143,6 +144,11 @@ async def test_join_room_takes_the_websocket_alone() -> None:
                 if message["type"] == "room":
                     found = signaling.join_room(websocket, message["room"])
                     await websocket.send_json({"type": "found", "peers": found})
+                elif message["type"] == "again":
+                    for socket in (websocket, Mock(WebSocket)):
+                        with pytest.raises(PeerTaken):
+                            signaling.register_client(socket, "elsewhere", message["id"])
+                    await websocket.send_json({"type": "refused"})
                 else:
                     signaling.relay_offer(websocket, message["target"], message["sdp"])
         except WebSocketDisconnect:
@@ -153,17 +159,21 @@ async def test_join_room_takes_the_websocket_alone() -> None:
 
     async with serving(app) as server, contextlib.AsyncExitStack() as stack:
         one = await stack.enter_async_context(joined(server, "/video-chat?room=a"))
-        first = (await _next(one, "registered"))["peer_id"]
+        first = (await _told(one, "registered", "peers", "found"))["registered"]["peer_id"]
         two = await stack.enter_async_context(joined(server, "/video-chat?room=a"))
-        second = (await _next(two, "registered"))["peer_id"]
-        assert (await _next(two, "found"))["peers"] == [first]
-        assert (await _next(one, "peer-joined"))["peer_id"] == second
+        told = await _told(two, "registered", "peers", "found")
+        second = told["registered"]["peer_id"]
+        assert told["found"]["peers"] == told["peers"]["peers"] == [first]
+        assert await one.next() == {"type": "peer-joined", "peer_id": second}
         await two.send(type="offer", target=first, sdp=SDP)
-        assert await _next(one, "offer") == {"type": "offer", "from": second, "sdp": SDP}
+        assert await one.next() == {"type": "offer", "from": second, "sdp": SDP}
+        await two.send(type="again", id=first)
+        assert await two.next() == {"type": "refused"}
+        assert signaling.get_room_peers("elsewhere") == []
         await two.send(type="room", room="a")
-        assert (await _next(two, "found"))["peers"] == [first]
+        assert await two.next() == {"type": "found", "peers": [first]}
         await two.send(type="room", room="b")
-        assert (await _next(two, "found"))["peers"] == []
+        assert (await _told(two, "registered", "peers", "found"))["found"]["peers"] == []
         assert (await one.next())["type"] == "peer-left"  # and nothing of the room that it was in already
         assert signaling.get_room_peers("b") == [second]
         with pytest.raises(KeyError):

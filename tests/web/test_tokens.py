@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from gateway.web.auth.sign_ins import SignIns
-from gateway.web.auth.tokens import TokenError, Tokens, looks_like_token
+from gateway.web.auth.tokens import TokenError, Tokens, looks_like_token, sign_link, verify_link
 
 
 class Clock:
@@ -62,6 +62,21 @@ def test_an_altered_foreign_or_unsigned_token_is_refused() -> None:
     for bad in forged:
         with pytest.raises(TokenError):
             tokens.verify(bad)
+
+
+def test_gateways_of_one_key_and_two_names_believe_their_own_tokens_only() -> None:
+    """The issuer tells them apart where the key does not, for links for guests, too."""
+    ours, same, other = (Tokens(name, Clock(), shared_key=b"k" * 32) for name in ("one.test", "one.test", "two.test"))
+    token = ours.issue("alice", "s1")
+    assert same.verify(token).user == "alice"
+    with pytest.raises(TokenError):
+        other.verify(token)
+    link = sign_link("l1", "600", 2_000_000, "one.test", b"k" * 32)
+    assert verify_link(link, "one.test", b"k" * 32, 1_000_000) == "l1"
+    for issuer, audience in (("two.test", "guest-link"), ("one.test", "sip-webrtc-gateway")):
+        foreign = {"iss": issuer, "aud": audience, "jti": "l1", "to": "600", "exp": 2_000_000}
+        with pytest.raises(TokenError):
+            verify_link(jwt.encode(foreign, b"k" * 32, algorithm="HS256"), "one.test", b"k" * 32, 1_000_000)
 
 
 def test_keys_rotate_and_an_old_one_checks_until_its_last_token_is_over() -> None:

@@ -76,7 +76,7 @@ class RTCSignaling:
         """Registered by hand, by id; those of `handle_connection` are in the table only."""
         self._ids: dict[WebSocket, str] = {}
         """The same ids by WebSocket."""
-        self._writers: dict[str, asyncio.Task[None]] = {}
+        self._writers: dict[str, tuple[WebSocket, asyncio.Task[None]]] = {}
         self._hooks: dict[type[Message], list[Callable[..., Any]]] = {kind: [] for kind in _KINDS}
         self._counts: Counter[str] = Counter()
         self._is_linked: Callable[[str], bool] = lambda room: False
@@ -112,13 +112,19 @@ class RTCSignaling:
     # By hand, in an endpoint of one's own.
 
     def register_client(self, websocket: WebSocket, room: str = DEFAULT_ROOM, client_id: str | None = None) -> str:
-        """Make an accepted WebSocket reachable; its id. Raises RoomFull, PeerTaken, or ValueError for a bad name."""
+        """Make an accepted WebSocket reachable; its id.
+
+        Raises RoomFull, PeerTaken (for an id or a WebSocket that is registered, too), or ValueError for a bad name.
+        """
         client_id = client_id or str(uuid.uuid4())
+        if client_id in self._clients or websocket in self._ids:
+            raise PeerTaken
         outbox = Outbox(self.settings.send_queue_messages, self.settings.send_queue_bytes)
         client = self._enter(client_id, room, outbox, PLAIN)
         self._clients[client_id] = client
         self._ids[websocket] = client_id
-        task = self._writers[client_id] = asyncio.create_task(outbox.drain(websocket))
+        task = asyncio.create_task(outbox.drain(websocket))
+        self._writers[client_id] = websocket, task
         task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
         return client_id
 
@@ -127,14 +133,16 @@ class RTCSignaling:
         client = self._by_id(client_id)
         if client is not None:
             self._exit(client)
-            self._clients.pop(client.id)
-            self._writers.pop(client.id).cancel()
-            self._ids = {socket: one for socket, one in self._ids.items() if one != client.id}
+            del self._clients[client.id]
+            websocket, writer = self._writers.pop(client.id)
+            writer.cancel()
+            del self._ids[websocket]
 
     def join_room(self, client_id: str | WebSocket, room: str) -> list[str]:
         """Move a client of `register_client`, or register a WebSocket that is none; who is there.
 
-        Raises KeyError for an unknown id, and what `register_client` raises; then it stays where it was.
+        What the endpoint itself sends may overtake what the client is told of the room. Raises KeyError for an
+        unknown id, and what `register_client` raises; then it stays where it was.
         """
         if not isinstance(client_id, str) and client_id not in self._ids:
             self.register_client(client_id, room)
