@@ -10,6 +10,8 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
+from heapq import nlargest
+from operator import itemgetter
 from typing import Any, Protocol
 
 import structlog
@@ -25,7 +27,7 @@ _EVERY = 0.5
 _STANDS, _AT_LEAST = 3, 5.0
 """Intervals, and seconds, that a word stands."""
 _MOST = 10_000
-"""Figures and bans of one gateway that are read."""
+"""Figures and bans of one gateway that are said, the highest figures first, and read."""
 
 
 class _Texts(Protocol):
@@ -90,7 +92,7 @@ class SharedLimits:
 
     async def exchange(self) -> None:
         """Say what counts here where that has changed, and hear the others. Raises StoreError."""
-        counts = {name: round(count, 2) for name, count in self._counts().items() if count > 0}
+        counts = {name: round(count, 2) for name, count in _highest(self._counts()) if count > 0}
         told = self._bans.told()
         said = json.dumps([counts, [list(ban) for ban in told.bans], dict(told.lifted)], separators=(",", ":"))
         now = self._clock()
@@ -115,6 +117,12 @@ class SharedLimits:
             self._bans.heard(Told(read, {address: float(at) for address, at in _first(lifted.items())}))
         except (AttributeError, RecursionError, TypeError, ValueError):
             log.warning("limits of another gateway cannot be read", node=node)
+
+
+def _highest(counts: Mapping[str, float]) -> Iterable[tuple[str, float]]:
+    if len(counts) <= _MOST:
+        return counts.items()
+    return nlargest(_MOST, counts.items(), key=itemgetter(1))
 
 
 def _first(entries: Iterable[Any]) -> list[Any]:

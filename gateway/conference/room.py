@@ -150,8 +150,10 @@ class Room:
             self.tell("muted" if muted else "unmuted", member=member.shown())
 
     async def kick(self, member_id: str) -> None:
-        """Have a member leave; raises RoomError."""
-        await self.member(member_id).session.hang_up()
+        """Have a member leave, heard and read no more; raises RoomError."""
+        member = self.member(member_id)
+        member.seat.leave(is_sent=True)
+        await member.session.hang_up()
 
     def lock(self, locked: bool) -> None:
         """Let nobody else in, or again."""

@@ -145,6 +145,11 @@ class Peer:
                 sender.replaceTrack(self._audio)
         former.stop()
 
+    @property
+    def sends_video(self) -> bool:
+        """Whether it was given a video track."""
+        return self._video is not None
+
     # Sending.
 
     def send_audio(self, samples: Samples) -> None:
@@ -297,7 +302,7 @@ class Peer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if not self._is_told:
+        if self.connected.is_set() and not self._is_told:
             self._is_told = True
             self._tell(self._callbacks.on_peer_disconnected)
 

@@ -17,6 +17,8 @@ from gateway.remotemedia.signaling import SignalingClient
 
 log = logging.getLogger(__name__)
 
+_VIDEO = "\nm=video "
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
@@ -28,6 +30,26 @@ class Metrics:
     bytes_received: int
     packets_sent: int
     packets_lost: int
+
+
+@dataclass(slots=True)
+class _Call:
+    """Of a peer by us."""
+
+    peer: Peer
+    """By our offer."""
+    answer: asyncio.Future[str | Peer]
+    """The peer's; or the peer by its own offer, which it made at the same time."""
+
+    def end(self, outcome: str | Peer | TransportError) -> None:
+        """The first outcome counts."""
+        if self.answer.done():
+            return
+        if isinstance(outcome, TransportError):
+            self.answer.set_exception(outcome)
+            self.answer.exception()  # nobody waiting any more is no mistake
+        else:
+            self.answer.set_result(outcome)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +110,8 @@ class WebRtcTransport:
         self.peer_manager = PeerManager()
         self._sessions: dict[str, Session] = {}
         self._signaling = SignalingClient(self.config, self._on_notice)
-        self._answers: dict[str, asyncio.Future[str]] = {}
+        self._calls: dict[str, _Call] = {}
+        """Those that are being made, by the id of the peer."""
         self._encoders: dict[str | None, OpusEncoder] = {}
         """Of broadcasts, by session, None: to all; what one says follows from what it said before."""
         self._endings: set[asyncio.Task[None]] = set()
@@ -109,25 +132,44 @@ class WebRtcTransport:
         await self._signaling.stop()
 
     async def connect_peer(self, peer_id: str, *, video: bool = False) -> str:
-        """Call a peer and wait until its media is connected; its id. Raises TransportError."""
-        peer = self._new_peer(peer_id)
-        answer = self._answers[peer_id] = asyncio.get_running_loop().create_future()
+        """Call a peer and wait until its media is connected; its id. Raises TransportError.
+
+        Where it is calling us, that call is waited for; where both call in the same moment, the call of whose id sorts
+        last is the one that is made, with pictures if that one asked for them.
+        """
+        coming = self.peer_manager.find(peer_id)
         try:
             async with asyncio.timeout(self.config.connect_timeout):
-                peer.prepare()
-                if video:
-                    peer.add_video_track()
-                await self._signaling.request("offer", to_peer_id=peer_id, sdp=await peer.offer(), type="offer")
-                await peer.accept(await answer)
-                await peer.until_connected()
-        except BaseException as error:
+                if coming is None or coming.connected.is_set() or peer_id in self._calls:
+                    await self._call(self._new_peer(peer_id), video)
+                else:
+                    await coming.until_connected()
+        except TimeoutError:
+            raise TransportError(f"{peer_id} could not be connected in time") from None
+        return peer_id
+
+    async def _call(self, peer: Peer, video: bool) -> None:
+        call = self._calls[peer.id] = _Call(peer, asyncio.get_running_loop().create_future())
+        try:
+            peer.prepare()
+            if video:
+                peer.add_video_track()
+            offer = await peer.offer()
+            if self.peer_manager.find(peer.id) is peer:
+                await self._signaling.request("offer", to_peer_id=peer.id, sdp=offer, type="offer")
+            answer = await call.answer
+            if isinstance(answer, Peer):
+                await peer.close()
+                peer = answer
+            else:
+                await peer.accept(answer)
+            await peer.until_connected()
+        except BaseException:
             await self._forget(peer)
-            if isinstance(error, TimeoutError):
-                raise TransportError(f"{peer_id} could not be connected in time") from None
             raise
         finally:
-            self._answers.pop(peer_id, None)
-        return peer_id
+            del self._calls[peer.id]
+            call.answer.cancel()
 
     async def disconnect_peer(self, peer_id: str) -> None:
         """End the connection with a peer and tell it; does nothing for one that is not there."""
@@ -234,9 +276,9 @@ class WebRtcTransport:
             if method == "offer":
                 await self._answer(source, str(params.get("sdp", "")))
             elif method == "answer":
-                future = self._answers.get(source)
-                if future is not None and not future.done():
-                    future.set_result(str(params.get("sdp", "")))
+                call = self._calls.get(source)
+                if call is not None and call.peer is self.peer_manager.find(source):
+                    call.end(str(params.get("sdp", "")))
             elif method in ("peer_disconnected", "peer_left"):
                 self._gone(source)
         except TransportError as error:
@@ -244,27 +286,38 @@ class WebRtcTransport:
 
     async def _answer(self, source: str, sdp: str) -> None:
         """To an offer; one whose connection is there already has come back. Who is refused is told."""
+        call = self._calls.get(source)
+        if call is not None and self.config.peer_id > source:
+            return  # it does the same with our offer, and answers that
         try:
             former = self.peer_manager.find(source)
-            if former is not None and source not in self._answers:
+            if call is not None and former is call.peer:
+                self._drop(former)
+            elif former is not None:
                 await self._forget(former)
             peer = self._new_peer(source)
+            if call is not None and call.peer.sends_video and _VIDEO in sdp:
+                peer.add_video_track()
             try:
                 answer = await peer.answer(sdp)
                 await self._signaling.request("answer", to_peer_id=source, sdp=answer, type="answer")
             except BaseException:
                 await self._forget(peer)
                 raise
-        except TransportError:
+        except TransportError as error:
             if self.peer_manager.find(source) is None:
+                if call is not None:
+                    call.end(error)
                 with contextlib.suppress(SignalingError):  # it has gone itself
                     await self._signaling.request("disconnect", peer_id=source)
             raise
+        if call is not None:
+            call.end(peer)
 
     def _gone(self, source: str) -> None:
-        future = self._answers.get(source)
-        if future is not None and not future.done():
-            future.set_exception(TransportError(f"{source} did not take the call"))
+        call = self._calls.get(source)
+        if call is not None:
+            call.end(TransportError(f"{source} did not take the call"))
         peer = self.peer_manager.find(source)
         if peer is not None:
             self._end(peer)

@@ -185,6 +185,17 @@ async def test_a_ban_holds_at_every_gateway_and_is_lifted_at_all() -> None:
     assert one.bans.now() == two.bans.now() == []
 
 
+async def test_the_highest_figures_are_said_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a gateway writes into the store is bounded, and keeps what limits are reached by."""
+    monkeypatch.setattr("gateway.app.shared_limits._MOST", 2)
+    texts = Texts()
+    one, two = Node("one", texts, "two"), Node("two", texts)
+    two.counts = {"calls:a": 1, "calls:b": 3, "calls:c": 2, "calls:d": 0.5}
+    for node in (two, one):
+        await node.limits.exchange()
+    assert [one.limits.others(f"calls:{name}") for name in "abcd"] == [0, 3, 2, 0]
+
+
 def test_few_bans_are_told_and_few_lifted_are_remembered() -> None:
     """However many sources there are."""
     texts = Texts()

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
-from unittest.mock import MagicMock
+from unittest.mock import AsyncMock, MagicMock
 
 import numpy as np
 import pytest
 
+from gateway.conference.room import Room, RoomSettings
 from gateway.media.embedded.audio.codecs import read_audio
 from gateway.media.embedded.audio.mixing import Loudest, Mix, power
 from gateway.media.embedded.audio.pcm import Pcm, tone
@@ -106,6 +107,41 @@ def test_members_of_a_large_room_are_spoken_to_with_less_work(monkeypatch: pytes
     for number in range(10):
         room.seat(ProgramAudio(), f"{number}").speak_to(MagicMock(), Codec("opus", 48000, 2, 107))
     assert asked == [5] * 8 + [1] * 2
+
+
+async def test_who_is_kicked_is_read_no_more() -> None:
+    """What it typed before waits for the others' line, and is not shown after it; who leaves by itself is read."""
+    for is_kicked in (True, False):
+        pacer, now = MagicMock(), 0.0
+        room = Room(
+            "r", RoomSettings(tones=False), MeetingRoom(pacer, MagicMock(), MagicMock()), lambda: 0.0, MagicMock(), bool
+        )
+        members, audios = {}, {}
+        for name in ("ann", "eve", "reader"):
+            audio = audios[name] = ProgramAudio()
+            audio.text.reader = MagicMock()
+            session = MagicMock(identity=None)
+            session.join = lambda conference, number, group, label, audio=audio: conference.seat(
+                audio, number, group, label
+            )
+            session.hang_up = AsyncMock()
+            session.caller.display_name = name
+            members[name] = room.enter(session)
+        tick = pacer.add.call_args[0][0]
+        audios["ann"].text.type("I ")
+        tick(now)
+        audios["eve"].text.type("rude\n")
+        if is_kicked:
+            await room.kick(members["eve"].id)
+            audios["eve"].text.type("ruder\n")
+            members["eve"].session.hang_up.assert_awaited_once_with()
+        room.leave(members["eve"])
+        audios["ann"].text.type("say\n")
+        for _ in range(10):
+            now += 1.0
+            tick(now)
+        read = "".join(call.args[0] for call in audios["reader"].text.reader.type.call_args_list)
+        assert read == "[ann] I say\u2028" + ("" if is_kicked else "[eve] rude\u2028")
 
 
 async def test_a_browser_and_a_phone_meet_and_a_prompt_is_for_one_or_all() -> None:

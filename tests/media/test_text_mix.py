@@ -129,6 +129,22 @@ def test_who_types_and_erases_without_end_has_the_line_for_a_while_only() -> Non
     assert f"{NEW_LINE}[Bob] help{NEW_LINE}[Eve] a" in room.read["Cy"]
 
 
+def test_of_who_is_sent_away_nobody_reads_what_they_have_not_read() -> None:
+    """Neither what waits for a line, nor the rest of the own one, which ends for those who wait."""
+    room = Room("Eve", "Mal", "Bob", "Cy")
+    room.types("Eve", "x")
+    room.types("Mal", "rude" + NEW_LINE)
+    room.types("Bob", "help" + NEW_LINE)
+    room.mix.typed("Eve", "Eve", "worse" * 9)
+    for name in ("Mal", "Eve", "nobody"):
+        room.mix.removed(name)
+        room.mix.removed(name)
+    room.take()
+    assert room.read["Cy"] == f"[Eve] x{NEW_LINE}[Bob] help{NEW_LINE}"
+    room.types("Eve", "back")
+    assert room.read["Cy"].endswith(f"{NEW_LINE}[Eve] back")
+
+
 def test_a_flood_is_told_to_the_others_as_slowly_as_they_could_read_it_at_most() -> None:
     """Each line costs its name as well, else short ones would be the dearest; the others have their turns."""
     room = Room("Eve", "Bob", "Cy")

@@ -19,7 +19,8 @@ class Relay:
 
     def __init__(self) -> None:
         self.socket: ServerConnection
-        self.answer: Callable[[str], Any] = str
+        self.answer: Callable[[str], Any] | None = str
+        """None: to no offer."""
         self.result: Any = {}
         self.asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
@@ -30,7 +31,7 @@ class Relay:
             method, params = frame["method"], frame["params"]
             self.asked.put_nowait(frame)
             await self.send(id=frame["id"], **(self.result if method == "odd" else {"result": {}}))
-            if method == "offer":
+            if method == "offer" and self.answer is not None:
                 answer = {"from_peer_id": params["to_peer_id"], "sdp": self.answer(params["sdp"])}
                 await self.send(method="answer", params=answer)
 
@@ -89,6 +90,38 @@ async def test_an_offer_that_cannot_be_used_is_declined(sdp: Any) -> None:
             while (asked := await relay.asked.get())["method"] != "disconnect":
                 assert asked["method"] == "announce"
         assert asked["params"] == {"peer_id": "evil"}
+        assert len(transport.peer_manager) == 0
+
+
+async def test_an_offer_that_cannot_be_used_ends_the_call_that_gives_way_to_it() -> None:
+    """Both called at once; who has lost its own call to it need not wait."""
+    async with relayed() as (relay, transport):
+        relay.answer = None
+        calling = asyncio.create_task(transport.connect_peer("you"))
+        async with asyncio.timeout(30):
+            while (await relay.asked.get())["method"] != "offer":
+                pass
+            await relay.send(method="offer", params={"from_peer_id": "you", "sdp": "hello"})
+            with pytest.raises(TransportError, match="the offer of you cannot be used"):
+                await calling
+        assert len(transport.peer_manager) == 0
+
+
+async def test_the_offer_of_who_is_to_give_way_is_left_alone() -> None:
+    """It gives way: nobody declines what it takes back itself."""
+    async with relayed() as (relay, transport):
+        relay.answer = None
+        calling = asyncio.create_task(transport.connect_peer("her"))
+        async with asyncio.timeout(30):
+            while (await relay.asked.get())["method"] != "offer":
+                pass
+            await relay.send(method="offer", params={"from_peer_id": "her", "sdp": "hello"})
+            await transport._signaling.request("list")
+            await relay.send(method="peer_left", params={"peer_id": "her"})
+            with pytest.raises(TransportError, match="her did not take the call"):
+                await calling
+        assert (await relay.asked.get())["method"] == "list"
+        assert relay.asked.empty()
         assert len(transport.peer_manager) == 0
 
 

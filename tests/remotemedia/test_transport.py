@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from gateway.remotemedia import (
     WebRtcTransportConfig,
 )
 from gateway.remotemedia.media import FRAME, RATE, Samples
+from gateway.remotemedia.peer import Peer
 from gateway.web.app import WebServer
 from tests.web.fake import FakeGateway, running
 
@@ -157,6 +159,7 @@ async def test_what_cannot_be_done_says_so_and_leaves_nothing() -> None:
             for wrong in (np.zeros(100, np.float32), np.zeros(960, np.int16), np.zeros((2, 960), np.float32)):
                 with pytest.raises(TransportError):
                     await two.send_audio("one", wrong)  # type: ignore[arg-type]
+            await until_connected(one, "two")
             with pytest.raises(TransportError, match="1 peers already"):
                 await one.connect_peer("two")
             async with transport(server, "three") as three:
@@ -228,6 +231,71 @@ async def test_the_offer_of_a_peer_that_is_there_already_takes_the_place_of_what
         assert former.closed.is_set()
         assert await a.peer_manager.get_peer("b") is not former
         await lost.close()
+
+
+@pytest.mark.parametrize("moment", ["both", "offered", "offering"])
+async def test_two_that_call_each_other_at_once_have_one_connection(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose id sorts last is answered, wherever the offers cross; a call that comes already is waited for."""
+    async with running(FakeGateway()) as server, transport(server, "a") as a, transport(server, "b") as b:
+        ears, gone, crossed = (Ear(a), Ear(b)), list[str](), asyncio.Event()
+        for each in (a, b):
+            each.callbacks.on_peer_disconnected = gone.append
+        if moment == "offered":
+            request = b._signaling.request
+
+            async def answering(method: str, **params: Any) -> dict[str, Any]:
+                if method == "answer":
+                    crossed.set()
+                return await request(method, **params)
+
+            monkeypatch.setattr(b._signaling, "request", answering)
+        elif moment == "offering":
+            offer, drop = Peer.offer, a._drop
+
+            async def late(peer: Peer) -> str:
+                sdp = await offer(peer)
+                if peer.id == "b":
+                    await crossed.wait()
+                return sdp
+
+            def dropped(peer: Peer) -> bool:
+                crossed.set()
+                return drop(peer)
+
+            monkeypatch.setattr(Peer, "offer", late)
+            monkeypatch.setattr(a, "_drop", dropped)
+        else:
+            crossed.set()
+
+        async def second() -> str:
+            if moment == "offered":
+                await crossed.wait()
+            return await b.connect_peer("a")
+
+        async with asyncio.timeout(30):
+            assert await asyncio.gather(a.connect_peer("b"), second()) == ["b", "a"]
+        assert (await a.peer_manager.list_peers(), await b.peer_manager.list_peers()) == (["b"], ["a"])
+        await a.send_audio("b", tone(660, 60))
+        await b.send_audio("a", tone(880, 60))
+        assert abs(await ears[1].frequency() - 660) < 8
+        assert abs(await ears[0].frequency() - 880) < 8
+        assert gone == []
+        with pytest.raises(TransportError, match="connected already"):
+            await a.connect_peer("b")
+
+
+async def test_who_gives_way_shows_the_pictures_that_both_want() -> None:
+    """In the call of the other, in place of its own."""
+    async with running(FakeGateway()) as server, transport(server, "a") as a, transport(server, "b") as b:
+        seen: asyncio.Queue[str] = asyncio.Queue()
+        b.callbacks.on_video = lambda peer_id, _: seen.put_nowait(peer_id)
+        async with asyncio.timeout(30):
+            await asyncio.gather(a.connect_peer("b", video=True), b.connect_peer("a", video=True))
+            while seen.empty():
+                await a.send_video("b", np.zeros((48, 64, 3), np.uint8))
+                await asyncio.sleep(0.02)
 
 
 def purity(heard: Samples, hz: float) -> float:

@@ -93,8 +93,11 @@ class Seat(Protocol):
     def pictures(self) -> dict[str, str]:
         """Names of all whom it sees, by the mid of the section in which it does; of browsers."""
 
-    def leave(self) -> None:
-        """Give it up; idempotent."""
+    def leave(self, *, is_sent: bool = False) -> None:
+        """Give it up; idempotent.
+
+        `is_sent`: away, by others: of what it has typed they read no more than they have read.
+        """
 
 
 class Conference(Protocol):

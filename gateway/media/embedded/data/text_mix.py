@@ -100,6 +100,13 @@ class TextMix:
         if writer in self._writers:
             self._writers[writer].add(NEW_LINE)
 
+    def removed(self, writer: Hashable) -> None:
+        """Somebody was sent away: what nobody has read yet of it is read by nobody, and its line ends."""
+        if writer == self._line:
+            self._writers[writer].waiting = NEW_LINE
+        else:
+            self._writers.pop(writer, None)
+
     def _begin(self, made: list[tuple[Hashable, str]]) -> None:
         """The line of who has waited longest."""
         first, writer = next(iter(self._writers.items()))

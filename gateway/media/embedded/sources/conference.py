@@ -82,8 +82,8 @@ class Seat:
         else:
             self._conference.pictures.drop(self.name)
 
-    def leave(self) -> None:
-        self._conference.remove(self)
+    def leave(self, *, is_sent: bool = False) -> None:
+        self._conference.remove(self, is_sent=is_sent)
         if self.audio.seat is self:
             self.audio.take_seat(None)
 
@@ -223,13 +223,13 @@ class Conference:
         audio.take_seat(seat)
         return seat
 
-    def remove(self, seat: Seat) -> None:
-        """Somebody has left; idempotent."""
+    def remove(self, seat: Seat, *, is_sent: bool = False) -> None:
+        """Somebody has left, or is sent away; idempotent."""
         if seat in self._seats:
             self._seats.remove(seat)
             seat.show(None)
             seat.ignore_text()
-            self._texts.left(seat)
+            (self._texts.removed if is_sent else self._texts.left)(seat)
         if not self._seats:
             self._pacer.remove(self._ticking)
             self._ticking = None
