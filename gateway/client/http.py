@@ -7,69 +7,20 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import fields
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 
 from gateway.client.call import Call
+from gateway.client.errors import ClientError
+from gateway.client.values import Answer, IceCandidate, IceServer, SessionInfo, SessionState
 
 _EARLY = 30.0
 """Seconds before its end that a token is renewed."""
-
-
-class ClientError(Exception):
-    """The API's own error, or a gateway that cannot be reached; `str()` is one sentence."""
-
-    def __init__(self, message: str, code: int = 0, session_id: str | None = None, cause: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        """HTTP status; 0 where there was no answer."""
-        self.session_id = session_id
-        self.cause = cause
-        """Why a call was not possible: "busy", "not-found", …"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IceServer:
-    """RTCIceServer."""
-
-    urls: list[str]
-    username: str | None = None
-    credential: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IceCandidate:
-    """RTCIceCandidateInit; an empty candidate ends the list."""
-
-    candidate: str
-    sdp_mid: str | None = None
-    sdp_m_line_index: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What an offer was answered."""
-
-    session_id: str
-    sdp: str
-    metadata: Any = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionInfo:
-    """A live session of ours."""
-
-    session_id: str
-    to: str
-    state: str
-    """"calling", "ringing" or "answered"."""
-    created_at: float
-    """Unix seconds."""
-    user: str | None = None
-    metadata: Any = None
+Read = TypeVar("Read")
 
 
 class GatewayClient:
@@ -86,6 +37,7 @@ class GatewayClient:
     ) -> None:
         """`timeout` in seconds for every request; `http` where the requests need a client of their own."""
         self._http = http or httpx.AsyncClient(base_url=base_url.rstrip("/"), timeout=timeout)
+        self._longest_wait = min(20.0, timeout / 2)
         self._user = user
         self._password = password
         self._token = ""
@@ -176,37 +128,50 @@ class GatewayClient:
 
     async def ice_servers(self) -> list[IceServer]:
         """STUN and TURN servers, with the passwords that are ours for a while. Raises ClientError."""
-        return [IceServer(**server) for server in await self._ask("GET", "/iceservers")]
+        return [_read(IceServer, server) for server in await self._ask("GET", "/iceservers")]
 
     async def sessions(self) -> list[SessionInfo]:
         """Our live sessions. Raises ClientError."""
-        return [SessionInfo(**session) for session in (await self._ask("GET", "/webrtc/sessions"))["sessions"]]
+        return [_read(SessionInfo, session) for session in (await self._ask("GET", "/webrtc/sessions"))["sessions"]]
+
+    async def session(self, session_id: str, *, unlike: str | None = None) -> SessionState:
+        """What a session of ours is at, also one that ended lately. Raises ClientError (404 for none).
+
+        `unlike`: if it is at that, wait up to 20 s for another state.
+        """
+        path = f"/webrtc/sessions/{quote(session_id, safe='')}"
+        if unlike is not None:
+            path += f"?while={unlike}&seconds={self._longest_wait}"
+        return _read(SessionState, await self._ask("GET", path))
 
     async def call(self, to: str, *, audio: Any = None, metadata: Any = None) -> Call:
         """A whole call: its media is connected when it returns. `audio` is an aiortc track; without one we only listen.
 
-        The other side may ring still: `sessions()` has the state, for users, until the call ends.
-
-        Raises ClientError, also when the media does not connect.
+        The other side may ring still: `Call.answered` waits for it. Raises ClientError, also when the media does not
+        connect.
         """
         servers = await self.ice_servers()
         call = Call([(server.urls, server.username, server.credential) for server in servers], audio)
         try:
             await self._place(call, to, metadata)
-        except BaseException as error:
+        except BaseException:
             with contextlib.suppress(ClientError):  # it is told why the call was given up
                 await call.hang_up()
-            if isinstance(error, TimeoutError):
-                raise ClientError("the media could not be connected in time", 408) from None
             raise
         return call
 
     async def _place(self, call: Call, to: str, metadata: Any) -> None:
         offer = await call.offer()
         # Known before the answer: whoever gives up meanwhile can end it.
-        call.session_id, call.on_hang_up = str(uuid.uuid4()), self.close_session
+        call.attach(str(uuid.uuid4()), self)
         answer = await self.send_offer(offer, to=to, session_id=call.session_id, metadata=metadata)
-        await call.connect(answer.sdp)
+        try:
+            await call.connect(answer.sdp)
+        except TimeoutError:
+            await call.look()
+            if call.state == "ended" and call.reason is not None:
+                raise ClientError(call.reason, 408, call.session_id, call.cause) from None
+            raise ClientError("the media could not be connected in time", 408, call.session_id) from None
 
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
         if self._user is None:
@@ -239,3 +204,11 @@ class GatewayClient:
                 found.get("cause"),
             )
         return answer
+
+
+def _read(kind: type[Read], answer: Any) -> Read:
+    """What we know of an answer: newer gateways may say more. Raises ClientError where something of it is missing."""
+    try:
+        return kind(**{each.name: answer[each.name] for each in fields(kind) if each.name in answer})  # type: ignore[arg-type]
+    except TypeError:
+        raise ClientError("the gateway's answer cannot be read") from None

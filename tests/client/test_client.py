@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import pytest_asyncio
 
 from gateway.client import Answer, Call, ClientError, GatewayClient, IceCandidate
-from tests.interop.gateway import NEAR, PASSWORDS, TONE_HZ, Gateway, config_on_free_ports, gateway_with
+from tests.interop.gateway import NEAR, PASSWORDS, TONE_HZ, Gateway, RpcBrowser, config_on_free_ports, gateway_with
 from tests.web.browser import Tone
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -60,6 +61,86 @@ async def test_the_echo_gives_a_users_own_tone_back(gateway: Gateway) -> None:
                 ("600", "alice", {"n": 1})
             ]
         assert await client.sessions() == []
+
+
+async def test_a_call_says_when_it_is_answered_and_why_it_ended(gateway: Gateway) -> None:
+    """It rings when `call` returns; declined, answered and ended by the other side, and by this one."""
+    async with client_of(gateway, "alice", PASSWORDS["alice"]) as client, RpcBrowser() as bob, asyncio.timeout(60):
+        await bob.sign_in(gateway.app, "bob")
+        call = await client.call("bob")
+        await bob.status("ringing")
+        waiting = asyncio.create_task(call.answered())
+        assert (await client.session(call.session_id, unlike="calling")).state == "ringing"
+        await bob.decline()
+        with pytest.raises(ClientError, match="The call was declined") as refused:
+            await waiting
+        assert (refused.value.cause, refused.value.session_id) == ("declined", call.session_id)
+        assert (call.state, call.cause, await call.ended()) == ("ended", "declined", "declined")
+        assert [frame async for frame in call.frames()][1_000:] == []
+        await call.hang_up()
+        await bob.status("ready")
+        async with await client.call("bob", audio=Tone(660)) as call:
+            await bob.status("ringing")
+            await bob.accept()
+            await call.answered()
+            assert (call.state, call.cause) == ("answered", None)
+            await bob.hang_up()
+            async for _ in call.frames():
+                pass
+            assert (call.state, call.cause) == ("ended", "normal")
+        await bob.status("ready")
+        call = await client.call("bob")
+        await bob.status("ringing")
+        waiting = asyncio.create_task(call.answered())
+        hearing = asyncio.create_task(anext(call.frames(), None))
+        await asyncio.sleep(0)
+        await call.hang_up()
+        await hearing
+        with pytest.raises(ClientError, match="The call (has )?ended"):
+            await waiting
+        assert (call.state, call.cause) == ("ended", "normal")
+        assert (await client.session(call.session_id)).cause == "normal"
+        with pytest.raises(ClientError) as refused:
+            await client.session("no/such session")
+        assert refused.value.code == 404
+
+
+async def test_a_call_that_ends_before_its_media_is_connected_says_why(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Declined at once: not that the media could not be connected."""
+    async with client_of(gateway, "alice", PASSWORDS["alice"]) as client, RpcBrowser() as bob, asyncio.timeout(60):
+        await bob.sign_in(gateway.app, "bob")
+
+        connect = Call.connect
+
+        async def late(call: Call, answer: str) -> None:
+            await bob.status("ringing")
+            await bob.decline()
+            await connect(call, answer)
+
+        monkeypatch.setattr(Call, "connect", late)
+        monkeypatch.setattr("gateway.client.call._CONNECT_SECONDS", 0.5)
+        with pytest.raises(ClientError, match="The call was declined") as refused:
+            await client.call("bob")
+        assert (refused.value.code, refused.value.cause) == (408, "declined")
+
+
+async def test_a_newer_gateway_may_say_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not known is left out; where something is missing it is the client's own error."""
+    answer: dict[str, object] = {"session_id": "s", "to": "600", "state": "answered", "created_at": 1.0, "new": 1}
+    answers: dict[str, object] = {
+        "/iceservers": [{"urls": ["stun:192.0.2.1"], "new": 1}],
+        "/webrtc/sessions": {"sessions": [answer], "count": 1},
+    }
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=answers[request.url.path]))
+    http = httpx.AsyncClient(transport=transport, base_url="http://gateway.example")
+    async with GatewayClient("", http=http) as client:
+        assert (await client.ice_servers())[0].urls == ["stun:192.0.2.1"]
+        assert (await client.sessions())[0].to == "600"
+        del answer["to"]
+        with pytest.raises(ClientError, match="cannot be read"):
+            await client.sessions()
 
 
 @pytest.mark.parametrize("moment", ["offered", "connecting", "too late", "away"])

@@ -275,7 +275,7 @@ async def test_two_that_call_each_other_at_once_have_one_connection(
             return await b.connect_peer("a")
 
         async with asyncio.timeout(30):
-            assert await asyncio.gather(a.connect_peer("b"), second()) == ["b", "a"]
+            assert [*await asyncio.gather(a.connect_peer("b"), second())] == ["b", "a"]
         assert (await a.peer_manager.list_peers(), await b.peer_manager.list_peers()) == (["b"], ["a"])
         await a.send_audio("b", tone(660, 60))
         await b.send_audio("a", tone(880, 60))

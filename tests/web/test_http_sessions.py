@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from gateway.app.settings import web
 from gateway.call.status import Cause
 from gateway.config import load
 from gateway.web.app import WebSettings
+from gateway.web.http.sessions import SessionTable
 from tests.web.client import OFFER, client_of
-from tests.web.fake import FakeGateway
+from tests.web.fake import FakeGateway, running
 
 ALICE = {"Authorization": "Bearer alice:wonder"}
 BOB = {"Authorization": "Bearer bob:builder"}
@@ -80,6 +84,74 @@ async def test_a_session_whose_media_never_came_is_408() -> None:
         }
         await http.post("/webrtc/offer", json={**OFFER, "session_id": "a"})
         assert (await http.post("/webrtc/close", json={"session_id": "a"})).status_code == 200
+
+
+async def test_what_a_session_is_at_is_told_when_it_changes() -> None:
+    """Also of one that ended lately, with why; for its owner alone, and a guest's by its id."""
+    gateway = FakeGateway()
+    async with client_of(gateway) as http, asyncio.timeout(30):
+
+        async def state(name: str, headers: dict[str, str] | None = None, **query: Any) -> tuple[int, dict[str, Any]]:
+            answer = await http.get(f"/webrtc/sessions/{name}", headers=headers, params=query)
+            return answer.status_code, answer.json()
+
+        for name, headers in (("a", ALICE), ("g", {})):
+            await http.post("/webrtc/offer", json={**OFFER, "session_id": name}, headers=headers)
+        call = gateway.calls[0]
+        assert await state("a", ALICE) == (200, {"session_id": "a", "state": "calling"})
+        assert (await state("a"))[0] == 401
+        assert (await state("a", BOB))[0] == 403
+        for now, then in (("calling", "ringing"), ("ringing", "answered")):
+            assert (await state("a", ALICE, **{"while": now, "seconds": 0}))[1]["state"] == now
+            waiting = [asyncio.create_task(state("a", ALICE, **{"while": now, "seconds": 60})) for _ in range(2)]
+            await asyncio.sleep(0)
+            getattr(call.channel, then)(call, None)
+            assert await asyncio.gather(*waiting) == [(200, {"session_id": "a", "state": then})] * 2
+        waiting = [asyncio.create_task(state("a", ALICE, **{"while": "answered", "seconds": 60}))]
+        await asyncio.sleep(0)
+        call.channel.ended(call, Cause.LOST)
+        ended = {"session_id": "a", "state": "ended", "cause": "lost", "reason": Cause.LOST.sentence}
+        assert await waiting[0] == await state("a", ALICE, **{"while": "answered", "seconds": 60}) == (200, ended)
+        assert (await state("a"))[0] == 401
+        assert (await state("a", BOB))[0] == 403
+        assert (await state("g"))[1]["state"] == "calling"
+        await http.delete("/webrtc/sessions/g")
+        assert (await state("g"))[1]["cause"] == "normal"
+        for name in ("none", "x" * 200, "%00"):
+            assert (await state(name))[0] == 404
+        for wrong in ({"while": "ended"}, {"seconds": 61}, {"seconds": "nan"}, {"seconds": -1}):
+            assert (await state("a", ALICE, **wrong))[0] == 400
+
+
+async def test_ends_are_remembered_of_the_last_thousand_sessions() -> None:
+    """And not of one whose id another one has now."""
+    gateway = FakeGateway()
+    table = SessionTable(WebSettings())
+    for number in range(1_001):
+        table.open(str(number), None, "600").close(Cause.BUSY)
+    assert (table.ended("0"), table.ended("1")) == (None, (None, Cause.BUSY))
+    first = table.open("x", "alice", "600")
+    first.close(Cause.BUSY)
+    second = table.open("x", "bob", "600")
+    assert table.ended("x") is None
+    first.close(Cause.LOST)
+    assert table.get("x") is second
+    assert gateway.calls == []
+
+
+async def test_a_client_that_waits_and_goes_leaves_nothing() -> None:
+    """Its wait ends with its connection, not with the time it asked for."""
+    async with running(FakeGateway()) as server, asyncio.timeout(30):
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
+            await http.post("/webrtc/offer", json={**OFFER, "session_id": "s"})
+            before = len(asyncio.all_tasks())
+            waiting = asyncio.create_task(http.get("/webrtc/sessions/s?while=calling&seconds=60", timeout=60))
+            while len(asyncio.all_tasks()) < before + 3:  # noqa: ASYNC110  # only asking tells
+                await asyncio.sleep(0.01)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        while any("session_state" in repr(task) or "_client_gone" in repr(task) for task in asyncio.all_tasks()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 @contextlib.contextmanager

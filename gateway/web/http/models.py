@@ -184,6 +184,15 @@ class SessionInfo(BaseModel):
     metadata: Any = None
 
 
+class SessionState(BaseModel):
+    """Body of the answer to GET /webrtc/sessions/{session_id}."""
+
+    session_id: str
+    state: Literal["calling", "ringing", "answered", "ended"]
+    cause: str | None = Field(None, description="Why it has ended: normal, busy, declined, no-answer, …")
+    reason: str | None = Field(None, description="The same as a sentence.")
+
+
 class SessionList(BaseModel):
     """Body of the answer to GET /webrtc/sessions."""
 

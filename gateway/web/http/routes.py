@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 
 from gateway.web.http.errors import bounded_route
 from gateway.web.http.ice_service import IceService
@@ -16,6 +16,7 @@ from gateway.web.http.models import (
     OfferRequest,
     OfferResponse,
     SessionList,
+    SessionState,
     StatusResponse,
 )
 from gateway.web.http.sdp_api import SdpApi
@@ -45,6 +46,16 @@ def create_router(api: SdpApi, ice: IceService, settings: WebSettings) -> APIRou
     async def sessions(request: Request) -> dict[str, Any]:
         """The live sessions of the user who asks; operators see all."""
         return await api.list(request)
+
+    @router.get("/webrtc/sessions/{session_id}", response_model=SessionState, response_model_exclude_none=True)
+    async def session_state(
+        session_id: str,
+        request: Request,
+        unlike: Annotated[Literal["calling", "ringing", "answered"] | None, Query(alias="while")] = None,
+        seconds: Annotated[float, Query(ge=0, le=60)] = 20,
+    ) -> dict[str, Any]:
+        """What a session is at, also one that ended lately; `while` it is at that, for so many seconds, wait first."""
+        return await api.state(session_id, unlike, seconds, request)
 
     @router.delete("/webrtc/sessions/{session_id}", response_model=StatusResponse)
     async def end_session(session_id: str, request: Request) -> dict[str, str]:

@@ -13,6 +13,7 @@ from fastapi import Request
 from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address, credentials
+from gateway.web.checks import is_identifier
 from gateway.web.facade import Gateway, PlaceError
 from gateway.web.http.errors import ApiError
 from gateway.web.http.models import CandidateRequest, CloseRequest, OfferRequest
@@ -123,11 +124,15 @@ class SdpApi:
             if self.sessions.never_connected(session_id):
                 raise ApiError(408, "The session's media did not connect in time", session_id, Cause.MEDIA_FAILED.word)
             raise ApiError(404, "Session not found", session_id)
-        if session.owner is not None:
-            user = await self.signed_in(request, session_id)
-            if user.id != session.owner and user.role == "user":
-                raise ApiError(403, "This is another user's session", session_id)
+        await self._check_owner(session.owner, session_id, request)
         return session
+
+    async def _check_owner(self, owner: str | None, session_id: str, request: Request) -> None:
+        if owner is None:
+            return
+        user = await self.signed_in(request, session_id)
+        if user.id != owner and user.role == "user":
+            raise ApiError(403, "This is another user's session", session_id)
 
     async def signed_in(self, request: Request, session_id: str | None = None) -> User:
         """The user of the Authorization header. Raises ApiError."""
@@ -153,6 +158,27 @@ class SdpApi:
         sessions = [session.info() for session in self.sessions if user.role != "user" or session.owner == user.id]
         return {"sessions": sessions, "count": len(sessions)}
 
+    async def state(self, session_id: str, unlike: str | None, seconds: float, request: Request) -> dict[str, Any]:
+        """What a session is at, once that is another state than `unlike`, or `seconds` have passed. Raises ApiError."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            owner, cause = self.sessions.ended(session_id) or (None, None)
+            if cause is None:
+                raise ApiError(404, "Session not found", session_id if is_identifier(session_id) else None)
+            await self._check_owner(owner, session_id, request)
+            return _state(session_id, "ended", cause)
+        await self._check_owner(session.owner, session_id, request)
+        if session.state == unlike:
+            changed = asyncio.create_task(session.changed.wait())
+            gone = asyncio.create_task(_client_gone(request))
+            try:
+                await asyncio.wait({changed, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (changed, gone):
+                    task.cancel()
+                await asyncio.gather(changed, gone, return_exceptions=True)
+        return _state(session_id, session.state, session.cause)
+
     async def end(self, session_id: str, request: Request) -> dict[str, str]:
         """End a session by its id, as `close` does. Raises ApiError."""
         session = await self._owned(session_id, request)
@@ -162,6 +188,11 @@ class SdpApi:
     async def close(self, body: CloseRequest, request: Request) -> dict[str, str]:
         """End the session. Raises ApiError."""
         return await self.end(body.session_id, request)
+
+
+def _state(session_id: str, state: str, cause: Cause | None) -> dict[str, Any]:
+    why = {} if cause is None else {"cause": cause.word, "reason": cause.sentence}
+    return {"session_id": session_id, "state": state} | why
 
 
 async def _client_gone(request: Request) -> None:

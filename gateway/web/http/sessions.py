@@ -13,7 +13,7 @@ from gateway.web.facade import PlacedChannel, WebCall
 from gateway.web.settings import WebSettings
 
 _REMEMBERED = 1_000
-"""Sessions whose media failed, so that their clients are told 408."""
+"""Sessions that have ended, so that their clients are told why."""
 
 
 class SessionEnded(Exception):
@@ -39,6 +39,10 @@ class Session(PlacedChannel):
         """User id that placed the call with a password; None for guests."""
         self.call: WebCall | None = None
         self.candidates = 0
+        self.cause: Cause | None = None
+        """Why it has ended."""
+        self.changed = asyncio.Event()
+        """Set when the state is another one, and then replaced."""
         self._forget = forget
         self._answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._timer: asyncio.TimerHandle | None = None
@@ -62,10 +66,17 @@ class Session(PlacedChannel):
         if self._end(cause) and call is not None:
             call.hangup(cause)
 
+    def _to(self, state: str) -> None:
+        self.state = state
+        self.changed.set()
+        self.changed = asyncio.Event()
+
     def _end(self, cause: Cause) -> bool:
         if self._over:
             return False
         self._over = True
+        self.cause = cause
+        self._to("ended")
         if self._timer is not None:
             self._timer.cancel()
         if not self._answer.done():
@@ -82,11 +93,11 @@ class Session(PlacedChannel):
         self._take(sdp)
 
     def ringing(self, call: WebCall, sdp: str | None) -> None:
-        self.state = "ringing"
+        self._to("ringing")
         self._take(sdp)
 
     def answered(self, call: WebCall, sdp: str | None) -> None:
-        self.state = "answered"
+        self._to("answered")
         self._take(sdp)
 
     def info(self) -> dict[str, Any]:
@@ -114,7 +125,8 @@ class SessionTable:
     def __init__(self, settings: WebSettings) -> None:
         self._limit = settings.max_sessions
         self._sessions: dict[str, Session] = {}
-        self._never_connected: OrderedDict[str, None] = OrderedDict()
+        self._ended: OrderedDict[str, tuple[str | None, Cause]] = OrderedDict()
+        """Whose they were, and why they ended, by id."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -133,13 +145,18 @@ class SessionTable:
 
     def open(self, session_id: str, owner: str | None, to: str, metadata: Any = None) -> Session:
         """A new session; the id must be free."""
-        self._never_connected.pop(session_id, None)
+        self._ended.pop(session_id, None)
         session = self._sessions[session_id] = Session(session_id, owner, to, metadata, self._forget)
         return session
 
+    def ended(self, session_id: str) -> tuple[str | None, Cause] | None:
+        """Whose a session was that ended lately, and why."""
+        return self._ended.get(session_id)
+
     def never_connected(self, session_id: str) -> bool:
         """Whether a session of that id ended because its media never came through."""
-        return session_id in self._never_connected
+        _, cause = self._ended.get(session_id, (None, None))
+        return cause is Cause.MEDIA_FAILED
 
     def close_all(self) -> None:
         """End every session: the gateway stops."""
@@ -147,9 +164,9 @@ class SessionTable:
             session.close(Cause.NORMAL)
 
     def _forget(self, session: Session, cause: Cause) -> None:
-        if cause is Cause.MEDIA_FAILED:
-            self._never_connected[session.id] = None
-            if len(self._never_connected) > _REMEMBERED:
-                self._never_connected.popitem(last=False)
-        if self._sessions.get(session.id) is session:
-            del self._sessions[session.id]
+        if self._sessions.get(session.id) is not session:
+            return
+        del self._sessions[session.id]
+        self._ended[session.id] = session.owner, cause
+        if len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
