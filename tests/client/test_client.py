@@ -96,7 +96,7 @@ async def test_a_call_says_when_it_is_answered_and_why_it_ended(gateway: Gateway
         await asyncio.sleep(0)
         await call.hang_up()
         await hearing
-        with pytest.raises(ClientError, match="The call (has )?ended"):
+        with pytest.raises(ClientError, match=r"The call (has )?ended"):
             await waiting
         assert (call.state, call.cause) == ("ended", "normal")
         assert (await client.session(call.session_id)).cause == "normal"

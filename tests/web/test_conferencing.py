@@ -144,6 +144,8 @@ async def test_rooms_are_opened_changed_and_ended_over_the_api(
         bearer = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
         answer = await http.request(method, path, json=body, headers=bearer)
         assert answer.status_code in (200, 201, 204), answer.text
+        if answer.content:  # it has the PIN
+            assert answer.headers["cache-control"] == "no-store"
         assert personal.asked == [asked]
         log = (await http.get("/api/audit", headers=bearer)).json()["entries"]
         assert log[0]["action"] in ("room opened", "room changed", "room closed")

@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from gateway.call.status import Cause
 from gateway.web.app import WebSettings
 from tests.web.fake import ANSWER, SDP, FakeGateway, RpcClient, rpc, running
 
@@ -217,6 +218,17 @@ async def test_a_batch_is_answered_in_one_array_without_its_notifications() -> N
         assert (await client.notified("call_state"))["state"] == "calling"
         await client.send([{"jsonrpc": "2.0", "method": "disconnect", "params": {"peer_id": "x"}}])
         await client.silent()
+
+
+async def test_what_became_of_a_call_is_told_after_a_batch_in_which_it_failed() -> None:
+    """Its state is held back until the error is sent, and told then."""
+    gateway = FakeGateway()
+    gateway.script = lambda call: call.channel.ended(call, Cause.BUSY)
+    async with running(gateway) as server, rpc(server, "ann") as client:
+        await client.send([{"jsonrpc": "2.0", "method": "offer", "params": {"sdp": SDP}, "id": 1}])
+        frame = await client.frame()
+        assert frame[0]["error"]["data"]["cause"] == "busy"
+        assert (await client.notified("call_state", state="ended"))["cause"] == "busy"
 
 
 async def test_notifications_are_never_answered() -> None:
