@@ -82,7 +82,7 @@ class Call:
         return str(self.connection.localDescription.sdp)
 
     async def connect(self, answer: str) -> None:
-        """Take the answer and wait until the media is connected. Raises TimeoutError where it is not, or not in time."""
+        """Take the answer and wait until the media is connected. Raises TimeoutError where it is not."""
         await self.connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
         async with asyncio.timeout(_CONNECT_SECONDS):
             await self._settled.wait()

@@ -66,7 +66,7 @@ async def test_the_echo_gives_a_users_own_tone_back(gateway: Gateway) -> None:
 async def test_a_call_says_when_it_is_answered_and_why_it_ended(gateway: Gateway) -> None:
     """It rings when `call` returns; declined, answered and ended by the other side, and by this one."""
     async with client_of(gateway, "alice", PASSWORDS["alice"]) as client, RpcBrowser() as bob, asyncio.timeout(60):
-        await bob.sign_in(gateway.app, "bob")
+        await bob.open(gateway.app.signed_in_url("bob"))
         call = await client.call("bob")
         await bob.status("ringing")
         waiting = asyncio.create_task(call.answered())
@@ -110,7 +110,7 @@ async def test_a_call_that_ends_before_its_media_is_connected_says_why(
 ) -> None:
     """Declined at once: not that the media could not be connected."""
     async with client_of(gateway, "alice", PASSWORDS["alice"]) as client, RpcBrowser() as bob, asyncio.timeout(60):
-        await bob.sign_in(gateway.app, "bob")
+        await bob.open(gateway.app.signed_in_url("bob"))
 
         connect = Call.connect
 

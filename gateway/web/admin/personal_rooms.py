@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
 
 from gateway.web.admin.asking import told, user_of
 from gateway.web.admin.routes import requires
-from gateway.web.admin.users import Word
+from gateway.web.admin.users import printable
 from gateway.web.auth.authenticator import Authenticator, client_address
 from gateway.web.conferencing import RefusedError
 from gateway.web.facade import Gateway
@@ -17,7 +17,7 @@ from gateway.web.http.errors import refusal
 
 _Digits = Annotated[StrictStr, Field(pattern="^([0-9]{0,16}|auto)$")]
 _Number = Annotated[StrictStr, Field(pattern="^[0-9]{1,15}$")]
-_Title = Annotated[Word, Field(max_length=64)]
+_Title = Annotated[StrictStr, Field(max_length=64), AfterValidator(printable)]
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: refusal("Not such a number, or not such a PIN"),
     409: refusal("The number is taken, or none is free"),

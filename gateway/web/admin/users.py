@@ -27,15 +27,16 @@ def user_id_of(text: str) -> str:
     return text
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The same text. Raises ValueError for control characters."""
     if not text.isprintable():
         raise ValueError("must not contain control characters")
     return text
 
 
-Word = Annotated[StrictStr, Field(max_length=128), AfterValidator(_printable)]
+Word = Annotated[StrictStr, Field(max_length=128), AfterValidator(printable)]
 Words = Annotated[list[Word], Field(max_length=100)]
-Password = Annotated[StrictStr, Field(min_length=8, max_length=256), AfterValidator(_printable)]
+Password = Annotated[StrictStr, Field(min_length=8, max_length=256), AfterValidator(printable)]
 
 
 class UserChange(BaseModel):
