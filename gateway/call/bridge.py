@@ -425,11 +425,13 @@ class Bridge(Transferring):
             answer = await scope.engine.accept(scope.call_id, newcomer.party)
         except MediaError as error:
             log.info("newcomer refused", call_id=scope.call_id, tag=newcomer.party.tag, reason=error.reason)
+            if what.done is not None:
+                what.done(False)
             await self._end_leg(newcomer, Cause.NOT_ACCEPTABLE)
             await scope.engine.release(scope.call_id, newcomer.party.tag)
             return
         await newcomer.answer(answer)
-        scope.follow(CallInput(input=Input.REPLACE, leg=what.leg, new_leg=newcomer))
+        scope.follow(CallInput(input=Input.REPLACE, leg=what.leg, new_leg=newcomer, done=what.done))
 
     async def _turn_back(self, staying: Leg, leaving: Leg, coming: Leg, error: MediaError) -> None:
         """Who was to come in cannot: the call goes on as it was."""

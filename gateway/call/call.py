@@ -26,7 +26,7 @@ from gateway.call.leg import (
     SignallingChanged,
     TransferRequested,
 )
-from gateway.call.machine import Scope, nobody_instead, turned_away
+from gateway.call.machine import Scope, nobody_instead, once, turned_away
 from gateway.call.record import CallRecord, CallSettings, Step
 from gateway.call.state import FINISH, CallInput, Input, State, Transfer
 from gateway.call.status import Cause
@@ -186,13 +186,27 @@ class Call:
             leg.listen(self.leg_event)
         self._post_or_turn_away(CallInput(input=Input.TRANSFER, leg=transfer.transferor, transfer=transfer))
 
-    def take_place(self, leg: Leg, newcomer: CallerLeg, offer: str, *, only_ringing: bool = False) -> None:
+    def take_place(
+        self,
+        leg: Leg,
+        newcomer: CallerLeg,
+        offer: str,
+        done: Callable[[bool], None] | None = None,
+        *,
+        only_ringing: bool = False,
+    ) -> None:
         """Have `newcomer`, whose offer is not answered yet, talk in the place of `leg` (INVITE with Replaces).
 
-        `only_ringing`: not any more where `leg` has answered meanwhile.
+        `done` hears whether it came to that, of a leg that talks. `only_ringing`: not any more where `leg` has answered
+        meanwhile.
         """
         what = CallInput(
-            input=Input.TAKE_PLACE, leg=leg, newcomer=newcomer, event=Offered(0, offer), only_ringing=only_ringing
+            input=Input.TAKE_PLACE,
+            leg=leg,
+            newcomer=newcomer,
+            event=Offered(0, offer),
+            done=once(done),
+            only_ringing=only_ringing,
         )
         self._post_or_turn_away(what)
         newcomer.listen(self.leg_event)
@@ -206,7 +220,7 @@ class Call:
         was on hold where it comes from.
         """
         new_leg.listen(self.leg_event)
-        self._post_or_turn_away(CallInput(input=Input.REPLACE, leg=leg, new_leg=new_leg, done=done, held=held))
+        self._post_or_turn_away(CallInput(input=Input.REPLACE, leg=leg, new_leg=new_leg, done=once(done), held=held))
 
     def _post_or_turn_away(self, what: CallInput) -> None:
         if self.state is State.ENDED:
@@ -216,7 +230,7 @@ class Call:
 
     def give_away(self, leg: Leg, to_call: str, done: Callable[[bool], None]) -> None:
         """Have the call of that id adopt `leg` with its media, and end (see transfer.merge)."""
-        what = CallInput(input=Input.GIVE_AWAY, leg=leg, to_call=to_call, done=done)
+        what = CallInput(input=Input.GIVE_AWAY, leg=leg, to_call=to_call, done=once(done))
         if self.state is State.ENDED:
             done(False)
         else:
@@ -324,16 +338,18 @@ class Call:
                 await machine.do(action, what)
         except MediaError as error:
             log.info("media refused", call_id=self.id, reason=error.reason, status=error.status)
-            await self._fault(_cause_of_media(error))
+            await self._fault(_cause_of_media(error), what)
             return
         except Exception:
             log.exception("call step failed", call_id=self.id, input=what.input.value)
-            await self._fault(Cause.ERROR)
+            await self._fault(Cause.ERROR, what)
             return
         self._enter(target, what)
 
-    async def _fault(self, cause: Cause) -> None:
+    async def _fault(self, cause: Cause, failed: CallInput) -> None:
         self.cause = cause
+        if failed.done is not None:
+            failed.done(False)
         fault = CallInput(input=Input.FAULT, cause=cause)
         for action in FINISH:
             try:

@@ -36,8 +36,9 @@ class Grants:
         self._new_id = new_id
         self._now = now
         self._by_name: dict[str, Grant] = {}
-        self._used: set[str] = set()
-        """Those whose REFER is not decided yet."""
+        self._outcomes: dict[str, bool | None] = {}
+        """Of those that were used: whether the place was taken, None while nobody knows; until the REFER is decided."""
+        self._waiting: dict[str, Callable[[bool], None]] = {}
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -51,17 +52,29 @@ class Grants:
         self._by_name[name] = Grant(call=call, leg=leg, identity=identity, target=target, until=now + LIFETIME)
         return name
 
-    def use(self, name: str) -> None:
-        """Somebody takes the place; nobody else can."""
-        if self._by_name.pop(name, None) is not None:
-            self._used.add(name)
+    def use(self, name: str) -> Callable[[bool], None]:
+        """Somebody comes, and nobody else can; to be told once whether it then had the place."""
+        del self._by_name[name]
+        self._outcomes[name] = None
 
-    def take_back(self, name: str) -> bool:
-        """Its REFER is decided: it is not to be used any more. Whether somebody was let into the place."""
+        def done(taken: bool) -> None:
+            waiting = self._waiting.pop(name, None)
+            if waiting is not None:
+                waiting(taken)
+            else:
+                self._outcomes[name] = taken
+
+        return done
+
+    def decide(self, name: str, then: Callable[[bool], None]) -> None:
+        """Its REFER is over, so it is not to be used any more; `then` hears, once that is known, whether the place was
+        taken."""
         self._by_name.pop(name, None)
-        is_used = name in self._used
-        self._used.discard(name)
-        return is_used
+        outcome = self._outcomes.pop(name, False)
+        if outcome is None:
+            self._waiting[name] = then
+        else:
+            then(outcome)
 
     def of(self, name: str, identity: str | None, dialled: str) -> Grant | int | None:
         """What an INVITE with that Replaces may do; the status that refuses it; None: it was never granted.

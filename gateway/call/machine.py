@@ -57,6 +57,19 @@ def turned_away(what: CallInput) -> None:
         digit.told(False)
 
 
+def once(done: Callable[[bool], None] | None) -> Callable[[bool], None] | None:
+    """What is told the first outcome and no other."""
+    if done is None:
+        return None
+    waiting = [done]
+
+    def told(came: bool) -> None:
+        if waiting:
+            waiting.pop()(came)
+
+    return told
+
+
 def _unheard(*_: object) -> None:
     return
 

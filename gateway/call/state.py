@@ -236,4 +236,4 @@ class CallInput:
     to_call: str = ""
     """GIVE_AWAY: id of the call that `leg` moves to."""
     done: Callable[[bool], None] | None = None
-    """REPLACE, GIVE_AWAY: told once whether it came to that."""
+    """TAKE_PLACE of a leg that talks, REPLACE, GIVE_AWAY: told once whether it came to that."""

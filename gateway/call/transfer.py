@@ -159,23 +159,30 @@ class Transfers:
         staying: Leg,
         uri: str,
         request: TransferRequested,
-        decided: Callable[[], bool] = lambda: False,
+        grant: str | None = None,
     ) -> None:
         """Have the far end of the leg that stays call by itself; where it will not, we do it.
 
-        `decided`: it is over; whether whom it was to call has it, which counts where it hangs up without a word of it.
+        With a grant it has done so where it has the place that was granted: neither its word without that counts, nor
+        that it hangs up without a word after it.
         """
         self._require_alone(call)
         self._passing.add(call.id)
 
         def over(cause: Cause, accepted: bool) -> None:
+            if grant is None:
+                decided(cause, accepted, cause is Cause.NORMAL)
+            else:
+                is_no_refusal = cause in (Cause.NORMAL, Cause.CANCELLED)
+                self.grants.decide(grant, lambda taken: decided(cause, accepted, taken and is_no_refusal))
+
+        def decided(cause: Cause, accepted: bool, is_done: bool) -> None:
             self._passing.discard(call.id)
-            has_called = decided()
-            if cause is Cause.NORMAL or (cause is Cause.CANCELLED and has_called):
+            if is_done:
                 request.report.ended(Cause.NORMAL)
                 call.stop()
             elif accepted:
-                request.report.ended(cause)
+                request.report.ended(Cause.UNAVAILABLE if cause is Cause.NORMAL else cause)
             else:
                 self._begin(self._carry_out(call, leg, request, passed_on=True))
 
@@ -222,7 +229,7 @@ class Transfers:
         self._require_alone(call)
         name = self.grants.give(other, consulting, staying.identity, user)
         uri = f"{uri}?Replaces={quote(name, safe='')}"
-        self._pass_on(call, leg, staying, uri, request, lambda: self.grants.take_back(name))
+        self._pass_on(call, leg, staying, uri, request, name)
         return True
 
     def replace(self, name: str, newcomer: CallerLeg, offer: str | None, *, early_only: bool, dialled: str = "") -> int:
@@ -253,9 +260,9 @@ class Transfers:
         if offer is None or not (capabilities.join and capabilities.early_answer):
             return 488
         log.info("leg replaced", call_id=call.id, leg=leg.party.tag, by=newcomer.party.tag)
-        self.grants.use(name)
+        done = self.grants.use(name) if granted is not None else None
         is_own = granted is not None or leg.identity == newcomer.identity
-        call.take_place(leg, newcomer, offer, only_ringing=rings and (early_only or not is_own))
+        call.take_place(leg, newcomer, offer, done, only_ringing=rings and (early_only or not is_own))
         return 0
 
     def _may_replace(self, newcomer: Leg, leg: Leg) -> bool:

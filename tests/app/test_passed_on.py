@@ -191,13 +191,13 @@ class Consulting:
     async def told(self) -> tuple[int, bool]:
         return await asyncio.wait_for(self.heard.get(), 30)
 
-    async def calls(self, referral: Referral, user: str | None = None) -> int:
+    async def calls(self, referral: Referral, user: str | None = None, sdp: str = SDP) -> int:
         """What becomes of the trunk's INVITE with the Replaces that it was told."""
         uri = referral.target.without_headers()
         session = self.trunk.invite(
             replace(uri, user=user) if user is not None else uri,
             caller="<sip:900@pbx.test>",
-            body=SDP.format(port=40010).encode(),
+            body=sdp.format(port=40010).encode(),
             headers=(("Replaces", str(referral.replaces)),),
         )
         outcome = await Recorder(session).wait_for_one_of(Answered, Failed)
@@ -290,6 +290,26 @@ async def test_a_trunk_that_has_called_and_hangs_up_without_a_word_was_transferr
         at.theirs.session.hangup()
         assert await at.told() == (200, False)
         await until(lambda: len(at.app.calls) == 1)
+
+
+@pytest.mark.parametrize("says", ["200", "486", "nothing"])
+async def test_a_trunk_whose_media_was_refused_has_not_taken_the_place(tmp_path: Path, says: str) -> None:
+    """Whatever it says, and where it hangs up without a word; of who did not even come as well."""
+    async with consulting(tmp_path, "pass_on_attended") as at:
+        referral = await at.asks()
+        referral.accept()
+        assert await at.told() == (100, True)
+        if says != "200":
+            assert await at.calls(referral, sdp=SDP.replace("IP4 127.0.0.1", "IP6 ::1")) == 488
+        if says == "nothing":
+            at.theirs.session.hangup()
+            assert await at.told() == (487, False)
+            await asyncio.wait_for(at.phone.over, 30)
+        else:
+            referral.finish(int(says))
+            assert await at.told() == (480 if says == "200" else 486, False)
+            assert len(at.app.calls) == 2
+        assert not at.consulted.over.done()
 
 
 async def test_what_a_trunk_was_told_is_good_for_nothing_once_its_transfer_has_failed(tmp_path: Path) -> None:

@@ -352,6 +352,47 @@ async def test_whom_our_refer_has_asked_takes_the_transferors_place_once() -> No
     assert len(consulted.world.transfers.grants) == 0
 
 
+@pytest.mark.parametrize(
+    ("step", "failures", "outcome"),
+    [
+        ("accept", 0, Cause.NORMAL),
+        ("accept", 1, Cause.CANCELLED),
+        ("join", 1, Cause.CANCELLED),
+        ("join", 2, Cause.CANCELLED),
+    ],
+)
+async def test_the_transferor_is_told_what_became_of_it_once_that_is_known(
+    step: str, failures: int, outcome: Cause
+) -> None:
+    """A trunk that hangs up without a word while it is taken in: its coming alone is no success.
+
+    Nor where who it was to talk with cannot even be joined again with who stays.
+    """
+    consulted = Consulted(await Two().up())
+    report = await consulted.begins()
+    asked = consulted.asked[0][1]
+    asked.accepted()
+    consulted.two.rig.engine.script(step, *[MediaError("gone", 481)] * failures)
+    assert consulted.calls() == 0
+    asked.ended(Cause.CANCELLED)
+    assert report.told == ["accepted"]
+    await consulted.two.rig.settle()
+    assert report.told == ["accepted", outcome]
+
+
+async def test_the_word_of_a_trunk_that_has_not_come_is_no_success() -> None:
+    """Both calls go on."""
+    consulted = Consulted(await Two().up())
+    report = await consulted.begins()
+    asked = consulted.asked[0][1]
+    asked.accepted()
+    asked.ended(Cause.NORMAL)
+    await consulted.two.rig.settle()
+    assert report.told == ["accepted", Cause.UNAVAILABLE]
+    consulted.two.rig.expect(State.CONNECTED)
+    assert consulted.two.other.state is State.CONNECTED
+
+
 async def test_a_second_transfer_grants_nothing_while_the_trunk_is_asked() -> None:
     """However often it is wanted: what was granted is that of the first."""
     consulted = Consulted(await Two().up())
