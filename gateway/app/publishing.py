@@ -92,7 +92,9 @@ class PublicationRelay:
         except SipError as error:
             log.warning("a publication cannot be passed on", reason=str(error))
             return Reply(404)
-        self._forget_expired()
+        self._forget_expired(publisher.id)
+        # And those of one other user, in turn: whoever publishes no more is forgotten, too.
+        self._forget_expired(next(iter(self._by_user), ""))
         published, tag = self._by_user.setdefault(publisher.id, {}), request.sip_if_match
         known = published.get(tag) if tag is not None else None
         refusal = self._refusal(request, known, len(published))
@@ -184,13 +186,12 @@ class PublicationRelay:
             return Reply(response.status, headers=tuple((name, text) for name, text in said if text is not None))
         return Reply(480 if response.status in PLACE_FAILED else 403)
 
-    def _forget_expired(self) -> None:
-        now = self._clock()
-        for user, published in list(self._by_user.items()):
-            for tag in [tag for tag, one in published.items() if one.expires_at <= now and not one.is_asked]:
-                del published[tag]
-            if not published:
-                del self._by_user[user]
+    def _forget_expired(self, user: str) -> None:
+        now, published = self._clock(), self._by_user.pop(user, {})
+        for tag in [tag for tag, one in published.items() if one.expires_at <= now and not one.is_asked]:
+            del published[tag]
+        if published:
+            self._by_user[user] = published
 
 
 def _flows(places: Sequence[Destination], place: str) -> list[Destination]:

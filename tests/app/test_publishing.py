@@ -218,6 +218,20 @@ async def test_one_user_has_so_many_and_no_more() -> None:
     assert len(rig.relay) == 1
 
 
+async def test_who_publishes_no_more_is_forgotten_bit_by_bit() -> None:
+    """However many there are, one PUBLISH looks at its own user's and at one other's."""
+    rig = Rig()
+    users = [User(str(number), sip=True, may_call=("0*",)) for number in range(1100, 1110)]
+    for user in users:
+        await rig.published(by=user)
+    rig.now = 300.0
+    left = []
+    for _ in users:
+        await rig.published(expires=0, by=ALICE)
+        left.append(len(rig.relay))
+    assert left == list(range(9, -1, -1))
+
+
 async def test_the_next_place_is_asked_and_is_where_it_is_changed() -> None:
     """After 503 or silence, as with a SUBSCRIBE; 480 where nobody is anywhere."""
     rig = Rig()
