@@ -15,7 +15,7 @@ from gateway.media.embedded.resuming import values_of
 from gateway.media.engine import Kind, MediaError, Party
 from sdp import SessionDescription
 from sdp.attributes import Crypto
-from tests.media.engine_support import Phone, config, frequency_of, phone_sdp, running, until
+from tests.media.engine_support import Phone, audio_of, config, frequency_of, phone_sdp, running, until
 
 BOTH = (("127.0.0.1", None), ("::1", None))
 LEFT, RIGHT = Party("left", Kind.RTP, family=4), Party("right", Kind.RTP, family=6)
@@ -185,6 +185,22 @@ async def test_another_process_goes_on_by_the_same_versions() -> None:
         await engine.restore("call", values)
         offered = [await engine.create_offer("call", party) for party in (LEFT, replace(RIGHT, family=0))]
         assert ["IN IP4 127.0.0.1" in offered[0], "IN IP6 ::1" in offered[1]] == [True, True]
+
+
+async def test_a_version_that_nobody_named_outlives_a_restart_with_other_addresses() -> None:
+    """Which is the first one's: the address that comes first may be another one after it."""
+    left, right = replace(LEFT, family=0), replace(RIGHT, family=0)
+    async with running(config(rtp_hosts=BOTH)) as (engine, _):
+        phone = await Phone(["pcmu"]).open()
+        await phone.close()
+        await engine.offer("call", left, right, phone.sdp().replace("127.0.0.1", "0.0.0.0"))
+        await engine.answer("call", right, left, phone.sdp())
+        session = engine._sessions["call"]
+        values = json.loads(json.dumps(values_of({each.party.tag: each for each in session.parties})))
+    async with running(config(rtp_hosts=BOTH[::-1])) as (engine, _):
+        await engine.restore("call", values)
+        for party in (left, right):
+            assert audio_of(await engine.create_offer("call", party))[0] == "127.0.0.1"
 
 
 async def test_picture_and_text_go_by_the_version_of_the_voice() -> None:

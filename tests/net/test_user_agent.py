@@ -122,6 +122,24 @@ async def test_close_is_bounded_when_nobody_answers() -> None:
     await alice.close()
 
 
+async def test_a_request_whose_answer_nobody_waits_for_is_sent_no_more() -> None:
+    """Whoever gave it up has asked somebody else by then."""
+    alice = await started(Application())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.setblocking(False)
+        silent.bind(("127.0.0.1", 0))
+        asked = asyncio.ensure_future(alice.options(f"sip:bob@127.0.0.1:{silent.getsockname()[1]}"))
+        async with asyncio.timeout(30):
+            assert await asyncio.get_running_loop().sock_recv(silent, 65536)
+            assert alice.timers > 0
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            await asyncio.sleep(0)
+            assert alice.timers == 0
+    await alice.close()
+
+
 async def test_a_hook_that_fails_is_a_503() -> None:
     """The exception stays here; the caller may try another server."""
 
