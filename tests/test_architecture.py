@@ -55,7 +55,12 @@ ROOMS = (
     Room("gateway/legs/speech.py", "numpy"),
     Room("gateway/legs/web.py", "gateway.legs.base gateway.call gateway.media.engine gateway.web"),
     Room(
-        "gateway/legs/sip.py",
+        "gateway/legs/sip_caller.py",
+        "gateway.legs.sip_bodies gateway.legs.sip_flows gateway.legs.sip_leg gateway.legs.sip_sessions "
+        "gateway.call gateway.media.engine gateway.sip",
+    ),
+    Room(
+        "gateway/legs/sip_callee.py",
         "gateway.legs.sip_bodies gateway.legs.sip_diversion gateway.legs.sip_flows gateway.legs.sip_leg "
         "gateway.legs.sip_sessions "
         "gateway.call gateway.media.engine gateway.sip structlog",

@@ -19,7 +19,7 @@ from gateway.accounts.reachability import Reachability
 from gateway.app.application import Application
 from gateway.app.callers import Names
 from gateway.app.cluster import Cluster
-from gateway.app.places import Surroundings, all_routes, by_version, trunk_destinations
+from gateway.app.places import Surroundings, all_routes, by_version, looked_up, trunk_destinations
 from gateway.app.presence import Presence
 from gateway.app.push import Waker
 from gateway.call.call import Call
@@ -45,8 +45,7 @@ from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding, User
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.legs.service import ServiceLeg
-from gateway.legs.sip import SipCalleeLeg, Turn
-from gateway.legs.sip_flows import ip_version, next_hop, version_of
+from gateway.legs.sip_callee import SipCalleeLeg, Turn
 from gateway.legs.sip_leg import SipLeg
 from gateway.legs.sip_sessions import CalleeSettings, Destination, Inviter, Shown, nobody_asks
 from gateway.legs.web import WebCalleeLeg
@@ -266,11 +265,14 @@ class GatewayDialer:
 
     async def _legs_elsewhere(
         self, user: User, address: Address, bindings: Sequence[Binding], name: str, device: str = ""
-    ) -> list[CalleeLeg]:
-        """One leg for the other gateways of the cluster where the user is."""
+    ) -> Sequence[CalleeLeg]:
+        """For the other gateways of the cluster where the user is: one leg, or one for each IP version."""
         places = await self._places_elsewhere(user, bindings, device)
+        if not places:
+            return []
+        places = await looked_up(places, self.config.rtp.listen, self.agent)
         settings = self._settings(address.uri, (), self.config.rtp.srtp)
-        return [self._sip_leg(f"{name}-nodes", address, places, settings)] if places else []
+        return self._in_turn(address, places, settings, f"{name}-nodes")
 
     async def _places_elsewhere(self, user: User, bindings: Iterable[Binding], device: str) -> list[Destination]:
         if self._cluster is None:
@@ -298,7 +300,11 @@ class GatewayDialer:
             legs += self._in_turn(address, self._devices(phones, user), settings, f"{name}-sip")
         if browsers:
             settings = replace(
-                self._settings(address.uri, (), "off"), kind=Kind.WEBRTC, prefer=browsers[0].codecs, owner=user.id
+                self._settings(address.uri, (), "off"),
+                kind=Kind.WEBRTC,
+                prefer=browsers[0].codecs,
+                owner=user.id,
+                by_version=False,  # it is told every address, as candidates
             )
             destinations = [replace(one, rank=0) for one in self._devices(browsers, user)]
             legs.append(
@@ -308,7 +314,7 @@ class GatewayDialer:
 
     def _in_turn(
         self, address: Address, devices: Sequence[Destination], settings: CalleeSettings, name: str
-    ) -> Sequence[CalleeLeg]:
+    ) -> list[SipCalleeLeg]:
         """One leg; where they need addresses of both IP versions one for each, and those of the next rank follow."""
         listen = self.config.rtp.listen
         if len(by_version(devices, listen)) == 1:
@@ -319,18 +325,6 @@ class GatewayDialer:
             turn = Turn(len(groups), legs)
             legs = [self._sip_leg(f"{name}{next(numbers) or ''}", address, group, settings, turn) for group in groups]
         return legs
-
-    async def _looked_up(self, destinations: Sequence[Destination]) -> list[Destination]:
-        """With the IP version by which the first is reached, where that decides which address it is told."""
-        first, *rest = destinations
-        if len(self.config.rtp.listen) == 1 or ip_version(first) or self.agent is None:
-            return [first, *rest]
-        flows: Sequence[Flow]
-        try:
-            flows = await self.agent.resolve(next_hop(first))
-        except SipError:
-            flows = ()
-        return [replace(first, family=version_of(flows[0].host) if flows else 0), *rest]
 
     def _devices(self, bindings: Sequence[Binding], user: User) -> list[Destination]:
         """The phones of a user, each by its latest flow, the others in case that one fails (RFC 5626 section 7).
@@ -428,7 +422,9 @@ class GatewayDialer:
             settings = replace(settings, owner=f"trunk:{trunk.name}")
             self._trunk_load[trunk.name] += 1
             self._trunk_calls.setdefault(call_id, []).append(trunk.name)
-        return self._sip_leg(f"{name}-sip", Address(destinations[0].uri), await self._looked_up(destinations), settings)
+        places = await looked_up(destinations, self.config.rtp.listen, self.agent)
+        [leg] = self._in_turn(Address(destinations[0].uri), places, settings, f"{name}-sip")
+        return leg
 
     def _sip_leg(
         self,
@@ -447,7 +443,13 @@ class GatewayDialer:
         no_answer = self.config.sip.ring_timeout + 30
         flow_timeout = self.config.sip.registration.flow_timeout
         return CalleeSettings(
-            kind=kind, instead=tuple(instead), prefer=known, dtmf=dtmf, no_answer=no_answer, flow_timeout=flow_timeout
+            kind=kind,
+            instead=tuple(instead),
+            prefer=known,
+            dtmf=dtmf,
+            no_answer=no_answer,
+            flow_timeout=flow_timeout,
+            by_version=len(self.config.rtp.listen) > 1,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -10,12 +11,16 @@ from gateway.access.gatekeeper import TRUNK
 from gateway.accounts.own import Account
 from gateway.app.callers import shown_to
 from gateway.config.people import Trunk
-from gateway.legs.sip_flows import ip_version
+from gateway.legs.sip_flows import ip_version, next_hop
 from gateway.legs.sip_sessions import Destination
 from gateway.sip.auth.account import Credentials
+from gateway.sip.errors import SipError
 from gateway.sip.flow import Flow
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
+
+_PATIENCE = 1.0
+"""Seconds that the names of further places are looked up while the first one waits."""
 
 
 class Surroundings(Protocol):
@@ -36,6 +41,43 @@ def by_version(destinations: Sequence[Destination], listen: Sequence[str]) -> li
     for destination in destinations:
         versions.setdefault(ip_version(destination), []).append(destination)
     return list(versions.values())
+
+
+async def looked_up(
+    destinations: Sequence[Destination], listen: Sequence[str], agent: Surroundings | None
+) -> list[Destination]:
+    """With the IP versions by which names are reached, where those decide which address for media they are told.
+
+    A name of both is asked by the one and, where nobody is there, by the other.
+    """
+    if len(listen) == 1 or agent is None:
+        return list(destinations)
+    first, *others = destinations
+
+    async def later(destination: Destination) -> Destination:
+        try:
+            return await asyncio.wait_for(_by_versions(destination, agent), _PATIENCE)
+        except TimeoutError:
+            return destination
+
+    return list(await asyncio.gather(_by_versions(first, agent), *map(later, others)))
+
+
+async def _by_versions(destination: Destination, agent: Surroundings) -> Destination:
+    flows: list[Destination] = []
+    for flow in (destination, *destination.others):
+        versions = [0] if ip_version(flow) else await _versions(flow, agent)
+        flows += [replace(flow, family=version, others=()) for version in versions]
+    return replace(flows[0], others=tuple(flows[1:]))
+
+
+async def _versions(destination: Destination, agent: Surroundings) -> list[int]:
+    """Those of a name, the preferred one first; 0 where it leads nowhere."""
+    try:
+        flows = await agent.resolve(next_hop(destination))
+    except SipError:
+        flows = ()
+    return list(dict.fromkeys(flow.ip_version for flow in flows)) or [0]
 
 
 def all_routes(trunk: Trunk, user: str | None) -> Sequence[tuple[str, ...]]:

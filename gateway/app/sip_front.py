@@ -23,7 +23,7 @@ from gateway.config.network import RtpConfig
 from gateway.config.people import Trunk
 from gateway.config.srtp import SrtpKeying, SrtpPolicy
 from gateway.identity.mapping import IdentityMap
-from gateway.legs.sip import SipCallerLeg
+from gateway.legs.sip_caller import SipCallerLeg
 from gateway.legs.sip_sessions import Reader, Shown
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.dialogs.dialog import is_gruu

@@ -122,7 +122,8 @@ class Redirected(LegEvent):
     diversions: tuple[Diversion, ...] = ()
     """Those that had brought the call to this callee."""
     legs: tuple[CalleeLeg, ...] = ()
-    """The same callee's own, which ask it for other media than were refused; without `targets`."""
+    """The same callee's own, which ask it by another offer: for other media than were refused, or by the other IP
+    version; without `targets`."""
 
 
 @dataclass(frozen=True, slots=True)

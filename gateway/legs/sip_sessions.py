@@ -99,6 +99,7 @@ class Inviter(Protocol):
         body: bytes,
         route: Sequence[str] = (),
         received: str | None = None,
+        family: int = 0,
         credentials: Credentials | None = None,
         timeout: float = 0.0,
         max_forwards: int = 70,
@@ -141,7 +142,7 @@ class Destination:
     source: str | None = None
     """IP address of that flow; private media addresses may be latched to it."""
     family: int = 0
-    """IP version by which the name in `uri`, or in the first of `route`, is reached, 4 or 6; 0: it is not known."""
+    """IP version by which the name in `uri`, or in the first of `route`, is to be reached, 4 or 6; 0: by any."""
     credentials: Credentials | None = field(default=None, repr=False)
     aor: str | None = None
     """Address of record this contact is registered for, None behind a trunk."""
@@ -186,6 +187,8 @@ class CalleeSettings:
     """Seconds that one rank of destinations is given before the next one, 0 for as long as it likes."""
     flow_timeout: float = 4.0
     """Seconds without any response after which the next flow to the same device is tried."""
+    by_version: bool = False
+    """Whether each IP version has an address of its own for media, so that an offer is good for phones of one."""
     failover: bool = False
     """The destinations are places of one callee: the next is asked only where nobody is at the one before.
 

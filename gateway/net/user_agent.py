@@ -220,6 +220,7 @@ class UserAgent:
         headers: Iterable[tuple[str, object]] = (),
         route: Iterable[NameAddr | str] = (),
         received: str | Flow | None = None,
+        family: int = 0,
         credentials: Credentials | None = None,
         timeout: float = 0.0,
         max_forwards: int = build.MAX_FORWARDS,
@@ -228,12 +229,12 @@ class UserAgent:
     ) -> OutgoingSession:
         """Call `target` (the Request-URI); outcomes are events of the session. Without `body` it asks for an offer.
 
-        `received` ("udp:192.0.2.7:5060") sends everything to that flow, as to a registered phone behind NAT.
-        `timeout` is how long it may ring, in seconds, 0 for as long as the far end likes. `max_forwards` is what a
-        call that is passed on has left of its own. `identity` is who is called, in the words of `authenticate`: only
-        they may go on with the call from another address. `by_flow` asks the edge proxy to send what comes in the call
-        by the flow that it goes out by (`ob`, RFC 5626 section 4.3). Raises SipSyntaxError
-        for a text that is no URI, SipBuildError for one that cannot be written.
+        `received` ("udp:192.0.2.7:5060") sends everything to that flow, as to a registered phone behind NAT. A name is
+        reached by the IP version `family`, 4 or 6, 0 for any. `timeout` is how long it may ring, in seconds, 0 for as
+        long as the far end likes. `max_forwards` is what a call that is passed on has left of its own. `identity` is
+        who is called, in the words of `authenticate`: only they may go on with the call from another address. `by_flow`
+        asks the edge proxy to send what comes in the call by the flow that it goes out by (`ob`, RFC 5626 section 4.3).
+        Raises SipSyntaxError for a text that is no URI, SipBuildError for one that cannot be written.
         """
         uri = uri_of(target)
         hops = tuple(address_of(hop) for hop in route)
@@ -259,7 +260,9 @@ class UserAgent:
             content_type=content_type if body else None,
             max_forwards=max_forwards,
         )
-        return self._core.invite(request, hop, credentials=credentials, timeout=timeout, identity=identity)
+        return self._core.invite(
+            request, hop, family=family, credentials=credentials, timeout=timeout, identity=identity
+        )
 
     def resume(self, values: Mapping[str, Any], elapsed: float) -> ResumedSession:
         """Go on with an established call of another process, of which `session_values` gave these so long ago (s).

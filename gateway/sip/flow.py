@@ -42,6 +42,11 @@ class Flow:
         """Whether the transport retransmits by itself (RFC 3261 section 17)."""
         return self.transport in RELIABLE
 
+    @property
+    def ip_version(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.host else 4
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         local = f"/{self.local}" if self.local and self.transport in _NAMED else ""

@@ -68,9 +68,9 @@ class UserAgentCore(Services):
     def __init__(self, config: CoreConfig, environment: Environment) -> None:
         super().__init__(config, environment)
         self.refusing = False
+        """Whether new calls get 503 (the gateway is closing)."""
         self.draining_for = 0
         """Seconds that OPTIONS tells others to wait while new calls are not taken (503); 0: they are."""
-        """Whether new calls get 503 (the gateway is closing)."""
         self._subscribers: dict[tuple[str, str], Subscriber] = {}
         """Subscriptions of ours by Call-ID and our tag."""
         self._handlers: dict[str, Handler] = {
@@ -160,17 +160,21 @@ class UserAgentCore(Services):
         invite: Request,
         target: Hop,
         *,
+        family: int = 0,
         credentials: Credentials | None = None,
         timeout: float = 0.0,
         identity: str | None = None,
     ) -> OutgoingSession:
         """Begin a call with this INVITE (no Via, CSeq as it is to go out); events tell the rest.
 
-        Without a body it asks for the callee's offer. `identity` is who is called, as `authenticate` names them: who
-        proves to be that may go on with the dialog from another address.
+        Without a body it asks for the callee's offer. `family` is the IP version, 4 or 6, by which it goes, 0 for any;
+        `identity` who is called, as `authenticate` names them: who proves to be that may go on with the dialog from
+        another address.
         """
         authenticator = Authenticator(credentials, self.token) if credentials is not None else None
-        session = OutgoingSession(self, invite, target, authenticator=authenticator, timeout=timeout, identity=identity)
+        session = OutgoingSession(
+            self, invite, target, family=family, authenticator=authenticator, timeout=timeout, identity=identity
+        )
         self.sessions.add(session)
         self.guard(session, session.begin)
         self.wake()
@@ -205,20 +209,13 @@ class UserAgentCore(Services):
         """
         authenticator = Authenticator(credentials, self.token) if credentials is not None else None
         key = (subscribe.call_id, subscribe.from_tag or "")
+        forget = partial(self._subscribers.pop, key, None)
         subscriber = self._subscribers[key] = Subscriber(
-            self,
-            subscribe,
-            events,
-            identity=identity,
-            authenticator=authenticator,
-            forget=lambda: self._forget(key),
+            self, subscribe, events, identity=identity, authenticator=authenticator, forget=forget
         )
         self.guard(subscriber, lambda: subscriber.begin(target))
         self.wake()
         return subscriber
-
-    def _forget(self, key: tuple[str, str]) -> None:
-        self._subscribers.pop(key, None)
 
     # ---- what the stack reports
 

@@ -22,12 +22,14 @@ from gateway.config.srtp import SrtpKeying, SrtpPolicy
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding
 from gateway.identity.store import StoreError
-from gateway.legs.sip import SipCalleeLeg
+from gateway.legs.sip_callee import SipCalleeLeg
 from gateway.legs.sip_sessions import CalleeSession
 from gateway.legs.web import WebCalleeLeg
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.flow import Flow
+from gateway.sip.invite.events import Failed
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.fields import Headers
 from gateway.sip.message.uri import Uri
 from gateway.store.identity_memory import MemoryStore
 from gateway.web.facade import WebChannel
@@ -370,6 +372,48 @@ async def test_the_order_of_q_values_holds_over_both_ip_versions() -> None:
     assert len({leg.party.tag for leg in (*first, *said.legs, *last.legs)}) == 4
     last.legs[0]._rank_is_late()
     assert heard[-1] == (last.legs[0], Rejected(Cause.NO_ANSWER))
+
+
+async def test_places_of_a_trunk_are_offered_the_address_of_their_own_version() -> None:
+    """In the trunk's order; a name of both is asked by the other one where nobody is there by the first."""
+    trunk = {"name": "office", "uri": "sip:pbx.test", "fallback_uris": ["sip:192.0.2.9", "sip:[2001:db8::9]"]}
+    rig = Rig(RTP__LISTEN="127.0.0.1, ::1", TRUNKS=json.dumps([trunk]))
+    rig.dialer.agent = Network((Flow("udp", "2001:db8::1", 5060), Flow("udp", "192.0.2.1", 5060)), [])
+    legs = await rig.dialer.legs(SipTarget("0", "office"), "c")
+    asked, tags = [], []
+    while legs:
+        [leg] = cast(Sequence[SipCalleeLeg], legs)
+        heard: list[Any] = []
+        leg.listen(lambda _, said, heard=heard: heard.append(said))  # type: ignore[misc]
+        await leg.invite("v=0\r\n", leg.address)
+        asked.append((rig.inviter.sent[-1]["target"], rig.inviter.sent[-1]["family"], leg.party.family))
+        tags.append(leg.party.tag)
+        leg._failed(0, Failed(503, "", Headers()))
+        legs = heard[-1].legs if isinstance(heard[-1], Redirected) else ()
+    assert asked == [
+        ("sip:0@pbx.test", 6, 6),
+        ("sip:0@pbx.test", 4, 4),
+        ("sip:0@192.0.2.9", 0, 4),
+        ("sip:0@[2001:db8::9]", 0, 6),
+    ]
+    assert len(set(tags)) == 4
+
+
+async def test_a_name_that_nobody_answers_for_keeps_no_call_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a further place; it is looked up again when its turn comes."""
+    monkeypatch.setattr("gateway.app.places._PATIENCE", 0.01)
+
+    class Slow(Network):
+        async def resolve(self, uri: Uri) -> Sequence[Flow]:
+            if uri.host == "slow.test":
+                await asyncio.Event().wait()
+            return await super().resolve(uri)
+
+    trunk = {"name": "office", "uri": "sip:pbx.test", "fallback_uris": ["sip:slow.test"]}
+    rig = Rig(RTP__LISTEN="127.0.0.1, ::1", TRUNKS=json.dumps([trunk]))
+    rig.dialer.agent = Slow((Flow("udp", "2001:db8::1", 5060),), [])
+    [leg] = await asyncio.wait_for(rig.dialer.legs(SipTarget("0", "office"), "c"), 30)
+    assert leg.party.family == 6
 
 
 async def test_who_follows_over_ip_versions_is_asked_by_tls_alone_where_the_call_is_secure() -> None:

@@ -14,14 +14,16 @@ from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite.events import Answered, OfferAnswered, SessionEvent
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.session import InviteSession
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
-from tests.app.phones import Phone
+from tests.app.phones import SDP, Phone
 from tests.app.ws_phone import TcpPhone
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.media.engine_support import Phone as Media
 from tests.media.engine_support import frequency_of, until
-from tests.net.peers import LOOPBACK, Application
+from tests.net.peers import LOOPBACK, Application, Recorder
 from tests.ports import free_port
 
 
@@ -126,6 +128,58 @@ async def test_phones_of_both_ip_versions_talk(tmp_path: Path) -> None:
         session.hangup()
         await callee.send(build.response(await callee.request("BYE"), 200))
         await gateway.idle()
+
+
+@pytest.mark.parametrize(("first", "further"), [("[::1]", "127.0.0.1"), ("127.0.0.1", "[::1]"), ("localhost", None)])
+async def test_each_place_of_a_trunk_is_offered_the_address_of_its_own_version(
+    tmp_path: Path, first: str, further: str | None
+) -> None:
+    """Where nobody is at the first one: another place, or the other version of the same name."""
+    places: dict[str, Application] = {}
+    async with AsyncExitStack() as stack:
+        ports = {}
+        for host in ("127.0.0.1", "::1") if further is not None else ("::1",):
+
+            def answer(session: IncomingSession, recorder: Recorder, host: str = host) -> None:
+                if host == first.strip("[]"):
+                    session.reject(503)
+                else:
+                    session.answer(f"{SDP.format(port=40000)}".replace("IP4 127.0.0.1", offered(session)).encode())
+
+            places[host] = Application(answer)
+            agent = UserAgent(UserAgentConfig(listen=((host, 0),)), places[host])
+            await agent.start()
+            stack.push_async_callback(agent.close)
+            ports[host] = agent.listening[0][2]
+        trunk = {"name": "office", "uri": f"sip:{first}:{ports[first.strip('[]') if further else '::1']}"}
+        if further is not None:
+            trunk["fallback_uris"] = [f"sip:{further}:{ports[further.strip('[]')]}"]  # type: ignore[assignment]
+        port = free_port()
+        config = config_on_free_ports(
+            tmp_path,
+            RTP__LISTEN="127.0.0.1, ::1",
+            SIP__LISTEN=json.dumps([f"udp:127.0.0.1:{port}", f"udp:[::1]:{port}"]),
+            TRUNKS=json.dumps([{**trunk, "options_interval": 0}]),
+            ROUTES=json.dumps([{"match": "0*", "to": "trunk:office", "strip": 1}]),
+        )
+        gateway = await stack.enter_async_context(gateway_with(config, tmp_path / "gateway.log"))
+        caller = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+        await caller.start()
+        stack.push_async_callback(caller.close)
+        call = Phone(caller, gateway.app, "1001", dials="0900")
+        assert await call.status() == 200
+        asked = {host: place.calls.get_nowait().session for host, place in places.items()}
+        told = {host: offered(session) for host, session in asked.items()}
+        assert told == {host: f"IP6 {host}" if ":" in host else f"IP4 {host}" for host in places}
+        call.session.hangup()
+        await gateway.idle()
+
+
+def offered(session: InviteSession) -> str:
+    """The address for media of the offer that an INVITE has brought."""
+    assert isinstance(session, IncomingSession)
+    [line] = [line for line in session.initial_offer.decode().splitlines() if line.startswith("c=")]
+    return line.removeprefix("c=IN ")
 
 
 def hears(phone: Media, frequency: float) -> bool:

@@ -14,7 +14,8 @@ from gateway.call.record import CallSettings
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, Route, RouteError, Router, SipTarget, Target
 from gateway.identity.model import User
-from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
+from gateway.legs.sip_callee import SipCalleeLeg
+from gateway.legs.sip_caller import SipCallerLeg
 from gateway.legs.sip_sessions import CalleeSettings, Destination
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.sip.config import CoreConfig

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gateway.call.leg import Address, Leg, LegEvent, SignallingChanged
-from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
+from gateway.legs.sip_callee import SipCalleeLeg
+from gateway.legs.sip_caller import SipCallerLeg
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr

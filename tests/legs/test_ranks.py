@@ -9,8 +9,8 @@ import pytest
 
 from gateway.call.leg import Answered, LegEvent, Redirected, Rejected
 from gateway.call.status import Cause
-from gateway.legs.sip import SipCalleeLeg
 from gateway.legs.sip_bodies import reason_of
+from gateway.legs.sip_callee import SipCalleeLeg
 from gateway.legs.sip_sessions import CalleeSettings, Destination
 from gateway.media.engine import Kind
 from gateway.sip.errors import SipBuildError

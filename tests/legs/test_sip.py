@@ -29,8 +29,9 @@ from gateway.call.leg import (
     Ringing,
 )
 from gateway.call.status import Cause
-from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
 from gateway.legs.sip_bodies import KEY_FRAME_BODY, cause_of_q850, digit_of, kind_of, reason_of
+from gateway.legs.sip_callee import SipCalleeLeg
+from gateway.legs.sip_caller import SipCallerLeg
 from gateway.legs.sip_sessions import CalleeSettings, Destination, Shown
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.invite import events

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.call.leg import Answered, LegEvent, Rejected, Ringing
+from gateway.call.leg import Answered, LegEvent, Redirected, Rejected, Ringing
 from gateway.call.status import Cause
-from gateway.legs.sip import SipCalleeLeg
+from gateway.legs.sip_callee import SipCalleeLeg
 from gateway.legs.sip_sessions import CalleeSettings, Destination
 from gateway.sip.invite import events
 from gateway.sip.message.fields import Headers
@@ -140,3 +140,89 @@ async def test_a_device_is_asked_by_its_secure_flows_alone() -> None:
     inviter.sessions[0].says(failed(430))
     inviter.sessions[1].says(failed(430))
     assert by(inviter) == ["tls:192.0.2.1:2", "tls:192.0.2.1:3"]
+
+
+SIX = Destination("sip:a@h", received="tcp:[2001:db8::1]:1")
+FOUR = Destination("sip:a@h", received="tcp:192.0.2.1:2")
+
+
+async def by_versions(
+    *devices: Destination, failover: bool = False, by_version: bool = True
+) -> tuple[FakeInviter, list[LegEvent]]:
+    inviter = FakeInviter()
+    leg = SipCalleeLeg("t", inviter, PHONE, devices, CalleeSettings(failover=failover, by_version=by_version))
+    heard = listened(leg)
+    await leg.invite("offer", ALICE)
+    return inviter, heard
+
+
+async def following(event: LegEvent) -> list[LegEvent]:
+    """What the one leg says that is asked instead, once it is."""
+    assert isinstance(event, Redirected)
+    [leg] = event.legs
+    assert isinstance(leg, SipCalleeLeg)
+    heard = listened(leg)
+    await leg.invite(f"offer by {leg.party.family}", ALICE)
+    return heard
+
+
+@pytest.mark.parametrize("by_version", [False, True])
+async def test_the_flow_by_the_other_ip_version_gets_an_offer_of_its_own(by_version: bool) -> None:
+    """Where there is an address for media of each; without, it is told the only one."""
+    inviter, heard = await by_versions(replace(SIX, others=(FOUR,)), by_version=by_version)
+    inviter.sessions[0].says(failed(430))
+    if by_version:
+        assert [(type(event), getattr(event, "is_over", None)) for event in heard] == [(Redirected, True)]
+        heard = await following(heard[0])
+    assert by(inviter) == [SIX.received, FOUR.received]
+    assert inviter.invites[1][1]["body"] == (b"offer by 4" if by_version else b"offer")
+    inviter.sessions[1].says(events.Answered(b"answer"))
+    assert heard == [Answered("answer")]
+
+
+async def test_whoever_rings_beside_it_rings_on_and_who_comes_next_waits_for_both() -> None:
+    """In either order of their refusals."""
+    for first, second in ((1, 2), (2, 1)):
+        beside, later = Destination("sip:b@[2001:db8::2]"), Destination("sip:c@[2001:db8::3]", rank=1)
+        inviter, heard = await by_versions(replace(SIX, others=(FOUR,)), beside, later)
+        inviter.sessions[0].says(failed(430))
+        [event] = heard
+        assert isinstance(event, Redirected)
+        assert not event.is_over
+        told = {1: heard, 2: await following(event)}
+        assert len(inviter.invites) == 3
+        inviter.sessions[first].says(failed(486))
+        assert told[first][-1] == Rejected(Cause.BUSY)
+        inviter.sessions[second].says(failed(480))
+        last = await following(told[second][-1])
+        assert [target for target, _ in inviter.invites[3:]] == ["sip:c@[2001:db8::3]"]
+        inviter.sessions[3].says(failed(603))
+        assert last == [Rejected(Cause.DECLINED)]
+
+
+@pytest.mark.parametrize(("status", "goes_on"), [(503, True), (486, False)])
+async def test_a_place_is_asked_by_both_versions_before_the_next_place(status: int, goes_on: bool) -> None:
+    """Which is asked where nobody is at the first one by either; what is said of who is called counts."""
+    place, next_place = Destination("sip:0@pbx.test", family=6), Destination("sip:0@192.0.2.9", rank=1)
+    inviter, heard = await by_versions(replace(place, others=(replace(place, family=4),)), next_place, failover=True)
+    inviter.sessions[0].says(failed(503))
+    heard = await following(heard[0])
+    assert [given["family"] for _, given in inviter.invites] == [6, 4]
+    inviter.sessions[1].has_responded = True
+    inviter.sessions[1].says(failed(status))
+    if goes_on:
+        heard = await following(heard[0])
+        assert [target for target, _ in inviter.invites[2:]] == ["sip:0@192.0.2.9"]
+        inviter.sessions[2].says(events.Answered(b"answer"))
+        assert heard == [Answered("answer")]
+    else:
+        assert heard == [Rejected(Cause.BUSY)]
+
+
+async def test_for_a_sips_uri_the_offer_is_of_the_version_of_the_secure_flow() -> None:
+    """Whichever came first among the others."""
+    secure = Destination("sip:a@h", received="tls:192.0.2.1:2")
+    leg = SipCalleeLeg("t", FakeInviter(), PHONE, [replace(SIX, others=(secure,))], CalleeSettings(by_version=True))
+    assert leg.party.family == 6
+    assert leg.only_secure()
+    assert leg.party.family == 4

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.call.leg import Address, Diversion, LegEvent, Renamed, Verdict
-from gateway.legs.sip import SipCalleeLeg, SipCallerLeg
+from gateway.legs.sip_callee import SipCalleeLeg
+from gateway.legs.sip_caller import SipCallerLeg
 from gateway.legs.sip_diversion import ANONYMOUS
 from gateway.legs.sip_sessions import CalleeSettings, Destination, Shown
 from gateway.sip.invite import events

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.call.leg import CandidateAdded, DigitPressed, LegEvent, Offered, Returned
-from gateway.legs.sip import SipCallerLeg
+from gateway.legs.sip_caller import SipCallerLeg
 from gateway.sip.invite import events
 from tests.legs.fakes import PHONE, FakeSession, listened
 

@@ -58,6 +58,7 @@ def call(
     host: str | None = None,
     identity: str | None = None,
     by_flow: bool = False,
+    family: int = 0,
 ) -> tuple[OutgoingSession, SessionLog]:
     """Have `node` call whoever is at `to`; `by_flow`: with `ob` in its Contact."""
     target = Uri.of("bob", host) if host else Uri.of("bob", to[0], to[1])
@@ -76,7 +77,9 @@ def call(
         body=body,
         content_type="application/sdp" if body else None,
     )
-    session = node.core.invite(invite, target, credentials=credentials, timeout=timeout, identity=identity)
+    session = node.core.invite(
+        invite, target, family=family, credentials=credentials, timeout=timeout, identity=identity
+    )
     return session, SessionLog(session)
 
 

@@ -162,6 +162,25 @@ def test_a_request_that_is_withdrawn_is_sent_no_more() -> None:
     assert (waiting.statuses, nowhere.statuses, answered.statuses) == ([503], [503], [200])
 
 
+@pytest.mark.parametrize(("family", "calls"), [(0, False), (4, True), (6, False)])
+def test_an_invite_may_be_kept_to_one_ip_version(family: int, calls: bool) -> None:
+    """By the other one its description would be of no use."""
+    stage = Stage()
+    stage.agent.names["pbx.example"] = (Flow("udp", "2001:db8::1", 5060), Flow("udp", *BOB))
+    call(stage.agent, host="pbx.example", family=family)
+    stage.run()
+    assert bool(stage.requests("INVITE")) is calls
+
+
+def test_a_name_that_has_no_address_of_that_version_leads_nowhere() -> None:
+    """The call has failed, as where nobody is there."""
+    stage = Stage()
+    stage.agent.names["pbx.example"] = (Flow("udp", *BOB),)
+    _, log = call(stage.agent, host="pbx.example", family=6)
+    stage.run()
+    assert log.kinds == ["Failed"]
+
+
 def test_a_bye_to_a_contact_that_no_name_server_knows_leaves_nothing() -> None:
     """Nor does the ACK of its 2xx."""
     stage, log, session, invite = stage_with_invite()

@@ -63,6 +63,7 @@ class OutgoingSession(InviteSession):
         *,
         authenticator: Authenticator | None,
         timeout: float,
+        family: int = 0,
         identity: str | None = None,
     ) -> None:
         fallback = target if isinstance(target, Flow) else Flow("udp", "", 0)
@@ -92,6 +93,7 @@ class OutgoingSession(InviteSession):
             retried=self._retried,
             sent=lambda: self.changed(),
             authenticator=authenticator,
+            family=family,
         )
 
     def begin(self) -> None:

@@ -31,6 +31,7 @@ class ClientRequest:
         "_challenges",
         "_core",
         "_done",
+        "_family",
         "_flows",
         "_has_answered",
         "_has_reconnected",
@@ -64,13 +65,16 @@ class ClientRequest:
         retried: Callable[[], None] | None = None,
         sent: Callable[[], None] | None = None,
         authenticator: Authenticator | None = None,
+        family: int = 0,
     ) -> None:
+        """`family`: the IP version, 4 or 6, by which alone it may go; 0 for any."""
         self._core = core
         self._make: Callable[[Flow], Request] | None = make
         self._done = done
         self._provisional = provisional
         self._retried = retried
         self._sent = sent
+        self._family = family
         self._hops: list[Hop] = []
         self._hop: Hop | None = None
         self._udp: Flow | None = None
@@ -210,6 +214,7 @@ class ClientRequest:
             return
 
         def located(flows: tuple[Flow, ...]) -> None:
+            flows = tuple(flow for flow in flows if self._family in (0, flow.ip_version))
             self._flows = [] if self._is_abandoned else list(flows)
             if self.authenticator is not None:
                 self.authenticator.bind(flows)

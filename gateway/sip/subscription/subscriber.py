@@ -74,7 +74,7 @@ class Subscriber:
         *,
         identity: str | None,
         authenticator: Authenticator | None,
-        forget: Callable[[], None],
+        forget: Callable[[], object],
     ) -> None:
         """`subscribe` has no Via, and a CSeq of 1; `forget` is called once when no NOTIFY is to reach it any more."""
         event = subscribe.event

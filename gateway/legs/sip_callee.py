@@ -1,0 +1,380 @@
+"""The leg of whom we INVITE: the phones of a callee, or the places of a trunk, all of which are sent the same offer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from gateway.call.leg import Address, Answered, Redirected, Rejected, Ringing
+from gateway.call.status import Cause, cause_of_status, most_telling
+from gateway.legs.sip_bodies import reason_of
+from gateway.legs.sip_diversion import caller_fields, redirections
+from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, ip_version, is_flow_failure
+from gateway.legs.sip_leg import SipLeg
+from gateway.legs.sip_sessions import CalleeSession, CalleeSettings, Destination, Inviter, Reader, nobody
+from gateway.media.engine import Party
+from gateway.sip.errors import SipError
+from gateway.sip.invite import events
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
+
+log = structlog.get_logger(__name__)
+
+_GLOBAL_FAILURE = 600
+_TIMEOUT = 408
+_NOBODY_THERE = frozenset((500, 502, 503, 504))
+"""Statuses that say that a place is out of order, not that the callee is."""
+_REDIRECTIONS = (300, 301, 302, 305)
+_OTHER_MEDIA = frozenset((415, 488, 606))
+"""Statuses that say that it is the description that is refused."""
+
+
+class Turn:
+    """Legs that ring together, and those that ring once none of them does: one leg has one offer, and phones of two IP
+    versions need two."""
+
+    def __init__(self, ringing: int, following: Sequence[SipCalleeLeg]) -> None:
+        """`ringing` is how many legs have this turn."""
+        self._ringing = ringing
+        self._following = tuple(following)
+
+    def only_secure(self) -> bool:
+        """Leave out those that follow and are reached without TLS; whether anybody is left."""
+        self._following = tuple(leg for leg in self._following if leg.only_secure())
+        return bool(self._following)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nobody follows."""
+        return not self._following
+
+    def stop(self) -> None:
+        """Nobody is to follow any more."""
+        self._following = ()
+
+    def joined(self) -> None:
+        """One more leg rings now."""
+        self._ringing += 1
+
+    def over(self) -> tuple[SipCalleeLeg, ...]:
+        """One leg rings no more: those that ring now."""
+        self._ringing -= 1
+        return () if self._ringing else self._following
+
+
+class SipCalleeLeg(SipLeg):
+    """The phones of one callee: all are sent the same offer, the first to accept has the call.
+
+    Who needs another offer is asked by another leg, which is told of in `Redirected`.
+    """
+
+    def __init__(
+        self,
+        tag: str,
+        inviter: Inviter,
+        address: Address,
+        destinations: Sequence[Destination],
+        settings: CalleeSettings,
+        reads: Reader = nobody,
+        turn: Turn | None = None,
+    ) -> None:
+        """`reads` says who a callee is by what it says in the course of the call; `turn`: which legs are asked after
+        those destinations."""
+        # Media of one phone may be latched to where it registered from; of several nobody knows which will answer.
+        is_one = len(destinations) == 1 and not destinations[0].others
+        source = destinations[0].source if is_one else None
+        party = Party(
+            tag,
+            settings.kind,
+            prefer=settings.prefer,
+            private_source=source,
+            family=_family(destinations),
+            dtmf=settings.dtmf,
+            codecs=settings.codecs,
+            owner=settings.owner,
+        )
+        super().__init__(party, address)
+        self._inviter = inviter
+        self._settings = settings
+        self._turn = turn or Turn(1, ())
+        self._take(destinations)
+        self._reads = reads
+        self._alerted: dict[int, CalleeSession] = {}
+        self._patience: asyncio.TimerHandle | None = None
+        self._offer = b""
+        self._caller_address = address
+        self._refusals: list[Cause] = []
+        self.chosen: Destination | None = None
+        """Where the call was answered."""
+
+    def _take(self, destinations: Sequence[Destination]) -> None:
+        self._destinations = tuple(destinations)
+        self._flows = DeviceFlows(destinations, self._settings.flow_timeout)
+        ranks = sorted({destination.rank for destination in destinations})
+        self._ranks = deque([n for n, one in enumerate(destinations) if one.rank == rank] for rank in ranks)
+        """Numbers of the destinations that are not asked yet."""
+
+    def only_secure(self) -> bool:
+        self._take(by_tls(self._destinations))
+        self._party = replace(self._party, family=_family(self._destinations))
+        return self._turn.only_secure() or bool(self._destinations)
+
+    @property
+    def identity(self) -> str | None:
+        """Who has answered; while it rings, whose phones they are, where they are all of one."""
+        if self.chosen is not None:
+            return self.chosen.identity
+        called = {destination.identity for destination in self._destinations}
+        return called.pop() if len(called) == 1 else None
+
+    @property
+    def dialog_names(self) -> tuple[str, ...]:
+        """Early dialogs have names, too: a ringing phone's may be replaced (RFC 3891 section 3)."""
+        early = (session.dialog_name for session in self._alerted.values())
+        return super().dialog_names or tuple(name for name in early if name is not None)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return super().references or tuple(session.call_id for session in self._alerted.values())
+
+    def values(self) -> dict[str, Any] | None:
+        return super().values() if self._session is not None else self._values(list(self._alerted.values()))
+
+    async def invite(self, sdp: str, caller: Address) -> None:
+        self._offer, self._caller_address = sdp.encode(), caller
+        self._ask_next()
+
+    def _ask_next(self) -> None:
+        """Ask everybody of the next rank; where nobody can be asked any more, the callee refuses."""
+        while self._ranks and not self._alerted and not self._over:
+            rank = self._ranks.popleft()
+            for number in rank:
+                self._ask(number)
+            self._wait_for_rank()
+            for number, session in [(number, self._alerted[number]) for number in rank if number in self._alerted]:
+                self._follow(number, session)
+            self._changed()
+        if not self._alerted and not self._over and self._session is None:
+            self._over = True
+            following = self._turn.over()
+            if following:
+                following[0].refused_before(self._refusals)
+                self._deliver(Redirected((), is_over=True, legs=following))
+            else:
+                self._deliver(Rejected(most_telling(self._refusals)))
+
+    def refused_before(self, refusals: Iterable[Cause]) -> None:
+        """Why those before it in turn have not taken the call."""
+        self._refusals.extend(refusals)
+
+    @property
+    def _has_next(self) -> bool:
+        """Whether others are asked after those who ring."""
+        return bool(self._ranks) or not self._turn.is_last
+
+    def _ask_nobody_else(self) -> None:
+        self._ranks.clear()
+        self._turn.stop()
+
+    def _ask(self, number: int) -> None:
+        try:
+            self._alerted[number] = self._send(self._flows[number], self._offer, self._caller_address)
+        except SipError as error:
+            log.warning("a contact cannot be invited", reason=str(error))
+            self._refusals.append(Cause.UNAVAILABLE)
+        else:
+            self._flows.asked(number, self._flow_is_silent)
+
+    def _follow(self, number: int, session: CalleeSession) -> None:
+        session.changed = self._changed
+        session.listen(self._handler(number, session))
+
+    def _flow_is_silent(self, number: int) -> None:
+        session = self._alerted.get(number)
+        if session is not None and not session.has_responded:
+            self._try_next_flow(number)
+            session.hangup(reason_of(Cause.ELSEWHERE))
+
+    def _try_next_flow(self, number: int) -> bool:
+        """Ask the same device by its next flow; False where there is none (RFC 5626 section 7)."""
+        if not self._flows.advance(number):
+            return False
+        self._alerted.pop(number, None)
+        flow = self._flows[number]
+        if self._settings.by_version and ip_version(flow) not in (0, self.party.family):
+            self._hand_over(number, flow, self._settings)
+            return True
+        self._ask(number)
+        session = self._alerted.get(number)
+        if session is not None:
+            self._follow(number, session)
+            self._changed()
+        elif not self._try_next_flow(number) and not self._alerted:
+            self._ask_next()
+        return True
+
+    def _wait_for_rank(self) -> None:
+        self._stop_waiting()
+        if self._has_next and self._settings.patience > 0:
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(self._settings.patience, self._rank_is_late)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _rank_is_late(self) -> None:
+        """Nobody of a rank has answered in time, or of a callee's place nothing has come at all."""
+        self._patience = None
+        if self._settings.failover and any(session.has_responded for session in self._alerted.values()):
+            return
+        self._refusals.append(Cause.NO_ANSWER)
+        self._silence(Cause.CANCELLED)
+        self._ask_next()
+
+    def _send(self, destination: Destination, body: bytes, caller: Address) -> CalleeSession:
+        return self._inviter.invite(
+            destination.uri,
+            caller=destination.caller or NameAddr(Uri.parse(caller.uri), caller.display_name),
+            body=body,
+            route=destination.route,
+            received=destination.received,
+            family=destination.family,
+            credentials=destination.credentials,
+            timeout=self._settings.no_answer,
+            max_forwards=caller.hops,
+            identity=destination.identity,
+            headers=[*caller_fields(caller, destination.uri, destination.shown), *destination.told(caller)],
+            by_flow=destination.is_flow,
+        )
+
+    def _handler(self, number: int, session: CalleeSession) -> Callable[[events.SessionEvent], None]:
+        return lambda event: self._happened(number, session, event)
+
+    def _goes_on(self, status: int, *, has_responded: bool) -> bool:
+        """Whether a refusal has the next rank asked."""
+        if not self._settings.failover:
+            return status < _GLOBAL_FAILURE
+        return status in _NOBODY_THERE or (status == _TIMEOUT and not has_responded)
+
+    def _happened(self, number: int, session: CalleeSession, event: events.SessionEvent) -> None:
+        if self._over:
+            return
+        if self._session is not None:
+            if session is self._session:
+                self._in_dialog(event)
+            return
+        if session is self._alerted.get(number):  # else it was given up for another one
+            self._alerting(number, event)
+
+    def _alerting(self, number: int, event: events.SessionEvent) -> None:
+        """What somebody who is asked says."""
+        match event:
+            case events.Provisional(status=status, body=body):
+                if body:
+                    self._deliver(Ringing(self._description(body)))
+                elif status in (180, 183):
+                    self._deliver(Ringing())
+            case events.Answered(body=body):
+                self._session, self.chosen = self._alerted.pop(number), self._flows[number]
+                self._shown = self.chosen.shown
+                self._silence(Cause.ELSEWHERE)
+                self._deliver(Answered(self._description(body) if body else None))
+            case events.Identified(message=message):
+                self._renamed(message)
+            case events.Offered(exchange=exchange):
+                # An UPDATE in an early dialog, while our offer is still open (RFC 3311 section 5.2).
+                self._alerted[number].refuse_offer(exchange, Cause.GLARE.status)
+            case events.InfoReceived():
+                self._infos.received(self._alerted[number], event, self._deliver)
+            case events.Failed():
+                self._failed(number, event)
+            case events.Ended():
+                self._refused(number, event.cause or 480)
+
+    def _refused(self, number: int, status: int) -> None:
+        session = self._alerted.pop(number)
+        self._refusals.append(cause_of_status(status))
+        if not self._goes_on(status, has_responded=session.has_responded):
+            self._ask_nobody_else()
+        if status >= _GLOBAL_FAILURE:
+            self._silence(Cause.CANCELLED)  # a 6xx speaks for every phone of that person (RFC 3261 section 16.7)
+        if not self._alerted:
+            self._ask_next()
+
+    def _failed(self, number: int, event: events.Failed) -> None:
+        destination, settings = self._flows[number], self._settings
+        has_responded = self._alerted[number].has_responded
+        if event.status == FLOW_FAILED:
+            destination.flow_failed()
+        if is_flow_failure(event.status, has_responded=has_responded) and self._try_next_flow(number):
+            return
+        if event.status in _REDIRECTIONS and event.contacts:
+            targets = redirections(event.status, event.contacts, destination.uri)
+            self._gives_way(number, Redirected(targets, is_over=False))
+        elif event.status in _OTHER_MEDIA and settings.instead:
+            # A phone that takes no plain RTP says so by refusing it (RFC 4568 section 7.3).
+            if settings.failover:
+                self._ask_nobody_else()
+            del self._alerted[number]
+            again = replace(settings, kind=settings.instead[0], instead=settings.instead[1:])
+            self._hand_over(number, destination, again)
+        else:
+            self._refused(number, event.status)
+
+    def _hand_over(self, number: int, destination: Destination, settings: CalleeSettings) -> None:
+        """One phone needs another offer, so a leg of its own asks it; who comes next waits for that one, too."""
+        if self._ranks:
+            rest = [self._flows[one] for rank in self._ranks for one in rank]
+            self._turn = Turn(1, (self._another("next", rest, self._settings),))
+            self._ranks.clear()
+        self._turn.joined()
+        leg = self._another(str(number), [destination], settings)
+        self._over = not self._alerted
+        if self._over:
+            self._stop_waiting()
+            self._turn.over()
+            leg.refused_before(self._refusals)
+        self._deliver(Redirected((), is_over=self._over, legs=(leg,)))
+
+    def _another(self, name: str, destinations: Sequence[Destination], settings: CalleeSettings) -> SipCalleeLeg:
+        tag = f"{self.party.tag}-{name}"
+        return SipCalleeLeg(tag, self._inviter, self.address, destinations, settings, self._reads, self._turn)
+
+    def _gives_way(self, number: int, event: Redirected) -> None:
+        """Others are to be asked in the place of one phone; the rest of them rings on."""
+        del self._alerted[number]
+        if self._settings.failover:
+            self._ask_nobody_else()
+        self._over = not self._alerted and not self._has_next
+        self._deliver(replace(event, is_over=self._over))
+        if self._over:
+            self._stop_waiting()
+        elif not self._alerted:
+            self._ask_next()
+
+    def _silence(self, cause: Cause) -> None:
+        self._stop_waiting()
+        self._flows.stop()
+        alerted, self._alerted = self._alerted, {}
+        for session in alerted.values():
+            session.hangup(reason_of(cause))
+
+    async def end(self, cause: Cause) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._session is not None:
+            self._hang_up(cause)
+        self._silence(cause)
+
+
+def _family(destinations: Sequence[Destination]) -> int:
+    """The IP version of those who are asked first."""
+    return ip_version(destinations[0]) if destinations else 0

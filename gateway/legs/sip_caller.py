@@ -1,0 +1,112 @@
+"""The leg of a phone that has called us."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.call.leg import Address, Confirmed
+from gateway.call.status import Cause
+from gateway.legs.sip_bodies import kind_of, reason_of, text_of
+from gateway.legs.sip_flows import version_of
+from gateway.legs.sip_leg import SipLeg
+from gateway.legs.sip_sessions import CallerSession, Reader, Shown, nobody
+from gateway.media.engine import Dtmf, Kind, Party
+from gateway.sip.invite import events
+
+_OVERLOADED = 503
+_RETRY_AFTER = 5
+"""Seconds a caller is asked to wait when nobody knows better."""
+
+
+class SipCallerLeg(SipLeg):
+    """A phone that called us: the user agent server side of an INVITE."""
+
+    is_caller = True
+
+    def __init__(
+        self,
+        tag: str,
+        session: CallerSession,
+        address: Address,
+        source: str | None,
+        kind: Kind = Kind.RTP,
+        identity: str | None = None,
+        dtmf: Dtmf = Dtmf.AUTO,
+        codecs: tuple[str, ...] = (),
+        shown: Shown | None = None,
+        reads: Reader = nobody,
+        taken_as: Callable[[Kind], Kind] = lambda kind: kind,
+    ) -> None:
+        """`kind` is what a caller that makes no offer is offered; `dtmf` how it takes digits, `codecs` all it takes.
+        What its offer speaks is `taken_as` something else where a policy wants that.
+
+        `shown` and `reads`: what it is told of whom it talks with, and believed of who it is, while that may change.
+        """
+        self.initial_offer = text_of(session.initial_offer) if session.initial_offer else None
+        """The description the INVITE brought; None: it asks for ours."""
+        spoken = kind if self.initial_offer is None else taken_as(kind_of(self.initial_offer))
+        super().__init__(
+            Party(
+                tag,
+                spoken,
+                private_source=source,
+                family=version_of(source or ""),
+                dtmf=dtmf,
+                codecs=codecs,
+                owner=identity,
+            ),
+            address,
+            identity,
+        )
+        self._caller = session
+        self._session = session
+        if self.initial_offer is not None:
+            self._infos.described(self.initial_offer)
+        self._shown, self._reads = shown or Shown(), reads
+        self._answered = False
+        session.changed = self._changed
+        session.listen(self._happened)
+
+    def _happened(self, event: events.SessionEvent) -> None:
+        if self._over:
+            return
+        if isinstance(event, events.Confirmed):
+            if self.initial_offer is None:
+                self._deliver(Confirmed(0, self._description(event.body) if event.body else None))
+            return
+        self._in_dialog(event)
+
+    async def early_answer(self, sdp: str) -> None:
+        """A browser behind SIP over WebSocket gets its answer in a 183."""
+        self._caller.ring(183, body=sdp.encode())
+
+    async def ring(self, sdp: str | None) -> None:
+        if sdp is None:
+            self._caller.ring(180)
+        else:
+            self._caller.ring(183, body=sdp.encode())
+
+    async def answer(self, sdp: str) -> bool:
+        self._answered = True
+        # A 200 carries another description than an unreliable 183 did, and the session knows what to do after a
+        # reliable one.
+        self._caller.answer(sdp.encode())
+        return True
+
+    async def end(self, cause: Cause) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._answered:
+            self._hang_up(cause)
+        else:
+            self.refuse(cause)
+
+    def refuse(self, cause: Cause, detail: str = "", retry_after: int | None = None) -> None:
+        """Answer the INVITE with the status of `cause`; `detail` says where it was refused, in a few words."""
+        self._over = True
+        status = cause.status if cause.status >= 300 else Cause.UNAVAILABLE.status
+        headers = [("Reason", reason_of(cause, detail))]
+        if status == _OVERLOADED:
+            headers.append(("Retry-After", str(retry_after or _RETRY_AFTER)))
+        self._caller.reject(status, headers=headers)
