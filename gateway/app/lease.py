@@ -16,6 +16,7 @@ import structlog
 from gateway.call.call import Call
 from gateway.call.journal import JournalError
 from gateway.call.registry import Calls
+from gateway.identity.repeated import Repeated
 from gateway.legs.web import BrowserLeg
 from gateway.net.user_agent import UserAgent
 from gateway.store.journal_shared import SharedStore
@@ -92,21 +93,14 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Until cancelled."""
-        is_away = False
+        away, failed = "whether calls were taken over cannot be seen", "renewing the lease on our calls failed"
+        renew = Repeated(self.renew, JournalError, away=away, failed=failed)
         while True:
-            try:
-                await self.renew()
-                is_away = False
-            except JournalError as error:
-                if not is_away:
-                    log.warning("whether calls were taken over cannot be seen", reason=str(error))
-                is_away = True
+            if not await renew.once() and renew.is_away:
                 await self._ask_others()
-            except Exception:
-                log.exception("renewing the lease on our calls failed")
             if self._lease.is_ours():
                 # A store that does not answer takes its time to say so, and the lease is to last meanwhile.
-                await asyncio.sleep(self._interval / 4 if is_away else self._interval)
+                await asyncio.sleep(self._interval / 4 if renew.is_away else self._interval)
             else:
                 # A moment later what has waited is sent, whatever the store says.
                 await asyncio.sleep(min(self._interval, 0.1))

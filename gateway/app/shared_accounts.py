@@ -17,6 +17,7 @@ from gateway.accounts.own import Account, Accounts
 from gateway.accounts.vault import Vault
 from gateway.app.registrations import Registrations
 from gateway.identity.model import Binding
+from gateway.identity.repeated import Repeated
 from gateway.identity.store import IdentityStore, StoreError
 
 log = structlog.get_logger(__name__)
@@ -87,14 +88,12 @@ class SharedAccounts:
     async def run(self) -> None:
         """Look every few seconds, from when the others see us until they do no more."""
         await self._peers.opened()
+        # While the store is away what is registered stays so; whoever else thinks that we are gone cannot write it down
+        # either.
+        away, failed = "accounts of other gateways cannot be seen", "looking for accounts of other gateways failed"
+        look = Repeated(self.look, StoreError, away=away, failed=failed)
         while self._peers.is_open:
-            try:
-                await self.look()
-            except StoreError as error:
-                # What is registered stays so; whoever else thinks that we are gone cannot write it down either.
-                log.warning("accounts of other gateways cannot be seen", reason=str(error))
-            except Exception:
-                log.exception("looking for accounts of other gateways failed")
+            await look.once()
             await asyncio.sleep(self._interval)
         # Calls are drained: new ones are the others', who take the accounts over.
         async with self._changing:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import structlog
 
 from gateway.access.bans import Bans, Told
+from gateway.identity.repeated import Repeated
 from gateway.identity.store import StoreError
 
 log = structlog.get_logger(__name__)
@@ -77,17 +78,10 @@ class SharedLimits:
 
     async def run(self) -> None:
         """Until cancelled."""
-        is_away = False
+        away, failed = "limits count for this gateway alone", "sharing limits failed"
+        exchange = Repeated(self.exchange, StoreError, away=away, failed=failed)
         while True:
-            try:
-                await self.exchange()
-                is_away = False
-            except StoreError as error:
-                if not is_away:
-                    log.warning("limits count for this gateway alone", reason=str(error))
-                is_away = True
-            except Exception:
-                log.exception("sharing limits failed")
+            await exchange.once()
             await asyncio.sleep(_EVERY)
 
     async def exchange(self) -> None:

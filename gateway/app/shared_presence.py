@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from gateway.app.shared_accounts import Peers
+from gateway.identity.repeated import Repeated
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.people.presence import Activity, Presences, PresenceState
 
@@ -59,18 +60,11 @@ class SharedPresence:
     async def run(self) -> None:
         """Look again and again, from when the others see us until they do no more."""
         await self._peers.opened()
-        is_away = False
+        # While the store is away whoever was there is taken to be there still.
+        away, failed = "the presence at other gateways cannot be seen", "looking for the presence elsewhere failed"
+        look = Repeated(self.look, StoreError, away=away, failed=failed)
         while self._peers.is_open:
-            try:
-                await self.look()
-                is_away = False
-            except StoreError as error:
-                # Whoever was there is taken to be there still.
-                if not is_away:
-                    log.warning("the presence at other gateways cannot be seen", reason=str(error))
-                is_away = True
-            except Exception:
-                log.exception("looking for the presence at other gateways failed")
+            await look.once()
             await asyncio.sleep(self._interval)
 
     async def look(self) -> None:

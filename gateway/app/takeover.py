@@ -23,6 +23,7 @@ from gateway.app.observers import ended
 from gateway.app.opening import Opening
 from gateway.app.recovery import Recovery
 from gateway.call.journal import JournalError, read
+from gateway.identity.repeated import Repeated
 from gateway.net.user_agent import UserAgent
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message.uri import Uri
@@ -59,13 +60,10 @@ class Takeovers:
     async def run(self, interval: float) -> None:
         """Look every so many seconds, from when the others see us until they do no more."""
         await self._cluster.opened()
+        away, failed = "calls of gateways that are gone cannot be seen", "taking calls over failed"
+        look = Repeated(self.look, JournalError, away=away, failed=failed)
         while self._cluster.is_open:
-            try:
-                await self.look()
-            except JournalError as error:
-                log.warning("calls of gateways that are gone cannot be seen", reason=str(error))
-            except Exception:
-                log.exception("taking calls over failed")
+            await look.once()
             await asyncio.sleep(interval)
 
     async def look(self) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from gateway.identity.model import Binding
+from gateway.identity.repeated import Repeated
 from gateway.identity.store import IdentityStore, StoreError
 
 log = structlog.get_logger(__name__)
@@ -106,31 +107,24 @@ class ClusterNodes:
 
     async def _beats(self) -> None:
         """Beside whatever becomes of pages: nothing of theirs may hold up that we are there."""
+        # While the store is away whoever was there is taken to be there still: calls to them fail where they are not.
+        away, failed = "the other gateways cannot be seen", "the other gateways could not be seen"
+        beat = Repeated(self._beat, StoreError, away=away, failed=failed)
         while True:
             await asyncio.sleep(self._interval)
-            try:
-                await self._beat()
-            except StoreError as error:
-                # Whoever was there is taken to be there still: calls to them fail where they are not.
-                log.warning("the other gateways cannot be seen", reason=str(error))
-            except Exception:
-                log.exception("the other gateways could not be seen")
+            await beat.once()
 
     async def _tell_pages(self) -> None:
+        away, failed = "the other gateways do not know whose pages are open here", "telling whose pages are open failed"
+        write = Repeated(self._write_pages, StoreError, away=away, failed=failed)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
                     await self._news.wait()
             self._news.clear()
-            try:
-                await self._write_pages()
-            except StoreError as error:
-                log.warning("the other gateways do not know whose pages are open here", reason=str(error))
+            if not await write.once():
                 await asyncio.sleep(self._interval)
                 self._news.set()
-            except Exception:
-                log.exception("whose pages are open here could not be written down")
-                await asyncio.sleep(self._interval)
 
     async def _beat(self) -> None:
         now = self._clock()

@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from gateway.call.journal import JournalError, JournalStore, read
+from gateway.identity.repeated import Repeated
 
 log = structlog.get_logger(__name__)
 
@@ -115,28 +116,29 @@ class SharedRecords:
 
     async def run(self) -> None:
         """Write what waits, until cancelled."""
-        is_away = False
+        away, failed = "other gateways do not see the calls of this one", "telling other gateways of calls failed"
+        write = Repeated(self._write, JournalError, away=away, failed=failed)
         while True:
             await self._news.wait()
-            batch = {call_id: self._waiting.pop(call_id) for call_id in list(self._waiting)[:_AT_ONCE]}
-            if not self._waiting:
-                self._news.clear()
-            self._told.update(batch)
-            try:
-                await self._shared.write({call_id: _with_legs(record) for call_id, record in batch.items()})
-            except JournalError as error:
-                if not is_away:
-                    log.error("other gateways do not see the calls of this one", reason=str(error))
-                is_away = True
-                # What has come meanwhile is newer.
-                self._waiting = OrderedDict({**batch, **self._waiting})
-                self._news.set()
+            if not await write.once():
                 await asyncio.sleep(_PAUSE)
-            else:
-                is_away = False
-                self._told.difference_update(call_id for call_id, record in batch.items() if record is None)
-                if not self._waiting:
-                    self._written.set()
+
+    async def _write(self) -> None:
+        """Some of what waits. Raises JournalError."""
+        batch = {call_id: self._waiting.pop(call_id) for call_id in list(self._waiting)[:_AT_ONCE]}
+        if not self._waiting:
+            self._news.clear()
+        self._told.update(batch)
+        try:
+            await self._shared.write({call_id: _with_legs(record) for call_id, record in batch.items()})
+        except Exception:
+            # What has come meanwhile is newer.
+            self._waiting = OrderedDict({**batch, **self._waiting})
+            self._news.set()
+            raise
+        self._told.difference_update(call_id for call_id, record in batch.items() if record is None)
+        if not self._waiting:
+            self._written.set()
 
     async def written(self) -> None:
         """Wait until the cluster sees all, or for a short while."""
