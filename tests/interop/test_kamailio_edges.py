@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,18 +10,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.app import GatewayApp
-from gateway.net.config import UserAgentConfig
-from gateway.net.outbound import OutboundRegistration
-from gateway.net.user_agent import UserAgent
-from gateway.sip.auth.account import Credentials
 from gateway.sip.invite.events import Confirmed
 from tests import peers
+from tests.app.office import Office, behind_edges
 from tests.app.phones import Phone
-from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.interop.kamailio import kamailio
-from tests.media.engine_support import until
-from tests.net.peers import LOOPBACK, Application, answering
 from tests.ports import free_ports
 
 pytestmark = pytest.mark.peer
@@ -86,85 +78,53 @@ def require_outbound() -> None:
         peers.missing("Kamailio's outbound module", f"the Debian package {PACKAGE}")
 
 
-class Office:
-    """A PBX, two edges in front of it, and a gateway whose user 1002 is the PBX's extension 1001 by both of them."""
+class Edges:
+    """An office behind two edges of Kamailio."""
 
-    def __init__(self, pbx: GatewayApp, app: GatewayApp, callee: Application, agent: UserAgent) -> None:
-        self.pbx = pbx
-        self.app = app
-        self.callee = callee
-        self.agent = agent
-        self.edges: dict[int, AsyncExitStack] = {}
-        """By port, what ends each."""
-
-    @property
-    def standing(self) -> set[int]:
-        """Ports of the edges by which the account is registered now."""
-        made = self.app._care.registrations.of_account("1002")
-        return {flow.port for flow in made.sources} if isinstance(made, OutboundRegistration) else set()
+    def __init__(self, office: Office, edges: dict[int, AsyncExitStack]) -> None:
+        """`edges`: by port, what ends each."""
+        self.edges = edges
+        self._office = office
 
     async def call_in(self) -> None:
         """1002 of the PBX calls the extension, whose phone answers and hangs up."""
-        phone = Phone(self.agent, self.pbx, "1002", dials="1001")
+        phone = Phone(self._office.agent, self._office.pbx, "1002", dials="1001")
         assert await phone.status() == 200
-        theirs = await asyncio.wait_for(self.callee.calls.get(), 30)
+        theirs = await asyncio.wait_for(self._office.calls.calls.get(), 30)
         await theirs.wait(Confirmed)
         theirs.session.hangup()
         await asyncio.wait_for(phone.over, 30)
 
     async def call_out(self) -> None:
         """The gateway's phone calls the PBX's echo by its extension, is answered, and hangs up."""
-        phone = Phone(self.agent, self.app, "1002", dials="600")
+        phone = Phone(self._office.agent, self._office.app, "1002", dials="600")
         assert await phone.status() == 200
         phone.session.hangup()
         await asyncio.wait_for(phone.over, 30)
 
 
 @pytest_asyncio.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
+async def office(tmp_path: Path) -> AsyncIterator[Edges]:
     sip, one, two = free_ports(3)
-    there = config_on_free_ports(
-        tmp_path / "pbx",
-        SIP__LISTEN=f'["udp:127.0.0.1:{sip}", "tcp:127.0.0.1:{sip}"]',
-        SIP__REGISTRATION__FLOW_TIMEOUT="32",
-    )
-    trunk = {
-        "name": "pbx",
-        "uri": f"sip:127.0.0.1:{sip}",
-        "outbound_proxies": [f"sip:127.0.0.1:{port};transport=tcp" for port in (one, two)],
-        "options_interval": 0,
-    }
-    here = config_on_free_ports(
-        tmp_path / "office",
-        USERS=json.dumps([{"id": "1002", "sip": True, "may_call": ["*"]}]),
-        USERS__1002__ACCOUNT=json.dumps({"registrar": "pbx", "username": "1001", "password": PASSWORDS["1001"]}),
-        TRUNKS=json.dumps([trunk]),
-        ROUTES="[]",
-        SIP__REGISTRATION__FLOW_TIMEOUT="32",
-    )
-    callee = Application(answering)
     require_outbound()
+    edges: dict[int, AsyncExitStack] = {}
+    patience = {"SIP__REGISTRATION__FLOW_TIMEOUT": "32"}
     async with AsyncExitStack() as stack:
-        pbx, app = GatewayApp(there), GatewayApp(here)
-        agent = UserAgent(UserAgentConfig(listen=LOOPBACK), callee)
-        office = Office(pbx, app, callee, agent)
         for port in (one, two):
-            edge = office.edges[port] = await stack.enter_async_context(AsyncExitStack())
+            edge = edges[port] = await stack.enter_async_context(AsyncExitStack())
             folder = tmp_path / f"edge{port}"
             folder.mkdir()
             text = EDGE.replace("@port@", str(port)).replace("@pbx@", str(sip))
             await edge.enter_async_context(kamailio(folder, text, "127.0.0.1", port, only_udp=False, package=PACKAGE))
-        for part, stop in ((pbx, pbx.stop), (app, app.stop), (agent, agent.close)):
-            await part.start()
-            stack.push_async_callback(stop)
-        account = Credentials("1002", PASSWORDS["1002"])
-        await agent.register(f"sip:{app.sip_hostport}", aor=f"sip:1002@{app.config.domain}", credentials=account)
-        await until(lambda: office.standing == {one, two})
-        yield office
+        listen = [f"{transport}:127.0.0.1:{sip}" for transport in ("udp", "tcp")]
+        made = behind_edges(
+            tmp_path, [*edges], listen=listen, pbx=f"sip:127.0.0.1:{sip}", of_pbx=patience, of_app=patience
+        )
+        yield Edges(await stack.enter_async_context(made), edges)
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-async def test_a_call_finds_the_edge_that_is_left(office: Office, killed: int) -> None:
+async def test_a_call_finds_the_edge_that_is_left(office: Edges, killed: int) -> None:
     """Both flows are taken through Kamailio; whichever edge dies, calls come in and go out by the other one.
 
     Nobody waits for a silence here (`flow_timeout` is half a minute): the connection that is refused says enough.
