@@ -10,8 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from gateway.config import Advertised, Config, HostPort, advertised, check_ports, load
-from gateway.config.ports import default_route_address
+from gateway.config.ports import default_route_address, is_own_address
 from gateway.errors import ConfigError
+from tests.netns import host
 from tests.ports import free_ports
 
 
@@ -136,3 +137,29 @@ def test_machine_without_network_advertises_loopback(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(socket.socket, "connect", refuse, raising=False)
     assert default_route_address() == "127.0.0.1"
     assert default_route_address("::") == "::1"
+
+
+def test_an_address_is_ours_while_the_machine_has_it() -> None:
+    """Asked of the kernel each time; not what is good on one link alone, nor what means many machines."""
+    own = ["127.0.0.1", "::1", default_route_address()]
+    others = [
+        "198.51.100.77",
+        "2001:db8:77::1",
+        "fe80::1",
+        "169.254.0.1",
+        "0.0.0.0",
+        "255.255.255.255",
+        "224.0.0.1",
+        "::",
+    ]
+    assert [is_own_address(host) for host in own] == [True] * len(own)
+    assert [is_own_address(host) for host in others] == [False] * len(others)
+
+
+@pytest.mark.serial
+def test_an_address_is_ours_from_when_a_cable_brings_it() -> None:
+    """And no longer than it does."""
+    with host() as there:
+        assert is_own_address(there.here)
+        assert not is_own_address(there.there)
+    assert not is_own_address(there.here)

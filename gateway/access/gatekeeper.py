@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Container, Coroutine, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -46,7 +46,7 @@ class Gatekeeper:
         identity: IdentityMap,
         store: IdentityStore,
         digest: DigestServer,
-        domains: Collection[str],
+        domains: Container[str],
         trunks: TrunkDirectory,
         clock: Callable[[], float],
         random: Callable[[int], bytes],
@@ -56,7 +56,8 @@ class Gatekeeper:
         bans: Bans | None = None,
         node_of: Callable[[Request, Flow], str | None] = lambda request, source: None,
     ) -> None:
-        """`kept`: the algorithms of users that have no HA1 for some; by default everybody has all.
+        """`domains` are hosts that mean us, in lower case. `kept`: the algorithms of users that have no HA1
+        for some; by default everybody has all.
 
         `node_of` is the identity of the gateway of our cluster that has sealed a request (access.nodes), for once.
         """
@@ -68,7 +69,7 @@ class Gatekeeper:
         self._identity = identity
         self._store = store
         self._digest = digest
-        self._domains = frozenset(domain.lower() for domain in domains)
+        self._domains = domains
         self._trunks = trunks
         self._clock = clock
         self._random = random

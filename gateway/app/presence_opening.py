@@ -11,6 +11,7 @@ from gateway.app.lamps import Lamps
 from gateway.app.messages import Messages
 from gateway.app.observers import ended
 from gateway.app.opening import Opening
+from gateway.app.own_names import OwnNames
 from gateway.app.publishing import PublicationRelay
 from gateway.app.relay import SubscriptionRelay
 from gateway.app.shared_presence import SharedPresence
@@ -53,7 +54,7 @@ def open_subscriptions(
         messages.mailboxes,
         messages.count,
         wanted,
-        settings.own_names(config),
+        OwnNames.of(config),
         new_tag=opening.token,
         clock=now,
         elsewhere=relay.subscribed,

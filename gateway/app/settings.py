@@ -14,6 +14,7 @@ from gateway.accounts.own import Account
 from gateway.accounts.trunks import TrunkAccount
 from gateway.app.cluster_settings import shared_key
 from gateway.app.messages import MessageSettings
+from gateway.app.own_names import OwnNames, OwnPlaces
 from gateway.app.push import Waking
 from gateway.app.room_settings import room_members
 from gateway.app.subscriptions import PresenceSettings
@@ -22,7 +23,6 @@ from gateway.call.load import LoadPolicy
 from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Group, RoomDoor, Route, Router
 from gateway.config import Config, advertised
-from gateway.config.ports import addresses_of
 from gateway.identity import passwords
 from gateway.identity.mapping import IdentityMap
 from gateway.net.config import UserAgentConfig
@@ -33,7 +33,6 @@ from gateway.people.courier import Keeping
 from gateway.sip.auth.server import DigestServer, NoncePolicy
 from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.message.parser import Limits
-from gateway.sip.message.uri import Uri
 from gateway.sip.registration.registrar import RegistrarPolicy
 from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.sip.transactions import Timers
@@ -61,20 +60,6 @@ def _in_uri(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def own_names(config: Config) -> tuple[str, ...]:
-    """Hosts that mean this gateway, as a SIP URI has them: the domain, and every address phones may have been given.
-
-    Of the addresses of a wildcard, which are those of the moment, one that a trunk has means that trunk.
-    """
-    names = [config.domain]
-    trunks = {Uri.parse(uri).host for trunk in config.every_trunk for uri in trunk.uris}
-    for listen in config.sip.listen:
-        first, *others = [_in_uri(address) for address in addresses_of(listen.host)]
-        names += [first, *(one for one in others if one not in trunks)]
-        names.append(_in_uri(advertised(listen.host, listen.port, config.sip.advertised).host))
-    return tuple(dict.fromkeys(names))
-
-
 def routes(config: Config) -> tuple[Route, ...]:
     return tuple(
         Route(match=route.match, to=route.to, strip=route.strip, prefix=route.prefix) for route in config.routes
@@ -98,7 +83,7 @@ def router(
     return Router(
         identity,
         every,
-        own_names(config),
+        OwnNames.of(config),
         trunk_places(config),
         emergency(config),
         groups(config, identity),
@@ -201,14 +186,6 @@ def algorithms(config: Config) -> Algorithms:
 
 def registrar_policy(config: Config) -> RegistrarPolicy:
     registration = config.sip.registration
-    own = {
-        (place.host.lower(), place.port)
-        for listen in config.sip.listen
-        for place in (
-            advertised(listen.host, listen.port),
-            advertised(listen.host, listen.port, config.sip.advertised),
-        )
-    }
     return RegistrarPolicy(
         min_expires=registration.min_expires,
         max_expires=registration.max_expires,
@@ -216,8 +193,8 @@ def registrar_policy(config: Config) -> RegistrarPolicy:
         max_contacts=registration.max_contacts,
         websocket_grace=registration.websocket_grace,
         flow_timer=registration.flow_timer,
-        domains=frozenset(name.lower() for name in own_names(config)),
-        own=frozenset(own),
+        domains=OwnNames.of(config),
+        own=OwnPlaces.of(config),
     )
 
 
@@ -369,7 +346,7 @@ def user_agent(config: Config) -> UserAgentConfig:
         listen_tls=_listeners(config, "tls"),
         tls=sip_certificates(config),
         advertised=None if told is None else (told.host, told.port),
-        domains=own_names(config),
+        domains=(config.domain,),
         user_agent=sip.user_agent,
         stack=StackConfig(
             timers=Timers(t1=sip.timers.t1, t2=sip.timers.t2, t4=sip.timers.t4),

@@ -13,6 +13,7 @@ from gateway.app import settings
 from gateway.app.cluster import Cluster
 from gateway.app.cluster_settings import shared_key
 from gateway.app.opening import Opening
+from gateway.app.own_names import OwnNames
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.store import IdentityStore
 from gateway.net.user_agent import UserAgent
@@ -27,7 +28,7 @@ def open_gatekeeper(
         identity,
         store,
         settings.digest(config, shared_key(config, "nonces") or opening.random(32), opening.wall_clock()),
-        settings.own_names(config),
+        OwnNames.of(config),
         trunks,
         opening.wall_clock,
         opening.random,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -94,14 +94,14 @@ class Subscriptions:
         mailboxes: Board[MailboxCounts],
         count_mailbox: Callable[[str], Awaitable[None]],
         settings: PresenceSettings,
-        domains: Collection[str],
+        domains: Container[str],
         *,
         new_tag: Callable[[], str],
         clock: Callable[[], float],
         elsewhere: Callable[[IncomingSubscription, User], None],
         publish_elsewhere: Callable[[Request, User, int], Awaitable[Reply]],
     ) -> None:
-        """`domains` are the hosts that mean this gateway.
+        """`domains` are the hosts that mean this gateway, in lower case.
 
         `elsewhere` accepts or refuses subscriptions to those who are no users of ours, `publish_elsewhere` answers
         what is published about them for so many seconds.
@@ -109,7 +109,7 @@ class Subscriptions:
         self._identity = identity
         self._presences = presences
         self._settings = settings
-        self._domains = frozenset(domain.lower() for domain in domains)
+        self._domains = domains
         self._clock = clock
         self._elsewhere = elsewhere
         self._publish_elsewhere = publish_elsewhere

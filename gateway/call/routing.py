@@ -6,7 +6,7 @@ Pure decisions: the directory and the routes come in as values, nothing is looke
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -227,21 +227,22 @@ class Router:
         self,
         directory: Directory,
         routes: Sequence[Route],
-        domains: Sequence[str],
+        domains: Container[str],
         trunks: Mapping[str, str] | None = None,
         emergency: Emergency | None = None,
         groups: Sequence[Group] = (),
         devices: Callable[[str], tuple[str, str] | None] = lambda dialled: None,
         rooms: RoomDoor | None = None,
     ) -> None:
-        """`trunks` is their names with the host, or host:port, that their numbers belong to.
+        """`domains` are hosts that mean this gateway, in lower case; `trunks` is their names with the host, or
+        host:port, that their numbers belong to.
 
         `devices` reads a URI that means one device: the URI of its user, and the device.
         """
         self._devices = devices
         self._directory = directory
         self._routes = tuple(routes)
-        self._domains = frozenset(domain.lower() for domain in domains)
+        self._domains = domains
         self._trunks = dict(trunks or {})
         self._trunk_hosts = {host.lower(): name for name, host in reversed(self._trunks.items())}
         self._emergency = emergency or Emergency()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-from pathlib import Path
 
 from gateway.config.settings import Config
 from gateway.config.values import Advertised, HostPort
 from gateway.errors import ConfigError
+
+WILDCARDS = ("0.0.0.0", "::")
 
 
 def advertised(listen_host: str, listen_port: int, configured: Advertised | None = None) -> HostPort:
@@ -17,7 +18,7 @@ def advertised(listen_host: str, listen_port: int, configured: Advertised | None
     wildcard (0.0.0.0, ::) the address of the interface that has the default route."""
     host = configured.host if configured is not None else listen_host
     port = configured.port if configured is not None and configured.port is not None else listen_port
-    return HostPort(default_route_address(host) if host in ("0.0.0.0", "::") else host, port)
+    return HostPort(default_route_address(host) if host in WILDCARDS else host, port)
 
 
 def default_route_address(wildcard: str = "0.0.0.0") -> str:
@@ -32,35 +33,17 @@ def default_route_address(wildcard: str = "0.0.0.0") -> str:
             return "::1" if v6 else "127.0.0.1"
 
 
-def addresses_of(host: str) -> tuple[str, ...]:
-    """Where a listener at `host` is reached now: for a wildcard every address of this machine of its IP version, that
-    of the default route first, but those that are good on one link alone."""
-    if host not in ("0.0.0.0", "::"):
-        return (host,)
-    found = [default_route_address(host), *(_local_v6() if host == "::" else _local_v4())]
-    return tuple(dict.fromkeys(one for one in found if not ipaddress.ip_address(one).is_link_local))
-
-
-def _local_v4() -> list[str]:
-    """Of every table: each leaf that is followed by "/32 host LOCAL"; none where Linux does not say."""
-    found, leaf = [], ""
-    for line in _lines("/proc/net/fib_trie"):
-        if line[:1] == ["|--"]:
-            leaf = line[1]
-        elif line == ["/32", "host", "LOCAL"]:
-            found.append(leaf)
-    return found
-
-
-def _local_v6() -> list[str]:
-    return [str(ipaddress.IPv6Address(int(line[0], 16))) for line in _lines("/proc/net/if_inet6")]
-
-
-def _lines(path: str) -> list[list[str]]:
-    try:
-        return [line.split() for line in Path(path).read_text().splitlines() if line.strip()]
-    except OSError:
-        return []
+def is_own_address(host: str) -> bool:
+    """Whether this machine has that IP address now; those that are good on one link alone do not count."""
+    if ipaddress.ip_address(host).is_link_local:
+        return False
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Nothing is sent: the kernel only says that it would reach our own address from itself.
+            probe.connect((host, 9))
+            return bool(probe.getsockname()[0] == host)
+        except OSError:
+            return False
 
 
 def check_ports(config: Config, *, media: bool = True) -> None:

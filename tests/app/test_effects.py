@@ -32,6 +32,7 @@ from gateway.app.dialer import GatewayDialer
 from gateway.app.ice_servers import IceServers
 from gateway.app.observers import collecting, recording
 from gateway.app.own_accounts import OwnAccounts
+from gateway.app.own_names import OwnNames
 from gateway.app.plane import PlaneChoice, choose, maker
 from gateway.app.presence import Presence
 from gateway.app.registrations import Registrations
@@ -417,7 +418,7 @@ class Stopped(Exception):
 
 def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     """What each room is told, as far as it is values."""
-    yield "own names", settings.own_names(config)
+    yield "own names", OwnNames.of(config)
     yield "routes", settings.routes(config)
     yield "oidc", settings.oidc(config)
     yield "groups", settings.groups(config, config.identity_map())

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from gateway.app import media_settings, settings
+from gateway.app.own_names import OwnNames
 from gateway.call.routing import Emergency
 from gateway.config import Config, load
 from gateway.media.embedded.engine import EmbeddedEngine
@@ -18,28 +19,42 @@ def config(**environ: str) -> Config:
 
 
 def test_own_names_are_the_domain_and_every_address_phones_may_have_been_given() -> None:
-    """Listening and advertised; each once."""
-    made = config(DOMAIN="gw.test", SIP__LISTEN='["udp:127.0.0.1:5060"]', SIP__ADVERTISED="203.0.113.10:5070")
-    assert settings.own_names(made) == ("gw.test", "127.0.0.1", "203.0.113.10")
+    """Listening and advertised; nobody else's."""
+    listen = '["udp:127.0.0.1:5060", "udp:[::1]:5060"]'
+    names = OwnNames.of(config(DOMAIN="GW.test", SIP__LISTEN=listen, SIP__ADVERTISED="203.0.113.10:5070"))
+    assert names.names == {"gw.test", "127.0.0.1", "[::1]", "203.0.113.10"}
+    assert all(name in names for name in names.names)
+    assert not [name for name in ("", "other.test", "127.0.0.2", "::1") if name in names]
 
 
-def test_wildcards_are_every_address_of_this_machine_but_a_trunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loopback among them; what a PBX on this machine is called by still means that one."""
-    routed = {"0.0.0.0": "192.0.2.1", "::": "2001:db8::1"}
-    monkeypatch.setattr("gateway.config.ports.default_route_address", routed.__getitem__)
-    listen = '["udp:0.0.0.0:5060", "udp:[::]:5060"]'
-    names = settings.own_names(config(SIP__LISTEN=listen))
-    assert {"192.0.2.1", "127.0.0.1", "[2001:db8::1]", "[::1]"} <= set(names)
-    assert len(names) == len(set(names))
-    trunks = '[{"name": "a", "uri": "sip:127.0.0.1:5070"}, {"name": "b", "uri": "sip:[::1]:5070"}]'
-    beside = settings.own_names(config(SIP__LISTEN=listen, TRUNKS=trunks))
-    assert set(names) - set(beside) == {"127.0.0.1", "[::1]"}
+def test_a_wildcard_is_every_address_that_the_machine_has_now_but_a_trunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A VPN that comes up later too; what a PBX on this machine is called by still means that one."""
+    has = {"127.0.0.1", "10.8.0.2", "::1", "2001:db8::1"}
+    monkeypatch.setattr("gateway.app.own_names.is_own_address", has.__contains__)
+    listen = '["udp:0.0.0.0:5060", "udp:[::]:5070"]'
+    names = OwnNames.of(config(SIP__LISTEN=listen))
+    assert all(name in names for name in ("127.0.0.1", "10.8.0.2", "[::1]", "[2001:db8::1]", "[2001:db8:0::1]"))
+    assert "10.9.0.2" not in names
+    has.add("10.9.0.2")
+    assert "10.9.0.2" in names
+    has.discard("10.8.0.2")
+    assert "10.8.0.2" not in names
+    trunks = '[{"name": "a", "uri": "sip:127.0.0.1:5070"}, {"name": "b", "uri": "sip:[0:0::1]:5070"}]'
+    beside = OwnNames.of(config(SIP__LISTEN=listen, TRUNKS=trunks))
+    assert [name in beside for name in ("127.0.0.1", "[::1]", "10.9.0.2")] == [False, False, True]
+    only = OwnNames.of(config(SIP__LISTEN='["udp:0.0.0.0:5060"]'))
+    assert [name in only for name in ("10.9.0.2", "[2001:db8::1]")] == [True, False]
+    places = settings.registrar_policy(config(SIP__LISTEN=listen)).own
+    asked = [("10.9.0.2", 5060), ("2001:db8::1", 5070), ("10.9.0.2", 5070), ("10.8.0.2", 5060), ("a.test", 5060)]
+    assert [place in places for place in asked] == [True, True, False, False, False]
 
 
 def test_a_contact_that_is_ourselves_would_loop() -> None:
     """The registrar is told our places, advertised port included."""
     made = config(SIP__LISTEN='["udp:127.0.0.1:5060"]', SIP__ADVERTISED="203.0.113.10:5070")
-    assert settings.registrar_policy(made).own == {("127.0.0.1", 5060), ("203.0.113.10", 5070)}
+    own = settings.registrar_policy(made).own
+    places = [("127.0.0.1", 5060), ("203.0.113.10", 5070), ("127.0.0.1", 5070), ("::1", 5060)]
+    assert [place in own for place in places] == [True, True, False, False]
 
 
 def test_zero_means_no_limit_to_a_call() -> None:

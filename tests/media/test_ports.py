@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,18 @@ class Pairs:
     def release(self, port: int) -> None:
         self.plane.close_port(self._open.pop(port))
         self.pool.release(port)
+
+
+def test_a_wildcard_is_told_as_the_address_that_the_machine_has_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By DHCP it may be another one than at the start; what is configured, or bound, stands."""
+    now = ["192.0.2.1"]
+    monkeypatch.setattr("gateway.media.embedded.addresses._routed", lambda family: now[0])
+    given: dict[str, Any] = {"random": Random(1), "clock": lambda: 0.0}
+    pools = [PortPool("0.0.0.0", 0, 0, **given), PortPool("0.0.0.0", 0, 0, told="203.0.113.1", **given)]
+    pools.append(PortPool("127.0.0.1", 0, 0, **given))
+    assert [pool.told for pool in pools] == ["192.0.2.1", "203.0.113.1", "127.0.0.1"]
+    now[0] = "192.0.2.9"
+    assert [pool.told for pool in pools] == ["192.0.2.9", "203.0.113.1", "127.0.0.1"]
 
 
 def pool_of(pairs: int, clock: ManualClock, seed: int = 1) -> Pairs:

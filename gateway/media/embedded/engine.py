@@ -13,7 +13,6 @@ from random import Random, SystemRandom
 from typing import Any, TypeVar
 
 from gateway.media.delivery import EventDelivery
-from gateway.media.embedded.addresses import reachable
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.audio.pcm import AudioError
 from gateway.media.embedded.data.exchange import prepare
@@ -207,8 +206,8 @@ class EmbeddedEngine:
 
     def _pool(self, host: str, told: str | None) -> PortPool:
         config, (low, high) = self.config, self.config.rtp_ports
-        told = told or reachable(host)
-        return PortPool(host, low, high, random=self._random, clock=self._clock, rest=config.port_rest, told=told)
+        rest = config.port_rest
+        return PortPool(host, low, high, random=self._random, clock=self._clock, rest=rest, told=told or "")
 
     async def _prepare_music(self) -> Music:
         music = Music()

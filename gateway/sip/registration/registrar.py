@@ -6,7 +6,7 @@ answers 200 with `ok_fields`. Nothing is changed unless the whole request is goo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -40,11 +40,11 @@ class RegistrarPolicy:
     that of another connection which is a flow (RFC 5626)."""
     flow_timer: int = 0
     """Flow-Timer told to phones that register a flow by UDP, TCP or TLS; 0: none."""
-    domains: frozenset[str] = frozenset()
-    """Domains served, lower case; empty serves any."""
+    domains: Container[str] | None = None
+    """Domains served, lower case; None: any."""
     schemes: frozenset[str] = frozenset(("sip", "sips"))
     """Schemes of contacts that are stored; any other is refused with 400, since no call could reach it."""
-    own: frozenset[tuple[str, int]] = frozenset()
+    own: Container[tuple[str, int]] = frozenset()
     """(host in lower case, port) pairs that are ourselves: a contact there would loop and is refused with 403."""
 
 
@@ -124,7 +124,7 @@ class Changes(Generic[B]):
 def aor_of(request: Request, policy: RegistrarPolicy) -> str | Refusal:
     """The address of record a REGISTER is for (RFC 3261 10.3 step 5), 404 for one that is not served here."""
     uri = request.to.uri
-    if not uri.is_sip or not uri.user or (policy.domains and uri.host.lower() not in policy.domains):
+    if not uri.is_sip or not uri.user or (policy.domains is not None and uri.host.lower() not in policy.domains):
         return Refusal(404)
     return uri.aor
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
 
+from gateway.media.embedded.addresses import reachable
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.values import Bound
 from gateway.media.engine import MediaError
@@ -34,7 +35,7 @@ class PortPool:
     ) -> None:
         """`low` to `high` inclusive; `rest` in seconds; `told` is for descriptions where not `host`."""
         self.host = host
-        self.told = told or host
+        self._told = told
         self.family = 6 if ":" in host else 4
         """IP version."""
         self._clock = clock
@@ -47,6 +48,11 @@ class PortPool:
         self._in_use = 0
         self.size = len(ports)
         """Pairs of the range; 0 where the system chooses."""
+
+    @property
+    def told(self) -> str:
+        """The address for descriptions; of a wildcard the one that this machine has now."""
+        return self._told or reachable(self.host)
 
     @property
     def in_use(self) -> int:
