@@ -159,7 +159,7 @@ class Users:
 
     async def _check_rooms(self, name: str) -> None:
         """Whoever was invited to a room that is open by that number would ring somebody else."""
-        await self._rooms.look(time.time())
+        await self._done(self._rooms.look(time.time()))
         address = read_address(name)
         number = "" if address is None else address.user
         if self._rooms.has_number(number) and self._canonical(number) == self._canonical(name):

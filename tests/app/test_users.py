@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import AsyncMock, MagicMock
 
 import httpx
 import pytest
@@ -290,7 +290,7 @@ PHONE = Binding("sip:bob@gateway.test", "sip:bob@192.0.2.1", 4_000_000_000.0)
 
 
 @pytest.mark.parametrize("uri", ["8000", "sip:8000@gateway.test", "SIP:8000@GATEWAY.test;user=phone", "tel:8000"])
-async def test_the_number_of_an_open_room_is_given_to_nobody(uri: str) -> None:
+async def test_the_number_of_an_open_room_is_given_to_nobody(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was invited to it would ring somebody else; what another gateway opened a moment ago counts, too."""
     node = Node(BrokenStore())
     node.rooms.numbers = frozenset({"8000"})
@@ -305,6 +305,11 @@ async def test_the_number_of_an_open_room_is_given_to_nobody(uri: str) -> None:
     for other in ("8001", "sip:8000@elsewhere.test"):
         await node.users.set_identity(other, "root")
     node.rooms.numbers = frozenset()
+    with monkeypatch.context() as away:
+        away.setattr(node.rooms, "look", AsyncMock(side_effect=StoreError("away")))
+        with pytest.raises(AccountError, match="The store does not answer") as refused:
+            await node.users.set_identity(uri, "root")
+        assert refused.value.status == 503
     await node.users.set_identity(uri, "root")
 
 

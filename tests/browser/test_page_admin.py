@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 
@@ -13,8 +14,12 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from gateway.demo.phone import DeskPhone
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
 from tests import peers
 from tests.interop.gateway import PASSWORDS, PHONE_HZ, Gateway, config_on_free_ports, gateway_with
+from tests.net.peers import Application
+from tests.ports import free_ports
 from tests.web.browser import chromium
 
 pytestmark = [
@@ -33,11 +38,38 @@ USERS = json.dumps(
 )
 
 
+PLACE, OTHER_PLACE = free_ports(2)
+TRUNKS = json.dumps(
+    [
+        {
+            "name": "away",
+            "uri": f"sip:127.0.0.1:{PLACE}",
+            "fallback_uris": [f"sip:127.0.0.1:{OTHER_PLACE}"],
+            "options_interval": 0.5,
+        },
+        {"name": "asked-nothing", "uri": f"sip:127.0.0.1:{OTHER_PLACE}", "options_interval": 0},
+    ]
+)
+
+
+@contextlib.asynccontextmanager
+async def answering_sip(port: int) -> AsyncIterator[None]:
+    """A telephone system that answers OPTIONS."""
+    agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", port),)), Application())
+    await agent.start()
+    try:
+        yield
+    finally:
+        await agent.close()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
-    """With an operator."""
+    """With an operator, and trunks of which one is asked whether it is there."""
     folder = tmp_path_factory.mktemp("admin")
-    async with gateway_with(config_on_free_ports(folder, USERS=USERS), folder / "gateway.log") as running:
+    async with gateway_with(
+        config_on_free_ports(folder, USERS=USERS, TRUNKS=TRUNKS), folder / "gateway.log"
+    ) as running:
         yield running
 
 
@@ -98,6 +130,21 @@ async def test_an_operator_follows_a_call_from_the_browser_to_the_phone(gateway:
     await phone.expect("state", state="ended")
     await expect(page.locator("#ladder button", has_text="BYE")).to_be_visible()
     await expect(page.locator("#calls tbody tr")).to_have_count(0)
+
+
+async def test_the_state_of_trunks_is_shown_as_it_changes(gateway: Gateway, page: Page) -> None:
+    """Which of its places answers, or none of them; one that is asked nothing says nothing of itself."""
+    await _sign_in(page, "alice")
+    rows = page.locator("#trunks tbody tr")
+    await expect(rows.filter(has_text="asked-nothing").locator("td").nth(3)).to_have_text("–", timeout=30_000)
+    away = rows.filter(has_text="away")
+    await expect(away.locator("td").nth(3)).to_have_text("no", timeout=30_000)
+    async with answering_sip(PLACE):
+        await expect(away.locator("td").nth(3)).to_contain_text(
+            f"yes, but not sip:127.0.0.1:{OTHER_PLACE}", timeout=30_000
+        )
+    await expect(away.locator("td").nth(3)).to_have_text("no", timeout=30_000)
+    await expect(away.locator("td").nth(2)).to_have_text("–")
 
 
 async def test_it_is_for_operators_and_a_reload_keeps_them_signed_in(gateway: Gateway, page: Page) -> None:

@@ -72,10 +72,19 @@ async function refresh() {
   rows("accounts", ["name", "address", "number", "state"], accounts.accounts, (account) => [
     account.user, account.registrar, account.username, account.status ? `${account.state} (${account.status})` : account.state,
   ]);
-  rows("trunks", ["name", "address", "registered"], trunks.trunks, (trunk) => [
-    trunk.name, trunk.uri, trunk.registered === null ? "–" : say(trunk.registered ? "admin.yes" : "admin.no"),
+  rows("trunks", ["name", "address", "registered", "reachable"], trunks.trunks, (trunk) => [
+    trunk.name, trunk.uri, yesOrNo(trunk.registered), yesOrNo(trunk.reachable) + deaf(trunk),
   ]);
   if (chosen) await showCall();
+}
+
+/** @param {boolean | null} known */
+const yesOrNo = (known) => (known === null ? "–" : say(known ? "admin.yes" : "admin.no"));
+
+/** Which places of a trunk do not answer, where others do. */
+function deaf(trunk) {
+  const places = trunk.places.filter((place) => place.reachable === false).map((place) => place.uri);
+  return trunk.reachable && places.length ? say("admin.deaf", { places: places.join(", ") }) : "";
 }
 
 const name = (uri) => nameOf({ peer: uri });

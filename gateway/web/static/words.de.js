@@ -249,6 +249,8 @@ export default {
     role: "Rolle",
     address: "Adresse",
     registered: "Registriert",
+    reachable: "Antwortet",
+    deaf: ", aber nicht {places}",
     yes: "ja",
     no: "nein",
     forbidden: "Diese Seite ist für Betreuer.",

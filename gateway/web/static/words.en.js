@@ -249,6 +249,8 @@ export default {
     role: "Role",
     address: "Address",
     registered: "Registered",
+    reachable: "Answers",
+    deaf: ", but not {places}",
     yes: "yes",
     no: "no",
     forbidden: "This page is for operators.",
