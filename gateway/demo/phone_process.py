@@ -11,8 +11,9 @@ import os
 import select
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pjsua2 as pj
@@ -359,10 +360,19 @@ _CALL = ("dial", "answer", "hangup", "hold", "unhold", "update", "digits", "cons
 _SOUND = ("speak", "codecs", "listen")
 _PEOPLE = ("write", "watch", "appear")
 COMMANDS = frozenset((*_REGISTRATION, *_CALL, *_SOUND, *_PEOPLE))
+_WAITING = frozenset(("hold", "unhold", "update"))
+"""What waits for the end of a re-INVITE that is under way."""
+_UNDER_WAY: Final = 70013
+"""PJ_EINVALIDOP, pjsua2's status where one is."""
+_PATIENCE: Final = 10.0
+"""Seconds that a command waits at most."""
 
 
-def obey(phone: Phone, line: bytes) -> bool:
-    """Do one command; False at "quit". A command pjsua2 refuses is reported, not fatal."""
+def obey(phone: Phone, line: bytes, since: float) -> bool | None:
+    """Do one command of the time `since`, monotonic seconds; False at "quit", None where it has to wait.
+
+    A command pjsua2 refuses is reported, not fatal.
+    """
     command = json.loads(line)
     verb = command.pop("do")
     if verb == "quit":
@@ -373,6 +383,8 @@ def obey(phone: Phone, line: bytes) -> bool:
     try:
         getattr(phone, verb)(**command)
     except pj.Error as error:
+        if verb in _WAITING and error.status == _UNDER_WAY and time.monotonic() < since + _PATIENCE:
+            return None
         say("refused", verb=verb, reason=error.reason)
     return True
 
@@ -384,18 +396,26 @@ class Commands:
         self.running = True
         self._phone = phone
         self._pending = b""
+        self._lines: deque[tuple[float, bytes]] = deque()
         phone.catch_up = self.obey_pending
 
     def obey_pending(self) -> None:
-        """Do everything that has come so far; never waits."""
+        """Do everything that has come so far, in its order; never waits."""
         source = sys.stdin.fileno()
-        while self.running and select.select([source], [], [], 0)[0]:
+        ended = False
+        while not ended and select.select([source], [], [], 0)[0]:
             chunk = os.read(source, 65536)
-            if not chunk:
-                self.running = False
+            ended = not chunk
             *lines, self._pending = (self._pending + chunk).split(b"\n")
-            for line in filter(None, lines):
-                self.running = self.running and obey(self._phone, line)
+            self._lines.extend((time.monotonic(), line) for line in lines if line)
+        while self.running and self._lines:
+            since, line = self._lines.popleft()
+            going_on = obey(self._phone, line, since)
+            if going_on is None:
+                self._lines.appendleft((since, line))
+                break
+            self.running = going_on
+        self.running = self.running and not ended
 
 
 def main() -> None:

@@ -36,3 +36,20 @@ async def test_a_hold_of_a_phone_and_its_end_are_shown_to_the_browser(gateway: G
     await hear_each_other(browser, phone)
     await browser.hang_up()
     await gateway.idle()
+
+
+async def test_a_phone_does_one_after_the_other_what_it_is_told_at_once(gateway: Gateway) -> None:
+    """It holds and comes back three times; each re-INVITE waits for the end of the one before."""
+    phone = await gateway.phone("1002", PHONE_HZ)
+    browser = await gateway.browser("bob")
+    phone.on_incoming(200)
+    phone.codecs("PCMU")
+    await browser.dial("1002")
+    await hear_each_other(browser, phone)
+    for _ in range(3):
+        phone.hold()
+        phone.unhold()
+    await shown(browser, *([True, False] * 3))
+    await hear_each_other(browser, phone)
+    await browser.hang_up()
+    await gateway.idle()
