@@ -7,6 +7,7 @@ use crate::kept::Kept;
 use crate::key_frame::Format;
 use crate::limits::Bucket;
 use crate::outgoing::Outgoing;
+use crate::rtp::Header;
 use crate::srtp::{Receiver, Refused, Sender};
 use crate::sys::SockAddr;
 use crate::transcoding::Transcoding;
@@ -61,14 +62,30 @@ pub type Routes = [Route; 128];
 /// What a stream is fed with, by incoming payload type: the outgoing one, and how its key frames are told.
 pub type Fed = [Option<(u8, Format)>; 128];
 
+/// A packet that waits until its stream is with the thread that it came to.
+pub struct Held {
+    pub header: Header,
+    /// The newest number that had come then.
+    pub highest: u16,
+    pub payload: Box<[u8]>,
+}
+
+/// How far a stream has come that is to be fed.
+pub enum Stage {
+    /// The key frame has not come yet.
+    Waits,
+    /// It has begun to come, and what there is of it waits.
+    Begins(Vec<Held>),
+    Flows,
+}
+
 /// A stream that what a flow receives goes to beside the flow's target, from a key frame on.
 pub struct Feed {
     pub target: u32,
     /// Where the target was last found among the thread's send halves.
     pub slot: usize,
     pub types: Box<Fed>,
-    /// Whether the key frame has not come yet.
-    pub waits: bool,
+    pub stage: Stage,
 }
 
 /// How a peer's packets are taken.

@@ -13,9 +13,10 @@ const ROOM: usize = LONGEST - HEADER - 64;
 
 #[derive(Clone)]
 struct Packet {
+    /// Whether its payload is here.
     there: bool,
     second: u8,
-    sequence_number: u16,
+    sequence_number: Option<u16>,
     timestamp: u32,
     length: u16,
 }
@@ -50,7 +51,7 @@ impl Kept {
         let count = usize::from(count.clamp(1, MOST));
         let mut table = Box::new([255; 128]);
         types.iter().for_each(|(media, again)| table[usize::from(media & 0x7f)] = *again);
-        let none = Packet { there: false, second: 0, sequence_number: 0, timestamp: 0, length: 0 };
+        let none = Packet { there: false, second: 0, sequence_number: None, timestamp: 0, length: 0 };
         Self {
             ssrc,
             next,
@@ -83,7 +84,7 @@ impl Kept {
         self.packets[place] = Packet {
             there: payload.len() <= ROOM,
             second: header.second,
-            sequence_number: header.sequence_number,
+            sequence_number: Some(header.sequence_number),
             timestamp: header.timestamp,
             length: payload.len() as u16,
         };
@@ -97,7 +98,7 @@ impl Kept {
     /// None where it was not kept, its payload type is not repeated, or too many were.
     pub fn again(&mut self, number: u16, now: u64, room: &mut [u8]) -> Option<(Header, usize)> {
         let place = usize::from(number) % self.packets.len();
-        let packet = self.packets.get(place).filter(|packet| packet.there && packet.sequence_number == number)?;
+        let packet = self.packets.get(place).filter(|packet| packet.there && packet.sequence_number == Some(number))?;
         let payload_type = self.types[usize::from(packet.second & 0x7f)];
         if payload_type > 127 || !self.again.take(AGAIN, now) {
             return None;
@@ -111,10 +112,14 @@ impl Kept {
         Some((header, length + 2))
     }
 
-    /// Whether a packet of that number is here.
+    /// Whether a packet of that number went out, as far back as packets are kept.
     pub fn has(&self, number: u16) -> bool {
-        let packet = &self.packets[usize::from(number) % self.packets.len()];
-        packet.there && packet.sequence_number == number
+        self.packets[usize::from(number) % self.packets.len()].sequence_number == Some(number)
+    }
+
+    /// Packets that are kept.
+    pub fn reach(&self) -> u16 {
+        self.packets.len() as u16
     }
 }
 
@@ -154,7 +159,8 @@ mod tests {
     fn what_is_too_long_is_not_kept() {
         let mut kept = Kept::new(5, 1, &[(96, 97)], 4);
         kept.keep(&header(1), &[0; ROOM + 1]);
-        assert!(!kept.has(1));
+        assert!(kept.has(1) && !kept.has(0));
+        assert!(kept.again(1, 1, &mut [0; 1500]).is_none());
         kept.keep(&header(1), &[0; ROOM]);
         assert!(kept.again(1, 1, &mut [0; 1500]).is_some());
     }

@@ -58,10 +58,10 @@ impl Outgoing {
         }
     }
 
-    /// The incoming number of an outgoing one of this run that is not older than a buffer may reach.
-    pub fn lost_before(&self, number: u16) -> Option<u16> {
+    /// The incoming number of an outgoing one of this run, among the last `kept` that there are.
+    pub fn lost_before(&self, number: u16, kept: u16) -> Option<u16> {
         let incoming = number.wrapping_sub(self.sequence_offset);
-        let recent = self.last_sequence_number.wrapping_sub(number) < FLOOR_REACH;
+        let recent = self.last_sequence_number.wrapping_sub(number) < kept.min(FLOOR_REACH);
         (recent && !self.fresh && !self.resume && incoming.wrapping_sub(self.floor) < 0x8000).then_some(incoming)
     }
 

@@ -179,15 +179,16 @@ def asked_for(seen: list[RtpPacket]) -> list[tuple[int, int, int, bytes, bool]]:
 
 
 async def test_what_the_browser_lacks_is_sent_again_and_what_never_came_is_told(call: Call) -> None:
-    """As a retransmission under a source and numbers of its own (RFC 4588); older ones than are kept are nobody's."""
-    call.plane.keep(PICTURE, Repeats(ssrc=AGAIN, sequence_number=0xFFFF, payload_types={96: 97}, packets=4))
+    """As a retransmission under a source and numbers of its own (RFC 4588); nobody's are older ones and long ones."""
+    call.plane.keep(PICTURE, Repeats(ssrc=AGAIN, sequence_number=0xFFFF, payload_types={96: 97}, packets=6))
     await call.scene.done()
     for number in (100, 101, 103, 104, 105, 106):
-        call.scene.right.send(bytes(RtpPacket(102, number, 9, 3, bytes([number]), number == 104)))
+        payload = bytes([number]) * (1430 if number == 105 else 1)
+        call.scene.right.send(bytes(RtpPacket(102, number, 9, 3, payload, number == 104)))
     seen = await call.sees(6)
     assert numbers(seen) == [0, 1, 3, 4, 5, 6]
     first = seen[0].sequence_number
-    call.plane.resend(PICTURE, [first + 4, first + 2, first + 4, first + 6, first + 40_000])
+    call.plane.resend(PICTURE, [first + 4, first, first + 5, first + 2, first + 4, first + 6, first + 40_000])
     seen = await call.sees(3)
     assert asked_for(seen) == [
         (97, 0xFFFF, first + 4, bytes([104]), True),

@@ -75,7 +75,7 @@ async def test_each_stream_begins_with_a_key_frame_and_has_numbers_of_its_own(ro
 
 
 async def test_a_stream_goes_on_with_another_source_from_its_key_frame_on(room: Room) -> None:
-    """One stream without a break; who was seen before is seen no more, late packets included."""
+    """One stream without a break: who was seen is seen until then, and no more from then on, late packets included."""
     room.plane.feed(ONE, LEFT, VP8)
     await room.done()
     for number, payload in ((100, KEY), (101, SLICE)):
@@ -83,18 +83,83 @@ async def test_a_stream_goes_on_with_another_source_from_its_key_frame_on(room: 
     await room.one.hears(2)
     room.plane.feed(ONE, RIGHT, VP8)
     await room.done()
-    room.show(LEFT, 102, KEY)
     room.show(RIGHT, 40_000, SLICE)
+    await room.settle(RIGHT, 1)
+    room.show(LEFT, 102, SLICE + b"still")
+    await room.one.hears(3)
     room.show(RIGHT, 40_002, KEY)
+    await room.one.hears(4)
+    room.show(LEFT, 103, KEY + b"no more")
+    await room.settle(LEFT, 4)
     room.show(RIGHT, 40_001, SLICE)
     room.show(RIGHT, 40_003, SLICE)
-    seen = await room.one.hears(4)
+    seen = await room.one.hears(5)
     await room.settle(RIGHT, 4)
-    assert numbers(room.one.heard) == [0, 1, 2, 3]
-    assert [packet.payload for packet in seen] == [KEY, SLICE, KEY, SLICE]
+    assert numbers(room.one.heard) == [0, 1, 2, 3, 4]
+    assert [packet.payload for packet in seen] == [KEY, SLICE, SLICE + b"still", KEY, SLICE]
     times = [packet.timestamp for packet in seen]
-    assert 0 < (times[2] - times[1]) & 0xFFFFFFFF < 90_000
+    assert 0 < (times[3] - times[2]) & 0xFFFFFFFF < 90_000
     assert {packet.ssrc for packet in seen} == {seen[0].ssrc}
+    await until(lambda: room.handler.begun == [(ONE, LEFT), (ONE, RIGHT)])
+
+
+async def test_who_is_seen_again_before_the_other_has_come_was_never_away(room: Room) -> None:
+    """It is told at once; a third one in the place of the second leaves the first, and what ends ends for all."""
+    room.plane.feed(ONE, LEFT, VP8)
+    await room.done()
+    room.show(LEFT, 1, KEY)
+    await room.one.hears(1)
+    room.plane.feed(ONE, RIGHT, VP8)
+    room.plane.feed(ONE, LEFT, VP8)
+    await room.done()
+    await until(lambda: room.handler.begun == [(ONE, LEFT), (ONE, LEFT)])
+    room.show(RIGHT, 1, KEY)
+    await room.settle(RIGHT, 1)
+    room.show(LEFT, 2, SLICE)
+    await room.one.hears(2)
+    room.plane.feed(ONE, RIGHT, VP8)
+    room.plane.feed(ONE, OTHER, VP8)
+    await room.done()
+    room.show(RIGHT, 2, KEY)
+    await room.settle(RIGHT, 2)
+    room.show(LEFT, 3, SLICE)
+    await room.one.hears(3)
+    room.plane.feed(ONE, None, {})
+    await room.done()
+    room.show(LEFT, 4, KEY)
+    await room.settle(LEFT, 4)
+    room.plane.feed(ONE, LEFT, VP8)
+    await room.done()
+    room.show(LEFT, 5, KEY)
+    assert numbers(await room.one.hears(4)) == [0, 1, 2, 3]
+    assert [packet.payload for packet in room.one.heard] == [KEY, SLICE, SLICE, KEY]
+
+
+async def test_who_was_seen_or_is_waited_for_may_go_meanwhile(room: Room) -> None:
+    """The other one is not touched; other payload types of the same source wait for a key frame of their own."""
+    room.plane.feed(ONE, LEFT, VP8)
+    await room.done()
+    room.show(LEFT, 1, KEY)
+    await room.one.hears(1)
+    room.plane.feed(ONE, OTHER, VP8)
+    await room.done()
+    room.plane.close_flow(OTHER)
+    await room.done()
+    room.show(LEFT, 2, SLICE)
+    await room.one.hears(2)
+    room.plane.feed(ONE, RIGHT, VP8)
+    await room.done()
+    room.plane.close_flow(LEFT)
+    await room.done()
+    room.show(RIGHT, 1, KEY)
+    await room.one.hears(3)
+    room.plane.feed(ONE, RIGHT, {96: Fed(payload_type=101, form=Format.VP8)})
+    await room.plane.snapshot([RIGHT])
+    room.show(RIGHT, 2, SLICE)
+    room.show(RIGHT, 3, KEY)
+    seen = await room.one.hears(4)
+    assert numbers(seen) == [0, 1, 2, 3]
+    assert [packet.payload_type for packet in seen] == [100, 100, 100, 101]
 
 
 async def test_a_retransmission_fills_its_gap_in_every_stream(room: Room) -> None:

@@ -14,6 +14,7 @@ from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.feedback import bit_rate_limit, read_bit_rate_limit
 from gateway.media.embedded.plane.rtcp import Feedback, ReceiverReport, parse_compound
 from gateway.media.embedded.settings import VideoConfig
+from gateway.media.embedded.sources import pictures
 from gateway.media.embedded.sources.conference import Seat as Place
 from gateway.media.embedded.video import VideoStream
 from gateway.media.engine import Conference, KeyFrameWanted, Kind, Party, Seat
@@ -95,6 +96,41 @@ async def test_everybody_sees_who_speaks_and_that_one_who_spoke_before() -> None
         assert [each.seat.sees for each in (second, third)] == [third.name, second.name]
         third.seat.leave()
         assert [(each.seat.sees, each.seat.shows) for each in (second, third)] == [(None, True), (None, False)]
+
+
+@pytest.mark.parametrize("goes", [False, True], ids=["stays", "goes"])
+async def test_who_was_seen_is_seen_until_the_key_frame_of_who_speaks_now(
+    goes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes its time; where the one who was seen goes meanwhile nobody is, until it comes."""
+    monkeypatch.setattr(pictures, "_PATIENCE", 1_000)
+    one, phone, other = VideoBrowser(DARK, ("h264",)), VideoPhone(GREY), VideoBrowser(LIGHT, ("h264",))
+    async with meeting(one, phone, other) as (engine, (first, second, third)):
+        first.seat.muted = False
+        await until(lambda: phone.sees(DARK))
+        give, asked = picture_of(third).ask_key_frame, list[int]()
+        monkeypatch.setattr(picture_of(third), "ask_key_frame", lambda: asked.append(1))
+        first.seat.muted, third.seat.muted = True, False
+        await until(lambda: second.seat.sees == third.name)
+        watching, seen = picture_of(second), picture_of(first)
+        if goes:
+            await engine.delete(first.name)
+            assert watching.visible is None
+            count = len(seen.watchers)
+        else:
+            count, known = len(seen.watchers), len(phone.packets)
+            await until(lambda: len(phone.packets) > known + 20)
+            assert phone.sees(DARK)
+            assert watching.visible is seen
+        waits = watching.waits
+        assert waits
+        assert watching.heard is picture_of(third)
+        await until(lambda: asked)
+        give()
+        await until(lambda: phone.sees(LIGHT))
+        await until(lambda: not watching.waits and watching.visible is picture_of(third))
+        assert watching not in seen.watchers
+        assert len(seen.watchers) <= count
 
 
 async def test_who_is_on_hold_is_shown_to_nobody_and_a_refresh_changes_nothing() -> None:

@@ -15,6 +15,8 @@ from gateway.media.embedded.plane.feedback import (
     lost_entries,
     lost_numbers,
     read_bit_rate_limit,
+    read_temporary_limit,
+    temporary_limit,
 )
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.plane.rtcp import (
@@ -23,6 +25,8 @@ from gateway.media.embedded.plane.rtcp import (
     PLI,
     PSFB,
     RTPFB,
+    TMMBN,
+    TMMBR,
     Feedback,
     ReceiverReport,
     ReportBlock,
@@ -177,6 +181,32 @@ async def test_a_sender_follows_the_limits_and_the_losses_of_who_sees_it() -> No
         await until(lambda: told(750_000))
 
 
+async def test_a_phone_that_takes_no_remb_is_limited_by_tmmbr_and_limits_by_it() -> None:
+    """RFC 5104 section 3.5.4: what it asks for is kept to, and told it back, once for all in one packet."""
+    async with call(("a=rtcp-fb:* ccm tmmbr",)) as made:
+
+        def told(bits: int) -> bool:
+            limits = [read_temporary_limit(each, 0x77) for each in feedback(made.one, TMMBR, RTPFB)]
+            return bool(limits) and limits[-1] is not None and limits[-1][0] == pytest.approx(bits, rel=0.001)
+
+        await until(lambda: told(2_500_000))
+        made.asks(made.other, bit_rate_message(400_000))
+        await until(lambda: told(400_000))
+        entry = temporary_limit(made.source(made.one), 300_000, 40)
+        asked = bytes(Feedback(RTPFB, TMMBR, 0x77, 0, entry)) * 20
+        made.one.send_rtcp(bytes(ReceiverReport(0x77)) + asked)
+        await until(lambda: made.stream("one").most == 300_000)
+        await until(lambda: feedback(made.one, TMMBN, RTPFB))
+        [notified] = feedback(made.one, TMMBN, RTPFB)
+        assert (notified.sender_ssrc, notified.media_ssrc) == (made.source(made.one), 0)
+        assert notified.control == temporary_limit(0x77, 300_000, 40)
+        stray = Feedback(RTPFB, TMMBR, 0x77, 0, temporary_limit(0xBAD, 1_000))
+        made.asks(made.one, stray)
+        made.asks(made.one, Feedback(RTPFB, TMMBR, 0x77, 0, temporary_limit(made.source(made.one), 200_000)[:-1]))
+        made.asks(made.one, Feedback(RTPFB, TMMBR, 0x77, 0, temporary_limit(made.source(made.one), 250_000)))
+        await until(lambda: made.stream("one").most == 250_000)
+
+
 async def test_what_never_came_is_asked_for_where_it_was_sent() -> None:
     """A NACK for a packet that was lost on its way here goes on to its sender, by the sender's numbers."""
     async with call((*PLI_SAID, "a=rtcp-fb:* nack")) as made:
@@ -184,6 +214,10 @@ async def test_what_never_came_is_asked_for_where_it_was_sent() -> None:
         await until(lambda: feedback(made.one, NACK, RTPFB))
         request = feedback(made.one, NACK, RTPFB)[-1]
         assert (request.media_ssrc, lost_numbers(request)) == (0x77, (7, 8, 40))
+        made.stream("other").missing([7, 8, 40], 0.05)
+        made.stream("other").missing([8, 41], 0.09)
+        await until(lambda: len(feedback(made.one, NACK, RTPFB)) > 1)
+        assert [lost_numbers(each) for each in feedback(made.one, NACK, RTPFB)] == [(7, 8, 40), (41,)]
 
 
 def test_lost_packets_are_named_as_rfc_4585_has_it() -> None:

@@ -7,9 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.media.embedded.describe import codec_policy
-from gateway.media.embedded.plane.feedback import bit_rate_limit, fir_entry, fir_sources, read_bit_rate_limit
-from gateway.media.embedded.plane.rate import LOWEST, ReceiveLimit, SendRate
-from gateway.media.embedded.plane.rtcp import FIR, PLI, PSFB, Feedback, parse_compound
+from gateway.media.embedded.plane.feedback import (
+    bit_rate_limit,
+    fir_entry,
+    fir_sources,
+    read_bit_rate_limit,
+    read_temporary_limit,
+    temporary_limit,
+)
+from gateway.media.embedded.plane.rate import LOWEST, LostNumbers, ReceiveLimit, SendRate
+from gateway.media.embedded.plane.rtcp import FIR, PLI, PSFB, RTPFB, TMMBN, TMMBR, Feedback, parse_compound
 from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
 from gateway.media.engine import Kind, Party
 
@@ -103,3 +110,33 @@ def test_retransmission_is_agreed_where_packets_are_kept(kept: int, again: bool)
     assert ("rtx" in (policy.video or ())) is again
     assert ("nack" in policy.feedback) is again
     assert "nack pli" in policy.feedback
+
+
+def test_a_lost_packet_is_asked_for_once_until_it_can_have_come_however_many_lack_it() -> None:
+    """And no more than 200 a second, whatever is said."""
+    lost = LostNumbers()
+    assert lost.due([65_535, 0, 0], 10.0) == [65_535, 0]
+    assert lost.due([0, 1], 10.09) == [1]
+    assert lost.due([0, 1], 10.15) == [0]
+    assert lost.due(range(100, 400), 10.5) == [*range(100, 296)]
+    assert lost.due([7], 10.99) == []
+    assert lost.due([7], 11.0) == [7]
+    assert lost.due([295], 11.0) == [295]
+
+
+@pytest.mark.parametrize("bits", [0, 1, 99_999, 131_071, 131_072, 2_500_000, (1 << 40) + 1])
+def test_a_temporary_limit_is_read_as_it_was_written(bits: int) -> None:
+    """17 bits and an exponent, rounded down; of the source that it names alone."""
+    control = temporary_limit(7, 1) + temporary_limit(8, bits, 40)
+    read = read_temporary_limit(Feedback(RTPFB, TMMBR, 1, 0, control), 8)
+    assert read is not None
+    assert read[1] == 40
+    assert read[0] <= bits <= read[0] * 1.0001
+    assert read_temporary_limit(Feedback(RTPFB, TMMBR, 1, 0, control), 9) is None
+    assert read_temporary_limit(Feedback(RTPFB, TMMBR, 1, 0, control[:-1]), 8) is None
+    assert read_temporary_limit(Feedback(RTPFB, TMMBN, 1, 0, control), 8) is None
+
+
+def test_a_temporary_limit_on_the_wire_is_that_of_the_rfc() -> None:
+    """RFC 5104 section 4.2.1.1: SSRC, 6 bits of exponent, 17 of mantissa, 9 of overhead."""
+    assert temporary_limit(0x01020304, 1_000_000, 40).hex() == "01020304" + f"{3 << 26 | 125_000 << 9 | 40:08x}"

@@ -154,7 +154,8 @@ def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) 
     order = tuple(dict.fromkeys((*[name for name in prefer if name in configured], *configured)))
     convertible = tuple([FORMATS[name] for name in order if name in CODECS]) if config.transcode else ()
     again = bool(config.video.kept_packets)
-    feedback = ("goog-remb", "ccm fir", *(("nack",) if again else ()), "nack pli")
+    limits = ("goog-remb",) if party.kind is Kind.WEBRTC else ("goog-remb", "ccm tmmbr")
+    feedback = (*limits, "ccm fir", *(("nack",) if again else ()), "nack pli")
     events = config.telephone_event and party.dtmf in (Dtmf.AUTO, Dtmf.RFC4733)
     return CodecPolicy(
         order=order,

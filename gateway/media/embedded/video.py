@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 from gateway.media.embedded.describe import Identity, StreamPlan
 from gateway.media.embedded.plane.feedback import (
-    bit_rate_limit,
-    fir_entry,
     fir_sources,
-    lost_entries,
     lost_numbers,
     read_bit_rate_limit,
+    read_temporary_limit,
+    temporary_limit,
 )
 from gateway.media.embedded.plane.packet import RtpError
 from gateway.media.embedded.plane.rate import ReceiveLimit, SendRate
 from gateway.media.embedded.plane.reports import Reporter
-from gateway.media.embedded.plane.rtcp import FIR, NACK, PLI, PSFB, RTPFB, Feedback, RtcpPacket, parse_compound
-from gateway.media.embedded.plane.values import Address, Fed, FlowSnapshot, MediaPacket, Repeats
+from gateway.media.embedded.plane.rtcp import RTPFB, TMMBN, Feedback, RtcpPacket, parse_compound
+from gateway.media.embedded.plane.values import NEVER, Address, FlowSnapshot, MediaPacket, Repeats
 from gateway.media.embedded.reporting import reports_wanted
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.routing import fed_types, unrouted, video_routes
 from gateway.media.embedded.rtp.leg import RtpLeg
+from gateway.media.embedded.sender_feedback import SenderFeedback
 from gateway.media.embedded.transport import Transport
+from gateway.media.embedded.viewer import Viewer
 from gateway.media.engine import Kind
 from sdp import Agreement, MediaAgreement, TransportPlan
 from sdp.codecs import parameters, payload_number
@@ -39,12 +40,11 @@ _WANTED_AGAIN, _MOST_WANTED = 5.0, 3
 """Seconds after which a browser that has not taken what it was offered is offered it again, and how often."""
 _MOST_TOLD = 10
 """Times a second that what a peer says has others told what they may send; what is more comes with the next report."""
-_NEVER = float("-inf")
 _BANDWIDTH_UNITS = {"AS": 1000, "TIAS": 1}
 """Bits a second of what b= says (RFC 4566 section 5.8, RFC 3890)."""
 
 
-class VideoStream:
+class VideoStream(Viewer):
     """What the session holds of one party's video; a `FlowListener`.
 
     Toward a browser it shares the transport of the voice, toward a phone it has ports of its own.
@@ -67,23 +67,14 @@ class VideoStream:
         """
         config = resources.config.video
         self.leg = transport if isinstance(transport, RtpLeg) else None
-        self.flow = self.leg.flow if self.leg is not None else resources.ids()
+        super().__init__(resources.plane, self.leg.flow if self.leg is not None else resources.ids())
         self.identity = identity
-        self.agreement: MediaAgreement | None = None
         self.since = resources.clock()
         """When it was spoken of first, or again."""
         self.snapshot: FlowSnapshot | None = None
         """The plane's figures as they were last asked for."""
-        self.heard: VideoStream | None = None
-        """Whose picture the peer sees."""
-        self.watchers: list[VideoStream] = []
-        """Who sees the peer's."""
-        self.waits = False
-        """Whether a key frame of who is seen has not come yet."""
         self.changed: Callable[[], None] = lambda: None
         """Told when the peer has begun to send, and when what it may send or see is another."""
-        self._types: Mapping[int, Fed] = {}
-        """How the picture that is fed comes."""
         self._among = False
         """Whether it is one of many."""
         self.reporter = Reporter(identity.ssrc, cname, resources.random, config.report_interval)
@@ -94,26 +85,24 @@ class VideoStream:
         self._main = main
         self._wanted = 1
         """Pictures that the peer is to be able to see."""
-        self._wanted_at, self._wanted_times = _NEVER, 0
+        self._wanted_at, self._wanted_times = NEVER, 0
         self._shared, self._cname, self._transport = resources, cname, transport
         self._ask_by_signalling, self._have_offered = ask_by_signalling, have_offered
+        self._sender = SenderFeedback(resources, self.flow, identity.ssrc, self.reporter, ask_by_signalling)
         # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
         self._first = resources.random.getrandbits(15), resources.random.getrandbits(32)
         self.repair_ssrc = resources.random.getrandbits(32) or 1
         """SSRC of the retransmissions that the peer gets."""
-        self.source: int | None = None
-        """SSRC that the peer sends with."""
-        self._asked_at = _NEVER
-        self._asked = 0
         self._rate = SendRate(config.max_bitrate)
         self._limit = ReceiveLimit()
-        self._told_since, self._told_times = _NEVER, 0
+        self._notified_at = NEVER
+        self._told_since, self._told_times = NEVER, 0
         """How often within one second others were told for what the peer has said."""
 
     async def open(self) -> None:
         """Open its ports, or share the voice's; raises MediaError 503."""
         self._shared.flows.add(self.flow, self)
-        self._shared.flows.when_fed(self.flow, self._fed)
+        self._shared.flows.when_fed(self.flow, self.fed)
         if self.leg is not None:
             await self.leg.open()
         else:
@@ -154,6 +143,7 @@ class VideoStream:
         plane.resync(self.flow)
         plane.start_stream(self.flow, self.identity.ssrc, *self._first, CLOCK_RATE, ends_frames=True)
         self.agreement = agreement
+        self._sender.agree(agreement)
         self._keep(agreement)
 
     def _keep(self, agreement: MediaAgreement) -> None:
@@ -178,6 +168,7 @@ class VideoStream:
             view.rest()
         self.part()
         self.agreement = None
+        self._sender.agree(None)
         self._shared.plane.keep(self.flow, None)
 
     def close(self) -> None:
@@ -186,6 +177,7 @@ class VideoStream:
             view.close()
         self.part()
         self.agreement = None
+        self._sender.agree(None)
         self._shared.flows.remove(self.flow)
         if self.leg is not None:
             self.leg.close()
@@ -200,8 +192,8 @@ class VideoStream:
             view.part()
         plane = self._shared.plane
         for watcher in tuple(self.watchers):
-            watcher._watch(None)
-        self._watch(None)
+            watcher.lose(self)
+        self.watch(None)
         self._among = False
         plane.route(self.flow, None, {})
         plane.set_open(self.flow, False)
@@ -216,7 +208,7 @@ class VideoStream:
         routes = video_routes(heard, told) if heard is not None and told is not None else {}
         plane.route(self.flow, listener.flow, routes)
         plane.set_open(listener.flow, is_open)
-        self.watchers, listener.heard = [listener], self
+        listener.is_shown(self)
         if is_open:
             self.ask_key_frame()
             self.limit_rate()
@@ -281,13 +273,13 @@ class VideoStream:
         free = [each for each in able if each.heard is None or each.heard not in wanted]
         for each in (self, *self.views):
             if each not in able:
-                each._watch(None)
+                each.watch(None)
             elif each not in free:
-                each._watch(each.heard)
+                each.watch(each.heard)
         seen = [each.heard for each in able if each not in free]
         new = [each for each in wanted if each not in seen]
         for stream, one in zip_longest(free, new):
-            stream._watch(one)
+            stream.watch(one)
 
     @property
     def most_seen(self) -> int:
@@ -310,54 +302,16 @@ class VideoStream:
         self._wanted_times += 1
         self._have_offered()
 
-    def _watch(self, shown: VideoStream | None) -> None:
-        mine, theirs = self.agreement, shown.agreement if shown is not None else None
-        types = fed_types(theirs, mine) if mine is not None and theirs is not None else {}
-        if self.heard is shown and self._types == types:
-            return
-        if self.heard is not None and self in self.heard.watchers:
-            self.heard.watchers.remove(self)
-            self._shared.plane.feed(self.flow, None, {})
-        self.heard, self._types, self.waits = shown, types, shown is not None
-        if shown is not None:
-            shown.watchers.append(self)
-            self._shared.plane.feed(self.flow, shown.flow, types)
-            shown.ask_key_frame()
-            shown.limit_rate()
-
-    def _fed(self, source: int, now: float) -> None:
-        """The key frame of who is seen has come."""
-        if self.heard is not None and self.heard.flow == source:
-            self.waits = False
-
     # Key frames
 
     def ask_key_frame(self) -> None:
-        """Have the peer send a whole picture: by RTCP where it says so (RFC 4585, RFC 5104), else by its signalling.
+        """Have the peer send a whole picture, as `SenderFeedback` can."""
+        self._sender.ask_key_frame()
 
-        Not before it has sent anything, since it begins with one, and not twice within the shortest interval.
-        """
-        now, shortest = self._shared.clock(), self._shared.config.video.key_frame_interval
-        if self.agreement is None or self.source is None or now - self._asked_at < shortest:
-            return
-        self._asked_at = now
-        means = self._feedback()
-        if "nack pli" in means:
-            self._send(Feedback(PSFB, PLI, self.identity.ssrc, self.source))
-        elif "ccm fir" in means:
-            self._asked = (self._asked + 1) & 0xFF
-            self._send(Feedback(PSFB, FIR, self.identity.ssrc, 0, fir_entry(self.source, self._asked)))
-        else:
-            self._ask_by_signalling()
-
-    def _feedback(self) -> frozenset[str]:
-        """What the peer has agreed to take of RTCP feedback."""
-        if self.agreement is None or "AVPF" not in self.agreement.profile:
-            return frozenset()
-        return frozenset([said for codec in self.agreement.send for said in codec.feedback])
-
-    def _send(self, message: Feedback) -> None:
-        self._shared.plane.send_rtcp(self.flow, self.reporter.carrying(message))
+    @property
+    def source(self) -> int | None:
+        """SSRC that the peer sends with."""
+        return self._sender.source
 
     # Bit rate
 
@@ -388,11 +342,11 @@ class VideoStream:
 
     def limit_rate(self) -> None:
         """Tell the peer how much it may send: what everybody who sees its picture can take."""
-        if self.source is not None and (self.watchers or self._among) and "goog-remb" in self._feedback():
+        if self.watchers or self._among:
             most = self._shared.config.video.max_bitrate
             least = min(most, LEAST_FOR_MANY) if self._among else 0
             most = max(least, min([most, *[watcher.most for watcher in self.watchers]]))
-            self._send(bit_rate_limit(self.identity.ssrc, most, (self.source,)))
+            self._sender.limit(most)
 
     # What the plane tells
 
@@ -409,10 +363,8 @@ class VideoStream:
 
     def missing(self, sequence_numbers: Sequence[int], now: float) -> None:
         """The peer lacks packets that never came: ask for them where they were sent."""
-        heard = self.heard if not self.waits else None
-        if heard is not None and heard.source is not None and "nack" in heard._feedback():
-            control = lost_entries(sequence_numbers)
-            heard._send(Feedback(RTPFB, NACK, heard.identity.ssrc, heard.source, control))
+        if self.visible is not None:
+            self.visible._sender.ask_again(sequence_numbers, now)
 
     def stranger(self, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
         if self.leg is not None:
@@ -423,7 +375,7 @@ class VideoStream:
             self.leg.source_learned(source, description, now)
 
     def run_began(self, ssrc: int, generation: int, now: float) -> None:
-        is_first, self.source = self.source is None, ssrc
+        is_first, self._sender.source = self.source is None, ssrc
         if self._may_tell(now):
             self.limit_rate()
         if is_first:  # who sees whom hangs on nothing else of it, and a peer can begin a run with every second packet
@@ -458,13 +410,25 @@ class VideoStream:
     def _take_feedback(self, message: Feedback) -> bool:
         """Whether it says what the peer can take of all that it gets."""
         limit = read_bit_rate_limit(message)
+        asked = read_temporary_limit(message, self.identity.ssrc)
         if limit is not None and self._main is None:
             self._limit.said(limit, self._shared.clock())
+        elif asked is not None:
+            self._take_limit(message.sender_ssrc, *asked)
         elif message.asks_for_retransmission and message.media_ssrc == self.identity.ssrc:
             self._shared.plane.resend(self.flow, lost_numbers(message))
         elif message.asks_for_key_frame and self.identity.ssrc in (message.media_ssrc, *fir_sources(message)):
             self.picture_wanted()
-        return limit is not None
+        return limit is not None or asked is not None
+
+    def _take_limit(self, owner: int, bits: int, overhead: int) -> None:
+        """Keep to a temporary limit, and tell the peer whose it is (TMMBR, TMMBN: RFC 5104 section 3.5.4)."""
+        now = self._shared.clock()
+        self._limit.said(bits, now)
+        if now - self._notified_at >= 1 / _MOST_TOLD:
+            self._notified_at = now
+            bound = temporary_limit(owner, bits, overhead)
+            self._sender.send(Feedback(RTPFB, TMMBN, self.identity.ssrc, 0, bound))
 
     def _may_tell(self, now: float) -> bool:
         """Whether what the peer has done is to be told on now: a room looks at all its members for each time."""

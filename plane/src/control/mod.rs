@@ -212,6 +212,10 @@ impl Control {
                     let Some(frame) = self.registry.learned(flow, source, description, now) else { continue };
                     (frame, usize::MAX)
                 }
+                Up::Begins { target, source } => {
+                    self.registry.begin_feed(target, source);
+                    continue;
+                }
             };
             self.say(&frame, room);
         }

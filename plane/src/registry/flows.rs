@@ -30,6 +30,7 @@ impl Flow {
             target: None,
             feeds: Vec::new(),
             fed_by: None,
+            fed_next: None,
             source: None,
             named: None,
             description: 0,
@@ -294,7 +295,9 @@ impl Registry {
         }
         target.and_then(|target| self.move_send(target, thread));
         for fed in self.flows.get(&flow)?.feeds.clone() {
-            self.move_send(fed, thread);
+            if self.flows.get(&fed).is_some_and(|fed| fed.fed_by == Some(flow)) {
+                self.move_send(fed, thread);
+            }
         }
         for each in self.flows.get(&flow)?.bundled.clone() {
             self.move_receive(each, thread);

@@ -43,9 +43,11 @@ struct Flow {
     receive_thread: usize,
     send_thread: usize,
     target: Option<u32>,
-    /// Flows whose streams it feeds, and whom its own stream is fed by.
+    /// Flows whose streams it feeds, or is to feed.
     feeds: Vec<u32>,
+    /// Whom its own stream is fed by, and by whom from that one's next key frame on.
     fed_by: Option<u32>,
+    fed_next: Option<u32>,
     source: Option<Addr>,
     named: Option<Addr>,
     /// The number of the description that named it.

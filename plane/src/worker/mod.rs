@@ -106,6 +106,10 @@ pub enum ReceiveOrder {
         target: u32,
         types: Option<Box<Fed>>,
     },
+    /// The stream of `target` is with the same thread, and nobody else feeds it: its key frame may go.
+    Begin {
+        target: u32,
+    },
     Resync(Option<u32>),
     Relay(Relayed),
     /// The flows whose packets come with this one's.

@@ -361,7 +361,8 @@ pub fn obey_receive(
                 }
             }
         }
-        ReceiveOrder::Feed { target, types } => super::feeding::obey(receive, target, types),
+        ReceiveOrder::Feed { target, types } => super::feeding::obey(receive, uplink, target, types, now),
+        ReceiveOrder::Begin { target } => super::feeding::begin(table, outbox, uplink, slot, target, now),
         ReceiveOrder::Convert(number, conversion) => receive.transcoding.set(number, *conversion),
         ReceiveOrder::Resync(ssrc) => {
             if ssrc.is_none() || ssrc == receive.inbound.ssrc {

@@ -201,10 +201,10 @@ impl Table {
         for number in numbers {
             self.make_room(outbox, slot);
             let Some(send) = self.sends.get_mut(slot).and_then(Option::as_deref_mut) else { break };
-            let never_came = send.outgoing.as_ref().and_then(|outgoing| outgoing.lost_before(*number));
             let Some(kept) = &mut send.kept else { break };
             if !kept.has(*number) {
-                missing.extend(never_came);
+                let lost = send.outgoing.as_ref().and_then(|outgoing| outgoing.lost_before(*number, kept.reach()));
+                missing.extend(lost);
                 continue;
             }
             let mut room = [0; crate::rtp::LONGEST];

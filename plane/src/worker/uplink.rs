@@ -16,6 +16,8 @@ pub enum Up {
     Stranger(Vec<u8>),
     /// A pair port listens to another source now, by the description of that number.
     Learned { flow: u32, source: Addr, description: u32, now: u64 },
+    /// The key frame comes with which `source` is to feed the stream of `target`, which may be with another thread.
+    Begins { target: u32, source: u32 },
 }
 
 pub struct Uplink {

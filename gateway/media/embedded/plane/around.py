@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from gateway.media.embedded.plane.feeding import Source
 from gateway.media.embedded.plane.protocol import PlaneHandler
 
 
@@ -13,6 +14,9 @@ class FlowHost(Protocol):
     handler: PlaneHandler
 
     def clock(self) -> float: ...
+
+    def fed(self, target: int, source: Source, now: float) -> None:
+        """The key frame of `source` has come, with which it begins to feed the stream of `target`."""
 
 
 class Bundled(Protocol):

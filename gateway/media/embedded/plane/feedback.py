@@ -1,17 +1,20 @@
-"""Feedback about video: losses (RFC 4585), key frames (RFC 5104) and a receiver's limit (REMB, its draft -03)."""
+"""Feedback about video: losses (RFC 4585), key frames and limits (RFC 5104), limits by REMB (its draft -03)."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
 
-from gateway.media.embedded.plane.rtcp import FIR, PSFB, Feedback
+from gateway.media.embedded.plane.rtcp import FIR, PSFB, RTPFB, TMMBR, Feedback
 
 AFB = 15
 """Payload-specific feedback of an application (RFC 4585 section 6.4)."""
 _REMB = b"REMB"
 _ENTRY = struct.Struct("!IB3x")
 _LOST = struct.Struct("!HH")
+_LIMIT = struct.Struct("!II")
+_MANTISSA = 17
+"""Bits of a temporary limit beside its exponent."""
 
 
 def fir_entry(ssrc: int, number: int) -> bytes:
@@ -65,3 +68,20 @@ def read_bit_rate_limit(message: Feedback) -> int | None:
         return None
     word = int.from_bytes(control[4:8], "big")
     return (word & 0x3FFFF) << (word >> 18 & 0x3F)
+
+
+def temporary_limit(ssrc: int, bits: int, overhead: int = 0) -> bytes:
+    """One entry of a TMMBR or a TMMBN: bits a second, rounded down, `overhead` octets a packet (RFC 5104 4.2.1.1)."""
+    exponent = max(0, bits.bit_length() - _MANTISSA)
+    return _LIMIT.pack(ssrc, exponent << 26 | (bits >> exponent) << 9 | overhead & 0x1FF)
+
+
+def read_temporary_limit(message: Feedback, ssrc: int) -> tuple[int, int] | None:
+    """Bits a second that a TMMBR allows the source, and octets of overhead a packet; None where it says nothing."""
+    if (message.packet_type, message.format) != (RTPFB, TMMBR):
+        return None
+    whole = len(message.control) // _LIMIT.size * _LIMIT.size
+    for source, word in _LIMIT.iter_unpack(message.control[:whole]):
+        if source == ssrc:
+            return (word >> 9 & 0x1FFFF) << (word >> 26), word & 0x1FF
+    return None

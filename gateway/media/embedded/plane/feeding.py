@@ -27,6 +27,13 @@ class Target(Protocol):
     def count_unsent(self, reason: str) -> None: ...
 
 
+class Source(Protocol):
+    """A flow that streams are fed with."""
+
+    number: int
+    feeds: tuple[Feed, ...]
+
+
 def place(
     target: Target, second: int, sequence_number: int, timestamp: int, highest: int, payload: bytes, now: float
 ) -> None:
@@ -79,3 +86,50 @@ class Feed:
             stream.begin()
             began(self.target.number)
         place(self.target, fed.payload_type | second & 0x80, sequence_number, timestamp, highest, payload, now)
+
+
+class Feeds:
+    """By whom each stream is fed, and by whom from that one's next key frame on: what was seen goes on until then."""
+
+    def __init__(self) -> None:
+        self._by: dict[int, Source] = {}
+        self._next: dict[int, Source] = {}
+
+    def feed(self, target: Target, source: Source, types: Mapping[int, Fed]) -> bool:
+        """Feed a stream with another source, or others of its payload types; whether that one feeds it already."""
+        number = target.number
+        known = next((feed for feed in source.feeds if feed.target is target), None)
+        waiting = self._next.pop(number, None)
+        if waiting is not None and waiting is not source:
+            _drop(waiting, number)
+        if known is not None and not known.waits and known.types == types:
+            return True
+        _drop(source, number)
+        source.feeds += (Feed(target, types),)
+        if self._by.get(number) is not source:
+            self._next[number] = source
+        return False
+
+    def began(self, target: int, source: Source) -> None:
+        """The key frame of `source` has come: it alone feeds the stream."""
+        before = self._by.get(target)
+        if before is not None and before is not source:
+            _drop(before, target)
+        self._next.pop(target, None)
+        self._by[target] = source
+
+    def starve(self, target: int) -> None:
+        """Nobody feeds the stream any more."""
+        for each in (self._by.pop(target, None), self._next.pop(target, None)):
+            if each is not None:
+                _drop(each, target)
+
+    def forget(self, source: Source) -> None:
+        """A flow is gone, by which streams were fed."""
+        for known in (self._by, self._next):
+            for target in [target for target, each in known.items() if each is source]:
+                del known[target]
+
+
+def _drop(source: Source, target: int) -> None:
+    source.feeds = tuple([feed for feed in source.feeds if feed.target.number != target])

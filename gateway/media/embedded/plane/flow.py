@@ -299,7 +299,7 @@ class Flow(ABC):
             target.forward(second, sequence_number, timestamp, self.inbound.highest, start + 2, end, now)
 
     def _feed(self, second: int, sequence_number: int, timestamp: int, start: int, end: int, now: float) -> None:
-        payload, told = bytes(_DATA[start:end]), partial(self._host.handler.fed, source=self.number, now=now)
+        payload, told = bytes(_DATA[start:end]), partial(self._host.fed, source=self, now=now)
         for feed in self.feeds:
             feed.take(second, sequence_number, timestamp, self.inbound.highest, payload, now, told)
         _DATA[start:end] = payload

@@ -25,8 +25,8 @@ class Kept:
     def __init__(self, repeats: Repeats) -> None:
         self.repeats = repeats
         self._next = repeats.sequence_number
-        self._packets: dict[int, tuple[int, int, int, bytes]] = {}
-        """By place: number, second octet, timestamp and payload."""
+        self._packets: dict[int, tuple[int, int, int, bytes | None]] = {}
+        """By place: number, second octet, timestamp and payload, where that is not too long."""
         self._second = NEVER
         self._again = 0
 
@@ -43,13 +43,10 @@ class Kept:
     def keep(self, sequence_number: int, second: int, timestamp: int, payload: bytes) -> None:
         """Keep a packet that goes out."""
         place = sequence_number % self.repeats.packets
-        if len(payload) <= ROOM:
-            self._packets[place] = sequence_number, second, timestamp, payload
-        else:
-            self._packets.pop(place, None)
+        self._packets[place] = sequence_number, second, timestamp, payload if len(payload) <= ROOM else None
 
     def has(self, sequence_number: int) -> bool:
-        """Whether a packet of that number is here."""
+        """Whether a packet of that number went out, as far back as packets are kept."""
         found = self._packets.get(sequence_number % self.repeats.packets)
         return found is not None and found[0] == sequence_number
 
@@ -62,7 +59,7 @@ class Kept:
             return None
         _, second, timestamp, payload = self._packets[sequence_number % self.repeats.packets]
         payload_type = self.repeats.payload_types.get(second & 0x7F)
-        if payload_type is None or not self._within(now):
+        if payload_type is None or payload is None or not self._within(now):
             return None
         number, self._next = self._next, (self._next + 1) & 0xFFFF
         return payload_type | second & MARKER, number, timestamp, sequence_number.to_bytes(2, "big") + payload
@@ -74,7 +71,7 @@ class Kept:
         found: list[tuple[int, int, int, bytes]] = []
         missing: list[int] = []
         for number in sequence_numbers[:MOST_AGAIN]:
-            incoming = None if self.has(number) else stream.incoming(number)
+            incoming = None if self.has(number) else stream.incoming(number, self.repeats.packets)
             if incoming is not None:
                 missing.append(incoming)
             again = self.again(number, now)

@@ -99,9 +99,11 @@ class OutgoingStream:
             self.leap = LEAP * rate_out
             self.begin()
 
-    def incoming(self, sequence_number: int) -> int | None:
-        """The incoming number of an outgoing one of this run, not older than a buffer may reach; else None."""
-        if self._fresh or self._resume or (self.last_sequence_number - sequence_number) & 0xFFFF >= _FLOOR_REACH:
+    def incoming(self, sequence_number: int, kept: int) -> int | None:
+        """The incoming number of an outgoing one of this run, among the last `kept` that there are; else None."""
+        if self._fresh or self._resume:
+            return None
+        if (self.last_sequence_number - sequence_number) & 0xFFFF >= min(kept, _FLOOR_REACH):
             return None
         incoming = (sequence_number - self.sequence_offset) & 0xFFFF
         return incoming if (incoming - self._floor) & 0xFFFF < 0x8000 else None

@@ -209,8 +209,8 @@ class Plane(Protocol):
         """Have packets of `source` of these payload types go out on the stream of `target`, None: no more.
 
         Beside where else they go, and to any number of streams (1,024); a stream is fed by one source, and not by
-        `route` as well: the later one stands. It begins with the next key frame, which `PlaneHandler.fed` tells;
-        asked again it waits for another one.
+        `route` as well: the later one stands. It begins with the next key frame, which `PlaneHandler.fed` tells, and
+        until then whom it was fed by feeds it on. Asked for who feeds it, the same is told at once.
         """
 
     def set_open(self, flow: int, value: bool) -> None:

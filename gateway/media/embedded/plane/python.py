@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from gateway.media.embedded.plane.agenda import Agenda, Timers
 from gateway.media.embedded.plane.bundled import BundledFlow
-from gateway.media.embedded.plane.feeding import MAX_FEEDS, Feed
+from gateway.media.embedded.plane.feeding import MAX_FEEDS, Feeds, Source
 from gateway.media.embedded.plane.flow import Flow
 from gateway.media.embedded.plane.kept import Kept
 from gateway.media.embedded.plane.pair import PairFlow, PairPort
@@ -79,8 +79,7 @@ class PythonPlane:
         self._agenda = Agenda(reactor, clock)
         self._silences: set[int] = set()
         self._idles: set[int] = set()
-        self._fed_by: dict[int, Flow] = {}
-        """Whom the streams of flows are fed by, by the number of the flow."""
+        self._feeds = Feeds()
         self._repeated: dict[int, tuple[int, int]] = {}
         """Source and next number of the retransmissions of flows, when they were last changed."""
 
@@ -196,7 +195,8 @@ class PythonPlane:
         closed.close()
         if not self._flows:
             self._forget_due()
-        self._starve(closed)
+        self._feeds.starve(flow)
+        self._feeds.forget(closed)
         for other in self._flows.values():
             if other.target is closed:
                 other.target = None
@@ -280,29 +280,28 @@ class PythonPlane:
         if (found := self._flow(source)) is not None:
             fed = self._flows.get(target) if target is not None else None
             if fed is not None:
-                self._starve(fed)
+                self._feeds.starve(fed.number)
             found.route(fed, RouteTable.of(routes))
 
     def feed(self, target: int, source: int | None, types: Mapping[int, Fed]) -> None:
         if (fed := self._flow(target)) is None:
             return
-        self._starve(fed)
-        if source is None or (feeder := self._flow(source)) is None:
-            return
-        if len(feeder.feeds) >= MAX_FEEDS:
-            self.count("unknown_flow")
+        feeder = self._flow(source) if source is not None else None
+        if feeder is None or len(feeder.feeds) >= MAX_FEEDS:
+            self._feeds.starve(target)
+            if feeder is not None:
+                self.count("unknown_flow")
             return
         for other in self._flows.values():
             if other.target is fed and other is not fed:
                 other.route(None, EMPTY)
-        feeder.feeds += (Feed(fed, types),)
-        self._fed_by[fed.number] = feeder
+        if self._feeds.feed(fed, feeder, types):
+            self.handler.fed(target, feeder.number, self.clock())
 
-    def _starve(self, target: Flow) -> None:
-        """Nobody feeds the stream of `target` beside another any more."""
-        feeder = self._fed_by.pop(target.number, None)
-        if feeder is not None:
-            feeder.feeds = tuple([each for each in feeder.feeds if each.target is not target])
+    def fed(self, target: int, source: Source, now: float) -> None:
+        """The key frame of `source` has come, with which it begins to feed the stream of `target`."""
+        self._feeds.began(target, source)
+        self.handler.fed(target, source.number, now)
 
     def set_open(self, flow: int, value: bool) -> None:
         if (found := self._flow(flow)) is not None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 LOWEST = 100_000
 """Bits a second below which no picture is worth its packets."""
 HEAVY, _LIGHT = 0.10, 0.02
 _GROWTH = 1.05
+_ASKED_AGAIN = 0.1
+"""Seconds after which a packet is asked for again that has not come: a round trip, of all who look at one picture."""
+_MOST_ASKED = 200
+"""Packets a second that one sender is asked for again at most, whatever those say who get them."""
 _RISES = 1.5
 """Seconds for which a limit that has grown is taken to grow still: browsers say it again up to once a second."""
 
@@ -51,3 +57,26 @@ class ReceiveLimit:
         if self.bits is None or self.bits >= min(least, sent) or sent <= least / 2:
             return False
         return lost > HEAVY or now - self._grown_at > _RISES
+
+
+class LostNumbers:
+    """Packets that one sender is asked for again: each once, however many lack it, until it can have come."""
+
+    def __init__(self) -> None:
+        self._asked: dict[int, float] = {}
+        """When each was asked for last."""
+        self._second = float("-inf")
+        self._count = 0
+
+    def due(self, sequence_numbers: Sequence[int], now: float) -> list[int]:
+        """Those of the packets that are to be asked for now, in their order; `now` in seconds."""
+        if now - self._second >= 1.0:
+            self._second, self._count = now, 0
+            self._asked = {number: at for number, at in self._asked.items() if now - at < _ASKED_AGAIN}
+        due: list[int] = []
+        for number in sequence_numbers:
+            if self._count < _MOST_ASKED and now - self._asked.get(number, float("-inf")) >= _ASKED_AGAIN:
+                self._asked[number] = now
+                self._count += 1
+                due.append(number)
+        return due

@@ -9,6 +9,8 @@ from gateway.media.embedded.plane.packet import RtpError
 
 SR, RR, SDES, BYE, APP, RTPFB, PSFB = 200, 201, 202, 203, 204, 205, 206
 NACK, PLI, FIR = 1, 1, 4
+TMMBR, TMMBN = 3, 4
+"""Formats of RTPFB for temporary limits (RFC 5104 section 4.2)."""
 MAXIMUM_PACKETS = 32
 """Packets read of one compound packet."""
 _HEADER = struct.Struct("!BBH")
