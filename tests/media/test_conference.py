@@ -17,6 +17,7 @@ from gateway.media.embedded.audio.mixing import Loudest, Mix, power
 from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.sources.chorus import Chorus
 from gateway.media.embedded.sources.conference import Conference as MeetingRoom
 from gateway.media.embedded.sources.conference import Round, Turn
 from gateway.media.embedded.sources.conference import Seat as ConferenceSeat
@@ -232,7 +233,7 @@ async def test_a_packet_that_cannot_be_heard_silences_nobody_else(
                 Turn(seat, False, tuple(packets), (None,), seat.mouth, True)
                 for seat, packets in ((rude, came), (other, []))
             ]
-            made = Round(tuple(turns), (None,), (1.0 + generation,)).make()
+            made = Round(tuple(turns), (None,), (1.0 + generation,), Chorus(5)).make()
             rounds += len(made.packets)
         assert rounds == 6
     assert len([each for each in caplog.records if each.name == "gateway.media.conference"]) == logged

@@ -45,6 +45,10 @@ class Mix:
                 self._made[group if of_group is not None else ""] = made
         return made
 
+    def has(self, group: str) -> bool:
+        """Whether anybody of the group says anything."""
+        return group in self._groups
+
     @property
     def all(self) -> Pcm:
         """What everybody says."""

@@ -14,6 +14,7 @@ from gateway.media.embedded.audio.pcm import Pcm
 from gateway.media.embedded.data.t140 import INTERVAL
 from gateway.media.embedded.data.text_mix import TextMix
 from gateway.media.embedded.plane.values import MediaPacket
+from gateway.media.embedded.sources.chorus import SHARED, Chorus, Speech
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.pictures import Picture, Pictures
@@ -31,8 +32,8 @@ MOST_DUE = 5
 """Ticks that wait while a round is at work; what is more is left out."""
 
 SMALL, COMPLEXITY_OF_MANY = 8, 1
-"""Members up to which each is spoken to as by any program; those who come later in Opus that is made with half the
-work, so that a tick of fifty fits into 20 ms."""
+"""Members up to which each who speaks is spoken to as by any program; those who come later in Opus that is made with
+half the work, so that a tick of fifty that all speak fits into 20 ms."""
 
 SILENCE: Pcm = np.zeros(FRAME, np.int16)
 
@@ -54,6 +55,7 @@ class Seat:
         """What the party shows, and sees of others."""
         self.ignore_text: Callable[[], None] = lambda: None
         """Ends that the others read what the party types."""
+        self.speech = Speech()
         self.came: list[Came] = []
         self.outlet: Outlet | None = None
         self.mouth: Mouth | None = None
@@ -155,6 +157,7 @@ class Round:
     told: tuple[Pcm | None, ...]
     """What everybody hears, tick by tick."""
     times: tuple[float, ...]
+    chorus: Chorus
 
     def make(self) -> Made:
         """Decode, mix and encode."""
@@ -162,29 +165,45 @@ class Round:
         for turn in self.turns:
             turn.seat.listen(turn.came)
         for tick, now in enumerate(self.times):
-            mix = Mix(FRAME)
-            powers: dict[str, float] = {}
+            mix = self._mix(tick, now, made)
+            self.chorus.begin()
             for turn in self.turns:
-                pcm = turn.seat.frame(now)
-                made.heard.append((turn.seat, pcm))
-                if pcm is not None and not turn.muted:
-                    mix.add(pcm, turn.seat.group)
-                    powers[turn.seat.name] = power(pcm)
-            told = self.told[tick]
-            if told is not None:
-                mix.add(told)
-            for turn in self.turns:
-                if turn.mouth is None:
-                    continue
-                if turn.hears:
-                    packet = turn.mouth.encode(mix.without(turn.seat.group, turn.told[tick]))
-                    if packet is not None:
-                        made.packets.append((turn, packet))
-                else:
-                    turn.mouth.pause()
+                packet = self._packet(turn, mix, turn.told[tick])
+                if packet is not None:
+                    made.packets.append((turn, packet))
             made.mixed.append(mix.all)
-            made.powers.append(powers)
         return made
+
+    def _mix(self, tick: int, now: float, made: Made) -> Mix:
+        """What everybody says in a tick."""
+        mix, powers = Mix(FRAME), dict[str, float]()
+        for turn in self.turns:
+            pcm = turn.seat.frame(now)
+            made.heard.append((turn.seat, pcm))
+            loud = power(pcm) if pcm is not None and not turn.muted else None
+            if turn.seat.speech.heard(loud) and pcm is not None:
+                mix.add(pcm, turn.seat.group)
+            if loud is not None:
+                powers[turn.seat.name] = loud
+        made.powers.append(powers)
+        told = self.told[tick]
+        if told is not None:
+            mix.add(told)
+        return mix
+
+    def _packet(self, turn: Turn, mix: Mix, told: Pcm | None) -> Injected | None:
+        """What one party hears in a tick; `told` is for it alone. Who is silent hears what all do who are."""
+        mouth, seat = turn.mouth, turn.seat
+        if mouth is None:
+            return None
+        if not turn.hears:
+            mouth.pause()
+            return None
+        if told is not None:
+            seat.speech.spoken_to()
+        if mouth.codec in SHARED and seat.speech.is_over and not mix.has(seat.group):
+            return mouth.repeat(self.chorus.say(mouth.codec, mix.all))
+        return mouth.encode(mix.without(seat.group, told))
 
 
 class Conference:
@@ -208,6 +227,7 @@ class Conference:
         """When more of it may be shown: together as it is sent to phones, since every piece is a message to each."""
         self._due: list[tuple[float, dict[Seat, Pcm | None], Pcm | None]] = []
         self._at_work = False
+        self._chorus = Chorus(COMPLEXITY)
 
     def __len__(self) -> int:
         return len(self._seats)
@@ -289,7 +309,9 @@ class Conference:
             told = tuple(own.get(seat) for _, own, _ in self._due)
             hears = seat.outlet is not None and seat.outlet.hears
             turns.append(Turn(seat, seat.muted, came, told, seat.mouth, hears))
-        made = Round(tuple(turns), tuple(told for _, _, told in self._due), tuple(now for now, _, _ in self._due))
+        made = Round(
+            tuple(turns), tuple(told for _, _, told in self._due), tuple(now for now, _, _ in self._due), self._chorus
+        )
         self._due = []
         return made
 

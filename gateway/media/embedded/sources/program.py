@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
+from gateway.media.embedded.audio.codecs import CODECS, make_decoder, make_encoder
 from gateway.media.embedded.audio.pcm import AudioError, Pcm
 from gateway.media.embedded.audio.playout import Playout
 from gateway.media.embedded.audio.resample import Resampler, make_resampler
@@ -262,15 +262,34 @@ class Ears:
         return next((pcm for ear, pcm in frames if ear is self._audio.ear), None)
 
 
+class Voice:
+    """An encoder for what is said at RATE."""
+
+    def __init__(self, codec: str, complexity: int = COMPLEXITY) -> None:
+        """`complexity` of Opus, 0 to 10. Raises AudioError for a codec that cannot be made."""
+        self._encoder = make_encoder(codec, RATE, TICK_MS, complexity=complexity)
+        self._resampler = make_resampler(RATE, self._encoder.rate)
+
+    def encode(self, pcm: Pcm) -> bytes | None:
+        """20 ms; None where they cannot be encoded."""
+        if self._resampler is not None:
+            pcm = self._resampler.process(pcm)
+        try:
+            return self._encoder.encode(pcm)
+        except AudioError:
+            return None
+
+
 class Mouth:
-    """Encodes what a program says, a packet a tick."""
+    """Speaks to one party, a packet a tick: what a program says, or what it is given."""
 
     def __init__(self, codec: Codec, audio: ProgramAudio, complexity: int = COMPLEXITY) -> None:
         """`complexity` of Opus, 0 to 10. Raises AudioError for a codec that cannot be made."""
-        if codec.payload_type is None:
-            raise AudioError("a codec without a payload type")
-        self._encoder = make_encoder(codec.key[0], RATE, TICK_MS, complexity=complexity)
-        self._resampler = make_resampler(RATE, self._encoder.rate)
+        if codec.payload_type is None or codec.key[0] not in CODECS:
+            raise AudioError("no codec that can be made")
+        self.codec = codec.key[0]
+        self._complexity = complexity
+        self._voice: Voice | None = None
         self._payload_type = codec.payload_type
         self._step = codec.clock_rate * TICK_MS // 1000
         self._audio = audio
@@ -286,11 +305,17 @@ class Mouth:
 
     def encode(self, pcm: Pcm) -> Injected | None:
         """The packet of 20 ms; None where it cannot be made."""
-        if self._resampler is not None:
-            pcm = self._resampler.process(pcm)
-        try:
-            payload = self._encoder.encode(pcm)
-        except AudioError:
+        if self._voice is None:
+            self._voice = Voice(self.codec, self._complexity)
+        return self._packet(self._voice.encode(pcm))
+
+    def repeat(self, payload: bytes | None) -> Injected | None:
+        """The packet of what was encoded for others as well; what is encoded for this party alone begins anew."""
+        self._voice = None
+        return self._packet(payload)
+
+    def _packet(self, payload: bytes | None) -> Injected | None:
+        if payload is None:
             return None
         first, self._going = not self._going, True
         return Injected(self._payload_type, payload, None if first else self._step, first)
