@@ -160,7 +160,7 @@ async def test_a_key_frame_is_asked_for_as_often_as_configured(
         stream = engine._session("call").party(PHONE.tag).video
         assert stream is not None
         told: list[None] = []
-        monkeypatch.setattr(stream, "_ask_by_signalling", lambda: told.append(None))
+        monkeypatch.setattr(stream._sender, "_ask_by_signalling", lambda: told.append(None))
         stream.run_began(7, 1, clock())
         for _ in range(10):
             clock.advance(0.05)
