@@ -84,7 +84,7 @@ def _lines(path: Path, count: int) -> None:
 
 
 def _until(true: Any) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -79,6 +79,7 @@ async def _sessions(page: Page, gateway: Gateway) -> int:
     return len(gateway.app.calls)
 
 
+@pytest.mark.serial
 async def test_the_basic_example_connects_and_hears_its_own_echo(page: Page, gateway: Gateway) -> None:
     """And closing by HTTP ends the browser's side at once, not when its checks have failed."""
     heard = await page.evaluate(

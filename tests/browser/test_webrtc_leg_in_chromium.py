@@ -139,6 +139,7 @@ async def test_chromium_connects_quickly_and_media_flows_both_ways(page: Any, be
     leg.close()
 
 
+@pytest.mark.serial
 async def test_a_description_that_comes_late_costs_no_back_off(page: Any, bench: LiveBench) -> None:
     """Chromium's ClientHello, two datagrams long, waits at its proved address for set_remote."""
     up = asyncio.Event()
@@ -159,6 +160,7 @@ async def test_a_description_that_comes_late_costs_no_back_off(page: Any, bench:
     leg.close()
 
 
+@pytest.mark.serial
 async def test_an_ice_restart_keeps_media_flowing(page: Any, bench: LiveBench) -> None:
     """Chromium restarts ICE: new credentials on both sides, same DTLS keys, the state stays connected."""
     leg, sink, _ = await connect(page, bench, "passive")

@@ -34,6 +34,7 @@ async def _exchange(server: WebServer, *parts: bytes) -> bytes:
     return received
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 async def test_a_head_that_does_not_come_in_time_closes_the_connection(start: bytes) -> None:
     """Idle sockets and slow headers hold nothing for long."""
