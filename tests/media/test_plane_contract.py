@@ -665,3 +665,15 @@ async def test_a_port_that_is_taken_is_busy_and_a_closed_one_free(scene: Scene) 
     rtp_bound, _ = await scene.plane.open_pair(20, "127.0.0.1", number)
     assert rtp_bound.address == ("127.0.0.1", number)
     assert await scene.plane.snapshot([LEFT]) == {}
+
+
+async def test_a_port_is_free_as_soon_as_it_is_closed(scene: Scene) -> None:
+    """The number of a call that has just ended may be the next one's, again and again."""
+    number = scene.left.to[1]
+    scene.plane.close_port(LEFT)
+    for flow in range(20, 50):
+        rtp_bound, _ = await scene.plane.open_pair(flow, "127.0.0.1", number)
+        assert rtp_bound.address == ("127.0.0.1", number)
+        scene.plane.open_flow(flow, flow, FlowConfig())
+        scene.plane.close_flow(flow)
+        scene.plane.close_port(flow)

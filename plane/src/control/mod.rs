@@ -109,6 +109,7 @@ impl Control {
                 watched = now;
                 self.on_timer(now);
             }
+            self.registry.wake();
             self.write(now);
         }
     }

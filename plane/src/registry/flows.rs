@@ -136,13 +136,13 @@ impl Registry {
 
     pub(super) fn to_receive(&self, flow: u32, order: ReceiveOrder) -> Option<()> {
         let known = self.flows.get(&flow)?;
-        self.thread(known.receive_thread).send(Order::Receive(flow, order));
+        self.order(known.receive_thread, Order::Receive(flow, order));
         Some(())
     }
 
     fn to_send(&self, flow: u32, order: SendOrder) -> Option<()> {
         let known = self.flows.get(&flow)?;
-        self.thread(known.send_thread).send(Order::Send(flow, order));
+        self.order(known.send_thread, Order::Send(flow, order));
         Some(())
     }
 
@@ -163,8 +163,8 @@ impl Registry {
         let receive = Receive::new(flow, config, sockets.clone(), Arc::clone(&known.counters));
         let send = Send::new(flow, config.secure, sockets, Arc::clone(&known.counters));
         self.flows.insert(flow, known);
-        self.thread(thread).send(Order::PutReceive(Box::new(receive)));
-        self.thread(thread).send(Order::PutSend(Box::new(send)));
+        self.order(thread, Order::PutReceive(Box::new(receive)));
+        self.order(thread, Order::PutSend(Box::new(send)));
         Some(())
     }
 
@@ -183,11 +183,11 @@ impl Registry {
         let receive = Receive::new(flow, config, None, Arc::clone(&known.counters));
         let mut send = Send::new(flow, config.secure, None, Arc::clone(&known.counters));
         send.set_key(carrying.crypto.as_ref().and_then(srtp::Sender::of_same_key));
-        self.thread(send_thread).send(Order::PutSend(carrying));
+        self.order(send_thread, Order::PutSend(carrying));
         self.flows.insert(flow, known);
         self.flows.get_mut(&carrier)?.bundled.push(flow);
-        self.thread(receive_thread).send(Order::PutReceive(Box::new(receive)));
-        self.thread(receive_thread).send(Order::PutSend(Box::new(send)));
+        self.order(receive_thread, Order::PutReceive(Box::new(receive)));
+        self.order(receive_thread, Order::PutSend(Box::new(send)));
         self.update_ways(carrier);
         self.tell_bundled(carrier)
     }
@@ -259,8 +259,11 @@ impl Registry {
             self.drop_pair(flow, *path, *source);
         }
         self.end_feeds(flow, &known);
-        drop(self.take_receive(flow, known.receive_thread));
-        drop(self.take_send(flow, known.send_thread));
+        self.order(known.receive_thread, Order::Drop(flow));
+        if known.send_thread != known.receive_thread {
+            self.order(known.send_thread, Order::Drop(flow));
+        }
+        self.leaving.set(true);
         if let Some(Port::Pair { flow: owner, .. }) = self.ports.get_mut(&known.port) {
             *owner = None;
         }
@@ -273,13 +276,15 @@ impl Registry {
 
     fn take_receive(&self, flow: u32, thread: usize) -> Option<Box<Receive>> {
         let (answer, taken) = channel();
-        self.thread(thread).send(Order::TakeReceive(flow, answer));
+        self.order(thread, Order::TakeReceive(flow, answer));
+        self.wake();
         taken.recv().ok().flatten()
     }
 
     fn take_send(&self, flow: u32, thread: usize) -> Option<Box<Send>> {
         let (answer, taken) = channel();
-        self.thread(thread).send(Order::TakeSend(flow, answer));
+        self.order(thread, Order::TakeSend(flow, answer));
+        self.wake();
         taken.recv().ok().flatten()
     }
 
@@ -290,7 +295,7 @@ impl Registry {
         if from != thread {
             known.receive_thread = thread;
             let half = self.take_receive(flow, from)?;
-            self.thread(thread).send(Order::PutReceive(half));
+            self.order(thread, Order::PutReceive(half));
             self.put_pairs(flow);
         }
         target.and_then(|target| self.move_send(target, thread));
@@ -311,7 +316,7 @@ impl Registry {
         if from != thread {
             known.send_thread = thread;
             let half = self.take_send(flow, from)?;
-            self.thread(thread).send(Order::PutSend(half));
+            self.order(thread, Order::PutSend(half));
         }
         Some(())
     }
@@ -431,13 +436,13 @@ impl Registry {
                 checked: Arc::clone(checked),
                 counters: Arc::clone(&known.counters),
             };
-            self.thread(parts(*path).1).send(Order::PutPair { number, source: *source, pair });
+            self.order(parts(*path).1, Order::PutPair { number, source: *source, pair });
         }
     }
 
     fn drop_pair(&self, flow: u32, path: u64, source: Addr) {
         if let Some(number) = self.shared_number(path) {
-            self.thread(parts(path).1).send(Order::DropPair { number, source, flow });
+            self.order(parts(path).1, Order::DropPair { number, source, flow });
         }
     }
 

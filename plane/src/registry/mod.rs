@@ -12,7 +12,8 @@ use crate::stun::Credential;
 use crate::sys::Binding;
 use crate::wire::down::Message;
 use crate::wire::up;
-use crate::worker::Handle;
+use crate::worker::{Handle, Order};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -68,15 +69,26 @@ struct Flow {
     idle_told: u64,
 }
 
+/// One packet thread.
+struct Thread {
+    handle: Handle,
+    counters: Arc<ThreadCounters>,
+    /// It was told something since it was last woken.
+    told: Cell<bool>,
+}
+
 /// Everything the plane holds.
 pub struct Registry {
-    threads: Vec<(Handle, Arc<ThreadCounters>)>,
+    threads: Vec<Thread>,
     ports: BTreeMap<u32, Port>,
     flows: BTreeMap<u32, Flow>,
     records: BTreeMap<Box<[u8]>, Box<[u8]>>,
     record_octets: usize,
     next_number: usize,
-    next_thread: usize,
+    /// Flows that were ever opened.
+    opened: usize,
+    /// Flows have ended that their threads may not have let go of yet.
+    leaving: Cell<bool>,
     /// Messages that named nothing there is.
     unknown: u64,
     /// Messages that could not be read.
@@ -87,14 +99,16 @@ pub struct Registry {
 
 impl Registry {
     pub fn new(threads: Vec<(Handle, Arc<ThreadCounters>)>) -> Self {
+        let told = |(handle, counters)| Thread { handle, counters, told: Cell::new(false) };
         Self {
-            threads,
+            threads: threads.into_iter().map(told).collect(),
             ports: BTreeMap::new(),
             flows: BTreeMap::new(),
             records: BTreeMap::new(),
             record_octets: 0,
             next_number: 0,
-            next_thread: 0,
+            opened: 0,
+            leaving: Cell::new(false),
             unknown: 0,
             malformed: 0,
             unsent: 0,
@@ -175,13 +189,27 @@ impl Registry {
         told
     }
 
-    fn thread(&self, index: usize) -> &Handle {
-        &self.threads[index].0
+    /// Have a packet thread do something once `wake` is called.
+    fn order(&self, thread: usize, order: Order) {
+        let thread = &self.threads[thread];
+        thread.handle.queue(order);
+        thread.told.set(true);
     }
 
+    /// Wake the packet threads that were told something.
+    pub fn wake(&self) {
+        for thread in &self.threads {
+            if thread.told.take() {
+                thread.handle.ring();
+            }
+        }
+    }
+
+    /// The thread of a new flow: the same for two after each other, which are mostly those of one call, so that
+    /// no half has to move when they are joined.
     fn choose_thread(&mut self) -> usize {
-        self.next_thread = (self.next_thread + 1) % self.threads.len();
-        self.next_thread
+        self.opened = self.opened.wrapping_add(1);
+        self.opened.div_ceil(2) % self.threads.len()
     }
 }
 

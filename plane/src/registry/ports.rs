@@ -70,7 +70,7 @@ impl Registry {
             for (thread, socket) in sockets.iter().enumerate() {
                 let path = path(port, thread, index);
                 let (socket, only_from) = (Arc::clone(socket), Arc::clone(&only_from));
-                self.thread(thread).send(Order::OpenShared { number, path, socket, only_from });
+                self.order(thread, Order::OpenShared { number, path, socket, only_from });
             }
             reply = reply.u64(path(port, 0, index)).addr(&bound);
             kept.push(SharedHost { number, bound, sockets });
@@ -83,7 +83,14 @@ impl Registry {
         if self.ports.contains_key(&port) {
             return up::failure(request, "refused", "the port is open");
         }
-        match bind_pair(host, Binding { dscp, ..Binding::default() }) {
+        let binding = Binding { dscp, ..Binding::default() };
+        let mut bound = bind_pair(host, binding);
+        if bound.is_err() && self.leaving.get() {
+            // The port may be that of a flow which has just ended.
+            self.settle(&[]);
+            bound = bind_pair(host, binding);
+        }
+        match bound {
             Ok((rtp, rtcp, bound)) => {
                 let (rtp_path, rtcp_path) = (path(port, 0, 0), path(port, 0, 1));
                 let sockets = Arc::new(PairSockets { rtp, rtcp, rtp_path, rtcp_path });
@@ -102,8 +109,8 @@ impl Registry {
         match self.ports.remove(&port) {
             Some(Port::Shared(hosts)) => {
                 for host in &hosts {
-                    for (thread, _) in self.threads.iter() {
-                        thread.send(Order::CloseShared { number: host.number });
+                    for thread in 0..self.threads.len() {
+                        self.order(thread, Order::CloseShared { number: host.number });
                     }
                 }
                 self.settle(&[]);
@@ -117,12 +124,14 @@ impl Registry {
     pub fn settle(&self, flows: &[u32]) {
         let flows: Arc<[u32]> = flows.into();
         let (sender, done) = std::sync::mpsc::channel();
-        for (thread, _) in &self.threads {
-            thread.send(Order::Fence(sender.clone(), Arc::clone(&flows)));
+        for thread in 0..self.threads.len() {
+            self.order(thread, Order::Fence(sender.clone(), Arc::clone(&flows)));
         }
+        self.wake();
         for _ in &self.threads {
             let _ = done.recv();
         }
+        self.leaving.set(false);
     }
 
     pub(super) fn send_raw(&mut self, path: u64, to: &Addr, data: &[u8]) {

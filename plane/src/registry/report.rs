@@ -75,11 +75,11 @@ impl Registry {
         let mut named: Vec<(&str, u64)> = DROPPED
             .iter()
             .enumerate()
-            .map(|(index, name)| (*name, self.threads.iter().map(|(_, each)| each.dropped[index].get()).sum()))
+            .map(|(index, name)| (*name, self.threads.iter().map(|each| each.counters.dropped[index].get()).sum()))
             .collect();
-        named.push(("checks_answered", self.threads.iter().map(|(_, each)| each.checks.get()).sum()));
-        named.push(("turns", self.threads.iter().map(|(_, each)| each.turns.get()).sum()));
-        named.push(("forwarded", self.threads.iter().map(|(_, each)| each.forwarded.get()).sum()));
+        named.push(("checks_answered", self.threads.iter().map(|each| each.counters.checks.get()).sum()));
+        named.push(("turns", self.threads.iter().map(|each| each.counters.turns.get()).sum()));
+        named.push(("forwarded", self.threads.iter().map(|each| each.counters.forwarded.get()).sum()));
         named.push(("malformed_messages", self.malformed));
         named.push(("unknown_ids", self.unknown));
         named.push(("frames_unsent", self.unsent));

@@ -53,6 +53,8 @@ pub enum Order {
     TakeReceive(u32, Sender<Option<Box<Receive>>>),
     PutSend(Box<Send>),
     TakeSend(u32, Sender<Option<Box<Send>>>),
+    /// The flow has ended: drop what is here of it.
+    Drop(u32),
     PutPair {
         number: usize,
         source: Addr,
@@ -160,9 +162,18 @@ impl Handle {
 
     /// Have it done soon; a thread that has ended takes the process with it.
     pub fn send(&self, order: Order) {
-        if self.orders.send(order).is_ok() {
-            self.bell.ring();
-        }
+        self.queue(order);
+        self.ring();
+    }
+
+    /// Have it done after `ring`.
+    pub fn queue(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+
+    /// Wake the thread for what was queued.
+    pub fn ring(&self) {
+        self.bell.ring();
     }
 }
 
@@ -323,17 +334,15 @@ impl Worker {
             }
             Order::PutReceive(half) => self.put_receive(half),
             Order::TakeReceive(flow, answer) => {
-                let taken = self.table.take_receive(flow);
-                if let Some(sockets) = taken.as_ref().and_then(|half| half.sockets.as_ref()) {
-                    self.waiting.remove(sockets.rtp.as_raw_fd());
-                    self.waiting.remove(sockets.rtcp.as_raw_fd());
-                }
-                let _ = answer.send(taken);
+                let _ = answer.send(self.take_receive(flow));
             }
             Order::PutSend(half) => self.table.put_send(half),
             Order::TakeSend(flow, answer) => {
-                self.outbox.flush(&self.table);
-                let _ = answer.send(self.table.take_send(flow));
+                let _ = answer.send(self.take_send(flow));
+            }
+            Order::Drop(flow) => {
+                drop(self.take_receive(flow));
+                drop(self.take_send(flow));
             }
             Order::PutPair { number, source, mut pair } => {
                 pair.slot = self.table.receive_slot(pair.flow).unwrap_or(usize::MAX);
@@ -380,6 +389,21 @@ impl Worker {
         }
         self.outbox.open(number, socket);
         self.shared[number] = Some(shared);
+    }
+
+    fn take_receive(&mut self, flow: u32) -> Option<Box<Receive>> {
+        let taken = self.table.take_receive(flow);
+        if let Some(sockets) = taken.as_ref().and_then(|half| half.sockets.as_ref()) {
+            self.waiting.remove(sockets.rtp.as_raw_fd());
+            self.waiting.remove(sockets.rtcp.as_raw_fd());
+        }
+        taken
+    }
+
+    fn take_send(&mut self, flow: u32) -> Option<Box<Send>> {
+        // What waits to be sent goes by its sockets.
+        self.outbox.flush(&self.table);
+        self.table.take_send(flow)
     }
 
     fn put_receive(&mut self, half: Box<Receive>) {
