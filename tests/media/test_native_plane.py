@@ -18,6 +18,7 @@ import uvloop
 from aioice import stun
 
 from gateway.media.embedded.plane.native import wire
+from gateway.media.embedded.plane.native.link import Link
 from gateway.media.embedded.plane.native.process import SECRET, SOCKET, prove
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.srtp import SrtpProfile
@@ -462,6 +463,45 @@ async def test_another_version_is_refused_in_words(rig: Rig, tmp_path: Path) -> 
     writer.write(wire.frame(wire.Down.HELLO, greeting))
     assert await refusal(reader) == "version"
     writer.close()
+
+
+async def test_what_no_packet_depends_on_is_not_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked where flows were opened and closed alone; what two calls told is asked for by both."""
+    asked: list[int] = []
+    ask = Link.ask
+
+    async def counted(link: Link, kind: int, body: bytes) -> wire.Reader:
+        asked.append(kind)
+        return await ask(link, kind, body)
+
+    await rig.plane.open_pair(5, HOST, 0)
+    monkeypatch.setattr(Link, "ask", counted)
+    rig.plane.open_flow(6, 5, FlowConfig())
+    assert await rig.plane.snapshot(()) == {}
+    assert asked == []
+    rig.plane.expect(6, (HOST, 9))
+    await asyncio.gather(rig.plane.snapshot(()), rig.plane.snapshot(()))
+    assert asked == [wire.Down.SNAPSHOT, wire.Down.SNAPSHOT]
+    rig.plane.close_port(5)
+    assert await rig.plane.snapshot(()) == {}
+    assert len(asked) == 2
+
+
+async def test_a_plane_that_is_gone_is_not_taken_for_one_that_has_done_all(rig: Rig) -> None:
+    """Nothing was told that packets depend on, and yet the caller learns that there is no plane."""
+    process = rig.plane.process_id
+    assert process is not None
+    os.kill(process, signal.SIGKILL)
+
+    async def asked_again_and_again() -> None:
+        async with asyncio.timeout(30):
+            while True:
+                assert await rig.plane.snapshot(()) == {}
+                await asyncio.sleep(0)
+
+    with pytest.raises(PlaneError, match="packet plane"):
+        await asked_again_and_again()
+    await until(lambda: rig.told.restarts)
 
 
 # Ends

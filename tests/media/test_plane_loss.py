@@ -370,6 +370,7 @@ async def test_nobody_waits_for_the_calls_of_others(rig: Rig, monkeypatch: pytes
     async with asyncio.timeout(5):
         await engine.offer("new", OTHER, fourth, phone_sdp(port=41010))
         assert of_transport(await engine.create_offer("last", OTHER))[0] != of_transport(told)[0]
+    await until(lambda: len([each for each in rig.events if isinstance(each, MediaLost)]) == 2)
     assert Counter(each.call_id for each in rig.events if isinstance(each, MediaLost)) == {"last": 2}
     go_on.set()
     await until(lambda: len([each for each in rig.events if isinstance(each, MediaLost)]) == 4)

@@ -126,7 +126,7 @@ class PlaneLoss:
 async def _is_gone(plane: Plane) -> bool:
     """Whether the plane has died meanwhile, of which `plane_lost` is still to tell or has told."""
     try:
-        await plane.snapshot(())
+        await plane.counters()
     except PlaneError:
         return True
     return False

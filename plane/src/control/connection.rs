@@ -36,6 +36,7 @@ pub struct Connection {
     nonce: [u8; NONCE],
     since: u64,
     stage: Stage,
+    chunk: Box<[u8]>,
     input: Vec<u8>,
     taken: usize,
     output: Vec<u8>,
@@ -51,6 +52,7 @@ impl Connection {
             nonce,
             since,
             stage: Stage::Greeting,
+            chunk: vec![0; CHUNK].into_boxed_slice(),
             input: Vec::new(),
             taken: 0,
             output: Vec::new(),
@@ -86,14 +88,18 @@ impl Connection {
     pub fn read(&mut self) {
         self.input.drain(..self.taken);
         self.taken = 0;
-        let mut chunk = [0; CHUNK];
         for _ in 0..16 {
-            match self.stream.read(&mut chunk) {
+            match self.stream.read(&mut self.chunk) {
                 Ok(0) => {
                     self.over = true;
                     return;
                 }
-                Ok(length) => self.input.extend_from_slice(&chunk[..length]),
+                Ok(length) => {
+                    self.input.extend_from_slice(&self.chunk[..length]);
+                    if length < CHUNK {
+                        return;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.over |= error.kind() != ErrorKind::WouldBlock;

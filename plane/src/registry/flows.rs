@@ -158,7 +158,7 @@ impl Registry {
                 Some(Arc::clone(sockets))
             }
         };
-        let thread = self.choose_thread();
+        let thread = self.choose_thread(flow);
         let known = Flow::new(port, config, thread, now);
         let receive = Receive::new(flow, config, sockets.clone(), Arc::clone(&known.counters));
         let send = Send::new(flow, config.secure, sockets, Arc::clone(&known.counters));

@@ -75,6 +75,8 @@ struct Thread {
     counters: Arc<ThreadCounters>,
     /// It was told something since it was last woken.
     told: Cell<bool>,
+    /// It was told something since it last said that all was done.
+    busy: Cell<bool>,
 }
 
 /// Everything the plane holds.
@@ -85,8 +87,9 @@ pub struct Registry {
     records: BTreeMap<Box<[u8]>, Box<[u8]>>,
     record_octets: usize,
     next_number: usize,
-    /// Flows that were ever opened.
-    opened: usize,
+    next_thread: usize,
+    /// The flow that was opened last, where the next is to be on its thread.
+    alone: Option<u32>,
     /// Flows have ended that their threads may not have let go of yet.
     leaving: Cell<bool>,
     /// Messages that named nothing there is.
@@ -99,7 +102,7 @@ pub struct Registry {
 
 impl Registry {
     pub fn new(threads: Vec<(Handle, Arc<ThreadCounters>)>) -> Self {
-        let told = |(handle, counters)| Thread { handle, counters, told: Cell::new(false) };
+        let told = |(handle, counters)| Thread { handle, counters, told: Cell::new(false), busy: Cell::new(false) };
         Self {
             threads: threads.into_iter().map(told).collect(),
             ports: BTreeMap::new(),
@@ -107,7 +110,8 @@ impl Registry {
             records: BTreeMap::new(),
             record_octets: 0,
             next_number: 0,
-            opened: 0,
+            next_thread: 0,
+            alone: None,
             leaving: Cell::new(false),
             unknown: 0,
             malformed: 0,
@@ -194,6 +198,7 @@ impl Registry {
         let thread = &self.threads[thread];
         thread.handle.queue(order);
         thread.told.set(true);
+        thread.busy.set(true);
     }
 
     /// Wake the packet threads that were told something.
@@ -205,11 +210,16 @@ impl Registry {
         }
     }
 
-    /// The thread of a new flow: the same for two after each other, which are mostly those of one call, so that
-    /// no half has to move when they are joined.
-    fn choose_thread(&mut self) -> usize {
-        self.opened = self.opened.wrapping_add(1);
-        self.opened.div_ceil(2) % self.threads.len()
+    /// The thread of a new flow: that of the one before where that is joined with nobody, since the two are mostly
+    /// of one call, and no half has to move then when they are joined.
+    fn choose_thread(&mut self, flow: u32) -> usize {
+        let before = self.alone.take().and_then(|before| self.flows.get(&before));
+        if let Some(before) = before.filter(|before| before.target.is_none()) {
+            return before.receive_thread;
+        }
+        self.alone = Some(flow);
+        self.next_thread = (self.next_thread + 1) % self.threads.len();
+        self.next_thread
     }
 }
 

@@ -122,14 +122,20 @@ impl Registry {
 
     /// Wait until every thread has done what it was told, and has let the counts of `flows` be read.
     pub fn settle(&self, flows: &[u32]) {
+        for known in flows.iter().filter_map(|flow| self.flows.get(flow)) {
+            self.threads[known.receive_thread].busy.set(true);
+            self.threads[known.send_thread].busy.set(true);
+        }
         let flows: Arc<[u32]> = flows.into();
         let (sender, done) = std::sync::mpsc::channel();
-        for thread in 0..self.threads.len() {
-            self.order(thread, Order::Fence(sender.clone(), Arc::clone(&flows)));
+        let busy: Vec<usize> = (0..self.threads.len()).filter(|thread| self.threads[*thread].busy.get()).collect();
+        for thread in &busy {
+            self.order(*thread, Order::Fence(sender.clone(), Arc::clone(&flows)));
         }
         self.wake();
-        for _ in &self.threads {
+        for thread in busy {
             let _ = done.recv();
+            self.threads[thread].busy.set(false);
         }
         self.leaving.set(false);
     }

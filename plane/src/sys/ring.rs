@@ -217,7 +217,7 @@ impl Ring {
     }
 
     fn watch(&mut self, fd: RawFd, token: u64, datagrams: bool) {
-        self.remove(fd);
+        self.remove(&[fd]);
         let mut watch = Watch { fd, token, serial: 0, datagrams, live: true, armed: false };
         let index = match self.free.pop() {
             Some(index) => {
@@ -234,21 +234,23 @@ impl Ring {
         self.again.push(index);
     }
 
-    /// Wait for it no longer; when this returns, the kernel has let go of it.
-    pub fn remove(&mut self, fd: RawFd) {
-        let Some(index) = self.by_fd.remove(&fd) else { return };
-        self.watches[index].live = false;
-        if self.watches[index].armed {
-            self.push(&opcode::AsyncCancel::new(self.watches[index].user_data(index)).build().user_data(NOBODY));
-            for _ in 0..PATIENCE {
-                let _ = self.ring.submit_and_wait(1);
-                self.collect();
-                if !self.watches[index].armed {
-                    break;
-                }
+    /// Wait for these no longer; when this returns, the kernel has let go of them.
+    pub fn remove(&mut self, fds: &[RawFd]) {
+        let gone: Vec<usize> = fds.iter().filter_map(|fd| self.by_fd.remove(fd)).collect();
+        for &index in &gone {
+            self.watches[index].live = false;
+            if self.watches[index].armed {
+                self.push(&opcode::AsyncCancel::new(self.watches[index].user_data(index)).build().user_data(NOBODY));
             }
         }
-        self.free.push(index);
+        for _ in 0..PATIENCE {
+            if gone.iter().all(|index| !self.watches[*index].armed) {
+                break;
+            }
+            let _ = self.ring.submit_and_wait(1);
+            self.collect();
+        }
+        self.free.extend(gone);
     }
 
     fn push(&mut self, request: &squeue::Entry) {
@@ -445,7 +447,7 @@ mod tests {
         for _ in 0..100 {
             super::super::send_to(there.as_raw_fd(), b"late", &SockAddr::new(&to));
         }
-        ring.remove(here.as_raw_fd());
+        ring.remove(&[here.as_raw_fd()]);
         drop(here);
         let again = udp(&to, Binding::default()).expect("the kernel has let go of it");
         ring.add(again.as_raw_fd(), 4);

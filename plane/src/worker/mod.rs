@@ -328,7 +328,7 @@ impl Worker {
                 // What waits to be sent names sockets that may be closed hereafter.
                 self.outbox.flush(&self.table);
                 if let Some(Some(shared)) = self.shared.get_mut(number).map(Option::take) {
-                    self.waiting.remove(shared.socket.as_raw_fd());
+                    self.waiting.remove(&[shared.socket.as_raw_fd()]);
                 }
                 self.outbox.close(number);
             }
@@ -394,8 +394,7 @@ impl Worker {
     fn take_receive(&mut self, flow: u32) -> Option<Box<Receive>> {
         let taken = self.table.take_receive(flow);
         if let Some(sockets) = taken.as_ref().and_then(|half| half.sockets.as_ref()) {
-            self.waiting.remove(sockets.rtp.as_raw_fd());
-            self.waiting.remove(sockets.rtcp.as_raw_fd());
+            self.waiting.remove(&[sockets.rtp.as_raw_fd(), sockets.rtcp.as_raw_fd()]);
         }
         taken
     }

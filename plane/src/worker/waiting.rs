@@ -89,10 +89,10 @@ impl Waiting {
         }
     }
 
-    pub fn remove(&mut self, fd: RawFd) {
+    pub fn remove(&mut self, fds: &[RawFd]) {
         match self {
-            Self::Epoll { poll, .. } => poll.remove(fd),
-            Self::Uring(ring) => ring.remove(fd),
+            Self::Epoll { poll, .. } => fds.iter().for_each(|fd| poll.remove(*fd)),
+            Self::Uring(ring) => ring.remove(fds),
         }
     }
 }

@@ -263,7 +263,10 @@ class Plane(Protocol):
     # Figures and records
 
     async def snapshot(self, flows: Sequence[int]) -> dict[int, FlowSnapshot]:
-        """Those of the flows that there are; raises PlaneError lost."""
+        """Those of the flows that there are; raises PlaneError lost.
+
+        Of none: once all is done that packets depend on of what was told before; at once where nothing was.
+        """
 
     async def counters(self) -> dict[str, int]:
         """What the plane dropped before it met a flow, by reason; raises PlaneError lost."""
