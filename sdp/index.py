@@ -27,18 +27,18 @@ _known: dict[str, tuple[Index, int]] = {}
 def index_lines(lines: tuple[str, ...]) -> Index:
     """The index of one section."""
     if len(lines) <= _FEW:
-        return _read(lines)
+        return read_lines(lines)
     text = "\n".join(lines)
     start = text.find(_OF_CODECS[0]) + 1
     if not start:
-        return _read(lines)
+        return read_lines(lines)
     end = text.find("\n", max([text.rfind(prefix) for prefix in _OF_CODECS]) + 1)
     run = text[start:end] if end >= 0 else text[start:]
     known = _known.get(run) or _learn(run)
     if known is None:
-        return _read(lines)
+        return read_lines(lines)
     first = text.count("\n", 0, start)
-    index = _read(lines[:first] + lines[first + known[1] :])
+    index = read_lines(lines[:first] + lines[first + known[1] :])
     index.update(known[0])
     return index
 
@@ -46,7 +46,7 @@ def index_lines(lines: tuple[str, ...]) -> Index:
 def _learn(run: str) -> tuple[Index, int] | None:
     """Remember a run from the first to the last codec line; None where other lines stand between or it is long."""
     lines = run.split("\n")
-    index = _read(lines)
+    index = read_lines(lines)
     if len(run) > _LONGEST_REMEMBERED or not index.keys() <= _CODEC_NAMES:
         return None
     if len(_known) >= _REMEMBERED:
@@ -55,7 +55,8 @@ def _learn(run: str) -> tuple[Index, int] | None:
     return _known[run]
 
 
-def _read(lines: Iterable[str]) -> Index:
+def read_lines(lines: Iterable[str]) -> Index:
+    """The index of these lines, each of them looked at."""
     found: Index = {}
     for line in lines:
         if line < "b":  # an attribute

@@ -17,7 +17,7 @@ from sdp.attributes.security import Fingerprint, Setup, SetupRole
 from sdp.errors import SdpSyntaxError
 from sdp.fields import Bandwidth, Connection, Field, Key
 from sdp.grammar import check_lines
-from sdp.index import Index, index_lines
+from sdp.index import Index, index_lines, read_lines
 
 A = TypeVar("A", bound=Attribute)
 F = TypeVar("F", bound=Field)
@@ -54,6 +54,13 @@ class Section:
         if not self._index:
             object.__setattr__(self, "_index", index_lines(self.lines))
         return self._index
+
+    def know_index(self, lines: list[str], known: Index) -> None:
+        """Spare the reading of what the writer knows: `known` is the index of all but those of the `lines`.
+
+        No name may stand in both.
+        """
+        object.__setattr__(self, "_index", read_lines(lines) | known)
 
     def _positions(self, key: str) -> list[int]:
         """Where in `lines` those stand that the index has under `key`."""

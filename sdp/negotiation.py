@@ -11,12 +11,14 @@ from sdp.codecs import Codec, event_map, matched_codecs, read_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpNegotiationError
 from sdp.fields import Bandwidth, MediaLine
+from sdp.frozen import filled_at_once
 from sdp.pairing import group_alternatives
 from sdp.transport import RemoteTransport, bundle_groups, is_held, read_transport, setup_of
 
 Side = Literal["offerer", "answerer"]
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class MediaAgreement:
     """One media section as both sides left it. Directions and payload types are from the local view."""

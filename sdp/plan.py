@@ -8,6 +8,7 @@ from typing import Final, Literal
 from sdp.attributes import Crypto, Direction, Fingerprint, SetupRole
 from sdp.codecs import Codec
 from sdp.description import SessionDescription
+from sdp.frozen import filled_at_once
 
 PlanKind = Literal["webrtc", "rtp", "avpf", "sdes", "dtls", "best-effort", "opportunistic"]
 
@@ -44,6 +45,7 @@ class IceParameters:
     """No candidate follows: a=end-of-candidates is written."""
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class TransportPlan:
     """Where one of our media sections (or all of them, bundled) receives, and how it is protected."""
@@ -115,6 +117,7 @@ class DataChannelPlan:
     """Channels that an offer may name (a=dcmap, RFC 8864) and that are accepted so."""
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All that our side of one description says and the other side's does not."""

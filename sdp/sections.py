@@ -9,11 +9,14 @@ from sdp.attributes import Direction, SetupRole
 from sdp.codecs import DECISIONS, Codec, know_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.fields import Connection, Origin
+from sdp.frozen import filled_at_once
+from sdp.index import Index, read_lines
 from sdp.pairing import Family
 from sdp.passing import kept_bandwidths, named_channels
 from sdp.plan import DataChannelPlan, IceParameters, Plan, TransportPlan
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class SectionPlan:
     """What one section is to say."""
@@ -72,10 +75,11 @@ def write_section(section: SectionPlan, plan: Plan) -> MediaDescription:
         lines.append(f"a=msid:{plan.stream or '-'} {section.kind}-{section.ssrc}")
         if plan.cname:
             _write_sources(lines, section, plan.cname)
-    lines += _codec_lines(section.codecs, "AVPF" in section.profile)
-    lines += section.lines
-    written = MediaDescription(tuple(lines))
-    if section.codecs and "AVPF" in section.profile:
+    has_feedback = "AVPF" in section.profile
+    of_codecs, index = _codec_lines(section.codecs, has_feedback)
+    written = MediaDescription((*lines, *of_codecs, *section.lines))
+    written.know_index([*lines, *section.lines], index)
+    if section.codecs and has_feedback:
         know_codecs(written, section.codecs)
     return written
 
@@ -106,7 +110,8 @@ def _write_ice(lines: list[str], ice: IceParameters) -> None:
 
 
 @lru_cache(maxsize=DECISIONS)
-def _codec_lines(codecs: tuple[Codec, ...], feedback: bool) -> tuple[str, ...]:
+def _codec_lines(codecs: tuple[Codec, ...], feedback: bool) -> tuple[tuple[str, ...], Index]:
+    """What is said of them, and its index."""
     lines: list[str] = []
     for codec in codecs:
         number = codec.payload_type
@@ -115,7 +120,7 @@ def _codec_lines(codecs: tuple[Codec, ...], feedback: bool) -> tuple[str, ...]:
             lines += [f"a=rtcp-fb:{number} {said}" for said in codec.feedback]
         if codec.fmtp:
             lines.append(f"a=fmtp:{number} {codec.fmtp}")
-    return tuple(lines)
+    return tuple(lines), read_lines(lines)
 
 
 def channel_plan(

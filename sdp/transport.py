@@ -9,10 +9,12 @@ from typing import Final
 
 from sdp.attributes import Crypto, Fingerprint, Rtcp, Setup, SetupRole
 from sdp.description import MediaDescription, SessionDescription
+from sdp.frozen import filled_at_once
 
 UNSPECIFIED: Final = ("0.0.0.0", "::")
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class RemoteTransport:
     """Where to send one section's packets, and what to expect of its sender."""
@@ -88,7 +90,8 @@ def transport_section(description: SessionDescription, media: MediaDescription) 
 
 def is_held(description: SessionDescription, media: MediaDescription) -> bool:
     """Whether the section is on hold the old way, by an address of 0.0.0.0 (RFC 3264 section 8.4)."""
-    return address_of(description, media) in UNSPECIFIED and not has_ice(description, media)
+    connection = media.connection or description.connection
+    return connection is not None and connection.address in UNSPECIFIED and not has_ice(description, media)
 
 
 def setup_of(description: SessionDescription, media: MediaDescription) -> SetupRole | None:
