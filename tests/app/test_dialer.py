@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,6 +32,7 @@ from gateway.sip.message.fields import Headers
 from gateway.sip.message.uri import Uri
 from gateway.store.identity_memory import MemoryStore
 from gateway.web.facade import WebChannel
+from tests.timers import by_hand
 
 NOW = 1_000_000.0
 
@@ -288,7 +288,7 @@ async def test_the_srtp_policy_says_what_a_phone_is_offered(policy: str, kind: K
     assert leg.party.kind is kind
 
 
-async def test_a_trunk_of_several_places_is_asked_in_order_through_its_proxy() -> None:
+async def test_a_trunk_of_several_places_is_asked_in_order_through_its_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that did not answer OPTIONS come last; each is called by its own name, with the trunk's account."""
     trunk = {
         "name": "office",
@@ -298,14 +298,14 @@ async def test_a_trunk_of_several_places_is_asked_in_order_through_its_proxy() -
         "username": "gw",
         "password": "pw",
         "from_user": "4989",
-        "failover_after": 0.01,
+        "failover_after": 4,
     }
-    rig = Rig(TRUNKS=json.dumps([trunk]))
+    timers, rig = by_hand(monkeypatch), Rig(TRUNKS=json.dumps([trunk]))
     rig.reachability.answered("office", "sip:one.test", 408)
     sent = await rig.invited(await rig.dialer.legs(SipTarget("0900", trunk="office"), "c"))
     assert (sent["target"], sent["route"]) == ("sip:0900@two.test:5070", ("<sip:sbc.test;lr>",))
     assert sent["credentials"].username == "gw"
-    await asyncio.sleep(0.05)
+    timers.advance(4.0)
     assert rig.inviter.sent[1]["target"] == "sip:0900@one.test"
     assert str(rig.inviter.sent[1]["caller"].uri) == "sip:4989@one.test"
 
@@ -324,15 +324,17 @@ async def test_an_own_account_calls_by_its_name_and_password_alone() -> None:
 
 
 @pytest.mark.parametrize(("ring", "first"), [("all", 3), ("in_order", 2)])
-async def test_phones_ring_together_or_in_the_order_of_their_q_values(ring: str, first: int) -> None:
+async def test_phones_ring_together_or_in_the_order_of_their_q_values(
+    monkeypatch: pytest.MonkeyPatch, ring: str, first: int
+) -> None:
     """The highest first, those of one value together; the next ones after a while."""
-    users = [{"id": "1001", "sip": True, "ring": ring, "ring_next_after": 0.01}]
-    rig = Rig(USERS=json.dumps(users))
+    users = [{"id": "1001", "sip": True, "ring": ring, "ring_next_after": 10}]
+    timers, rig = by_hand(monkeypatch), Rig(USERS=json.dumps(users))
     for host, q in (("192.0.2.1", 0.5), ("192.0.2.2", 1.0), ("192.0.2.3", 1.0)):
         await rig.bind("1001", f"sip:1001@{host}", q=q)
     await rig.invited(await rig.dialer.legs(rig.user("1001"), "c"))
     assert len(rig.inviter.sent) == first
-    await asyncio.sleep(0.05)
+    timers.advance(10.0)
     assert [sent["target"] for sent in rig.inviter.sent][-1] == "sip:1001@192.0.2.1"
     assert len(rig.inviter.sent) == 3
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from gateway.sip.errors import SipBuildError
 from gateway.sip.invite import events
 from gateway.sip.message.fields import Headers
 from tests.legs.fakes import ALICE, PHONE, FakeInviter, FakeSession, listened
+from tests.timers import by_hand
 
 CANCELLED = ("hangup", reason_of(Cause.CANCELLED))
 
@@ -55,15 +55,18 @@ async def test_the_next_device_is_asked_when_all_before_have_refused() -> None:
     assert heard == [Answered("answer")]
 
 
-async def test_a_device_that_rings_too_long_is_given_up_for_the_next() -> None:
+async def test_a_device_that_rings_too_long_is_given_up_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is cancelled, and what it says later is nobody's business."""
-    leg, inviter, heard = await asked(0, 1, patience=0.02)
+    timers = by_hand(monkeypatch)
+    leg, inviter, heard = await asked(0, 1, patience=20.0)
     inviter.sessions[0].has_responded = True
-    await asyncio.sleep(0.05)
+    timers.advance(19.9)
+    assert inviter.sessions[0].told == []
+    timers.advance(0.1)
     assert inviter.sessions[0].told == [CANCELLED]
     inviter.sessions[0].says(events.Failed(487, "Terminated", Headers()))
     assert (len(inviter.invites), heard) == (2, [])
-    await asyncio.sleep(0.05)
+    timers.advance(60.0)
     assert inviter.sessions[1].told == []
     await leg.end(Cause.CANCELLED)
     assert inviter.sessions[1].told == [CANCELLED]
@@ -95,20 +98,24 @@ async def test_a_refusal_of_the_callee_is_the_calls(status: int) -> None:
 
 
 @pytest.mark.parametrize(("responded", "invites"), [(False, 2), (True, 1)])
-async def test_a_place_that_says_nothing_at_all_is_given_up(responded: bool, invites: int) -> None:
+async def test_a_place_that_says_nothing_at_all_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, responded: bool, invites: int
+) -> None:
     """Who has said 100 is at work, however long it takes."""
-    _, inviter, _ = await asked(0, 1, failover=True, patience=0.02)
+    timers = by_hand(monkeypatch)
+    _, inviter, _ = await asked(0, 1, failover=True, patience=4.0)
     inviter.sessions[0].has_responded = responded
-    await asyncio.sleep(0.05)
+    timers.advance(4.0)
     assert len(inviter.invites) == invites
     assert (CANCELLED in inviter.sessions[0].told) is not responded
 
 
-async def test_nothing_is_asked_after_the_end() -> None:
+async def test_nothing_is_asked_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller that gives up while the first rings leaves no timer that would ring the next."""
-    leg, inviter, _ = await asked(0, 1, patience=0.02)
+    timers = by_hand(monkeypatch)
+    leg, inviter, _ = await asked(0, 1, patience=4.0)
     await leg.end(Cause.CANCELLED)
-    await asyncio.sleep(0.05)
+    timers.advance(60.0)
     assert len(inviter.invites) == 1
 
 

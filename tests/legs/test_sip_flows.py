@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -14,6 +13,7 @@ from gateway.legs.sip_sessions import CalleeSettings, Destination
 from gateway.sip.invite import events
 from gateway.sip.message.fields import Headers
 from tests.legs.fakes import ALICE, PHONE, FakeInviter, listened
+from tests.timers import by_hand
 
 SECOND = Destination("sip:a@h.invalid", received="tcp:192.0.2.1:2")
 DEVICE = Destination("sip:a@h.invalid", received="tcp:192.0.2.1:1", others=(SECOND,))
@@ -61,10 +61,13 @@ async def test_the_last_flow_that_fails_is_the_refusal() -> None:
     assert len(inviter.invites) == 3
 
 
-async def test_a_flow_by_which_nothing_comes_back_is_given_up() -> None:
+async def test_a_flow_by_which_nothing_comes_back_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes by it later is nobody's business, and its call is cancelled."""
-    leg, inviter, heard = await asked(DEVICE, timeout=0.02)
-    await asyncio.sleep(0.05)
+    timers = by_hand(monkeypatch)
+    leg, inviter, heard = await asked(DEVICE, timeout=5.0)
+    timers.advance(4.9)
+    assert len(inviter.sessions) == 1
+    timers.advance(0.1)
     first, second = inviter.sessions
     assert [what for what, *_ in first.told] == ["hangup"]
     first.says(events.Provisional(180, "Ringing"))
@@ -78,19 +81,21 @@ async def test_a_flow_by_which_nothing_comes_back_is_given_up() -> None:
     assert len(heard) == 2
 
 
-async def test_a_flow_that_answered_with_anything_is_not_given_up() -> None:
+async def test_a_flow_that_answered_with_anything_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """It rings as long as it likes."""
-    _, inviter, _ = await asked(DEVICE, timeout=0.02)
+    timers = by_hand(monkeypatch)
+    _, inviter, _ = await asked(DEVICE, timeout=5.0)
     inviter.sessions[0].has_responded = True
-    await asyncio.sleep(0.05)
+    timers.advance(60.0)
     assert len(inviter.invites) == 1
 
 
-async def test_nothing_is_tried_after_the_end() -> None:
+async def test_nothing_is_tried_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """No timer outlives the call."""
-    leg, inviter, _ = await asked(DEVICE, timeout=0.02)
+    timers = by_hand(monkeypatch)
+    leg, inviter, _ = await asked(DEVICE, timeout=5.0)
     await leg.end(Cause.CANCELLED)
-    await asyncio.sleep(0.05)
+    timers.advance(60.0)
     assert len(inviter.invites) == 1
 
 

@@ -63,9 +63,9 @@ async def test_what_was_said_before_the_first_utterance_was_awaited_is_heard() -
     sound = Sound(port)
     frames, utterances = sound.frames(RATE), sound.utterances(RATE, 0.5, 30.0)
     port.hear(speech())
-    utterance = await asyncio.wait_for(anext(utterances), 1)
+    utterance = await asyncio.wait_for(anext(utterances), 30)
     assert utterance.seconds == pytest.approx(1.7, abs=0.1)
-    assert not (await asyncio.wait_for(anext(frames), 1)).any()
+    assert not (await asyncio.wait_for(anext(frames), 30)).any()
     sound.close()
     assert len([each async for each in frames]) == 124
 
