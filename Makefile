@@ -55,16 +55,19 @@ WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
 SERIAL = $(shell grep -rl --include='test_*.py' 'pytest.mark.serial' tests)
+# Peers that take their time, and amounts that do: not in what developers run after every change, but in CI.
+QUICK := and not slow
+test-all: QUICK :=
 # Where an image forbids it, every process of every test would compile what it imports again.
 unexport PYTHONDONTWRITEBYTECODE
 COVERED := transactions dialogs invite requests subscription
 
-test: install-test plane ## Install what the tests need and run the whole suite (ARGS="-k sdp" for a part)
+test: install-test plane ## Install what the tests need and run the suite without what is slow (ARGS="-k sdp" for a part)
 ifeq ($(ARGS),)
 	@scripts/plane test
-	$(PARALLEL) -m "not serial" --ignore tests/sip
+	$(PARALLEL) -m "not serial $(QUICK)" --junit-xml build/tests.xml --ignore tests/sip
 	@$(MAKE) --no-print-directory coverage
-	$(PYTEST) -m serial $(SERIAL)
+	$(PYTEST) -m "serial $(QUICK)" --junit-xml build/tests-serial.xml --durations 5 $(SERIAL)
 else
 	$(PYTEST) $(ARGS)
 endif
@@ -73,7 +76,7 @@ coverage: $(VENV)/.test ## The tests of tests/sip: they take every branch of the
 	$(PARALLEL) -m "not serial" tests/sip $(COVERED:%=--cov gateway/sip/%) --cov-branch \
 	  --cov-report term-missing:skip-covered --cov-fail-under 100
 
-test-all: test ## The whole suite, then what takes longer: more random examples, octets at the plane's parsers, wheels for every Python
+test-all: test ## The whole suite with the slow peers, then more random examples, octets at the parsers, soak, kills, wheels for every Python
 	$(PARALLEL) -m "hypothesis and not serial" --hypothesis-profile long --timeout 300
 	@scripts/plane fuzz $(or $(SECONDS),15)
 	@$(BIN)/python -m tests.soak --minutes 1

@@ -66,7 +66,11 @@ def executable() -> str:
     return peers.firefox()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=STAGES)
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name == "firefox" else ()) for name in STAGES],
+)
 async def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """A gateway and a browser for pages with SIP libraries: each test that wants one runs in every browser."""
     async with STAGES[request.param](tmp_path_factory.mktemp("gateway")) as made:

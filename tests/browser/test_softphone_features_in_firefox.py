@@ -14,7 +14,7 @@ from tests.browser.firefox import Firefox
 from tests.browser.softphone import sees, silent
 from tests.interop.gateway import BROWSER_HZ, config_on_free_ports, gateway_with
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser]
+pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.slow]
 
 TEXT = "return document.getElementById('status').textContent"
 
@@ -23,7 +23,7 @@ async def until(firefox: Firefox, script: str, wanted: object) -> None:
     """Wait until a script returns what is wanted; only asking tells."""
     found: object = None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while (found := await firefox.run(script)) != wanted:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
     except TimeoutError:

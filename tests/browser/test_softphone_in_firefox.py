@@ -17,7 +17,7 @@ from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.ports import free_port
 from tests.web.browser import NO_SOUND
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser]
+pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.slow]
 
 WATCH = """
   const Original = RTCPeerConnection;
@@ -56,7 +56,7 @@ async def dialled(
         Firefox(executable, preferences) as firefox,
     ):
         await firefox.open(gateway.app.signed_in_url("alice"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while await firefox.run("return document.body.dataset.view") != "idle":  # noqa: ASYNC110  # only asking tells
                 await asyncio.sleep(0.1)
         await firefox.run(watch or WATCH)
@@ -69,7 +69,7 @@ async def test_firefox_hears_the_echo_on_the_default_configuration(executable: s
     if not own_addresses():
         pytest.skip("this machine has no address but loopback; the page says so")
     async with dialled(executable, tmp_path) as firefox:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not (heard := await firefox.run(HEARD)) or heard["packets"] < 50:  # noqa: ASYNC110  # only asking tells
                 await asyncio.sleep(0.2)
         assert heard["state"] == "connected"
@@ -111,7 +111,7 @@ async def test_firefox_hears_the_echo_by_tcp(executable: str, tmp_path: Path) ->
         pytest.skip("this machine has no address but loopback; the page says so")
     listen = f"{own_addresses()[0]}:{free_port()}"
     tcp = dialled(executable, tmp_path, watch=WITHOUT_UDP, WEBRTC__LISTEN=listen, WEBRTC__TCP="true")
-    async with tcp as firefox, asyncio.timeout(20):
+    async with tcp as firefox, asyncio.timeout(30):
         while not (heard := await firefox.run(HEARD)) or heard["packets"] < 50:  # noqa: ASYNC110  # only asking tells
             await asyncio.sleep(0.2)
 
@@ -125,7 +125,7 @@ async def test_firefox_hears_the_echo_by_a_relay_alone(executable: str, tmp_path
         only = {"media.peerconnection.ice.relay_only": True}
         changes = {"WEBRTC__TURN_SERVER": server.url(), "WEBRTC__TURN_SECRET": SECRET}
         relayed = dialled(executable, tmp_path, only, WEBRTC__LISTEN=f"{own}:{free_port()}", **changes)
-        async with relayed as firefox, asyncio.timeout(20):
+        async with relayed as firefox, asyncio.timeout(30):
             while not (heard := await firefox.run(HEARD)) or heard["packets"] < 50:  # noqa: ASYNC110  # only asking tells
                 await asyncio.sleep(0.2)
         assert server.said("CREATE_PERMISSION processed, success")
@@ -173,6 +173,6 @@ async def test_firefox_calls_by_a_link_and_only_as_often_as_it_says(executable: 
         await firefox.run(PRESS)
         assert await firefox.run(SAYS) == "The call has ended."
         await firefox.run(PRESS)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while await firefox.run(SAYS) != "This link is not valid any more.":  # noqa: ASYNC110  # only asking tells
                 await asyncio.sleep(0.2)

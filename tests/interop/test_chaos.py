@@ -30,6 +30,7 @@ def in_short(death: Death) -> bool:
     return death.at in SHORT and death.lost
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # nine starts of a gateway, beside other work
 async def test_a_kill_at_a_message_of_a_call_leaves_nobody_alone(tmp_path: Path) -> None:
     """Before the caller is told of an answer both hear the end, after that the call goes on until it is hung up."""
@@ -37,6 +38,7 @@ async def test_a_kill_at_a_message_of_a_call_leaves_nobody_alone(tmp_path: Path)
     assert not found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # starts of a gateway, and phones that wait for it, beside other work
 async def test_calls_outlive_what_their_gateway_stands_on(tmp_path: Path) -> None:
     """A store that is locked, a disk that is full, then the death of the gateway; calls can be made all the while."""
@@ -57,6 +59,7 @@ def test_a_call_that_trouble_takes_along_is_a_loss(trouble: Trouble, fate: Fate)
 
 
 @pytest.mark.serial
+@pytest.mark.slow
 async def test_two_kills_lose_nothing(tmp_path: Path) -> None:
     """The death of a plane ends no call, nor that of gateway and plane; the gateway's alone: test_recovered_calls."""
     outcomes = [each async for each in strikes(tmp_path, [Kill.PLANE, Kill.BOTH])]

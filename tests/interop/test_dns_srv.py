@@ -21,7 +21,7 @@ from tests.net.name_server import NameServer
 from tests.net.peers import LOOPBACK, OFFER, Application, Recorder
 from tests.ports import free_ports
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
 
 KEY = "the-key-of-the-cluster-in-these-tests"
 DOMAIN = "gateway.example"

@@ -31,7 +31,7 @@ from tests.ports import free_ports
 from tests.processes import reap
 
 # The clone, its environment and the call are given the guide's five minutes; the rest is what it takes to say so.
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(360), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(360), pytest.mark.asyncio(loop_scope="module")]
 
 ROOT = Path(__file__).parent.parent.parent
 GUIDE = ROOT / "docs" / "pbx" / "kamailio.md"

@@ -16,9 +16,10 @@ import pytest
 from tests import peers
 from tests.interop.gateway import PASSWORDS
 from tests.interop.sipp import SCENARIOS, require_sipp
+from tests.processes import kill
 
 # A message that is lost again and again is repeated for up to 32 s (RFC 3261 timers B and F).
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(180)]
 
 PORT = 5060
 CALLS = 100
@@ -94,6 +95,5 @@ async def test_calls_get_through_a_network_that_loses_every_fifth_packet(
         try:
             await asyncio.wait_for(gateway.wait(), 10)
         except TimeoutError:
-            gateway.kill()
-            await gateway.wait()
+            await kill(gateway)
     assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")

@@ -217,11 +217,12 @@ async def test_silence_is_sent_where_nothing_else_is(scene: Scene) -> None:
     scene.plane.set_silence(RIGHT, None)
 
 
+@pytest.mark.parametrize(("first", "batches"), [(65_000, 10), pytest.param(60_000, 100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("profile", [GCM, CM])
-async def test_ten_thousand_packets_pass_a_wrap_and_one_side_changes_its_key(
-    scene: Scene, profile: SrtpProfile
+async def test_thousands_of_packets_pass_a_wrap_and_one_side_changes_its_key(
+    scene: Scene, profile: SrtpProfile, first: int, batches: int
 ) -> None:
-    """The roll-over count goes on both ways from 60,000; a new key of the phone leaves ours alone."""
+    """The roll-over count goes on both ways; a new key of the phone leaves ours alone."""
     ours, theirs, new = key(profile, 1), key(profile, 2), key(profile, 3)
     peer = SrtpSession(theirs, ours)
     scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=10**6))
@@ -229,29 +230,29 @@ async def test_ten_thousand_packets_pass_a_wrap_and_one_side_changes_its_key(
     scene.plane.set_send_key(LEFT, ours)
     scene.plane.set_receive_key(LEFT, theirs)
     for flow in (LEFT, RIGHT):
-        scene.plane.start_stream(flow, 2 * SSRC + flow, 60_000, 1000, 8000)
+        scene.plane.start_stream(flow, 2 * SSRC + flow, first, 1000, 8000)
         scene.plane.set_open(flow, True)
     await scene.done()
-    opened = 0
-    for batch in range(100):
-        for number in range(60_000 + 100 * batch, 60_100 + 100 * batch):
+    opened, last = 0, first + 100 * batches
+    for batch in range(batches):
+        for number in range(first + 100 * batch, first + 100 * (batch + 1)):
             scene.left.send(peer.protect(rtp(number)))
             scene.right.send(rtp(number))
         await until(lambda batch=batch: len(scene.right.take()) >= 100 * (batch + 1))
         await until(lambda batch=batch: len(scene.left.take()) >= 100 * (batch + 1))
         opened += sum(peer.unprotect(data) is not None for data in scene.left.received[opened:])
-    assert opened == 10_000
-    wrapped = {number % 65_536 for number in range(60_000, 70_000)}
+    assert opened == last - first
+    wrapped = {number % 65_536 for number in range(first, last)}
     assert {packet.sequence_number for packet in scene.left.heard} == wrapped
     assert {packet.sequence_number for packet in scene.right.heard} == wrapped
     scene.plane.set_receive_key(LEFT, new)
     scene.plane.set_send_key(LEFT, ours)
     await scene.done()
     again = SrtpSession(new, ours)
-    scene.left.send(again.protect(rtp(70_000)))
-    scene.right.send(rtp(70_000))
-    await scene.right.hears(10_001)
-    await until(lambda: len(scene.left.take()) >= 10_001)
+    scene.left.send(again.protect(rtp(last)))
+    scene.right.send(rtp(last))
+    await scene.right.hears(last - first + 1)
+    await until(lambda: len(scene.left.take()) > last - first)
     assert peer.unprotect(scene.left.received[-1]) is not None
     assert (await scene.figures(LEFT)).lost == 0
 
@@ -589,7 +590,7 @@ async def test_what_is_sent_is_marked_as_asked(scene: Scene, host: str) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as heard:
         heard.setsockopt(level, receive, 1)
         heard.bind((host, 0))
-        heard.settimeout(5)
+        heard.settimeout(30)
         there = heard.getsockname()[:2]
         plane.open_flow(8, 8, FlowConfig())
         plane.set_destination(8, there, there)
@@ -649,7 +650,7 @@ async def test_a_shared_port_for_this_machine_alone_drops_all_others(scene: Scen
     scene.phones.append(stranger)
     stranger.to = bound.address
     stranger.send(binding_check("ours:peer", "password" * 3))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not (await scene.plane.counters()).get("foreign"):  # noqa: ASYNC110  # counters have no event
             await asyncio.sleep(0.01)
     assert scene.handler.checks == []

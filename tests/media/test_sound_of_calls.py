@@ -11,7 +11,7 @@ from bench.quality import Sound
 from gateway.media.engine import MediaEngine
 from tests.media.engine_support import config, running
 
-pytestmark = pytest.mark.timeout(180)  # real time, and a machine may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # real time, and a machine may be busy
 
 WORST = 1.0
 """dB."""

@@ -59,17 +59,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(live(),))
     thread.start()
-    yield started.result(20)
+    yield started.result(30)
     loop.call_soon_threadsafe(ended.set)
-    thread.join(20)
+    thread.join(30)
     loop.close()
 
 
 def _tried(case: Any) -> None:
-    response = case.call_and_validate(headers=_ADMIN, checks=_CHECKS, timeout=20)
+    response = case.call_and_validate(headers=_ADMIN, checks=_CHECKS, timeout=30)
     assert response.status_code != 500, response.text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_every_operation_does_what_its_description_says(base: str) -> None:
     """No error 500, no status, type, header or body that is not described; for an administrator, who may everything."""
@@ -95,7 +96,7 @@ def test_every_operation_does_what_its_description_says(base: str) -> None:
 
 def test_every_example_of_the_description_is_taken(base: str) -> None:
     """What /docs shows is what works: no body of an example is malformed."""
-    schema = requests.get(f"{base}openapi.json", timeout=20).json()
+    schema = requests.get(f"{base}openapi.json", timeout=30).json()
     shown = 0
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
