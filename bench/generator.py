@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
@@ -136,6 +137,7 @@ async def generate(
         if process.returncode is None:
             await asyncio.wait([asyncio.ensure_future(process.wait())], timeout=5)
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
         await errors

@@ -234,7 +234,8 @@ async def minimal(count: int) -> AsyncIterator[Carrier]:
         await process.stdout.readline()
         yield Carrier("minimal", process.pid, calls)
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
 
 

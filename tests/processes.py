@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 PATIENCE = 5.0
 """Seconds that a peer is given to end by itself."""
@@ -10,7 +11,7 @@ PATIENCE = 5.0
 
 async def end(process: asyncio.subprocess.Process) -> None:
     """SIGTERM, and SIGKILL to who is still there after `PATIENCE`; it is reaped either way."""
-    if process.returncode is None:
+    with contextlib.suppress(ProcessLookupError):
         process.terminate()
     await reap(process)
 
@@ -21,5 +22,11 @@ async def reap(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(PATIENCE):
             await process.wait()
     except TimeoutError:
+        await kill(process)
+
+
+async def kill(process: asyncio.subprocess.Process) -> None:
+    """SIGKILL to one that may have ended by itself; it is reaped either way."""
+    with contextlib.suppress(ProcessLookupError):
         process.kill()
-        await process.wait()
+    await process.wait()

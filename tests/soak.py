@@ -90,7 +90,7 @@ class Soak:
         return Level(int(kilobytes) / 1024, descriptors, found["gateway_tasks"], found["gateway_sip_timers"])
 
     def _figures(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._web}/metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._web}/metrics", timeout=30) as answer:
             return str(answer.read().decode())
 
     def _dial(self, number: str, password: str = _PASSWORD) -> tuple[OutgoingSession, Recorder]:

@@ -147,7 +147,7 @@ def test_a_first_start_without_a_file_works_and_says_how_to_go_on(installed: Pat
             if "Ctrl-C" in line:
                 break
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{web}/", timeout=5) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{web}/", timeout=30) as page:
                 assert "<title>" in page.read().decode()
         finally:
             running.send_signal(signal.SIGTERM)

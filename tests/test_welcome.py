@@ -49,7 +49,7 @@ def welcome(folder: Path, *, journal: bool = False, **changes: str) -> Iterator[
             yield said
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(30) == 0
 
 
 def made_passwords(folder: Path) -> dict[str, str]:

@@ -89,7 +89,7 @@ class AiortcBrowser:
         if self._reader is not None:
             await asyncio.gather(self._reader, return_exceptions=True)
 
-    async def open(self, url: str, timeout: float = 10.0) -> None:
+    async def open(self, url: str, timeout: float = 30.0) -> None:
         """Connect to the page's /rpc and announce the account that its URL names."""
         parts = urlsplit(url)
         account = parse_qs(parts.fragment)
@@ -100,7 +100,7 @@ class AiortcBrowser:
         if self._peer is None:  # else somebody who was waiting for the page is calling it already
             await self._become("ready")
 
-    async def status(self, *wanted: str, timeout: float = 10.0) -> str:
+    async def status(self, *wanted: str, timeout: float = 30.0) -> str:
         """Wait until the state is one of `wanted`; raises BrowserError otherwise."""
         try:
             async with asyncio.timeout(timeout), self._changed:
@@ -138,7 +138,7 @@ class AiortcBrowser:
         """When the last offer was made, in seconds of time.monotonic()."""
         return self._offered_at
 
-    async def first_sound(self, timeout: float = 10.0) -> float:
+    async def first_sound(self, timeout: float = 30.0) -> float:
         try:
             async with asyncio.timeout(timeout):
                 await self._sound.wait()

@@ -190,7 +190,7 @@ class BaresipPhone:
         text = json.dumps({"command": command, "params": params}).encode()
         self._writer.write(b"%d:%s," % (len(text), text))
 
-    async def expect(self, name: str, timeout: float = 10.0, **details: Any) -> PhoneEvent:
+    async def expect(self, name: str, timeout: float = 30.0, **details: Any) -> PhoneEvent:
         """The next event of that name and with those details; PhoneError with what was seen instead."""
         passed: list[str] = []
         try:
@@ -203,7 +203,7 @@ class BaresipPhone:
         except TimeoutError:
             raise PhoneError(f"the phone saw no {name} {details or ''} within {timeout:g} s, but: {passed}") from None
 
-    async def register(self, user: str, password: str, domain: str, registrar: str, timeout: float = 10.0) -> None:
+    async def register(self, user: str, password: str, domain: str, registrar: str, timeout: float = 30.0) -> None:
         """Register at `registrar` ("host:port") and wait for its 200; raises PhoneError otherwise."""
         self._do(
             "uanew",
@@ -231,13 +231,11 @@ class BaresipPhone:
     async def close(self, patience: float = 5.0) -> None:
         """Hang up, unregister and end the process; it is killed when it takes more than `patience` seconds."""
         if self._process.returncode is None:
-            try:
+            with contextlib.suppress(TimeoutError, ConnectionError):
                 if self._tasks:
                     self._do("quit")
                     await asyncio.wait_for(self._process.wait(), patience)
-                else:
-                    self._process.kill()
-            except (TimeoutError, ConnectionError):
+            with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
         for task in [*self._tasks, *([self._ear] if self._ear is not None else [])]:

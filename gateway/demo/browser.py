@@ -134,13 +134,13 @@ class SoftphoneBrowser:
         """What it is, for the report."""
         return f"Chromium {self._browser.version}" if self._browser is not None else "Chromium"
 
-    async def open(self, url: str, timeout: float = 10.0) -> None:
+    async def open(self, url: str, timeout: float = 30.0) -> None:
         """Load the page (its URL names the account) and wait until it is ready to call."""
         # raw=1: the page leaves the microphone as it is; noise suppression would take a steady tone for noise.
         await self.page.goto(url + "&raw=1")
         await self.status("ready", timeout=timeout)
 
-    async def status(self, *wanted: str, timeout: float = 10.0) -> str:
+    async def status(self, *wanted: str, timeout: float = 30.0) -> str:
         """Wait until the page's state is one of `wanted`; raises BrowserError with what it says instead."""
         try:
             async with asyncio.timeout(timeout):
@@ -184,7 +184,7 @@ class SoftphoneBrowser:
         """A time of the page (ms since 1970) on our monotonic clock."""
         return milliseconds / 1000 - time.time() + time.monotonic()
 
-    async def first_sound(self, timeout: float = 10.0) -> float:
+    async def first_sound(self, timeout: float = 30.0) -> float:
         """When the page first played something audible, in seconds of time.monotonic()."""
         found = await self._poll("window.__ear.firstSound", timeout, "no sound was heard on the page")
         return self._here(float(found))

@@ -266,7 +266,7 @@ async def flows_of(desk: Desk) -> dict[int | None, Binding]:
 
 
 async def removed(desk: Desk) -> None:
-    await asyncio.wait(tuple(desk.registrar._removals), timeout=1)
+    await asyncio.wait(tuple(desk.registrar._removals), timeout=30)
 
 
 async def test_a_flow_that_its_edge_proxy_has_lost_is_removed() -> None:

@@ -29,6 +29,7 @@ from tests.app.tone_peers import Phone
 from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
 from tests.media.engine_support import until
 from tests.net.peers import Application
+from tests.processes import kill
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -140,8 +141,7 @@ async def test_a_program_comes_for_its_calls_and_says_back_what_it_hears(place: 
             await phone.rtp.close()
         await place.gateway.idle()
     finally:
-        running.kill()
-        await running.wait()
+        await kill(running)
         await until(lambda: place.agents.waiting("comes") == 0)
 
 

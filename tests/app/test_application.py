@@ -14,7 +14,7 @@ from tests.interop.gateway import RpcBrowser, config_on_free_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PATIENCE = 8.0
+PATIENCE = 30.0
 
 
 class Programs:

@@ -175,7 +175,7 @@ async def test_calls_that_were_refused_take_no_place() -> None:
         assert refused.value.cause is Cause.OVERLOADED
     rig.dialer.legs_given = [FakeLeg("callee")]
     assert await rig.place(rig.alice(), "1001")
-    await asyncio.wait_for(rig.calls.close(), 5)
+    await asyncio.wait_for(rig.calls.close(), 30)
 
 
 def test_ice_servers_are_told_as_configured() -> None:

@@ -53,7 +53,7 @@ class Place(asyncio.DatagramProtocol):
 
     async def asked(self, method: str) -> Request:
         """The first request of that method; TimeoutError when none comes."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 self._news.clear()
                 for one in self.requests:
@@ -65,7 +65,7 @@ class Place(asyncio.DatagramProtocol):
         """Return once everything is read that was sent here so far."""
         self._news.clear()
         self.transport.sendto(b"\r\n", self.address)
-        await asyncio.wait_for(self._news.wait(), 5)
+        await asyncio.wait_for(self._news.wait(), 30)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -122,9 +122,9 @@ async def call(app: GatewayApp, number: str = "4711") -> int:
             made = phone.request("INVITE", uri, user="1001", body=sdp, call_id="hostile", cseq=cseq, headers=headers)
             return re.sub(rb"From: <sip:1001@[^>]*>", f"From: <sip:1001@{app.config.domain}>".encode(), made)
 
-        first = await phone.ask(request(1), sip, timeout=5)
+        first = await phone.ask(request(1), sip, timeout=30)
         header = authorization(first, "INVITE", uri, "1001", PASSWORDS["1001"])
-        return status_of(await phone.ask(request(2, header), sip, timeout=10))
+        return status_of(await phone.ask(request(2, header), sip, timeout=30))
 
 
 def challenge(request: Request, number: int, **more: str) -> list[bytes]:
@@ -239,5 +239,5 @@ async def test_whoever_challenges_the_digest_goes_to_the_registrar(tmp_path: Pat
             return []
 
         async with place(through_another, "127.0.0.55") as trunk, gateway(tmp_path, trunk):
-            await asyncio.wait_for(asked.wait(), 5)
+            await asyncio.wait_for(asked.wait(), 30)
         assert other.requests == []

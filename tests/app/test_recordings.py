@@ -112,7 +112,7 @@ async def test_a_call_is_recorded_anew_while_what_was_ended_is_written(recording
     assert second.stopped
     assert not closing.done()
     second.finish()
-    await asyncio.wait_for(closing, 2)
+    await asyncio.wait_for(closing, 30)
     assert not recordings.is_recorded("call")
 
 

@@ -127,7 +127,7 @@ async def settle() -> None:
 async def refreshed(upstream: Upstream) -> None:
     """The next REGISTER, which comes by itself, has had its outcome."""
     upstream.asked.clear()
-    await asyncio.wait_for(upstream.asked.wait(), 5)
+    await asyncio.wait_for(upstream.asked.wait(), 30)
     await settle()
 
 
@@ -300,20 +300,20 @@ async def test_a_registrar_that_says_423_for_ever_holds_nobody_up() -> None:
         accounts.put(one)
     registrations = Registrations(upstream, (PROVIDER, QUIET), Trunks(()), accounts)
     registrations.begin()
-    await asyncio.wait_for(registrations.settled(), 5)
+    await asyncio.wait_for(registrations.settled(), 30)
     assert upstream.targets.count("quiet.test") == len(users)
     changed = replace(users[0], password="other")
     accounts.put(changed)
     registrations.put(changed)
     registrations.drop(users[1].user)
-    await asyncio.wait_for(registrations.settled(), 5)
+    await asyncio.wait_for(registrations.settled(), 30)
     assert (upstream.targets.count("quiet.test"), len(upstream.taken_back)) == (len(users) + 1, 2)
     refused = registrations.of_account(changed.user)
     assert refused is not None
     assert (refused.registered, refused.status, registrations.of_account(users[1].user)) == (False, 423, None)
     upstream.brief = {}
     registrations.put(changed)
-    await asyncio.wait_for(registrations.settled(), 5)
+    await asyncio.wait_for(registrations.settled(), 30)
     made = registrations.of_account(changed.user)
     assert made is not None
     assert made.registered
@@ -368,7 +368,7 @@ async def test_accounts_come_back_to_a_registrar_at_its_pace(count: int, seconds
         accounts.put(replace(one, registrar="provider"))
     registrations = Registrations(upstream, (PROVIDER, QUIET), Trunks(()), accounts)
     registrations.begin()
-    await asyncio.wait_for(registrations.settled(), 5)
+    await asyncio.wait_for(registrations.settled(), 30)
     assert len(upstream.timed) == count + 1
     assert upstream.asked_by(60.0) == []
     registrations.hurry("quiet")

@@ -285,7 +285,7 @@ async def test_reloads_at_once_come_one_after_the_other_and_while_it_drains(tmp_
         assert at.app.calls.draining
         assert await at.status("1001", "700") == 503
         phone.session.hangup()
-        await asyncio.wait_for(draining, 5)
+        await asyncio.wait_for(draining, 30)
 
 
 async def test_pages_sign_in_anew_once_they_do_not_talk(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ async def test_pages_sign_in_anew_once_they_do_not_talk(tmp_path: Path) -> None:
 
 async def until_users(at: World, count: int) -> None:
     """So many pages are signed in."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await at.health())["web_users"] != count:  # noqa: ASYNC110  # nobody is told
             await asyncio.sleep(0.02)
 

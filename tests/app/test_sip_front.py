@@ -48,11 +48,11 @@ class Rig:
             made = made.replace(f"From: <sip:{user}@{domain}>".encode(), ours)
             return made.replace(b"Max-Forwards: 70", b"Max-Forwards: %d" % self.hops)
 
-        first = await self.far.ask(request(1), self.sip, timeout=5)
+        first = await self.far.ask(request(1), self.sip, timeout=30)
         if not signed:
             return first
         header = authorization(first, "INVITE", uri, user, PASSWORDS[user])
-        return await self.far.ask(request(2, header), self.sip, timeout=5)
+        return await self.far.ask(request(2, header), self.sip, timeout=30)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ async def test_a_trunk_calls_in_without_digest_and_not_out_again(tmp_path: Path,
         async with stranger("127.0.0.77") as far:
             assert status_of(await Rig(app, far).invite(number, user="anybody", signed=False)) == status
     finally:
-        await asyncio.wait_for(app.stop(), 10)
+        await asyncio.wait_for(app.stop(), 30)
 
 
 @pytest.mark.parametrize(("policy", "status"), [("required", 488), ("optional", 200), ("off", 200)])
@@ -179,7 +179,7 @@ async def test_a_call_that_is_passed_on_counts_its_hops(tmp_path: Path, hops: in
                     assert status_of(await rig.invite("77")) == 483
                     return
                 calling = asyncio.ensure_future(rig.invite("77"))
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     data, source = await asyncio.get_running_loop().sock_recvfrom(next_hop, 65536)
                 invite = parse_message(data)
                 assert isinstance(invite, Request)
@@ -230,7 +230,7 @@ async def test_a_redirection_is_followed_where_the_caller_may_call(
                 far.send(build.response(second, 486, to_tag="busy").write(), rig.sip)
             assert status_of(await calling) == (status if most else 480)
         finally:
-            await asyncio.wait_for(app.stop(), 10)
+            await asyncio.wait_for(app.stop(), 30)
 
 
 async def _request(far: Stranger, method: str, after: int) -> Request:
@@ -275,7 +275,7 @@ async def test_a_caller_from_a_trunk_is_of_the_pbx_and_calling_back_goes_there(t
                 assert str(invite.uri) == shown[0]
                 calling.cancel()
         finally:
-            await asyncio.wait_for(app.stop(), 10)
+            await asyncio.wait_for(app.stop(), 30)
 
 
 async def test_nobody_calls_out_unless_may_call_says_so(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ async def test_a_trunk_whose_lines_are_taken_asks_to_wait(tmp_path: Path) -> Non
             asks_to_wait(await rig.invite("601"), "trunks[office].max_calls")
             calling.cancel()
         finally:
-            await asyncio.wait_for(app.stop(), 10)
+            await asyncio.wait_for(app.stop(), 30)
 
 
 @pytest.mark.parametrize("first", ["in", "out"])
@@ -360,7 +360,7 @@ async def test_a_trunks_lines_are_the_same_in_both_directions(tmp_path: Path, fi
                 await call.finished()
             assert status_of(await office.invite("601", user="49", signed=False)) == 200
         finally:
-            await asyncio.wait_for(app.stop(), 10)
+            await asyncio.wait_for(app.stop(), 30)
 
 
 def asks_to_wait(refused: bytes, said: str) -> None:
@@ -382,7 +382,7 @@ async def test_a_full_transaction_table_asks_to_wait(tmp_path: Path) -> None:
             assert status_of(refused) == 503
             assert b"Retry-After: 5" in refused
     finally:
-        await asyncio.wait_for(app.stop(), 10)
+        await asyncio.wait_for(app.stop(), 30)
 
 
 async def test_while_the_store_is_away_strangers_are_asked_to_wait_and_users_go_on(
@@ -405,4 +405,4 @@ async def test_while_the_store_is_away_strangers_are_asked_to_wait_and_users_go_
             assert status_of(refused) == 503
             assert b"Retry-After: 5" in refused
     finally:
-        await asyncio.wait_for(app.stop(), 10)
+        await asyncio.wait_for(app.stop(), 30)

@@ -187,7 +187,7 @@ async def answers(transport: str, hostport: str, trusting: ssl.SSLContext) -> bo
         f"Call-ID: {port}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
     ).encode()
     secure = trusting if transport in ("tls", "wss") else None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         if transport in ("ws", "wss"):
             async with connect(f"{transport}://{hostport}/", subprotocols=[SIP], ssl=secure) as browser:
                 await browser.send(options.decode())

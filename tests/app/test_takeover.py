@@ -263,7 +263,7 @@ async def test_a_page_waits_for_its_call(rig: Rig) -> None:
     await asyncio.sleep(0)
     rig.journal.left = {TWO: {"b": record("b")}}
     await takeovers.look()
-    assert await asyncio.wait_for(waiting, 5)
+    assert await asyncio.wait_for(waiting, 30)
     assert not await other
     assert await takeovers.to_come("alice", "leg", 60)
     rig.journal.is_away = True

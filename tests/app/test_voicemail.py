@@ -210,7 +210,7 @@ async def test_a_mailbox_is_bounded(tmp_path: Path) -> None:
         await until(lambda: there.there("voicemail/alice/*") == [])
         talkative = there.phone("1001")
         assert await talkative.dial("alice") == 200
-        await asyncio.wait_for(talkative.over, 12)
+        await asyncio.wait_for(talkative.over, 30)
         await talkative.rtp.close()
         (message,) = await there.waits(1)
         assert message["seconds"] == pytest.approx(5.0, abs=0.5)

@@ -142,7 +142,7 @@ class SipPage:
         except TimeoutError:
             raise TimeoutError(f"no {event}, but {await self.get('phone.events')}") from None
 
-    async def tone(self, hz: float, timeout: float = 10.0) -> None:
+    async def tone(self, hz: float, timeout: float = 30.0) -> None:
         """Wait until a tone of `hz` is heard."""
         heard = None
         try:
@@ -155,7 +155,7 @@ class SipPage:
             said = f"sound {sound}, events {await self.get('phone.events')}"
             raise TimeoutError(f"no {hz:g} Hz, but {heard}; {said}") from None
 
-    async def sound(self, timeout: float = 10.0) -> None:
+    async def sound(self, timeout: float = 30.0) -> None:
         """Wait until something loud is played, of whatever frequency."""
         try:
             async with asyncio.timeout(timeout):
@@ -164,7 +164,7 @@ class SipPage:
         except TimeoutError:
             raise TimeoutError(f"nothing is heard: {await self.do('received')}") from None
 
-    async def silence(self, timeout: float = 10.0) -> None:
+    async def silence(self, timeout: float = 30.0) -> None:
         """Wait until nothing is heard."""
         async with asyncio.timeout(timeout):
             while await self.get("phone.sound.tone") is not None:  # noqa: ASYNC110  # only asking tells
@@ -259,7 +259,7 @@ async def desk_phone(gateway: Gateway) -> AsyncIterator[DeskPhone]:
         await desk.close()
 
 
-async def hears(desk: DeskPhone, hz: float, timeout: float = 10.0) -> None:
+async def hears(desk: DeskPhone, hz: float, timeout: float = 30.0) -> None:
     """Wait until the phone hears this tone: what its jitter buffer holds of another is played out first."""
     heard = None
     try:

@@ -45,7 +45,7 @@ def _end_of(log: Path) -> str:
 
 async def _listens(process: asyncio.subprocess.Process, socket: Path) -> bool:
     """Whether it takes connections; False where it has ended."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while process.returncode is None:
             try:
                 _, writer = await asyncio.open_unix_connection(socket)

@@ -104,7 +104,7 @@ async def firefox(blank: str) -> AsyncIterator[Run]:
 async def comes(run: Run, script: str, wanted: Any) -> None:
     """Wait until the page says so."""
     said = None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while said != wanted:  # only asking tells
             await asyncio.sleep(0.05)
             said = await run(script)

@@ -190,7 +190,7 @@ async def test_a_browser_whose_address_changes_in_a_call_talks_on(tmp_path: Path
             [call] = gateway.app.calls
             wifi.run(f"ip addr del {wifi.there}/26 dev {wifi.name}b", f"ip addr add {wifi.other}/26 dev {wifi.name}b")
             wifi.run(f"ip route replace default via {wifi.here}")
-            await browser.page.wait_for_function(MOVED, arg=wifi.other, timeout=20_000)
+            await browser.page.wait_for_function(MOVED, arg=wifi.other, timeout=30_000)
             await browser.page.evaluate("__ear.recent.length = __ear.kept = 0")
             await browser.tone(BROWSER_HZ)
             assert [one.id for one in gateway.app.calls] == [call.id]

@@ -25,7 +25,7 @@ async def test_three_peers_meet_in_a_room() -> None:
             await page.click("#enter")
             await page.locator("#status", has_text="You are in.").wait_for()
         for page in pages:
-            await page.locator("#peers span", has_text="connected").nth(1).wait_for(timeout=15_000)
+            await page.locator("#peers span", has_text="connected").nth(1).wait_for(timeout=30_000)
         await pages[2].click("#leave")
         for page in pages[:2]:
             await page.locator("#peers li", has_text="peer-2").wait_for(state="detached")

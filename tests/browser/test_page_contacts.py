@@ -69,7 +69,7 @@ async def test_who_opens_a_page_is_seen_and_written_with(gateway: Gateway, alice
     await expect(at_alice).to_have_attribute("data-presence", "on-the-phone")
     await bob.click("#hangup")
     await bob.close()
-    await expect(at_alice).to_have_attribute("data-presence", "offline", timeout=15_000)
+    await expect(at_alice).to_have_attribute("data-presence", "offline", timeout=30_000)
     await alice.reload()
     await alice.click("#contacts .line:has-text('bob') [data-act=write]")
     await expect(alice.locator("#conversation-log li p")).to_have_text(["<b>Lunch?</b>", "Yes."])

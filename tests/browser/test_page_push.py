@@ -67,7 +67,7 @@ async def test_who_logs_out_is_signed_out_whatever_the_push_service_does(fate: s
         await it.page.add_init_script(f"PushManager.prototype.getSubscription = async () => ({subscription})")
         await it.log_in()
         await it.page.evaluate("navigator.serviceWorker.register('/sw.js').then(() => null)")
-        async with it.page.expect_response(lambda one: one.request.method == "DELETE", timeout=8_000) as signed_out:
+        async with it.page.expect_response(lambda one: one.request.method == "DELETE", timeout=30_000) as signed_out:
             await it.page.click("#logout")
         assert (await signed_out.value).status == 204
         await it.view("login")

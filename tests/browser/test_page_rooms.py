@@ -70,7 +70,7 @@ async def test_the_screen_takes_the_cameras_place_for_the_others_and_gives_it_ba
             await page.locator("#peers span", has_text="connected").wait_for(timeout=30_000)
 
         async def seen(condition: str) -> None:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(30):
                 while not await other.evaluate(condition):  # noqa: ASYNC110  # only asking tells
                     await asyncio.sleep(0.05)
 

@@ -29,13 +29,13 @@ async def test_packets_that_get_lost_are_said_as_long_as_they_do(tmp_path: Path)
         await browser.dial("600")
         await browser.status("talking")
         page = browser.page
-        await page.locator("#quality[data-bars='4']").wait_for(timeout=15_000)
+        await page.locator("#quality[data-bars='4']").wait_for(timeout=30_000)
         assert not await page.is_visible("#trouble")
         link.share = 0.2
-        await page.locator("#trouble", has_text="Your network loses packets").wait_for(timeout=15_000)
+        await page.locator("#trouble", has_text="Your network loses packets").wait_for(timeout=30_000)
         assert int(await page.get_attribute("#quality", "data-bars") or 4) <= 2
         assert "of 4" in (await page.get_attribute("#quality", "aria-label") or "")
         link.share = 0.0
-        await page.locator("#quality[data-bars='4']").wait_for(timeout=20_000)
+        await page.locator("#quality[data-bars='4']").wait_for(timeout=30_000)
         assert not await page.is_visible("#trouble")
         await browser.hang_up()

@@ -75,7 +75,7 @@ def row(name: str, note: str = "") -> str:
 
 
 async def shown(page: Page, selector: str, *, is_shown: bool = True) -> None:
-    await page.locator(selector).wait_for(state="visible" if is_shown else "hidden", timeout=8_000)
+    await page.locator(selector).wait_for(state="visible" if is_shown else "hidden", timeout=30_000)
 
 
 _NAMED = """async (names) => {
@@ -297,7 +297,7 @@ async def test_who_hangs_up_before_the_merge_leaves_the_other_call_as_it_was(
     await page.status("ready")
     await _two_calls(page, phone, second, gateway)
     await alice.click("#lines [data-act=merge]")
-    await asyncio.wait_for(asked.wait(), 20)
+    await asyncio.wait_for(asked.wait(), 30)
     await says(alice, "no answered call of yours")
     await page.tone(SECOND_HZ)
     await phone_hears(second)

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_sc
 
 
 async def gone(page: Page, name: str = "#picture") -> None:
-    await page.locator(name).wait_for(state="hidden", timeout=8_000)
+    await page.locator(name).wait_for(state="hidden", timeout=30_000)
 
 
 @pytest_asyncio.fixture(loop_scope="module")

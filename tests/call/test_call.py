@@ -69,7 +69,7 @@ async def test_either_side_hangs_up_and_the_other_is_told(side: str) -> None:
     assert "end" not in gone.verbs
     assert rig.engine.calls == frozenset()
     assert rig.timers.pending == 0
-    await asyncio.wait_for(rig.call.finished(), 1)
+    await asyncio.wait_for(rig.call.finished(), 30)
 
 
 async def test_a_caller_who_gives_up_cancels_the_callee() -> None:

@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NoReturn
 
+from tests.processes import kill
+
 ROOT = Path(__file__).parents[2]
 READY = "stops the gateway"
 """What it says once everything is open."""
@@ -113,8 +115,7 @@ async def forks() -> AsyncIterator[Forks]:
             async with asyncio.timeout(_PATIENCE):
                 await process.wait()
         except TimeoutError:
-            process.kill()
-            await process.wait()
+            await kill(process)
 
 
 def _run(environ: dict[str, str], log: Path) -> NoReturn:

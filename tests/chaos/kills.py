@@ -27,7 +27,7 @@ MOST = 1000
 _A_KILL = 60.0
 """Seconds that each may take on the average, with the calls set up before it and looked after behind it."""
 AGREED = "input=offer-answered"
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 """Seconds in which a call is up."""
 
 

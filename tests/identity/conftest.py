@@ -55,7 +55,7 @@ def redis_server(port: int, folder: Path, *more: str) -> Iterator[None]:
         yield
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(30)
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     bus = free_port()
     options = ("--cluster-enabled", "yes", "--cluster-port", str(bus))
     with redis_server(port, tmp_path_factory.mktemp("cluster"), *options):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
             connection.sendall(b"CLUSTER ADDSLOTSRANGE 0 16383\r\n")
             assert connection.recv(64) == b"+OK\r\n"
         yield f"redis+cluster://127.0.0.1:{port}"

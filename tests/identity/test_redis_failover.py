@@ -44,7 +44,7 @@ async def replicated(sentinel_port: int, replica: int) -> None:
     """Wait until the replica has what the master has, and the Sentinel knows of it."""
     client = redis.asyncio.Redis(port=replica, decode_responses=True)
     watcher = redis.asyncio.Redis(port=sentinel_port, decode_responses=True)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while (await client.info("replication")).get("master_link_status") != "up":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         while not await watcher.sentinel_slaves(SERVICE):  # noqa: ASYNC110
@@ -74,7 +74,7 @@ async def test_a_server_that_dies_is_followed_by_its_replica(tmp_path: Path) -> 
         first.close()
         with pytest.raises(StoreError):
             await store.put_binding(binding("sip:b@h"), NOW, 10)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while True:
                 try:
                     await store.put_binding(binding("sip:b@h"), NOW, 10)

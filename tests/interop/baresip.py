@@ -80,7 +80,7 @@ class Baresip:
         text = json.dumps({"command": name, "params": params}).encode()
         self._writer.write(b"%d:%s," % (len(text), text))
 
-    async def expect(self, kind: str, timeout: float = 10.0) -> dict[str, Any]:
+    async def expect(self, kind: str, timeout: float = 30.0) -> dict[str, Any]:
         """The next event of that type ("REGISTER_OK", "CALL_ESTABLISHED", …); BaresipError with what came instead."""
         passed: list[str] = []
         try:
@@ -93,7 +93,7 @@ class Baresip:
         except TimeoutError:
             raise BaresipError(f"no {kind} within {timeout:g} s, but: {', '.join(passed) or 'nothing'}") from None
 
-    async def expect_all(self, *kinds: str, timeout: float = 10.0) -> None:
+    async def expect_all(self, *kinds: str, timeout: float = 30.0) -> None:
         """One event of each type, in any order; BaresipError where one does not come."""
         wanted = set(kinds)
         try:

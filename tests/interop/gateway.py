@@ -144,7 +144,7 @@ class RpcBrowser(AiortcBrowser):
         self._news.clear()
         await self._news.wait()
 
-    async def notified(self, method: str, timeout: float = 5.0, **match: Any) -> dict[str, Any]:
+    async def notified(self, method: str, timeout: float = 30.0, **match: Any) -> dict[str, Any]:
         """The first notification of that method with those members, once it is there; TimeoutError otherwise."""
         async with asyncio.timeout(timeout):
             while True:
@@ -233,7 +233,7 @@ class Gateway:
         await browser.open(self.app.signed_in_url(user))
         return browser
 
-    async def idle(self, timeout: float = 5.0) -> None:
+    async def idle(self, timeout: float = 30.0) -> None:
         """Wait until no call is left; TimeoutError otherwise."""
         async with asyncio.timeout(timeout):
             await asyncio.gather(*(call.finished() for call in self.app.calls))
@@ -267,7 +267,7 @@ async def _started(config: Config, journal: Journal) -> AsyncIterator[Gateway]:
         yield Gateway(app, journal, stack)
 
 
-async def hear_each_other(browser: RpcBrowser, phone: DeskPhone, timeout: float = 8.0) -> None:
+async def hear_each_other(browser: RpcBrowser, phone: DeskPhone, timeout: float = 30.0) -> None:
     """Fresh tones, each found at the other end by its frequency."""
     browser.listen_anew()
     await phone.listen()

@@ -198,7 +198,7 @@ async def house(folder: Path, **changes: str) -> AsyncIterator[House]:
 async def talk(one: DeskPhone, other: DeskPhone) -> None:
     """Each hears the other's tone, of now."""
     await asyncio.gather(one.listen(), other.listen())
-    heard = await asyncio.gather(one.expect("tone", 8), other.expect("tone", 8))
+    heard = await asyncio.gather(one.expect("tone"), other.expect("tone"))
     assert abs(float(heard[0].details["hz"]) - OTHER_HZ) <= NEAR
     assert abs(float(heard[1].details["hz"]) - PHONE_HZ) <= NEAR
 
@@ -207,9 +207,9 @@ async def hear_each_other(browser: RpcBrowser, phone: DeskPhone, hz: float = PHO
     """Each hears the other's tone, of now; `hz` is the phone's."""
     browser.listen_anew()
     await phone.listen()
-    heard = float((await phone.expect("tone", 8)).details["hz"])
+    heard = float((await phone.expect("tone")).details["hz"])
     assert abs(heard - BROWSER_HZ) <= NEAR
-    await browser.tone(hz, 8)
+    await browser.tone(hz)
 
 
 def _older(values: dict[str, Any], seconds: float) -> dict[str, Any]:

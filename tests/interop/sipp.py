@@ -82,10 +82,10 @@ class Sipp:
             await process.communicate()
 
     async def bound(self) -> None:
-        """Wait until a callee has its port, by the kernel's own table; TimeoutError after 5 s."""
+        """Wait until a callee has its port, by the kernel's own table; TimeoutError after 30 s."""
         assert self._process is not None
         wanted = f":{self.port:04X} "
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             # The kernel gives no event for a port that another process binds.
             while not any(wanted in line for line in self._table.read_text().splitlines()):
                 if self._process.returncode is not None:

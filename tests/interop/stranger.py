@@ -38,7 +38,7 @@ class Stranger(asyncio.DatagramProtocol):
         self.received.append((data, addr))
         self._arrived.set()
 
-    async def more_than(self, count: int, timeout: float = 5.0) -> None:
+    async def more_than(self, count: int, timeout: float = 30.0) -> None:
         """Wait until more than `count` datagrams have come."""
         async with asyncio.timeout(timeout):
             while len(self.received) <= count:
@@ -90,7 +90,7 @@ class Stranger(asyncio.DatagramProtocol):
         ]
         return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
-    async def ask(self, request: bytes, target: tuple[str, int], timeout: float = 3.0) -> bytes:
+    async def ask(self, request: bytes, target: tuple[str, int], timeout: float = 30.0) -> bytes:
         """Send it once; its first final response, which is acknowledged where it answers an INVITE."""
         call_id = re.search(rb"Call-ID: (\S+)", request)
         cseq = re.search(rb"\r\nCSeq: ([^\r]+)", request)

@@ -76,11 +76,11 @@ async def test_stopping_the_gateway_ends_calls_on_both_sides(tmp_path: Path) -> 
         await browser.dial("1001")
         await browser.status("talking")
         await hear_each_other(browser, phone)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await gateway.app.stop()
-        ended = await phone.expect("state", timeout=2, state="ended")
+        ended = await phone.expect("state", timeout=30, state="ended")
         assert ended.details["code"] == 200
-        await browser.status("ready", timeout=2)
+        await browser.status("ready", timeout=30)
         assert len(gateway.app.calls) == 0
 
 
@@ -91,9 +91,9 @@ async def test_stopping_the_gateway_cancels_what_still_rings(tmp_path: Path) -> 
         phone.on_incoming(0)
         await browser.dial("1001")
         await phone.expect("incoming")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await gateway.app.stop()
-        await phone.expect("state", timeout=2, state="ended")
+        await phone.expect("state", timeout=30, state="ended")
 
 
 async def test_a_call_that_ended_with_the_gateway_is_481_to_the_next_one(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ async def test_a_call_that_ended_with_the_gateway_is_481_to_the_next_one(tmp_pat
         async with gateway_with(config, tmp_path / "first.log") as first:
             first.app.calls.observe(lambda call: answered.set() if call.state is State.CONNECTED else None)
             phone = await stack.enter_async_context(caller(first, "gateway_restarted", "600"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await answered.wait()
         async with gateway_with(config, tmp_path / "second.log") as second:
             await phone.finish()

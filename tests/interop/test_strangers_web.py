@@ -64,7 +64,7 @@ BODIES: list[tuple[bytes, set[int]]] = [
 
 async def test_strange_bodies_get_the_error_of_the_contract(talk: Talk) -> None:
     """{"error", "code"} and a 4xx, whatever was posted wherever."""
-    async with httpx.AsyncClient(base_url=talk.gateway.web, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=talk.gateway.web, timeout=30) as client:
         for body, statuses in BODIES:
             for path in ("/webrtc/offer", "/webrtc/ice-candidate", "/webrtc/close"):
                 answer = await client.post(path, content=body, headers={"Content-Type": "application/json"})
@@ -106,7 +106,7 @@ async def test_strange_frames_at_rpc_are_errors_of_json_rpc(talk: Talk) -> None:
 async def _reply_or_close(socket: websockets.ClientConnection) -> int | dict[str, Any]:
     """What the socket says next: a JSON object, or the close code."""
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return dict(json.loads(await socket.recv()))
     except websockets.ConnectionClosed:
         return socket.close_code or 0

@@ -28,7 +28,7 @@ TAKEN = "calls of another gateway were taken over"
 
 async def over(phone: DeskPhone) -> None:
     """Wait for the end of its call."""
-    await phone.expect("state", 10, state="ended")
+    await phone.expect("state", state="ended")
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ async def dialled(one: DeskPhone, other: DeskPhone) -> None:
     """1001 calls 1002."""
     one.dial("sip:1002@gateway.example")
     for phone in (one, other):
-        await phone.expect("state", 8, state="answered")
+        await phone.expect("state", state="answered")
 
 
 async def test_calls_of_a_gateway_that_is_gone_go_on_at_another(site: Site) -> None:
@@ -120,7 +120,7 @@ async def test_a_gateway_that_was_suspended_lets_go_of_what_was_taken(site: Site
     await browser.hang_up()
     await over(third)
     third.dial("sip:600@gateway.example")
-    await third.expect("state", 8, state="answered")
+    await third.expect("state", state="answered")
     third.hangup()
     await talk(one, other)
     one.hangup()

@@ -147,7 +147,7 @@ class Phone:
 
     async def hears_itself(self) -> None:
         """Wait until the echo gives the tone back."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while abs((self._ear.tone() or 0) - BROWSER_HZ) > NEAR:  # noqa: ASYNC110  # only asking tells
                 await asyncio.sleep(0.05)
 

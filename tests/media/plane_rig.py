@@ -22,7 +22,7 @@ from gateway.media.embedded.plane.values import Action, Address, Bound, FlowConf
 UFRAG, PASSWORD = "ours", "a password of this leg"
 HOST = "127.0.0.1"
 PCMU = Route(action=Action.FORWARD, payload_type=0, clock_rate=8000)
-PATIENCE = 5.0
+PATIENCE = 30.0
 """Seconds a test waits for what must come."""
 
 

@@ -34,7 +34,7 @@ async def bench_with(**options: Any) -> AsyncIterator[LiveBench]:
 
 async def until(true: Callable[[], bool]) -> None:
     """Wait for what a socket brings about."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         # Sockets tell nobody when they have been read.
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -59,7 +59,7 @@ class TcpPeer:
         self.writer.write(framed(*frames))
 
     async def frame(self) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.reader.readexactly(int.from_bytes(await self.reader.readexactly(2)))
 
     async def check(self, leg: WebRtcLeg) -> stun.Message:
@@ -81,7 +81,7 @@ class TcpPeer:
 
     async def ended(self) -> bool:
         """Whether the other side has closed the connection."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             try:
                 return await self.reader.read() == b""
             except ConnectionResetError:

@@ -272,7 +272,7 @@ async def test_an_injected_digit_has_the_stream_to_itself(rig: Rig) -> None:
 
 async def until_received(rig: Rig, flow: int, count: int) -> None:
     """Wait until the plane has taken so many packets of a flow."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await figures(rig.plane, flow)).received < count:
             pass
 
@@ -322,7 +322,7 @@ async def test_datagrams_from_elsewhere_are_dropped_where_only_some_are_taken(ri
     rig.peers.append(stranger)
     stranger.to = bound.address
     stranger.send(bytes(40))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not (await rig.plane.counters())["foreign"]:
             pass
 
@@ -338,7 +338,7 @@ def test_the_plane_is_driven_from_the_gateways_own_loop(tmp_path: Path) -> None:
         await plane.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(asyncio.wait_for(drive(), 20))
+        runner.run(asyncio.wait_for(drive(), 30))
 
 
 # The socket
@@ -378,7 +378,7 @@ async def raw(state_dir: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 async def refusal(reader: asyncio.StreamReader) -> str:
     """The code of a refusal, before the plane closes the connection."""
-    data = await asyncio.wait_for(reader.read(), 5)
+    data = await asyncio.wait_for(reader.read(), 30)
     return wire.Reader(data[6:]).text() if data else ""
 
 
@@ -423,7 +423,7 @@ async def test_of_two_gateways_that_greet_at_once_one_is_taken(tmp_path: Path) -
         writer.write(wire.frame(wire.Down.PROOF, proof))
         answers.append((await reader.readexactly(wire.HEAD.size))[-1])
     assert answers == [wire.Up.PROOF, wire.Up.REFUSED]
-    assert await asyncio.wait_for(greeted[1][0].read(), 5) != b""
+    assert await asyncio.wait_for(greeted[1][0].read(), 30) != b""
     greeted[0][1].write(wire.frame(wire.Down.SHUTDOWN, b""))
     await plane._process.ended()
     for _, writer in greeted:

@@ -227,8 +227,8 @@ async def test_an_aiortc_call_connects_and_flows_under_a_spray(setup: str) -> No
             before = counts["sent"]
             peer = await offer_from_aiortc(bench.port, leg, setup)
             try:
-                await asyncio.wait_for(reached[LegState.CONNECTED].wait(), 15)
-                await asyncio.wait_for(sink.enough.wait(), 15)
+                await asyncio.wait_for(reached[LegState.CONNECTED].wait(), 30)
+                await asyncio.wait_for(sink.enough.wait(), 30)
             finally:
                 await peer.close()
         assert 0 < before < counts["sent"]

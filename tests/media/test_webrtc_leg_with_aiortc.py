@@ -20,12 +20,12 @@ async def test_aiortc_connects_and_media_flows_both_ways(setup: str) -> None:
     try:
         sink = FirstPackets(10)
         bench.listen(leg, sink)
-        await asyncio.wait_for(reached[LegState.CONNECTED].wait(), 10)
-        await asyncio.wait_for(sink.enough.wait(), 10)
+        await asyncio.wait_for(reached[LegState.CONNECTED].wait(), 30)
+        await asyncio.wait_for(sink.enough.wait(), 30)
         assert {packet[1] & 0x7F for packet in sink.rtp} == {0}
         assert leg.ready
         received = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             for sequence in range(1, 500):
                 bench.send(leg, rtp(sequence))
                 await asyncio.sleep(0.02)
@@ -54,9 +54,9 @@ async def test_a_peer_that_closes_ends_the_leg_at_once() -> None:
     try:
         sink = FirstPackets(1)
         bench.listen(leg, sink)
-        await asyncio.wait_for(sink.enough.wait(), 10)
+        await asyncio.wait_for(sink.enough.wait(), 30)
         await peer.close()
-        await asyncio.wait_for(reached[LegState.FAILED].wait(), 5)
+        await asyncio.wait_for(reached[LegState.FAILED].wait(), 30)
         assert not leg.ready
     finally:
         bench.close()

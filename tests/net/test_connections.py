@@ -49,7 +49,7 @@ async def unread(limits: StreamLimits) -> AsyncIterator[tuple[Connections, async
     with socket.socket() as peer:
         peer.setblocking(False)
         await asyncio.get_running_loop().sock_connect(peer, stream.listening[0])
-        connection = await asyncio.wait_for(came.get(), 5)
+        connection = await asyncio.wait_for(came.get(), 30)
         transport = connection._transport
         assert transport is not None
         connection.send(OUTPUT)

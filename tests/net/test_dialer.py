@@ -26,7 +26,7 @@ class Failures:
         self.flows: asyncio.Queue[Flow] = asyncio.Queue()
 
     async def next(self) -> Flow:
-        return await asyncio.wait_for(self.flows.get(), 5)
+        return await asyncio.wait_for(self.flows.get(), 30)
 
 
 def websockets_of(failures: Failures, files: TlsFiles | None = None) -> WebSocketDialer:
@@ -97,6 +97,6 @@ async def test_what_is_to_be_encrypted_does_not_wait_for_a_plain_connection(firs
         for transport in (first, second):
             dialer.send(transport.encode(), Flow(transport, "127.0.0.1", port))
         assert await failures.next() == Flow("wss", "127.0.0.1", port)
-        assert await asyncio.wait_for(came.get(), 5) == "ws"
+        assert await asyncio.wait_for(came.get(), 30) == "ws"
         assert came.empty()
         await dialer.close()

@@ -84,7 +84,7 @@ async def test_a_flow_that_was_written_down_goes_out_by_its_own_listener() -> No
     await endpoint.open()
     (_, _, first), (_, host, second) = endpoint.listening
     endpoint.send(b"REGISTER", Flow("udp", host, second))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await inbox.news.wait()
     [(_, source)] = inbox.datagrams
     assert source.local == f"udp:{host}:{second}"
@@ -92,7 +92,7 @@ async def test_a_flow_that_was_written_down_goes_out_by_its_own_listener() -> No
     assert endpoint.sent_by(kept) == (host, second)
     inbox.news.clear()
     endpoint.send(b"INVITE", kept)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await inbox.news.wait()
     data, called_from = inbox.datagrams[-1]
     assert (data, called_from.host, called_from.port) == (b"INVITE", host, second)
@@ -112,7 +112,7 @@ async def test_each_family_goes_out_by_its_own_socket() -> None:
     four, six = (port for _, _, port in endpoint.listening)
     endpoint.send(b"to six", Flow("udp", "::1", six))
     endpoint.send(b"to four", Flow("udp", "127.0.0.1", four))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(inbox.datagrams) < 2:
             inbox.news.clear()
             await inbox.news.wait()
@@ -133,7 +133,7 @@ async def test_a_datagram_that_nobody_takes_comes_back_with_its_destination() ->
     for port in dead:
         endpoint.send(b"to nobody", Flow("udp", "127.0.0.1", port))
         endpoint.send(b"to somebody", Flow("udp", "127.0.0.1", mine))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(inbox.datagrams) < 3 or len(inbox.returned) < 3:
             inbox.news.clear()
             await inbox.news.wait()
@@ -166,7 +166,7 @@ async def test_what_the_kernel_does_not_take_waits_within_bounds() -> None:
     for number in range(5):
         endpoint.send(b"datagram %d" % number, flow)
     listener._sock = real
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(inbox.datagrams) < 2:
             inbox.news.clear()
             await inbox.news.wait()

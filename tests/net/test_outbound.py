@@ -331,7 +331,7 @@ async def test_a_keep_alive_that_cannot_be_sent_is_one_that_was_not_answered(wor
 
     world = worlds(Registrar(), ping)
     await world.made.begin()
-    await asyncio.wait_for(pinged.wait(), 5)
+    await asyncio.wait_for(pinged.wait(), 30)
     assert [edge for edge, _ in world.registrar.asked].count("192.0.2.1") == 3
     await until(lambda: world.hosts == ["192.0.2.1", "192.0.2.2"])
 
@@ -359,7 +359,7 @@ async def test_the_registrar_says_how_often(
     world.registrar.flow_timer = said
     monkeypatch.setattr(asyncio, "sleep", hurried)
     await world.made.begin()
-    await asyncio.wait_for(pinged.wait(), 5)
+    await asyncio.wait_for(pinged.wait(), 30)
     assert world.made._flows[1].flow_timer == seconds
     assert {round(pause, 6) for pause in pauses - {0}} == {round(0.9 * (seconds or 0.02), 6)}
 
@@ -391,11 +391,11 @@ async def test_a_connection_by_which_no_keep_alive_is_answered_is_closed(answers
         await agent._shell.endpoint._dialers["tcp"].connect(flow)
         assert await agent._keeper._ping(flow) is answers
         if not answers:
-            assert (await asyncio.wait_for(lost.get(), 5)).port == flow.port
+            assert (await asyncio.wait_for(lost.get(), 30)).port == flow.port
         assert len(agent._shell.endpoint.connections) == answers
     finally:
         await agent.close()
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 30)
         server.close()
 
 

@@ -139,7 +139,7 @@ async def test_a_connection_is_dead_once_its_keep_alives_are_answered_no_more() 
     assert (gone, server.accepted) == ([], 1)
     server.answers = False
     await agent.keep_alive((flow,))
-    await asyncio.wait_for(lost.wait(), 5)
+    await asyncio.wait_for(lost.wait(), 30)
     assert [(one.port, one.dialled) for one in gone] == [(flow.port, True)]
     await server.got.get()
     await agent.keep_alive((flow,))

@@ -168,7 +168,7 @@ async def test_an_alias_goes_with_its_connection(tmp_path: Path) -> None:
     alice.when_lost(lambda flow: lost.set())
     [connection] = bob._shell.endpoint.connections._by_local.values()
     connection.drop()
-    await asyncio.wait_for(lost.wait(), 5)
+    await asyncio.wait_for(lost.wait(), 30)
     assert isinstance(await called(alice, uri), Answered)
     await bob.close()
     await alice.close()

@@ -86,7 +86,7 @@ class OtlpCollector:
         return list(roots.values())
 
 
-def eventually(true: Callable[[], bool], seconds: float = 10.0) -> None:
+def eventually(true: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait for another thread to get there."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -114,7 +114,7 @@ def test_a_collector_reads_what_was_sent(protocol: int) -> None:
     """Over a real socket."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as collector:
         collector.bind(("127.0.0.1", 0))
-        collector.settimeout(5)
+        collector.settimeout(30)
         exporter = Exporter(collector.getsockname(), 7)
         exporter.send([captured(protocol=protocol)])
         assert chunks(collector.recv(65_536))[11] == bytes([protocol])

@@ -343,10 +343,10 @@ async def test_a_device_that_takes_too_long_is_away(monkeypatch: pytest.MonkeyPa
     one, two = two_gateways()
     await one.send("hello")
     one.devices.append(slow)
-    await asyncio.wait_for(one.arrive(), 5)
+    await asyncio.wait_for(one.arrive(), 30)
     assert await one.kept() == 1
     two.devices += [slow, quick]
-    await asyncio.wait_for(two.arrive(), 5)
+    await asyncio.wait_for(two.arrive(), 30)
     assert (quick.got, await two.kept()) == (["hello"], 0)
 
 
@@ -376,5 +376,5 @@ async def test_what_a_device_refuses_is_tried_once_at_each_arrival() -> None:
     await rig.send("one")
     refusing = Phone(Outcome.REFUSED)
     rig.devices = [refusing]
-    await asyncio.wait_for(rig.arrive(), 5)
+    await asyncio.wait_for(rig.arrive(), 30)
     assert await rig.kept() == 1

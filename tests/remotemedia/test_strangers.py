@@ -77,7 +77,7 @@ async def test_an_answer_that_cannot_be_used_is_the_transports_own_error(kind: s
     async with relayed() as (relay, transport):
         relay.answer = ANSWERS[kind]
         with pytest.raises(TransportError):
-            await asyncio.wait_for(transport.connect_peer("evil"), 20)
+            await asyncio.wait_for(transport.connect_peer("evil"), 30)
         assert len(transport.peer_manager) == 0
 
 

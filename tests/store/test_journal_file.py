@@ -121,7 +121,7 @@ def test_what_is_put_while_the_file_is_written_anew_is_found(
 
     def slowly(draft: Path, kept: Mapping[str, bytes]) -> tuple[int, int]:
         begun.set()
-        assert may_end.wait(10)
+        assert may_end.wait(30)
         return write(draft, kept)
 
     monkeypatch.setattr(journal_file, "_SPARE", 100)
@@ -130,7 +130,7 @@ def test_what_is_put_while_the_file_is_written_anew_is_found(
     monkeypatch.setattr(journal_file, "_write", slowly)
     for _ in range(200):
         file.put("a", b"3" * 10)
-    assert begun.wait(10)
+    assert begun.wait(30)
     file.put("c", b"4")
     file.remove("b")
     if ended == "killed":

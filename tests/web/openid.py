@@ -40,7 +40,7 @@ async def openid_provider(redirect_uri: str) -> AsyncIterator[OidcSettings]:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             assert await process.stdout.readline() == b"listening\n"
         yield OidcSettings(issuer=f"http://127.0.0.1:{port}", client_id="gateway", client_secret=SECRET)
     finally:

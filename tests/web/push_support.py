@@ -54,8 +54,8 @@ class PushService:
     """How many were made, for whatever method."""
 
     def next(self) -> tuple[str, dict[str, str], bytes]:
-        """The next request, within 5 s."""
-        return self.requests.get(timeout=5)
+        """The next request, within 30 s."""
+        return self.requests.get(timeout=30)
 
 
 @contextmanager

@@ -144,7 +144,7 @@ async def test_a_page_that_says_it_goes_is_waited_for_a_moment_only() -> None:
             await alice.ok("call.leave")
         async with rpc(server, "alice", token="wonder") as alice:
             await alice.ok("call.attach", call_id=result["call_id"])
-            await asyncio.wait_for(call.happens("returned", None), 1)
+            await asyncio.wait_for(call.happens("returned", None), 30)
             await alice.ok("ping")
             assert ("hangup", Cause.NORMAL) not in call.log
 
