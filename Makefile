@@ -43,8 +43,8 @@ run: $(VENV)/.run plane ## Install and start the gateway on gateway.yaml (CONFIG
 demo: install-test plane ## Prove both directions with a real phone and a real browser
 	@$(BIN)/gateway demo
 
-example: $(VENV)/.client ## Run a lesson of examples/ (N=03)
-	@$(BIN)/gateway examples $(if $(N),run $(N),list)
+example: $(VENV)/.client ## Run a lesson of examples/ (N=03; its options as ARGS=--verbose)
+	@$(BIN)/gateway examples $(if $(N),run $(N) $(ARGS),list)
 
 docs: $(VENV)/.test ## Build the documentation's site in build/site; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

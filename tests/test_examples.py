@@ -76,7 +76,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], subprocess
     @functools.cache
     def result(folder: Path) -> subprocess.CompletedProcess[str]:
         PEERS.get(folder.name[:2], str)()
-        return run(folder / "main.py", tmp_path_factory.mktemp("elsewhere"))
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        (elsewhere / "gateway.yaml").write_text("the reader's own: nothing of it counts in a lesson\n")
+        return run(folder / "main.py", elsewhere, GATEWAY_WEB__LISTEN="nowhere")
 
     return result
 
@@ -131,6 +133,8 @@ def test_a_port_in_use_and_a_missing_peer_are_sentences(tmp_path: Path) -> None:
         busy = run(softphone, tmp_path, "--port", str(port))
     assert (busy.returncode, busy.stderr.startswith(f"FAIL: port {port} cannot be used")) == (1, True)
     assert "choose another: --port" in busy.stderr
+    nowhere = run(softphone, tmp_path, "--port", "70000")
+    assert (nowhere.returncode, nowhere.stderr.startswith("FAIL: port 70000 cannot be used")) == (1, True)
     lonely = run(trunk, tmp_path, PATH=str(tmp_path))
     assert lonely.stderr == "FAIL: there is no Kamailio to play the PBX; install the Debian package kamailio\n"
 
@@ -141,6 +145,17 @@ def test_a_lesson_without_its_chromium_says_what_to_install(tmp_path: Path) -> N
     result = run(EXAMPLES / "09_webrtc_integration" / "main.py", tmp_path, PATH=str(tmp_path))
     assert result.returncode == 1
     assert result.stderr == "FAIL: there is no Chromium to drive; install the Debian package chromium\n"
+
+
+@pytest.mark.parametrize("number", ["09", "10", "11"])
+def test_a_lesson_without_playwright_says_what_to_install(number: str, tmp_path: Path) -> None:
+    """`make run` installs none: one sentence that says what does, status 1, no traceback."""
+    PEERS[number]()
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['playwright'] = None\n")
+    [folder] = [folder for folder in FOLDERS if folder.name.startswith(number)]
+    result = run(folder / "main.py", tmp_path, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    assert result.returncode == 1
+    assert re.fullmatch(r"FAIL: the extra `browser` .*`make example N=09` installs it.*\n", result.stderr)
 
 
 @each
@@ -234,6 +249,7 @@ def test_the_command_lists_and_runs_them() -> None:
     assert [line[:2] for line in listed] == [folder.name[:2] for folder in FOLDERS]
     assert listed[2] == "03  A SIP dialog"
     assert runner.invoke(examples_app, ["run", "1"]).exit_code == 0
+    assert runner.invoke(examples_app, ["run", "11", "--port", "70000"]).exit_code == 1
     wrong = runner.invoke(examples_app, ["run", "77"])
     assert (wrong.exit_code, "there is no lesson 77" in wrong.stderr) == (2, True)
 

@@ -7,12 +7,15 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from playwright.async_api import Browser, Error, async_playwright
 
 from gateway.testing import loudest_frequency
-from gateway.testing.peers import find_chromium
+from gateway.testing.peers import find_chromium, no_chromium
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 FLAGS = (
     "--allow-loopback-in-peer-connection",  # ICE leaves loopback out (RFC 8445 5.1.1.1); here it is enough.
@@ -29,7 +32,9 @@ async def chromium() -> AsyncIterator[Browser]:
     """A running Chromium; without one the lesson ends with the sentence that says what to install."""
     executable = find_chromium()
     if executable is None:
-        sys.exit("FAIL: there is no Chromium to drive; install the Debian package chromium")
+        sys.exit(f"FAIL: {no_chromium()}")
+    from playwright.async_api import Error, async_playwright
+
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, chromium_sandbox=False, args=FLAGS)
         try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from checks import beside, check, run
 from chromium import Tab, chromium
-from playwright.async_api import Browser
 
 import sdp
 from sdp.attributes import Candidate, Fingerprint, IceUfrag, Setup
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 KEY = Fingerprint("sha-256", ":".join(["AB"] * 32))
 OURS = sdp.IceParameters("gate", "0123456789012345678901", ("1 1 udp 2130706431 127.0.0.1 40000 typ host",), lite=True)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from checks import check, near, run
 from chromium import Tab, chromium
 from ladder import Ladder
-from playwright.async_api import Browser
 
 import sdp
 from gateway import net
 from gateway.sip import Request, Response
 from sdp.trickle import CONTENT_TYPE, TrickledMedia, TrickleFragment
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 PACKAGE = "trickle-ice"
 

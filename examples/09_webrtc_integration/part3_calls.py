@@ -14,7 +14,7 @@ from checks import check, near, run
 
 from gateway import Gateway, GatewayError, net
 from gateway.testing import loopback_config
-from gateway.testing.peers import SoftphoneBrowser, find_chromium
+from gateway.testing.peers import SoftphoneBrowser, find_chromium, no_chromium
 
 # The phone is the client that example 8 has built.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "08_sip_client"))
@@ -29,7 +29,7 @@ async def page_of(user: str, gateway: Gateway, hz: int) -> AsyncIterator[Softpho
     """A Chromium on the softphone page, signed in, with a tone for a microphone."""
     executable = find_chromium()
     if executable is None:
-        sys.exit("FAIL: there is no Chromium to drive; install the Debian package chromium")
+        sys.exit(f"FAIL: {no_chromium()}")
     async with SoftphoneBrowser(executable, hz) as page:
         await page.open(f"{gateway.page_url}#{urlencode({'user': user, 'token': gateway.password(user)})}")
         yield page

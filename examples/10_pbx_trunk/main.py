@@ -14,7 +14,7 @@ from pbx import pbx
 
 from gateway import Cause, Gateway, GatewayError, log, net
 from gateway.testing import free_ports, loopback_config
-from gateway.testing.peers import SoftphoneBrowser, find_chromium
+from gateway.testing.peers import SoftphoneBrowser, find_chromium, no_chromium
 
 # The phone is the client that example 8 has built.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "08_sip_client"))
@@ -95,7 +95,7 @@ def chromium() -> SoftphoneBrowser:
     """A Chromium for the softphone page."""
     executable = find_chromium()
     if executable is None:
-        sys.exit("FAIL: there is no Chromium to drive; install the Debian package chromium")
+        sys.exit(f"FAIL: {no_chromium()}")
     return SoftphoneBrowser(executable, PAGE_HZ)
 
 

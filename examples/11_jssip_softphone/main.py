@@ -12,11 +12,10 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from pages import site
-from playwright.async_api import Error
 
 from gateway import Gateway, GatewayError, log, net
 from gateway.testing import loopback_config
-from gateway.testing.peers import SoftphoneBrowser, find_chromium
+from gateway.testing.peers import SoftphoneBrowser, find_chromium, no_chromium
 
 # The desk phone is the client that example 8 has built.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "08_sip_client"))
@@ -101,10 +100,7 @@ async def turned_away(browser: SoftphoneBrowser, gateway: Gateway, origin: str) 
     check(True, f"a page from {elsewhere}: its origin is not one of web.allowed_origins")
 
 
-async def lesson(origin: str) -> None:
-    executable = find_chromium()
-    if executable is None:
-        sys.exit("FAIL: there is no Chromium to drive; install the Debian package chromium")
+async def lesson(origin: str, executable: str) -> None:
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         config = loopback_config(folder, USERS, WEB__ALLOWED_ORIGINS=json.dumps([origin]))
@@ -128,10 +124,15 @@ async def main() -> None:
     options.add_argument("--port", type=int, default=0, help="where the page is served; any free port by itself")
     options.add_argument("--verbose", action="store_true", help="the gateway's log")
     given = options.parse_args()
+    executable = find_chromium()
+    if executable is None:
+        sys.exit(f"FAIL: {no_chromium()}")
+    from playwright.async_api import Error
+
     finish_log = log.configure("info" if given.verbose else "error")
     with site(given.port) as origin:
         try:
-            await asyncio.wait_for(lesson(origin), 60)
+            await asyncio.wait_for(lesson(origin, executable), 60)
         except (CallError, GatewayError, Error, TimeoutError) as error:
             sys.exit(f"FAIL: {str(error).splitlines()[0] if str(error) else 'it took too long'}")
     finish_log()

@@ -44,8 +44,8 @@ def site(port: int = 0) -> Iterator[str]:
         sys.exit("FAIL: JsSIP is not there; fetch it with: scripts/sip-libraries .venv")
     try:
         server = ThreadingHTTPServer(("localhost", port), Handler)
-    except OSError as error:
-        sys.exit(f"FAIL: port {port} cannot be used ({error.strerror}); choose another: --port 8081")
+    except (OSError, OverflowError) as error:
+        sys.exit(f"FAIL: port {port} cannot be used ({error}); choose another: --port 8081")
     with server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

@@ -95,8 +95,11 @@ async def kamailio(folder: Path, gateways: list[str]) -> AsyncIterator[str]:
 @asynccontextmanager
 async def gateway(folder: Path, port: int, settings: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
     """A gateway at that SIP port; `settings` are GATEWAY_ variables without their prefix."""
-    environ = {**os.environ, **{f"GATEWAY_{name}": value for name, value in settings.items()}}
-    log, command = folder / f"gateway-{port}.log", (sys.executable, "-m", "gateway", "run")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    environ = {**kept, **{f"GATEWAY_{name}": value for name, value in settings.items()}}
+    empty = folder / "gateway.yaml"
+    empty.touch()  # not the reader's own, which is in the folder that this was begun in
+    log, command = folder / f"gateway-{port}.log", (sys.executable, "-m", "gateway", "run", "--config", str(empty))
     async with running(log, "python3", *command, environ=environ) as process:
         await answers(port)
         yield process

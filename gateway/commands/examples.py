@@ -37,7 +37,7 @@ def list_lessons() -> None:
         typer.echo(f"{number}  {re.sub(r'^# [0-9. ]*', '', title)}")
 
 
-@examples_app.command("run")
+@examples_app.command("run", context_settings={"ignore_unknown_options": True})
 def run_lesson(
     number: Annotated[str, typer.Argument(help="Which one: 3 or 03")],
     options: Annotated[list[str] | None, typer.Argument(help="Options of the lesson itself, as --verbose")] = None,

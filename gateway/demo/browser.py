@@ -7,13 +7,15 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from playwright.async_api import Browser, BrowserContext, Page, Playwright, async_playwright
 
 from gateway.demo.chromium import BrowserError
 from gateway.demo.tones import AUDIBLE, loudest_frequency, rms, sine, write_wav
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, BrowserContext, Page, Playwright
 
 RATE = 48000
 
@@ -102,6 +104,8 @@ class SoftphoneBrowser:
     async def __aenter__(self) -> SoftphoneBrowser:
         wav = Path(self._folder.name) / "microphone.wav"
         write_wav(wav, sine(self._hz, 10.0, RATE), RATE)
+        from playwright.async_api import async_playwright  # the extra `browser`
+
         self._playwright = await async_playwright().start()
         self._browser = await self._playwright.chromium.launch(
             executable_path=self._executable,

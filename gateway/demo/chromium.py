@@ -19,3 +19,13 @@ def find_chromium() -> str | None:
     if find_spec("playwright") is None:
         return None
     return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+def no_chromium() -> str:
+    """Where `find_chromium` is None: which of the two is missing, and what brings it."""
+    if find_spec("playwright") is None:
+        return (
+            "the extra `browser` (playwright), which drives Chromium, is not installed; in a clone "
+            "`make example N=09` installs it, or: .venv/bin/pip install -e '.[browser]'"
+        )
+    return "there is no Chromium to drive; install the Debian package chromium"

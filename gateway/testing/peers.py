@@ -6,6 +6,6 @@ They want the extra `browser` and a Chromium; `gateway.testing` itself needs nei
 from __future__ import annotations
 
 from gateway.demo.browser import SoftphoneBrowser
-from gateway.demo.chromium import BrowserError, find_chromium
+from gateway.demo.chromium import BrowserError, find_chromium, no_chromium
 
-__all__ = ["BrowserError", "SoftphoneBrowser", "find_chromium"]
+__all__ = ["BrowserError", "SoftphoneBrowser", "find_chromium", "no_chromium"]
