@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -14,7 +16,9 @@ from gateway.demo.report import SETUP_GOAL_MS, DemoReport, StepResult, print_rep
 from gateway.demo.runner import Demo, DemoOptions
 from gateway.errors import GatewayError
 from tests import peers
+from tests.docs_blocks import blocks_of
 
+ROOT = Path(__file__).parent.parent
 STEPS = [
     "browser calls phone",
     "phone calls browser",
@@ -86,3 +90,27 @@ def test_the_demo_without_the_chromium_it_was_asked_for_says_what_to_install(mon
     result = CliRunner().invoke(app, ["demo", "--browser", "chromium", "--verbose"])
     assert result.exit_code == 2
     assert "install the package chromium" in result.output
+
+
+def test_the_readme_shows_what_the_demo_prints() -> None:
+    """The table of the README is that of a report with these figures, but for its frame."""
+    [shown] = [block.text for block in blocks_of(ROOT / "README.md") if block.text.startswith("With Chromium ")]
+    browser = re.match(r"With (Chromium \S+) and", shown)
+    setup = re.search(r"median (\d+) ms", shown)
+    assert browser is not None
+    assert setup is not None
+    report = DemoReport(browser[1])
+    for row in re.findall(r"^ (\S.*?) +(\d) of (\d)(.{10})(.{9})(.{14})   (.+)$", shown, re.MULTILINE):
+        name, good, rounds, *times, words = row
+        ringing, answered, audible = (float(each) if each.strip() else None for each in times)
+        for number in range(int(rounds)):
+            step = StepResult(name, number < int(good), words, ringing, answered, audible)
+            step.offer_to_media = float(setup[1]) if name == STEPS[0] else None
+            report.steps.append(step)
+    assert list(dict.fromkeys(step.name for step in report.steps)) == STEPS
+    output = io.StringIO()
+    print_report(report, Console(file=output, width=160))
+    printed = [" ".join(re.sub(r"[┃│]", " ", line).split()) for line in output.getvalue().splitlines()]
+    assert [line for line in printed if line and not re.search("[━─]", line)] == [
+        " ".join(line.split()) for line in shown.splitlines() if line.strip()
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs_blocks import blocks_of
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
@@ -93,3 +95,15 @@ def test_the_numbers_to_dial_are_those_of_the_routes(tmp_path: Path, routes: str
     """A number is only promised where a route leads from it to a built-in service."""
     with welcome(tmp_path, ROUTES=routes) as said:
         assert words in said
+
+
+def test_the_readme_shows_what_is_printed(tmp_path: Path) -> None:
+    """Line by line; ports and passwords are other ones."""
+    [shown] = [block.text for block in blocks_of(ROOT / "README.md") if block.text.startswith("Page ")]
+    with welcome(tmp_path) as said:
+        printed = iter(said.splitlines())
+        for line in filter(None, shown.splitlines()):
+            pattern = re.sub(r"(?:\\ )+", r"\\s+", re.escape(line.strip()))
+            pattern = re.sub(r"\w+\\\.\\\.\\\.", r"\\S+", pattern)
+            pattern = re.sub(r":(?:8080|5060)\b", r":\\d+", pattern)
+            assert any(re.fullmatch(pattern, other.strip()) for other in printed), line

@@ -16,6 +16,7 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from gateway.web.app import WebServer, WebSettings, serve
 from gateway.web.rooms import ICECandidate, RTCSignaling, SDPAnswer, SDPOffer, add_signaling
 from gateway.web.rooms.table import PeerTaken
+from tests.docs_blocks import ROOT, blocks_of
 from tests.web.fake import SDP, FakeGateway, running
 from tests.web.room_peer import Peer, joined
 
@@ -78,6 +79,20 @@ async def test_it_mounts_in_one_line_and_its_hooks_see_what_passes() -> None:
         assert (await two.next())["code"] == "refused"
         assert [type(message) for message in seen] == [SDPOffer, SDPAnswer, SDPOffer, ICECandidate]
         assert signaling.get_stats()["offers_relayed"] == 1
+
+
+async def test_the_relay_of_the_page_relays(capsys: pytest.CaptureFixture[str]) -> None:
+    """The program of docs/http-api.md as it stands: an offer comes to the other peer, and its hook has seen it."""
+    [text] = [block.text for block in blocks_of(ROOT / "docs/http-api.md") if block.text.startswith("from fastapi")]
+    space: dict[str, Any] = {"__name__": "page"}
+    exec(compile(text, "http-api.md", "exec"), space)
+    async with serving(space["app"]) as server, contextlib.AsyncExitStack() as stack:
+        one, first = await _in(server, "/rtc/signal", stack)
+        two, second = await _in(server, "/rtc/signal", stack)
+        await one.next()
+        await two.send(type="offer", target=first, sdp={"type": "offer", "sdp": SDP})
+        assert (await one.next())["from"] == second
+    assert capsys.readouterr().out == f"{second} calls {first}\n"
 
 
 async def test_the_designs_own_loop_works_by_hand() -> None:
