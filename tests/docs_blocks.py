@@ -49,18 +49,17 @@ RUN: dict[str, dict[str, str]] = {
         "docker compose": "test_deploy.py::test_the_compose_file_names_what_is_there",
         "helm install": "test_deploy.py::test_the_charts_configuration_is_taken",
         "accounts.by_users ": "app/test_reload.py::test_the_documentation_lists_what_is_applied",
-        "/opt/gateway/bin/pip install --upgrade": "test_packaging.py::test_it_is_installed_as_the_deployment_guide_says",
+        "/opt/gateway/bin/pip install --upg": "test_packaging.py::test_it_is_installed_as_the_deployment_guide_says",
     },
     "docs/gateway-client.md": {
         "<audio": "browser/test_page_clients.py::test_the_page_of_the_client_modules_documentation_works_as_it_stands",
     },
     "docs/guides.md": {"_sip._udp.example.com.": "test_docs_systems.py::test_the_zone_names_two_gateways"},
     "docs/http-api.md": {
-        "<script src=\"http://localhost": "browser/test_page_clients.py::"
-        "test_webrtc_client_sets_up_and_closes_sessions",
+        '<script src="http://localhost': "browser/test_page_clients.py::test_webrtc_client_sets_up_and_closes_sessions",
         "curl -X POST": "web/test_docs_requests.py::test_a_session_is_closed_as_the_page_says",
-        "<script src=\"https://phone": "browser/test_call_button.py::test_the_button_of_the_page_is_the_tested_one",
-        "curl -H \"Authorization": "web/test_docs_requests.py::test_the_key_of_push_is_asked_for_as_the_page_says",
+        '<script src="https://phone': "browser/test_call_button.py::test_the_button_of_the_page_is_the_tested_one",
+        'curl -H "Authorization': "web/test_docs_requests.py::test_the_key_of_push_is_asked_for_as_the_page_says",
         "import asyncio": "web/test_docs_programs.py::test_the_client_of_the_page_calls_and_hears",
         "from fastapi": "web/test_rtcsignaling.py::test_the_relay_of_the_page_relays",
     },

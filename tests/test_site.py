@@ -104,6 +104,7 @@ def look(page: Page, served: str) -> str:
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.slow
 @pytest.mark.browser
 def test_pages_are_read_by_day_and_by_night_without_another_host(served: str) -> None:
     """In a Chromium: nothing leaves, nothing fails, diagrams are drawn in the colour of the text, and search finds."""

@@ -18,7 +18,7 @@ from tests.netns import Host, beyond, host
 from tests.ports import free_port
 
 # A Chromium drops what it is loading when this machine's addresses change: here they do.
-pytestmark = [pytest.mark.browser, pytest.mark.serial]
+pytestmark = [pytest.mark.browser, pytest.mark.serial, pytest.mark.slow]
 
 NO_UDP = """
 table inet firewall {

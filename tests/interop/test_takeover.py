@@ -20,7 +20,7 @@ from tests.interop.house import OTHER_HZ, House, hear_each_other, talk
 from tests.media.plane_rig import until
 from tests.ports import free_ports
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
 
 KEY = "the-key-of-the-cluster-in-these-tests"
 TAKEN = "calls of another gateway were taken over"
