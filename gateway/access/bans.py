@@ -116,7 +116,7 @@ class Bans:
             ban = self._counted(address, status, now)
             if ban is None:
                 return True
-        if status in _CHALLENGES and now - ban.asked >= 1.0:
+        if status in _CHALLENGES and not 0 <= now - ban.asked < 1.0:
             ban.asked = now
             return True
         ban.until = now + self._policy.time
@@ -167,7 +167,7 @@ class Bans:
     def now(self) -> list[Ban]:
         """The bans that hold, the latest last."""
         now = self._clock()
-        return [ban for ban in self._bans.values() if ban.until > now and not self._is_exempt(ban.address)]
+        return [ban for address in tuple(self._bans) if (ban := self._live(address, now)) is not None]
 
     def _is_exempt(self, address: str) -> bool:
         try:
@@ -181,6 +181,8 @@ class Bans:
         if ban is not None and (ban.until <= now or self._is_exempt(address)):
             del self._bans[address]
             return None
+        if ban is not None:
+            ban.until = min(ban.until, now + self._policy.time)  # later where the clock was set back
         return ban
 
     def _counted(self, address: str, status: int, now: float) -> Ban | None:
@@ -189,7 +191,7 @@ class Bans:
         if not 400 <= status < 500 or status in _HARMLESS or not policy.after or not policy.time:
             return None
         count, since = self._refused.pop(address, (0, now))
-        if now - since >= policy.window:
+        if not 0 <= now - since < policy.window:
             count, since = 0, now
         if count + 1 >= policy.after:
             self.ban(address, f"{policy.after} requests that proved nothing")

@@ -43,7 +43,7 @@ class Guesses:
     def locked(self, source: Flow, user: str | None, now: float) -> bool:
         """Whether `source` has to wait; never the very flow on which `user` has signed in before."""
         count, last = self._of_source.get(source_of(source.host), (0, 0.0))
-        if count < self.policy.failures or now - last >= self.policy.seconds:
+        if count < self.policy.failures or not self._lasts(last, now):
             return False
         return user is None or (user, str(source)) not in self._known
 
@@ -53,23 +53,27 @@ class Guesses:
         Sources that `user` has signed in from are let through, and those that have given no wrong password.
         """
         count, last = self._of_user.get(user, (0, 0.0))
-        if count < self.policy.user_failures or now - last >= self.policy.seconds:
+        if count < self.policy.user_failures or not self._lasts(last, now):
             return False
         if (user, source_of(source.host)) in self._known:
             return False
         wrong, at = self._of_source.get(source_of(source.host), (0, 0.0))
-        return wrong > 0 and now - at < self.policy.seconds
+        return wrong > 0 and self._lasts(at, now)
 
     def failed(self, source: Flow, user: str, now: float) -> None:
         """`source` gave a wrong password for `user`."""
         for table, key in ((self._of_source, source_of(source.host)), (self._of_user, user)):
             count, last = table.get(key, (0, 0.0))
-            self._keep(table, key, (1 if now - last >= self.policy.seconds else count + 1, now))
+            self._keep(table, key, (count + 1 if self._lasts(last, now) else 1, now))
 
     def succeeded(self, source: Flow, user: str) -> None:
         """`user` has signed in from there; that forgives nothing, or an account of one's own would buy guesses."""
         for place in (str(source), source_of(source.host)):
             self._keep(self._known, (user, place), None)
+
+    def _lasts(self, since: float, now: float) -> bool:
+        """Whether a wait is not over; one that began later than now did so before the clock was set back."""
+        return 0 <= now - since < self.policy.seconds
 
     def _keep(self, table: OrderedDict[K, V], key: K, value: V) -> None:
         table[key] = value

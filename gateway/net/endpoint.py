@@ -80,9 +80,7 @@ class Endpoint:
             raise ConfigError("sip.tls", "tls needs cert and key")
         try:
             for host, port in config.listen:
-                listener = await open_udp(
-                    host, port, self._inbox.datagram, self._send_failed, self._inbox.unreachable, config.udp
-                )
+                listener = await open_udp(host, port, self._inbox.datagram, self._inbox.unreachable, config.udp)
                 self._udp.append(listener)
                 self._by_local[listener.local] = listener
             for kind, addresses in (("tcp", config.listen_tcp), ("tls", config.listen_tls)):

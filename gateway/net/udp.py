@@ -17,8 +17,7 @@ logger = logging.getLogger(__name__)
 
 Receive = Callable[[bytes, Flow], None]
 Unreachable = Callable[[bytes, Flow], None]
-"""Told the beginning of a datagram of ours that came back, and where it was to go."""
-SendFailed = Callable[[Flow], None]
+"""Told the beginning of a datagram of ours that came back or was not taken, and where it was to go."""
 
 MAX_DATAGRAM = 65_535
 BATCH = 64
@@ -67,14 +66,12 @@ class UdpListener:
         self,
         sock: socket.socket,
         receive: Receive,
-        send_failed: SendFailed,
         unreachable: Unreachable,
         limits: UdpLimits,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._receive = receive
-        self._send_failed = send_failed
         self._unreachable = unreachable
         self._limits = limits
         self._flows: dict[Address, Flow] = {}
@@ -153,7 +150,7 @@ class UdpListener:
     # ---- out
 
     def send(self, data: bytes, flow: Flow) -> None:
-        """Send one datagram; failures are reported to the core, never raised."""
+        """Send one datagram; failures are reported to the core, of this one alone (RFC 3261 18.4), never raised."""
         if self._closed:
             return
         if self._waiting:
@@ -178,7 +175,7 @@ class UdpListener:
             except (OSError, ValueError, OverflowError) as error:
                 logger.debug("nothing sent to %s: %s", flow, type(error).__name__)
                 self.dropped += 1
-                self._send_failed(flow)
+                self._unreachable(data, flow)
         return True
 
     def _queue(self, data: bytes, flow: Flow) -> None:
@@ -213,7 +210,6 @@ async def open_udp(
     host: str,
     port: int,
     receive: Receive,
-    send_failed: SendFailed,
     unreachable: Unreachable,
     limits: UdpLimits | None = None,
 ) -> UdpListener:
@@ -229,7 +225,7 @@ async def open_udp(
         sock.setsockopt(*_RECVERR[family], 1)
         mark(sock, limits.dscp)
         sock.bind((host, port))
-        return UdpListener(sock, receive, send_failed, unreachable, limits)
+        return UdpListener(sock, receive, unreachable, limits)
     except BaseException:
         sock.close()
         raise

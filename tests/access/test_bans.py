@@ -50,6 +50,21 @@ def test_one_challenge_a_second_goes_to_a_banned_address(bans: Bans, clock: Cloc
         clock.now += 1.0
 
 
+def test_a_clock_that_is_set_back_makes_no_ban_longer_than_another_one(bans: Bans, clock: Clock) -> None:
+    """And a challenge a second goes out all the same; requests of the time before are not counted with those of now."""
+    assert [bans.may_answer(OFFICE, 404) for _ in range(4)] == [True] * 4
+    bans.ban(SCANNER, "it scans")
+    assert bans.may_answer(SCANNER, 401)
+    clock.now -= 86_400
+    assert [bans.may_answer(OFFICE, 404) for _ in range(4)] == [True] * 4
+    assert [bans.may_answer(SCANNER, 401) for _ in range(2)] == [True, False]
+    clock.now -= 3_600
+    assert [ban.until - clock.now for ban in bans.now()] == [600]
+    clock.now += 600
+    assert bans.now() == []
+    assert bans.may_answer(SCANNER, 404)
+
+
 def test_a_password_that_was_right_begins_the_count_anew(bans: Bans) -> None:
     """An office behind one address, all of whose phones restart at once."""
     for _ in range(10):

@@ -286,6 +286,17 @@ async def test_wrong_passwords_lock_an_address_for_a_while_and_no_other() -> Non
     assert status(await door.signed("REGISTER", "1001", OTHER)) == 200
 
 
+async def test_nobody_waits_longer_because_the_clock_was_set_back() -> None:
+    """A wait that began later than now is over; and the right password is taken with a nonce of the new time."""
+    door = await Door().opened()
+    for guess in ("a", "b", "c"):
+        assert status(await door.signed("REGISTER", "1001", OTHER, password=guess)) == 401
+    locked = request("REGISTER", credentials("REGISTER", "1001", "any"))
+    assert status(await door.asked(locked, OTHER)) == 403
+    door.now -= 3_600
+    assert status(await door.signed("REGISTER", "1001", OTHER)) == 200
+
+
 async def test_nobody_is_locked_out_by_forged_source_addresses() -> None:
     """A guess counts only with a nonce that was sent to the address it comes from."""
     door = await Door().opened()

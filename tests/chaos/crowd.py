@@ -22,22 +22,23 @@ from tests.chaos.fates import Fate
 from tests.net.peers import Application, Recorder
 from tests.ports import free_port
 
-HOST = "127.0.0.1"
 PTIME = 0.04
 """Seconds of a packet."""
 SETTLED = 40.0
 """Seconds after which somebody has been left alone: more than 64 T1."""
 _PAYLOAD = b"\xd5" * round(8000 * PTIME)
 _MEDIA = re.compile(rb"^m=audio (\d+) ", re.MULTILINE)
+_ADDRESS = re.compile(rb"^c=IN IP4 ([\d.]+)", re.MULTILINE)
 
 
 class Ear:
     """One phone's RTP socket."""
 
-    def __init__(self, ssrc: int) -> None:
+    def __init__(self, ssrc: int, host: str) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
-        self.socket.bind((HOST, 0))
+        self.socket.bind((host, 0))
+        self.host = host
         self.remote: tuple[str, int] | None = None
         self.heard_at = 0.0
         self.longest_gap = 0.0
@@ -119,7 +120,7 @@ class Side:
     @property
     def description(self) -> bytes:
         return (
-            f"v=0\r\no=- {self.ear.port} 1 IN IP4 {HOST}\r\ns=-\r\nc=IN IP4 {HOST}\r\nt=0 0\r\n"
+            f"v=0\r\no=- {self.ear.port} 1 IN IP4 {self.ear.host}\r\ns=-\r\nc=IN IP4 {self.ear.host}\r\nt=0 0\r\n"
             f"m=audio {self.ear.port} RTP/AVP 0\r\na=ptime:{PTIME * 1000:.0f}\r\n"
         ).encode()
 
@@ -129,8 +130,8 @@ class Side:
 
     def take_description(self, body: bytes | None) -> None:
         """Speak to where it says."""
-        if body and (found := _MEDIA.search(body)):
-            self.ear.remote = (HOST, int(found[1]))
+        if body and (found := _MEDIA.search(body)) and (address := _ADDRESS.search(body)):
+            self.ear.remote = (address[1].decode(), int(found[1]))
 
     def _take(self, event: events.SessionEvent) -> None:
         assert self.session is not None
@@ -165,9 +166,9 @@ class Side:
 class TwoPhones:
     """A call."""
 
-    def __init__(self, number: str, sound: Sound, told: Callable[[], None]) -> None:
+    def __init__(self, number: str, host: str, sound: Sound, told: Callable[[], None]) -> None:
         self.number = number
-        self.caller, self.callee = (Side(Ear(hash((number, side)) & 0xFFFFFFFF), told) for side in range(2))
+        self.caller, self.callee = (Side(Ear(hash((number, side)) & 0xFFFFFFFF, host), told) for side in range(2))
         for side in (self.caller, self.callee):
             sound.add(side.ear)
         self.may_answer = True
@@ -193,14 +194,14 @@ class TwoPhones:
 class Crowd:
     """Phones that call each other through a gateway."""
 
-    def __init__(self, sip: int, user: str, password: str, domain: str) -> None:
-        self._gateway, self._domain = f"udp:{HOST}:{sip}", domain
+    def __init__(self, gateway: str, host: str, user: str, password: str, domain: str) -> None:
+        self._gateway, self._host, self._domain = f"udp:{gateway}", host, domain
         self._credentials = Credentials(user, password)
         self._news = asyncio.Event()
         self.callees = free_port()
         """The port that the gateway is to send every number to."""
-        self._caller = UserAgent(UserAgentConfig(listen=((HOST, free_port()),)), Application())
-        self._callee = UserAgent(UserAgentConfig(listen=((HOST, self.callees),)), Application(self._rings))
+        self._caller = UserAgent(UserAgentConfig(listen=((host, free_port()),)), Application())
+        self._callee = UserAgent(UserAgentConfig(listen=((host, self.callees),)), Application(self._rings))
         self._sound = Sound()
         self.calls: dict[str, TwoPhones] = {}
 
@@ -238,7 +239,7 @@ class Crowd:
     def dial(self, *, answered: bool = True) -> TwoPhones:
         """The next call; not `answered`: it rings until somebody calls `answer`."""
         number = f"9{len(self.calls):04}"
-        call = self.calls[number] = TwoPhones(number, self._sound, self._news.set)
+        call = self.calls[number] = TwoPhones(number, self._host, self._sound, self._news.set)
         call.may_answer = answered
         call.caller.begin(
             self._caller.invite(
@@ -290,9 +291,9 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(sip: int, user: str, password: str, domain: str) -> AsyncIterator[Crowd]:
-    """Phones, without a call yet."""
-    made = Crowd(sip, user, password, domain)
+async def crowd(gateway: str, host: str, user: str, password: str, domain: str) -> AsyncIterator[Crowd]:
+    """Phones of that host, without a call yet; the gateway is at "HOST:PORT"."""
+    made = Crowd(gateway, host, user, password, domain)
     await made.start()
     try:
         yield made

@@ -1,7 +1,7 @@
 """Gateways that start at once: `gateway run` in a fork of a process that has imported it already.
 
-`python -m tests.chaos.forked` reads a JSON object of GATEWAY_ variables a line, starts a gateway in that environment
-and says its process id.
+`python -m tests.chaos.forked [CLOCK]` reads a JSON object of GATEWAY_ variables a line, starts a gateway in that
+environment and says its process id. Its gateways look at the clock of that file.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from tests.chaos.clock import Clock
 from tests.processes import kill
 
 ROOT = Path(__file__).parents[2]
@@ -97,11 +98,10 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def forks() -> AsyncIterator[Forks]:
-    """A process that has imported the gateway."""
+async def forks(host: Sequence[str] = (), clock: Clock | None = None) -> AsyncIterator[Forks]:
+    """A process that has imported the gateway; `host` are words that run a command elsewhere."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.chaos.forked"),
+        *(*host, sys.executable, "-m", "tests.chaos.forked", *(() if clock is None else (str(clock.file),))),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -141,6 +141,8 @@ def _run(environ: dict[str, str], log: Path) -> NoReturn:
 
 
 def _main() -> None:
+    for file in sys.argv[1:2]:
+        Clock(Path(file)).hang_up()
     import gateway.cli
     import gateway.commands.run  # noqa: F401  # all that a gateway is made of
 

@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import json
 import os
-import resource
 import signal
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,10 +20,10 @@ from tests import peers
 from tests.chaos.crowd import Crowd, TwoPhones, crowd
 from tests.chaos.fates import Fate
 from tests.chaos.forked import Forks, Running, forks
-from tests.identity.conftest import redis_server
+from tests.chaos.places import HOST, Elsewhere, Place, Redis, elsewhere, full, locked
 from tests.ports import free_port
 
-HOST, USER, PASSWORD, DOMAIN = "127.0.0.1", "1001", "of-the-caller-0815", "gateway.example"
+USER, PASSWORD, DOMAIN = "1001", "of-the-caller-0815", "gateway.example"
 RINGING = 5
 """Set-ups that are under way when it happens."""
 _FOR = 3.0
@@ -41,10 +39,19 @@ class Trouble(StrEnum):
     REDIS = "its Redis is away for a while"
     LOCKED = "its SQLite file is locked for a while"
     FULL = "its disk is full for a while"
+    LOSS = "one datagram in five is lost for a while"
+    ERRORS = "all that is sent is an error for a while"
+    TRUNK = "its trunk is away for a while"
+    ON = "its clock is set on by a day for a while"
+    BACK = "its clock is set back by a day for a while"
 
 
 KILLS = (Trouble.GATEWAY, Trouble.PLANE, Trouble.BOTH)
 """Those that set-ups end with."""
+_ELSEWHERE = (Trouble.LOSS, Trouble.ERRORS, Trouble.TRUNK, Trouble.ON, Trouble.BACK)
+"""Those of a gateway whose network and clock are the test's."""
+_CUT_OFF = (Trouble.ERRORS, Trouble.TRUNK)
+"""Those that no call gets through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class Aftermath:
     longest_gap: float
     """Seconds without a packet at any phone; packets come every 0.04 s."""
     calls_after: bool
-    """Whether a new call could be set up while it lasted, or after a kill."""
+    """Whether a new call could be set up while it lasted; afterwards where nothing lasts or nothing gets through."""
 
     @property
     def is_right(self) -> bool:
@@ -73,9 +80,9 @@ class Aftermath:
 class Scene:
     """A gateway with calls through it."""
 
-    def __init__(self, folder: Path, starts: Forks, environ: dict[str, str], phones: Crowd) -> None:
+    def __init__(self, folder: Path, starts: Forks, environ: dict[str, str], phones: Crowd, place: Place) -> None:
         self.folder, self.phones = folder, phones
-        self._starts, self._environ = starts, environ
+        self._starts, self._environ, self._place = starts, environ, place
         self._gateway: Running
         self._number = 0
         self.calls: list[TwoPhones] = []
@@ -103,7 +110,7 @@ class Scene:
         assert await self.phones.until(lambda: all(each.is_up for each in made)), "a call was not set up"
         return made
 
-    async def meet(self, trouble: Trouble, redis: Redis | None) -> Aftermath:
+    async def meet(self, trouble: Trouble) -> Aftermath:
         """Let it happen to the calls that are up and to some that ring."""
         ringing = [self.phones.dial(answered=False) for _ in range(RINGING)]
         assert await self.phones.until(lambda: all(each.callee.session is not None for each in ringing))
@@ -111,7 +118,7 @@ class Scene:
         for call in self.calls:
             for side in (call.caller, call.callee):
                 side.ear.longest_gap = 0.0
-        back, after = await self._strike(trouble, redis)
+        back, after = await self._strike(trouble)
         for call in ringing:
             call.answer()
         await self.phones.until(lambda: all(each.is_up or each.is_over for each in ringing))
@@ -139,7 +146,7 @@ class Scene:
             self._worked |= {call.number}
         return call
 
-    async def _strike(self, trouble: Trouble, redis: Redis | None) -> tuple[float, TwoPhones]:
+    async def _strike(self, trouble: Trouble) -> tuple[float, TwoPhones]:
         began = time.monotonic()
         if trouble in (Trouble.GATEWAY, Trouble.BOTH):
             await self._gateway.kill()
@@ -152,73 +159,49 @@ class Scene:
         if trouble in KILLS:
             await self.phones.answered()
             return time.monotonic() - began, await self._new_call()
-        async with self._lasting(trouble, redis):
-            await self.phones.answered()
-            back, call = time.monotonic() - began, await self._new_call()
+        if trouble in _CUT_OFF:
+            with self._lasting(trouble):
+                refused = self.phones.dial()
+                await asyncio.sleep(_FOR)
+            began = time.monotonic()
+            assert await self.phones.until(lambda: refused.is_up or refused.caller.is_over), "a caller was left alone"
+            return await self._back(began)
+        with self._lasting(trouble):
+            found = await self._back(began)
             await asyncio.sleep(max(0.0, began + _FOR - time.monotonic()))
-        return back, call
+        return found
 
-    @asynccontextmanager
-    async def _lasting(self, trouble: Trouble, redis: Redis | None) -> AsyncIterator[None]:
-        if trouble is Trouble.REDIS:
-            assert redis is not None
-            redis.close()
-            try:
-                yield
-            finally:
-                redis.start()
-        elif trouble is Trouble.LOCKED:
-            with contextlib.closing(sqlite3.connect(self.folder / "gateway.sqlite", isolation_level=None)) as store:
-                store.execute("BEGIN EXCLUSIVE")
-                yield
-                store.execute("ROLLBACK")
-        else:
-            # No file may grow past its first octet: EFBIG in the place of ENOSPC.
-            before = resource.prlimit(self._gateway.pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(self._gateway.pid, resource.RLIMIT_FSIZE, (1, before[1]))
-            try:
-                yield
-            finally:
-                resource.prlimit(self._gateway.pid, resource.RLIMIT_FSIZE, before)
+    async def _back(self, began: float) -> tuple[float, TwoPhones]:
+        await self.phones.answered()
+        return time.monotonic() - began, await self._new_call()
 
-
-class Redis:
-    """A server on a port of its own that may be killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.port = free_port()
-        self._running = contextlib.ExitStack()
-
-    def start(self) -> None:
-        self._running.enter_context(redis_server(self.port, self._folder))
-
-    def close(self) -> None:
-        self._running.close()
-
-    def __enter__(self) -> Redis:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _lasting(self, trouble: Trouble) -> contextlib.AbstractContextManager[None]:
+        if isinstance(self._place, Redis):
+            return self._place.away()
+        if isinstance(self._place, Elsewhere):
+            return self._place.troubled(trouble.name, self.phones.callees)
+        return full(self._gateway.pid) if trouble is Trouble.FULL else locked(self.folder / "gateway.sqlite")
 
 
 @asynccontextmanager
-async def scene(folder: Path, calls: int, redis: Redis | None = None) -> AsyncIterator[Scene]:
+async def scene(folder: Path, calls: int, place: Place = None) -> AsyncIterator[Scene]:
     """A gateway with so many calls up; its store is in Redis, or SQLite."""
     if find_program() is None:
         peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    away = place if isinstance(place, Elsewhere) else None
+    here, there = (HOST, HOST) if away is None else (away.network.here, away.network.there)
     web, sip, webrtc = (free_port() for _ in range(3))
     async with AsyncExitStack() as stack:
-        phones = await stack.enter_async_context(crowd(sip, USER, PASSWORD, DOMAIN))
+        phones = await stack.enter_async_context(crowd(f"{there}:{sip}", here, USER, PASSWORD, DOMAIN))
         user = {"id": USER, "sip": True, "password": PASSWORD, "may_call": ["*", "9*"], "max_calls": 10_000}
+        trunk = {"name": "pbx", "uri": f"sip:{here}:{phones.callees}", "options_interval": 1, "max_calls": 10_000}
         values = {
             "WEB__LISTEN": f"{HOST}:{web}",
-            "SIP__LISTEN": f'["udp:{HOST}:{sip}"]',
+            "SIP__LISTEN": f'["udp:{there}:{sip}"]',
             "WEBRTC__LISTEN": f"{HOST}:{webrtc}",
+            "RTP__LISTEN": there,
             "RTP__PORTS": "10000-18999",  # below those of tests.ports
-            "IDENTITY__STORE": "sqlite:gateway.sqlite" if redis is None else f"redis://{HOST}:{redis.port}/0",
+            "IDENTITY__STORE": place.url if isinstance(place, Redis) else "sqlite:gateway.sqlite",
             "STATE_DIR": str(folder),
             "DOMAIN": DOMAIN,
             "MEDIA__PLANE": "native",
@@ -227,29 +210,40 @@ async def scene(folder: Path, calls: int, redis: Redis | None = None) -> AsyncIt
             "SIP__LIMITS__REQUESTS_PER_SECOND": "10000",
             "SIP__LIMITS__BURST": "10000",
             "USERS": json.dumps([user]),
-            "ROUTES": json.dumps([{"match": "9*", "to": f"sip:{{user}}@{HOST}:{phones.callees}"}]),
+            "TRUNKS": json.dumps([trunk]),
+            "ROUTES": json.dumps([{"match": "9*", "to": "trunk:pbx"}]),
         }
         others = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
         environ = others | {f"GATEWAY_{key}": value for key, value in values.items()}
-        made = Scene(folder, await stack.enter_async_context(forks()), environ, phones)
+        made_of = forks() if away is None else forks(away.network.words, away.clock)
+        made = Scene(folder, await stack.enter_async_context(made_of), environ, phones, place)
         await made.start()
         stack.push_async_callback(made.stop)
         await made.grow(calls)
         yield made
 
 
+def _place_of(trouble: Trouble) -> str:
+    return "elsewhere" if trouble in _ELSEWHERE else "redis" if trouble is Trouble.REDIS else "here"
+
+
+_PLACES: dict[str, Callable[[Path], contextlib.AbstractContextManager[Place]]] = {
+    "elsewhere": elsewhere,
+    "redis": Redis,
+    "here": lambda _: contextlib.nullcontext(),
+}
+
+
 async def troubles(folder: Path, wanted: Sequence[Trouble], calls: int) -> AsyncIterator[Aftermath]:
     """Each of them, with so many calls up. Raises AssertionError where a gateway logged an exception."""
-    needs_redis = [each for each in wanted if each is Trouble.REDIS]
-    for name, kinds in (("sqlite", [each for each in wanted if each not in needs_redis]), ("redis", needs_redis)):
-        if not kinds:
-            continue
+    for name in dict.fromkeys(map(_place_of, wanted)):
         own = folder / name
         own.mkdir()
-        with Redis(own) if name == "redis" else contextlib.nullcontext() as redis:
-            async with scene(own, calls, redis) as made:
-                for kind in kinds:
-                    await made.grow(calls)
-                    yield await made.meet(kind, redis)
+        with _PLACES[name](own) as place:
+            async with scene(own, calls, place) as made:
+                for trouble in wanted:
+                    if _place_of(trouble) == name:
+                        await made.grow(calls)
+                        yield await made.meet(trouble)
             faults = made.faults()
             assert not faults, faults[0]

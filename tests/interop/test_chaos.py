@@ -47,6 +47,14 @@ async def test_calls_outlive_what_their_gateway_stands_on(tmp_path: Path) -> Non
     assert [len(each.up) for each in found] == [3] * 3
 
 
+@pytest.mark.timeout(300)  # as above
+async def test_calls_outlive_a_bad_network_and_a_wrong_clock(tmp_path: Path) -> None:
+    """What rings does as well, though nothing can be sent for a while; calls can be made as soon as it can."""
+    found = [each async for each in troubles(tmp_path, [Trouble.LOSS, Trouble.ERRORS, Trouble.BACK], 3)]
+    assert [each for each in found if not each.is_right] == []
+    assert [len(each.up) for each in found] == [3] * 3
+
+
 @pytest.mark.parametrize("trouble", Trouble)
 @pytest.mark.parametrize("fate", [Fate.ENDED, Fate.LOST])
 def test_a_call_that_trouble_takes_along_is_a_loss(trouble: Trouble, fate: Fate) -> None:

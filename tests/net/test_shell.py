@@ -9,7 +9,17 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from gateway.net import Answered, Confirmed, Ended, Failed, Flow, IncomingSession, UserAgent, UserAgentConfig
+from gateway.net import (
+    Answered,
+    Confirmed,
+    Ended,
+    Failed,
+    Flow,
+    IncomingSession,
+    Provisional,
+    UserAgent,
+    UserAgentConfig,
+)
 from gateway.net.shell import Shell
 from gateway.net.tap import Direction
 from gateway.sip.invite.resumed import session_values
@@ -87,6 +97,40 @@ async def test_a_forged_icmp_ends_nothing() -> None:
         assert other.counts["stray unreachable"] == 4, "the branch is ours, the host that is said to be down is not"
         assert recorder.events == [] or not isinstance(recorder.events[-1], Failed)
     finally:
+        await other.close()
+        await agent.close()
+
+
+async def test_a_datagram_that_the_kernel_does_not_take_ends_its_own_request_alone() -> None:
+    """A firewall's EPERM, or a network that is away: a call that rings at the same peer goes on (RFC 3261 18.4)."""
+    calls: list[IncomingSession] = []
+
+    def ring(session: IncomingSession, _: Recorder) -> None:
+        session.ring()
+        calls.append(session)
+
+    agent, other = await started(Application(ring)), await started(Application())
+    [listener] = other._shell.endpoint._udp
+    real = listener._sock
+
+    class Firewall:
+        def sendto(self, *_: object) -> int:
+            raise PermissionError
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+    try:
+        recorder = Recorder(other.invite(address(agent), caller="alice", body=OFFER))
+        await recorder.wait(Provisional)
+        listener._sock = Firewall()  # type: ignore[assignment]
+        asked = await asyncio.wait_for(other.options(address(agent)), 30)
+        listener._sock = real
+        assert asked.status == 503
+        calls[0].answer(ANSWER)
+        await recorder.wait(Answered)
+    finally:
+        listener._sock = real
         await other.close()
         await agent.close()
 

@@ -212,6 +212,22 @@ def test_nonces_at_the_end_of_their_life_are_not_remembered() -> None:
     assert len(server._seen) == 11
 
 
+@pytest.mark.parametrize("remembered", [2, 50_000])
+def test_a_clock_that_is_set_back_keeps_nobody_out_and_lets_no_replay_in(remembered: int) -> None:
+    """What is issued then is good, though other nonces were forgotten at a later time; what was taken before is not."""
+    server = DigestServer(REALM, SECRET, policy=NoncePolicy(remembered=remembered), since=NOW)
+    before = [answered(server, now=NOW + second) for second in (1, 2, 3, 4)]
+    for one in before:
+        assert server.check(one, users, NOW + 5).result is DigestResult.OK
+    for earlier in (100.0, 86_400.0):
+        taken = []
+        for second in range(4):
+            taken.append(answered(server, now=NOW - earlier + second))
+            assert server.check(taken[-1], users, NOW - earlier + second).result is DigestResult.OK
+        for one in (*taken, *before):
+            assert server.check(one, users, NOW - earlier + 4).stale
+
+
 def test_two_users_may_share_a_nonce() -> None:
     """Challenges of one moment carry the same nonce; the counts are each user's own."""
     server = DigestServer(REALM, SECRET)

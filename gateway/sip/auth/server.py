@@ -28,6 +28,8 @@ _HASHES: Mapping[str, Callable[[bytes], str]] = {
 PREFERENCE = ("SHA-512-256", "SHA-256", "MD5")
 """Algorithms that we know, the strongest first."""
 
+_EARLY = 1.0
+"""Seconds that a nonce may seem to come from later than now."""
 _STAMP = 6
 """Octets of a nonce that are its time stamp in ms."""
 _SALT = 2
@@ -172,7 +174,7 @@ Ha1Lookup = Callable[[str, str], Mapping[str, str] | None]
 class DigestServer:
     """Challenges and checks requests for one realm."""
 
-    __slots__ = ("_algorithms", "_forgotten", "_nonces", "_seen", "policy", "realm")
+    __slots__ = ("_algorithms", "_forgotten", "_latest", "_nonces", "_seen", "policy", "realm")
 
     def __init__(
         self,
@@ -188,7 +190,7 @@ class DigestServer:
         self.policy = policy
         self._nonces = Nonces(secret, realm)
         self._seen: OrderedDict[tuple[str, str], _Window] = OrderedDict()
-        self._forgotten = since
+        self._forgotten = self._latest = since
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -211,6 +213,7 @@ class DigestServer:
         The nonce is good for requests from `source` only (RFC 7616 3.3), so that nobody can fail, or lock
         out, in the name of an address that is not its own.
         """
+        self._look_at(now)
         nonce = self._nonces.make(now, salt, source)
         found: list[AuthValue] = []
         for algorithm in self._algorithms if algorithms is None else algorithms:
@@ -249,6 +252,7 @@ class DigestServer:
         right = hmac.compare_digest(response_of(ha1, given).encode(), (mine.get("response") or "").lower().encode())
         if not right or known is None or _base(algorithm) not in known:
             return Checked(DigestResult.WRONG, username)
+        self._look_at(now)
         fresh = self._fresh(given, issued, username, now)
         return Checked(DigestResult.OK if fresh else DigestResult.STALE, username, _base(algorithm))
 
@@ -269,8 +273,15 @@ class DigestServer:
         plain = {algorithm.upper() for algorithm in self._algorithms}
         return plain | {f"{algorithm}-SESS" for algorithm in plain}
 
+    def _look_at(self, now: float) -> None:
+        if now < self._latest - _EARLY:
+            # The clock was set back: what is issued from now on is not what was forgotten.
+            self._forgotten = min(self._forgotten, now - _EARLY)
+            self._latest = now
+        self._latest = max(self._latest, now)
+
     def _fresh(self, given: DigestInput, issued: float, username: str, now: float) -> bool:
-        if not -1.0 <= now - issued <= self.policy.lifetime:
+        if not -_EARLY <= now - issued <= self.policy.lifetime:
             return False
         key = (given.nonce, username)
         window = self._seen.get(key)
@@ -285,7 +296,7 @@ class DigestServer:
     def _bound(self, now: float) -> None:
         while len(self._seen) > self.policy.remembered:
             (nonce, _), _ = self._seen.popitem(last=False)
-            self._forgotten = max(self._forgotten, _time_of(nonce))
+            self._forgotten = max(self._forgotten, min(_time_of(nonce), now))
         # What has come to the end of its life is stale without being remembered.
         while self._seen and now - _time_of(next(iter(self._seen))[0]) > self.policy.lifetime:
             self._seen.popitem(last=False)
