@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
-from gateway.media.embedded.plane.native.process import PlaneProcess
+import pytest
+
+from gateway.media.embedded.plane.native.process import SECRET, SECRET_OCTETS, PlaneProcess
 
 
 def test_a_carrier_is_named_only_where_one_is_chosen(tmp_path: Path) -> None:
@@ -20,3 +24,22 @@ def test_the_settings_of_the_plane_are_on_its_command_line(tmp_path: Path) -> No
     chosen = PlaneProcess(tmp_path / "gateway-plane", tmp_path, threads=3, orphan_timeout=7.5).arguments()
     assert chosen[chosen.index("--threads") + 1] == "3"
     assert chosen[chosen.index("--orphan-timeout") + 1] == "7.5"
+
+
+def test_a_secret_is_there_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that could not write it leaves nothing that the next one would take for it, nor a draft."""
+
+    def no_room(_: int) -> bytes:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    made = PlaneProcess(Path("nobody-starts-it"), tmp_path)
+    monkeypatch.setattr(os, "urandom", no_room)
+    with pytest.raises(OSError, match="no space left"):
+        made._secret()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    (tmp_path / f"plane.new-{os.getpid()}").write_bytes(b"half of one of a process that died")
+    secret = made._secret()
+    assert len(secret) == SECRET_OCTETS
+    assert made._secret() == secret
+    assert [(each.name, each.stat().st_mode & 0o777) for each in tmp_path.iterdir()] == [(SECRET, 0o600)]

@@ -143,10 +143,8 @@ class PlaneProcess:
     def _secret(self) -> bytes:
         """The state folder's secret, made where there is none."""
         path = self.state_dir / SECRET
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(os.urandom(SECRET_OCTETS))
+        if not path.exists():
+            _make_secret(path)
         secret = path.read_bytes()
         if len(secret) < SECRET_OCTETS:
             raise PlaneError("refused", f"{path} is damaged; remove it to have another secret made")
@@ -225,6 +223,20 @@ class PlaneProcess:
             for descriptor in (log, secret_out, secret_in, ready_in):
                 os.close(descriptor)
         return ready_out
+
+
+def _make_secret(path: Path) -> None:
+    """There as a whole or not at all, for this user only; where two make it, that of the first is everybody's."""
+    draft = path.with_suffix(f".new-{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(os.urandom(SECRET_OCTETS))
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 async def _first_line(descriptor: int) -> bytes:
