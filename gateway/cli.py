@@ -19,10 +19,12 @@ from rich.markup import escape
 from gateway.commands.examples import examples_app
 from gateway.commands.sdp import sdp_app
 from gateway.config import Config, check_ports, load
-from gateway.errors import ConfigError, GatewayError
+from gateway.errors import AwayError, ConfigError, GatewayError
 
 DEFAULT_CONFIG = Path("gateway.yaml")
 USAGE_ERROR = 2
+AWAY = 75
+"""Status where to start again is worth a try (EX_TEMPFAIL): what the configuration names does not answer."""
 """Exit status for a configuration or an argument that cannot be used."""
 
 app = typer.Typer(
@@ -78,9 +80,9 @@ def read_config(path: Path | None) -> Config:
 
 
 def fail(error: GatewayError) -> typer.Exit:
-    """Say what is wrong; the exit to raise."""
+    """Say what is wrong; the exit to raise: 2, or 75 where it may be well later."""
     errors.print(f"[bold red]gateway:[/] {escape(str(error))}", soft_wrap=True)
-    return typer.Exit(USAGE_ERROR)
+    return typer.Exit(AWAY if isinstance(error, AwayError) else USAGE_ERROR)
 
 
 @contextlib.contextmanager

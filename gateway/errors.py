@@ -14,3 +14,7 @@ class ConfigError(GatewayError):
         super().__init__(f"{key}: {reason}" if key else reason)
         self.key = key
         self.reason = reason
+
+
+class AwayError(ConfigError):
+    """What a key names does not answer, and may later: to start again is worth a try."""

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from gateway import cli
 from gateway.app import GatewayApp
+from gateway.app.recovery import FILE as CALLS
 from gateway.commands.backup import BackupError, backup, restore
 from gateway.errors import ConfigError
 from gateway.store.identity_sqlite import MIGRATIONS, SqliteStore
@@ -41,6 +42,9 @@ async def test_users_and_passwords_come_back_on_another_machine(tmp_path: Path) 
     with tarfile.open(archive) as tar:
         names = tar.getnames()
     assert "state/gateway.sqlite" in names
+    # Who took up its calls elsewhere would speak into them while they go on here.
+    assert (state / CALLS).exists()
+    assert not [name for name in names if "calls." in name]
     assert not [name for name in names if "console" in name or name.endswith(("-wal", "-shm", ".sock"))]
     restore(archive, elsewhere, None)
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in elsewhere.iterdir() if path.is_file())

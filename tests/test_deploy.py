@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.cli import AWAY, USAGE_ERROR
 from gateway.config import Config, load
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import SECRET, SECRET_OCTETS, PlaneProcess, find_program
@@ -118,6 +119,15 @@ def test_a_plane_that_died_while_it_made_its_secret_starts_again(tmp_path: Path)
     assert len(secret.read_bytes()) == SECRET_OCTETS
     assert secret.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.glob("plane.new-*")) == []
+
+
+def test_a_unit_is_started_again_however_often_it_ended() -> None:
+    """But for a configuration that cannot be used: a Redis that is away is another status."""
+    for name in ("gateway.service", "gateway-plane.service"):
+        assert "\nStartLimitIntervalSec=0\n" in (DEPLOY / name).read_text()
+    prevented = re.search(r"^RestartPreventExitStatus=(.*)$", (DEPLOY / "gateway.service").read_text(), re.MULTILINE)
+    assert prevented is not None
+    assert prevented[1] == str(USAGE_ERROR) != str(AWAY)
 
 
 def test_a_stop_has_more_patience_than_calls_are_given() -> None:

@@ -11,13 +11,12 @@ from gateway.access.bans import Bans
 from gateway.access.nodes import HERE, NODE, Nodes
 from gateway.app.cluster_settings import ClusterSettings
 from gateway.app.observers import ended
-from gateway.app.opening import Opening
+from gateway.app.opening import Opening, unusable
 from gateway.app.shared_limits import SharedLimits
 from gateway.call.journal import address_of, flat_address
 from gateway.call.leg import Address
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller
-from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding, User
 from gateway.identity.nodes import ClusterNodes, place_of
@@ -181,7 +180,7 @@ async def join(
         try:
             await cluster.open()
         except StoreError as error:
-            raise ConfigError("identity.store", f"cannot be used: {error}") from None
+            raise unusable(opening.config, error) from None
         opening.stack.push_async_callback(cluster.close)
         limits = SharedLimits(
             cluster,

@@ -18,7 +18,7 @@ from gateway.app.cluster_settings import shared_key
 from gateway.app.observers import ended
 from gateway.app.plane import choose
 from gateway.config import Config
-from gateway.errors import ConfigError
+from gateway.errors import AwayError, ConfigError
 from gateway.identity import passwords
 from gateway.identity.directory import Directory
 from gateway.identity.mapping import IdentityMap
@@ -90,8 +90,14 @@ async def open_directory(opening: Opening, identity: IdentityMap, store: Provisi
     try:
         await directory.load()
     except StoreError as error:
-        raise ConfigError("identity.store", f"cannot be used: {error}") from None
+        raise unusable(opening.config, error) from None
     return directory
+
+
+def unusable(config: Config, error: Exception) -> ConfigError:
+    """Of the store; a server may be there later, a file is as it is."""
+    kind = AwayError if config.identity.store.startswith("redis") else ConfigError
+    return kind("identity.store", f"cannot be used: {error}")
 
 
 async def open_store(opening: Opening) -> tuple[ProvisionedStore, passwords.Passwords]:
@@ -107,7 +113,7 @@ async def open_store(opening: Opening) -> tuple[ProvisionedStore, passwords.Pass
         await passwords.provision(store, words, config.realm)
         passwords.settle(words, config.state_dir)
     except (StoreError, OSError) as error:
-        raise ConfigError("identity.store", f"cannot be used: {error}") from None
+        raise unusable(config, error) from None
     opening.sweep(store.expire)
     return store, words
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -81,9 +82,18 @@ def _python_plane(clock: Callable[[], float], gather: float) -> PythonPlane:
 
 def is_running(state_dir: Path) -> bool:
     """Whether a plane of this state folder runs already: what it has bound is not for us to try."""
+    if sys.platform != "linux":
+        return False
+    try:
+        folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
-            probe.connect(str(state_dir / SOCKET))
+            # The name of a Unix socket has about a hundred octets, a state folder's may have more.
+            probe.connect(f"/proc/self/fd/{folder}/{SOCKET}")
         except OSError:
             return False
+        finally:
+            os.close(folder)
     return True

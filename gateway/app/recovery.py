@@ -26,7 +26,7 @@ from gateway.call.leg import Leg
 from gateway.call.registry import Calls
 from gateway.call.state import State
 from gateway.call.status import Cause
-from gateway.errors import ConfigError
+from gateway.errors import AwayError
 from gateway.legs.service import ServiceLeg
 from gateway.legs.sip_bodies import reason_of
 from gateway.legs.sip_leg import SipResumedLeg
@@ -50,6 +50,8 @@ _STARTING = 60.0
 """Seconds that a gateway which starts is waited for by those who would take its calls."""
 _REMEMBERED = 100_000
 """Calls of pages that were left by other processes and gateways."""
+_AGAIN = 2.0
+"""Seconds between two tries to write down what the journal did not take."""
 _AT_ONCE = 50
 """Records that are read of the cluster's journal at a time."""
 OCTETS_OF_A_CALL = 65_536
@@ -65,6 +67,8 @@ class JournalFound:
     calls: dict[str, dict[str, Any]] = field(default_factory=dict)
     close: Callable[[], None] = lambda: None
     """Let go of the file."""
+    refused: str = ""
+    """Why there is none, where there should be one."""
 
 
 async def _nobody_comes(user: str, tag: str) -> bool:
@@ -85,7 +89,7 @@ def open_journal(state_dir: Path, random: Callable[[int], bytes], calls: int) ->
                 log.error("a call of the gateway before is lost", call_id=call_id, reason=str(error))
     except JournalError as error:
         log.warning("calls end with this process", reason=str(error))
-        return JournalFound()
+        return JournalFound(refused=str(error))
     return JournalFound(file, found, file.close)
 
 
@@ -152,7 +156,15 @@ class Recovery:
     """Calls whose media goes on, or was made anew."""
     silent: set[str] = field(default_factory=set)
     """Those whose media was made anew: it must be offered to both sides."""
+    journal: Journal | None = None
     _user_agent: UserAgent | None = None
+
+    def conditions(self) -> list[str]:
+        """What an operator should know of it."""
+        if self.kept.refused:
+            return [f"Calls are not written down, and end with this process: {self.kept.refused}."]
+        unkept = 0 if self.journal is None else self.journal.unkept
+        return [f"{unkept} calls cannot be written down, and would be lost with this process."] if unkept else []
 
     @property
     def leaves_calls(self) -> bool:
@@ -390,7 +402,7 @@ async def _shared_too(opening: Opening, kept: JournalFound, had_file: bool) -> _
         begun = await shared.begin(_STARTING)
         found = {} if had_file else await _records(shared, sorted(begun.ids - begun.claimed))
     except JournalError as error:
-        raise ConfigError("cluster.journal", f"cannot be used: {error}") from None
+        raise AwayError("cluster.journal", f"cannot be used: {error}") from None
     records.told((*kept.calls, *begun.ids))
     opening.stack.push_async_callback(ended, asyncio.create_task(records.run()))
     opening.stack.push_async_callback(records.written)
@@ -413,6 +425,12 @@ async def _records(shared: SharedStore, call_ids: Sequence[str]) -> dict[str, by
     return found
 
 
+async def _write_again(journal: Journal, calls: Calls) -> None:
+    while True:
+        await asyncio.sleep(_AGAIN)
+        journal.again(calls.get)
+
+
 async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Recovery:
     """Look for the calls of a gateway that died, take up their media, and write down those that there will be.
 
@@ -428,12 +446,13 @@ async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Rec
             found = await _shared_too(opening, kept, had_file)
             kept, shared, lease, gone = found.kept, found.store, found.lease, found.gone
     calls.observe(left.call_changed)
-    if kept.file is not None:
-        journal = Journal(kept.file, engine, asyncio.get_running_loop().time, opening.wall_clock)
-        calls.keep = journal.write
     at_stop = config.limits.keep_calls == "restart"
     recovery = Recovery(calls, engine, left, kept, at_stop, lambda: None, opening.wall_clock)
     recovery.shared, recovery.lease, recovery.gone = shared, lease, gone
+    if kept.file is not None:
+        recovery.journal = Journal(kept.file, engine, asyncio.get_running_loop().time, opening.wall_clock)
+        calls.keep = recovery.journal.write
+        opening.stack.push_async_callback(ended, asyncio.create_task(_write_again(recovery.journal, calls)))
     await recovery.resume_media()
     recovery.close_records = await keep_records(
         recording(config), calls, opening.wall_clock, opening.stack, frozenset(recovery.flowing)

@@ -401,7 +401,7 @@ class GatewayApp:
             to_come=self.recovery.to_come,
         )
         self._readers += [accounts, front, watch]
-        watch.others += [store_watch.conditions, partial(ports_taken, engine)]
+        watch.others += [store_watch.conditions, partial(ports_taken, engine), self.recovery.conditions]
         watch.others.append(lambda: reload_state(self.reloader.refused, self.reloader.waiting))
         application = create_app(
             front,

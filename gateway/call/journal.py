@@ -66,6 +66,8 @@ class Journal:
         self._clock = clock
         self._wall_clock = wall_clock
         self._said = False
+        self._unkept: dict[str, None] = {}
+        """Calls whose last record the store did not take."""
         self._legs: dict[str, dict[Leg, _Leg]] = {}
         """By the id of the call, each of its legs as it was written last."""
 
@@ -76,12 +78,16 @@ class Journal:
         """
         try:
             if call.state is State.ENDED:
+                self._unkept.pop(call.id, None)
                 self._forget(call.id)
                 return
             record = VERSION + marshal.dumps(self._values(call, caller, changed, ending), _FORMAT)
             self._store.put(call.id, record)
             self._said = False
+            self._unkept.pop(call.id, None)
         except JournalError as error:
+            self._unkept.pop(call.id, None)
+            self._unkept[call.id] = None
             self._forget(call.id)
             if not self._said:
                 self._said = True
@@ -89,6 +95,22 @@ class Journal:
         except Exception:
             self._forget(call.id)
             log.exception("call not written down", call_id=call.id)
+
+    @property
+    def unkept(self) -> int:
+        """Calls that would be lost with this process, since the store did not take them."""
+        return len(self._unkept)
+
+    def again(self, find: Callable[[str], Call | None]) -> None:
+        """Write those down, until one is not taken again: that one is the last to be tried next time."""
+        for call_id in tuple(self._unkept):
+            call = find(call_id)
+            if call is None:
+                del self._unkept[call_id]
+                continue
+            call.keep()
+            if call_id in self._unkept:
+                return
 
     def _forget(self, call_id: str) -> None:
         """Keep nothing of it: an older record tells of legs that may have gone on, or to somebody else."""

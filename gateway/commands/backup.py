@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
 from gateway.app.console import FILE_NAME as CONSOLE
+from gateway.app.recovery import FILE as CALLS
 from gateway.errors import GatewayError
 
 FORMAT = 1
@@ -27,8 +28,8 @@ _MANIFEST = "manifest.json"
 _STATE = "state"
 _CONFIG = "gateway.yaml"
 _SQLITE = b"SQLite format 3\0"
-_LEFT_OUT = (CONSOLE,)
-"""What is of the running process alone."""
+_LEFT_OUT = (CONSOLE, CALLS, f"{Path(CALLS).stem}.new")
+"""What is of the running process and its calls alone."""
 _OF_SQLITE = ("-wal", "-shm", "-journal")
 _LARGEST = 64 * 1024**3
 _LARGEST_MANIFEST = 64 * 1024**2

@@ -89,15 +89,20 @@ async def test_a_plane_that_others_start_is_waited_for(tmp_path: Path, monkeypat
     assert not choose(Config.model_validate({"media": {"plane": "python", "plane_start": False}})).native
 
 
-def test_a_plane_that_runs_is_seen_by_its_socket(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["short", "a-name-with-more-octets-than-the-name-of-a-unix-socket-may-have" * 3])
+def test_a_plane_that_runs_is_seen_by_its_socket(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stale socket is no plane."""
-    assert not is_running(tmp_path)
+    folder = tmp_path / name
+    assert not is_running(folder)
+    folder.mkdir()
+    assert not is_running(folder)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / SOCKET))
-        assert not is_running(tmp_path)
+        monkeypatch.chdir(folder)
+        listener.bind(SOCKET)
+        assert not is_running(folder)
         listener.listen()
-        assert is_running(tmp_path)
-    assert not is_running(tmp_path)
+        assert is_running(folder)
+    assert not is_running(folder)
 
 
 @contextlib.asynccontextmanager

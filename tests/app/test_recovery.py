@@ -60,6 +60,19 @@ async def test_a_gateway_starts_although_a_call_cannot_be_taken_out(tmp_path: Pa
     assert await recovery.end_rest() == {}
 
 
+def test_a_journal_that_another_gateway_has_is_said(tmp_path: Path) -> None:
+    """By the one that has none; that records are refused shows in tests.chaos."""
+    mine, other = (open_journal(tmp_path, os.urandom, 100) for _ in range(2))
+    nothing = cast(Any, None)
+    said = [
+        Recovery(nothing, nothing, LeftCalls(), kept, False, lambda: None, lambda: 0.0).conditions()
+        for kept in (mine, other)
+    ]
+    mine.close()
+    assert said[0] == []
+    assert ["Calls are not written down" in sentence for sentence in said[1]] == [True]
+
+
 async def test_of_calls_taken_over_one_that_cannot_be_read_costs_no_other() -> None:
     """One that is here already goes on as it is: its gateway was not gone after all."""
     gone: list[str] = []

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.app import GatewayApp
+from gateway.cli import AWAY, fail
 from gateway.errors import ConfigError
 from gateway.identity import passwords
 from tests.interop.gateway import config_on_free_ports
@@ -22,17 +23,28 @@ async def _refused(folder: Path, **changes: str) -> ConfigError:
 
 
 async def test_a_database_that_is_none_is_said(tmp_path: Path) -> None:
-    """Garbage where the SQLite file should be."""
+    """Garbage where the SQLite file should be; to start again would not mend it."""
     (tmp_path / "gateway.sqlite").write_bytes(b"this is no database" * 100)
     error = await _refused(tmp_path, IDENTITY__STORE="sqlite:gateway.sqlite")
     assert error.key == "identity.store"
+    assert fail(error).exit_code == 2
 
 
 async def test_a_redis_that_is_not_there_is_said(tmp_path: Path) -> None:
-    """Without the URL, which may hold a password."""
+    """Without the URL, which may hold a password, and with a status for which a service manager starts it again."""
     error = await _refused(tmp_path, IDENTITY__STORE="redis://:secret@127.0.0.1:9/0")
     assert error.key == "identity.store"
     assert "secret" not in str(error)
+    assert fail(error).exit_code == AWAY
+
+
+async def test_a_shared_journal_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """The same."""
+    key = "the-key-of-a-cluster-in-these-tests-0815"
+    changes = {"CLUSTER__NODE": "sip:127.0.0.1:9", "CLUSTER__KEY": key, "CLUSTER__JOURNAL": "redis://127.0.0.1:9/0"}
+    error = await _refused(tmp_path, IDENTITY__STORE="sqlite:gateway.sqlite", MEDIA__PLANE="python", **changes)
+    assert error.key == "cluster.journal"
+    assert fail(error).exit_code == AWAY
 
 
 async def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

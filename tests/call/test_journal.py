@@ -74,9 +74,10 @@ class Store:
         self.kept: dict[str, dict[str, Any]] = {}
         self.puts = 0
         self.is_full = False
+        self.refused = ""
 
     def put(self, call_id: str, record: bytes) -> None:
-        if self.is_full:
+        if self.is_full or call_id == self.refused:
             raise JournalError("no space is left")
         self.puts += 1
         self.kept[call_id] = read(record)
@@ -106,8 +107,8 @@ class Rig:
             new_id=lambda: f"{next(numbers)}",
         )
         self.wall = WALL
-        journal = Journal(self.store, self.engine, self.timers.time, lambda: self.wall)
-        self.calls.keep = journal.write
+        self.journal = Journal(self.store, self.engine, self.timers.time, lambda: self.wall)
+        self.calls.keep = self.journal.write
 
     async def placed(self) -> tuple[Call, FakeLeg, FakeLeg]:
         caller = FakeLeg("caller")
@@ -218,6 +219,28 @@ async def test_a_store_that_fails_costs_no_call() -> None:
     caller.says(HungUp())
     await call.finished()
     assert rig.store.kept == {}
+
+
+async def test_what_was_not_taken_is_written_once_there_is_room() -> None:
+    """Though nothing more happens to the call; one that has ended is not, and one that is refused stops no other."""
+    rig = Rig()
+    rig.store.is_full = True
+    calls = [(await rig.connected())[0] for _ in range(3)]
+    assert rig.journal.unkept == 3
+    rig.journal.again(rig.calls.get)
+    assert (rig.journal.unkept, rig.store.kept) == (3, {})
+    calls[0].stop()
+    await calls[0].finished()
+    assert rig.journal.unkept == 2
+    rig.store.is_full = False
+    rig.store.refused = calls[1].id
+    for _ in range(2):
+        rig.journal.again(rig.calls.get)
+    assert list(rig.store.kept) == [calls[2].id]
+    rig.store.refused = ""
+    rig.journal.again(rig.calls.get)
+    assert rig.journal.unkept == 0
+    assert rig.store.kept.keys() == {call.id for call in calls[1:]}
 
 
 async def test_a_record_that_is_refused_leaves_no_older_one() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 from bench.process import plane_of
 from gateway.media.embedded.plane.native.process import find_program
 from tests import peers
-from tests.chaos.crowd import Crowd, TwoPhones, crowd
+from tests.chaos.crowd import SETTLED, Crowd, TwoPhones, crowd
 from tests.chaos.fates import Fate
 from tests.chaos.forked import Forks, Running, forks
 from tests.chaos.places import HOST, Elsewhere, Place, Redis, elsewhere, full, locked
@@ -39,6 +40,7 @@ class Trouble(StrEnum):
     REDIS = "its Redis is away for a while"
     LOCKED = "its SQLite file is locked for a while"
     FULL = "its disk is full for a while"
+    UNKEPT = "its disk is full for a while, then it is killed"
     LOSS = "one datagram in five is lost for a while"
     ERRORS = "all that is sent is an error for a while"
     TRUNK = "its trunk is away for a while"
@@ -46,7 +48,7 @@ class Trouble(StrEnum):
     BACK = "its clock is set back by a day for a while"
 
 
-KILLS = (Trouble.GATEWAY, Trouble.PLANE, Trouble.BOTH)
+KILLS = (Trouble.GATEWAY, Trouble.PLANE, Trouble.BOTH, Trouble.UNKEPT)
 """Those that set-ups end with."""
 _ELSEWHERE = (Trouble.LOSS, Trouble.ERRORS, Trouble.TRUNK, Trouble.ON, Trouble.BACK)
 """Those of a gateway whose network and clock are the test's."""
@@ -148,13 +150,16 @@ class Scene:
 
     async def _strike(self, trouble: Trouble) -> tuple[float, TwoPhones]:
         began = time.monotonic()
-        if trouble in (Trouble.GATEWAY, Trouble.BOTH):
+        if trouble is Trouble.UNKEPT:
+            await self._write_again()
+            began = time.monotonic()
+        if trouble in (Trouble.GATEWAY, Trouble.BOTH, Trouble.UNKEPT):
             await self._gateway.kill()
         if trouble in (Trouble.PLANE, Trouble.BOTH):
             plane = plane_of(str(self.folder))
             assert plane is not None
             os.kill(plane, signal.SIGKILL)
-        if trouble in (Trouble.GATEWAY, Trouble.BOTH):
+        if trouble in (Trouble.GATEWAY, Trouble.BOTH, Trouble.UNKEPT):
             await self.start()
         if trouble in KILLS:
             await self.phones.answered()
@@ -170,6 +175,24 @@ class Scene:
             found = await self._back(began)
             await asyncio.sleep(max(0.0, began + _FOR - time.monotonic()))
         return found
+
+    async def _write_again(self) -> None:
+        """No record can be kept while every call is changed; wait until all are once there is room."""
+        with full(self._gateway.pid):
+            fates = await asyncio.gather(*(self.phones.fate(call) for call in self.calls))
+            assert set(fates) <= {Fate.KEPT}
+            assert await self._unkept(), "a disk that is full took records"
+        async with asyncio.timeout(SETTLED):
+            while await self._unkept():  # noqa: ASYNC110  # it tries again every two seconds
+                await asyncio.sleep(0.1)
+
+    async def _unkept(self) -> bool:
+        return "cannot be written down" in await asyncio.to_thread(self._health)
+
+    def _health(self) -> str:
+        url = f"http://{self._environ['GATEWAY_WEB__LISTEN']}/healthz"
+        with urllib.request.urlopen(url, timeout=SETTLED) as answer:
+            return str(answer.read().decode())
 
     async def _back(self, began: float) -> tuple[float, TwoPhones]:
         await self.phones.answered()
