@@ -232,6 +232,10 @@ def init(
     web_port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Default: 443, or 8080 without one.")] = None,
     media_port: Annotated[int, typer.Option(min=1, max=65_535, help="UDP, of all browsers.")] = 40_000,
     rtp_ports: Annotated[str, typer.Option(help="UDP, of phones.")] = "10000-19999",
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(help="What it keeps; default: .gateway beside the file, or /var/lib/gateway."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: what is not said is as detected.")] = False,
     force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
 ) -> None:
@@ -239,7 +243,7 @@ def init(
 
     A file that is there stays, unless you say otherwise.
     """
-    from gateway.commands.init import certificate_of, questions, run_init
+    from gateway.commands.init import certificate_of, questions, run_init, state_dir_of
 
     def ask(question: str, default: str) -> str:
         if not yes:
@@ -263,6 +267,7 @@ def init(
         web_port=web_port,
         media_port=media_port,
         rtp_ports=rtp_ports,
+        state_dir=(state_dir or state_dir_of(config)).absolute(),
     )
     with told():
         run_init(config, answers, output, overwrite=overwrite)

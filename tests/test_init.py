@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.commands.init import Answers, behind_nat, certificate_of, configuration, next_steps, write
+from gateway.commands.init import Answers, behind_nat, certificate_of, configuration, next_steps, state_dir_of, write
 from gateway.config import load
 from gateway.errors import ConfigError
 from tests.net.certificates import Authority
@@ -48,6 +48,8 @@ async def test_a_stranger_answers_four_questions_and_has_a_gateway_that_starts(t
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     found = load(path, {})
     assert (found.domain, found.users[0].id) == ("phone.example.com", "carol")
+    assert found.state_dir == tmp_path / ".gateway", "commands find the gateway from any folder"
+    assert str(state_dir_of(Path("/etc/gateway/gateway.yaml"))) == "/var/lib/gateway"
     assert found.trunks[0].uri == "sip:pbx.example.com"
     assert path.read_text().count("#") > 10
     assert "certbot" in done.stdout
@@ -137,7 +139,8 @@ def test_a_certificate_makes_the_page_public(tmp_path: Path) -> None:
     assert (found.web.listen.port, found.web.public_url) == (443, "https://phone.test")
     assert not found.web.guests_welcome
     said = " ".join(next_steps(tmp_path / "gateway.yaml", answers))
-    assert "--deploy-hook" in said
+    # Certbot runs it elsewhere, without the path of this Python's programs.
+    assert f'--deploy-hook "{SCRIPT} reload --config {tmp_path}/gateway.yaml"' in said
     assert "TCP 443" in said
     proxied = Answers(domain="phone.test", address="203.0.113.7", proxied=True)
     write(tmp_path / "proxied.yaml", proxied, overwrite=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Answers:
     pbx_password: str | None = None
     users: tuple[str, ...] = ("alice",)
     emergency: tuple[str, ...] = ()
+    state_dir: Path | None = None
+    """Where the gateway keeps what it keeps; None: `.gateway` of wherever it is started."""
     sip_port: int = 5060
     web_port: int | None = None
     """None: 443 with a certificate, else 8080."""
@@ -80,6 +83,12 @@ def _text(value: object) -> str:
     return json.dumps(str(value))
 
 
+def state_dir_of(path: Path) -> Path:
+    """Where a gateway of that file keeps what it keeps: for one below /etc as deploy/gateway.service has it."""
+    service = path.absolute().is_relative_to("/etc")
+    return Path("/var/lib/gateway") if service else path.absolute().with_name(".gateway")
+
+
 def configuration(answers: Answers) -> str:
     """The file, with a comment at each section that says what it is for."""
     sections = [*_head(answers), *_web(answers), *_media(answers), *_users(answers), *_pbx(answers)]
@@ -92,6 +101,9 @@ def _head(answers: Answers) -> Iterator[str]:
     yield ""
     yield "# What stands behind the @ of users: phones register with this domain."
     yield f"version: {VERSION}"
+    if answers.state_dir is not None:
+        yield "# What the gateway keeps, and where `gateway reload`, `calls` and `backup` find it from any folder."
+        yield f"state_dir: {_text(answers.state_dir)}"
     yield f"domain: {_text(answers.domain)}"
     yield ""
     yield "# Phones, PBX and trunks. Let only those networks through your firewall that have phones."
@@ -202,14 +214,16 @@ def write(path: Path, answers: Answers, *, overwrite: bool) -> None:
 
 def next_steps(path: Path, answers: Answers) -> Iterator[str]:
     """What is left to do, one sentence each."""
-    config = "" if path == Path("gateway.yaml") else f" --config {path}"
+    # Hooks are run in another folder, and know no environment of Python.
+    program = Path(sys.executable).with_name("gateway")
+    reload = f"{program if program.exists() else 'gateway'} reload --config {path.absolute()}"
     if answers.certificate is None and not answers.proxied:
         yield (
             f"Get a certificate: certbot certonly --standalone -d {answers.domain} "
-            f'--deploy-hook "gateway reload{config}"; then run gateway init --force again.'
+            f'--deploy-hook "{reload}"; then run gateway init --force again.'
         )
     elif answers.certificate is not None:
-        yield f'Have renewed certificates taken up: certbot renew --deploy-hook "gateway reload{config}".'
+        yield f'Have renewed certificates taken up: certbot renew --deploy-hook "{reload}".'
     web = f"TCP {answers.page} (page), " if answers.certificate is not None else ""
     yield (
         f"Open in the firewall: {web}UDP and TCP {answers.sip_port} (SIP, from your phones' networks alone), "
@@ -219,6 +233,7 @@ def next_steps(path: Path, answers: Answers) -> Iterator[str]:
         yield f"{answers.address} is reached from its own network alone: for peers outside, name the public address."
     if answers.pbx and not answers.emergency:
         yield "Set emergency.numbers, or nobody can call for help through this gateway."
+    config = "" if path == Path("gateway.yaml") else f" --config {path}"
     yield f"gateway check-config{config}, then gateway run{config}, and beside it gateway doctor{config}."
 
 
