@@ -162,6 +162,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "web.ice_servers": '[{"urls": "stun:stun.example.com"}]',
         "media.ice_peers_allowed": "192.0.2.0/24",
         "sip.bans.never": "192.0.2.0/24",
+        "sip.proxies": "192.0.2.0/24",
         "sip.registration.digest_algorithms": "SHA-256, MD5",
         "webrtc.listen": "127.0.0.1:40001",
         "webrtc.advertised": "203.0.113.1,203.0.113.2:4000",

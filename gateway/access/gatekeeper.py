@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Coroutine, Mapping
+from collections.abc import Callable, Collection, Container, Coroutine, Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -10,6 +10,7 @@ import structlog
 from gateway.access.algorithms import Algorithms
 from gateway.access.bans import BanPolicy, Bans
 from gateway.access.guesses import Guesses, LockOut
+from gateway.access.sources import Networks
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.identity.store import IdentityStore, StoreError
@@ -55,12 +56,15 @@ class Gatekeeper:
         kept: Mapping[str, Collection[str]] | None = None,
         bans: Bans | None = None,
         node_of: Callable[[Request, Flow], str | None] = lambda request, source: None,
+        proxies: Iterable[str] = (),
     ) -> None:
         """`domains` are hosts that mean us, in lower case. `kept`: the algorithms of users that have no HA1
         for some; by default everybody has all.
 
         `node_of` is the identity of the gateway of our cluster that has sealed a request (access.nodes), for once.
+        `proxies`: addresses and networks that stand for many; who asks through one is as it says. Raises ValueError.
         """
+        self.proxies = Networks(proxies)
         self._node_of = node_of
         self._bans = bans or Bans(BanPolicy(time=0.0), clock)
         self._algorithms = algorithms or Algorithms(digest.algorithms)
@@ -99,10 +103,10 @@ class Gatekeeper:
         earned = mine is not None and self._digest.gave(mine.get("nonce"), source.host)
         name = mine.get("username") if mine is not None and earned else None
         # A trunk's address is never locked: its calls would stay out for the mistake of one phone behind it.
-        said = request.to if request.method == "REGISTER" else request.from_
-        if trunk is None and self.guesses.locked(source, name or said.uri.user, now):
+        said, guesser = request.to if request.method == "REGISTER" else request.from_, self._guesser(request, source)
+        if trunk is None and self.guesses.locked(guesser, name or said.uri.user, now):
             return events.Refused(403, "Too many wrong passwords")
-        if name is not None and trunk is None and self.guesses.slowed(source, name, now):
+        if name is not None and trunk is None and self.guesses.slowed(guesser, name, now):
             return events.Refused(503, "Too many wrong passwords for this user")
         account = self._trunks.by_username(name) if name and self._may_be_trunk(request, name) else None
         if account is not None:
@@ -110,6 +114,15 @@ class Gatekeeper:
         if name is not None:
             return self._by_store(request, source, now, name)
         return self._checked(request, source, now, None)
+
+    def _guesser(self, request: Request, source: Flow) -> Flow:
+        """Who answers for a password: behind a proxy of ours where it has the request from (RFC 3261 18.2.1)."""
+        if source.host not in self.proxies or len(request.via) < 2:
+            return source
+        before = request.via[1]
+        return Flow(
+            source.transport, before.param("received") or before.host, before.port or 0, before.param("rport") or ""
+        )
 
     def may_answer(self, source: Flow, status: int) -> bool:
         """Whether a refusal goes out to a source that has proved nothing (see Bans); always to a trunk."""
@@ -141,15 +154,16 @@ class Gatekeeper:
         """The verdict on the credentials, whose HA1 by algorithm are `known`; `trunk` is whose account they are of."""
         checked = self._digest.check(request, lambda *_: known, now, source=source.host)
         if checked.result is DigestResult.OK and checked.username is not None:
-            self.guesses.succeeded(source, checked.username)
+            self.guesses.succeeded(self._guesser(request, source), checked.username)
             self._bans.proved(source.host)
             self._algorithms.signed(request.user_agent, source.host, checked.algorithm)
             return events.Accepted(TRUNK + trunk) if trunk else self._as_claimed(request, checked.username)
         if checked.result is DigestResult.MALFORMED:
             return events.Refused(400, "Credentials cannot be read")
         if checked.result is DigestResult.WRONG:
-            self.guesses.failed(source, checked.username or "", now)
-            log.warning("wrong password", user=checked.username, source=source.host)
+            guesser = self._guesser(request, source)
+            self.guesses.failed(guesser, checked.username or "", now)
+            log.warning("wrong password", user=checked.username, source=guesser.host)
         said = request.to if request.method == "REGISTER" else request.from_
         algorithm = self._algorithms.choose(request.user_agent, source.host, self.kept.get(said.uri.user or ""))
         challenges = self._digest.challenges(

@@ -38,11 +38,18 @@ class Guesses:
         """May be another one in the course of things."""
         self._of_source: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._of_user: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._of_both: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def locked(self, source: Flow, user: str | None, now: float) -> bool:
-        """Whether `source` has to wait; never the very flow on which `user` has signed in before."""
-        count, last = self._of_source.get(source_of(source.host), (0, 0.0))
+        """Whether `source` has to wait; never the very flow on which `user` has signed in before.
+
+        At an address that `user` has signed in from only wrong passwords for that user count: others may be behind it.
+        """
+        place = source_of(source.host)
+        is_known = user is not None and (user, place) in self._known
+        wrong = self._of_both.get((user or "", place)) if is_known else self._of_source.get(place)
+        count, last = wrong or (0, 0.0)
         if count < self.policy.failures or not self._lasts(last, now):
             return False
         return user is None or (user, str(source)) not in self._known
@@ -62,9 +69,14 @@ class Guesses:
 
     def failed(self, source: Flow, user: str, now: float) -> None:
         """`source` gave a wrong password for `user`."""
-        for table, key in ((self._of_source, source_of(source.host)), (self._of_user, user)):
-            count, last = table.get(key, (0, 0.0))
-            self._keep(table, key, (count + 1 if self._lasts(last, now) else 1, now))
+        place = source_of(source.host)
+        self._count(self._of_source, place, now)
+        self._count(self._of_user, user, now)
+        self._count(self._of_both, (user, place), now)
+
+    def _count(self, table: OrderedDict[K, tuple[int, float]], key: K, now: float) -> None:
+        count, last = table.get(key, (0, 0.0))
+        self._keep(table, key, (count + 1 if self._lasts(last, now) else 1, now))
 
     def succeeded(self, source: Flow, user: str) -> None:
         """`user` has signed in from there; that forgives nothing, or an account of one's own would buy guesses."""

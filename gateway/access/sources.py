@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv6Network, ip_address
+from ipaddress import IPv6Network, ip_address, ip_network
 
 _PREFIX = 64
 
@@ -19,3 +20,20 @@ def source_of(host: str) -> str:
     if mapped is not None:
         return str(mapped)
     return str(address) if address.version == 4 else str(IPv6Network((int(address), _PREFIX), strict=False))
+
+
+class Networks:
+    """Addresses and networks ("192.0.2.0/24"); a host that is no address is in none."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        """Raises ValueError for an entry that is neither."""
+        self._networks = tuple(ip_network(entry, strict=False) for entry in entries)
+
+    def __contains__(self, host: str) -> bool:
+        if not self._networks:
+            return False
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        return any(address.version == one.version and address in one for one in self._networks)

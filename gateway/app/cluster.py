@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol
 
 from gateway.access.bans import Bans
@@ -61,6 +61,11 @@ class Cluster:
         """Have it seal what it sends to other gateways."""
         self._agent = agent
         agent.sign_requests(self._seals.sign)
+        agent.vouch(self._is_gateway)
+
+    def _is_gateway(self, host: str) -> bool:
+        """Whether another gateway that is there has that address."""
+        return any(_host_of(node) == host for node in self.live)
 
     @property
     def live(self) -> frozenset[str]:
@@ -162,6 +167,11 @@ class ClusterTexts:
 
     async def put_text(self, name: str, text: str, expires_at: float) -> None:
         await self._store.put_text(name, text, expires_at, self._clock())
+
+
+@lru_cache(maxsize=256)
+def _host_of(node: str) -> str:
+    return place_of(node)[0]
 
 
 class Outgoing(Protocol):

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from gateway.access.bans import Bans
 from gateway.access.gatekeeper import Gatekeeper
 from gateway.access.register import RegisterService
+from gateway.access.sources import Networks
 from gateway.accounts.own import Account, Accounts
 from gateway.accounts.trunks import Trunks
 from gateway.app import media_settings, room_settings, settings
@@ -59,7 +60,7 @@ LIVE = frozenset(
         *("limits.reattach_time", "limits.drain_timeout", "limits.max_call_duration", "limits.history_size"),
         *("sip.ring_timeout", "sip.park_timeout", "sip.max_diversions", "sip.outbound_proxy", "sip.bans"),
         *("sip.limits.requests_per_second", "sip.limits.burst", "sip.limits.failed_logins"),
-        *("sip.limits.login_penalty", "sip.limits.failed_logins_per_user"),
+        *("sip.limits.login_penalty", "sip.limits.failed_logins_per_user", "sip.proxies"),
         *("sip.registration.min_expires", "sip.registration.default_expires", "sip.registration.max_expires"),
         *("sip.registration.max_contacts", "sip.registration.websocket_grace", "sip.registration.flow_timer"),
         *("sip.registration.flow_timeout", "media.service_max_duration", "media.hold_music"),
@@ -319,6 +320,7 @@ class Reloader:
         rooms.front.rtp = config.rtp
         rooms.gatekeeper.kept = {name: tuple(known) for name, known in config.digests().items()}
         rooms.gatekeeper.guesses.policy = settings.lock_out(config)
+        rooms.gatekeeper.proxies = Networks(config.sip.proxies)
         rooms.bans.change(settings.bans(config))
         rooms.registrar.policy = settings.registrar_policy(config)
         told = settings.user_agent(config)

@@ -217,7 +217,7 @@ def bans(config: Config) -> BanPolicy:
         time=wanted.time,
         sources=wanted.max_sources,
         scanners=wanted.scanners,
-        never=wanted.never,
+        never=(*wanted.never, *config.sip.proxies),
     )
 
 
@@ -354,7 +354,7 @@ def user_agent(config: Config) -> UserAgentConfig:
             admission=AdmissionLimits(
                 rate=sip.limits.requests_per_second,
                 burst=sip.limits.burst,
-                trusted=tuple(source for trunk in config.trunks for source in trunk.sources),
+                trusted=(*sip.proxies, *(source for trunk in config.trunks for source in trunk.sources)),
             ),
             transactions=sip.limits.max_transactions,
             alias=sip.tls.cert is not None,

@@ -37,6 +37,7 @@ def open_gatekeeper(
         {name: tuple(known) for name, known in config.digests().items()},
         bans,
         cluster.verify,
+        config.sip.proxies,
     )
 
 

@@ -84,6 +84,10 @@ class UserAgent:
         self._core.stack.admission.change(admission)
         self._core.config = replace(self._core.config, longest_ringing=longest_ringing)
 
+    def vouch(self, is_known: Callable[[str], bool]) -> None:
+        """Let in whoever is at an address of which that is so, however much it asks for."""
+        self._core.stack.admission.vouched = is_known
+
     def drain(self, retry_after: int) -> None:
         """Tell whoever asks by OPTIONS that new calls are to be tried elsewhere, or in `retry_after` seconds."""
         self._core.draining_for = retry_after

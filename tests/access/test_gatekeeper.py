@@ -11,6 +11,7 @@ import pytest
 from gateway.access.gatekeeper import Gatekeeper
 from gateway.access.guesses import LockOut
 from gateway.access.register import RegisterService
+from gateway.access.sources import Networks
 from gateway.accounts.trunks import TrunkAccount, Trunks
 from gateway.identity import passwords
 from gateway.identity.mapping import IdentityMap
@@ -378,6 +379,41 @@ async def test_nobody_is_locked_out_by_who_guesses_beside_them() -> None:
     # It is let in as whom it has signed in, not to guess at others.
     locked = await door.signed("REGISTER", "1002", at_home, sender="1002", to="1002")
     assert locked == events.Refused(403, "Too many wrong passwords")
+
+
+async def test_who_signed_in_at_an_address_waits_for_no_neighbours_mistakes() -> None:
+    """An office behind one address: a phone with a wrong password locks none of the others that have been there."""
+    door = await Door().opened()
+    for user, port in (("1001", 5060), ("1002", 5062)):
+        there = from_there(port)
+        assert isinstance(await door.signed("REGISTER", user, there, sender=user, to=user), events.Accepted)
+    for _ in range(3):
+        refused = await door.signed("REGISTER", "1002", from_there(6000), sender="1002", to="1002", password="old")
+        assert isinstance(refused, events.Refused)
+    # It has made a new connection.
+    assert isinstance(await door.signed("REGISTER", "1001", from_there(7000)), events.Accepted)
+    waits = await door.asked(request("REGISTER", sender="1002", to="1002"), from_there(7002))
+    assert waits == events.Refused(403, "Too many wrong passwords")
+
+
+@pytest.mark.parametrize("proxies", [(), ("192.0.2.48/29",)])
+async def test_who_guesses_through_a_proxy_locks_nobody_else_behind_it(proxies: tuple[str, ...]) -> None:
+    """Waits go by where a proxy of ours has the request from; of an address that is none they do not ask."""
+    door = await Door().opened()
+    door.keeper.proxies = Networks(proxies)
+    proxy = Flow("udp", "192.0.2.50", 5060)
+
+    way = "SIP/2.0/UDP 192.0.2.50;branch=z9hG4bKp, SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx;rport=x;received="
+
+    def of(phone: str, nonce: str, password: str = PASSWORD) -> Request:
+        asked = request("REGISTER", credentials("REGISTER", "1001", nonce, password))
+        return asked.with_header("Via", way + phone)
+
+    for _ in range(3):
+        guess = of("198.51.100.66", await door.nonce(proxy), "guess")
+        assert isinstance(await door.asked(guess, proxy), events.Refused)
+    assert status(await door.asked(of("198.51.100.66", "any"), proxy)) == 403
+    assert status(await door.asked(of("198.51.100.7", "any"), proxy)) == (401 if proxies else 403)
 
 
 async def test_guesses_from_everywhere_slow_only_those_who_guess() -> None:

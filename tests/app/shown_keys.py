@@ -24,6 +24,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "access/test_bans.py::test_some_are_never_banned": ("sip.bans.never",),
     "access/test_bans.py::test_what_happens_slowly_or_by_crossing_is_no_scan": ("sip.bans.window",),
     "access/test_bans.py::test_who_only_earns_refusals_is_silenced_for_a_while": ("sip.bans.after", "sip.bans.time"),
+    "access/test_gatekeeper.py::test_who_guesses_through_a_proxy_locks_nobody_else_behind_it": ("sip.proxies",),
     "access/test_gatekeeper.py::test_guesses_from_everywhere_slow_only_those_who_guess": (
         "sip.limits.failed_logins_per_user",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -31,12 +31,14 @@ class AdmissionLimits:
 class Admission:
     """Decides per source address whether one more request is let in; time is the caller's (monotonic seconds)."""
 
-    __slots__ = ("_buckets", "_limits", "_networks", "_trusted", "refused")
+    __slots__ = ("_buckets", "_limits", "_networks", "_trusted", "refused", "vouched")
 
     def __init__(self, limits: AdmissionLimits) -> None:
         """Raises ValueError for a trusted entry that is no address and no network."""
         self.change(limits)
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self.vouched: Callable[[str], bool] = lambda source: False
+        """Asked about a source that is over its limit: whether it is let in all the same."""
         self.refused = 0
         """How many requests were turned away."""
 
@@ -72,10 +74,10 @@ class Admission:
             return True
         tokens, since = self._buckets.pop(source, (limits.burst, now))
         tokens = min(limits.burst, tokens + (now - since) * limits.rate)
-        admitted = tokens >= 1.0
-        if admitted:
+        admitted = tokens >= 1.0 or self.vouched(source)
+        if tokens >= 1.0:
             tokens -= 1.0
-        else:
+        elif not admitted:
             self.refused += 1
         self._buckets[source] = (tokens, now)
         if len(self._buckets) > limits.sources:
