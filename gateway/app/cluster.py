@@ -60,8 +60,7 @@ class Cluster:
     def speak_by(self, agent: UserAgent) -> None:
         """Have it seal what it sends to other gateways."""
         self._agent = agent
-        agent.sign_requests(self._seals.sign)
-        agent.vouch(self._is_gateway)
+        agent.sign_requests(self._seals.sign, self._is_gateway)
 
     def _is_gateway(self, host: str) -> bool:
         """Whether another gateway that is there has that address."""

@@ -84,10 +84,6 @@ class UserAgent:
         self._core.stack.admission.change(admission)
         self._core.config = replace(self._core.config, longest_ringing=longest_ringing)
 
-    def vouch(self, is_known: Callable[[str], bool]) -> None:
-        """Let in whoever is at an address of which that is so, however much it asks for."""
-        self._core.stack.admission.vouched = is_known
-
     def drain(self, retry_after: int) -> None:
         """Tell whoever asks by OPTIONS that new calls are to be tried elsewhere, or in `retry_after` seconds."""
         self._core.draining_for = retry_after
@@ -192,9 +188,9 @@ class UserAgent:
         """Have `may_answer` decide, by status, whether a refusal goes out to a source that has proved nothing."""
         self._core.stack.may_answer = may_answer
 
-    def sign_requests(self, sign: Callable[[Request, Flow], Request]) -> None:
-        """Have `sign` give each request the form in which it goes to a flow, every time that it is sent."""
-        self._core.signer = sign
+    def sign_requests(self, sign: Callable[[Request, Flow], Request], vouched: Callable[[str], bool]) -> None:
+        """Have `sign` give each request the form in which it goes to a flow; who is at a `vouched` address gets in."""
+        self._core.signer, self._core.stack.admission.vouched = sign, vouched
 
     def admit_calls(self, may_begin: Callable[[Request, bool], bool]) -> None:
         """Have `may_begin` decide about each INVITE that begins a call, before anything is done for it (else 503).

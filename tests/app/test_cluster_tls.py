@@ -117,7 +117,7 @@ async def test_a_seal_without_a_certificate_is_a_strangers(site: Site) -> None:
     statuses = []
     for shown in (TlsFiles(ca=site.ours.file), site.ours.files("192.0.2.9"), files):
         agent = await site.agent(shown)
-        agent.sign_requests(seals.sign)
+        agent.sign_requests(seals.sign, lambda host: False)
         statuses.append((await agent.request("MESSAGE", target, headers=(seals.field({}),))).status)
     assert statuses[:2] == [401, 401]
     assert statuses[2] != 401

@@ -208,6 +208,21 @@ def test_no_source_gets_more_than_its_burst_and_rate(arrivals: list[tuple[str, f
     assert all(count <= 3 + 5 * now + 1e-6 for count in admitted.values())
 
 
+def test_who_is_vouched_for_is_let_in_above_the_limit_and_nobody_else() -> None:
+    """Another gateway of the cluster; that is asked only about who is over it."""
+    admission, asked = Admission(AdmissionLimits(rate=1, burst=2)), []
+
+    def vouched(source: str) -> bool:
+        asked.append(source)
+        return source == "192.0.2.12"
+
+    admission.vouched = vouched
+    assert [admission.admit("192.0.2.12", 0.0) for _ in range(5)] == [True] * 5
+    assert [admission.admit("192.0.2.66", 0.0) for _ in range(5)] == [True] * 2 + [False] * 3
+    assert asked == ["192.0.2.12"] * 3 + ["192.0.2.66"] * 3
+    assert admission.refused == 3
+
+
 def test_remembered_sources_are_bounded() -> None:
     """A million addresses do not fill the memory, and trusted ones are not limited at all."""
     trusted = frozenset(("198.51.100.0/24", "2001:db8::1"))
