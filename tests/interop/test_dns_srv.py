@@ -14,17 +14,13 @@ from gateway.net.resolver import ResolverConfig
 from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite.events import Answered, Ended
-from tests.identity.conftest import redis_server
 from tests.interop.gateway import PASSWORDS
 from tests.interop.house import House
+from tests.interop.two_gateways import DOMAIN, two_gateways
 from tests.net.name_server import NameServer
 from tests.net.peers import LOOPBACK, OFFER, Application, Recorder
-from tests.ports import free_ports
 
 pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
-
-KEY = "the-key-of-the-cluster-in-these-tests"
-DOMAIN = "gateway.example"
 
 
 class Site:
@@ -55,23 +51,8 @@ async def hung_up(call: Recorder) -> None:
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    [redis] = free_ports(1)
     async with AsyncExitStack() as stack:
-        stack.enter_context(redis_server(redis, tmp_path))
-        gateways = []
-        for name in ("first", "second"):
-            (tmp_path / name).mkdir()
-            gateway = House(
-                tmp_path / name,
-                stack,
-                IDENTITY__STORE=f"redis://127.0.0.1:{redis}/0",
-                CLUSTER__KEY=KEY,
-                MEDIA__PLANE="python",
-            )
-            stack.push_async_callback(gateway.close)
-            await gateway.start(CLUSTER__NODE=f"sip:127.0.0.1:{gateway.sip}", CLUSTER__INTERVAL="0.5")
-            gateways.append(gateway)
-        first, second = gateways
+        first, second = await two_gateways(tmp_path, stack)
         zone = {
             (f"_sip._udp.{DOMAIN}.", "SRV"): [f"10 0 {first.sip} one.{DOMAIN}.", f"20 0 {second.sip} two.{DOMAIN}."],
             **{(f"{name}.{DOMAIN}.", "A"): ["127.0.0.1"] for name in ("one", "two")},

@@ -1,0 +1,127 @@
+"""Kamailio's dispatcher before two gateways, as deploy/kamailio has it: one drains, is killed, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
+from gateway.sip.auth.account import Credentials
+from gateway.sip.invite.events import Answered, Ended
+from tests.interop.gateway import PASSWORDS
+from tests.interop.house import House
+from tests.interop.kamailio import kamailio
+from tests.interop.two_gateways import DOMAIN, two_gateways
+from tests.net.peers import LOOPBACK, OFFER, Application, Recorder, answering
+from tests.ports import free_port
+
+pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.timeout(120)]
+
+DEPLOYED = Path(__file__).parents[2] / "deploy/kamailio/kamailio.cfg"
+UP = "state=connected"
+
+
+@dataclass(slots=True)
+class Site:
+    """Two gateways behind a proxy, and two phones that know the proxy alone."""
+
+    gateways: tuple[House, House]
+    route: str
+    phones: dict[str, UserAgent]
+
+    async def register(self, user: str) -> None:
+        """As a phone does that has the proxy as its outbound proxy."""
+        registration = await self.phones[user].register(
+            f"sip:{DOMAIN}",
+            aor=f"sip:{user}@{DOMAIN}",
+            credentials=Credentials(user, PASSWORDS[user]),
+            route=(self.route,),
+        )
+        assert registration.registered
+
+    async def call(self, number: str) -> Recorder:
+        """1001 calls; it is up."""
+        session = self.phones["1001"].invite(
+            f"sip:{number}@{DOMAIN}",
+            caller=f"<sip:1001@{DOMAIN}>",
+            body=OFFER,
+            credentials=Credentials("1001", PASSWORDS["1001"]),
+            route=(self.route,),
+        )
+        call = Recorder(session)
+        await call.wait(Answered)
+        return call
+
+    def calls(self, gateway: House) -> int:
+        """How many have been up at it."""
+        return gateway.log.read_text(encoding="utf-8").count(UP)
+
+    async def echo(self) -> House:
+        """1001 calls the echo and hangs up; the gateway that had the call."""
+        before = {gateway.sip: self.calls(gateway) for gateway in self.gateways}
+        await hung_up(await self.call("600"))
+        [found] = [gateway for gateway in self.gateways if self.calls(gateway) > before[gateway.sip]]
+        return found
+
+
+async def hung_up(call: Recorder) -> None:
+    call.session.hangup()
+    await call.wait(Ended)
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with AsyncExitStack() as stack:
+        gateways = await two_gateways(tmp_path, stack, SIP__PROXIES='["127.0.0.1"]', LIMITS__DRAIN_TIMEOUT="300")
+        proxy, places = free_port(), tmp_path / "dispatcher.list"
+        places.write_text("".join(f"1 sip:127.0.0.1:{gateway.sip} 0 0\n" for gateway in gateways))
+        text = DEPLOYED.read_text()
+        for deployed, here in (
+            ("children=4\n", "children=1\n"),
+            ("listen=udp:0.0.0.0:5060\nlisten=tcp:0.0.0.0:5060\n", f"listen=udp:127.0.0.1:{proxy}\n"),
+            ("/etc/kamailio/dispatcher.list", str(places)),
+            ('"ds_ping_interval", 5', '"ds_ping_interval", 1'),
+            ('"fr_timer", 4000', '"fr_timer", 1000'),
+        ):
+            assert deployed in text
+            text = text.replace(deployed, here)
+        await stack.enter_async_context(kamailio(tmp_path, text, "127.0.0.1", proxy, only_udp=False))
+        phones = {}
+        for user in ("1001", "1002"):
+            phones[user] = UserAgent(UserAgentConfig(listen=LOOPBACK), Application(answering))
+            await phones[user].start()
+            stack.push_async_callback(phones[user].close)
+        made = Site(gateways, f"<sip:127.0.0.1:{proxy};lr>", phones)
+        for user in phones:
+            await made.register(user)
+        yield made
+
+
+async def test_calls_go_to_a_gateway_that_takes_them_without_anybody_doing_anything(site: Site) -> None:
+    """Phones are called by way of the proxy; one that drains keeps its calls, and one that is back is found again."""
+    call = await site.call("1002")
+    await hung_up(call)
+    busy = await site.echo()
+    [other] = [gateway for gateway in site.gateways if gateway is not busy]
+    call = await site.call("600")
+    ending = asyncio.create_task(busy.terminate())
+    await busy.logged("new ones are refused")
+    assert await site.echo() is other
+    assert call.session.dialog is not None
+    assert not [event for event in call.events if isinstance(event, Ended)], "a call of a gateway that drains goes on"
+    await hung_up(call)
+    assert await asyncio.wait_for(ending, 30) == 0
+    await busy.start()
+    async with asyncio.timeout(30):
+        while await site.echo() is not busy:  # noqa: ASYNC110
+            await asyncio.sleep(0.5)  # ports of calls rest for a while
+    await busy.kill()
+    assert await site.echo() is other
+    # The phone that was called by way of the gateway that is gone still is.
+    await hung_up(await site.call("1002"))
