@@ -91,6 +91,7 @@ def _embedded(config: Config) -> EmbeddedConfig:
         tone_level=config.media.tone.level,
         hold_music=config.media.hold_music,
         hold_music_of=_hold_music_of(config),
+        ringback_of=_ringback_of(config),
     )
 
 
@@ -99,6 +100,13 @@ def _hold_music_of(config: Config) -> dict[str, str]:
     users = {user.id: user.hold_music for user in config.users}
     trunks = {f"trunk:{trunk.name}": trunk.hold_music for trunk in config.every_trunk}
     return {whose: music for whose, music in {**users, **trunks}.items() if music is not None}
+
+
+def _ringback_of(config: Config) -> dict[str, str]:
+    """By whom somebody calls, and by what trunk somebody calls."""
+    users = {f"to {user.id}": user.ringback for user in config.users}
+    trunks = {f"from trunk:{trunk.name}": trunk.ringback for trunk in config.every_trunk}
+    return {whose: sound for whose, sound in {**users, **trunks}.items() if sound is not None}
 
 
 def _webrtc(config: Config) -> WebRtcConfig:

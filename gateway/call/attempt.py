@@ -189,8 +189,27 @@ class Attempt(Machine):
         if not branch.legs:
             self._scope.follow(CallInput(input=Input.BRANCH_OVER, branch=branch, cause=branch.cause))
 
-    async def _ring_caller(self, _: CallInput) -> None:
-        await self.caller.ring(None)
+    async def _ring_caller(self, what: CallInput) -> None:
+        ringback = self._ringback_of(what.leg)
+        if ringback is not None:
+            scope = self._scope
+            try:
+                self._answer_sdp = await scope.engine.accept(scope.call_id, self.caller.party, ringback)
+            except MediaError as error:
+                log.info("no ringback", call_id=scope.call_id, reason=error.reason)
+            else:
+                self._given_early = self._answer_sdp
+        await self.caller.ring(self._answer_sdp if ringback is not None else None)
+
+    def _ringback_of(self, callee: Leg | None) -> str | None:
+        """What a phone that calls hears of the gateway while this one rings; None: it rings by itself."""
+        engine, caller = self._scope.engine.capabilities, self.caller.party
+        if callee is None or self._offer is None or caller.kind in (Kind.WEBRTC, Kind.SERVICE):
+            return None
+        names = f"to {callee.party.owner}", f"from {caller.owner}"
+        found = next((name for name in names if name in engine.ringbacks), None)
+        # Which video there will be is the callee's to say.
+        return found if found is not None and not has_video(self._offer, engine.video) else None
 
     async def _early_media(self, what: CallInput) -> None:
         assert isinstance(what.event, Ringing)

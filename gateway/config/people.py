@@ -133,6 +133,9 @@ class UserConfig(Section):
     say as well), "auto": as works first."""
     hold_music: Text | None = None
     """What the other side hears while the user holds it, as media.hold_music, which is the default."""
+    ringback: Text | None = None
+    """What phones and trunks hear that call the user, while it rings: a sound file as for media.hold_music, or
+    "generated"; pages ring by themselves. Default: their own ringing tone."""
     call_waiting: bool = True
     """Whether a call rings while another one of the user's rings or is under way, which phones and pages show as a
     second line; else it is busy (486), and forwarded as such."""
@@ -332,6 +335,8 @@ class Trunk(Section):
     well), "auto" (the first that works)."""
     hold_music: Text | None = None
     """What the other side hears while the trunk holds it, as media.hold_music, which is the default."""
+    ringback: Text | None = None
+    """What callers by the trunk hear while whoever they call rings, where that user has no ringback of its own."""
     transfer: Literal["gateway", "pass_on", "pass_on_attended"] = "gateway"
     """Who moves a call of it to another number behind it when the other side asks for that: the gateway, which stays in
     between, or the trunk itself ("pass_on", by REFER), where it can; one that will not leaves it to the gateway.

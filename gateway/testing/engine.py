@@ -163,8 +163,8 @@ class FakeEngine:
         call.created -= {source.tag, target.tag}
         return scripted or self._describe("offer", call_id, source.tag, target.tag)
 
-    async def accept(self, call_id: str, source: Party) -> str:
-        self.requests.append(Request("accept", call_id, source.tag))
+    async def accept(self, call_id: str, source: Party, ringback: str | None = None) -> str:
+        self.requests.append(Request("accept", call_id, source.tag, ringback or ""))
         scripted = self._scripted("accept")
         call = self._known(call_id)
         if not self._capabilities.early_answer:

@@ -21,8 +21,9 @@ class FakeLeg(LegBase):
         can_update: bool = True,
         takes_another_answer: bool = True,
         service: str | None = None,
+        owner: str | None = None,
     ) -> None:
-        super().__init__(Party(tag, kind, service=service), Address(f"sip:{tag}@example.test", tag))
+        super().__init__(Party(tag, kind, service=service, owner=owner), Address(f"sip:{tag}@example.test", tag))
         self.told: list[tuple[str, object]] = []
         self.exchanges: list[int] = []
         """Numbers of the offers it was sent."""

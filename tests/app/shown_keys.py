@@ -285,6 +285,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
     ),
     "media/test_hold_music.py::test_who_is_held_hears_music": ("media.hold_music",),
     "media/test_hold_music.py::test_each_holder_has_music_of_its_own": ("users[].hold_music", "trunks[].hold_music"),
+    "media/test_ringback.py::test_a_caller_hears_what_the_callee_or_its_trunk_has_for_it": (
+        *("users[].ringback", "trunks[].ringback"),
+    ),
     "web/test_links.py::test_a_link_outlives_a_restart_and_ends_when_it_says": ("web.link_lifetime",),
 }
 """Keys by the test that shows them, in the folder of tests."""

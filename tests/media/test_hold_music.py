@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import wave
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from gateway.app.media_settings import _hold_music_of
@@ -16,6 +14,7 @@ from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.sources.music import GENERATED, prepare_music
 from gateway.media.engine import Kind, MediaError, Party
 from tests.media.engine_support import Phone, config, frequency_of, running, until
+from tests.media.tone_support import sine
 
 A = Party("a", Kind.RTP, private_source="127.0.0.1")
 B = Party("b", Kind.RTP, private_source="127.0.0.1")
@@ -23,14 +22,6 @@ B = Party("b", Kind.RTP, private_source="127.0.0.1")
 
 def near(value: float, wanted: float) -> bool:
     return abs(value - wanted) <= 8.0
-
-
-def sine(path: str, hertz: int) -> None:
-    """Two seconds of it."""
-    with wave.open(path, "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        samples = 8_000 * np.sin(2 * np.pi * hertz * np.arange(32_000) / 16_000)
-        file.writeframes(samples.astype("<i2").tobytes())
 
 
 @pytest.fixture

@@ -7,8 +7,11 @@ import contextlib
 import socket
 import struct
 import time
+import wave
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from bench.process import plane_of
 from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
@@ -109,6 +112,14 @@ def longest_gap(sent: list[float], heard: list[float]) -> float:
     """Longest time without sound at the far end, had every packet been sent on time, s."""
     delays = [there - here for here, there in zip(sent, heard, strict=True)]
     return SPACING + max(delays) - min(delays)
+
+
+def sine(path: str, hertz: int) -> None:
+    """Two seconds of it in a WAV file."""
+    with wave.open(path, "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        samples = 8_000 * np.sin(2 * np.pi * hertz * np.arange(32_000) / 16_000)
+        file.writeframes(samples.astype("<i2").tobytes())
 
 
 def packet(number: int, payload: bytes, *, generation: int = 1, in_order: bool = True) -> MediaPacket:

@@ -21,7 +21,7 @@ from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.values import Inventory
 from gateway.media.embedded.plane_loss import PlaneLoss
-from gateway.media.embedded.play import play_file, stop_files
+from gateway.media.embedded.play import play_file, ring_back, stop_files
 from gateway.media.embedded.reporting import Reporting
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.resuming import restored, resumed, values_of
@@ -100,6 +100,7 @@ class EmbeddedEngine:
             conferences=True,
             recording=True,
             video=frozenset(self.config.video.codecs),
+            ringbacks=frozenset(self.config.ringback_of),
             protections=frozenset({Kind.SDES, Kind.DTLS, Kind.BEST_EFFORT}),
             srtp_suites=frozenset(self.config.srtp_suites),
             keeps=self._resources is not None and self._resources.plane.name == "native",
@@ -151,7 +152,7 @@ class EmbeddedEngine:
             return
         self._resources = replace(self._resources, config=config)
         self._stop_changing_music()
-        if not self._resources.music.is_of(config.hold_music, config.hold_music_of):
+        if not self._resources.music.is_of(config.hold_music, config.hold_music_of, config.ringback_of):
             change = self._change_music(self._resources.music, config)
             self._changing_music = asyncio.get_running_loop().create_task(change)
 
@@ -212,14 +213,14 @@ class EmbeddedEngine:
     async def _prepare_music(self) -> Music:
         music = Music()
         try:
-            await music.prepare(self.config.hold_music, self.config.hold_music_of)
+            await music.prepare(self.config.hold_music, self.config.hold_music_of, self.config.ringback_of)
         except AudioError as error:
             raise MediaError(str(error), 500) from None
         return music
 
     async def _change_music(self, music: Music, config: EmbeddedConfig) -> None:
         try:
-            await music.prepare(config.hold_music, config.hold_music_of)
+            await music.prepare(config.hold_music, config.hold_music_of, config.ringback_of)
         except AudioError as error:
             logger.warning("the music for who is on hold stays what it was: %s", error)
 
@@ -276,7 +277,7 @@ class EmbeddedEngine:
                     self._drop(call_id)
                 raise
 
-    async def accept(self, call_id: str, source: Party) -> str:
+    async def accept(self, call_id: str, source: Party, ringback: str | None = None) -> str:
         session = self._session(call_id)
         await self.plane_loss.over(session)
         async with session.lock:
@@ -284,6 +285,8 @@ class EmbeddedEngine:
             with _own_faults():
                 made = session.accept(source)
                 await self._settle()
+                if ringback is not None:
+                    ring_back(session.party(source.tag), self._running().music.ringback(ringback))
                 return made
 
     async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:

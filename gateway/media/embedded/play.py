@@ -9,7 +9,7 @@ from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.audio.pcm import AudioError
 from gateway.media.embedded.party import PartyMedia
 from gateway.media.embedded.session import Session
-from gateway.media.embedded.sources.music import prepare_file
+from gateway.media.embedded.sources.music import Frames, prepare_file
 from gateway.media.engine import Kind, MediaError
 
 
@@ -29,6 +29,13 @@ def stop_files(session: Session) -> None:
     """Play no more of them."""
     for party in _listening(session, None):
         party.playing.stop_files()
+
+
+def ring_back(party: PartyMedia, frames: Frames) -> None:
+    """Have a caller hear these until it is joined to somebody."""
+    codec = party.send_codec()
+    if codec is not None:
+        party.playing.music(codec, frames.get(codec.key[0], ()))
 
 
 def _listening(session: Session, tags: Sequence[str] | None) -> list[PartyMedia]:

@@ -123,6 +123,8 @@ class EmbeddedConfig:
     """What who is on hold, or parked, hears: a sound file, or "generated"; None: silence, and what the holder sends."""
     hold_music_of: Mapping[str, str] = field(default_factory=dict)
     """The same for who is held by one of these: by the id of a user and "trunk:NAME" (Party.owner)."""
+    ringback_of: Mapping[str, str] = field(default_factory=dict)
+    """Sound files, or "generated", that callers hear while it rings, by the names of `Capabilities.ringbacks`."""
     echo_delay: float = 0.0
     """Seconds by which the echo service speaks later."""
     report_interval: float = 5.0

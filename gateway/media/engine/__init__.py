@@ -246,6 +246,8 @@ class Capabilities:
     """`record` works."""
     video: frozenset[str] = frozenset()
     """Names (lower case) of the video codecs that it passes on; the answer to such an offer waits for the callee's."""
+    ringbacks: frozenset[str] = frozenset()
+    """Whose sound `accept` can have a caller hear: "to USER" whom it calls, "from OWNER" who calls (Party.owner)."""
     protections: frozenset[Kind] = frozenset({Kind.SDES})
     """What SRTP toward phones may be: SDES, DTLS, BEST_EFFORT."""
     srtp_suites: frozenset[str] = frozenset()
@@ -287,8 +289,11 @@ class MediaEngine(Protocol):
         ports, keys, mids and payload types stay what they were unless the offer restarts them.
         """
 
-    async def accept(self, call_id: str, source: Party) -> str:
-        """Answer the pending offer of `source` now, before its peer has answered."""
+    async def accept(self, call_id: str, source: Party, ringback: str | None = None) -> str:
+        """Answer the pending offer of `source` now, before its peer has answered.
+
+        With one of `Capabilities.ringbacks` it hears that sound until it is joined to somebody.
+        """
 
     async def create_offer(self, call_id: str, target: Party, peer: Party | None = None) -> str:
         """An offer for `target` made by the engine itself (RFC 3264 section 5).

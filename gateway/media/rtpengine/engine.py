@@ -145,7 +145,7 @@ class RtpengineEngine:
             raise MediaError("no room for another call", 503)
         return await self._first_offer(call_id, source, target, description, audio, text)
 
-    async def accept(self, call_id: str, source: Party) -> str:
+    async def accept(self, call_id: str, source: Party, ringback: str | None = None) -> str:
         """Answer a re-offer of `source` from what its peer last said; the first offer of a call is not answered so."""
         call = self._call(call_id)
         async with call.lock:

@@ -40,39 +40,45 @@ def prepare_file(path: str, codecs: Iterable[str]) -> Frames:
 
 
 class Music:
-    """What who is on hold hears, by who holds it; each source is encoded once."""
+    """What who is on hold hears, by who holds it, and callers while somebody rings; each source is encoded once."""
 
     def __init__(self) -> None:
         self._frames: dict[str, Frames] = {}
         """By their source."""
         self._of: dict[str | None, str] = {}
+        self._ringback_of: dict[str, str] = {}
 
-    def is_of(self, default: str | None, of: Mapping[str, str]) -> bool:
+    def is_of(self, default: str | None, of: Mapping[str, str], ringback_of: Mapping[str, str]) -> bool:
         """Whether it is of these sources, as `prepare` takes them."""
-        return self._of == _by_holder(default, of)
+        return (self._of, self._ringback_of) == (_by_holder(default, of), ringback_of)
 
-    async def prepare(self, default: str | None, of: Mapping[str, str]) -> None:
+    async def prepare(self, default: str | None, of: Mapping[str, str], ringback_of: Mapping[str, str]) -> None:
         """Have music of these sources, `of` by who holds, `default` for all others, None: none. What is prepared stays.
+        `ringback_of`: what callers hear, by the names of `Capabilities.ringbacks`.
 
         Takes a second for each new one, in a thread. Raises AudioError that names whose cannot be had, and has changed
         nothing.
         """
         wanted = _by_holder(default, of)
+        named = [("media.hold_music" if whose is None else f"hold_music of {whose}", wanted[whose]) for whose in wanted]
         frames: dict[str, Frames] = {}
-        for whose, source in wanted.items():
+        for name, source in (*named, *[(f"ringback {whose}", source) for whose, source in ringback_of.items()]):
             if source not in frames:
                 try:
                     known = self._frames.get(source)
                     frames[source] = known if known is not None else await asyncio.to_thread(prepare_music, source)
                 except AudioError as error:
-                    name = "media.hold_music" if whose is None else f"hold_music of {whose}"
                     raise AudioError(f"{name}: {error}") from None
-        self._frames, self._of = frames, wanted
+        self._frames, self._of, self._ringback_of = frames, wanted, dict(ringback_of)
 
     def of(self, owner: str | None) -> Frames:
         """Of this one who holds somebody; empty: none."""
         source = self._of.get(owner) or self._of.get(None)
         return self._frames.get(source, {}) if source is not None else {}
+
+    def ringback(self, name: str) -> Frames:
+        """What a caller hears; empty: nothing."""
+        return self._frames.get(self._ringback_of.get(name, ""), {})
 
 
 def _by_holder(default: str | None, of: Mapping[str, str]) -> dict[str | None, str]:
