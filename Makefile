@@ -47,7 +47,7 @@ example: $(VENV)/.client ## Run a lesson of examples/ (N=03; its options as ARGS
 	@$(BIN)/gateway examples $(if $(N),run $(N) $(ARGS),list)
 
 docs: $(VENV)/.test ## Build the documentation's site in build/site; a warning is an error
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "Open build/site/index.html"
 
 # Most tests wait for peers rather than for a processor: more workers than two cores, and those that measure time by themselves, last.

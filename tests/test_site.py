@@ -5,13 +5,17 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
@@ -31,17 +35,104 @@ class Quiet(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+def build(top: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Build the site of the checkout at `top` with the very words of `make docs`."""
+    if find_spec("mkdocs") is None:
+        peers.missing("mkdocs", "the extra docs (pip install -e '.[docs]')")
+    [words] = re.findall(r"/mkdocs (build.*)", (ROOT / "Makefile").read_text())
+    command = [sys.executable, "-m", "mkdocs", *shlex.split(words), *options, "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(top)}
+    return subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True, timeout=150, check=False)
+
+
+def warnings(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What it warned of."""
+    return re.findall(r"^(?:WARNING|ERROR) +-  (.*)", done.stderr, re.MULTILINE)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` does; a broken link, a missing anchor or a page that is in no menu ends it."""
-    if find_spec("mkdocs") is None:
-        peers.missing("mkdocs", "the extra docs (pip install -e '.[docs]')")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = build(ROOT, folder)
+    assert (done.returncode, warnings(done)) == (0, []), done.stderr
     return folder
+
+
+@pytest.mark.timeout(200)
+def test_a_link_that_leads_nowhere_ends_the_build(tmp_path: Path) -> None:
+    """In docs, README, a lesson and the changes, by file and by anchor: each is named, and the status is 1."""
+    top = tmp_path / "checkout"
+    top.mkdir()
+    copied = {"docs", "examples", "scripts", "README.md", "CHANGELOG.md", "mkdocs.yml"}
+    for path in ROOT.iterdir():
+        if path.name not in copied:
+            (top / path.name).symlink_to(path)
+        elif path.is_dir():
+            shutil.copytree(path, top / path.name)
+        else:
+            shutil.copy(path, top)
+    planted = {
+        "docs/recording.md": ("api.md#nowhere", "recording.md"),
+        "README.md": ("docs/nowhere.md", "readme.md"),
+        "CHANGELOG.md": ("docs/api.md#nowhere", "changelog.md"),
+        "examples/01_basic_parsing/README.md": ("#nowhere", "examples/01_basic_parsing/README.md"),
+    }
+    for name, (target, _) in planted.items():
+        with (top / name).open("a") as document:
+            document.write(f"\n\n[bad]({target})\n")
+    # Without what draws and what reads code, which takes its time and judges no link.
+    (top / "links.yml").write_text("INHERIT: mkdocs.yml\nplugins: []\ntheme: {name: mkdocs}\n")
+    done = build(top, tmp_path / "site", "--config-file", "links.yml")
+    said = warnings(done)
+    assert (done.returncode, len(said)) == (1, len(planted)), done.stderr
+    for target, page in planted.values():
+        assert [one for one in said if f"'{page}'" in one and target.rpartition("/")[2] in one], (page, said)
+
+
+class Links(HTMLParser):
+    """What a page leads to, and the places in it that can be led to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.targets: set[str] = set()
+        self.places: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Links of all kinds; names and ids."""
+        for name, value in attrs:
+            if name in ("href", "src") and value:
+                self.targets.add(value)
+            elif name == "id" or (tag == "a" and name == "name"):
+                self.places.add(value or "")
+
+
+def astray(site: Path) -> list[str]:
+    """Links of its pages that lead to no file of it, or to no place in one; markup within Markdown is read, too."""
+    html = [page for page in site.glob("**/*.html") if page.name != "404.html" and site / "files" not in page.parents]
+    pages = {page: Links(page.read_text()) for page in html}
+    found = []
+    for page, links in pages.items():
+        for target in links.targets:
+            parts = urlsplit(target)
+            if parts.scheme or parts.netloc:
+                continue
+            file = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            file = file / "index.html" if file.is_dir() else file
+            anchor = unquote(parts.fragment)
+            there = file.is_file() and (not anchor or file not in pages or anchor in pages[file].places)
+            if not there and not anchor.startswith("__"):  # these are of the theme's own switches
+                found.append(f"{page.relative_to(site)}: {target}")
+    return found
+
+
+@pytest.mark.timeout(200)
+def test_every_link_of_the_pages_leads_somewhere(site: Path, tmp_path: Path) -> None:
+    """As a browser reads them; and a bad one is seen."""
+    assert astray(site.resolve()) == []
+    (tmp_path / "index.html").write_text('<a href="none.html"></a><a href="#none"></a><a href="#some" id="some"></a>')
+    assert sorted(astray(tmp_path)) == ["index.html: #none", "index.html: none.html"]
 
 
 @pytest.fixture
@@ -95,22 +186,35 @@ def look(page: Page, served: str) -> str:
     for path in ("index.html", "calls.html", "reference/states.html"):
         page.goto(f"{served}/{path}", wait_until="networkidle")
     colour = str(page.evaluate("getComputedStyle(document.querySelector('svg.states > path')).stroke"))
-    page.click("input[name=query]")
-    page.locator("input[name=query]").press_sequentially("hears nothing")
-    page.wait_for_selector(".md-search-result__link[href*=troubleshooting]", state="attached", timeout=60_000)
+    search(page)
     assert [url for url in asked if not url.startswith((served, "data:", "blob:"))] == []
     assert failed == []
     return colour
 
 
+def search(page: Page) -> None:
+    """Type what the page of troubleshooting has, and wait until it is found."""
+    page.click("input[name=query]")
+    page.locator("input[name=query]").press_sequentially("hears nothing")
+    page.wait_for_selector(".md-search-result__link[href*=troubleshooting]", state="attached", timeout=60_000)
+
+
 @pytest.mark.timeout(200)
 @pytest.mark.slow
 @pytest.mark.browser
-def test_pages_are_read_by_day_and_by_night_without_another_host(served: str) -> None:
-    """In a Chromium: nothing leaves, nothing fails, diagrams are drawn in the colour of the text, and search finds."""
+def test_pages_are_read_by_day_and_by_night_without_another_host(site: Path, served: str) -> None:
+    """In a Chromium: nothing leaves, nothing fails, diagrams are drawn in the colour of the text; search finds, and
+    it does so in the folder that `make docs` says to open, too."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=peers.chromium(), chromium_sandbox=False)
         light = look(browser.new_page(color_scheme="light"), served)
         dark = look(browser.new_page(color_scheme="dark"), served)
+        folder = browser.new_page()
+        wrong: list[str] = []
+        folder.on("pageerror", lambda error: wrong.append(str(error)))
+        folder.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
+        folder.goto((site / "index.html").as_uri())
+        search(folder)
         browser.close()
+    assert wrong == []
     assert light != dark
