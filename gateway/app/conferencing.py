@@ -23,7 +23,7 @@ from gateway.app.voicemail import LISTEN, VOICEMAIL, Voicemail
 from gateway.call.call import Call
 from gateway.call.leg import Leg, TransferRequested
 from gateway.call.registry import Calls
-from gateway.call.routing import AGENT, ROOM
+from gateway.call.routing import AGENT, ROOM, Caller
 from gateway.call.status import Cause
 from gateway.conference.room import Room, RoomError
 from gateway.conference.rooms import Rooms
@@ -180,6 +180,22 @@ class ConferencingFront:
         except MediaError as error:
             log.warning("sound not played", sound=sound, reason=error.reason)
             raise RefusedError("It cannot be played", _PLAY_STATUS.get(error.status, 503)) from None
+
+    async def transfer_call(self, user: User, call_id: str, to: str, party: str | None) -> None:
+        call = self._calls.get(call_id)
+        if call is None or call.bridge is None:
+            raise RefusedError("There is no answered call of that id", 404)
+        staying = [leg for leg in call.legs if (leg is call.caller if party is None else leg.address.uri == party)]
+        if party is not None and not staying:
+            raise RefusedError("Nobody of that URI is in the call", 404)
+        leaving = call.bridge.other(staying[0] if staying else call.legs[0])
+        if leaving is None:
+            raise RefusedError("There is no answered call of that id", 404)
+        report = _Report()
+        call.leg_event(leaving, TransferRequested(to, report, caller=Caller(user.id, user.may_call)))
+        cause = await report.outcome
+        if cause is not Cause.NORMAL:
+            raise RefusedError(cause.sentence, cause.status)
 
     def stop_sound(self, call_id: str) -> None:
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from gateway.call.routing import Caller
 from gateway.call.status import Cause
 from gateway.media.engine import Party
 
@@ -250,6 +251,8 @@ class TransferRequested(LegEvent):
     report: TransferReport
     consultation: str | None = None
     """Name (`Leg.is_named`) of another call of its own, whose other side is meant: an attended transfer."""
+    caller: Caller | None = None
+    """Who asks in its place, and pays for it: an operator; None: the far end itself."""
 
 
 LegListener = Callable[["Leg", LegEvent], None]

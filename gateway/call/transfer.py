@@ -121,7 +121,7 @@ class Transfers:
             request.report.ended(Cause.ERROR)
 
     async def _blind(self, call: Call, leg: Leg, request: TransferRequested, *, passed_on: bool) -> None:
-        caller = self._rights.caller_of(leg)
+        caller = request.caller or self._rights.caller_of(leg)
         if caller is None:
             raise RouteError(Cause.FORBIDDEN, "nobody knows who asks")
         target = self._router.route(request.to, caller)

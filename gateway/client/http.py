@@ -18,6 +18,8 @@ from gateway.client.call import Call
 from gateway.client.errors import ClientError
 from gateway.client.values import Answer, IceCandidate, IceServer, SessionInfo, SessionState
 
+_WAITS = 50
+"""Requests at once that wait for a state; where more would, each waits a second only, and the next has its turn."""
 _EARLY = 30.0
 """Seconds before its end that a token is renewed."""
 Read = TypeVar("Read")
@@ -38,6 +40,7 @@ class GatewayClient:
         """`timeout` in seconds for every request; `http` where the requests need a client of their own."""
         self._http = http or httpx.AsyncClient(base_url=base_url.rstrip("/"), timeout=timeout)
         self._longest_wait = min(20.0, timeout / 2)
+        self._waits = asyncio.Semaphore(_WAITS)
         self._user = user
         self._password = password
         self._token = ""
@@ -140,9 +143,11 @@ class GatewayClient:
         `unlike`: if it is at that, wait up to 20 s for another state.
         """
         path = f"/webrtc/sessions/{quote(session_id, safe='')}"
-        if unlike is not None:
-            path += f"?while={unlike}&seconds={self._longest_wait}"
-        return _read(SessionState, await self._ask("GET", path))
+        if unlike is None:
+            return _read(SessionState, await self._ask("GET", path))
+        async with self._waits:
+            seconds = 1.0 if self._waits.locked() else self._longest_wait
+            return _read(SessionState, await self._ask("GET", f"{path}?while={unlike}&seconds={seconds}"))
 
     async def call(self, to: str, *, audio: Any = None, metadata: Any = None) -> Call:
         """A whole call: its media is connected when it returns. `audio` is an aiortc track; without one we only listen.

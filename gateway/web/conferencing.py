@@ -116,6 +116,13 @@ class Conferencing(Protocol):
     async def play_sound(self, call_id: str, sound: str, party: str | None) -> None:
         """Play a file of `media.sounds` to both sides of a call, or to the one of that SIP URI; 400, 404 or 501."""
 
+    async def transfer_call(self, user: User, call_id: str, to: str, party: str | None) -> None:
+        """Have whom the user may call take the place of one side of a call; returns once it has answered.
+
+        `party`: SIP URI of the side that stays; None: the caller. Else RefusedError with the SIP status, and the call
+        goes on as it was.
+        """
+
     def stop_sound(self, call_id: str) -> None:
         """Play no more of it."""
 

@@ -364,6 +364,51 @@ async def test_an_operator_plays_a_file_into_a_call(place: Place) -> None:
     await place.empty()
 
 
+async def test_an_operator_passes_a_side_of_a_call_on(place: Place) -> None:
+    """The caller, or whom it names; what is refused, declined or asked twice leaves the call as it is."""
+    alice, bob, phone = place.browsers["alice"], place.browsers["bob"], place.phone("1001")
+    calling = asyncio.ensure_future(phone.dial("alice"))
+    await alice.status("ringing")
+    await alice.accept()
+    assert await calling == 200
+    [call] = list(place.gateway.app.calls)
+    url = f"{place.gateway.web}/api/calls/{call.id}/transfer"
+    async with httpx.AsyncClient(headers={"Authorization": "Bearer carol:carols-own-Secret-0815"}, timeout=30) as carol:
+
+        async def transfer(to: str, where: str = url, **more: str) -> tuple[int, str]:
+            answer = await carol.post(where, json={"to": to, **more})
+            return answer.status_code, answer.json()["error"] if answer.content else ""
+
+        assert (await transfer("bob", url.replace(call.id, "x")))[0] == 404
+        assert (await transfer("bob", party="sip:1002@gateway.local"))[0] == 404
+        assert (await transfer("nobody"))[0] == 404
+        assert (await transfer("1002"))[0] == 480
+        assert (await transfer("a\nb"))[0] == 400
+        declined = asyncio.create_task(transfer("bob"))
+        await bob.status("ringing")
+        assert (await transfer("bob"))[0] == 409
+        await bob.decline()
+        assert await declined == (403, "The call was declined.")
+        await until(lambda: alice.hears() == {TONES["1001"]} and phone.hears() == {TONES["alice"]})
+        done = asyncio.create_task(transfer("bob"))
+        await bob.status("ringing")
+        await bob.accept()
+        assert await done == (204, "")
+        await alice.status("ready")
+        await until(lambda: bob.hears() == {TONES["1001"]} and phone.hears() == {TONES["bob"]})
+        done = asyncio.create_task(transfer("alice", party="sip:bob@gateway.local"))
+        await alice.status("ringing")
+        await alice.accept()
+        assert await done == (204, "")
+        await asyncio.wait_for(phone.over, 30)
+        await until(lambda: bob.hears() == {TONES["alice"]} and alice.hears() == {TONES["bob"]})
+        alices = f"Bearer alice:{place.gateway.app.password('alice')}"
+        refused = await carol.post(url, json={"to": "bob"}, headers={"Authorization": alices})
+        assert refused.status_code == 403
+    await phone.rtp.close()
+    await place.empty()
+
+
 async def test_a_user_opens_a_room_that_phones_dial_and_ends_it_with_words(place: Place) -> None:
     """By /api/rooms, with a number and a PIN; nobody else sees or changes it; who is in it hears why it ends."""
     alice = place.browsers["alice"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from axe_playwright_python.async_playwright import Axe
 
@@ -98,6 +100,31 @@ async def test_the_page_speaks_german_where_the_browser_does_or_somebody_chose_i
         await it.page.reload()
         await it.status("Log in to make and take calls.")
         assert await it.page.inner_text("#enter") == "Log in"
+
+
+@pytest.mark.parametrize(
+    ("locale", "day", "today", "share"),
+    [
+        ("en-US", r"1/\d/70, \d{1,2}:\d\d\s[AP]M", r"\d{1,2}:\d\d\s[AP]M", "3.4%"),
+        ("en-GB", r"\d\d/01/1970, \d\d:\d\d", r"\d\d:\d\d", "3.4%"),
+        ("de-DE", r"\d\d\.01\.70, \d\d:\d\d", r"\d\d:\d\d", "3,4\xa0%"),
+    ],
+)
+async def test_times_and_numbers_are_written_as_where_the_browser_is(
+    locale: str, day: str, today: str, share: str
+) -> None:
+    """A day, a time of today and a share; both kinds of English."""
+    async with stage(locale=locale) as it:
+        await it.page.goto(it.url)
+        shown = await it.page.evaluate(
+            """async () => {
+              const words = await import("/static/words.js");
+              return [words.when(5 * 86_400_000), words.when(Date.now()), words.percent(0.034)];
+            }"""
+        )
+        assert re.fullmatch(day, shown[0])
+        assert re.fullmatch(today, shown[1])
+        assert shown[2] == share
 
 
 @pytest.mark.parametrize("locale", ["en-US", "de-DE"])

@@ -123,6 +123,23 @@ async def test_a_transfer_counts_for_who_asks_for_it() -> None:
     assert not world.target.told
 
 
+@pytest.mark.parametrize(("may_call", "told"), [(("2*",), "accepted"), (("3*",), Cause.FORBIDDEN)])
+async def test_who_asks_in_the_place_of_a_side_has_rights_of_its_own(may_call: tuple[str, ...], told: object) -> None:
+    """An operator's count, not those of whose place is taken, and the toll brake counts the operator."""
+    rig = await connected(None)
+    world, report = World(rig), Report()
+    request = TransferRequested("200", report, caller=Caller("root", may_call))
+    world.dear.add("root")
+    await rig.hears(rig.callee, request)
+    await rig.settle()
+    assert report.told == [Cause.LINE_FULL if told == "accepted" else told]
+    world.dear.clear()
+    report.told.clear()
+    await rig.hears(rig.callee, request)
+    await rig.settle()
+    assert report.told == [told]
+
+
 async def test_an_engine_that_cannot_move_parties_refuses() -> None:
     """Before anybody rings."""
     rig = await connected(movable=False)

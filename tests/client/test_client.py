@@ -66,9 +66,9 @@ async def test_the_echo_gives_a_users_own_tone_back(gateway: Gateway) -> None:
 async def test_a_call_says_when_it_is_answered_and_why_it_ended(gateway: Gateway) -> None:
     """It rings when `call` returns; declined, answered and ended by the other side, and by this one."""
     async with client_of(gateway, "alice", PASSWORDS["alice"]) as client, RpcBrowser() as bob, asyncio.timeout(60):
-        await bob.open(gateway.app.signed_in_url("bob"))
+        await bob.open(gateway.app.signed_in_url("bob"), timeout=30)
         call = await client.call("bob")
-        await bob.status("ringing")
+        await bob.status("ringing", timeout=30)
         waiting = asyncio.create_task(call.answered())
         assert (await client.session(call.session_id, unlike="calling")).state == "ringing"
         await bob.decline()
@@ -78,9 +78,9 @@ async def test_a_call_says_when_it_is_answered_and_why_it_ended(gateway: Gateway
         assert (call.state, call.cause, await call.ended()) == ("ended", "declined", "declined")
         assert [frame async for frame in call.frames()][1_000:] == []
         await call.hang_up()
-        await bob.status("ready")
+        await bob.status("ready", timeout=30)
         async with await client.call("bob", audio=Tone(660)) as call:
-            await bob.status("ringing")
+            await bob.status("ringing", timeout=30)
             await bob.accept()
             await call.answered()
             assert (call.state, call.cause) == ("answered", None)
@@ -88,9 +88,9 @@ async def test_a_call_says_when_it_is_answered_and_why_it_ended(gateway: Gateway
             async for _ in call.frames():
                 pass
             assert (call.state, call.cause) == ("ended", "normal")
-        await bob.status("ready")
+        await bob.status("ready", timeout=30)
         call = await client.call("bob")
-        await bob.status("ringing")
+        await bob.status("ringing", timeout=30)
         waiting = asyncio.create_task(call.answered())
         hearing = asyncio.create_task(anext(call.frames(), None))
         await asyncio.sleep(0)
@@ -110,12 +110,12 @@ async def test_a_call_that_ends_before_its_media_is_connected_says_why(
 ) -> None:
     """Declined at once: not that the media could not be connected."""
     async with client_of(gateway, "alice", PASSWORDS["alice"]) as client, RpcBrowser() as bob, asyncio.timeout(60):
-        await bob.open(gateway.app.signed_in_url("bob"))
+        await bob.open(gateway.app.signed_in_url("bob"), timeout=30)
 
         connect = Call.connect
 
         async def late(call: Call, answer: str) -> None:
-            await bob.status("ringing")
+            await bob.status("ringing", timeout=30)
             await bob.decline()
             await connect(call, answer)
 
@@ -124,6 +124,30 @@ async def test_a_call_that_ends_before_its_media_is_connected_says_why(
         with pytest.raises(ClientError, match="The call was declined") as refused:
             await client.call("bob")
         assert (refused.value.code, refused.value.cause) == (408, "declined")
+
+
+async def test_many_calls_that_wait_take_turns() -> None:
+    """A gateway lets one address have so many connections, and this client others beside those."""
+    asked: list[float] = []
+    now, most = 0, 0
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal now, most
+        asked.append(float(request.url.params["seconds"]))
+        now += 1
+        most = max(now, most)
+        await asyncio.sleep(0)
+        now -= 1
+        return httpx.Response(200, json={"session_id": "s", "state": "ringing"})
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://gateway.example")
+    async with GatewayClient("", http=http) as client:
+        await client.session("s", unlike="calling")
+        await asyncio.gather(*(client.session("s", unlike="calling") for _ in range(120)))
+        await client.session("s", unlike="calling")
+    assert most == 50
+    assert asked[0] == asked[-1] == 15.0
+    assert asked[60] == 1.0
 
 
 async def test_a_newer_gateway_may_say_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,6 +205,9 @@ class FakeRooms:
     async def play_sound(self, call_id: str, sound: str, party: str | None) -> None:
         raise RefusedError("There is no such sound (media.sounds)", 404)
 
+    async def transfer_call(self, user: User, call_id: str, to: str, party: str | None) -> None:
+        self._asked("transfer", user.id, call_id, to, party)
+
     def stop_sound(self, call_id: str) -> None:
         raise RefusedError("There is no such call", 404)
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.call.status import Cause
 from gateway.web.conferencing import RefusedError
 from tests.web.client import client_of
 from tests.web.fake import FakeGateway, rpc, running
@@ -82,6 +83,8 @@ async def test_guests_have_no_rooms_and_what_is_refused_is_said() -> None:
         ("POST", "/api/rooms/team", {"action": "mute", "member": "2"}, ("change", "alice", "team", "mute", "2")),
         ("PUT", "/api/calls/c/recording", {}, ("record", "alice", "c", True)),
         ("DELETE", "/api/calls/c/recording", None, ("record", "alice", "c", False)),
+        ("POST", "/api/calls/c/transfer", {"to": "1002"}, ("transfer", "alice", "c", "1002", None)),
+        ("POST", "/api/calls/c/transfer", {"to": "b", "party": "p"}, ("transfer", "alice", "c", "b", "p")),
         ("GET", "/api/recordings", None, ("recordings",)),
         ("GET", "/api/recordings/a.wav", None, ("recording", "a.wav")),
         ("DELETE", "/api/recordings/a.wav", None, ("remove", "a.wav")),
@@ -111,6 +114,36 @@ async def test_the_api_asks_in_the_name_of_who_is_signed_in(
         if path not in ("/api/rooms", "/api/recordings", "/api/voicemail") or method == "POST":
             refused = await http.request(method, path, json=body, headers=bearer)
             assert (refused.status_code, refused.json()["error"]) == (409, "not now")
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"),
+    [
+        (Cause.BUSY, 486),
+        (Cause.DECLINED, 403),
+        (Cause.GLARE, 409),
+        (Cause.CANCELLED, 409),
+        (Cause.OVERLOADED, 503),
+        (Cause.ERROR, 500),
+        (Cause.PEER_ERROR, 502),
+    ],
+)
+async def test_what_became_of_a_transfer_has_a_status_of_http_and_is_in_the_audit_log(
+    cause: Cause, status: int
+) -> None:
+    """With the cause's sentence; who is no operator is not heard."""
+    gateway = FakeGateway()
+    gateway.roles = {"alice": "admin"}
+    gateway.conferencing.refusal = RefusedError(cause.sentence, cause.status)
+    async with client_of(gateway) as http:
+        signed_in = await http.post("/api/session", json={"user": "alice", "password": "wonder"})
+        bearer = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
+        refused = await http.post("/api/calls/c/transfer", json={"to": "1002"}, headers=bearer)
+        assert (refused.status_code, refused.json()["error"]) == (status, cause.sentence)
+        log = (await http.get("/api/audit", headers=bearer)).json()["entries"][0]
+        assert (log["action"], log["call"], log["to"]) == ("call not transferred", "c", "1002")
+        bob = {"Authorization": "Bearer bob:builder"}
+        assert (await http.post("/api/calls/c/transfer", json={"to": "1002"}, headers=bob)).status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/api/recordings", "/api/recordings/a.wav"])

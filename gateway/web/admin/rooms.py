@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, Response
 
-from gateway.web.admin import personal_rooms
+from gateway.web.admin import personal_rooms, transfers
 from gateway.web.admin.asking import told, user_of
 from gateway.web.admin.personal_rooms import OpenedRoom
 from gateway.web.admin.routes import ERRORS, requires
@@ -129,6 +129,7 @@ def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebS
     router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["rooms"], responses=_ERRORS)
     _add_rooms(router, gateway, authenticator)
     personal_rooms.add_routes(router, gateway, authenticator)
+    transfers.add_routes(router, gateway, authenticator)
     _add_recordings(router, gateway, authenticator)
     _add_voicemail(router, gateway, authenticator)
     return router

@@ -43,6 +43,7 @@ def _label(value: str) -> str:
 
 
 SessionId = Annotated[StrictStr, AfterValidator(_session_id)]
+Target = Annotated[StrictStr, AfterValidator(_target)]
 
 
 _OFFER = "\r\n".join(
@@ -99,7 +100,7 @@ class OfferRequest(_Body):
     sdp: Offer
     session_id: SessionId | None = None
     metadata: Any = None
-    to: Annotated[StrictStr, AfterValidator(_target)] | None = Field(
+    to: Target | None = Field(
         None, description="Who is called: extension, web user or SIP URI. Without it, the built-in echo."
     )
 
