@@ -471,6 +471,8 @@ class UserAgentCore(Services):
 
     def _register(self, request: ServerRequest, identity: str | None) -> None:
         def answered(reply: Reply) -> None:
+            if reply.status == 200 and identity is not None and request.source.reliable:
+                self._dialogs.registered(identity, [one.uri for one in request.request.contacts], request.source)
             request.respond(reply.status, reply.headers, reply.reason)
             self.wake()
 

@@ -55,7 +55,7 @@ class House:
         users += [{"id": user, "sip": True} for user in ("1001", "1002", "1003")]
         values = {
             "WEB__LISTEN": f"127.0.0.1:{web}",
-            "SIP__LISTEN": f'["udp:127.0.0.1:{self.sip}"]',
+            "SIP__LISTEN": f'["udp:127.0.0.1:{self.sip}", "tcp:127.0.0.1:{self.sip}"]',
             "WEBRTC__LISTEN": f"127.0.0.1:{webrtc}",
             "RTP__PORTS": f"{rtp}-{rtp + 99}",
             "IDENTITY__STORE": "sqlite:gateway.sqlite",

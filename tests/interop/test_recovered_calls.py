@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from gateway.demo.phone import DeskPhone
-from tests.interop.gateway import NEAR, PHONE_HZ, TONE_HZ
+from tests.app.ws_phone import TcpPhone
+from tests.interop.gateway import NEAR, PASSWORDS, PHONE_HZ, TONE_HZ
 from tests.interop.house import OTHER_HZ, House, hear_each_other, house, talk
 
 SIGNALLING_BACK = 2.0
@@ -92,6 +93,35 @@ async def test_a_refresh_that_is_due_is_sent(gateway: House, one: DeskPhone, oth
     assert (await other.expect("asked", method="UPDATE")).details["code"] == 200
     await talk(one, other)
     await over(one, other)
+
+
+async def test_a_phone_by_tcp_behind_nat_is_reached_once_it_registers_again(gateway: House, one: DeskPhone) -> None:
+    """Its Contact leads nowhere and its connection died with the gateway: a hold and the BYE come by the next one."""
+    contact = "sip:1003@desk.invalid;transport=tcp"
+
+    async def comes() -> TcpPhone:
+        phone = await TcpPhone.open("127.0.0.1", gateway.sip, "1003", "gateway.example", PASSWORDS["1003"])
+        assert (await phone.register(contact=contact)).status == 200
+        return phone
+
+    phone = await comes()
+    try:
+        one.dial("sip:1003@gateway.example")
+        await phone.answer(await phone.request("INVITE"), contact)
+        await phone.request("ACK")
+        await one.expect("state", state="answered")
+        await gateway.kill()
+        await phone.close()
+        await gateway.start()
+        phone = await comes()
+        one.hold()
+        await phone.answer(await phone.request("INVITE"), contact)
+        await phone.request("ACK")
+        one.hangup()
+        await phone.request("BYE")
+        await one.expect("state", state="ended")
+    finally:
+        await phone.close()
 
 
 @pytest.mark.parametrize("caller_leaves", [True, False])

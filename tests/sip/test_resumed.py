@@ -5,15 +5,31 @@ from __future__ import annotations
 import pytest
 
 from gateway.sip.dialogs.values import CSEQ_JUMP
-from gateway.sip.invite.events import Confirmed, Ended, Failed, OfferAnswered, Offered, SessionEvent
+from gateway.sip.flow import Flow
+from gateway.sip.invite.events import Confirmed, Ended, Failed, OfferAnswered, Offered, Reply, SessionEvent
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.resumed import ResumedSession
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
-from gateway.testing.sip_peer import SessionLog
+from gateway.sip.message.uri import Uri
+from gateway.testing.sip_peer import Puppet, SessionLog
 from gateway.testing.walk import SETTLED
-from tests.sip.agents import ALICE, ANSWER, BOB, HELD, HOLD, OFFER, Pair, PuppetCall, Stage, answer, call
+from tests.sip.agents import (
+    ALICE,
+    ANSWER,
+    BOB,
+    HELD,
+    HOLD,
+    OFFER,
+    Pair,
+    PuppetCall,
+    PuppetDialog,
+    Stage,
+    answer,
+    answered_call,
+    call,
+)
 from tests.sip.resumption import KEY, REASON, Kept, answered, holding, killed, talking
 
 
@@ -215,3 +231,105 @@ def test_a_resumed_session_is_one_of_the_core() -> None:
     session = alice.core.resume(kept.values)
     assert isinstance(session, ResumedSession)
     assert alice.core.sessions == {session}
+
+
+AGAIN = (BOB[0], 40123)
+
+
+def registers(stage: Stage, contact: str) -> Puppet:
+    """The peer has connected anew, and registers; what it is reached by."""
+    puppet = stage.network.nodes.get(AGAIN) or Puppet(stage.network, AGAIN)
+    assert isinstance(puppet, Puppet)
+    phone = PuppetDialog(stage, call_id="register")
+    phone.contact = Uri.parse(contact)
+    puppet.send(phone.make("REGISTER"), ALICE)
+    stage.run()
+    assert 200 in puppet.statuses()
+    return puppet
+
+
+@pytest.mark.parametrize("port", [BOB[1], AGAIN[1]])
+def test_a_phone_by_a_connection_is_reached_again_once_it_has_registered(port: int) -> None:
+    """Its Contact leads nowhere, as behind NAT, and may name the port of the connection that is gone."""
+    stage = Stage(transport="tcp")
+    caller, session, _ = answered_call(stage)
+    dialog = session.dialog
+    assert dialog is not None
+    dialog.remote_target = Uri.parse(f"sip:puppet@192.168.1.2:{BOB[1]};transport=tcp")
+    dialog.identity = "tester"
+    values = Kept(session).values
+    node = stage.agent = killed(stage)
+    node.transport = "tcp"
+    resumed = node.core.resume(values)
+    again = registers(stage, f"sip:puppet@192.168.1.2:{port};transport=tcp")
+    again.take()
+    resumed.offer(HOLD)
+    stage.run()
+    [offer] = [one for one in again.take() if isinstance(one, Request)]
+    assert (offer.method, offer.call_id) == ("INVITE", caller.call_id)
+    again.send(answer(offer, 488), ALICE)
+    stage.run()
+    resumed.hangup()
+    stage.run()
+    assert [one.method for one in again.take() if isinstance(one, Request)] == ["ACK", "BYE"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "contact", "status"),
+    [
+        ("somebody", "sip:puppet@192.168.1.2:5060;transport=tcp", 200),
+        ("tester", "sip:puppet@192.168.1.3:5060;transport=tcp", 200),
+        ("tester", "sip:other@192.168.1.2:5060;transport=tcp", 200),
+        ("tester", "sip:puppet@192.168.1.2:5060;transport=tcp", 403),
+    ],
+)
+def test_nobody_else_who_registers_is_taken_for_the_phone(identity: str, contact: str, status: int) -> None:
+    """Another user, another phone of the same user, a registration that was refused."""
+    stage = Stage(transport="tcp")
+    _, session, _ = answered_call(stage)
+    dialog = session.dialog
+    assert dialog is not None
+    dialog.remote_target = Uri.parse("sip:puppet@192.168.1.2:5060;transport=tcp")
+    dialog.identity = identity
+    dialog.is_direct = True
+    stage.agent.core.transport_failed(Flow("tcp", *BOB, "here"))
+    stage.agent.reply = lambda request: Reply(status)
+    flow = Flow("tcp", *AGAIN, "there")
+    phone = PuppetDialog(stage, call_id="register")
+    phone.contact = Uri.parse(contact)
+    stage.agent.core.receive(phone.make("REGISTER").write(), flow)
+    assert list(dialog.hops) == [dialog.remote_target]
+
+
+def test_a_phone_whose_connection_lives_stays_there() -> None:
+    """Its other registrations, by a second connection, change nothing; neither do those by UDP."""
+    stage = Stage(transport="tcp")
+    _, session, _ = answered_call(stage)
+    dialog = session.dialog
+    assert dialog is not None
+    dialog.identity, dialog.is_direct = "tester", True
+    before = list(dialog.hops)
+    for flow in (Flow("tcp", *AGAIN, "there"), Flow("udp", *AGAIN, "there")):
+        stage.agent.core.receive(PuppetDialog(stage, call_id="register").make("REGISTER").write(), flow)
+        assert list(dialog.hops) == before
+
+
+def test_a_device_behind_a_gruu_is_known_by_its_own_contact_after_a_kill() -> None:
+    """What it registers is not what it calls itself (RFC 5627)."""
+    stage = Stage(transport="tcp")
+    _, session, _ = answered_call(stage)
+    dialog = session.dialog
+    assert dialog is not None
+    dialog.identity = "tester"
+    dialog.device = Uri.parse("sip:puppet@192.168.1.2:5060;transport=tcp")
+    dialog.remote_target = Uri.parse("sip:alice@gw.test;gr=urn:uuid:1")
+    values = Kept(session).values
+    node = stage.agent = killed(stage)
+    node.transport = "tcp"
+    resumed = node.core.resume(values)
+    again = registers(stage, "sip:puppet@192.168.1.2:5060;transport=tcp")
+    again.take()
+    resumed.hangup()
+    stage.run()
+    [bye] = [one for one in again.take() if isinstance(one, Request)]
+    assert (bye.method, str(bye.uri)) == ("BYE", "sip:puppet@192.168.1.2:5060;transport=tcp")

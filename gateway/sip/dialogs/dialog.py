@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -324,6 +325,18 @@ class Dialog:
         """The peer has proved that it is the one who speaks from `flow` now."""
         self.flow = flow
         self._flow_is_lost = False
+
+    def registered(self, identity: str, contacts: Collection[Uri], flow: Flow) -> None:
+        """Somebody who proved to be `identity` is reached by `flow` at these contacts.
+
+        Where the dialog has lost its connection and the peer calls itself so, requests go by that one from now on
+        (RFC 5626 5.3). The port of a Contact may be the one of the connection that is gone.
+        """
+        if self._flow_is_lost and self.identity == identity and not self.route_set:
+            mine, _ = self.route()
+            if any((one.username, one.host.lower()) == (mine.username, mine.host.lower()) for one in contacts):
+                self.move(flow)
+                self.is_direct = True
 
     def sent_to(self, flows: tuple[Flow, ...]) -> None:
         """Requests of ours in the dialog go to one of these, so the peer is there."""

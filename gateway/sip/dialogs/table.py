@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from gateway.sip.dialogs.dialog import Dialog, DialogId
 from gateway.sip.dialogs.usage import DialogUsage
+from gateway.sip.flow import Flow
 from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
 
 
 @dataclass(slots=True)
@@ -54,6 +56,11 @@ class DialogTable:
         """Take `usage` out of every dialog."""
         for entry in [entry for entry in self._entries.values() if usage in entry.usages]:
             self.remove(entry.dialog, usage)
+
+    def registered(self, identity: str, contacts: Collection[Uri], flow: Flow) -> None:
+        """See `Dialog.registered`."""
+        for entry in self._entries.values():
+            entry.dialog.registered(identity, contacts, flow)
 
     def forget(self, call_ids: Collection[str]) -> set[DialogUsage]:
         """Have no dialog of these Call-IDs any more; what used them."""

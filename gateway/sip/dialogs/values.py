@@ -31,6 +31,7 @@ def values_of(dialog: Dialog) -> dict[str, Any]:
         "flow": None if dialog.flow is None else str(dialog.flow),
         "is_direct": dialog.is_direct,
         "identity": dialog.identity,
+        "device": None if dialog.device is None else str(dialog.device),
     }
 
 
@@ -56,6 +57,8 @@ def dialog_of(values: Mapping[str, Any]) -> Dialog:
         flow=None if flow is None else Flow.parse(flow),
     )
     dialog.is_direct, dialog.identity = values["is_direct"], values["identity"]
+    if device := values.get("device"):
+        dialog.device = Uri.parse(device)
     if dialog.flow is not None and dialog.flow.transport in RELIABLE:
         dialog.flow_lost(dialog.flow)
     return dialog
