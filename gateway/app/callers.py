@@ -35,12 +35,11 @@ def of_trunk(request: Request, trunk: Trunk) -> Address:
 
     In the trunk's own number plan: calling back leads there, and no number of it passes for a user of ours.
     """
-    return replace(
-        _of_trunk(request, trunk),
-        diversions=read_diversions(request),
-        history=read_history(request),
-        signed=_signature(request),
-    )
+    address = _of_trunk(request, trunk)
+    diversions, history, signed = read_diversions(request), read_history(request), _signature(request)
+    if not (diversions or history or signed):
+        return address
+    return replace(address, diversions=diversions, history=history, signed=signed)
 
 
 def renamed_by_trunk(message: Message, trunk: Trunk) -> Address | None:

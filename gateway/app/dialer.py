@@ -293,8 +293,9 @@ class GatewayDialer:
         phones = [binding for binding in bindings if not _is_browser(binding)]
         browsers = [binding for binding in bindings if _is_browser(binding)]
         if phones:
-            settings = self._settings(address.uri, phones[0].codecs, self.config.rtp.srtp, Dtmf(user.dtmf))
-            settings = replace(settings, owner=user.id)
+            settings = self._settings(
+                address.uri, phones[0].codecs, self.config.rtp.srtp, Dtmf(user.dtmf), owner=user.id
+            )
             if user.ring == "in_order":
                 settings = replace(settings, patience=user.ring_next_after)
             legs += self._in_turn(address, self._devices(phones, user), settings, f"{name}-sip")
@@ -339,11 +340,14 @@ class GatewayDialer:
         ranks = {q: rank if user.ring == "in_order" else 0 for rank, q in enumerate(values)}
         devices = []
         for found in flows.values():
-            first, *others = [replace(self._destination(binding, user.id), rank=ranks[found[0].q]) for binding in found]
-            devices.append(replace(first, others=tuple(others)))
+            rank = ranks[found[0].q]
+            others = tuple([self._destination(binding, user.id, rank) for binding in found[1:]])
+            devices.append(self._destination(found[0], user.id, rank, others))
         return devices
 
-    def _destination(self, binding: Binding, identity: str) -> Destination:
+    def _destination(
+        self, binding: Binding, identity: str, rank: int = 0, others: tuple[Destination, ...] = ()
+    ) -> Destination:
         # An edge proxy has the flow, and says when it is gone; of our own flows the connection tells.
         by_edge = binding.reg_id is not None and bool(binding.path)
         source = Flow.parse(binding.received) if binding.received else None
@@ -357,6 +361,8 @@ class GatewayDialer:
             identity=identity,
             shown=Shown(is_user=True),
             flow_failed=partial(self.flow_failed, binding) if by_edge else nobody_asks,
+            rank=rank,
+            others=others,
         )
 
     def _goes_by_path(self, hop: str, source: Flow) -> bool:
@@ -436,7 +442,14 @@ class GatewayDialer:
     ) -> SipCalleeLeg:
         return SipCalleeLeg(tag, self.inviter, address, destinations, settings, self._names.renamed, turn)
 
-    def _settings(self, uri: str, prefer: tuple[str, ...], srtp: SrtpPolicy, dtmf: Dtmf = Dtmf.AUTO) -> CalleeSettings:
+    def _settings(
+        self,
+        uri: str,
+        prefer: tuple[str, ...],
+        srtp: SrtpPolicy,
+        dtmf: Dtmf = Dtmf.AUTO,
+        owner: str | None = None,
+    ) -> CalleeSettings:
         kind, *instead = kinds_offered(srtp, self.config.rtp.srtp_keying)
         known = self._preferences.get(uri) or prefer or _LIKELY
         # The call gives up first and says so; SIP's own limit only catches what the call has forgotten.
@@ -450,6 +463,7 @@ class GatewayDialer:
             no_answer=no_answer,
             flow_timeout=flow_timeout,
             by_version=len(self.config.rtp.listen) > 1,
+            owner=owner,
         )
 
 

@@ -37,7 +37,7 @@ class Rung:
     """All of it, without secrets."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Kept:
     """A message as it came. Most calls are never looked at, so that it becomes text without secrets only then."""
 

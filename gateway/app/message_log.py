@@ -61,19 +61,22 @@ def names_of(data: bytes) -> tuple[str | None, str | None]:
 
     The method of a response is that of its request.
     """
-    head = _head(data)
-    cseq = _first(_CSEQ, head)
-    return None if cseq is None else cseq.rpartition(" ")[2], _first(_CALL_ID, head)
+    data = data.lstrip(b"\r\n")
+    cseq = _first(_CSEQ, data)
+    return None if cseq is None else cseq.rpartition(" ")[2], _first(_CALL_ID, data)
 
 
 def _head(data: bytes) -> bytes:
     return data.lstrip(b"\r\n").partition(b"\r\n\r\n")[0]
 
 
-def _first(header: _Header, head: bytes) -> str | None:
+def _first(header: _Header, data: bytes) -> str | None:
+    """What the first such header of a message says, whose body need not be taken off."""
     usual, pattern = header
-    start = head.find(usual)
-    if start < 0:
-        found = pattern.search(head)
+    start = data.find(usual)
+    if start < 0 or data.find(b"\r\n\r\n", 0, start + 2) >= 0:
+        found = pattern.search(_head(data))
         return None if found is None else found[1].decode("utf-8", "replace")
-    return head[start + len(usual) :].partition(b"\r\n")[0].strip().decode("utf-8", "replace")
+    start += len(usual)
+    end = data.find(b"\r\n", start)
+    return data[start : end if end >= 0 else None].strip().decode("utf-8", "replace")

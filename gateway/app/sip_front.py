@@ -120,7 +120,8 @@ class SipFront:
             session.reject(480, headers=[("Warning", f'380 {request.uri.host} "SIPS Not Allowed"')])
             return
         caller, address, limit = self.caller(request, identity)
-        address = replace(address, hops=hops)
+        if hops != address.hops:
+            address = replace(address, hops=hops)
         if caller is None:
             session.reject(403)
             return

@@ -149,7 +149,9 @@ class Attempt(Machine):
 
     async def _invite(self, branch: Branch, leg: CalleeLeg, sdp: str) -> None:
         caller = self.caller.address
-        await leg.invite(sdp, replace(caller, diversions=(*branch.diversions, *caller.diversions)))
+        if branch.diversions:
+            caller = replace(caller, diversions=(*branch.diversions, *caller.diversions))
+        await leg.invite(sdp, caller)
 
     def _limit(self, branch: Branch) -> None:
         """Have its end known when it may ring no longer."""

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 from gateway.call.routing import Caller
 from gateway.call.status import Cause
 from gateway.media.engine import Party
+from sdp.frozen import filled_at_once
 
 
 def _nobody(got: bool) -> None:
@@ -52,6 +53,7 @@ Verdict = Literal["passed", "failed", "none"]
 """What a trunk has found out about the signature of a caller's number (verstat, 3GPP TS 24.229); "none": nothing."""
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class Address:
     """Who is at the far end of a leg."""

@@ -16,6 +16,7 @@ from gateway.call.leg import CalleeLeg, CallerLeg, DigitPressed, Leg, LegEvent, 
 from gateway.call.status import Cause
 from gateway.call.timers import Timer
 from gateway.media.engine import MediaEvent
+from sdp.frozen import filled_at_once
 
 
 class State(Enum):
@@ -209,6 +210,7 @@ class Transfer:
     timer: Timer | None = None
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallInput:
     """One input with what came along."""

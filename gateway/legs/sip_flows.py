@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import ip_address
 
 from gateway.legs.sip_sessions import Destination
@@ -86,6 +87,7 @@ def next_hop(destination: Destination) -> Uri:
     return NameAddr.parse(destination.route[0]).uri if destination.route else Uri.parse(destination.uri)
 
 
+@lru_cache(maxsize=1024)
 def version_of(host: str) -> int:
     """4 or 6; 0 for a name."""
     try:

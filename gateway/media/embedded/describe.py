@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple, TypeVar
 
@@ -157,7 +158,7 @@ def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) 
     limits = ("goog-remb",) if party.kind is Kind.WEBRTC else ("goog-remb", "ccm tmmbr")
     feedback = (*limits, "ccm fir", *(("nack",) if again else ()), "nack pli")
     events = config.telephone_event and party.dtmf in (Dtmf.AUTO, Dtmf.RFC4733)
-    return CodecPolicy(
+    return _policy(
         order=order,
         offer_also=convertible,
         made_of=tuple(FORMATS.values()) if config.transcode else (),
@@ -168,6 +169,10 @@ def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) 
         drop=() if events else ("telephone-event",),
         events=events,
     )
+
+
+_policy = lru_cache(maxsize=256)(CodecPolicy)
+"""There are few: what is decided under one is found again by its identity."""
 
 
 _PLANS: dict[Kind, PlanKind] = {
@@ -265,11 +270,17 @@ def party_of(values: Mapping[str, Any]) -> Party:
 def family_of(offer: SessionDescription) -> int:
     """IP version of where the first voice of a description goes, 4 or 6; 0 where it is held, or given by name."""
     connection = next((offer.connection_of(media) for media in _audio_of(offer)), None)
+    address = _address(connection.address) if connection is not None else None
+    return 0 if address is None or address.is_unspecified else address.version
+
+
+@lru_cache(maxsize=1024)
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """None for a name. The same few hosts come in every call."""
     try:
-        address = ipaddress.ip_address(connection.address if connection is not None else "")
+        return ipaddress.ip_address(host)
     except ValueError:
-        return 0
-    return 0 if address.is_unspecified else address.version
+        return None
 
 
 def has_audio(offer: SessionDescription) -> bool:
@@ -318,8 +329,8 @@ def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription
     if not has_audio(offer):
         raise MediaError("the offer has no audio", 488)
     if kind not in (Kind.WEBRTC, Kind.SERVICE):
-        family, ours = family_of(offer), {ipaddress.ip_address(host).version for host, _ in config.rtp_hosts}
-        if family and family not in ours:
+        family, ours = family_of(offer), [_address(host) for host, _ in config.rtp_hosts]
+        if family and not any(one is not None and one.version == family for one in ours):
             raise MediaError(f"this side has no IPv{family}", 488)
     if kind is Kind.WEBRTC:
         for media in [transport_section(offer, each) for each in audio]:

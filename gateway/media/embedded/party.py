@@ -270,7 +270,7 @@ class PartyMedia:
         """Take what signalling says of the same party now; raises MediaError 500 where it is another."""
         if party.kind is not self.party.kind or party.service != self.party.service:
             raise MediaError("a party cannot change what it speaks", 500)
-        self.party = replace(party, family=self.party.family)
+        self.party = party if party.family == self.party.family else replace(party, family=self.party.family)
 
     # Descriptions
 
@@ -291,7 +291,7 @@ class PartyMedia:
             streams += self.video.plans(transport)
         streams += [StreamPlan("text", self.text.plan(), 0)] if self.text is not None else []
         plan = media_plan(streams, self.party.kind, self.identity, policy, self.sent)
-        return replace(plan, data_channel=self.data.plan if self.data is not None else None)
+        return plan if self.data is None else replace(plan, data_channel=self.data.plan)
 
     def take_answer(self, answer: SessionDescription) -> None:
         """The peer answered our offer; raises MediaError."""

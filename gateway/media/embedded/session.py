@@ -331,7 +331,8 @@ class Session:
             return known
         if len(self._parties) > self._shared.config.max_callees:
             raise MediaError("the call has too many parties", 503)
-        party = replace(party, family=family or party.family)
+        if family and family != party.family:
+            party = replace(party, family=family)
         new = self._parties[party.tag] = PartyMedia(self._shared, self.call_id, party)
         made.append(new)
         return new

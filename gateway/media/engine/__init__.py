@@ -17,6 +17,7 @@ from gateway.media.engine.programs import Conference as Conference
 from gateway.media.engine.programs import Recording as Recording
 from gateway.media.engine.programs import RecordingFile as RecordingFile
 from gateway.media.engine.programs import Seat as Seat
+from sdp.frozen import filled_at_once
 
 
 class Kind(StrEnum):
@@ -48,6 +49,7 @@ class Dtmf(StrEnum):
     """As tones in the audio: no telephone-event is offered or answered."""
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class Party:
     """What the engine is to know of one side of a call."""
@@ -107,6 +109,7 @@ class MediaError(Exception):
         501 this engine cannot do that at all (`Capabilities` says so beforehand), 500 other."""
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class StreamStatistics:
     """One direction of one party's audio stream."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
@@ -53,6 +53,8 @@ class NameAddr:
     """Unquoted text."""
     params: Params = ()
     """Header parameters (those after the ">"), values raw."""
+    _written: str = field(init=False, repr=False, compare=False)
+    """Its text, made when first asked for: a dialog writes the same addresses again and again."""
 
     @classmethod
     def parse(cls, text: str) -> NameAddr:
@@ -96,9 +98,14 @@ class NameAddr:
         return cls(uri, display, params), end
 
     def __str__(self) -> str:
-        uri = check_writable(str(self.uri))
-        params = write_params(self.params) if self.params else ""
-        return f"{quote(self.display_name)} <{uri}>{params}" if self.display_name else f"<{uri}>{params}"
+        try:
+            return self._written
+        except AttributeError:
+            uri = check_writable(str(self.uri))
+            params = write_params(self.params) if self.params else ""
+            text = f"{quote(self.display_name)} <{uri}>{params}" if self.display_name else f"<{uri}>{params}"
+            object.__setattr__(self, "_written", text)
+            return text
 
     @property
     def tag(self) -> str | None:

@@ -152,8 +152,13 @@ def address(value: Address | None) -> bytes:
     """An address, or that there is none."""
     if value is None:
         return b"\0"
-    parsed = ip_address(value[0].partition("%")[0])
-    return bytes((parsed.version,)) + parsed.packed + struct.pack("!H", value[1])
+    return _host(value[0]) + struct.pack("!H", value[1])
+
+
+@lru_cache(maxsize=8192)
+def _host(host: str) -> bytes:
+    parsed = ip_address(host.partition("%")[0])
+    return bytes((parsed.version,)) + parsed.packed
 
 
 def maybe(value: int | None, form: str) -> bytes:
