@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.app.ladder import Ladders
+from gateway.app.message_log import names_of
 from gateway.net.tap import Direction
 from gateway.sip.flow import Flow
 from gateway.testing.clock import ManualClock
@@ -42,6 +43,19 @@ def test_a_message_is_of_its_call_however_the_header_is_written(line: str) -> No
     ladders.message(Direction.IN, f"BYE sip:b SIP/2.0\r\n{line}\r\nCSeq: 1 BYE\r\n\r\n".encode(), FLOW, 0.0)
     ladders.message(Direction.IN, f"BYE sip:b SIP/2.0\r\nCSeq: 1 BYE\r\n\r\n\r\n{line}\r\n".encode(), FLOW, 0.0)
     assert [rung.title for rung in ladders.of(["x1"])] == ["BYE sip:b SIP/2.0"]
+
+
+@pytest.mark.parametrize("between", [b"", b"Subject: x\r\n"])
+def test_what_stands_in_a_body_names_no_call(between: bytes) -> None:
+    """A Call-ID that the body begins with, or has further down, is nobody's; after empty lines the head's still is."""
+    body = b"\r\n" + between + b"Call-ID: forged\r\nCSeq: 1 BYE\r\n"
+    assert names_of(b"MESSAGE sip:a SIP/2.0\r\nCSeq: 1 MESSAGE\r\n" + body) == ("MESSAGE", None)
+    assert names_of(b"\r\n\r\nMESSAGE sip:a SIP/2.0\r\nCall-ID: mine\r\nCSeq: 1 MESSAGE\r\n" + body) == (
+        "MESSAGE",
+        "mine",
+    )
+    assert names_of(b"MESSAGE sip:a SIP/2.0\r\ni: short\r\nCSeq: 1 MESSAGE\r\n" + body) == ("MESSAGE", "short")
+    assert names_of(b"MESSAGE sip:a SIP/2.0\r\nCSeq: 1 MESSAGE\r\nCall-ID: cut") == ("MESSAGE", "cut")
 
 
 def test_the_oldest_calls_are_given_up_and_one_call_cannot_take_everything() -> None:
