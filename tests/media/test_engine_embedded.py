@@ -217,6 +217,9 @@ async def test_a_held_phone_hears_nothing_and_then_the_stream_goes_on() -> None:
             await engine.answer("call", LEFT, RIGHT, made.left.sdp(direction="recvonly"))
             for _ in range(5):
                 made.left.send(VOICE, 0)
+            async with asyncio.timeout(30):  # what is read after the resume would pass
+                while (await engine.query("call")).parties["left"].received.packets < 6:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
             made.right.send(VOICE, 0)
             await until(lambda: len(made.left.packets) == 1)
             await engine.offer("call", RIGHT, LEFT, made.right.sdp())
