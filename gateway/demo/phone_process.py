@@ -102,6 +102,13 @@ class PhoneCall(pj.Call):  # type: ignore[misc]  # pjsua2 ships no types
             audio.startTransmit(self.phone.ear)
             say("media", codec=self.getStreamInfo(index).codecName)
 
+    def onCallTransferRequest(self, prm: Any) -> None:
+        # pjsua2 calls by itself whom it was told; calls that nobody refers to are hung up.
+        self.phone.held, self.phone.call = self, PhoneCall(self.phone)
+        self.phone.ear.forget()
+        prm.newCall = self.phone.call
+        say("transferred", uri=prm.dstUri)
+
     def onCallTransferStatus(self, prm: Any) -> None:
         say("transfer", code=prm.statusCode, final=prm.finalNotify)
 

@@ -182,7 +182,12 @@ async def test_a_call_lives_behind_a_proxy_between_two_transports(tmp_path: Path
 
 
 async def test_of_two_phones_that_answer_at_once_one_has_the_call_and_the_other_a_bye(tmp_path: Path) -> None:
-    """Both 200s come through a forking proxy: each gets its ACK, the second one a BYE (RFC 3261 13.2.2.4)."""
+    """Both 200s come through a forking proxy: each gets its ACK, the second one a BYE (RFC 3261 13.2.2.4).
+
+    The bounds are those of a busy machine, nothing waits for them here: this Kamailio is one process, so each ACK comes
+    before the BYE that follows it, and where one were lost the phone's next 200, half a second later and again until
+    64*T1 (32 s), would bring it once more (`Acknowledgement.again`).
+    """
     [port] = free_ports(1)
     async with AsyncExitStack() as stack:
         calls: list[Recorder] = []
