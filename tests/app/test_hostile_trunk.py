@@ -6,25 +6,31 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from gateway.app import GatewayApp
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
+from gateway.sip.auth.account import Credentials
 from gateway.sip.message import build
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
+from gateway.sip.subscription.subscriber import Notified, SubscriberEvent
 from tests.app.phones import Phone
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.interop.stranger import SDP, authorization, status_of, stranger
+from tests.media.engine_support import until
 from tests.net.peers import LOOPBACK, Application
 
 PASSWORD = "the-account-of-Alice-4711"
 THIEF = "127.0.0.52"
+_NOTIFIES = 1_000
 Answer = Callable[[Request, int], list[bytes]]
 
 
@@ -34,14 +40,14 @@ class Place(asyncio.DatagramProtocol):
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.requests: list[Request] = []
-        self._news = asyncio.Event()
+        self.news = asyncio.Event()
         self.transport: asyncio.DatagramTransport
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        self._news.set()
+        self.news.set()
         if not data.strip():
             return
         request = parse_message(data)
@@ -55,17 +61,17 @@ class Place(asyncio.DatagramProtocol):
         """The first request of that method; TimeoutError when none comes."""
         async with asyncio.timeout(30):
             while True:
-                self._news.clear()
+                self.news.clear()
                 for one in self.requests:
                     if one.method == method:
                         return one
-                await self._news.wait()
+                await self.news.wait()
 
     async def drained(self) -> None:
         """Return once everything is read that was sent here so far."""
-        self._news.clear()
+        self.news.clear()
         self.transport.sendto(b"\r\n", self.address)
-        await asyncio.wait_for(self._news.wait(), 30)
+        await asyncio.wait_for(self.news.wait(), 30)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -78,11 +84,19 @@ class Place(asyncio.DatagramProtocol):
         return [one for one in self.requests if one.authorization or one.proxy_authorization]
 
 
+P = TypeVar("P", bound=Place)
+
+
 @contextlib.asynccontextmanager
 async def place(answer: Answer, host: str) -> AsyncIterator[Place]:
-    transport, made = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: Place(answer), local_addr=(host, 0)
-    )
+    async with at(lambda: Place(answer), host) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def at(make: Callable[[], P], host: str) -> AsyncIterator[P]:
+    """Somebody on a free UDP port of that address."""
+    transport, made = await asyncio.get_running_loop().create_datagram_endpoint(make, local_addr=(host, 0))
     try:
         yield made
     finally:
@@ -90,7 +104,9 @@ async def place(answer: Answer, host: str) -> AsyncIterator[Place]:
 
 
 @contextlib.asynccontextmanager
-async def gateway(folder: Path, trunk: Place, elsewhere: str = "") -> AsyncIterator[GatewayApp]:
+async def gateway(
+    folder: Path, trunk: Place, elsewhere: str = "", sources: Sequence[str] = ()
+) -> AsyncIterator[GatewayApp]:
     """A gateway where 1001 has an own account at the trunk, and may call 4711 at the place `elsewhere`, too."""
     host, port = trunk.address
     account = {"registrar": "pbx", "username": "201", "password": PASSWORD}
@@ -98,9 +114,12 @@ async def gateway(folder: Path, trunk: Place, elsewhere: str = "") -> AsyncItera
     app = GatewayApp(
         config_on_free_ports(
             folder,
-            TRUNKS=json.dumps([{"name": "pbx", "uri": f"sip:{host}:{port}", "options_interval": 0}]),
+            TRUNKS=json.dumps(
+                [{"name": "pbx", "uri": f"sip:{host}:{port}", "sources": [*sources], "options_interval": 0}]
+            ),
             USERS__1001__ACCOUNT=json.dumps(account),
             USERS__1001__MAY_CALL='["*", "sip:4711@*"]',
+            PRESENCE__NOTIFY_INTERVAL="0.2",
             **({"ROUTES": json.dumps(routes)} if elsewhere else {}),
         )
     )
@@ -193,6 +212,23 @@ async def test_a_redirection_never_takes_the_account_along(tmp_path: Path) -> No
         assert thief.signed == []
 
 
+async def test_a_trunk_that_redirects_for_ever_is_followed_a_few_times(tmp_path: Path) -> None:
+    """To another number of its own each time, and to those that were asked: `sip.max_diversions` says how often."""
+
+    def redirect(request: Request, number: int) -> list[bytes]:
+        if request.method != "INVITE":
+            return []
+        host, port = request.uri.host, request.uri.port
+        contact = ", ".join(f"<sip:{user}@{host}:{port}>" for user in (f"{4711 + number}", "4711", "4712"))
+        return [build.response(request, 302, to_tag="t", headers=[("Contact", contact)]).write()]
+
+    async with place(redirect, "127.0.0.58") as trunk, gateway(tmp_path, trunk) as app:
+        assert await call(app) >= 400
+        asked = [str(one.uri.user) for one in trunk.requests if one.method == "INVITE"]
+        assert 2 <= len(asked) <= app.config.sip.max_diversions + 1
+        assert len(set(asked)) == len(asked)
+
+
 @pytest.mark.parametrize("challenges", [0, 1])
 async def test_a_far_end_behind_the_trunk_gets_no_digest_of_the_account(tmp_path: Path, challenges: int) -> None:
     """The trunk's answer names another host as Contact: what goes there in the dialog is not signed, asked or not."""
@@ -241,3 +277,79 @@ async def test_whoever_challenges_the_digest_goes_to_the_registrar(tmp_path: Pat
         async with place(through_another, "127.0.0.55") as trunk, gateway(tmp_path, trunk):
             await asyncio.wait_for(asked.wait(), 30)
         assert other.requests == []
+
+
+class Notifier(Place):
+    """A PBX that takes a subscription and then says again and again how somebody is."""
+
+    def __init__(self) -> None:
+        super().__init__(self._subscribe)
+        self.answered: Counter[int] = Counter()
+        """Its NOTIFYs, by status."""
+        self.subscription: Request | None = None
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if data.startswith(b"SIP/2.0"):
+            self.answered[status_of(data)] += 1
+            self.news.set()
+        else:
+            super().datagram_received(data, addr)
+
+    def _subscribe(self, request: Request, number: int) -> list[bytes]:
+        self.subscription = self.subscription or (request if request.method == "SUBSCRIBE" else None)
+        contact = [("Contact", "<sip:pbx@{}:{}>".format(*self.address)), ("Expires", "600")]
+        return [build.response(request, 200, to_tag="pbx", headers=contact).write()]
+
+    async def floods(self, gateway: tuple[str, int], notifies: int) -> None:
+        """As fast as they are answered, some at once."""
+        asked = self.subscription
+        assert asked is not None
+        assert asked.contact is not None
+        host, port = self.address
+        head = (
+            f"NOTIFY {asked.contact.uri} SIP/2.0\r\nMax-Forwards: 70\r\nFrom: {asked.to.with_tag('pbx')}\r\n"
+            f"To: {asked.from_}\r\nCall-ID: {asked.call_id}\r\nContact: <sip:pbx@{host}:{port}>\r\nEvent: presence\r\n"
+            f"Subscription-State: active;expires=600\r\nContent-Type: application/pidf+xml\r\nContent-Length: 5\r\n"
+        )
+        async with asyncio.timeout(60):
+            for number in range(1, notifies + 1):
+                via = f"Via: SIP/2.0/UDP {host}:{port};rport;branch=z9hG4bKflood{number}"
+                self.transport.sendto(f"{head}{via}\r\nCSeq: {number} NOTIFY\r\n\r\n{number:05}".encode(), gateway)
+                while number - self.answered.total() >= 50 or (number == notifies and self.answered.total() < number):
+                    self.news.clear()
+                    await self.news.wait()
+
+
+async def test_a_thousand_notifies_are_a_few_for_the_phone_and_harm_nobody(tmp_path: Path) -> None:
+    """Each is answered, and the gateway serves others meanwhile. (Ten thousand of them: test_relay.py.)"""
+    heard: list[bytes] = []
+
+    def told(event: SubscriberEvent) -> None:
+        if isinstance(event, Notified):
+            heard.append(event.body)
+
+    async with at(Notifier, "127.0.0.57") as trunk, gateway(tmp_path, trunk, sources=["127.0.0.57"]) as app:
+        host, _, port = app.sip_hostport.rpartition(":")
+        phone = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+        await phone.start()
+        try:
+            phone.subscribe(
+                f"sip:4711@{app.sip_hostport}",
+                "presence",
+                told,
+                caller=f"<sip:1001@{app.config.domain}>",
+                credentials=Credentials("1001", PASSWORDS["1001"]),
+            )
+            await trunk.asked("SUBSCRIBE")
+            began = time.monotonic()
+            flood = asyncio.create_task(trunk.floods((host, int(port)), _NOTIFIES))
+            echo = Phone(phone, app, "1001", dials="600")
+            assert await echo.status() == 200
+            echo.session.hangup()
+            await flood
+            took = time.monotonic() - began
+            assert trunk.answered == {200: _NOTIFIES}
+            await until(lambda: heard[-1:] == [b"01000"])
+            assert len(heard) <= 3 + took / app.config.presence.notify_interval
+        finally:
+            await phone.close()
