@@ -402,6 +402,34 @@ async def test_places_of_a_trunk_are_offered_the_address_of_their_own_version() 
     assert len(set(tags)) == 4
 
 
+async def test_a_place_that_redirects_is_followed_by_no_other_of_its_trunk() -> None:
+    """Whatever version that one has."""
+    trunk = {"name": "office", "uri": "sip:192.0.2.9", "fallback_uris": ["sip:[2001:db8::9]"]}
+    rig = Rig(RTP__LISTEN="127.0.0.1, ::1", TRUNKS=json.dumps([trunk]))
+    [leg] = cast(Sequence[SipCalleeLeg], await rig.dialer.legs(SipTarget("0", "office"), "c"))
+    heard: list[Any] = []
+    leg.listen(lambda _, said: heard.append(said))
+    await leg.invite("v=0\r\n", leg.address)
+    leg._failed(0, Failed(302, "", Headers(), (NameAddr.parse("<sip:a@x>"),)))
+    assert [said for said in heard if isinstance(said, Redirected)] == [Redirected(("sip:a@x",), is_over=True)]
+    assert len(rig.inviter.sent) == 1
+
+
+async def test_a_browser_is_offered_the_same_by_each_of_its_flows() -> None:
+    """Its candidates are what `webrtc.listen` has, whatever the version of its WebSocket."""
+    rig = Rig(RTP__LISTEN="127.0.0.1, ::1")
+    for number, host in enumerate(("192.0.2.7", "[2001:db8::7]"), start=1):
+        received = f"ws:{host}:4000{number}"
+        await rig.bind("1001", "sip:1001@a.invalid;transport=ws", received=received, instance="i", reg_id=number)
+    [leg] = cast(Sequence[SipCalleeLeg], await rig.dialer.legs(rig.user("1001"), "c"))
+    heard: list[Any] = []
+    leg.listen(lambda _, said: heard.append(said))
+    await leg.invite("v=0\r\n", leg.address)
+    leg._failed(0, Failed(430, "", Headers()))
+    assert len(rig.inviter.sent) == 2
+    assert not [said for said in heard if isinstance(said, Redirected)]
+
+
 async def test_a_name_that_nobody_answers_for_keeps_no_call_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a further place; it is looked up again when its turn comes."""
     monkeypatch.setattr("gateway.app.places._PATIENCE", 0.01)

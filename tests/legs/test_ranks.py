@@ -160,6 +160,29 @@ async def test_a_phone_that_refuses_the_description_is_asked_for_another(status:
     assert inviter.sessions[0].told == []
 
 
+async def test_who_comes_next_waits_for_a_phone_that_is_asked_for_another_description() -> None:
+    """The order holds; with another place of a trunk, which has answered, nobody comes next."""
+    for failover in (False, True):
+        inviter = FakeInviter()
+        places = [Destination("sip:1@h.test"), Destination("sip:2@h.test", rank=1)]
+        settings = CalleeSettings(instead=(Kind.SDES,), failover=failover)
+        leg = SipCalleeLeg("t", inviter, PHONE, places, settings)
+        heard = listened(leg)
+        await leg.invite("offer", ALICE)
+        inviter.sessions[0].says(events.Failed(488, "", Headers()))
+        [event] = heard
+        assert isinstance(event, Redirected)
+        assert event.is_over
+        [again] = event.legs
+        assert isinstance(again, SipCalleeLeg)
+        refused = listened(again)
+        await again.invite("secure offer", ALICE)
+        assert went_to(inviter) == ["sip:1@h.test"] * 2
+        inviter.sessions[1].says(events.Failed(480, "", Headers()))
+        [event] = refused
+        assert isinstance(event, Rejected if failover else Redirected)
+
+
 async def test_the_last_phone_that_refuses_the_description_leaves_its_place_to_the_other_leg() -> None:
     """What was refused to be encrypted is not offered in the clear: without `instead` it is a refusal."""
     leg, inviter, heard = await asked(0)

@@ -205,6 +205,19 @@ async def test_whoever_rings_beside_it_rings_on_and_who_comes_next_waits_for_bot
         assert last == [Rejected(Cause.DECLINED)]
 
 
+async def test_what_others_have_refused_before_counts_for_the_caller() -> None:
+    """Busy tells more than that nobody is there by the last flow (RFC 3261 section 16.7)."""
+    inviter, heard = await by_versions(replace(SIX, others=(FOUR,)), Destination("sip:b@[2001:db8::2]"))
+    inviter.sessions[1].says(failed(486))
+    inviter.sessions[0].says(failed(430))
+    [event] = heard
+    assert isinstance(event, Redirected)
+    assert event.is_over
+    last = await following(event)
+    inviter.sessions[2].says(failed(430))
+    assert last == [Rejected(Cause.BUSY)]
+
+
 @pytest.mark.parametrize(("status", "goes_on"), [(503, True), (486, False)])
 async def test_a_place_is_asked_by_both_versions_before_the_next_place(status: int, goes_on: bool) -> None:
     """Which is asked where nobody is at the first one by either; what is said of who is called counts."""
