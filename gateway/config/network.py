@@ -135,7 +135,8 @@ class SipRegistration(Section):
     sent some and stops is closed (s); 0 asks for none."""
     flow_timeout: float = Field(default=4.0, gt=0, le=32)
     """A phone that registered by several ways (RFC 5626) is called by the latest; one by which nothing at all comes
-    back for so long is given up for the next (s)."""
+    back for so long is given up for the next (s). So is one IP version of a name that has both, where `rtp.listen` has
+    both, too: each is offered its own address for media."""
     nonce_lifetime: int = Field(default=300, ge=1)
     """How long a digest nonce is good (s)."""
     digest_algorithms: tuple[DigestAlgorithm, ...] = Field(default=("SHA-512-256", "SHA-256", "MD5"), min_length=1)
