@@ -33,7 +33,43 @@ class Sound {
   // A stream of its own for every call: libraries stop its tracks at the end.
   async microphone() {
     await this.context.resume();
-    return new MediaStream(this.out.stream.getAudioTracks().map((track) => track.clone()));
+    const tracks = [...this.out.stream.getAudioTracks(), ...(this.camera?.getVideoTracks() ?? [])];
+    return new MediaStream(tracks.map((track) => track.clone()));
+  }
+
+  // Send a picture of one grey in calls from now on, with a line that moves.
+  show(grey) {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 240 });
+    const drawing = canvas.getContext("2d");
+    let count = 0;
+    setInterval(() => {
+      drawing.fillStyle = `rgb(${grey} ${grey} ${grey})`;
+      drawing.fillRect(0, 0, 320, 240);
+      drawing.fillStyle = "black";
+      drawing.fillRect(0, count++ % 240, 320, 1);
+    }, 66);
+    this.camera = canvas.captureStream(15);
+  }
+
+  see(track) {
+    this.screen ??= document.body.appendChild(Object.assign(document.createElement("video"), { muted: true }));
+    if (this.screen.srcObject?.getTracks()[0] === track) return;
+    this.screen.srcObject = new MediaStream([track]);
+    this.screen.play();
+  }
+
+  // The grey of the next picture that comes, 0 to 255; null where none comes for half a second.
+  grey() {
+    return new Promise((done) => {
+      setTimeout(done, 500, null);
+      this.screen.requestVideoFrameCallback(() => {
+        const canvas = new OffscreenCanvas(this.screen.videoWidth, this.screen.videoHeight);
+        const drawing = canvas.getContext("2d");
+        drawing.drawImage(this.screen, 0, 0);
+        const [first, second] = [60, 180].map((row) => drawing.getImageData(20, row, 1, 1).data[0]);
+        done(Math.max(first, second));
+      });
+    });
   }
 
   // Set anew at every `track` event: after a hold of its own a Chromium may play the stream it had before as silence.
@@ -119,7 +155,10 @@ class Phone {
 
   watch(connection) {
     this.connection = connection;
-    connection.addEventListener("track", ({ track }) => this.sound.hear(track));
+    connection.addEventListener("track", ({ track }) => {
+      if (track.kind === "audio") this.sound.hear(track);
+      else this.sound.see(track);
+    });
     connection.addEventListener("connectionstatechange", () => this.tell("media", connection.connectionState));
   }
 
@@ -128,9 +167,9 @@ class Phone {
     return (await this.received()).audioLevel ?? 0;
   }
 
-  async received() {
+  async received(wanted = "audio") {
     const stats = [...(await this.connection.getStats()).values()];
-    return stats.find(({ type }) => type === "inbound-rtp") ?? {};
+    return stats.find(({ type, kind }) => type === "inbound-rtp" && kind === wanted) ?? {};
   }
 
   uri(target) {
