@@ -197,6 +197,21 @@ def test_the_charts_configuration_is_taken(tmp_path: Path) -> None:
     config = load(path, {"GATEWAY_LIMITS__DRAIN_TIMEOUT": str(values["drainTimeout"])})
     assert config.web.listen.port == values["webPort"]
     assert config.limits.drain_timeout == values["drainTimeout"]
+    assert ("udp", values["sipPort"]) in {(listen.transport, listen.port) for listen in config.sip.listen}
+
+
+def test_gateways_of_the_chart_have_names_of_their_own() -> None:
+    """As soon as there is more than one: the address of the machine, which Kubernetes puts in place of $(HOST_IP)."""
+    text = (CHART / "templates/statefulset.yaml").read_text()
+    [told] = re.findall(r"gt \(int \.Values\.replicas\) 1 }}\n(.*?)\{\{- end }}", text, re.DOTALL)
+    port = yaml.safe_load((CHART / "values.yaml").read_text())["sipPort"]
+    address, node = yaml.safe_load(told.replace("{{ .Values.sipPort }}", str(port)))
+    assert address["valueFrom"] == {"fieldRef": {"fieldPath": "status.hostIP"}}
+    assert node["name"] == "GATEWAY_CLUSTER__NODE"
+    value = node["value"].replace(f"$({address['name']})", "192.0.2.11")
+    environ = {node["name"]: value, "GATEWAY_CLUSTER__KEY": "the-key-of-the-cluster-in-these-tests"}
+    shared = environ | {"GATEWAY_IDENTITY__STORE": "redis://127.0.0.1:6379/0"}
+    assert load(None, shared).cluster.node == "sip:192.0.2.11:5060"
 
 
 def test_the_chart_asks_what_the_gateway_answers_and_waits_for_it_to_drain() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 
 from gateway.call.leg import Verdict
@@ -149,3 +152,29 @@ async def test_two_guests_call_each_other_peer_to_peer() -> None:
         await other.click("#hangup")
         await it.status("The call ended.")
         assert it.gateway.calls == []
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not is_so():  # noqa: ASYNC110  # the gateway's side of a page
+            await asyncio.sleep(0.02)
+
+
+async def test_a_page_leaves_a_gateway_that_drains_once_no_call_is_up() -> None:
+    """It connects anew, to whoever is behind that address then; a call is talked to its end before."""
+    async with stage() as it:
+        await it.log_in()
+        channels = it.gateway.channels["alice"]
+        [first] = channels
+        first.draining(60.0)
+        await _until(lambda: bool(channels) and channels != [first])
+        [second] = channels
+        call = await it.phone.call("alice")
+        await it.page.click("#accept")
+        await it.phone.accepted(call)
+        await it.status("Connected.")
+        second.draining(60.0)
+        assert abs(await it.loudest_frequency() - 440) < 12
+        assert channels == [second]
+        call.channel.ended(call, Cause.NORMAL)
+        await _until(lambda: bool(channels) and channels != [second])

@@ -63,7 +63,7 @@ export class GatewayClient extends Emitter {
     const endpoint = new URL("rpc", this.#base);
     endpoint.protocol = endpoint.protocol === "https:" ? "wss:" : "ws:";
     this.#rpc = new RpcSocket(endpoint.href);
-    this.#registration = new Registration(this.#session, this.#rpc);
+    this.#registration = new Registration(this.#session, this.#rpc, this);
     this.#registration.addEventListener("connection", ({ detail }) => this.#connectionIs(detail));
     this.#registration.addEventListener("refused", ({ detail }) => {
       this.leave("unavailable");

@@ -25,14 +25,35 @@ export class Registration extends Emitter {
   /** @type {Wanted | null} */
   #wanted = null;
   #wasOnline = false; // this name is ours, perhaps on an earlier connection
+  #ends = false; // the gateway takes no new calls any more
+  #client;
 
-  /** @param {import("./session.js").Session} session @param {import("./rpc.js").RpcSocket} rpc */
-  constructor(session, rpc) {
+  /**
+   * @param {import("./session.js").Session} session
+   * @param {import("./rpc.js").RpcSocket} rpc
+   * @param {EventTarget & {calls: unknown[]}} client tells "calls"
+   */
+  constructor(session, rpc, client) {
     super();
     this.#session = session;
     this.#rpc = rpc;
+    this.#client = client;
     rpc.addEventListener("open", () => this.#announce());
-    rpc.addEventListener("close", () => this.#wanted && this.#become("connecting"));
+    rpc.addEventListener("close", () => {
+      this.#ends = false;
+      if (this.#wanted) this.#become("connecting");
+    });
+    rpc.addEventListener("notification", ({ detail }) => {
+      if (detail.method !== "server.draining") return;
+      this.#ends = true;
+      this.#goElsewhere();
+    });
+    client.addEventListener("calls", () => this.#goElsewhere());
+  }
+
+  /** Leave a gateway that ends once no call is up: behind one address there may be another. */
+  #goElsewhere() {
+    if (this.#ends && !this.#client.calls.length) this.#rpc.retry();
   }
 
   /** Be signed in from now on. @param {Wanted} who @param {() => Promise<{user: string} | void>} prove rejects with SignInError */
