@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.access.bans import BanPolicy, Bans
+from gateway.access.bans import BanPolicy, Bans, Told
 
 SCANNER, OFFICE = "198.51.100.66", "192.0.2.7"
 
@@ -95,6 +95,15 @@ def test_some_are_never_banned(bans: Bans) -> None:
     bans.ban("127.0.0.1", "it scans")
     assert all(bans.may_answer("127.0.0.1", 404) for _ in range(50))
     assert bans.now() == []
+
+
+def test_bans_of_other_gateways_hold_no_longer_than_ours_and_of_nobody_who_is_exempt(bans: Bans, clock: Clock) -> None:
+    """Nor are there more of them than may be remembered."""
+    at = clock.now
+    there = [(f"198.51.100.{number}", "it scans", at, at + 10**6) for number in range(5)]
+    bans.heard(Told([*there, ("127.0.0.1", "it scans", at, at + 100)], {}))
+    assert [(ban.address, ban.until - at) for ban in bans.now()] == [(f"198.51.100.{each}", 600) for each in (2, 3, 4)]
+    assert bans.may_answer("127.0.0.1", 404)
 
 
 def test_a_ban_is_lifted_by_hand(bans: Bans) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 
 import pytest
 
+from gateway.access.bans import BanPolicy, Bans
 from gateway.access.gatekeeper import Gatekeeper
 from gateway.access.guesses import LockOut
 from gateway.access.register import RegisterService
@@ -363,6 +364,18 @@ async def test_whoever_need_not_be_looked_up_is_told_at_once() -> None:
     assert isinstance(door.keeper.authenticate(request("OPTIONS"), PHONE), events.Accepted)
 
 
+async def test_a_trunk_is_never_banned() -> None:
+    """Whatever its software calls itself, and whatever is refused at its address."""
+    door = await Door().opened()
+    bans = door.keeper._bans = Bans(BanPolicy(after=1, scanners=("*scanner*",)), lambda: door.now)
+    call = request("INVITE").with_header("User-Agent", "friendly-scanner")
+    assert isinstance(await door.asked(call, TRUNK), events.Accepted)
+    assert all(door.keeper.may_answer(TRUNK, 404) for _ in range(5))
+    assert bans.now() == []
+    assert isinstance(await door.asked(call, OTHER), events.Refused)
+    assert [ban.address for ban in bans.now()] == [OTHER.host]
+
+
 def from_there(port: int, host: str = "192.0.2.99") -> Flow:
     return Flow("udp", host, port)
 
@@ -428,6 +441,9 @@ async def test_guesses_from_everywhere_slow_only_those_who_guess() -> None:
         assert isinstance(await door.signed("REGISTER", "1001", source, password="guess"), events.Refused)
     assert (await door.signed("REGISTER", "1001", guesser)).status == 503  # type: ignore[union-attr]
     assert isinstance(await door.signed("REGISTER", "1001", from_there(7000)), events.Accepted)
+    # Its owner may have typed it wrong as well.
+    assert status(await door.signed("REGISTER", "1001", home, password="typo")) == 401
+    assert isinstance(await door.signed("REGISTER", "1001", home), events.Accepted)
     strange = from_there(5060, "203.0.113.200")
     assert isinstance(await door.signed("REGISTER", "1001", strange), events.Accepted)
     # Others are signed in as from everywhere.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Mapping
 from itertools import pairwise
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.rtcp import Bye, ReceiverReport, SenderReport, SourceDescription, parse_compound
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
-from gateway.media.embedded.plane.values import Bound
+from gateway.media.embedded.plane.values import Bound, Inventory, PortState
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
 from gateway.media.embedded.sources.digits import TelephoneEvent
@@ -800,6 +801,24 @@ async def test_a_call_that_cannot_be_resumed_leaves_no_party(monkeypatch: pytest
             await engine.resume("call", {"joined": [["here", "gone"]]})
         assert len(made) == 1
         assert engine.sessions == engine.ports_in_use == 0
+
+
+async def test_media_of_a_gateway_that_died_ends_where_no_record_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows and their ports, once; the browsers' port, and what a call of ours has, stay."""
+    told: list[tuple[str, int]] = []
+    async with running() as (engine, _):
+        ours: Any = SimpleNamespace(parties=[SimpleNamespace(flow=997)])
+        monkeypatch.setitem(engine._sessions, "call", ours)
+        plane = engine._running().plane
+        monkeypatch.setattr(plane, "close_flow", lambda flow: told.append(("flow", flow)))
+        monkeypatch.setattr(plane, "close_port", lambda port: told.append(("port", port)))
+        ports = [PortState(port=port, shared=port == 1, bounds=()) for port in (1, 70, 80, 90)]
+        engine.inherited = Inventory(ports=tuple(ports), flows={997: 70, 998: 80, 999: 1})
+        engine.end_left()
+        assert sorted(told) == [("flow", 998), ("flow", 999), ("port", 80), ("port", 90)]
+        engine.end_left()
+        assert len(told) == 4
+        monkeypatch.undo()
 
 
 async def test_audio_and_video_toward_phones_are_marked_each_as_configured() -> None:
