@@ -238,6 +238,34 @@ async def test_a_gateway_that_ends_or_drains_leaves_its_accounts_to_the_others(h
     assert two.registrations.left == ["alice"]
 
 
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("back", [("1", "2"), ("2",), ("3", "4")])
+async def test_accounts_of_gateways_that_are_all_gone_at_once_are_registered_by_one_of_those_that_come(
+    house: House, killed: bool, back: tuple[str, ...]
+) -> None:
+    """At their first look, whoever they are, whether the others were stopped or killed; and it stays that one."""
+    first = [house.node(f"sip:10.0.0.{number}") for number in (1, 2)]
+    await first[0].shared.put(ALICE)
+    await house.look()
+    await first[1].shared.put(BOB)
+    await house.look()
+    assert [each.registrations.now for each in first] == [{"alice": "201"}, {"bob": "202"}]
+    if not killed:
+        for each in first:  # each still sees the other
+            each.shared.close()
+        assert [each.registrations.left for each in first] == [["alice"], ["bob"]]
+    for each in first:
+        each.is_open = False
+    house.nodes.clear()
+    now = [house.node(f"sip:10.0.0.{number}") for number in back]
+    await asyncio.gather(*(each.shared.look() for each in now))
+    there = sorted(user for each in now for user in each.registrations.now)
+    assert there == ["alice", "bob"]
+    held = [dict(each.registrations.now) for each in now]
+    await house.look()
+    assert [each.registrations.now for each in now] == held
+
+
 async def test_of_two_that_take_an_account_at_once_one_has_it(house: House) -> None:
     """Though both have read that it was nobody's."""
     one, two = house.node("sip:10.0.0.1", CAROL), house.node("sip:10.0.0.2", CAROL)
