@@ -28,7 +28,7 @@ Bound = tuple[str, str, int]
 
 
 MAX_ROUTES = 4096
-"""Peers whose way out is remembered."""
+"""Peers whose way out is remembered for a moment."""
 
 
 class Inbox(Receiver, Protocol):
@@ -94,6 +94,7 @@ class Endpoint:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         self.connections.sweep(loop.time())
+        self._routes.clear()  # our addresses may be others by now
         self._sweeper = loop.call_later(1.0, self._sweep)
 
     @property

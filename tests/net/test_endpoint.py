@@ -99,6 +99,21 @@ async def test_a_flow_that_was_written_down_goes_out_by_its_own_listener() -> No
     await endpoint.close()
 
 
+async def test_at_a_wildcard_peers_are_told_the_address_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By DHCP it may be another one than a moment ago, to who has been spoken with before as well."""
+    now = ["192.0.2.10"]
+    monkeypatch.setattr("gateway.net.endpoint.local_address_for", lambda peer, bound: now[0])
+    endpoint, _ = endpoint_of(UserAgentConfig(listen=(("0.0.0.0", 0),)))
+    await endpoint.open()
+    phone = Flow("udp", "192.0.2.1", 5060)
+    assert endpoint.sent_by(phone)[0] == "192.0.2.10"
+    now[0] = "192.0.2.20"
+    async with asyncio.timeout(30):
+        while endpoint.sent_by(phone)[0] != "192.0.2.20":  # noqa: ASYNC110  # only asking tells
+            await asyncio.sleep(0.05)
+    await endpoint.close()
+
+
 async def test_each_family_goes_out_by_its_own_socket() -> None:
     """An IPv6 peer is not sent to by an IPv4 socket, and is answered by the socket it came to."""
     try:
