@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.cluster import _redis
@@ -115,11 +117,7 @@ class Ears:
         while not self._over.is_set():
             ear.hear()
 
-    def heard_since(self, moment: float) -> bool:
-        return all(each.heard_at > moment for each in self.both)
-
     def begin(self) -> None:
-        """Look for the longest gap from now on."""
         for each in self.both:
             each.gap = 0.0
 
@@ -136,13 +134,63 @@ class Ears:
             each.socket.close()
 
 
-@contextlib.contextmanager
-def ears() -> Iterator[Ears]:
+def _serve(asked: Connection) -> None:
+    """Ears in a process of their own: who starts programs holds its threads up."""
     made = Ears()
+    asked.send([each.description for each in made.both])
     try:
-        yield made
+        while (told := asked.recv()) is not None:
+            if told == "begin":
+                made.begin()
+            elif told == "figures":
+                asked.send((min(each.heard_at for each in made.both), made.gap))
+            else:
+                made.both[told[0]].speak_to(told[1])
     finally:
         made.close()
+
+
+class Sound:
+    """Two sockets in another process that send each other a packet every 20 ms."""
+
+    def __init__(self, asked: Connection) -> None:
+        self._asked = asked
+        self.descriptions: list[str] = asked.recv()
+
+    def speak_to(self, place: int, description: str) -> None:
+        """Have one of them send where that says."""
+        self._asked.send((place, description))
+
+    def begin(self) -> None:
+        """Look for the longest gap from now on."""
+        self._asked.send("begin")
+
+    def heard_since(self, moment: float) -> bool:
+        return self._figures()[0] > moment
+
+    @property
+    def gap(self) -> float:
+        """Seconds, of whoever heard nothing for longer."""
+        return self._figures()[1]
+
+    def _figures(self) -> tuple[float, float]:
+        self._asked.send("figures")
+        figures: tuple[float, float] = self._asked.recv()
+        return figures
+
+
+@contextlib.contextmanager
+def sound() -> Iterator[Sound]:
+    context = multiprocessing.get_context("spawn")
+    asked, asking = context.Pipe()
+    process = context.Process(target=_serve, args=(asking,), daemon=True)
+    process.start()
+    try:
+        yield Sound(asked)
+    finally:
+        asked.send(None)
+        process.join(_PATIENCE)
+        process.kill()
 
 
 @dataclass(slots=True)
@@ -164,8 +212,8 @@ async def until(is_so: Callable[[], bool]) -> None:
 class Phones:
     """Who calls and who is called, with a socket of `ears` each."""
 
-    def __init__(self, heard: Ears) -> None:
-        self._ears = heard
+    def __init__(self, heard: Sound) -> None:
+        self._sound = heard
         self.session: InviteSession
         self._answers: asyncio.Queue[int] = asyncio.Queue()
         [self.port] = free_ports(1)
@@ -178,16 +226,15 @@ class Phones:
 
     def invited(self, session: InviteSession, identity: str | None) -> None:
         assert isinstance(session, IncomingSession)
-        self._ears.both[1].speak_to(session.request.body.decode())
+        self._sound.speak_to(1, session.request.body.decode())
         session.listen(lambda event: self._take(1, session, event))
-        session.answer(self._ears.both[1].description.encode())
+        session.answer(self._sound.descriptions[1].encode())
 
     def _take(self, place: int, session: InviteSession, event: SessionEvent) -> None:
-        ear = self._ears.both[place]
         if isinstance(event, Answered | Offered | OfferAnswered) and event.body:
-            ear.speak_to(event.body.decode())
+            self._sound.speak_to(place, event.body.decode())
         if isinstance(event, Offered):
-            session.answer_offer(event.exchange, ear.description.encode())
+            session.answer_offer(event.exchange, self._sound.descriptions[place].encode())
         if isinstance(event, Answered):
             self._answers.put_nowait(200)
         if isinstance(event, OfferAnswered):
@@ -198,20 +245,20 @@ class Phones:
         self.session = agent.invite(
             f"sip:9@{sip}",
             caller=f"<sip:{USER}@gateway.local>",
-            body=self._ears.both[0].description.encode(),
+            body=self._sound.descriptions[0].encode(),
             credentials=Credentials(USER, PASSWORD),
         )
         self.session.listen(lambda event: self._take(0, self.session, event))
         async with asyncio.timeout(_PATIENCE):
             assert await self._answers.get() == 200
         began = time.monotonic()
-        await until(lambda: self._ears.heard_since(began))
+        await until(lambda: self._sound.heard_since(began))
 
     async def change(self) -> None:
         """A re-INVITE is answered; tried again where nobody is there to take it."""
         async with asyncio.timeout(_PATIENCE):
             while True:
-                self.session.offer(self._ears.both[0].description.encode())
+                self.session.offer(self._sound.descriptions[0].encode())
                 if await self._answers.get() == 200:
                     return
                 await asyncio.sleep(0.02)
@@ -229,7 +276,7 @@ async def of_gateway(kills: int, *, with_plane: bool) -> Figures:
     found = Figures()
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-bench-")))
-        heard = stack.enter_context(ears())
+        heard = stack.enter_context(sound())
         phones = Phones(heard)
         user = {"id": USER, "sip": True, "password": PASSWORD, "may_call": ["*", "9*"]}
         environ = environment(
@@ -295,7 +342,7 @@ async def of_rtpengine(kills: int, binary: str) -> Figures:
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtpengine-bench-")))
         url = stack.enter_context(_redis(folder))
-        heard = stack.enter_context(ears())
+        heard = stack.enter_context(sound())
         ask = await stack.enter_async_context(_ng())
         keeps = (f"--redis={url.removeprefix('redis://')}", "--timeout=600")
 
@@ -304,10 +351,10 @@ async def of_rtpengine(kills: int, binary: str) -> Figures:
             return stack.enter_context(daemon).process
 
         process = start()
-        offer = ask({**call, "command": "offer", "sdp": heard.both[0].description})
-        heard.both[1].speak_to(str(offer["sdp"]))
-        answer = ask({**call, "command": "answer", "to-tag": "two", "sdp": heard.both[1].description})
-        heard.both[0].speak_to(str(answer["sdp"]))
+        offer = ask({**call, "command": "offer", "sdp": heard.descriptions[0]})
+        heard.speak_to(1, str(offer["sdp"]))
+        answer = ask({**call, "command": "answer", "to-tag": "two", "sdp": heard.descriptions[1]})
+        heard.speak_to(0, str(answer["sdp"]))
         began = time.monotonic()
         await until(lambda: heard.heard_since(began))
         for _ in range(kills):
