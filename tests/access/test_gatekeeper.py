@@ -10,7 +10,7 @@ import pytest
 
 from gateway.access.bans import BanPolicy, Bans
 from gateway.access.gatekeeper import Gatekeeper
-from gateway.access.guesses import LockOut
+from gateway.access.guesses import Guesses, LockOut
 from gateway.access.register import RegisterService
 from gateway.access.sources import Networks
 from gateway.accounts.trunks import TrunkAccount, Trunks
@@ -362,6 +362,17 @@ async def test_whoever_need_not_be_looked_up_is_told_at_once() -> None:
     door = await Door().opened()
     assert isinstance(door.keeper.authenticate(request("INVITE"), PHONE), events.Refused)
     assert isinstance(door.keeper.authenticate(request("OPTIONS"), PHONE), events.Accepted)
+
+
+def test_guesses_from_a_million_places_are_not_remembered() -> None:
+    """Nor who signed in where: of each kind the oldest is forgotten first."""
+    guesses = Guesses(LockOut(remembered=100))
+    for number in range(1_000):
+        source = Flow("udp", f"10.0.{number // 250}.{number % 250}", 5060)
+        guesses.failed(source, f"user{number}", 0.0)
+        guesses.succeeded(source, f"user{number}")
+    tables = (guesses._of_source, guesses._of_user, guesses._of_both, guesses._known)
+    assert [len(table) for table in tables] == [100] * 4
 
 
 async def test_a_trunk_is_never_banned() -> None:
