@@ -21,9 +21,11 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from gateway.call.state import State
+from gateway.web.app import create_app
 from gateway.web.rpc.table import METHODS
 from tests import peers
-from tests.public_api import names
+from tests.public_api import PACKAGES, names
+from tests.web.fake import FakeGateway
 
 ROOT = Path(__file__).parent.parent
 FETCHED = re.compile(r"""<(?:script|img|link|iframe)[^>]*?(?:src|href)=["']?(?:https?:)?//[^>]*>|url\(["']?https?:""")
@@ -165,16 +167,45 @@ def test_what_would_be_fetched_is_seen() -> None:
     assert not FETCHED.search('<a href="https://www.rfc-editor.org/rfc/rfc3261">')
 
 
+def under(page: str, level: str) -> dict[str, str]:
+    """Parts of a page by their headings of that level."""
+    parts = re.split(rf"<{level} [^>]*>", page)[1:]
+    return {re.sub(r"<[^>]*>|&para;|¶", "", part.partition(f"</{level}>")[0]).strip(): part for part in parts}
+
+
 @pytest.mark.timeout(200)
 def test_reference_pages_are_made_from_the_code(site: Path) -> None:
-    """Every method, every public name and every state is there, and commands, paths and metrics are."""
+    """Every method, public name, state, metric, path and body is there."""
     pages = {page.stem: page.read_text() for page in (site / "reference").glob("*.html")}
     assert [name for name in METHODS if f"<code>{name}</code>" not in pages["json-rpc"]] == []
-    assert [name for name in names("gateway") if f">{name}<" not in pages["python"]] == []
+    packages = under(pages["python"], "h2")
+    public = {package: names(package) for package in PACKAGES if package != "gateway.sdp"}
+    missing = [(package, name) for package, each in public.items() for name in each
+               if not re.search(rf">\s*{name}\s*<", packages[package])]  # fmt: skip
+    assert missing == []
     assert [state.value for state in State if f">{state.value}</text>" not in pages["states"]] == []
     assert "gateway sdp lint" in pages["commands"]
-    assert "POST /webrtc/offer" in pages["openapi"]
-    assert "<code>gateway_trunk_reachable</code>" in pages["metrics"]
+    code = "".join(path.read_text() for path in (ROOT / "gateway").glob("**/*metrics*.py"))
+    metrics = set(re.findall(r"<code>(gateway_\w+)</code>", pages["metrics"]))
+    counted = set(re.findall(r"""["'](gateway_\w+)["']""", code))
+    assert len(counted) > 20
+    assert [name for name in counted if not metrics & {name, f"{name}_total"}] == []
+
+
+@pytest.mark.timeout(200)
+def test_the_reference_says_what_is_sent_and_answered(site: Path) -> None:
+    """Each path names its bodies, and each body its fields: as `/openapi.json` has them."""
+    page = (site / "reference" / "openapi.html").read_text()
+    described = create_app(FakeGateway()).openapi()
+    paths, bodies = under(page, "h2"), under(page, "h3")
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            told = paths[f"{method.upper()} {path}"]
+            for name in re.findall(r"#/components/schemas/(\w+)", str(operation)):
+                assert f'href="#{name.lower()}">{name}</a>' in told, (method, path, name)
+    for name, schema in described["components"]["schemas"].items():
+        missing = [field for field in schema.get("properties", {}) if f"<code>{field}</code>" not in bodies[name]]
+        assert missing == [], name
 
 
 def look(page: Page, served: str) -> str:

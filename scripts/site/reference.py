@@ -21,7 +21,7 @@ from gateway.sip.transactions import invite_client, invite_server, non_invite_cl
 from gateway.testing import loopback_config
 from gateway.web.rpc.table import METHODS
 from scripts.site import diagrams
-from tests.public_api import PACKAGES, names
+from tests.public_api import PACKAGES, names, sentence
 
 MADE = "<!-- Made from the code by scripts/site/reference.py. -->\n\n"
 
@@ -43,7 +43,9 @@ async def _served() -> tuple[dict[str, Any], str]:
     """The API's own description, and the metrics, of a gateway that runs for a moment."""
     trunk = '[{"name": "pbx", "uri": "sip:127.0.0.1:9", "options_interval": 0}]'
     with tempfile.TemporaryDirectory() as folder:
-        async with Gateway(loopback_config(folder, [], TRUNKS=trunk, METRICS__ENABLED="true")) as gateway:
+        # With all that adds metrics of its own; nobody is at that collector, and nothing is sent to it.
+        settings = {"TRUNKS": trunk, "METRICS__ENABLED": "true", "OTEL__ENDPOINT": "http://127.0.0.1:9"}
+        async with Gateway(loopback_config(folder, [], **settings)) as gateway:
             schema, metrics = await asyncio.gather(
                 *(asyncio.to_thread(_get, gateway.page_url + path) for path in ("openapi.json", "metrics"))
             )
@@ -99,6 +101,7 @@ def _openapi(schema: dict[str, Any]) -> str:
         "# HTTP API by path",
         "",
         "What a running gateway says at `/openapi.json`, explained in [HTTP API](../http-api.md).",
+        "What is sent and answered is in [Bodies](#bodies).",
     ]
     lines.append("")
     for path, operations in sorted(schema["paths"].items()):
@@ -111,12 +114,57 @@ def _openapi(schema: dict[str, Any]) -> str:
             ]
             if rows:
                 lines += ["| parameter | in | required | |", "|---|---|---|---|", *rows, ""]
+            if "requestBody" in operation:
+                lines += [f"Body: {_content(operation['requestBody'])}.", ""]
             answers = [
-                _row(status, answer.get("description"), ", ".join(f"`{kind}`" for kind in answer.get("content", {})))
+                _row(status, answer.get("description"), _content(answer))
                 for status, answer in operation["responses"].items()
             ]
             lines += ["| status | | body |", "|---|---|---|", *answers, ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_bodies(schema["components"]["schemas"])])
+
+
+def _content(holder: dict[str, Any]) -> str:
+    """The media types of a body and what each is."""
+    content = holder.get("content", {}).items()
+    return ", ".join(f"{_type(of['schema'])} (`{kind}`)" if of.get("schema") else f"`{kind}`" for kind, of in content)
+
+
+def _bodies(schemas: dict[str, Any]) -> list[str]:
+    lines = ["## Bodies", ""]
+    for name, schema in sorted(schemas.items()):
+        lines += [f"### {name}", "", (schema.get("description") or "").strip(), ""]
+        required = schema.get("required", [])
+        rows = [
+            _row(
+                f"`{field}`",
+                _type(of),
+                "yes" if field in required else "",
+                f"`{json.dumps(of['default'])}`" if of.get("default") not in (None, "", [], {}) else "",
+                of.get("description"),
+            )
+            for field, of in schema.get("properties", {}).items()
+        ]
+        lines += [*_head("field", "type", "required", "default", ""), *rows, ""] if rows else []
+    return lines
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """What a value may be, in words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    for key in ("anyOf", "oneOf", "allOf"):
+        if key in schema:
+            return " or ".join(_type(one) for one in schema[key])
+    values = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    if values:
+        return ", ".join(f"`{json.dumps(one)}`" for one in values)
+    kind = schema.get("type", "anything")
+    if kind == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    of = schema.get("additionalProperties")
+    return f"object of {_type(of)}" if kind == "object" and isinstance(of, dict) else str(kind)
 
 
 def _json_rpc() -> str:
@@ -158,6 +206,8 @@ def _python() -> str:
             home = getattr(thing, "__module__", "")
             if isinstance(thing, type) or (callable(thing) and home.startswith(("gateway", "sdp"))):
                 lines += [f"::: {home}.{thing.__qualname__}", "    options:", "      heading_level: 3", ""]
+            else:  # a value or an alias, which has no page of its own
+                lines += [f"### {name}", "", sentence(package, name), ""]
     return "\n".join(lines)
 
 
