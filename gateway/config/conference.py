@@ -40,7 +40,7 @@ class RoomConfig(Section):
     record: bool = False
     """Record it from its first member to its last, as `recording` says."""
     video: tuple[Literal["h264", "vp8", "vp9", "av1"], ...] = ("h264", "vp8", "vp9", "av1")
-    """Codecs of its members' pictures, those of `media.video.codecs` alone: each sends in the first that it has, and
+    """Codecs of its members' pictures, those of `video.codecs` alone: each sends in the first that it has, and
     sees who speaks, or spoke last, in a codec that it takes; `[]`: sound alone."""
     max_videos: int = Field(default=8, ge=1, le=8)
     """Members that a browser sees at once, each in a section of its own, those who spoke last; 1: who speaks alone, as

@@ -220,8 +220,8 @@ class SipConfig(Section):
     """A proxy that calls, messages and subscriptions to SIP URIs elsewhere go through ("sip:edge.example.com:5060;lr");
     trunks have their own, and phones are reached by the way they registered."""
     proxies: tuple[NetworkValue, ...] = ()
-    """Addresses and networks of proxies in front of the gateway, which stand for many: `limits.requests_per_second` and
-    `bans` do not go by them, and waits after wrong passwords go by whom they have a request from (Via)."""
+    """Addresses and networks of proxies in front of the gateway, which stand for many: `sip.limits.requests_per_second`
+    and `sip.bans` do not go by them, and waits after wrong passwords go by whom they have a request from (Via)."""
     realm: Text | None = Field(default=None, min_length=1)
     """Digest realm; default: the domain."""
     user_agent: Text = "sip-webrtc-gateway"
