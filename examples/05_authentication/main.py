@@ -98,7 +98,7 @@ async def over_udp() -> None:
         target = f"sip:{host}:{port}"
         secret = net.Credentials("alice", "wonderland")
         kept = await phone.register(target, aor=f"<{ALICE.uri}>", credentials=secret)
-        check(kept.registered and kept.status == 200, f"registered for {kept.expires} s, refreshed by itself")
+        check(kept.registered and kept.status == 200, f"registered for {kept.expires} s")
         check(registrar.challenged == 1, "it took one challenge")
         for binding in registrar.bindings:
             print(f"  {binding.aor} is at {binding.contact}, which came from {binding.received}")
@@ -109,6 +109,12 @@ async def over_udp() -> None:
         check(wrong.status == 401, "a wrong password ends with the second 401")
         await kept.unregister()
         check(not registrar.bindings, "unregistered: nothing is left")
+        hasty = net.RegistrationPolicy(expires=2, shortest_refresh=0.2)
+        brief = await phone.register(target, aor=f"<{ALICE.uri}>", credentials=secret, policy=hasty)
+        before = registrar.bindings
+        await asyncio.wait_for(registrar.refreshed.wait(), 10)
+        after = registrar.bindings
+        check(brief.registered and after[0].cseq > before[0].cseq, f"for {brief.expires} s, and refreshed by itself")
     finally:
         await asyncio.gather(phone.close(), server.close())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 
@@ -18,6 +19,8 @@ class Registrar:
         """HA1 by user and algorithm."""
         self.bindings: tuple[Binding, ...] = ()
         self.challenged = 0
+        self.refreshed = asyncio.Event()
+        """A binding was put in the place of an older one."""
 
     async def authenticate(self, request: Request, source: net.Flow) -> net.Verdict:
         checked = self.digest.check(
@@ -36,8 +39,12 @@ class Registrar:
         if request.to.uri.username != identity:
             return net.Reply(403)  # A good password is no leave to register somebody else.
         now = time.time()
-        changes = decide(request, self.bindings, RegistrarPolicy(), now, make=Binding, received=str(source))
+        changes = decide(
+            request, self.bindings, RegistrarPolicy(min_expires=1), now, make=Binding, received=str(source)
+        )
         if not isinstance(changes, Changes):
             return net.Reply(changes.status)
+        if self.bindings and changes.after:
+            self.refreshed.set()
         self.bindings = changes.after
         return net.Reply(200, headers=ok_fields(request, self.bindings, now))

@@ -81,7 +81,8 @@ async def through_proxies() -> None:
         check(there.dialog.route_set == way[::-1], "Bob goes by core, then edge: the other way round")
         there.hangup()
         ended = await until(call, net.Ended)
-        check(isinstance(ended, net.Ended) and ended.by == "remote", "Bob's BYE went through both")
+        check(isinstance(ended, net.Ended) and ended.by == "remote", "Bob hangs up, and Alice is told")
+        check(edge.passed == core.passed == ["INVITE", "ACK", "BYE"], "her ACK and his BYE went through both")
 
         print("3. A phone behind NAT, and Max-Forwards")
         for left, status in ((70, 200), (1, 483)):

@@ -15,6 +15,8 @@ class Proxy(asyncio.DatagramProtocol):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.passed: list[str] = []
+        """Methods of the requests that went through it."""
 
     async def start(self) -> None:
         """Bind; the proxy's address becomes a loose route."""
@@ -48,6 +50,7 @@ class Proxy(asyncio.DatagramProtocol):
         branch = COOKIE + hashlib.sha256((request.top_via.branch or "").encode()).hexdigest()[:16]
         onward = build.with_via(request, Via("UDP", self.host, self.port, (("branch", branch),)))
         print(f"  {self.name} passes {onward.method} on: {len(onward.via)} Vias, {len(onward.route)} routes left")
+        self.passed.append(onward.method)
         self.send(onward.write(), routing.target_of(routing.next_hop(onward)))
 
     def send(self, data: bytes, target: routing.Target) -> None:

@@ -9,8 +9,8 @@ from gateway.testing import AgentNode, LossyNetwork, ManualClock, SessionLog
 ALICE, NOBODY = ("192.0.2.1", 5060), ("192.0.2.99", 5060)
 
 
-def call_silence() -> tuple[list[float], int]:
-    """The seconds at which each copy of an INVITE is sent, and the status that the call ends with."""
+def call_silence() -> tuple[list[float], float, int]:
+    """The seconds at which each copy of an INVITE is sent and the call is given up, and the status it ends with."""
     clock = ManualClock()
     network = LossyNetwork(clock)
     phone = AgentNode(network, ALICE)
@@ -23,6 +23,6 @@ def call_silence() -> tuple[list[float], int]:
     session = phone.core.invite(invite, bob)
     log = SessionLog(session)
     began = clock.now
-    network.run(60)
+    network.run(60, until=lambda: bool(log.of(net.Failed)))
     [failed] = log.of(net.Failed)
-    return [time - began for time in times], failed.status
+    return [time - began for time in times], clock.now - began, failed.status

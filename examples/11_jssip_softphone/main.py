@@ -97,7 +97,10 @@ async def turned_away(browser: SoftphoneBrowser, gateway: Gateway, origin: str) 
     elsewhere = origin.replace("localhost", "127.0.0.1")
     await browser.page.goto(account(gateway, elsewhere, gateway.password("1002")))
     await shows(browser, "offline")
-    check(True, f"a page from {elsewhere}: its origin is not one of web.allowed_origins")
+    check(True, f"the same account from {elsewhere}: its origin is not one of web.allowed_origins")
+    await browser.page.goto(account(gateway, origin, gateway.password("1002")))
+    await shows(browser, "ready")
+    check(True, f"and from {origin}, which is one, it is let in")
 
 
 async def lesson(origin: str, executable: str) -> None:

@@ -9,6 +9,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from gateway import GatewayError
+
 
 class Rooms:
     """/api/rooms in the name of one user."""
@@ -20,6 +22,8 @@ class Rooms:
     async def members(self, room: str) -> dict[str, dict[str, Any]]:
         """Who is in the room, by user; empty where there is no such room."""
         status, said = await asyncio.to_thread(self._ask, room, None)
+        if status not in (200, 404):
+            raise GatewayError(f"the gateway says {status}, not who is in {room}")
         return {one["user"]: one for one in said["members"]} if status == 200 else {}
 
     async def change(self, room: str, action: str, member: str = "") -> int:

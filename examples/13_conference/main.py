@@ -112,7 +112,12 @@ async def lesson(gateway: Gateway) -> None:
         rooms = Rooms(gateway.page_url, "1001", gateway.password("1001"))
         await conference(phones, rooms)
         await gateway.idle()
-        check(await rooms.members(ROOM) == {}, "with its last member the room is gone, and the lock with it")
+        check(await rooms.members(ROOM) == {}, "with its last member the room is gone")
+        again = phones["1004"].dial("800")
+        await again.expect(net.Answered)
+        check((await rooms.members(ROOM)).keys() == {"1004"}, "and the lock with it: 1004 comes in")
+        again.hangup()
+        await again.expect(net.Ended)
 
 
 if __name__ == "__main__":

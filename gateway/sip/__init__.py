@@ -9,6 +9,7 @@ from gateway.sip import locate
 from gateway.sip.auth.account import Credentials
 from gateway.sip.auth.client import ClientCredentials, DigestClient
 from gateway.sip.auth.server import Checked, DigestResult, DigestServer, NoncePolicy, ha1_of
+from gateway.sip.config import CoreConfig
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.errors import DialogError, SipBuildError, SipError, SipSyntaxError
 from gateway.sip.flow import Flow
@@ -32,6 +33,7 @@ __all__ = [
     "Changes",
     "Checked",
     "ClientCredentials",
+    "CoreConfig",
     "Credentials",
     "Dialog",
     "DialogError",
