@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 APT_PACKAGES := chromium chromium-headless-shell firefox-esr iproute2 sip-tester baresip nftables redis-server \
   rtpengine-daemon kamailio kamailio-outbound-modules kamailio-presence-modules kamailio-sqlite-modules \
-  kamailio-websocket-modules espeak-ng coturn pulseaudio curl
+  kamailio-websocket-modules espeak-ng coturn pulseaudio curl nginx-light
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

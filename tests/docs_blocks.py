@@ -18,8 +18,12 @@ BY_LANGUAGE = {
 }
 """Those that one test reads wherever they stand."""
 
-PICTURE = "a picture of text: nobody can run it"
-COMMANDS = "test_docs_commands.py::test_every_command_is_one_that_there_is"
+PICTURE = "a picture made of text"
+NOT_HERE = "is what CI itself runs, or wants what no machine of the tests has, and is only read: "
+
+_RECORDED = "interop/test_troubleshooting_calls.py::"
+_ASKED = "interop/test_troubleshooting.py::"
+_PEOPLE = "interop/test_troubleshooting_people.py::"
 
 RUN: dict[str, dict[str, str]] = {
     "README.md": {
@@ -27,13 +31,13 @@ RUN: dict[str, dict[str, str]] = {
         "Page  http://": "test_welcome.py::test_the_readme_shows_what_is_printed",
         "With Chromium ": "test_demo.py::test_the_readme_shows_what_the_demo_prints",
     },
-    "CONTRIBUTING.md": {"make check ": "test_contributing.py::test_a_stranger_lands_a_first_change"},
+    "CONTRIBUTING.md": {"make check ": NOT_HERE + "test_docs_commands.py::test_every_command_is_one_that_there_is"},
     "docs/api.md": {
         "import asyncio\n\nfrom gateway import Application, Cause": "test_public_api.py::"
         "test_the_application_of_the_page_does_what_it_says",
         "from gateway import Application, SignInAttempt": "test_public_api.py::test_the_sign_in_of_the_page_signs_in",
-        "import asyncio\n\nfrom gateway import Application, Gateway, Session": "test_public_api.py::"
-        "test_the_voice_agent_of_the_page_says_it_back",
+        "import asyncio\n\nfrom gateway import Application, Gateway, Session": "app/test_voice_agent.py::"
+        "test_the_program_of_the_page_says_back_what_it_hears",
         "import asyncio\nimport tempfile": "test_public_api.py::test_the_gateway_of_the_page_starts",
     },
     "docs/architecture.md": {"browsers  ": PICTURE},
@@ -41,25 +45,28 @@ RUN: dict[str, dict[str, str]] = {
         "stateDiagram": "test_docs.py::test_the_diagram_in_docs_is_the_table",
         "sequenceDiagram": PICTURE,
     },
-    "docs/conference.md": {"curl -s -u alice": "web/test_docs_requests.py::test_a_room_is_opened_as_the_page_says"},
+    "docs/conference.md": {
+        "curl -s -u alice": "web/test_docs_requests.py::test_the_requests_of_the_pages_are_answered"
+    },
     "docs/deployment.md": {
-        "python3 -m venv": "test_packaging.py::test_it_is_installed_as_the_deployment_guide_says",
+        "python3 -m venv": NOT_HERE
+        + "test_packaging.py::test_a_first_start_without_a_file_works_and_says_how_to_go_on",
         "table inet gateway": "test_docs_systems.py::test_the_firewall_lets_in_what_it_says_by_both_ip_versions",
         "server {": "test_docs_systems.py::test_the_page_and_its_socket_come_through_nginx",
-        "docker compose": "test_deploy.py::test_the_compose_file_names_what_is_there",
-        "helm install": "test_deploy.py::test_the_charts_configuration_is_taken",
+        "docker compose": NOT_HERE + "test_deploy.py::test_the_compose_file_names_what_is_there",
+        "helm install": NOT_HERE + "test_deploy.py::test_the_charts_configuration_is_taken",
         "accounts.by_users ": "app/test_reload.py::test_the_documentation_lists_what_is_applied",
-        "/opt/gateway/bin/pip install --upg": "test_packaging.py::test_it_is_installed_as_the_deployment_guide_says",
+        "/opt/gateway/bin/pip install --upg": NOT_HERE + "test_cli.py::test_the_shipped_configuration_is_good",
     },
     "docs/gateway-client.md": {
         "<audio": "browser/test_page_clients.py::test_the_page_of_the_client_modules_documentation_works_as_it_stands",
     },
     "docs/guides.md": {"_sip._udp.example.com.": "test_docs_systems.py::test_the_zone_names_two_gateways"},
     "docs/http-api.md": {
-        '<script src="http://localhost': "browser/test_page_clients.py::test_webrtc_client_sets_up_and_closes_sessions",
-        "curl -X POST": "web/test_docs_requests.py::test_a_session_is_closed_as_the_page_says",
+        '<script src="http://localhost': "browser/test_page_clients.py::test_the_snippet_of_the_http_page_connects",
+        "curl -X POST": "web/test_docs_requests.py::test_the_requests_of_the_pages_are_answered",
         '<script src="https://phone': "browser/test_call_button.py::test_the_button_of_the_page_is_the_tested_one",
-        'curl -H "Authorization': "web/test_docs_requests.py::test_the_key_of_push_is_asked_for_as_the_page_says",
+        'curl -H "Authorization': "web/test_docs_requests.py::test_the_requests_of_the_pages_are_answered",
         "import asyncio": "web/test_docs_programs.py::test_the_client_of_the_page_calls_and_hears",
         "from fastapi": "web/test_rtcsignaling.py::test_the_relay_of_the_page_relays",
     },
@@ -68,7 +75,43 @@ RUN: dict[str, dict[str, str]] = {
         "import asyncio": "web/test_docs_programs.py::test_the_transport_of_the_page_carries_sound_and_a_file",
     },
     "docs/packet.md": {"browser    ": PICTURE},
+    "docs/pbx/kamailio.md": {
+        "make run": "interop/test_kamailio.py::test_a_browser_calls_an_extension_within_five_minutes",
+        "#!KAMAILIO": "interop/test_kamailio.py::test_a_browser_calls_an_extension_within_five_minutes",
+    },
+    "docs/sdp.md": {">>> ": "test_docs_sdp.py::test_every_snippet_of_the_sdp_page_gives_what_it_shows"},
+    "docs/sip-over-websocket.md": {
+        "// JsSIP": "browser/test_sip_libraries.py::test_what_the_page_shows_first_is_a_call",
+        "// SIP.js": "browser/test_sip_libraries.py::test_what_the_page_shows_first_is_a_call",
+        "session.renegotiate": "test_docs.py::test_pieces_for_sip_libraries_are_those_that_browsers_run",
+        "const { id }": "test_docs.py::test_pieces_for_sip_libraries_are_those_that_browsers_run",
+        "const replaces": "test_docs.py::test_pieces_for_sip_libraries_are_those_that_browsers_run",
+    },
+    "docs/troubleshooting.md": {
+        "gateway doctor                                  ": _ASKED + "test_a_phone_that_sends_nothing_has_received_0",
+        "gateway trace CALL_ID  # 200": _RECORDED + "test_a_call_whose_ack_goes_to_where_nobody_is_ends_by_itself",
+        "gateway trace CALL_ID  # a BYE": _RECORDED + "test_a_session_that_nobody_refreshes_ends",
+        "gateway sdp lint": _ASKED + "test_an_offer_of_nothing_that_we_know_is_488_and_shown_by_its_codecs",
+        "curl -s -u admin:PASSWORD http://127.0.0.1:8080/api/users         # phones": _ASKED
+        + "test_a_user_whose_phone_is_not_registered_has_no_phones",
+        "curl -s -u admin:PASSWORD http://127.0.0.1:8080/api/calls/CALL_ID   # messages": _ASKED
+        + "test_how_digits_come_is_in_the_messages_of_the_call",
+        "curl -s -u admin:PASSWORD http://127.0.0.1:8080/api/calls/CALL_ID    # media: what": _PEOPLE
+        + "test_who_talks_hears_the_far_end_alone_and_in_the_echo_service_themselves",
+        "gateway doctor                           # the address": _RECORDED
+        + "test_media_that_comes_through_nowhere_fails_the_call",
+        "curl -si -m 2": _ASKED + "test_a_page_of_another_origin_gets_403_and_ours_101",
+        "curl -s -u admin:PASSWORD http://127.0.0.1:8080/api/users         # who": _PEOPLE
+        + "test_each_answer_to_a_phone_that_does_not_register_has_its_cause",
+        "gateway trace CALL_ID  # INVITE, and": _RECORDED
+        + "test_a_phone_behind_a_firewall_that_drops_fragments_hears_of_small_calls_alone",
+        "curl -s http://127.0.0.1:8080/metrics": _RECORDED + "test_limits_that_refuse_calls_are_named",
+    },
+    "docs/voice-agents.md": {
+        "import asyncio": "app/test_agents.py::test_a_program_comes_for_its_calls_and_says_back_what_it_hears"
+    },
 }
+"""Document -> how a block begins -> the test that runs it, or why none does."""
 
 
 @dataclass(frozen=True)

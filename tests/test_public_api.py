@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import gateway
@@ -149,3 +150,18 @@ def test_the_gateway_of_the_page_starts(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert re.match(r"http://127\.0\.0\.1:\d+/ 127\.0\.0\.1:\d+ \S{8,}\n", done.stdout)
+
+
+async def test_the_sign_in_of_the_page_signs_in(tmp_path: Path) -> None:
+    """By the header of a proxy; without it nobody is signed in."""
+    [text] = [block for block in blocks(PAGE) if "@app.sign_in" in block]
+    space: dict[str, Any] = {"__name__": "page"}
+    exec(compile(text, str(PAGE), "exec"), space)
+    async with (
+        Gateway(config_on_free_ports(tmp_path), application=space["app"]) as running,
+        httpx.AsyncClient() as http,
+    ):
+        url = f"{running.page_url}api/session/site"
+        signed_in = await http.post(url, json={}, headers={"X-Authenticated-User": "alice"})
+        assert (signed_in.status_code, signed_in.json()["user"]) == (200, "alice")
+        assert (await http.post(url, json={})).status_code == 401

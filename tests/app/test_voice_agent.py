@@ -8,6 +8,8 @@ import subprocess
 import time
 import wave
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from gateway import Application, Cause, Gateway, HungUp, Session, SessionError, Utterance
 from gateway.demo.tones import sine
 from tests import peers
+from tests.docs_blocks import ROOT, blocks_of
 from tests.interop.gateway import RpcBrowser, config_on_free_ports
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.peer]
@@ -202,3 +205,20 @@ async def test_a_program_for_whom_the_engine_plays_has_no_voice(
     await alice.hang_up()
     assert await asyncio.wait_for(agents.seen.get(), PATIENCE) == HungUp(Cause.NORMAL)
     await gateway.idle()
+
+
+async def test_the_program_of_the_page_says_back_what_it_hears(tmp_path: Path, sentence: NDArray[np.int16]) -> None:
+    """That of docs/api.md as it stands: who has said a sentence hears something; it is silent before."""
+    [text] = [block.text for block in blocks_of(ROOT / "docs/api.md") if "parrot" in block.text]
+    space: dict[str, Any] = {"__name__": "page"}
+    exec(compile(text, "api.md", "exec"), space)
+    async with Gateway(config_on_free_ports(tmp_path), application=space["app"]) as running, Speaker() as browser:
+        await browser.sign_in(running)
+        await browser.dial("700")
+        await browser.status("talking")
+        browser.voice.speak(sentence)
+        await asyncio.wait_for(browser.voice.silent.wait(), PATIENCE)
+        browser.listen_anew()
+        await browser.first_sound()
+        await browser.hang_up()
+        await running.idle()

@@ -24,6 +24,7 @@ from gateway.store.identity_memory import MemoryStore
 from gateway.web.app import WebSettings, serve
 from gateway.web.auth.links import GuestLinks, link_refusal
 from gateway.web.statics import StaticFile
+from tests.docs_blocks import ROOT, blocks_of
 from tests.ports import free_ports
 from tests.web.browser import ALLOWED, Phone, Tone, answering, chromium, refusing
 from tests.web.fake import FakeGateway, running
@@ -154,3 +155,10 @@ def test_the_button_is_small() -> None:
     content = Path("gateway/web/static/call-button.js").read_bytes()
     assert len(content) < 10_000
     assert len(StaticFile("call-button.js", content)._packed) < 4_000
+
+
+def test_the_button_of_the_page_is_the_tested_one() -> None:
+    """The line of docs/http-api.md is that of the shop above, but for its address and its link."""
+    [shown] = [one.text for one in blocks_of(ROOT / "docs/http-api.md") if "call-button.js" in one.text]
+    ours = shown.strip().replace("https://phone.example.com/", "{base}").replace("TOKEN", "{token}")
+    assert ours.replace("async", "{more}") in _PAGE

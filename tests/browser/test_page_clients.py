@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from gateway.call.status import Cause
+from tests.docs_blocks import ROOT, blocks_of
 from tests.web.browser import ALLOWED, Phone, answering, stage
 from tests.web.fake import FakeCall
 
@@ -68,6 +70,31 @@ async def test_webrtc_client_sets_up_and_closes_sessions() -> None:
         assert outcome["ice"] == it.gateway.ice_servers("", "guest")
         assert [call.log[-1] for call in it.gateway.calls] == [("hangup", Cause.NORMAL)] * 5
         assert ("candidate", "", "0") in it.gateway.calls[0].log
+        for phone in phones:
+            await phone.close()
+
+
+async def test_the_snippet_of_the_http_page_connects() -> None:
+    """That of docs/http-api.md as it stands, but for its address and the tracks that it has its reader add."""
+    [shown] = [one.text for one in blocks_of(ROOT / "docs/http-api.md") if "new WebRTCSDPClient" in one.text]
+    script = re.findall(r"<script>\n(.*?)</script>", shown, re.DOTALL)[0]
+    async with stage() as it:
+        phones: list[Phone] = []
+
+        async def answers(call: FakeCall) -> None:
+            phones.append(Phone(it.gateway))
+            call.channel.early_answer(call, await phones[-1].answer(call))
+
+        it.gateway.script = answers
+        await it.page.goto(it.url)
+        await it.page.add_script_tag(url=f"{it.url}webrtc-client.js")
+        script = script.replace("http://localhost:8080", it.url.rstrip("/"))
+        assert "// add tracks, then:" in script
+        script = script.replace("// add tracks, then:", 'pc.addTransceiver("audio");')
+        connected = """if (pc.connectionState !== "connected") await new Promise((done) => {
+            pc.onconnectionstatechange = () => pc.connectionState === "connected" && done();
+        })"""
+        await it.page.evaluate(f"async () => {{ {script}; {connected}; pc.close(); }}")
         for phone in phones:
             await phone.close()
 
