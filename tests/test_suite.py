@@ -1,0 +1,62 @@
+"""`make test` leaves out what is slow, and `make test-all`, which CI runs, nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import peers
+
+ROOT = Path(__file__).parent.parent
+
+
+def told(target: str) -> str:
+    """What `make` would do, asked from outside the one that runs these tests; it does nothing."""
+    environ = {key: value for key, value in os.environ.items() if "MAKE" not in key and key not in ("ARGS", "MFLAGS")}
+    command = [peers.program("make", "make"), "-n", target]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
+
+
+def chosen(target: str) -> list[str]:
+    """What each run of pytest of that target chooses by marks."""
+    printed = told(target)
+    return [" ".join(each.split()) for each in re.findall(r'pytest .*?-m "([^"]+)"', printed)]
+
+
+def serial_files() -> set[str]:
+    return {
+        file.relative_to(ROOT).as_posix()
+        for file in (ROOT / "tests").glob("**/test_*.py")
+        if re.search(r"pytest\.mark\.serial", file.read_text()) and file != Path(__file__)
+    }
+
+
+def test_what_is_slow_is_left_out_by_make_test_alone() -> None:
+    """Beside each other, one after the other and tests/sip, which has nothing slow."""
+    quick, whole = chosen("test"), chosen("test-all")
+    assert quick == ["not serial and not slow", "not serial", "serial and not slow"]
+    assert whole[:3] == ["not serial", "not serial", "serial"]
+    assert whole[3:] == ["hypothesis and not serial"]
+
+
+def test_nothing_of_the_sip_core_is_slow_or_serial() -> None:
+    """`make coverage` runs all of it."""
+    for file in (ROOT / "tests" / "sip").glob("**/*.py"):
+        assert "mark.slow" not in file.read_text(), file
+        assert "mark.serial" not in file.read_text(), file
+
+
+def test_each_file_with_serial_tests_is_given_to_their_run() -> None:
+    """By the Makefile's own search."""
+    [line] = [line for line in told("test").splitlines() if '-m "serial' in line]
+    assert serial_files() <= set(line.split())
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_the_documents_say_so(page: str) -> None:
+    """Whoever reads of `make test` reads of `make test-all`."""
+    assert "make test-all" in (ROOT / page).read_text()
