@@ -52,6 +52,8 @@ RUN: dict[str, dict[str, str]] = {
         "python3 -m venv": NOT_HERE
         + "test_packaging.py::test_a_first_start_without_a_file_works_and_says_how_to_go_on",
         "table inet gateway": "test_docs_systems.py::test_the_firewall_lets_in_what_it_says_by_both_ip_versions",
+        "#!/bin/sh\n# /etc/gateway/renewed": "test_docs_systems.py::"
+        "test_the_hook_copies_a_renewed_certificate_and_reloads",
         "server {": "test_docs_systems.py::test_the_page_and_its_socket_come_through_nginx",
         "docker compose": NOT_HERE + "test_deploy.py::test_the_compose_file_names_what_is_there",
         "helm install": NOT_HERE + "test_deploy.py::test_the_charts_configuration_is_taken",

@@ -114,6 +114,25 @@ def test_the_firewall_lets_in_what_it_says_by_both_ip_versions(machine: tuple[st
             listening.kill()
 
 
+def test_the_hook_copies_a_renewed_certificate_and_reloads(tmp_path: Path) -> None:
+    """Both files as certbot has them, for their owner alone, and then the reload; in folders of the test."""
+    state, lineage, programs = tmp_path / "state", tmp_path / "live", tmp_path / "programs"
+    for folder in (state, lineage, programs):
+        folder.mkdir()
+    for name in ("fullchain.pem", "privkey.pem"):
+        (lineage / name).write_text(f"a new {name}")
+    (programs / "systemctl").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n')
+    (programs / "systemctl").chmod(0o755)
+    hook = tmp_path / "renewed"
+    hook.write_text(block("deployment.md", "#!/bin/sh\n# /etc/gateway/renewed").replace("/var/lib/gateway", str(state)))
+    environ = {"PATH": f"{programs}:/usr/bin:/bin", "RENEWED_LINEAGE": str(lineage)}
+    subprocess.run(["sh", str(hook)], env=environ, check=True, timeout=30)
+    for name in ("fullchain.pem", "privkey.pem"):
+        copied = state / "tls" / name
+        assert (copied.read_text(), copied.stat().st_mode & 0o777) == (f"a new {name}", 0o600)
+    assert (tmp_path / "said").read_text() == "reload gateway\n"
+
+
 def test_the_zone_names_two_gateways() -> None:
     """It is read as a zone; by UDP and by TCP both are found."""
     zone = dns.zone.from_text(block("guides.md", "_sip._udp"), "example.com.", relativize=False, check_origin=False)
