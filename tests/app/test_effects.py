@@ -125,6 +125,7 @@ OTHER: dict[str, Any] = {
     "sip.bans.scanners": ["port-scanner*"],
     "media.ice_peers_allowed": ["192.0.2.0/24"],
     "sip.bans.never": ["192.0.2.0/24"],
+    "sip.proxies": ["192.0.2.0/24"],
     "web.listen": "[::1]:8081",
     "web.also_listen": ["127.0.0.1:8000"],
     "web.public_url": "https://phone.test",
@@ -359,7 +360,9 @@ def changed(key: str) -> Config:
 def plain(value: Any) -> Any:
     """A value as text that shows all of it, secrets included."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        # What is not given to it is made of what is, some of it only when it is asked for.
+        given = [field.name for field in dataclasses.fields(value) if field.init]
+        return {name: plain(getattr(value, name)) for name in given}
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, Mapping):
