@@ -469,6 +469,7 @@ class Session:
         audio.rearrange = partial(self._serve_program, caller, audio)
         audio.tap = self._recorders.said(program.party.tag, caller.party.tag)
         if audio.seat is not None:
+            audio.seat.find_tones(caller.stations.on_tone if caller.party.dtmf is Dtmf.INBAND else None)
             caller.playing.speaker(codec, audio.seat)
         else:
             caller.playing.program(codec, audio)

@@ -20,6 +20,7 @@ from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.pictures import Picture, Pictures
 from gateway.media.embedded.sources.program import COMPLEXITY, FRAME, RATE, Ears, Mouth, Outlet, ProgramAudio
 from gateway.media.embedded.sources.recorder import Recorder
+from gateway.media.embedded.sources.room_tones import RoomTones
 from gateway.media.embedded.workers import Workers
 from gateway.media.engine import AudioPort, MediaError, RecordingFile
 from sdp import Codec
@@ -61,6 +62,7 @@ class Seat:
         self.mouth: Mouth | None = None
         self._conference = conference
         self._ears = Ears()
+        self._tones: RoomTones | None = None
         self._failed = False
         """Whether it has been logged that it could not be heard."""
 
@@ -100,6 +102,15 @@ class Seat:
         complexity = COMPLEXITY if len(self._conference) <= SMALL else COMPLEXITY_OF_MANY
         self.mouth = Mouth(codec, self.audio, complexity) if codec is not None else None
 
+    def find_tones(self, told: Callable[[str, int], None] | None) -> None:
+        """Tell this one the digits that the party says in tones, None: nobody."""
+        self._tones = RoomTones(told) if told is not None else None
+
+    def tell_tones(self) -> None:
+        """The digits that were found since."""
+        if self._tones is not None:
+            self._tones.tell()
+
     def listen(self, came: tuple[Came, ...]) -> None:
         """Put what came into the playout buffers; in a thread."""
         try:
@@ -110,8 +121,10 @@ class Seat:
 
     def frame(self, now: float) -> Pcm | None:
         """The next 20 ms of what the party says, None: nothing; in a thread."""
+        tones = self._tones
         try:
-            return self._ears.frame(now)
+            pcm = self._ears.frame(now)
+            return pcm if tones is None else tones.take(pcm)
         except Exception:
             self._hear_anew()
             return None
@@ -324,6 +337,8 @@ class Conference:
             seat = turn.seat
             if seat.outlet is not None and seat.mouth is turn.mouth:
                 seat.outlet.say(packet)
+        for seat in tuple(self._seats):
+            seat.tell_tones()
         for seat, pcm in made.heard:
             if seat.audio.listens:
                 seat.audio.hear(SILENCE if pcm is None else pcm)

@@ -64,6 +64,9 @@ class Seated(Protocol):
     def speak_to(self, outlet: Outlet | None, codec: Codec | None) -> None:
         """Speak to this one in that codec from now on, to nobody where it is None."""
 
+    def find_tones(self, told: Callable[[str, int], None] | None) -> None:
+        """Tell this one the digits, each with its ms, that the party says in tones; None: it says none so."""
+
 
 @dataclass(frozen=True, slots=True)
 class SeatEar:

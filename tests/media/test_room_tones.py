@@ -1,0 +1,81 @@
+"""Members of a conference whose digits are tones: told as digits, and the others do not hear them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gateway.media.embedded.audio.pcm import Pcm, tone
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION
+from gateway.media.embedded.sources.players import digit_frames
+from gateway.media.embedded.sources.program import FRAME, RATE
+from gateway.media.embedded.sources.room_tones import RoomTones
+from gateway.media.engine import Dtmf, DtmfReceived, Kind, Party
+from tests.media.engine_support import Phone, running, until
+
+PROGRAM = Party("program", Kind.SERVICE, service="program")
+TONES = {"1": (697, 1209), "5": (770, 1336), "#": (941, 1477)}
+
+
+def digit(name: str, frames: int) -> list[Pcm]:
+    low, high = (tone(hz, -10.0, RATE, frames * 0.02) for hz in TONES[name])
+    return list((low + high).reshape(frames, FRAME))
+
+
+def told(frames: list[Pcm | None]) -> tuple[list[str], list[Pcm]]:
+    """The digits that were found, and what goes on."""
+    digits: list[str] = []
+    tones = RoomTones(lambda name, _: digits.append(name))
+    on = [out for frame in frames if (out := tones.take(frame)) is not None]
+    tones.tell()
+    return digits, on
+
+
+def test_digits_are_told_once_and_nobody_hears_them() -> None:
+    """Less than 40 ms of each; what was said before and after goes on as it was."""
+    voice = list(tone(440.0, -16.0, RATE, 0.2).reshape(10, FRAME))
+    silence: list[Pcm | None] = [np.zeros(FRAME, np.int16)] * 5
+    frames = [*voice, *silence, *digit("1", 5), *silence, *digit("5", 4), *silence, *digit("#", 8), *[None] * 8, *voice]
+    digits, on = told([*frames, *[None] * 8])
+    assert digits == ["1", "5", "#"]
+    assert np.array_equal(np.concatenate(on[:10]), np.concatenate(voice))
+    assert np.array_equal(np.concatenate(on[-10:]), np.concatenate(voice))
+    assert sum(bool(np.abs(frame).max() > 300) for frame in on[10:-10]) <= 6
+
+
+def test_a_digit_ends_where_the_packets_do_and_a_tone_is_none() -> None:
+    """With 100 ms without any, however long that goes on; what waited goes out."""
+    assert told([*digit("5", 5), *[None] * 3])[0] == []
+    assert told([*digit("5", 5), *[None] * 50])[0] == ["5"]
+    digits, on = told([*tone(770.0, -10.0, RATE, 0.2).reshape(10, FRAME), *[None] * 10])
+    assert digits == []
+    assert len(on) == 10
+
+
+@pytest.mark.parametrize("way", [Dtmf.INBAND, Dtmf.AUTO])
+async def test_a_member_that_says_digits_in_tones_is_listened_to(way: Dtmf) -> None:
+    """As its trunk or user has it; others are not."""
+    party = replace(Party("phone", Kind.RTP, private_source="127.0.0.1"), dtmf=way)
+    async with running() as (engine, events):
+        conference, phone = engine.conference(), await Phone(("pcmu",)).open()
+        try:
+            await engine.offer("call", party, PROGRAM, phone.sdp())
+            phone.take(await engine.answer("call", PROGRAM, party, SERVICE_DESCRIPTION))
+            seat = conference.seat(engine.audio("call", "program"), "member")
+            heard: list[str | None] = []
+            conference.on_speaker(heard.append)
+            for payload in [*digit_frames("pcmu", "5")[:6], *[b"\xff" * 160] * 10]:
+                phone.send(payload, 0, step=160)
+                await asyncio.sleep(0.02)  # as a phone speaks
+            phone.play(440.0)
+            await until(lambda: heard == ["member"])
+            found = [each for each in events if isinstance(each, DtmfReceived)]
+            assert [(each.call_id, each.tag, each.digit) for each in found] == (
+                [("call", "phone", "5")] if way is Dtmf.INBAND else []
+            )
+            seat.leave()
+        finally:
+            await phone.close()
