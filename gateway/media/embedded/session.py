@@ -31,7 +31,6 @@ from gateway.media.embedded.routing import (
     require_common,
     routes_between,
     tapped,
-    without_tones,
 )
 from gateway.media.embedded.sources.echo import delayed
 from gateway.media.embedded.sources.music import hold_music
@@ -39,6 +38,7 @@ from gateway.media.embedded.sources.players import PROGRAM, SERVICES
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.sources.recorder import Recorder, Recorders
 from gateway.media.embedded.succession import Successors
+from gateway.media.embedded.tones import find_tones
 from gateway.media.embedded.transport import opened
 from gateway.media.engine import CallStatistics, Dtmf, MediaError, Party, RecordingFile
 from sdp import translate
@@ -383,7 +383,7 @@ class Session:
         party.part()
         if party.agreement is not None and party.flow is not None:
             routing = deaf_routes(party.agreement, party.stations.on_digit)
-            self._find_tones(party, routing)
+            find_tones(party, routing)
             self._shared.plane.route(party.flow, None, routing.routes)
             party.stations.arrange(routing.handlers, is_open=False)
             party.silence()
@@ -433,7 +433,7 @@ class Session:
             is_open = told.direction.sends and heard.direction.receives and not self._music(listener, speaker)
         if speaker is listener and self._shared.config.echo_delay:
             routing = delayed(routing, plane, speaker.flow, self._shared.config.echo_delay)
-        self._find_tones(speaker, routing)
+        find_tones(speaker, routing)
         self._tap(speaker, routing)
         plane.route(speaker.flow, listener.flow, routing.routes)
         if listener.flow is not None:
@@ -447,7 +447,7 @@ class Session:
         if heard is None or codec is None or listener.flow is None:
             return
         routing = deaf_routes(heard, listener.stations.on_digit)
-        self._find_tones(listener, routing)
+        find_tones(listener, routing)
         self._shared.plane.route(listener.flow, None, routing.routes)
         listener.stations.arrange(routing.handlers, is_open=False)
         music = self._shared.music.of(None).get(codec.key[0], ()) if service == "silence" else ()
@@ -462,14 +462,13 @@ class Session:
         if heard is None or codec is None or caller.flow is None or program is None or program.audio is not audio:
             return
         routing = heard_by_program(heard, audio, caller.stations.on_digit)
-        self._find_tones(caller, routing)
+        find_tones(caller, routing, audio.seat)
         self._tap(caller, routing)
         self._shared.plane.route(caller.flow, None, routing.routes)
         caller.stations.arrange(routing.handlers, is_open=False)
         audio.rearrange = partial(self._serve_program, caller, audio)
         audio.tap = self._recorders.said(program.party.tag, caller.party.tag)
         if audio.seat is not None:
-            audio.seat.find_tones(caller.stations.on_tone if caller.party.dtmf is Dtmf.INBAND else None)
             caller.playing.speaker(codec, audio.seat)
         else:
             caller.playing.program(codec, audio)
@@ -482,11 +481,6 @@ class Session:
         if self._recorders and heard is not None and other is not None:
             names = tapped(routing, heard)
             speaker.stations.tap = self._recorders.tap(speaker.party.tag, other.party.tag, names)
-
-    def _find_tones(self, speaker: PartyMedia, routing: Routing) -> None:
-        """Have digits found that the party says in tones, where that is its way."""
-        if speaker.party.dtmf is Dtmf.INBAND and speaker.agreement is not None:
-            without_tones(routing, speaker.agreement, speaker.stations.on_tone)
 
     # Figures
 
