@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from gateway.call.leg import Answered, Rejected, Ringing
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.config import Config
-from gateway.media.engine import MediaError
+from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.engine import Kind, MediaError, Party
 from gateway.testing.leg import FakeLeg
 from tests.media.engine_support import Phone, config, frequency_of, running, until
 from tests.media.tone_support import sine
@@ -97,6 +99,22 @@ async def test_a_caller_hears_what_the_callee_or_its_trunk_has_for_it(
         await until(lambda: stage.call.state is State.CONNECTED)
         await stage.hears(VOICE)
         assert stage.caller.verbs == ["ring", "answer"]
+
+
+async def test_a_caller_is_rung_in_the_codec_that_its_answer_begins_with(sounds: dict[str, str]) -> None:
+    """As its callee prefers: a phone that takes one codec at a time hears no other."""
+    async with running(config(ringback_of=sounds, rtp_codecs=("g722", "pcmu"))) as (engine, _):
+        phone = await Phone(("pcmu", "g722")).open()
+        try:
+            caller, callee = (Party(tag, Kind.RTP, private_source="127.0.0.1") for tag in ("a", "b"))
+            await engine.offer("call", caller, replace(callee, prefer=("g722",)), phone.sdp())
+            given = await engine.accept("call", caller, "to alice")
+            first = next(line for line in given.splitlines() if line.startswith("m=audio")).split()[3]
+            phone.take(given)
+            await until(lambda: len(phone.packets) > 5)
+            assert {RtpPacket.parse(data).payload_type for data, _ in phone.packets} == {int(first)} == {9}
+        finally:
+            await phone.close()
 
 
 async def test_early_media_of_the_callee_takes_the_place_of_the_ringback(sounds: dict[str, str]) -> None:

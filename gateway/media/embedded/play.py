@@ -32,8 +32,13 @@ def stop_files(session: Session) -> None:
 
 
 def ring_back(party: PartyMedia, frames: Frames) -> None:
-    """Have a caller hear these until it is joined to somebody."""
-    codec = party.send_codec()
+    """Have a caller hear these until it is joined to somebody, in the codec that its answer begins with: a phone that
+    takes one at a time hears no other."""
+    agreement = party.agreement
+    if agreement is None:
+        return
+    told = {codec.key: codec for codec in agreement.send}
+    codec = next((told[each.key] for each in agreement.receive if each.is_media and each.key in told), None)
     if codec is not None:
         party.playing.music(codec, frames.get(codec.key[0], ()))
 
