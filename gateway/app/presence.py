@@ -31,6 +31,7 @@ class Presence:
         self._ringing: dict[str, WeakSet[RingingLeg]] = {}
         self._inboxes: dict[str, list[PageInbox]] = {}
         self._limit = limit
+        self._draining: tuple[float, bool] | None = None
         self.presences = presences
 
     def ring(self, user_id: str, leg: RingingLeg) -> None:
@@ -43,6 +44,8 @@ class Presence:
         if channel in channels:
             return
         channels.append(channel)
+        if self._draining is not None:
+            asyncio.get_running_loop().call_soon(channel.draining, *self._draining)
         self._show(user_id)
         del channels[: -self._limit]
         for leg in self._ringing.pop(user_id, ()):
@@ -88,9 +91,11 @@ class Presence:
     def channels(self, user_id: str) -> tuple[WebChannel, ...]:
         return tuple(self._channels.get(user_id, ()))
 
-    def everybody(self) -> tuple[WebChannel, ...]:
-        """The channel of every page that is open."""
-        return tuple(channel for channels in self._channels.values() for channel in channels)
+    def drain(self, seconds: float, elsewhere: bool) -> None:
+        """Tell every page that is open, and those that come: see `WebChannel.draining`."""
+        self._draining = seconds, elsewhere
+        for channel in [channel for channels in self._channels.values() for channel in channels]:
+            channel.draining(seconds, elsewhere)
 
     def __len__(self) -> int:
         return len(self._channels)

@@ -156,8 +156,7 @@ class GatewayApp:
         """
         seconds = self.config.limits.drain_timeout
         self._user_agent.drain(math.ceil(seconds))
-        for channel in self._presence.everybody():
-            channel.draining(seconds)
+        self._presence.drain(seconds, bool(self._cluster.live))
         await self._cluster.close()
         await self.calls.drain(seconds)
 

@@ -135,8 +135,8 @@ class WebChannel(Protocol):
     def moved(self, call: WebCall) -> None:
         """Another gateway goes on with it: the client is to look for it there."""
 
-    def draining(self, seconds: float) -> None:
-        """The gateway takes no new calls and ends in so many seconds at the latest."""
+    def draining(self, seconds: float, elsewhere: bool) -> None:
+        """The gateway takes no new calls and ends in so many seconds at the latest; `elsewhere`: others take them."""
 
     def signed_out(self) -> None:
         """Its user is no more, or has other rights: the client has to sign in again."""
@@ -170,7 +170,7 @@ class PlacedChannel:
     def moved(self, call: WebCall) -> None:
         """It takes no call up again."""
 
-    def draining(self, seconds: float) -> None:
+    def draining(self, seconds: float, elsewhere: bool) -> None:
         """Its next request is answered 503."""
 
     def signed_out(self) -> None:

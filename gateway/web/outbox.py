@@ -26,6 +26,7 @@ class Close(IntEnum):
     GOING_AWAY = 1001
     UNSUPPORTED_DATA = 1003
     POLICY = 1008
+    SERVICE_RESTART = 1012
     TRY_LATER = 1013
 
 

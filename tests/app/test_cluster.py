@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import websockets
 
 from gateway.app import GatewayApp
 from gateway.config import Config
@@ -395,3 +397,38 @@ async def test_a_users_account_is_registered_once_wherever_its_page_is(cluster: 
     await two.stop()
     assert pbx.there == []
     pbx.close()
+
+
+async def test_a_page_goes_to_the_other_gateway_when_its_own_drains(cluster: Cluster) -> None:
+    """Its socket is closed once it has no call; who comes meanwhile is sent on as well. The last gateway keeps its."""
+    leaving, staying = await cluster.start(), await cluster.start()
+    announce = {"peer_id": "alice", "token": PASSWORDS["alice"]}
+    asked = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "announce", "params": announce})
+    url = f"ws://{cluster.configs[0].web.listen}/rpc"
+    async with asyncio.timeout(30), websockets.connect(url) as page, websockets.connect(url) as late:
+        await page.send(asked)
+        assert "result" in json.loads(await page.recv())
+        await leaving.drain()
+        await late.send(asked)
+        for each in (page, late):
+            assert {"jsonrpc": "2.0", "method": "server.draining", "params": {"seconds": 60.0}} in await all_of(each)
+            assert each.close_code == 1012
+    await until(lambda: not staying.cluster_nodes)
+    async with asyncio.timeout(30), websockets.connect(f"ws://{cluster.configs[1].web.listen}/rpc") as page:
+        await page.send(asked)
+        await page.recv()
+        await staying.drain()
+        while json.loads(await page.recv()).get("method") != "server.draining":
+            pass
+        await asyncio.sleep(1.5)  # longer than a page that is to go is given
+        await page.send('{"jsonrpc": "2.0", "id": 2, "method": "ping"}')
+        assert json.loads(await page.recv())["id"] == 2
+
+
+async def all_of(page: websockets.ClientConnection) -> list[object]:
+    """What it is told until its socket is closed."""
+    told: list[object] = []
+    with contextlib.suppress(websockets.ConnectionClosed):
+        while True:
+            told.append(json.loads(await page.recv()))
+    return told

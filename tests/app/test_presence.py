@@ -70,3 +70,24 @@ async def test_a_page_that_opens_while_it_rings_rings_too() -> None:
     presence.connect("alice", page())
     await asyncio.sleep(0)
     assert leg.pages == [first, second]
+
+
+class Page:
+    """A page that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, bool]] = []
+
+    def draining(self, seconds: float, elsewhere: bool) -> None:
+        self.told.append((seconds, elsewhere))
+
+
+async def test_a_page_that_opens_at_a_gateway_that_drains_is_told_too() -> None:
+    """Whoever shares pages out may not have seen it yet."""
+    presence, first, second = Presence(), Page(), Page()
+    presence.connect("alice", cast(WebChannel, first))
+    presence.drain(60.0, True)
+    assert first.told == [(60.0, True)]
+    presence.connect("alice", cast(WebChannel, second))
+    await asyncio.sleep(0)
+    assert (first.told, second.told) == ([(60.0, True)], [(60.0, True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -11,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway.call.status import Cause
 from gateway.web.app import WebSettings
+from gateway.web.rpc import calls
 from tests.web.fake import ANSWER, SDP, FakeGateway, RpcClient, rpc, running
 
 
@@ -248,3 +250,41 @@ async def test_responses_of_a_client_are_ignored() -> None:
         await client.socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "result": {}}))
         await client.socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32700, "message": "x"}}))
         await client.silent()
+
+
+async def test_a_page_without_a_call_is_sent_to_another_gateway_when_this_one_drains() -> None:
+    """Told first, then closed with 1012; one that talks stays until its last call is over, whoever ends it."""
+    gateway = FakeGateway()
+    async with (
+        running(gateway) as server,
+        rpc(server, "alice", token="wonder") as idle,
+        rpc(server, "bob", token="builder") as busy,
+    ):
+        await idle.notified("peer_joined")
+        await busy.ok("offer", to_peer_id="sip:600@gateway.example", sdp=SDP)
+        [call] = gateway.calls
+        for channels in gateway.channels.values():
+            channels[0].draining(60.0, True)
+        assert await idle.notified("server.draining") == {"seconds": 60.0}
+        assert await closed_with(idle) == 1012
+        await busy.notified("server.draining")
+        call.channel.ended(call, Cause.NORMAL)
+        await busy.notified("peer_disconnected")
+        assert await closed_with(busy) == 1012
+
+
+async def test_a_page_stays_where_there_is_no_other_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and may still call for help."""
+    monkeypatch.setattr(calls, "_LET_GO_AFTER", 0.0)
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as page:
+        gateway.channels["alice"][0].draining(60.0, False)
+        assert await page.notified("server.draining") == {"seconds": 60.0}
+        await page.silent()
+
+
+async def closed_with(page: RpcClient) -> int | None:
+    """The code with which the socket is closed."""
+    async with asyncio.timeout(30):
+        await page.socket.wait_closed()
+    return page.socket.close_code

@@ -9,8 +9,12 @@ from functools import partial
 from gateway.call.leg import Verdict
 from gateway.call.status import Cause, cause_of_word
 from gateway.web.facade import WebCall
+from gateway.web.outbox import Close
 from gateway.web.rpc.entry import CallEnded, CallListener, Entry, Picture, State, picture_of
 from gateway.web.settings import WebSettings
+
+_LET_GO_AFTER = 1.0
+"""Seconds from the end of the last call to the close of a client that is to move: a request may be under way."""
 
 
 class Calls:
@@ -32,6 +36,8 @@ class Calls:
         self._early: dict[str, list[Callable[[], None]]] = {}
         self._placing = 0
         self._closed = False
+        self._is_to_move = False
+        """Whether the gateway drains and the client is to be at another one once it has no call."""
         self.on_call: Callable[[Entry], None] | None = None
         """Told of every call that is this client's for good: placed, or accepted."""
         self.on_change: Callable[[], None] | None = None
@@ -217,6 +223,7 @@ class Calls:
         The offer is answered by `tell_answer`. A device that still has the call is told that it went elsewhere.
         """
         former._entries.pop(entry.call.id, None)
+        former._idle()
         if not former._closed:
             entry.call.away()
             # Not before the media is this device's: the other closes its own then, and would end the call with it.
@@ -338,10 +345,21 @@ class Calls:
         if entry is not None:
             # Nothing is told of it: for its client it goes on.
             entry.state, entry.is_others = State.ENDED, True
-            self._listener.tell_others_have_it()
+            self._listener.tell_goes_on_elsewhere(Close.GOING_AWAY, "another gateway has the call")
 
-    def draining(self, seconds: float) -> None:
+    def draining(self, seconds: float, elsewhere: bool) -> None:
         self._listener.tell_draining(seconds)
+        self._is_to_move = elsewhere
+        self._idle()
+
+    def _idle(self) -> None:
+        """A call has ended, or there was none: once what is on its way is out, a client that is to move is let go."""
+        if self._is_to_move:
+            asyncio.get_running_loop().call_later(_LET_GO_AFTER, self._let_go)
+
+    def _let_go(self) -> None:
+        if not len(self) and not self._closed:
+            self._listener.tell_goes_on_elsewhere(Close.SERVICE_RESTART, "the gateway drains")
 
     def signed_out(self) -> None:
         self._listener.tell_signed_out()
@@ -389,6 +407,7 @@ class Calls:
         entry.cause = cause
         self._tell(entry, partial(self._listener.tell_state, entry, State.ENDED, cause))
         self._changed()
+        self._idle()
 
     def _changed(self) -> None:
         if self.on_change is not None:

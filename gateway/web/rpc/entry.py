@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from gateway.call.leg import Verdict
 from gateway.call.status import Cause
 from gateway.web.facade import WebCall
+from gateway.web.outbox import Close
 
 _REMEMBERED = 64
 """Notifications of one call that can be sent again."""
@@ -149,8 +150,8 @@ class CallListener(Protocol):
     def tell_moved(self, entry: Entry) -> None:
         """Another device of the user has the call now."""
 
-    def tell_others_have_it(self) -> None:
-        """Another gateway has one of its calls now."""
+    def tell_goes_on_elsewhere(self, code: Close, reason: str) -> None:
+        """It is to sign in again, which leads to another gateway: this one drains, or that one has its call now."""
 
     def tell_draining(self, seconds: float) -> None:
         """The gateway takes no new calls and ends in so many seconds at the latest."""

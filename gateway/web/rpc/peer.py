@@ -435,8 +435,8 @@ class Peer:
     def tell_draining(self, seconds: float) -> None:
         self._notify(("server.draining", {"seconds": seconds}))
 
-    def tell_others_have_it(self) -> None:
-        self._outbox.close(Close.GOING_AWAY, "another gateway has the call")
+    def tell_goes_on_elsewhere(self, code: Close, reason: str) -> None:
+        self._outbox.close(code, reason)
 
     def tell_signed_out(self) -> None:
         self._outbox.close(Close.POLICY, "sign in again")

@@ -5,6 +5,7 @@ import { Emitter } from "./events.js";
 const REQUEST_MS = 30_000;
 const FIRST_DELAY_MS = 400;
 const LAST_DELAY_MS = 10_000;
+const ELSEWHERE_MS = 2_000; // until whoever shares the pages out has seen that a gateway drains
 const BEAT_MS = 5_000; // a socket that does not answer a ping for as long is dead
 
 export class RpcError extends Error {
@@ -121,6 +122,7 @@ export class RpcSocket extends Emitter {
       return;
     }
     if (message.method) {
+      if (message.method === "server.draining") this.#delay = Math.max(this.#delay, ELSEWHERE_MS);
       this.dispatchEvent(new CustomEvent("notification", { detail: message }));
     } else {
       this.#settle(message.id, message);
