@@ -92,8 +92,8 @@ class Presence:
         return tuple(self._channels.get(user_id, ()))
 
     def drain(self, seconds: float, elsewhere: bool) -> None:
-        """Tell every page that is open, and those that come: see `WebChannel.draining`."""
-        self._draining = seconds, elsewhere
+        """Tell every page that is open, and where there is another gateway those that come, too (`draining`)."""
+        self._draining = (seconds, elsewhere) if elsewhere else None
         for channel in [channel for channels in self._channels.values() for channel in channels]:
             channel.draining(seconds, elsewhere)
 

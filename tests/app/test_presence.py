@@ -91,3 +91,8 @@ async def test_a_page_that_opens_at_a_gateway_that_drains_is_told_too() -> None:
     presence.connect("alice", cast(WebChannel, second))
     await asyncio.sleep(0)
     assert (first.told, second.told) == ([(60.0, True)], [(60.0, True)])
+    presence.drain(60.0, False)
+    last = Page()
+    presence.connect("alice", cast(WebChannel, last))
+    await asyncio.sleep(0)
+    assert (second.told[1:], last.told) == ([(60.0, False)], [])
