@@ -46,9 +46,17 @@ _LONGEST = 4.0
 """Seconds after which a phone that was called hangs up."""
 _SAMPLES = 60
 _RELOAD_EVERY = 2.0
-_MOST_GROWTH = 24.0
-"""MiB that the process may grow from its middle to its end, at rest each time. What calls leave in circles waits for
-the collector, which looks once in some hundred calls (commands.run.GC_THRESHOLDS): about 10 MiB, measured."""
+_MOST_A_CALL = 2.0
+"""KiB that the process may grow by each call from its middle to its end, at rest and after a pass of the collector."""
+_MOST_GROWTH = 5.0
+"""MiB beside that: pages of the allocator that are half empty."""
+_PROGRAM = """import gc, signal, sys
+from gateway.cli import main
+signal.signal(signal.SIGUSR2, lambda *_: gc.collect())
+sys.argv[0] = "gateway"
+main()
+"""
+"""`gateway`, whose collector looks through everything when it is asked: what stands in circles is no leak."""
 _SPARE = 8
 """Descriptors, tasks or timers that may come and go at rest."""
 
@@ -73,11 +81,23 @@ class Soak:
         self._agent = agent
         self.outcomes: Counter[str] = Counter()
 
+    @property
+    def calls(self) -> int:
+        """Those that were made, however they went."""
+        return sum(self.outcomes.values()) - self.outcomes["reloads"]
+
     async def register(self) -> None:
         for user in _USERS[1:]:
             await self._agent.register(
                 f"sip:127.0.0.1:{self._sip}", aor=f"sip:{user}@gateway.local", credentials=Credentials(user, _PASSWORD)
             )
+
+    async def rest(self) -> Level:
+        """What is left once everything of the calls is over."""
+        await asyncio.sleep(_REST)
+        self.process.send_signal(signal.SIGUSR2)
+        await asyncio.to_thread(self._figures)  # answered after that
+        return await self.level()
 
     async def level(self) -> Level:
         """Read off the process, and its own figures."""
@@ -234,10 +254,9 @@ async def soaking(folder: Path) -> AsyncIterator[tuple[Soak, Path, Path]]:
         "LIMITS__HISTORY_SIZE": "100",
         "LIMITS__LADDER_MEMORY": "262144",
     }
-    program = Path(sys.executable).parent / "gateway"
     process = await asyncio.create_subprocess_exec(
-        str(program),
-        *("run", "--config", str(config)),
+        sys.executable,
+        *("-c", _PROGRAM, "run", "--config", str(config)),
         cwd=folder,
         env={**os.environ, **{f"GATEWAY_{name}": value for name, value in environ.items()}},
         stdout=asyncio.subprocess.PIPE,
@@ -277,7 +296,7 @@ async def run(minutes: float, rate: float, output: Console) -> bool:
     with tempfile.TemporaryDirectory(prefix="soak") as name:
         async with soaking(Path(name)) as (soak, config, log):
             loop, begun = asyncio.get_running_loop(), asyncio.get_running_loop().time()
-            rests: list[Level] = []
+            rests, calls = list[Level](), list[int]()
             samples: list[tuple[float, Level]] = []
 
             async def sample() -> None:
@@ -291,13 +310,13 @@ async def run(minutes: float, rate: float, output: Console) -> bool:
                 await soak.load(minutes * 60 * part, rate, config)
                 sampling.cancel()
                 await asyncio.gather(sampling, return_exceptions=True)
-                await asyncio.sleep(_REST)
-                rests.append(await soak.level())
+                rests.append(await soak.rest())
+                calls.append(soak.calls)
         found = mistakes(log)
     _show(output, rests, samples, soak.outcomes)
     for line in found[:5]:
         output.print(line, markup=False, soft_wrap=True)
-    return not found and _is_level(rests, output) and _were_right(soak.outcomes, output)
+    return not found and _is_level(rests, calls[2] - calls[1], output) and _were_right(soak.outcomes, output)
 
 
 def _show(output: Console, rests: list[Level], samples: list[tuple[float, Level]], outcomes: Counter[str]) -> None:
@@ -310,12 +329,16 @@ def _show(output: Console, rests: list[Level], samples: list[tuple[float, Level]
     output.print(", ".join(f"{count} {what}" for what, count in sorted(outcomes.items())))
 
 
-def _is_level(rests: list[Level], output: Console) -> bool:
+def _is_level(rests: list[Level], calls: int, output: Console) -> bool:
+    """Whether no more is held at the end than in the middle, `calls` calls before."""
     middle, end = rests[1], rests[2]
+    most = {"rss": _MOST_GROWTH + calls * _MOST_A_CALL / 1024}
+    grown = (end.rss - middle.rss) * 1024 / max(1, calls)
+    output.print(f"{grown:.1f} KiB a call from the middle to the end; {most['rss']:.1f} MiB may be")
     faults = [
         f"{field.name}: {getattr(middle, field.name):.0f} in the middle, {getattr(end, field.name):.0f} at the end"
         for field in fields(Level)
-        if getattr(end, field.name) - getattr(middle, field.name) > (_MOST_GROWTH if field.name == "rss" else _SPARE)
+        if getattr(end, field.name) - getattr(middle, field.name) > most.get(field.name, _SPARE)
     ]
     for fault in faults:
         output.print(f"[red]{fault}[/]")

@@ -84,6 +84,18 @@ def test_a_request_counts_once_and_a_new_one_again() -> None:
     assert two.verify(sent, SOURCE) is None
 
 
+def test_a_request_of_a_clock_that_is_ahead_counts_once_for_as_long_as_it_is_believed() -> None:
+    """It is not too old until two windows after it came, whatever comes meanwhile."""
+    clock = Clock()
+    one, two = gateway(ONE, lambda: clock.now + WINDOW - 5), gateway(TWO, clock)
+    sent = one.sign(invite(), TO_TWO)
+    assert two.verify(sent, SOURCE) is not None
+    clock.now += WINDOW + 10
+    assert two.verify(one.sign(invite(), TO_TWO), SOURCE) is not None
+    assert two.verify(sent, SOURCE) is None
+    assert two.refused == {"came before": 1}
+
+
 @pytest.mark.parametrize("seconds", [-WINDOW - 1, WINDOW + 1])
 def test_a_request_of_another_time_is_a_strangers(seconds: float) -> None:
     """Late, or from a clock that is wrong: each is counted, and named once a minute."""
