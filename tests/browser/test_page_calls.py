@@ -166,14 +166,14 @@ async def test_a_page_leaves_a_gateway_that_drains_once_no_call_is_up() -> None:
         await it.log_in()
         channels = it.gateway.channels["alice"]
         [first] = channels
-        first.draining(60.0)
+        first.draining(60.0, False)
         await _until(lambda: bool(channels) and channels != [first])
         [second] = channels
         call = await it.phone.call("alice")
         await it.page.click("#accept")
         await it.phone.accepted(call)
         await it.status("Connected.")
-        second.draining(60.0)
+        second.draining(60.0, False)
         assert abs(await it.loudest_frequency() - 440) < 12
         assert channels == [second]
         call.channel.ended(call, Cause.NORMAL)
