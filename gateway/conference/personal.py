@@ -286,8 +286,12 @@ class PersonalRooms:
             entries = {other: kept for other, kept in entries.items() if other != name or kept != text}
         if self._rooms and entries.get(_KEPT) != self._kept:
             log.warning("the rooms had gone from the store and were put back")
-            for room in self._rooms.values():
-                await self._store.put_entry(_ROOM + room.number, _written(room), new=True)
+            known = dict(_times(entries))
+            for number, room in self._rooms.items():
+                # First: without it a room is as old as its opening, and closed by whoever looks next.
+                if (used := self._used.get(number, 0.0)) > known.get(number, 0.0):
+                    await self._store.put_entry(_USED + number, repr(used))
+                await self._store.put_entry(_ROOM + number, _written(room), new=True)
             await self._mark_store()
             entries = await self._store.entries()
         self._kept = entries.get(_KEPT, "")

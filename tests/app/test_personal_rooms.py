@@ -365,6 +365,37 @@ async def test_a_store_that_forgot_everything_is_told_again() -> None:
     assert other.numbers == ["8000"]
 
 
+@pytest.mark.parametrize("failing", ["", "room:", "room-used:", "rooms"])
+async def test_a_store_that_forgot_everything_is_told_again_when_somebody_was_in_a_room(failing: str) -> None:
+    """One that is older than conference.empty_time stays for as long as before, also where telling it fails once."""
+    store = Away()
+    first, second = (Node(store, name, empty_time=10 * HOUR) for name in "ab")
+    await first.open()
+    first.full = {"8000"}
+    for hours in (24, 5):
+        await second.rooms.look(second.now)  # it does not hear of the last time that somebody was there
+        first.now += hours * HOUR
+        await first.rooms.look(first.now)
+        second.now = first.now
+    first.full.clear()
+    ends = first.rooms.ends(first.rooms.listed()[0])
+    first.now = second.now = second.now + HOUR
+    for name in await store.entries():
+        await store.put_entry(name, None)
+    store.lost_answer = failing
+    if failing:
+        with pytest.raises(StoreError):
+            await first.rooms.look(first.now)
+    store.lost_answer = ""
+    for node in (second, first, second):
+        assert await node.rooms.look(node.now) == 0
+    for node in (first, second):
+        assert node.rooms.ends(node.rooms.listed()[0]) == ends
+    assert (first.ended, second.ended) == ([], [])
+    assert await second.rooms.look(ends - 1) == 0
+    assert await second.rooms.look(ends) == 1
+
+
 async def test_a_store_that_forgot_everything_is_told_again_where_another_gateway_has_begun_anew() -> None:
     """The new one's room stays, and the old ones' come back, but for a number that the new one has given away."""
     store = MemoryStore()
