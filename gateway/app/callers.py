@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -36,7 +38,8 @@ def of_trunk(request: Request, trunk: Trunk) -> Address:
     In the trunk's own number plan: calling back leads there, and no number of it passes for a user of ours.
     """
     address = _of_trunk(request, trunk)
-    diversions, history, signed = read_diversions(request), read_history(request), _signature(request)
+    diversions, history = read_diversions(request), read_history(request)
+    signed = _signature(request, _number(_said_by_trunk(request).uri))
     if not (diversions or history or signed):
         return address
     return replace(address, diversions=diversions, history=history, signed=signed)
@@ -79,13 +82,28 @@ def _verdict(uri: Uri) -> Verdict:
     return next((verdict for word, verdict in _VERDICTS if said.startswith(word)), "none")
 
 
-def _signature(request: Request) -> tuple[tuple[str, str], ...]:
-    """The Identity fields of a call, with the Date that a short one is signed by (RFC 8224 section 4)."""
-    signatures = [one for one in request.headers.all("Identity") if len(one) <= _SIGNATURE_LENGTH][:_SIGNATURES]
+def _signature(request: Request, number: str) -> tuple[tuple[str, str], ...]:
+    """The Identity fields that are of that number, with the Date that a short one is signed by (RFC 8224 section 4).
+
+    One that does not say which number it is of was made over From's.
+    """
+    written = [one for one in request.headers.all("Identity") if len(one) <= _SIGNATURE_LENGTH][:_SIGNATURES]
+    said = _number(request.from_.uri)
+    signatures = [one for one in written if (_signed_number(one) or said).lstrip("+") == number.lstrip("+")]
     if not signatures:
         return ()
     date = request.headers.get("Date")
     return (*(("Identity", one) for one in signatures), *((("Date", date),) if date is not None else ()))
+
+
+def _signed_number(signature: str) -> str:
+    """The caller's number in a full PASSporT, "orig":{"tn":...} (RFC 8225 section 5.2.1); "" where none can be read."""
+    payload = signature.partition(";")[0].partition(".")[2].partition(".")[0].strip()
+    try:
+        number = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["orig"]["tn"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return number if isinstance(number, str) else ""
 
 
 def shown_to(trunk: Trunk) -> Shown:

@@ -68,7 +68,18 @@ def caller_fields(caller: Address, to: str, shown: Shown) -> list[tuple[str, obj
     """What `to` is told of the caller beside From, each to those alone who may know."""
     fields = history_fields(caller, to, shown) if shown.is_known else []
     fields += identity_fields(caller, shown) if not shown.is_user else []
-    return fields + (list(caller.signed) if shown.signed else [])
+    return fields + (list(caller.signed) if shown.signed and (_knows(shown) or not _hides(caller)) else [])
+
+
+def _knows(shown: Shown) -> bool:
+    """Whether that is a trunk that is trusted with who calls, and with whom a call was for before."""
+    return shown.is_trunk and shown.asserts
+
+
+def _hides(caller: Address) -> bool:
+    """Whether a signature, which names who calls and who was called first, would tell what is to be kept private."""
+    was_called = any(one.is_private for one in caller.diversions) or any(one.is_private for one in caller.history)
+    return bool(caller.asserted) or was_called
 
 
 def identity_fields(who: Address, shown: Shown) -> list[tuple[str, object]]:
@@ -94,7 +105,7 @@ def history_fields(caller: Address, to: str, shown: Shown) -> list[tuple[str, ob
     What came with the call stands before what happened here, and the index goes on from there (RFC 7044 section 10.3).
     What is private in it is told to trunks alone that are trusted with who calls, as private as it came.
     """
-    knows = shown.is_trunk and shown.asserts
+    knows = _knows(shown)
     fields: list[tuple[str, object]] = [
         ("Diversion", f"<{one.uri}>;reason={one.reason}{';privacy=full' if one.is_private else ''}")
         for one in caller.diversions

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 
 from gateway.app.callers import Names, of_trunk, wants_privacy
@@ -9,7 +12,8 @@ from gateway.call.leg import Diversion, HistoryEntry
 from gateway.config.people import Trunk
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
-from gateway.legs.sip_diversion import ANONYMOUS
+from gateway.legs.sip_diversion import ANONYMOUS, caller_fields
+from gateway.legs.sip_sessions import Shown
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request
@@ -113,6 +117,58 @@ def test_a_signature_is_kept_within_bounds() -> None:
     kept = of_trunk(invite(("Identity", "x" * 5_000), *fields, ("Date", "now")), PBX).signed
     assert kept == (*fields[:4], ("Date", "now"))
     assert of_trunk(invite(("Date", "now")), PBX).signed == ()
+
+
+def passport(payload: object) -> str:
+    """A full PASSporT of that payload, signed by nobody."""
+    text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return f"eyJhbGciOiJFUzI1NiJ9.{base64.urlsafe_b64encode(text).decode().rstrip('=')}.sig;info=<https://cert.test/>"
+
+
+@pytest.mark.parametrize(
+    ("sender", "asserted", "signed", "kept"),
+    [
+        ("<sip:4930123@pbx.test>", None, "4930123", True),
+        ("<sip:+4930123@pbx.test>", None, "4930123", True),
+        ("<sip:4930123@pbx.test>", "<sip:555@pbx.test>", "4930123", False),
+        ("<sip:4930123@pbx.test>", "<sip:555@pbx.test>", "555", True),
+        ("<sip:anonymous@anonymous.invalid>", None, "4930123", False),
+        ("<sip:anonymous@anonymous.invalid>", "<tel:+4930123>", "4930123", True),
+        ("<sip:4930123@pbx.test>", "<sip:4930123@pbx.test>", None, True),
+        ("<sip:4930123@pbx.test>", "<sip:555@pbx.test>", None, False),
+    ],
+)
+def test_a_signature_is_kept_that_is_of_the_number_that_is_shown(
+    sender: str, asserted: str | None, signed: str | None, kept: bool
+) -> None:
+    """No verifier takes another, and it would tell a number that is not shown; a short one is of From's."""
+    token = "..sig;info=<https://cert.test/>" if signed is None else passport({"orig": {"tn": signed}})
+    headers = [("Identity", token), *([("P-Asserted-Identity", asserted)] if asserted else [])]
+    found = of_trunk(invite(*headers, sender=sender), PBX).signed
+    assert found == ((("Identity", token),) if kept else ())
+
+
+@pytest.mark.parametrize(
+    "payload", [b"[" * 3_000, b"\xff", b"{}", b"[]", b'{"orig":[]}', b'{"orig":{"tn":[1]}}', b"9" * 3_000]
+)
+def test_a_signature_that_cannot_be_read_is_of_from(payload: bytes) -> None:
+    """Whatever a stranger writes there."""
+    token = passport(payload)
+    assert of_trunk(invite(("Identity", token)), PBX).signed == (("Identity", token),)
+    assert of_trunk(invite(("Identity", token), ("P-Asserted-Identity", "<sip:555@pbx.test>")), PBX).signed == ()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize(
+    "private",
+    [("Privacy", "id"), ("Privacy", "user"), ("Privacy", "header"), ("Diversion", "<sip:7@pbx.test>;privacy=full")],
+)
+def test_a_signature_tells_a_number_that_hides_to_trusted_trunks_alone(private: tuple[str, str], trusted: bool) -> None:
+    """It names who calls and who was called (RFC 8225): none for who is not told these (RFC 3323, RFC 3325)."""
+    token = passport({"dest": {"tn": ["7"]}, "orig": {"tn": "2001"}})
+    caller = of_trunk(invite(private, ("Identity", token)), PBX)
+    told = caller_fields(caller, "sip:9@o.test", Shown(is_trunk=True, asserts=trusted, signed=True))
+    assert [value for name, value in told if name == "Identity"] == ([token] if trusted else [])
 
 
 def test_a_history_is_read_with_what_is_private_in_it() -> None:
