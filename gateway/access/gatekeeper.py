@@ -10,7 +10,7 @@ import structlog
 from gateway.access.algorithms import Algorithms
 from gateway.access.bans import BanPolicy, Bans
 from gateway.access.guesses import Guesses, LockOut
-from gateway.access.sources import Networks
+from gateway.access.sources import Networks, address_in
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.identity.store import IdentityStore, StoreError
@@ -120,9 +120,9 @@ class Gatekeeper:
         if source.host not in self.proxies or len(request.via) < 2:
             return source
         before = request.via[1]
-        return Flow(
-            source.transport, before.param("received") or before.host, before.port or 0, before.param("rport") or ""
-        )
+        host = address_in(before.param("received") or before.host)
+        # By names that anybody makes up, everybody would be many.
+        return Flow(source.transport, host, before.port or 0, before.param("rport") or "") if host else source
 
     def may_answer(self, source: Flow, status: int) -> bool:
         """Whether a refusal goes out to a source that has proved nothing (see Bans); always to a trunk."""

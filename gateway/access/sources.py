@@ -22,6 +22,14 @@ def source_of(host: str) -> str:
     return str(address) if address.version == 4 else str(IPv6Network((int(address), _PREFIX), strict=False))
 
 
+def address_in(host: str) -> str:
+    """The IP address that a Via or URI names, IPv6 without brackets (RFC 5118 section 4.5); "" for a name."""
+    try:
+        return str(ip_address(host.strip("[]")))
+    except ValueError:
+        return ""
+
+
 class Networks:
     """Addresses and networks ("192.0.2.0/24"); a host that is no address is in none."""
 

@@ -440,6 +440,23 @@ async def test_who_guesses_through_a_proxy_locks_nobody_else_behind_it(proxies: 
     assert status(await door.asked(of("198.51.100.7", "any"), proxy)) == (401 if proxies else 403)
 
 
+@pytest.mark.parametrize("host", ["[2001:db8:bad::{}]", "198.51.100.7;received=[2001:db8:bad::{}]", "made-up-{}.test"])
+async def test_who_has_many_names_behind_a_proxy_guesses_no_more_often(host: str) -> None:
+    """A network of IPv6 is one source there, too (RFC 5118 section 4.5), and what is no address is the proxy's."""
+    door = await Door().opened()
+    door.keeper.proxies = Networks(("2001:db8:f::/64",))
+    proxy = Flow("udp", "2001:db8:f::1", 5060)
+    way = "SIP/2.0/UDP [2001:db8:f::1];branch=z9hG4bKp, SIP/2.0/UDP {};branch=z9hG4bKx"
+
+    async def guessed(number: int, nonce: str) -> int | None:
+        asked = request("REGISTER", credentials("REGISTER", "1001", nonce, "guess"))
+        return status(await door.asked(asked.with_header("Via", way.format(host.format(number))), proxy))
+
+    nonces = [await door.nonce(proxy) for _ in range(5)]
+    got = [await guessed(number, nonce) for number, nonce in enumerate(nonces)]
+    assert got == [401, 401, 401, 403, 403]
+
+
 async def test_guesses_from_everywhere_slow_only_those_who_guess() -> None:
     """Where the user was before, and from a place that has given no wrong password, it signs in as ever; a source that
     never was the user's waits after its first wrong one.
