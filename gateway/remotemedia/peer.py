@@ -128,12 +128,7 @@ class Peer:
 
     async def until_connected(self) -> None:
         """Raises TransportError where it ends instead."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (self.connected, self.closed)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await _first(self.connected, self.closed)
         if self.closed.is_set():
             raise TransportError(f"the connection with {self.id} has ended")
 
@@ -179,25 +174,39 @@ class Peer:
         self._data.send(data)
 
     async def send_file(self, name: str, content: bytes) -> None:
-        """A file over a channel of its own; returns when all of it is on its way. Raises TransportError."""
+        """A file over a channel of its own; returns when all of it is on its way.
+
+        Raises TransportError, also where the other side goes in the middle of it, or takes no more of it.
+        """
         if len(content) > _MAX_FILE:
             raise TransportError(f"a file may have {_MAX_FILE} bytes")
         channel = self.connection.createDataChannel(_FILE_PREFIX + uuid.uuid4().hex)
-        opened, drained = asyncio.Event(), asyncio.Event()
-        channel.on("open", opened.set)
+        moved = asyncio.Event()
         channel.bufferedAmountLowThreshold = _MAX_BUFFERED // 2
-        channel.on("bufferedamountlow", drained.set)
-        if channel.readyState != "open":
-            try:
-                await asyncio.wait_for(opened.wait(), self._config.connect_timeout)
-            except TimeoutError:
-                raise TransportError("the channel of the file did not open") from None
-        channel.send(json.dumps({"name": name, "size": len(content)}))
-        for offset in range(0, len(content), _CHUNK):
-            if channel.bufferedAmount > _MAX_BUFFERED:
-                drained.clear()
-                await drained.wait()
-            channel.send(content[offset : offset + _CHUNK])
+        for event in ("open", "bufferedamountlow", "close"):
+            channel.on(event, moved.set)
+        try:
+            await self._until_moved(channel, moved)
+            channel.send(json.dumps({"name": name, "size": len(content)}))
+            for offset in range(0, len(content), _CHUNK):
+                while channel.bufferedAmount > _MAX_BUFFERED:
+                    await self._until_moved(channel, moved)
+                channel.send(content[offset : offset + _CHUNK])
+        except BaseException as error:
+            channel.close()
+            if isinstance(error, ValueError):  # more at once than the other side takes
+                raise TransportError(str(error)) from None
+            raise
+
+    async def _until_moved(self, channel: RTCDataChannel, moved: asyncio.Event) -> None:
+        """Wait until a channel is open or has less to send. Raises TransportError where it ends, or neither happens."""
+        moved.clear()
+        before = channel.readyState, channel.bufferedAmount
+        await _first(moved, self.closed, seconds=self._config.connect_timeout)
+        if self.closed.is_set() or channel.readyState in ("closing", "closed"):
+            raise TransportError("the channel of the file has closed")
+        if (channel.readyState, channel.bufferedAmount) == before:
+            raise TransportError("the other side does not take the file")
 
     # Receiving.
 
@@ -305,6 +314,16 @@ class Peer:
         if self.connected.is_set() and not self._is_told:
             self._is_told = True
             self._tell(self._callbacks.on_peer_disconnected)
+
+
+async def _first(*events: asyncio.Event, seconds: float | None = None) -> None:
+    """Wait until one of them is set, so long at most."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _header(message: str | bytes) -> _Incoming:

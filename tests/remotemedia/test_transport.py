@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from aiortc import RTCDataChannel
 
 from gateway.remotemedia import (
     AudioEncoderConfig,
@@ -94,6 +96,44 @@ async def test_a_file_is_what_its_header_says_and_no_more() -> None:
                 await closed.wait()
         assert ear.files.get_nowait() == ("f", b"abc")
         assert ear.files.empty()
+
+
+@pytest.mark.parametrize("end", ["goodbye", "channel", "silence"])
+async def test_a_file_whose_receiver_goes_in_the_middle_of_it_is_an_error(end: str) -> None:
+    """It says goodbye, closes the channel, or takes nothing any more; nobody waits for ever, and nothing is kept."""
+    async with running(FakeGateway()) as server, transport(server, "one") as one, transport(server, "two") as two:
+        sender = await one.peer_manager.get_peer(await one.connect_peer("two"))
+        await until_connected(two, "one")
+        receiver = (await two.peer_manager.get_peer("one")).connection
+        begun: asyncio.Future[RTCDataChannel] = asyncio.get_running_loop().create_future()
+
+        def opened(channel: RTCDataChannel) -> None:
+            if end == "silence":  # what it waits for from now on, not that the channel opens
+                sender._config = replace(sender._config, connect_timeout=0.5)
+            channel.once("message", lambda _: begun.set_result(channel))
+
+        receiver.on("datachannel", opened)
+        async with asyncio.timeout(60):
+            sending = asyncio.create_task(one.send_file("two", "large", bytes(48 * 1_048_576)))
+            channel = await begun
+            if end == "goodbye":
+                await two.disconnect_peer("one")
+            elif end == "channel":
+                channel.close()
+            else:
+                assert receiver.sctp is not None
+                receiver.sctp._handle_data = _deaf  # type: ignore[method-assign]
+            with pytest.raises(TransportError, match="take the file" if end == "silence" else "closed"):
+                await sending
+            if end == "goodbye":
+                with pytest.raises(TransportError, match="has closed"):
+                    await sender.send_file("small", b"1")
+            elif end == "channel":
+                await one.send_data("two", "still there")
+
+
+async def _deaf(data: bytes) -> None:
+    """What comes is as good as lost."""
 
 
 async def test_what_cannot_be_done_says_so_and_leaves_nothing() -> None:
