@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -407,3 +410,11 @@ def test_an_address_that_comes_again_is_not_read_again() -> None:
     long = f"<sip:{'a' * 300}@gateway.example>"
     assert NameAddr.parse(long) == NameAddr.parse(long)
     assert NameAddr.parse(long) is not NameAddr.parse(long)
+
+
+def test_an_address_can_be_copied_whether_it_was_written_or_not() -> None:
+    """As a program of the library's may do with any value."""
+    value = NameAddr(Uri.parse("sip:1001@gateway.example"), "Desk phone")
+    for _ in range(2):
+        copies = copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))
+        assert {str(each) for each in copies} == {'"Desk phone" <sip:1001@gateway.example>'}

@@ -53,7 +53,7 @@ class NameAddr:
     """Unquoted text."""
     params: Params = ()
     """Header parameters (those after the ">"), values raw."""
-    _written: str = field(init=False, repr=False, compare=False)
+    _written: str | None = field(default=None, init=False, repr=False, compare=False)
     """Its text, made when first asked for: a dialog writes the same addresses again and again."""
 
     @classmethod
@@ -98,14 +98,13 @@ class NameAddr:
         return cls(uri, display, params), end
 
     def __str__(self) -> str:
-        try:
+        if self._written is not None:
             return self._written
-        except AttributeError:
-            uri = check_writable(str(self.uri))
-            params = write_params(self.params) if self.params else ""
-            text = f"{quote(self.display_name)} <{uri}>{params}" if self.display_name else f"<{uri}>{params}"
-            object.__setattr__(self, "_written", text)
-            return text
+        uri = check_writable(str(self.uri))
+        params = write_params(self.params) if self.params else ""
+        text = f"{quote(self.display_name)} <{uri}>{params}" if self.display_name else f"<{uri}>{params}"
+        object.__setattr__(self, "_written", text)
+        return text
 
     @property
     def tag(self) -> str | None:
