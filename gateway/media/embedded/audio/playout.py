@@ -35,6 +35,8 @@ class Playout:
         self.delay = SHORTEST_DELAY
         """Seconds of audio that is to wait."""
         self.concealed = self.late = self.undecodable = 0
+        self.made_up = False
+        """Whether the last frame stands, in part, for what has not come."""
         """Packets made up, too late to be played, refused by the codec."""
         self._decode = decode
         self._rate = rate
@@ -77,7 +79,13 @@ class Playout:
             self._next = sequence_number
 
     def frame(self, samples: int, now: float) -> Pcm | None:
-        """The audio of one tick; None while nothing is to be heard."""
+        """The audio of one tick; None while nothing is to be heard. `made_up` says of what."""
+        concealed = self.concealed
+        pcm = self._frame(samples, now)
+        self.made_up = self.concealed != concealed or not self._playing
+        return pcm
+
+    def _frame(self, samples: int, now: float) -> Pcm | None:
         if not self._playing:
             enough = self.waiting >= self.delay or (self._waiting and now - self._began >= self.delay)
             if not enough:

@@ -124,7 +124,7 @@ class Seat:
         tones = self._tones
         try:
             pcm = self._ears.frame(now)
-            return pcm if tones is None else tones.take(pcm)
+            return pcm if tones is None else tones.take(pcm, made_up=self._ears.made_up)
         except Exception:
             self._hear_anew()
             return None

@@ -264,6 +264,11 @@ class Ears:
         frames = [(ear, ear.frame(now)) for ear in self._ears.values()]
         return next((pcm for ear, pcm in frames if ear is self._audio.ear), None)
 
+    @property
+    def made_up(self) -> bool:
+        """Whether the last frame stands for what has not come."""
+        return self._audio.ear is not None and self._audio.ear.playout.made_up
+
 
 class Voice:
     """An encoder for what is said at RATE."""

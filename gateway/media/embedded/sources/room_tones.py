@@ -30,15 +30,19 @@ class RoomTones:
         self._without = 0
         self._digits: deque[tuple[str, int]] = deque()
 
-    def take(self, pcm: Pcm | None) -> Pcm | None:
-        """The next 20 ms of what the member says in, None: nothing; what the others hear of it out."""
+    def take(self, pcm: Pcm | None, *, made_up: bool = False) -> Pcm | None:
+        """The next 20 ms of what the member says in, None: nothing; what the others hear of it out.
+
+        What is made up for packets that have not come is no part of a digit, nor its end: else it were said twice.
+        """
         if pcm is None:
             self._without += 1
             if self._without == _PAUSE and (ended := self._detector.finish()) is not None:
                 self._digits.append(ended)
             return self._line.popleft() if self._line else None
         self._without = 0
-        self._digits += self._detector.process(pcm if self._resampler is None else self._resampler.process(pcm))
+        if not made_up:
+            self._digits += self._detector.process(pcm if self._resampler is None else self._resampler.process(pcm))
         self._line.append(pcm)
         if self._detector.suspects:
             self._line = deque([np.zeros_like(each) for each in self._line])
