@@ -208,7 +208,8 @@ class Attempt(Machine):
         engine, caller = self._scope.engine.capabilities, self.caller.party
         if callee is None or self._offer is None or caller.kind in (Kind.WEBRTC, Kind.SERVICE):
             return None
-        names = f"to {callee.party.owner}", f"from {caller.owner}"
+        known = ("to", callee.party.owner), ("from", caller.owner)
+        names = [f"{way} {owner}" for way, owner in known if owner is not None]
         found = next((name for name in names if name in engine.ringbacks), None)
         # Which video there will be is the callee's to say.
         return found if found is not None and not has_video(self._offer, engine.video) else None

@@ -135,8 +135,9 @@ async def test_early_media_of_the_callee_takes_the_place_of_the_ringback(sounds:
 async def test_who_has_no_ringback_rings_as_before(
     callee: str | None, caller: str | None, sounds: dict[str, str]
 ) -> None:
-    """Who calls has its own for those who call it, and what a trunk has is not for who calls by it to elsewhere."""
-    async with calling(sounds, callee, caller) as stage:
+    """Who calls has its own for those who call it, and what a trunk has is not for who calls by it to elsewhere; a user
+    of the name None is not everybody who is no user."""
+    async with calling({**sounds, "to None": sounds["to alice"]}, callee, caller) as stage:
         stage.callee.says(Ringing())
         assert await stage.told(stage.caller, "ring") is None
 
@@ -146,3 +147,16 @@ async def test_a_file_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="ringback to alice"):
         async with running(config(ringback_of={"to alice": str(tmp_path / "none.wav")})):
             pass
+
+
+async def test_who_has_a_file_that_cannot_be_had_rings_as_before(sounds: dict[str, str], tmp_path: Path) -> None:
+    """After a reload that names one that is not there, or is as good as empty; a caller that is told nothing would
+    else hear nothing."""
+    short = str(tmp_path / "short.wav")
+    sine(short, OWN, seconds=0.01)
+    async with running(config(ringback_of=sounds)) as (engine, _):
+        assert engine.capabilities.ringbacks == {"to alice", "from trunk:t"}
+        engine.change(replace(engine.config, ringback_of={**sounds, "to bob": str(tmp_path / "none.wav")}))
+        assert engine.capabilities.ringbacks == {"to alice", "from trunk:t"}
+        engine.change(replace(engine.config, ringback_of={"to alice": sounds["to alice"], "to bob": short}))
+        await until(lambda: engine.capabilities.ringbacks == {"to alice"})

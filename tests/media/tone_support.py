@@ -114,11 +114,11 @@ def longest_gap(sent: list[float], heard: list[float]) -> float:
     return SPACING + max(delays) - min(delays)
 
 
-def sine(path: str, hertz: int) -> None:
-    """Two seconds of it in a WAV file."""
+def sine(path: str, hertz: int, seconds: float = 2.0) -> None:
+    """So much of it in a WAV file."""
     with wave.open(path, "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        samples = 8_000 * np.sin(2 * np.pi * hertz * np.arange(32_000) / 16_000)
+        samples = 8_000 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * 16_000)) / 16_000)
         file.writeframes(samples.astype("<i2").tobytes())
 
 

@@ -100,7 +100,7 @@ class EmbeddedEngine:
             conferences=True,
             recording=True,
             video=frozenset(self.config.video.codecs),
-            ringbacks=frozenset(self.config.ringback_of),
+            ringbacks=self._resources.music.ringbacks if self._resources is not None else frozenset(),
             protections=frozenset({Kind.SDES, Kind.DTLS, Kind.BEST_EFFORT}),
             srtp_suites=frozenset(self.config.srtp_suites),
             keeps=self._resources is not None and self._resources.plane.name == "native",
@@ -222,7 +222,9 @@ class EmbeddedEngine:
         try:
             await music.prepare(config.hold_music, config.hold_music_of, config.ringback_of)
         except AudioError as error:
-            logger.warning("the music for who is on hold stays what it was: %s", error)
+            logger.warning(
+                "the music for who is on hold, and what callers hear while it rings, stay what they were: %s", error
+            )
 
     async def close(self) -> None:
         resources, self._resources = self._resources, None

@@ -47,6 +47,8 @@ class Music:
         """By their source."""
         self._of: dict[str | None, str] = {}
         self._ringback_of: dict[str, str] = {}
+        self.ringbacks: frozenset[str] = frozenset()
+        """Names by which a caller hears something."""
 
     def is_of(self, default: str | None, of: Mapping[str, str], ringback_of: Mapping[str, str]) -> bool:
         """Whether it is of these sources, as `prepare` takes them."""
@@ -70,6 +72,7 @@ class Music:
                 except AudioError as error:
                     raise AudioError(f"{name}: {error}") from None
         self._frames, self._of, self._ringback_of = frames, wanted, dict(ringback_of)
+        self.ringbacks = frozenset([name for name, source in ringback_of.items() if all(frames[source].values())])
 
     def of(self, owner: str | None) -> Frames:
         """Of this one who holds somebody; empty: none."""
