@@ -116,13 +116,19 @@ class Gatekeeper:
         return self._checked(request, source, now, None)
 
     def _guesser(self, request: Request, source: Flow) -> Flow:
-        """Who answers for a password: behind a proxy of ours where it has the request from (RFC 3261 18.2.1)."""
-        if source.host not in self.proxies or len(request.via) < 2:
-            return source
-        before = request.via[1]
-        host = address_in(before.param("received") or before.host)
-        # By names that anybody makes up, everybody would be many.
-        return Flow(source.transport, host, before.port or 0, before.param("rport") or "") if host else source
+        """Who answers for a password: behind proxies of ours where the first of them has the request from (RFC 3261
+        18.2.1). A proxy that passes on what a phone has made up about itself answers for it.
+        """
+        place = source
+        for before in request.via[1:]:
+            if place.host not in self.proxies:
+                break
+            told = [value or "" for name, value in before.params if name.lower() == "received"] or [before.host]
+            host = address_in(told[0].strip('"'))
+            if len(told) > 1 or not host:
+                return source
+            place = Flow(source.transport, host, before.port or 0, before.param("rport") or "")
+        return place
 
     def may_answer(self, source: Flow, status: int) -> bool:
         """Whether a refusal goes out to a source that has proved nothing (see Bans); always to a trunk."""

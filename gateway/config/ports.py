@@ -37,13 +37,13 @@ def is_own_address(host: str) -> bool:
     """Whether this machine has that IP address now; those that are good on one link alone do not count."""
     if ipaddress.ip_address(host).is_link_local:
         return False
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             # Nothing is sent: the kernel only says that it would reach our own address from itself.
             probe.connect((host, 9))
             return bool(probe.getsockname()[0] == host)
-        except OSError:
-            return False
+    except OSError:
+        return False
 
 
 def check_ports(config: Config, *, media: bool = True) -> None:

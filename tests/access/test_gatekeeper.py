@@ -457,6 +457,47 @@ async def test_who_has_many_names_behind_a_proxy_guesses_no_more_often(host: str
     assert got == [401, 401, 401, 403, 403]
 
 
+_EDGE = "SIP/2.0/UDP 192.0.2.50;branch=z9hG4bKp"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        # What Kamailio makes of a phone that has two of its own: it replaces the last one.
+        "SIP/2.0/UDP 10.1.1.1;branch=z9hG4bKx;received=198.51.100.{};rport=5060;received=203.0.113.66",
+        "SIP/2.0/UDP 203.0.113.66;branch=z9hG4bKx;Received=203.0.113.66;received=198.51.100.{}",
+        # A second proxy of ours, and a Via of the phone's own invention below that of the phone.
+        "SIP/2.0/UDP 192.0.2.49;branch=z9hG4bKq, SIP/2.0/UDP 203.0.113.66;branch=z9hG4bKx, SIP/2.0/UDP 198.51.100.{}",
+    ],
+)
+async def test_who_guesses_through_a_proxy_is_not_somebody_else_each_time(before: str) -> None:
+    door = await Door().opened()
+    door.keeper.proxies = Networks(("192.0.2.48/29",))
+    proxy = Flow("udp", "192.0.2.50", 5060)
+
+    nonces = [await door.nonce(proxy) for _ in range(4)]
+
+    async def guess(number: int) -> events.Verdict:
+        asked = request("REGISTER", credentials("REGISTER", "1001", nonces[number], "guess"))
+        return await door.asked(asked.with_header("Via", f"{_EDGE}, {before.format(number)}"), proxy)
+
+    assert [status(await guess(number)) for number in range(4)] == [401, 401, 401, 403]
+
+
+async def test_behind_two_proxies_of_ours_each_phone_answers_for_itself() -> None:
+    door = await Door().opened()
+    door.keeper.proxies = Networks(("192.0.2.48/29",))
+    proxy = Flow("udp", "192.0.2.50", 5060)
+
+    async def guess(phone: str) -> events.Verdict:
+        asked = request("REGISTER", credentials("REGISTER", "1001", await door.nonce(proxy), "guess"))
+        way = f"{_EDGE}, SIP/2.0/UDP 192.0.2.49;branch=z9hG4bKq, SIP/2.0/UDP {phone};branch=z9hG4bKx"
+        return await door.asked(asked.with_header("Via", way), proxy)
+
+    assert [status(await guess("203.0.113.66")) for _ in range(4)] == [401, 401, 401, 403]
+    assert status(await guess("203.0.113.67")) == 401
+
+
 async def test_guesses_from_everywhere_slow_only_those_who_guess() -> None:
     """Where the user was before, and from a place that has given no wrong password, it signs in as ever; a source that
     never was the user's waits after its first wrong one.
