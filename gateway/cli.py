@@ -23,9 +23,9 @@ from gateway.errors import AwayError, ConfigError, GatewayError
 
 DEFAULT_CONFIG = Path("gateway.yaml")
 USAGE_ERROR = 2
+"""Exit status for a configuration or an argument that cannot be used."""
 AWAY = 75
 """Status where to start again is worth a try (EX_TEMPFAIL): what the configuration names does not answer."""
-"""Exit status for a configuration or an argument that cannot be used."""
 
 app = typer.Typer(
     name="gateway",

@@ -93,6 +93,7 @@ class Journal:
                 self._said = True
                 log.error("calls are not written down, and would be lost with this process", reason=str(error))
         except Exception:
+            self._unkept.pop(call.id, None)
             self._forget(call.id)
             log.exception("call not written down", call_id=call.id)
 

@@ -130,7 +130,7 @@ class UserAgentCore(Services):
         """A send to `flow` failed, or its connection is gone."""
         self.stack.transport_failed(flow, self.now())
         self._dispatch()
-        for usage in self._dialogs.usages() if flow.reliable else ():
+        for usage in self._dialogs.flow_lost(flow) if flow.reliable else ():
             self.guard(usage, lambda one=usage: one.on_flow_lost(flow))  # type: ignore[misc]
         self._dispatch()
 

@@ -243,6 +243,21 @@ async def test_what_was_not_taken_is_written_once_there_is_room() -> None:
     assert rig.store.kept.keys() == {call.id for call in calls[1:]}
 
 
+async def test_a_call_whose_record_cannot_be_made_keeps_no_other_from_being_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig()
+    rig.store.is_full = True
+    first, faulty = (await rig.connected())[:2]
+    second = (await rig.connected())[0]
+    rig.store.is_full = False
+    made = type(faulty).values
+    monkeypatch.setattr(type(faulty), "values", lambda leg: {"kind": object()} if leg is faulty else made(leg))
+    for _ in range(2):
+        rig.journal.again(rig.calls.get)
+    assert list(rig.store.kept) == [second.id] != [first.id]
+
+
 async def test_a_record_that_is_refused_leaves_no_older_one() -> None:
     """It tells of legs that have gone on; nobody is called back into a call by it."""
     rig = Rig()

@@ -49,6 +49,13 @@ def pair(*routes: str) -> tuple[Dialog, Dialog]:
     return caller, callee
 
 
+def called(call_id: str) -> Dialog:
+    """The called side of the dialog of that Call-ID."""
+    dialog = Dialog.of_uas(invite().with_header("Call-ID", call_id), "b1", BOB_CONTACT)
+    dialog.confirm()
+    return dialog
+
+
 def in_dialog(sender: Dialog, method: str = "INFO", cseq: int | None = None) -> Request:
     if cseq is not None:
         sender.local_cseq = cseq - 1
@@ -261,6 +268,44 @@ def test_a_table_finds_by_call_id_and_both_tags() -> None:
     assert (len(table), table.find(request)) == (0, None)
 
 
+def test_a_lost_connection_is_told_to_those_alone_who_speak_by_it() -> None:
+    """Anybody may connect and be gone, a thousand times a second; the other calls are not asked each time."""
+    table = DialogTable()
+    usages = [FakeUsage() for _ in range(3)]
+    for number, usage in enumerate(usages):
+        callee = called(f"call-{number}")
+        callee.flow = None if number == 2 else Flow("tcp", "192.0.2.1", 5060 + number, str(number))
+        table.add(callee, usage)
+    assert table.flow_lost(Flow("tcp", "192.0.2.1", 5061, "1")) == {usages[1]}
+    assert table.flow_lost(Flow("tcp", "192.0.2.1", 5062, "2")) == set()
+    assert table.flow_lost(Flow("tcp", "192.0.2.2", 5061, "1")) == set()
+
+
+def test_who_registers_again_is_looked_for_among_its_own_lost_dialogs() -> None:
+    """Of a call that has ended, or has found its phone again, nothing is kept."""
+    table, usage = DialogTable(), FakeUsage()
+    old, new = Flow("tcp", "192.0.2.1", 5060, "1"), Flow("tcp", "192.0.2.1", 5061, "2")
+    dialogs = []
+    for number in range(4):
+        callee = called(f"call-{number}")
+        callee.flow, callee.identity = old, "alice" if number < 3 else "bob"
+        table.add(callee, usage)
+        dialogs.append(callee)
+    table.flow_lost(old)
+    for dialog in dialogs:
+        dialog.flow_lost(old)
+    table.remove(dialogs[1], usage)
+    table.forget([dialogs[2].id.call_id])
+    mine, _ = dialogs[0].route()
+    table.registered("alice", [mine], new)
+    assert [dialog.flow for dialog in dialogs] == [new, old, old, old]
+    table.registered("bob", [Uri.parse("sip:else@192.0.2.7")], new)
+    assert dialogs[3].flow == old
+    table.registered("bob", [mine], new)
+    assert dialogs[3].flow == new
+    assert table._lost == {}
+
+
 def test_a_dialog_lives_until_its_last_usage_ended() -> None:
     """A call, a subscription and a REFER may share it (RFC 5057); each gets the methods that it claims."""
     caller, callee = pair()
@@ -273,7 +318,7 @@ def test_a_dialog_lives_until_its_last_usage_ended() -> None:
     assert entry.claimant(caller.request("NOTIFY")) is subscription
     assert entry.claimant(caller.request("BYE")) is call
     assert entry.claimant(caller.request("MESSAGE")) is None
-    assert table.usages() == {call, subscription}
+    assert entry.usages == [call, subscription]
     table.remove(callee, call)
     callee.receive(caller.request("NOTIFY"))
     table.remove_everywhere(subscription)

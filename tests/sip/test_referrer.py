@@ -33,6 +33,11 @@ class Asked:
         [self.refer] = self.stage.requests("REFER")
         self._cseq = 0
 
+    def referrer(self) -> Referrer:
+        entries = self.stage.agent.core._dialogs._entries.values()
+        [found] = [usage for entry in entries for usage in entry.usages if isinstance(usage, Referrer)]
+        return found
+
     def respond(self, status: int) -> None:
         self.stage.send(answer(self.refer, status))
 
@@ -154,12 +159,12 @@ def test_a_peer_that_hangs_up_first_is_still_heard() -> None:
 def test_a_mistake_of_ours_decides_it_and_a_call_that_is_dropped_says_nothing() -> None:
     """Whoever asked hears of the first; the end of the call is told by the call itself."""
     asked = Asked()
-    [referrer] = [usage for usage in asked.stage.agent.core._dialogs.usages() if isinstance(usage, Referrer)]
+    referrer = asked.referrer()
     referrer.on_mistake()
     referrer.on_mistake()
     assert asked.heard == [(500, False)]
     asked = Asked()
-    [referrer] = [usage for usage in asked.stage.agent.core._dialogs.usages() if isinstance(usage, Referrer)]
+    referrer = asked.referrer()
     referrer.drop()
     asked.respond(202)
     asked.stage.run(400)

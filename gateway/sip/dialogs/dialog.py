@@ -326,6 +326,11 @@ class Dialog:
         self.flow = flow
         self._flow_is_lost = False
 
+    @property
+    def has_lost_flow(self) -> bool:
+        """Whether the connection that it lived on is gone, and no other has taken its place."""
+        return self._flow_is_lost
+
     def registered(self, identity: str, contacts: Collection[Uri], flow: Flow) -> None:
         """Somebody who proved to be `identity` is reached by `flow` at these contacts.
 

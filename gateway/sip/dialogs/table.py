@@ -28,10 +28,12 @@ class DialogTable:
     """Dialogs by identifier. A dialog is in here as long as it has a usage; how many there are is for its owner
     to bound, who lets calls in."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_lost")
 
     def __init__(self) -> None:
         self._entries: dict[DialogId, Entry] = {}
+        self._lost: dict[str | None, dict[DialogId, Dialog]] = {}
+        """By whose they are, those whose connection was lost; it may have been found again since."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -41,6 +43,8 @@ class DialogTable:
         entry = self._entries.setdefault(dialog.id, Entry(dialog))
         if usage not in entry.usages:
             entry.usages.append(usage)
+        if dialog.has_lost_flow:
+            self._look_for(dialog)
 
     def remove(self, dialog: Dialog, usage: DialogUsage) -> None:
         """Take `usage` out of `dialog`; the last one out ends it. One that is not there is no error."""
@@ -49,30 +53,52 @@ class DialogTable:
             return
         entry.usages.remove(usage)
         if not entry.usages:
-            del self._entries[dialog.id]
-            dialog.terminate()
+            self._end(dialog)
 
     def remove_everywhere(self, usage: DialogUsage) -> None:
         """Take `usage` out of every dialog."""
         for entry in [entry for entry in self._entries.values() if usage in entry.usages]:
             self.remove(entry.dialog, usage)
 
+    def flow_lost(self, flow: Flow) -> set[DialogUsage]:
+        """A connection is gone: what uses the dialogs with who was there, and is to be told.
+
+        Anybody may connect and be gone, so this is quick about all other dialogs.
+        """
+        host, port = flow.host, flow.port
+        entries = self._entries.values()
+        found = [one for one in entries if (at := one.dialog.flow) is not None and at.port == port and at.host == host]
+        for entry in found:
+            self._look_for(entry.dialog)
+        return {usage for entry in found for usage in entry.usages}
+
     def registered(self, identity: str, contacts: Collection[Uri], flow: Flow) -> None:
         """See `Dialog.registered`."""
-        for entry in self._entries.values():
-            entry.dialog.registered(identity, contacts, flow)
+        for dialog in tuple(self._lost.get(identity, {}).values()):
+            dialog.registered(identity, contacts, flow)
+            if not dialog.has_lost_flow:
+                self._look_no_more(dialog)
+
+    def _look_for(self, dialog: Dialog) -> None:
+        self._lost.setdefault(dialog.identity, {})[dialog.id] = dialog
+
+    def _look_no_more(self, dialog: Dialog) -> None:
+        lost = self._lost.get(dialog.identity, {})
+        lost.pop(dialog.id, None)
+        if not lost:
+            self._lost.pop(dialog.identity, None)
+
+    def _end(self, dialog: Dialog) -> None:
+        del self._entries[dialog.id]
+        self._look_no_more(dialog)
+        dialog.terminate()
 
     def forget(self, call_ids: Collection[str]) -> set[DialogUsage]:
         """Have no dialog of these Call-IDs any more; what used them."""
         found = [entry for name, entry in self._entries.items() if name.call_id in call_ids]
         for entry in found:
-            del self._entries[entry.dialog.id]
-            entry.dialog.terminate()
+            self._end(entry.dialog)
         return {usage for entry in found for usage in entry.usages}
-
-    def usages(self) -> set[DialogUsage]:
-        """Every usage of any dialog."""
-        return {usage for entry in self._entries.values() for usage in entry.usages}
 
     def find(self, request: Request) -> Entry | None:
         """The dialog that a received request belongs to, None when there is none (481; an ACK is dropped)."""
