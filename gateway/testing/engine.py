@@ -91,6 +91,7 @@ class FakeEngine:
         early_answer: bool = True,
         services: frozenset[str] = frozenset({"echo", "tone"}),
         movable: bool = True,
+        ringbacks: frozenset[str] = frozenset(),
     ) -> None:
         """`movable` False is an engine that can neither make offers nor join parties anew."""
         self.requests: list[Request] = []
@@ -103,6 +104,7 @@ class FakeEngine:
             create_offer=movable,
             video=frozenset({"vp8"}),
             join=movable,
+            ringbacks=ringbacks,
         )
         self._handlers: list[EventHandler] = []
         self._calls: dict[str, _Call] = {}

@@ -32,10 +32,11 @@ class Rig:
         offer: str | None = OFFER,
         movable: bool = True,
         on_redirect: Any = None,
+        ringbacks: frozenset[str] = frozenset(),
         **leg_options: Any,
     ) -> None:
-        """`offer` None: the caller wants ours; `movable` is the engine's, the other options the caller's leg's."""
-        self.engine = FakeEngine(movable=movable)
+        """`offer` None: the caller wants ours; `movable` and `ringbacks` are the engine's, all else the caller's."""
+        self.engine = FakeEngine(movable=movable, ringbacks=ringbacks)
         self.timers = ManualTimers()
         self.caller = FakeLeg("caller", caller_kind, **leg_options)
         self.callees = [FakeLeg(f"callee{index}") for index in range(callees)]

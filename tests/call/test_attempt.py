@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gateway.call.leg import Answered, Away, Confirmed, HungUp, Rejected, Returned, Ringing
@@ -11,7 +13,7 @@ from gateway.media.engine import Kind, MediaError, MediaFailed
 from tests.call.rig import ANSWER, OFFER, Rig
 
 
-async def offerless(**options: bool) -> Rig:
+async def offerless(**options: Any) -> Rig:
     """A phone that called without an offer, and its callee rings."""
     rig = await Rig(caller_kind=Kind.RTP, offer=None, **options).started()
     await rig.hears(rig.callee, Ringing())
@@ -135,6 +137,39 @@ async def test_an_offer_with_a_picture_waits_for_the_callees_answer(name: str, v
     assert rig.caller.verbs == verbs
     await rig.hears(rig.callee, Answered(ANSWER))
     rig.expect(State.CONNECTED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "offer", "heard"),
+    [
+        (Kind.RTP, OFFER, True),
+        (Kind.WEBRTC, OFFER, False),
+        (Kind.RTP, VIDEO.format(name="VP8"), False),
+        (Kind.RTP, VIDEO.format(name="H263-1998"), True),
+    ],
+)
+async def test_phones_that_call_with_voice_alone_hear_the_ringback(kind: Kind, offer: str, heard: bool) -> None:
+    """A page rings by itself; which video there will be is the callee's to say, so the caller is not answered early."""
+    rig = await Rig(caller_kind=kind, offer=offer, owner="alice", ringbacks=frozenset({"from alice"})).started()
+    await rig.hears(rig.callee, Ringing())
+    assert ("from alice" in [request.target for request in rig.engine.requests]) is heard
+    assert rig.caller.verbs[-1] == "ring"
+    assert (rig.caller.told[-1][1] is not None) is heard
+
+
+@pytest.mark.parametrize("kind", [Kind.RTP, Kind.WEBRTC])
+@pytest.mark.parametrize(("chosen", "again"), [("8", True), ("0", False), ("8 0", False)])
+async def test_a_caller_answered_early_is_asked_again_where_the_callee_chose_another_codec(
+    kind: Kind, chosen: str, again: bool
+) -> None:
+    """For a ringback as for a page: the early answer began with PCMU."""
+    rig = Rig(caller_kind=kind, owner="alice", ringbacks=frozenset({"from alice"}))
+    rig.engine.script("accept", ANSWER.replace("AVP 8 0", "AVP 0 8"))
+    await rig.started()
+    await rig.hears(rig.callee, Ringing())
+    await rig.hears(rig.callee, Answered(ANSWER.replace("AVP 8 0", f"AVP {chosen}")))
+    rig.expect(State.EXCHANGING if again else State.CONNECTED)
+    assert ("offer" in rig.caller.verbs) is again
 
 
 async def test_a_repeated_early_answer_is_committed_once() -> None:

@@ -50,7 +50,7 @@ class World:
         self.is_there = self.has_places = True
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
-        router = Router(self, [Route("70?", "feature:park")], [])
+        router = Router(self, [Route("70?", "feature:park"), Route("trunk:*", "user:bob")], [])
         self.transfers = Transfers(rig.engine, router, self, self, [rig.call, *others], rig.timers, _free, TIMEOUT)
         for call in (rig.call, *others):
             call._on_transfer = self.transfers.requested
@@ -74,9 +74,9 @@ class World:
         self.rung.append(FakeLeg(f"bob{len(self.rung)}"))
         return [self.rung[-1]]
 
-    async def parks(self, leg: FakeLeg, place: str = "701") -> Report:
+    async def parks(self, leg: FakeLeg, place: str = "701", by: str = "bob") -> Report:
         report = Report()
-        leg._identity = "bob"
+        leg._identity = by
         await self.rig.hears(leg, TransferRequested(place, report))
         await self.rig.settle()
         return report
@@ -156,6 +156,15 @@ async def test_who_hangs_up_while_waiting_rings_nobody(rings: bool) -> None:
     assert [leg.told[-1][0] for leg in world.rung] == ["end"] * rings
     await world.later(5 * TIMEOUT)
     assert len(world.rung) == rings
+
+
+async def test_what_a_trunk_has_parked_rings_nobody() -> None:
+    """A trunk is no phone that could be called back, and its name is no number, whatever the routes make of it."""
+    world = World(await Rig(caller_kind=Kind.RTP).connected())
+    assert (await world.parks(world.rig.callee, by="trunk:office")).told == ["accepted", Cause.NORMAL]
+    await world.later(5 * TIMEOUT)
+    assert world.rung == []
+    world.rig.expect(State.CONNECTED)
 
 
 async def test_a_place_that_was_not_reached_is_free() -> None:

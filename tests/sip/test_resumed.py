@@ -10,6 +10,7 @@ from gateway.sip.invite.events import Confirmed, Ended, Failed, OfferAnswered, O
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.resumed import ResumedSession
 from gateway.sip.invite.session import InviteSession
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
@@ -299,6 +300,24 @@ def test_nobody_else_who_registers_is_taken_for_the_phone(identity: str, contact
     phone.contact = Uri.parse(contact)
     stage.agent.core.receive(phone.make("REGISTER").write(), flow)
     assert list(dialog.hops) == [dialog.remote_target]
+
+
+@pytest.mark.parametrize("hop", [None, "<sip:192.0.2.9;transport=tcp;lr>"])
+def test_a_phone_behind_a_proxy_is_reached_by_the_proxy(hop: str | None) -> None:
+    """Its route set stays what it is (RFC 3261 section 12.2.1.1), wherever it registers."""
+    stage = Stage(transport="tcp")
+    _, session, _ = answered_call(stage)
+    dialog = session.dialog
+    assert dialog is not None
+    dialog.remote_target = Uri.parse("sip:puppet@192.168.1.2:5060;transport=tcp")
+    dialog.identity = "tester"
+    dialog.route_set = (NameAddr.parse(hop),) if hop else ()
+    before = list(dialog.hops)
+    stage.agent.core.transport_failed(Flow("tcp", *BOB, "here"))
+    again = Flow("tcp", *AGAIN, "there")
+    dialog.registered("tester", [dialog.remote_target], again)
+    assert (dialog.flow == again) is (hop is None)
+    assert (list(dialog.hops) == before) is (hop is not None)
 
 
 def test_a_phone_whose_connection_lives_stays_there() -> None:
