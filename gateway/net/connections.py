@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.sip.flow import Flow
+from gateway.sip.flow import SECURE, Flow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,6 @@ class Connection(Protocol):
 
 Place = tuple[str, str, int]
 """Transport, host and port of a far end."""
-_SECURE = frozenset(("tls", "wss"))
 
 
 def _place(flow: Flow) -> Place:
@@ -169,7 +168,7 @@ class Connections:
         """
         if flow.local:
             return self._by_local.get(flow.local)
-        wanted = flow.name if flow.transport in _SECURE else ""
+        wanted = flow.name if flow.transport in SECURE else ""
         there = reversed(self._by_peer.get(_place(flow), ()))
         return next((one for one in there if not wanted or one.serves(wanted)), None)
 

@@ -8,6 +8,7 @@ from gateway.sip.errors import SipSyntaxError
 
 RELIABLE = frozenset(("tcp", "tls", "ws", "wss"))
 WEBSOCKET = frozenset(("ws", "wss"))
+SECURE = frozenset(("tls", "wss"))
 _NAMED = WEBSOCKET | {"udp"}
 DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.sip.errors import SipBuildError
-from gateway.sip.flow import DEFAULT_PORTS, RELIABLE, Flow, is_ip_address
+from gateway.sip.flow import DEFAULT_PORTS, RELIABLE, SECURE, Flow, is_ip_address
 from gateway.sip.message.addresses import NameAddr, Via
 from gateway.sip.message.build import Refusal
 from gateway.sip.message.fields import Headers
@@ -19,7 +19,6 @@ from gateway.sip.message.uri import Uri
 
 SRV_PREFIX = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp", "ws": "_ws._tcp", "wss": "_wss._tcp"}
 NAPTR_SERVICES = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls", "SIP+D2W": "ws", "SIPS+D2W": "wss"}
-_SECURE = frozenset(("tls", "wss"))
 _TRANSPORT = re.compile(r"[a-z0-9\-]{1,16}")
 
 
@@ -107,7 +106,7 @@ def target_of(uri: Uri) -> Target:
     transport = uri.transport
     if transport is not None and _TRANSPORT.fullmatch(transport) is None:
         raise SipBuildError("URI names no usable transport")
-    if secure and transport is not None and transport not in _SECURE:
+    if secure and transport is not None and transport not in SECURE:
         # sips with transport=tcp means TLS over TCP (RFC 3261 26.2.2), with ws it means WSS (RFC 7118 5.2).
         transport = {"tcp": "tls", "ws": "wss"}.get(transport)
     host = uri.param("maddr") or uri.host
@@ -167,10 +166,10 @@ def plan(target: Target, transports: Sequence[str] = ("udp", "tcp", "tls")) -> t
     `transports` are ours, the preferred first; others that we can connect by are taken where the target asks for
     them. An empty plan: we speak no transport that it asks for.
     """
-    usable = [one for one in transports if not target.secure or one in _SECURE]
+    usable = [one for one in transports if not target.secure or one in SECURE]
     if target.transport is not None:
         wanted = target.transport
-        usable = [wanted] if wanted in usable or wanted in (_SECURE if target.secure else RELIABLE) else []
+        usable = [wanted] if wanted in usable or wanted in (SECURE if target.secure else RELIABLE) else []
     elif target.secure and not usable:
         usable = ["tls"]
     is_address = is_ip_address(target.host)
@@ -224,7 +223,7 @@ def response_targets(via: Via) -> tuple[Target, ...]:
     `maddr` is not followed: it would let a stranger aim our responses at a third party.
     """
     transport = via.transport.lower()
-    secure = transport in _SECURE
+    secure = transport in SECURE
     port = via.port or DEFAULT_PORTS.get(transport, 5060)
     sent_by = Target(via.host.removeprefix("[").removesuffix("]"), via.port, transport, secure)
     if via.received is None:

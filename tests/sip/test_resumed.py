@@ -320,6 +320,21 @@ def test_a_phone_behind_a_proxy_is_reached_by_the_proxy(hop: str | None) -> None
     assert (list(dialog.hops) == before) is (hop is not None)
 
 
+@pytest.mark.parametrize(("transport", "moves"), [("tcp", False), ("ws", False), ("tls", True), ("wss", True)])
+def test_a_dialog_by_tls_goes_on_by_tls(transport: str, moves: bool) -> None:
+    """A re-INVITE has the keys of SRTP in it: they go by no other connection in the clear."""
+    stage = Stage(transport="tcp")
+    _, session, _ = answered_call(stage)
+    dialog = session.dialog
+    assert dialog is not None
+    dialog.identity, dialog.is_direct = "tester", True
+    dialog.flow = Flow("tls", *BOB, "here")
+    stage.agent.core.transport_failed(dialog.flow)
+    flow = Flow(transport, *AGAIN, "there")
+    stage.agent.core.receive(PuppetDialog(stage, call_id="register").make("REGISTER").write(), flow)
+    assert (dialog.hops[0] == flow) is moves
+
+
 def test_a_phone_whose_connection_lives_stays_there() -> None:
     """Its other registrations, by a second connection, change nothing; neither do those by UDP."""
     stage = Stage(transport="tcp")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway.sip.errors import DialogError
-from gateway.sip.flow import WEBSOCKET, Flow
+from gateway.sip.flow import SECURE, WEBSOCKET, Flow
 from gateway.sip.locate import direct_flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
@@ -335,8 +335,11 @@ class Dialog:
         """Somebody who proved to be `identity` is reached by `flow` at these contacts.
 
         Where the dialog has lost its connection and the peer calls itself so, requests go by that one from now on
-        (RFC 5626 5.3). The port of a Contact may be the one of the connection that is gone.
+        (RFC 5626 5.3), but never in the clear where it was not. The port of a Contact may be the one of the connection
+        that is gone.
         """
+        if self.flow is not None and self.flow.transport in SECURE and flow.transport not in SECURE:
+            return
         if self._flow_is_lost and self.identity == identity and not self.route_set:
             mine, _ = self.route()
             if any((one.username, one.host.lower()) == (mine.username, mine.host.lower()) for one in contacts):
