@@ -139,7 +139,7 @@ class Call:
             if is_new and self._api is not None and self.state != "ended":
                 await self._api.close_session(self.session_id)
         except ClientError as error:
-            if error.code != 404:  # it has ended already
+            if error.code != 404 and (error.code, error.cause) != (408, "media-failed"):  # it has ended already
                 raise
         finally:
             if self.state != "ended":
@@ -153,4 +153,8 @@ class Call:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.hang_up()
+        try:
+            await self.hang_up()
+        except ClientError:
+            if error is None:  # else that is why the block ends
+                raise

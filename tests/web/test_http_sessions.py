@@ -86,6 +86,30 @@ async def test_a_session_whose_media_never_came_is_408() -> None:
         assert (await http.post("/webrtc/close", json={"session_id": "a"})).status_code == 200
 
 
+async def test_a_session_that_lost_its_media_was_connected() -> None:
+    """It has ended as any other: 404, and the words say what happened."""
+    gateway = FakeGateway()
+    async with client_of(gateway) as http:
+        await http.post("/webrtc/offer", json={**OFFER, "session_id": "a"})
+        call = gateway.calls[0]
+        call.channel.connected(call)
+        call.channel.ended(call, Cause.MEDIA_FAILED)
+        assert (await http.post("/webrtc/close", json={"session_id": "a"})).status_code == 404
+        ended = {"state": "ended", "cause": "media-timeout", "reason": "The audio connection was lost."}
+        assert (await http.get("/webrtc/sessions/a")).json() == {"session_id": "a"} | ended
+
+
+async def test_that_a_session_never_connected_is_told_to_its_owner_alone() -> None:
+    """As what it is at."""
+    gateway = FakeGateway()
+    async with client_of(gateway) as http:
+        await http.post("/webrtc/offer", json={**OFFER, "session_id": "a"}, headers=ALICE)
+        gateway.calls[0].channel.ended(gateway.calls[0], Cause.MEDIA_FAILED)
+        for headers, status in ((None, 401), (BOB, 403), (ALICE, 408)):
+            assert (await http.post("/webrtc/close", json={"session_id": "a"}, headers=headers)).status_code == status
+            assert (await http.delete("/webrtc/sessions/a", headers=headers)).status_code == status
+
+
 async def test_what_a_session_is_at_is_told_when_it_changes() -> None:
     """Also of one that ended lately, with why; for its owner alone, and a guest's by its id."""
     gateway = FakeGateway()

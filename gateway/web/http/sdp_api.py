@@ -121,8 +121,10 @@ class SdpApi:
     async def _owned(self, session_id: str, request: Request) -> Session:
         session = self.sessions.get(session_id)
         if session is None:
-            if self.sessions.never_connected(session_id):
-                raise ApiError(408, "The session's media did not connect in time", session_id, Cause.MEDIA_FAILED.word)
+            owner, cause = self.sessions.ended(session_id) or (None, None)
+            if cause is Cause.MEDIA_FAILED:
+                await self._check_owner(owner, session_id, request)
+                raise ApiError(408, "The session's media did not connect in time", session_id, cause.word)
             raise ApiError(404, "Session not found", session_id)
         await self._check_owner(session.owner, session_id, request)
         return session

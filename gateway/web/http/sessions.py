@@ -46,6 +46,7 @@ class Session(PlacedChannel):
         self._forget = forget
         self._answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._timer: asyncio.TimerHandle | None = None
+        self._has_had_media = False
         self._over = False
 
     def live(self, call: WebCall, lifetime: float) -> None:
@@ -75,6 +76,8 @@ class Session(PlacedChannel):
         if self._over:
             return False
         self._over = True
+        if cause is Cause.MEDIA_FAILED and self._has_had_media:
+            cause = Cause.MEDIA_TIMEOUT
         self.cause = cause
         self._to("ended")
         if self._timer is not None:
@@ -99,6 +102,9 @@ class Session(PlacedChannel):
     def answered(self, call: WebCall, sdp: str | None) -> None:
         self._to("answered")
         self._take(sdp)
+
+    def connected(self, call: WebCall) -> None:
+        self._has_had_media = True
 
     def info(self) -> dict[str, Any]:
         """How it is listed."""
@@ -152,11 +158,6 @@ class SessionTable:
     def ended(self, session_id: str) -> tuple[str | None, Cause] | None:
         """Whose a session was that ended lately, and why."""
         return self._ended.get(session_id)
-
-    def never_connected(self, session_id: str) -> bool:
-        """Whether a session of that id ended because its media never came through."""
-        _, cause = self._ended.get(session_id, (None, None))
-        return cause is Cause.MEDIA_FAILED
 
     def close_all(self) -> None:
         """End every session: the gateway stops."""
