@@ -28,7 +28,13 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.peer]
 
 _USERS = [
     *({"id": one, "web": True} for one in ("alice", "bob")),
-    {"id": "carol", "web": True, "role": "operator", "password": "carols-own-Secret-0815"},
+    {
+        "id": "carol",
+        "web": True,
+        "role": "operator",
+        "password": "carols-own-Secret-0815",
+        "may_call": ["alice", "bob", "1002", "nobody"],
+    },
     *({"id": one, "sip": True} for one in ("1001", "1002")),
 ]
 _ROOMS = [
@@ -384,6 +390,7 @@ async def test_an_operator_passes_a_side_of_a_call_on(place: Place) -> None:
         assert (await transfer("nobody"))[0] == 404
         assert (await transfer("1002"))[0] == 480
         assert (await transfer("a\nb"))[0] == 400
+        assert (await transfer("800"))[0] == 403, "alice may call it, who asks may not"
         declined = asyncio.create_task(transfer("bob"))
         await bob.status("ringing")
         assert (await transfer("bob"))[0] == 409

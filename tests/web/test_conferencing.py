@@ -144,6 +144,10 @@ async def test_what_became_of_a_transfer_has_a_status_of_http_and_is_in_the_audi
         assert (log["action"], log["call"], log["to"]) == ("call not transferred", "c", "1002")
         bob = {"Authorization": "Bearer bob:builder"}
         assert (await http.post("/api/calls/c/transfer", json={"to": "1002"}, headers=bob)).status_code == 403
+        gateway.conferencing.refusal = None
+        assert (await http.post("/api/calls/d/transfer", json={"to": "1001"}, headers=bearer)).status_code == 204
+        log = (await http.get("/api/audit", headers=bearer)).json()["entries"][0]
+        assert [log[each] for each in ("action", "user", "call", "to")] == ["call transferred", "alice", "d", "1001"]
 
 
 @pytest.mark.parametrize("path", ["/api/recordings", "/api/recordings/a.wav"])

@@ -8,16 +8,18 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from fastapi import Request
 
 from gateway.app.settings import web
 from gateway.call.status import Cause
 from gateway.config import load
 from gateway.web.app import WebSettings
+from gateway.web.http.sdp_api import SdpApi
 from gateway.web.http.sessions import SessionTable
 from tests.web.client import OFFER, client_of
 from tests.web.fake import FakeGateway, running
@@ -145,6 +147,19 @@ async def test_what_a_session_is_at_is_told_when_it_changes() -> None:
             assert (await state(name))[0] == 404
         for wrong in ({"while": "ended"}, {"seconds": 61}, {"seconds": "nan"}, {"seconds": -1}):
             assert (await state("a", ALICE, **wrong))[0] == 400
+
+
+async def test_who_has_gone_waits_no_more_for_what_a_session_is_at() -> None:
+    """A poll that was given up leaves nothing behind."""
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    api = SdpApi(FakeGateway(), cast(Any, None), WebSettings())
+    api.sessions.open("a", None, "600")
+    async with asyncio.timeout(30):
+        found = await api.state("a", "calling", 3_600, Request({"type": "http", "headers": []}, receive))
+    assert found == {"session_id": "a", "state": "calling"}
 
 
 async def test_ends_are_remembered_of_the_last_thousand_sessions() -> None:

@@ -52,6 +52,7 @@ async def test_a_link_outlives_a_restart_and_ends_when_it_says() -> None:
     for other in (
         token[:-2] + ("aa" if not token.endswith("aa") else "bb"),
         sign_link(link.id, "600", link.until, "gateway.test", os.urandom(32)),
+        sign_link(link.id, "600", link.until, "other.test", await again._key()),
         jwt.encode({"jti": link.id, "aud": "guest-link", "iss": "gateway.test", "exp": 2e9}, "", algorithm="none"),
         (await links_of(MemoryStore(), clock).make("alice", "600", DAY, 0))[1],
         "x" * 5_000,

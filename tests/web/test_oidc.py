@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -223,9 +225,58 @@ async def test_what_the_provider_answers_is_believed_only_where_it_fits() -> Non
     provider.answers["info"] = {"sub": "2", "preferred_username": "bob"}
     with pytest.raises(OidcError):
         await provider.goes(preferred_username=None)
-    _, state = await provider.begin("https://us.test/callback", "192.0.2.1")
-    with pytest.raises(OidcError):
-        await provider.finish({"state": state, "code": "c", "iss": "https://other.test"})
+
+
+@pytest.mark.parametrize("reason", ["", "again", "late", "another provider"])
+async def test_a_way_back_is_good_once_in_time_and_from_the_provider_itself(reason: str) -> None:
+    """With an answer that would sign somebody in otherwise (RFC 9207 for the provider's name)."""
+    clock = Clock()
+    provider = Scripted()
+    provider._clock = clock
+    where, state = await provider.begin("https://us.test/callback", "192.0.2.1")
+    token = id_token(nonce=parse_qs(urlsplit(where).query)["nonce"][0], exp=int(time.time()) + 3_600)
+    provider.answers["token"] = {"id_token": token, "access_token": "t"}
+    answer = {"state": state, "code": "c", "iss": "https://other.test" if reason == "another provider" else ISSUER}
+    if reason == "again":
+        assert await provider.finish(answer) == "alice"
+    clock.offset = 601 if reason == "late" else 500
+    if not reason:
+        assert await provider.finish(answer) == "alice"
+        return
+    asked = len(provider.asked)
+    with pytest.raises(OidcError, match="another provider" if reason == "another provider" else "nobody was sent"):
+        await provider.finish(answer)
+    assert len(provider.asked) == asked  # the code goes nowhere
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_provider_that_sends_us_elsewhere_is_not_followed(status: int) -> None:
+    """Nobody has looked whether that address is safe."""
+    asked: list[str] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Elsewhere)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        settings = OidcSettings(issuer=f"http://127.0.0.1:{server.server_port}", client_id="gateway", timeout=30)
+        with pytest.raises(OidcError, match=f"answered {status}"):
+            await OpenIdProvider(settings).begin("https://us.test/callback", "192.0.2.1")
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        thread.join()
+        server.server_close()
+    assert asked == ["/.well-known/openid-configuration"]
 
 
 async def test_a_provider_that_does_not_answer_is_asked_once_for_everybody_and_not_again_at_once() -> None:
