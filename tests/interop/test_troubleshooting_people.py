@@ -70,7 +70,8 @@ async def test_each_answer_to_a_phone_that_does_not_register_has_its_cause(rig: 
         for name, password in (("1001", "wrong"), ("the desk phone", secret)):
             assert (await registered(phone, rig, "1001", name, password)).startswith(again.partition(" ")[0])
     async with stranger() as guesser:
-        assert (await registered(guesser, rig, "1001", "1001", "wrong")).startswith("401 ")
+        for _ in range(2):  # and one before: 1001 has signed in from this address, so what is guessed at it counts
+            assert (await registered(guesser, rig, "1001", "1001", "wrong")).startswith("401 ")
         said = await registered(guesser, rig, "1001", "1001", secret)
         assert f"{said[:3]} `{said[4:]}`" == waits
     assert nothing == "nothing at all"

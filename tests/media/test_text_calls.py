@@ -586,7 +586,7 @@ async def test_what_somebody_has_typed_is_not_taken_for_the_words_of_who_comes_n
             await again(second, other)
             await until(lambda: phone.read == MISSING)
             await until(lambda: any(channel.readyState == "open" for channel in other.channels))
-            other.channels[0].send("hi")
+            next(each for each in other.channels if each.readyState == "open").send("hi")
             await until(lambda: phone.read == MISSING + "hi")
         finally:
             await other.close()
@@ -613,7 +613,7 @@ async def test_after_a_restart_a_browser_has_text_again_over_a_connection_that_i
             await engine.answer("call", PHONE, None, phone.sdp())
             await engine.join("call", "browser", "phone")
             await until(lambda: any(each.readyState == "open" for each in again.channels))
-            again.channels[0].send("hello")
+            next(each for each in again.channels if each.readyState == "open").send("hello")
             await until(lambda: phone.read == "hello")
             phone.type("hi")
             await until(lambda: typed(again) == "hi")
