@@ -15,8 +15,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +101,10 @@ def spoken(rate: int) -> Pcm:
         return read_audio(file.name, rate, 10.0)
 
 
+_HALF: Final = 2**31
+"""Half of all timestamps."""
+
+
 class End(asyncio.DatagramProtocol):
     """A phone of one codec: sends what it is given in real time, and keeps what comes."""
 
@@ -140,6 +145,8 @@ class End(asyncio.DatagramProtocol):
         self._number = named[wanted] or 0
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
+        if addr != self._remote:  # what was meant for somebody else who had this port
+            return
         with contextlib.suppress(RtpError):
             packet = RtpPacket.parse(data)
             if len(packet.payload) > 3:  # neither comfort noise nor Opus that says nothing
@@ -171,14 +178,16 @@ class End(asyncio.DatagramProtocol):
         Packets that did not come are silence.
         """
         decoder, clock = make_decoder(self.codec), 48_000 if self.codec == "opus" else 8_000
-        ordered = sorted(self.came, key=lambda each: each[1].timestamp)
-        if not ordered:
+        if not self.came:
             return np.zeros(0, np.int16), 0.0
-        first = ordered[0][1].timestamp
-        line = np.zeros(int((ordered[-1][1].timestamp - first) / clock * decoder.rate) + decoder.rate, np.int16)
+        begin = self.came[0][1].timestamp
+        # Timestamps begin anywhere, and go on at 0 after the last one.
+        passed = [(packet.timestamp - begin + _HALF) % (2 * _HALF) - _HALF for _, packet in self.came]
+        first = min(passed)
+        line = np.zeros(int((max(passed) - first) / clock * decoder.rate) + decoder.rate, np.int16)
         begins = []
-        for when, packet in ordered:
-            offset = (packet.timestamp - first) / clock
+        for ticks, (when, packet) in sorted(zip(passed, self.came, strict=True), key=itemgetter(0)):
+            offset = (ticks - first) / clock
             begins.append(when - offset)
             pcm, start = decoder.decode(packet.payload), int(offset * decoder.rate)
             line[start : start + len(pcm)] = pcm[: len(line) - start]

@@ -8,6 +8,7 @@ import pytest
 
 from bench import quality
 from bench.quality import Sound
+from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.engine import MediaEngine
 from tests.media.engine_support import config, running
 
@@ -43,3 +44,20 @@ async def test_codecs_are_within_a_decibel_on_the_python_plane() -> None:
     async with running(config(silence_after=0.0)) as (engine, _):
         found = await measured(engine, ("g722", "pcmu"))
     assert {pair: sound for pair, sound in found.items() if sound.sweep > WORST or sound.speech > WORST} == {}
+
+
+async def test_what_is_heard_may_wrap_and_is_of_the_far_end_alone() -> None:
+    """Timestamps go on at 0 after the last one; a packet that was for somebody else who had the port is none of it."""
+    end = await quality.End("pcmu").open()
+    try:
+        end.take(end.sdp().replace("127.0.0.1", "127.0.0.2"))
+        _, port = end._transport.get_extra_info("sockname")
+        for number in range(100):
+            packet = RtpPacket(0, number, (2**32 - 4001 + 160 * number) % 2**32, 7, b"\x80" * 160, False)
+            end.datagram_received(bytes(packet), ("127.0.0.2", port))
+        end.datagram_received(bytes(RtpPacket(0, 5, 2**31, 8, b"\x80" * 160, False)), ("127.0.0.3", port))
+        sound, _ = end.heard()
+        assert len(end.came) == 100
+        assert len(sound) == 99 * 160 + 4000  # the last packet's, cut after half a second
+    finally:
+        end.close()
