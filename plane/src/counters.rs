@@ -163,6 +163,8 @@ pub struct ThreadCounters {
     /// Turns of the thread's loop, and packets forwarded in them.
     pub turns: Count,
     pub forwarded: Count,
+    /// The kernel's number of the thread; 0: it has not begun.
+    pub thread: Count,
 }
 
 impl ThreadCounters {

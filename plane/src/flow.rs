@@ -1,6 +1,7 @@
 //! The two halves of a flow; each is owned by one packet thread.
 
 use crate::addr::Addr;
+use crate::arrivals::Arrivals;
 use crate::counters::{Count, Discard, FlowCounters, Unsent};
 use crate::inbound::Inbound;
 use crate::kept::Kept;
@@ -116,6 +117,10 @@ pub struct Receive {
     pub inbound: Inbound,
     pub routes: Box<Routes>,
     pub transcoding: Transcoding,
+    /// When packets came whose sender is to be told, by its transport-wide numbers.
+    pub arrivals: Option<Box<Arrivals>>,
+    /// Identifier of the header extension that says how its pictures lie; 0: there is none.
+    pub orientation: u8,
     pub target: Option<u32>,
     /// Where the target was last found among the thread's send halves.
     pub target_slot: usize,
@@ -151,6 +156,8 @@ impl Receive {
             inbound: Inbound::default(),
             routes: Box::new([Route::default(); 128]),
             transcoding: Transcoding::default(),
+            arrivals: None,
+            orientation: 0,
             target: None,
             target_slot: usize::MAX,
             feeds: Vec::new(),
@@ -309,6 +316,8 @@ pub struct Send {
     pub open: bool,
     /// Whether injected ones have the stream to themselves.
     pub muted: bool,
+    /// Identifier of the header extension by which the peer is told how pictures lie; 0: it is not.
+    pub orientation: u8,
     pub rtp: Option<Way>,
     pub rtcp: Option<Way>,
     pub playing: Option<Box<Playing>>,
@@ -332,6 +341,7 @@ impl Send {
             repeated: None,
             open: false,
             muted: false,
+            orientation: 0,
             rtp: None,
             rtcp: None,
             playing: None,

@@ -66,6 +66,7 @@ fn message(role: &str, gateway: &[u8; NONCE], plane: &[u8; NONCE]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::wire::Writer;
+    use proptest::prelude::*;
 
     fn greeting(lowest: u16, highest: u16) -> Greeting {
         let frame = Writer::new(64, 0).raw(MAGIC).u16(lowest).u16(highest).raw(&[1; NONCE]).finish();
@@ -95,6 +96,17 @@ mod tests {
         let frame = Writer::new(64, 0).raw(MAGIC).u16(1).u16(1).raw(&[1; NONCE]).finish();
         for end in 5..frame.len() {
             assert_eq!(Greeting::read(&frame[5..end]), Err(Malformed));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_octets_make_reading_a_greeting_panic(known: bool, body in prop::collection::vec(any::<u8>(), 0..80)) {
+            let octets = if known { [MAGIC.as_slice(), &body].concat() } else { body };
+            if let Ok(greeting) = Greeting::read(&octets) {
+                prop_assert!(octets.starts_with(MAGIC) && octets.len() >= MAGIC.len() + 4 + NONCE);
+                prop_assert!(greeting.version().is_none_or(|version| (OLDEST..=VERSION).contains(&version)));
+            }
         }
     }
 }

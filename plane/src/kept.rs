@@ -18,6 +18,7 @@ struct Packet {
     second: u8,
     sequence_number: Option<u16>,
     timestamp: u32,
+    turned: Option<u8>,
     length: u16,
 }
 
@@ -51,7 +52,7 @@ impl Kept {
         let count = usize::from(count.clamp(1, MOST));
         let mut table = Box::new([255; 128]);
         types.iter().for_each(|(media, again)| table[usize::from(media & 0x7f)] = *again);
-        let none = Packet { there: false, second: 0, sequence_number: None, timestamp: 0, length: 0 };
+        let none = Packet { there: false, second: 0, sequence_number: None, timestamp: 0, turned: None, length: 0 };
         Self {
             ssrc,
             next,
@@ -86,6 +87,7 @@ impl Kept {
             second: header.second,
             sequence_number: Some(header.sequence_number),
             timestamp: header.timestamp,
+            turned: header.turned,
             length: payload.len() as u16,
         };
         if let Some(room) = self.payloads[place * ROOM..][..ROOM].get_mut(..payload.len()) {
@@ -107,7 +109,8 @@ impl Kept {
         room.get_mut(..2)?.copy_from_slice(&number.to_be_bytes());
         room.get_mut(2..2 + length)?.copy_from_slice(&self.payloads[place * ROOM..][..length]);
         let second = packet.second & MARKER | payload_type;
-        let header = Header { second, sequence_number: self.next, timestamp: packet.timestamp, ssrc: self.ssrc };
+        let (timestamp, turned) = (packet.timestamp, packet.turned);
+        let header = Header { second, sequence_number: self.next, timestamp, ssrc: self.ssrc, turned };
         self.next = self.next.wrapping_add(1);
         Some((header, length + 2))
     }
@@ -128,7 +131,7 @@ mod tests {
     use super::*;
 
     fn header(sequence_number: u16) -> Header {
-        Header { second: 96 | MARKER, sequence_number, timestamp: 7, ssrc: 1 }
+        Header { second: 96 | MARKER, sequence_number, timestamp: 7, ssrc: 1, turned: None }
     }
 
     #[test]
@@ -151,8 +154,9 @@ mod tests {
         let mut room = [0; 1500];
         kept.keep(&header(1), b"other");
         assert!(kept.again(1, 1, &mut room).is_none());
-        kept.keep(&Header { second: 98, ..header(1) }, b"x");
-        assert_eq!((0..1000).filter(|_| kept.again(1, 1, &mut room).is_some()).count(), AGAIN as usize);
+        kept.keep(&Header { second: 98, turned: Some(3), ..header(1) }, b"x");
+        assert_eq!(kept.again(1, 1, &mut room).unwrap().0.turned, Some(3));
+        assert_eq!((0..1000).filter(|_| kept.again(1, 1, &mut room).is_some()).count(), AGAIN as usize - 1);
     }
 
     #[test]

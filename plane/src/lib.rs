@@ -5,6 +5,7 @@
 //! takes a lock. `docs/plane.md` describes the messages and the rules.
 
 pub mod addr;
+pub mod arrivals;
 pub mod control;
 pub mod counters;
 pub mod flow;

@@ -163,7 +163,7 @@ fn start(arguments: &Arguments) -> Result<Control, String> {
     }
     let uplinks = Uplinks { bell, attached, punts, strangers, events };
     let orphan_timeout = (arguments.orphan_timeout * 1e9) as u64;
-    Control::new(listener, secret, Registry::new(threads), uplinks, orphan_timeout).map_err(text)
+    Control::new(listener, secret, Registry::new(threads, seed()?), uplinks, orphan_timeout).map_err(text)
 }
 
 fn main() -> ExitCode {

@@ -97,20 +97,21 @@ impl Outgoing {
         } else if number != highest && self.is_before_floor(number, highest) {
             return None;
         }
-        let mapped = self.map(timestamp);
-        if self.jumps(mapped, now) {
-            self.fresh = true;
-            self.anchor(number, timestamp, now);
-        }
-        let sequence_number = number.wrapping_add(self.sequence_offset);
-        let when = self.map(timestamp);
+        let mut sequence_number = number.wrapping_add(self.sequence_offset);
+        let mut when = self.map(timestamp);
         if sequence_number.wrapping_sub(self.last_sequence_number) < 0x8000 {
+            if self.jumps(when, now) {
+                self.fresh = true;
+                second |= self.begins;
+                self.anchor(number, timestamp, now);
+                (sequence_number, when) = (number.wrapping_add(self.sequence_offset), self.map(timestamp));
+            }
             self.last_sequence_number = sequence_number;
             self.last_timestamp = when;
             self.last_sent = Some(now);
         }
         self.injected = false;
-        Some(Header { second, sequence_number, timestamp: when, ssrc: self.ssrc })
+        Some(Header { second, sequence_number, timestamp: when, ssrc: self.ssrc, turned: None })
     }
 
     /// The header of a packet of our own, after all others; `timestamp` is an outgoing one.
@@ -120,7 +121,7 @@ impl Outgoing {
         self.last_sent = Some(now);
         self.resume = true;
         self.injected = true;
-        Header { second, sequence_number: self.last_sequence_number, timestamp, ssrc: self.ssrc }
+        Header { second, sequence_number: self.last_sequence_number, timestamp, ssrc: self.ssrc, turned: None }
     }
 
     /// The header of a packet after all others, `offset` ticks after where the incoming `timestamp` belongs.
@@ -300,9 +301,14 @@ mod tests {
     fn a_timeline_that_goes_back_far_or_jumps_ahead_is_joined_afresh() {
         let mut line = Line::new();
         line.pass(10, 80_000);
-        assert_eq!(line.pass(11, 0), (101, 5160, false));
+        assert_eq!(line.pass(11, 0), (101, 5160, true));
         assert_eq!(line.pass(12, 160), (102, 5320, false));
-        assert_eq!(line.pass(13, 500_000_000), (103, 5480, false));
+        assert_eq!(line.pass(13, 500_000_000), (103, 5480, true));
+        // One that is late begins nothing, whatever its time.
+        assert_eq!(line.pass(15, 500_000_320), (105, 5800, false));
+        let late = line.out.place(0, 14, 0, 15, line.now).unwrap();
+        assert_eq!((late.sequence_number, late.second), (104, 0));
+        assert_eq!(line.pass(16, 500_000_480), (106, 5960, false));
     }
 
     #[test]

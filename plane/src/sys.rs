@@ -2,6 +2,7 @@
 
 mod post;
 mod ring;
+mod steer;
 
 use crate::addr::Addr;
 pub use post::Post;
@@ -9,6 +10,7 @@ pub use ring::{Arrival, Ring};
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+pub use steer::{Steering, BUCKETS};
 
 /// Octets kept for one datagram.
 pub const SLOT: usize = 2048;
@@ -28,22 +30,35 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 
 /// CLOCK_MONOTONIC in ns.
 pub fn now() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+fn read(clock: libc::clockid_t) -> u64 {
     // SAFETY: `time` is a valid place for the result.
     unsafe {
         let mut time: libc::timespec = zeroed();
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time);
+        libc::clock_gettime(clock, &mut time);
         time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
 }
 
 /// CPU time of this process in ns.
 pub fn cpu_time() -> u64 {
-    // SAFETY: `time` is a valid place for the result.
-    unsafe {
-        let mut time: libc::timespec = zeroed();
-        libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time);
-        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-    }
+    read(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// The kernel's number of this thread.
+pub fn thread() -> u64 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { libc::syscall(libc::SYS_gettid) as u64 }
+}
+
+/// ns that a thread of this process has worked, and has waited for a core (proc(5), schedstat); None: the kernel does
+/// not tell.
+pub fn scheduled(thread: u64) -> Option<(u64, u64)> {
+    let told = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    let mut numbers = told.split_ascii_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// Have a value's cache lines, or the first of many, fetched while others are worked on.

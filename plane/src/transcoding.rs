@@ -23,18 +23,32 @@ struct Stream {
     transcoder: Transcoder,
 }
 
+/// What is counted of a playout buffer; see `Figures`.
+type Counts = [u64; 6];
+
+impl Stream {
+    fn counts(&self) -> Counts {
+        let (counts, rate) = (self.transcoder.statistics(), u64::from(self.transcoder.playout_rate().max(1)));
+        let ms = |samples: u64| samples * 1000 / rate;
+        [counts.late, counts.lost, counts.recovered, ms(counts.concealed), ms(counts.shortened), ms(counts.lengthened)]
+    }
+}
+
 /// One transcoder for each payload type; only the one whose packets come speaks.
 #[derive(Default)]
 pub struct Transcoding {
     streams: Vec<Stream>,
+    /// Of those that are gone.
+    before: Counts,
     /// Payload type of the packet that came last.
     speaking: u8,
     /// When the thread that owns the flow will ask for a frame, ns.
     scheduled: Option<u64>,
 }
 
-/// Transcoders, then of their playout buffers together: packets that came too late, were missing, were recovered;
-/// ms concealed, taken out, put in; and ms that packets of the one that speaks should wait, and that the last waited.
+/// Transcoders, then of their playout buffers and of those before them together: packets that came too late, were
+/// missing, were recovered; ms concealed, taken out, put in; and ms that packets of the one that speaks should wait, and
+/// that the last waited.
 pub type Figures = [u64; 9];
 
 /// Payload types with a transcoder of their own that one flow may have.
@@ -46,7 +60,7 @@ impl Transcoding {
         if self.streams.iter().any(|stream| stream.number == number && stream.conversion == conversion) {
             return;
         }
-        self.streams.retain(|stream| stream.number != number);
+        self.forget(|stream| stream.number == number);
         let settings = Settings { comfort_noise: conversion.noise.is_some(), ..conversion.settings };
         if self.streams.len() < MAX_STREAMS {
             if let Ok(transcoder) = Transcoder::new(conversion.from, conversion.to, &settings) {
@@ -57,24 +71,24 @@ impl Transcoding {
 
     /// Forget those whose payload type is not transcoded any more.
     pub fn keep(&mut self, routes: &Routes) {
-        self.streams.retain(|stream| routes[usize::from(stream.number & 0x7f)].action == Action::Transcode);
+        self.forget(|stream| routes[usize::from(stream.number & 0x7f)].action != Action::Transcode);
+    }
+
+    /// Drop some, and go on counting where they stopped.
+    fn forget(&mut self, gone: impl Fn(&Stream) -> bool) {
+        for stream in self.streams.iter().filter(|stream| gone(stream)) {
+            self.before.iter_mut().zip(stream.counts()).for_each(|(sum, more)| *sum += more);
+        }
+        self.streams.retain(|stream| !gone(stream));
     }
 
     pub fn figures(&self) -> Figures {
         let mut figures = Figures::default();
+        figures[0] = self.streams.len() as u64;
+        figures[1..].iter_mut().zip(self.before).for_each(|(sum, more)| *sum = more);
         for stream in &self.streams {
-            let (counts, rate) = (stream.transcoder.statistics(), u64::from(stream.transcoder.playout_rate().max(1)));
-            let ms = |samples: u64| samples * 1000 / rate;
-            let each = [
-                1,
-                counts.late,
-                counts.lost,
-                counts.recovered,
-                ms(counts.concealed),
-                ms(counts.shortened),
-                ms(counts.lengthened),
-            ];
-            figures.iter_mut().zip(each).for_each(|(sum, more)| *sum += more);
+            let counts = stream.transcoder.statistics();
+            figures[1..].iter_mut().zip(stream.counts()).for_each(|(sum, more)| *sum += more);
             if stream.number == self.speaking {
                 (figures[7], figures[8]) = (u64::from(counts.wanted_ms), u64::from(counts.waited_ms));
             }
@@ -148,7 +162,8 @@ mod tests {
     }
 
     fn header(payload_type: u8, number: u16) -> Header {
-        Header { second: payload_type, sequence_number: number, timestamp: u32::from(number) * 160, ssrc: 1 }
+        let timestamp = u32::from(number) * 160;
+        Header { second: payload_type, sequence_number: number, timestamp, ssrc: 1, turned: None }
     }
 
     /// Second octets of the frames that so many packets of one payload type make.
@@ -210,6 +225,22 @@ mod tests {
         routes[0].action = Action::Forward;
         transcoding.keep(&routes);
         assert_eq!(frames(&mut transcoding, 0, 5..10), []);
+    }
+
+    #[test]
+    fn what_was_counted_of_those_that_are_gone_stays_counted() {
+        let mut transcoding = Transcoding::default();
+        transcoding.set(0, conversion(Codec::Pcma, 8));
+        frames(&mut transcoding, 0, 0..20);
+        frames(&mut transcoding, 0, 25..45);
+        let counted = transcoding.figures();
+        assert!(counted[0] == 1 && counted[2] > 0 && counted[4] > 0, "{counted:?}");
+        transcoding.keep(&[Route::default(); 128]);
+        assert_eq!(transcoding.figures()[1..7], counted[1..7]);
+        assert_eq!((transcoding.figures()[0], transcoding.figures()[8]), (0, 0));
+        transcoding.set(0, conversion(Codec::Opus, 111));
+        transcoding.set(0, conversion(Codec::G722, 9));
+        assert_eq!(transcoding.figures()[1..7], counted[1..7]);
     }
 
     #[test]

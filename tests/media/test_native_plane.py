@@ -17,6 +17,7 @@ import pytest
 import uvloop
 from aioice import stun
 
+from gateway.media.embedded.occupancy import Occupancy
 from gateway.media.embedded.plane.native import wire
 from gateway.media.embedded.plane.native.link import Link
 from gateway.media.embedded.plane.native.process import SECRET, SOCKET, prove
@@ -519,6 +520,17 @@ async def test_a_plane_that_dies_is_restarted_and_says_so(rig: Rig) -> None:
     assert rig.plane.process_id != process
 
 
+async def test_a_plane_that_is_not_to_go_on_alone_waits_for_its_first_gateway(tmp_path: Path) -> None:
+    """With `orphan_timeout: 0` it ends when its gateway goes, and not before one could come."""
+    plane = native_plane(tmp_path, orphan_timeout=0.0)
+    await plane.start(Told())
+    await plane.open_pair(5, HOST, 0)
+    plane.open_flow(6, 5, FlowConfig())
+    await figures(plane, 6)
+    await plane.detach()
+    assert await plane._process.ended() == "the packet plane ended with status 0"
+
+
 async def test_an_orphan_ends_after_its_time(tmp_path: Path) -> None:
     """Without a gateway a plane with flows goes on for `orphan_timeout` and no longer."""
     plane = native_plane(tmp_path, orphan_timeout=0.3)
@@ -529,3 +541,36 @@ async def test_an_orphan_ends_after_its_time(tmp_path: Path) -> None:
     await plane.detach()
     assert await plane._process.ended() == "the packet plane ended with status 0"
     assert not (tmp_path / SOCKET).exists()
+
+
+@pytest.fixture
+async def narrow(tmp_path: Path) -> AsyncIterator[Rig]:
+    """One with one thread."""
+    made = Rig(tmp_path / "state", threads=1)
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def test_a_plane_with_packets_is_busier_than_one_without(narrow: Rig) -> None:
+    """By what the kernel says of its one thread; one that is gone tells nothing."""
+    rig = narrow
+    one, other = await rig.phone(2), await rig.phone(3)
+    rig.join(one, other)
+    await figures(rig.plane, 2)
+    occupancy = Occupancy()
+    assert await occupancy.of(rig.plane) is None
+    await asyncio.sleep(0.2)
+    idle = await occupancy.of(rig.plane)
+    assert idle is not None
+    for number in range(1, 4_000):
+        one.send(rtp(number, payload=bytes(160)))
+        if not number % 20:
+            await asyncio.sleep(0)
+    busy = await occupancy.of(rig.plane)
+    assert busy is not None
+    assert idle < busy <= 1.0
+    await rig.plane.close()
+    with pytest.raises(PlaneError):
+        await rig.plane.counters()
+    assert await occupancy.of(rig.plane) is None

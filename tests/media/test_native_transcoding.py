@@ -149,4 +149,5 @@ async def test_losses_are_concealed_by_the_plane(tmp_path: Path) -> None:
         assert playout is not None
         assert (playout.lost, playout.late, playout.recovered) == (5, 0, 0)
         assert playout.concealed == pytest.approx(0.1, abs=0.02)
+        assert playout.waited is not None
         assert 0.01 <= playout.waited < 0.4

@@ -101,6 +101,25 @@ async def test_a_flow_moves_to_another_peer_in_one_stream(scene: Scene) -> None:
     assert heard[1].marker
 
 
+async def test_a_stream_has_one_source_and_outlives_it(scene: Scene) -> None:
+    """Who was routed to it before is heard no more, and is again once the other has ended and it is routed anew."""
+    third = Phone()
+    scene.phones.append(third)
+    await scene.add(3, third)
+    scene.join(3, RIGHT)
+    await scene.done()
+    scene.left.send(rtp(1))
+    await scene.settle(LEFT, 1)
+    third.send(rtp(40_000, ssrc=99, payload=b"third"))
+    assert [packet.payload for packet in await scene.right.hears(1)] == [b"third"]
+    scene.plane.close_flow(3)
+    scene.plane.close_port(3)
+    scene.join(LEFT, RIGHT)
+    await scene.done()
+    scene.left.send(rtp(2))
+    assert [packet.payload for packet in await scene.right.hears(2)] == [b"third", b"voice"]
+
+
 async def test_a_new_ssrc_goes_on_in_the_same_stream(scene: Scene) -> None:
     """After a new description at once, with a marker."""
     scene.left.send(rtp(1))
@@ -488,6 +507,22 @@ async def test_rtcp_from_where_it_is_said_to_be_is_not_a_strangers(scene: Scene)
     await until(lambda: (LEFT, apart.address, report) in scene.handler.compounds)
 
 
+async def test_reports_of_strangers_take_nothing_from_a_phones_audio(scene: Scene) -> None:
+    """Hundreds of them on its RTCP port, where it may send a hundred packets a second."""
+    scene.plane.configure_flow(LEFT, FlowConfig(max_packets_per_second=100))
+    await scene.done()
+    stranger = Phone()
+    scene.phones.append(stranger)
+    stranger.to = scene.left.to[0], scene.left.to[1] + 1
+    report = bytes(ReceiverReport(9, ()))
+    for _ in range(300):
+        stranger.send(report)
+    await scene.settle(LEFT, 200)
+    for number in range(30):
+        scene.left.send(rtp(number))
+    assert len(await scene.right.hears(30)) == 30
+
+
 async def test_rtcp_may_have_keys_of_its_own(scene: Scene) -> None:
     """Not multiplexed it has a DTLS association of its own (RFC 5764 section 5.1.1.1)."""
     ours, theirs, our_rtcp, their_rtcp = (key(GCM, seed) for seed in range(1, 5))
@@ -546,13 +581,28 @@ async def test_dtls_on_a_pair_port_is_told_where_keys_are_wanted(scene: Scene, s
 
 
 async def test_idleness_is_told_once(scene: Scene) -> None:
-    """And again only after something was heard."""
+    """And again only after something was heard, or the flow was configured."""
     scene.plane.configure_flow(LEFT, FlowConfig(idle_after=0.1))
     await until(lambda: len(scene.handler.idles) == 1)
     await asyncio.sleep(0.3)
     assert len(scene.handler.idles) == 1
     scene.left.send(rtp(1))
     await until(lambda: len(scene.handler.idles) == 2)
+
+
+async def test_idleness_is_told_again_of_a_flow_that_is_configured_again(scene: Scene) -> None:
+    """Counted from then, also where nothing of the configuration is another."""
+    for told in (1, 2, 3):
+        scene.plane.configure_flow(LEFT, FlowConfig(idle_after=0.3))
+        await until(lambda told=told: len(scene.handler.idles) == told)
+    assert all(number == LEFT and silent >= 0.3 for number, silent in scene.handler.idles)
+
+
+async def test_a_shorter_patience_is_kept_from_when_it_is_configured(scene: Scene) -> None:
+    """As where a phone is held, and then is not."""
+    scene.plane.configure_flow(LEFT, FlowConfig(idle_after=3600.0))
+    scene.plane.configure_flow(LEFT, FlowConfig(idle_after=0.1))
+    await until(lambda: len(scene.handler.idles) == 1)
 
 
 async def test_answers_to_requests_of_the_gateways_are_told_of(scene: Scene) -> None:

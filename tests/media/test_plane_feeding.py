@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.media.embedded.plane.feeding import Feed
 from gateway.media.embedded.plane.key_frame import Format, begins_key_frame
 from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.plane.pair import PairFlow
 from gateway.media.embedded.plane.values import Action, Fed, Repeats, Route
 from tests.media.engine_support import until
 from tests.media.plane_scene import LEFT, PLANES, RIGHT, Phone, Scene, made_plane, numbers
@@ -284,3 +287,37 @@ def test_a_key_frame_is_told_by_its_first_packet(form: Format, payload: str, beg
 def test_no_payload_makes_looking_raise(form: Format, payload: bytes) -> None:
     """A stranger's octets."""
     assert begins_key_frame(form, payload) in (True, False)
+
+
+async def test_a_source_that_is_gone_is_kept_by_nobody(tmp_path: Path) -> None:
+    """Whom it fed, and who waits for its key frame, may look on for hours."""
+    room = await Room(made_plane("python", tmp_path)).open()
+    try:
+        room.plane.feed(ONE, LEFT, VP8)
+        room.show(LEFT, 1, KEY)
+        await room.one.hears(1)
+        room.plane.feed(OTHER, LEFT, VP8)
+        room.plane.close_flow(LEFT)
+        gc.collect()
+        assert not [
+            each
+            for each in gc.get_objects()
+            if isinstance(each, Feed) or (type(each) is PairFlow and each.number == LEFT)
+        ]
+    finally:
+        await room.close()
+
+
+async def test_what_feeds_as_many_as_it_may_goes_on_feeding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is refused, and one that is fed already may have other payload types."""
+    monkeypatch.setattr("gateway.media.embedded.plane.python.MAX_FEEDS", 1)
+    room = await Room(made_plane("python", tmp_path)).open()
+    try:
+        room.plane.feed(ONE, LEFT, VP8)
+        room.plane.feed(OTHER, LEFT, VP8)
+        room.plane.feed(ONE, LEFT, {96: Fed(payload_type=101, form=Format.VP8)})
+        room.show(LEFT, 1, KEY)
+        assert [packet.payload_type for packet in await room.one.hears(1)] == [101]
+        assert not room.other.heard
+    finally:
+        await room.close()

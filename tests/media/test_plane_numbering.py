@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.media.embedded.plane.packet import RtpPacket, timestamp_delta
-from gateway.media.embedded.plane.values import Action, Route
-from tests.media.plane_support import OUT_SSRC, ROUTES, SOURCE, TARGET, Direction, forward
+from gateway.media.embedded.plane.values import Action, FlowConfig, Route, Silence
+from tests.media.plane_support import LISTENER, OUT_SSRC, ROUTES, SOURCE, TARGET, Direction, forward
+from tests.media.webrtc_support import finished
 
 
 def test_a_packet_is_renumbered_and_its_payload_kept() -> None:
@@ -355,3 +357,25 @@ def test_repacketised_audio_after_our_own_packets_never_runs_backwards() -> None
     stamps = [packet.timestamp for packet in path.sent]
     assert all(timestamp_delta(b, a) > 0 for a, b in itertools.pairwise(stamps))
     assert path.numbers() == list(range(len(path.sent)))
+
+
+def test_silences_are_spread_over_their_interval() -> None:
+    """A thousand calls that were put on hold together are no burst."""
+    direction, flows = Direction(), range(10, 60)
+    for flow in flows:
+        finished(direction.plane.open_pair(flow, "192.0.2.1", 0))
+        direction.plane.open_flow(flow, flow, FlowConfig())
+        direction.plane.set_destination(flow, LISTENER, None)
+        direction.plane.start_stream(flow, flow, 1, 1, 8000)
+        direction.plane.set_silence(flow, Silence(payload_type=0, payload=b"-", ticks=160, after=1.0, interval=5.0))
+    sockets, first = direction.sockets[4::2], dict[int, float]()
+    for tick in range(70):
+        direction.clock.advance(0.1)
+        for flow, each in zip(flows, sockets, strict=True):
+            if each.sent:
+                first.setdefault(flow, tick / 10)
+    times = sorted(first.values())
+    assert len(times) == len(flows)
+    assert times[0] >= 0.9
+    assert times[-1] <= 6.0
+    assert max(after - before for before, after in pairwise([0.9, *times, 6.0])) <= 0.4

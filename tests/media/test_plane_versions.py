@@ -58,6 +58,21 @@ async def test_an_older_plane_with_calls_goes_on_with_what_it_knows(
     assert [record.getMessage() for record in caplog.records if "no pictures" in record.getMessage()] != []
 
 
+@pytest.mark.parametrize("version", [wire.ARRIVALS, wire.FEEDS])
+async def test_an_older_plane_is_told_of_no_header_extension_that_it_does_not_know(
+    tmp_path: Path, version: int
+) -> None:
+    """So nobody agrees to one with a peer."""
+    plane = native_plane(tmp_path)
+    async with older_plane(tmp_path, version, 2) as process:
+        await plane.start(Told())
+        assert (plane.counts_arrivals, plane.carries_orientation) == (version >= wire.ARRIVALS, False)
+        plane.carry_orientation(1, 13)
+        plane.count_arrivals(1, None)
+        await plane.detach()
+        assert await said(process) == ["INVENTORY", *(["COUNT_ARRIVALS"] if version >= wire.ARRIVALS else [])]
+
+
 async def test_an_older_plane_without_calls_makes_room_for_a_newer_one(tmp_path: Path) -> None:
     """At the start of a gateway; it has ended before the other is asked to bind what it had bound."""
     plane = native_plane(tmp_path)

@@ -1,6 +1,6 @@
 //! Opus (RFC 6716) through libopus. The only file that knows the binding.
 
-use opusic_c::{Application, Bitrate, Channels, InbandFec, SampleRate};
+use opusic_c::{Application, Bandwidth, Bitrate, Channels, InbandFec, SampleRate};
 
 use crate::{Error, LONGEST_MS};
 
@@ -22,11 +22,34 @@ pub struct OpusSettings {
     pub expected_loss: u8,
     /// Whether nothing is sent while there is nothing to hear.
     pub discontinuous: bool,
+    /// Whether all packets are of one size.
+    pub constant_bit_rate: bool,
+    /// Samples a second that the listener plays at most: no more of the band than that is coded.
+    pub playback_rate: u32,
 }
 
 impl Default for OpusSettings {
     fn default() -> Self {
-        Self { bit_rate: 24_000, complexity: 5, forward_error_correction: true, expected_loss: 5, discontinuous: false }
+        Self {
+            bit_rate: 24_000,
+            complexity: 5,
+            forward_error_correction: true,
+            expected_loss: 5,
+            discontinuous: false,
+            constant_bit_rate: false,
+            playback_rate: 48_000,
+        }
+    }
+}
+
+/// The band of so many samples a second (RFC 7587 section 3.1.1).
+const fn bandwidth(rate: u32) -> Bandwidth {
+    match rate {
+        ..12_000 => Bandwidth::Narrow,
+        12_000..16_000 => Bandwidth::Medium,
+        16_000..24_000 => Bandwidth::Wide,
+        24_000..48_000 => Bandwidth::Superwide,
+        _ => Bandwidth::Full,
     }
 }
 
@@ -147,6 +170,8 @@ impl Encoder {
             inner.set_bitrate(Bitrate::Value(settings.bit_rate.clamp(6_000, 510_000)))?;
             inner.set_complexity(settings.complexity.min(10))?;
             inner.set_dtx(settings.discontinuous)?;
+            inner.set_vbr(!settings.constant_bit_rate)?;
+            inner.set_max_bandwidth(bandwidth(settings.playback_rate))?;
             if settings.forward_error_correction {
                 inner.set_inband_fec(InbandFec::Mode1)?;
                 inner.set_packet_loss(settings.expected_loss.min(100))?;
@@ -188,6 +213,48 @@ mod tests {
     fn more_than_120_ms_and_no_frames_at_all_are_malformed() {
         for payload in [&[][..], &[0x0B][..], &[0x0B, 0][..], &[0x0B, 7][..], &[0x1A + 1, 3][..]] {
             assert_eq!(samples(payload, 8000), None, "{payload:?}");
+        }
+    }
+
+    /// Payloads of two seconds of something like a voice.
+    fn spoken(settings: &OpusSettings) -> Vec<Vec<u8>> {
+        let mut encoder = Encoder::new(16_000, settings).unwrap();
+        let sample = |at: usize| {
+            let time = at as f32 / 16_000.0;
+            let tone = |frequency: f32| (std::f32::consts::TAU * frequency * time).sin();
+            ((1.0 + tone(3.0)) * 2500.0 * (tone(220.0) + tone(1_330.0) + tone(5_700.0))) as i16
+        };
+        let frame = |number: usize| (0..320).map(|at| sample(number * 320 + at)).collect::<Vec<i16>>();
+        let encode = |number| {
+            let mut payload = Vec::new();
+            encoder.encode(&frame(number), &mut payload).unwrap();
+            payload
+        };
+        (0..100).map(encode).collect()
+    }
+
+    #[test]
+    fn no_more_is_sent_than_the_listener_wants() {
+        for bit_rate in [6_000, 12_000, 24_000, 64_000] {
+            let settings = OpusSettings { bit_rate, constant_bit_rate: true, ..OpusSettings::default() };
+            assert!(spoken(&settings).iter().all(|payload| payload.len() as u32 == bit_rate / 400), "{bit_rate}");
+        }
+        let with_copies = |wanted| {
+            let settings =
+                OpusSettings { bit_rate: 32_000, forward_error_correction: wanted, ..OpusSettings::default() };
+            spoken(&settings).iter().filter(|payload| has_copy(payload)).count()
+        };
+        assert!(with_copies(true) > 0);
+        assert_eq!(with_copies(false), 0);
+    }
+
+    #[test]
+    fn no_more_of_the_band_is_coded_than_the_listener_plays() {
+        // The kinds of SILK and CELT by band (RFC 6716 table 2).
+        let narrow = |config: u8| config < 4 || (16..20).contains(&config);
+        for (playback_rate, is_narrow) in [(8_000, true), (0, true), (16_000, false), (48_000, false)] {
+            let payloads = spoken(&OpusSettings { playback_rate, ..OpusSettings::default() });
+            assert_eq!(payloads[10..].iter().all(|payload| narrow(payload[0] >> 3)), is_narrow, "{playback_rate} Hz");
         }
     }
 

@@ -10,8 +10,11 @@ fuzz_target!(|data: &[u8]| {
     let _ = stun::read(data, &credentials);
     if let Some((start, end)) = rtp::payload(data) {
         assert!(start <= end && end <= data.len());
+        for id in [1, 3, 14, 15, 255] {
+            assert!(rtp::extension(data, id).is_none_or(|element| element.len() <= start));
+        }
     }
-    for suite in [Suite::Gcm128, Suite::Gcm256, Suite::Cm80, Suite::Cm32] {
+    for suite in (1..=6).filter_map(Suite::from_number) {
         let (key, salt) = suite.lengths();
         let mut receiver = Receiver::new(suite, &vec![7; key + salt]).unwrap();
         let _ = receiver.open(&mut data.to_vec());

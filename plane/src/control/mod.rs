@@ -22,6 +22,8 @@ const BELL: u64 = u64::MAX - 1;
 const WATCH: i32 = 250;
 /// Gateways that may be proving themselves at a time.
 const MAX_CONNECTIONS: usize = 8;
+/// ns that the gateway which has started it may take to connect.
+const FIRST_GATEWAY: u64 = 30_000_000_000;
 /// ns a gateway has to prove itself.
 const PROOF_TIME: u64 = 5_000_000_000;
 /// Frames of punts taken a turn, so that messages of the gateway get their turn.
@@ -120,7 +122,8 @@ impl Control {
         }
         let alone = now.saturating_sub(self.alone_since);
         let abandoned = self.had_gateway && self.registry.is_empty();
-        alone >= self.orphan_timeout || (abandoned && self.connections.iter().all(Option::is_none))
+        let patience = if self.had_gateway { self.orphan_timeout } else { self.orphan_timeout.max(FIRST_GATEWAY) };
+        alone >= patience || (abandoned && self.connections.iter().all(Option::is_none))
     }
 
     fn accept(&mut self, now: u64) {
@@ -213,6 +216,10 @@ impl Control {
                     let Some(frame) = self.registry.learned(flow, source, description, now) else { continue };
                     (frame, usize::MAX)
                 }
+                Up::Report { flow, packet } => {
+                    self.registry.report(flow, packet);
+                    continue;
+                }
                 Up::Begins { target, source } => {
                     self.registry.begin_feed(target, source);
                     continue;
@@ -258,5 +265,33 @@ impl Control {
                 self.close(place, now);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::Made;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc::{channel, sync_channel};
+
+    #[test]
+    fn who_does_not_prove_itself_in_time_makes_room() {
+        let name = std::env::temp_dir().join(format!("gateway-plane-{}.sock", std::process::id()));
+        let listener = UnixListener::bind(&name).unwrap();
+        let ((_, punts), (_, strangers), (_, events)) = (sync_channel(1), sync_channel(1), channel());
+        let (bell, attached) = (Arc::new(Bell::new().unwrap()), Arc::default());
+        let uplinks = Uplinks { bell, attached, punts, strangers, events };
+        let Made { handle, counters, .. } = Made::new().unwrap();
+        let registry = Registry::new(vec![(handle, counters)], 1);
+        let mut control = Control::new(listener, Secret::new(&[7; 32]).unwrap(), registry, uplinks, 0).unwrap();
+        let here = |control: &Control| control.connections.iter().flatten().count();
+        let made: Vec<_> = (0..MAX_CONNECTIONS).map(|_| UnixStream::connect(&name).unwrap()).collect();
+        (0..=made.len()).for_each(|_| control.accept(1));
+        std::fs::remove_file(name).unwrap();
+        control.on_timer(1 + PROOF_TIME);
+        assert_eq!(here(&control), MAX_CONNECTIONS);
+        control.on_timer(2 + PROOF_TIME);
+        assert_eq!(here(&control), 0);
     }
 }

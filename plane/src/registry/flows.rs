@@ -1,19 +1,15 @@
 //! What messages do to flows: which thread owns which half, and where its packets go.
 
-use super::ports::parts;
+use super::placing::TRANSCODED;
 use super::{Flow, Port, Registry};
-use crate::addr::Addr;
-use crate::flow::{Config, Lane, Pair, Receive, Routes, Send, Way};
+use crate::flow::{Action, Config, Receive, Routes, Send};
 use crate::srtp;
-use crate::stun::Credential;
-use crate::wire::down::{Message, Secret};
+use crate::wire::down::Message;
 use crate::worker::{Order, ReceiveOrder, SendOrder};
 use std::collections::HashMap;
 use std::sync::mpsc::channel;
 use std::sync::Arc;
 
-/// Pairs a flow may have at a time.
-const MAX_PAIRS: usize = 64;
 /// Flows that may share one transport beside its own.
 const MAX_BUNDLED: usize = 8;
 /// Sources that may be sent through one transport in its life: as many as its keys count for.
@@ -25,9 +21,11 @@ impl Flow {
             port,
             config,
             counters: Arc::default(),
+            weight: 1,
             receive_thread: thread,
             send_thread: thread,
             target: None,
+            routed_by: None,
             feeds: Vec::new(),
             fed_by: None,
             fed_next: None,
@@ -99,6 +97,11 @@ impl Registry {
             Message::Convert { flow, number, conversion } => {
                 self.to_receive(flow, ReceiveOrder::Convert(number, conversion))?;
             }
+            Message::CountArrivals { flow, counting } => self.count_arrivals(flow, counting)?,
+            Message::CarryOrientation { flow, identifier } => {
+                self.to_receive(flow, ReceiveOrder::Orientation(identifier))?;
+                self.to_send(flow, SendOrder::Orientation(identifier))?;
+            }
             Message::Resync { flow, ssrc } => self.to_receive(flow, ReceiveOrder::Resync(ssrc))?,
             Message::Relay { source, relayed } => self.to_receive(source, ReceiveOrder::Relay(relayed))?,
             other => return self.apply_to_stream(other),
@@ -140,7 +143,7 @@ impl Registry {
         Some(())
     }
 
-    fn to_send(&self, flow: u32, order: SendOrder) -> Option<()> {
+    pub(super) fn to_send(&self, flow: u32, order: SendOrder) -> Option<()> {
         let known = self.flows.get(&flow)?;
         self.order(known.send_thread, Order::Send(flow, order));
         Some(())
@@ -158,7 +161,8 @@ impl Registry {
                 Some(Arc::clone(sockets))
             }
         };
-        let thread = self.choose_thread(flow);
+        let thread = self.choose_thread();
+        self.expect_load(thread, 1, 0);
         let known = Flow::new(port, config, thread, now);
         let receive = Receive::new(flow, config, sockets.clone(), Arc::clone(&known.counters));
         let send = Send::new(flow, config.secure, sockets, Arc::clone(&known.counters));
@@ -184,6 +188,7 @@ impl Registry {
         let mut send = Send::new(flow, config.secure, None, Arc::clone(&known.counters));
         send.set_key(carrying.crypto.as_ref().and_then(srtp::Sender::of_same_key));
         self.order(send_thread, Order::PutSend(carrying));
+        self.expect_load(receive_thread, known.weight, 0);
         self.flows.insert(flow, known);
         self.flows.get_mut(&carrier)?.bundled.push(flow);
         self.order(receive_thread, Order::PutReceive(Box::new(receive)));
@@ -222,7 +227,7 @@ impl Registry {
     }
 
     /// Where flows share a key, a report goes by the flow whose source it is of.
-    fn owns_report(&self, flow: u32, packet: &[u8]) -> Option<()> {
+    pub(super) fn owns_report(&self, flow: u32, packet: &[u8]) -> Option<()> {
         let known = self.flows.get(&flow)?;
         if known.carrier.is_none() && known.bundled.is_empty() {
             return Some(());
@@ -234,10 +239,7 @@ impl Registry {
 
     fn configure_flow(&mut self, flow: u32, config: Config, now: u64) -> Option<()> {
         let known = self.flows.get_mut(&flow)?;
-        if known.config.idle_after != config.idle_after {
-            known.watched_since = now;
-        }
-        known.config = config;
+        (known.config, known.watched_since) = (config, now);
         self.to_receive(flow, ReceiveOrder::Configure(config))?;
         for each in self.with_bundled(flow)? {
             self.to_send(each, SendOrder::Secure(config.secure))?;
@@ -255,7 +257,10 @@ impl Registry {
             }
             self.tell_bundled(carrier);
         }
+        self.expect_load(known.receive_thread, 0, known.weight);
         for (path, source) in known.pairs.keys() {
+            self.let_go(source);
+            self.release(flow, *path, *source);
             self.drop_pair(flow, *path, *source);
         }
         self.end_feeds(flow, &known);
@@ -267,11 +272,20 @@ impl Registry {
         if let Some(Port::Pair { flow: owner, .. }) = self.ports.get_mut(&known.port) {
             *owner = None;
         }
-        for other in self.flows.values_mut() {
-            if other.target == Some(flow) {
-                other.target = None;
-            }
+        if let Some(target) = known.target.and_then(|target| self.flows.get_mut(&target)) {
+            target.routed_by = target.routed_by.filter(|source| *source != flow);
         }
+        if let Some(source) = known.routed_by.and_then(|source| self.flows.get_mut(&source)) {
+            source.target = None;
+        }
+    }
+
+    /// Have a flow count as so many for the thread that receives it.
+    pub(super) fn weigh(&mut self, flow: u32, weight: u32) -> Option<()> {
+        let known = self.flows.get_mut(&flow)?;
+        let (thread, before) = (known.receive_thread, std::mem::replace(&mut known.weight, weight));
+        self.expect_load(thread, weight, before);
+        Some(())
     }
 
     fn take_receive(&self, flow: u32, thread: usize) -> Option<Box<Receive>> {
@@ -289,11 +303,13 @@ impl Registry {
     }
 
     /// Have `thread` own what the flow receives, and the stream that it feeds.
-    fn move_receive(&mut self, flow: u32, thread: usize) -> Option<()> {
+    pub(super) fn move_receive(&mut self, flow: u32, thread: usize) -> Option<()> {
         let known = self.flows.get_mut(&flow)?;
-        let (from, target) = (known.receive_thread, known.target);
+        let (from, target, weight) = (known.receive_thread, known.target, known.weight);
         if from != thread {
             known.receive_thread = thread;
+            self.expect_load(from, 0, weight);
+            self.expect_load(thread, weight, 0);
             let half = self.take_receive(flow, from)?;
             self.order(thread, Order::PutReceive(half));
             self.put_pairs(flow);
@@ -333,151 +349,31 @@ impl Registry {
                 self.to_send(target, SendOrder::Refresh)?;
             }
         }
-        self.flows.get_mut(&source)?.target = target;
+        self.aim(source, target)?;
+        let transcodes = routes.iter().any(|route| route.action == Action::Transcode);
+        self.weigh(source, if transcodes { TRANSCODED } else { 1 })?;
         self.to_receive(source, ReceiveOrder::Route { target, routes })
+    }
+
+    /// Make `target`, which nobody else is routed to any more, the target of `source`.
+    fn aim(&mut self, source: u32, target: Option<u32>) -> Option<()> {
+        let before = std::mem::replace(&mut self.flows.get_mut(&source)?.target, target);
+        if let Some(before) = before.and_then(|before| self.flows.get_mut(&before)) {
+            before.routed_by = None;
+        }
+        if let Some(target) = target.and_then(|target| self.flows.get_mut(&target)) {
+            target.routed_by = Some(source);
+        }
+        Some(())
     }
 
     /// Nobody but `source` feeds `target` from now on.
     pub(super) fn unfeed(&mut self, target: u32, source: u32) {
-        let others: Vec<u32> = self
-            .flows
-            .iter()
-            .filter(|(id, flow)| **id != source && flow.target == Some(target))
-            .map(|(id, _)| *id)
-            .collect();
-        for other in others {
-            if let Some(flow) = self.flows.get_mut(&other) {
-                flow.target = None;
-            }
+        let routed_by = self.flows.get(&target).and_then(|known| known.routed_by);
+        if let Some(other) = routed_by.filter(|other| *other != source) {
+            self.aim(other, None);
             let routes = Box::new([crate::flow::Route::default(); 128]);
             self.to_receive(other, ReceiveOrder::Route { target: None, routes });
-        }
-    }
-
-    // Addresses
-
-    fn set_credentials(&mut self, flow: u32, credentials: &[(Box<[u8]>, Secret)]) -> Option<()> {
-        let known = self.flows.get_mut(&flow)?;
-        known.credentials =
-            credentials.iter().filter_map(|(ufrag, password)| Credential::new(ufrag, &password.0)).collect();
-        self.put_pairs(flow);
-        Some(())
-    }
-
-    fn admit_pair(&mut self, flow: u32, path: u64, source: Addr) -> Option<()> {
-        self.shared_number(path)?;
-        let known = self.flows.get_mut(&flow)?;
-        if known.pairs.len() >= MAX_PAIRS && !known.pairs.contains_key(&(path, source)) {
-            return None;
-        }
-        let count = Arc::clone(known.pairs.entry((path, source)).or_default());
-        count.set(crate::sys::now());
-        if known.selected.is_none() {
-            self.move_receive(flow, parts(path).1)?;
-        }
-        self.put_pairs(flow);
-        Some(())
-    }
-
-    fn remove_pair(&mut self, flow: u32, path: u64, source: Addr) -> Option<()> {
-        let known = self.flows.get_mut(&flow)?;
-        known.pairs.remove(&(path, source))?;
-        if known.selected == Some((path, source)) {
-            known.selected = None;
-            self.update_ways(flow);
-        }
-        self.drop_pair(flow, path, source);
-        Some(())
-    }
-
-    fn select(&mut self, flow: u32, path: u64, source: Addr) -> Option<()> {
-        let known = self.flows.get_mut(&flow)?;
-        if !known.pairs.contains_key(&(path, source)) {
-            return None;
-        }
-        known.selected = Some((path, source));
-        self.move_receive(flow, parts(path).1)?;
-        self.put_pairs(flow);
-        self.update_ways(flow);
-        Some(())
-    }
-
-    fn expect(&mut self, flow: u32, named: Option<Addr>, description: u32) -> Option<()> {
-        let known = self.flows.get_mut(&flow)?;
-        if (known.named, known.description) != (named, description) {
-            (known.named, known.description) = (named, description);
-            known.source = None;
-        }
-        self.to_receive(flow, ReceiveOrder::Expect(named, description))?;
-        self.update_ways(flow);
-        Some(())
-    }
-
-    /// The number in every thread of the socket a path names.
-    fn shared_number(&self, path: u64) -> Option<usize> {
-        let (port, thread, index) = parts(path);
-        match self.ports.get(&port)? {
-            Port::Shared(hosts) if thread < self.threads.len() => hosts.get(index).map(|host| host.number),
-            _ => None,
-        }
-    }
-
-    /// Tell every thread of the flow's pairs on its sockets as they stand.
-    fn put_pairs(&self, flow: u32) {
-        let Some(known) = self.flows.get(&flow) else { return };
-        for ((path, source), checked) in &known.pairs {
-            let Some(number) = self.shared_number(*path) else { continue };
-            let pair = Pair {
-                flow,
-                owner: known.receive_thread,
-                slot: usize::MAX,
-                selected: known.selected == Some((*path, *source)),
-                credentials: Arc::clone(&known.credentials),
-                checked: Arc::clone(checked),
-                counters: Arc::clone(&known.counters),
-            };
-            self.order(parts(*path).1, Order::PutPair { number, source: *source, pair });
-        }
-    }
-
-    fn drop_pair(&self, flow: u32, path: u64, source: Addr) {
-        if let Some(number) = self.shared_number(path) {
-            self.order(parts(path).1, Order::DropPair { number, source, flow });
-        }
-    }
-
-    /// The flow whose transport it is.
-    pub(super) fn carrying<'a>(&'a self, flow: &'a Flow) -> &'a Flow {
-        flow.carrier.and_then(|carrier| self.flows.get(&carrier)).unwrap_or(flow)
-    }
-
-    /// Where RTP of the flow goes.
-    pub(super) fn destination(&self, flow: &Flow) -> Option<Addr> {
-        let flow = self.carrying(flow);
-        match self.ports.get(&flow.port)? {
-            Port::Shared(_) => flow.selected.map(|(_, source)| source),
-            Port::Pair { .. } => flow.source.or(flow.rtp),
-        }
-    }
-
-    /// Tell the send half where its packets go.
-    pub(super) fn update_ways(&self, flow: u32) {
-        let Some(known) = self.flows.get(&flow).filter(|known| known.carrier.is_none()) else { return };
-        let (rtp, rtcp) = match self.ports.get(&known.port) {
-            Some(Port::Shared(_)) => {
-                let way = known.selected.and_then(|(path, source)| {
-                    self.shared_number(path).map(|number| Way::new(Lane::Shared(number), &source))
-                });
-                (way, way)
-            }
-            _ => {
-                let rtp = self.destination(known).map(|to| Way::new(Lane::Rtp, &to));
-                let apart = known.rtcp.map(|to| Way::new(Lane::Rtcp, &to));
-                (rtp, if known.config.mux { rtp } else { apart })
-            }
-        };
-        for each in std::iter::once(flow).chain(known.bundled.iter().copied()) {
-            self.to_send(each, SendOrder::Ways { rtp, rtcp });
         }
     }
 }

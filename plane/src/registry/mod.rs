@@ -1,7 +1,10 @@
 //! What the control thread knows: ports, flows, which thread owns what; it turns messages into orders.
 
+mod addresses;
+mod arrivals;
 mod feeds;
 mod flows;
+mod placing;
 mod ports;
 mod report;
 
@@ -13,6 +16,7 @@ use crate::sys::Binding;
 use crate::wire::down::Message;
 use crate::wire::up;
 use crate::worker::{Handle, Order};
+use placing::{Heard, Load};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
@@ -41,9 +45,13 @@ struct Flow {
     port: u32,
     config: Config,
     counters: Arc<FlowCounters>,
+    /// As how many flows it counts for the thread that receives it.
+    weight: u32,
     receive_thread: usize,
     send_thread: usize,
     target: Option<u32>,
+    /// Whose target it is; nobody else's.
+    routed_by: Option<u32>,
     /// Flows whose streams it feeds, or is to feed.
     feeds: Vec<u32>,
     /// Whom its own stream is fed by, and by whom from that one's next key frame on.
@@ -64,8 +72,9 @@ struct Flow {
     bundled: Vec<u32>,
     /// What was ever sent through its transport under its keys: source and flow.
     sources: Vec<(u32, u32)>,
+    /// When it was opened or last configured: idleness counts from then, ns.
     watched_since: u64,
-    /// When it was heard before the silence that was told of last, ns.
+    /// From when on the silence counted that was told of last, ns.
     idle_told: u64,
 }
 
@@ -77,6 +86,7 @@ struct Thread {
     told: Cell<bool>,
     /// It was told something since it last said that all was done.
     busy: Cell<bool>,
+    load: Load,
 }
 
 /// Everything the plane holds.
@@ -84,12 +94,14 @@ pub struct Registry {
     threads: Vec<Thread>,
     ports: BTreeMap<u32, Port>,
     flows: BTreeMap<u32, Flow>,
+    /// Which flow a source is on a shared port: by port, place in it, and address.
+    holders: HashMap<(u32, usize, Addr), u32>,
     records: BTreeMap<Box<[u8]>, Box<[u8]>>,
     record_octets: usize,
     next_number: usize,
-    next_thread: usize,
-    /// The flow that was opened last, where the next is to be on its thread.
-    alone: Option<u32>,
+    /// The thread that takes what is new.
+    taking: usize,
+    heard: Option<Heard>,
     /// Flows have ended that their threads may not have let go of yet.
     leaving: Cell<bool>,
     /// Messages that named nothing there is.
@@ -101,17 +113,22 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub fn new(threads: Vec<(Handle, Arc<ThreadCounters>)>) -> Self {
-        let told = |(handle, counters)| Thread { handle, counters, told: Cell::new(false), busy: Cell::new(false) };
+    /// `seed` keeps strangers from choosing which thread hears them.
+    pub fn new(threads: Vec<(Handle, Arc<ThreadCounters>)>, seed: u64) -> Self {
+        let made = |(handle, counters)| {
+            let load = Load::default();
+            Thread { handle, counters, told: Cell::new(false), busy: Cell::new(false), load }
+        };
         Self {
-            threads: threads.into_iter().map(told).collect(),
+            heard: Heard::new(threads.len(), seed as u32),
+            taking: 0,
+            threads: threads.into_iter().map(made).collect(),
             ports: BTreeMap::new(),
             flows: BTreeMap::new(),
+            holders: HashMap::new(),
             records: BTreeMap::new(),
             record_octets: 0,
             next_number: 0,
-            next_thread: 0,
-            alone: None,
             leaving: Cell::new(false),
             unknown: 0,
             malformed: 0,
@@ -175,8 +192,9 @@ impl Registry {
         Some(up::source_learned(flow, &source, description, now))
     }
 
-    /// Tell of each flow that has fallen silent.
+    /// Tell of each flow that has fallen silent, and look what the threads have to do.
     pub fn watch(&mut self, now: u64) -> Vec<Vec<u8>> {
+        self.place(now);
         let mut told = Vec::new();
         for (id, flow) in &mut self.flows {
             let limit = flow.config.idle_after;
@@ -209,18 +227,6 @@ impl Registry {
             }
         }
     }
-
-    /// The thread of a new flow: that of the one before where that is joined with nobody, since the two are mostly
-    /// of one call, and no half has to move then when they are joined.
-    fn choose_thread(&mut self, flow: u32) -> usize {
-        let before = self.alone.take().and_then(|before| self.flows.get(&before));
-        if let Some(before) = before.filter(|before| before.target.is_none()) {
-            return before.receive_thread;
-        }
-        self.alone = Some(flow);
-        self.next_thread = (self.next_thread + 1) % self.threads.len();
-        self.next_thread
-    }
 }
 
 #[cfg(test)]
@@ -233,9 +239,61 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_has_one_source_and_what_ends_leaves_no_trace() {
+        let thread = Made::new().unwrap();
+        let mut registry = Registry::new(vec![(thread.handle.clone(), thread.counters)], 1);
+        for flow in 1..=3 {
+            registry.apply(Message::OpenPair { request: 1, port: flow, host: at(0), dscp: 0 }, 1);
+            registry.apply(Message::OpenFlow { flow, port: flow, config: Config::default() }, 1);
+        }
+        let route = |registry: &mut Registry, source, target| {
+            let routes = Box::new([crate::flow::Route::default(); 128]);
+            registry.apply(Message::Route { source, target, routes }, 1);
+        };
+        let stand = |registry: &Registry| -> Vec<(u32, Option<u32>, Option<u32>)> {
+            registry.flows.iter().map(|(id, flow)| (*id, flow.target, flow.routed_by)).collect()
+        };
+        route(&mut registry, 1, Some(3));
+        route(&mut registry, 2, Some(3));
+        assert_eq!(stand(&registry), [(1, None, None), (2, Some(3), None), (3, None, Some(2))]);
+        route(&mut registry, 2, Some(1));
+        assert_eq!(stand(&registry), [(1, None, Some(2)), (2, Some(1), None), (3, None, None)]);
+        registry.close_flow(2);
+        route(&mut registry, 1, Some(1));
+        assert_eq!(stand(&registry), [(1, Some(1), Some(1)), (3, None, None)]);
+        route(&mut registry, 3, Some(1));
+        registry.close_port(1);
+        assert_eq!(stand(&registry), [(3, None, None)]);
+    }
+
+    #[test]
+    fn idleness_counts_from_each_configuration_and_is_told_once_after_it() {
+        let thread = Made::new().unwrap();
+        let mut registry = Registry::new(vec![(thread.handle.clone(), thread.counters)], 1);
+        let config = Config { idle_after: 10, ..Config::default() };
+        registry.apply(Message::OpenPair { request: 1, port: 5, host: at(0), dscp: 0 }, 1);
+        registry.apply(Message::OpenFlow { flow: 2, port: 5, config }, 1);
+        let configure = |registry: &mut Registry, idle_after, now| {
+            let config = Config { idle_after, ..config };
+            registry.apply(Message::ConfigureFlow { flow: 2, config }, now);
+        };
+        let told = |registry: &mut Registry, times: [u64; 3]| times.map(|now| registry.watch(now).len());
+        assert_eq!(told(&mut registry, [10, 11, 30]), [0, 1, 0]);
+        configure(&mut registry, 10, 30);
+        assert_eq!(told(&mut registry, [39, 40, 99]), [0, 1, 0]);
+        configure(&mut registry, 20, 100);
+        assert_eq!(told(&mut registry, [110, 119, 120]), [0, 0, 1]);
+        configure(&mut registry, 0, 200);
+        assert_eq!(told(&mut registry, [200, 300, 400]), [0, 0, 0]);
+        configure(&mut registry, 10, 400);
+        registry.flows[&2].counters.received.heard.set(405);
+        assert_eq!(told(&mut registry, [410, 415, 500]), [0, 1, 0]);
+    }
+
+    #[test]
     fn a_source_learned_by_the_description_before_is_not_sent_to() {
         let thread = Made::new().unwrap();
-        let mut registry = Registry::new(vec![(thread.handle.clone(), thread.counters)]);
+        let mut registry = Registry::new(vec![(thread.handle.clone(), thread.counters)], 1);
         let mut apply = |message| drop(registry.apply(message, 1));
         let config = Config { max_packets_per_second: 100, ..Config::default() };
         apply(Message::OpenPair { request: 1, port: 5, host: at(0), dscp: 0 });

@@ -76,6 +76,7 @@ impl Registry {
             kept.push(SharedHost { number, bound, sockets });
         }
         self.ports.insert(port, Port::Shared(kept));
+        self.steer();
         reply.finish()
     }
 
@@ -102,7 +103,14 @@ impl Registry {
     }
 
     pub(super) fn close_port(&mut self, port: u32) {
-        let flows: Vec<u32> = self.flows.iter().filter(|(_, flow)| flow.port == port).map(|(id, _)| *id).collect();
+        let flows: Vec<u32> = match self.ports.get(&port) {
+            Some(Port::Pair { flow, .. }) => flow.iter().copied().collect(),
+            // The browsers' port is closed once, with everything on it.
+            Some(Port::Shared(_)) => {
+                self.flows.iter().filter(|(_, flow)| flow.port == port).map(|(id, _)| *id).collect()
+            }
+            None => Vec::new(),
+        };
         for flow in flows {
             self.close_flow(flow);
         }

@@ -1,7 +1,8 @@
 //! Answers to the questions of a gateway: how flows stand, what was dropped, what there is.
 
 use super::{Flow, Port, Registry};
-use crate::counters::{Count, Received, Sent, DROPPED};
+use crate::counters::{Count, Received, Sent, ThreadCounters, DROPPED};
+use crate::sys;
 use crate::wire::{up, Writer};
 
 fn counts<'a>(writer: Writer, counts: impl ExactSizeIterator<Item = &'a Count>) -> Writer {
@@ -72,20 +73,29 @@ impl Registry {
     }
 
     pub(super) fn counters(&self, request: u32) -> Vec<u8> {
-        let mut named: Vec<(&str, u64)> = DROPPED
-            .iter()
-            .enumerate()
-            .map(|(index, name)| (*name, self.threads.iter().map(|each| each.counters.dropped[index].get()).sum()))
-            .collect();
-        named.push(("checks_answered", self.threads.iter().map(|each| each.counters.checks.get()).sum()));
-        named.push(("turns", self.threads.iter().map(|each| each.counters.turns.get()).sum()));
-        named.push(("forwarded", self.threads.iter().map(|each| each.counters.forwarded.get()).sum()));
-        named.push(("malformed_messages", self.malformed));
-        named.push(("unknown_ids", self.unknown));
-        named.push(("frames_unsent", self.unsent));
-        named.push(("threads", self.threads.len() as u64));
-        named.push(("cpu_microseconds", crate::sys::cpu_time() / 1000));
-        let reply = up::reply(request, 1000).u16(named.len() as u16);
+        let sum = |of: &dyn Fn(&ThreadCounters) -> &Count| -> u64 {
+            self.threads.iter().map(|each| of(&each.counters).get()).sum()
+        };
+        let dropped = DROPPED.iter().enumerate();
+        let mut named: Vec<(String, u64)> =
+            dropped.map(|(index, name)| ((*name).to_owned(), sum(&|counters| &counters.dropped[index]))).collect();
+        let mut tell = |name: &str, value| named.push((name.to_owned(), value));
+        tell("checks_answered", sum(&|counters| &counters.checks));
+        tell("turns", sum(&|counters| &counters.turns));
+        tell("forwarded", sum(&|counters| &counters.forwarded));
+        tell("malformed_messages", self.malformed);
+        tell("unknown_ids", self.unknown);
+        tell("frames_unsent", self.unsent);
+        tell("threads", self.threads.len() as u64);
+        tell("cpu_microseconds", sys::cpu_time() / 1000);
+        for (index, each) in self.threads.iter().enumerate() {
+            if let Some((worked, waited)) = sys::scheduled(each.counters.thread.get()) {
+                tell(&format!("worked_{index}"), worked);
+                tell(&format!("waited_{index}"), waited);
+            }
+        }
+        tell("now", sys::now());
+        let reply = up::reply(request, 1000 + 60 * self.threads.len()).u16(named.len() as u16);
         reply.each(named, |writer, (name, value)| writer.short(name.as_bytes()).u64(value)).finish()
     }
 

@@ -212,6 +212,14 @@ impl Cipher {
         }
     }
 
+    /// Octets by which a protected packet is longer.
+    pub const fn tag(&self) -> usize {
+        match self {
+            Self::Gcm { .. } => GCM_TAG,
+            Self::Counter { tag, .. } => *tag,
+        }
+    }
+
     /// Octets of an SRTP packet behind where a master key identifier would be: RFC 7714 counts its tag to the
     /// ciphertext, RFC 3711 puts it last.
     pub const fn rtp_tail(&self) -> usize {

@@ -120,16 +120,23 @@ impl Receiver {
         let packet = self.without_mki(packet, self.rtp.rtp_tail())?;
         let length = rtp::header_length(packet).ok_or(Refused::Malformed)?;
         let header = rtp::Header::read(packet).ok_or(Refused::Malformed)?;
+        let is_short = packet.len() < length + self.rtp.tag();
         self.uses += 1;
         if let Some(source) = Source::find(&mut self.sources, header.ssrc) {
             let index = source.window.guess(header.sequence_number).ok_or(Refused::Replay)?;
             if !source.window.is_new(index) {
                 return Err(Refused::Replay);
             }
+            if is_short {
+                return Err(Refused::Malformed);
+            }
             let plain = self.rtp.open(packet, length, header.ssrc, index).ok_or(Refused::Authentication)?;
             source.window.mark(index);
             source.used = self.uses;
             return Ok(plain);
+        }
+        if is_short {
+            return Err(Refused::Malformed);
         }
         let (plain, index) = self.open_first(packet, length, &header).ok_or(Refused::Authentication)?;
         Source::admit(&mut self.sources, header.ssrc, index, self.uses);

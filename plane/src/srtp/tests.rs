@@ -20,7 +20,8 @@ fn pair(suite: Suite) -> (Sender, Receiver) {
 
 fn packet(sequence_number: u16, ssrc: u32, payload: &[u8]) -> Vec<u8> {
     let mut made = vec![0; 12];
-    rtp::Header { second: 0, sequence_number, timestamp: 160 * u32::from(sequence_number), ssrc }.write(&mut made);
+    let timestamp = 160 * u32::from(sequence_number);
+    rtp::Header { sequence_number, timestamp, ssrc, ..rtp::Header::default() }.write(&mut made);
     made.extend_from_slice(payload);
     made
 }
@@ -249,6 +250,21 @@ fn a_packet_with_the_wanted_key_identifier_opens_and_no_other() {
 }
 
 #[test]
+fn what_is_shorter_than_its_tag_is_malformed_and_tries_no_key() {
+    for suite in SUITES {
+        let (mut sender, mut receiver) = pair(suite);
+        let wire = protect(&mut sender, &packet(7, 99, b"a voice"));
+        let cut = &wire[..11 + receiver.rtp.tag()];
+        assert_eq!(receiver.open(&mut cut.to_vec()), Err(Refused::Malformed), "{suite:?}");
+        assert_eq!(receiver.searches, SEARCHES);
+        assert!(receiver.open(&mut wire.clone()).is_ok());
+        assert_eq!(receiver.open(&mut cut.to_vec()), Err(Refused::Replay), "{suite:?}");
+        let next = protect(&mut sender, &packet(8, 99, b"a voice"));
+        assert_eq!(receiver.open(&mut next[..14].to_vec()), Err(Refused::Malformed), "{suite:?}");
+    }
+}
+
+#[test]
 fn material_of_another_length_is_refused() {
     assert!(Sender::new(Suite::Gcm128, &[0; 30]).is_none());
     assert!(Receiver::new(Suite::Cm80, &[0; 28]).is_none());
@@ -256,7 +272,7 @@ fn material_of_another_length_is_refused() {
 
 proptest! {
     #[test]
-    fn no_datagram_makes_opening_panic(data in prop::collection::vec(any::<u8>(), 0..120), suite in 0usize..4) {
+    fn no_datagram_makes_opening_panic(data in prop::collection::vec(any::<u8>(), 0..120), suite in 0..SUITES.len()) {
         let (_, mut receiver) = pair(SUITES[suite]);
         let _ = receiver.open(&mut data.clone());
         let _ = receiver.open_rtcp(&mut data.clone());

@@ -2,6 +2,7 @@
 
 use super::{Malformed, Reader};
 use crate::addr::Addr;
+use crate::arrivals::{Counting, MAX_HEAD};
 use crate::flow::{Action, Config, Fed, Route, Routes, Silence};
 use crate::kept::{self, Kept};
 use crate::key_frame::Format;
@@ -192,6 +193,16 @@ pub enum Message {
         number: u8,
         conversion: Box<Conversion>,
     },
+    /// The peer numbers its packets transport-wide, and is told when they came; None: it is told no more.
+    CountArrivals {
+        flow: u32,
+        counting: Option<Counting>,
+    },
+    /// How pictures lie is said by the header extension of that identifier, both ways; 0: it is not.
+    CarryOrientation {
+        flow: u32,
+        identifier: u8,
+    },
 }
 
 /// Octets that no log shows.
@@ -219,6 +230,8 @@ pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
         35 => resend(read),
         36 => rtcp_keys(read),
         37 => feed(read),
+        38 => arrivals(read),
+        39 => orientation(read),
         _ => return None,
     };
     Some(message)
@@ -419,10 +432,29 @@ fn convert(read: &mut Reader<'_>) -> Result<Message, Malformed> {
     let noise = if read.flag()? { Some(self::payload_type(read)?) } else { None };
     let (from, to, frame_ms) = (codec(read)?, codec(read)?, u32::from(read.u8()?));
     let (bit_rate, complexity) = (read.u32()?, read.u8()?);
-    let opus = OpusSettings { bit_rate, complexity, ..OpusSettings::default() };
+    let opus = OpusSettings { bit_rate, complexity, ..listener(read)? };
     let settings = Settings { frame_ms, opus, ..Settings::default() };
     let conversion = Box::new(Conversion { from, to, payload_type, noise, settings });
     Ok(Message::Convert { flow, number, conversion })
+}
+
+/// What the listener says of Opus (RFC 7587 section 6.1); a gateway of version 3 or before says nothing.
+fn listener(read: &mut Reader<'_>) -> Result<OpusSettings, Malformed> {
+    const CORRECTED: u8 = 1;
+    const DISCONTINUOUS: u8 = 2;
+    const CONSTANT: u8 = 4;
+    let settings = OpusSettings::default();
+    if read.is_empty() {
+        return Ok(settings);
+    }
+    let (flags, playback_rate) = (read.u8()?, read.u32()?);
+    Ok(OpusSettings {
+        forward_error_correction: flags & CORRECTED != 0,
+        discontinuous: flags & DISCONTINUOUS != 0,
+        constant_bit_rate: flags & CONSTANT != 0,
+        playback_rate,
+        ..settings
+    })
 }
 
 fn routes(read: &mut Reader<'_>) -> Result<Box<Routes>, Malformed> {
@@ -445,6 +477,22 @@ fn feed(read: &mut Reader<'_>) -> Result<Message, Malformed> {
         types[number] = Some((payload_type(read)?, Format::from_number(read.u8()?).ok_or(Malformed)?));
     }
     Ok(Message::Feed { target, source, types })
+}
+
+/// An identifier of 0: none. What goes before each message begins with a report.
+fn arrivals(read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    let (flow, extension, head) = (read.u32()?, read.u8()?, read.short()?);
+    if extension == 0 {
+        return Ok(Message::CountArrivals { flow, counting: None });
+    }
+    if head.len() > MAX_HEAD || head.len() < 8 || head.len() % 4 != 0 {
+        return Err(Malformed);
+    }
+    Ok(Message::CountArrivals { flow, counting: Some(Counting { extension, head: head.into() }) })
+}
+
+fn orientation(read: &mut Reader<'_>) -> Result<Message, Malformed> {
+    Ok(Message::CarryOrientation { flow: read.u32()?, identifier: read.u8()? })
 }
 
 fn silence(read: &mut Reader<'_>) -> Result<Silence, Malformed> {
@@ -531,6 +579,41 @@ mod tests {
         assert_eq!(read(37, &body_of(9)), Some(Err(Malformed)));
         let nobody = Message::Feed { target: 1, source: None, types: Box::new([None; 128]) };
         assert_eq!(read(37, &body(Writer::new(37, 0).u32(1).u8(0).u8(0))), Some(Ok(nobody)));
+    }
+
+    #[test]
+    fn what_a_listener_says_of_opus_is_new_in_version_4() {
+        let older = || Writer::new(32, 0).u32(1).u8(0).u8(111).u8(0).u8(0).u8(3).u8(20).u32(16_000).u8(5);
+        let opus = |body: Vec<u8>| match read(32, &body) {
+            Some(Ok(Message::Convert { conversion, .. })) => conversion.settings.opus,
+            other => panic!("{other:?}"),
+        };
+        let said = OpusSettings { bit_rate: 16_000, complexity: 5, ..OpusSettings::default() };
+        assert_eq!(opus(body(older())), said);
+        let wished = OpusSettings { forward_error_correction: false, playback_rate: 8_000, ..said };
+        assert_eq!(opus(body(older().u8(0).u32(8_000))), wished);
+        assert_eq!(opus(body(older().u8(2).u32(8_000))), OpusSettings { discontinuous: true, ..wished });
+        assert_eq!(opus(body(older().u8(4).u32(8_000))), OpusSettings { constant_bit_rate: true, ..wished });
+        assert_eq!(opus(body(older().u8(1).u32(48_000))), said);
+        assert_eq!(read(32, &body(older().u8(1).u16(8))), Some(Err(Malformed)));
+    }
+
+    #[test]
+    fn arrivals_are_told_behind_a_report_that_fits() {
+        let body_of = |id: u8, head: &[u8]| body(Writer::new(38, 0).u32(1).u8(id).short(head));
+        let counting = Some(Counting { extension: 3, head: [7; 8].into() });
+        assert_eq!(read(38, &body_of(3, &[7; 8])), Some(Ok(Message::CountArrivals { flow: 1, counting })));
+        assert_eq!(read(38, &body_of(0, &[])), Some(Ok(Message::CountArrivals { flow: 1, counting: None })));
+        for head in [&[7; 4][..], &[7; 10], &[7; MAX_HEAD + 4]] {
+            assert_eq!(read(38, &body_of(3, head)), Some(Err(Malformed)));
+        }
+    }
+
+    #[test]
+    fn how_pictures_lie_is_named_by_an_identifier() {
+        let message = Message::CarryOrientation { flow: 1, identifier: 13 };
+        assert_eq!(read(39, &body(Writer::new(39, 0).u32(1).u8(13))), Some(Ok(message)));
+        assert_eq!(read(39, &body(Writer::new(39, 0).u32(1))), Some(Err(Malformed)));
     }
 
     #[test]

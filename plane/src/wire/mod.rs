@@ -9,8 +9,9 @@ pub mod up;
 use crate::addr::Addr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Version spoken (2 has FEED and FED, and numbers of descriptions), and the oldest one understood.
-pub const VERSION: u16 = 2;
+/// Version spoken (2 has FEED and FED, and numbers of descriptions, 3 COUNT_ARRIVALS, 4 CARRY_ORIENTATION, and what listeners
+/// say of Opus), and the oldest one understood.
+pub const VERSION: u16 = 4;
 pub const OLDEST: u16 = 1;
 /// Octets of the longest frame from a gateway.
 pub const LONGEST_FRAME: usize = 1 << 20;

@@ -1,6 +1,7 @@
 //! A packet thread: waits for its sockets, forwards, answers checks, plays silence; the rest it punts.
 
 mod ahead;
+mod arrivals;
 mod feeding;
 mod frames;
 mod outbox;
@@ -11,6 +12,7 @@ mod uplink;
 mod waiting;
 
 use crate::addr::{Addr, Seeded};
+use crate::arrivals::Counting;
 use crate::counters::ThreadCounters;
 use crate::flow::{Config, Fed, Pair, Receive, Routes, Send, Silence, Way};
 use crate::kept::Kept;
@@ -116,6 +118,10 @@ pub enum ReceiveOrder {
     Relay(Relayed),
     /// The flows whose packets come with this one's.
     Bundled(Box<[u32]>),
+    /// How its packets are numbered, of whose arrival it is told; None: it is not.
+    Arrivals(Option<Counting>),
+    /// Identifier of the header extension that says how pictures lie; 0: there is none.
+    Orientation(u8),
 }
 
 pub enum SendOrder {
@@ -144,6 +150,8 @@ pub enum SendOrder {
     Silence(Option<Silence>),
     Keep(Option<Box<Kept>>),
     Resend(Box<[u16]>),
+    /// Identifier of the header extension that says how pictures lie; 0: there is none.
+    Orientation(u8),
     /// Another source feeds the stream.
     Refresh,
 }
@@ -225,6 +233,7 @@ impl Worker {
 
     /// Work until the process ends.
     pub fn run(mut self) {
+        self.uplink.counters.thread.set(sys::thread());
         loop {
             let due = self.table.next_due();
             let wait = due.map_or(LONGEST, |due| due.saturating_sub(sys::now()).min(LONGEST));
@@ -235,6 +244,7 @@ impl Worker {
             self.uplink.counters.turns.add(1);
             self.table.play(&mut self.outbox, now);
             self.table.play_frames(&mut self.outbox, now);
+            self.table.tell_arrivals(&mut self.outbox, &mut self.uplink, now);
             self.outbox.flush(&self.table);
             self.uplink.flush();
         }
@@ -406,19 +416,12 @@ impl Worker {
     }
 
     fn put_receive(&mut self, half: Box<Receive>) {
-        let flow = half.flow;
         let watched: Option<(RawFd, RawFd)> =
             half.sockets.as_ref().map(|sockets| (sockets.rtp.as_raw_fd(), sockets.rtcp.as_raw_fd()));
         let slot = self.table.put_receive(half);
         if let Some((rtp, rtcp)) = watched {
             let _ = self.waiting.add(rtp, RTP << KIND | slot as u64);
             let _ = self.waiting.add(rtcp, RTCP << KIND | slot as u64);
-        }
-        // Pairs admitted before the half came here know no slot of it yet.
-        for pair in self.shared.iter_mut().flatten().flat_map(|shared| shared.pairs.values_mut()) {
-            if pair.flow == flow {
-                pair.slot = slot;
-            }
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::table::Table;
 use crate::counters::Unsent;
 use crate::flow::{Lane, Send, Way};
-use crate::rtp::{Header, HEADER, LONGEST};
+use crate::rtp::{Header, LONGEST};
 use crate::srtp::ROOM;
 use crate::sys::{self, Batch, Post, SLOT};
 use std::os::fd::RawFd;
@@ -208,13 +208,13 @@ impl Outbox {
 
     fn send_packet(&mut self, send: &mut Send, owner: (usize, usize), header: &Header, payload: &[u8]) -> bool {
         let Some(way) = send.rtp else { return refused(send, Unsent::NotReady) };
-        if HEADER + payload.len() + ROOM > LONGEST {
+        if header.length_with(send.orientation) + payload.len() + ROOM > LONGEST {
             return refused(send, Unsent::TooLong);
         }
         let Some(room) = self.room(way.lane) else { return refused(send, Unsent::NotReady) };
-        header.write(room);
-        let mut length = HEADER + payload.len();
-        room[HEADER..length].copy_from_slice(payload);
+        let start = header.write_with(room, send.orientation);
+        let mut length = start + payload.len();
+        room[start..length].copy_from_slice(payload);
         if let Some(crypto) = &mut send.crypto {
             match crypto.protect(room, length) {
                 Ok(protected) => length = protected,

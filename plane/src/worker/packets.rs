@@ -370,6 +370,8 @@ pub fn obey_receive(
             }
         }
         ReceiveOrder::Relay(relayed) => relay(table, outbox, slot, &relayed, now),
+        ReceiveOrder::Orientation(identifier) => receive.orientation = identifier,
+        ReceiveOrder::Arrivals(counting) => super::arrivals::obey(receive, counting),
         ReceiveOrder::Bundled(flows) => receive.bundled = flows.iter().map(|flow| (*flow, usize::MAX)).collect(),
     }
 }
@@ -383,7 +385,7 @@ fn relay(table: &mut Table, outbox: &mut Outbox, slot: usize, relayed: &Relayed,
     }
     let Some((receive, Some((send, at)))) = table.both(slot) else { return };
     let (number, timestamp) = (relayed.sequence_number, relayed.timestamp);
-    let header = Header { second: relayed.second, sequence_number: number, timestamp, ssrc: 0 };
+    let header = Header { second: relayed.second, sequence_number: number, timestamp, ..Header::default() };
     let Some(offset) = relayed.offset else {
         let highest = receive.inbound.highest;
         return place(outbox, send, at, relayed.second, &header, highest, &relayed.payload, now);

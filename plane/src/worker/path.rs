@@ -26,16 +26,25 @@ pub(super) fn rtp_in(
     packet: &[u8],
     now: u64,
 ) {
+    let bounds = if packet[0] == 0x80 { Some((HEADER, packet.len())) } else { rtp::payload(packet) };
+    let (Some((start, end)), Some(mut header)) = (bounds, Header::read(packet)) else {
+        if let Some(Some(receive)) = table.receives.get(slot) {
+            receive.discard(Discard::Malformed);
+        }
+        return;
+    };
+    if packet[0] & 0x10 != 0 {
+        table.note_arrival(slot, packet, header.ssrc, now);
+    }
     let slot = table.bundled_slot(slot, packet[1] & 0x7f, now);
     let Some((receive, target)) = table.both(slot) else { return };
-    let bounds = if packet[0] == 0x80 { Some((HEADER, packet.len())) } else { rtp::payload(packet) };
-    let (Some((start, end)), Some(header)) = (bounds, Header::read(packet)) else {
-        return receive.discard(Discard::Malformed);
-    };
     let counters = &receive.counters.received;
     counters.heard.set(now);
     receive.packets += 1;
     receive.octets += packet.len() as u64;
+    if receive.orientation != 0 {
+        header.turned = turned(packet, receive.orientation);
+    }
     let mut route = receive.routes[usize::from(header.payload_type())];
     if route.action == Action::Copy && route.rate_in == 0 && !is_digit(&packet[start..end]) {
         route.action = Action::Drop;
@@ -94,6 +103,14 @@ pub(super) fn rtp_in(
     uplink.counters.forwarded.add(1);
     let second = route.payload_type | header.second & MARKER;
     place(outbox, send, at, second, &header, highest, &packet[start..end], now);
+}
+
+/// How the picture lies that a packet is of, where it says so by the extension of that identifier.
+fn turned(packet: &[u8], identifier: u8) -> Option<u8> {
+    match rtp::extension(packet, identifier)? {
+        [turned] => Some(*turned),
+        _ => None,
+    }
 }
 
 /// Whether a telephone-event is a digit; other events are for nobody here (RFC 4733 section 3).
@@ -207,8 +224,10 @@ pub(super) fn place(
     now: u64,
 ) {
     let (ready, passes) = (send.ready(), send.passes());
+    let probes = payload.is_empty() && send.sockets.is_some();
     let Some(outgoing) = &mut send.outgoing else { return };
-    if !passes || !ready {
+    // Padding alone, by which a browser tries what the network bears, is for no phone.
+    if !passes || !ready || probes {
         outgoing.skip();
         if !ready {
             send.unsent(Unsent::NotReady);
@@ -217,7 +236,7 @@ pub(super) fn place(
     }
     match outgoing.place(second, header.sequence_number, header.timestamp, highest, now) {
         Some(out) => {
-            outbox.send_rtp(send, slot, &out, payload);
+            outbox.send_rtp(send, slot, &Header { turned: header.turned, ..out }, payload);
         }
         None => send.unsent(Unsent::Late),
     }

@@ -12,35 +12,38 @@ use std::collections::{BinaryHeap, HashMap};
 
 pub struct Table {
     pub receives: Vec<Option<Box<Receive>>>,
+    free_receives: Vec<usize>,
     sends: Vec<Option<Box<Send>>>,
+    free_sends: Vec<usize>,
     receive_slots: HashMap<u32, usize, Seeded>,
     send_slots: HashMap<u32, usize, Seeded>,
     silences: BinaryHeap<Reverse<(u64, u32)>>,
     pub(super) frames: BinaryHeap<Reverse<(u64, u32)>>,
+    /// When flows are to be told of the arrival of their packets, ns.
+    pub(super) told: BinaryHeap<Reverse<(u64, u32)>>,
 }
 
-fn put<T>(slots: &mut Vec<Option<T>>, value: T) -> usize {
-    match slots.iter().position(Option::is_none) {
-        Some(free) => {
-            slots[free] = Some(value);
-            free
-        }
-        None => {
-            slots.push(Some(value));
-            slots.len() - 1
-        }
-    }
+fn put<T>(slots: &mut Vec<Option<T>>, free: &mut Vec<usize>, value: T) -> usize {
+    let slot = free.pop().unwrap_or_else(|| {
+        slots.push(None);
+        slots.len() - 1
+    });
+    slots[slot] = Some(value);
+    slot
 }
 
 impl Table {
     pub fn new(seed: u64) -> Self {
         Self {
             receives: Vec::new(),
+            free_receives: Vec::new(),
             sends: Vec::new(),
+            free_sends: Vec::new(),
             receive_slots: HashMap::with_hasher(Seeded(seed)),
             send_slots: HashMap::with_hasher(Seeded(seed)),
             silences: BinaryHeap::new(),
             frames: BinaryHeap::new(),
+            told: BinaryHeap::new(),
         }
     }
 
@@ -50,13 +53,17 @@ impl Table {
         if let Some(due) = half.transcoding.schedule() {
             self.expect_frame(due, flow);
         }
-        let slot = put(&mut self.receives, half);
+        if let Some(due) = half.arrivals.as_ref().and_then(|arrivals| arrivals.due()) {
+            self.told.push(Reverse((due, flow)));
+        }
+        let slot = put(&mut self.receives, &mut self.free_receives, half);
         self.receive_slots.insert(flow, slot);
         slot
     }
 
     pub fn take_receive(&mut self, flow: u32) -> Option<Box<Receive>> {
         let slot = self.receive_slots.remove(&flow)?;
+        self.free_receives.push(slot);
         self.receives.get_mut(slot)?.take()
     }
 
@@ -99,12 +106,13 @@ impl Table {
         if let Some(playing) = &half.playing {
             self.silences.push(Reverse((playing.due, flow)));
         }
-        let slot = put(&mut self.sends, half);
+        let slot = put(&mut self.sends, &mut self.free_sends, half);
         self.send_slots.insert(flow, slot);
     }
 
     pub fn take_send(&mut self, flow: u32) -> Option<Box<Send>> {
         let slot = self.send_slots.remove(&flow)?;
+        self.free_sends.push(slot);
         self.sends.get_mut(slot)?.take()
     }
 
@@ -164,6 +172,7 @@ impl Table {
             SendOrder::Start { ssrc, sequence_number, timestamp, clock_rate, ends_frames } => {
                 start(send, Outgoing::new(ssrc, sequence_number, timestamp, clock_rate, ends_frames));
             }
+            SendOrder::Orientation(identifier) => send.orientation = identifier,
             SendOrder::Open(open) => send.open = open,
             SendOrder::Muted(muted) => send.muted = muted,
             SendOrder::Refresh => {
@@ -216,15 +225,20 @@ impl Table {
     }
 
     /// Flush the queue of a half's socket where it is full.
-    fn make_room(&self, outbox: &mut Outbox, slot: usize) {
+    pub(super) fn make_room(&self, outbox: &mut Outbox, slot: usize) {
         if self.send_at(slot).is_some_and(|send| outbox.must_flush(send)) {
             outbox.flush(self);
         }
     }
 
-    /// When the next silence or frame is due, ns.
+    /// The slot of a flow's send half.
+    pub(super) fn send_slot(&self, flow: u32) -> Option<usize> {
+        self.send_slots.get(&flow).copied()
+    }
+
+    /// When the next silence, frame or message about arrivals is due, ns.
     pub fn next_due(&self) -> Option<u64> {
-        let times = [self.silences.peek(), self.frames.peek()];
+        let times = [self.silences.peek(), self.frames.peek(), self.told.peek()];
         times.into_iter().flatten().map(|Reverse((due, _))| *due).min()
     }
 
@@ -318,6 +332,15 @@ mod tests {
 
     fn half(flow: u32) -> Box<Receive> {
         Box::new(Receive::new(flow, Config::default(), None, Arc::default()))
+    }
+
+    #[test]
+    fn silences_are_spread_over_their_interval() {
+        let silence = || Silence { payload_type: 0, payload: [].into(), after: 1_000, interval: 1_000_000 };
+        let mut phases: Vec<u64> = (1..=100).map(|flow| play_from(silence(), flow, 7).due - 1_007).collect();
+        phases.extend([0, 1_000_000]);
+        phases.sort_unstable();
+        assert!(phases.windows(2).all(|pair| pair[1] - pair[0] < 30_000), "{phases:?}");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Up {
     Learned { flow: u32, source: Addr, description: u32, now: u64 },
     /// The key frame comes with which `source` is to feed the stream of `target`, which may be with another thread.
     Begins { target: u32, source: u32 },
+    /// A compound RTCP packet for the peer of a flow whose send half is with another thread.
+    Report { flow: u32, packet: Box<[u8]> },
 }
 
 pub struct Uplink {
@@ -112,5 +114,25 @@ impl Uplink {
         if std::mem::take(&mut self.waiting) {
             self.bell.ring();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{channel, sync_channel};
+
+    #[test]
+    fn strangers_fill_no_queue_but_their_own() {
+        let ((punt, punts), (stranger, strangers), (event, _events)) = (sync_channel(1), sync_channel(1), channel());
+        let (counters, bell) = (Arc::<ThreadCounters>::default(), Arc::new(Bell::new().unwrap()));
+        let attached = Arc::new(AtomicBool::new(true));
+        let mut uplink = Uplink::new(0, Arc::clone(&counters), (punt, stranger), event, bell, attached, 1);
+        (0..3).for_each(|_| uplink.punt_stranger(vec![1]));
+        uplink.punt(vec![2]);
+        assert!(matches!(punts.try_recv(), Ok(Up::Frame(frame)) if frame == [2]));
+        assert!(matches!(strangers.try_recv(), Ok(Up::Stranger(frame)) if frame == [1]));
+        assert!(punts.try_recv().is_err() && strangers.try_recv().is_err());
+        assert_eq!(counters.dropped[Dropped::PuntsFull as usize].get(), 2);
     }
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 Due = Callable[[float, float], float | None]
 """Something that is due: called with when it was and with the time it is, says when to be called again."""
@@ -21,6 +21,14 @@ class Timers(Protocol):
     """What an agenda needs of an event loop."""
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer: ...
+
+
+class Reactor(Timers, Protocol):
+    """What the plane needs of an event loop; asyncio's is one."""
+
+    def add_reader(self, fd: Any, callback: Callable[[], None]) -> None: ...
+
+    def remove_reader(self, fd: Any) -> Any: ...
 
 
 class Agenda:

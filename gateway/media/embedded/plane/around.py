@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from gateway.media.embedded.plane.arrivals import Arrivals
 from gateway.media.embedded.plane.feeding import Source
 from gateway.media.embedded.plane.protocol import PlaneHandler
 
@@ -14,6 +15,9 @@ class FlowHost(Protocol):
     handler: PlaneHandler
 
     def clock(self) -> float: ...
+
+    def expect_telling(self, flow: int, arrivals: Arrivals) -> None:
+        """The peer of a flow is to be told of the arrival of its packets, when that is due."""
 
     def fed(self, target: int, source: Source, now: float) -> None:
         """The key frame of `source` has come, with which it begins to feed the stream of `target`."""

@@ -33,7 +33,8 @@ class BundledFlow(Flow):
     def close(self) -> None:
         carrier = self.carrier
         carrier.bundled = tuple([each for each in carrier.bundled if each is not self])
-        self.sender = self.stream = self._address = self._rtcp_address = self.target = None
+        self.sender = self.stream = self._address = self._rtcp_address = None
+        self.end_routes()
         self.flowing, self.feeds = False, ()
 
     def routes(self, payload_type: int) -> bool:

@@ -22,7 +22,13 @@ class Target(Protocol):
     kept: Kept | None
     flowing: bool
 
-    def emit(self, second: int, out: int, when: int, payload: bytes, stream: OutgoingStream) -> None: ...
+    @property
+    def is_probed(self) -> bool:
+        """Whether padding alone goes to it, by which a browser tries what the network bears: to no phone."""
+
+    def emit(
+        self, second: int, out: int, when: int, payload: bytes, stream: OutgoingStream, turned: int | None = None
+    ) -> None: ...
 
     def count_unsent(self, reason: str) -> None: ...
 
@@ -35,13 +41,20 @@ class Source(Protocol):
 
 
 def place(
-    target: Target, second: int, sequence_number: int, timestamp: int, highest: int, payload: bytes, now: float
+    target: Target,
+    second: int,
+    sequence_number: int,
+    timestamp: int,
+    highest: int,
+    payload: bytes,
+    now: float,
+    turned: int | None = None,
 ) -> None:
-    """Send a payload on the target's stream in the place of an incoming packet."""
+    """Send a payload on the target's stream in the place of an incoming packet; `turned`: how its picture lies."""
     stream = target.stream
     if stream is None:
         return
-    if not target.flowing:
+    if not target.flowing or not (payload or target.is_probed):
         stream.skip()
         return
     placed = stream.place(sequence_number, timestamp, highest, now)
@@ -50,8 +63,8 @@ def place(
         return
     out, when, marker = placed
     if target.kept is not None:
-        target.kept.keep(out, second | marker, when, payload)
-    target.emit(second | marker, out, when, payload, stream)
+        target.kept.keep(out, second | marker, when, payload, turned)
+    target.emit(second | marker, out, when, payload, stream, turned)
 
 
 class Feed:
@@ -74,6 +87,7 @@ class Feed:
         payload: bytes,
         now: float,
         began: Callable[[int], None],
+        turned: int | None = None,
     ) -> None:
         """A packet of the flow that feeds; `began` hears the number of the target when its key frame comes."""
         fed, stream = self.types.get(second & 0x7F), self.target.stream
@@ -85,7 +99,8 @@ class Feed:
             self.waits = False
             stream.begin()
             began(self.target.number)
-        place(self.target, fed.payload_type | second & 0x80, sequence_number, timestamp, highest, payload, now)
+        second = fed.payload_type | second & 0x80
+        place(self.target, second, sequence_number, timestamp, highest, payload, now, turned)
 
 
 class Feeds:
@@ -126,9 +141,10 @@ class Feeds:
 
     def forget(self, source: Source) -> None:
         """A flow is gone, by which streams were fed."""
-        for known in (self._by, self._next):
-            for target in [target for target, each in known.items() if each is source]:
-                del known[target]
+        for feed in source.feeds:
+            for known in (self._by, self._next):
+                if known.get(feed.target.number) is source:
+                    del known[feed.target.number]
 
 
 def _drop(source: Source, target: int) -> None:

@@ -6,8 +6,7 @@ import select
 from collections.abc import Callable
 from typing import Any
 
-from gateway.media.embedded.plane.agenda import Timer
-from gateway.media.embedded.plane.python import Reactor
+from gateway.media.embedded.plane.agenda import Reactor, Timer
 
 
 class GatheringReactor:

@@ -15,6 +15,8 @@ MOST_AGAIN = 255
 """Packets that are sent again for one request, as many as a message of the native plane names."""
 ROOM = 1424
 """Octets of a payload that is kept: with its number before it the packet must still fit."""
+Repetition = tuple[int, int, int, bytes, int | None]
+"""Second octet, number, timestamp and payload of a retransmission, and how its picture lies."""
 
 
 class Kept:
@@ -25,8 +27,8 @@ class Kept:
     def __init__(self, repeats: Repeats) -> None:
         self.repeats = repeats
         self._next = repeats.sequence_number
-        self._packets: dict[int, tuple[int, int, int, bytes | None]] = {}
-        """By place: number, second octet, timestamp and payload, where that is not too long."""
+        self._packets: dict[int, tuple[int, int, int, bytes | None, int | None]] = {}
+        """By place: number, second octet, timestamp, payload, where that is not too long, and how its picture lies."""
         self._second = NEVER
         self._again = 0
 
@@ -40,35 +42,38 @@ class Kept:
         if numbers[0] == self.repeats.ssrc:
             self._next = numbers[1]
 
-    def keep(self, sequence_number: int, second: int, timestamp: int, payload: bytes) -> None:
+    def keep(
+        self, sequence_number: int, second: int, timestamp: int, payload: bytes, turned: int | None = None
+    ) -> None:
         """Keep a packet that goes out."""
         place = sequence_number % self.repeats.packets
-        self._packets[place] = sequence_number, second, timestamp, payload if len(payload) <= ROOM else None
+        self._packets[place] = sequence_number, second, timestamp, payload if len(payload) <= ROOM else None, turned
 
     def has(self, sequence_number: int) -> bool:
         """Whether a packet of that number went out, as far back as packets are kept."""
         found = self._packets.get(sequence_number % self.repeats.packets)
         return found is not None and found[0] == sequence_number
 
-    def again(self, sequence_number: int, now: float) -> tuple[int, int, int, bytes] | None:
-        """Second octet, number, timestamp and payload of the packet that repeats this one.
+    def again(self, sequence_number: int, now: float) -> Repetition | None:
+        """The packet that repeats this one.
 
         None where it was not kept, its payload type is not repeated, or too many were.
         """
         if not self.has(sequence_number):
             return None
-        _, second, timestamp, payload = self._packets[sequence_number % self.repeats.packets]
+        _, second, timestamp, payload, turned = self._packets[sequence_number % self.repeats.packets]
         payload_type = self.repeats.payload_types.get(second & 0x7F)
         if payload_type is None or payload is None or not self._within(now):
             return None
         number, self._next = self._next, (self._next + 1) & 0xFFFF
-        return payload_type | second & MARKER, number, timestamp, sequence_number.to_bytes(2, "big") + payload
+        payload = sequence_number.to_bytes(2, "big") + payload
+        return payload_type | second & MARKER, number, timestamp, payload, turned
 
     def find(
         self, sequence_numbers: Sequence[int], stream: OutgoingStream, now: float
-    ) -> tuple[list[tuple[int, int, int, bytes]], list[int]]:
+    ) -> tuple[list[Repetition], list[int]]:
         """What repeats these packets of `stream`, and the incoming numbers of those that never came."""
-        found: list[tuple[int, int, int, bytes]] = []
+        found: list[Repetition] = []
         missing: list[int] = []
         for number in sequence_numbers[:MOST_AGAIN]:
             incoming = None if self.has(number) else stream.incoming(number, self.repeats.packets)
@@ -93,7 +98,9 @@ class Repeating(Protocol):
     stream: OutgoingStream | None
     flowing: bool
 
-    def repeat(self, second: int, number: int, timestamp: int, ssrc: int, payload: bytes) -> None: ...
+    def repeat(
+        self, second: int, number: int, timestamp: int, ssrc: int, payload: bytes, turned: int | None = None
+    ) -> None: ...
 
 
 def resend(flow: Repeating, sequence_numbers: Sequence[int], now: float) -> list[int]:
@@ -101,6 +108,6 @@ def resend(flow: Repeating, sequence_numbers: Sequence[int], now: float) -> list
     if flow.stream is None or flow.kept is None:
         return []
     found, missing = flow.kept.find(sequence_numbers, flow.stream, now)
-    for second, number, timestamp, payload in found if flow.flowing else ():
-        flow.repeat(second, number, timestamp, flow.kept.repeats.ssrc, payload)
+    for second, number, timestamp, payload, turned in found if flow.flowing else ():
+        flow.repeat(second, number, timestamp, flow.kept.repeats.ssrc, payload, turned)
     return missing

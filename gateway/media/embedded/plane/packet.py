@@ -52,11 +52,21 @@ class RtpPacket:
         return header + struct.pack(f"!{len(self.csrc)}I", *self.csrc) + self.payload
 
 
-def put_packet(data: memoryview, second: int, sequence_number: int, timestamp: int, ssrc: int, payload: bytes) -> int:
-    """Write a packet to the beginning of `data`, which has room for it; its size."""
-    size = HEADER_SIZE + len(payload)
-    HEADER.pack_into(data, 0, 0x80, second, sequence_number, timestamp, ssrc)
-    data[HEADER_SIZE:size] = payload
+def put_packet(
+    data: memoryview,
+    second: int,
+    sequence_number: int,
+    timestamp: int,
+    ssrc: int,
+    payload: bytes,
+    extension: bytes = b"",
+) -> int:
+    """Write a packet to the beginning of `data`, which has room for it; its size. `extension` is a whole one."""
+    start = HEADER_SIZE + len(extension)
+    size = start + len(payload)
+    HEADER.pack_into(data, 0, 0x90 if extension else 0x80, second, sequence_number, timestamp, ssrc)
+    data[HEADER_SIZE:start] = extension
+    data[start:size] = payload
     return size
 
 
@@ -85,6 +95,53 @@ def payload_bounds(packet: bytes | memoryview) -> tuple[int, int]:
     if start > end:
         raise RtpError("lengths outside the packet")
     return start, end
+
+
+def extension(packet: bytes | memoryview, identifier: int) -> bytes | None:
+    """The element of that identifier in the header extension, in its one- or two-octet form (RFC 8285 section 4).
+
+    `packet` is well-formed, as `payload_bounds` has found. None where there is none, or its length points outside.
+    """
+    place = HEADER_SIZE + 4 * (packet[0] & 0x0F)
+    if not packet[0] & 0x10:
+        return None
+    form, place = packet[place] << 8 | packet[place + 1], place + 4
+    end = place + 4 * (packet[place - 2] << 8 | packet[place - 1])
+    if form != 0xBEDE and form >> 4 != 0x100:
+        return None
+    while place < end:
+        first = packet[place]
+        place += 1
+        if not first:
+            continue
+        if form == 0xBEDE:
+            found, length = first >> 4, (first & 0x0F) + 1
+            if found == 15:  # nothing after it is read (section 4.2)
+                return None
+        elif place < end:
+            found, length = first, packet[place]
+            place += 1
+        else:
+            return None
+        if place + length > end:
+            return None
+        if found == identifier:
+            return bytes(packet[place : place + length])
+        place += length
+    return None
+
+
+def octet_extension(packet: bytes | memoryview, identifier: int) -> int | None:
+    """The element of that identifier, likewise, where it is one octet."""
+    element = extension(packet, identifier)
+    return element[0] if element is not None and len(element) == 1 else None
+
+
+def one_octet_extension(identifier: int, octet: int) -> bytes:
+    """A header extension of one element of one octet, in the form that its identifier has (RFC 8285 section 4)."""
+    if identifier < 15:
+        return bytes((0xBE, 0xDE, 0, 1, identifier << 4, octet, 0, 0))
+    return bytes((0x10, 0, 0, 1, identifier, 1, octet, 0))
 
 
 def is_well_formed(packet: bytes) -> bool:

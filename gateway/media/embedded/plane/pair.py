@@ -9,6 +9,7 @@ from typing import Any
 from gateway.media.embedded.plane.around import FlowHost
 from gateway.media.embedded.plane.flow import SHORTEST_RTCP, Flow
 from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE
+from gateway.media.embedded.plane.routes import NO_ROUTE
 from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey
 from gateway.media.embedded.plane.values import NEVER, Address, Bound, FlowConfig
 
@@ -62,6 +63,26 @@ class PairFlow(Flow):
         self._destination, self._rtcp_destination = rtp, rtcp
         self.update()
 
+    @property
+    def is_probed(self) -> bool:
+        return False
+
+    def forward(
+        self,
+        second: int,
+        sequence_number: int,
+        timestamp: int,
+        highest: int,
+        start: int,
+        end: int,
+        now: float,
+        turned: int | None = None,
+    ) -> None:
+        if start < end:
+            super().forward(second, sequence_number, timestamp, highest, start, end, now, turned)
+        elif self.stream is not None:
+            self.stream.skip()
+
     def set_rtcp_keys(self, receive: SrtpKey, send: SrtpKey) -> None:
         """Keys of RTCP alone; the same again change nothing."""
         if self._rtcp_receiver is None or self._rtcp_receiver.key != receive:
@@ -104,16 +125,12 @@ class PairFlow(Flow):
         if is_dtls(size):
             self._dtls(size, self._port.rtp_bound.path, address, now)
         elif size < HEADER_SIZE or size > MAXIMUM_SIZE or _DATA[0] >> 6 != 2:
-            rtcp = self.config.mux and size >= SHORTEST_RTCP and 192 <= _DATA[1] <= 223 and _DATA[0] >> 6 == 2
-            if rtcp and size <= MAXIMUM_SIZE:
-                self.rtcp_datagram(size, address, now)
+            if SHORTEST_RTCP <= size <= MAXIMUM_SIZE and _DATA[0] >> 6 == 2 and 192 <= _DATA[1] <= 223:
+                self._rtcp_beside_rtp(size, address, now)
             else:
                 self.discard("malformed")
         elif 192 <= _DATA[1] <= 223:
-            if self.config.mux:
-                self.rtcp_datagram(size, address, now)
-            else:
-                self.discard("unexpected_rtcp")
+            self._rtcp_beside_rtp(size, address, now)
         elif address == self.source:
             self.receive(size, now)
         elif address[:2] == self._named:
@@ -121,8 +138,19 @@ class PairFlow(Flow):
         else:
             self._stranger(size, address, now)
 
+    def _rtcp_beside_rtp(self, size: int, address: Any, now: float) -> None:
+        """RTCP on the RTP socket."""
+        if self.config.mux:
+            self.rtcp_datagram(size, address, now)
+        else:
+            self.discard("unexpected_rtcp")
+
     def _accept(self, size: int, address: Any, now: float) -> bool:
-        """Make `address` the source if its packet is authentic, or at least well-formed."""
+        """Make `address` the source if its packet may come, and is authentic or at least well-formed."""
+        action = self._table.action
+        if action[_DATA[1] & 0x7F] == NO_ROUTE and any(each != NO_ROUTE for each in action):
+            self.discard("wrong_source")
+            return False
         before = self.source
         self.source = address
         self.update()
@@ -140,6 +168,13 @@ class PairFlow(Flow):
             data = bytes(_DATA[:size])
             path = self._port.rtp_bound.path
             self._host.handler.stranger(self.number, path, address[:2], data, self.heard, now)
+
+    def _is_peer(self, address: Address) -> bool:
+        """Whether RTCP from there is the peer's as far as addresses tell (RFC 3550 section 11, RFC 3605)."""
+        if not self.config.mux and address == self._rtcp_destination:
+            return True
+        known = self.source or self._named
+        return known is not None and address == (known[0], known[1] + (not self.config.mux))
 
     def _may_ask(self, now: float) -> bool:
         if now - self._strangers_second >= 1.0:
@@ -165,9 +200,14 @@ class PairFlow(Flow):
             self.rtcp_datagram(size, address, now)
 
     def rtcp_datagram(self, size: int, address: Any, now: float) -> None:
-        """One datagram that is RTCP, on either socket; its source is for the handler to judge."""
+        """One datagram that is RTCP, on either socket; its source is for the handler to judge.
+
+        Of others than the peer few are taken: they count for its packets a second.
+        """
         if not SHORTEST_RTCP <= size <= MAXIMUM_SIZE or _DATA[0] >> 6 != 2 or not 192 <= _DATA[1] <= 223:
             self.discard("malformed")
+        elif not self._is_peer(address[:2]) and not self._may_ask(now):
+            self.discard("rate")
         else:
             bound = self._port.rtp_bound if self.config.mux else self._port.rtcp_bound
             self.receive_rtcp(size, bound.path, address[:2], now)

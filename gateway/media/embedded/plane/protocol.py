@@ -15,6 +15,7 @@ from gateway.media.embedded.plane.srtp import SrtpKey
 from gateway.media.embedded.plane.values import (
     Address,
     Bound,
+    Counting,
     Fed,
     FlowConfig,
     FlowSnapshot,
@@ -71,7 +72,7 @@ class PlaneHandler(Protocol):
         """The key frame has come with which `source` begins to feed the stream of `target`."""
 
     def idle(self, flow: int, silent: float) -> None:
-        """Nothing authentic came for `silent` seconds; told once until something does."""
+        """Nothing authentic came for `silent` seconds; told once until something does or the flow is configured."""
 
     def lost(self, reason: str) -> None:
         """The plane died and took every port, flow and key with it. It is being started again."""
@@ -90,6 +91,14 @@ class Plane(Protocol):
     @property
     def transcodes(self) -> bool:
         """Whether it serves routes that say TRANSCODE; else they must punt."""
+
+    @property
+    def counts_arrivals(self) -> bool:
+        """Whether it serves `count_arrivals`: one that has outlived its gateway may not."""
+
+    @property
+    def carries_orientation(self) -> bool:
+        """Whether it serves `carry_orientation`, likewise."""
 
     async def start(self, handler: PlaneHandler) -> Inventory:
         """Have it run, or take over the one that runs; raises PlaneError."""
@@ -248,6 +257,21 @@ class Plane(Protocol):
         """The peer lacks these packets of the flow's stream: those that were kept go out as retransmissions.
 
         Those that never came here are told of by `PlaneHandler.missing`; 255 at most are read.
+        """
+
+    def count_arrivals(self, flow: int, counting: Counting | None) -> None:
+        """Tell the peer when its packets come, by their transport-wide numbers, those of the streams that share the
+        transport of `flow` among them (draft-holmer-rmcat-transport-wide-cc-extensions-01); None: no more.
+
+        Every 50 ms while any come, less often where that would take more than a twentieth of what comes, and after
+        250 ms at the latest. Of the 512 newest numbers; a peer that sends more in that time is told of the last.
+        """
+
+    def carry_orientation(self, flow: int, identifier: int) -> None:
+        """Say how pictures lie (3GPP TS 26.114 section 7.4.5) by the header extension of that identifier, 1 to 255.
+
+        It is read in what the peer sends, and what others have so said of their pictures is written into what it is
+        sent, retransmissions among it. 0: neither.
         """
 
     def set_silence(self, flow: int, silence: Silence | None) -> None: ...

@@ -8,13 +8,15 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from math import inf
+from typing import Any
 
-from gateway.media.embedded.plane.agenda import Agenda, Timers
+from gateway.media.embedded.plane.agenda import Agenda, Reactor
+from gateway.media.embedded.plane.arrivals import Arrivals
 from gateway.media.embedded.plane.bundled import BundledFlow
 from gateway.media.embedded.plane.feeding import MAX_FEEDS, Feeds, Source
 from gateway.media.embedded.plane.flow import Flow
-from gateway.media.embedded.plane.kept import Kept
+from gateway.media.embedded.plane.kept import Kept, resend
 from gateway.media.embedded.plane.pair import PairFlow, PairPort
 from gateway.media.embedded.plane.protocol import PlaneError, PlaneHandler
 from gateway.media.embedded.plane.routes import EMPTY, RouteTable
@@ -25,6 +27,7 @@ from gateway.media.embedded.plane.values import (
     NEVER,
     Address,
     Bound,
+    Counting,
     Fed,
     FlowConfig,
     FlowSnapshot,
@@ -43,19 +46,12 @@ _SPREAD = 0.618033988749895
 """Golden section: multiples of it, less their whole parts, lie far from each other."""
 
 
-class Reactor(Timers, Protocol):
-    """What the plane needs of an event loop; asyncio's is one."""
-
-    def add_reader(self, fd: Any, callback: Callable[[], None]) -> None: ...
-
-    def remove_reader(self, fd: Any) -> Any: ...
-
-
 class PythonPlane:
     """`plane.protocol.Plane` in this process."""
 
     name = "python"
     transcodes = False
+    counts_arrivals = carries_orientation = True
     handler: PlaneHandler
 
     def __init__(
@@ -78,7 +74,7 @@ class PythonPlane:
         self._numbers = itertools.count(1)
         self._agenda = Agenda(reactor, clock)
         self._silences: set[int] = set()
-        self._idles: set[int] = set()
+        self._idles: dict[int, float] = {}
         self._feeds = Feeds()
         self._repeated: dict[int, tuple[int, int]] = {}
         """Source and next number of the retransmissions of flows, when they were last changed."""
@@ -185,6 +181,8 @@ class PythonPlane:
         if closed is None:
             return
         self._repeated.pop(flow, None)
+        self._feeds.starve(flow)
+        self._feeds.forget(closed)
         for each in closed.bundled:
             self.close_flow(each.number)
         owner = self._ports.get(self._owner.pop(flow))
@@ -195,11 +193,6 @@ class PythonPlane:
         closed.close()
         if not self._flows:
             self._forget_due()
-        self._feeds.starve(flow)
-        self._feeds.forget(closed)
-        for other in self._flows.values():
-            if other.target is closed:
-                other.target = None
 
     def set_receive_key(self, flow: int, key: SrtpKey, mki: bytes = b"") -> None:
         if (found := self._flow(flow)) is not None:
@@ -287,14 +280,14 @@ class PythonPlane:
         if (fed := self._flow(target)) is None:
             return
         feeder = self._flow(source) if source is not None else None
-        if feeder is None or len(feeder.feeds) >= MAX_FEEDS:
+        known = feeder is not None and any(feed.target is fed for feed in feeder.feeds)
+        if feeder is None or (len(feeder.feeds) >= MAX_FEEDS and not known):
             self._feeds.starve(target)
             if feeder is not None:
                 self.count("unknown_flow")
             return
-        for other in self._flows.values():
-            if other.target is fed and other is not fed:
-                other.route(None, EMPTY)
+        if fed.routed_by is not None and fed.routed_by is not fed:
+            fed.routed_by.route(None, EMPTY)
         if self._feeds.feed(fed, feeder, types):
             self.handler.fed(target, feeder.number, self.clock())
 
@@ -346,9 +339,33 @@ class PythonPlane:
 
     def resend(self, flow: int, sequence_numbers: Sequence[int]) -> None:
         found = self._flow(flow)
-        missing = found.resend(sequence_numbers, self.clock()) if found is not None else []
+        missing = resend(found, sequence_numbers, self.clock()) if found is not None else []
         if missing:
             self._reactor.call_later(0.0, lambda: self.handler.missing(flow, missing, self.clock()))
+
+    def count_arrivals(self, flow: int, counting: Counting | None) -> None:
+        found, carrier = self._flow(flow), self._carrier(flow)
+        if counting is not None and carrier is not None and not carrier.owns(_sender(counting.head), flow):
+            self.count("unknown_flow")
+        elif found is not None and found.arrivals is not None and counting is not None:
+            found.arrivals.counting = counting
+        elif found is not None:
+            found.arrivals = Arrivals(counting) if counting is not None else None
+
+    def carry_orientation(self, flow: int, identifier: int) -> None:
+        if (found := self._flow(flow)) is not None:
+            found.orientation = identifier
+
+    def expect_telling(self, flow: int, arrivals: Arrivals) -> None:
+        """The peer of a flow is to be told of the arrival of its packets, when that is due."""
+
+        def tell(due: float, now: float) -> None:
+            found = self._flows.get(flow)
+            for packet in arrivals.tell(now) if found is not None and found.arrivals is arrivals else ():
+                self.send_rtcp(flow, packet)
+
+        if arrivals.due is not None:
+            self._agenda.at(arrivals.due, tell)
 
     def set_silence(self, flow: int, silence: Silence | None) -> None:
         found = self._flow(flow)
@@ -373,7 +390,7 @@ class PythonPlane:
 
     def send_rtcp(self, flow: int, packet: bytes) -> None:
         found, carrier = self._flow(flow), self._carrier(flow)
-        if carrier is not None and not carrier.owns(int.from_bytes(packet[4:8], "big"), flow):
+        if carrier is not None and not carrier.owns(_sender(packet), flow):
             self.count("unknown_flow")
         elif found is not None:
             found.send_rtcp(packet)
@@ -446,15 +463,18 @@ class PythonPlane:
     def _watch(self, flow: Flow) -> None:
         """Have the flow's idleness looked after, from now on."""
         number, flow.since = flow.number, self.clock()
-        if flow.config.idle_after and number not in self._idles:
-            self._idles.add(number)
-            self._agenda.at(flow.since + flow.config.idle_after, lambda due, now: self._look_idle(number, now))
+        look = flow.since + flow.config.idle_after
+        if flow.config.idle_after and look < self._idles.get(number, inf):
+            self._idles[number] = look
+            self._agenda.at(look, lambda due, now: self._look_idle(number, due, now))
 
-    def _look_idle(self, number: int, now: float) -> float | None:
+    def _look_idle(self, number: int, due: float, now: float) -> float | None:
         """Tell once that nothing is heard; when to look again."""
+        if self._idles.get(number) != due:
+            return None
         flow = self._flows.get(number)
         if flow is None or not flow.config.idle_after:
-            self._idles.discard(number)
+            del self._idles[number]
             return None
         last = max(flow.heard, flow.since)
         if now >= last + flow.config.idle_after and flow.idle_told != last:
@@ -463,10 +483,17 @@ class PythonPlane:
                 self.handler.idle(number, now - last)
             except Exception:
                 self.internal_error()
-        return max(last + flow.config.idle_after, now + min(1.0, flow.config.idle_after))
+            last = max(flow.heard, flow.since)
+        look = self._idles[number] = max(last + flow.config.idle_after, now + min(1.0, flow.config.idle_after))
+        return look
 
     def _forget_due(self) -> None:
         """Nothing is due any more."""
         self._agenda.clear()
         self._silences.clear()
         self._idles.clear()
+
+
+def _sender(packet: bytes) -> int:
+    """Whose report it is."""
+    return int.from_bytes(packet[4:8], "big")

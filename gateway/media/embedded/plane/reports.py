@@ -89,7 +89,12 @@ class Reporter:
 
     def carrying(self, message: Feedback) -> bytes:
         """A compound packet for feedback: it begins with a report, which may be empty (RFC 3550 section 6.1)."""
-        return bytes(ReceiverReport(self._ssrc)) + bytes(SourceDescription(self._ssrc, self._cname)) + bytes(message)
+        return self.head + bytes(message)
+
+    @property
+    def head(self) -> bytes:
+        """What a compound packet for feedback begins with."""
+        return bytes(ReceiverReport(self._ssrc)) + bytes(SourceDescription(self._ssrc, self._cname))
 
     def receive(self, packet: bytes, now: float, rate_out: int) -> tuple[int, ...]:
         """Read one compound packet of the peer; the sources that said BYE. A malformed one is counted."""

@@ -42,13 +42,11 @@ class SharedHost(FlowHost, Protocol):
 class SharedFlow(Flow):
     """One browser: the pairs that checks have proved, and the one that is used."""
 
-    __slots__ = ("_keys", "_sources", "pairs", "paths", "selected")
+    __slots__ = ("_keys", "_sources", "pairs", "selected")
 
     def __init__(self, number: int, config: FlowConfig, host: FlowHost) -> None:
         super().__init__(number, config, host)
         self.pairs: dict[tuple[int, Address], float] = {}
-        self.paths: dict[int, SharedPath] = {}
-        """Those that a pair of this flow is on."""
         self.selected: tuple[int, Address] | None = None
         self._keys: dict[str, bytes] = {}
         self._sources: dict[int, int] = {}
@@ -178,6 +176,7 @@ class SharedPort:
 
     def __init__(self, paths: Sequence[SharedPath]) -> None:
         self.paths = tuple(paths)
+        self._paths = {path.number: path for path in paths}
         self.members: set[SharedFlow] = set()
 
     @property
@@ -201,8 +200,9 @@ class SharedPort:
 
     def forget(self, flow: SharedFlow) -> None:
         """The flow is closed: its addresses are nobody's."""
-        for path in self.paths:
-            for address in [each for each, holder in path.flows.items() if holder is flow]:
+        for number, address in flow.pairs:
+            path = self._paths.get(number)
+            if path is not None and path.flows.get(address) is flow:
                 del path.flows[address]
         flow.close()
         self.members.discard(flow)

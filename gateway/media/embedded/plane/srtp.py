@@ -26,6 +26,12 @@ MAX_SEND_KEYS = 64
 """Keys one flow may send with in its life: forgetting one would let its indices come again."""
 _WRAP_REACH = 0x1000
 """A source whose first packet has a sequence number below this may have begun before the wrap."""
+_WRAPS = 8
+"""Roll-over counts that the first packet of a source is tried with: at 50 packets a second, those of three hours."""
+_SEARCHES = 32
+"""Sources of one key that may be searched so and not found."""
+_STRIDE, _SHORT_OF = 0x7000, 0x4000
+"""Packets that one which leads a stream to an index goes ahead, and that it stops short of it: more than reorders."""
 
 
 class SrtpKeyError(Exception):
@@ -204,6 +210,7 @@ _PROTECT, _UNPROTECT = lib.srtp_protect, lib.srtp_unprotect
 
 _REASONS = {7: "authentication", 9: "replay", 10: "replay", 26: "replay"}
 """libsrtp's statuses by what they are counted as; any other is a malformed packet."""
+_NOT_AUTHENTIC = 7
 _FAKE = struct.Struct("!BBHII")
 Counts = dict[str, int]
 
@@ -290,7 +297,18 @@ class SendContext:
 class ReceiveContext:
     """Opens what comes in under one key; a bounded number of sources is remembered at a time."""
 
-    __slots__ = ("_context", "_latest", "_leader", "_max_ssrcs", "_session", "_ssrcs", "counts", "key", "mki")
+    __slots__ = (
+        "_context",
+        "_latest",
+        "_leader",
+        "_max_ssrcs",
+        "_searches",
+        "_session",
+        "_ssrcs",
+        "counts",
+        "key",
+        "mki",
+    )
 
     def __init__(self, key: SrtpKey, counts: Counts, max_ssrcs: int = 32) -> None:
         """`counts` gets what was refused: authentication, replay, malformed, too_long."""
@@ -305,6 +323,7 @@ class ReceiveContext:
         self._ssrcs: dict[int, None] = {}
         self._latest = -1
         self._max_ssrcs = max_ssrcs
+        self._searches = _SEARCHES
 
     def open(self, size: int, ssrc: int) -> int:
         """Check and decrypt the SRTP packet at the beginning of the workspace; its new size, 0 when refused."""
@@ -373,33 +392,48 @@ class ReceiveContext:
         known = ssrc in self._ssrcs
         packet = b"" if known else bytes(WORKSPACE.data[:size])
         status: int = lib.srtp_unprotect(self._context, _MEMORY, _LENGTH)
-        if status and not known and int.from_bytes(packet[2:4], "big") < _WRAP_REACH:
-            status = self._open_after_wrap(packet, ssrc)
+        if status == _NOT_AUTHENTIC and not known:
+            status = self._open_after_wraps(packet, ssrc)
         if not status:
             self._ssrcs.pop(ssrc, None)
             self._know(ssrc)
             self._latest = ssrc
         return status
 
-    def _open_after_wrap(self, packet: bytes, ssrc: int) -> int:
-        """The packets before the wrap were lost (RFC 3711 section 3.3.1): try the roll-over count one higher.
+    def _open_after_wraps(self, packet: bytes, ssrc: int) -> int:
+        """Try the first packet of a source with roll-over counts above 0.
 
-        libsrtp cannot be told the count, so the stream is led there by a packet with the last number before
-        the wrap, made here and sent nowhere.
+        What was lost may have been a wrap (RFC 3711 section 3.3.1), so a low number is tried with the count one higher.
+        A peer that has kept its key while another was in use, or while the plane was another, has wrapped more often:
+        those are tried as well, of a few sources, since what is not the peer's costs as much.
         """
-        if self._leader is None:
-            self._leader = SendContext(self.key, {})
-        fake = self._leader.protect(_FAKE.pack(0x80, 0, 0xFFFF, 0, ssrc))
-        self._leader.forget(ssrc)
-        length = _LENGTH
-        if fake is None:
-            return 1
-        lib.srtp_unprotect(self._context, _MEMORY, length)
-        length[0] = WORKSPACE.put(packet)
-        status: int = lib.srtp_unprotect(self._context, _MEMORY, length)
-        if status:
+        number = int.from_bytes(packet[2:4], "big")
+        wraps = _WRAPS if self._searches else 2 if number < _WRAP_REACH else 1
+        status, at = _NOT_AUTHENTIC, 0
+        for wrap in range(1, wraps):
+            at = self._lead(ssrc, at, (wrap << 16) + number - _SHORT_OF)
+            _LENGTH[0] = WORKSPACE.put(packet)
+            status = lib.srtp_unprotect(self._context, _MEMORY, _LENGTH)
+            if not status:
+                break
+        else:
             lib.srtp_remove_stream(self._context, htonl(ssrc))
+            self._searches = max(0, self._searches - 1)
+        if self._leader is not None:
+            self._leader.forget(ssrc)
         return status
+
+    def _lead(self, ssrc: int, at: int, index: int) -> int:
+        """Bring the stream of a source from packet index `at` to `index`, which is returned.
+
+        libsrtp cannot be told it: packets less than half a wrap apart lead it there, made here and sent nowhere.
+        """
+        leader = self._leader = self._leader or SendContext(self.key, {})
+        while at < index:
+            at = min(index, at + _STRIDE)
+            _LENGTH[0] = WORKSPACE.put(leader.protect(_FAKE.pack(0x80, 0, at & 0xFFFF, 0, ssrc)) or b"")
+            lib.srtp_unprotect(self._context, _MEMORY, _LENGTH)
+        return at
 
     def _know(self, ssrc: int) -> None:
         """Keep room for a source: libsrtp holds a stream, with its replay window, for each one ever heard."""

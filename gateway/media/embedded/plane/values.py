@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
+from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.embedded.plane.key_frame import Format
+from sdp.frozen import filled_at_once
 
 Address = tuple[str, int]
 """IP address in its canonical text (`ipaddress`) and port."""
@@ -45,6 +47,7 @@ class Inventory:
     """What `set_record` left."""
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowConfig:
     """How one peer's packets are taken."""
@@ -56,7 +59,9 @@ class FlowConfig:
     max_packets_per_second: int = 500
     """RTP packets taken; the rest is dropped and counted."""
     idle_after: float = 0.0
-    """Seconds without an authentic packet or check before `idle` is told, once; 0: never."""
+    """Seconds without an authentic packet or check, from when the flow is configured on, before `idle` is told, once;
+    0: never. Each `configure_flow` counts anew.
+    """
 
 
 class Action(IntEnum):
@@ -87,11 +92,11 @@ class Conversion:
     """Milliseconds of audio in each packet that goes out: 10, 20, 40 or 60."""
     noise: int | None = None
     """Outgoing payload type of comfort noise (RFC 3389), where the listener takes it."""
-    bit_rate: int = 32_000
-    """Bits a second, and `complexity` 0 to 10, where Opus goes out."""
-    complexity: int = 5
+    opus: OpusSettings
+    """Where Opus goes out."""
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """What becomes of one incoming payload type."""
@@ -116,6 +121,7 @@ class Fed:
     """By what its key frames are known."""
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
     """What is sent where nothing else is (RFC 6263)."""
@@ -144,6 +150,16 @@ class Repeats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counting:
+    """How a peer numbers its packets transport-wide, and how what tells it of their arrival begins."""
+
+    extension: int
+    """Identifier of the header extension (RFC 8285), 1 to 255."""
+    head: bytes
+    """The RTCP packets before each message, 128 octets at most: a report of the flow's source, and our CNAME."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPacket:
     """One packet of a route that is punted or copied, after RFC 3550 appendix A.1 has admitted it."""
 
@@ -160,7 +176,7 @@ class MediaPacket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayoutFigures:
-    """What the playout buffers of a flow's transcoders have done; durations in seconds."""
+    """What the playout buffers of a flow's transcoders have done, of those that are gone, too; durations in seconds."""
 
     late: int
     """Packets that came when their turn was over."""
@@ -173,10 +189,26 @@ class PlayoutFigures:
     lengthened: float
     wanted: float
     """How long packets are to wait now."""
-    waited: float
-    """How long the last one did."""
+    waited: float | None
+    """How long the last one did; None where nothing is transcoded now."""
+
+    def after(self, before: PlayoutFigures | None) -> PlayoutFigures:
+        """With what was counted before; how long packets wait is told by whoever last had one."""
+        if before is None:
+            return self
+        return replace(
+            self,
+            late=before.late + self.late,
+            lost=before.lost + self.lost,
+            recovered=before.recovered + self.recovered,
+            concealed=before.concealed + self.concealed,
+            shortened=before.shortened + self.shortened,
+            lengthened=before.lengthened + self.lengthened,
+            waited=before.waited if self.waited is None else self.waited,
+        )
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowSnapshot:
     """One flow as it stands."""
@@ -211,7 +243,7 @@ class FlowSnapshot:
     payload_type: int = -1
     """Of the audio that came last."""
     playout: PlayoutFigures | None = None
-    """None where the plane transcodes nothing that comes."""
+    """None where the plane has transcoded nothing that came; what the engine does so is counted by `Stations`."""
 
     out_ssrc: int | None = None
     sent: int = 0

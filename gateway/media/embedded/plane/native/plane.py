@@ -17,6 +17,7 @@ from gateway.media.embedded.plane.srtp import SrtpKey
 from gateway.media.embedded.plane.values import (
     Address,
     Bound,
+    Counting,
     Fed,
     FlowConfig,
     FlowSnapshot,
@@ -52,6 +53,14 @@ class NativePlane:
         self._errors = 0
         self._told = self._done = 0
         """Messages so far that packets depend on, and how many of them the plane has done for certain."""
+
+    @property
+    def counts_arrivals(self) -> bool:
+        return self._process.version >= wire.ARRIVALS
+
+    @property
+    def carries_orientation(self) -> bool:
+        return self._process.version >= wire.ORIENTATION
 
     @property
     def process_id(self) -> int | None:
@@ -300,6 +309,14 @@ class NativePlane:
     def resend(self, flow: int, sequence_numbers: Sequence[int]) -> None:
         asked = sequence_numbers[:255]
         self._send(Down.RESEND, struct.pack(f"!IB{len(asked)}H", flow, len(asked), *asked))
+
+    def count_arrivals(self, flow: int, counting: Counting | None) -> None:
+        if self.counts_arrivals:
+            self._send(Down.COUNT_ARRIVALS, _ONE.pack(flow) + wire.counting(counting))
+
+    def carry_orientation(self, flow: int, identifier: int) -> None:
+        if self.carries_orientation:
+            self._send(Down.CARRY_ORIENTATION, struct.pack("!IB", flow, identifier))
 
     def set_silence(self, flow: int, silence: Silence | None) -> None:
         self._send(Down.SET_SILENCE, _ONE.pack(flow) + wire.silence(silence))

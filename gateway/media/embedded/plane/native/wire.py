@@ -15,6 +15,7 @@ from gateway.media.embedded.plane.values import (
     Address,
     Bound,
     Conversion,
+    Counting,
     Fed,
     FlowConfig,
     FlowSnapshot,
@@ -27,11 +28,15 @@ from gateway.media.embedded.plane.values import (
     Silence,
 )
 
-VERSION = 2
+VERSION = 4
 OLDEST = 1
 """Version spoken, and the oldest one understood."""
 FEEDS = 2
 """The first version with FEED and FED."""
+ARRIVALS = 3
+"""The first version with COUNT_ARRIVALS."""
+ORIENTATION = 4
+"""The first version with CARRY_ORIENTATION."""
 MAGIC = b"GWPL"
 NONCE = 32
 """Octets of the random part of a greeting."""
@@ -40,6 +45,8 @@ LONGEST_FRAME = 600 << 20
 HEAD = struct.Struct("!IB")
 
 _MEDIA = struct.Struct("!IdBBHII")
+_ADDRESSES = {4: struct.Struct("!4sH"), 6: struct.Struct("!16sH")}
+"""An address with its port, by the number of its family."""
 _SUITES = {
     SrtpProfile.AEAD_AES_128_GCM: 1,
     SrtpProfile.AEAD_AES_256_GCM: 2,
@@ -111,6 +118,8 @@ class Down(IntEnum):
     RESEND = 35
     SET_RTCP_KEYS = 36
     FEED = 37
+    COUNT_ARRIVALS = 38
+    CARRY_ORIENTATION = 39
     HELLO = 64
     PROOF = 65
 
@@ -206,6 +215,11 @@ def fed(values: Mapping[int, Fed]) -> bytes:
     )
 
 
+def counting(value: Counting | None) -> bytes:
+    """How packets are numbered of whose arrival the peer is told; identifier 0: it is not."""
+    return struct.pack("!BH", 0, 0) if value is None else bytes((value.extension,)) + short(value.head)
+
+
 def repeats(value: Repeats | None) -> bytes:
     """What is kept; no packets: nothing."""
     if value is None:
@@ -219,7 +233,11 @@ def conversion(flow: int, number: int, route: Route, value: Conversion) -> bytes
     """What audio of payload type `number` becomes."""
     codecs = _CODECS.index(value.source), _CODECS.index(value.target)
     head = struct.pack("!IBB", flow, number, route.payload_type) + maybe(value.noise, "B")
-    return head + struct.pack("!BBBIB", *codecs, value.frame_ms, value.bit_rate, value.complexity)
+    opus = value.opus
+    flags = opus.forward_error_correction | opus.discontinuous << 1 | opus.constant << 2
+    return head + struct.pack(
+        "!BBBIBBI", *codecs, value.frame_ms, opus.bit_rate, opus.complexity, flags, opus.playback_rate
+    )
 
 
 def silence(value: Silence | None) -> bytes:
@@ -290,10 +308,11 @@ class Reader:
         family = self.number("B")
         if not family:
             return None
-        if family not in (4, 6):
+        form = _ADDRESSES.get(family)
+        if form is None:
             raise WireError("an address of the plane is of no family")
-        host = _text(self.take(4 if family == 4 else 16))
-        return host, self.number("H")
+        packed, port = form.unpack(self.take(form.size))
+        return _text(packed), port
 
     def address(self) -> Address:
         """An address that must be there."""
@@ -368,8 +387,8 @@ def snapshots(reader: Reader) -> dict[int, FlowSnapshot]:
 
 
 def _playout(counts: Sequence[int]) -> PlayoutFigures | None:
-    """None where there is no transcoder, or the plane is of before it told of them."""
-    if len(counts) < _PLAYOUT or not counts[0]:
+    """None where there was never anything of a transcoder, or the plane is of before it told of them."""
+    if len(counts) < _PLAYOUT or not any(counts[:_PLAYOUT]):
         return None
     late, lost, recovered = counts[1:4]
     concealed, shortened, lengthened, wanted, waited = [ms / 1000 for ms in counts[4:_PLAYOUT]]
@@ -381,7 +400,7 @@ def _playout(counts: Sequence[int]) -> PlayoutFigures | None:
         shortened=shortened,
         lengthened=lengthened,
         wanted=wanted,
-        waited=waited,
+        waited=waited if counts[0] else None,
     )
 
 

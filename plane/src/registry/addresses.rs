@@ -1,0 +1,178 @@
+//! Where a flow is heard from and sends to: pairs of browsers, sources of phones.
+
+use super::ports::parts;
+use super::{Flow, Port, Registry};
+use crate::addr::Addr;
+use crate::flow::{Lane, Pair, Way};
+use crate::stun::Credential;
+use crate::wire::down::Secret;
+use crate::worker::{Order, ReceiveOrder, SendOrder};
+use std::sync::Arc;
+
+/// Pairs a flow may have at a time.
+const MAX_PAIRS: usize = 64;
+
+impl Registry {
+    pub(super) fn set_credentials(&mut self, flow: u32, credentials: &[(Box<[u8]>, Secret)]) -> Option<()> {
+        let known = self.flows.get_mut(&flow)?;
+        known.credentials =
+            credentials.iter().filter_map(|(ufrag, password)| Credential::new(ufrag, &password.0)).collect();
+        self.put_pairs(flow);
+        Some(())
+    }
+
+    pub(super) fn admit_pair(&mut self, flow: u32, path: u64, source: Addr) -> Option<()> {
+        self.shared_number(path)?;
+        let known = self.flows.get_mut(&flow)?;
+        if known.pairs.len() >= MAX_PAIRS && !known.pairs.contains_key(&(path, source)) {
+            return None;
+        }
+        self.take_from_holder(flow, path, source);
+        let known = self.flows.get_mut(&flow)?;
+        let before = known.pairs.len();
+        let count = Arc::clone(known.pairs.entry((path, source)).or_default());
+        count.set(crate::sys::now());
+        let (is_new, is_first) = (known.pairs.len() > before, known.selected.is_none());
+        if is_new {
+            self.keep_heard(path, &source);
+        }
+        if is_first {
+            self.move_receive(flow, parts(path).1)?;
+        }
+        self.put_pairs(flow);
+        Some(())
+    }
+
+    /// What comes from the source is this flow's now: whose it was sends nothing there any more.
+    fn take_from_holder(&mut self, flow: u32, path: u64, source: Addr) {
+        let (port, _, index) = parts(path);
+        let Some(holder) = self.holders.insert((port, index, source), flow).filter(|holder| *holder != flow) else {
+            return;
+        };
+        // Each thread has a path of its own to the socket's address.
+        for thread in 0..self.threads.len() {
+            self.remove_pair(holder, super::ports::path(port, thread, index), source);
+        }
+    }
+
+    /// Whether the flow has the source by another thread's path to the same address.
+    fn has_elsewhere(&self, flow: u32, path: u64, source: Addr) -> bool {
+        let (port, _, index) = parts(path);
+        let held = |thread| self.flows[&flow].pairs.contains_key(&(super::ports::path(port, thread, index), source));
+        self.flows.contains_key(&flow) && (0..self.threads.len()).any(held)
+    }
+
+    /// A source is no more that flow's, where it has not become another's.
+    pub(super) fn release(&mut self, flow: u32, path: u64, source: Addr) {
+        let (port, _, index) = parts(path);
+        if self.holders.get(&(port, index, source)) == Some(&flow) {
+            self.holders.remove(&(port, index, source));
+        }
+    }
+
+    pub(super) fn remove_pair(&mut self, flow: u32, path: u64, source: Addr) -> Option<()> {
+        let known = self.flows.get_mut(&flow)?;
+        known.pairs.remove(&(path, source))?;
+        if known.selected == Some((path, source)) {
+            known.selected = None;
+            self.update_ways(flow);
+        }
+        if !self.has_elsewhere(flow, path, source) {
+            self.release(flow, path, source);
+        }
+        self.let_go(&source);
+        self.drop_pair(flow, path, source);
+        Some(())
+    }
+
+    pub(super) fn select(&mut self, flow: u32, path: u64, source: Addr) -> Option<()> {
+        let known = self.flows.get_mut(&flow)?;
+        if !known.pairs.contains_key(&(path, source)) {
+            return None;
+        }
+        known.selected = Some((path, source));
+        self.move_receive(flow, parts(path).1)?;
+        self.put_pairs(flow);
+        self.update_ways(flow);
+        Some(())
+    }
+
+    pub(super) fn expect(&mut self, flow: u32, named: Option<Addr>, description: u32) -> Option<()> {
+        let known = self.flows.get_mut(&flow)?;
+        if (known.named, known.description) != (named, description) {
+            (known.named, known.description) = (named, description);
+            known.source = None;
+        }
+        self.to_receive(flow, ReceiveOrder::Expect(named, description))?;
+        self.update_ways(flow);
+        Some(())
+    }
+
+    /// The number in every thread of the socket a path names.
+    fn shared_number(&self, path: u64) -> Option<usize> {
+        let (port, thread, index) = parts(path);
+        match self.ports.get(&port)? {
+            Port::Shared(hosts) if thread < self.threads.len() => hosts.get(index).map(|host| host.number),
+            _ => None,
+        }
+    }
+
+    /// Tell every thread of the flow's pairs on its sockets as they stand.
+    pub(super) fn put_pairs(&self, flow: u32) {
+        let Some(known) = self.flows.get(&flow) else { return };
+        for ((path, source), checked) in &known.pairs {
+            let Some(number) = self.shared_number(*path) else { continue };
+            let pair = Pair {
+                flow,
+                owner: known.receive_thread,
+                slot: usize::MAX,
+                selected: known.selected == Some((*path, *source)),
+                credentials: Arc::clone(&known.credentials),
+                checked: Arc::clone(checked),
+                counters: Arc::clone(&known.counters),
+            };
+            self.order(parts(*path).1, Order::PutPair { number, source: *source, pair });
+        }
+    }
+
+    pub(super) fn drop_pair(&self, flow: u32, path: u64, source: Addr) {
+        if let Some(number) = self.shared_number(path) {
+            self.order(parts(path).1, Order::DropPair { number, source, flow });
+        }
+    }
+
+    /// The flow whose transport it is.
+    pub(super) fn carrying<'a>(&'a self, flow: &'a Flow) -> &'a Flow {
+        flow.carrier.and_then(|carrier| self.flows.get(&carrier)).unwrap_or(flow)
+    }
+
+    /// Where RTP of the flow goes.
+    pub(super) fn destination(&self, flow: &Flow) -> Option<Addr> {
+        let flow = self.carrying(flow);
+        match self.ports.get(&flow.port)? {
+            Port::Shared(_) => flow.selected.map(|(_, source)| source),
+            Port::Pair { .. } => flow.source.or(flow.rtp),
+        }
+    }
+
+    /// Tell the send half where its packets go.
+    pub(super) fn update_ways(&self, flow: u32) {
+        let Some(known) = self.flows.get(&flow).filter(|known| known.carrier.is_none()) else { return };
+        let (rtp, rtcp) = match self.ports.get(&known.port) {
+            Some(Port::Shared(_)) => {
+                let way = known.selected.and_then(|(path, source)| {
+                    self.shared_number(path).map(|number| Way::new(Lane::Shared(number), &source))
+                });
+                (way, way)
+            }
+            _ => {
+                let rtp = self.destination(known).map(|to| Way::new(Lane::Rtp, &to));
+                let apart = known.rtcp.map(|to| Way::new(Lane::Rtcp, &to));
+                (rtp, if known.config.mux { rtp } else { apart })
+            }
+        };
+        for each in std::iter::once(flow).chain(known.bundled.iter().copied()) {
+            self.to_send(each, SendOrder::Ways { rtp, rtcp });
+        }
+    }
+}

@@ -1,0 +1,156 @@
+"""Rules of whom a plane hears and how it numbers, which both planes keep alike; on real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from gateway.media.embedded.plane.srtp import SendContext, SrtpProfile
+from gateway.media.embedded.plane.values import FlowConfig
+from tests.media.engine_support import until
+from tests.media.plane_scene import CM, GCM, LEFT, PLANES, Phone, Scene, made_plane, rtp
+from tests.media.plane_scene import key as key_of
+from tests.media.webrtc_support import binding_check
+
+
+@pytest_asyncio.fixture(params=PLANES)
+async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
+    """Every plane there is."""
+    made = await Scene(made_plane(request.param, tmp_path)).open()
+    yield made
+    await made.close()
+
+
+async def test_an_address_that_another_flow_proves_is_its_own_from_then_on(scene: Scene) -> None:
+    """The flow that had it sends nothing there any more, and what comes from there is the other's."""
+    plane = scene.plane
+    [bound] = await plane.open_shared(9, ["127.0.0.1"], 0, receive_buffer=1 << 20, send_buffer=1 << 20)
+    browser = Phone()
+    scene.phones.append(browser)
+    browser.to = bound.address
+    browser.send(binding_check("ours:peer", "password" * 3))
+    await until(lambda: scene.handler.checks)
+    path = scene.handler.checks[0][0]
+    for flow in (10, 11, 10):
+        if flow not in await plane.snapshot([flow]):
+            plane.open_flow(flow, 9, FlowConfig(mux=True))
+        plane.admit_pair(flow, path, browser.address)
+        plane.admit_pair(flow, path, browser.address)
+        plane.select(flow, path, browser.address)
+        snapshot = await plane.snapshot([10, 11])
+        known = {each: figures.destination for each, figures in snapshot.items() if figures.pairs}
+        assert known == {flow: browser.address}
+        assert [each for each, figures in snapshot.items() if figures.destination is not None] == [flow]
+    plane.select(11, path, browser.address)
+    plane.close_flow(11)
+    assert (await scene.figures(10)).destination == browser.address
+
+
+async def test_a_first_packet_of_no_agreed_payload_type_makes_no_source(scene: Scene) -> None:
+    """What the named address sends first must be of the description; then it is heard from."""
+    scene.left.send(rtp(1, payload_type=77))
+    await scene.settle(LEFT, 1)
+    figures = await scene.figures(LEFT)
+    assert (dict(figures.discarded), figures.source) == ({"wrong_source": 1}, None)
+    scene.left.send(rtp(2))
+    await scene.right.hears(1)
+    scene.left.send(rtp(3, payload_type=77))
+    await scene.settle(LEFT, 3)
+    figures = await scene.figures(LEFT)
+    assert (dict(figures.discarded), figures.source) == ({"wrong_source": 1, "no_route": 1}, scene.left.address)
+
+
+async def test_any_payload_type_makes_a_source_before_one_is_agreed(scene: Scene) -> None:
+    """Without routes nothing is known of what may come."""
+    scene.plane.route(LEFT, None, {})
+    await scene.done()
+    scene.left.send(rtp(1, payload_type=77))
+    await scene.settle(LEFT, 1)
+    assert (await scene.figures(LEFT)).source == scene.left.address
+
+
+@pytest.mark.parametrize("leap", [0x20000000, 0xE0000000], ids=["ahead", "back"])
+async def test_a_timeline_that_leaps_is_joined_afresh_with_a_marker(scene: Scene, leap: int) -> None:
+    """The listener is told that the sound before and the sound after it are apart (RFC 3551 section 4.1)."""
+    for number, timestamp in ((1, 160), (2, 320), (3, 480 + leap), (4, 640 + leap)):
+        scene.left.send(rtp(number, stamp=timestamp))
+    heard = await scene.right.hears(4)
+    assert [packet.marker for packet in heard] == [True, False, True, False]
+    first = heard[0].sequence_number
+    assert [packet.sequence_number - first for packet in heard] == [0, 1, 2, 3]
+    assert all((packet.timestamp - heard[0].timestamp) & 0xFFFFFFFF < 8000 for packet in heard)
+
+
+async def test_a_receive_key_that_comes_back_is_read_wherever_its_numbers_are(scene: Scene) -> None:
+    """Its source has wrapped meanwhile, once or five times, and its first number tells nothing of that."""
+    key, other = key_of(GCM, 1), key_of(CM, 2)
+    phone, between = SendContext(key, {}), SendContext(other, {})
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=100_000))
+    scene.plane.set_receive_key(LEFT, key)
+    heard, at = 0, 60_000
+    for beyond in (70_000, 5 * 65_536 + 40_000):
+        for number in range(at, beyond, 0x7000):
+            phone.protect(rtp(number))
+        scene.plane.set_receive_key(LEFT, other)
+        scene.plane.set_receive_key(LEFT, key)
+        scene.plane.resync(LEFT)
+        await scene.done()
+        for number in (beyond, beyond + 1, beyond + 3, beyond + 2):
+            scene.left.send(phone.protect(rtp(number)))
+        heard += 4
+        await scene.right.hears(heard)
+        at = beyond + 4
+    scene.plane.set_receive_key(LEFT, other)
+    scene.plane.resync(LEFT)
+    await scene.done()
+    scene.left.send(between.protect(rtp(1)))
+    await scene.right.hears(heard + 1)
+    assert not (await scene.figures(LEFT)).discarded
+
+
+async def test_what_is_not_the_peers_costs_a_search_for_few_sources(scene: Scene) -> None:
+    """After those only what may have begun just before a wrap is tried with another count; a known source goes on."""
+    key, forged = key_of(GCM, 1), SendContext(key_of(GCM, 2), {})
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=100_000))
+    scene.plane.set_receive_key(LEFT, key)
+    await scene.done()
+    phone = SendContext(key, {})
+    scene.left.send(phone.protect(rtp(1)))
+    await scene.right.hears(1)
+    for ssrc in range(100, 140):
+        scene.left.send(forged.protect(rtp(9, ssrc=ssrc)))
+        await scene.settle(LEFT, ssrc - 98)
+    for number in range(0, 65_536, 0x7000):
+        phone.protect(rtp(number, ssrc=8))
+    scene.left.send(phone.protect(rtp(65_536 + 9000, ssrc=8)))
+    scene.left.send(phone.protect(rtp(2)))
+    await scene.right.hears(2)
+    assert dict((await scene.figures(LEFT)).discarded) == {"authentication": 41}
+
+
+@pytest.mark.parametrize("profile", [GCM, CM])
+async def test_what_is_cut_is_malformed_and_what_came_is_a_replay(scene: Scene, profile: SrtpProfile) -> None:
+    """Shorter than its tag, whoever sent it; longer it is not authentic, and what was heard is a replay however cut."""
+    phone = SendContext(key_of(profile, 1), {})
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=100_000))
+    scene.plane.set_receive_key(LEFT, key_of(profile, 1))
+    await scene.done()
+    first, second = phone.protect(rtp(1)) or b"", phone.protect(rtp(2)) or b""
+    scene.left.send(first[:20])
+    scene.left.send(first)
+    await scene.settle(LEFT, 2)
+    for datagram in (first[:20], second[:20], second[:-1], rtp(2, payload=bytes(100))):
+        scene.left.send(datagram)
+    await scene.settle(LEFT, 6)
+    assert dict((await scene.figures(LEFT)).discarded) == {"malformed": 2, "replay": 1, "authentication": 2}
+
+
+async def test_rtcp_beside_rtp_is_unexpected_whatever_its_length(scene: Scene) -> None:
+    """Eight octets are RTCP; less are nothing."""
+    for size in (7, 8, 11, 12, 28):
+        scene.left.send(bytes((0x80, 201)) + bytes(size - 2))
+    await scene.settle(LEFT, 5)
+    assert dict((await scene.figures(LEFT)).discarded) == {"malformed": 1, "unexpected_rtcp": 4}
