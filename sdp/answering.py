@@ -9,9 +9,10 @@ from sdp.attributes import Crypto, Direction, SetupRole
 from sdp.codecs import read_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpNegotiationError
+from sdp.extensions import answered_extensions
 from sdp.negotiation import said_direction
 from sdp.pairing import PLAN_FAMILIES, Family, families, is_live, partners, slots
-from sdp.passing import answered_feedback, extensions, kept_bandwidths, packet_times
+from sdp.passing import answered_feedback, kept_bandwidths, packet_times
 from sdp.places import Places
 from sdp.plan import Plan, TransportPlan
 from sdp.sections import SectionPlan, channel_plan, refused_section, write_section, write_session
@@ -92,6 +93,7 @@ class Answerer:
             codecs = answered_codecs(read_codecs(media), other, media.kind, plan.codecs, plan.is_webrtc)
             if not codecs:
                 return None
+            codecs = answered_feedback(codecs, media, plan, other)
             mux = transport.rtcp_mux if transport.rtcp_mux is not None else plan.is_webrtc
             section = SectionPlan(
                 kind=media.kind,
@@ -102,12 +104,12 @@ class Answerer:
                 setup=setup,
                 ice=ice,
                 direction=self._direction(media, partner),
-                codecs=answered_feedback(codecs, media.kind, plan, other),
+                codecs=codecs,
                 rtcp_mux=bundled or (mux and media.has("rtcp-mux")),
                 ssrc=plan.ssrcs[place.number] if place.number < len(plan.ssrcs) else None,
                 repair=plan.repair_ssrcs[place.number] if place.number < len(plan.repair_ssrcs) else 0,
                 bandwidths=kept_bandwidths(partner) if partner is not None else (),
-                lines=(*packet_times(partner, plan), *extensions(media, plan)),
+                lines=(*packet_times(partner, plan), *answered_extensions(media, partner, plan, codecs)),
             )
         self._join(section, bundled)
         self._places.took(place, media.kind)

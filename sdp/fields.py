@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Final, Protocol, Self, final
 
 from sdp.errors import SdpSyntaxError
-from sdp.grammar import Grammar, remember
+from sdp.frozen import filled_at_once
+from sdp.grammar import ADDRESS, Grammar, remember
 
 
 class Field(Protocol):
@@ -31,6 +32,7 @@ _MEDIA: Final = Grammar(
 
 
 @final
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class MediaLine:
     """m= (RFC 8866 section 5.14). No format at all is read, since rejected sections are seen without."""
@@ -65,6 +67,7 @@ def _read_media_line(value: str) -> MediaLine:
     return MediaLine(match["kind"], port, match["protocol"], formats, int(match["count"] or 1))
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class Origin:
     """o= (RFC 8866 section 5.2)."""
@@ -103,11 +106,12 @@ _ORIGIN: Final = Grammar(
     ("a space and a session version", r" (?P<version>[0-9]{1,40})"),
     ("a space and a network type", rf" (?P<network>{_TOKEN})"),
     ("a space and an address type", rf" (?P<type>{_TOKEN})"),
-    ("a space and an address", r" (?P<address>[^ ]+) *"),
+    ("a space and an address", rf" (?P<address>[^ ]{ADDRESS}) *"),
 )
 
 
 @final
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class Connection:
     """c= (RFC 8866 section 5.7)."""
@@ -135,7 +139,7 @@ class Connection:
 _CONNECTION: Final = Grammar(
     ("a network type", rf"(?P<network>{_TOKEN})"),
     ("a space and an address type", rf" (?P<type>{_TOKEN})"),
-    ("a space and an address", r" (?P<address>[^ /]+)"),
+    ("a space and an address", rf" (?P<address>[^ /]{ADDRESS})"),
     ("TTL or address count", r"(?P<numbers>(?:/[0-9]{1,5}){0,2}) *"),
 )
 

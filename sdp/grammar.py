@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 DEFAULT_LIMITS: Final = Limits()
 
+ADDRESS: Final = "{1,255}"
+"""Characters of an address: no name in the DNS is longer."""
 _LONGEST_REMEMBERED: Final = 256
 _REMEMBERED: Final = 1024
 _LINES: Final = re.compile(r"(?:[a-z]=.*+\n)*+")

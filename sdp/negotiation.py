@@ -10,6 +10,7 @@ from sdp.attributes import Crypto, Direction, MaxPtime, Ptime, SetupRole
 from sdp.codecs import Codec, event_map, matched_codecs, read_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpNegotiationError
+from sdp.extensions import agreed_extensions
 from sdp.fields import Bandwidth, MediaLine
 from sdp.frozen import filled_at_once
 from sdp.pairing import group_alternatives
@@ -56,6 +57,8 @@ class MediaAgreement:
     """The SDES key that we protect our packets with."""
     bundle: int | None = None
     """Index of the section whose transport this one shares; None where it has its own."""
+    extensions: dict[str, int] = field(default_factory=dict)
+    """Identifiers of the header extensions that both sides may send, by URI (RFC 8285)."""
 
     @property
     def held(self) -> bool:
@@ -207,6 +210,7 @@ def _accepted(
         dtls_role=_dtls_role(pair, in_offer, in_answer) if remote.fingerprints else None,
         crypto_local=local_crypto,
         bundle=in_answer if in_answer != pair.index else None,
+        extensions=agreed_extensions(pair.mine, pair.remote),
     )
 
 

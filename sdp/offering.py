@@ -10,9 +10,10 @@ from sdp.attributes import SetupRole
 from sdp.codecs import Codec, read_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpNegotiationError
+from sdp.extensions import Identifiers
 from sdp.negotiation import said_direction
 from sdp.pairing import PLAN_FAMILIES, families, is_live, partners, slots
-from sdp.passing import extensions, kept_bandwidths, offered_feedback, packet_times
+from sdp.passing import kept_bandwidths, offered_feedback, packet_times
 from sdp.places import Place, Places
 from sdp.plan import DATAGRAM, PROFILES, Plan, TransportPlan
 from sdp.sections import SectionPlan, channel_plan, refused_section, write_section, write_session
@@ -58,6 +59,7 @@ class Offerer:
         self._places = Places(self._plan)
         kept = [codec for media in self._previous for codec in read_codecs(media)]
         self._numbering = Numbering(kept)
+        self._identifiers = Identifiers(self._previous)
         self._mids = {mid for media in self._previous if (mid := media.value("mid")) is not None}
         source = self._source.media
         if self._bundled:
@@ -147,7 +149,7 @@ class Offerer:
             ssrc=plan.ssrcs[place.number] if place.number < len(plan.ssrcs) else None,
             repair=plan.repair_ssrcs[place.number] if place.number < len(plan.repair_ssrcs) else 0,
             bandwidths=kept_bandwidths(source),
-            lines=(*packet_times(source, plan), *extensions(source, plan)),
+            lines=(*packet_times(source, plan), *self._identifiers.offered(source, plan)),
         )
         made = [write_section(section, plan)]
         if plan.kind == "best-effort":

@@ -8,6 +8,7 @@ from sdp.attributes import DcMap, MaxPtime, Ptime
 from sdp.codecs import Codec
 from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpSyntaxError
+from sdp.extensions import COUNTED, TRANSPORT_CC, counted_in, counts
 from sdp.plan import Plan
 
 _KEPT_BANDWIDTHS: Final = ("AS", "CT", "TIAS")
@@ -16,6 +17,8 @@ _KEPT_BANDWIDTHS: Final = ("AS", "CT", "TIAS")
 def offered_feedback(codecs: tuple[Codec, ...], kind: str, plan: Plan) -> tuple[Codec, ...]:
     """The codecs with the RTCP feedback of the other side, and what we understand ourselves (RFC 4585)."""
     ours = plan.codecs.feedback if kind == "video" else ()
+    if counts(kind, plan):
+        ours = (*ours, COUNTED)
     result = []
     for codec in codecs:
         if codec.is_media:
@@ -26,12 +29,14 @@ def offered_feedback(codecs: tuple[Codec, ...], kind: str, plan: Plan) -> tuple[
 
 
 def answered_feedback(
-    codecs: tuple[Codec, ...], kind: str, plan: Plan, other: tuple[Codec, ...] | None
+    codecs: tuple[Codec, ...], offered: MediaDescription, plan: Plan, other: tuple[Codec, ...] | None
 ) -> tuple[Codec, ...]:
     """The codecs with what the offer said of RTCP feedback, where the other side or we can do it."""
     can = {said for codec in other or () for said in codec.feedback if _passes(said, plan)}
-    if kind == "video":
+    if offered.kind == "video":
         can.update(plan.codecs.feedback)
+    if counted_in(offered, plan):
+        can.add(COUNTED)
     if not can:
         return tuple([codec.saying(()) for codec in codecs])
     return tuple([codec.saying(tuple([said for said in codec.feedback if said in can])) for codec in codecs])
@@ -41,7 +46,7 @@ def _passes(feedback: str, plan: Plan) -> bool:
     """Transport-wide feedback means nothing without the header extension that it counts."""
     if not plan.codecs.passes_feedback:
         return False
-    return feedback != "transport-cc" or any("transport-wide-cc" in uri for uri in plan.extensions)
+    return feedback != COUNTED or TRANSPORT_CC in plan.extensions
 
 
 MOST_STREAM: Final = 1023
@@ -81,15 +86,3 @@ def packet_times(source: MediaDescription | None, plan: Plan) -> tuple[str, ...]
     elif wanted is not None:
         lines.append(f"a=ptime:{wanted}")
     return tuple(lines)
-
-
-def extensions(media: MediaDescription, plan: Plan) -> tuple[str, ...]:
-    """The header extensions of a section that may pass, under their own ids."""
-    if not plan.extensions or not plan.is_webrtc:
-        return ()
-    found = []
-    for value in media.values("extmap"):
-        words = value.split()
-        if len(words) > 1 and words[1] in plan.extensions:
-            found.append(f"a=extmap:{words[0]} {words[1]}")
-    return tuple(found)

@@ -155,7 +155,10 @@ class Plan:
     repair_ssrcs: tuple[int, ...] = ()
     """SSRCs of the retransmissions of each of those (RFC 4588), 0: none; said where the section has rtx."""
     extensions: tuple[str, ...] = ()
-    """URIs of RTP header extensions that may pass (RFC 8285); none reaches a phone."""
+    """URIs of RTP header extensions that may pass from one side to the other (RFC 8285); phones are offered those alone
+    that were agreed with them before."""
+    own_extensions: tuple[str, ...] = ()
+    """URIs of those that we read ourselves, whatever the other side does."""
     data_channel: DataChannelPlan | None = None
     """Accept or offer data channels; None refuses them."""
     ptime: int | None = None

@@ -8,7 +8,7 @@ from typing import ClassVar, Final, Self
 
 from sdp.attributes.base import TOKEN, Flag, Number, Text, words
 from sdp.errors import SdpSyntaxError
-from sdp.grammar import Grammar
+from sdp.grammar import ADDRESS, Grammar
 
 _VISIBLE: Final = r"[!-~]"
 
@@ -95,7 +95,7 @@ _CANDIDATE: Final = Grammar(
     ("a space and a component id", r" +(?P<component>[0-9]{1,5})"),
     ("a space and a transport", rf" +(?P<transport>{TOKEN})"),
     ("a space and a priority", r" +(?P<priority>[0-9]{1,10})"),
-    ("a space and an address", r" +(?P<address>[^ ]+)"),
+    ("a space and an address", rf" +(?P<address>[^ ]{ADDRESS})"),
     ("a space and a port", r" +(?P<port>[0-9]{1,5})"),
     ('" typ " and a candidate type', rf" +typ +(?P<type>{TOKEN})"),
     ('" raddr " and an address', r"(?: +raddr +(?P<related_address>[^ ]+))?"),
@@ -206,8 +206,8 @@ class RemoteCandidates:
 
 
 _REMOTE: Final = Grammar(
-    ("component, address and port", r"[0-9]{1,5} +[^ ]+ +[0-9]{1,5}"),
-    ("more of component, address and port", r"(?: +[0-9]{1,5} +[^ ]+ +[0-9]{1,5})*+ *"),
+    ("component, address and port", rf"[0-9]{{1,5}} +[^ ]{ADDRESS} +[0-9]{{1,5}}"),
+    ("more of component, address and port", rf"(?: +[0-9]{{1,5}} +[^ ]{ADDRESS} +[0-9]{{1,5}})*+ *"),
 )
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Final, Self
 
 from sdp.attributes.base import TOKEN, Flag, Number
 from sdp.errors import SdpSyntaxError
-from sdp.grammar import Grammar
+from sdp.grammar import ADDRESS, Grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ _RTCP: Final = Grammar(
     ("a port", r"(?P<port>[0-9]{1,5})"),
     (
         "network type, address type and address",
-        rf"(?: +(?P<network>{TOKEN}) +(?P<type>{TOKEN}) +(?P<address>[^ ]+))? *",
+        rf"(?: +(?P<network>{TOKEN}) +(?P<type>{TOKEN}) +(?P<address>[^ ]{ADDRESS}))? *",
     ),
 )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.media.embedded.audio.codecs import CODECS, make_decoder, make_encoder
-from gateway.media.embedded.audio.mixing import power
+from gateway.media.embedded.audio.mixing import AS_IT_IS, Speakers, power
 from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.sources.chorus import QUIET, SILENT_TICKS, Chorus, Speech
 from gateway.media.embedded.sources.conference import Came, Conference, Round, Turn
@@ -25,12 +25,14 @@ SAID = 440.0
 class Table:
     """A conference whose ticks are made one by one; who talks sends a tone of their own."""
 
-    def __init__(self, *codecs: str) -> None:
+    def __init__(self, *codecs: str, most: int = 0) -> None:
+        """`most` who are heard at once."""
         room = Conference(MagicMock(), MagicMock(), MagicMock())
         self.seats = [room.seat(ProgramAudio(), f"{number}") for number in range(len(codecs))]
         self.mouths = [Mouth(NUMBERS[codec], ProgramAudio()) for codec in codecs]
-        self.chorus = Chorus(5)
+        self.chorus, self.speakers = Chorus(), Speakers(most)
         self.heard: list[list[Injected | None]] = [[] for _ in codecs]
+        self.mixed: list[Pcm] = []
         self._tick = 0
         self._encoder = make_encoder("pcmu", 8000, 20)
 
@@ -48,7 +50,8 @@ class Table:
                     came = (("pcmu", packet(self._tick, payload), self._tick * 0.02),)
                 own = told if number == len(self.seats) - 1 else None
                 turns.append(Turn(seat, seat.muted, came, (own,), mouth, True))
-            made = Round(tuple(turns), (None,), (self._tick * 0.02,), self.chorus).make()
+            made = Round(tuple(turns), (None,), (self._tick * 0.02,), self.chorus, self.speakers).make()
+            self.mixed.extend(made.mixed)
             packets = {id(turn): each for turn, each in made.packets}
             for turn, heard in zip(turns, self.heard, strict=True):
                 heard.append(packets.get(id(turn)))
@@ -98,6 +101,49 @@ def test_the_same_for_all_who_are_silent_is_encoded_once_for_each_codec(monkeypa
     assert alone.payload != table.heard[-1][-2].payload  # type: ignore[union-attr]
 
 
+def test_of_many_who_speak_the_loudest_are_heard_and_the_others_hear_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten speak and three are heard: an encoding for each of these, and one for all others; so with who comes later."""
+    table = Table(*["opus"] * 10, most=3)
+    tones = {number: 300.0 + 200 * number for number in range(10)}
+    table.ticks(SILENT_TICKS + 60, tones)
+    made: list[Voice] = []
+    encode = Voice.encode
+
+    def counted(voice: Voice, pcm: Pcm) -> bytes | None:
+        made.append(voice)
+        return encode(voice, pcm)
+
+    monkeypatch.setattr(Voice, "encode", counted)
+    table.ticks(1, tones)
+    assert len(made) == len(set(made)) == 4
+    table.ticks(99, tones)
+    mixed = np.concatenate(table.mixed[-50:])
+    inside = {number for number, hertz in tones.items() if level_of(mixed, RATE, hertz) > -30.0}
+    assert len(inside) == 3
+    outside = set(tones) - inside
+    assert max(level_of(mixed, RATE, tones[number]) for number in outside) < -60.0
+    for number in range(10):
+        pcm, rate = table.sound(number, "opus")
+        heard = {other for other, hertz in tones.items() if level_of(pcm[-rate // 2 :], rate, hertz) > -35.0}
+        assert heard == inside - {number}
+
+
+def test_one_loud_click_throws_nobody_out_of_the_mix() -> None:
+    """Who is as loud for a tenth of a second takes the place of the quietest, and keeps it over a click."""
+    speakers, spoken = Speakers(2), {"one": 2e6, "two": 1e6, "three": 1e4}
+    for _ in range(50):
+        chosen = speakers.choose(spoken)
+    assert set(chosen) == {"one", "two"}
+    click = 15 * spoken["two"]
+    assert speakers.choose(spoken | {"three": click}) == {"one": AS_IT_IS, "two": AS_IT_IS}
+    for _ in range(50):
+        assert set(speakers.choose(spoken)) == {"one", "two"}
+    gains = [speakers.choose(spoken | {"three": click}) for _ in range(5)]
+    assert [set(each) for each in gains][-1] == {"one", "three"}
+    assert "three" not in gains[0]
+    assert set(speakers.choose({"one": 2e6, "two": click, "three": click})) == {"one", "three"}
+
+
 @pytest.mark.parametrize("codec", sorted(CODECS))
 def test_what_a_member_hears_goes_on_where_it_begins_to_speak_and_ends(codec: str) -> None:
     """The other one's tone within 3 dB in every 60 ms, within 1 in most, and nothing of its own."""
@@ -122,14 +168,20 @@ def test_what_a_member_hears_goes_on_where_it_begins_to_speak_and_ends(codec: st
 def test_the_noise_of_a_room_where_nobody_speaks_is_not_speech_and_the_end_of_a_word_is() -> None:
     """60 dB below the loudest; ten frames below belong to what was said."""
     speech = Speech()
+
+    def heard(loud: float | None) -> bool:
+        says = speech.says(loud)
+        speech.mixed(says)
+        return says
+
     over = [speech.is_over]
-    assert not speech.heard(QUIET * 0.99)
-    assert speech.heard(QUIET)
+    assert not heard(QUIET * 0.99)
+    assert heard(QUIET)
     over.append(speech.is_over)
-    assert [speech.heard(0.0) for _ in range(11)] == [True] * 10 + [False]
-    assert not any(speech.heard(1.0) for _ in range(SILENT_TICKS - 2))
+    assert [heard(0.0) for _ in range(11)] == [True] * 10 + [False]
+    assert not any(heard(1.0) for _ in range(SILENT_TICKS - 2))
     over.append(speech.is_over)
-    assert not speech.heard(None)
+    assert not heard(None)
     over.append(speech.is_over)
     speech.spoken_to()
     over.append(speech.is_over)

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.conference.room import Room, RoomSettings
 from gateway.media.embedded.audio.codecs import read_audio
-from gateway.media.embedded.audio.mixing import Loudest, Mix, power
+from gateway.media.embedded.audio.mixing import Loudest, Mix, Speakers, faded, power
 from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
@@ -22,6 +22,7 @@ from gateway.media.embedded.sources.conference import Conference as MeetingRoom
 from gateway.media.embedded.sources.conference import Round, Turn
 from gateway.media.embedded.sources.conference import Seat as ConferenceSeat
 from gateway.media.embedded.sources.packets import Injected
+from gateway.media.embedded.sources.players import BEEP
 from gateway.media.embedded.sources.program import FRAME, RATE, ProgramAudio
 from gateway.media.engine import Conference, Kind, MediaError, Party, RecordingFile, Seat
 from sdp import Codec
@@ -101,13 +102,14 @@ async def test_each_hears_exactly_the_others() -> None:
 
 
 def test_members_of_a_large_room_are_spoken_to_with_less_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opus of complexity 5 to the first eight, of 1 to those who come later."""
+    """Opus of complexity 5 to the first eight, of 1 to those who come later where more may speak at once."""
     asked: list[int] = []
     monkeypatch.setattr("gateway.media.embedded.sources.conference.Mouth", lambda *each: asked.append(each[2]))
-    room = MeetingRoom(MagicMock(), MagicMock(), MagicMock())
-    for number in range(10):
-        room.seat(ProgramAudio(), f"{number}").speak_to(MagicMock(), Codec("opus", 48000, 2, 107))
-    assert asked == [5] * 8 + [1] * 2
+    for most in (0, 8, 9):
+        room = MeetingRoom(MagicMock(), MagicMock(), MagicMock(), 1, most)
+        for number in range(10):
+            room.seat(ProgramAudio(), f"{number}").speak_to(MagicMock(), Codec("opus", 48000, 2, 107))
+    assert asked == [5] * 8 + [1] * 2 + [5] * 10 + [5] * 8 + [1] * 2
 
 
 async def test_who_is_kicked_is_read_no_more() -> None:
@@ -233,7 +235,7 @@ async def test_a_packet_that_cannot_be_heard_silences_nobody_else(
                 Turn(seat, False, tuple(packets), (None,), seat.mouth, True)
                 for seat, packets in ((rude, came), (other, []))
             ]
-            made = Round(tuple(turns), (None,), (1.0 + generation,), Chorus(5)).make()
+            made = Round(tuple(turns), (None,), (1.0 + generation,), Chorus(), Speakers()).make()
             rounds += len(made.packets)
         assert rounds == 6
     assert len([each for each in caplog.records if each.name == "gateway.media.conference"]) == logged
@@ -280,19 +282,69 @@ async def test_a_recording_is_begun_anew_while_the_one_before_is_written(tmp_pat
             assert 0.3 <= len(read_audio(str(path), RATE, 5.0)) / RATE <= 2.0
 
 
+def beeps(member: Member) -> float:
+    """Seconds in which the member hears the tone that says that it is recorded."""
+    pcm, rate = member.phone.heard(member.codec, member.phone.numbers[member.codec])
+    size, found = rate // 10, 0
+    for start in range(0, len(pcm) - size, size):
+        spectrum = np.abs(np.fft.rfft(pcm[start : start + size].astype(float) * np.hanning(size)))
+        found += bool(spectrum[BEEP // 10] > 0.2 * spectrum.max() > 0)
+    return found / 10
+
+
+@pytest.mark.parametrize("beep", [True, False])
+async def test_members_hear_that_they_are_recorded(tmp_path: Path, beep: bool) -> None:
+    """Who is there as it begins, and who comes in while it goes on; nobody after its end."""
+    async with meeting("pcmu", "pcma") as (engine, conference, members):
+        await until(lambda: members[0].hears() == {TONES["pcma"]})
+        for member in members:
+            member.phone.packets.clear()
+        ended: asyncio.Queue[str | None] = asyncio.Queue()
+        recording = conference.record(RecordingFile(path=str(tmp_path / "room.wav"), beep=beep), ended.put_nowait)
+        await until(lambda: recording.seconds >= 1)
+        assert [beeps(member) > 0 for member in members] == [beep] * 2
+        for member in members:
+            member.phone.packets.clear()
+        members.append(await Member(engine, conference, "g722", "late").come())
+        await until(lambda: len(members[2].phone.packets) >= 60)
+        assert [beeps(member) > 0 for member in members] == [False, False, beep]
+        recording.stop()
+        await asyncio.wait_for(ended.get(), 30)
+        members.append(await Member(engine, conference, "pcmu", "later").come())
+        await until(lambda: len(members[3].phone.packets) >= 60)
+        assert beeps(members[3]) == 0
+
+
+async def test_a_room_that_has_much_to_say_is_recorded_and_tells_it_later(tmp_path: Path) -> None:
+    """The beep waits until there is room for it, the recording does not."""
+    async with meeting("pcmu") as (_, conference, [member]):
+        with contextlib.suppress(MediaError):
+            while True:
+                conference.say(bytes(2 * RATE))
+        ended: asyncio.Queue[str | None] = asyncio.Queue()
+        recording = conference.record(RecordingFile(path=str(tmp_path / "room.wav"), beep=True), ended.put_nowait)
+        await until(lambda: recording.seconds >= 0.4)
+        assert beeps(member) == 0
+        conference._voice.clear()  # type: ignore[attr-defined]
+        await until(lambda: beeps(member) > 0)
+        recording.stop()
+        await asyncio.wait_for(ended.get(), 30)
+
+
 async def test_a_recording_of_it_holds_every_tone(tmp_path: Path) -> None:
     """Read back by frequency; it ends with the conference, and a second one meanwhile is refused."""
     async with meeting(*TONES) as (_, conference, members):
         await until(lambda: members[0].hears() == set(TONES.values()) - {TONES["pcmu"]})
         ended: asyncio.Queue[str | None] = asyncio.Queue()
-        wanted = RecordingFile(path=str(tmp_path / "room.wav"))
+        path = str(tmp_path / "room.wav")
+        wanted = RecordingFile(path=path)
         recording = conference.record(wanted, ended.put_nowait)
         with pytest.raises(MediaError):
             conference.record(wanted, ended.put_nowait)
         await until(lambda: recording.seconds >= 1.5)
         conference.close()
         assert await asyncio.wait_for(ended.get(), 30) is None
-        assert heard_in(read_audio(wanted.path, RATE, 60), RATE, TONES.values()) == set(TONES.values())
+        assert heard_in(read_audio(path, RATE, 60), RATE, TONES.values()) == set(TONES.values())
 
 
 async def test_the_loudest_speaker_is_told() -> None:
@@ -315,6 +367,34 @@ def test_too_much_at_once_is_clipped_and_not_wrapped() -> None:
         mix.add(loud, str(number))
     assert np.array_equal(mix.without("0"), loud)
     assert np.array_equal(mix.all, loud)
+
+
+def test_who_is_a_little_louder_is_not_mixed_in_the_place_of_another() -> None:
+    """Three dB more are needed; a free place is had at once, and one that somebody has left by the next."""
+    speakers, level = Speakers(2), power(tone(440, -20, RATE, 0.02))
+    assert speakers.choose({"a": level}) == {"a": (1.0, 1.0)}
+    assert speakers.choose({"a": level, "b": level}) == dict.fromkeys("ab", (1.0, 1.0))
+    for _ in range(100):
+        assert speakers.choose({"c": 1.5 * level, "a": level, "b": level}) == dict.fromkeys("ab", (1.0, 1.0))
+    seen = [speakers.choose({"c": 4 * level, "a": level, "b": 1.5 * level}) for _ in range(50)]
+    assert {"a": (1.0, 0.0), "b": (1.0, 1.0), "c": (0.0, 1.0)} in seen
+    assert [set(each) for each in seen].count({"a", "b", "c"}) == 1
+    assert seen[-1] == dict.fromkeys("bc", (1.0, 1.0))
+    assert speakers.choose({"a": level, "c": 4 * level}) == {"a": (0.0, 1.0), "c": (1.0, 1.0)}
+    assert speakers.choose({}) == {}
+    everybody = {f"{number}": level for number in range(50)}
+    assert set(Speakers().choose(everybody)) == set(everybody)
+    assert set(Speakers(8).choose(everybody)) == {f"{number}" for number in range(8)}
+
+
+def test_who_makes_room_for_another_does_not_click() -> None:
+    """From as it is to nothing, or the other way, in 20 ms."""
+    loud = np.full(FRAME, 30_000, np.int16)
+    assert faded(loud, (1.0, 1.0)) is loud
+    out, come = faded(loud, (1.0, 0.0)), faded(loud, (0.0, 1.0))
+    assert (out[0], out[-1], come[0], come[-1]) == (30_000, 0, 0, 30_000)
+    assert np.abs(np.diff(out.astype(int))).max() < 100
+    assert out.dtype == np.int16
 
 
 def test_who_is_a_little_louder_does_not_take_the_word() -> None:

@@ -16,7 +16,8 @@ from OpenSSL import SSL
 from gateway.media.embedded.plane.srtp import SrtpKeyError, SrtpProfile
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate, usable_fingerprints
 from gateway.media.embedded.webrtc.config import WebRtcConfig
-from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState, split_records
+from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
+from gateway.media.embedded.webrtc.dtls_records import split_records
 from tests.media.dtls_support import CLIENT_HELLO_NULL_CIPHER, CLOSE_NOTIFY, FATAL_ALERT
 from tests.media.webrtc_support import CERTIFICATE, CONTEXT, PEER_CERTIFICATE, PEER_CONTEXT
 
@@ -327,6 +328,8 @@ def test_an_ended_association_is_freed_at_once(end: str) -> None:
     """Its buffers do not wait for the cycle collector."""
     client, server = pair()
     client.start(0)
+    assert server._connection is not None
+    connection = weakref.ref(server._connection)
     if end == "fail":
         for _ in range(CONFIG.dtls_resets + 1):
             server.receive(CLIENT_HELLO_NULL_CIPHER, 0)
@@ -335,7 +338,6 @@ def test_an_ended_association_is_freed_at_once(end: str) -> None:
         (client if end == "peer closes" else server).close()
         exchange(client, server)
     assert server.send_key is None
-    connection = weakref.ref(server._connection)
     gc.disable()
     try:
         del server
@@ -400,8 +402,9 @@ def test_a_connected_association_outlives_noise_of_its_own_epoch() -> None:
             server.receive(record, 0)
     assert server.state is DtlsState.CONNECTED
     assert server.datagrams_to_send() == []
-    client._connection.send(b"still here")
-    server.receive(client._connection.bio_read(2000), 0)
+    client.send(b"still here")
+    [datagram] = client.datagrams_to_send()
+    server.receive(datagram, 0)
     assert server.data_received() == [b"still here"]
 
 

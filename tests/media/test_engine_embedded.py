@@ -515,6 +515,50 @@ async def test_a_silent_phone_times_out_once_and_a_held_one_later() -> None:
         await engine.close()
 
 
+async def test_what_is_agreed_with_one_phone_does_not_put_off_that_the_other_is_gone() -> None:
+    """However often: re-offers that are answered here, say nothing of the other phone."""
+    clock = ManualClock()
+    engine = by_hand(config(media_timeout=30.0, silence_after=0.0), clock)
+    events: list[MediaEvent] = []
+    engine.subscribe(events.append)
+    await engine.start()
+    made = await call(engine, events)
+    try:
+        for _ in range(2):
+            clock.advance(20.0)
+            await engine.create_offer("call", LEFT, RIGHT)
+            await engine.answer("call", LEFT, None, made.left.sdp())
+            await engine.sweep()
+        await until(lambda: any(isinstance(event, MediaTimeout) for event in events))
+        assert [event.tag for event in events if isinstance(event, MediaTimeout)] == ["right"]
+    finally:
+        await made.close()
+        await engine.close()
+
+
+async def test_reports_of_a_phone_that_sends_no_voice_do_not_keep_a_call_that_it_has_left() -> None:
+    """Each silence is told of: first the reports say that it is there, then nothing does."""
+    clock = ManualClock()
+    engine = by_hand(config(media_timeout=30.0, silence_after=0.0), clock)
+    events: list[MediaEvent] = []
+    engine.subscribe(events.append)
+    await engine.start()
+    made = await call(engine, events)
+    try:
+        for heard in (1, 2, 3):
+            clock.advance(25.0)
+            made.left.send_rtcp(bytes(ReceiverReport(1)))
+            await until(lambda heard=heard: engine.reports_received("call", "left") == heard)
+            clock.advance(6.0)
+            await engine.sweep()
+        assert not any(isinstance(event, MediaTimeout) and event.tag == "left" for event in events)
+        clock.advance(31.0)
+        await until(lambda: any(isinstance(event, MediaTimeout) and event.tag == "left" for event in events))
+    finally:
+        await made.close()
+        await engine.close()
+
+
 async def test_each_party_gets_our_reports_and_never_its_peers() -> None:
     """SR and CNAME of our own, BYE at the end; the peer's CNAME and BYE go nowhere."""
     clock = ManualClock()

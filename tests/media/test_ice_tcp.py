@@ -17,7 +17,7 @@ from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsRole, DtlsSt
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import LegState
 from gateway.media.embedded.webrtc.tcp import _source
-from gateway.media.engine import MediaError
+from gateway.media.engine import PortTakenError
 from tests.media.srtp_pair import SrtpSession
 from tests.media.webrtc_support import CONTEXT, PEER_CONTEXT, Bench, LiveBench, RecordingSink, binding_request, rtp
 from tests.ports import free_port
@@ -332,7 +332,7 @@ async def test_a_tcp_port_that_somebody_has_is_named() -> None:
         number = free_port()
         taken.bind(("127.0.0.1", number))
         taken.listen()
-        with pytest.raises(MediaError, match=f"127.0.0.1 port {number}/tcp") as refused:
+        with pytest.raises(PortTakenError, match=f"127.0.0.1 port {number}/tcp") as refused:
             async with bench_with(port=number):
                 raise AssertionError("it began")
         assert refused.value.status == 503

@@ -1,4 +1,4 @@
-"""Phones of both IP versions at one engine: each is spoken with by its own, and may go on by the other."""
+"""Phones of both IP versions at one engine: each is spoken with by its own, and may go on by the other (RFC 6157)."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def test_loss_costs_what_the_codec_bears(codec: str, lost: int, worst: float) ->
 
 
 def test_a_burst_costs_more_than_the_same_loss_spread() -> None:
-    """Equation 7-30."""
+    """Equation 7-30; a burst is what RFC 3611 section 4.7.2 has as one."""
     spread = quality_of("pcmu", expected=1000, lost=50, loss_runs=50, jitter_ms=0, rtt_ms=None)
     burst = quality_of("pcmu", expected=1000, lost=50, loss_runs=5, jitter_ms=0, rtt_ms=None)
     assert spread is not None
@@ -65,3 +65,13 @@ def test_a_playout_buffer_that_is_known_counts_as_long_as_it_waits() -> None:
 
     assert quality(20.0) == quality(None)
     assert quality(250.0) < quality(20.0) - 10
+
+
+def test_the_delay_of_one_way_is_half_the_round_trip_a_frame_and_what_waits() -> None:
+    """In ms: 400 / 2 + 20, and twice the jitter or what the playout buffer waits."""
+    for jitter_ms, playout_ms, delay in ((0.0, None, 220), (15.0, None, 250), (15.0, 80.0, 300)):
+        found = quality_of(
+            "pcmu", expected=100, lost=0, loss_runs=0, jitter_ms=jitter_ms, rtt_ms=400.0, playout_ms=playout_ms
+        )
+        assert found is not None
+        assert found.r_factor == pytest.approx(93.2 - delay_impairment(delay), abs=0.05)

@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -19,7 +21,7 @@ from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.sources.program import FRAME, RATE
-from gateway.media.embedded.sources.recorder import MOST_CAME, Track
+from gateway.media.embedded.sources.recorder import BATCH, MOST_CAME, MOST_DUE, Recorder, Track
 from gateway.media.engine import Kind, MediaError, Party, RecordingFile
 from tests.media.engine_support import Phone, frequency_of, running, until
 from tests.media.tone_support import packet
@@ -60,7 +62,12 @@ def near(value: float, wanted: float) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("codec", "other", "format"), [("pcmu", "pcmu", "wav"), ("opus", "pcma", "opus"), ("g722", "g722", "opus")]
+    ("codec", "other", "format"),
+    [
+        ("opus", "pcma", "opus"),
+        pytest.param("pcmu", "pcmu", "wav", marks=pytest.mark.slow),
+        pytest.param("g722", "g722", "opus", marks=pytest.mark.slow),
+    ],
 )
 async def test_each_side_has_a_channel_of_its_own(codec: str, other: str, format: str, tmp_path: Path) -> None:
     """The caller on the left; both go on hearing each other meanwhile and after; the file lasts as long as it took."""
@@ -112,6 +119,22 @@ async def test_mixed_holds_both_in_one(tmp_path: Path) -> None:
         beeps = [frequency_of(pcm[start : start + rate // 4], rate) for start in range(0, len(pcm), rate // 8)]
         assert any(near(each, 1400.0) for each in beeps)
         assert near(beeps[-4], 900.0)
+
+
+async def test_the_beep_waits_for_no_digit(tmp_path: Path) -> None:
+    """Where no digit finds room any more the recording begins, and its beep is heard before those that wait."""
+    async with call() as (engine, a, _):
+        with contextlib.suppress(MediaError):
+            while True:
+                await engine.send_dtmf("call", "a", "1", 100, tones=True)
+        a.packets.clear()
+        ended = asyncio.Queue[str | None]()
+        recording = engine.record("call", RecordingFile(path=str(tmp_path / "call.wav"), beep=True), ended.put_nowait)
+        await until(lambda: recording.seconds >= 1.5)
+        recording.stop()
+        assert await asyncio.wait_for(ended.get(), 30) is None
+        pcm, rate = a.heard("pcmu")
+        assert any(near(frequency_of(pcm[at : at + rate // 4], rate), 1400.0) for at in range(0, len(pcm), rate // 8))
 
 
 async def test_who_comes_in_the_place_of_somebody_is_on_that_one_s_side(tmp_path: Path) -> None:
@@ -210,6 +233,54 @@ def test_what_waits_for_the_disk_is_bounded() -> None:
         track.hand_over()
     assert not track.frames([1.0]).any()
     assert len(track._handed) == MOST_CAME
+
+
+def test_a_disk_that_does_not_keep_up_for_ten_seconds_ends_the_recording(tmp_path: Path) -> None:
+    """What waited is in the file, should the disk come round."""
+    ticks: list[Callable[[float], bool]] = []
+    jobs: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
+    ended: list[str | None] = []
+    pacer = SimpleNamespace(add=ticks.append, remove=lambda ticking: ticks.clear())
+    writers = SimpleNamespace(do=lambda *job: jobs.append(job))
+    wanted = RecordingFile(path=str(tmp_path / "call.wav"))
+    recorder = Recorder(cast(Any, pacer), cast(Any, writers), wanted, ended.append)
+    assert MOST_DUE * FRAME / RATE == 10.0
+    for number in range(BATCH + MOST_DUE):
+        ticks[0](number * FRAME / RATE)
+        assert not recorder.stopping
+    ticks[0]((BATCH + MOST_DUE) * FRAME / RATE)
+    assert recorder.stopping
+    assert not ticks
+    assert len(jobs) == 1
+    while jobs:
+        job, then = jobs.pop()
+        then(job())
+    assert ended == ["the disk is too slow"]
+    assert len(channels(tmp_path / "call.wav")[0]) == (BATCH + MOST_DUE + 1) * FRAME
+
+
+def test_room_for_the_file_is_made_where_it_is_written(tmp_path: Path) -> None:
+    """Not before the first batch, and once, though the disk turns out to be nearly full."""
+    ticks: list[Callable[[float], bool]] = []
+    jobs: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
+    ended: list[str | None] = []
+    asked: list[str] = []
+
+    def place() -> str:
+        asked.append(str(tmp_path / "call.wav"))
+        return asked[-1]
+
+    pacer = SimpleNamespace(add=ticks.append, remove=lambda ticking: ticks.clear())
+    writers = SimpleNamespace(do=lambda *job: jobs.append(job))
+    Recorder(cast(Any, pacer), cast(Any, writers), RecordingFile(path=place, min_free=1 << 60), ended.append)
+    for number in range(BATCH):
+        ticks[0](number * FRAME / RATE)
+    assert not asked
+    while jobs:
+        job, then = jobs.pop()
+        then(job())
+    assert ended == ["the disk is nearly full"]
+    assert len(asked) == 1
 
 
 async def test_no_other_formats_and_no_unknown_calls(tmp_path: Path) -> None:

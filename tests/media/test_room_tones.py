@@ -79,6 +79,45 @@ def test_a_digit_whose_packets_come_late_or_never_is_told_once(before: int, lost
     assert digits == ["5"]
 
 
+def test_a_member_described_anew_in_the_middle_of_a_digit_says_it_once() -> None:
+    """Who is told stays the same, so that what was heard of the digit counts; another is told by another."""
+    digits: list[str] = []
+    others: list[str] = []
+
+    def note(name: str, duration: int) -> None:
+        digits.append(name)
+
+    seat = Conference(MagicMock(), MagicMock(), MagicMock()).seat(ProgramAudio(), "member")
+    for tick, payload in enumerate([*digit_frames("pcmu", "5")[:8], *[b"\xff" * 160] * 10]):
+        seat.find_tones(note)
+        seat.listen((("pcmu", packet(tick, payload), tick * 0.02),))
+        seat.frame(tick * 0.02)
+    seat.tell_tones()
+    seat.find_tones(lambda name, _: others.append(name))
+    seat.tell_tones()
+    assert (digits, others) == (["5"], [])
+
+
+def test_a_digit_that_cannot_be_told_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """The round goes on, and the next digit is told."""
+    told: list[str] = []
+
+    def fail(name: str, duration: int) -> None:
+        told.append(name)
+        raise RuntimeError(name)
+
+    seat = Conference(MagicMock(), MagicMock(), MagicMock()).seat(ProgramAudio(), "member")
+    seat.find_tones(fail)
+    silence = [b"\xff" * 160] * 10
+    payloads = [*digit_frames("pcmu", "5")[:8], *silence, *digit_frames("pcmu", "1")[:8], *silence]
+    for tick, payload in enumerate(payloads):
+        seat.listen((("pcmu", packet(tick, payload), tick * 0.02),))
+        seat.frame(tick * 0.02)
+        seat.tell_tones()
+    assert told == ["5", "1"]
+    assert len([each for each in caplog.records if each.name == "gateway.media.conference"]) == 2
+
+
 @pytest.mark.parametrize("way", [Dtmf.INBAND, Dtmf.AUTO])
 async def test_a_member_that_says_digits_in_tones_is_listened_to(way: Dtmf) -> None:
     """As its trunk or user has it; others are not."""

@@ -1,4 +1,4 @@
-"""Which sources a plain RTP leg believes: the rules against RTP bleed, as a table and one by one."""
+"""Which sources a plain RTP leg believes: the rules against RTP bleed, as a table and one by one (RFC 4961)."""
 
 from __future__ import annotations
 

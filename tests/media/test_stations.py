@@ -83,11 +83,11 @@ class Scene:
     def inject(self, packet: Injected) -> None:
         self.heard.append(packet)
 
-    def speak(self, packets: int) -> None:
+    def speak(self, packets: int, payload_type: int = 0) -> None:
         """So many packets of 20 ms, all at once."""
         for _ in range(packets):
             packet = MediaPacket(
-                payload_type=0,
+                payload_type=payload_type,
                 marker=False,
                 sequence_number=self.number,
                 timestamp=160 * self.number,
@@ -157,6 +157,31 @@ async def test_what_is_made_after_the_listener_has_gone_is_nobodys() -> None:
     later.finish()
     scene.pacer.close()
     assert len(scene.heard) == count
+
+
+async def test_how_long_packets_wait_is_told_by_what_plays_them_now() -> None:
+    """Of two codecs that a party may send, in whichever order they were agreed."""
+    later, one, other = Later(), Transcoder("pcmu", "pcma", 8), Transcoder("g722", "pcma", 8)
+    scene = Scene(later, one)
+    scene.stations.arrange({0: ("one", lambda: one), 9: ("other", lambda: other)}, is_open=True)
+
+    def waited(payload_type: int, packets: int) -> float | None:
+        scene.speak(packets, payload_type)
+        for _ in range(12):
+            scene.tick()
+            if later.jobs:
+                later.finish()
+        figures = scene.stations.playout
+        return figures.waited if figures is not None else None
+
+    told = [waited(0, 1), waited(9, 4)]
+    assert one.playout is not None
+    assert other.playout is not None
+    assert told == [one.playout.figures.waited, other.playout.figures.waited]
+    told.append(waited(0, 1))
+    assert told[2] == one.playout.figures.waited != told[1]
+    scene.stations.close()
+    scene.pacer.close()
 
 
 async def test_audio_that_cannot_be_made_is_logged_so_many_times(caplog: pytest.LogCaptureFixture) -> None:

@@ -255,6 +255,23 @@ def test_a_packet_that_comes_too_late_raises_the_delay() -> None:
     assert playout.delay > before
 
 
+@pytest.mark.parametrize("after_silence", [False, True])
+def test_packets_that_are_left_out_were_lost(after_silence: bool) -> None:
+    """Of a long gap all count, whether what follows it was there when it began or came once nothing was heard."""
+    playout, now = Playout(lambda payload: np.ones(160, np.int16), 8000), 0.0
+    for number in [*range(65534, 65538), *range(65555, 65559)]:
+        if after_silence and number == 65555:
+            for _ in range(10):
+                now += 0.02
+                playout.frame(160, now)
+        playout.put(number & 0xFFFF, 1, b"x", now)
+    for _ in range(20):
+        now += 0.02
+        playout.frame(160, now)
+    assert playout.waiting == 0
+    assert playout.lost == 17
+
+
 @pytest.mark.parametrize("rates", [(8000, 16000), (16000, 8000), (48000, 16000)])
 def test_nothing_resampled_is_nothing(rates: tuple[int, int]) -> None:
     """And what follows is as if it had not been."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from aiortc import RTCRtpReceiver
 
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.protocol import Plane
@@ -77,6 +80,36 @@ async def test_a_browser_and_a_phone_see_each_other() -> None:
             await phone.close()
         await engine.delete("call")
         assert engine.ports_in_use == 0
+
+
+@pytest.mark.slow
+async def test_a_whole_picture_is_asked_for_when_the_transport_of_who_sees_it_is_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The phone has begun before; the browser, which could have asked by RTCP, does not."""
+
+    async def say_nothing(receiver: RTCRtpReceiver, media_ssrc: int) -> None:
+        pass
+
+    monkeypatch.setattr(RTCRtpReceiver, "_send_rtcp_pli", say_nothing)
+    async with running() as (engine, _):
+        browser, phone = VideoBrowser(DARK, ("h264",)), await VideoPhone(LIGHT).open()
+        wanted: list[str] = []
+        engine.subscribe(lambda event: wanted.append(event.tag) if isinstance(event, KeyFrameWanted) else None)
+        try:
+            phone.take(await engine.offer("call", BROWSER, PHONE, await browser.offer()))
+            answer = await engine.answer("call", PHONE, BROWSER, phone.sdp())
+            phone.show()
+            stream = engine._session("call").party(PHONE.tag).video
+            assert stream is not None
+            await until(lambda: stream.source is not None)
+            await asyncio.sleep(0)  # events come in the loop's next round
+            assert wanted == []
+            await browser.take_answer(answer)
+            await until(lambda: wanted[:1] == [PHONE.tag])
+        finally:
+            await browser.close()
+            await phone.close()
 
 
 async def test_a_phone_with_a_screen_calls_a_browser() -> None:
@@ -194,6 +227,7 @@ async def test_as_many_packets_of_video_are_taken_as_configured(limit: int, monk
         assert {limit, settings.webrtc.max_packets_per_second + limit} <= {*opened}
 
 
+@pytest.mark.slow
 async def test_who_comes_by_a_transfer_is_offered_the_picture_that_was_seen() -> None:
     """And sees it, and is seen, from a whole picture on; the one who left is seen by nobody."""
     third = Party("third", Kind.RTP, private_source="127.0.0.1")

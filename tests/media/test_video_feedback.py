@@ -27,6 +27,7 @@ from gateway.media.embedded.plane.rtcp import (
     RTPFB,
     TMMBN,
     TMMBR,
+    Bye,
     Feedback,
     ReceiverReport,
     ReportBlock,
@@ -36,7 +37,7 @@ from gateway.media.embedded.settings import VideoConfig
 from gateway.media.embedded.video import VideoStream
 from gateway.media.engine import KeyFrameWanted, Kind, MediaError, Party
 from tests.media.engine_support import config, running, until
-from tests.media.video_support import VideoPhone
+from tests.media.video_support import VideoPhone, sending
 
 ONE, OTHER = (Party(tag, Kind.RTP, private_source="127.0.0.1") for tag in ("one", "other"))
 PLI_SAID = ("a=rtcp-fb:* nack pli",)
@@ -143,7 +144,7 @@ async def test_requests_within_the_shortest_time_are_one() -> None:
         for _ in range(30):
             made.asks(made.other, asked)
         await until(lambda: feedback(made.one, PLI))
-        made.asks(made.other, bit_rate_message(300_000))
+        made.asks(made.other, Feedback(RTPFB, TMMBR, 0x77, 0, temporary_limit(made.source(made.other), 300_000)))
         await until(lambda: made.stream("other").most == 300_000)
         assert len(feedback(made.one, PLI)) == 1
 
@@ -163,33 +164,54 @@ async def test_a_sender_is_told_what_the_other_side_can_take(bandwidth: str, mos
         assert read_bit_rate_limit(feedback(made.one, 15)[-1]) == pytest.approx(most, rel=0.001)
 
 
-async def test_a_sender_follows_the_limits_and_the_losses_of_who_sees_it() -> None:
-    """A REMB is passed on where it is the least; half of what is lost is taken away."""
+async def test_a_sender_follows_the_limits_and_the_losses_of_who_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A REMB is passed on where it falls, and is none where it has grown; half of what is lost is taken away."""
+    sending(monkeypatch, 500_000)
     async with call(("a=rtcp-fb:* goog-remb",), video=VideoConfig(max_bitrate=1_000_000)) as made:
 
-        def told(bits: int) -> bool:
-            limits = feedback(made.one, 15)
-            return bool(limits) and read_bit_rate_limit(limits[-1]) == pytest.approx(bits, rel=0.001)
+        def told() -> list[int]:
+            return [bits for each in feedback(made.one, 15) if (bits := read_bit_rate_limit(each)) is not None]
 
-        await until(lambda: told(1_000_000))
+        async def tells(limit: int) -> None:
+            known = len(told())
+            await until(lambda: any(bits == pytest.approx(limit, rel=0.001) for bits in told()[known:]))
+
+        await until(lambda: told()[-1:] == [pytest.approx(1_000_000, rel=0.001)] and made.stream("one").rate)
+        made.asks(made.other, bit_rate_message(500_000))
         made.asks(made.other, bit_rate_message(400_000))
-        await until(lambda: told(400_000))
+        await tells(400_000)
         made.asks(made.other, bit_rate_message(9_000_000))
-        await until(lambda: told(1_000_000))
+        await tells(1_000_000)
         lost = ReportBlock(made.source(made.other), 128, 100, 2000, 0, 0, 0)
         made.other.send_rtcp(bytes(ReceiverReport(0x77, (lost,))))
-        await until(lambda: told(750_000))
+        await tells(750_000)
 
 
-async def test_a_phone_that_takes_no_remb_is_limited_by_tmmbr_and_limits_by_it() -> None:
+async def test_what_a_viewer_estimates_of_a_little_picture_does_not_hold_its_sender_down() -> None:
+    """It estimates little more than it gets, and says so again and again."""
+    async with call(("a=rtcp-fb:* goog-remb",)) as made:
+        await until(lambda: made.stream("one").rate)
+        for _ in range(20):
+            made.asks(made.other, bit_rate_message(round(made.stream("one").rate)))
+        made.asks(made.other, Feedback(PSFB, PLI, 0x77, made.source(made.other)))
+        await until(lambda: made.stream("other")._limit.bits)
+        known = len(feedback(made.one, 15))
+        await until(lambda: len(feedback(made.one, 15)) >= known + 2)
+        limits = [read_bit_rate_limit(each) for each in feedback(made.one, 15)]
+        assert limits == [pytest.approx(2_500_000, rel=0.001)] * len(limits)
+
+
+async def test_a_phone_that_takes_no_remb_is_limited_by_tmmbr_and_limits_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 5104 section 3.5.4: what it asks for is kept to, and told it back, once for all in one packet."""
+    sending(monkeypatch, 500_000)
     async with call(("a=rtcp-fb:* ccm tmmbr",)) as made:
 
         def told(bits: int) -> bool:
             limits = [read_temporary_limit(each, 0x77) for each in feedback(made.one, TMMBR, RTPFB)]
-            return bool(limits) and limits[-1] is not None and limits[-1][0] == pytest.approx(bits, rel=0.001)
+            return any(each is not None and each[0] == pytest.approx(bits, rel=0.001) for each in limits)
 
-        await until(lambda: told(2_500_000))
+        await until(lambda: told(2_500_000) and made.stream("one").rate)
+        made.asks(made.other, bit_rate_message(500_000))
         made.asks(made.other, bit_rate_message(400_000))
         await until(lambda: told(400_000))
         entry = temporary_limit(made.source(made.one), 300_000, 40)
@@ -205,6 +227,26 @@ async def test_a_phone_that_takes_no_remb_is_limited_by_tmmbr_and_limits_by_it()
         made.asks(made.one, Feedback(RTPFB, TMMBR, 0x77, 0, temporary_limit(made.source(made.one), 200_000)[:-1]))
         made.asks(made.one, Feedback(RTPFB, TMMBR, 0x77, 0, temporary_limit(made.source(made.one), 250_000)))
         await until(lambda: made.stream("one").most == 250_000)
+
+
+@pytest.mark.parametrize("goes", ["bye", "another source"])
+async def test_what_a_phone_has_asked_for_by_tmmbr_holds_until_it_has_gone(goes: str) -> None:
+    """Over any estimate of more, and however little is sent; with its source goes its limit."""
+    async with call(("a=rtcp-fb:* ccm tmmbr",)) as made:
+        stream = made.stream("one")
+        made.asks(made.one, Feedback(RTPFB, TMMBR, 0x77, 0, temporary_limit(made.source(made.one), 300_000)))
+        await until(lambda: stream.most == 300_000)
+        for bits in (400_000, 9_000_000):
+            made.asks(made.one, bit_rate_message(bits))
+        await until(lambda: stream._limit.bits == pytest.approx(9_000_000, rel=0.001))
+        stream.run_began(0x77, 2, 0.0)
+        assert stream.most == 300_000
+        if goes == "bye":
+            made.one.send_rtcp(bytes(ReceiverReport(0x77)) + bytes(Bye((0x78,))))
+            made.one.send_rtcp(bytes(ReceiverReport(0x77)) + bytes(Bye((0x77,))))
+        else:
+            stream.run_began(0x79, 3, 0.0)
+        await until(lambda: stream.most == 2_500_000)
 
 
 async def test_what_never_came_is_asked_for_where_it_was_sent() -> None:

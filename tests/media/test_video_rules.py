@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,33 +75,156 @@ def test_the_rate_recovers_to_what_it_was_and_never_ends() -> None:
     assert rate.bits == 1_000_000
 
 
-def test_a_limit_that_grows_says_nothing_of_too_much() -> None:
+def test_an_estimate_that_grows_says_nothing_of_too_much() -> None:
     """As Chromium says it when a second picture of 190,000 bits a second begins: four times a second, a little more."""
-    limit = ReceiveLimit()
+    limit = ReceiveLimit(2_500_000)
     assert not limit.is_overrun(400_000, 400_000, 0.0, 0.0)
-    limit.said(246_000, 0.0)
+    limit.said(246_000, 0.0, 246_000, 0.0)
     assert limit.is_overrun(400_000, 400_000, 0.0, 0.0)
     for look in range(1, 40):
         now = look / 4
-        limit.said(246_000 + 4_000 * look, now)
-        limit.said(246_000 + 4_000 * look, now + 0.1)
+        limit.said(246_000 + 4_000 * look, now, 450_000, 0.10)
+        limit.said(246_000 + 4_000 * look, now + 0.1, 450_000, 0.10)
         assert not limit.is_overrun(450_000, 450_000, 0.10, now + 0.2)
         assert limit.is_overrun(450_000, 450_000, 0.11, now + 0.2)
+        assert limit.allowed(now + 0.2) is None
 
 
-def test_a_limit_that_falls_or_stays_below_what_is_sent_says_that_it_is_too_much() -> None:
+def test_an_estimate_that_falls_or_stays_below_what_is_sent_says_that_it_is_too_much() -> None:
     """Said again and again it is no larger; and what is far below what each may always have says nothing."""
-    limit = ReceiveLimit()
+    limit = ReceiveLimit(2_500_000)
     for bits in (240_000, 250_000):
-        limit.said(bits, 1.0)
+        limit.said(bits, 1.0, 0.0, 0.0)
     for now, is_overrun in ((1.1, False), (2.4, False), (2.6, True)):
-        limit.said(250_000, now)
+        limit.said(250_000, now, 400_000, 0.0)
         assert limit.is_overrun(400_000, 400_000, 0.0, now) is is_overrun
-    limit.said(260_000, 3.0)
-    limit.said(259_000, 3.1)
+    limit.said(260_000, 3.0, 400_000, 0.0)
+    limit.said(259_000, 3.1, 400_000, 0.0)
     assert limit.is_overrun(400_000, 400_000, 0.0, 3.1)
     assert not limit.is_overrun(200_000, 400_000, 0.0, 3.1)
     assert not limit.is_overrun(259_000, 400_000, 0.0, 3.1)
+
+
+def test_what_is_estimated_of_little_limits_nobody() -> None:
+    """A viewer that is sent 300,000 bits a second estimates little more: the sender finds its own way up from there."""
+    limit = ReceiveLimit(2_500_000)
+    sent = 300_000.0
+    for now in range(60):
+        limit.said(round(1.02 * sent), float(now), sent, 0.0)
+        assert limit.allowed(float(now)) is None
+        sent = min(2_500_000, sent * 1.05)
+
+
+def test_an_estimate_below_what_is_sent_is_a_limit_until_it_grows_again() -> None:
+    """At once where it has fallen or does not grow, whatever is lost; then by 8 % a second, or as it says."""
+    limit = ReceiveLimit(2_500_000)
+    limit.said(300_000, 0.0, 1_000_000, 0.0)
+    assert limit.allowed(0.0) == 300_000
+    limit.said(290_000, 1.0, 900_000, 0.0)
+    assert limit.allowed(1.0) == 290_000
+    limit.said(295_000, 2.0, 295_000, 0.0)
+    assert limit.allowed(2.0) == round(290_000 * 1.08)
+    limit.said(500_000, 3.0, 320_000, 0.0)
+    assert limit.allowed(3.0) == 500_000
+    limit.said(450_000, 3.5, 420_000, 0.0)
+    assert limit.allowed(3.5) == 450_000
+    limit.said(460_000, 4.0, 900_000, 0.2)
+    assert limit.allowed(4.0) == 460_000
+    limit.said(9_000_000, 5.0, 460_000, 0.0)
+    assert limit.allowed(5.0) is None
+
+
+def test_a_limit_of_which_nothing_is_said_any_more_goes_by_and_by() -> None:
+    """Its viewer sees nothing on hold, or says nothing since: no peer is held down for good, nor let loose at once."""
+    limit = ReceiveLimit(2_500_000)
+    limit.said(100_000, 0.0, 900_000, 0.1)
+    found = [limit.allowed(float(now)) for now in range(100)]
+    assert found[0] == 100_000
+    limits = [each for each in found if each is not None]
+    assert all(1.07 < after / before < 1.09 for before, after in pairwise(limits))
+    assert 40 < len(limits) < 45
+    assert found[99] is None
+    limit.said(100_000, 1e9, 90_000, 0.0)
+    assert limit.allowed(1e9) is None
+    limit.said(0, 1e9 + 1, 90_000, 0.1)
+    assert limit.allowed(1e9 + 1) == 10_000
+    assert limit.allowed(1e9 + 100) is None
+
+
+def test_an_estimate_that_no_loss_bears_out_takes_nobody_below_a_small_picture() -> None:
+    """As a busy Chromium says it: less each second than the little that comes."""
+    limit, sent = ReceiveLimit(2_500_000), 500_000
+    for now in range(20):
+        limit.said(round(0.66 * sent), float(now), sent, 0.0)
+        allowed = limit.allowed(float(now))
+        assert allowed is not None
+        assert allowed >= 200_000
+        sent = min(sent, allowed)
+    limit.said(60_000, 20.0, 200_000, 0.05)
+    assert limit.allowed(20.0) == 60_000
+
+
+@pytest.mark.parametrize(("lost", "rtt"), [(0.3, 0.1), (0.0, 0.7)], ids=["lost", "late"])
+def test_an_estimate_that_losses_or_delay_bear_out_is_believed_as_long_as_its_limit_holds(
+    lost: float, rtt: float
+) -> None:
+    """Who obeys it loses nothing any more: the limit does not go up because the estimate goes down."""
+    limit = ReceiveLimit(2_500_000)
+    limit.said(130_000, 0.0, 300_000, lost, rtt)
+    assert limit.allowed(0.0) == 130_000
+    limit.said(125_000, 1.0, 130_000, 0.0, 0.1)
+    assert limit.allowed(1.0) == 125_000
+    for second in range(2, 32):
+        limit.said(90_000, float(second), 150_000, 0.0, 0.1)
+    assert limit.allowed(31.0) == 90_000
+    for second in range(32, 36):
+        limit.said(200_000, float(second), 95_000, 0.0, 0.1)
+    assert limit.allowed(35.0) == round(200_000 * 1.08**3)
+
+
+def test_an_estimate_that_goes_to_and_fro_above_what_is_sent_holds_nobody_down() -> None:
+    """The way has become wide again: what a sender that was limited sends says nothing, and the limit goes away."""
+    limit = ReceiveLimit(2_500_000)
+    for now in range(120):
+        limit.said(190_000 if now % 2 else 180_000, float(now), 127_000, 0.0)
+        assert limit.allowed(float(now)) is None
+    limit.said(120_000, 120.0, 300_000, 0.3)
+    assert limit.allowed(120.0) == 120_000
+    found = []
+    for now in range(121, 166):
+        limit.said(190_000 if now % 2 else 180_000, float(now), 127_000, 0.0)
+        found.append(limit.allowed(float(now)) or 2_500_000)
+    assert all(after > before for before, after in pairwise(found[:30]))
+    assert found[-1] == 2_500_000
+
+
+def test_a_limit_well_above_what_is_sent_is_not_said_again_by_an_estimate_that_nothing_bears_out() -> None:
+    """As of a busy viewer: its estimate stays below the little that comes, of which nothing is lost or late."""
+    limit, found = ReceiveLimit(2_500_000), []
+    limit.said(180_000, 0.0, 500_000, 0.0)
+    assert limit.allowed(0.0) == 200_000
+    for now in range(1, 36):
+        limit.said(108_000 if now % 2 else 100_000, float(now), 127_000, 0.0)
+        found.append(limit.allowed(float(now)))
+    assert found[0] == 216_000
+    assert found[-1] is None
+
+
+def test_a_limit_that_was_borne_out_once_falls_no_lower_than_its_half_by_estimates_that_nothing_bears_out() -> None:
+    """A busy viewer, after losses: always less than what it is sent, of which nothing is lost any more."""
+    limit, sent = ReceiveLimit(2_500_000), 120_000.0
+    limit.said(130_000, 0.0, 300_000, 0.3)
+    for now in range(1, 30):
+        limit.said(round(0.85 * sent), float(now), sent, 0.0)
+        allowed = limit.allowed(float(now))
+        assert allowed is not None
+        assert allowed >= 65_000
+        sent = 0.95 * allowed
+    limit.said(40_000, 30.0, sent, 0.05)
+    assert limit.allowed(30.0) == 40_000
+    limit.said(500_000, 31.0, sent, 0.0)
+    limit.said(100_000, 32.0, 500_000, 0.0)
+    assert limit.allowed(32.0) == 200_000
 
 
 @pytest.mark.parametrize(("kept", "again"), [(0, False), (256, True)])

@@ -261,7 +261,7 @@ def test_one_timer_is_armed_however_many_packets_pass() -> None:
 
 
 def test_timers_follow_the_settings() -> None:
-    """Both time-outs are settings."""
+    """Both time-outs are settings: that of the beginning, and that of consent (RFC 7675)."""
     bench = Bench(WebRtcConfig(setup_timeout=2, liveness_timeout=5))
     leg = bench.open_leg()
     leg.set_remote("peer", PASSWORD, PEER_CONTEXT.fingerprints, "passive")

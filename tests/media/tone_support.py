@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import socket
 import struct
@@ -80,14 +81,20 @@ class Listening:
         asyncio.get_running_loop().remove_reader(self._socket)
 
 
-async def speak(send_packet: Callable[[bytes], object], tone: list[bytes], packets: int, started: float) -> list[float]:
-    """Give a tone packet by packet, RTP in the clear, 50/s from now on; when each was given."""
+async def speak(
+    send_packet: Callable[[bytes], object],
+    tone: list[bytes],
+    packets: int,
+    started: float,
+    enough: Callable[[], bool] = lambda: False,
+) -> list[float]:
+    """Give a tone packet by packet, RTP in the clear, 50/s from now on until it is `enough`; when each was given."""
     loop = asyncio.get_running_loop()
     done = loop.create_future()
     times: list[float] = []
 
     def send(number: int) -> None:
-        if number >= packets:
+        if number >= packets or enough():
             done.set_result(None)
             return
         packet = rtp(number, payload=tone[number % 50])
@@ -108,9 +115,39 @@ def prefer_plane(state_dir: Path) -> None:
         Path(f"/proc/{plane}/autogroup").write_text("-20")
 
 
-def longest_gap(sent: list[float], heard: list[float]) -> float:
-    """Longest time without sound at the far end, had every packet been sent on time, s."""
-    delays = [there - here for here, there in zip(sent, heard, strict=True)]
+class Waits:
+    """For how long each thread of a process could have run while others had the cores (schedstat), at each look."""
+
+    def __init__(self, pid: int) -> None:
+        self._tasks = Path(f"/proc/{pid}/task")
+        self._looks: list[tuple[float, dict[str, float]]] = []
+        """When, seconds of the wall clock; of each thread, seconds since it began."""
+
+    def look(self) -> None:
+        """Ask."""
+        waited = {}
+        for thread in self._tasks.iterdir():
+            with contextlib.suppress(OSError):  # it has ended
+                waited[thread.name] = int((thread / "schedstat").read_text().split()[1]) / 1e9
+        self._looks.append((time.time(), waited))
+
+    def between(self, start: float, end: float) -> float:
+        """What the thread that waited most did between two moments, and up to one look before and after, s."""
+        times = [at for at, _ in self._looks]
+        before = self._looks[max(bisect.bisect(times, start) - 1, 0)][1]
+        after = self._looks[min(bisect.bisect(times, end), len(times) - 1)][1]
+        return max((waited - before.get(thread, 0.0) for thread, waited in after.items()), default=0.0)
+
+
+def longest_gap(sent: list[float], heard: list[float], waits: Waits | None = None) -> float:
+    """Longest time without sound at the far end, had every packet been sent on time, s.
+
+    With `waits` of who passes them on: and had it had a core whenever it could have used one.
+    """
+    delays = []
+    for here, there in zip(sent, heard, strict=True):
+        waited = 0.0 if waits is None else waits.between(here, there)
+        delays.append(max(there - here - waited, 0.0))
     return SPACING + max(delays) - min(delays)
 
 

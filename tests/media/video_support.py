@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import av
+import pytest
 from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.codecs.h264 import H264Decoder, H264Encoder, H264PayloadDescriptor
 from aiortc.jitterbuffer import JitterFrame
@@ -17,6 +18,8 @@ from aiortc.mediastreams import MediaStreamTrack
 
 from gateway.demo.aiortc_browser import LOCAL
 from gateway.media.embedded.plane.packet import RtpPacket, is_rtcp
+from gateway.media.embedded.plane.values import FlowSnapshot
+from gateway.media.embedded.video import VideoStream
 from sdp import SessionDescription
 from tests.media.engine_support import ToneTrack
 
@@ -42,6 +45,17 @@ def grey_of(frame: Any) -> int:
     plane = frame.reformat(format="yuv420p").planes[0]
     values = sorted(bytes(plane)[:: max(1, plane.buffer_size // 1000)])
     return values[len(values) // 2]
+
+
+def sending(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
+    """Have the gateway find that everybody sends so many bits a second: what is shown here has few."""
+    note = VideoStream.note
+
+    def noted(stream: VideoStream, snapshot: FlowSnapshot) -> None:
+        note(stream, snapshot)
+        stream.rate = float(bits)
+
+    monkeypatch.setattr(VideoStream, "note", noted)
 
 
 class GreyTrack(MediaStreamTrack):

@@ -22,7 +22,7 @@ from gateway.media.embedded.plane.values import Action, Address, FlowSnapshot, M
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
-from gateway.media.embedded.webrtc.ice import IceCredentials, Left
+from gateway.media.embedded.webrtc.ice import Left
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.port import WebRtcPort
 from gateway.media.embedded.webrtc.states import LegState, StateHandler
@@ -126,10 +126,9 @@ class Bench:
     def resumed(self, leg: WebRtcLeg) -> WebRtcLeg:
         """The leg as the next process has it, which knows its values and what the plane holds."""
         values, figures = json.loads(json.dumps(leg.values())), self.figures(leg)
-        left = Left(flow=leg.flow, credentials=tuple([IceCredentials(*each) for each in values["ice"]]))
         self.port._legs_by_ufrag.clear()
         self.port._holders.clear()
-        again = self.legs[leg.flow] = self.port.open_leg(lambda state, reason: None, left)
+        again = self.legs[leg.flow] = self.port.open_leg(lambda state, reason: None, Left.of(values))
         again.resume(values, figures)
         return again
 

@@ -69,6 +69,24 @@ def test_exactly_at_the_limits_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "c=IN IP6 {}",
+        "a=rtcp:9 IN IP6 {}",
+        "a=candidate:1 1 udp 1 {} 9 typ host",
+        "a=remote-candidates:1 {} 9",
+        "a=remote-candidates:1 ::1 9 2 {} 9",
+    ],
+)
+def test_an_address_has_the_length_of_a_name_at_most(line: str) -> None:
+    """What is kept of addresses that were read is bounded; an IPv6 zone may be as long as one likes."""
+    texts = [HEAD + SECTION + line.format("fe80::1%" + "x" * (length - 8)) + "\r\n" for length in (255, 256)]
+    every_view(texts[0])
+    with pytest.raises(SdpSyntaxError):
+        every_view(texts[1])
+
+
+@pytest.mark.parametrize(
     "line", ["a=ssrc:1 cname:x\r\n", "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", "\r\n", "x", "m=a 1 b 0\r\n"]
 )
 @pytest.mark.parametrize("as_bytes", [False, True])
@@ -84,6 +102,7 @@ def test_a_description_of_430_kilobytes_is_refused_at_once(line: str, as_bytes: 
 def every_view(text: str) -> None:
     description = SessionDescription.parse(text)
     for section in (description, *description.media):
+        section.connection  # noqa: B018  # a view
         for view in ATTRIBUTES.values():
             section.all(view)
     description.to_dict()

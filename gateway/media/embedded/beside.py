@@ -18,6 +18,7 @@ from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.video import VideoStream
 from sdp import SessionDescription
 from sdp import text as sdp_text
+from sdp.extensions import ORIENTATION
 
 
 async def open_for(
@@ -70,6 +71,14 @@ async def offered_beside(party: PartyMedia, peer: PartyMedia | None) -> str:
     return sections
 
 
+def said_with_picture(party: PartyMedia) -> SessionDescription | None:
+    """The peer's own description, where a picture is agreed with it."""
+    if party.agreed is None or party.video is None or party.video.agreement is None:
+        return None
+    offer, answer, side = party.agreed
+    return answer if side == "offerer" else offer
+
+
 def _types(peer: PartyMedia | None) -> bool:
     """Whether it has text now."""
     if peer is None:
@@ -88,7 +97,10 @@ async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
     if video is None or video.agreement is None:
         return ""
     await party.open_video()
-    return video_description(video.agreement.receive) + await _views_among(party, known)
+    # How pictures lie is said to those alone who say it themselves: nobody else turns what they are shown.
+    orientation = video.agreement.extensions.get(ORIENTATION) if video is not party.video else None
+    said = video_description(video.agreement.receive, orientation=orientation)
+    return said + await _views_among(party, known)
 
 
 async def _views_among(party: PartyMedia, known: PartyMedia | None) -> str:

@@ -30,6 +30,7 @@ from sdp import (
 )
 from sdp.attributes import Crypto, Fingerprint
 from sdp.errors import SdpError
+from sdp.extensions import ORIENTATION, TRANSPORT_CC
 from sdp.negotiation import Side
 from sdp.plan import PlanKind
 
@@ -202,15 +203,24 @@ def media_plan(
     identity: Identity,
     policy: CodecPolicy,
     previous: SessionDescription | None,
+    *,
+    counts: bool,
+    turns: bool,
 ) -> Plan:
-    """Our side of a description for a party of that kind; its voice is the first of the streams."""
+    """Our side of a description for a party of that kind; its voice is the first of the streams.
+
+    `counts`: it may be told when its packets come. `turns`: it and who sees it may tell each other how pictures lie.
+    """
     webrtc, audio = kind is Kind.WEBRTC, streams[0].transport
+    kinds = tuple(dict.fromkeys([each.kind for each in streams]))
     return Plan(
         kind=_PLANS.get(kind, "rtp"),
         transports=tuple([replace(each.transport, kind=each.kind) for each in streams]),
         address=audio.address,
         session_id=identity.session_id,
-        media=tuple(dict.fromkeys([each.kind for each in streams])),
+        media=kinds,
+        extensions=(ORIENTATION,) if turns and "video" in kinds else (),
+        own_extensions=(TRANSPORT_CC,) if webrtc and counts and "video" in kinds else (),
         of_each_kind=1,
         codecs=policy,
         previous=previous,
@@ -294,12 +304,17 @@ def has_video(config: EmbeddedConfig, offer: SessionDescription) -> bool:
     return any(codec.key[0] in config.video.codecs for media in live for codec in read_codecs(media))
 
 
-def video_description(codecs: Iterable[Codec], direction: str = "sendrecv") -> str:
-    """A section of a plain description that says these video codecs; "" where there are none."""
+def video_description(codecs: Iterable[Codec], direction: str = "sendrecv", orientation: int | None = None) -> str:
+    """A section of a plain description that says these video codecs; "" where there are none.
+
+    `orientation`: identifier of the header extension by which who is seen says how its pictures lie; None: none.
+    """
     said = [codec for codec in codecs if codec.is_media]
     if not said:
         return ""
     lines = ["m=video 9 RTP/AVP " + " ".join(str(codec.payload_type) for codec in said)]
+    if orientation is not None:
+        lines.append(f"a=extmap:{orientation} {ORIENTATION}")
     for codec in said:
         lines.append(f"a=rtpmap:{codec.payload_type} {codec.rtpmap}")
         if codec.fmtp:

@@ -17,6 +17,7 @@ from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.audio.pcm import AudioError
 from gateway.media.embedded.data.exchange import prepare
 from gateway.media.embedded.flows import FlowTable
+from gateway.media.embedded.occupancy import Occupancy
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.values import Inventory
@@ -75,19 +76,17 @@ class EmbeddedEngine:
         self.config = config or EmbeddedConfig()
         self._clock = clock
         self._random = random or SystemRandom()
-        self._make_plane = make_plane or self._python_plane
+        self._make_plane = make_plane or (lambda: PythonPlane(asyncio.get_running_loop(), clock))
         self._delivery = EventDelivery()
         self._sessions: dict[str, Session] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.Task[None] | None = None
         self._changing_music: asyncio.Task[None] | None = None
         self._resources: Resources | None = None
+        self._occupancy = Occupancy()
         self.plane_loss = PlaneLoss(lambda: tuple(self._sessions.values()), lambda: self._resources)
         self.inherited = Inventory()
         """What the plane held of a process that died, as long as a call of it may be resumed."""
-
-    def _python_plane(self) -> Plane:
-        return PythonPlane(asyncio.get_running_loop(), self._clock)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -123,6 +122,9 @@ class EmbeddedEngine:
             return None
         pools = self._resources.pools
         return pools.size - pools.free, pools.size
+
+    async def busy(self) -> float | None:
+        return None if self._resources is None else await self._occupancy.of(self._resources.plane)
 
     @property
     def players(self) -> int:
@@ -403,9 +405,9 @@ class EmbeddedEngine:
             raise MediaError("this party is no program", 481)
         return audio
 
-    def conference(self, videos: int = 1) -> Conference:
+    def conference(self, videos: int = 1, speakers: int = 0) -> Conference:
         resources = self._running()
-        return Conference(resources.pacer, resources.workers, resources.writers, videos)
+        return Conference(resources.pacer, resources.workers, resources.writers, videos, speakers)
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
         return self._session(call_id).record(wanted, ended)

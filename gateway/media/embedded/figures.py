@@ -29,12 +29,14 @@ def _text(party: PartyMedia) -> TextStatistics | None:
 
 def _received(party: PartyMedia, flow: FlowSnapshot, rtt_ms: float | None) -> StreamStatistics:
     codec, jitter_ms = _heard_codec(party, flow), round(flow.jitter * 1000, 3)
-    playout = flow.playout
+    playout = party.stations.playout
+    playout = playout.after(flow.playout) if playout is not None else flow.playout
     # What came too late to be played was lost to the listener.
     late = playout.late if playout is not None else 0
+    waited = playout.waited if playout is not None else None
     quality = quality_of(
         codec, expected=flow.received + flow.lost, lost=flow.lost + late, loss_runs=flow.loss_runs + late,
-        jitter_ms=jitter_ms, rtt_ms=rtt_ms, playout_ms=None if playout is None else playout.waited * 1000,
+        jitter_ms=jitter_ms, rtt_ms=rtt_ms, playout_ms=None if waited is None else waited * 1000,
     )  # fmt: skip
     discarded = sum(flow.discarded.values()) + party.transport_discarded
     return _stream(flow.received, flow.octets, flow.lost, jitter_ms, codec, quality, discarded)

@@ -14,7 +14,7 @@ from gateway.media.embedded.data.text import TextStream
 from gateway.media.embedded.describe import Former, Identity, StreamPlan, checked, codec_policy, media_plan
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket
-from gateway.media.embedded.reporting import reports_wanted
+from gateway.media.embedded.reporting import reports_wanted, tell_arrivals
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.leg import RtpLeg
 from gateway.media.embedded.sources.packets import Injected
@@ -24,7 +24,7 @@ from gateway.media.embedded.stations import Stations
 from gateway.media.embedded.transport import Transport, agreed_beside
 from gateway.media.embedded.transports import rtp_leg
 from gateway.media.embedded.video import VideoStream
-from gateway.media.embedded.webrtc.ice import IceCredentials, Left
+from gateway.media.embedded.webrtc.ice import Left
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import LegState
 from gateway.media.engine import (
@@ -111,14 +111,12 @@ class PartyMedia:
         # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
         self._first = resources.random.getrandbits(15), resources.random.getrandbits(32)
         self._rtcp_heard = float("-inf")
-        self._closed = False
+        self._closed = self._is_told = False  # whether it is told when its packets come
 
     def _make_transport(self, left: Mapping[str, Any] | None) -> None:
         resources = self._shared
         if self.party.kind is Kind.WEBRTC:
-            there = None
-            if left is not None:
-                there = Left(flow=left["flow"], credentials=tuple([IceCredentials(*each) for each in left["ice"]]))
+            there = Left.of(left) if left is not None else None
             self.webrtc = resources.port.open_leg(self._leg_state, there)
             self.data = DataChannels(resources.config.data, self.webrtc.send_data, resources.config.text.max_waiting)
             self.webrtc.on_data = self.data.receive
@@ -290,7 +288,11 @@ class PartyMedia:
         if self.video is not None:
             streams += self.video.plans(transport)
         streams += [StreamPlan("text", self.text.plan(), 0)] if self.text is not None else []
-        plan = media_plan(streams, self.party.kind, self.identity, policy, self.sent)
+        plane, party = self._shared.plane, self.party
+        turns = plane.carries_orientation and party.reoffered  # for who comes later and cannot, it is taken back
+        plan = media_plan(
+            streams, party.kind, self.identity, policy, self.sent, counts=plane.counts_arrivals, turns=turns
+        )
         return plan if self.data is None else replace(plan, data_channel=self.data.plan)
 
     def take_answer(self, answer: SessionDescription) -> None:
@@ -316,14 +318,6 @@ class PartyMedia:
             answer = checked(lambda: make(self.plan(prefer)))
         self.sent = answer
         self.agreed, self.theirs = (offer, answer, "answerer"), offer
-
-    @property
-    def said_with_picture(self) -> SessionDescription | None:
-        """The peer's own description, where a picture is agreed with it."""
-        if self.agreed is None or self.video is None or self.video.agreement is None:
-            return None
-        offer, answer, side = self.agreed
-        return answer if side == "offerer" else offer
 
     def _local_secrets(self) -> object:
         secrets = self.transport.local_secrets if self.transport is not None else None
@@ -353,6 +347,9 @@ class PartyMedia:
             agreed_beside(lambda: read.agree(text, side, self.party.private_source), self.close_text)
         if transport is not None:
             self._shared.plane.start_stream(transport.flow, self.identity.ssrc, *self._first, self.rate_out)
+        if self.webrtc is not None:
+            plane, flow, told = self._shared.plane, self.webrtc.flow, self._is_told
+            self._is_told = tell_arrivals(plane, flow, self.reporter, whole, told=told)
         self.watch()
 
     def watch(self) -> None:

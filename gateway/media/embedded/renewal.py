@@ -9,13 +9,14 @@ from gateway.media.embedded.describe import Former, codec_names, fingerprints_of
 from gateway.media.embedded.party import PartyMedia
 from gateway.media.engine import MediaError
 from sdp import SessionDescription
+from sdp.extensions import ORIENTATION
 
 
 def former_of(party: PartyMedia) -> Former:
     """What is said with a party whose transport is about to be given up, or was said over the one before it."""
     before = party.former
     video = party.video.agreement if party.video is not None else None
-    seen = video_description(video.receive) if video is not None else ""
+    seen = video_description(video.receive, orientation=video.extensions.get(ORIENTATION)) if video is not None else ""
     return Former(
         session_id=party.identity.session_id,
         sent=party.sent,

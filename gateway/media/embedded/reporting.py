@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.media.embedded.plane.values import FlowSnapshot
-from sdp import MediaAgreement
+from gateway.media.embedded.plane.protocol import Plane
+from gateway.media.embedded.plane.reports import Reporter
+from gateway.media.embedded.plane.values import Counting, FlowSnapshot
+from sdp import Agreement, MediaAgreement
+from sdp.extensions import TRANSPORT_CC
 
 
 class Reporting(Protocol):
@@ -29,3 +32,15 @@ def reports_wanted(agreement: MediaAgreement | None) -> bool:
         return False
     wanted = "RS" if agreement.direction.sends else "RR"
     return all(each.value for each in agreement.bandwidths if each.type == wanted)
+
+
+def tell_arrivals(plane: Plane, flow: int, reporter: Reporter, agreed: Agreement, *, told: bool) -> bool:
+    """Have a browser that numbers its packets told when they come, by its voice's reports; one that does not, not.
+
+    Whether it is; `told`: whether it was before.
+    """
+    said = [each.extensions[TRANSPORT_CC] for each in agreed.media if TRANSPORT_CC in each.extensions]
+    wanted = bool(said) and all(reports_wanted(each) for each in agreed.media if each.accepted)
+    if wanted or told:
+        plane.count_arrivals(flow, Counting(extension=said[0], head=reporter.head) if wanted else None)
+    return wanted

@@ -239,6 +239,7 @@ def _converted(
         made.routes[number] = Route(action=Action.DROP, clock_rate=clock)
         return
     names, out, frame_ms = (codec.key[0], target.key[0]), target.payload_type, frame_length(told)
+    opus = config.opus.for_listener(target.fmtp) if names[1] == "opus" else config.opus
     clocks = codec.clock_rate, target.clock_rate
     if native:
         noise = next((each.payload_type for each in told.send if each.key[0] == NOISE), None)
@@ -247,8 +248,7 @@ def _converted(
             target=names[1],
             frame_ms=frame_ms,
             noise=noise,
-            bit_rate=config.opus.bit_rate,
-            complexity=config.opus.complexity,
+            opus=opus,
         )
         made.routes[number] = Route(
             action=Action.TRANSCODE, payload_type=out, clock_rate=clocks[0], rate_out=clocks[1], conversion=conversion
@@ -256,8 +256,8 @@ def _converted(
         return
     made.routes[number] = Route(action=Action.PUNT, clock_rate=clocks[0], rate_out=clocks[1])
     made.handlers[number] = (
-        ("transcode", names, out, frame_ms),
-        lambda: Transcoder(*names, out, frame_ms, config.opus),
+        ("transcode", names, out, frame_ms, opus),
+        lambda: Transcoder(*names, out, frame_ms, opus),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from gateway.media.embedded.beside import as_told, join_beside, offered_beside, open_for, show_among
+from gateway.media.embedded.beside import as_told, join_beside, offered_beside, open_for, said_with_picture, show_among
 from gateway.media.embedded.describe import (
     SERVICE_DESCRIPTION,
     answerer,
@@ -82,6 +82,8 @@ class Session:
                 offer = parse(config, SERVICE_DESCRIPTION)
             else:
                 plan = callee.plan(source.prefer)
+                if not source.reoffered:
+                    plan = replace(plan, extensions=())  # it takes nothing that might have to be taken back
                 offer = checked(lambda: translate(as_told(config, description, callee), plan))
                 if not checked(lambda: has_audio(offer)):
                     raise MediaError("no codec of the offer can be offered to the other side", 488)
@@ -106,7 +108,7 @@ class Session:
         if not caller.answered_early:
             others = [other for other in self._parties.values() if other is not caller]
             prefer = tuple([name for other in others for name in other.party.prefer])
-            shown = [other.said_with_picture for other in others] if has_video(self._shared.config, offer) else []
+            shown = [said_with_picture(other) for other in others] if has_video(self._shared.config, offer) else []
             said = next(filter(None, shown), None)
             said = as_told(self._shared.config, said, caller) if said is not None else None
             caller.give_answer(answerer(offer, said, [other.party for other in others]), prefer)
@@ -191,6 +193,7 @@ class Session:
             if speaker.agreement is not None and listener.agreement is not None:
                 require_common(speaker.agreement, listener.agreement, self._shared.config)
         for party in (first, second):
+            party.watch()
             other = party.joined
             if other is not None and other not in (first, second):
                 self._alone(other)
@@ -363,6 +366,7 @@ class Session:
     def _join(self, caller: PartyMedia, callee: PartyMedia) -> None:
         """These two talk from now on; a callee that talked before has lost."""
         for party in (caller, callee):
+            party.watch()
             other = party.joined
             if other is not None and other not in (caller, callee):
                 if other.party.tag in self._kept:
@@ -413,7 +417,6 @@ class Session:
                 codec, music = party.send_codec(), self._music(party, other)
                 if codec is not None and music:
                     party.playing.music(codec, music)
-            party.watch()
             party.silence()
 
     def _music(self, held: PartyMedia, holder: PartyMedia) -> tuple[bytes, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.media.embedded.audio.transcode import OpusSettings
+from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.embedded.rtp.latching import LatchRules
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from sdp import Limits

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gateway.media.embedded.audio.transcode import Transcoder
-from gateway.media.embedded.plane.values import MediaPacket
+from gateway.media.embedded.plane.values import MediaPacket, PlayoutFigures
 from gateway.media.embedded.sources.digits import EventHandler
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import NOTHING, Injected, PacketHandler, Packets
@@ -95,6 +95,9 @@ class Stations:
         self._open = False
         self._player: int | None = None
         self._last: PacketHandler | None = None
+        """What took the packet that came last."""
+        self._played: PlayoutFigures | None = None
+        """What the playout buffers have done of handlers that are gone."""
 
     def __len__(self) -> int:
         return len(self._made)
@@ -103,6 +106,19 @@ class Stations:
     def transcodes(self) -> bool:
         """Whether anything this party sent was turned into another codec."""
         return self.transcoded or any(each.frames for each in self._transcoders())
+
+    @property
+    def playout(self) -> PlayoutFigures | None:
+        """What the playout buffers of the handlers have done, of those that are gone, too; None: there were none."""
+        return self._played_by(self._transcoders())
+
+    def _played_by(self, handlers: Iterable[AtWork]) -> PlayoutFigures | None:
+        """Those of handlers after what is counted already; how long packets wait is told by the one that speaks."""
+        figures = self._played
+        for handler in sorted(handlers, key=lambda handler: handler is self._last):
+            playout = handler.playout
+            figures = playout.figures.after(figures) if playout is not None else figures
+        return figures
 
     def arrange(self, wanted: Mapping[int, tuple[Hashable, Callable[[], PacketHandler]]], *, is_open: bool) -> None:
         """Take the handlers of a new agreement by payload type, each named by a key and made where it is new.
@@ -114,6 +130,9 @@ class Stations:
         self._by_type = {}
         for number, (key, make) in wanted.items():
             made[key] = self._by_type[number] = made.get(key) or self._made.get(key) or make()
+        kept = set(map(id, made.values()))
+        gone = self._played_by(each for each in self._transcoders() if id(each) not in kept)
+        self._played = replace(gone, waited=None) if gone is not None else None
         self._made = made
         self._open = is_open
         if not self._transcoders():
@@ -127,6 +146,7 @@ class Stations:
         if handler is None:
             return
         if isinstance(handler, AtWork):
+            self._last = handler
             if len(self._came) < MOST_CAME:
                 self._came.append((handler, packet, now))
             if self._player is None:

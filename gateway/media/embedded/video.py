@@ -25,9 +25,11 @@ from gateway.media.embedded.rtp.leg import RtpLeg
 from gateway.media.embedded.sender_feedback import SenderFeedback
 from gateway.media.embedded.transport import Transport
 from gateway.media.embedded.viewer import Viewer
+from gateway.media.embedded.wish import OfferWish
 from gateway.media.engine import Kind
 from sdp import Agreement, MediaAgreement, TransportPlan
 from sdp.codecs import parameters, payload_number
+from sdp.extensions import ORIENTATION
 from sdp.negotiation import Side
 
 CLOCK_RATE = 90_000
@@ -36,8 +38,6 @@ MOST_SEEN = 8
 """Pictures that one browser sees at once: the flows that a plane lets share one transport."""
 LEAST_FOR_MANY = 200_000
 """Bits a second that who is seen by many may always send: nobody takes the picture from all others by what it says."""
-_WANTED_AGAIN, _MOST_WANTED = 5.0, 3
-"""Seconds after which a browser that has not taken what it was offered is offered it again, and how often."""
 _MOST_TOLD = 10
 """Times a second that what a peer says has others told what they may send; what is more comes with the next report."""
 _BANDWIDTH_UNITS = {"AS": 1000, "TIAS": 1}
@@ -85,7 +85,7 @@ class VideoStream(Viewer):
         self._main = main
         self._wanted = 1
         """Pictures that the peer is to be able to see."""
-        self._wanted_at, self._wanted_times = NEVER, 0
+        self._more, self._upright = OfferWish(have_offered), OfferWish(have_offered)
         self._shared, self._cname, self._transport = resources, cname, transport
         self._ask_by_signalling, self._have_offered = ask_by_signalling, have_offered
         self._sender = SenderFeedback(resources, self.flow, identity.ssrc, self.reporter, ask_by_signalling)
@@ -94,7 +94,9 @@ class VideoStream(Viewer):
         self.repair_ssrc = resources.random.getrandbits(32) or 1
         """SSRC of the retransmissions that the peer gets."""
         self._rate = SendRate(config.max_bitrate)
-        self._limit = ReceiveLimit()
+        self._limit = ReceiveLimit(config.max_bitrate)
+        self._temporary: tuple[int, int] | None = None
+        """Who has set a limit (TMMBR), and bits a second."""
         self._notified_at = NEVER
         self._told_since, self._told_times = NEVER, 0
         """How often within one second others were told for what the peer has said."""
@@ -145,6 +147,7 @@ class VideoStream(Viewer):
         self.agreement = agreement
         self._sender.agree(agreement)
         self._keep(agreement)
+        plane.carry_orientation(self.flow, agreement.extensions.get(ORIENTATION, 0))
 
     def _keep(self, agreement: MediaAgreement) -> None:
         """Keep what the peer may ask for again, where it takes retransmissions (RFC 4588)."""
@@ -212,6 +215,20 @@ class VideoStream(Viewer):
         if is_open:
             self.ask_key_frame()
             self.limit_rate()
+        self._have_upright()
+
+    @property
+    def is_turned_by_others(self) -> bool:
+        """Whether the peer says how its pictures lie, for those who see them to turn (3GPP TS 26.114 section 7.4.5)."""
+        return self.agreement is not None and ORIENTATION in self.agreement.extensions
+
+    def _have_upright(self) -> None:
+        """Have the peer turn its pictures itself where not all who see them do: by an offer without that."""
+        can = not self._among and all(each.is_turned_by_others for each in self.watchers)
+        if can or not self.is_turned_by_others:
+            self._upright.had()
+        else:
+            self._upright.want(self._shared.clock())
 
     # Whom it is among
 
@@ -224,6 +241,7 @@ class VideoStream(Viewer):
             self._among = True
             plane.route(self.flow, None, unrouted(heard) if self._main is None else {})
             plane.set_open(self.flow, heard.direction.sends)
+            self._have_upright()
         for view in self.views:
             view.be_among_many()
 
@@ -290,17 +308,13 @@ class VideoStream(Viewer):
         """Have the peer offered as many sections as it is to see pictures in, again where it does not take them."""
         taken = sum(each.agreement is not None for each in (self, *self.views))
         if taken >= self._wanted:
-            self._wanted_times = 0  # what it may not take some time later, as after a reload, it is offered again
+            self._more.had()  # what it may not take some time later, as after a reload, it is offered again
         if count <= taken or self.leg is not None:
             return
-        now = self._shared.clock()
         if count > self._wanted:
-            self._wanted, self._wanted_times = count, 0
-        elif now - self._wanted_at < _WANTED_AGAIN or self._wanted_times >= _MOST_WANTED:
-            return
-        self._wanted_at = now
-        self._wanted_times += 1
-        self._have_offered()
+            self._wanted = count
+            self._more.anew()
+        self._more.want(self._shared.clock())
 
     # Key frames
 
@@ -320,15 +334,18 @@ class VideoStream(Viewer):
         """By which the peer sees somebody now."""
         return [each for each in (self, *self.views) if each.heard is not None]
 
+    def _gets(self) -> tuple[float, float, float]:
+        """Bits a second that the peer is sent by all its streams, the largest share lost of one, the longest rtt."""
+        streams = self._fed_streams
+        sent = sum(each.heard.rate for each in streams if each.heard is not None)
+        lost = max([each.reporter.fraction_lost for each in streams], default=0.0)
+        return sent, lost, max([each.reporter.rtt or 0.0 for each in streams], default=0.0)
+
     @property
     def overrun(self) -> bool:
         """Whether what the peer sees is more than it says it can take, though each picture is as small as may be."""
-        streams = self._fed_streams
-        if len(streams) < 2:
-            return False
-        sent = sum(each.heard.rate for each in streams if each.heard is not None)
-        lost = max(each.reporter.fraction_lost for each in streams)
-        return self._limit.is_overrun(sent, LEAST_FOR_MANY * len(streams), lost, self._shared.clock())
+        count, (sent, lost, _) = len(self._fed_streams), self._gets()
+        return count > 1 and self._limit.is_overrun(sent, LEAST_FOR_MANY * count, lost, self._shared.clock())
 
     @property
     def most(self) -> int:
@@ -336,8 +353,11 @@ class VideoStream(Viewer):
         said = self.agreement.bandwidths if self.agreement is not None else ()
         limits = [each.value * _BANDWIDTH_UNITS[each.type] for each in said if each.type in _BANDWIDTH_UNITS]
         main = self._main or self
-        if main._limit.bits is not None:  # of all that it gets
-            limits.append(main._limit.bits // max(1, len(main._fed_streams)))
+        allowed = main._limit.allowed(self._shared.clock())
+        if allowed is not None:  # of all that it gets
+            limits.append(allowed // max(1, len(main._fed_streams)))
+        if self._temporary is not None:
+            limits.append(self._temporary[1])
         return min(self._shared.config.video.max_bitrate, self._rate.bits, *limits)
 
     def limit_rate(self) -> None:
@@ -375,7 +395,9 @@ class VideoStream(Viewer):
             self.leg.source_learned(source, description, now)
 
     def run_began(self, ssrc: int, generation: int, now: float) -> None:
-        is_first, self._sender.source = self.source is None, ssrc
+        is_first, before, self._sender.source = self.source is None, self.source, ssrc
+        if ssrc != before:
+            self._lose_source(before)
         if self._may_tell(now):
             self.limit_rate()
         if is_first:  # who sees whom hangs on nothing else of it, and a peer can begin a run with every second packet
@@ -402,6 +424,7 @@ class VideoStream(Viewer):
         before = self.reporter.taken
         for ssrc in self.reporter.read(packets, now, CLOCK_RATE):
             self._shared.plane.resync(self.flow, ssrc)
+            self._lose_source(ssrc)
         reported = self.reporter.taken != before
         if reported:
             self._rate.reported(self.reporter.fraction_lost)
@@ -412,7 +435,7 @@ class VideoStream(Viewer):
         limit = read_bit_rate_limit(message)
         asked = read_temporary_limit(message, self.identity.ssrc)
         if limit is not None and self._main is None:
-            self._limit.said(limit, self._shared.clock())
+            self._limit.said(limit, self._shared.clock(), *self._gets())
         elif asked is not None:
             self._take_limit(message.sender_ssrc, *asked)
         elif message.asks_for_retransmission and message.media_ssrc == self.identity.ssrc:
@@ -424,11 +447,16 @@ class VideoStream(Viewer):
     def _take_limit(self, owner: int, bits: int, overhead: int) -> None:
         """Keep to a temporary limit, and tell the peer whose it is (TMMBR, TMMBN: RFC 5104 section 3.5.4)."""
         now = self._shared.clock()
-        self._limit.said(bits, now)
+        self._temporary = owner, bits
         if now - self._notified_at >= 1 / _MOST_TOLD:
             self._notified_at = now
             bound = temporary_limit(owner, bits, overhead)
             self._sender.send(Feedback(RTPFB, TMMBN, self.identity.ssrc, 0, bound))
+
+    def _lose_source(self, ssrc: int | None) -> None:
+        """Who sent with that source has gone, and what it has asked for counts no more (RFC 5104 section 3.5.4)."""
+        if self._temporary is not None and self._temporary[0] == ssrc:
+            self._temporary = None
 
     def _may_tell(self, now: float) -> bool:
         """Whether what the peer has done is to be told on now: a room looks at all its members for each time."""
@@ -455,7 +483,8 @@ class VideoStream(Viewer):
             self.rate = max(0.0, 8 * (snapshot.octets - before.octets) / (snapshot.taken - before.taken))
 
     def report(self, snapshot: FlowSnapshot) -> None:
-        """Send the report that is due."""
+        """Send the report that is due, and look whether something is to be offered again."""
+        self._have_upright()
         if self._transport.ready and reports_wanted(self.agreement):
             self._shared.plane.send_rtcp(self.flow, self.reporter.report(snapshot))
             self.limit_rate()

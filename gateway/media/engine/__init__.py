@@ -78,6 +78,8 @@ class Party:
     """Of a program: names (lower case) of the codecs of the pictures that its callers show each other, best first."""
     text: bool = False
     """Of a program: whether it takes real-time text."""
+    reoffered: bool = True
+    """Whether it can be made another offer in the call: a page that places one by HTTP alone cannot."""
 
     def values(self) -> dict[str, Any]:
         """The fields, without types of ours."""
@@ -94,6 +96,7 @@ class Party:
             "owner": self.owner,
             "video": self.video,
             "text": self.text,
+            "reoffered": self.reoffered,
         }
 
 
@@ -107,6 +110,10 @@ class MediaError(Exception):
         self.status = status
         """400 malformed SDP, 488 nothing in common, 481 unknown call or party, 503 no port left,
         501 this engine cannot do that at all (`Capabilities` says so beforehand), 500 other."""
+
+
+class PortTakenError(MediaError):
+    """Somebody else has the port that was to be listened on."""
 
 
 @filled_at_once
@@ -146,6 +153,7 @@ class TextStatistics:
     """Packets of it that were no text."""
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class PartyStatistics:
     """One party of a call."""
@@ -277,6 +285,12 @@ class MediaEngine(Protocol):
     def ports(self) -> tuple[int, int] | None:
         """Pairs of RTP ports that cannot be had now, and how many there are; None: others know."""
 
+    async def busy(self) -> float | None:
+        """How full the thread that takes new flows was since this was asked last, 0 to 1; None: others know.
+
+        Of the time that it was not kept waiting for a processor, the share in which it worked.
+        """
+
     def subscribe(self, handler: EventHandler) -> None:
         """Have every event delivered to `handler`, in the event loop, never re-entrantly."""
 
@@ -393,9 +407,9 @@ class MediaEngine(Protocol):
         MediaError 481 for an unknown one, 501 where the engine has no programs.
         """
 
-    def conference(self, videos: int = 1) -> Conference:
+    def conference(self, videos: int = 1, speakers: int = 0) -> Conference:
         """A new one, with nobody in it, each of whose browsers sees as many others at once; MediaError 501 where the
-        engine has none.
+        engine has none. Of those who speak at once so many are heard, the loudest; 0: all of them.
 
         A browser that is to see more than it has sections for is offered more (`OfferWanted`).
         """

@@ -47,8 +47,8 @@ class AudioPort(Protocol):
 class RecordingFile:
     """Where a recording goes, and how far."""
 
-    path: str
-    """Of a file that is made, in a folder that is there."""
+    path: str | Callable[[], str]
+    """Of a file that is made, in a folder that is there; or what makes room for it, in a thread: raises OSError."""
     format: str = "wav"
     """"wav" (16 bits, 16,000 samples a second) or "opus" (in Ogg)."""
     channels: int = 2
@@ -58,7 +58,7 @@ class RecordingFile:
     longest: float = 4 * 3600.0
     """Seconds after which it ends."""
     beep: bool = False
-    """Say by a tone to both sides that it begins."""
+    """Say by a tone to both sides, or to all members and whoever comes in, that it begins."""
 
 
 class Recording(Protocol):

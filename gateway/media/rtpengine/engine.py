@@ -104,6 +104,10 @@ class RtpengineEngine:
         """They are rtpengine's."""
         return None
 
+    async def busy(self) -> float | None:
+        """It is rtpengine's."""
+        return None
+
     def subscribe(self, handler: EventHandler) -> None:
         self._delivery.subscribe(handler)
 
@@ -229,7 +233,7 @@ class RtpengineEngine:
     def audio(self, call_id: str, tag: str) -> AudioPort:
         raise MediaError("this media engine has no programs", 501)
 
-    def conference(self, videos: int = 1) -> Conference:
+    def conference(self, videos: int = 1, speakers: int = 0) -> Conference:
         raise MediaError("this media engine has no conferences", 501)
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:

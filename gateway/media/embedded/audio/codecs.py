@@ -9,6 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.embedded.audio.pcm import AudioError, Pcm
 
 LONGEST_MS = 120
@@ -232,8 +233,17 @@ def make_decoder(name: str) -> Decoder:
     raise AudioError("no such codec")
 
 
-def make_encoder(name: str, rate: int, frame_ms: int, *, complexity: int = 5, bit_rate: int = 24000) -> Encoder:
-    """An encoder; `rate` in Hz matters to Opus only (8000, 16000 or 48000). Raises AudioError for other names."""
+SPOKEN = OpusSettings(bit_rate=24_000)
+"""How Opus is encoded that is made here."""
+_CUTOFFS = {8_000: "4000", 12_000: "6000", 16_000: "8000", 24_000: "12000", 48_000: "20000"}
+"""Hz of the highest sound by samples a second, as libopus takes it from libavcodec."""
+
+
+def make_encoder(name: str, rate: int, frame_ms: int, opus: OpusSettings = SPOKEN) -> Encoder:
+    """An encoder; `rate` in Hz matters to Opus only (8000, 16000 or 48000). Raises AudioError for other names.
+
+    It sends all the time: libavcodec does not have the discontinuous transmission of libopus.
+    """
     if name == "pcmu":
         return G711Encoder(_ULAW_CODES, frame_ms)
     if name == "pcma":
@@ -243,13 +253,14 @@ def make_encoder(name: str, rate: int, frame_ms: int, *, complexity: int = 5, bi
     if name == "opus":
         options = {
             "application": "voip",
-            "compression_level": str(complexity),
+            "compression_level": str(opus.complexity),
             "frame_duration": str(frame_ms),
-            "vbr": "on",
-            "fec": "1",
-            "packet_loss": "5",
+            "vbr": "off" if opus.constant else "on",
+            "fec": "1" if opus.forward_error_correction else "0",
+            "packet_loss": "5" if opus.forward_error_correction else "0",
+            "cutoff": _CUTOFFS[opus.playback_rate],
         }
-        return LibraryEncoder("libopus", rate, frame_ms, options, bit_rate)
+        return LibraryEncoder("libopus", rate, frame_ms, options, opus.bit_rate)
     raise AudioError("no such codec")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 
 import numpy as np
@@ -16,6 +17,14 @@ _LOUDER = 3.0
 """dB that somebody must be louder than who speaks now, so that two do not take turns many times a second."""
 _FORGOTTEN = 75
 """Frames of 20 ms without speech after which nobody speaks."""
+_AHEAD = 10 ** (_LOUDER / 10)
+"""How much more power somebody must have to be mixed in the place of another."""
+
+Gains = tuple[float, float]
+"""What the first sample of a frame is multiplied by, and the last."""
+AS_IT_IS: Gains = (1.0, 1.0)
+_FADE_IN: Gains = (0.0, 1.0)
+_FADE_OUT: Gains = (1.0, 0.0)
 
 
 class Mix:
@@ -86,6 +95,39 @@ class Loudest:
             if levels[loudest] > current + _LOUDER or self.speaker not in levels:
                 self.speaker = loudest
         return self.speaker != before
+
+
+class Speakers:
+    """Who of those who speak is in the mix: the loudest, at most so many; who is in stays until another is clearly
+    louder."""
+
+    def __init__(self, most: int = 0) -> None:
+        """0: everybody who speaks."""
+        self.most = most
+        self._levels: dict[str, float] = {}
+        self._chosen: frozenset[str] = frozenset()
+
+    def choose(self, powers: dict[str, float]) -> dict[str, Gains]:
+        """Of those who speak, with the `power` of their frames, who is in the mix of these frames, and how loud.
+
+        Who makes room for another, and who comes in within a word, is faded, so that nothing clicks.
+        """
+        before, spoke = self._chosen, self._levels
+        self._levels = levels = {
+            name: (1 - _SMOOTHING) * spoke.get(name, 0.0) + _SMOOTHING * now for name, now in powers.items()
+        }
+        if self.most and len(levels) > self.most:
+            weights = {name: level * _AHEAD if name in before else level for name, level in levels.items()}
+            self._chosen = frozenset(heapq.nlargest(self.most, weights, key=weights.__getitem__))
+        else:
+            self._chosen = frozenset(levels)
+        gains = {name: AS_IT_IS if name in before or name not in spoke else _FADE_IN for name in self._chosen}
+        return gains | dict.fromkeys(before & levels.keys() - self._chosen, _FADE_OUT)
+
+
+def faded(pcm: Pcm, gains: Gains) -> Pcm:
+    """One frame, louder or less from its beginning to its end."""
+    return pcm if gains == AS_IT_IS else (pcm * np.linspace(*gains, len(pcm), dtype=np.float32)).astype(np.int16)
 
 
 def _decibels(mean_square: float) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from gateway.media.embedded.audio.pcm import AudioError, Pcm
 from gateway.media.embedded.plane.packet import sequence_delta
+from gateway.media.embedded.plane.values import PlayoutFigures
 
 SHORTEST_DELAY, LONGEST_DELAY = 0.02, 0.2
 """Seconds of audio that wait, at least and at most."""
@@ -34,13 +35,14 @@ class Playout:
         """`rate` in Hz. `decode` raises AudioError."""
         self.delay = SHORTEST_DELAY
         """Seconds of audio that is to wait."""
-        self.concealed = self.late = self.undecodable = 0
+        self.concealed = self.late = self.lost = self.undecodable = 0
+        """Packets made up, too late to be played, missing when their turn was over, refused by the codec."""
         self.made_up = False
         """Whether the last frame stands, in part, for what has not come."""
-        """Packets made up, too late to be played, refused by the codec."""
         self._decode = decode
         self._rate = rate
-        self._waiting: dict[int, bytes] = {}
+        self._waiting: dict[int, tuple[bytes, float]] = {}
+        """Payloads, and when they came."""
         self._next: int | None = None
         self._generation = -1
         self._playing = False
@@ -55,7 +57,24 @@ class Playout:
         self._deviation = 0.0
         self._spare = LONGEST_DELAY
         self._settled_at = 0.0
-        self._began = 0.0
+        self._began = self._now = 0.0
+        self._made = self._cut = 0
+        """Samples made up, and left out."""
+        self._waited: float | None = None
+
+    @property
+    def figures(self) -> PlayoutFigures:
+        """What was done so far."""
+        return PlayoutFigures(
+            late=self.late,
+            lost=self.lost,
+            recovered=0,
+            concealed=self._made / self._rate,
+            shortened=self._cut / self._rate,
+            lengthened=0.0,
+            wanted=self.delay,
+            waited=self._waited,
+        )
 
     @property
     def waiting(self) -> float:
@@ -64,6 +83,7 @@ class Playout:
 
     def put(self, sequence_number: int, generation: int, payload: bytes, now: float) -> None:
         """Take one packet; too late a one raises the delay."""
+        self._now = now
         if generation != self._generation:
             self._restart(generation)
         self._measure(now)
@@ -74,13 +94,13 @@ class Playout:
         if not self._waiting and not self._playing:
             self._began = now
         if len(self._waiting) < LONGEST_QUEUE:
-            self._waiting[sequence_number] = payload
+            self._waiting[sequence_number] = payload, now
         if self._next is None:
             self._next = sequence_number
 
     def frame(self, samples: int, now: float) -> Pcm | None:
         """The audio of one tick; None while nothing is to be heard. `made_up` says of what."""
-        concealed = self.concealed
+        concealed, self._now = self.concealed, now
         pcm = self._frame(samples, now)
         self.made_up = self.concealed != concealed or not self._playing
         return pcm
@@ -106,9 +126,11 @@ class Playout:
         number = self._next
         if number is None:
             return False
-        payload = self._waiting.pop(number, None)
-        if payload is None:
+        found = self._waiting.pop(number, None)
+        if found is None:
             return self._conceal(number)
+        payload, came = found
+        self._waited = self._now - came
         self._next, self._ahead = (number + 1) & 0xFFFF, 0
         try:
             pcm = self._decode(payload)
@@ -131,6 +153,7 @@ class Playout:
             self._skip_to_first()
             return True
         self._next = (number + 1) & 0xFFFF
+        self.lost += 1
         if self._ahead:
             self._ahead -= 1
             return True
@@ -140,6 +163,7 @@ class Playout:
         if not len(self._last):
             return False
         self.concealed += 1
+        self._made += len(self._last)
         self._last = (self._last * _FADE).astype(np.int16)
         self._filled += len(self._last) / self._rate
         self._append(self._last)
@@ -149,6 +173,7 @@ class Playout:
         if self._waiting and self._next is not None:
             base = self._next
             self._next = min(self._waiting, key=lambda number: sequence_delta(number, base))
+            self.lost += sequence_delta(self._next, base)
 
     def _append(self, pcm: Pcm) -> None:
         self._line = np.concatenate((self._line, pcm)) if len(self._line) else pcm
@@ -169,7 +194,8 @@ class Playout:
         frame = samples / self._rate
         self.delay = max(SHORTEST_DELAY, min(self.delay, max(_JITTERS * self._deviation, self.delay - frame / 2)))
         if self._spare > 2 * frame and len(self._line) < samples and self._advance():
-            self._line = _joined(self._line, samples)
+            before, self._line = len(self._line), _joined(self._line, samples)
+            self._cut += before - len(self._line)
         self._spare, self._settled_at = LONGEST_DELAY, now
 
     def _restart(self, generation: int) -> None:

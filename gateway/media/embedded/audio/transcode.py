@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import numpy as np
 
 from gateway.media.embedded.audio.codecs import make_decoder, make_encoder, narrowest_rate
+from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.embedded.audio.pcm import AudioError, Pcm
 from gateway.media.embedded.audio.playout import Playout
 from gateway.media.embedded.audio.resample import make_resampler
@@ -16,14 +17,30 @@ _IDLE_TICKS = 250
 """Ticks without a frame after which a transcoder is called no more until a packet comes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpusSettings:
-    """How Opus is encoded."""
+QUIET = 32768.0**2 * 1e-6
+"""Mean square, 60 dB below the loudest, below which there is nothing to hear."""
+_BEFORE_PAUSE_MS, _LONGEST_PAUSE_MS = 200, 400
+"""Quiet time that is still sent, and time between two packets after it, as libopus has them."""
 
-    complexity: int = 5
-    """0 to 10."""
-    bit_rate: int = 32_000
-    """Bits a second."""
+
+class Pauses:
+    """Which frames a listener who takes discontinuous transmission is not sent (RFC 6716 section 2.1.9)."""
+
+    def __init__(self, frame_ms: int) -> None:
+        self._frame_ms = frame_ms
+        self._quiet = self._unsent = 0
+        """Milliseconds in a row."""
+
+    def skips(self, pcm: Pcm) -> bool:
+        """Whether this frame, which is next, is one of them."""
+        if np.mean(np.square(pcm, dtype=np.float32)) >= QUIET:
+            self._quiet = self._unsent = 0
+            return False
+        self._quiet += self._frame_ms
+        if self._quiet <= _BEFORE_PAUSE_MS:
+            return False
+        self._unsent = self._unsent + self._frame_ms if self._unsent + self._frame_ms < _LONGEST_PAUSE_MS else 0
+        return self._unsent > 0
 
 
 class Transcoder:
@@ -36,7 +53,8 @@ class Transcoder:
         opus = opus or OpusSettings()
         self._decoder = make_decoder(source)
         rate = narrowest_rate(source, target)
-        self._encoder = make_encoder(target, rate, frame_ms, complexity=opus.complexity, bit_rate=opus.bit_rate)
+        self._encoder = make_encoder(target, rate, frame_ms, opus)
+        self._pauses = Pauses(frame_ms) if opus.discontinuous and target == "opus" else None
         self._resampler = make_resampler(self._decoder.rate, self._encoder.rate)
         self._payload_type = payload_type
         self._frame_ms = frame_ms
@@ -48,6 +66,8 @@ class Transcoder:
         self._owed = 0
         """Milliseconds of audio that the ticks until now stand for and no packet has yet."""
         self._going = False
+        self._passed = 0
+        """Frames since the last packet that were not sent."""
         self._idle = 0
 
     @property
@@ -73,14 +93,18 @@ class Transcoder:
                 self._idle += 1
                 continue
             self._idle = 0
-            advance, marker = (self._ticks, False) if self._going else (None, True)
+            if self._pauses is not None and self._pauses.skips(pcm):
+                self._passed += 1
+                continue
+            passed, self._passed = self._passed, 0
+            advance = (passed + 1) * self._ticks if self._going else None
             try:
                 payload = self._encoder.encode(pcm)
             except AudioError:
                 continue
+            out.append(Injected(self._payload_type, payload, advance, passed > 0 or not self._going))
             self._going = True
             self.frames += 1
-            out.append(Injected(self._payload_type, payload, advance, marker))
         return tuple(out)
 
     def pause(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gateway.media.embedded.audio.mixing import Loudest, Mix, power
-from gateway.media.embedded.audio.pcm import Pcm
+from gateway.media.embedded.audio.mixing import Loudest, Mix, Speakers, faded, power
+from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.data.t140 import INTERVAL
 from gateway.media.embedded.data.text_mix import TextMix
 from gateway.media.embedded.plane.values import MediaPacket
@@ -18,6 +19,7 @@ from gateway.media.embedded.sources.chorus import SHARED, Chorus, Speech
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.pictures import Picture, Pictures
+from gateway.media.embedded.sources.players import BEEP, BEEP_LEVEL, BEEP_MS
 from gateway.media.embedded.sources.program import COMPLEXITY, FRAME, RATE, Ears, Mouth, Outlet, ProgramAudio
 from gateway.media.embedded.sources.recorder import Recorder
 from gateway.media.embedded.sources.room_tones import RoomTones
@@ -33,10 +35,12 @@ MOST_DUE = 5
 """Ticks that wait while a round is at work; what is more is left out."""
 
 SMALL, COMPLEXITY_OF_MANY = 8, 1
-"""Members up to which each who speaks is spoken to as by any program; those who come later in Opus that is made with
-half the work, so that a tick of fifty that all speak fits into 20 ms."""
+"""Members, or speakers at once, up to which each who speaks is spoken to as by any program; where more may speak, those
+who come later in Opus that is made with half the work, so that a tick of fifty fits into 20 ms."""
 
 SILENCE: Pcm = np.zeros(FRAME, np.int16)
+_BEEP = tone(BEEP, BEEP_LEVEL, RATE, BEEP_MS / 1000).tobytes()
+"""What says to the members that they are recorded."""
 
 _NUMBERS = itertools.count(1)
 Came = tuple[str, MediaPacket, float]
@@ -99,17 +103,21 @@ class Seat:
     def speak_to(self, outlet: Outlet | None, codec: Codec | None) -> None:
         """The party hears the others in this codec from now on; None: nobody hears them here."""
         self.outlet = outlet
-        complexity = COMPLEXITY if len(self._conference) <= SMALL else COMPLEXITY_OF_MANY
-        self.mouth = Mouth(codec, self.audio, complexity) if codec is not None else None
+        self.mouth = Mouth(codec, self.audio, self._conference.complexity) if codec is not None else None
 
     def find_tones(self, told: Callable[[str, int], None] | None) -> None:
-        """Tell this one the digits that the party says in tones, None: nobody."""
-        self._tones = RoomTones(told) if told is not None else None
+        """Tell this one the digits that the party says in tones, None: nobody; the same one again changes nothing."""
+        before = self._tones.on_tone if self._tones is not None else None
+        if told != before:
+            self._tones = RoomTones(told) if told is not None else None
 
     def tell_tones(self) -> None:
         """The digits that were found since."""
         if self._tones is not None:
-            self._tones.tell()
+            try:
+                self._tones.tell()
+            except Exception:
+                logger.exception("a digit of a member of a conference could not be told")
 
     def listen(self, came: tuple[Came, ...]) -> None:
         """Put what came into the playout buffers; in a thread."""
@@ -171,6 +179,7 @@ class Round:
     """What everybody hears, tick by tick."""
     times: tuple[float, ...]
     chorus: Chorus
+    speakers: Speakers
 
     def make(self) -> Made:
         """Decode, mix and encode."""
@@ -189,23 +198,29 @@ class Round:
 
     def _mix(self, tick: int, now: float, made: Made) -> Mix:
         """What everybody says in a tick."""
-        mix, powers = Mix(FRAME), dict[str, float]()
+        mix, powers, said = Mix(FRAME), dict[str, float](), dict[str, Pcm]()
         for turn in self.turns:
             pcm = turn.seat.frame(now)
             made.heard.append((turn.seat, pcm))
             loud = power(pcm) if pcm is not None and not turn.muted else None
-            if turn.seat.speech.heard(loud) and pcm is not None:
-                mix.add(pcm, turn.seat.group)
+            if turn.seat.speech.says(loud) and pcm is not None:
+                said[turn.seat.name] = pcm
             if loud is not None:
                 powers[turn.seat.name] = loud
         made.powers.append(powers)
+        gains = self.speakers.choose({name: powers[name] for name in said})
+        for turn in self.turns:
+            name = turn.seat.name
+            turn.seat.speech.mixed(name in gains)
+            if name in gains:
+                mix.add(faded(said[name], gains[name]), turn.seat.group)
         told = self.told[tick]
         if told is not None:
             mix.add(told)
         return mix
 
     def _packet(self, turn: Turn, mix: Mix, told: Pcm | None) -> Injected | None:
-        """What one party hears in a tick; `told` is for it alone. Who is silent hears what all do who are."""
+        """What one party hears in a tick; `told` is for it alone. Who is not heard hears what all such do."""
         mouth, seat = turn.mouth, turn.seat
         if mouth is None:
             return None
@@ -215,19 +230,23 @@ class Round:
         if told is not None:
             seat.speech.spoken_to()
         if mouth.codec in SHARED and seat.speech.is_over and not mix.has(seat.group):
-            return mouth.repeat(self.chorus.say(mouth.codec, mix.all))
+            return mouth.repeat(self.chorus.say(mouth.codec, mouth.shared, mix.all))
         return mouth.encode(mix.without(seat.group, told))
 
 
 class Conference:
     """`gateway.media.engine.Conference`."""
 
-    def __init__(self, pacer: Pacer, workers: Workers, writers: Workers, videos: int = 1) -> None:
-        """`videos` that each browser sees at once."""
+    def __init__(self, pacer: Pacer, workers: Workers, writers: Workers, videos: int = 1, speakers: int = 0) -> None:
+        """`videos` that each browser sees at once; `speakers` who are heard at once, 0: all."""
         self._pacer = pacer
         self._workers = workers
         self._writers = writers
         self._recorder: Recorder | None = None
+        self._beeps = False
+        """Whether the recording is one of which members are told."""
+        self._beep_due = False
+        """Whether those who are there are to be told yet."""
         self._seats: list[Seat] = []
         self._voice = ProgramAudio()
         self._loudest = Loudest()
@@ -240,10 +259,17 @@ class Conference:
         """When more of it may be shown: together as it is sent to phones, since every piece is a message to each."""
         self._due: list[tuple[float, dict[Seat, Pcm | None], Pcm | None]] = []
         self._at_work = False
-        self._chorus = Chorus(COMPLEXITY)
+        self._chorus = Chorus()
+        self._speakers = Speakers(speakers)
 
     def __len__(self) -> int:
         return len(self._seats)
+
+    @property
+    def complexity(self) -> int:
+        """Of the Opus that a member is spoken to in from now on, 0 to 10."""
+        is_small = len(self) <= SMALL or 0 < self._speakers.most <= SMALL
+        return COMPLEXITY if is_small else COMPLEXITY_OF_MANY
 
     def seat(self, audio: AudioPort, name: str, group: str | None = None, label: str = "") -> Seat:
         if not isinstance(audio, ProgramAudio) or audio.seat is not None:
@@ -254,6 +280,9 @@ class Conference:
         if self._ticking is None:
             self._ticking = self._pacer.add(self._tick)
         audio.take_seat(seat)
+        if self._beeps and self._is_recorded and not self._beep_due:
+            with suppress(MediaError):  # a program has that much to say to it
+                audio.say(_BEEP)
         return seat
 
     def remove(self, seat: Seat, *, is_sent: bool = False) -> None:
@@ -270,10 +299,15 @@ class Conference:
             self._hear({})
 
     def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
-        if self._recorder is not None and not self._recorder.stopping:
+        if self._is_recorded:
             raise MediaError("the conference is being recorded already", 500)
+        self._beeps = self._beep_due = wanted.beep
         recorder = self._recorder = Recorder(self._pacer, self._writers, replace(wanted, channels=1), ended)
         return recorder
+
+    @property
+    def _is_recorded(self) -> bool:
+        return self._recorder is not None and not self._recorder.stopping
 
     def say(self, pcm: bytes, rate: int = RATE) -> None:
         """Have everybody hear it, after all that waits."""
@@ -296,6 +330,10 @@ class Conference:
     def _tick(self, now: float) -> bool:
         self.pictures.tick()
         self._show_text(now)
+        if self._beep_due and self._is_recorded:
+            with suppress(MediaError):  # once there is room behind what waits to be said
+                self.say(_BEEP)
+                self._beep_due = False
         told = self._voice.next()
         if len(self._due) < MOST_DUE:
             self._due.append((now, {seat: seat.audio.next() for seat in self._seats}, told))
@@ -323,7 +361,11 @@ class Conference:
             hears = seat.outlet is not None and seat.outlet.hears
             turns.append(Turn(seat, seat.muted, came, told, seat.mouth, hears))
         made = Round(
-            tuple(turns), tuple(told for _, _, told in self._due), tuple(now for now, _, _ in self._due), self._chorus
+            tuple(turns),
+            tuple(told for _, _, told in self._due),
+            tuple(now for now, _, _ in self._due),
+            self._chorus,
+            self._speakers,
         )
         self._due = []
         return made

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
-from gateway.media.embedded.audio.codecs import CODECS, make_encoder, narrowest_rate
+from gateway.media.embedded.audio.codecs import CODECS, SPOKEN, make_encoder, narrowest_rate
 from gateway.media.embedded.audio.pcm import tone
 from gateway.media.embedded.audio.tones import COLUMNS, KEYPAD, ROWS
 from gateway.media.embedded.plane.packet import RtpError
@@ -46,7 +47,7 @@ def loop_frames(codec: str, frequency: int, level_dbm0: float) -> tuple[bytes, .
     The second of two encoded seconds is taken, so that a codec with memory meets its own end again.
     """
     rate = narrowest_rate(codec, codec) if codec != "opus" else 16000
-    encoder = make_encoder(codec, rate, TICK_MS, complexity=10)
+    encoder = make_encoder(codec, rate, TICK_MS, replace(SPOKEN, complexity=10))
     seconds = 2 * LOOP_SECONDS
     if frequency:
         pcm = tone(frequency, level_dbm0, encoder.rate, seconds)
@@ -195,6 +196,8 @@ class Playing:
         self._speaker: Seated | None = None
         self._ticking: int | None = None
         self._digits: list[Callable[[], DigitSender | ToneSender]] = []
+        self._beep: Callable[[], ToneSender] | None = None
+        """One that is to be played."""
         self._files: list[Callable[[], FileSender]] = []
         self._digit: DigitSender | ToneSender | None = None
         self._file: FileSender | None = None
@@ -208,7 +211,7 @@ class Playing:
         self._ticking = None
         self._digits.clear()
         self._files.clear()
-        self._digit, self._file, self._gap = None, None, 0
+        self._beep, self._digit, self._file, self._gap = None, None, None, 0
         # Whoever is heard next is not to be silenced by a digit that was cut off.
         self._have_stream(False)
 
@@ -237,9 +240,10 @@ class Playing:
         self._queue(lambda: ToneSender(codec, digit_frames(codec.key[0], digit), duration_ms))
 
     def beep(self, codec: Codec | None) -> None:
-        """Queue a beep, where one can be made in that codec."""
+        """Play a beep before all that waits, where one can be made in that codec; it takes no digit's place."""
         if codec is not None and codec.payload_type is not None and codec.key[0] in CODECS:
-            self._queue(lambda: ToneSender(codec, loop_frames(codec.key[0], BEEP, BEEP_LEVEL), BEEP_MS))
+            self._beep = lambda: ToneSender(codec, loop_frames(codec.key[0], BEEP, BEEP_LEVEL), BEEP_MS)
+            self._begin()
 
     def file(self, frames: Mapping[str, tuple[bytes, ...]], wanted: Callable[[], Codec | None]) -> None:
         """Queue a file, in the place of all that the party hears else; raises MediaError 503 where too much waits.
@@ -275,14 +279,15 @@ class Playing:
             self._ticking = self._pacer.add(self._queue_tick)
 
     def _queue_tick(self, now: float) -> bool:
-        """What waits: a digit first, then a file, which it interrupts."""
+        """What waits: a beep or a digit first, then a file, which they interrupt."""
         if self._gap:
             self._gap -= 1
             return True
-        if self._digit is None and self._digits:
+        if self._digit is None and (self._beep is not None or self._digits):
             if self._file is not None:
                 self._file.interrupt()
-            self._digit = self._digits.pop(0)()
+            first, self._beep = self._beep, None
+            self._digit = first() if first is not None else self._digits.pop(0)()
         elif self._digit is None and self._file is None:
             if not self._files:
                 self._ticking = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from gateway.media.embedded.audio.codecs import CODECS, make_decoder, make_encoder
+from gateway.media.embedded.audio.codecs import CODECS, SPOKEN, make_decoder, make_encoder
+from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.embedded.audio.pcm import AudioError, Pcm
 from gateway.media.embedded.audio.playout import Playout
 from gateway.media.embedded.audio.resample import Resampler, make_resampler
@@ -273,9 +274,9 @@ class Ears:
 class Voice:
     """An encoder for what is said at RATE."""
 
-    def __init__(self, codec: str, complexity: int = COMPLEXITY) -> None:
-        """`complexity` of Opus, 0 to 10. Raises AudioError for a codec that cannot be made."""
-        self._encoder = make_encoder(codec, RATE, TICK_MS, complexity=complexity)
+    def __init__(self, codec: str, opus: OpusSettings = SPOKEN) -> None:
+        """Raises AudioError for a codec that cannot be made."""
+        self._encoder = make_encoder(codec, RATE, TICK_MS, opus)
         self._resampler = make_resampler(RATE, self._encoder.rate)
 
     def encode(self, pcm: Pcm) -> bytes | None:
@@ -288,6 +289,12 @@ class Voice:
             return None
 
 
+def _spoken_to(codec: Codec) -> OpusSettings:
+    """How Opus is made for who has agreed to this codec; a program that has nothing to say sends nothing anyway."""
+    opus = replace(SPOKEN, complexity=COMPLEXITY)
+    return replace(opus.for_listener(codec.fmtp), discontinuous=False) if codec.key[0] == "opus" else opus
+
+
 class Mouth:
     """Speaks to one party, a packet a tick: what a program says, or what it is given."""
 
@@ -296,7 +303,9 @@ class Mouth:
         if codec.payload_type is None or codec.key[0] not in CODECS:
             raise AudioError("no codec that can be made")
         self.codec = codec.key[0]
-        self._complexity = complexity
+        self.shared = _spoken_to(codec)
+        """How Opus is made for this party and all who want it so."""
+        self._opus = replace(self.shared, complexity=complexity)
         self._voice: Voice | None = None
         self._payload_type = codec.payload_type
         self._step = codec.clock_rate * TICK_MS // 1000
@@ -314,7 +323,7 @@ class Mouth:
     def encode(self, pcm: Pcm) -> Injected | None:
         """The packet of 20 ms; None where it cannot be made."""
         if self._voice is None:
-            self._voice = Voice(self.codec, self._complexity)
+            self._voice = Voice(self.codec, self._opus)
         return self._packet(self._voice.encode(pcm))
 
     def repeat(self, payload: bytes | None) -> Injected | None:

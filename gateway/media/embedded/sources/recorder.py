@@ -116,6 +116,7 @@ class Recorder:
         self._written = 0
         """Ticks in the file."""
         self._file: AudioFile | None = None
+        self._path = ""
         self._ticking: int | None = pacer.add(self._tick)
 
     @property
@@ -165,8 +166,7 @@ class Recorder:
         """Why it ends, "" where it goes on; in a thread."""
         try:
             if self._file is None:
-                self._require_space()
-                self._file = FORMATS[self._wanted.format](self._wanted.path, RATE, self._wanted.channels)
+                self._file = self._open()
             if times:
                 left, right = (track.frames(times) for track in self.tracks)
                 two = self._wanted.channels == 2
@@ -180,8 +180,15 @@ class Recorder:
                 self._close()
         return ""
 
+    def _open(self) -> AudioFile:
+        if not self._path:
+            path = self._wanted.path
+            self._path = path if isinstance(path, str) else path()
+        self._require_space()
+        return FORMATS[self._wanted.format](self._path, RATE, self._wanted.channels)
+
     def _require_space(self) -> None:
-        folder = os.path.dirname(self._wanted.path) or "."
+        folder = os.path.dirname(self._path) or "."
         found = os.statvfs(folder)
         if found.f_bavail * found.f_frsize < self._wanted.min_free:
             raise OSError("the disk is nearly full")

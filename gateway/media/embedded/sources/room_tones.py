@@ -23,7 +23,7 @@ class RoomTones:
 
     def __init__(self, on_tone: Callable[[str, int], None]) -> None:
         """`on_tone` gets each digit with its ms."""
-        self._on_tone = on_tone
+        self.on_tone = on_tone
         self._detector = ToneDetector()
         self._resampler = make_resampler(SPOKEN, RATE)
         self._line: deque[Pcm] = deque()
@@ -51,4 +51,4 @@ class RoomTones:
     def tell(self) -> None:
         """The digits that have ended since."""
         while self._digits:
-            self._on_tone(*self._digits.popleft())
+            self.on_tone(*self._digits.popleft())

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from gateway.media.embedded.audio.codecs import make_decoder
 from gateway.media.embedded.audio.pcm import AudioError, Pcm
+from gateway.media.embedded.audio.playout import Playout
 from gateway.media.embedded.audio.resample import make_resampler
 from gateway.media.embedded.audio.tones import RATE, ToneDetector
 from gateway.media.embedded.audio.transcode import Transcoder
@@ -65,6 +66,11 @@ class ToneGate:
     def resting(self) -> bool:
         """Whether nothing has come for so long that ticks can stop."""
         return self._idle >= _IDLE_TICKS and (self._to is None or self._to.resting)
+
+    @property
+    def playout(self) -> Playout | None:
+        """Of whoever decodes it."""
+        return self._to.playout if self._to is not None else None
 
     @property
     def frames(self) -> int:

@@ -1,12 +1,11 @@
 """DTLS for SRTP keys (RFC 5763, 5764): a handshake driven by datagrams and `now`, nothing awaited.
 
-OpenSSL does the cryptography through memory buffers; the first retransmissions are ours, so
+OpenSSL does the handshake through memory buffers; the first retransmissions are ours, so
 that they obey the clock that comes in as an argument and start before OpenSSL's one second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -15,13 +14,20 @@ from OpenSSL import SSL
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile, split_exported_keys
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate, fingerprint
 from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.dtls_records import (
+    ALERT,
+    APPLICATION_DATA,
+    HANDSHAKE,
+    LONGEST,
+    RECORD_HEADER,
+    SUITES,
+    Records,
+    Secrets,
+    Suite,
+    split_records,
+)
 
 DTLS_1_2 = 0xFEFD
-CIPHERS = (
-    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305"
-    b":ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-CHACHA20-POLY1305"
-)
-"""Forward secrecy and authenticated encryption only; the RSA ones for peers with RSA certificates."""
 EXPORTER_LABEL = b"EXTRACTOR-dtls_srtp"
 
 ALERTS = {
@@ -39,12 +45,11 @@ ALERTS = {
     80: "internal_error",
 }
 """Names of the alerts a handshake may meet (RFC 5246 section 7.2)."""
-RECORD_HEADER = 13
-ALERT = 21
+CLOSE_NOTIFY, FATAL = b"\1\0", 2
+FINISHED = 20
+"""Type of the handshake message (RFC 5246 section 7.4.9)."""
 LONGEST_RETRANSMIT = 2.0
 READ_SIZE = 4_096
-RELEASE_BUFFERS = 0x10
-"""SSL_MODE_RELEASE_BUFFERS of OpenSSL, which pyOpenSSL has no name for."""
 
 
 class DtlsRole(StrEnum):
@@ -63,17 +68,6 @@ class DtlsState(StrEnum):
     CONNECTED = "connected"
     FAILED = "failed"
     CLOSED = "closed"
-
-
-def split_records(data: bytes) -> Iterator[bytes]:
-    """The DTLS records of `data` (RFC 6347 section 4.1); a truncated last one is left out."""
-    position = 0
-    while position + RECORD_HEADER <= len(data):
-        end = position + RECORD_HEADER + int.from_bytes(data[position + 11 : position + 13])
-        if end > len(data):
-            return
-        yield data[position:end]
-        position = end
 
 
 def is_plaintext_alert(record: bytes) -> bool:
@@ -95,9 +89,7 @@ class DtlsContext:
         context.set_max_proto_version(DTLS_1_2)
         context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        # An association is quiet after its handshake: its buffers would be a tenth of what a call costs.
-        context.set_mode(RELEASE_BUFFERS)
-        context.set_cipher_list(CIPHERS)
+        context.set_cipher_list(":".join(SUITES).encode())
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
         context.use_certificate(certificate.certificate)
         context.use_privatekey(certificate.key)
@@ -159,7 +151,9 @@ class DtlsAssociation:
         self._retransmit_at: float | None = None
         self._alert: str = ""
         self._alert_deadline: float | None = None
-        self._connection = self._new_connection()
+        self._connection: SSL.Connection | None = self._new_connection()
+        """Until the handshake is done; from then on there are `_records`."""
+        self._records: Records | None = None
 
     def start(self, now: float) -> None:
         """Send the ClientHello when active; a passive side has nothing to say yet."""
@@ -170,8 +164,8 @@ class DtlsAssociation:
         """Take one datagram from the *validated* address of the peer."""
         if self.state is DtlsState.HANDSHAKE:
             self._receive_handshake(datagram, now)
-        elif self.state is DtlsState.CONNECTED:
-            self._receive_connected(datagram)
+        elif self._records is not None:
+            self._receive_connected(self._records, datagram)
 
     def handle_timer(self, now: float) -> None:
         """Retransmit the last flight or believe an alert, if `now` is late enough."""
@@ -200,22 +194,17 @@ class DtlsAssociation:
 
     def send(self, data: bytes) -> None:
         """Have application data sent, once the handshake is done; before and after it is dropped."""
-        if self.state is not DtlsState.CONNECTED:
+        if self._records is None:
             return
-        try:
-            self._connection.send(data)
-        except SSL.Error:
+        if len(data) > LONGEST:
             self.ignored += 1
-        self._pending.extend(self._read_output())
+        else:
+            self._pending.append(self._records.seal(APPLICATION_DATA, data))
 
     def close(self) -> None:
         """Say close_notify if there is anybody to hear it, and forget the keys; idempotent."""
-        if self.state is DtlsState.CONNECTED:
-            try:
-                self._connection.shutdown()
-            except SSL.Error:
-                self.ignored += 1
-            self._pending.extend(self._read_output())
+        if self._records is not None:
+            self._pending.append(self._records.seal(ALERT, CLOSE_NOTIFY))
         if self.state is not DtlsState.FAILED:
             self.state = DtlsState.CLOSED
         self._forget()
@@ -238,7 +227,7 @@ class DtlsAssociation:
                 self._note_alert(record, now)
             else:
                 records.append(record)
-        if not records:
+        if not records or self._connection is None:
             return
         self._connection.bio_write(b"".join(records))
         self._advance(now)
@@ -253,14 +242,17 @@ class DtlsAssociation:
             self._set_deadline()
 
     def _advance(self, now: float) -> None:
+        connection = self._connection
+        if connection is None:
+            return
         try:
-            self._connection.do_handshake()
+            connection.do_handshake()
         except SSL.WantReadError:
             self._flush(now)
         except SSL.Error as error:
             self._broken(error, now)
         else:
-            self._finish()
+            self._finish(connection)
 
     def _flush(self, now: float) -> None:
         output = self._read_output()
@@ -274,6 +266,8 @@ class DtlsAssociation:
         self._set_deadline()
 
     def _fresh_flight(self) -> list[bytes]:
+        if self._connection is None:
+            return []
         try:
             self._connection.DTLSv1_handle_timeout()
         except SSL.Error:
@@ -303,45 +297,50 @@ class DtlsAssociation:
         if self.role is DtlsRole.ACTIVE:
             self._advance(now)
 
-    def _finish(self) -> None:
-        self._pending.extend(self._read_output())
-        certificate = self._connection.get_peer_certificate(as_cryptography=True)
+    def _finish(self, connection: SSL.Connection) -> None:
+        last = self._read_output()
+        self._pending.extend(last)
+        certificate = connection.get_peer_certificate(as_cryptography=True)
         if certificate is None or not self.accepts(certificate):
             self._fail("the peer's certificate does not match its fingerprint")
             return
-        profile = SrtpProfile.from_openssl(self._connection.get_selected_srtp_profile().decode())
+        profile = SrtpProfile.from_openssl(connection.get_selected_srtp_profile().decode())
         if profile is None or profile not in self._context.profiles:
             self._fail("the peer agreed to no SRTP profile")
             return
-        exported = self._connection.export_keying_material(
-            EXPORTER_LABEL, 2 * (profile.key_length + profile.salt_length)
-        )
+        exported = connection.export_keying_material(EXPORTER_LABEL, 2 * (profile.key_length + profile.salt_length))
         client, server = split_exported_keys(profile, exported)
         self.send_key, self.receive_key = (client, server) if self.role is DtlsRole.ACTIVE else (server, client)
+        self._records = Records(*_came_to(connection), is_client=self.role is DtlsRole.ACTIVE)
         self.state = DtlsState.CONNECTED
         self.deadline = self._retransmit_at = self._alert_deadline = None
+        self._flight = last
+        self._release()
 
-    def _receive_connected(self, datagram: bytes) -> None:
+    def _receive_connected(self, records: Records, datagram: bytes) -> None:
         """A repeated Finished draws our last flight again; close_notify ends it; data is kept for who wants it."""
         self._data.clear()  # what nobody drained nobody wants
-        self._connection.bio_write(datagram)
-        try:
-            while True:
-                self._data.append(self._connection.recv(READ_SIZE))
-        except SSL.WantReadError:
-            pass
-        except SSL.ZeroReturnError:
-            self.state = DtlsState.CLOSED
-            self._forget()
-        except SSL.Error as error:
-            # Past the handshake OpenSSL drops whatever is not authentic, so this is the peer's own fatal alert.
-            self._fail(f"DTLS ended: {_describe(error)}")
-        self._pending.extend(self._read_output())
+        for record in split_records(datagram):
+            opened = records.open(record)
+            if opened is None:
+                self.ignored += 1
+            elif record[0] == APPLICATION_DATA:
+                self._data.append(opened)
+            elif record[0] == HANDSHAKE and opened[:1] == bytes((FINISHED,)):
+                # It is authentic and new, and records that the peer had already are replays there.
+                self._pending.extend(self._flight)
+            elif record[0] == ALERT and opened == CLOSE_NOTIFY:
+                self.state = DtlsState.CLOSED
+                self._forget()
+                return
+            elif record[0] == ALERT and len(opened) == 2 and opened[0] == FATAL:
+                self._fail(f"DTLS ended: the peer sent the alert {ALERTS.get(opened[1], str(opened[1]))}")
+                return
 
     def _read_output(self) -> list[bytes]:
         """What OpenSSL wrote, cut at record borders and packed into datagrams."""
         written = b""
-        while True:
+        while self._connection is not None:
             try:
                 written += self._connection.bio_read(READ_SIZE)
             except SSL.Error:
@@ -361,10 +360,21 @@ class DtlsAssociation:
 
     def _forget(self) -> None:
         self.deadline = self._retransmit_at = self._alert_deadline = None
-        self.send_key = self.receive_key = None
+        self.send_key = self.receive_key = self._records = None
         self._flight = []
-        # OpenSSL's buffers are freed with the last reference, not whenever the cycle collector comes by.
-        self._connection.set_app_data(None)
+        self._release()
+
+    def _release(self) -> None:
+        """OpenSSL's buffers are freed at once, not whenever the cycle collector comes by."""
+        if self._connection is not None:
+            self._connection.set_app_data(None)
+            self._connection = None
+
+
+def _came_to(connection: SSL.Connection) -> tuple[Suite, Secrets]:
+    """What a handshake that is done has agreed on."""
+    randoms = connection.client_random() or b"", connection.server_random() or b""
+    return SUITES[connection.get_cipher_name() or ""], Secrets(connection.master_key() or b"", *randoms)
 
 
 def _describe(error: SSL.Error) -> str:

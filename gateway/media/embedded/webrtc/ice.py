@@ -8,8 +8,9 @@ checks of a full agent, and the address a valid check came from is the peer's. S
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.media.embedded.plane.stun import BindingRequest, error_response, success_response
 from gateway.media.embedded.plane.values import Address
@@ -47,6 +48,13 @@ class Left:
     flow: int
     credentials: tuple[IceCredentials, ...]
     """Those in force, oldest first: two in the middle of an ICE restart."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Left:
+        """As `WebRtcLeg.values` gives it; the first gateways wrote one pair of credentials, not a list of them."""
+        pairs = values["ice"]
+        known = [pairs] if isinstance(pairs[0], str) else pairs
+        return cls(flow=values["flow"], credentials=tuple([IceCredentials(*each) for each in known]))
 
 
 @dataclass(slots=True, eq=False)

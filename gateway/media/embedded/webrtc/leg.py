@@ -13,7 +13,7 @@ from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.embedded.webrtc.checks import Checklist
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsRole, DtlsState
 from gateway.media.embedded.webrtc.host import LegHost
-from gateway.media.embedded.webrtc.ice import IceAgent, IceCredentials, Left, Pair
+from gateway.media.embedded.webrtc.ice import IceAgent, Left, Pair
 from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput, LegState, StateHandler
 from gateway.media.engine import MediaError
 from sdp import MediaAgreement, TransportPlan
@@ -106,8 +106,8 @@ class WebRtcLeg:
             if self._host.claim_address(self, path, address, now):
                 self._ice.resume(path, address, when, self._remote_ufrag or "", selected=address == snapshot.source)
                 self._admitted.add((path, address))
-        for ufrag, password in values["ice"][1:]:
-            self._ice.restart(IceCredentials(ufrag, password))
+        for credentials in Left.of(values).credentials[1:]:
+            self._ice.restart(credentials)
         self._follow_pairs()
         if self._path is None:
             raise MediaError("no address of the peer is proved", 481)

@@ -28,7 +28,7 @@ from gateway.media.embedded.webrtc.states import StateHandler
 from gateway.media.embedded.webrtc.stun import check as connectivity_check
 from gateway.media.embedded.webrtc.tcp import TcpListener, tcp_candidate
 from gateway.media.embedded.webrtc.tunnel import Tunnel, inside
-from gateway.media.engine import MediaError
+from gateway.media.engine import MediaError, PortTakenError
 from sdp import IceParameters, TransportPlan
 from sdp.attributes import Fingerprint, SetupRole
 
@@ -118,7 +118,8 @@ class WebRtcPort:
             try:
                 await self._open(listen, ())
             except PlaneError as error:
-                raise MediaError(f"cannot listen on {error}", 503) from None
+                kind = PortTakenError if error.code == "busy" else MediaError
+                raise kind(f"cannot listen on {error}", 503) from None
 
     async def _open(self, hosts: tuple[str, ...], only_from: tuple[str, ...]) -> None:
         config = self.config

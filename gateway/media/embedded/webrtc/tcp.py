@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from gateway.media.embedded.plane.stun import StunError, parse_binding_request
 from gateway.media.embedded.plane.values import Address
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.tunnel import Tunnel
-from gateway.media.engine import MediaError
+from gateway.media.engine import MediaError, PortTakenError
 
 WINDOW = 0.1
 """Seconds over which frames are counted."""
@@ -217,7 +218,8 @@ class TcpListener:
                 server = await loop.create_server(lambda: TcpConnection(self, self._host), host, port)
             except OSError as error:
                 self.close()
-                raise MediaError(f"cannot listen on {host} port {port}/tcp: {error.strerror or error}", 503) from None
+                kind = PortTakenError if error.errno == errno.EADDRINUSE else MediaError
+                raise kind(f"cannot listen on {host} port {port}/tcp: {error.strerror or error}", 503) from None
             self._servers.append(server)
 
     def admit(self, connection: TcpConnection) -> bool:
