@@ -29,8 +29,15 @@ TRUNK = "trunk:"
 class TrunkDirectory(Protocol):
     """What the gatekeeper asks about trunks (gateway.accounts.trunks)."""
 
-    def by_source(self, source: Flow) -> str | None:
-        """The trunk whose calls come from there without digest, None for no trunk."""
+    def by_source(self, source: Flow, called: str | None = None) -> str | None:
+        """The trunk whose calls come from there without digest, of several the one whose account is `called`; None for
+        no trunk."""
+
+    def speaks_for(self, trunk: str, source: Flow) -> bool:
+        """Whether what comes from there needs no more proof to be of that trunk."""
+
+    def are_one(self, source: Flow, other: Flow) -> bool:
+        """Whether both places are of one trunk."""
 
     def of_account(self, source: Flow, contact: str | None) -> str | None:
         """The trunk that calls from there for a user's own account, registered under `contact`; None: under any."""
@@ -134,13 +141,21 @@ class Gatekeeper:
         """Whether a refusal goes out to a source that has proved nothing (see Bans); always to a trunk."""
         return self._trunks.by_source(source) is not None or self._bans.may_answer(source.host, status)
 
+    def are_one(self, source: Flow, other: Flow) -> bool:
+        """Whether two addresses are of one trunk, as `speaks_for` has it."""
+        return self._trunks.are_one(source, other)
+
+    def speaks_for(self, identity: str, source: Flow) -> bool:
+        """Whether what comes from there is that trunk's, by its `sources` or as its registrar."""
+        return identity.startswith(TRUNK) and self._trunks.speaks_for(identity.removeprefix(TRUNK), source)
+
     def _trunk_at(self, request: Request, source: Flow) -> str | None:
         """The trunk that a request from there is of; an account's contact says more than an address, which several
         trunks may share.
         """
         contact = request.uri.user
         trunk = self._trunks.of_account(source, contact) if contact else None
-        trunk = trunk or self._trunks.by_source(source)
+        trunk = trunk or self._trunks.by_source(source, contact)
         if trunk is None and request.to_tag is not None:
             # Who is in a dialog with us writes to its Contact, which need not be an account's.
             trunk = self._trunks.of_account(source, None)

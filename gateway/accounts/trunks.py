@@ -42,7 +42,7 @@ class Trunks:
         self._accounts = tuple(accounts)
         self._by_username = {one.username: one for one in self._accounts if one.username is not None and one.ha1}
         self._admitting = {one.name for one in self._accounts if one.admits_registered}
-        self._known: OrderedDict[str, str | None] = OrderedDict()
+        self._known: OrderedDict[str, tuple[TrunkAccount, ...]] = OrderedDict()
 
     def registered(self, trunk: str, hosts: Iterable[str]) -> None:
         """We are registered at `trunk`, whose registrar answers at these addresses; none: not any more."""
@@ -61,29 +61,50 @@ class Trunks:
             return trunk if source.host in hosts else None
         return next((trunk for trunk, hosts in self._accounts_at.values() if source.host in hosts), None)
 
-    def by_source(self, source: Flow) -> str | None:
-        """The trunk whose calls come from there without digest: `sources` first, then where we are registered."""
+    def by_source(self, source: Flow, called: str | None = None) -> str | None:
+        """The trunk whose calls come from there without digest: `sources` first, then where we are registered.
+
+        Several accounts at one provider share its sources: there it is the one whose account is `called`, else the
+        first.
+        """
         host = source.host
-        if host not in self._known:
-            self._known[host] = self._named(host)
-            if len(self._known) > REMEMBERED_SOURCES:
-                self._known.popitem(last=False)
-        named = self._known[host]
-        if named is not None:
-            return named
+        named = self._at(host)
+        if named:
+            return next((one.name for one in named if called and one.username == called), named[0].name)
         return next(
             (name for name, hosts in self._registered.items() if name in self._admitting and host in hosts), None
         )
 
-    def _named(self, host: str) -> str | None:
+    def speaks_for(self, trunk: str, source: Flow) -> bool:
+        """Whether what comes from there needs no more proof to be of that trunk."""
+        return any(one.name == trunk for one in self._at(source.host)) or (
+            trunk in self._admitting and source.host in self._registered.get(trunk, ())
+        )
+
+    def are_one(self, source: Flow, other: Flow) -> bool:
+        """Whether both places are of one trunk."""
+        names = {one.name for one in self._at(source.host)} | self._admitting
+        return any(self.speaks_for(name, source) and self.speaks_for(name, other) for name in names)
+
+    def _at(self, host: str) -> tuple[TrunkAccount, ...]:
+        """The trunks that have the address among their `sources`, as they are configured."""
+        known = self._known.get(host)
+        if known is None:
+            known = self._known[host] = self._named(host)
+            if len(self._known) > REMEMBERED_SOURCES:
+                self._known.popitem(last=False)
+        return known
+
+    def _named(self, host: str) -> tuple[TrunkAccount, ...]:
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
-            return None
-        for account in self._accounts:
-            if any(address.version == network.version and address in network for network in account.sources):
-                return account.name
-        return None
+            return ()
+        return tuple(
+            account
+            for account in self._accounts
+            if any(address.version == network.version and address in network for network in account.sources)
+        )
 
     def by_username(self, username: str) -> tuple[str, Mapping[str, str]] | None:
         """The trunk that signs with this account, and its HA1 by algorithm."""

@@ -151,11 +151,6 @@ class IdentityMap:
                     return user
         return self._folded.get(fold(address.user)) if host == self._domain else None
 
-    def web_user(self, uri: str) -> str | None:
-        """The id of the web user a SIP URI means; None when there is none or it has no web account."""
-        user = self.find(uri)
-        return user.id if user is not None and user.web else None
-
     def aor(self, user: User) -> str:
         """The address of record a user registers as: "sip:ID@domain"."""
         return self._own_uri(user.id)

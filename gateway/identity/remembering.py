@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from gateway.identity.latency import Latency
 from gateway.identity.model import Binding, Credential
 from gateway.identity.store import IdentityStore, StoreError
 
@@ -31,6 +32,11 @@ class RememberingStore:
         self._known: OrderedDict[str, tuple[Binding, ...]] = OrderedDict()
         self._away_until = float("-inf")
         self._is_away = False
+        self._latency = Latency(clock)
+
+    def took(self) -> float:
+        """Seconds that the store takes to answer (median); 0 while it is away, for then it is not waited for."""
+        return 0.0 if self._is_away else self._latency.median()
 
     async def open(self) -> None:
         await self._store.open()
@@ -43,7 +49,8 @@ class RememberingStore:
         if known is not None and self._clock() < self._away_until:
             return _live(known, now)
         try:
-            found = await self._store.bindings(aor, now)
+            with self._latency.question():
+                found = await self._store.bindings(aor, now)
         except StoreError as error:
             self._failed(error)
             if known is None:
@@ -78,7 +85,8 @@ class RememberingStore:
         return await self._store.expire(now)
 
     async def credential(self, username: str, realm: str) -> Credential | None:
-        return await self._store.credential(username, realm)
+        with self._latency.question():
+            return await self._store.credential(username, realm)
 
     async def put_credential(self, credential: Credential) -> None:
         await self._store.put_credential(credential)

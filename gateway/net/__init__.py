@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gateway.net.config import UserAgentConfig
 from gateway.net.registration import Registration, RegistrationPolicy
+from gateway.net.shell import Hooks
 from gateway.net.tap import Direction, MessageTap
-from gateway.net.user_agent import Hooks, UserAgent
+from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.flow import Flow
 from gateway.sip.invite.events import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -104,6 +104,9 @@ class Connections:
 
     def __len__(self) -> int:
         return len(self._by_local)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._by_local.values())
 
     def name(self) -> str:
         """A `Flow.local` for the next connection."""

@@ -16,8 +16,9 @@ from gateway.net.connections import Connections
 from gateway.net.dialer import Dialer
 from gateway.net.stream import Receiver, StreamTransport
 from gateway.net.tls import Tls
-from gateway.net.udp import UdpListener, open_udp
+from gateway.net.udp import WILDCARDS, UdpListener, open_udp
 from gateway.net.ws import WebSocketDialer
+from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.message.parser import KeepAlive
 
@@ -162,6 +163,11 @@ class Endpoint:
             return None
         six = ":" in flow.host
         candidates = [listener for listener in self._udp if (":" in listener.host) == six]
+        if flow.local:
+            # One of a wildcard's addresses; else one that is configured no more.
+            port = flow.local.rpartition(":")[2]
+            at_port = [one for one in candidates if str(one.port) == port and one.host in WILDCARDS]
+            candidates = at_port or candidates
         if len(candidates) < 2:
             return candidates[0] if candidates else None
         # A socket bound to loopback reaches nobody outside, and the other way round.
@@ -178,8 +184,8 @@ class Endpoint:
         if advertised is not None and not _is_loopback(flow.host) and _suits(advertised[0], flow.host):
             # The advertised port is the one of UDP; streams have their own.
             return advertised[0], (advertised[1] or port) if flow.transport == "udp" else port
-        if host in ("0.0.0.0", "::"):
-            host = self._own_address(flow.host, host)
+        if host in WILDCARDS:
+            host = self._written_to(flow) or self._own_address(flow.host, host)
         return host, port
 
     def _listener_of(self, flow: Flow) -> tuple[str, int | None]:
@@ -196,6 +202,17 @@ class Endpoint:
         if listener is None:
             return "127.0.0.1", None
         return listener.host, listener.port if flow.transport == "udp" else None
+
+    def _written_to(self, flow: Flow) -> str:
+        """The address of ours that the peer of a UDP flow writes to; "": that is not known, or not ours any more."""
+        if flow.transport != "udp" or not flow.local:
+            return ""
+        known = self._routes.get(flow.local)
+        if known is None:
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            known = self._routes[flow.local] = _still_ours(flow.local)
+        return known
 
     def _own_address(self, peer: str, bound: str) -> str:
         """Which of our addresses the kernel would reach `peer` from; asking it sends nothing."""
@@ -240,6 +257,19 @@ def local_address_for(peer: str, bound: str) -> str:
         except OSError:
             return "::1" if six else "127.0.0.1"
     return address
+
+
+def _still_ours(local: str) -> str:
+    """The address in a `Flow.local` where this machine has it, else ""."""
+    try:
+        host = Flow.parse(local).host
+        if host in WILDCARDS:
+            return ""
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except (SipSyntaxError, OSError):
+        return ""
+    return host
 
 
 def _suits(advertised: str, peer: str) -> bool:

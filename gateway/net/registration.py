@@ -232,6 +232,17 @@ class Registration:
             self._authenticator = self._new_authenticator()
 
     async def _register(self, expires: int) -> Response:
+        """A binding of where we are now; the one of where we were before is taken back, as nobody is there any more."""
+        before = self._contact
+        if before is None:
+            return await self._send(expires, self._our_contact)
+        response = await self._send(expires, self._our_contact if expires else lambda _: before)
+        moved = self._contact is not None and before.uri != self._contact.uri
+        if moved and 200 <= response.status < 300 and self._flow_id is None:
+            await self._send(0, lambda _: before)
+        return response
+
+    async def _send(self, expires: int, contact: Callable[[Flow], NameAddr]) -> Response:
         return await self._agent.request(
             "REGISTER",
             self._registrar,
@@ -242,7 +253,7 @@ class Registration:
             headers=(("Expires", expires), *((_SUPPORTED,) if self._flow_id is not None else ())),
             call_id=self._call_id,
             cseq=self._next_cseq,
-            contact=self._our_contact,
+            contact=contact,
             answered_by=self._answered_by,
         )
 
@@ -266,13 +277,13 @@ class Registration:
         return self._cseq
 
     def _our_contact(self, flow: Flow) -> NameAddr:
-        if self._contact is None:
-            contact = self._agent.contact(flow, self._contact_user)
-            if self._flow_id is not None:
-                contact = contact.with_param("+sip.instance", f"<{self._flow_id.instance}>")
-                contact = contact.with_param("reg-id", str(self._flow_id.number))
-            self._contact = contact
-        return self._contact
+        """Ours as the registrar is to see it now: our address may be another one than last time."""
+        contact = self._agent.contact(flow, self._contact_user)
+        if self._flow_id is not None:
+            contact = contact.with_param("+sip.instance", f"<{self._flow_id.instance}>")
+            contact = contact.with_param("reg-id", str(self._flow_id.number))
+        self._contact = contact
+        return contact
 
     def _outcome(self, response: Response) -> Outcome:
         # What was malformed in the response has been set aside at the door.

@@ -65,7 +65,7 @@ class Tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._read(context, cert, key)
             self._ask_for_certificates(context)
-            by_name |= dict.fromkeys(_names_of(cert), context)
+            by_name |= dict.fromkeys(names_of(cert), context)
         self._by_name = by_name
         if files.cert is not None:
             self.server = self.server or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -134,8 +134,8 @@ class Tls:
             raise ConfigError(f"{self.section}.ca", f"the authorities cannot be used: {error}") from None
 
 
-def _names_of(cert: Path) -> set[str]:
-    """The domains that a certificate is for: its DNS names, and those of its SIP URIs."""
+def names_of(cert: Path) -> set[str]:
+    """The domains that the certificate in a file is for: its DNS names, and those of its SIP URIs."""
     [certificate, *_] = x509.load_pem_x509_certificates(cert.read_bytes())
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

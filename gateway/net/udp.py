@@ -10,7 +10,11 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from typing import Any
 
+from gateway.net import packet_info
 from gateway.sip.flow import Flow
 
 logger = logging.getLogger(__name__)
@@ -32,6 +36,9 @@ _HOPELESS = frozenset((errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH
 """What says that nobody listens there; a datagram that was too large, for one, says nothing of the peer."""
 
 Address = tuple[str, int] | tuple[str, int, int, int]
+Came = Any
+"""Where a datagram came from; at a wildcard a pair of that and the octets of our address that it came to."""
+WILDCARDS = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +81,9 @@ class UdpListener:
         self._receive = receive
         self._unreachable = unreachable
         self._limits = limits
-        self._flows: dict[Address, Flow] = {}
+        self._flows: dict[Came, Flow] = {}
+        self._leaving: dict[str, packet_info.Ancillary | None] = {}
+        """What has a datagram leave from there, by `Flow.local`."""
         self._waiting: deque[tuple[bytes, Flow]] = deque()
         self._waiting_size = 0
         self._closed = False
@@ -83,15 +92,17 @@ class UdpListener:
         self.dropped = 0
         """Datagrams not sent because the write buffer was full or the kernel refused."""
         self._listens_again = False
+        self._is_wildcard = self.host in WILDCARDS
+        self._take = self._take_with_info if self._is_wildcard else partial(sock.recvfrom, MAX_DATAGRAM)
         self._loop.add_reader(sock, self._readable)
 
     # ---- in
 
     def _readable(self) -> None:
-        receive, recvfrom = self._receive, self._sock.recvfrom
+        receive, take = self._receive, self._take
         for number in range(BATCH):
             try:
-                data, address = recvfrom(MAX_DATAGRAM)
+                data, came = take()
             except (BlockingIOError, InterruptedError):
                 if number:
                     return  # an error that waits would have been said in place of the last datagram
@@ -101,23 +112,29 @@ class UdpListener:
                 self._listen_again()
                 logger.debug("udp error on %s: %s", self.local, type(error).__name__)
                 break
-            flow = self._flows.get(address)
-            receive(data, flow if flow is not None else self._remember(address))
+            flow = self._flows.get(came)
+            receive(data, flow if flow is not None else self._remember(came))
             if self._closed:
                 return
         else:
             return
         self._read_errors()
 
-    def _remember(self, address: Address) -> Flow:
+    def _take_with_info(self) -> tuple[bytes, Came]:
+        """A datagram, from where it came, and to which of our addresses, from which the answers go (RFC 3581 4)."""
+        data, ancillary, _, address = self._sock.recvmsg(MAX_DATAGRAM, packet_info.BUFFER)
+        return data, (address, packet_info.local_address(ancillary))
+
+    def _remember(self, came: Came) -> Flow:
         """The flow of a peer, kept so that its next datagram costs no new object; the memory is bounded."""
         if len(self._flows) >= REMEMBERED_FLOWS:
             self._flows.clear()
-        flow = self._flows[address] = self._flow_of(address)
+        flow = self._flows[came] = self._flow_of(*came) if self._is_wildcard else self._flow_of(came)
         return flow
 
-    def _flow_of(self, address: Address) -> Flow:
-        return Flow("udp", address[0].partition("%")[0], address[1], self.local)
+    def _flow_of(self, address: Address, local: bytes = b"") -> Flow:
+        here = str(Flow("udp", str(ip_address(local)), self.port)) if local else self.local
+        return Flow("udp", address[0].partition("%")[0], address[1], here)
 
     def _read_errors(self) -> None:
         """Take the ICMP errors that have come; reading them clears the socket's pending error as well."""
@@ -127,8 +144,8 @@ class UdpListener:
             except OSError:
                 return
             self._listen_again()
-            for _, _, value in ancillary:
-                if len(value) >= _EXTENDED_ERROR.size and _EXTENDED_ERROR.unpack_from(value)[0] in _HOPELESS:
+            for level, kind, value in ancillary:
+                if (level, kind) == _RECVERR[self._sock.family] and _EXTENDED_ERROR.unpack_from(value)[0] in _HOPELESS:
                     self._unreachable(data, self._flow_of(address))
                     break
 
@@ -162,12 +179,17 @@ class UdpListener:
     def _send_now(self, data: bytes, flow: Flow) -> bool:
         """Hand a datagram to the kernel; False where it is to be tried again later."""
         address = (flow.host, flow.port)
+        source = self._source_of(flow) if self._is_wildcard else None
         try:
-            self._sock.sendto(data, address)
+            if source is None:
+                self._sock.sendto(data, address)
+            else:
+                self._sock.sendmsg((data,), source, 0, address)
         except (BlockingIOError, InterruptedError):
             return False
         except (OSError, ValueError, OverflowError):
-            # It may have been another peer's ICMP error that was reported here: once more, after it was read.
+            # It may have been another peer's ICMP error that was reported here, or an address that is not ours any
+            # more: once more, after that was read.
             self._listen_again()
             self._read_errors()
             try:
@@ -177,6 +199,14 @@ class UdpListener:
                 self.dropped += 1
                 self._unreachable(data, flow)
         return True
+
+    def _source_of(self, flow: Flow) -> packet_info.Ancillary | None:
+        """What has a datagram leave from the address that the peer has written to."""
+        if flow.local not in self._leaving:
+            if len(self._leaving) >= REMEMBERED_FLOWS:
+                self._leaving.clear()
+            self._leaving[flow.local] = packet_info.from_address(flow.local)
+        return self._leaving[flow.local]
 
     def _queue(self, data: bytes, flow: Flow) -> None:
         if self._waiting_size + len(data) > self._limits.write_buffer:
@@ -223,6 +253,8 @@ async def open_udp(
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(*_RECVERR[family], 1)
+        if host in WILDCARDS:
+            packet_info.ask(sock)
         mark(sock, limits.dscp)
         sock.bind((host, port))
         return UdpListener(sock, receive, unreachable, limits)

@@ -17,7 +17,7 @@ from gateway.net.shell import Answer, Hooks, Shell
 from gateway.net.tap import Taps
 from gateway.net.texts import address_of, uri_of
 from gateway.net.tls import Tls
-from gateway.net.ws import WebSocketConnection
+from gateway.net.ws import WebSocketConnection, send_away_idle
 from gateway.sip.auth.account import Authenticator, Credentials
 from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.invite.outgoing import OutgoingSession
@@ -31,10 +31,9 @@ from gateway.sip.requests.client import ClientRequest
 from gateway.sip.subscription.incoming import IncomingSubscription
 from gateway.sip.subscription.subscriber import Subscriber, SubscriberEvent
 from gateway.sip.transactions.admission import AdmissionLimits
+from gateway.sip.transactions.peers import Peers
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["Hooks", "UserAgent"]
 
 _BACK_IN = 5
 """Seconds after which who had subscribed is asked to do it again, at whoever takes our place."""
@@ -88,6 +87,10 @@ class UserAgent:
         """Tell whoever asks by OPTIONS that new calls are to be tried elsewhere, or in `retry_after` seconds."""
         self._core.draining_for = retry_after
 
+    def send_away_idle(self) -> None:
+        """Have clients over WebSocket that are in no call connect again (1012)."""
+        send_away_idle(self._shell.endpoint.connections, self._core.sessions)
+
     @property
     def listening(self) -> tuple[Bound, ...]:
         """(transport, host, port) of every bound socket, with real ports."""
@@ -134,13 +137,9 @@ class UserAgent:
         peer: tuple[str, int],
         here: tuple[str, int] | None,
         write: Callable[[bytes], None],
-        shut: Callable[[], None],
+        shut: Callable[[int], None],
     ) -> WebSocketConnection | None:
-        """Take a browser's WebSocket ("ws" or "wss", subprotocol "sip") into use; None beyond the limits.
-
-        `here` is our own address as the browser reached it. The web server feeds `received` and `lost` of what it
-        gets, see there for `write` and `shut`.
-        """
+        """Take a WebSocket that came to us at `here` into use (see `WebSocketConnection`); None beyond the limits."""
         connections = self._shell.endpoint.connections
         if not connections.may_add(peer[0]):
             return None
@@ -174,8 +173,7 @@ class UserAgent:
 
     def has_certificate(self, flow: Flow, host: str) -> bool:
         """Whether who speaks by that connection has shown a certificate of `host` that we trust."""
-        connection = self._shell.endpoint.connections.find(flow)
-        return connection is not None and connection.serves(host)
+        return (connection := self._shell.endpoint.connections.find(flow)) is not None and connection.serves(host)
 
     def expect_keep_alives(self, flow: Flow, seconds: int) -> None:
         """The peer of a connection was asked to send something every so many seconds (Flow-Timer, RFC 5626).
@@ -184,16 +182,16 @@ class UserAgent:
         """
         self._shell.endpoint.connections.expect(flow, float(seconds))
 
-    def answer_strangers(self, may_answer: Callable[[Flow, int], bool]) -> None:
-        """Have `may_answer` decide, by status, whether a refusal goes out to a source that has proved nothing."""
-        self._core.stack.may_answer = may_answer
+    def know_peers(self, peers: Peers) -> None:
+        """Have `peers` say who is at an address: who is answered, and who may speak in the place of another."""
+        self._core.stack.peers = peers
 
     def sign_requests(self, sign: Callable[[Request, Flow], Request], vouched: Callable[[str], bool]) -> None:
         """Have `sign` give each request the form in which it goes to a flow; who is at a `vouched` address gets in."""
         self._core.signer, self._core.stack.admission.vouched = sign, vouched
 
     def admit_calls(self, may_begin: Callable[[Request, bool], bool]) -> None:
-        """Have `may_begin` decide about each INVITE that begins a call, before anything is done for it (else 503).
+        """Have `may_begin` decide first about each INVITE that begins a call (else 503).
 
         It is told whether the source is a trusted one, or has proved itself.
         """

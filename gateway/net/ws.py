@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
-from gateway.net.connections import Connections, StreamLimits
+from gateway.net.connections import Connection, Connections, StreamLimits
 from gateway.net.dialer import Dialer
 from gateway.net.tls import Tls
 from gateway.sip.flow import Flow
+from gateway.sip.invite.session import InviteSession
 from gateway.sip.message.parser import KeepAlive
 
 _SUBPROTOCOL = Subprotocol("sip")
+_NORMAL, _SERVICE_RESTART = 1000, 1012
+"""Close codes (RFC 6455 section 7.4.1 and its registry)."""
 _PATH = "/ws"
 """What servers serve SIP at where a URI cannot say it: PBXs at this or at any path, and so do we."""
 
@@ -24,7 +27,7 @@ class WebSocketConnection:
     """One connection; a browser's is made by `UserAgent.websocket`.
 
     Whoever has the socket calls `received` for each WebSocket message, which holds exactly one SIP message (section 5),
-    and `lost` once when the socket is gone; `write` and `shut` are its own ways to send and to close.
+    and `lost` once when the socket is gone; `write` and `shut` are its own ways to send, and to close with a code.
     """
 
     def __init__(
@@ -34,7 +37,7 @@ class WebSocketConnection:
         bound: tuple[str, int] | None,
         receive: Callable[[bytes, Flow], None],
         write: Callable[[bytes], None],
-        shut: Callable[[], None],
+        shut: Callable[[int], None],
         now: Callable[[], float],
         *,
         incoming: bool = True,
@@ -82,15 +85,31 @@ class WebSocketConnection:
 
     def close(self) -> None:
         """Ask whoever has the socket to close it."""
-        self._shut()
+        self._shut(_NORMAL)
+
+    def send_away(self) -> None:
+        """Close it so that its client connects again, and perhaps elsewhere."""
+        self._shut(_SERVICE_RESTART)
 
     def drop(self) -> None:
         """As `close`; whoever has the socket bounds what waits for its reader."""
-        self._shut()
+        self._shut(_NORMAL)
 
     def overdue(self, now: float, limits: StreamLimits) -> bool:
         """Whether nothing has come for too long."""
         return now - self.heard > limits.idle
+
+
+def send_away_idle(connections: Iterable[Connection], sessions: Iterable[InviteSession]) -> None:
+    """Of clients that have connected to us by WebSocket those that have none of these sessions."""
+    sessions = list(sessions)
+    flows = [one.source for one in sessions]
+    flows += [flow for one in sessions if one.dialog is not None and (flow := one.dialog.flow) is not None]
+    used = {(flow.transport, flow.host, flow.port) for flow in flows}
+    idle = [one for one in connections if (one.flow.transport, one.flow.host, one.flow.port) not in used]
+    for one in idle:
+        if isinstance(one, WebSocketConnection) and one.incoming:
+            one.send_away()
 
 
 class WebSocketDialer(Dialer):
@@ -159,7 +178,7 @@ class WebSocketDialer(Dialer):
             None,
             self._receive,
             write,
-            lambda: outgoing.put_nowait(None),
+            lambda _: outgoing.put_nowait(None),
             asyncio.get_running_loop().time,
             incoming=False,
         )

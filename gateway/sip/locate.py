@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address
 
 from gateway.sip.errors import SipBuildError
 from gateway.sip.flow import DEFAULT_PORTS, RELIABLE, SECURE, Flow, is_ip_address
@@ -109,8 +111,17 @@ def target_of(uri: Uri) -> Target:
     if secure and transport is not None and transport not in SECURE:
         # sips with transport=tcp means TLS over TCP (RFC 3261 26.2.2), with ws it means WSS (RFC 7118 5.2).
         transport = {"tcp": "tls", "ws": "wss"}.get(transport)
-    host = uri.param("maddr") or uri.host
-    return Target(host.removeprefix("[").removesuffix("]"), uri.port, transport, secure)
+    host = (uri.param("maddr") or uri.host).removeprefix("[").removesuffix("]")
+    return Target(_as_the_kernel_writes(host) if ":" in host else host, uri.port, transport, secure)
+
+
+@lru_cache(maxsize=1024)
+def _as_the_kernel_writes(host: str) -> str:
+    """An IPv6 address in the one form in which it is said where a message came from (RFC 5952)."""
+    try:
+        return str(IPv6Address(host))
+    except ValueError:
+        return host
 
 
 def direct_flow(uri: Uri) -> Flow | None:
@@ -228,7 +239,7 @@ def response_targets(via: Via) -> tuple[Target, ...]:
     sent_by = Target(via.host.removeprefix("[").removesuffix("]"), via.port, transport, secure)
     if via.received is None:
         return (sent_by,)
-    seen = Target(via.received, via.rport or port, transport, secure)
+    seen = Target(via.received, (via.rport or port) if transport == "udp" else port, transport, secure)
     return (seen,) if transport == "udp" else (seen, sent_by)
 
 

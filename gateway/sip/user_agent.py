@@ -168,8 +168,7 @@ class UserAgentCore(Services):
         """Begin a call with this INVITE (no Via, CSeq as it is to go out); events tell the rest.
 
         Without a body it asks for the callee's offer. `family` is the IP version, 4 or 6, by which it goes, 0 for any;
-        `identity` who is called, as `authenticate` names them: who proves to be that may go on with the dialog from
-        another address.
+        `identity` who is called, as `authenticate` names them: who proves to be that may go on from another address.
         """
         authenticator = Authenticator(credentials, self.token) if credentials is not None else None
         session = OutgoingSession(
@@ -231,7 +230,7 @@ class UserAgentCore(Services):
         elif isinstance(event, AckReceived):
             self._on_ack(event.request, event.source)
         elif isinstance(event, StrayResponse):
-            self._on_stray(event.response)
+            self._on_stray(event.response, event.source)
         elif (user := event.transaction.user) is None:
             return
         elif isinstance(event, ResponseReceived):
@@ -244,13 +243,15 @@ class UserAgentCore(Services):
             user.on_cancel(event.transaction, event.request)
         elif isinstance(event, TransactionFailed):
             user.on_failed(event.transaction, event.reason)
+        elif isinstance(user, IncomingSession):
+            user.on_trying()
 
-    def _on_stray(self, response: Response) -> None:
+    def _on_stray(self, response: Response, source: Flow) -> None:
         """A 2xx to an INVITE of which we know nothing but, where another process has sent it, the dialog."""
         self.counts["stray 2xx"] += 1
         for usage in self._dialogs.of_response(response) if self._is_usable(response) else ():
             if isinstance(usage, ResumedSession):
-                usage.on_late_success(response)
+                usage.on_late_success(response, source)
 
     def values_of(self, usage: DialogUsage) -> dict[str, Any] | None:
         """See `resumed.session_values`."""
@@ -297,7 +298,7 @@ class UserAgentCore(Services):
         dialog = entry.dialog
 
         def judged(verdict: Verdict) -> None:
-            if not isinstance(verdict, Refused) and _may_move(dialog, verdict.identity, source):
+            if not isinstance(verdict, Refused) and self._may_move(dialog, verdict.identity, source):
                 dialog.move(source)
                 self._deliver_ack(ack, entry)
             self.wake()
@@ -399,11 +400,20 @@ class UserAgentCore(Services):
         entry = self._dialogs.find(request.request)
         if entry is None:
             request.refuse(Refused(481))
-        elif _may_move(entry.dialog, identity, request.source):
+        elif self._may_move(entry.dialog, identity, request.source):
             entry.dialog.move(request.source)
             self._in_dialog(request)
         else:
             request.refuse(Refused(403))
+
+    def _may_move(self, dialog: Dialog, identity: str | None, source: Flow) -> bool:
+        """Whether somebody who proved to be `identity` may go on with a dialog from another address.
+
+        Only the one whose dialog it is; where nobody knows who that is, somebody at the same IP address.
+        """
+        if dialog.identity is not None:
+            return identity == dialog.identity or self.stack.peers.speaks_for(dialog.identity, source)
+        return identity is not None and dialog.flow is not None and dialog.flow.host == source.host
 
     def _in_dialog(self, request: ServerRequest) -> None:
         """A request of the peer itself: its form, its number, then the usage that claims it."""
@@ -472,21 +482,11 @@ class UserAgentCore(Services):
     def _register(self, request: ServerRequest, identity: str | None) -> None:
         def answered(reply: Reply) -> None:
             if reply.status == 200 and identity is not None and request.source.reliable:
-                self._dialogs.registered(identity, [one.uri for one in request.request.contacts], request.source)
+                self._dialogs.registered(identity, request.request.contacts, request.source)
             request.respond(reply.status, reply.headers, reply.reason)
             self.wake()
 
         self.environment.register(request.request, request.source, identity, answered)
-
-
-def _may_move(dialog: Dialog, identity: str | None, source: Flow) -> bool:
-    """Whether somebody who proved to be `identity` may go on with a dialog from another address.
-
-    Only the one whose dialog it is; where nobody knows who that is, somebody at the same IP address.
-    """
-    if dialog.identity is not None:
-        return identity == dialog.identity
-    return identity is not None and dialog.flow is not None and dialog.flow.host == source.host
 
 
 def _owner_of(event: StackEvent) -> DialogUsage | None:

@@ -387,6 +387,19 @@ async def test_a_trunk_is_never_banned() -> None:
     assert [ban.address for ban in bans.now()] == [OTHER.host]
 
 
+async def test_an_office_whose_phones_prove_themselves_is_never_banned() -> None:
+    """Each of them is challenged first, and all of them behind one address more often than a scanner may be."""
+    door = await Door().opened()
+    bans = door.keeper._bans = Bans(BanPolicy(after=5), lambda: door.now)
+    for number in range(20):
+        nonce = await door.nonce(OTHER)
+        assert door.keeper.may_answer(OTHER, 401)
+        if number % 2:
+            signed = request("REGISTER", credentials("REGISTER", "1001", nonce))
+            assert isinstance(await door.asked(signed, OTHER), events.Accepted)
+    assert bans.now() == []
+
+
 def from_there(port: int, host: str = "192.0.2.99") -> Flow:
     return Flow("udp", host, port)
 
@@ -519,6 +532,19 @@ async def test_guesses_from_everywhere_slow_only_those_who_guess() -> None:
     assert isinstance(await door.signed("REGISTER", "1002", guesser, sender="1002", to="1002"), events.Accepted)
     door.now += 60
     assert isinstance(await door.signed("REGISTER", "1001", guesser), events.Accepted)
+
+
+async def test_a_wrong_password_of_long_ago_slows_nobody_though_others_guess() -> None:
+    """A wait is counted from the last one that the source itself has given."""
+    door = await Door().opened()
+    mistaken = from_there(5060)
+    assert status(await door.signed("REGISTER", "1001", mistaken, password="typo")) == 401
+    door.now += 61
+    for number in range(5):
+        source = from_there(5060, f"198.51.100.{number}")
+        assert status(await door.signed("REGISTER", "1001", source, password="guess")) == 401
+    assert status(await door.signed("REGISTER", "1001", source)) == 503
+    assert status(await door.signed("REGISTER", "1001", mistaken)) == 200
 
 
 async def test_a_network_of_ipv6_is_one_source() -> None:

@@ -211,6 +211,18 @@ async def test_a_binding_outlives_its_websocket_as_configured(grace: float, left
     await desk.registrar.close()
 
 
+async def test_a_connection_that_is_lost_here_takes_no_contact_of_another_gateway_with_it() -> None:
+    """Both may have a connection that is called the same: addresses behind NAT, numbers that each gives itself."""
+    desk = Desk(policy=RegistrarPolicy(websocket_grace=0.0))
+    flow = Flow("ws", "192.0.2.7", 5060, "ws:1")
+    await desk.sent(f"<{ONE}>", source=flow)
+    there = Binding(AOR, TWO, desk.now + 300, call_id="there", cseq=1, received=str(flow), node="sip:there.test")
+    await desk.store.put_binding(there, desk.now, 10)
+    desk.registrar.flow_lost(flow)
+    await removed(desk)
+    assert await desk.contacts() == {TWO}
+
+
 GRUU = f"{AOR};gr="
 
 

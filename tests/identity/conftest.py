@@ -31,10 +31,10 @@ def _answers(port: int) -> bool:
 
 
 @contextmanager
-def redis_server(port: int, folder: Path, *more: str) -> Iterator[None]:
-    """A redis-server of our own, keeping nothing on disk; skips, or fails in CI, where there is none.
+def redis_server(port: int, folder: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A redis-server of our own; skips, or fails in CI, where there is none.
 
-    `more` are options; "FILE --sentinel" makes it a Sentinel.
+    `more` are options; "FILE --sentinel" makes it a Sentinel. It keeps nothing on disk without "--appendonly".
     """
     binary = shutil.which("redis-server")
     if binary is None:
@@ -44,7 +44,7 @@ def redis_server(port: int, folder: Path, *more: str) -> Iterator[None]:
         pytest.skip(reason)
     options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     if "--sentinel" not in more:
-        options += ["--save", "", "--appendonly", "no"]
+        options += ["--save", "", *(() if "--appendonly" in more else ("--appendonly", "no"))]
     server = subprocess.Popen([binary, *more, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 10
@@ -52,7 +52,7 @@ def redis_server(port: int, folder: Path, *more: str) -> Iterator[None]:
             assert server.poll() is None, "redis-server ended at its start"
             assert time.monotonic() < deadline, "redis-server did not answer within 10 s"
             time.sleep(0.02)
-        yield
+        yield server
     finally:
         server.terminate()
         server.wait(30)

@@ -87,7 +87,7 @@ def test_ipv6_host_is_compared_without_port() -> None:
 
 
 def test_alias_is_a_user_part_or_a_uri() -> None:
-    """A bare alias counts in our domain, a URI alias at its own host."""
+    """A bare alias counts in our domain, as the number of a `tel:` URI does (RFC 3966); a URI alias at its own host."""
     assert found("2001") == "alice"
     assert found("sip:2001@gateway.local") == "alice"
     assert found("tel:2001") == "alice"
@@ -149,14 +149,6 @@ def test_rule_that_names_nobody_lets_the_next_one_try() -> None:
     """The first rule that matches and names a user counts."""
     rules = (Rule("sip:1{user}@*", "{user}"), Rule("sip:{a}l{b}@*", "alice"))
     assert found("sip:1l2@h", *rules) == "alice"
-
-
-def test_web_user_needs_a_web_account() -> None:
-    """A desk phone is a user, but not one of the page."""
-    identities = IdentityMap((ALICE, DESK), (), DOMAIN)
-    assert identities.web_user("sip:alice@gateway.local") == "alice"
-    assert identities.web_user("sip:1001@gateway.local") is None
-    assert identities.web_user("sip:nobody@gateway.local") is None
 
 
 def test_map_lists_its_users() -> None:

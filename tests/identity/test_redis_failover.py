@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+import redis.exceptions
 
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.identity.model import Binding
 from gateway.identity.store import StoreError
 from gateway.store.identity_redis import RedisStore
+from gateway.store.redis_database import RedisDatabase
 from tests.identity.conftest import redis_server
-from tests.ports import free_ports
+from tests.ports import free_port, free_ports
 
 NOW = 1_700_000_000.0
 AOR = "sip:1001@gateway.local"
@@ -53,6 +55,7 @@ async def replicated(sentinel_port: int, replica: int) -> None:
     await watcher.aclose()
 
 
+@pytest.mark.slow
 async def test_a_server_that_dies_is_followed_by_its_replica(tmp_path: Path) -> None:
     """What was registered is there afterwards, and more can be; meanwhile the store says that it is away."""
     master, replica, watcher = free_ports(3)
@@ -83,6 +86,85 @@ async def test_a_server_that_dies_is_followed_by_its_replica(tmp_path: Path) -> 
                     await asyncio.sleep(0.1)
         assert {one.contact for one in await store.bindings(AOR, NOW)} == {"sip:a@h", "sip:b@h"}
         await store.close()
+
+
+def of_a_cluster() -> tuple[str, ...]:
+    """Options of a server of a Redis Cluster."""
+    return ("--cluster-enabled", "yes", "--repl-diskless-sync-delay", "0", "--cluster-port", str(free_port()))
+
+
+async def joined(master: int, bus: str, replica: int) -> None:
+    """Wait until the master has all slots, and the other server is its replica and has what it has."""
+    # The library says nothing of the types of its commands.
+    first: Any = redis.asyncio.Redis(port=master, decode_responses=True)
+    second: Any = redis.asyncio.Redis(port=replica, decode_responses=True)
+    async with first, second, asyncio.timeout(30):
+        await first.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        await second.execute_command("CLUSTER", "MEET", "127.0.0.1", master, bus)
+        name = await first.execute_command("CLUSTER", "MYID")
+        while name not in str(await second.execute_command("CLUSTER", "NODES")):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        await second.execute_command("CLUSTER", "REPLICATE", name)
+        while (await second.info("replication")).get("master_link_status") != "up":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        while "slave" not in str(await first.execute_command("CLUSTER", "NODES")):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        while "cluster_state:ok" not in str(await first.execute_command("CLUSTER", "INFO")):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_a_cluster_goes_on_with_the_replica_of_a_server_that_died(tmp_path: Path) -> None:
+    """What was registered is there afterwards, and more can be."""
+    master, replica = free_ports(2)
+    folders = [tmp_path / name for name in ("master", "replica")]
+    for folder in folders:
+        folder.mkdir()
+    options = [of_a_cluster() for _ in folders]
+    with ExitStack() as stack:
+        first = stack.enter_context(ExitStack())
+        first.enter_context(redis_server(master, folders[0], *options[0]))
+        stack.enter_context(redis_server(replica, folders[1], *options[1]))
+        await joined(master, options[0][-1], replica)
+        store = RedisStore(f"redis+cluster://127.0.0.1:{master},127.0.0.1:{replica}", timeout=1.0)
+        await store.open()
+        await store.put_binding(binding("sip:a@h"), NOW, 10)
+        async with redis.asyncio.Redis(port=master) as client:
+            await client.wait(1, 2_000)
+        first.close()
+        with pytest.raises(StoreError):
+            await store.put_binding(binding("sip:b@h"), NOW, 10)
+        # Two servers are no majority that would choose: an operator does.
+        other: Any = redis.asyncio.Redis(port=replica)
+        async with other:
+            await other.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await store.put_binding(binding("sip:b@h"), NOW, 10)
+                    break
+                except StoreError:
+                    await asyncio.sleep(0.1)
+        assert {one.contact for one in await store.bindings(AOR, NOW)} == {"sip:a@h", "sip:b@h"}
+        await store.close()
+
+
+async def test_a_cancellation_that_the_driver_takes_for_a_lost_connection_is_one() -> None:
+    """Who asks again and again would never end, and with it no gateway that stops."""
+    asked = asyncio.Event()
+
+    async def command() -> None:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise redis.exceptions.ConnectionError("Connection closed by server.") from None
+
+    database = RedisDatabase("redis://127.0.0.1:1/0", 30.0, "the store", StoreError)
+    task = asyncio.create_task(database.answered(command()))
+    await asked.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,25 @@ async def test_a_redis_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was asked for longest ago is forgotten, and cannot be called until the store is back."""
+    monkeypatch.setattr("gateway.identity.remembering._REMEMBERED", 3)
+    inner, clock = Away(), Clock()
+    store = RememberingStore(inner, clock)
+    aors = [f"sip:{number}@gateway.local" for number in range(5)]
+    for aor in aors:
+        await store.bindings(aor, NOW)
+    await store.bindings(aors[2], NOW)
+    await store.bindings(aors[0], NOW)
+    inner.is_away = True
+    for aor in (aors[0], aors[2], aors[4]):
+        assert await store.bindings(aor, NOW) == []
+    for aor in (aors[1], aors[3]):
+        clock.now += 2.0
+        with pytest.raises(StoreError):
+            await store.bindings(aor, NOW)
+
+
 async def test_a_store_that_is_back_is_believed_at_the_first_change() -> None:
     """A phone that registers a moment after is not told that others are quicker, whatever was remembered."""
     inner, clock = Away(), Clock()

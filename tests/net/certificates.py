@@ -15,6 +15,19 @@ from cryptography.x509.oid import NameOID
 
 from gateway.net.tls import TlsFiles
 
+_FOR_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""What Python wants of an authority from 3.13 on (RFC 5280 section 4.2.1.3)."""
+
 
 class Authority:
     """Signs certificates and writes them, their keys and its own certificate into `folder`."""
@@ -26,23 +39,30 @@ class Authority:
         self.file = folder / "authority.pem"
         self.file.write_bytes(_pem(self._sign(self._name, self._key, None)))
 
-    def issue(self, *names: str) -> tuple[Path, Path]:
-        """Certificate and key of a peer with these host names, addresses or URIs; the first is the file's."""
+    def issue(self, *names: str, ended: bool = False) -> tuple[Path, Path]:
+        """Certificate and key of a peer with these host names, addresses or URIs; the first is the file's.
+
+        `ended`: its time is over.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "peer")])
         certificate, private = self._folder / f"{names[0]}.pem", self._folder / f"{names[0]}.key"
-        certificate.write_bytes(_pem(self._sign(subject, key, [_general(name) for name in names])))
+        certificate.write_bytes(_pem(self._sign(subject, key, [_general(name) for name in names], ended)))
         pem, plain = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
         private.write_bytes(key.private_bytes(pem, plain, serialization.NoEncryption()))
         return certificate, private
 
-    def files(self, *names: str, client_certificates: str = "off") -> TlsFiles:
+    def files(self, *names: str, client_certificates: str = "off", ended: bool = False) -> TlsFiles:
         """The same as `UserAgentConfig.tls`, trusting this authority."""
-        cert, key = self.issue(*names)
+        cert, key = self.issue(*names, ended=ended)
         return TlsFiles(cert=cert, key=key, ca=self.file, client_certificates=client_certificates)  # type: ignore[arg-type]
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, names: list[x509.GeneralName] | None
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        names: list[x509.GeneralName] | None,
+        ended: bool = False,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         builder = (
@@ -52,13 +72,15 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(minutes=-1 if ended else 24 * 60))
             .add_extension(x509.BasicConstraints(ca=names is None, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if names is not None:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        else:
+            builder = builder.add_extension(_FOR_CERTIFICATES, critical=True)
         return builder.sign(self._key, hashes.SHA256())
 
 

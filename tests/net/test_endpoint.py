@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 
 import pytest
 
 from gateway.errors import ConfigError
+from gateway.net import packet_info
 from gateway.net.config import UserAgentConfig
 from gateway.net.endpoint import Endpoint, local_address_for
 from gateway.net.udp import UdpLimits
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow, is_ip_address
 from gateway.sip.message.message import Request, Response
+from tests import peers
 from tests.ports import free_port
+from tests.processes import end
 
 
 class Inbox:
@@ -243,3 +247,143 @@ def test_what_is_no_flow_is_a_syntax_error(text: str) -> None:
 def test_addresses_are_told_from_names(host: str, yes: bool) -> None:
     """Only names are looked up."""
     assert is_ip_address(host) is yes
+
+
+@pytest.mark.parametrize(("wildcard", "asked"), [("0.0.0.0", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("::", "::1")])
+async def test_a_wildcard_answers_from_the_address_that_was_asked_and_names_it(wildcard: str, asked: str) -> None:
+    """RFC 3581 section 4: who looks where an answer comes from, or is behind NAT, takes no other."""
+    endpoint, inbox = endpoint_of(UserAgentConfig(listen=((wildcard, 0),)))
+    await endpoint.open()
+    port = endpoint.listening[0][2]
+    with socket.socket(socket.AF_INET6 if ":" in asked else socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(30)
+        for number in range(2):
+            peer.sendto(b"request", (asked, port))
+            while len(inbox.datagrams) <= number:
+                inbox.news.clear()
+                await asyncio.wait_for(inbox.news.wait(), 30)
+            _, flow = inbox.datagrams[-1]
+            assert endpoint.sent_by(flow) == (asked, port)
+            endpoint.send(b"answer", flow)
+            data, source = await asyncio.to_thread(peer.recvfrom, 100)
+            assert (data, source[:2]) == (b"answer", (asked, port))
+    await endpoint.close()
+
+
+OWN_NETWORK = """
+import asyncio, socket
+from gateway.net.udp import open_udp
+
+async def main():
+    came = asyncio.get_running_loop().create_future()
+    listener = await open_udp("::", 0, lambda data, flow: came.set_result(flow), lambda data, flow: None)
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(30)
+        peer.bind(("fd00::1", 0))
+        peer.sendto(b"request", ("fd00::2", listener.port))
+        flow = await asyncio.wait_for(came, 30)
+        listener.send(b"answer", flow)
+        print(flow.local == f"udp:[fd00::2]:{listener.port}", peer.recvfrom(100)[1][0])
+    listener.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_of_several_addresses_of_ipv6_the_one_that_was_asked_answers() -> None:
+    """In a network of the test's own: the loopback of this machine has one alone."""
+    peers.namespaces(ipv6=True)
+    links = "ip link set lo up && ip addr add fd00::1/128 dev lo nodad && ip addr add fd00::2/128 dev lo nodad"
+    command = ("unshare", "-n", "sh", "-c", f'{links} && exec "$0" -c "$1"', sys.executable, OWN_NETWORK)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        await end(process)
+    assert said.decode().split() == ["True", "fd00::2"]
+
+
+REQUEST = (
+    b"OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:h>\r\n"
+    b"Call-ID: c\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+class Streams(Inbox):
+    def message(self, message: Request | Response, flow: Flow, size: int) -> None:
+        self.datagrams.append((b"", flow))
+        self.news.set()
+
+
+@pytest.mark.parametrize(("wildcard", "asked"), [("0.0.0.0", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("::", "::1")])
+async def test_by_a_connection_to_a_wildcard_the_address_is_named_that_was_asked(wildcard: str, asked: str) -> None:
+    """And it is answered by that connection."""
+    inbox = Streams()
+    endpoint = Endpoint(UserAgentConfig(listen=(), listen_tcp=((wildcard, 0),)), inbox, list[Flow]().append)
+    await endpoint.open()
+    [(_, _, port)] = endpoint.listening
+    reader, writer = await asyncio.open_connection(asked, port)
+    try:
+        writer.write(REQUEST)
+        await asyncio.wait_for(inbox.news.wait(), 30)
+        [(_, flow)] = inbox.datagrams
+        assert endpoint.sent_by(flow) == (asked, port)
+        endpoint.send(b"answer", flow)
+        assert await asyncio.wait_for(reader.readexactly(6), 30) == b"answer"
+    finally:
+        writer.close()
+        await endpoint.close()
+
+
+@pytest.mark.parametrize("local", ["udp:198.51.100.77:{port}", "udp:127.0.0.2:1", "here"])
+async def test_an_address_that_is_ours_no_more_is_neither_named_nor_sent_from(local: str) -> None:
+    """A binding of before the machine had another address; the peer is reached all the same."""
+    endpoint, _ = endpoint_of(UserAgentConfig(listen=(("0.0.0.0", 0),)))
+    await endpoint.open()
+    port = endpoint.listening[0][2]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(30)
+        peer.bind(("127.0.0.1", 0))
+        host, number = peer.getsockname()
+        flow = Flow("udp", host, number, local.format(port=port))
+        assert endpoint.sent_by(flow)[0] in ("127.0.0.1", "127.0.0.2")
+        endpoint.send(b"call", flow)
+        data, source = await asyncio.to_thread(peer.recvfrom, 100)
+        assert (data, source[1]) == (b"call", port)
+    await endpoint.close()
+
+
+async def test_a_socket_of_one_address_does_not_stand_in_for_another_at_its_port() -> None:
+    """The listener at loopback has the port of a binding of before, and reaches nobody outside."""
+    endpoint, _ = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0), ("0.0.0.0", 0))))
+    await endpoint.open()
+    (_, _, near), (_, _, everywhere) = endpoint.listening
+    assert endpoint.sent_by(Flow("udp", "192.0.2.1", 5060, f"udp:198.51.100.77:{near}"))[1] == everywhere
+    await endpoint.close()
+
+
+@pytest.mark.parametrize("came_to", ["fe80::1", "febf::1", "ff02::1"])
+def test_what_came_to_a_link_local_or_multicast_address_is_not_answered_from_it(came_to: str) -> None:
+    """The kernel sends nothing from there without an interface (RFC 3542 6.2); from those beside them it does."""
+    assert packet_info.local_address(came_to_address(came_to)) == b""
+    for beside in ("fe7f::1", "fec0::1", "fd00::1", "::1"):
+        assert packet_info.local_address(came_to_address(beside)) == socket.inet_pton(socket.AF_INET6, beside)
+
+
+def came_to_address(host: str) -> packet_info.Ancillary:
+    """What the kernel says of a datagram that came to that address by the second interface."""
+    info = socket.inet_pton(socket.AF_INET6, host) + (2).to_bytes(4, sys.byteorder)
+    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
+
+
+async def test_what_came_back_to_a_wildcard_is_told() -> None:
+    """Beside the address that it was sent from, the kernel says why (ip(7), IP_RECVERR)."""
+    endpoint, inbox = endpoint_of(UserAgentConfig(listen=(("0.0.0.0", 0), ("::", 0))))
+    await endpoint.open()
+    for host, here in (("127.0.0.1", "udp:127.0.0.2:{}"), ("::1", "udp:[::1]:{}")):
+        port = next(number for _, bound, number in endpoint.listening if (":" in bound) == (":" in host))
+        inbox.news.clear()
+        endpoint.send(b"nobody is there", Flow("udp", host, free_port(), here.format(port)))
+        await asyncio.wait_for(inbox.news.wait(), 30)
+        assert inbox.returned[-1][0].startswith(b"nobody")
+    await endpoint.close()

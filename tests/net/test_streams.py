@@ -251,7 +251,7 @@ class Browser:
     def _write(self, data: bytes) -> None:
         self.got.append(parse_message(data))
 
-    def _shut(self) -> None:
+    def _shut(self, code: int) -> None:
         self.closed = True
 
     def statuses(self) -> list[int]:

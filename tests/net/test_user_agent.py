@@ -390,6 +390,31 @@ async def test_a_refused_registration_is_tried_again_after_the_pause() -> None:
     await upstream.close()
 
 
+async def test_a_registrar_that_takes_over_is_signed_to_as_well() -> None:
+    """Credentials are for the addresses of one server alone, and the next one has others."""
+    down, spare = Upstream(), Upstream()
+    down.status, spare.expires = 503, "600"
+    first, agent = await started(down), await started(Application())
+    second = UserAgent(UserAgentConfig(listen=(("127.0.0.2", 0),)), spare)
+    await second.start()
+    up = asyncio.Event()
+    try:
+        registration = await agent.register(
+            *(address(one).replace("bob@", "") for one in (first, second)),
+            aor="sip:acct@trunk.example",
+            credentials=Credentials("acct", "pw"),
+            policy=RegistrationPolicy(retry_first=0.05),
+            answered=lambda one: up.set() if one.status != 503 else None,
+        )
+        assert (registration.status, len(down.registered)) == (503, 1)
+        async with asyncio.timeout(30):
+            await up.wait()
+        assert (registration.status, len(spare.registered)) == (200, 1)
+    finally:
+        for one in (agent, second, first):
+            await one.close()
+
+
 @pytest.mark.serial
 async def test_a_flood_of_registers_holds_nothing_and_does_not_keep_a_call_out() -> None:
     """20,000 requests of one address: no transaction is left, and another address still gets its call in a second."""

@@ -22,6 +22,7 @@ from gateway.sip.transactions.admission import AdmissionLimits, Proofs
 from gateway.sip.transactions.answers import fitting
 from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.layer import Stack
+from gateway.sip.transactions.peers import Strangers
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork
 from gateway.testing.sip_peer import AgentNode
@@ -249,7 +250,7 @@ def test_an_invite_cancelled_before_the_verdict_is_no_lever() -> None:
 
 
 def test_a_repeated_datagram_costs_its_source_the_same_as_a_new_one() -> None:
-    """The rate counts before the transaction is looked up; ACKs and responses are free."""
+    """The rate counts before the transaction is looked up."""
     limits = AdmissionLimits(rate=10, burst=20)
     tokens = iter(range(1_000_000))
     stack = Stack(
@@ -259,8 +260,25 @@ def test_a_repeated_datagram_costs_its_source_the_same_as_a_new_one() -> None:
     for _ in range(1000):
         stack.receive(request("OPTIONS"), flow, 0.0)
     assert stack.counts["over rate"] == 980
-    stack.receive(request("ACK", to_tag="t"), flow, 0.0)
-    assert stack.counts["over rate"] == 980
+
+
+@pytest.mark.parametrize("kind", ["ACK", "response", "broken response"])
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_what_is_never_answered_costs_a_tenth(kind: str, transport: str) -> None:
+    """As many ACKs as a caller needs, but nobody's flood of what answers nothing is read."""
+    limits = AdmissionLimits(rate=10, burst=20)
+    stack = Stack(StackConfig(admission=limits), token=lambda: "t" * 20, sent_by=lambda flow: ("192.0.2.1", 5060))
+    flow = Flow(transport, *STRANGER, "connection 1" if transport == "tcp" else "")
+    data = request("ACK", to_tag="t") if kind == "ACK" else refusal().write()
+    for _ in range(1000):
+        if kind == "broken response":
+            stack.receive(data.replace(b"CSeq:", b"CSeq"), flow, 0.0)
+        elif transport == "udp":
+            stack.receive(data, flow, 0.0)
+        else:
+            stack.receive_message(parse_message(data), flow, 0.0, len(data))
+    assert stack.counts["over rate"] == pytest.approx(800, abs=1)
+    assert stack.datagrams() == []
 
 
 def test_a_stream_is_limited_like_datagrams() -> None:
@@ -387,11 +405,12 @@ def test_a_stranger_who_may_not_be_answered_hears_nothing_and_the_proven_all() -
     stack = node.core.stack
     asked: list[int] = []
 
-    def may_answer(flow: Flow, status: int) -> bool:
-        asked.append(status)
-        return False
+    class Silence(Strangers):
+        def may_answer(self, source: Flow, status: int) -> bool:
+            asked.append(status)
+            return False
 
-    stack.may_answer = may_answer
+    stack.peers = Silence()
     for flow in (Flow("udp", "192.0.2.9", 5060), Flow("tcp", "192.0.2.9", 5060, "1")):
         stack.receive_broken(_broken(), flow, 0.0, 500)
         assert stack.datagrams() == []

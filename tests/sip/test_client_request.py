@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.sip.auth.account import Authenticator, Credentials
+from gateway.sip.auth.account import MAX_PLACES, Authenticator, Credentials
 from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
-from gateway.sip.invite.events import OfferAnswered, Refused, Reply
+from gateway.sip.invite.events import Failed, OfferAnswered, Refused, Reply
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.machine import Reason
-from tests.sip.agents import ALICE, BOB, PuppetCall, Stage, answer, answered_call, call, stage_with_invite
+from gateway.testing.sip_peer import Puppet
+from tests.sip.agents import ALICE, BOB, PuppetCall, Stage, answer, answered_call, call, stage_with_invite, tried_again
 
 CHALLENGE = (("WWW-Authenticate", 'Digest realm="trunk", nonce="n1"'),)
 
@@ -98,6 +99,17 @@ def test_a_challenge_is_no_answer_to_the_try_that_follows_it() -> None:
     stage.run()
     assert asked.statuses == []
     assert len(stage.requests("OPTIONS")) == 2, "the signed one, and the one to the next server"
+
+
+def test_a_server_that_is_lost_once_it_has_refused_takes_the_next_one_not_with_it() -> None:
+    """Its ACK, or a repeated refusal, has no way any more: the try that runs elsewhere goes on."""
+    stage, second, log, _, again = tried_again()
+    stage.agent.core.transport_failed(Flow("udp", *BOB))
+    stage.run()
+    assert log.kinds == []
+    second.send(answer(again, 486), ALICE)
+    stage.run()
+    assert [one.status for one in log.of(Failed)] == [486]
 
 
 def test_a_response_that_cannot_be_used_is_502() -> None:
@@ -310,6 +322,29 @@ def test_a_call_of_ours_whose_dialog_is_unknown_ends() -> None:
     assert log.kinds == ["Answered", "OfferAnswered", "Ended"]
 
 
+def test_a_challenge_in_a_dialog_that_is_over_is_answered_by_nothing() -> None:
+    """The peer hangs up while our INFO is under way, and challenges that afterwards."""
+    stage, log, session, invite = stage_with_invite(credentials=Credentials("alice", "secret"))
+    stage.send(answer(invite, 200, body=b"v=0"))
+    told: list[int] = []
+    session.info("application/dtmf", b"1", done=told.append)
+    stage.run()
+    [info] = stage.requests("INFO")
+    assert invite.contact is not None
+    to = NameAddr(invite.contact.uri)
+    bye = build.request("BYE", to.uri, from_=info.to, to=info.from_, call_id=info.call_id, cseq=1)
+    via = f"SIP/2.0/UDP {BOB[0]}:{BOB[1]};branch=z9hG4bKbye"
+    stage.send(bye.with_headers(bye.headers.prepend("Via", via)))
+    assert log.kinds == ["Answered", "Ended"]
+    stage.puppet.take()
+    stage.send(answer(info, 401, headers=CHALLENGE))
+    assert stage.puppet.take() == []
+    assert told == [481]
+    stage.run(65)
+    assert stage.agent.core.is_idle
+    assert stage.agent.core.counts["request not built"] == 0
+
+
 def test_an_offer_that_waits_in_an_early_dialog_survives_the_next_try() -> None:
     """The INVITE is challenged after a 183; the offer goes out in the dialog that comes of it."""
     stage = Stage()
@@ -494,3 +529,39 @@ def test_places_without_tcp_are_forgotten_when_there_are_too_many() -> None:
     for number in range(3000):
         core.only_by_udp(Flow("udp", "192.0.2.9", number + 1))
     assert len(core._udp_only) <= 1024
+
+
+def test_a_bye_to_another_contact_carries_no_credentials() -> None:
+    """Another port of the server's host is somebody else until it asks; the place that challenged is signed to."""
+    for port in (BOB[1], 5099):
+        stage, _, session, invite = stage_with_invite(credentials=Credentials("alice", "secret"))
+        challenge = (("Proxy-Authenticate", 'Digest realm="trunk", nonce="n1"'),)
+        stage.send(answer(invite, 407, headers=challenge))
+        [again] = stage.requests("INVITE")
+        there = stage.puppet if port == BOB[1] else Puppet(stage.network, (BOB[0], port))
+        stage.send(answer(again, 200, body=b"").with_header("Contact", f"<sip:x@{BOB[0]}:{port}>"))
+        session.hangup()
+        stage.run()
+        ack, bye = (one for one in there.take() if isinstance(one, Request))
+        assert (ack.method, bye.method) == ("ACK", "BYE")
+        assert ["Proxy-Authorization" in one.headers for one in (ack, bye)] == [port == BOB[1]] * 2
+        there.send(answer(bye, 407, headers=challenge), ALICE)
+        stage.run()
+        repeated = [one for one in there.take() if isinstance(one, Request) and one.method == "BYE"]
+        assert ["Proxy-Authorization" in one.headers for one in repeated] == [True]
+
+
+def test_what_was_challenged_by_tls_is_not_signed_in_the_clear() -> None:
+    """Neither of itself nor when somebody there asks; nor after a restart. The oldest of many places is forgotten."""
+    challenge = answer(stage_with_invite()[3], 407, headers=(("Proxy-Authenticate", 'Digest realm="t", nonce="n"'),))
+    request = stage_with_invite()[3]
+    tls, udp, other = Flow("tls", "192.0.2.2", 5061), Flow("udp", "192.0.2.2", 5070), Flow("tls", "192.0.2.9", 5061)
+    signer = Authenticator(Credentials("alice", "secret"), iter("abcdefghijklm").__next__)
+    signer.bind((tls,))
+    for one in (signer, Authenticator.resumed(signer.values(), iter("nopqrstuvwxyz").__next__)):
+        assert [one.challenged(challenge, flow) for flow in (udp, other, tls)] == [False, False, True]
+        assert "Proxy-Authorization" in one.authorize(request, tls).headers
+        assert "Proxy-Authorization" not in one.authorize(request, udp).headers
+    for port in range(MAX_PLACES):
+        assert signer.challenged(challenge, Flow("tls", "192.0.2.2", port + 1))
+    assert "Proxy-Authorization" not in signer.authorize(request, tls).headers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 
 from gateway.sip.dialogs.dialog import MAX_CSEQ, Dialog, DialogId, DialogState
@@ -167,8 +169,21 @@ def test_a_dialog_that_is_over_takes_and_sends_nothing() -> None:
         caller.confirm()
 
 
+def test_whoever_wants_to_know_is_told_once_of_its_end() -> None:
+    """The last who has asked; one that is over tells nobody."""
+    told: list[str] = []
+    dialog = pair()[0]
+    assert dialog.when_over(lambda: told.append("first"))
+    assert dialog.when_over(lambda: told.append("second"))
+    assert told == []
+    dialog.terminate()
+    dialog.terminate()
+    assert told == ["second"]
+    assert not dialog.when_over(lambda: told.append("late"))
+
+
 def test_a_refresh_moves_the_target_and_a_bad_one_does_not() -> None:
-    """The Contact of a target refresh counts, a missing or foreign one changes nothing."""
+    """The Contact of a target refresh counts (RFC 6141 section 4), a missing or foreign one changes nothing."""
     caller, callee = pair()
     update = caller.request("UPDATE").with_header("Contact", "<sip:alice@192.0.2.9>")
     callee.refresh_target(update)
@@ -296,14 +311,66 @@ def test_who_registers_again_is_looked_for_among_its_own_lost_dialogs() -> None:
         dialog.flow_lost(old)
     table.remove(dialogs[1], usage)
     table.forget([dialogs[2].id.call_id])
-    mine, _ = dialogs[0].route()
+    mine = NameAddr(dialogs[0].route()[0])
     table.registered("alice", [mine], new)
     assert [dialog.flow for dialog in dialogs] == [new, old, old, old]
-    table.registered("bob", [Uri.parse("sip:else@192.0.2.7")], new)
+    assert dialogs[0].hops[0] == new
+    table.registered("bob", [NameAddr.parse("<sip:else@192.0.2.7>")], new)
     assert dialogs[3].flow == old
     table.registered("bob", [mine], new)
     assert dialogs[3].flow == new
     assert table._lost == {}
+
+
+def device(dialog: Dialog, letter: str) -> NameAddr:
+    """A Contact as the peer of a dialog has it, of that device."""
+    return NameAddr.parse(f'<{dialog.route()[0]}>;+sip.instance="<urn:uuid:{letter}>";reg-id=1')
+
+
+def test_of_two_phones_of_a_user_behind_one_nat_each_has_its_own_dialog_back() -> None:
+    """They call themselves the same, and who registers first is not taken for the other (RFC 5626 section 4.1)."""
+    table, usage = DialogTable(), FakeUsage()
+    flows = [Flow("tcp", "192.0.2.1", 5060 + number, str(number)) for number in range(4)]
+    dialogs = [called("call-0"), called("call-1")]
+    for number, dialog in enumerate(dialogs):
+        dialog.flow, dialog.identity, dialog.instance = flows[number], "alice", f"urn:uuid:{number}"
+        table.add(dialog, usage)
+        dialog.flow_lost(flows[number])
+        table.flow_lost(flows[number])
+    table.registered("alice", [device(dialogs[0], "2")], flows[3])
+    assert [dialog.flow for dialog in dialogs] == flows[:2]
+    table.registered("alice", [device(dialogs[0], "1")], flows[3])
+    assert [dialog.flow for dialog in dialogs] == [flows[0], flows[3]]
+    # One that does not say which it is may be either.
+    table.registered("alice", [NameAddr(dialogs[0].route()[0])], flows[2])
+    assert [dialog.flow for dialog in dialogs] == flows[2:]
+
+
+def test_which_device_a_call_is_with_is_known_by_who_registered_on_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its Contact need not say; of a user of its own, where it is one, and as long as the connection is up."""
+    table, usage = DialogTable(), FakeUsage()
+    numbers = count()
+
+    def instance(flow: Flow | None, identity: str = "alice") -> str | None:
+        dialog = called(f"call-{next(numbers)}")
+        dialog.flow, dialog.identity = flow, identity
+        table.add(dialog, usage)
+        return dialog.instance
+
+    here, there = Flow("tcp", "192.0.2.1", 5060, "1"), Flow("tls", "192.0.2.1", 5060, "2")
+    contact = called("any")
+    table.registered("alice", [device(contact, "a"), device(contact, "a")], here)
+    assert (instance(here), instance(there), instance(None), instance(here, "bob")) == ("urn:uuid:a", None, None, None)
+    table.registered("alice", [device(contact, "b"), device(contact, "c")], there)
+    assert instance(there) is None
+    table.flow_lost(here)
+    assert instance(here) is None
+    monkeypatch.setattr("gateway.sip.dialogs.table._CONNECTIONS", 1)
+    table.registered("alice", [device(contact, "a")], here)
+    table.registered("alice", [device(contact, "b")], there)
+    assert (instance(here), instance(there)) == (None, "urn:uuid:b")
 
 
 def test_a_dialog_lives_until_its_last_usage_ended() -> None:
@@ -341,6 +408,8 @@ HERE = Flow("udp", "192.0.2.1", 5060, "one")
         (Flow("tls", "192.0.2.1", 5061), Flow("tls", "198.51.100.9", 5061), False),
         (Flow("wss", "192.0.2.1", 4000, "a"), Flow("wss", "192.0.2.1", 4000, "a"), True),
         (Flow("wss", "192.0.2.1", 4000, "a"), Flow("wss", "192.0.2.1", 4001, "b"), False),
+        (Flow("ws", "192.0.2.1", 0, "a"), Flow("ws", "192.0.2.1", 0, "a"), True),
+        (Flow("ws", "192.0.2.1", 0, "a"), Flow("ws", "192.0.2.1", 0, "another behind the same proxy"), False),
     ],
 )
 def test_a_dialog_lives_where_its_peer_spoke_from(flow: Flow, source: Flow, is_home: bool) -> None:
@@ -426,6 +495,10 @@ def test_forks_are_bounded() -> None:
     forked.receive(answer(request, 180, "b2"))
     with pytest.raises(DialogError):
         forked.receive(answer(request, 180, "b3"))
+    assert forked.receive(answer(request, 200, "b3")) is forked.confirmed
+    forked.receive(answer(request, 200, "b4"))
+    with pytest.raises(DialogError):
+        forked.receive(answer(request, 200, "b5"))
 
 
 def test_a_peer_of_rfc_2543_needs_no_tags() -> None:

@@ -10,6 +10,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Accepted, Confirmed, Ended, Refused, Verdict
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message.message import Request, Response
+from gateway.sip.transactions.peers import Strangers
 from gateway.testing.network import Address
 from gateway.testing.sip_peer import Puppet, SessionLog
 from tests.sip.agents import ALICE, ANSWER, HOLD, OFFER, PuppetCall, Stage, answer, answered_call, stage_with_invite
@@ -212,3 +213,63 @@ def test_a_dialog_that_ended_while_its_mover_was_judged_is_481() -> None:
     assert isinstance(moved, Puppet)
     assert moved.statuses() == [481]
     assert session.is_over
+
+
+class Providers(Strangers):
+    """Two accounts at one provider: two trunks whose calls come from the same addresses."""
+
+    hosts = ("192.0.2.2", "198.51.100.9")
+
+    def are_one(self, source: Flow, other: Flow) -> bool:
+        return source.host in self.hosts and other.host in self.hosts
+
+    def speaks_for(self, identity: str, source: Flow) -> bool:
+        return identity in ("trunk:pbx", "trunk:other") and source.host in self.hosts
+
+
+def test_the_second_of_two_trunks_of_one_provider_may_speak_from_its_other_address() -> None:
+    """Whom the application names there is the first of them."""
+    stage = Stage()
+    stage.agent.verdict = lambda request, source: Accepted("trunk:other")
+    caller, session, _ = answered_call(stage)
+    stage.agent.verdict = by_source(*Providers.hosts)
+    caller.cseq = 5
+    assert statuses_from(stage, ELSEWHERE, caller.make("INFO")) == [403]
+    stage.agent.core.stack.peers = Providers()
+    caller.cseq = 6
+    assert statuses_from(stage, ELSEWHERE, caller.make("BYE")) == [200]
+    assert session.is_over
+
+
+@pytest.mark.parametrize("status", [183, 200, 481])
+def test_who_answers_our_requests_from_elsewhere_changes_nothing(status: int) -> None:
+    """All is known to the stranger, the branch too; another address of the same trunk may answer."""
+    stage, log, session, invite = stage_with_invite()
+    stage.send(answer(invite, 200, body=ANSWER))
+    session.offer(HOLD)
+    stage.run()
+    [again] = stage.requests("INVITE")
+    body = ANSWER.replace(b"192.0.2.2", b"198.51.100.9") if status == 200 else b""
+    thief = Puppet(stage.network, ELSEWHERE)
+    thief.send(answer(again, status, body=body), ALICE)
+    stage.run()
+    assert (log.kinds[-1], session.is_over, session.remote_body) == ("Answered", False, ANSWER)
+    assert stage.agent.core.stack.counts["foreign response"] == 1
+    stage.agent.core.stack.peers = Providers()
+    thief.send(answer(again, 200, body=ANSWER + b"a=x-elsewhere\r\n"), ALICE)
+    stage.run()
+    assert session.remote_body == ANSWER + b"a=x-elsewhere\r\n"
+
+
+def test_who_answers_our_invite_from_elsewhere_gets_no_call() -> None:
+    """Neither the call nor its end is the stranger's."""
+    stage, log, _, invite = stage_with_invite()
+    stage.send(answer(invite, 180))
+    thief = Puppet(stage.network, ELSEWHERE)
+    thief.send(answer(invite, 200, tag="thief", body=ANSWER), ALICE)
+    thief.send(answer(invite, 486), ALICE)
+    stage.run()
+    assert "Answered" not in log.kinds
+    assert "Failed" not in log.kinds
+    stage.send(answer(invite, 200, body=ANSWER))
+    assert log.kinds[-1] == "Answered"

@@ -259,6 +259,58 @@ def test_a_response_that_cannot_be_used_is_a_502_and_the_offer_is_made_again() -
     assert log.kinds == ["Confirmed", "OfferAnswered"]
 
 
+@pytest.mark.parametrize("status", [488, 403, 603])
+def test_a_refusal_after_a_peers_own_502_is_told_at_once(status: int) -> None:
+    """A 502 that could be read is a refusal as any other, and what waited behind it is offered at once."""
+    stage = Stage()
+    _, session, log = answered_call(stage)
+    first, second = session.offer(HOLD), session.offer(OFFER)
+    for refusal in (502, status):
+        stage.run(0.2)
+        [offer] = stage.requests("INVITE")
+        stage.send(answer(offer, refusal))
+    assert log.events[1:] == [OfferAnswered(first, 502), OfferAnswered(second, status)]
+    stage.run(10.0)
+    assert not stage.requests("INVITE")
+
+
+def doubted_offer() -> tuple[Stage, SessionLog, int, Request]:
+    """The peer has answered an offer in a way that cannot be read; its repetition has arrived."""
+    stage = Stage()
+    _, session, log = answered_call(stage)
+    number = session.offer(HOLD)
+    stage.run()
+    [hold] = stage.requests("INVITE")
+    stage.send(answer(hold, 200))
+    stage.run(1.2)
+    [again] = stage.requests("INVITE")
+    assert (again.body, again.cseq.number > hold.cseq.number) == (HOLD, True)
+    return stage, log, number, again
+
+
+@pytest.mark.parametrize("status", [403, 488, 502])
+def test_an_offer_without_an_answer_is_made_until_it_has_one_though_its_repetition_is_refused(status: int) -> None:
+    """The refusal of the repetition says nothing of what the peer has taken before it."""
+    stage, log, number, again = doubted_offer()
+    stage.send(answer(again, status))
+    stage.run(1.2)
+    [third] = stage.requests("INVITE")
+    assert third.body == HOLD
+    stage.send(answer(third, 200, body=HELD))
+    assert log.events[1:] == [OfferAnswered(number, 200, HELD)]
+
+
+@pytest.mark.parametrize("status", [408, 481])
+def test_an_offer_in_doubt_is_not_repeated_in_a_dialog_that_is_gone(status: int) -> None:
+    """It ends the call as any other offer does (RFC 3261 12.2.1.2)."""
+    stage, log, number, again = doubted_offer()
+    stage.send(answer(again, status))
+    stage.run(10.0)
+    assert not stage.requests("INVITE")
+    assert log.events[1] == OfferAnswered(number, status)
+    assert log.kinds == ["Confirmed", "OfferAnswered", "Ended"]
+
+
 def test_an_early_offer_goes_as_update_once_the_answer_is_acknowledged() -> None:
     """RFC 3311 5.1: not before, and only where the caller's Allow names it."""
     stage, _, session, log = early_call()

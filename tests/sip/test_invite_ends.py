@@ -10,11 +10,12 @@ from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Answered, Ended, Failed, FlowLost, InfoReceived
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.transactions import Transaction
 from gateway.testing.network import Weather
-from gateway.testing.sip_peer import Puppet
+from gateway.testing.sip_peer import Puppet, SessionLog
 from tests.sip.agents import (
     ALICE,
     ANSWER,
@@ -93,6 +94,28 @@ def test_a_2xx_after_giving_up_gets_ack_and_bye(final: int | None) -> None:
     for _ in range(2):
         stage.send(answer(invite, 200, tag="late", body=ANSWER))
     assert methods(stage) == ["ACK", "BYE", "ACK"]
+
+
+def test_the_bye_to_who_answered_too_late_goes_by_a_new_connection_where_its_own_breaks() -> None:
+    """Nothing rang before, so the session has no dialog but the one that it ends."""
+    stage, invite = calling_stage()
+    [session] = stage.agent.core.sessions
+    log = SessionLog(session)
+    stage.send(answer(invite, 100))
+    session.hangup()
+    stage.run()
+    stage.run(33.0)
+    contact = NameAddr(Uri.of("puppet", *BOB).with_param("transport", "tcp"))
+    stage.send(answer(invite, 200, tag="late", body=ANSWER, contact=contact))
+    [bye] = stage.requests("BYE")
+    stage.agent.core.transport_failed(CONNECTION)
+    stage.run()
+    [again] = stage.requests("BYE")
+    assert again.cseq.number > bye.cseq.number
+    stage.send(answer(again, 200))
+    assert log.events == [Ended("local")]
+    stage.run(65)
+    assert stage.agent.core.is_idle
 
 
 def test_an_early_dialog_that_was_given_up_and_answers_gets_ack_and_bye() -> None:
@@ -194,13 +217,18 @@ def test_a_bye_of_one_early_branch_leaves_the_others() -> None:
 
 
 def test_too_many_branches_make_no_more_dialogs() -> None:
-    """They are counted, and the call goes on."""
-    stage, log, _, invite = stage_with_invite()
-    for number in range(20):
-        stage.send(answer(invite, 180, tag=f"t{number}"))
-    assert stage.agent.core.counts["1xx that makes no dialog"] == 4
-    stage.send(answer(invite, 200, tag="t0", body=ANSWER))
-    assert log.kinds[-1] == "Answered"
+    """They are counted, the call goes on, and whoever of them answers has it, or is told that another one has."""
+    for first, second in (("t0", "t67"), ("t67", "t66")):
+        stage, log, _, invite = stage_with_invite()
+        for number in range(68):
+            stage.send(answer(invite, 180, tag=f"t{number}"))
+        assert stage.agent.core.counts["1xx that makes no dialog"] == 4
+        stage.puppet.take()
+        stage.send(answer(invite, 200, tag=first, body=ANSWER))
+        assert log.kinds[-1] == "Answered"
+        assert [one.method for one in stage.puppet.take() if isinstance(one, Request)] == ["ACK"]
+        stage.send(answer(invite, 200, tag=second, body=ANSWER))
+        assert [one.method for one in stage.puppet.take() if isinstance(one, Request)] == ["ACK", "BYE"]
 
 
 def test_a_2xx_without_description_or_contact_is_counted_or_fails() -> None:
@@ -560,3 +588,80 @@ def test_a_session_keeps_no_more_events_than_its_limit() -> None:
     session.listen(seen.append)
     assert len(seen) == 64
     assert seen[-1] == Ended("remote")
+
+
+def test_a_callee_that_wants_a_longer_interval_each_time_is_asked_twice() -> None:
+    """422 says how long the session interval has to be at least (RFC 4028 section 7.3), once."""
+    stage, log, _, invite = stage_with_invite()
+    for number in range(4):
+        stage.send(answer(invite, 422, headers=(("Min-SE", 7200 + number),)))
+        again = stage.requests("INVITE")
+        if not again:
+            break
+        [invite] = again
+    assert number == 1
+    assert [one.status for one in log.of(Failed)] == [422]
+
+
+def rings(transport: str = "tcp") -> tuple[Stage, PuppetCall, SessionLog, Flow]:
+    """The puppet has called by a connection, which breaks while it rings."""
+    stage = Stage(transport=transport)
+    caller = PuppetCall(stage)
+    [log] = stage.agent.calls
+    assert isinstance(log.session, IncomingSession)
+    log.session.ring()
+    stage.run()
+    stage.puppet.take()
+    broken = Flow(transport, *BOB, "here")
+    stage.agent.core.transport_failed(broken)
+    return stage, caller, log, broken
+
+
+def test_a_caller_whose_connection_breaks_while_it_rings_hears_the_end_by_a_new_one() -> None:
+    """It is made to where the caller spoke from (RFC 3261 18.2.2), and hears at once what was said last."""
+    stage, _, log, _ = rings()
+    flows = [(data[:11], flow.local) for data, flow in stage.agent.core.datagrams()]
+    assert flows == [(b"SIP/2.0 180", "")]
+    log.session.reject(486)  # type: ignore[attr-defined]
+    assert [(data[:11], flow.local) for data, flow in stage.agent.core.datagrams()] == [(b"SIP/2.0 486", "")]
+
+
+def test_a_caller_that_cannot_be_connected_to_has_given_up() -> None:
+    """Nobody rings on for it."""
+    stage, _, log, _ = rings()
+    stage.agent.core.transport_failed(Flow("tcp", *BOB))
+    assert log.events[-1] == Ended("timeout", 480, text="Connection lost")
+    stage.run(65)
+    assert stage.agent.core.is_idle
+
+
+def test_a_caller_by_websocket_whose_connection_breaks_has_given_up() -> None:
+    """Nobody can connect to a browser."""
+    _, _, log, _ = rings("ws")
+    assert log.events[-1] == Ended("timeout", 480, text="Connection lost")
+
+
+def test_a_connection_that_breaks_before_anything_was_said_is_made_anew_for_what_is() -> None:
+    """Whoever was not let in yet has no connection made to it."""
+    stage = Stage(transport="tcp")
+    stage.agent.on_call = lambda session, log: None
+    PuppetCall(stage)
+    [log] = stage.agent.calls
+    stage.agent.core.transport_failed(CONNECTION)
+    assert stage.agent.core.datagrams() == []
+    log.session.ring()  # type: ignore[attr-defined]
+    stage.agent.core.datagrams()
+    stage.agent.core.transport_failed(CONNECTION)
+    assert [(data[:11], flow.local) for data, flow in stage.agent.core.datagrams()] == [(b"SIP/2.0 180", "")]
+    assert not log.session.is_over
+
+
+def test_a_cancel_by_the_next_connection_of_the_same_phone_ends_the_ringing() -> None:
+    """That of another host does not, whatever it knows, nor over UDP that to another socket of ours."""
+    stage, caller, log, _ = rings()
+    cancel = build.cancel(caller.invite).write()
+    for source in (Flow("tcp", "198.51.100.9", BOB[1], "a stranger"), Flow("udp", *BOB, "another")):
+        stage.agent.core.receive(cancel, source)
+    assert not log.session.is_over
+    stage.agent.core.receive(cancel, Flow("tcp", BOB[0], 40000, "the next one"))
+    assert log.session.is_over

@@ -9,12 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from gateway.sip.dialogs.dialog import Dialog
-from gateway.sip.invite.events import Accepted, Ended, Reply, SessionEvent
+from gateway.sip.invite.events import Accepted, Ended, OfferAnswered, Reply, SessionEvent
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.session import InviteSession
+from gateway.sip.invite.session_timer import SessionTimer
 from gateway.sip.message.message import Request, Response
-from tests.sip.agents import ANSWER, OFFER, PuppetCall, Stage, answer, answered_call, call, stage_with_invite
+from tests.sip.agents import ANSWER, HOLD, OFFER, PuppetCall, Stage, answer, answered_call, call, stage_with_invite
 
 
 def breaks(*_: object, **__: object) -> None:
@@ -61,8 +62,23 @@ def test_a_mistake_in_the_session_timer_of_one_call_ends_that_call_with_bye() ->
     sent = {(one.method, one.call_id) for one in stage.puppet.take() if isinstance(one, Request)}
     assert ("BYE", "c1") in sent
     assert ("INVITE", "c2") in sent
-    assert log.events[-1] == Ended("error", 500, text="Server Internal Error")
+    assert log.events[-1] == Ended("mistake", 500, text="Server Internal Error")
     assert stage.agent.core.counts["internal error"] == 1
+
+
+def test_a_mistake_while_a_change_is_sent_ends_the_call_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a change that was put off, so that nobody waits whom it could be raised to."""
+    stage = Stage()
+    _, session, log = answered_call(stage)
+    number = session.offer(HOLD)
+    stage.run()
+    [offer] = stage.requests("INVITE")
+    monkeypatch.setattr(SessionTimer, "request_headers", breaks)
+    stage.send(answer(offer, 491))
+    stage.run(4.1)
+    assert stage.agent.core.counts["internal error"] == 1
+    assert len({one.cseq.number for one in stage.requests("BYE")}) == 1
+    assert log.events[1:] == [OfferAnswered(number, 481), Ended("mistake", 500, text="Server Internal Error")]
 
 
 def test_a_listener_that_fails_ends_its_own_call() -> None:
@@ -116,7 +132,7 @@ def test_a_request_whose_handling_fails_is_500_and_ends_the_call(method: str) ->
     caller.next(method)
     assert 500 in [one.status for one in stage.puppet.received if isinstance(one, Response)]
     assert len(stage.requests("BYE")) == 1
-    assert log.events[-1] == Ended("error", 500, text="Server Internal Error")
+    assert log.events[-1] == Ended("mistake", 500, text="Server Internal Error")
 
 
 def test_a_hook_that_fails_on_a_new_call_rejects_it_with_500() -> None:
@@ -207,7 +223,7 @@ def test_a_usage_that_fails_on_an_ack_or_a_lost_flow_is_ended() -> None:
     del session.on_ack
     stage.send(caller.make("ACK"))
     assert session.is_over
-    assert stage.agent.calls[0].events[-1] == Ended("error", 500, text="Server Internal Error")
+    assert stage.agent.calls[0].events[-1] == Ended("mistake", 500, text="Server Internal Error")
 
 
 def test_a_response_whose_handling_fails_ends_its_call() -> None:

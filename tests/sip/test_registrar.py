@@ -173,6 +173,17 @@ def test_numbers_must_rise_within_one_call_id() -> None:
     good(decide(register("<sip:alice@192.0.2.1>", cseq=1, call_id="c2"), PHONE, POLICY, NOW))
 
 
+def test_a_contact_that_is_named_twice_in_one_request_stands_once() -> None:
+    """As the last says; its own number is no lower than itself."""
+    twice = register("<sip:alice@192.0.2.1>;expires=60", "<sip:%61lice@192.0.2.1>;expires=90", cseq=2)
+    for known in ((), PHONE):
+        changes = good(decide(twice, known, POLICY, NOW))
+        assert [binding.expires_at for binding in changes.after] == [NOW + 90]
+        assert changes.put == changes.after
+    gone = register("<sip:alice@192.0.2.1>", "<sip:alice@192.0.2.1>;expires=0", cseq=2)
+    assert good(decide(gone, PHONE, POLICY, NOW)).after == ()
+
+
 def test_a_flow_that_comes_back_replaces_its_old_contact() -> None:
     """Same instance and reg-id, other URI: one binding (RFC 5626 section 6), so reloads leave nothing behind."""
     tail = ';+sip.instance="<urn:uuid:1>";reg-id=1'

@@ -8,7 +8,7 @@ from gateway.sip.dialogs.values import CSEQ_JUMP
 from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Confirmed, Ended, Failed, OfferAnswered, Offered, Reply, SessionEvent
 from gateway.sip.invite.incoming import IncomingSession
-from gateway.sip.invite.resumed import ResumedSession
+from gateway.sip.invite.resumed import ResumedSession, bare, session_moved
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request
@@ -92,6 +92,21 @@ def test_the_callee_is_refreshed_and_ends() -> None:
     assert theirs.kinds == ["Ended"]
 
 
+def test_a_callee_that_is_not_known_to_have_asked_goes_on_past_what_it_may_have_asked() -> None:
+    """An INFO of the process before has the number 1 at the caller, which would take the next request for a copy."""
+    pair = Pair()
+    pair.bob.on_call = lambda session, log: answered(session)
+    session, ours = call(pair.alice)
+    pair.run(1)
+    kept = Kept(pair.bob.calls[0].session)
+    bob = pair.bob = killed(pair, BOB)
+    bob.core.resume(kept.values).offer(HOLD)
+    pair.run(1)
+    assert len(ours.of(Offered)) == 1
+    assert session.dialog is not None
+    assert (session.dialog.remote_cseq or 0) > CSEQ_JUMP
+
+
 def test_the_session_timer_goes_on() -> None:
     """Whoever refreshed does so in the next process too; without a refresh the session would be over."""
     pair = Pair()
@@ -103,6 +118,19 @@ def test_the_session_timer_goes_on() -> None:
     pair.run(7200)
     assert theirs.of(Ended) == []
     assert log.of(Ended) == []
+
+
+def test_the_time_without_a_process_counts_for_the_session_timer() -> None:
+    """A refresh that became due meanwhile is sent at once: the peer's own timer went on."""
+    pair = Pair()
+    kept, _ = talking(pair)
+    alice = pair.alice = killed(pair)
+    later = alice.core.resume(kept.values, elapsed=7200.0).timer.deadline
+    other = killed(pair)
+    at_once = other.core.resume(kept.values).timer.deadline
+    assert later is not None
+    assert at_once is not None
+    assert later - alice.core.now() < 60 < at_once - other.core.now()
 
 
 def test_an_answer_goes_on_being_repeated_until_it_is_acknowledged() -> None:
@@ -122,6 +150,103 @@ def test_an_answer_goes_on_being_repeated_until_it_is_acknowledged() -> None:
     theirs.session.hangup()
     pair.run(1)
     assert isinstance(ours.events[-1], Ended)
+
+
+def test_an_ack_that_brings_nothing_need_not_be_known() -> None:
+    """Nothing is written for it: the next process repeats the 200 at once and gets another ACK."""
+    pair = Pair()
+    pair.bob.on_call = lambda session, log: answered(session)
+    pair.network.drop = lambda source, _, data: source == BOB and data.startswith(b"SIP/2.0 200")
+    _, ours = call(pair.alice)
+    pair.run(0.3)
+    kept = Kept(pair.bob.calls[0].session)
+    before = kept.text
+    pair.network.drop = None
+    pair.run(5)
+    assert (pair.bob.calls[0].session.is_confirmed, kept.text) == (True, before)
+    bob = pair.bob = killed(pair, BOB)
+    theirs = SessionLog(bob.core.resume(kept.values, 5.0))
+    pair.run(0.1)
+    assert (ours.kinds, theirs.events) == (["Answered"], [Confirmed()])
+
+
+def test_an_answer_of_long_ago_has_had_its_ack() -> None:
+    """Nobody would acknowledge it again (RFC 3261 13.2.2.4): the next process does not ask, and may go on at once."""
+    pair = Pair()
+    pair.bob.on_call = lambda session, log: answered(session)
+    pair.network.drop = lambda source, _, data: source == BOB and data.startswith(b"SIP/2.0 200")
+    _, ours = call(pair.alice)
+    pair.run(0.3)
+    kept = Kept(pair.bob.calls[0].session)
+    pair.network.drop = None
+    pair.run(25)
+    bob = pair.bob = killed(pair, BOB)
+    sent: list[bytes] = []
+
+    def watch(source: object, _: object, data: bytes) -> bool:
+        if source == BOB:
+            sent.append(data)
+        return False
+
+    pair.network.drop = watch
+    theirs = SessionLog(bob.core.resume(kept.values, 25.0))
+    pair.run(40)
+    assert (sent, theirs.events, theirs.session.is_confirmed) == ([], [], True)
+    pair.network.drop = None
+    theirs.session.hangup()
+    pair.run(1)
+    assert isinstance(ours.events[-1], Ended)
+
+
+def test_an_answer_that_moves_waits_for_no_ack() -> None:
+    """Taken over by another gateway: phones would send the ACK that they have sent, to where the first one is."""
+    pair = Pair()
+    pair.bob.on_call = lambda session, log: answered(session)
+    pair.network.drop = lambda source, _, data: source == BOB and data.startswith(b"SIP/2.0 200")
+    call(pair.alice)
+    pair.run(0.3)
+    kept = Kept(pair.bob.calls[0].session)
+    contact = NameAddr(Uri.parse("sip:other.example:5070"))
+    moved = session_moved(kept.values, lambda flow, former: contact)
+    assert (moved["dialog"]["contact"], Flow.parse(moved["dialog"]["flow"]).local) == (str(contact), "")
+    assert (kept.values["accepted"] is not None, moved["accepted"]) == (True, None)
+    of_no_dialog = {"waits": "INVITE", "flow": "udp:192.0.2.1:5060"}
+    assert session_moved(of_no_dialog, lambda flow, former: contact) == of_no_dialog
+
+
+def test_a_call_by_a_connection_moves_with_the_name_of_that_connection() -> None:
+    """A WebSocket is known by it: whoever has the same address at the next gateway is not taken for it."""
+    stage = Stage(transport="ws")
+    _, session, _ = answered_call(stage)
+    moved = session_moved(Kept(session).values, lambda flow, former: NameAddr(former))
+    assert Flow.parse(moved["dialog"]["flow"]) == Flow("ws", *BOB, "here")
+
+
+def test_whoever_keeps_calls_is_told_before_a_100() -> None:
+    """It is the first thing that the caller sees of the process; a 180 before it keeps it away."""
+    pair = Pair()
+    seen: list[str] = []
+
+    def noticed(session: InviteSession) -> None:
+        assert isinstance(session, IncomingSession)
+        session.noticed = lambda: seen.append("told")
+        assert session.is_silent
+
+    pair.bob.on_call = lambda session, log: noticed(session)
+
+    def watch(source: object, _: object, data: bytes) -> bool:
+        if source == BOB:
+            seen.append(data[8:11].decode())
+        return False
+
+    pair.network.drop = watch
+    call(pair.alice)
+    pair.run(0.1)
+    assert seen == []
+    pair.run(0.2)
+    [log] = pair.bob.calls
+    assert isinstance(log.session, IncomingSession)
+    assert (seen, log.session.is_silent) == (["told", "100"], False)
 
 
 def test_no_key_is_among_the_values() -> None:
@@ -315,7 +440,7 @@ def test_a_phone_behind_a_proxy_is_reached_by_the_proxy(hop: str | None) -> None
     before = list(dialog.hops)
     stage.agent.core.transport_failed(Flow("tcp", *BOB, "here"))
     again = Flow("tcp", *AGAIN, "there")
-    dialog.registered("tester", [dialog.remote_target], again)
+    dialog.registered("tester", [NameAddr(dialog.remote_target)], again)
     assert (dialog.flow == again) is (hop is None)
     assert (list(dialog.hops) == before) is (hop is not None)
 
@@ -367,3 +492,18 @@ def test_a_device_behind_a_gruu_is_known_by_its_own_contact_after_a_kill() -> No
     stage.run()
     [bye] = [one for one in again.take() if isinstance(one, Request)]
     assert (bye.method, str(bye.uri)) == ("BYE", "sip:puppet@192.168.1.2:5060;transport=tcp")
+
+
+def test_of_another_version_the_dialog_alone_is_enough_for_a_goodbye() -> None:
+    """What else it has of the session may be anything; what rang is ended by its own values."""
+    pair = Pair()
+    kept, theirs = talking(pair)
+    alice = killed(pair)
+    others = {"dialog": kept.values["dialog"], "timer": "otherwise", "more": 1}
+    alice.core.end_left(bare(others), 503, REASON)
+    pair.run(1)
+    assert [type(event) for event in theirs.of(Ended)] == [Ended]
+    pair.run(SETTLED)
+    assert alice.core.is_idle
+    rang = {"waits": "x", "flow": "y"}
+    assert bare(rang) == rang

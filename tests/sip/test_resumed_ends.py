@@ -9,7 +9,7 @@ from gateway.sip.config import CoreConfig
 from gateway.sip.dialogs.values import CSEQ_JUMP, dialog_of, is_by_websocket, values_of
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
-from gateway.sip.invite.events import Ended, OfferAnswered
+from gateway.sip.invite.events import Confirmed, OfferAnswered
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.resumed import ResumedSession
 from gateway.sip.invite.states import SessionState
@@ -19,10 +19,13 @@ from gateway.sip.message.uri import Uri
 from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.layer import StackFullError
 from gateway.sip.transactions.via import same_way
-from gateway.testing.sip_peer import AgentNode, SessionLog
+from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
 from gateway.testing.walk import SETTLED
-from tests.sip.agents import ANSWER, HELD, Pair, PuppetCall, Stage, answer, call
+from tests.sip.agents import ALICE, ANSWER, BOB, HELD, Pair, PuppetCall, Stage, answer, call
 from tests.sip.resumption import REASON, Kept, answered, holding, killed, talking
+
+THERE = Flow("udp", *BOB)
+THIEF = ("198.51.100.9", 5060)
 
 
 def left_ringing() -> tuple[Stage, AgentNode, Kept]:
@@ -103,24 +106,25 @@ def test_credentials_and_late_answers_of_the_process_before() -> None:
     assert resumed.authenticator is not None
     log = SessionLog(resumed)
     late = answer(again, 200, body=HELD)
-    resumed.on_late_success(late)
+    resumed.on_late_success(late, THERE)
     stage.run()
     assert log.kinds == ["OfferAnswered"]
     later = answer(again.with_headers(again.headers.with_("CSeq", f"{CSEQ_JUMP * 3} INVITE")), 200, body=HELD)
-    resumed.on_late_success(later)
+    resumed.on_late_success(later, THERE)
     stage.run()
     assert log.of(OfferAnswered)[1:] == []
     assert resumed.dialog is not None
     resumed.dialog.remote_target = Uri.parse("sip:nobody@somewhere.example")
-    resumed.dialog.flow = None
+    resumed.dialog.flow = THERE
+    resumed.dialog.is_direct = False
     stage.puppet.take()
-    resumed.on_late_success(late)
+    resumed.on_late_success(late, THERE)
     stage.run()
     assert stage.requests("ACK") == []
 
 
-def test_an_answer_that_nobody_acknowledges_ends_in_the_next_process_too() -> None:
-    """After 64*T1, with a BYE (RFC 3261 13.3.1.4); until then an ACK of another number is none."""
+def test_an_answer_that_nobody_acknowledges_again_stands() -> None:
+    """Its ACK may have gone to the process before; whether anybody is there the media says, and the session timer."""
     pair = Pair()
     pair.bob.on_call = lambda session, log: answered(session)
     pair.network.drop = lambda source, _, data: data.startswith((b"SIP/2.0 200", b"ACK"))
@@ -129,8 +133,22 @@ def test_an_answer_that_nobody_acknowledges_ends_in_the_next_process_too() -> No
     kept = Kept(pair.bob.calls[0].session)
     bob = pair.bob = killed(pair, pair.bob.address)
     theirs = SessionLog(bob.core.resume(kept.values))
-    pair.run(40)
-    assert theirs.of(Ended) == [Ended("timeout", 408, text="No ACK")]
+    pair.run(9)
+    assert (theirs.events, theirs.session.is_confirmed) == ([Confirmed()], True)
+
+
+def test_an_answer_by_a_connection_that_is_gone_stands() -> None:
+    """It cannot be repeated there, and there what was sent was got."""
+    stage = Stage()
+    stage.agent.on_call = lambda session, log: answered(session)
+    PuppetCall(stage)
+    [log] = stage.agent.calls
+    values = Kept(log.session).values
+    values["accepted"][1] = "tcp:192.0.2.1:5060"
+    stage.puppet.take()
+    theirs = SessionLog(killed(stage).core.resume(values))
+    stage.run(5)
+    assert (theirs.session.is_confirmed, stage.puppet.take()) == (True, [])
 
 
 def test_a_second_ack_of_a_resumed_answer_is_passed_over() -> None:
@@ -207,7 +225,7 @@ def test_a_dialog_whose_way_is_not_known_stays_where_it_is() -> None:
 
 
 def test_whoever_asks_for_something_in_the_call_has_the_answer_to_it() -> None:
-    """The ACK went to the process before, or was on its way: a REFER is no 491, and the 200 is not sent again."""
+    """The ACK went to the process before, or was on its way: a REFER is no 491, and the 200 goes no second time."""
     stage = Stage()
     stage.agent.on_call = lambda session, log: answered(session)
     caller = PuppetCall(stage)
@@ -217,8 +235,29 @@ def test_whoever_asks_for_something_in_the_call_has_the_answer_to_it() -> None:
     caller.remote = ok.to
     node = stage.agent = killed(stage)
     theirs = SessionLog(node.core.resume(kept.values))
+    stage.run()
+    assert stage.puppet.statuses() == [200]
     stage.send(caller.make("REFER", cseq=2, headers=(("Refer-To", "<sip:carol@example.org>"),)))
     assert theirs.kinds == ["Confirmed", "Referred"]
+    stage.run(5)
     assert stage.puppet.statuses() == []
     stage.run(2)
     assert 200 not in stage.puppet.statuses()
+
+
+def test_a_2xx_of_a_stranger_does_nothing_in_a_call_of_the_process_before() -> None:
+    """It knows the Call-ID and both tags; no branch is known any more that it would have to know."""
+    stage = Stage()
+    kept, again = holding(stage)
+    node = stage.agent = killed(stage)
+    session = node.core.resume(kept.values)
+    log, body = SessionLog(session), session.remote_body
+    thief = Puppet(stage.network, THIEF)
+    for number in range(200):
+        made_up = answer(again, 200, body=ANSWER.replace(b"192.0.2.2", b"198.51.100.9")).with_header(
+            "CSeq", f"{number} INVITE"
+        )
+        thief.send(made_up.with_header("Via", "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKmadeup"), ALICE)
+    stage.run()
+    assert (stage.requests("ACK"), log.events, session.remote_body) == ([], [], body)
+    assert node.core.counts["stray 2xx"] == 200

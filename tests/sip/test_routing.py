@@ -155,6 +155,10 @@ def test_srv_records_go_by_priority_and_weighted_chance() -> None:
             "SIP/2.0/TLS h;received=192.0.2.1",
             [Target("192.0.2.1", 5061, "tls", True), Target("h", None, "tls", True)],
         ),
+        (
+            "SIP/2.0/TCP h;received=192.0.2.1;rport=40000",
+            [Target("192.0.2.1", 5060, "tcp"), Target("h", None, "tcp")],
+        ),
         ("SIP/2.0/UDP h;maddr=239.0.0.1;received=192.0.2.1", [Target("192.0.2.1", 5060, "udp")]),
     ],
 )
@@ -190,6 +194,8 @@ def test_a_route_to_ourselves_is_taken_off() -> None:
         ("sips:a@192.0.2.7;transport=tcp", "tls:192.0.2.7:5061"),
         ("sip:a@h.example;maddr=192.0.2.8", "udp:192.0.2.8:5060"),
         ("sip:a@[2001:db8::1];transport=tls", "tls:[2001:db8::1]:5061"),
+        ("sip:a@[2001:DB8:0::1]", "udp:[2001:db8::1]:5060"),
+        ("sip:a@[1:2:3]", "udp:[1:2:3]:5060"),
         ("sip:a@192.0.2.7;transport=sctp", "None"),
         ("sip:a@h.example", "None"),
     ],

@@ -369,6 +369,38 @@ def test_a_response_that_is_not_ours_is_dropped_and_counted() -> None:
     assert len(stack.events()) == 1
 
 
+BROWSER = Flow("ws", "192.0.2.9", 0, "browser")
+DIALLED = Flow("ws", "192.0.2.9", 8080)
+"""Asked by a connection of our own, which the dialer finds."""
+
+
+@pytest.mark.parametrize(
+    ("asked", "source", "counts"),
+    [
+        (SOURCE, SOURCE, True),
+        (SOURCE, Flow("udp", "192.0.2.9", 40000), True),
+        (SOURCE, Flow("tcp", "192.0.2.9", 5070, "1"), True),
+        (SOURCE, Flow("udp", "198.51.100.9", 5070, "here"), False),
+        (SOURCE, Flow("tcp", "2001:db8::9", 5070, "1"), False),
+        (BROWSER, BROWSER, True),
+        (BROWSER, Flow("ws", "192.0.2.9", 0, "another"), False),
+        (BROWSER, SOURCE, False),
+        (DIALLED, Flow("ws", "192.0.2.9", 8080, "ours", dialled=True), True),
+        (DIALLED, Flow("ws", "192.0.2.9", 8081, "another", dialled=True), False),
+        (DIALLED, Flow("ws", "198.51.100.9", 8080, "another"), False),
+    ],
+)
+def test_a_response_counts_from_whom_was_asked(asked: Flow, source: Flow, counts: bool) -> None:
+    """A server may answer from another port; browsers behind one web proxy share an address, not a connection."""
+    stack = stack_of()
+    request = parse_message(text())
+    stack.send_request(request.with_headers(request.headers.without("Via")), asked, 0.0)  # type: ignore[arg-type]
+    [(sent, _)] = stack.datagrams()
+    good = Response(200, "OK", parse_message(sent).headers.only("Via", "From", "To", "Call-ID", "CSeq"))
+    stack.receive(good.write(), source, 0.0)
+    assert bool(stack.events()) is counts
+
+
 def test_a_broken_transport_fails_its_transactions_at_once() -> None:
     """No waiting for timer F."""
     stack = stack_of()

@@ -210,7 +210,7 @@ def test_an_offer_that_is_never_acknowledged_ends_the_call() -> None:
     stage.run(31.0)
     methods = [one.method for one in stage.puppet.take() if isinstance(one, Request)]
     assert methods[-2:] == ["ACK", "BYE"] or "BYE" in methods
-    assert log.events == [Answered(OFFER, 1, True), Ended("error", 500)]
+    assert log.events == [Answered(OFFER, 1, True), Ended("mistake", 500, text="Server Internal Error")]
 
 
 def test_hanging_up_before_the_name_is_resolved_sends_nothing() -> None:

@@ -36,6 +36,9 @@ class RecordingLayer:
     def transmit(self, transaction: Transaction, data: bytes) -> None:
         self.log.append(("send", data))
 
+    def trying(self, transaction: Transaction) -> bytes:
+        return b"100"
+
     def deliver(self, transaction: Transaction, message: Any) -> None:
         self.log.append(("deliver", message))
 
@@ -74,7 +77,7 @@ def non_invite_client(layer: RecordingLayer, *, reliable: bool = False) -> Trans
 
 
 def invite_server(layer: RecordingLayer, *, reliable: bool = False) -> Transaction:
-    return InviteServerTransaction(layer, Timers(), reliable=reliable, key="k", flow="peer", trying=b"100")
+    return InviteServerTransaction(layer, Timers(), reliable=reliable, key="k", flow="peer")
 
 
 def non_invite_server(layer: RecordingLayer, *, reliable: bool = False) -> Transaction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -53,11 +53,13 @@ class Dialog:
     __slots__ = (
         "_flow_is_lost",
         "_sent_to",
+        "_told",
         "contact",
         "device",
         "flow",
         "id",
         "identity",
+        "instance",
         "is_direct",
         "is_initiator",
         "local",
@@ -110,8 +112,11 @@ class Dialog:
         """The contact behind a GRUU of ours, where the peer calls itself so: it is the Request-URI then (RFC 5627)."""
         self.identity: str | None = None
         """Who the peer has proved to be; None where nobody asked."""
+        self.instance: str | None = None
+        """Which device of theirs it is (+sip.instance, RFC 5626 section 4.1); None where it has not said."""
         self._flow_is_lost = False
         self._sent_to: tuple[Flow, ...] = ()
+        self._told: Callable[[], None] = _nobody
 
     @classmethod
     def of_uac(cls, request: Request, response: Response, flow: Flow | None = None) -> Dialog:
@@ -127,7 +132,7 @@ class Dialog:
             raise DialogError("response has no Contact")
         if tag is None and response.status < 200:
             raise DialogError("provisional response has no To tag")
-        return cls(
+        dialog = cls(
             id=DialogId(request.call_id, request.from_tag or "", tag or ""),
             local=request.from_,
             remote=response.to,
@@ -141,6 +146,8 @@ class Dialog:
             state=DialogState.CONFIRMED if response.is_success else DialogState.EARLY,
             flow=flow,
         )
+        dialog.instance = contact.instance
+        return dialog
 
     @classmethod
     def of_uas(
@@ -159,7 +166,7 @@ class Dialog:
             raise DialogError("request has no SIP Contact", status=400)
         if len(request.contacts) > 1:
             raise DialogError("request has more than one Contact", status=400)
-        return cls(
+        dialog = cls(
             id=DialogId(request.call_id, local_tag, request.from_tag or ""),
             local=request.to.with_tag(local_tag),
             remote=request.from_,
@@ -173,6 +180,8 @@ class Dialog:
             state=DialogState.EARLY,
             flow=flow,
         )
+        dialog.instance = target.instance
+        return dialog
 
     @classmethod
     def of_notify(cls, subscribe: Request, notify: Request, flow: Flow | None = None) -> Dialog:
@@ -219,6 +228,15 @@ class Dialog:
     def terminate(self) -> None:
         """BYE, a failure of the first INVITE, 481 or 408 (RFC 3261 12.2.1.2, 12.3)."""
         self.state = DialogState.TERMINATED
+        told, self._told = self._told, _nobody
+        told()
+
+    def when_over(self, told: Callable[[], None]) -> bool:
+        """Have `told`, and nobody else, called once it is over; False where it is."""
+        if self.state is DialogState.TERMINATED:
+            return False
+        self._told = told
+        return True
 
     def refresh_target(self, message: Message) -> None:
         """Move the remote target to the Contact of a target refresh that succeeded (RFC 6141 section 4).
@@ -331,20 +349,26 @@ class Dialog:
         """Whether the connection that it lived on is gone, and no other has taken its place."""
         return self._flow_is_lost
 
-    def registered(self, identity: str, contacts: Collection[Uri], flow: Flow) -> None:
+    def registered(self, identity: str, contacts: Collection[NameAddr], flow: Flow) -> None:
         """Somebody who proved to be `identity` is reached by `flow` at these contacts.
 
         Where the dialog has lost its connection and the peer calls itself so, requests go by that one from now on
         (RFC 5626 5.3), but never in the clear where it was not. The port of a Contact may be the one of the connection
-        that is gone.
+        that is gone, so that phones of one user may call themselves the same behind one NAT: they are told apart by
+        their instances.
         """
         if self.flow is not None and self.flow.transport in SECURE and flow.transport not in SECURE:
             return
-        if self._flow_is_lost and self.identity == identity and not self.route_set:
-            mine, _ = self.route()
-            if any((one.username, one.host.lower()) == (mine.username, mine.host.lower()) for one in contacts):
-                self.move(flow)
-                self.is_direct = True
+        is_its_own = self._flow_is_lost and self.identity == identity and not self.route_set
+        if is_its_own and any(self._is_of_peer(one) for one in contacts):
+            self.move(flow)
+            self.is_direct = True
+
+    def _is_of_peer(self, contact: NameAddr) -> bool:
+        mine, theirs = self.route()[0], contact.uri
+        if self.instance is not None and contact.instance is not None and self.instance != contact.instance:
+            return False
+        return (theirs.username, theirs.host.lower()) == (mine.username, mine.host.lower())
 
     def sent_to(self, flows: tuple[Flow, ...]) -> None:
         """Requests of ours in the dialog go to one of these, so the peer is there."""
@@ -381,6 +405,10 @@ class Dialog:
         if self.remote_cseq is not None and number <= self.remote_cseq:
             raise DialogError("CSeq does not rise", status=500)
         self.remote_cseq = number
+
+
+def _nobody() -> None:
+    """Told of the end where nobody wants to know."""
 
 
 def is_gruu(uri: Uri) -> bool:

@@ -12,12 +12,13 @@ class ForkedDialogs:
     """The dialogs that one outgoing INVITE makes as proxies fork it (RFC 3261 13.2.2.4).
 
     Each To tag is a dialog of its own. The first 2xx wins; a 2xx of another branch is to be acknowledged
-    and ended with BYE. `limit` bounds how many branches are looked at.
+    and ended with BYE. `limit` bounds how many branches make a dialog as they ring, and how many more as they answer:
+    who rings beyond it may still answer.
     """
 
     __slots__ = ("_by_tag", "_limit", "_request", "confirmed")
 
-    def __init__(self, request: Request, limit: int = 16) -> None:
+    def __init__(self, request: Request, limit: int = 64) -> None:
         self._request = request
         self._by_tag: dict[str, Dialog] = {}
         self._limit = limit
@@ -43,7 +44,7 @@ class ForkedDialogs:
             return None
         dialog = self._by_tag.get(tag or "")
         if dialog is None:
-            if len(self._by_tag) >= self._limit:
+            if len(self._by_tag) >= (2 if response.is_success else 1) * self._limit:
                 raise DialogError("too many branches")
             dialog = Dialog.of_uac(self._request, response, flow)
             self._by_tag[tag or ""] = dialog

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from gateway.sip.dialogs.dialog import Dialog, DialogId
 from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.flow import Flow
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
-from gateway.sip.message.uri import Uri
+
+_CONNECTIONS = 100_000
+"""Connections of which it is known which device is there."""
 
 
 @dataclass(slots=True)
@@ -28,12 +31,14 @@ class DialogTable:
     """Dialogs by identifier. A dialog is in here as long as it has a usage; how many there are is for its owner
     to bound, who lets calls in."""
 
-    __slots__ = ("_entries", "_lost")
+    __slots__ = ("_entries", "_instances", "_lost")
 
     def __init__(self) -> None:
         self._entries: dict[DialogId, Entry] = {}
         self._lost: dict[str | None, dict[DialogId, Dialog]] = {}
         """By whose they are, those whose connection was lost; it may have been found again since."""
+        self._instances: dict[tuple[str, str, int], tuple[str, str]] = {}
+        """By the connections that are up, who has registered there, and with which device."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -43,6 +48,9 @@ class DialogTable:
         entry = self._entries.setdefault(dialog.id, Entry(dialog))
         if usage not in entry.usages:
             entry.usages.append(usage)
+        if dialog.instance is None and dialog.flow is not None:
+            identity, instance = self._instances.get(_place(dialog.flow), (None, None))
+            dialog.instance = instance if identity == dialog.identity else None
         if dialog.has_lost_flow:
             self._look_for(dialog)
 
@@ -66,14 +74,21 @@ class DialogTable:
         Anybody may connect and be gone, so this is quick about all other dialogs.
         """
         host, port = flow.host, flow.port
+        self._instances.pop(_place(flow), None)
         entries = self._entries.values()
         found = [one for one in entries if (at := one.dialog.flow) is not None and at.port == port and at.host == host]
         for entry in found:
             self._look_for(entry.dialog)
         return {usage for entry in found for usage in entry.usages}
 
-    def registered(self, identity: str, contacts: Collection[Uri], flow: Flow) -> None:
-        """See `Dialog.registered`."""
+    def registered(self, identity: str, contacts: Collection[NameAddr], flow: Flow) -> None:
+        """See `Dialog.registered`. Dialogs that are made on this connection hereafter are with that device."""
+        instances = {one.instance for one in contacts if one.instance}
+        if len(instances) == 1:
+            self._instances[_place(flow)] = identity, instances.pop()
+        if len(self._instances) > _CONNECTIONS:
+            # Whose REGISTER is answered after its connection has gone is forgotten by nobody else.
+            del self._instances[next(iter(self._instances))]
         for dialog in tuple(self._lost.get(identity, {}).values()):
             dialog.registered(identity, contacts, flow)
             if not dialog.has_lost_flow:
@@ -112,3 +127,7 @@ class DialogTable:
     def get(self, call_id: str, local_tag: str, remote_tag: str) -> Entry | None:
         """The dialog of that name (Replaces: its `to_tag` is the local one, RFC 3891 section 3)."""
         return self._entries.get(DialogId(call_id, local_tag, remote_tag))
+
+
+def _place(flow: Flow) -> tuple[str, str, int]:
+    return flow.transport, flow.host, flow.port

@@ -31,6 +31,7 @@ def values_of(dialog: Dialog) -> dict[str, Any]:
         "flow": None if dialog.flow is None else str(dialog.flow),
         "is_direct": dialog.is_direct,
         "identity": dialog.identity,
+        "instance": dialog.instance,
         "device": None if dialog.device is None else str(dialog.device),
     }
 
@@ -41,14 +42,13 @@ def dialog_of(values: Mapping[str, Any]) -> Dialog:
     Raises KeyError, ValueError, TypeError or SipError for what `values_of` has not made.
     """
     contact, flow = values["contact"], values["flow"]
-    number = values["local_cseq"]
     dialog = Dialog(
         id=DialogId(*values["id"]),
         local=NameAddr.parse(values["local"]),
         remote=NameAddr.parse(values["remote"]),
         remote_target=Uri.parse(values["target"]),
         route_set=tuple(NameAddr.parse(route) for route in values["routes"]),
-        local_cseq=None if number is None else number + CSEQ_JUMP,
+        local_cseq=(values["local_cseq"] or 0) + CSEQ_JUMP,
         remote_cseq=values["remote_cseq"],
         is_initiator=values["is_initiator"],
         contact=None if contact is None else NameAddr.parse(contact),
@@ -57,6 +57,7 @@ def dialog_of(values: Mapping[str, Any]) -> Dialog:
         flow=None if flow is None else Flow.parse(flow),
     )
     dialog.is_direct, dialog.identity = values["is_direct"], values["identity"]
+    dialog.instance = values.get("instance")
     if device := values.get("device"):
         dialog.device = Uri.parse(device)
     if dialog.flow is not None and dialog.flow.transport in RELIABLE:

@@ -8,17 +8,29 @@ from gateway.sip.alarms import Alarm
 from gateway.sip.dialogs.ports import Core
 from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.flow import Flow
+from gateway.sip.transactions.via import same_way
 
 
 class AcceptedInvite:
     """Repeats the 2xx (`data`, already sent) after T1, doubling up to T2, until `acknowledge`; after 64*T1 `lost`."""
 
-    __slots__ = ("_alarm", "_core", "_deadline", "_interval", "_lost", "_owner", "cseq", "data", "flow")
+    __slots__ = ("_alarm", "_core", "_deadline", "_interval", "_lost", "_owner", "cseq", "data", "flow", "may_be_lost")
 
     def __init__(
-        self, core: Core, owner: DialogUsage, flow: Flow, cseq: int, data: bytes, lost: Callable[[], None]
+        self,
+        core: Core,
+        owner: DialogUsage,
+        flow: Flow,
+        cseq: int,
+        data: bytes,
+        lost: Callable[[], None],
+        *,
+        left: float | None = None,
     ) -> None:
-        """`flow` is where the 2xx goes, `cseq` the number of its INVITE."""
+        """`flow` is where the 2xx goes, `cseq` the number of its INVITE.
+
+        `left`: it was sent by another process, so it goes again at once, for so many seconds in place of 64*T1.
+        """
         now = core.now()
         timers = core.config.stack.timers
         self._core = core
@@ -26,16 +38,25 @@ class AcceptedInvite:
         self._lost: Callable[[], None] | None = lost
         self.flow = flow
         self._interval = timers.t1
-        self._deadline = now + timers.timeout
+        self._deadline = now + (timers.timeout if left is None else left)
         self.data = data
-        self._alarm: Alarm[DialogUsage | None] | None = core.at(now + self._interval, self._again, owner)
+        self._alarm: Alarm[DialogUsage | None] | None = core.at(
+            now + (self._interval if left is None else 0.0), self._again, owner
+        )
         self.cseq = cseq
         """Number of the INVITE, which its ACK carries."""
+        self.may_be_lost = False
+        """Whether the connection that it went by ended before its ACK came."""
 
     @property
     def is_pending(self) -> bool:
         """Whether the ACK is still missing."""
         return self._alarm is not None
+
+    def flow_lost(self, flow: Flow) -> None:
+        """A connection is gone."""
+        if self.is_pending and same_way(self.flow, flow):
+            self.may_be_lost = True
 
     def acknowledge(self) -> None:
         """The ACK came, or nobody waits for it any more."""

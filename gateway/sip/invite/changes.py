@@ -13,13 +13,18 @@ from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.acknowledgement import Acknowledgement
 from gateway.sip.invite.events import SessionEvent
-from gateway.sip.invite.offer_answer import Carrier
+from gateway.sip.invite.offer_answer import Carrier, glare_delay
 from gateway.sip.invite.session_timer import SessionTimer
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Message, Response
 from gateway.sip.requests.client import ClientRequest
 from gateway.sip.requests.server import ServerRequest
+
+ANSWER_MISSING = 1.0
+"""Seconds until an offer is made again whose answer could not be read."""
+RETRY_AFTER_LIMIT = 10
+"""A 500 that asks for no longer a wait than this says that offers overlapped (RFC 3261 14.2): it is tried again."""
 
 
 class Modifiable(DialogUsage, Protocol):
@@ -31,6 +36,7 @@ class Modifiable(DialogUsage, Protocol):
     peer_allows: frozenset[str]
     local_body: bytes
     remote_body: bytes
+    accepted: AcceptedInvite | None
 
     @property
     def is_over(self) -> bool: ...
@@ -98,6 +104,13 @@ class Want:
     headers: build.Fields = ()
     local: NameAddr | None = None
     """Who we are from then on (RFC 4916)."""
+    is_in_doubt: bool = False
+    """Whether the peer may have taken it, since its answer could not be read."""
+
+    def doubt(self) -> float:
+        """The seconds until it is sent once more: the same offer gets the same answer."""
+        self.is_in_doubt = True
+        return ANSWER_MISSING
 
     @property
     def repeats(self) -> bool:
@@ -133,6 +146,8 @@ class RemoteChange:
     request: ServerRequest
     carrier: Carrier
     offer: bytes
+    is_cut_off: bool = False
+    """Whether the connection that it came by is gone, so that its sender has given it up."""
 
 
 @dataclass(slots=True, eq=False)
@@ -142,3 +157,22 @@ class AcceptedChange:
     number: int
     accepted: AcceptedInvite
     offer: bytes = b""
+
+
+def retry_delay(session: Modifiable, dialog: Dialog, change: LocalChange, response: Response) -> float | None:
+    """Seconds until a change that was refused is worth another try, None for never."""
+    random = session.core.random()
+    if response.status == 491:
+        return glare_delay(dialog.is_initiator, random)
+    wait = response.retry_after
+    if response.status == 500 and wait is not None and wait <= RETRY_AFTER_LIMIT:
+        return wait + random
+    if change.client is not None and change.client.is_unusable:
+        return change.want.doubt()
+    if response.status == 422 and session.timer.too_small(response):
+        return 0.0
+    if change.method == "UPDATE" and response.status in (405, 501):
+        session.peer_allows -= {"UPDATE"}
+        return 0.0
+    # A refusal says nothing of the same offer that was answered before it.
+    return ANSWER_MISSING if change.want.is_in_doubt and response.status not in (408, 481) else None

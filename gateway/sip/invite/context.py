@@ -11,7 +11,7 @@ from gateway.sip.message.message import Response
 from gateway.sip.requests.server import ServerRequest
 
 ENDED_HERE = Ended("local")
-MISTAKE = Ended("error", 500, text="Server Internal Error")
+MISTAKE = Ended("mistake", 500, text="Server Internal Error")
 
 
 @dataclass(slots=True)

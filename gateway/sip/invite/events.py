@@ -74,11 +74,11 @@ class Ended(SessionEvent):
     """The session is over.
 
     `by` is "remote" (BYE, CANCEL), "local" (`hangup`, `reject`), "timeout" (no ACK, a dead peer, an expired
-    session timer) or "error" (the peer no longer knows the call). `cause` is a SIP status and `q850` a Q.850
-    cause, both from the Reason header or, for "timeout" and "error", from what went wrong.
+    session timer), "error" (the peer no longer knows the call) or "mistake" (ours). `cause` is a SIP status and
+    `q850` a Q.850 cause, both from the Reason header or, for the last three, from what went wrong.
     """
 
-    by: Literal["remote", "local", "timeout", "error"]
+    by: Literal["remote", "local", "timeout", "error", "mistake"]
     cause: int | None = None
     q850: int | None = None
     text: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections.abc import Callable
 from typing import Literal
 
 from gateway.sip.alarms import Alarm
@@ -12,22 +13,23 @@ from gateway.sip.dialogs.dialog import Dialog, is_secure, wants_flow
 from gateway.sip.dialogs.ports import Core
 from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import SipBuildError
-from gateway.sip.flow import is_ip_address
+from gateway.sip.flow import Flow, is_ip_address
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.changes import Purpose
 from gateway.sip.invite.context import Context
-from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered
+from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered, SessionEvent
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.offer_answer import Carrier, Invite, Meaning
 from gateway.sip.invite.provisional import OPTION, ReliableProvisionals
-from gateway.sip.invite.session import FIRST, InviteSession
+from gateway.sip.invite.session import FIRST, InviteSession, no_matter
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.requests.bodies import SDP, description_of, description_or_nothing
 from gateway.sip.requests.server import ServerRequest
-from gateway.sip.transactions import Transaction
+from gateway.sip.transactions import Reason, Transaction
+from gateway.sip.transactions.via import same_way
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,8 @@ class IncomingSession(InviteSession):
         """Ours."""
         self._transaction = invite.transaction
         self._invite = invite
+        self._is_cut_off = False
+        """Whether the connection that the INVITE came by is gone."""
         self._deferred: bytes | None = None
         self._counter = b""
         """What we offered where the INVITE had no offer."""
@@ -65,6 +69,8 @@ class IncomingSession(InviteSession):
         self.peer_names.take(request)
         self._wants_reliable = OPTION in [one.lower() for one in request.require]
         self._takes_reliable = OPTION in supported or self._wants_reliable
+        self.noticed: Callable[[], None] = no_matter
+        """Called before a 100 leaves, which is the first thing that the caller sees."""
         self._ringing: Alarm[DialogUsage | None] | None = None
         self._give_up: Alarm[DialogUsage | None] | None = None
         self._begin()
@@ -93,6 +99,11 @@ class IncomingSession(InviteSession):
     def initial_offer(self) -> bytes:
         """The session description of the INVITE, b"" where it asks for ours."""
         return description_of(self.request)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has been sent to the caller."""
+        return self._transaction.last is None
 
     def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None:
         """Send a 101-199, reliably where the caller wants that or a body goes with it; ValueError for others.
@@ -211,6 +222,7 @@ class IncomingSession(InviteSession):
         self.accepted = AcceptedInvite(
             self.core, self, self._transaction.flow, self.request.cseq.number, data, self._not_acknowledged
         )
+        self.accepted.may_be_lost = self._is_cut_off
         self.arm_timer()
 
     def _send_failure(self, context: Context) -> None:
@@ -274,7 +286,9 @@ class IncomingSession(InviteSession):
     def _acknowledged(self, accepted: AcceptedInvite, body: bytes) -> None:
         accepted.acknowledge()
         self._on_first_ack(body)
-        self.changed()
+        # Whoever goes on with what was before an ACK that says nothing else repeats the 2xx, and gets another one.
+        if body:
+            self.changed()
 
     def _on_first_ack(self, body: bytes) -> None:
         meaning = self.modification.table.received(Carrier.ACK, bool(body))
@@ -287,11 +301,29 @@ class IncomingSession(InviteSession):
             self.commit(self._counter, body)
         self.step(SessionInput.ACKNOWLEDGED, Context(body=body if meaning is Meaning.ANSWER else b""))
 
+    def on_trying(self) -> None:
+        """A 100 is about to leave."""
+        self.noticed()
+
+    def emit_last(self, event: SessionEvent) -> None:
+        super().emit_last(event)
+        self.noticed = no_matter
+
+    def on_flow_lost(self, flow: Flow) -> None:
+        self._is_cut_off = self._is_cut_off or same_way(self._transaction.source, flow)
+        super().on_flow_lost(flow)
+
     def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
         if transaction is self._transaction:
             self.step(SessionInput.CANCELLED, Context(ended=Ended.by_peer(cancel)))
         else:
             super().on_cancel(transaction, cancel)
+
+    def on_failed(self, transaction: Transaction, reason: Reason) -> None:
+        """No response reaches the caller any more; that it does not acknowledge a failure changes nothing."""
+        is_unanswered = self.machine.state is SessionState.INCOMING
+        if transaction is self._transaction and reason is Reason.TRANSPORT_ERROR and is_unanswered:
+            self.step(SessionInput.LOST, Context(status=480, ended=Ended("timeout", 480, text="Connection lost")))
 
     def on_prack(self, request: ServerRequest, dialog: Dialog) -> None:
         reliable = self._reliable

@@ -17,9 +17,18 @@ from gateway.sip.alarms import Alarm
 from gateway.sip.dialogs.dialog import Dialog, DialogState
 from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import DialogError
+from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.acknowledgement import Acknowledgement
-from gateway.sip.invite.changes import AcceptedChange, LocalChange, Modifiable, Purpose, RemoteChange, Want
+from gateway.sip.invite.changes import (
+    AcceptedChange,
+    LocalChange,
+    Modifiable,
+    Purpose,
+    RemoteChange,
+    Want,
+    retry_delay,
+)
 from gateway.sip.invite.events import OfferAnswered, OfferCancelled, Offered
 from gateway.sip.invite.offer_answer import (
     ACK_MISSING,
@@ -27,7 +36,6 @@ from gateway.sip.invite.offer_answer import (
     Invite,
     Meaning,
     OfferAnswer,
-    glare_delay,
     overlap_delay,
 )
 from gateway.sip.message import build
@@ -36,16 +44,12 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.requests.bodies import SDP, description_of, description_or_nothing
 from gateway.sip.requests.server import ServerRequest
 from gateway.sip.transactions import Transaction
+from gateway.sip.transactions.via import same_way
 
 logger = logging.getLogger(__name__)
 
 OFFER_ATTEMPTS = 8
 """How often an offer of ours is made because it crossed one of the peer's."""
-
-ANSWER_MISSING = 1.0
-"""Seconds until an offer is made again whose answer could not be read."""
-RETRY_AFTER_LIMIT = 10
-"""A 500 that asks for no longer a wait than this says that offers overlapped (RFC 3261 14.2): it is tried again."""
 
 
 _ANSWERED_BY = {
@@ -70,6 +74,8 @@ class Modification:
     _retry: Alarm[DialogUsage | None] | None = None
     _patience: Alarm[DialogUsage | None] | None = None
     _is_stopped: bool = False
+    _is_in_doubt: bool = False
+    """Whether the peer may not have the answer that stands here."""
 
     @property
     def session(self) -> Modifiable:
@@ -100,6 +106,8 @@ class Modification:
             elif local.method == "INVITE" and local.client is not None:
                 # Whoever said BYE need not answer it any more, and an INVITE that has a 1xx waits for ever.
                 local.client.cancel()
+            elif local.client is not None:
+                local.client.abandon()
             self._tell(local.want, 481)
         while self._queue:
             self._tell(self._queue.popleft(), 481)
@@ -235,8 +243,7 @@ class Modification:
                 session.emit(OfferAnswered(want.number, status, body))
             if want.told is not None:
                 want.told(status)
-        elif meaning is Meaning.MISSING and self._again(want, ANSWER_MISSING):
-            # The peer has taken it and its answer cannot be read: the same offer gets the same answer.
+        elif meaning is Meaning.MISSING and self._again(want, want.doubt()):
             return
         else:
             self._tell(want, status)
@@ -258,7 +265,7 @@ class Modification:
             self.table.received(carrier, False)
         self._local = None
         want, status = change.want, response.status
-        if self._again(want, self._delay(change, response)):
+        if self._again(want, retry_delay(self.session, self.dialog, change, response)):
             return
         if want.purpose is Purpose.REFRESH:
             self._postpone(response.retry_after or 0)
@@ -266,25 +273,6 @@ class Modification:
         if status in (408, 481):
             self.session.lost(status)
         self.session.exchange_over()
-
-    def _delay(self, change: LocalChange, response: Response) -> float | None:
-        """Seconds until the change is worth another try, None for never."""
-        session = self.session
-        random = session.core.random()
-        if response.status == 491:
-            return glare_delay(self.dialog.is_initiator, random)
-        wait = response.retry_after
-        if response.status == 500 and wait is not None and wait <= RETRY_AFTER_LIMIT:
-            return wait + random
-        if response.status == 502:
-            # What came was no response to be used (ClientRequest.on_unusable); the peer may have taken the offer.
-            return ANSWER_MISSING
-        if response.status == 422 and session.timer.too_small(response):
-            return 0.0
-        if change.method == "UPDATE" and response.status in (405, 501):
-            session.peer_allows -= {"UPDATE"}
-            return 0.0
-        return None
 
     def _waited(self) -> None:
         self._retry = None
@@ -330,8 +318,20 @@ class Modification:
         else:
             self._await_answer(number, offer)
 
+    def flow_lost(self, flow: Flow) -> None:
+        """A connection is gone."""
+        if self._accepted is not None:
+            self._accepted.accepted.flow_lost(flow)
+        if self._remote is not None and same_way(self._remote.request.transaction.source, flow):
+            self._remote.is_cut_off = True
+
     def _ack_lost(self) -> None:
-        """Who goes on has our 2xx: its ACK was lost or comes late (RFC 5407 3.1.4). Raises DialogError, 481."""
+        """Who goes on has our 2xx: its ACK was lost or comes late (RFC 5407 3.1.4). Raises DialogError, 481.
+
+        Or it was the 2xx that was lost, with its connection: then what we took for agreed is offered again.
+        """
+        accepted = self.session.accepted if self._accepted is None else self._accepted.accepted
+        self._is_in_doubt = accepted is not None and accepted.may_be_lost
         if self._accepted is None:
             self.session.acknowledged()
             if self.session.is_over:
@@ -358,6 +358,7 @@ class Modification:
         elif self._remote is not None and self._remote.number == number:
             remote, self._remote = self._remote, None
             self._stop_patience()
+            self._is_in_doubt = False
             if remote.carrier is Carrier.INVITE:
                 self._accept_invite(remote, body)
             else:
@@ -396,6 +397,7 @@ class Modification:
         accepted = AcceptedInvite(
             session.core, session, request.transaction.flow, request.request.cseq.number, data, self._not_acknowledged
         )
+        accepted.may_be_lost = remote.is_cut_off
         self._accepted = AcceptedChange(remote.number, accepted)
         if meaning is Meaning.ANSWER:
             session.commit(body, remote.offer)
@@ -450,6 +452,9 @@ class Modification:
         self._stop_patience()
         self.table.sent(_ANSWERED_BY[remote.carrier][1], False)
         remote.request.respond(status)
+        if self._is_in_doubt:
+            self._is_in_doubt = False
+            self.want(Purpose.OFFER, self.session.local_body)
         self.session.exchange_over()
 
     def _out_of_patience(self) -> None:

@@ -16,7 +16,7 @@ from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import DialogError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.acknowledgement import Acknowledgement
-from gateway.sip.invite.context import Context
+from gateway.sip.invite.context import MISTAKE, Context
 from gateway.sip.invite.events import Answered, Ended, Failed, Provisional, SessionEvent
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.offer_answer import Carrier, Meaning
@@ -483,7 +483,7 @@ class OutgoingSession(InviteSession):
 
     def _out_of_patience(self) -> None:
         self._answer_first(b"")
-        self.step(SessionInput.LOST, Context(ended=Ended("error", 500)))
+        self.step(SessionInput.LOST, Context(ended=MISTAKE))
 
     def _stop_alarm(self) -> None:
         if self._alarm is not None:

@@ -8,7 +8,8 @@ answered.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from gateway.sip.auth.account import Authenticator
@@ -20,21 +21,25 @@ from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.context import Context
-from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered
+from gateway.sip.invite.events import Confirmed, OfferAnswered
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Message, Request, Response
 from gateway.sip.message.parser import parse_message
+from gateway.sip.message.uri import Uri
 from gateway.sip.requests.server import ServerRequest
 from gateway.sip.transactions import Reason, Transaction
 
 _ESTABLISHED = (SessionState.CONFIRMED, SessionState.ACCEPTED, SessionState.LEAVING)
 _WAITING = (SessionState.CALLING, SessionState.PROCEEDING, SessionState.GIVING_UP, SessionState.CANCELLING)
 _KEY_LINES = b"a=crypto:"
+_STILL_ANSWERED = 0.75
+"""Share of 64*T1 in which a 2xx of the process before is repeated until its ACK comes."""
 
 
 def session_values(session: InviteSession) -> dict[str, Any] | None:
@@ -71,6 +76,35 @@ def _established(session: InviteSession) -> dict[str, Any]:
         "credentials": None if authenticator is None else authenticator.values(),
         "accepted": None if accepted is None else [_text(_unkeyed(accepted.data)), str(accepted.flow), accepted.cseq],
     }
+
+
+def bare(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of an established session without all that a BYE does not need: another version may have it otherwise.
+
+    What of them stays as it is in every version is "dialog" as `dialog_of` reads it, and "credentials".
+    """
+    if "dialog" not in values:
+        return values
+    timer = {"interval": 0, "minimum": 0, "is_refresher": False, "refresh_in": None, "expires_in": None}
+    nothing: dict[str, Any] = {"allows": [], "supports": [], "packages": [], "bodies": ["", ""], "accepted": None}
+    kept = {"dialog": values["dialog"], "credentials": values.get("credentials")}
+    return nothing | kept | {"role": "uac", "timer": timer}
+
+
+def session_moved(values: Mapping[str, Any], contact_of: Callable[[Flow, Uri], NameAddr]) -> Mapping[str, Any]:
+    """Those of a session whose peer is to send its requests elsewhere from now on.
+
+    `contact_of` gives the Contact there, of a peer's flow and the one that it knows. Raises as `ResumedSession` does.
+    """
+    dialog = values.get("dialog")
+    if dialog is None or dialog["flow"] is None or dialog["contact"] is None:
+        return values
+    flow = Flow.parse(dialog["flow"])
+    if not flow.reliable:
+        flow = replace(flow, local="")
+    contact = contact_of(flow, NameAddr.parse(dialog["contact"]).uri)
+    # A 2xx is not repeated from elsewhere: phones send the ACK again that they have sent, to where that went.
+    return {**values, "dialog": {**dialog, "flow": str(flow), "contact": str(contact)}, "accepted": None}
 
 
 def _head(message: Message) -> str:
@@ -122,10 +156,16 @@ class ResumedSession(InviteSession):
         assert self.dialog is not None
         core.add_usage(self.dialog, self)
         self.machine.state = SessionState.CONFIRMED
-        if accepted is not None:
-            data, flow, cseq = accepted
-            self.machine.state = SessionState.ACCEPTED
-            self.accepted = AcceptedInvite(core, self, Flow.parse(flow), cseq, _octets(data), self._not_acknowledged)
+        # A peer acknowledges a 2xx again for 64*T1 (RFC 3261 13.2.2.4), by the connection that it came by.
+        if accepted is not None and elapsed < _STILL_ANSWERED * core.config.stack.timers.timeout:
+            data, way, cseq = accepted
+            flow = Flow.parse(way)
+            if not flow.reliable:
+                self.machine.state = SessionState.ACCEPTED
+                lost = self._acknowledged_before
+                self.accepted = AcceptedInvite(
+                    core, self, flow, cseq, _octets(data), lost, left=2 * core.config.stack.timers.t2
+                )
         self.timer.resume(values["timer"], core.now(), elapsed)
         self.arm_timer()
 
@@ -146,17 +186,19 @@ class ResumedSession(InviteSession):
             self.step(SessionInput.ACKNOWLEDGED)
             self.changed()
 
-    def _not_acknowledged(self) -> None:
-        self.step(SessionInput.NOT_ACKNOWLEDGED, Context(ended=Ended("timeout", 408, text="No ACK")))
+    def _acknowledged_before(self) -> None:
+        """No ACK has come: it may have gone to the process before, and who has vanished is silent, too."""
+        self.step(SessionInput.ACKNOWLEDGED)
 
-    def on_late_success(self, response: Response) -> None:
+    def on_late_success(self, response: Response, source: Flow) -> None:
         """A 2xx to an INVITE of the process before: acknowledged as often as it comes (RFC 3261 13.2.2.4).
 
-        Its description may be another than what stands, so who listens hears of an answer to nobody's offer.
+        Its description may be another than what stands, so who listens hears of an answer to nobody's offer. No branch
+        of that process is known here, so it counts where a request of the dialog would.
         """
         number, dialog = response.cseq.number, self.dialog
         assert dialog is not None
-        if number > self._last_cseq + CSEQ_JUMP:
+        if not self._last_cseq - CSEQ_JUMP < number <= self._last_cseq + CSEQ_JUMP or not dialog.lives_at(source):
             return
         ack = dialog.ack(number, headers=tuple(self.core.request_fields()))
 

@@ -83,7 +83,7 @@ class InviteSession:
         self.peer_supports: frozenset[str] = frozenset()
         """Option tags of the peer's Supported, in lower case."""
         self.peer_names = PeerNames()
-        self.changed: Callable[[], None] = _no_matter
+        self.changed: Callable[[], None] = no_matter
         """Called when what `session_values` gives has changed, before a message that shows it leaves."""
         self.accepted: AcceptedInvite | None = None
         """Our 2xx to the INVITE that made the dialog."""
@@ -209,7 +209,7 @@ class InviteSession:
         `done` gets the status that answered it, 481 without a dialog; `instead` is a type and a body that it is sent
         with again where the first is answered 415.
         """
-        self._infos.send(Outgoing(content_type, body, package, done or _no_matter, instead))
+        self._infos.send(Outgoing(content_type, body, package, done or no_matter, instead))
         self.core.wake()
 
     def refer(self, target: Uri, told: Told) -> None:
@@ -255,7 +255,7 @@ class InviteSession:
         self._over = True
         if self._handler is not None:
             self._handler = _nobody  # transactions keep the session for 32 s, and it must not keep the whole call
-        self.changed = _no_matter
+        self.changed = no_matter
         self.core.usage_over(self)
 
     def _deliver(self, event: SessionEvent) -> None:
@@ -433,6 +433,10 @@ class InviteSession:
 
     def on_flow_lost(self, flow: Flow) -> None:
         """A connection is gone; requests of ours in the dialog look for another way (Dialog.hops)."""
+        if self.accepted is not None:
+            self.accepted.flow_lost(flow)
+        if self.modification is not None:
+            self.modification.flow_lost(flow)
         if self.dialog is not None and self.dialog.flow_lost(flow) and not self._over:
             self.emit(FlowLost())
             if flow.dialled and self.is_confirmed:
@@ -487,7 +491,7 @@ class InviteSession:
         self.arm_timer()
 
 
-def _no_matter(*_: int) -> None:
+def no_matter(*_: int) -> None:
     """Nobody asked."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.sip.errors import DialogError
 from gateway.sip.message.build import Fields
-from gateway.sip.message.message import Message, Request, Response
+from gateway.sip.message.message import Request, Response
 from gateway.sip.message.values import SessionExpires
 
 OPTION = "timer"
@@ -86,15 +86,11 @@ class SessionTimer:
     def check(self, request: Request) -> None:
         """Judge a received INVITE or UPDATE; raises DialogError(422) for an interval below our minimum.
 
-        Answer that with `min_se_header`. Only peers that know session timers are refused (section 8.1).
+        The response names our minimum in Min-SE. Only peers that know session timers are refused (section 8.1).
         """
         asked = request.session_expires
         if asked is not None and asked.seconds < self._policy.minimum and OPTION in request.supported:
             raise DialogError("session interval is too small", status=422)
-
-    def min_se_header(self) -> Fields:
-        """The field that a 422 carries."""
-        return [("Min-SE", self._policy.minimum)]
 
     def accept(self, request: Request, now: float) -> Fields:
         """Take the interval of a request we answer 2xx, start the timer; returns the fields of the 2xx (section 9)."""
@@ -181,8 +177,3 @@ class SessionTimer:
             self._refreshing = True
             return TimerAction.REFRESH
         return None
-
-
-def supports_timer(message: Message) -> bool:
-    """Whether the sender knows session timers."""
-    return OPTION in message.supported

@@ -210,7 +210,6 @@ class Message:
     recv_info = Lazy("Recv-Info", _tokens("Recv-Info"), "INFO packages that the sender takes (RFC 6086).")
     supported = Lazy("Supported", _tokens("Supported"), "Option tags that the sender knows.")
     require = Lazy("Require", _tokens("Require"), "Option tags that the sender insists on.")
-    proxy_require = Lazy("Proxy-Require", _tokens("Proxy-Require"), "Option tags that proxies must know.")
     unsupported = Lazy("Unsupported", _tokens("Unsupported"), "Option tags that were refused.")
     content_type = Lazy("Content-Type", _optional(MediaType.parse), "Type of the body, None when absent.")
     content_disposition = Lazy("Content-Disposition", _optional(TokenParams.parse), "What the body is for.")

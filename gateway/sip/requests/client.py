@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gateway.sip.auth.account import Authenticator
 from gateway.sip.dialogs.ports import Core, Hop
 from gateway.sip.dialogs.usage import DialogUsage
-from gateway.sip.errors import SipError
+from gateway.sip.errors import DialogError, SipError
 from gateway.sip.flow import Flow
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
@@ -49,6 +49,7 @@ class ClientRequest:
         "authenticator",
         "flow",
         "has_responded",
+        "is_unusable",
         "owner",
         "request",
         "transaction",
@@ -86,6 +87,8 @@ class ClientRequest:
         self._has_answered = False
         self.has_responded = False
         """Whether any response has come, to whichever try."""
+        self.is_unusable = False
+        """Whether the 502 that `done` got stands for a final response that could not be read."""
         self._has_reconnected = False
         self._is_final = False
         self._is_told = False
@@ -163,6 +166,7 @@ class ClientRequest:
     def on_unusable(self, response: Response) -> None:
         """A final response of which not even the dialog can be read: a failure of the peer's (RFC 3261 16.7, 502)."""
         if response.is_final:
+            self.is_unusable = True
             self._tell(self._failure(502))
 
     def _tell(self, response: Response) -> None:
@@ -240,6 +244,8 @@ class ClientRequest:
             if tcp is not None:
                 request = self._built(tcp)
             transaction = self._core.send_request(request, way)
+        except DialogError:
+            return False  # its dialog is over meanwhile, and nobody is there to be asked
         except SipError as error:
             self._core.not_built(error)
             return False

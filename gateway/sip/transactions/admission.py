@@ -9,10 +9,13 @@ from ipaddress import ip_address, ip_network
 
 from gateway.sip.flow import WEBSOCKET, Flow
 
+UNANSWERED = 0.1
+"""Tokens of a response or an ACK: a call that is let in brings some of each, but reading one costs time as well."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionLimits:
-    """Limits on requests; a repeated one counts like any other, ACKs and responses are free."""
+    """Limits on requests; a repeated one counts like any other, ACKs and responses a tenth of one."""
 
     rate: float = 50.0
     """Requests per second and source address; 0 switches the limit off."""
@@ -67,16 +70,16 @@ class Admission:
                 self._trusted.popitem(last=False)
         return known
 
-    def admit(self, source: str, now: float) -> bool:
-        """Take one token of `source`; False when there is none."""
+    def admit(self, source: str, now: float, cost: float = 1.0) -> bool:
+        """Take one token of `source`, or `cost` of one; False when there is none."""
         limits = self._limits
         if limits.rate <= 0 or self.is_trusted(source):
             return True
         tokens, since = self._buckets.pop(source, (limits.burst, now))
         tokens = min(limits.burst, tokens + (now - since) * limits.rate)
-        admitted = tokens >= 1.0 or self.vouched(source)
-        if tokens >= 1.0:
-            tokens -= 1.0
+        admitted = tokens >= cost or self.vouched(source)
+        if tokens >= cost:
+            tokens -= cost
         elif not admitted:
             self.refused += 1
         self._buckets[source] = (tokens, now)

@@ -59,4 +59,13 @@ class TransactionFailed:
     reason: Reason
 
 
-StackEvent = RequestReceived | CancelReceived | AckReceived | ResponseReceived | StrayResponse | TransactionFailed
+@dataclass(frozen=True, slots=True)
+class TryingSent:
+    """An INVITE is about to be answered 100, since its user has been silent."""
+
+    transaction: Transaction
+
+
+StackEvent = (
+    RequestReceived | CancelReceived | AckReceived | ResponseReceived | StrayResponse | TransactionFailed | TryingSent
+)

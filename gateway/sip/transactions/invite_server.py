@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Any
 
-from gateway.sip.transactions.machine import Input, State, Table, Timers, Transaction, TransactionLayer
+from gateway.sip.transactions.machine import Input, State, Table, Transaction
 
 
 class Action(Enum):
@@ -58,19 +58,13 @@ TABLE: Table[Action] = {
 class InviteServerTransaction(Transaction):
     """Answers an INVITE and its retransmissions; responses are given to `step` as bytes.
 
-    `trying` is the ready-made 100 response, sent when the transaction user is silent for `Timers.trying`.
+    The layer makes the 100 response once the transaction user has been silent for `Timers.trying`.
     """
 
-    __slots__ = ("trying",)
+    __slots__ = ()
 
     table = TABLE
     initial = State.PROCEEDING
-
-    def __init__(
-        self, layer: TransactionLayer, timers: Timers, *, reliable: bool, key: object, flow: Any, trying: bytes
-    ) -> None:
-        super().__init__(layer, timers, reliable=reliable, key=key, flow=flow)
-        self.trying = trying
 
     def _start_100(self, _message: Any) -> None:
         self.start_timer(Input.TIMER_100, self.timers.trying)
@@ -79,7 +73,7 @@ class InviteServerTransaction(Transaction):
         self.stop_timers(Input.TIMER_100)
 
     def _send_100(self, _message: Any) -> None:
-        self.last = self.trying
+        self.last = self.layer.trying(self)
         self.resend()
 
     def _send_response(self, response: bytes) -> None:

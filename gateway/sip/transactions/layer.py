@@ -31,7 +31,7 @@ from gateway.sip.transactions import (
     Transaction,
     input_of_status,
 )
-from gateway.sip.transactions.admission import Admission, Proofs
+from gateway.sip.transactions.admission import UNANSWERED, Admission, Proofs
 from gateway.sip.transactions.answers import fitting
 from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.events import (
@@ -42,14 +42,17 @@ from gateway.sip.transactions.events import (
     StackEvent,
     StrayResponse,
     TransactionFailed,
+    TryingSent,
 )
 from gateway.sip.transactions.machine import is_armed
+from gateway.sip.transactions.peers import Peers, Strangers, answers
 from gateway.sip.transactions.via import (
     COOKIE,
-    answers,
     call_id_of,
     client_key,
+    is_same_sender,
     quoted_key,
+    reconnected,
     response_flow,
     same_way,
     server_key,
@@ -59,8 +62,8 @@ from gateway.sip.transactions.via import (
 
 ServerKey = tuple[object, ...]
 
-_FREE = (b"SIP/", b"ACK ")
-"""Responses answer what we asked, and an ACK is never answered: neither costs a token."""
+_UNANSWERED = (b"SIP/", b"ACK ")
+"""How responses and ACKs begin; nothing is answered to them."""
 
 
 class StackFullError(SipError):
@@ -96,8 +99,7 @@ class Stack:
         self._events: list[StackEvent] = []
         self.ended: list[Transaction] = []
         self._source: Flow | None = None
-        self.may_answer: Callable[[Flow, int], bool] = lambda flow, status: True
-        """Whether a refusal of that status is sent to a source that has proved nothing; silence is no answer."""
+        self.peers: Peers = Strangers()
         self.may_begin: Callable[[Request, bool], bool] = lambda invite, known: True
         """Whether there is time for one more call; else it is answered 503, and nothing is kept of it."""
 
@@ -106,7 +108,7 @@ class Stack:
         if self._is_keepalive(data, flow, now):
             return
         # Before a byte of it is understood: a repeated request costs its source the same as a new one.
-        if not data.startswith(_FREE) and not self.admission.admit(flow.host, now):
+        if not self.admission.admit(flow.host, now, UNANSWERED if data.startswith(_UNANSWERED) else 1.0):
             self.counts["over rate"] += 1
             return
         try:
@@ -118,8 +120,8 @@ class Stack:
 
     def receive_message(self, message: Request | Response, flow: Flow, now: float, size: int) -> None:
         """Take one message of a stream, read from `size` bytes."""
-        free = isinstance(message, Response) or message.method == "ACK"
-        if free or self.admission.admit(flow.host, now):
+        is_unanswered = isinstance(message, Response) or message.method == "ACK"
+        if self.admission.admit(flow.host, now, UNANSWERED if is_unanswered else 1.0):
             self._receive(message, flow, now, size)
         else:
             self.counts["over rate"] += 1
@@ -248,8 +250,8 @@ class Stack:
 
     def transport_failed(self, flow: Flow, now: float) -> None:
         """A send to `flow` failed or its connection is gone: tell the transactions that use it."""
-        for table in (self._clients, self._servers):
-            for transaction in [one for one in table.values() if same_way(one.flow, flow)]:
+        for transaction in [*self._clients.values(), *self._servers.values()]:
+            if same_way(transaction.flow, flow) and not reconnected(transaction):
                 transaction.step(Input.TRANSPORT_ERROR, now)
 
     def unreachable(self, data: bytes, flow: Flow, now: float) -> None:
@@ -282,6 +284,10 @@ class Stack:
                 return
             transaction.credit = credit - len(data)
         self._out.append((data, transaction.flow))
+
+    def trying(self, transaction: Transaction) -> bytes:
+        self._events.append(TryingSent(transaction))
+        return build.response(transaction.request, 100).write()
 
     def deliver(self, transaction: Transaction, message: Any) -> None:
         source = self._source or transaction.flow
@@ -342,19 +348,18 @@ class Stack:
         return transaction
 
     def _receive_response(self, response: Response, flow: Flow, now: float) -> None:
-        vias = response.via
         transaction = self._clients.get(client_key(response.branch or "", response.cseq.method))
-        # RFC 3261 8.1.3.3: more than one Via means that it was meant for somebody behind us.
-        if len(vias) != 1 or (transaction is not None and not answers(response, transaction.request)):
-            self.counts["foreign response"] += 1
-            return
         if transaction is None:
             self.counts["stray response"] += 1
             if response.is_success and response.cseq.method == "INVITE":
                 self._events.append(StrayResponse(response, flow))
             return
+        # RFC 3261 8.1.3.3: more than one Via means that it was meant for somebody behind us.
+        if len(response.via) != 1 or not answers(response, flow, transaction, self.peers):
+            self.counts["foreign response"] += 1
+            return
         self._source = flow
-        if not flow.reliable and flow.host == transaction.flow.host:
+        if not flow.reliable:
             self._proofs.add(flow, now)
         transaction.step(input_of_status(response.status), now, response)
 
@@ -422,7 +427,7 @@ class Stack:
     ) -> None:
         """RFC 3261 9.2, and only from where the INVITE came: a guessed branch ends nobody else's call."""
         invite = self._servers.get(server_key(cancel, "INVITE"))
-        if invite is None or invite.flow.host != answer_to.host or invite.flow.local != source.local:
+        if invite is None or not is_same_sender(invite.flow, answer_to, source):
             self.counts["stray CANCEL"] += 1
             self._refuse_new(cancel, 481, answer_to, credit, now)
             return
@@ -435,13 +440,8 @@ class Stack:
     def _begin_server(
         self, request: Request, key: ServerKey, flow: Flow, source: Flow, now: float, credit: int | None
     ) -> Transaction:
-        timers, reliable = self.config.timers, flow.reliable
-        transaction: Transaction
-        if request.method == "INVITE":
-            trying = build.response(request, 100).write()
-            transaction = InviteServerTransaction(self, timers, reliable=reliable, key=key, flow=flow, trying=trying)
-        else:
-            transaction = NonInviteServerTransaction(self, timers, reliable=reliable, key=key, flow=flow)
+        kind = InviteServerTransaction if request.method == "INVITE" else NonInviteServerTransaction
+        transaction: Transaction = kind(self, self.config.timers, reliable=flow.reliable, key=key, flow=flow)
         transaction.request, transaction.source, transaction.credit = request, source, credit
         self._servers[key] = transaction
         if request.to_tag is None and request.method != "CANCEL":
@@ -478,7 +478,7 @@ class Stack:
         return not self.admission.is_trusted(flow.host) and not self._proofs.has(flow, now)
 
     def _send_once(self, response: Response, flow: Flow, credit: int | None, now: float) -> None:
-        if self._is_stranger(flow, credit, now) and not self.may_answer(flow, response.status):
+        if self._is_stranger(flow, credit, now) and not self.peers.may_answer(flow, response.status):
             self.counts["not answered"] += 1
             return
         data = response.write() if credit is None else fitting(response, credit)

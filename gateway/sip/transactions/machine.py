@@ -95,6 +95,9 @@ class TransactionLayer(Protocol):
     def transmit(self, transaction: Transaction, data: bytes) -> None:
         """Send `data` to the transaction's peer."""
 
+    def trying(self, transaction: Transaction) -> bytes:
+        """The 100 that is about to be sent for its silent user, who is told of it."""
+
     def deliver(self, transaction: Transaction, message: Any) -> None:
         """Pass a response (client) or the ACK of a 2xx (server) up."""
 

@@ -6,10 +6,18 @@ import re
 
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import DEFAULT_PORTS, Flow
+from gateway.sip.locate import response_targets
 from gateway.sip.message.addresses import Via
 from gateway.sip.message.fields import Headers
-from gateway.sip.message.message import Request, Response
+from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
+from gateway.sip.transactions.invite_server import InviteServerTransaction
+from gateway.sip.transactions.machine import State, Transaction
+
+_DIALLED = ("tcp", "tls")
+"""Transports by which a peer may be connected to; nobody can connect to a WebSocket."""
+_LET_IN = (State.PROCEEDING, State.ACCEPTED)
+_TRYING = b"SIP/2.0 100"
 
 COOKIE = "z9hG4bK"
 """Begins every branch that is unique by itself (RFC 3261 8.1.1.7)."""
@@ -105,15 +113,6 @@ def call_id_of(data: bytes) -> str | None:
         return None
 
 
-def answers(response: Response, request: Request) -> bool:
-    """Whether a response with the right branch is really about our request (RFC 3261 8.2.6.2)."""
-    return (
-        response.call_id == request.call_id
-        and response.cseq.number == request.cseq.number
-        and response.from_tag == request.from_tag
-    )
-
-
 def same_way(used: Flow, failed: Flow) -> bool:
     """Whether what was sent to `used` went by `failed`; a flow without `local` goes by any to that far end.
 
@@ -124,3 +123,33 @@ def same_way(used: Flow, failed: Flow) -> bool:
     if used.name and failed.name and used.name != failed.name:
         return False
     return (used.transport, used.host, used.port) == (failed.transport, failed.host, failed.port)
+
+
+def is_same_sender(asked_by: Flow, answer_to: Flow, source: Flow) -> bool:
+    """Whether a CANCEL comes from where its INVITE did: a guessed branch ends nobody else's call.
+
+    By TCP and TLS from the same host, for a server closes connections and opens others; by WebSocket, and by UDP, to
+    the same socket of ours.
+    """
+    if asked_by.host != answer_to.host:
+        return False
+    return asked_by.local == source.local or (asked_by.transport == source.transport and source.transport in _DIALLED)
+
+
+def reconnected(transaction: Transaction) -> bool:
+    """Have the responses to an INVITE go by a new connection, its own being gone (RFC 3261 18.2.2).
+
+    It leads to where the request came from, to the port of its sent-by, and is made as soon as there is more to say
+    than 100, which only a request hears that was let in; what was said last is said again there. False where that
+    is no way: it is refused, came by a WebSocket, or the new connection is not to be had either.
+    """
+    flow, last = transaction.flow, transaction.last
+    invited = isinstance(transaction, InviteServerTransaction) and transaction.state in _LET_IN
+    if not invited or flow.transport not in _DIALLED or not flow.local:
+        return False
+    if last is not None and not last.startswith(_TRYING):
+        seen = response_targets(transaction.request.top_via)[0]
+        transaction.flow = Flow(flow.transport, seen.host, seen.port or DEFAULT_PORTS[flow.transport])
+        if transaction.state is State.PROCEEDING:
+            transaction.resend()  # a 2xx is repeated by who has sent it, until its ACK
+    return True

@@ -1,0 +1,57 @@
+"""Which of our addresses a datagram came to, and is to leave from, where a socket has them all (ip(7), RFC 3542)."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+
+from gateway.sip.errors import SipSyntaxError
+from gateway.sip.flow import Flow
+
+_IP_PKTINFO = 8
+"""Linux only, and not in the socket module before Python 3.14."""
+_IPV4, _IPV6 = struct.Struct("=I4s4s"), struct.Struct("=16sI")
+"""in_pktinfo: interface, local address, destination; in6_pktinfo: address, interface."""
+BUFFER = 64
+"""Octets of ancillary data to read with a datagram."""
+
+Ancillary = list[tuple[int, int, bytes]]
+
+
+def ask(sock: socket.socket) -> None:
+    """Have every datagram say where it came to."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+
+def local_address(ancillary: Ancillary) -> bytes:
+    """The address of ours that a datagram was sent to, in 4 or 16 octets; b"" where that is not said."""
+    for level, kind, value in ancillary:
+        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO) and len(value) == _IPV4.size:
+            local: bytes = _IPV4.unpack(value)[1]
+            return local
+        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO) and len(value) == _IPV6.size:
+            address: bytes = _IPV6.unpack(value)[0]
+            return b"" if _is_elsewhere(address) else address
+    return b""
+
+
+def from_address(local: str) -> Ancillary | None:
+    """What to send with a datagram that is to leave from the address in a `Flow.local`; None: from any."""
+    try:
+        address = ipaddress.ip_address(Flow.parse(local).host)
+    except (SipSyntaxError, ValueError):
+        return None
+    if address.is_unspecified:
+        return None
+    if address.version == 6:
+        return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _IPV6.pack(address.packed, 0))]
+    return [(socket.IPPROTO_IP, _IP_PKTINFO, _IPV4.pack(0, address.packed, bytes(4)))]
+
+
+def _is_elsewhere(address: bytes) -> bool:
+    """Whether nothing is sent from it without an interface (link-local), or at all (multicast)."""
+    return address[0] == 0xFF or (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
