@@ -13,7 +13,7 @@ from dataclasses import replace
 import structlog
 
 from gateway.call.attempt_table import ENDS_UNANSWERED, TABLE
-from gateway.call.branches import Branch
+from gateway.call.branches import Branch, Waiting
 from gateway.call.description import audio_codecs, has_video
 from gateway.call.leg import Answered, CalleeLeg, CallerLeg, Confirmed, Leg, Offered, Redirected, Returned, Ringing
 from gateway.call.machine import Machine, Scope
@@ -51,6 +51,8 @@ class Attempt(Machine):
         self._renamed: set[str] = set()
         """Tags of those who have said that they are somebody else than was known."""
         self._patience: Timer | None = None
+        self._failed: Cause | None = None
+        """Why nobody takes the call, while the caller hears it said."""
 
     @property
     def callees(self) -> tuple[CalleeLeg, ...]:
@@ -128,7 +130,7 @@ class Attempt(Machine):
 
     async def _accept_early(self, _: CallInput) -> None:
         scope = self._scope
-        if self._offer is None or self.caller.party.kind is not Kind.WEBRTC:
+        if self._offer is None or self.caller.party.kind is not Kind.WEBRTC or not self.callees:
             return
         if not scope.engine.capabilities.early_answer or any(leg.party.kind is Kind.SERVICE for leg in self.callees):
             return  # a service answers in the same breath; an early answer would only come twice
@@ -143,6 +145,8 @@ class Attempt(Machine):
         if self._is_given_up:
             return  # while the engine worked
         [branch] = self._branches
+        if not branch.legs:
+            self._scope.follow(CallInput(input=Input.BRANCH_OVER, branch=branch, cause=branch.cause))
         for leg, sdp in offers:
             await self._invite(branch, leg, sdp)
         self._limit(branch)
@@ -183,7 +187,9 @@ class Attempt(Machine):
     @property
     def _is_given_up(self) -> bool:
         """The end of the attempt waits in the queue: no phone needs to ring for that."""
-        return any(waiting in ENDS_UNANSWERED for waiting in self._scope.waiting())
+        # Who is being told why nobody came is told to the end.
+        ends = ENDS_UNANSWERED if self._failed is None else ENDS_UNANSWERED - {Input.RING_TIMEOUT}
+        return any(waiting in ends for waiting in self._scope.waiting())
 
     def _refused(self, branch: Branch, leg: Leg, cause: Cause) -> None:
         branch.legs = [one for one in branch.legs if one is not leg]
@@ -218,7 +224,14 @@ class Attempt(Machine):
         assert isinstance(what.event, Ringing)
         assert what.leg is not None
         assert what.event.sdp is not None
-        self._answer_sdp = await self._answer_for_caller(what.leg, what.event.sdp)
+        try:
+            self._answer_sdp = await self._answer_for_caller(what.leg, what.event.sdp)
+        except MediaError as error:
+            if self._failed is None:
+                raise
+            log.info("not announced", call_id=self._scope.call_id, reason=error.reason)
+            await self._drop_callee(CallInput(input=Input.CALLEE_FAILED, leg=what.leg))
+            return
         self._committed = what.event.sdp
         await self.caller.ring(self._answer_sdp)
 
@@ -270,9 +283,13 @@ class Attempt(Machine):
         scope.follow(CallInput(input=Input.PICKED_UP, leg=newcomer))
 
     async def _end_callees(self, _: CallInput) -> None:
+        await self._leave_callees(Cause.ELSEWHERE)
+
+    async def _leave_callees(self, cause: Cause) -> None:
+        """Ask nobody any more."""
         for leg in self.callees:
             self._stop_waiting_for(leg)
-            await self._end_leg(leg, Cause.ELSEWHERE)
+            await self._end_leg(leg, cause)
             await self._release(leg)
         for branch in self._branches:
             branch.stop()
@@ -337,6 +354,8 @@ class Attempt(Machine):
         branch = self._branch_of(what.leg)
         self._stop_waiting_for(what.leg)
         cause = what.cause or Cause.UNAVAILABLE
+        if what.retry_after is not None:
+            self.caller.retry_after = min(what.retry_after, self.caller.retry_after or what.retry_after)
         if what.input is Input.CALLEE_FAILED:
             await self._end_leg(what.leg, cause)
         if not self._is_last(branch):
@@ -351,7 +370,7 @@ class Attempt(Machine):
         return len(self.callees) == 1 and branch.then is None
 
     async def _redirect(self, what: CallInput) -> None:
-        """Those whom a callee names are asked beside the others; where none may be, it has refused."""
+        """Those whom a callee names are asked beside the others of its rank; where none may be, it has refused."""
         assert isinstance(what.event, Redirected)
         assert what.leg is not None
         leg, branch = what.leg, self._branch_of(what.leg)
@@ -359,8 +378,13 @@ class Attempt(Machine):
             await self._ask_again(branch, leg, what.event)
             return
         instead = await self._scope.redirect(leg, replace(what.event, diversions=branch.diversions))
+        then = what.event.then
         if instead is not None:
+            takes_place = what.event.is_over and branch.legs == [leg]
+            instead.wait_for(Waiting(then, what.event.time) if then else branch.waiting if takes_place else None)
             await self._ask(instead)
+        elif then is not None:
+            then(Cause.UNAVAILABLE)
         if not what.event.is_over:
             return
         self._stop_waiting_for(leg)
@@ -398,11 +422,33 @@ class Attempt(Machine):
         following = await branch.then(cause) if branch.then is not None else None
         self._branches.remove(branch)
         if following is not None:
+            following.wait_for(branch.waiting)
             await self._ask(following)
         else:
             self._refusals.append(cause)
+            if branch.waiting is not None:
+                branch.waiting.then(cause)
         if not self._branches:
-            self._scope.follow(CallInput(input=Input.ALL_REJECTED, cause=most_telling(self._refusals)))
+            await self._nobody_left(self._failed or most_telling(self._refusals))
+
+    async def _give_up(self, what: CallInput) -> None:
+        """Nobody is waited for any longer; who is being told why is told to the end."""
+        if self._failed is not None:
+            return
+        await self._leave_callees(Cause.NO_ANSWER)
+        await self._nobody_left(what.cause or Cause.NO_ANSWER)
+
+    async def _nobody_left(self, cause: Cause) -> None:
+        """The caller is told why, after it has heard it where there is something to hear."""
+        leg = None
+        # Who made no offer cannot be given early media; who has heard a callee's has heard it from there.
+        if self._failed is None and self._offer is not None and self.state is not State.EARLY and not self._is_given_up:
+            leg = self._scope.announce(cause)
+        if leg is None:
+            self._scope.follow(CallInput(input=Input.ALL_REJECTED, cause=cause))
+            return
+        self._failed = cause
+        await self._ask(Branch([leg]))
 
     async def _take_back(self, what: CallInput) -> None:
         """A page that was reloaded while it dialled brings a new offer: the engine answers it, the callees ring on."""
@@ -414,8 +460,38 @@ class Attempt(Machine):
         if what.leg is not self.caller or self.state is State.CONFIRMING:
             await what.leg.answer_offer(what.event.exchange, None, Cause.GLARE)
             return
-        scope, self._offer = self._scope, what.event.sdp
+        await self.caller.answer_offer(what.event.exchange, await self._accept_again(what.event.sdp))
+
+    async def _accept_again(self, sdp: str) -> str:
+        """The engine's answer to a new offer of the caller's; the callees go on with what they were offered."""
+        scope, self._offer = self._scope, sdp
         for leg in self.callees:
             await self._offer_for(leg)
-        answer = self._answer_sdp = await scope.engine.accept(scope.call_id, self.caller.party)
-        await self.caller.answer_offer(what.event.exchange, answer)
+        ringback = self._ringback_of(next(iter(self.callees), None)) if self.state is State.RINGING else None
+        self._answer_sdp = await scope.engine.accept(scope.call_id, self.caller.party, ringback)
+        return self._answer_sdp
+
+    async def _answer_early_offer(self, what: CallInput) -> None:
+        """A new offer before the answer, by one whose first exchange is over (RFC 3311 section 5.1, RFC 6337).
+
+        The engine answers it, and the other side goes on with what it has.
+        """
+        assert isinstance(what.event, Offered)
+        assert what.event.sdp is not None
+        leg, number, sdp, scope = what.leg, what.event.exchange, what.event.sdp, self._scope
+        assert leg is not None
+        try:
+            if leg is self.caller and self._offer is not None and self._answer_sdp is not None:
+                answer = await self._accept_again(sdp)
+            elif leg is not self.caller and self._committed is not None and len(self.callees) == 1:
+                await scope.engine.offer(scope.call_id, leg.party, self.caller.party, sdp)
+                answer = await scope.engine.accept(scope.call_id, leg.party)
+                self._committed = self._early[leg.party.tag] = sdp
+            else:
+                await self._refuse_glare(what)
+                return
+        except MediaError as error:
+            log.info("early offer refused", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
+            await leg.answer_offer(number, None, Cause.NOT_ACCEPTABLE)
+        else:
+            await leg.answer_offer(number, answer)

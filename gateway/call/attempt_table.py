@@ -44,10 +44,11 @@ def _table() -> dict[tuple[State, Input], Row]:
         rows[state, Input.BRANCH_TIMEOUT] = ((Action.END_BRANCH,), state)
         rows[state, Input.BRANCH_OVER] = ((Action.NEXT_BRANCH,), state)
         rows[state, Input.ALL_REJECTED] = (FINISH, State.ENDED)
-        rows[state, Input.RING_TIMEOUT] = (FINISH, State.ENDED)
+        rows[state, Input.RING_TIMEOUT] = ((Action.GIVE_UP,), state)
     for state in (*BEFORE_ANSWER, State.CONFIRMING):
-        # The first offer is still open: a second one is refused (RFC 3311 section 5.2).
-        rows[state, Input.OFFERED] = ((Action.REFUSE_GLARE,), state)
+        # Where the first offer is still open a second one is refused (RFC 3311 section 5.2).
+        early = Action.ANSWER_EARLY_OFFER if state in BEFORE_ANSWER else Action.REFUSE_GLARE
+        rows[state, Input.OFFERED] = ((early,), state)
         rows[state, Input.OFFER_WANTED] = ((Action.REFUSE_GLARE,), state)
         rows[state, Input.LEG_AWAY] = ((Action.WAIT_FOR_RETURN,), state)
         rows[state, Input.LEG_RETURNED] = ((Action.TAKE_BACK,), state)
@@ -63,6 +64,8 @@ def _table() -> dict[tuple[State, Input], Row]:
 TABLE: Table = _table()
 
 ENDS_UNANSWERED = frozenset(
-    what for (state, what), (_, target) in TABLE.items() if state is State.CALLING and target is State.ENDED
+    what
+    for (state, what), (actions, target) in TABLE.items()
+    if state is State.CALLING and (target is State.ENDED or Action.GIVE_UP in actions)
 )
 """Inputs that end an attempt whose callee has not answered yet."""

@@ -12,9 +12,10 @@ from gateway.call.attempt import Attempt
 from gateway.call.branches import Branch
 from gateway.call.bridge import Bridge
 from gateway.call.description import audio_codecs
-from gateway.call.inputs import input_of_leg, input_of_media
+from gateway.call.inputs import cause_of_media, changed_by, input_of_leg, input_of_media, is_kept
 from gateway.call.leg import (
     Answered,
+    CalleeLeg,
     CallerLeg,
     DigitPressed,
     HungUp,
@@ -26,13 +27,13 @@ from gateway.call.leg import (
     SignallingChanged,
     TransferRequested,
 )
-from gateway.call.machine import Scope, nobody_instead, once, turned_away
+from gateway.call.machine import Scope, nobody_instead, once, turned_away, unsaid
 from gateway.call.record import CallRecord, CallSettings, Step
 from gateway.call.state import FINISH, CallInput, Input, State, Transfer
 from gateway.call.status import Cause
 from gateway.call.timers import Timer, Timers
 from gateway.call.transferring import give_up
-from gateway.media.engine import Connected, KeyFrameWanted, Kind, MediaEngine, MediaError, MediaEvent
+from gateway.media.engine import KeyFrameWanted, Kind, MediaEngine, MediaError, MediaEvent
 
 log = structlog.get_logger(__name__)
 
@@ -65,8 +66,10 @@ class Call:
         on_transfer: Callable[[Call, Leg, TransferRequested], None] | None = None,
         on_redirect: Callable[[Leg, Redirected], Awaitable[Branch | None]] | None = None,
         keep: Callable[[Call, Sequence[Leg] | None, bool], None] | None = None,
+        announce: Callable[[Cause], CalleeLeg | None] = unsaid,
     ) -> None:
-        """`offer` None: the caller wants ours (an INVITE without a description).
+        """`offer` None: the caller wants ours (an INVITE without a description); `callees` without legs: all of them
+        have refused.
 
         `keep` writes the call down as it stands: which legs have changed (None: any may have), whether one has left it.
         """
@@ -82,6 +85,7 @@ class Call:
         self._on_preference = on_preference
         self._on_transfer = on_transfer
         self._keep = keep or _kept_by_nobody
+        self._is_kept = self._is_ending = False
         self._scope = Scope(
             call_id=call_id,
             engine=engine,
@@ -90,10 +94,12 @@ class Call:
             record=self.record,
             post=self.post,
             follow=self._follow,
+            ends=self._ends,
             waiting=self._waiting,
             learn=self._learn,
             listen=lambda leg: leg.listen(self.leg_event),
             redirect=on_redirect or nobody_instead,
+            announce=announce,
         )
         self._machine: Attempt | Bridge = Attempt(self._scope, caller, callees, offer)
         self._pending: deque[Callable[[], CallInput | None]] = deque()
@@ -119,9 +125,8 @@ class Call:
         for leg in self.legs if silent else ():
             if leg.party.kind is not Kind.SERVICE:
                 self.post(CallInput(input=Input.MEDIA_LOST, leg=leg))
-        self._keep(self, None, False)
-        if self._on_change is not None:
-            self._on_change(self)
+        self.keep()
+        self._changed()
 
     # -- what others see -------------------------------------------------------------
 
@@ -154,7 +159,9 @@ class Call:
 
     def start(self) -> None:
         """Begin: offer the media, invite the callees, listen to every leg."""
-        self._keep(self, None, False)
+        # Where nobody has seen the call whoever made it makes it again, if we die, for want of an answer.
+        if not all(leg.is_unaware for leg in self.legs):
+            self.keep()
         # First of all inputs: what the legs have kept (candidates, a hang-up) comes after it.
         self.post(CallInput(input=Input.START))
         for leg in self.legs:
@@ -166,8 +173,17 @@ class Call:
         self.post(CallInput(input=Input.STOP, cause=cause))
 
     def keep(self) -> None:
-        """Write it down as it stands, once more."""
-        self._keep(self, None, False)
+        """Write it down as it stands."""
+        self._write(None, self._is_ending)
+
+    def _ends(self) -> None:
+        """Whoever finds it from now on is to end it, too: a goodbye may be lost with this process."""
+        if self.bridge is not None and not self._is_ending:
+            self._write((), ending=True)
+
+    def _write(self, changed: Sequence[Leg] | None, ending: bool = False) -> None:
+        self._is_kept, self._is_ending = True, ending
+        self._keep(self, changed, ending)
 
     def leave(self) -> None:
         """Another gateway goes on with it: end it here; of what it was nothing is written down any more."""
@@ -178,6 +194,7 @@ class Call:
                 keep(call, changed, ending)
 
         self._keep = kept
+        self.record.elsewhere = True
         self.stop(Cause.LOST)
 
     def transfer(self, transfer: Transfer) -> None:
@@ -248,9 +265,11 @@ class Call:
         if isinstance(event, KeyFrameRequested):
             self._key_frame_requested(leg)
             return
+        if isinstance(event, SignallingChanged) and event.is_first and self._is_kept:
+            return
         if isinstance(event, SignallingChanged | Answered | HungUp) and self.state is not State.ENDED:
             # Before a message leaves that tells of it.
-            self._keep(self, (leg,), isinstance(event, HungUp) and leg in self.legs)
+            self._write((leg,), self._is_ending or (isinstance(event, HungUp) and leg in self.legs))
         if isinstance(event, SignallingChanged):
             return
         if isinstance(event, DigitPressed) and self.state is State.ENDED:
@@ -303,8 +322,7 @@ class Call:
         self._pending.appendleft(lambda: what)
 
     def _waiting(self) -> list[Input]:
-        inputs = (read() for read in self._pending)
-        return [what.input for what in inputs if what is not None]
+        return [what.input for read in self._pending if (what := read()) is not None]
 
     # -- the machine ---------------------------------------------------------------
 
@@ -330,6 +348,8 @@ class Call:
         if row is None:
             await _turn_away(what)
             return
+        if not self._is_kept and what.input is not Input.START:
+            self.keep()
         actions, target = row
         if target is State.ENDED:
             what = self._with_cause(what)
@@ -338,7 +358,7 @@ class Call:
                 await machine.do(action, what)
         except MediaError as error:
             log.info("media refused", call_id=self.id, reason=error.reason, status=error.status)
-            await self._fault(_cause_of_media(error), what)
+            await self._fault(cause_of_media(error), what)
             return
         except Exception:
             log.exception("call step failed", call_id=self.id, input=what.input.value)
@@ -367,9 +387,8 @@ class Call:
         self._note(elapsed, before, state, what)
         if isinstance(self._machine, Bridge):
             self._machine.entered()
-        if state is State.ENDED or (self.bridge is not None and is_kept(what)):
-            only_media = what.input is Input.MEDIA_CONNECTED and state is before
-            self._keep(self, () if only_media else None, False)
+        if state in (State.CONFIRMING, State.ENDED) or (self.bridge is not None and is_kept(what)):
+            self._write(changed_by(what, self.caller))
         if state is before:
             if what.input is Input.REPLACE:
                 self._changed()
@@ -462,13 +481,6 @@ def _over(_: Leg, event: LegEvent) -> None:
         event.report.ended(Cause.GLARE)
 
 
-def is_kept(what: CallInput) -> bool:
-    """Whether an input may have changed what is kept of a call that is up."""
-    if what.input is Input.MEDIA_CONNECTED:
-        return isinstance(what.event, Connected) and what.leg is not None and what.leg.party.kind is Kind.WEBRTC
-    return what.input not in (Input.DIGIT, Input.DIGIT_REFUSED, Input.CANDIDATE)
-
-
 def _kept_by_nobody(call: Call, changed: Sequence[Leg] | None, ending: bool) -> None:
     """Calls end with the process."""
 
@@ -485,8 +497,3 @@ async def _turn_away(what: CallInput | None) -> None:
     for leg in (what.new_leg, what.newcomer):
         if leg is not None:
             await leg.end(Cause.BUSY if what.only_ringing else Cause.NORMAL)
-
-
-def _cause_of_media(error: MediaError) -> Cause:
-    known = {400: Cause.NOT_ACCEPTABLE, 488: Cause.NOT_ACCEPTABLE, 501: Cause.NOT_ACCEPTABLE, 503: Cause.OVERLOADED}
-    return known.get(error.status, Cause.ERROR)

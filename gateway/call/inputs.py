@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.call.attempt import Attempt
 from gateway.call.bridge import Bridge
 from gateway.call.leg import (
@@ -30,6 +32,8 @@ from gateway.media.engine import (
     Connected,
     DtmfReceived,
     FirstMedia,
+    Kind,
+    MediaError,
     MediaEvent,
     MediaFailed,
     MediaLost,
@@ -60,8 +64,8 @@ def _of_leg(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> CallInput |
     match event:
         case HungUp(cause=cause):
             return CallInput(input=_hung_up(machine, leg), leg=leg, event=event, cause=cause)
-        case Rejected(cause=cause) if what is not None:
-            return CallInput(input=what, leg=leg, event=event, cause=cause)
+        case Rejected(cause=cause, retry_after=wait) if what is not None:
+            return CallInput(input=what, leg=leg, event=event, cause=cause, retry_after=wait)
         case Offered(sdp=sdp):
             what = Input.OFFERED if sdp is not None else Input.OFFER_WANTED
         case Confirmed(exchange=0):
@@ -121,3 +125,24 @@ def input_of_media(machine: Attempt | Bridge, event: MediaEvent) -> CallInput | 
         case DtmfReceived():
             return CallInput(input=Input.DIGIT, leg=leg, event=event)
     return None
+
+
+def cause_of_media(error: MediaError) -> Cause:
+    """Why a call ends whose media is refused."""
+    known = {400: Cause.NOT_ACCEPTABLE, 488: Cause.NOT_ACCEPTABLE, 501: Cause.NOT_ACCEPTABLE, 503: Cause.OVERLOADED}
+    return known.get(error.status, Cause.ERROR)
+
+
+def is_kept(what: CallInput) -> bool:
+    """Whether an input may have changed what is kept of a call that is up."""
+    if what.input is Input.MEDIA_CONNECTED:
+        return isinstance(what.event, Connected) and what.leg is not None and what.leg.party.kind is Kind.WEBRTC
+    return what.input not in (Input.DIGIT, Input.DIGIT_REFUSED, Input.CANDIDATE)
+
+
+def changed_by(what: CallInput, caller: Leg) -> Sequence[Leg] | None:
+    """Whose values such an input may have changed; None: anybody's."""
+    if what.input is Input.MEDIA_CONNECTED:
+        return ()
+    # Who has answered was written down as it did.
+    return (caller,) if what.input in (Input.CALLEE_ANSWERED, Input.CALLEE_TOOK_OFFER) else None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import marshal
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -19,15 +20,23 @@ from gateway.call.call import Call
 from gateway.call.leg import Address, Diversion, HistoryEntry, Leg
 from gateway.call.routing import Caller
 from gateway.call.state import State
+from gateway.call.timers import Timer
 from gateway.errors import GatewayError
 from gateway.media.engine import MediaEngine
 
 log = structlog.get_logger(__name__)
 
 VERSION = b"calls 2\n"
-"""What a record begins with; one of another version is not read."""
+"""What a record begins with.
+
+Fields are only ever added, and missing ones have a default: so records of older gateways are read. Where that cannot
+be, the number is raised. What `_left_by_others` reads stays as it is in every version, so that a call can be ended.
+"""
+_NAME = b"calls "
 _FORMAT = 4
 """Of `marshal`, which takes a tenth of the time of JSON: every Python since 3.4 reads and writes it."""
+_PATIENCE = 35.0
+"""Seconds after which nobody answers a goodbye any more: more than 64 T1 (RFC 3261 section 17.1.2.2)."""
 SETTING_UP, UP, ENDING = "setting-up", "up", "ending"
 """How far a call was. Whoever finds it goes on with one that is up, and ends the others on both sides."""
 
@@ -50,6 +59,16 @@ class JournalStore(Protocol):
         """Forget it, now or, where JournalError is raised, as soon as it can be; an unknown one is no error."""
 
 
+@dataclass(slots=True)
+class _Goodbyes:
+    """What a call that has ended waits for before it is forgotten."""
+
+    waiting: int
+    """Legs whose far ends have not answered."""
+    timer: Timer
+    """Forgets it all the same."""
+
+
 class Journal:
     """Writes down what becomes of every call."""
 
@@ -59,8 +78,12 @@ class Journal:
         engine: MediaEngine,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
+        later: Callable[[float, Callable[[], None]], Timer] | None = None,
     ) -> None:
-        """`clock` is that of the calls (seconds), `wall_clock` gives seconds since 1970."""
+        """`clock` is that of the calls (seconds), `wall_clock` gives seconds since 1970; `later` calls after seconds.
+
+        Without `later` a call is forgotten at its end, though its goodbyes may be lost with the process.
+        """
         self._store = store
         self._engine = engine
         self._clock = clock
@@ -70,6 +93,11 @@ class Journal:
         """Calls whose last record the store did not take."""
         self._legs: dict[str, dict[Leg, _Leg]] = {}
         """By the id of the call, each of its legs as it was written last."""
+        self._later = later
+        self._unheard: set[str] = set()
+        """Calls that would be ended by whoever finds them: their last record says so."""
+        self._goodbyes: dict[str, _Goodbyes] = {}
+        """Of calls that have ended."""
 
     def write(self, call: Call, caller: Caller, changed: Sequence[Leg] | None = None, ending: bool = False) -> None:
         """Keep the call as it stands. Never raises: the call goes on without.
@@ -79,12 +107,13 @@ class Journal:
         try:
             if call.state is State.ENDED:
                 self._unkept.pop(call.id, None)
-                self._forget(call.id)
+                self._let_go(call)
                 return
             record = VERSION + marshal.dumps(self._values(call, caller, changed, ending), _FORMAT)
             self._store.put(call.id, record)
             self._said = False
             self._unkept.pop(call.id, None)
+            (self._unheard.add if ending or call.bridge is None else self._unheard.discard)(call.id)
         except JournalError as error:
             self._unkept.pop(call.id, None)
             self._unkept[call.id] = None
@@ -113,9 +142,40 @@ class Journal:
             if call_id in self._unkept:
                 return
 
+    def _let_go(self, call: Call) -> None:
+        """A call has ended: once its far ends have answered that, whose goodbyes may be lost with this process."""
+        if call.id in self._goodbyes:
+            return
+        self._legs.pop(call.id, None)
+        told, waiting = partial(self._left, call.id), 0
+        if call.id in self._unheard and not call.record.elsewhere and self._later is not None:
+            waiting = sum(leg.when_left(told) for leg in call.legs)
+        if self._later is None or not waiting:
+            self._forget(call.id)
+        else:
+            self._goodbyes[call.id] = _Goodbyes(waiting, self._later(_PATIENCE, partial(self._forget, call.id)))
+
+    def _left(self, call_id: str) -> None:
+        """A far end has answered that its call is over."""
+        goodbyes = self._goodbyes.get(call_id)
+        if goodbyes is not None:
+            goodbyes.waiting -= 1
+            if not goodbyes.waiting:
+                self._forget(call_id)
+
+    def close(self) -> None:
+        """Forget calls whose goodbyes nobody has answered: this process has said all that it has to."""
+        self._later = None
+        for call_id in tuple(self._goodbyes):
+            self._forget(call_id)
+
     def _forget(self, call_id: str) -> None:
         """Keep nothing of it: an older record tells of legs that may have gone on, or to somebody else."""
+        self._unheard.discard(call_id)
         self._legs.pop(call_id, None)
+        goodbyes = self._goodbyes.pop(call_id, None)
+        if goodbyes is not None:
+            goodbyes.timer.cancel()
         with contextlib.suppress(JournalError):
             self._store.remove(call_id)
 
@@ -158,15 +218,25 @@ class Journal:
 
 
 def read(record: bytes) -> dict[str, Any]:
-    """The values of a record; raises JournalError for one that this version has not written."""
-    if not record.startswith(VERSION):
-        raise JournalError("the record is of another version")
+    """The values of a record. Raises JournalError for what is none.
+
+    Of one of another version only what it takes to end the call on both sides, and so that it is to be ended.
+    """
+    number, newline, body = record.partition(b"\n")
+    if not newline or not number.startswith(_NAME):
+        raise JournalError("the record is of no version that is known")
     try:
-        values: dict[str, Any] = marshal.loads(record[len(VERSION) :])
+        values: dict[str, Any] = marshal.loads(body)
         legs = {name: [_read_leg(*leg) for leg in values[name]] for name in ("legs", "targets")}
-    except (EOFError, ValueError, TypeError, LookupError):
+        return {**values, **legs} if number + newline == VERSION else _left_by_others(values, legs)
+    except (EOFError, ValueError, TypeError, LookupError, AttributeError):
         raise JournalError("the record cannot be read") from None
-    return {**values, **legs}
+
+
+def _left_by_others(values: Values, legs: Mapping[str, Sequence[Values | None]]) -> dict[str, Any]:
+    """A call of another version: its ids, and its legs with what their own protocols need for a goodbye."""
+    known = {name: [leg and {"sessions": (), **leg, "kind": leg.get("kind")} for leg in legs[name]] for name in legs}
+    return {"stage": ENDING, "id": values["id"], "dialled": values["dialled"], "is_foreign": True, **known}
 
 
 def _read_leg(named: bytes, own: bytes) -> dict[str, Any] | None:

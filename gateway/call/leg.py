@@ -112,6 +112,8 @@ class Rejected(LegEvent):
     """The callee will not take the call."""
 
     cause: Cause
+    retry_after: int | None = None
+    """Seconds after which it may be asked again, where it has said so (RFC 3261 section 20.33)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,10 @@ class Redirected(LegEvent):
     legs: tuple[CalleeLeg, ...] = ()
     """The same callee's own, which ask it by another offer: for other media than were refused, or by the other IP
     version; without `targets`."""
+    then: Callable[[Cause], None] | None = field(default=None, compare=False)
+    """To be called once none of the targets has taken the call, for that reason: the leg's next phones wait for it."""
+    time: float | None = None
+    """Seconds for which they wait for each that is asked; None: as long as the attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +236,9 @@ class Returned(LegEvent):
 class SignallingChanged(LegEvent):
     """What `Leg.values` gives is another now; nothing that the call has to answer."""
 
+    is_first: bool = False
+    """Nothing has changed, but the far end is about to see that the call has come (`Leg.is_unaware`)."""
+
 
 class TransferReport(Protocol):
     """How whoever asked for a transfer hears what becomes of it; what comes after `ended` does nothing."""
@@ -290,9 +299,22 @@ class Leg(Protocol):
     def signalling_lost(self) -> bool:
         """Whether its client cannot be reached at the moment, though its media may flow on."""
 
+    def when_left(self, told: Callable[[], None]) -> bool:
+        """Have `told` called once its far end has answered that the call is over; False: there is nothing to wait for.
+
+        Asked once, after the end.
+        """
+
     @property
     def may_return(self) -> bool:
         """Whether its client may come back where its media has ended: then it is away and not gone."""
+
+    @property
+    def is_unaware(self) -> bool:
+        """Whether its far end has seen nothing of the call yet.
+
+        `SignallingChanged` comes before it does, unless it is by what the call asks of the leg.
+        """
 
     def awaited(self) -> None:
         """The call waits for its client from now on: what that sends next says that it is back."""
@@ -347,6 +369,9 @@ class Leg(Protocol):
 
 class CallerLeg(Leg, Protocol):
     """The side that dialled: its offer came with the call and we answer it, or it had none and gets ours."""
+
+    retry_after: int | None
+    """Seconds after which whoever refused the call may be asked again; None: nobody has said so."""
 
     async def early_answer(self, sdp: str) -> None:
         """Here is the answer before the callee rings, if the front end can carry one."""

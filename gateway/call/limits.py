@@ -53,7 +53,7 @@ class Admission:
         """Calls of guests, by IP address."""
         self.others: Callable[[str], float] = none_elsewhere
         """What other gateways count under a name of `counts`."""
-        self._tokens = limits.calls_per_second
+        self._tokens = max(limits.calls_per_second, 1.0)
         self._refilled_at = now
 
     @property

@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from gateway.call.branches import Branch
-from gateway.call.leg import CandidateAdded, DigitPressed, HungUp, Leg, LegEvent, Redirected
+from gateway.call.leg import CalleeLeg, CandidateAdded, DigitPressed, HungUp, Leg, LegEvent, Redirected
 from gateway.call.record import CallRecord, CallSettings
 from gateway.call.state import Action, CallInput, Input, State, Table
 from gateway.call.status import Cause
@@ -19,6 +19,9 @@ from gateway.call.timers import Timer, Timers
 from gateway.media.engine import DtmfReceived, Kind, MediaEngine, MediaError, MediaEvent
 
 log = structlog.get_logger(__name__)
+
+_METHODS = {action: f"_{action.value}" for action in Action}
+"""What carries each action out."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class Scope:
     """Queue an input behind those that wait."""
     follow: Callable[[CallInput], None]
     """Have an input handled next, before all that wait."""
+    ends: Callable[[], None]
+    """The legs are about to be told that the call is over."""
     waiting: Callable[[], Iterable[Input]]
     """What waits in the queue."""
     learn: Callable[[Leg, str], None]
@@ -42,12 +47,15 @@ class Scope:
     """Have what happens to a leg reach the call's queue."""
     redirect: Callable[[Leg, Redirected], Awaitable[Branch | None]]
     """Whom a callee names instead, to be asked; None: nobody."""
+    announce: Callable[[Cause], CalleeLeg | None]
+    """What says to the caller why nobody takes the call; None: nothing."""
 
     def let_go(self) -> None:
         """The call is over: what comes now is for nobody. Nothing holds the call any more, so that it is freed at once
         and not when the collector has found the circle."""
         self.post = self.follow = turned_away
         self.waiting, self.learn, self.listen, self.redirect = tuple, _unheard, _unheard, nobody_instead
+        self.announce, self.ends = unsaid, _unheard
 
 
 def turned_away(what: CallInput) -> None:
@@ -72,6 +80,11 @@ def once(done: Callable[[bool], None] | None) -> Callable[[bool], None] | None:
 
 def _unheard(*_: object) -> None:
     return
+
+
+def unsaid(cause: Cause) -> CalleeLeg | None:
+    """Nothing is announced."""
+    return None
 
 
 async def nobody_instead(leg: Leg, event: Redirected) -> Branch | None:
@@ -116,7 +129,7 @@ class Machine(ABC):
 
     async def do(self, action: Action, what: CallInput) -> None:
         """Carry out one action; raises MediaError."""
-        await getattr(self, f"_{action.value}")(what)
+        await getattr(self, _METHODS[action])(what)
 
     @property
     def away(self) -> tuple[Leg, ...]:
@@ -218,6 +231,7 @@ class Machine(ABC):
             timer.cancel()
 
     async def _end_legs(self, what: CallInput) -> None:
+        self._scope.ends()
         gone = what.leg if isinstance(what.event, HungUp) else None
         for leg in self.legs:
             if leg is not gone:

@@ -8,6 +8,7 @@ from gateway.call.leg import Address
 from gateway.call.state import Input, State
 from gateway.call.status import Cause
 from gateway.media.engine import CallStatistics
+from sdp.frozen import filled_at_once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class CallSettings:
     """The same for a call to a built-in service, which nobody would end who has forgotten it."""
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One line of a call's history: one row of a table, done."""
@@ -58,6 +60,8 @@ class CallRecord:
     """From the start to media being up on both sides."""
     ended_after_ms: float | None = None
     cause: Cause | None = None
+    elsewhere: bool = False
+    """Whether another gateway goes on with it."""
     references: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """SIP Call-IDs of each leg, by its tag."""
     statistics: CallStatistics = field(default_factory=CallStatistics)

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import structlog
 
@@ -21,6 +21,7 @@ from gateway.call.features import Features
 from gateway.call.journal import caller_of
 from gateway.call.leg import CalleeLeg, CallerLeg, Leg
 from gateway.call.limits import Admission, CallLimits
+from gateway.call.machine import unsaid
 from gateway.call.record import CallRecord, CallSettings
 from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget, SipTarget, Target
 from gateway.call.rules import MemoryRules, RuleStore
@@ -37,6 +38,16 @@ log = structlog.get_logger(__name__)
 
 _CONFIRMATION = 2.0
 """Seconds of tone that say that a feature's number has done its work."""
+
+
+class Announcer(Protocol):
+    """What callers hear whose call has failed, before they are told so."""
+
+    def announces(self, cause: Cause, caller: CallerLeg) -> bool:
+        """Whether that one hears anything about this cause."""
+
+    def leg(self, cause: Cause, caller: CallerLeg, call_id: str) -> CalleeLeg | None:
+        """What gives it early media, and then refuses for this cause; None: nothing does."""
 
 
 class Calls:
@@ -95,6 +106,7 @@ class Calls:
         self._closing = False
         self._draining = 0
         self._emptied = asyncio.Event()
+        self.announcer: Announcer | None = None
         self.keep: Callable[[Call, Caller, Sequence[Leg] | None, bool], None] | None = None
         """Writes a call down (`Journal.write`); None: calls end with the process."""
         self.ended: deque[CallRecord] = deque(maxlen=limits.history)
@@ -157,10 +169,14 @@ class Calls:
     ) -> Call:
         """Route what `caller` dialled and start the call; `offer` None: the caller wants ours.
 
-        Raises RouteError whose cause is what the front end answers; `leg` is then untouched.
+        Raises RouteError whose cause is what the front end answers; `leg` is then untouched. Where the caller is to
+        hear of that cause, the call begins, and fails once it has.
         """
+        admit: Callable[[float], None] = partial(self._admission.admit, caller, max_calls)
         try:
             target, settings = self._admit(caller, dialled, max_calls), self._settings
+            # Its place is its own again; another would count against the rate of new calls once more.
+            admit = lambda now: self._admission.restore(caller)  # noqa: E731
             if isinstance(target, FeatureTarget):
                 taken = self._use(target, leg, caller, offer)
                 if taken is not None:
@@ -177,7 +193,6 @@ class Calls:
                 self._admission.release(caller)
                 raise
         except RouteError as error:
-            self.refused[error.cause] += 1
             log.info(
                 "call refused",
                 caller=caller.id,
@@ -186,10 +201,37 @@ class Calls:
                 reason=str(error),
                 sip_call_id=",".join(leg.references) or None,
             )
+            told = self._told(leg, caller, dialled, offer, admit, error.cause)
+            if told is not None:
+                return told
+            self.refused[error.cause] += 1
             raise
         call = self._make(call_id, leg, callees, offer, dialled, settings, caller, journey)
         references = ",".join(leg.references) or None
         log.info("call", call_id=call_id, state="new", caller=caller.id, dialled=dialled[:80], sip_call_id=references)
+        call.start()
+        return call
+
+    def _told(
+        self,
+        leg: CallerLeg,
+        caller: Caller,
+        dialled: str,
+        offer: str | None,
+        admit: Callable[[float], None],
+        cause: Cause,
+    ) -> Call | None:
+        """A call that nobody is asked to take, so that its caller hears why; None where there is nothing to hear."""
+        announcer = self.announcer
+        if announcer is None or offer is None or self.draining or not announcer.announces(cause, leg):
+            return None
+        try:
+            admit(self._timers.time())
+        except RouteError:
+            return None
+        call_id, nobody = self._new_id(), Branch([], refusals=[cause])
+        journey = Journey(call_id, caller, 0, dialled)
+        call = self._make(call_id, leg, nobody, offer, dialled, self._settings, caller, journey)
         call.start()
         return call
 
@@ -204,7 +246,7 @@ class Calls:
         caller: Caller,
         journey: Journey,
     ) -> Call:
-        keep = self.keep
+        keep, announcer = self.keep, self.announcer
         call = self._calls[call_id] = Call(
             call_id,
             leg,
@@ -219,6 +261,7 @@ class Calls:
             on_transfer=self.transfers.requested if self.transfers is not None else None,
             on_redirect=partial(self._branching.redirected, journey),
             keep=None if keep is None else lambda kept, changed, ending: keep(kept, caller, changed, ending),
+            announce=unsaid if announcer is None else lambda cause: announcer.leg(cause, leg, call_id),
         )
         return call
 

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 from gateway.call.status import Cause
 from gateway.errors import GatewayError
 from gateway.identity.model import User
+from sdp.frozen import filled_at_once
 
 _DIALLED_LIMIT = 256
 _REMEMBERED = 2_048
@@ -160,6 +161,7 @@ class Directory(Protocol):
         """The user that a SIP URI, an alias or a bare user part means."""
 
 
+@filled_at_once
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who dials, and what that one may dial."""

@@ -7,7 +7,14 @@ from typing import Protocol
 
 from gateway.call.status import Cause
 
-NOT_REACHED = (Cause.NO_ANSWER, Cause.UNAVAILABLE, Cause.UNREACHABLE, Cause.LOST, Cause.MEDIA_FAILED)
+NOT_REACHED = (
+    Cause.NO_ANSWER,
+    Cause.UNAVAILABLE,
+    Cause.UNREACHABLE,
+    Cause.OVERLOADED,
+    Cause.LOST,
+    Cause.MEDIA_FAILED,
+)
 KINDS = ("always", "busy", "no-answer")
 """When a call is forwarded."""
 

@@ -141,7 +141,9 @@ class Action(Enum):
     """Ask those whom a callee names, where the caller may call them."""
     END_BRANCH = "end_branch"
     NEXT_BRANCH = "next_branch"
-    """Ask who comes after them, if anybody."""
+    """Ask who comes after them, if anybody; have the caller hear why nobody takes the call, where there is a sound."""
+    GIVE_UP = "give_up"
+    """Ask nobody any more; have the caller hear why."""
     PASS_OFFER = "pass_offer"
     """Hand one side's offer to the other."""
     ANSWER_ALONE = "answer_alone"
@@ -154,6 +156,7 @@ class Action(Enum):
     REMEMBER = "remember"
     """Do it once the open exchange is over."""
     REFUSE_GLARE = "refuse_glare"
+    ANSWER_EARLY_OFFER = "answer_early_offer"
     TAKE_ANSWER = "take_answer"
     GIVE_UP_OFFER = "give_up_offer"
     """The answer never came: refuse the offer to the one who made it, all stays as it was."""
@@ -235,6 +238,8 @@ class CallInput:
     """TRANSFER, TRANSFER_FAILED: which."""
     branch: Branch | None = None
     """BRANCH_TIMEOUT, BRANCH_OVER: which."""
+    retry_after: int | None = None
+    """CALLEE_REJECTED: seconds after which it may be asked again, where it has said so."""
     to_call: str = ""
     """GIVE_AWAY: id of the call that `leg` moves to."""
     done: Callable[[bool], None] | None = None

@@ -21,7 +21,9 @@ _HOUR = 3_600.0
 _TOLD = 2_000
 """Callers and prefixes that other gateways are told of."""
 _REMEMBERED = 10_000
-"""Callers and prefixes; the one that was quiet longest is forgotten first."""
+"""Callers and prefixes; those with the fewest calls of this hour are forgotten first."""
+_MORE = 1_000
+"""So many more there may be, so that few are looked for seldom."""
 
 
 class TollBrake:
@@ -60,8 +62,8 @@ class TollBrake:
         left = min(float(most), left + (now - since) * most / _HOUR)
         elsewhere = self.others(_name(key))
         self._left[key] = (left - 1.0 if left - elsewhere >= 1.0 else left, now)
-        if len(self._left) > _REMEMBERED:
-            self._left.popitem(last=False)
+        if len(self._left) > _REMEMBERED + _MORE:
+            self._forget(now)
         if left - elsewhere < 1.0:
             log.warning("toll brake", caller=caller.id, prefix=key[1], trunk=target.trunk)
             raise RouteError(
@@ -69,6 +71,13 @@ class TollBrake:
                 f"limits.prefix_calls_per_hour: {caller.id} has called numbers that begin with {key[1]} {most} times",
                 retry_after=round((1.0 - left + elsewhere) * _HOUR / most),
             )
+
+    def _forget(self, now: float) -> None:
+        # Whoever dials thousands of numbers once is not to make us forget the one that was dialled too often.
+        most = float(self.limits.prefix_calls_per_hour)
+        spent = {key: most - left - (now - since) * most / _HOUR for key, (left, since) in self._left.items()}
+        for key in sorted(spent, key=spent.__getitem__)[: len(spent) - _REMEMBERED]:
+            del self._left[key]
 
 
 def _name(key: tuple[str, str]) -> str:

@@ -88,10 +88,13 @@ class Transferring(Machine):
         self._transfer_over(Cause.NORMAL if came else Cause.NOT_ACCEPTABLE)
 
     async def _ask_target_again(self, what: CallInput) -> None:
-        """The same target is asked for other media than it refused."""
+        """The same target is asked for other media than it refused, or by its next phones: nobody is asked instead."""
         transfer, event = self.transfer, what.event
         assert transfer is not None
         assert isinstance(event, Redirected)
+        if event.then is not None:
+            event.then(Cause.UNAVAILABLE)
+            return
         staying = self.other(transfer.transferor)
         assert staying is not None
         transfer.targets.extend(event.legs)
@@ -177,7 +180,7 @@ def input_of_target(leg: Leg, event: object) -> CallInput | None:
             return CallInput(input=Input.TARGET_RINGING, leg=leg, event=event)
         case Answered():
             return CallInput(input=Input.TARGET_ANSWERED, leg=leg, event=event)
-        case Redirected(legs=legs) if legs:
+        case Redirected(legs=legs, then=then) if legs or then is not None:
             return CallInput(input=Input.TARGET_ASKED_AGAIN, leg=leg, event=event)
         case Redirected(is_over=True):
             return CallInput(input=Input.TARGET_REJECTED, leg=leg, event=event, cause=Cause.UNAVAILABLE)

@@ -24,6 +24,7 @@ class LegBase(ABC):
         self._over = False
         """Nothing more is told to the far end, nor heard from it."""
         self._signalling_lost = False
+        self.retry_after: int | None = None
         self._listener: LegListener | None = None
         self._kept: deque[LegEvent] = deque(maxlen=_KEPT_EVENTS)
 
@@ -51,9 +52,18 @@ class LegBase(ABC):
     def signalling_lost(self) -> bool:
         return self._signalling_lost
 
+    def when_left(self, told: Callable[[], None]) -> bool:
+        """Most front ends are told once, or find that nobody is there."""
+        return False
+
     @property
     def may_return(self) -> bool:
         return self._signalling_lost
+
+    @property
+    def is_unaware(self) -> bool:
+        """Most front ends see it at once."""
+        return False
 
     def awaited(self) -> None:
         """A front end that tells by itself when its client is back has nothing to note."""

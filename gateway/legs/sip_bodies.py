@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
-from gateway.call.status import Cause
+from gateway.call.leg import Rejected
+from gateway.call.status import Cause, cause_of_status, cause_of_word
 from gateway.media.engine import Kind
+from gateway.sip.errors import SipSyntaxError
+from gateway.sip.message.fields import Headers
+from gateway.sip.message.values import TokenParams, retry_after
+
+V = TypeVar("V")
 
 _AUDIO = re.compile(r"^m=audio [0-9/]+ ([A-Z/]+)", re.MULTILINE)
 _SIGNAL = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#])\s*$", re.MULTILINE | re.IGNORECASE)
@@ -104,6 +112,29 @@ _BY_Q850 = {
     42: Cause.OVERLOADED,
     88: Cause.NOT_ACCEPTABLE,
 }
+
+
+def refusal(status: int, headers: Headers, *, of_gateway: bool) -> Rejected:
+    """What a final response stands for. Another gateway of ours says for which cause it refuses, and for how long."""
+    cause = cause_of_status(status)
+    if not of_gateway:
+        return Rejected(cause)
+    wait = _read(retry_after, headers.get("Retry-After"))
+    if wait is not None and status == Cause.OVERLOADED.status:
+        cause = Cause.OVERLOADED
+    for reason in _read(TokenParams.parse_list, headers.get("Reason")) or ():
+        told = cause_of_word((reason.param("text") or "").partition(":")[0])
+        if told.status == status:
+            cause = told
+    return Rejected(cause, wait)
+
+
+def _read(parse: Callable[[str], V], text: str | None) -> V | None:
+    """A value that decides nothing by being malformed."""
+    try:
+        return parse(text) if text is not None else None
+    except SipSyntaxError:
+        return None
 
 
 def cause_of_q850(cause: int) -> Cause:

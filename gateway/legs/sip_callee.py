@@ -10,9 +10,9 @@ from typing import Any
 
 import structlog
 
-from gateway.call.leg import Address, Answered, Redirected, Rejected, Ringing
+from gateway.call.leg import Address, Answered, Offered, Redirected, Rejected, Ringing
 from gateway.call.status import Cause, cause_of_status, most_telling
-from gateway.legs.sip_bodies import reason_of
+from gateway.legs.sip_bodies import reason_of, refusal
 from gateway.legs.sip_diversion import caller_fields, redirections
 from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, ip_version, is_flow_failure
 from gateway.legs.sip_leg import SipLeg
@@ -105,10 +105,12 @@ class SipCalleeLeg(SipLeg):
         self._take(destinations)
         self._reads = reads
         self._alerted: dict[int, CalleeSession] = {}
+        self._elsewhere = 0
+        """How many of those that were asked have named others, who are being asked before the next rank."""
         self._patience: asyncio.TimerHandle | None = None
         self._offer = b""
         self._caller_address = address
-        self._refusals: list[Cause] = []
+        self._refusals: list[Rejected] = []
         self.chosen: Destination | None = None
         """Where the call was answered."""
 
@@ -142,6 +144,10 @@ class SipCalleeLeg(SipLeg):
     def references(self) -> tuple[str, ...]:
         return super().references or tuple(session.call_id for session in self._alerted.values())
 
+    @property
+    def is_unaware(self) -> bool:
+        return not self._alerted and self._session is None
+
     def values(self) -> dict[str, Any] | None:
         return super().values() if self._session is not None else self._values(list(self._alerted.values()))
 
@@ -151,6 +157,8 @@ class SipCalleeLeg(SipLeg):
 
     def _ask_next(self) -> None:
         """Ask everybody of the next rank; where nobody can be asked any more, the callee refuses."""
+        if self._elsewhere:
+            return
         while self._ranks and not self._alerted and not self._over:
             rank = self._ranks.popleft()
             for number in rank:
@@ -166,9 +174,11 @@ class SipCalleeLeg(SipLeg):
                 following[0].refused_before(self._refusals)
                 self._deliver(Redirected((), is_over=True, legs=following))
             else:
-                self._deliver(Rejected(most_telling(self._refusals)))
+                waits = [one.retry_after for one in self._refusals if one.retry_after is not None]
+                cause = most_telling([one.cause for one in self._refusals])
+                self._deliver(Rejected(cause, min(waits, default=None)))
 
-    def refused_before(self, refusals: Iterable[Cause]) -> None:
+    def refused_before(self, refusals: Iterable[Rejected]) -> None:
         """Why those before it in turn have not taken the call."""
         self._refusals.extend(refusals)
 
@@ -186,7 +196,7 @@ class SipCalleeLeg(SipLeg):
             self._alerted[number] = self._send(self._flows[number], self._offer, self._caller_address)
         except SipError as error:
             log.warning("a contact cannot be invited", reason=str(error))
-            self._refusals.append(Cause.UNAVAILABLE)
+            self._refusals.append(Rejected(Cause.UNAVAILABLE))
         else:
             self._flows.asked(number, self._flow_is_silent)
 
@@ -234,7 +244,7 @@ class SipCalleeLeg(SipLeg):
         self._patience = None
         if self._settings.failover and any(session.has_responded for session in self._alerted.values()):
             return
-        self._refusals.append(Cause.NO_ANSWER)
+        self._refusals.append(Rejected(Cause.NO_ANSWER))
         self._silence(Cause.CANCELLED)
         self._ask_next()
 
@@ -288,8 +298,10 @@ class SipCalleeLeg(SipLeg):
                 self._deliver(Answered(self._description(body) if body else None))
             case events.Identified(message=message):
                 self._renamed(message)
+            case events.Offered(exchange=exchange, body=body) if body and len(self._alerted) == 1:
+                self._deliver(Offered(exchange, self._description(body)))
             case events.Offered(exchange=exchange):
-                # An UPDATE in an early dialog, while our offer is still open (RFC 3311 section 5.2).
+                # Of several early dialogs nobody knows which will be answered.
                 self._alerted[number].refuse_offer(exchange, Cause.GLARE.status)
             case events.InfoReceived():
                 self._infos.received(self._alerted[number], event, self._deliver)
@@ -298,9 +310,20 @@ class SipCalleeLeg(SipLeg):
             case events.Ended():
                 self._refused(number, event.cause or 480)
 
-    def _refused(self, number: int, status: int) -> None:
+    async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
+        """Before the answer to the one who is asked, where that is one."""
+        if self._session is not None:
+            await super().answer_offer(exchange, sdp, cause)
+        elif len(self._alerted) == 1:
+            [session] = self._alerted.values()
+            if sdp is None:
+                session.refuse_offer(exchange, cause.status)
+            else:
+                session.answer_offer(exchange, sdp.encode())
+
+    def _refused(self, number: int, status: int, said: Rejected | None = None) -> None:
         session = self._alerted.pop(number)
-        self._refusals.append(cause_of_status(status))
+        self._refusals.append(said or Rejected(cause_of_status(status)))
         if not self._goes_on(status, has_responded=session.has_responded):
             self._ask_nobody_else()
         if status >= _GLOBAL_FAILURE:
@@ -326,7 +349,8 @@ class SipCalleeLeg(SipLeg):
             again = replace(settings, kind=settings.instead[0], instead=settings.instead[1:])
             self._hand_over(number, destination, again)
         else:
-            self._refused(number, event.status)
+            said = refusal(event.status, event.headers, of_gateway=destination.looks_up)
+            self._refused(number, event.status, said)
 
     def _hand_over(self, number: int, destination: Destination, settings: CalleeSettings) -> None:
         """One phone needs another offer, so a leg of its own asks it; who comes next waits for that one, too."""
@@ -336,7 +360,7 @@ class SipCalleeLeg(SipLeg):
             self._ranks.clear()
         self._turn.joined()
         leg = self._another(str(number), [destination], settings)
-        self._over = not self._alerted
+        self._over = not self._alerted and not self._elsewhere
         if self._over:
             self._stop_waiting()
             self._turn.over()
@@ -348,15 +372,23 @@ class SipCalleeLeg(SipLeg):
         return SipCalleeLeg(tag, self._inviter, self.address, destinations, settings, self._reads, self._turn)
 
     def _gives_way(self, number: int, event: Redirected) -> None:
-        """Others are to be asked in the place of one phone; the rest of them rings on."""
+        """Others are to be asked in the place of one phone; the rest of them rings on, and who comes next waits."""
         del self._alerted[number]
         if self._settings.failover:
             self._ask_nobody_else()
-        self._over = not self._alerted and not self._has_next
-        self._deliver(replace(event, is_over=self._over))
-        if self._over:
+        if self._has_next:
+            self._elsewhere += 1
+            event = replace(event, then=self._came_back, time=self._settings.patience or None)
+        self._over = not self._alerted and not self._elsewhere
+        if not self._alerted:
             self._stop_waiting()
-        elif not self._alerted:
+        self._deliver(replace(event, is_over=self._over))
+
+    def _came_back(self, cause: Cause) -> None:
+        """Whom one of the phones has named has not taken the call."""
+        self._elsewhere -= 1
+        self._refusals.append(Rejected(cause))
+        if not self._alerted and self._session is None:
             self._ask_next()
 
     def _silence(self, cause: Cause) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.call.leg import Address, Confirmed
+from gateway.call.leg import Address, Confirmed, SignallingChanged
 from gateway.call.status import Cause
 from gateway.legs.sip_bodies import kind_of, reason_of, text_of
 from gateway.legs.sip_flows import version_of
@@ -64,8 +64,17 @@ class SipCallerLeg(SipLeg):
             self._infos.described(self.initial_offer)
         self._shown, self._reads = shown or Shown(), reads
         self._answered = False
-        session.changed = self._changed
+        session.changed, session.noticed = self._changed, self._noticed
         session.listen(self._happened)
+
+    @property
+    def is_unaware(self) -> bool:
+        # A browser is answered before anybody is asked.
+        return self._caller.is_silent and self.party.kind is not Kind.WEBRTC
+
+    def _noticed(self) -> None:
+        if not self._over:
+            self._deliver(SignallingChanged(is_first=True))
 
     def _happened(self, event: events.SessionEvent) -> None:
         if self._over:
@@ -100,7 +109,7 @@ class SipCallerLeg(SipLeg):
         if self._answered:
             self._hang_up(cause)
         else:
-            self.refuse(cause)
+            self.refuse(cause, retry_after=self.retry_after)
 
     def refuse(self, cause: Cause, detail: str = "", retry_after: int | None = None) -> None:
         """Answer the INVITE with the status of `cause`; `detail` says where it was refused, in a few words."""

@@ -69,6 +69,10 @@ class SipLeg(LegBase):
         name = None if self._session is None else self._session.dialog_name
         return () if name is None else (name,)
 
+    def when_left(self, told: Callable[[], None]) -> bool:
+        dialog = None if self._session is None else self._session.dialog
+        return dialog is not None and dialog.when_over(told)
+
     @property
     def may_return(self) -> bool:
         # The media of a page that is reloaded ends before its WebSocket does.
@@ -295,6 +299,8 @@ class SipTransferReport:
 
 def _cause_of_end(event: events.Ended) -> Cause:
     """Why a dialog ended, from its Reason header when it has one (RFC 3326)."""
+    if event.by == "mistake":
+        return Cause.ERROR
     if event.q850 is not None:
         return cause_of_q850(event.q850)
     if event.cause is not None and event.cause >= 300:

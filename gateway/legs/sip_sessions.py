@@ -10,6 +10,7 @@ from gateway.call.leg import Address
 from gateway.legs.sip_info import InfoSession
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.auth.account import Credentials
+from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
@@ -24,6 +25,8 @@ class Session(InfoSession, Protocol):
     """Call-ID of its dialog."""
     source: Flow
     """Where its peer speaks from."""
+    dialog: Dialog | None
+    """Until its far end has answered its BYE it is not over."""
     changed: Callable[[], None]
     """Called when what `values` gives is another, before a message leaves that shows it."""
 
@@ -55,6 +58,13 @@ class CallerSession(Session, Protocol):
     @property
     def initial_offer(self) -> bytes:
         """The description the INVITE brought, also out of a multipart body."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has been sent to who calls."""
+
+    noticed: Callable[[], None]
+    """Called before a 100 leaves, which is the first thing that who calls sees."""
 
     def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None: ...
 

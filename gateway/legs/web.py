@@ -42,6 +42,10 @@ class Channel(Protocol):
     @property
     def can_update(self) -> bool: ...
 
+    @property
+    def session(self) -> Mapping[str, Any] | None:
+        """What another process needs to answer for the call over requests of its client; None: it has a connection."""
+
     def incoming(
         self, call: WebHandle, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none"
     ) -> None: ...
@@ -161,11 +165,13 @@ class BrowserLeg(LegBase):
     is_caller = False
     """Whether its page dialled."""
 
-    def __init__(self, tag: str, address: Address, user: str = "") -> None:
-        super().__init__(Party(tag, Kind.WEBRTC, owner=user or None), address, user or None)
+    def __init__(self, tag: str, address: Address, user: str = "", *, reoffered: bool = True) -> None:
+        super().__init__(Party(tag, Kind.WEBRTC, owner=user or None, reoffered=reoffered), address, user or None)
         self.user = user
         """Id of the user whose browser it is; only that user takes its call up again."""
         self._channel: Channel | None = None
+        self._session: Mapping[str, Any] | None = None
+        """Of a call that another process has set up, as it was written down."""
         self._handle: WebHandle | None = None
         self._has_had_media = False
         self._recorded = False
@@ -175,6 +181,11 @@ class BrowserLeg(LegBase):
     def in_use(self) -> WebHandle | None:
         """The handle of the page that has the call; None while several ring."""
         return self._handle
+
+    @property
+    def session(self) -> Mapping[str, Any] | None:
+        """As `Channel.session` gave it to the process before."""
+        return self._session
 
     @property
     def dialog_names(self) -> tuple[str, ...]:
@@ -254,8 +265,12 @@ class BrowserLeg(LegBase):
             self._channel.recorded(self._handle, recorded)
 
     def values(self) -> dict[str, Any] | None:
-        returns = self._channel is None or self._channel.can_update
-        return {"kind": "web", "user": self.user, "is_caller": self.is_caller, "returns": returns}
+        channel, session = self._channel, self._session
+        returns = session is None if channel is None else channel.can_update
+        if channel is not None:
+            session = channel.session
+        values = {"kind": "web", "user": self.user, "is_caller": self.is_caller, "returns": returns}
+        return values if session is None else {**values, "session": dict(session)}
 
     def _heard(self, channel: Channel, handle: WebHandle, event: LegEvent) -> None:
         """An event of the channel that has the call."""
@@ -273,6 +288,7 @@ class WebResumedLeg(BrowserLeg):
         """`values` as `BrowserLeg.values` gives them; raises LookupError or TypeError for others."""
         super().__init__(values["party"]["tag"], address_of(values["address"]), values["user"])
         self.is_caller = values["is_caller"]
+        self._session = values.get("session")
         self._handle = WebHandle(self.party.tag, self, self._happened)
 
     def _happened(self, handle: WebHandle, event: LegEvent) -> None:
@@ -294,7 +310,7 @@ class WebCallerLeg(BrowserLeg):
     is_caller = True
 
     def __init__(self, tag: str, address: Address, channel: Channel, user: str = "") -> None:
-        super().__init__(tag, address, user)
+        super().__init__(tag, address, user, reoffered=channel.can_update)
         self.handle = WebHandle(tag, self, self._happened)
         self._caller = channel
         self._channel, self._handle = channel, self.handle

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 from gateway.call.branches import Branch
 from gateway.call.call import Call
-from gateway.call.leg import Answered, LegEvent, OfferAnswered, Offered, Ringing
+from gateway.call.leg import Answered, CalleeLeg, LegEvent, OfferAnswered, Offered, Ringing
+from gateway.call.machine import unsaid
 from gateway.call.record import CallSettings
 from gateway.call.state import State
 from gateway.call.status import Cause
@@ -33,9 +35,11 @@ class Rig:
         movable: bool = True,
         on_redirect: Any = None,
         ringbacks: frozenset[str] = frozenset(),
+        announce: Callable[[Cause], CalleeLeg | None] = unsaid,
         **leg_options: Any,
     ) -> None:
-        """`offer` None: the caller wants ours; `movable` and `ringbacks` are the engine's, all else the caller's."""
+        """`offer` None: the caller wants ours; `movable` and `ringbacks` are the engine's, all else the caller's.
+        Without `callees` all of them were busy."""
         self.engine = FakeEngine(movable=movable, ringbacks=ringbacks)
         self.timers = ManualTimers()
         self.caller = FakeLeg("caller", caller_kind, **leg_options)
@@ -45,11 +49,12 @@ class Rig:
         self.call = Call(
             "c1",
             self.caller,
-            Branch(list(self.callees)),
+            Branch(list(self.callees), refusals=[] if callees else [Cause.BUSY]),
             offer,
             dialled="1001",
             engine=self.engine,
             timers=self.timers,
+            announce=announce,
             settings=CallSettings(ring_timeout=30, max_duration=600, reattach_time=20),
             on_change=lambda call: self.changes.append(call.state),
             on_preference=lambda leg, codecs: self.learned.append(codecs),
@@ -69,12 +74,12 @@ class Rig:
         for _ in range(50):
             await asyncio.sleep(0)
 
-    async def started(self) -> Rig:
+    async def started(self) -> Self:
         self.call.start()
         await self.settle()
         return self
 
-    async def connected(self) -> Rig:
+    async def connected(self) -> Self:
         await self.started()
         await self.hears(self.callee, Ringing())
         await self.hears(self.callee, Answered(ANSWER))

@@ -173,6 +173,92 @@ async def test_a_redirection_that_leads_nowhere_is_a_refusal() -> None:
     assert rig.call.cause is Cause.UNAVAILABLE
 
 
+class Waiting:
+    """A callee whose next phones wait for whom one of its phones has named."""
+
+    def __init__(self, *instead: Branch | None) -> None:
+        self.causes: list[Cause] = []
+        self.instead = list(instead)
+        self.rig = Rig(on_redirect=self.redirect)
+
+    async def redirect(self, leg: object, event: Redirected) -> Branch | None:
+        return self.instead.pop(0)
+
+    async def named(self, time: float | None = None) -> Waiting:
+        await self.rig.started()
+        said = Redirected(("sip:2@x",), is_over=False, then=self.causes.append, time=time)
+        await self.rig.hears(self.rig.callee, said)
+        return self
+
+
+async def test_phones_that_wait_for_whom_another_names_are_told_once_when_they_refuse() -> None:
+    """Also those who come after them; the caller hears of nothing until the phones have refused."""
+    first, second = FakeLeg("first"), FakeLeg("second")
+
+    async def then(cause: Cause) -> Branch | None:
+        return Branch([second])
+
+    world = await Waiting(Branch([first], then=then)).named()
+    await world.rig.hears(first, Rejected(Cause.BUSY))
+    assert (second.verbs, world.causes) == (["invite"], [])
+    await world.rig.hears(second, Rejected(Cause.DECLINED))
+    assert world.causes == [Cause.DECLINED]
+    assert world.rig.callee in world.rig.call.legs
+    await world.rig.hears(world.rig.callee, Answered(ANSWER))
+    world.rig.expect(State.CONNECTED)
+
+
+async def test_phones_wait_no_longer_for_whom_another_names_than_for_a_phone() -> None:
+    """Each that is asked has that time, or its own where that is shorter."""
+    first, second = FakeLeg("first"), FakeLeg("second")
+
+    async def then(cause: Cause) -> Branch | None:
+        return Branch([second], time=3)
+
+    world = await Waiting(Branch([first], then=then, time=30)).named(time=5)
+    world.rig.timers.advance(5)
+    await world.rig.settle()
+    assert first.told[-1] == ("end", Cause.NO_ANSWER)
+    assert (second.verbs, world.causes) == (["invite"], [])
+    world.rig.timers.advance(3)
+    await world.rig.settle()
+    assert world.causes == [Cause.NO_ANSWER]
+
+
+async def test_phones_wait_for_those_too_who_are_named_by_whom_another_has_named() -> None:
+    """A chain of 3xx is one; where the last leads nowhere, they are asked."""
+    first, second, third = FakeLeg("first"), FakeLeg("second"), FakeLeg("third")
+    world = await Waiting(Branch([first, third]), Branch([second]), None).named(time=5)
+    await world.rig.hears(third, Rejected(Cause.BUSY))
+    await world.rig.hears(first, Redirected(("sip:3@x",), is_over=True))
+    assert (second.verbs, world.causes) == (["invite"], [])
+    world.rig.timers.advance(4)
+    await world.rig.hears(second, Redirected(("sip:4@x",), is_over=True))
+    assert world.causes == [Cause.UNAVAILABLE]
+
+
+async def test_phones_wait_for_nobody_where_a_redirection_leads_nowhere() -> None:
+    """They are asked at once."""
+    world = await Waiting(None).named()
+    assert world.causes == [Cause.UNAVAILABLE]
+    await world.rig.hears(world.rig.callee, Rejected(Cause.BUSY))
+    world.rig.expect(State.ENDED)
+    assert world.rig.call.cause is Cause.BUSY
+
+
+async def test_whom_a_phone_names_and_who_answers_has_the_call() -> None:
+    """The phones that waited are asked no more."""
+    first = FakeLeg("first")
+    world = await Waiting(Branch([first])).named(time=5)
+    await world.rig.hears(first, Answered(ANSWER))
+    world.rig.expect(State.CONNECTED)
+    assert world.rig.callee.told[-1] == ("end", Cause.ELSEWHERE)
+    world.rig.timers.advance(5)
+    await world.rig.settle()
+    world.rig.expect(State.CONNECTED)
+    assert world.causes == []
+
+
 # ---- whom a redirection leads to
 
 

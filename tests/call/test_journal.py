@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+import marshal
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -41,7 +42,7 @@ from gateway.call.routing import Caller, Route, RouteError, Router, Target
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.identity.model import User
-from gateway.media.engine import Kind
+from gateway.media.engine import Kind, MediaFailed, MediaTimeout
 from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
@@ -161,6 +162,210 @@ async def test_a_record_is_there_before_anybody_can_see_the_call() -> None:
     assert rig.store.kept == {}
 
 
+@pytest.mark.parametrize(
+    "says",
+    [
+        lambda caller, callee: caller.says(SignallingChanged(is_first=True)),
+        lambda caller, callee: callee.says(SignallingChanged()),
+        lambda caller, callee: callee.says(Answered(ANSWER)),
+    ],
+)
+async def test_a_call_that_nobody_has_seen_is_written_once_somebody_is_about_to(
+    monkeypatch: pytest.MonkeyPatch, says: Callable[[FakeLeg, FakeLeg], None]
+) -> None:
+    """Until then whoever called calls again, should the process die; both sides are in the first record."""
+    monkeypatch.setattr(FakeLeg, "is_unaware", True)
+    monkeypatch.setattr(FakeLeg, "values", lambda leg: {"kind": "fake"})
+    rig = Rig()
+    _, caller, callee = await rig.placed()
+    assert (rig.store.puts, callee.verbs) == (0, ["invite"])
+    says(caller, callee)
+    assert rig.store.stage == SETTING_UP
+    [values] = rig.store.kept.values()
+    assert [leg["party"]["tag"] for leg in values["legs"]] == [caller.party.tag, callee.party.tag]
+    caller.says(SignallingChanged(is_first=True))
+    assert rig.store.puts == 1
+
+
+async def test_what_the_call_itself_shows_is_written_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A callee that rings without a word of its own; a call that ends unseen leaves nothing."""
+    monkeypatch.setattr(FakeLeg, "is_unaware", True)
+    rig = Rig()
+    _, caller, callee = await rig.placed()
+    seen: list[list[str]] = []
+    put = rig.store.put
+
+    def watched(call_id: str, record: bytes) -> None:
+        seen.append(caller.verbs)
+        put(call_id, record)
+
+    monkeypatch.setattr(rig.store, "put", watched)
+    callee.says(Ringing())
+    await rig.settle()
+    assert (seen, caller.verbs) == ([[]], ["ring"])
+    call, other, _ = await rig.placed()
+    call.stop()
+    await call.finished()
+    assert (len(rig.store.kept), other.verbs) == (1, ["end"])
+
+
+async def test_of_a_call_that_another_gateway_goes_on_with_nothing_more_is_written() -> None:
+    """Its record is that gateway's; what is left here is taken away at the end."""
+    rig = Rig()
+    call, caller, callee = await rig.connected()
+    puts = rig.store.puts
+    call.leave()
+    caller.says(SignallingChanged())
+    callee.says(HungUp())
+    assert rig.store.puts == puts
+    await rig.settle()
+    assert (rig.store.puts, rig.store.kept) == (puts, {})
+
+
+async def test_a_call_that_is_gone_on_with_is_written_at_once() -> None:
+    """Before its first change: a second kill finds it again."""
+    rig = Rig()
+    await rig.resumed()
+    assert rig.store.stage == UP
+
+
+class Goodbyes(Rig):
+    """Legs whose far ends have yet to answer that the call is over."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.journal = Journal(self.store, self.engine, self.timers.time, lambda: WALL, self.timers.call_later)
+        self.calls.keep = self.journal.write
+        self.waiting: dict[str, Callable[[], None]] = {}
+        """By the tag of a leg, what is to be told of its far end's answer."""
+        monkeypatch.setattr(FakeLeg, "when_left", self._when_left)
+
+    def _when_left(self, told: Callable[[], None]) -> bool:
+        self.waiting[f"{len(self.waiting)}"] = told
+        return True
+
+    def answer(self) -> None:
+        """One far end answers."""
+        self.waiting.popitem()[1]()
+
+    async def end(self, how: Callable[[Call, FakeLeg], object]) -> None:
+        call, caller, _ = await self.connected()
+        how(call, caller)
+        await call.finished()
+
+
+ENDS: list[Callable[[Call, FakeLeg], object]] = [
+    lambda call, caller: caller.says(HungUp()),
+    lambda call, caller: call.stop(),
+    lambda call, caller: call.media_event(MediaTimeout(call.id, caller.party.tag, 4.0)),
+    lambda call, caller: call.media_event(MediaFailed(call.id, caller.party.tag, "no more")),
+]
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_a_call_is_forgotten_once_its_far_ends_have_answered_that_it_is_over(
+    monkeypatch: pytest.MonkeyPatch, how: Callable[[Call, FakeLeg], object]
+) -> None:
+    """A goodbye may be lost with this process: the next one says it, whoever ended the call."""
+    rig = Goodbyes(monkeypatch)
+    await rig.end(how)
+    assert rig.timers.pending == 1
+    rig.timers.advance(30)
+    rig.answer()
+    assert rig.store.stage == ENDING
+    rig.answer()
+    assert (rig.store.kept, rig.timers.pending) == ({}, 0)
+
+
+async def test_no_answer_is_waited_for_for_ever_nor_at_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes later changes nothing."""
+    rig = Goodbyes(monkeypatch)
+    await rig.end(lambda call, _: call.stop())
+    rig.timers.advance(34)
+    assert rig.store.stage == ENDING
+    rig.timers.advance(2)
+    assert rig.store.kept == {}
+    rig.answer()
+    await rig.end(lambda call, _: call.stop())
+    rig.journal.close()
+    assert (rig.store.kept, rig.timers.pending) == ({}, 0)
+    rig.answer()
+    await rig.end(lambda call, _: call.stop())
+    assert (rig.store.kept, rig.timers.pending) == ({}, 0)
+
+
+async def test_calls_whose_far_ends_do_not_answer_cost_one_timer_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trunk that vanishes with all its calls is nobody's work until they are forgotten."""
+    rig = Goodbyes(monkeypatch)
+    for _ in range(20):
+        await rig.end(lambda call, _: call.stop())
+    assert (len(rig.store.kept), rig.timers.pending) == (20, 20)
+    deadline = rig.timers.deadline
+    assert deadline is not None
+    assert deadline - rig.timers.time() > 30
+    rig.timers.advance(36)
+    assert (rig.store.kept, rig.timers.pending) == ({}, 0)
+
+
+@pytest.mark.parametrize("how", ENDS[1:3])
+async def test_that_the_gateway_ends_a_call_is_written_before_anybody_hears_of_it(
+    how: Callable[[Call, FakeLeg], object],
+) -> None:
+    """Who is told and who is not may be parted by the death of the process."""
+    rig = Rig()
+    call, caller, callee = await rig.connected()
+    stages: list[str | None] = []
+
+    async def end(cause: Cause) -> None:
+        stages.append(rig.store.stage)
+
+    caller.end = callee.end = end  # type: ignore[method-assign]
+    how(call, caller)
+    await call.finished()
+    assert stages == [ENDING, ENDING]
+
+
+async def test_what_the_other_side_does_after_a_hang_up_does_not_bring_the_call_back() -> None:
+    """Before the call has come to read that one side has left it."""
+    rig = Rig()
+    call, caller, callee = await rig.connected()
+    caller.says(HungUp())
+    callee.says(SignallingChanged())
+    call.keep()
+    assert rig.store.stage == ENDING
+
+
+async def test_an_answered_callee_is_waited_for_where_the_caller_never_was_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has our BYE, of a call to be ended anyway; one that another gateway has is forgotten at once."""
+    rig = Goodbyes(monkeypatch)
+    for leaves in (False, True):
+        call = await rig.calls.place(FakeLeg("caller"), BOB, "1", None)
+        await rig.settle()
+        rig.dialer.made[-1].says(Answered(ANSWER))
+        await rig.settle()
+        assert call.state is State.CONFIRMING
+        (call.leave if leaves else call.stop)()
+        await call.finished()
+        assert rig.store.stage == (None if leaves else SETTING_UP)
+        while rig.waiting:
+            rig.answer()
+        assert rig.store.kept == {}
+
+
+async def test_an_answer_that_asks_for_another_is_written_before_it_leaves() -> None:
+    """The caller has a 200 with our offer then, and must not be found as one that rings."""
+    rig = Rig()
+    call = await rig.calls.place(FakeLeg("caller"), BOB, "1", None)
+    await rig.settle()
+    puts = rig.store.puts
+    rig.dialer.made[-1].says(Answered(ANSWER))
+    assert rig.store.puts == puts + 1
+    await rig.settle()
+    assert (call.state, rig.store.stage, rig.store.puts) == (State.CONFIRMING, SETTING_UP, puts + 2)
+
+
 async def test_what_a_leg_has_changed_of_its_own_is_written_at_once() -> None:
     """And nothing for what changes nothing: digits, ringing."""
     rig = Rig()
@@ -180,7 +385,7 @@ async def test_what_a_leg_has_changed_of_its_own_is_written_at_once() -> None:
 
 
 async def test_legs_that_have_not_changed_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each says when its values were taken, for its timers count from there; at a step of the call all are asked."""
+    """Each says when its values were taken, for its timers count from there; who answered was asked then."""
     asked: list[str] = []
 
     def values(leg: FakeLeg) -> dict[str, Any]:
@@ -190,7 +395,7 @@ async def test_legs_that_have_not_changed_are_not_asked_again(monkeypatch: pytes
     monkeypatch.setattr(FakeLeg, "values", values)
     rig = Rig()
     _, caller, callee = await rig.connected()
-    assert asked[-2:] == [caller.party.tag, callee.party.tag]
+    assert asked[-2:] == [callee.party.tag, caller.party.tag]
     [before] = rig.store.kept.values()
     asked.clear()
     rig.wall += 5
@@ -348,3 +553,37 @@ async def test_holds_are_known() -> None:
     one.says(Returned())
     await rig.settle()
     assert "held" in one.verbs
+
+
+def test_of_a_record_of_another_version_a_goodbye_is_read() -> None:
+    """Its legs with their own sessions, whatever else is in them; it is to be ended, not gone on with."""
+    sessions = [{"dialog": {"id": ["c", "a", "b"]}, "new": 1}]
+    phone = (marshal.dumps({"party": 3}), marshal.dumps({"sessions": sessions, "kind": "sip", "more": [1]}))
+    service = (marshal.dumps({}), marshal.dumps({"tag": "x"}))
+    nobody = (marshal.dumps({}), marshal.dumps(None))
+    kept = {"id": "c1", "dialled": "600", "stage": 9, "other": "way", "legs": [phone, nobody], "targets": [service]}
+    found = read(b"calls 9\n" + marshal.dumps(kept))
+    assert (found["id"], found["dialled"], found["stage"], found["is_foreign"]) == ("c1", "600", ENDING, True)
+    assert "other" not in found
+    caller, nothing = found["legs"]
+    assert (caller["kind"], caller["sessions"]) == ("sip", sessions)
+    assert nothing is None
+    assert (found["targets"][0]["kind"], found["targets"][0]["sessions"]) == (None, ())
+    assert "is_foreign" not in read(VERSION + marshal.dumps(kept))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        marshal.dumps({}),
+        marshal.dumps({"id": "c", "dialled": "6", "legs": [3], "targets": []}),
+        marshal.dumps({"id": "c", "dialled": "6", "legs": [(b"", b"")], "targets": []}),
+        marshal.dumps({"id": "c", "dialled": "6", "legs": [(marshal.dumps({}), marshal.dumps([1]))], "targets": []}),
+        marshal.dumps({"legs": [], "targets": []}),
+    ],
+)
+def test_a_record_of_another_version_that_lacks_what_all_have_is_refused(body: bytes) -> None:
+    """One lost call costs no other."""
+    with pytest.raises(JournalError):
+        read(b"calls 9\n" + body)

@@ -1,4 +1,4 @@
-"""Which share of new calls is let in where there is more to do than can be done."""
+"""Which share of new calls is let in where there is more to do than can be done (RFC 6357 section 5.2)."""
 
 from __future__ import annotations
 
@@ -108,3 +108,50 @@ def test_it_refuses_nobody_from_when_it_is_turned_off() -> None:
     control.measured(1.0, 100.0)
     assert not control.overloaded
     assert all(control.admit() for _ in range(100))
+
+
+def test_the_fuller_the_packet_threads_are_the_fewer_calls_are_let_in() -> None:
+    """From the bound on; none where they are full, not even the few that a busy loop takes; and all again at once."""
+    control = LoadControl(LoadPolicy(plane=0.8))
+    control.plane = 0.8
+    assert all(control.admit() for _ in range(100))
+    assert control.reasons == []
+    control.plane = 0.9
+    assert [control.admit() for _ in range(1_000)].count(True) in range(499, 502)
+    control.plane = 1.0
+    control.admit()
+    assert not any(control.admit() for _ in range(100))
+    assert "100%" in control.reasons[0]
+    assert "limits.plane_load" in control.reasons[0]
+    control.measured(0.1, 0.0)
+    assert control.overloaded
+    control.plane = 0.5
+    assert control.share == 1.0
+    assert all(control.admit() for _ in range(100))
+    control.policy, control.plane = LoadPolicy(plane=0.0), 1.0
+    assert all(control.admit() for _ in range(100))
+
+
+def test_a_slow_store_refuses_calls_until_it_is_quick_again() -> None:
+    """A few a second find out whether it is; a bound of 0 asks for nothing."""
+    took = 0.0
+    control = LoadControl(LoadPolicy(store=0.5), lambda: took)
+    for _ in range(20):
+        control.measured(0.1, 0.0)
+    assert not control.overloaded
+    took = 0.9
+    for _ in range(50):
+        control.measured(0.1, 0.0)
+    assert control.share < 0.05
+    assert "0.9 s" in control.reasons[0]
+    assert "limits.store_delay" in control.reasons[0]
+    assert [control.admit() for _ in range(100)].count(True) in range(5, 10)
+    took = 0.1
+    for _ in range(20):
+        control.measured(0.1, 0.0)
+    assert not control.overloaded
+    assert control.reasons == []
+    took, control.policy = 9.0, LoadPolicy(store=0.0)
+    control.measured(0.1, 0.0)
+    assert not control.overloaded
+    assert control.reasons == []

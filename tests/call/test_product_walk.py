@@ -34,7 +34,7 @@ Deed = Callable[[World, Phone], None]
 
 def dial(world: World, _: Phone) -> None:
     if len(world.phones[0].sessions) < 3:
-        world.phones[0].call(world.random.choice("1233"), offer=world.random.random() < 0.7)
+        world.phones[0].call(world.random.choice("12334"), offer=world.random.random() < 0.7)
 
 
 def ring(_: World, phone: Phone) -> None:
@@ -177,6 +177,7 @@ def assert_nothing_is_left(world: World) -> None:
     """No call, leg, session, dialog, transaction, timer or media party."""
     assert len(world.calls) == 0
     assert world.media_left == 0
+    assert world.announced == 0
     assert world.timers.pending == 0
     assert all(call.state is State.ENDED for call in world.placed)
     for node in world.cores:
@@ -211,6 +212,10 @@ async def walk(world: World, steps: int, caplog: pytest.LogCaptureFixture) -> No
             deed(world, world.random.choice(world.phones))
             await world.run(world.random.choice([0.05, 0.1, 0.3, 1.0, 3.0]))
         await calm_down(world)
+        world.phones[0].call("4")
+        await world.run(1)
+        assert world.announced == 1, "the gateway does not say any more why a call has failed"
+        await world.run(20)
         world.phones[0].call("3")
         await world.run(3)
         pick_up(world, world.phones[1])

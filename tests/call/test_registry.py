@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from gateway.call.call import Call
 from gateway.call.leg import CalleeLeg, HungUp
-from gateway.call.limits import CallLimits
+from gateway.call.limits import Admission, CallLimits
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, Emergency, Route, RouteError, Router, Target
 from gateway.call.state import State
@@ -160,8 +160,36 @@ async def test_a_call_too_many_is_refused_and_the_others_go_on(limits: dict[str,
     await rig.place()
 
 
+async def test_less_than_a_call_a_second_lets_the_first_one_in() -> None:
+    """However seldom calls may come, one that comes first does not wait; the next one does."""
+    rig = Rig(limits=CallLimits(calls_per_second=0.1))
+    await rig.place()
+    with pytest.raises(RouteError) as refusal:
+        await rig.place()
+    assert refusal.value.retry_after == 10
+
+
 def guest(number: int, source: str) -> Caller:
     return Caller(f"guest-{number}", ("1",), guest=True, source=source)
+
+
+def test_guests_of_one_address_count_over_all_gateways() -> None:
+    """Who has two calls elsewhere has one left here; another address has all of its own."""
+    admission = Admission(CallLimits(guest_calls_per_source=3), 0.0)
+    elsewhere = {name: 2.0 for name in _counts_of(guest(0, "192.0.2.1")) if "192.0.2.1" in name}
+    admission.others = lambda name: elsewhere.get(name, 0.0)
+    admission.admit(guest(1, "192.0.2.1"), None, 0.0)
+    with pytest.raises(RouteError) as refusal:
+        admission.admit(guest(2, "192.0.2.1"), None, 0.0)
+    assert refusal.value.cause is Cause.TOO_MANY_OWN
+    for number in range(3):
+        admission.admit(guest(number, "192.0.2.2"), None, 0.0)
+
+
+def _counts_of(caller: Caller) -> dict[str, float]:
+    other = Admission(CallLimits(), 0.0)
+    other.admit(caller, None, 0.0)
+    return other.counts()
 
 
 async def test_guests_leave_the_places_that_are_kept_for_account_holders() -> None:

@@ -159,12 +159,13 @@ def test_an_own_account_opens_no_other_way_out(dialled: str, cause: Cause) -> No
     assert refusal.value.cause is cause
 
 
-def test_a_trunk_reaches_our_users_but_never_another_trunk() -> None:
-    """Calls from outside do not leave again on our bill."""
-    trunk = Caller("trunk:pbx", ("*",), transit=False)
+@pytest.mark.parametrize("may_call", [("*",), ("*", "0*", "5*", "trunk:*", "sip:*@pbx.test")])
+def test_a_trunk_reaches_our_users_but_never_another_trunk(may_call: tuple[str, ...]) -> None:
+    """Calls from outside do not leave again on our bill, whatever they may dial."""
+    trunk = Caller("trunk:pbx", may_call, transit=False)
     assert router().route("alice", trunk) == UserTarget(ALICE)
     assert router().route("600", trunk) == ServiceTarget("echo")
-    for dialled in ("00123", "5512"):
+    for dialled in ("00123", "5512", "sip:2001@pbx.test"):
         with pytest.raises(RouteError) as refusal:
             router().route(dialled, trunk)
         assert refusal.value.cause is Cause.FORBIDDEN

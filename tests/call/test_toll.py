@@ -49,6 +49,20 @@ def test_numbers_near_each_other_count_together_and_callers_apart() -> None:
     assert (refused.value.cause, refused.value.retry_after) == (Cause.LINE_FULL, 360)
 
 
+def test_who_dials_thousands_of_numbers_once_does_not_make_it_forget_the_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those with the fewest calls are forgotten first, and its memory is bounded."""
+    monkeypatch.setattr("gateway.call.toll._REMEMBERED", 100)
+    monkeypatch.setattr("gateway.call.toll._MORE", 10)
+    clock = Clock()
+    brake = TollBrake(CallLimits(prefix_calls_per_hour=10), clock)
+    assert passed(brake, ALICE, number("+2376001")) == 10
+    for other in range(5_000):
+        clock.now += 0.001
+        brake.check(ALICE, number(f"{700_000 + other}"))
+    assert passed(brake, ALICE, number("+2376001")) == 0
+    assert len(brake._left) <= 110
+
+
 def test_it_opens_again_little_by_little() -> None:
     """A tenth of an hour, a tenth of the calls; never more than those of an hour."""
     clock = Clock()

@@ -103,6 +103,15 @@ async def test_a_target_that_wants_other_media_is_asked_for_them(is_over: bool) 
     assert blind.rig.engine.parties("c1") == {"caller", "again"}
 
 
+async def test_a_target_whose_phone_names_others_is_asked_by_its_next_phones() -> None:
+    """In a transfer nobody is asked instead."""
+    blind, causes = await Blind().begun(), list[Cause]()
+    await blind.hears(blind.targets[0], Redirected(("sip:2@x",), is_over=False, then=causes.append))
+    assert causes == [Cause.UNAVAILABLE]
+    await blind.hears(blind.targets[0], Answered(ANSWER))
+    assert blind.report.told == ["accepted", Cause.NORMAL]
+
+
 async def test_a_target_that_refuses_other_media_too_has_refused() -> None:
     """And one that can be offered none: who asked is told."""
     blind, again = await Blind().begun(), FakeLeg("again")

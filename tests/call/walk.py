@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import count
+from typing import cast
 
 from gateway.call.call import Call
 from gateway.call.leg import Address as Party
-from gateway.call.leg import CalleeLeg
+from gateway.call.leg import CalleeLeg, CallerLeg
 from gateway.call.limits import CallLimits
 from gateway.call.record import CallSettings
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, Route, RouteError, Router, SipTarget, Target
+from gateway.call.status import Cause
 from gateway.identity.model import User
+from gateway.legs.announcement import AnnouncementLeg
 from gateway.legs.sip_callee import SipCalleeLeg
 from gateway.legs.sip_caller import SipCallerLeg
 from gateway.legs.sip_sessions import CalleeSettings, Destination
 from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.engine import AudioPort
 from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
@@ -146,6 +151,20 @@ class Phone:
         return [one for one in self.sessions if one.is_confirmed]
 
 
+class Speech:
+    """The sound of a program without media: it is said by the clock."""
+
+    def __init__(self, timers: ManualTimers) -> None:
+        self._timers = timers
+        self._seconds = 0.0
+
+    def say(self, pcm: bytes, rate: int) -> None:
+        self._seconds = len(pcm) / 2 / rate
+
+    def on_said(self, said: Callable[[], None]) -> None:
+        self._timers.call_later(self._seconds, said)
+
+
 class World:
     """Three phones and a gateway whose number 1 forks to two of them, as two legs; 2 to both as one leg."""
 
@@ -185,6 +204,9 @@ class World:
             new_id=lambda: f"call-{next(self._numbers)}",
         )
         self.calls.observe(lambda call: self.placed.append(call) if call not in self.placed else None)
+        self.calls.announcer = self
+        self.announced = 0
+        """Announcements that are being said."""
 
     def _alter(self, source: Address, destination: Address, data: bytes) -> bytes:
         return malform(self.random, data) if self.random.random() < self.malformed else data
@@ -235,6 +257,25 @@ class World:
             content_type="application/sdp",
         )
         return node.core.invite(request, uri, timeout=timeout)
+
+    def announces(self, cause: Cause, caller: CallerLeg) -> bool:
+        """`Announcer`: of who is busy, and of what may not be dialled."""
+        return cause in (Cause.BUSY, Cause.FORBIDDEN)
+
+    def leg(self, cause: Cause, caller: CallerLeg, call_id: str) -> CalleeLeg | None:
+        """`Announcer`: three seconds."""
+        if not self.announces(cause, caller):
+            return None
+        self.announced += 1
+        audio = self._speech if isinstance(self.engine, FakeEngine) else partial(self.engine.audio, call_id)
+        tag, sound = f"{call_id}-announcement", bytes(3 * 2 * 16_000)
+        return AnnouncementLeg(tag, cause, sound, 16_000, audio=audio, timers=self.timers, on_end=self._is_said)
+
+    def _speech(self, _: str) -> AudioPort:
+        return cast(AudioPort, Speech(self.timers))
+
+    def _is_said(self) -> None:
+        self.announced -= 1
 
     # -- time --------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 from gateway.call.leg import Address, Leg, LegEvent, SignallingChanged
 from gateway.legs.sip_callee import SipCalleeLeg
 from gateway.legs.sip_caller import SipCallerLeg
+from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
@@ -24,6 +25,7 @@ class FakeSession:
     def __init__(self, body: bytes = SDP) -> None:
         self.initial_offer = body
         self.call_id = "call-id@phone"
+        self.dialog: Dialog | None = None
         self.dialog_name: str | None = "call-id@phone;to-tag=ours;from-tag=theirs"
         self.told: list[tuple[object, ...]] = []
         self.retry_after: object = None
@@ -32,6 +34,8 @@ class FakeSession:
         self.peer_allows: frozenset[str] = frozenset()
         self.peer_packages: frozenset[str] = frozenset()
         self.changed: Callable[[], None] = lambda: None
+        self.noticed: Callable[[], None] = lambda: None
+        self.is_silent = True
         self.kept: dict[str, Any] | None = None
         self.referred: Callable[[int, bool], None]
         self.infos: list[Callable[[int], None]] = []

@@ -14,6 +14,7 @@ from gateway.legs.sip_sessions import CalleeSettings, Destination
 from gateway.media.engine import Kind
 from gateway.sip.errors import SipBuildError
 from gateway.sip.invite import events
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.fields import Headers
 from tests.legs.fakes import ALICE, PHONE, FakeInviter, FakeSession, listened
 from tests.timers import by_hand
@@ -194,3 +195,100 @@ async def test_the_last_phone_that_refuses_the_description_leaves_its_place_to_t
     await leg.invite("offer", ALICE)
     inviter.sessions[0].says(events.Failed(488, "", Headers()))
     assert [isinstance(event, Redirected) and event.is_over for event in heard] == [True]
+
+
+MOVED = events.Failed(302, "", Headers(), (NameAddr.parse("<sip:a@x>"),))
+
+
+def named(heard: list[LegEvent]) -> list[Redirected]:
+    """What phones have said of others, each of which the next rank waits for."""
+    found = [event for event in heard if isinstance(event, Redirected)]
+    assert all(event.then is not None and not event.is_over for event in found)
+    return found
+
+
+async def test_whom_phones_of_a_rank_name_is_of_that_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next is asked when nobody of the rank rings and none of those has taken the call, and not before."""
+    timers = by_hand(monkeypatch)
+    _, inviter, heard = await asked(0, 0, 0, 1, patience=20.0)
+    for number in (0, 1):
+        inviter.sessions[number].says(MOVED)
+    first, second = named(heard)
+    assert (first.time, second.time) == (20.0, 20.0)
+    timers.advance(20.0)
+    assert inviter.sessions[2].told == [CANCELLED]
+    assert first.then is not None
+    first.then(Cause.NO_ANSWER)
+    assert len(inviter.invites) == 3
+    assert second.then is not None
+    second.then(Cause.BUSY)
+    assert went_to(inviter)[3:] == ["sip:3@h.test"]
+    inviter.sessions[3].says(events.Failed(480, "", Headers()))
+    assert heard[2:] == [Rejected(Cause.BUSY)]
+
+
+async def test_a_rank_that_still_rings_is_waited_for_though_those_it_named_refused() -> None:
+    """Whichever ends last."""
+    _, inviter, heard = await asked(0, 0, 1)
+    inviter.sessions[0].says(MOVED)
+    [event] = named(heard)
+    assert event.time is None
+    assert event.then is not None
+    event.then(Cause.BUSY)
+    assert len(inviter.invites) == 2
+    inviter.sessions[1].says(events.Failed(486, "", Headers()))
+    assert len(inviter.invites) == 3
+
+
+async def test_nobody_is_asked_any_more_when_those_a_phone_named_come_back_too_late() -> None:
+    """The call was given up, or another phone has it; a 6xx of that rank ends it, too, once they have refused."""
+    leg, inviter, heard = await asked(0, 1)
+    inviter.sessions[0].says(MOVED)
+    [event] = named(heard)
+    await leg.end(Cause.CANCELLED)
+    assert event.then is not None
+    event.then(Cause.BUSY)
+    assert (len(inviter.invites), len(heard)) == (1, 1)
+    leg, inviter, heard = await asked(0, 0, 1)
+    inviter.sessions[0].says(MOVED)
+    [event] = named(heard)
+    inviter.sessions[1].says(events.Failed(603, "", Headers()))
+    assert heard[1:] == []
+    assert event.then is not None
+    event.then(Cause.BUSY)
+    assert (len(inviter.invites), heard[1:]) == (2, [Rejected(Cause.DECLINED)])
+    leg, inviter, heard = await asked(0, 0, 1)
+    inviter.sessions[0].says(MOVED)
+    [event] = named(heard)
+    inviter.sessions[1].says(events.Answered(b"answer"))
+    assert event.then is not None
+    event.then(Cause.CANCELLED)
+    assert (len(inviter.invites), heard[1:]) == (2, [Answered("answer")])
+
+
+async def test_a_phone_that_wants_other_media_does_not_pass_whom_another_of_its_rank_named() -> None:
+    """All three are of one rank."""
+    inviter = FakeInviter()
+    places = [Destination(f"sip:{number}@h.test", rank=number // 2) for number in range(3)]
+    leg = SipCalleeLeg("t", inviter, PHONE, places, CalleeSettings(instead=(Kind.SDES,)))
+    heard = listened(leg)
+    await leg.invite("offer", ALICE)
+    inviter.sessions[0].says(MOVED)
+    inviter.sessions[1].says(events.Failed(488, "", Headers()))
+    named_, other = heard
+    assert isinstance(named_, Redirected)
+    assert isinstance(other, Redirected)
+    assert not other.is_over
+    [again] = other.legs
+    assert isinstance(again, SipCalleeLeg)
+    refused = listened(again)
+    await again.invite("secure offer", ALICE)
+    inviter.sessions[2].says(events.Failed(486, "", Headers()))
+    assert refused == [Rejected(Cause.BUSY)]
+    assert named_.then is not None
+    named_.then(Cause.NO_ANSWER)
+    last = heard[2]
+    assert isinstance(last, Redirected)
+    [following] = last.legs
+    await following.invite("offer", ALICE)
+    assert went_to(inviter)[3:] == ["sip:2@h.test"]

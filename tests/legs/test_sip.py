@@ -27,13 +27,15 @@ from gateway.call.leg import (
     Renamed,
     Returned,
     Ringing,
+    SignallingChanged,
 )
-from gateway.call.status import Cause
-from gateway.legs.sip_bodies import KEY_FRAME_BODY, cause_of_q850, digit_of, kind_of, reason_of
+from gateway.call.status import Cause, cause_of_status
+from gateway.legs.sip_bodies import KEY_FRAME_BODY, cause_of_q850, digit_of, kind_of, reason_of, refusal
 from gateway.legs.sip_callee import SipCalleeLeg
 from gateway.legs.sip_caller import SipCallerLeg
 from gateway.legs.sip_sessions import CalleeSettings, Destination, Shown
 from gateway.media.engine import Dtmf, Kind
+from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.invite import events
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
@@ -41,6 +43,9 @@ from gateway.sip.message.fields import Headers
 from gateway.sip.message.message import Message
 from gateway.sip.message.uri import Uri
 from tests.legs.fakes import ALICE, PHONE, SDP, FakeInviter, FakeSession, listened
+
+SAID = [cause for cause in Cause if cause.status >= 400 and cause is not Cause.ELSEWHERE]
+"""What a gateway may refuse a call for."""
 
 
 def caller() -> tuple[SipCallerLeg, FakeSession, list[LegEvent]]:
@@ -56,6 +61,51 @@ async def callee(*contacts: str) -> tuple[SipCalleeLeg, list[FakeSession], list[
     heard = listened(leg)
     await leg.invite("offer", ALICE)
     return leg, inviter.sessions, heard
+
+
+async def test_whoever_has_seen_nothing_of_a_call_is_known() -> None:
+    """A phone that calls, until anything is sent to it; who is called, until it is asked; a browser never."""
+    session = FakeSession()
+    leg = SipCallerLeg("t1", session, PHONE, "192.0.2.7")
+    assert leg.is_unaware
+    session.noticed()
+    heard: list[LegEvent] = []
+    leg.listen(lambda _, event: heard.append(event))
+    assert heard == [SignallingChanged(is_first=True)]
+    session.is_silent = False
+    assert leg.is_unaware is session.is_silent
+    browser = SDP.replace(b"RTP/AVP", b"UDP/TLS/RTP/SAVPF") + b"a=ice-ufrag:u\r\na=fingerprint:sha-256 00\r\n"
+    page = SipCallerLeg("t2", FakeSession(browser), PHONE, "192.0.2.7")
+    assert (page.party.kind, page.is_unaware) == (Kind.WEBRTC, False)
+    asked = SipCalleeLeg("t3", FakeInviter(), PHONE, [Destination("sip:1001@192.0.2.1")], CalleeSettings())
+    assert asked.is_unaware
+    await asked.invite("offer", ALICE)
+    assert not asked.is_unaware
+
+
+async def test_a_leg_has_left_once_its_dialog_is_over() -> None:
+    """A phone that was never answered has nothing to say goodbye to; one that was answers its BYE."""
+    told: list[bool] = []
+    leg, session, _ = caller()
+    assert not leg.when_left(lambda: told.append(True))
+    request = build.request(
+        "INVITE",
+        Uri.parse("sip:2@gw.test"),
+        from_=NameAddr(Uri.parse("sip:1@gw.test")).with_tag("theirs"),
+        to=NameAddr(Uri.parse("sip:2@gw.test")),
+        call_id="c",
+        cseq=1,
+        contact=NameAddr(Uri.parse("sip:1@192.0.2.7")),
+    )
+    session.dialog = Dialog.of_uas(request, "ours")
+    assert leg.when_left(lambda: told.append(True))
+    await leg.end(Cause.NORMAL)
+    assert told == []
+    session.dialog.terminate()
+    assert told == [True]
+    assert not leg.when_left(lambda: told.append(True))
+    asked, _, _ = await callee()
+    assert not asked.when_left(lambda: told.append(True))
 
 
 async def test_ringing_and_answer_are_180_183_and_200() -> None:
@@ -105,6 +155,7 @@ async def test_after_the_answer_the_end_is_a_bye_with_its_reason() -> None:
         (events.Ended("remote", cause=486), HungUp(Cause.BUSY)),
         (events.Ended("timeout", cause=408), HungUp(Cause.NO_ANSWER)),
         (events.Ended("error"), HungUp(Cause.MEDIA_TIMEOUT)),
+        (events.Ended("mistake", cause=500), HungUp(Cause.ERROR)),
         (events.Offered(2, b"hold"), Offered(2, "hold")),
         (events.OfferCancelled(2), OfferCancelled(2)),
         (events.InfoReceived("application/dtmf-relay", b"Signal=5\r\nDuration=200\r\n"), DigitPressed("5", 200)),
@@ -406,6 +457,40 @@ def test_the_kind_of_an_offer_is_its_audio_profile(line: str, kind: Kind) -> Non
     assert kind_of(f"v=0\r\n{line}\r\n") is kind
 
 
+@pytest.mark.parametrize(
+    ("status", "fields", "said"),
+    [
+        *((one.status, (("Reason", reason_of(one, "limits.x: y")),), Rejected(one)) for one in SAID),
+        (487, (("Reason", reason_of(Cause.ELSEWHERE)),), Rejected(Cause.CANCELLED)),
+        (503, (("Retry-After", "7 (busy);duration=9"),), Rejected(Cause.OVERLOADED, 7)),
+        (503, (("Reason", reason_of(Cause.LINE_FULL)), ("Retry-After", "9")), Rejected(Cause.LINE_FULL, 9)),
+        (503, (), Rejected(Cause.UNREACHABLE)),
+        (486, (("Reason", reason_of(Cause.FORBIDDEN)), ("Retry-After", "3")), Rejected(Cause.BUSY, 3)),
+        (500, (("Reason", "SIP;cause=600, ;;;"), ("Retry-After", "soon")), Rejected(Cause.PEER_ERROR)),
+        (480, (("Reason", 'SIP;cause=480, Q.850;cause=27;text="lost"'),), Rejected(Cause.LOST)),
+    ],
+)
+def test_another_gateway_of_ours_says_why_it_refuses(
+    status: int, fields: tuple[tuple[str, str], ...], said: Rejected
+) -> None:
+    """In its Reason, and for how long; a word of another status, and what cannot be read, says nothing."""
+    headers = Headers(fields)
+    assert refusal(status, headers, of_gateway=True) == said
+    assert refusal(status, headers, of_gateway=False) == Rejected(cause_of_status(status))
+
+
+async def test_the_shortest_time_that_gateways_have_named_is_told() -> None:
+    """With the most telling of what they say; phones and trunks name none to our callers."""
+    inviter = FakeInviter()
+    nodes = [Destination(f"sip:1001@{number}.test", looks_up=number < 2) for number in range(3)]
+    leg = SipCalleeLeg("t2", inviter, PHONE, nodes, CalleeSettings())
+    heard = listened(leg)
+    await leg.invite("offer", ALICE)
+    for session, seconds in zip(inviter.sessions, ("30", "20", "10"), strict=True):
+        session.says(events.Failed(503, "", Headers((("Retry-After", seconds),))))
+    assert heard == [Rejected(Cause.OVERLOADED, 20)]
+
+
 def test_q850_causes_mean_what_our_own_say() -> None:
     """What we send in Reason is understood when it comes back."""
     for cause in (Cause.BUSY, Cause.DECLINED, Cause.NO_ANSWER, Cause.NOT_FOUND, Cause.NOT_ACCEPTABLE):
@@ -446,8 +531,8 @@ async def test_one_phone_that_redirects_leaves_the_others_ringing() -> None:
 
 
 @pytest.mark.parametrize("failover", [False, True])
-async def test_after_a_redirection_the_next_rank_is_asked_unless_it_is_only_another_place(failover: bool) -> None:
-    """Another device rings beside whom the first names; another place of one trunk would say the same again."""
+async def test_the_next_rank_waits_for_whom_a_phone_names_unless_it_is_only_another_place(failover: bool) -> None:
+    """Another device is asked after them; another place of one trunk would say the same again."""
     inviter = FakeInviter()
     destinations = [Destination("sip:1001@192.0.2.1"), Destination("sip:1001@192.0.2.2", rank=1)]
     leg = SipCalleeLeg("t2", inviter, PHONE, destinations, CalleeSettings(failover=failover))
@@ -455,7 +540,13 @@ async def test_after_a_redirection_the_next_rank_is_asked_unless_it_is_only_anot
     await leg.invite("offer", ALICE)
     inviter.sessions[0].says(events.Failed(302, "", Headers(), (NameAddr.parse("<sip:a@x>"),)))
     assert heard == [Redirected(("sip:a@x",), is_over=failover)]
-    assert len(inviter.sessions) == (1 if failover else 2)
+    assert len(inviter.sessions) == 1
+    [event] = heard
+    assert isinstance(event, Redirected)
+    assert (event.then is None) is failover
+    if event.then is not None:
+        event.then(Cause.BUSY)
+        assert len(inviter.sessions) == 2
 
 
 @pytest.mark.parametrize(("status", "contacts"), [(302, ()), (380, (NameAddr.parse("<sip:a@x>"),))])
@@ -484,12 +575,22 @@ async def test_who_was_called_before_is_told_to_those_we_know(shown: Shown) -> N
     assert list(arguments["headers"]) == (told if shown.is_known else [])
 
 
-async def test_an_update_of_a_phone_that_still_rings_is_refused() -> None:
-    """Our offer is open (RFC 3311 section 5.2); left without a response it would hold a transaction for ever."""
-    _, (session,), heard = await callee()
+async def test_an_update_of_a_phone_that_still_rings_is_the_calls_to_answer() -> None:
+    """Left without a response it would hold a transaction for ever (RFC 3311 section 5.2)."""
+    leg, (session,), heard = await callee()
     session.says(events.Offered(4, SDP))
-    assert session.told == [("refuse_offer", 4, 491)]
-    assert heard == []
+    assert heard == [Offered(4, SDP.decode())]
+    await leg.answer_offer(4, "answer")
+    await leg.answer_offer(5, None, Cause.GLARE)
+    assert session.told == [("answer_offer", 4, b"answer"), ("refuse_offer", 5, 491)]
+
+
+async def test_an_update_of_one_of_several_that_ring_is_refused() -> None:
+    """Nobody knows which of them will answer."""
+    leg, (session, _), heard = await callee("sip:3@x", "sip:4@x")
+    session.says(events.Offered(4, SDP))
+    await leg.answer_offer(4, "answer")
+    assert (session.told, heard) == ([("refuse_offer", 4, 491)], [])
 
 
 def connected_caller() -> tuple[FakeSession, SipCallerLeg, list[LegEvent]]:
@@ -559,6 +660,15 @@ async def test_every_cause_ends_a_callers_invite_with_a_failure_that_says_why(ca
     assert (verb, status) == ("reject", cause.status if cause.status >= 300 else 480)
     assert str(reason).startswith(("Q.850;cause=", "SIP;cause=200"))
     assert (session.retry_after is not None) is (status == 503)
+
+
+async def test_a_caller_is_told_the_time_that_whoever_refused_has_named() -> None:
+    """As long as it is refused for that, with 503."""
+    for cause, told in ((Cause.OVERLOADED, "20"), (Cause.BUSY, None)):
+        leg, session, _ = caller()
+        leg.retry_after = 20
+        await leg.end(cause)
+        assert session.retry_after == told
 
 
 CAROL = Address("sip:carol@gw.test", "Carol")

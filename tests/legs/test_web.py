@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from gateway.call.journal import name_values
 from gateway.call.leg import (
     Address,
     Answered,
@@ -24,7 +26,7 @@ from gateway.call.leg import (
     Verdict,
 )
 from gateway.call.status import Cause
-from gateway.legs.web import WebCalleeLeg, WebCallerLeg, WebHandle
+from gateway.legs.web import WebCalleeLeg, WebCallerLeg, WebHandle, WebResumedLeg
 from gateway.media.engine import Kind
 
 ALICE = Address("sip:alice@gw.test", "Alice")
@@ -36,6 +38,7 @@ class Page:
 
     def __init__(self, can_update: bool = True) -> None:
         self.can_update = can_update
+        self.session: Mapping[str, Any] | None = None
         self.told: list[tuple[object, ...]] = []
         self.handle: WebHandle
 
@@ -114,12 +117,39 @@ async def callee(pages: int = 2) -> tuple[WebCalleeLeg, list[Page], Ear]:
 
 
 @pytest.mark.parametrize("can_update", [True, False])
+def test_the_engine_knows_of_a_page_whether_it_can_be_offered_anything_more(can_update: bool) -> None:
+    """One that called by HTTP alone cannot; who is called has a channel that can; in another process it is the same."""
+    leg = WebCallerLeg("t1", ALICE, Page(can_update))
+    assert leg.party.reoffered is can_update
+    assert leg.party.values()["reoffered"] is can_update
+    assert WebCalleeLeg("t2", BOB, [Page()]).party.reoffered
+
+
+@pytest.mark.parametrize("can_update", [True, False])
 async def test_a_page_may_return_whose_media_ended_first(can_update: bool) -> None:
     """A reload ends the media, perhaps before it is said; media that never came, and HTTP sessions, do not return."""
     leg = WebCallerLeg("t1", ALICE, Page(can_update))
     assert not leg.may_return
     await leg.connected()
     assert leg.may_return is can_update
+
+
+async def test_a_session_without_a_connection_is_written_down() -> None:
+    """Also by the process that has found it, before its front end has; of a page there is none: it is to come back."""
+    page, placed = Page(can_update=False), {"id": "s1", "owner": "alice"}
+    leg, other = WebCallerLeg("t1", ALICE, page), WebCallerLeg("t2", ALICE, Page())
+    page.session = placed
+    written, found = leg.values(), other.values()
+    assert written is not None
+    assert (written["session"], written["returns"]) == (placed, False)
+    assert found == {"kind": "web", "user": "", "is_caller": True, "returns": True}
+    resumed = WebResumedLeg({**name_values(leg), **written})
+    assert resumed.values() == written
+    assert resumed.session == placed
+    assert resumed.in_use is not None
+    resumed.in_use.returned(page, None)
+    assert resumed.values() == written
+    assert WebResumedLeg({**name_values(other), **found}).values() == found
 
 
 async def test_a_page_is_sent_to_the_gateway_that_has_its_call() -> None:
