@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -18,14 +19,14 @@ from rich.markup import escape
 
 from gateway.commands.examples import examples_app
 from gateway.commands.sdp import sdp_app
-from gateway.config import Config, check_ports, load
+from gateway.config import Config, check_ports, load, state_folder
 from gateway.errors import AwayError, ConfigError, GatewayError
 
 DEFAULT_CONFIG = Path("gateway.yaml")
 USAGE_ERROR = 2
 """Exit status for a configuration or an argument that cannot be used."""
 AWAY = 75
-"""Status where to start again is worth a try (EX_TEMPFAIL): what the configuration names does not answer."""
+"""Status where to start again is worth a try (EX_TEMPFAIL): what is named does not answer, or is taken."""
 
 app = typer.Typer(
     name="gateway",
@@ -79,6 +80,11 @@ def read_config(path: Path | None) -> Config:
         raise fail(error) from None
 
 
+def kept_in(path: Path | None) -> Path:
+    """The folder of the gateway that is meant; raises ConfigError."""
+    return state_folder(config_path(path), os.environ)
+
+
 def fail(error: GatewayError) -> typer.Exit:
     """Say what is wrong; the exit to raise: 2, or 75 where it may be well later."""
     errors.print(f"[bold red]gateway:[/] {escape(str(error))}", soft_wrap=True)
@@ -98,6 +104,7 @@ def told() -> Iterator[None]:
 def run(config: ConfigOption = None) -> None:
     """Start the gateway; Ctrl-C or SIGTERM ends every call and stops it."""
     settings = read_config(config)  # before what takes a second to import
+    gc.disable()  # until it is up: to look through what is imported, again and again, takes a fifth of a start
     from gateway.commands.run import run_gateway
 
     try:
@@ -108,19 +115,24 @@ def run(config: ConfigOption = None) -> None:
 
 @app.command("check-config")
 def check_config(config: ConfigOption = None) -> None:
-    """Read the configuration, try its ports, and say what is wrong with it (status 2) or that all is well."""
+    """Read the configuration, try its ports; say what is wrong (status 2, 75 for a taken port) or that all is well."""
     settings = read_config(config)
     from gateway.app.plane import choose, is_running
     from gateway.app.tracing import check_traces
+    from gateway.commands.console import is_answering
 
+    ours = is_answering(settings.state_dir)
     try:
         check_traces(settings)
         plane = choose(settings) if settings.media.rtpengine is None else None
-        check_ports(settings, media=not is_running(settings.state_dir))
+        if not ours:
+            check_ports(settings, media=not is_running(settings.state_dir))
     except ConfigError as error:
         raise fail(error) from None
     for notice in settings.notices:
         output.print(f"[yellow]{notice}[/]")
+    if ours:
+        output.print("A gateway runs on it and has the ports: they were not tried.")
     if plane is not None:
         output.print(f"Packets are forwarded by the {escape(str(plane))}.")
     output.print(f"[green]The configuration is good.[/] Domain {settings.domain}, {len(settings.users)} users.")
@@ -143,7 +155,7 @@ def calls(config: ConfigOption = None) -> None:
     from gateway.commands.console import Operator, show_calls
 
     with told():
-        show_calls(Operator(read_config(config).state_dir), output)
+        show_calls(Operator(kept_in(config)), output)
 
 
 @app.command()
@@ -156,7 +168,7 @@ def trace(
     from gateway.commands.console import Operator, show_trace
 
     with told():
-        show_trace(Operator(read_config(config).state_dir), output, call, whole=whole)
+        show_trace(Operator(kept_in(config)), output, call, whole=whole)
 
 
 @app.command()
@@ -168,7 +180,7 @@ def reload(config: ConfigOption = None) -> None:
     from gateway.commands.console import Operator, reload_configuration
 
     with told():
-        reload_configuration(Operator(read_config(config).state_dir), output)
+        reload_configuration(Operator(kept_in(config)), output)
 
 
 @app.command()
@@ -180,7 +192,7 @@ def bans(
     from gateway.commands.console import Operator, show_bans
 
     with told():
-        show_bans(Operator(read_config(config).state_dir), output, lift)
+        show_bans(Operator(kept_in(config)), output, lift)
 
 
 @app.command("backup")
@@ -195,7 +207,7 @@ def backup_(
     from gateway.commands.backup import backup
 
     with told():
-        count = backup(read_config(config).state_dir, config_path(config), archive)
+        count = backup(kept_in(config), config_path(config), archive)
     output.print(f"{escape(str(archive))}: {count} files, {archive.stat().st_size / 1024:.0f} KiB.")
 
 
@@ -211,8 +223,11 @@ def restore_(
 
     with told():
         written = restore(archive, state_dir, None if without_config else config)
-    for path in written:
-        output.print(escape(str(path)), soft_wrap=True)
+        for path in written:
+            output.print(escape(str(path)), soft_wrap=True)
+        if config in written and (named := kept_in(config).absolute()) != state_dir.absolute():
+            sentence = f"{config} names {named}: set its state_dir to {state_dir.absolute()}."
+            output.print(f"[yellow]{escape(sentence)}[/]", soft_wrap=True)
 
 
 @app.command()
@@ -243,7 +258,7 @@ def init(
 
     A file that is there stays, unless you say otherwise.
     """
-    from gateway.commands.init import certificate_of, questions, run_init, state_dir_of
+    from gateway.commands.init import certificate_of, is_of_service, questions, run_init, state_dir_of
 
     def ask(question: str, default: str) -> str:
         if not yes:
@@ -268,6 +283,7 @@ def init(
         media_port=media_port,
         rtp_ports=rtp_ports,
         state_dir=(state_dir or state_dir_of(config)).absolute(),
+        service=is_of_service(config),
     )
     with told():
         run_init(config, answers, output, overwrite=overwrite)

@@ -17,4 +17,4 @@ class ConfigError(GatewayError):
 
 
 class AwayError(ConfigError):
-    """What a key names does not answer, and may later: to start again is worth a try."""
+    """What a key names does not answer, or somebody else has it; that may pass: to start again is worth a try."""

@@ -14,6 +14,7 @@ import structlog
 from gateway.agents.framing import Clear, Event, FramingError, Mark, Media, Stop, Transfer, Writer, read
 from gateway.call.leg import DigitPressed
 from gateway.legs.application import Session, SessionError
+from gateway.legs.speech import SpeechDetector
 
 log = structlog.get_logger(__name__)
 
@@ -112,8 +113,12 @@ class AgentConnection:
         )
 
         async def listen() -> None:
+            detector = SpeechDetector(self._form.rate)
             async for frame in frames:
                 self._link.send(self._writer.media(frame.astype("<i2", copy=False).tobytes()))
+                before, _ = detector.speaking, detector.hear(frame)
+                if detector.speaking is not before:
+                    self._link.send(self._writer.speech(speaking=detector.speaking))
 
         async def watch() -> None:
             async for event in session:

@@ -148,10 +148,14 @@ class Writer:
             {
                 "track": "inbound",
                 "chunk": str(self._chunks),
-                "timestamp": str((self._chunks - 1) * FRAME_MS),
+                "timestamp": self._timestamp(),
                 "payload": base64.b64encode(pcm).decode(),
             },
         )
+
+    def speech(self, *, speaking: bool) -> str:
+        """The caller has begun to speak, or has been silent for a while after it; seen in the latest `media`."""
+        return self._event("speech", {"track": "inbound", "speaking": speaking, "timestamp": self._timestamp()})
 
     def dtmf(self, digit: str) -> str:
         """The caller has pressed a digit."""
@@ -172,6 +176,9 @@ class Writer:
     def stop(self, reason: str) -> str:
         """The call is over."""
         return self._event("stop", {"reason": reason})
+
+    def _timestamp(self) -> str:
+        return str((self._chunks - 1) * FRAME_MS)
 
     def _event(self, kind: str, body: dict[str, Any]) -> str:
         number = str(next(self._numbers))

@@ -19,7 +19,7 @@ from gateway.accounts.reachability import Reachability
 from gateway.app.application import Application
 from gateway.app.callers import Names
 from gateway.app.cluster import Cluster
-from gateway.app.places import Surroundings, all_routes, by_version, looked_up, trunk_destinations
+from gateway.app.places import Lookups, Surroundings, all_routes, by_version, trunk_destinations
 from gateway.app.presence import Presence
 from gateway.app.push import Waker
 from gateway.call.call import Call
@@ -115,6 +115,7 @@ class GatewayDialer:
         self.room_elsewhere: Callable[[str], Destination | None] = lambda program: None
         """Where the program of that name runs, None: here; set once there are rooms."""
         self._wall_clock = wall_clock
+        self._lookups = Lookups(wall_clock)
         self._is_reachable = is_reachable
         self._application = application or Application()
         self._waker = waker
@@ -270,7 +271,7 @@ class GatewayDialer:
         places = await self._places_elsewhere(user, bindings, device)
         if not places:
             return []
-        places = await looked_up(places, self.config.rtp.listen, self.agent)
+        places = await self._lookups.with_versions(places, self.config.rtp.listen, self.agent)
         settings = self._settings(address.uri, (), self.config.rtp.srtp)
         return self._in_turn(address, places, settings, f"{name}-nodes")
 
@@ -428,7 +429,7 @@ class GatewayDialer:
             settings = replace(settings, owner=f"trunk:{trunk.name}")
             self._trunk_load[trunk.name] += 1
             self._trunk_calls.setdefault(call_id, []).append(trunk.name)
-        places = await looked_up(destinations, self.config.rtp.listen, self.agent)
+        places = await self._lookups.with_versions(destinations, self.config.rtp.listen, self.agent)
         [leg] = self._in_turn(Address(destinations[0].uri), places, settings, f"{name}-sip")
         return leg
 

@@ -63,7 +63,7 @@ class Watch:
             return Health("draining", ("The gateway ends when its last call does and takes no new ones.", *conditions))
         if self._control is not None and self._control.overloaded:
             said = f"The gateway has more to do than it can: it takes {self._control.share:.0%} of new calls."
-            return Health("overloaded", (said, *conditions))
+            return Health("overloaded", (said, *self._control.reasons, *conditions))
         full = len(self._calls) >= self.config.limits.calls
         return Health("full" if full else "ok", tuple(conditions))
 

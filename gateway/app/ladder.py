@@ -19,6 +19,8 @@ _OF_NO_CALL = frozenset(("REGISTER", "PUBLISH"))
 """Methods whose messages never belong to a call, and would push calls out."""
 _OVERHEAD = 500
 """Octets that a message costs beside its text, about."""
+_AT_ONCE = 64
+"""SIP messages that are filed together: that takes a fraction of the time for each, the code being at hand then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,23 +72,33 @@ class Ladders:
         self._held: OrderedDict[str, list[_Kept]] = OrderedDict()
         """By SIP Call-ID, or by the id of a web call."""
         self._size = 0
+        self._fresh: list[tuple[float, Direction, Flow, bytes]] = []
+        """SIP messages whose call is still to be found."""
 
     def message(self, direction: Direction, data: bytes, flow: Flow, time: float) -> None:
         """One SIP message (net.tap.MessageTap)."""
-        method, call_id = names_of(data)
-        if call_id is not None and method not in _OF_NO_CALL:
-            self._add(call_id, direction.value, flow, None, data[:_LONGEST])
+        self._fresh.append((self._wall_clock(), direction, flow, data[:_LONGEST]))
+        if len(self._fresh) >= _AT_ONCE:
+            self._file()
+
+    def _file(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        for at, direction, flow, data in fresh:
+            method, call_id = names_of(data)
+            if call_id is not None and method not in _OF_NO_CALL:
+                self._add(call_id, _Kept(at, direction.value, flow, None, data))
 
     def web(self, call_id: str, direction: str, user: str, title: str, text: str) -> None:
         """One message of a web call, of that id."""
-        self._add(call_id, direction, f"web:{user}", title, text[:_LONGEST])
+        self._add(call_id, _Kept(self._wall_clock(), direction, f"web:{user}", title, text[:_LONGEST]))
 
     def of(self, names: Iterable[str]) -> list[Rung]:
         """The messages of a call that is known by these names, in order of time."""
+        self._file()
         found = [kept for name in dict.fromkeys(names) for kept in self._held.get(name, ())]
         return [kept.rung() for kept in sorted(found, key=lambda kept: kept.at)]
 
-    def _add(self, name: str, direction: str, peer: Flow | str, title: str | None, data: bytes | str) -> None:
+    def _add(self, name: str, kept: _Kept) -> None:
         if not self._memory:
             return
         held = self._held.get(name)
@@ -94,9 +106,9 @@ class Ladders:
             held = self._held[name] = []
         elif len(held) >= _MOST:
             return
-        held.append(_Kept(self._wall_clock(), direction, peer, title, data))
+        held.append(kept)
         self._held.move_to_end(name)
-        self._size += len(data) + _OVERHEAD
+        self._size += len(kept.data) + _OVERHEAD
         while self._size > self._memory and self._held:
             _, given_up = self._held.popitem(last=False)
             self._size -= sum(len(kept.data) + _OVERHEAD for kept in given_up)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 import structlog
 
+from gateway.app.observers import ended
+from gateway.app.opening import Opening
 from gateway.call.load import EVERY, LoadControl
 from gateway.net.user_agent import UserAgent
 from gateway.sip.message.message import Request
@@ -17,9 +20,12 @@ from gateway.sip.message.message import Request
 log = structlog.get_logger(__name__)
 
 _SCHEDULED = Path("/proc/thread-self/schedstat")
+_LINE = 128
 _ADMITTED = 1_000
 """Calls that were let in lately, and may come again with credentials."""
 _NEVER = object()
+_PLANE_EVERY = 1.0
+"""Seconds between two questions of how full the packet plane is."""
 
 
 def worked_or_waited() -> float:
@@ -27,7 +33,11 @@ def worked_or_waited() -> float:
 
     The waiting counts: on a machine that others use too a loop is full long before it works all the time.
     """
-    worked, waited, _ = _SCHEDULED.read_bytes().split()
+    opened = os.open(_SCHEDULED, os.O_RDONLY)
+    try:
+        worked, waited, _ = os.read(opened, _LINE).split()
+    finally:
+        os.close(opened)
     return (int(worked) + int(waited)) / 1e9
 
 
@@ -90,3 +100,25 @@ def limit_new_calls(user_agent: UserAgent, control: LoadControl, emergency: Call
 
     user_agent.admit_calls(may_begin)
     return LoadWatch(control)
+
+
+async def watch_plane(control: LoadControl, busy: Callable[[], Awaitable[float | None]]) -> None:
+    """Tell `control` every second how full the packet plane is, until it is cancelled.
+
+    `busy` as `MediaEngine` has it.
+    """
+    while True:
+        await asyncio.sleep(_PLANE_EVERY)
+        try:
+            control.plane = await busy() or 0.0
+        except Exception:
+            log.exception("how full the packet plane is cannot be seen")
+
+
+def watch_load(
+    opening: Opening, user_agent: UserAgent, control: LoadControl, busy: Callable[[], Awaitable[float | None]]
+) -> None:
+    """Look after our load, and have SIP answer new calls as it allows, until `opening.stack` is closed."""
+    watch = limit_new_calls(user_agent, control, lambda: opening.config.emergency.numbers)
+    opening.stack.callback(watch.close)
+    opening.stack.push_async_callback(ended, asyncio.create_task(watch_plane(control, busy)))

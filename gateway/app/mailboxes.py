@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,22 +74,23 @@ class Mailboxes:
 
     async def put(self, user: str, message: VoiceMessage) -> None:
         """Keep a message whose sound is there; raises OSError."""
-        about = {
-            "caller": message.caller,
-            "display_name": message.display_name,
-            "at": message.at,
-            "seconds": round(message.seconds, 1),
-            "new": message.new,
-        }
         path = self._path(user, message.id).with_suffix(".json")
         async with self._lock:
-            await asyncio.to_thread(write_whole, path, json.dumps(about))
+            await asyncio.to_thread(write_whole, path, _about(message))
+
+    async def heard(self, user: str, message: VoiceMessage) -> None:
+        """Keep that a message was heard, unless it was deleted meanwhile; raises OSError."""
+        path = self._path(user, message.id).with_suffix(".json")
+        async with self._lock:
+            if await asyncio.to_thread(path.is_file):
+                await asyncio.to_thread(write_whole, path, _about(replace(message, new=False)))
 
     async def drop(self, user: str, message_id: str) -> bool:
         """Delete a message; False where there is none."""
         if not self._is_message(user, message_id):
             return False
-        return await asyncio.to_thread(_unlink, self._path(user, message_id))
+        async with self._lock:
+            return await asyncio.to_thread(_unlink, self._path(user, message_id))
 
     def sound(self, user: str, message_id: str) -> Path | None:
         """The file of a message."""
@@ -160,6 +161,19 @@ class Mailboxes:
                 if message is not None:
                     found.append(message)
         return sorted(found, key=lambda one: (not one.new, one.at))
+
+
+def _about(message: VoiceMessage) -> str:
+    """What is kept of a message beside its sound."""
+    return json.dumps(
+        {
+            "caller": message.caller,
+            "display_name": message.display_name,
+            "at": message.at,
+            "seconds": round(message.seconds, 1),
+            "new": message.new,
+        }
+    )
 
 
 def _message(path: Path, message_id: str) -> VoiceMessage | None:

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 from gateway.app.plane import PYTHON, PlaneChoice, maker
 from gateway.config import Config
-from gateway.media.embedded.audio.transcode import OpusSettings
+from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.rtp.latching import Latching, LatchRules
 from gateway.media.embedded.settings import DataConfig, EmbeddedConfig, TextConfig, VideoConfig

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.call.call import Call
+from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.call.state import State
 from gateway.media.engine import StreamStatistics
@@ -32,9 +33,6 @@ class Front(Protocol):
     def list_trunks(self) -> list[dict[str, Any]]: ...
 
     def list_bans(self) -> list[dict[str, Any]]: ...
-
-    @property
-    def load_share(self) -> float: ...
 
     def health(self) -> dict[str, Any]: ...
 
@@ -67,9 +65,6 @@ class _Live(Collector):
         for what, count in self._sip_counts().items():
             sip.add_metric([what], count)
         yield sip
-        yield GaugeMetricFamily(
-            "gateway_load_share", "Share of new calls that are let in.", value=self._front.load_share
-        )
         banned = len(self._front.list_bans())
         yield GaugeMetricFamily("gateway_sip_banned", "SIP sources that are not answered.", value=banned)
         yield GaugeMetricFamily("gateway_tasks", "Tasks of the event loop.", value=_tasks())
@@ -89,6 +84,21 @@ class _Live(Collector):
                 if state is not None:
                     family.add_metric([trunk["name"]], int(state))
         yield from (reachable, registered)
+
+
+class _Load(Collector):
+    def __init__(self, control: LoadControl) -> None:
+        self._control = control
+
+    def collect(self) -> Iterable[Metric]:
+        control = self._control
+        yield GaugeMetricFamily("gateway_load_share", "Share of new calls that are let in.", value=control.share)
+        yield GaugeMetricFamily(
+            "gateway_plane_busy", "Share of its time that the least busy packet thread works.", value=control.plane
+        )
+        yield GaugeMetricFamily(
+            "gateway_store_seconds", "What the store takes to answer, median of two seconds.", value=control.store()
+        )
 
 
 class _Spans(Collector):
@@ -173,9 +183,10 @@ class Metrics:
         """Show what becomes of the spans of traces (see SpanQueue.counts; empty: there are none)."""
         self.registry.register(_Spans(counts))
 
-    def measured(self, busy: float, late: float) -> None:
-        """Count how late the event loop was, in seconds (LoadControl.told)."""
-        self._late.observe(late)
+    def watch(self, control: LoadControl) -> None:
+        """Show what new calls are refused for, and count how late the event loop was."""
+        self.registry.register(_Load(control))
+        control.told.append(lambda busy, late: self._late.observe(late))
 
     def observe(self, call: Call) -> None:
         """Count a call when it is over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -93,18 +93,21 @@ async def keep_records(
     calls: Calls,
     wall_clock: Callable[[], float],
     stack: AsyncExitStack,
-    going_on: frozenset[str] = frozenset(),
-) -> Callable[[], None]:
-    """Keep call detail records until `stack` ends, or what is returned is called, which blocks.
+    going_on: Collection[str] = (),
+    elsewhere: Collection[str] = (),
+) -> SqliteLedger | None:
+    """Keep call detail records until `stack` ends, or what is returned is closed; None: nobody wants any.
 
     Raises ConfigError where the file cannot be used.
-    `going_on` are ids of calls that another process has begun and this one goes on with.
+    `going_on` are ids of calls that another process has begun and this one goes on with, `elsewhere` of those that
+    another gateway has.
     """
     if settings is None:
-        return lambda: None
+        return None
     ledger, sinks = SqliteLedger(settings.path, settings.keep), settings.sinks
     try:
-        left = await asyncio.to_thread(ledger.open, wall_clock(), [sink.name for sink in sinks], going_on)
+        names = [sink.name for sink in sinks]
+        left = await asyncio.to_thread(ledger.open, wall_clock(), names, going_on, elsewhere)
     except (OSError, sqlite3.Error) as error:
         ledger.close()
         raise ConfigError("cdr", f"{settings.path} cannot be used: {error}") from None
@@ -115,7 +118,7 @@ async def keep_records(
         stack.push_async_callback(asyncio.to_thread, delivery.close)
     stack.push_async_callback(asyncio.to_thread, ledger.close)
     calls.observe(CallDetails(ledger, asyncio.get_running_loop().time, wall_clock).call_changed)
-    return ledger.close
+    return ledger
 
 
 def keep_messages(config: Config, user_agent: UserAgent, wall_clock: Callable[[], float]) -> Ladders:

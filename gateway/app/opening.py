@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TypeVar
@@ -26,7 +27,7 @@ from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.remembering import RememberingStore
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.media.embedded.plane.protocol import PlaneError
-from gateway.media.engine import MediaEngine, MediaError
+from gateway.media.engine import MediaEngine, MediaError, PortTakenError
 from gateway.net.tls import Tls
 from gateway.net.user_agent import UserAgent
 from gateway.sip.flow import WEBSOCKET
@@ -63,11 +64,13 @@ class Opening:
         return int.from_bytes(self.random(4), "big") / 2**32
 
     async def opened(self, key: str, opening: Awaitable[T]) -> T:
-        """The result of `opening`; what the system refuses is a ConfigError of `key`."""
+        """The result of `opening`; what the system refuses is a ConfigError of `key`, a taken port an AwayError."""
         try:
             return await opening
         except (OSError, MediaError) as error:
-            raise ConfigError(key, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+            is_taken = isinstance(error, PortTakenError) or getattr(error, "errno", None) == errno.EADDRINUSE
+            kind = AwayError if is_taken else ConfigError
+            raise kind(key, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
 
     def sweep(self, expire: Callable[[float], Awaitable[int]], interval: float = _EXPIRY_SECONDS) -> None:
         """Have what ran out dropped every minute, or `interval` seconds."""
@@ -100,8 +103,8 @@ def unusable(config: Config, error: Exception) -> ConfigError:
     return kind("identity.store", f"cannot be used: {error}")
 
 
-async def open_store(opening: Opening) -> tuple[ProvisionedStore, passwords.Passwords]:
-    """Bindings and credentials; raises ConfigError."""
+async def open_store(opening: Opening) -> tuple[ProvisionedStore, passwords.Passwords, Callable[[], float]]:
+    """Bindings and credentials, and how long the store takes to answer (s); raises ConfigError."""
     config = opening.config
     words = passwords.resolve(config.passwords_wanted(), config.state_dir, opening.random, config.digests())
     named = store_named(config.identity.store, config.state_dir)
@@ -115,7 +118,7 @@ async def open_store(opening: Opening) -> tuple[ProvisionedStore, passwords.Pass
     except (StoreError, OSError) as error:
         raise unusable(config, error) from None
     opening.sweep(store.expire)
-    return store, words
+    return store, words, kept.took
 
 
 def open_accounts(opening: Opening, identity: IdentityMap) -> Accounts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -21,6 +21,10 @@ from gateway.sip.message.uri import Uri
 
 _PATIENCE = 1.0
 """Seconds that the names of further places are looked up while the first one waits."""
+_SILENT = 30.0
+"""Seconds that a place is not waited for whose name was not found in that time."""
+_REMEMBERED = 1024
+"""Such places."""
 
 
 class Surroundings(Protocol):
@@ -43,24 +47,44 @@ def by_version(destinations: Sequence[Destination], listen: Sequence[str]) -> li
     return list(versions.values())
 
 
-async def looked_up(
-    destinations: Sequence[Destination], listen: Sequence[str], agent: Surroundings | None
-) -> list[Destination]:
-    """With the IP versions by which names are reached, where those decide which address for media they are told.
+class Lookups:
+    """Finds the IP versions by which names are reached, where those decide which address for media is told.
 
     A name of both is asked by the one and, where nobody is there, by the other.
     """
-    if len(listen) == 1 or agent is None:
-        return list(destinations)
-    first, *others = destinations
 
-    async def later(destination: Destination) -> Destination:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds."""
+        self._clock = clock
+        self._silent: dict[tuple[str, tuple[str, ...]], float] = {}
+        """Places whose names were not found in time, and until when no call waits for them."""
+
+    async def with_versions(
+        self, destinations: Sequence[Destination], listen: Sequence[str], agent: Surroundings | None
+    ) -> list[Destination]:
+        """These, each for one version; a name that is not found in time stays as it is, but for the first place."""
+        if len(listen) == 1 or agent is None:
+            return list(destinations)
+        first, *others = destinations
+        return list(await asyncio.gather(_by_versions(first, agent), *[self._later(one, agent) for one in others]))
+
+    async def _later(self, destination: Destination, agent: Surroundings) -> Destination:
+        place, now = _place_of(destination), self._clock()
+        if self._silent.get(place, now) > now:
+            return destination
         try:
             return await asyncio.wait_for(_by_versions(destination, agent), _PATIENCE)
         except TimeoutError:
+            self._silent.pop(place, None)
+            self._silent[place] = now + _SILENT
+            if len(self._silent) > _REMEMBERED:
+                del self._silent[next(iter(self._silent))]
             return destination
 
-    return list(await asyncio.gather(_by_versions(first, agent), *map(later, others)))
+
+def _place_of(destination: Destination) -> tuple[str, tuple[str, ...]]:
+    """Where it leads, whoever is called there."""
+    return destination.uri.rpartition("@")[2], destination.route
 
 
 async def _by_versions(destination: Destination, agent: Surroundings) -> Destination:

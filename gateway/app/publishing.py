@@ -72,9 +72,6 @@ class PublicationRelay:
         self._per_user = per_user
         self._by_user: dict[str, dict[str, _Publication]] = {}
 
-    def __len__(self) -> int:
-        return sum(len(published) for published in self._by_user.values())
-
     async def publish(self, request: Request, publisher: User, expires: int) -> Reply:
         """The answer to a PUBLISH for nobody of ours: whoever may call there may also publish there, by its own name.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import re
@@ -71,8 +72,9 @@ class _Running:
     """One recording, until its file is finished."""
 
     key: str
-    path: Path
     about: dict[str, Any]
+    path: Path | None = None
+    """None until there is room for it on the disk."""
     recording: Recording | None = None
     by_user: bool = False
     """Whether a user began it, neither a rule nor an operator."""
@@ -100,8 +102,8 @@ class Recordings:
         """What goes on, by call id, or "room:NAME"."""
         self._unfinished: set[_Running] = set()
         """That, and what was ended and is not written to its end yet."""
-        self._asked: set[str] = set()
-        """Calls whose rules were asked already."""
+        self._asked: dict[str, frozenset[str]] = {}
+        """By call, who was in it when its rules were asked."""
         self._pressed: dict[str, dict[str, str]] = {}
         """The latest digits of each party, by call."""
         self.changed: Callable[[Call], None] = lambda call: None
@@ -115,17 +117,20 @@ class Recordings:
     # -- rules -----------------------------------------------------------------------
 
     def call_changed(self, call: Call) -> None:
-        """Record from its answer on what the rules say."""
+        """Record what the rules say, from its answer on or from when somebody they name comes to it."""
         if call.state is State.ENDED:
-            self._asked.discard(call.id)
+            self._asked.pop(call.id, None)
             self._pressed.pop(call.id, None)
-        elif call.bridge is not None and call.id not in self._asked:
-            self._asked.add(call.id)
-            identities = [leg.identity or "" for leg in call.legs]
-            if any(fnmatchcase(one, pattern) for one in identities for pattern in self._settings.calls):
+        elif call.bridge is not None:
+            now = frozenset(leg.identity or "" for leg in call.legs)
+            come = now - self._asked.get(call.id, frozenset())
+            self._asked[call.id] = now
+            if any(fnmatchcase(one, pattern) for one in come for pattern in self._settings.calls):
                 try:
                     self.begin(call.id)
                 except RecordingError as error:
+                    if error.status != 501:
+                        self._asked[call.id] = now - come  # for the next change: what is full may be emptied
                     log.warning("call not recorded", call_id=call.id, reason=str(error))
 
     def _media_event(self, event: MediaEvent) -> None:
@@ -212,41 +217,33 @@ class Recordings:
         about: dict[str, Any],
         record: Callable[[RecordingFile, Callable[[str | None], None]], Recording],
     ) -> _Running:
-        running = self._place(key, name, about)
         settings = self._settings
+        began = datetime.fromtimestamp(self._wall_clock(), UTC)
+        running = _Running(key, {**about, "began": began.isoformat(timespec="seconds")})
         wanted = RecordingFile(
-            path=str(running.path),
+            path=lambda: self._place(running, f"{began:%Y%m%d-%H%M%S}-{name}"),
             format=settings.format,
             channels=settings.channels,
             min_free=settings.min_free,
             longest=settings.longest,
             beep=settings.beep,
         )
-        try:
-            running.recording = record(wanted, lambda reason: self._ended(running, reason))
-        except MediaError:
-            running.path.with_suffix(".json").unlink(missing_ok=True)
-            raise
+        running.recording = record(wanted, lambda reason: self._ended(running, reason))
         self._running[key] = running
         self._unfinished.add(running)
         log.info("recording began", **about)
         return running
 
-    def _place(self, key: str, name: str, about: dict[str, Any]) -> _Running:
-        """A file name that is nobody else's, held by what is known of the recording; raises MediaError 503."""
-        settings = self._settings
-        began = datetime.fromtimestamp(self._wall_clock(), UTC)
-        about = {**about, "began": began.isoformat(timespec="seconds")}
-        stem = f"{began:%Y%m%d-%H%M%S}-{name}"
-        try:
-            settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for number in range(1, _MOST_ALIKE):
-                path = settings.folder / f"{stem}{f'.{number}' if number > 1 else ''}.{settings.format}"
-                if not path.exists() and _reserved(path.with_suffix(".json"), about):
-                    return _Running(key, path, about)
-        except OSError as error:
-            raise MediaError(f"{settings.folder} cannot be used: {error.strerror}", 503) from None
-        raise MediaError("too many recordings begin at once", 503)
+    def _place(self, running: _Running, stem: str) -> str:
+        """A path that is nobody else's, held by what is known of the recording; in a thread. Raises OSError."""
+        folder = self._settings.folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for number in range(1, _MOST_ALIKE):
+            path = folder / f"{stem}{f'.{number}' if number > 1 else ''}.{self._settings.format}"
+            if not path.exists() and _reserved(path.with_suffix(".json"), running.about):
+                running.path = path
+                return str(path)
+        raise OSError(errno.EEXIST, "too many recordings begin at once")
 
     def _ended(self, running: _Running, reason: str | None) -> None:
         if self._running.get(running.key) is running:
@@ -254,20 +251,22 @@ class Recordings:
         self._unfinished.discard(running)
         seconds = running.recording.seconds if running.recording is not None else 0.0
         running.about |= {"seconds": round(seconds, 2), "ended": reason or "as was wanted"}
-        (log.info if reason is None else log.warning)("recording ended", reason=reason, file=running.path.name)
-        self._describe(running)
+        file = running.path.name if running.path is not None else None
+        (log.info if reason is None else log.warning)("recording ended", reason=reason, file=file)
+        if running.path is not None:
+            self._describe(running.path.with_suffix(".json"), json.dumps(running.about))
         self._over.set()
         running.ended()
 
-    def _describe(self, running: _Running) -> None:
+    def _describe(self, path: Path, text: str) -> None:
         """Write what is known of a recording beside it, not on the loop."""
-        task = asyncio.get_running_loop().create_task(self._write(running))
+        task = asyncio.get_running_loop().create_task(self._write(path, text))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 
-    async def _write(self, running: _Running) -> None:
+    async def _write(self, path: Path, text: str) -> None:
         async with self._lock:
-            await asyncio.to_thread(_write, running.path.with_suffix(".json"), json.dumps(running.about))
+            await asyncio.to_thread(_write, path, text)
 
     async def close(self) -> None:
         """End every recording, and wait until all is written."""
@@ -329,7 +328,7 @@ class Recordings:
         return await asyncio.to_thread(self._expire, now - self._settings.keep)
 
     def _expire(self, before: float) -> int:
-        running = {one.path.name for one in tuple(self._unfinished)}
+        running = {one.path.name for one in tuple(self._unfinished) if one.path is not None}
         removed = 0
         for name in self._names():
             path = self._settings.folder / name
@@ -344,7 +343,8 @@ class Recordings:
 
     def _forget_soundless(self, before: float) -> None:
         """Delete what is said of recordings whose sound is not there: nothing was heard, or somebody deleted it."""
-        there = {Path(name).stem for name in self._names()} | {one.path.stem for one in tuple(self._unfinished)}
+        unfinished = {one.path.stem for one in tuple(self._unfinished) if one.path is not None}
+        there = {Path(name).stem for name in self._names()} | unfinished
         for name in self._names(_ABOUT):
             path = self._settings.folder / name
             try:

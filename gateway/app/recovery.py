@@ -35,9 +35,13 @@ from gateway.legs.web import BrowserLeg, WebResumedLeg
 from gateway.media.embedded.describe import party_of
 from gateway.media.engine import MediaEngine, MediaError
 from gateway.net.user_agent import UserAgent
+from gateway.observe.ledger import SqliteLedger
+from gateway.observe.records import lost
 from gateway.sip.dialogs.values import is_by_websocket
-from gateway.sip.flow import RELIABLE, Flow
+from gateway.sip.flow import Flow
+from gateway.sip.invite.resumed import bare, session_moved
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
 from gateway.store.factory import journal_named
 from gateway.store.journal_file import JournalFile
 from gateway.store.journal_shared import SharedRecords, SharedStore
@@ -118,6 +122,10 @@ class LeftCalls:
         left = self._calls.get(tag)
         return left if left is not None and left.user == user else None
 
+    def sessions(self) -> list[LeftCall]:
+        """Those of the HTTP API."""
+        return [left for left in self._calls.values() if left.session is not None]
+
     def call_changed(self, call: Call) -> None:
         """Keep why a call ended before its page came back (an observer of the calls)."""
         if call.state is State.ENDED and self._calls:
@@ -137,11 +145,11 @@ class Recovery:
     kept: JournalFound
     at_stop: bool
     """Whether a stop on purpose leaves calls as well."""
-    close_records: Callable[[], None]
-    """Writes what waits of the records of calls and ends that; blocks."""
     wall_clock: Callable[[], float]
     """Seconds since 1970."""
     reads: Reader = nobody
+    records: SqliteLedger | None = None
+    """Call detail records, where they are wanted."""
     shared: SharedStore | None = None
     """Where the other gateways of the cluster find the calls of this one."""
     lease: Lease | None = None
@@ -176,7 +184,8 @@ class Recovery:
         if self.shared is not None:
             with contextlib.suppress(JournalError):
                 await self.shared.hold(_STARTING)
-        await asyncio.to_thread(self.close_records)
+        if self.records is not None:
+            await asyncio.to_thread(self.records.close)
 
     async def take_over(self, calls: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
         """Go on with calls of another gateway, whose media is made anew here, and end those that cannot.
@@ -282,6 +291,7 @@ class Recovery:
             for leg in [*values["legs"], *values["targets"]]:
                 if leg is not None:
                     self._end(call_id, leg, values, cause)
+            self._record(call_id, values)
             if call_id in self.flowing:
                 await self.engine.delete(call_id)
             if self.kept.file is not None:
@@ -295,12 +305,20 @@ class Recovery:
             log.warning("calls of the gateway before", resumed=len(self.resumed), ended=ended)
         return {call_id: _trunks_of(self.kept.calls[call_id]) for call_id in self.resumed if self.calls.get(call_id)}
 
+    def _record(self, call_id: str, values: Values) -> None:
+        """Of a call that does not go on, where the process before has written none."""
+        if self.records is not None:
+            try:
+                self.records.end(lost(values), self.wall_clock())
+            except Exception:
+                log.exception("no record of a call of the gateway before", call_id=call_id)
+
     def _resume(self, values: Values) -> None:
         legs = [self._leg(each, self._since(each)) for each in values["legs"]]
         silent = values["id"] in self.silent
         away: list[Leg] = []
         for leg, each in zip(legs, values["legs"], strict=True):
-            if isinstance(leg, BrowserLeg) and each["returns"]:
+            if isinstance(leg, BrowserLeg) and (each["returns"] or ("session" in each and not silent)):
                 away.append(leg)
                 self.left.add(leg.party.tag, _left_call(leg, values))
             elif silent and isinstance(leg, SipResumedLeg) and is_by_websocket(each["sessions"][0]["dialog"]):
@@ -327,13 +345,14 @@ class Recovery:
 
     def _end(self, call_id: str, leg: Values, call: Values, cause: Cause) -> None:
         assert self._user_agent is not None
+        sessions = map(bare, leg.get("sessions", ())) if call.get("is_foreign") else leg.get("sessions", ())
         if leg["kind"] == "web":
             try:
                 resumed = WebResumedLeg(leg)
                 self.left.add(resumed.party.tag, _left_call(resumed, call, cause))
             except Exception:
                 log.exception("the page of a call of the gateway before is not told of its end", call_id=call_id)
-        for session in leg.get("sessions", ()):
+        for session in sessions:
             try:
                 self._user_agent.end_left(session, cause.status, reason_of(cause))
             except Exception:
@@ -347,7 +366,15 @@ def _left_call(leg: BrowserLeg, values: Values, cause: Cause | None = None) -> L
     name = "" if caller is None or leg.is_caller else caller["address"]["display_name"]
     peer = values["dialled"] if leg.is_caller else other
     assert leg.in_use is not None
-    return LeftCall(user=leg.user, call=leg.in_use, peer_id=peer, name=name, outgoing=leg.is_caller, cause=cause)
+    return LeftCall(
+        user=leg.user,
+        call=leg.in_use,
+        peer_id=peer,
+        name=name,
+        outgoing=leg.is_caller,
+        cause=cause,
+        session=leg.session,
+    )
 
 
 def _trunks_of(values: Values) -> list[str]:
@@ -361,18 +388,11 @@ def _trunks_of(values: Values) -> list[str]:
 def _moved(values: Values, user_agent: UserAgent) -> dict[str, Any]:
     """A call of another gateway, whose peers are to send their requests here from now on."""
 
-    def moved(session: Values) -> Values:
-        dialog = session.get("dialog")
-        if dialog is None or dialog["flow"] is None or dialog["contact"] is None:
-            return session
-        flow, former = Flow.parse(dialog["flow"]), NameAddr.parse(dialog["contact"]).uri
-        if flow.transport not in RELIABLE:
-            flow = replace(flow, local="")
-        contact = user_agent.contact(flow, former.user, secure=former.scheme == "sips")
-        return {**session, "dialog": {**dialog, "flow": str(flow), "contact": str(contact)}}
+    def contact(flow: Flow, former: Uri) -> NameAddr:
+        return user_agent.contact(flow, former.user, secure=former.scheme == "sips")
 
     def leg_moved(leg: dict[str, Any] | None) -> dict[str, Any] | None:
-        return leg and {**leg, "sessions": [moved(session) for session in leg.get("sessions", ())]}
+        return leg and {**leg, "sessions": [session_moved(session, contact) for session in leg.get("sessions", ())]}
 
     return {**values} | {name: [leg_moved(leg) for leg in values[name]] for name in ("legs", "targets")}
 
@@ -447,14 +467,16 @@ async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Rec
             kept, shared, lease, gone = found.kept, found.store, found.lease, found.gone
     calls.observe(left.call_changed)
     at_stop = config.limits.keep_calls == "restart"
-    recovery = Recovery(calls, engine, left, kept, at_stop, lambda: None, opening.wall_clock)
+    recovery = Recovery(calls, engine, left, kept, at_stop, opening.wall_clock)
     recovery.shared, recovery.lease, recovery.gone = shared, lease, gone
     if kept.file is not None:
-        recovery.journal = Journal(kept.file, engine, asyncio.get_running_loop().time, opening.wall_clock)
+        loop = asyncio.get_running_loop()
+        recovery.journal = Journal(kept.file, engine, loop.time, opening.wall_clock, loop.call_later)
+        opening.stack.callback(recovery.journal.close)
         calls.keep = recovery.journal.write
         opening.stack.push_async_callback(ended, asyncio.create_task(_write_again(recovery.journal, calls)))
     await recovery.resume_media()
-    recovery.close_records = await keep_records(
-        recording(config), calls, opening.wall_clock, opening.stack, frozenset(recovery.flowing)
+    recovery.records = await keep_records(
+        recording(config), calls, opening.wall_clock, opening.stack, recovery.flowing, gone
     )
     return recovery

@@ -54,7 +54,7 @@ def room(config: Config, name: str) -> RoomSettings:
     """What the conference room of that name is like."""
     found = next((room for room in config.rooms if room.name == name), None)
     if found is None:
-        return RoomSettings(max_members=config.conference.max_members)
+        return RoomSettings(max_members=config.conference.max_members, max_speakers=config.conference.max_speakers)
     return RoomSettings(
         pin=None if found.pin is None else PlainPin(found.pin.get_secret_value()),
         max_members=found.max_members or config.conference.max_members,
@@ -62,6 +62,7 @@ def room(config: Config, name: str) -> RoomSettings:
         record=found.record,
         video=found.video,
         max_videos=found.max_videos,
+        max_speakers=config.conference.max_speakers,
         is_linked=found.room_server,
         moderators=frozenset(found.moderators),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -21,14 +20,16 @@ from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
 from gateway.app import settings
 from gateway.app.account import Account, accounts_of
+from gateway.app.announcements import open_announcements
 from gateway.app.application import Application
 from gateway.app.cluster import Cluster, ClusterTexts, incidents_of, join
 from gateway.app.cluster_settings import cluster
 from gateway.app.conferencing import ConferencingFront, open_conferences, open_voicemail
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
+from gateway.app.drain import drain
 from gateway.app.health import StoreWatch, Watch, ports_taken, reload_state
-from gateway.app.load import limit_new_calls
+from gateway.app.load import watch_load
 from gateway.app.message_opening import open_messages
 from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
@@ -155,10 +156,7 @@ class GatewayApp:
         At most `limits.drain_timeout` seconds. `stop` is what follows; it may be called meanwhile.
         """
         seconds = self.config.limits.drain_timeout
-        self._user_agent.drain(math.ceil(seconds))
-        self._presence.drain(seconds, bool(self._cluster.live))
-        await self._cluster.close()
-        await self.calls.drain(seconds)
+        await drain(self._user_agent, self._presence, self._cluster, self.calls, seconds)
 
     async def stop(self) -> None:
         """End every call, say goodbye to every peer, close everything; idempotent."""
@@ -166,7 +164,7 @@ class GatewayApp:
 
     async def _start(self) -> None:
         identity = self.config.identity_map()
-        store, self._passwords = await open_store(self._opening)
+        store, self._passwords, self._load.store = await open_store(self._opening)
         self._credentials = store.credentials
         self._identity, self._directory = identity, await open_directory(self._opening, identity, store)
         self._accounts = open_accounts(self._opening, identity)
@@ -210,7 +208,7 @@ class GatewayApp:
             collecting(self.config), self._user_agent, self.calls, engine, self._wall_clock, self._stack
         )
         self._span_counts = send_traces(self._opening, self.calls)
-        self._begin_watching(dialer)
+        self._begin_watching(dialer, engine)
         await self._open_web(engine, identity, presence, store)
         self._begin_reloading(store, router, engine, dialer)
         presence.changed = self._cluster.page
@@ -219,7 +217,7 @@ class GatewayApp:
         # Stopped first, before what carries the goodbyes: everything above is closed after it, in reverse order.
         self._stack.push_async_callback(self.calls.close)
 
-    def _begin_watching(self, dialer: GatewayDialer) -> None:
+    def _begin_watching(self, dialer: GatewayDialer, engine: MediaEngine) -> None:
         """Register where the configuration says, and look after trunks and our own load."""
         self._care = TrunkCare(
             self._user_agent,
@@ -232,8 +230,7 @@ class GatewayApp:
         dialer.routes = self._care.registrations.routes
         self._care.begin(self.config.accounts.register_expires, self.config.accounts.flows)
         self._stack.push_async_callback(self._care.close)
-        watch = limit_new_calls(self._user_agent, self._load, lambda: self.config.emergency.numbers)
-        self._stack.callback(watch.close)
+        watch_load(self._opening, self._user_agent, self._load, engine.busy)
 
     def _begin_reloading(
         self, store: ProvisionedStore, router: Router, engine: MediaEngine, dialer: GatewayDialer
@@ -292,6 +289,7 @@ class GatewayApp:
         opening, application = self._opening, self._application
         self._voicemail = await open_voicemail(opening, engine, identity, application, self._messages.mailboxes)
         self.calls = self._make_calls(engine, identity, router, dialer)
+        self.calls.announcer = await open_announcements(opening.config, engine, dialer.trunks)
         self._conferencing = await open_conferences(
             opening, engine, identity, self.calls, application, self._voicemail, self._rooms
         )
@@ -346,7 +344,7 @@ class GatewayApp:
         )
         user_agent = self._user_agent = UserAgent(settings.user_agent(config), front)
         self._cluster.speak_by(user_agent)
-        user_agent.answer_strangers(gatekeeper.may_answer)
+        user_agent.know_peers(gatekeeper)
         user_agent.serve("MESSAGE", partial(self._messages.from_sip, front.sender))
         user_agent.serve("PUBLISH", self._subscriptions.publish)
         user_agent.serve_packages(self._subscriptions.packages, self._subscriptions.subscribed)
@@ -397,6 +395,7 @@ class GatewayApp:
             conferencing=self._conferencing,
             reloader=lambda: self.reloader,
             left=self.recovery.left.of,
+            left_sessions=self.recovery.left.sessions,
             to_come=self.recovery.to_come,
         )
         self._readers += [accounts, front, watch]
@@ -422,7 +421,7 @@ class GatewayApp:
         metrics = Metrics(self.calls, lambda: len(self._presence), incidents, front, lambda: agent.timers)
         metrics.count_spans(self._span_counts)
         self.calls.observe(metrics.observe)
-        self._load.told.append(metrics.measured)
+        metrics.watch(self._load)
         application.add_route("/metrics", metrics.endpoint)
 
     def _router(self, config: Config) -> Router:

@@ -206,7 +206,8 @@ def lock_out(config: Config) -> LockOut:
 
 
 def load(config: Config) -> LoadPolicy:
-    return LoadPolicy(busy=config.limits.load, late=config.limits.delay)
+    limits = config.limits
+    return LoadPolicy(busy=limits.load, late=limits.delay, plane=limits.plane_load, store=limits.store_delay)
 
 
 def bans(config: Config) -> BanPolicy:

@@ -142,7 +142,7 @@ class Voicemail:
     async def _heard(self, user: str, message: VoiceMessage) -> None:
         if message.new:
             with contextlib.suppress(OSError):
-                await self._boxes.put(user, replace(message, new=False))
+                await self._boxes.heard(user, message)
             await self._count([user])
 
     # -- programs ----------------------------------------------------------------------

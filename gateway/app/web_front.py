@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
-from gateway.legs.web import BrowserLeg, WebCallerLeg
+from gateway.legs.web import WebCallerLeg
 from gateway.people.messages import Outcome
 from gateway.people.presence import PresenceState
 from gateway.people.visibility import may_see
@@ -69,6 +69,7 @@ class WebFront:
         conferencing: Conferencing,
         reloader: Callable[[], Reloader] | None = None,
         left: Callable[[str, str], LeftCall | None] = lambda user_id, call_id: None,
+        left_sessions: Callable[[], Sequence[LeftCall]] = tuple,
         to_come: Callable[[str, str], Coroutine[Any, Any, bool]] = _nobody_comes,
     ) -> None:
         self._bans = bans
@@ -79,6 +80,7 @@ class WebFront:
         """In force now; another one after a reload."""
         self.users = users
         self.left_call = left
+        self.left_sessions = left_sessions
         self.call_to_come = to_come
         self._ladders = ladders or Ladders(0, time.time)
         self._identity = identity
@@ -185,13 +187,6 @@ class WebFront:
             raise PlaceError(error.cause, str(error)) from None
         return leg.handle
 
-    def call_of(self, user_id: str, call_id: str) -> WebCall | None:
-        for call in self._calls:
-            for leg in call.legs:
-                if isinstance(leg, BrowserLeg) and leg.user == user_id and leg.party.tag == call_id:
-                    return leg.in_use
-        return None
-
     def forwarding(self, user: User) -> dict[str, Any]:
         return asdict(self._calls.rules.of(user.id))
 
@@ -264,11 +259,6 @@ class WebFront:
             return False
         call.stop()
         return True
-
-    @property
-    def load_share(self) -> float:
-        """Share of new calls that are let in, 1 where there is time for all."""
-        return 1.0 if self._load is None else self._load.share
 
     def list_bans(self) -> list[dict[str, Any]]:
         return [] if self._bans is None else [_ban(one) for one in self._bans.now()]

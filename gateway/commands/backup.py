@@ -34,6 +34,8 @@ _OF_SQLITE = ("-wal", "-shm", "-journal")
 _LARGEST = 64 * 1024**3
 _LARGEST_MANIFEST = 64 * 1024**2
 _CHUNK = 1024**2
+_PRIVATE, _READABLE = 0o600, 0o644
+"""Rights of every file, and those that the configuration may have had, for a service with a user of its own."""
 
 
 class BackupError(GatewayError):
@@ -60,7 +62,9 @@ def backup(state_dir: Path, config: Path | None, archive: Path) -> int:
             for name, path in _contents(state_dir, config):
                 whole = _snapshot(path, Path(folder)) if _is_database(path) else path
                 with whole.open("rb") as content:
-                    sums[name] = _add(tar, name, content, os.fstat(content.fileno()).st_size)
+                    found = os.fstat(content.fileno())
+                    mode = _PRIVATE if name != _CONFIG else found.st_mode & _READABLE
+                    sums[name] = _add(tar, name, content, found.st_size, mode)
             version = metadata.version("sip-webrtc-gateway")
             manifest = {"format": FORMAT, "version": version, "made": time.time(), "files": sums}
             written = json.dumps(manifest, indent=2).encode()
@@ -117,10 +121,10 @@ class _Summed:
         return self._sum.hexdigest()
 
 
-def _add(tar: tarfile.TarFile, name: str, content: BinaryIO, size: int) -> str:
+def _add(tar: tarfile.TarFile, name: str, content: BinaryIO, size: int, mode: int = _PRIVATE) -> str:
     """Write an entry of so many bytes, which may be the beginning of a file that grows; its sum."""
     entry, summed = tarfile.TarInfo(name), _Summed(content)
-    entry.size, entry.mode, entry.mtime = size, 0o600, int(time.time())
+    entry.size, entry.mode, entry.mtime = size, mode, int(time.time())
     tar.addfile(entry, summed)
     return summed.sum
 
@@ -176,6 +180,8 @@ def _unpack(archive: Path, folder: Path, config: Path | None) -> list[str]:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 shutil.copyfileobj(content, file)
+                if entry.name == _CONFIG:
+                    os.fchmod(file.fileno(), _PRIVATE | entry.mode & _READABLE)
             names.append(entry.name)
     return names
 

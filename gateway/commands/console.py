@@ -53,10 +53,19 @@ class Operator:
             with urllib.request.urlopen(request, timeout=_PATIENCE, context=context) as answer:
                 told = answer.read()
         except urllib.error.HTTPError as error:
-            raise ConsoleError(_reason(error)) from None
+            with error:
+                raise ConsoleError(_reason(error)) from None
         except OSError as error:
             raise ConsoleError(f"the gateway at {self._access.url} does not answer: {error}") from None
         return json.loads(told) if told else None
+
+
+def is_answering(state_dir: Path) -> bool:
+    """Whether a gateway runs on a state folder."""
+    try:
+        return "active_calls" in Operator(state_dir).ask("/healthz")
+    except (ConsoleError, TypeError, ValueError):
+        return False
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

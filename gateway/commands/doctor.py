@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gateway.config import Config
-from gateway.doctor import machine, network
+from gateway.doctor import certificates, machine, media, network, stores
 from gateway.doctor.findings import Finding, Verdict, notice
 
 _MARKS = {Verdict.GOOD: "[green]good  [/]", Verdict.NOTICE: "[yellow]notice[/]", Verdict.WRONG: "[bold red]wrong [/]"}
@@ -38,9 +38,10 @@ async def examined(config: Config, output: Console) -> list[Finding]:
 
     show(notice("configuration", one) for one in config.notices)
     show(machine.ports(config, await asyncio.to_thread(machine.running, config)))
-    show(machine.plane(config))
+    show(media.plane(config))
     show(_system(config))
-    show(await machine.store(config))
+    show(await media.rtpengine(config))
+    show(await stores.stores(config))
     show(network.addresses(config))
     show(await network.nat(config))
     show(await network.trunks(config))
@@ -50,7 +51,7 @@ async def examined(config: Config, output: Console) -> list[Finding]:
 def _system(config: Config) -> Iterator[Finding]:
     yield from machine.clock()
     yield from machine.limits(config)
-    yield from machine.certificate(config, time.time())
+    yield from certificates.certificates(config, time.time())
 
 
 def _count(number: int, thing: str) -> str:

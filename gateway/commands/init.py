@@ -21,6 +21,9 @@ from gateway.config.values import ip_version
 from gateway.errors import ConfigError
 
 _CERTBOT = Path("/etc/letsencrypt/live")
+_STATE = Path("/var/lib/gateway")
+_HOOK = Path("/etc/gateway/renewed")
+"""Copies what certbot has renewed to where the service reads it (docs/deployment.md)."""
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
 """Behind a provider's own NAT (RFC 6598)."""
 
@@ -46,6 +49,8 @@ class Answers:
     emergency: tuple[str, ...] = ()
     state_dir: Path | None = None
     """Where the gateway keeps what it keeps; None: `.gateway` of wherever it is started."""
+    service: bool = False
+    """It is run by deploy/gateway.service: as a user who reads neither root's files nor certbot's."""
     sip_port: int = 5060
     web_port: int | None = None
     """None: 443 with a certificate, else 8080."""
@@ -56,6 +61,14 @@ class Answers:
     def everywhere(self) -> str:
         """Every address of the IP version of `address`, as it stands before a port."""
         return "[::]" if ip_version(self.address) == 6 else "0.0.0.0"
+
+    @property
+    def tls(self) -> tuple[Path | None, Path | None]:
+        """The chain and the key as the gateway reads them."""
+        if not self.service or self.certificate is None or not self.certificate.is_relative_to(_CERTBOT):
+            return self.certificate, self.key
+        copied = (self.state_dir or _STATE) / "tls"
+        return copied / "fullchain.pem", copied / "privkey.pem"
 
     @property
     def page(self) -> int:
@@ -83,10 +96,14 @@ def _text(value: object) -> str:
     return json.dumps(str(value))
 
 
+def is_of_service(path: Path) -> bool:
+    """Whether a file is one for deploy/gateway.service: it is below /etc."""
+    return path.absolute().is_relative_to("/etc")
+
+
 def state_dir_of(path: Path) -> Path:
-    """Where a gateway of that file keeps what it keeps: for one below /etc as deploy/gateway.service has it."""
-    service = path.absolute().is_relative_to("/etc")
-    return Path("/var/lib/gateway") if service else path.absolute().with_name(".gateway")
+    """Where a gateway of that file keeps what it keeps."""
+    return _STATE if is_of_service(path) else path.absolute().with_name(".gateway")
 
 
 def configuration(answers: Answers) -> str:
@@ -99,11 +116,11 @@ def _head(answers: Answers) -> Iterator[str]:
     yield "# Written by `gateway init`. `gateway example-config` shows every key with its default;"
     yield "# `gateway check-config` says what is wrong with a file; `gateway reload` has it read again."
     yield ""
-    yield "# What stands behind the @ of users: phones register with this domain."
     yield f"version: {VERSION}"
     if answers.state_dir is not None:
         yield "# What the gateway keeps, and where `gateway reload`, `calls` and `backup` find it from any folder."
         yield f"state_dir: {_text(answers.state_dir)}"
+    yield "# What stands behind the @ of users: phones register with this domain."
     yield f"domain: {_text(answers.domain)}"
     yield ""
     yield "# Phones, PBX and trunks. Let only those networks through your firewall that have phones."
@@ -119,7 +136,8 @@ def _web(answers: Answers) -> Iterator[str]:
     if answers.certificate is not None:
         yield f'  listen: "{answers.everywhere}:{answers.page}"'
         yield "  # Renewed files are taken up by `gateway reload`, without a call noticing: certbot's --deploy-hook."
-        yield f"  tls: {{cert: {_text(answers.certificate)}, key: {_text(answers.key)}}}"
+        cert, key = answers.tls
+        yield f"  tls: {{cert: {_text(cert)}, key: {_text(key)}}}"
     elif answers.proxied:
         yield "  # A web server on this machine has the certificate and passes WebSockets on (docs/deployment.md)."
         yield f"  listen: 127.0.0.1:{answers.page}"
@@ -176,7 +194,7 @@ def _pbx(answers: Answers) -> Iterator[str]:
     if answers.pbx_user is not None:
         yield "    # Registered there, so that it calls us; better set the password by GATEWAY_TRUNKS__PBX__PASSWORD."
         yield f"    username: {_text(answers.pbx_user)}"
-        if answers.pbx_password:
+        if answers.pbx_password and not answers.service:
             yield f"    password: {_text(answers.pbx_password)}"
         yield "    register: true"
     else:
@@ -191,7 +209,7 @@ def _pbx(answers: Answers) -> Iterator[str]:
 
 
 def write(path: Path, answers: Answers, *, overwrite: bool) -> None:
-    """Write the file, for its owner alone, whole or not at all.
+    """Write the file whole or not at all; for its owner alone, but that of the service, in which no password is.
 
     Raises ConfigError for answers that make no good configuration, and where there is a file already.
     """
@@ -200,6 +218,7 @@ def write(path: Path, answers: Answers, *, overwrite: bool) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             draft = Path(folder) / path.name
             draft.touch(0o600)
+            draft.chmod(0o644 if answers.service else 0o600)
             draft.write_text(text, encoding="utf-8")
             load(draft, {})
             if overwrite:
@@ -217,13 +236,20 @@ def next_steps(path: Path, answers: Answers) -> Iterator[str]:
     # Hooks are run in another folder, and know no environment of Python.
     program = Path(sys.executable).with_name("gateway")
     reload = f"{program if program.exists() else 'gateway'} reload --config {path.absolute()}"
+    hook = str(_HOOK) if answers.service else f'"{reload}"'
+    if answers.service and not answers.proxied:
+        yield f"Make {_HOOK}, which copies certificates to where the service reads them (docs/deployment.md has it)."
     if answers.certificate is None and not answers.proxied:
         yield (
             f"Get a certificate: certbot certonly --standalone -d {answers.domain} "
-            f'--deploy-hook "{reload}"; then run gateway init --force again.'
+            f"--deploy-hook {hook}; then run gateway init --force again."
         )
     elif answers.certificate is not None:
-        yield f'Have renewed certificates taken up: certbot renew --deploy-hook "{reload}".'
+        if answers.service and answers.tls[0] != answers.certificate:
+            yield f"Have it copied for the first time: RENEWED_LINEAGE={answers.certificate.parent} {_HOOK}"
+        yield f"Have renewed certificates taken up: certbot renew --deploy-hook {hook}."
+    if answers.service and answers.pbx_user is not None:
+        yield "Put the PBX's password into /etc/gateway/secrets.env (mode 0600): GATEWAY_TRUNKS__PBX__PASSWORD=..."
     web = f"TCP {answers.page} (page), " if answers.certificate is not None else ""
     yield (
         f"Open in the firewall: {web}UDP and TCP {answers.sip_port} (SIP, from your phones' networks alone), "
@@ -234,7 +260,8 @@ def next_steps(path: Path, answers: Answers) -> Iterator[str]:
     if answers.pbx and not answers.emergency:
         yield "Set emergency.numbers, or nobody can call for help through this gateway."
     config = "" if path == Path("gateway.yaml") else f" --config {path}"
-    yield f"gateway check-config{config}, then gateway run{config}, and beside it gateway doctor{config}."
+    run = "systemctl enable --now gateway (deploy/gateway.service)" if answers.service else f"gateway run{config}"
+    yield f"gateway check-config{config}, then {run}, and beside it gateway doctor{config}."
 
 
 def run_init(path: Path, answers: Answers, output: Console, *, overwrite: bool) -> None:

@@ -38,6 +38,8 @@ class RoomSettings:
     """Names of the codecs in which members show each other their pictures, best first; (): they do not."""
     max_videos: int = 8
     """Pictures that a browser sees at once; phones see one."""
+    max_speakers: int = 8
+    """Who are heard at once, the loudest; 0: all who speak."""
     record: bool = False
     """From the first member to the last."""
     is_linked: bool = False

@@ -54,15 +54,15 @@ class Rooms:
 
     def __init__(
         self,
-        make: Callable[[int], Conference],
+        make: Callable[[int, int], Conference],
         settings: Callable[[str], RoomSettings],
         recorder: Recorder,
         clock: Callable[[], float],
         is_user: Callable[[str], bool],
         limits: RoomLimits | None = None,
     ) -> None:
-        """`make` gives a conference, in which browsers see as many pictures at once, or raises MediaError; `settings`
-        says what the room of a name is like.
+        """`make` gives a conference, in which browsers see as many pictures, and everybody hears as many speakers at
+        once, or raises MediaError; `settings` says what the room of a name is like.
 
         `is_user`: whether an id is a configured user's.
         """
@@ -258,7 +258,7 @@ class Rooms:
         if room is None:
             if len(self._rooms) >= self._max_rooms:
                 raise RoomError("there are too many rooms", 503)
-            made = self._make(settings.max_videos)
+            made = self._make(settings.max_videos, settings.max_speakers)
             room = self._rooms[name] = Room(name, settings, made, self._clock, self._tell, self._is_user)
         return room
 

@@ -1,4 +1,4 @@
-"""Configuration of conference rooms, agents, recordings and voicemail."""
+"""Configuration of conference rooms, agents, recordings, voicemail and announcements."""
 
 from __future__ import annotations
 
@@ -100,6 +100,8 @@ class ConferenceConfig(Section):
     """Rooms at once; who would open another one is refused."""
     max_members: int = Field(default=50, ge=2)
     """Members of one room at once, where the room does not say it."""
+    max_speakers: int = Field(default=8, ge=0)
+    """Who are heard at once in a room, the loudest of those who speak; 0: all of them."""
     numbers: Text = "8000-8099"
     """Numbers of the rooms that users open on the page and by the API; "": they open none. What a route, a user or a
     service has is left out."""
@@ -141,7 +143,8 @@ class RecordingConfig(Section):
     channels: int = Field(default=2, ge=1, le=2)
     """2: who called on the left, the other side on the right; 1: mixed. Rooms are mixed."""
     beep: bool = True
-    """A tone tells both sides that a recording begins. Many countries want the consent of all who are recorded."""
+    """A tone tells both sides, or all of a room, that a recording begins. Many countries want the consent of all who
+    are recorded."""
     min_free: int = Field(default=500_000_000, ge=0)
     """What must stay free on the disk (bytes): a recording ends before, its call goes on."""
     longest: float = Field(default=14_400.0, gt=0)
@@ -176,3 +179,35 @@ class VoicemailConfig(Section):
     """Shorter ones are not kept: somebody has hung up (s)."""
     keep: float = Field(default=2_592_000.0, ge=0)
     """How long messages are kept; 0: until somebody deletes them (s)."""
+
+
+class AnnouncementsConfig(Section):
+    """What callers hear whose call fails, before they are told so: sound files (WAV, Ogg, MP3, …), by cause; for the
+    others they are told at once. Who comes by a trunk hears them where `trunks[].announcements` says so."""
+
+    busy: Path | None = None
+    """Who is called has another call, or wants none."""
+    declined: Path | None = None
+    """Who is called has refused it."""
+    no_answer: Path | None = None
+    """Nobody has answered in time."""
+    unavailable: Path | None = None
+    """Who is called is not there."""
+    unreachable: Path | None = None
+    """The other telephone system does not answer."""
+    not_found: Path | None = None
+    """There is nobody of that name or number."""
+    forbidden: Path | None = None
+    """The caller may not call there."""
+    line_full: Path | None = None
+    """Every line of the trunk is taken."""
+    longest: float = Field(default=20.0, ge=1, le=50)
+    """No more of a file is heard (s)."""
+    max_calls: int = Field(default=20, ge=1)
+    """Callers who hear one at once; who comes beyond is told at once."""
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """By the word of the cause."""
+        every = (name for name in type(self).model_fields if name not in ("longest", "max_calls"))
+        return {name.replace("_", "-"): path for name in every if (path := getattr(self, name)) is not None}

@@ -9,11 +9,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.config import shape, yamlfile
-from gateway.config.environment import EnvironmentSource
+from gateway.config.environment import PREFIX, EnvironmentSource
 from gateway.config.explain import explain, origin, unknown_key
 from gateway.config.settings import VERSION, Config
 from gateway.config.yamlfile import KeyPath
 from gateway.errors import ConfigError
+
+_STATE_DIR = "state_dir"
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -44,3 +46,17 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
         parts = tuple(int(part) if part.isdigit() else part for part in error.key.split("."))
         where = origin(parts, lines, source.origins, name)
         raise ConfigError(error.key, f"{error.reason} ({where})" if where else error.reason) from None
+
+
+def state_folder(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """Where the gateway of that file and environment keeps what it keeps, whatever else they hold.
+
+    So its operator finds it without the passwords that only the gateway's own environment has. Raises ConfigError.
+    """
+    data = {} if path is None else yamlfile.read(path)[0]
+    kept = {name: value for name, value in data.items() if name == _STATE_DIR}
+    variables = {name: value for name, value in environ.items() if name.upper() == f"{PREFIX}{_STATE_DIR}".upper()}
+    try:
+        return Config(**EnvironmentSource(Config, variables, kept)()).state_dir
+    except ValidationError:
+        raise ConfigError(_STATE_DIR, "is not the path of a folder") from None

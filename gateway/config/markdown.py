@@ -21,7 +21,7 @@ _INTRODUCTION = """\
 
 The gateway reads one YAML file, `gateway.yaml` unless told otherwise, and the environment. Every key has a
 default; the file in the repository shows them all. `gateway check-config --config FILE` checks a file and the listening
-ports, names the key that is wrong, and ends with status 2 when there is one.
+ports, names the key that is wrong, and ends with status 2 when there is one, 75 when another program has its port.
 
 - **Environment**: `GATEWAY_`, then the path of the key in capitals with two underscores between its parts:
   `sip.ring_timeout` is `GATEWAY_SIP__RING_TIMEOUT`. It wins over the file.

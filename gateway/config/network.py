@@ -67,7 +67,7 @@ class SipLimits(Section):
     max_dialogs: int = Field(default=5_000, ge=1)
     """Dialogs at once."""
     requests_per_second: float = Field(default=50.0, gt=0)
-    """Requests a second from one source address; above it they are dropped."""
+    """Requests a second from one source address, responses and ACKs as a tenth of one; above it they are dropped."""
     burst: int = Field(default=100, ge=1)
     """Requests one source may send at once before the rate counts."""
     max_message_size: int = Field(default=65_535, ge=1_300, le=1_048_576)

@@ -337,6 +337,8 @@ class Trunk(Section):
     """What the other side hears while the trunk holds it, as media.hold_music, which is the default."""
     ringback: Text | None = None
     """What callers by the trunk hear while whoever they call rings, where that user has no ringback of its own."""
+    announcements: bool = False
+    """Callers by the trunk hear why their call has failed, as `announcements` says."""
     transfer: Literal["gateway", "pass_on", "pass_on_attended"] = "gateway"
     """Who moves a call of it to another number behind it when the other side asks for that: the gateway, which stays in
     between, or the trunk itself ("pass_on", by REFER), where it can; one that will not leaves it to the gateway.

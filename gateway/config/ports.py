@@ -8,7 +8,7 @@ import socket
 
 from gateway.config.settings import Config
 from gateway.config.values import Advertised, HostPort
-from gateway.errors import ConfigError
+from gateway.errors import AwayError, ConfigError
 
 WILDCARDS = ("0.0.0.0", "::")
 
@@ -48,7 +48,7 @@ def is_own_address(host: str) -> bool:
 
 def check_ports(config: Config, *, media: bool = True) -> None:
     """Try every listening address, but those of media where `media` is false; raises ConfigError that names the
-    first key which cannot be bound."""
+    first key which cannot be bound, AwayError where somebody else has its port."""
     for index, listen in enumerate(config.sip.listen):
         kind = socket.SOCK_DGRAM if listen.transport == "udp" else socket.SOCK_STREAM
         _try(f"sip.listen.{index}", listen.host, listen.port, kind)
@@ -77,7 +77,8 @@ def _try(key: str, host: str, port: int, kind: socket.SocketKind) -> None:
             if kind == socket.SOCK_STREAM:
                 probe.listen(1)
     except OSError as error:
-        raise ConfigError(key, _reason(error, f"{name} {HostPort(host, port)}", host)) from None
+        wrong = AwayError if error.errno == errno.EADDRINUSE else ConfigError
+        raise wrong(key, _reason(error, f"{name} {HostPort(host, port)}", host)) from None
 
 
 def _reason(error: OSError, what: str, host: str) -> str:

@@ -9,7 +9,14 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.config.cluster import ClusterConfig
-from gateway.config.conference import AgentConfig, ConferenceConfig, RecordingConfig, RoomConfig, VoicemailConfig
+from gateway.config.conference import (
+    AgentConfig,
+    AnnouncementsConfig,
+    ConferenceConfig,
+    RecordingConfig,
+    RoomConfig,
+    VoicemailConfig,
+)
 from gateway.config.machine import cpus, memory_bytes
 from gateway.config.messaging import MessagesConfig, PresenceConfig
 from gateway.config.network import RtpConfig, SipConfig, WebConfig
@@ -105,6 +112,11 @@ class LimitsConfig(Section):
     """Share of its time that the event loop may be at work before new calls are answered 503; 0: never for that."""
     delay: float = Field(default=1.0, gt=0, le=60)
     """How late the event loop may be before that (s)."""
+    plane_load: float = Field(default=0.9, ge=0, lt=1)
+    """Share of its time that the least busy thread of the native packet plane may work before fewer new calls are
+    taken, and none where it works all of it; 0: never for that."""
+    store_delay: float = Field(default=0.5, ge=0, le=60)
+    """How long half of what calls ask the store may take before new calls are answered 503 (s); 0: never for that."""
     guest_calls: int | None = Field(default=None, ge=0)
     """Calls of guests at once; default: half of max_calls, so that the rest is kept for those with an account."""
     guest_calls_per_source: int = Field(default=10, ge=1)
@@ -283,6 +295,7 @@ class Config(BaseSettings):
     """Programs elsewhere that take calls over a WebSocket."""
     recording: RecordingConfig = RecordingConfig()
     voicemail: VoicemailConfig = VoicemailConfig()
+    announcements: AnnouncementsConfig = AnnouncementsConfig()
     trunks: tuple[Trunk, ...] = ()
     """PBXs and providers."""
     accounts: AccountsConfig = AccountsConfig()

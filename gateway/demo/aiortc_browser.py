@@ -194,7 +194,8 @@ class AiortcBrowser:
         self._ids += 1
         reply = self._replies[self._ids] = asyncio.get_running_loop().create_future()
         await self._socket.send(json.dumps({"jsonrpc": "2.0", "id": self._ids, "method": method, "params": params}))
-        return await asyncio.wait_for(reply, 10)
+        async with asyncio.timeout(10):
+            return await reply
 
     async def _read(self) -> None:
         assert self._socket is not None
@@ -230,7 +231,8 @@ class AiortcBrowser:
         if self._connection is not None:
             try:
                 connection = self._connection
-                if _certificates(params["sdp"]) != _certificates(connection.remoteDescription.sdp):
+                known = connection.remoteDescription
+                if known is None or _certificates(params["sdp"]) != _certificates(known.sdp):
                     # The gateway's end is another one (RFC 8842): a new connection.
                     await self._drop_media()
                     connection = self._new_connection()

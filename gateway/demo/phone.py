@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from gateway.errors import GatewayError
 
@@ -47,7 +47,7 @@ class DeskPhone:
         """Every event that was taken from the queue, for error messages."""
 
     @classmethod
-    async def start(cls, port: int = 0) -> DeskPhone:
+    async def start(cls, port: int = 0) -> Self:
         """Start the process; raises PhoneError when pjsua2 is not installed or does not come up."""
         if importlib.util.find_spec("pjsua2") is None:
             raise PhoneError(_NOT_INSTALLED)
@@ -74,7 +74,10 @@ class DeskPhone:
                 event = PhoneEvent(details.pop("event"), details.pop("at"), details)
             except (ValueError, KeyError, AttributeError):
                 continue
-            self._events.put_nowait(event)
+            self._take(event)
+
+    def _take(self, event: PhoneEvent) -> None:
+        self._events.put_nowait(event)
 
     def _do(self, verb: str, **arguments: Any) -> None:
         assert self._process.stdin is not None

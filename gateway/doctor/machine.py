@@ -1,10 +1,9 @@
-"""What this machine gives: its clock, files, buffers, the packet plane, the store."""
+"""What this machine gives: its ports, clock, files, buffers."""
 
 from __future__ import annotations
 
 import ctypes
 import json
-import os
 import resource
 import ssl
 import urllib.error
@@ -13,13 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.app import settings
-from gateway.app.health import Certificate
-from gateway.app.plane import choose, is_running
+from gateway.app.plane import is_running
 from gateway.config import Config, check_ports
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.errors import ConfigError
-from gateway.identity.store import StoreError
-from gateway.store.factory import store_named
 
 _FILES_A_CALL = 8
 """Sockets and pipes that a call may take, with room to spare."""
@@ -57,26 +53,6 @@ def ports(config: Config, status: str | None) -> Iterator[Finding]:
         yield good("ports", "Every listening address can be opened.")
 
 
-def plane(config: Config) -> Iterator[Finding]:
-    """Who will forward packets."""
-    if config.media.rtpengine is not None:
-        yield good("media", "rtpengine carries the media ({}:{}).".format(*config.media.rtpengine))
-        return
-    try:
-        choice = choose(config)
-    except ConfigError as error:
-        yield wrong(error.key, f"{error.reason}.", "`make plane` builds it where cargo is.")
-        return
-    if choice.native:
-        yield good("media.plane", f"Packets are forwarded by the {choice}.")
-    else:
-        yield notice(
-            "media.plane",
-            f"Packets are forwarded by the {choice}.",
-            "With the native plane one core carries many times the calls, and audio outlives a restart.",
-        )
-
-
 def clock() -> Iterator[Finding]:
     """Whether the kernel knows the time from somewhere: certificates, tokens and call records need it."""
     try:
@@ -112,48 +88,3 @@ def limits(config: Config) -> Iterator[Finding]:
         )
     else:
         yield good("socket buffers", f"A socket keeps up to {largest:,} octets.")
-
-
-async def store(config: Config) -> Iterator[Finding]:
-    """Whether registrations can be kept."""
-    path = config.sqlite_path
-    if path is not None and not path.exists():
-        folder = next(one for one in path.absolute().parents if one.exists())
-        if os.access(folder, os.W_OK | os.X_OK):
-            return iter([good("identity.store", f"{path} will be made.")])
-        return iter([wrong("identity.store", f"{path} cannot be made: {folder} is not ours to write in.")])
-    kept = store_named(config.identity.store, config.state_dir)
-    try:
-        await kept.open()
-        await kept.bindings("sip:doctor@invalid", 0.0)
-    except (StoreError, OSError) as error:
-        return iter([wrong("identity.store", f"{config.identity.store} cannot be used: {error}.")])
-    finally:
-        await kept.close()
-    return iter([good("identity.store", f"{config.identity.store} can be read and written.")])
-
-
-def certificate(config: Config, now: float) -> Iterator[Finding]:
-    """Whether browsers will take the page, and for how long; `now`: seconds since 1970."""
-    tls = config.web.tls
-    if tls.cert is None:
-        if not config.web.only_here and not config.web.proxies:
-            yield notice(
-                "web.tls",
-                "The page is served over plain HTTP; browsers give their microphone to https:// pages only.",
-                "Set web.tls, or put a proxy with a certificate in front and name it in web.proxies.",
-            )
-        return
-    try:
-        settings.tls(config)
-    except ConfigError as error:
-        yield wrong(
-            error.key,
-            f"{error.reason}.",
-            "The file must hold the whole chain, and the key belong to it.",
-        )
-        return
-    said = Certificate(tls.cert).conditions(now)
-    yield from (wrong("web.tls", one, "Renew it, and start the gateway again.") for one in said)
-    if not said:
-        yield good("web.tls", "The certificate and its key belong together and last.")

@@ -7,17 +7,21 @@ import contextlib
 import ipaddress
 import secrets
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from random import random
 from urllib.parse import urlsplit
 
-from gateway.app.settings import reachable
+from gateway.app.settings import reachable, sip_certificates
 from gateway.config import Config, advertised
 from gateway.config.people import Trunk
 from gateway.doctor.findings import Finding, good, notice, wrong
+from gateway.errors import ConfigError
+from gateway.net.names import covers
 from gateway.net.resolver import Resolver, ResolverConfig
+from gateway.net.tls import Tls
 from gateway.sip.flow import Flow
 from gateway.sip.message.uri import Uri
 
@@ -131,25 +135,37 @@ def _mapped(answer: bytes, request: bytes) -> str | None:
 
 
 async def trunks(config: Config) -> Iterator[Finding]:
-    """Whether each trunk has an address, and answers."""
+    """Whether each trunk has an address, is who it should be by TLS, and answers."""
     transports = ("udp", "tcp", "tls")
     resolver = Resolver(ResolverConfig(transports=transports), now=time.monotonic, random=random)
-    return iter(await asyncio.gather(*(_trunk(trunk, resolver.resolve, config.domain) for trunk in config.trunks)))
+    files, domain = Tls(sip_certificates(config)), config.domain
+    return iter(await asyncio.gather(*(_trunk(one, resolver.resolve, domain, files) for one in config.trunks)))
 
 
-async def _trunk(trunk: Trunk, resolve: Callable[[Uri], Awaitable[tuple[Flow, ...]]], domain: str) -> Finding:
+async def _trunk(
+    trunk: Trunk, resolve: Callable[[Uri], Awaitable[tuple[Flow, ...]]], domain: str, files: Tls
+) -> Finding:
     subject = f"trunk {trunk.name}"
     flows = await resolve(Uri.parse(trunk.uri))
     if not flows:
         return wrong(subject, f"{trunk.uri} leads to no address.", "Check the name, and this machine's DNS.")
+    mistrusted = ""
     for flow in flows:
         began = time.monotonic()
         try:
-            async with asyncio.timeout(_PATIENCE):
-                said = await _answer(flow, trunk.uri, domain)
-        except (OSError, TimeoutError):
+            said = await _answer(flow, trunk.uri, domain, files)
+        except ssl.SSLError as error:
+            mistrusted = f"{flow} and we do not agree on TLS: {_why(error)}."
             continue
+        except (OSError, TimeoutError, ConfigError):
+            continue
+        if said is None:
+            found = f"{flow} takes connections, but answers no OPTIONS within {_PATIENCE:g} s."
+            return notice(subject, found, "Check that it takes requests from our address.")
         return good(subject, f"{flow} {said} after {1000 * (time.monotonic() - began):.0f} ms.")
+    if mistrusted:
+        advice = "Put the authority of its certificate into sip.tls.ca, and write uri with a name of that certificate."
+        return wrong(subject, mistrusted, advice)
     places = ", ".join(map(str, flows))
     return wrong(
         subject,
@@ -158,18 +174,51 @@ async def _trunk(trunk: Trunk, resolve: Callable[[Uri], Awaitable[tuple[Flow, ..
     )
 
 
-async def _answer(flow: Flow, uri: str, domain: str) -> str:
-    """What it said to OPTIONS over UDP, or that it took a connection."""
+def _why(error: ssl.SSLError) -> str:
+    # One of our own making has neither.
+    said = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error.args[0]
+    return str(said).replace("_", " ").lower()
+
+
+async def _answer(flow: Flow, uri: str, domain: str, files: Tls) -> str | None:
+    """What it said to OPTIONS; None: it took a connection, and said nothing.
+
+    Raises OSError, TimeoutError, and ConfigError where our certificates cannot be used.
+    """
+    if flow.transport == "udp":
+        async with asyncio.timeout(_PATIENCE):
+            return await _by_datagram(flow, uri, domain)
+    context, name = files.sip_client if flow.transport == "tls" else None, flow.name or flow.host
+    async with asyncio.timeout(_PATIENCE):
+        reader, writer = await asyncio.open_connection(
+            flow.host, flow.port, ssl=context, server_hostname=name if context is not None else None
+        )
+    try:
+        shown = writer.get_extra_info("peercert")
+        if context is not None and not covers(shown or {}, name, wildcards=files.wildcards):
+            raise ssl.SSLCertVerificationError(f"its certificate is not of {name}")
+        place = writer.get_extra_info("sockname")
+        writer.write(_options(uri, domain, _hostport(place), flow.transport.upper()).encode())
+        with contextlib.suppress(TimeoutError, ConnectionError, ValueError):
+            async with asyncio.timeout(_PATIENCE):
+                return _status_line(await reader.readline())
+    finally:
+        writer.transport.abort()
+    return None
+
+
+async def _by_datagram(flow: Flow, uri: str, domain: str) -> str:
     loop = asyncio.get_running_loop()
-    kind = socket.SOCK_DGRAM if flow.transport == "udp" else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET6 if ":" in flow.host else socket.AF_INET, kind) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in flow.host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
         await loop.sock_connect(probe, (flow.host, flow.port))
-        if flow.transport != "udp":
-            return "takes connections"
-        host, port = probe.getsockname()[:2]
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return await _asked(probe, _options(uri, domain, place).encode(), _status_line)
+        options = _options(uri, domain, _hostport(probe.getsockname()), "UDP")
+        return await _asked(probe, options.encode(), _status_line)
+
+
+def _hostport(address: tuple[str, int]) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _status_line(answer: bytes) -> str | None:
@@ -177,11 +226,11 @@ def _status_line(answer: bytes) -> str | None:
     return f'answers "{line.removeprefix("SIP/2.0 ")[:60]}"' if line.startswith("SIP/2.0 ") else None
 
 
-def _options(uri: str, domain: str, place: str) -> str:
+def _options(uri: str, domain: str, place: str, transport: str) -> str:
     """One OPTIONS request (RFC 3261 section 11), of its own transaction."""
     return (
         f"OPTIONS {uri} SIP/2.0\r\n"
-        f"Via: SIP/2.0/UDP {place};rport;branch=z9hG4bK{secrets.token_hex(8)}\r\n"
+        f"Via: SIP/2.0/{transport} {place};rport;branch=z9hG4bK{secrets.token_hex(8)}\r\n"
         "Max-Forwards: 70\r\n"
         f"From: <sip:doctor@{domain}>;tag={secrets.token_hex(4)}\r\n"
         f"To: <{uri}>\r\n"

@@ -9,6 +9,8 @@ from typing import Any
 
 MASK = "[redacted]"
 
+_NAME = 128
+"""Characters of a field's name that are shown."""
 MAX_DEPTH = 4
 MAX_ITEMS = 64
 """Deeper values, and further items of a list or mapping, are left out."""
@@ -117,7 +119,6 @@ def shorten(text: str, limit: int) -> str:
     return f"{head[0] if len(head) > 1 else ''} [{len(text)} characters]"
 
 
-@lru_cache(1_024)
 def is_secret_name(name: str) -> bool:
     """Whether a field of this name is masked whatever it holds."""
     plain = name.lower().replace("_", "").replace("-", "")
@@ -126,6 +127,8 @@ def is_secret_name(name: str) -> bool:
 
 def clean(value: Any, limit: int, depth: int = 0) -> Any:
     """A value fit for the log: texts redacted, escaped and bounded, containers bounded, the rest as its repr."""
+    if value.__class__ is str:  # as most are
+        return clean_text(value, limit)
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):
@@ -146,9 +149,17 @@ def _clean_mapping(value: Mapping[Any, Any], limit: int, depth: int) -> dict[str
         if len(result) >= MAX_ITEMS:
             result["..."] = f"{len(value) - MAX_ITEMS} more"
             break
-        name = clean_text(str(key), 128)
-        result[name] = MASK if is_secret_name(name) and item is not None else clean(item, limit, depth + 1)
+        text = str(key)
+        name, is_secret = _field(text) if len(text) <= _NAME else _field.__wrapped__(text)
+        result[name] = MASK if is_secret and item is not None else clean(item, limit, depth + 1)
     return result
+
+
+@lru_cache(1_024)
+def _field(key: str) -> tuple[str, bool]:
+    """A name fit for the log, and whether it is masked whatever it holds."""
+    name = clean_text(key, _NAME)
+    return name, is_secret_name(name)
 
 
 def clean_text(text: str, limit: int) -> str:

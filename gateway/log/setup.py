@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -27,6 +28,8 @@ CLOSE_TIMEOUT = 5.0
 _COLOURS = {"debug": "\033[2m", "warning": "\033[33m", "error": "\033[31m", "critical": "\033[31m"}
 _RESET = "\033[0m"
 
+_QUOTED = re.compile('[ "=]')
+"""What a value is shown in quotes for."""
 _FRAMES = ("uvicorn.error", "websockets")
 """Loggers that write WebSocket frames at debug level, shortened in the middle: the name of a password is cut off and
 its value may stay."""
@@ -110,8 +113,11 @@ def _take_over(handler: logging.Handler, level: str) -> Callable[[], None]:
     root.handlers = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
+    # No line names the place in the code that it is of, which would be looked for through all frames of the stack.
+    logging._srcfile, source = None, logging._srcfile
 
     def restore() -> None:
+        logging._srcfile = source
         logging.captureWarnings(False)
         root.handlers, level_before = before
         root.setLevel(level_before)
@@ -250,5 +256,5 @@ class _Console:
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
-        return value if value and not any(char in ' "=' for char in value) else json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False) if not value or _QUOTED.search(value) else value
     return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, dict | list) else str(value)

@@ -1,7 +1,8 @@
 """The ledger of call detail records: an SQLite file in which every answered call has exactly one row, whatever dies.
 
-A call is written when it is answered and again when it ends. What a process that died left open is closed
-by the next one. Whoever is sent records (delivery.py) takes them from here and says which it has.
+A call is written when it is answered, before anybody is told so, and again when it ends (waiting.py). What a process
+that died left open is closed by the next one. Whoever is sent records (delivery.py) takes them from here and says
+which it has.
 """
 
 from __future__ import annotations
@@ -11,20 +12,16 @@ import fcntl
 import json
 import logging
 import os
-import queue
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.observe.records import Detail
+from gateway.observe.records import LOST, Detail
+from gateway.observe.waiting import Row, Waiting
 
 logger = logging.getLogger(__name__)
-
-LOST = {"cause": "gateway-lost", "sip_status": 500, "q850": 41}
-"""What the record of a call says whose gateway died."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS talking (id TEXT PRIMARY KEY, detail TEXT NOT NULL) WITHOUT ROWID;
@@ -35,7 +32,9 @@ CREATE TABLE IF NOT EXISTS delivered (name TEXT PRIMARY KEY, sequence INTEGER NO
 """
 _VERSION = 1
 """Of the tables; files of version 0, which said none, are the same."""
-_BEGIN = "INSERT OR REPLACE INTO talking (id, detail) VALUES (?, ?)"
+_BEGIN = """INSERT OR REPLACE INTO talking (id, detail)
+    SELECT :id, :detail WHERE NOT EXISTS (SELECT 1 FROM calls WHERE id = :id)"""
+_FORGET = "DELETE FROM talking WHERE id = ?"
 _END = "INSERT OR IGNORE INTO calls (id, ended, detail) VALUES (?, ?, ?)"
 _WAITING_AT_MOST = 10_000
 """Records that wait for the disk; beyond, they are dropped and counted."""
@@ -63,15 +62,6 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One record on its way to the disk."""
-
-    detail: Detail
-    ended: float | None
-    """Seconds since 1970; None: the call goes on."""
-
-
 class SqliteLedger:
     """Writes in a thread of its own, so that a slow disk holds nobody up; see records.Ledger."""
 
@@ -79,7 +69,7 @@ class SqliteLedger:
         """`keep`: seconds for which records stay in the file once everybody has been sent them."""
         self._path = path
         self._keep = keep
-        self._waiting: queue.Queue[_Row | None] = queue.Queue(_WAITING_AT_MOST)
+        self._waiting = Waiting(path.with_suffix(".waiting"), _WAITING_AT_MOST)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._lock: int | None = None
@@ -91,64 +81,73 @@ class SqliteLedger:
         self.written = threading.Condition()
         """Notified whenever there is something new to be sent."""
 
-    def open(self, now: float, readers: Sequence[str] = (), going_on: frozenset[str] = frozenset()) -> int:
+    def open(
+        self,
+        now: float,
+        readers: Sequence[str] = (),
+        going_on: Collection[str] = (),
+        elsewhere: Collection[str] = (),
+    ) -> int:
         """Make the file, and close at `now` (seconds since 1970) what a gateway that died left open.
 
-        Returns how many calls that were, without those `going_on`, by their ids.
+        Returns how many calls that were, without those `going_on`, by their ids; of those `elsewhere` another gateway
+        keeps the record.
 
         `readers` are the names by which records are marked as sent. Blocks; call it before there are calls.
         Raises sqlite3.Error and OSError.
         """
         self._readers = list(readers)
         self._lock = _locked(self._path.with_suffix(".lock"))
-        with closing(connect(self._path)) as connection:
+        connection = connect(self._path)
+        try:
+            self._store(connection, [*self._waiting.open(), *(Row(name, None, None) for name in elsewhere)])
+            self._waiting.begin()
             left = connection.execute("SELECT id, detail FROM talking").fetchall()
-            rows = [_Row(json.loads(text) | LOST, now) for name, text in left if name not in going_on]
+            rows = [Row(name, _lost(text), now) for name, text in left if name not in going_on]
             self._store(connection, rows)
             self._prune(connection, now)
-        self._thread = threading.Thread(target=self._work, name="cdr-ledger", daemon=True)
+        except BaseException:
+            connection.close()
+            raise
+        self._thread = threading.Thread(target=self._work, args=(connection,), name="cdr-ledger", daemon=True)
         self._thread.start()
         return len(rows)
 
     def begin(self, detail: Detail) -> None:
-        self._put(_Row(detail, None))
+        self._put(Row(detail["id"], json.dumps(detail), None))
 
     def end(self, detail: Detail, at: float) -> None:
-        self._put(_Row(detail, at))
+        self._put(Row(detail["id"], json.dumps(detail), at))
+
+    def forget(self, call_id: str) -> None:
+        self._put(Row(call_id, None, None))
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what waits and stop, within `timeout` seconds; idempotent."""
+        """Write what waits and stop, within `timeout` seconds, or leave it to the next process; idempotent."""
         if self._thread is not None:
             self._closing.set()
-            with contextlib.suppress(queue.Full):
-                self._waiting.put_nowait(None)
+            self._waiting.close()
             self._thread.join(timeout)
             self._thread = None
+        self._waiting.let_go()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def _put(self, row: _Row) -> None:
-        try:
-            self._waiting.put_nowait(row)
-        except queue.Full:
-            self.dropped += 1
+    def _put(self, row: Row) -> None:
+        self.dropped += not self._waiting.put(row)
 
-    def _work(self) -> None:
-        with closing(connect(self._path)) as connection:
-            while not (self._closing.is_set() and self._waiting.empty()):
-                rows = [row for row in self._batch() if row is not None]
-                if rows:
-                    self._write(connection, rows)
+    def _work(self, connection: sqlite3.Connection) -> None:
+        with closing(connection):
+            while rows := self._waiting.take():
+                for begin in range(0, len(rows), _AT_ONCE):
+                    if not self._write(connection, rows[begin : begin + _AT_ONCE]):
+                        logger.error("%d call records wait for the next start", len(rows) - begin)
+                        return
+                self._waiting.done()
 
-    def _batch(self) -> list[_Row | None]:
-        """What waits now, at least one."""
-        found = [self._waiting.get()]
-        while len(found) < _AT_ONCE and not self._waiting.empty():
-            found.append(self._waiting.get_nowait())
-        return found
-
-    def _write(self, connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+    def _write(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> bool:
+        """Whether they are written; otherwise it is time to stop."""
         told = False
         while True:
             try:
@@ -159,26 +158,27 @@ class SqliteLedger:
                     logger.error("call records cannot be written, and wait: %s", error)
                     told = True
                 if self._closing.wait(_RETRY):
-                    logger.error("%d call records are lost", len(rows))
-                    return
+                    return False
         with self.written:
             self.written.notify_all()
         ends = [row.ended for row in rows if row.ended is not None]
         self._since_pruning += len(ends)
         if self._since_pruning >= _PRUNED_EVERY:
             self._prune(connection, max(ends, default=0.0))
+        return True
 
-    def _store(self, connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
-        """All of them or none."""
+    def _store(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        """All of them or none; those that are there already change nothing."""
         connection.execute("BEGIN IMMEDIATE")
         try:
             for row in rows:
-                call_id, text = row.detail["id"], json.dumps(row.detail)
-                if row.ended is None:
-                    connection.execute(_BEGIN, (call_id, text))
+                if row.detail is None:
+                    connection.execute(_FORGET, (row.id,))
+                elif row.ended is None:
+                    connection.execute(_BEGIN, {"id": row.id, "detail": row.detail})
                 else:
-                    connection.execute("DELETE FROM talking WHERE id = ?", (call_id,))
-                    connection.execute(_END, (call_id, row.ended, text))
+                    connection.execute(_FORGET, (row.id,))
+                    connection.execute(_END, (row.id, row.ended, row.detail))
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -192,6 +192,11 @@ class SqliteLedger:
             connection.execute(
                 "DELETE FROM calls WHERE ended < ? AND sequence <= ?", (now - self._keep, min(sent, default=2**62))
             )
+
+
+def _lost(detail: str) -> str:
+    """The record of a call whose gateway died."""
+    return json.dumps(json.loads(detail) | LOST)
 
 
 def _locked(path: Path) -> int:

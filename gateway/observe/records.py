@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gateway.call.call import Call
+from gateway.call.journal import UP
 from gateway.call.state import State
 
 Detail = dict[str, Any]
@@ -16,14 +17,21 @@ Detail = dict[str, Any]
 `sip_status`, `q850`, `sip_call_ids`, `media` (statistics of each party). What is not known is null."""
 
 
+LOST = {"cause": "gateway-lost", "sip_status": 500, "q850": 41}
+"""What the record of a call says whose gateway died."""
+
+
 class Ledger(Protocol):
-    """Where records are kept before anybody is sent one. Both methods return at once and never raise."""
+    """Where records are kept before anybody is sent one. Its methods return at once and never raise."""
 
     def begin(self, detail: Detail) -> None:
         """A call was answered; should the process die, this is what its record will say."""
 
     def end(self, detail: Detail, at: float) -> None:
         """The call is over at `at` (seconds since 1970), and this is its record."""
+
+    def forget(self, call_id: str) -> None:
+        """Whoever has the call now keeps its record."""
 
 
 class CallDetails:
@@ -38,7 +46,10 @@ class CallDetails:
 
     def call_changed(self, call: Call) -> None:
         """See one change of state of one call."""
-        if call.state is State.ENDED:
+        if call.record.elsewhere:
+            self._parties.pop(call.id, None)
+            self._ledger.forget(call.id)
+        elif call.state is State.ENDED:
             self._ledger.end(self._detail(call, self._parties.pop(call.id, ())), self._wall_clock())
         elif call.bridge is not None:
             parties = tuple(leg.address.uri for leg in call.legs)
@@ -74,6 +85,29 @@ class CallDetails:
             "sip_call_ids": sorted({name for names in record.references.values() for name in names}),
             "media": {tag: dataclasses.asdict(statistics) for tag, statistics in record.statistics.parties.items()},
         }
+
+
+def lost(values: Mapping[str, Any]) -> Detail:
+    """The record of a call that died with its gateway, as the journal has it (call/journal.py)."""
+    legs, is_up = [leg for leg in values["legs"] if leg is not None], values["stage"] == UP
+    first = values["legs"][0] if values["legs"] else None
+    caller: Mapping[str, Any] = {} if first is None else first["address"]
+    began = values["taken_at"] - values["age"] if is_up else None
+    answered = values["times"][1] if is_up else None
+    return {
+        "id": values["id"],
+        "caller": caller.get("uri"),
+        "caller_name": caller.get("display_name"),
+        "dialled": values["dialled"],
+        "parties": [leg["address"]["uri"] for leg in legs] if is_up else [],
+        "started_at": None if began is None else stamp(began),
+        "answered_at": None if began is None or answered is None else stamp(began + answered / 1000),
+        "ended_at": None,
+        "seconds": None,
+        **LOST,
+        "sip_call_ids": [],
+        "media": {},
+    }
 
 
 def stamp(seconds: float) -> str:

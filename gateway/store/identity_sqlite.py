@@ -73,7 +73,7 @@ class SqliteStore:
         return await self._file.transaction(lambda connection: _change(connection, aor, expected, removed, put, now))
 
     async def remove_all(self, aor: str) -> None:
-        await self._file.rows("DELETE FROM bindings WHERE aor = ?", (aor,))
+        await self._file.changed("DELETE FROM bindings WHERE aor = ?", (aor,))
 
     async def expire(self, now: float) -> int:
         texts = await self._file.changed("DELETE FROM texts WHERE expires_at <= ?", (now,))
@@ -84,7 +84,7 @@ class SqliteStore:
         return rows[0][0] if rows else None
 
     async def put_text(self, name: str, text: str, expires_at: float, now: float) -> None:
-        await self._file.rows("INSERT OR REPLACE INTO texts VALUES (?, ?, ?)", (name, text, expires_at))
+        await self._file.changed("INSERT OR REPLACE INTO texts VALUES (?, ?, ?)", (name, text, expires_at))
 
     async def credential(self, username: str, realm: str) -> Credential | None:
         rows = await self._file.rows("SELECT ha1 FROM credentials WHERE username = ? AND realm = ?", (username, realm))
@@ -95,9 +95,9 @@ class SqliteStore:
         key = (credential.username, credential.realm)
         if credential.ha1:
             row = (*key, json.dumps(credential.ha1))
-            await self._file.rows("INSERT OR REPLACE INTO credentials (username, realm, ha1) VALUES (?, ?, ?)", row)
+            await self._file.changed("INSERT OR REPLACE INTO credentials (username, realm, ha1) VALUES (?, ?, ?)", row)
         else:
-            await self._file.rows("DELETE FROM credentials WHERE username = ? AND realm = ?", key)
+            await self._file.changed("DELETE FROM credentials WHERE username = ? AND realm = ?", key)
 
     async def entries(self) -> Mapping[str, str]:
         return dict(await self._file.rows("SELECT name, value FROM directory"))

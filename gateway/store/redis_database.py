@@ -40,6 +40,8 @@ class RedisDatabase:
         self._error = error
         self._client: redis.Redis | None = None
         self._sentinel: Any = None
+        self._named: dict[str, ClusterNode] = {}
+        """Of a Cluster, the servers that the URL names."""
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def prefix(self, prefix: str) -> str:
@@ -78,7 +80,9 @@ class RedisDatabase:
         options |= login
         if kind == _CLUSTER:
             nodes = [ClusterNode(host, port) for host, port in places]
-            return cast("redis.Redis", redis.RedisCluster(startup_nodes=nodes, **options))
+            cluster = redis.RedisCluster(startup_nodes=nodes, **options)
+            self._named = dict(cluster.nodes_manager.startup_nodes)
+            return cast("redis.Redis", cluster)
         service, _, database = path.partition("/")
         if not service:
             raise ValueError("no service is named")
@@ -122,10 +126,22 @@ class RedisDatabase:
             finally:
                 self._turns.release()
         except (RedisError, RedisClusterException, OSError, UnicodeError) as error:
+            self._ask_all_again()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # The driver takes a cancellation for a connection that is gone, and who was cancelled would go on.
+                raise asyncio.CancelledError from None
             raise self._error(f"{self._what} failed ({type(error).__name__})") from None
         finally:
             if asyncio.iscoroutine(command):
                 command.close()  # one that never had its turn would complain that nobody had awaited it
+
+    def _ask_all_again(self) -> None:
+        """The driver knows those servers alone that it has seen at its last look, and none of them is there."""
+        client: Any = self._client
+        if self._named and client is not None:
+            for name, node in self._named.items():
+                client.nodes_manager.startup_nodes.setdefault(name, node)
 
 
 def _kind(url: str) -> str:

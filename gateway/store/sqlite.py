@@ -1,4 +1,7 @@
-"""One SQLite file behind a store; SQLite runs in a thread of its own, so a slow disk never holds the event loop."""
+"""One SQLite file behind a store, written and read in a thread each: a slow disk never holds the event loop.
+
+Nor does a write that waits for another process hold what is read (write-ahead log): who is known can be called then.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +25,14 @@ Migrations = Sequence[Sequence[str]]
 """Each entry brings the file from the user_version of its index to the next one; entries never change."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Thread:
+    """A connection, and the one thread that uses it."""
+
+    executor: ThreadPoolExecutor
+    connection: sqlite3.Connection
+
+
 class SqliteFile:
     """Opened, closed and asked by one store; several processes may share the file."""
 
@@ -33,61 +45,67 @@ class SqliteFile:
         self._what = what
         self._migrations = migrations
         self._error = error
-        self._connection: sqlite3.Connection | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._writing: _Thread | None = None
+        self._reading: _Thread | None = None
 
     async def open(self) -> None:
         """Make or migrate the file; idempotent."""
-        if self._thread is not None:
+        if self._writing is not None:
             return
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._path.name)
         try:
-            self._connection = await self._run(self._connect)
+            self._writing = await self._opened("write", self._connect)
+            self._reading = await self._opened("read", self._connect_to_read)
         except BaseException:
-            self._thread.shutdown(wait=False)
-            self._thread = None
+            await self.close()
+            raise
+
+    async def _opened(self, what: str, connect: Callable[[], sqlite3.Connection]) -> _Thread:
+        made = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{what}-{self._path.name}")
+        try:
+            return _Thread(made, await self._run(made, connect))
+        except BaseException:
+            made.shutdown(wait=False)
             raise
 
     async def close(self) -> None:
         """Idempotent."""
-        if self._thread is None:
-            return
-        try:
-            if self._connection is not None:
-                await self._run(self._connection.close)
-        finally:
-            self._thread.shutdown(wait=False)
-            self._connection = self._thread = None
+        threads, self._writing, self._reading = (self._reading, self._writing), None, None
+        for thread in threads:
+            if thread is not None:
+                try:
+                    await self._run(thread.executor, thread.connection.close)
+                finally:
+                    thread.executor.shutdown(wait=False)
 
     async def rows(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
         """What one statement finds."""
-        connection = self._opened()
-        return await self._run(lambda: connection.execute(statement, values).fetchall())
+        return await self._ask(self._reading, lambda connection: connection.execute(statement, values).fetchall())
 
     async def changed(self, statement: str, values: tuple[object, ...] = ()) -> int:
         """How many rows one statement changed."""
-        connection = self._opened()
-        return await self._run(lambda: connection.execute(statement, values).rowcount)
+        return await self._ask(self._writing, lambda connection: connection.execute(statement, values).rowcount)
 
     async def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do all of `work` or nothing, with nobody else's write in between."""
-        connection = self._opened()
-        return await self._run(lambda: _in_transaction(connection, work))
+        return await self._ask(self._writing, lambda connection: _in_transaction(connection, work))
 
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
+    async def _ask(self, thread: _Thread | None, work: Callable[[sqlite3.Connection], T]) -> T:
+        if thread is None:
             raise self._error(f"{self._what} is not open")
-        return self._connection
+        return await self._run(thread.executor, lambda: work(thread.connection))
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        if self._thread is None:
-            raise self._error(f"{self._what} is not open")
+    async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await asyncio.get_running_loop().run_in_executor(executor, work)
         except (sqlite3.Error, OSError) as error:
             raise self._error(f"{self._what} {self._path.name} failed: {error}") from None
         except (UnicodeError, OverflowError):
             raise self._error(f"{self._what} cannot keep this value") from None
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        connection.execute("PRAGMA query_only = 1")
+        return connection
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -118,6 +118,9 @@ class FakeEngine:
     def ports(self) -> tuple[int, int] | None:
         return None
 
+    async def busy(self) -> float | None:
+        return None
+
     @property
     def calls(self) -> frozenset[str]:
         """Ids of the calls that have not been deleted."""
@@ -268,7 +271,7 @@ class FakeEngine:
     def audio(self, call_id: str, tag: str) -> AudioPort:
         raise MediaError("this media engine has no programs", 501)
 
-    def conference(self, videos: int = 1) -> Conference:
+    def conference(self, videos: int = 1, speakers: int = 0) -> Conference:
         raise MediaError("this media engine has no conferences", 501)
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:

@@ -29,6 +29,7 @@ from gateway.web.facade import Gateway
 from gateway.web.http import errors, openapi
 from gateway.web.http import routes as http
 from gateway.web.http.ice_service import IceService
+from gateway.web.http.models import HealthInfo
 from gateway.web.http.sdp_api import SdpApi
 from gateway.web.push import routes as push_routes
 from gateway.web.push.sender import PushSender
@@ -113,12 +114,14 @@ def _add_health(app: FastAPI, gateway: Gateway, clock: Callable[[], float]) -> N
         known = {"status": "ok", "uptime_seconds": uptime, "version": app.version, "active_calls": 0}
         return known | gateway.health()
 
-    @app.get("/healthz", tags=["operation"])
+    @app.get("/healthz", tags=["operation"], response_model=HealthInfo)
     async def healthz() -> Response:
         """That the process works, how it is, since when, and with how many calls."""
         return JSONResponse(health())
 
-    @app.get("/readyz", tags=["operation"])
+    closed: dict[int | str, dict[str, Any]] = {503: {"model": HealthInfo, "description": "It takes no new calls"}}
+
+    @app.get("/readyz", tags=["operation"], response_model=HealthInfo, responses=closed)
     async def readyz() -> Response:
         """Whether it takes new calls: 503 while it drains or has no room."""
         body = health()

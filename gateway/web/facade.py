@@ -7,7 +7,7 @@ what takes time comes back as a later call of the other side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -88,6 +88,8 @@ class LeftCall:
     outgoing: bool
     cause: Cause | None = None
     """Why it has ended, before its page has come back; None: it goes on."""
+    session: Mapping[str, Any] | None = None
+    """As `WebChannel.session` gave it; None for the call of a page."""
 
 
 class WebChannel(Protocol):
@@ -95,6 +97,10 @@ class WebChannel(Protocol):
 
     @property
     def can_update(self) -> bool: ...
+
+    @property
+    def session(self) -> Mapping[str, Any] | None:
+        """What the next process needs to answer for the call over requests of its client; None: it has a connection."""
 
     def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none") -> None:
         """Callee role: an offer for this user; `verified` is what the caller's trunk says of its number."""
@@ -146,6 +152,10 @@ class PlacedChannel:
     """The part of a WebChannel that one which only places calls, and has nothing to show, does not look at."""
 
     can_update = False
+
+    @property
+    def session(self) -> Mapping[str, Any] | None:
+        return None
 
     def incoming(self, call: WebCall, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none") -> None:
         call.reject(Cause.UNAVAILABLE)
@@ -260,11 +270,11 @@ class Gateway(Protocol):
         Channel events may come before it returns; cancelling abandons.
         """
 
-    def call_of(self, user_id: str, call_id: str) -> WebCall | None:
-        """The live call of that id which a page of this user has, to be taken up again by its `returned`."""
-
     def left_call(self, user_id: str, call_id: str) -> LeftCall | None:
         """The call of that id which this user had at the process before this one."""
+
+    def left_sessions(self) -> Iterable[LeftCall]:
+        """Calls with a `session` that the process before this one had."""
 
     async def call_to_come(self, user_id: str, call_id: str) -> bool:
         """Wait for the call of that id which a gateway that is gone had; whether `left_call` has it now."""

@@ -70,6 +70,8 @@ class WebSettings:
     """URL of a service that gives ICE servers, asked when there is a token for it."""
     ice_service_token: str = ""
     ice_service_timeout: float = 5.0
+    ice_service_kept: float = 30.0
+    """Seconds that its answer for one caller holds."""
     push_services: tuple[str, ...] = ()
     """Origins of push services a browser may be woken by, * for labels of a host."""
     issuer: str = "gateway"

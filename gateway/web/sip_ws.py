@@ -39,7 +39,7 @@ class SipSide(Protocol):
         peer: tuple[str, int],
         here: tuple[str, int] | None,
         write: Callable[[bytes], None],
-        shut: Callable[[], None],
+        shut: Callable[[int], None],
     ) -> SipConnection | None: ...
 
 
@@ -72,7 +72,7 @@ def create_routes(sip: SipSide, gate: SocketGate) -> list[BaseRoute]:
                 (socket.address, websocket.client.port if websocket.client else 0),
                 _here(websocket),
                 write,
-                lambda: outbox.close(Close.NORMAL),
+                outbox.close,
             )
             if connection is None:
                 outbox.close(Close.TRY_LATER, "too many connections")

@@ -29,7 +29,7 @@ class House:
             lambda who: who == "1001",
         )
 
-    def _conference(self, videos: int) -> MagicMock:
+    def _conference(self, videos: int, speakers: int) -> MagicMock:
         self.conferences.append(MagicMock())
         return self.conferences[-1]
 

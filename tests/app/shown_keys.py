@@ -93,6 +93,8 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "app/test_load.py::test_new_calls_wait_while_calls_that_are_up_and_calls_in_need_go_on": (
         *("limits.load", "limits.delay"),
     ),
+    "app/test_load.py::test_a_full_packet_plane_refuses_calls_until_it_has_time": ("limits.plane_load",),
+    "app/test_load.py::test_a_store_that_takes_long_refuses_calls_until_it_is_quick": ("limits.store_delay",),
     "app/test_messages.py::test_one_sender_cannot_flood": ("messages.per_minute", "messages.burst"),
     "app/test_messages.py::test_size_type_and_loops_are_bounded": ("messages.max_size", "messages.content_types"),
     "app/test_observers.py::test_a_collector_gets_every_message_and_the_quality_of_a_call": (
@@ -118,6 +120,14 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "app/test_room_keys.py::test_recordings_are_kept_as_long_as_configured": ("recording.keep",),
     "app/test_room_keys.py::test_members_show_each_other_pictures_as_configured": ("rooms[].video",),
     "app/test_room_keys.py::test_a_browser_sees_as_many_at_once_as_configured": ("rooms[].max_videos",),
+    "app/test_room_keys.py::test_as_many_are_heard_at_once_as_configured": ("conference.max_speakers",),
+    "app/test_announcements.py::test_each_cause_has_the_sound_that_is_configured_for_it": (
+        *("announcements.busy", "announcements.declined", "announcements.no_answer", "announcements.unavailable"),
+        *("announcements.unreachable", "announcements.not_found", "announcements.forbidden"),
+        *("announcements.line_full", "announcements.longest"),
+    ),
+    "app/test_announcements.py::test_as_many_hear_one_at_once_as_configured": ("announcements.max_calls",),
+    "app/test_announcements.py::test_who_comes_by_a_trunk_hears_it_where_that_says_so": ("trunks[].announcements",),
     "app/test_room_keys.py::test_there_are_no_more_rooms_than_configured": ("conference.max_rooms",),
     "app/test_room_keys.py::test_who_comes_and_goes_is_heard_as_configured": ("rooms[].tones",),
     "app/test_rooms.py::test_each_of_two_phones_and_three_browsers_hears_exactly_the_others": ("rooms[].moderators",),

@@ -10,7 +10,8 @@ import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -294,3 +295,40 @@ async def test_marks_are_bounded_and_nothing_is_taken_after_the_end() -> None:
     connection.received('{"event": "stop"}')
     assert connection.over
     assert link.sent == []
+
+
+class Talker:
+    """A session whose caller is silent, speaks, and is silent again; then the call is over."""
+
+    call_id, number, identity, ended = "c1", "800", "1001", None
+    waiting = 0.0
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self.caller = SimpleNamespace(uri="sip:1001@gw.test", display_name="")
+
+    async def audio(self, rate: int) -> AsyncIterator[Any]:
+        assert rate == self._rate
+        silence, speech = np.zeros(rate, np.int16), sine(300.0, 1.0, rate).astype(np.int16)
+        for frame in np.split(np.concatenate([silence, speech, silence]), 150):
+            yield frame
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield
+
+
+@pytest.mark.parametrize(("rate", "binary"), [(8_000, True), (16_000, False)])
+async def test_a_program_is_told_when_the_caller_begins_and_ends_to_speak(rate: int, binary: bool) -> None:
+    """Once each, among the sound it hears; three loud frames are speech, 0.6 s without are its end."""
+    link = Link()
+    connection = AgentConnection(link, Form(rate=rate, binary=binary), lambda: 0.0)
+    await asyncio.wait_for(connection.talk(cast(Any, Talker(rate)), "stream"), PATIENCE)
+    said = [json.loads(each) for each in link.sent if isinstance(each, str)]
+    told = [each["speech"] for each in said if each["event"] == "speech"]
+    assert told == [
+        {"track": "inbound", "speaking": True, "timestamp": "1040"},
+        {"track": "inbound", "speaking": False, "timestamp": "2580"},
+    ]
+    at = [place for place, each in enumerate(link.sent) if isinstance(each, str) and '"speech"' in each]
+    assert at == [54, 132]

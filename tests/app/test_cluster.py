@@ -15,21 +15,24 @@ import pytest
 import websockets
 
 from gateway.app import GatewayApp
+from gateway.call.status import Cause
 from gateway.config import Config
 from gateway.demo.chromium import BrowserError
+from gateway.legs.sip_bodies import reason_of
 from gateway.net.config import UserAgentConfig
 from gateway.net.tap import Direction
 from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.flow import Flow
+from gateway.sip.invite import events
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
 from gateway.store.identity_sqlite import SqliteStore
-from tests.app.phones import Phone
-from tests.app.ws_phone import TcpPhone
+from tests.app.phones import SDP, Phone
+from tests.app.ws_phone import CONTACT, TcpPhone, WebSocketPhone
 from tests.interop.gateway import PASSWORDS, RpcBrowser, config_on_free_ports
 from tests.net.peers import LOOPBACK, Application
 from tests.ports import free_ports
@@ -144,6 +147,22 @@ async def test_a_phone_at_one_gateway_is_rung_from_the_other(cluster: Cluster) -
     assert await call.status() == 486
 
 
+async def test_a_gateway_that_takes_no_more_calls_says_so_to_who_calls_by_another(cluster: Cluster) -> None:
+    """With the status, the reason and the time that it would tell a caller of its own."""
+    one, two = await cluster.start(), await cluster.start(LIMITS__CALLS_PER_SECOND="0.001")
+    phone = await cluster.phone(two, "1001", supported="outbound")
+    first = Phone(await cluster.caller(), one, "1002", dials="1001")
+    await refuse(phone)
+    assert await first.status() == 486
+    call = Phone(await cluster.caller(), one, "1002", dials="1001")
+    assert await call.status() == 503
+    told = call.outcome.result()
+    assert isinstance(told, events.Failed)
+    assert told.headers.get("Reason") == reason_of(Cause.OVERLOADED)
+    assert int(told.headers.get("Retry-After") or "") > 500
+    assert not phone.has("INVITE")
+
+
 async def test_a_caller_that_gives_up_silences_the_phone_at_the_other_gateway(cluster: Cluster) -> None:
     """CANCEL goes all the way, and nothing is left at either."""
     one, two = await cluster.start(), await cluster.start()
@@ -218,6 +237,7 @@ async def test_a_page_is_rung_and_written_to_from_the_other_gateway(cluster: Clu
     assert await Phone(caller, one, "1002", dials="alice").status() == 480
 
 
+@pytest.mark.slow
 async def test_who_talks_at_one_gateway_is_seen_so_at_the_other(cluster: Cluster) -> None:
     """And when the call is over, and when the gateway goes with it."""
     one, two = await cluster.start(), await cluster.start()
@@ -375,6 +395,7 @@ class Pbx(asyncio.DatagramProtocol):
         return [key for key, now in {(user, port): now for user, port, now in self.registered}.items() if now]
 
 
+@pytest.mark.slow
 async def test_a_users_account_is_registered_once_wherever_its_page_is(cluster: Cluster) -> None:
     """By the gateway where it was brought; by another one once that one has gone, under the same name."""
     pbx = Pbx()
@@ -423,6 +444,33 @@ async def test_a_page_goes_to_the_other_gateway_when_its_own_drains(cluster: Clu
         await asyncio.sleep(1.5)  # longer than a page that is to go is given
         await page.send('{"jsonrpc": "2.0", "id": 2, "method": "ping"}')
         assert json.loads(await page.recv())["id"] == 2
+
+
+async def test_a_sip_client_over_websocket_is_sent_to_the_other_gateway_when_its_own_drains(cluster: Cluster) -> None:
+    """One that is in no call at once, one that is once its call is over (RFC 7118 clients connect again)."""
+    leaving = await cluster.start()
+    await cluster.start()
+    url, domain = f"ws://{cluster.configs[0].web.listen}/sip", leaving.config.domain
+    async with AsyncExitStack() as stack:
+        idle, talking = [await WebSocketPhone.open(url, user, domain, PASSWORDS[user]) for user in ("1001", "1002")]
+        for phone in (idle, talking):
+            stack.push_async_callback(phone.close)
+            assert (await phone.register()).status == 200
+        echo = Uri.of("600", domain)
+        body = SDP.format(port=40000).encode()
+        answer = await talking.ask("INVITE", echo, echo, NameAddr.parse(f"<{CONTACT}>"), body)
+        assert answer.status == 200
+        [call] = leaving.calls
+        draining = asyncio.create_task(leaving.drain())
+        async with asyncio.timeout(30):
+            await idle.socket.wait_closed()
+            assert idle.socket.close_code == 1012
+            assert talking.socket.close_code is None
+            call.stop()
+            await talking.send(build.response(await talking.request("BYE"), 200))
+            await draining
+            await talking.socket.wait_closed()
+            assert talking.socket.close_code == 1012
 
 
 async def all_of(page: websockets.ClientConnection) -> list[object]:

@@ -13,6 +13,7 @@ import pytest
 from gateway.accounts.own import Account, Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.app.dialer import GatewayDialer, kinds_offered
+from gateway.app.places import Lookups
 from gateway.app.presence import Presence
 from gateway.call.leg import Address, Leg, Redirected, Rejected
 from gateway.call.routing import RouteError, ServiceTarget, SipTarget, UserTarget
@@ -431,20 +432,25 @@ async def test_a_browser_is_offered_the_same_by_each_of_its_flows() -> None:
 
 
 async def test_a_name_that_nobody_answers_for_keeps_no_call_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a further place; it is looked up again when its turn comes."""
+    """Of a further place: it is looked up when its turn comes. For a while no other call waits for it at all."""
     monkeypatch.setattr("gateway.app.places._PATIENCE", 0.01)
+    asked, now = [], [NOW]
 
     class Slow(Network):
         async def resolve(self, uri: Uri) -> Sequence[Flow]:
             if uri.host == "slow.test":
+                asked.append(uri)
                 await asyncio.Event().wait()
             return await super().resolve(uri)
 
     trunk = {"name": "office", "uri": "sip:pbx.test", "fallback_uris": ["sip:slow.test"]}
     rig = Rig(RTP__LISTEN="127.0.0.1, ::1", TRUNKS=json.dumps([trunk]))
+    rig.dialer._lookups = Lookups(lambda: now[0])
     rig.dialer.agent = Slow((Flow("udp", "2001:db8::1", 5060),), [])
-    [leg] = await asyncio.wait_for(rig.dialer.legs(SipTarget("0", "office"), "c"), 30)
-    assert leg.party.family == 6
+    for later, times in ((0, 1), (29, 1), (2, 2), (29, 2)):
+        now[0] += later
+        [leg] = await asyncio.wait_for(rig.dialer.legs(SipTarget(str(later), "office"), "c"), 30)
+        assert (leg.party.family, len(asked)) == (6, times)
 
 
 async def test_who_follows_over_ip_versions_is_asked_by_tls_alone_where_the_call_is_secure() -> None:

@@ -122,6 +122,7 @@ OTHER: dict[str, Any] = {
     "sip.tls.certificates": [],
     "sip.registration.digest_algorithms": ["SHA-256", "MD5"],
     "limits.load": 0.5,
+    "limits.plane_load": 0.5,
     "sip.bans.scanners": ["port-scanner*"],
     "media.ice_peers_allowed": ["192.0.2.0/24"],
     "sip.bans.never": ["192.0.2.0/24"],
@@ -428,6 +429,8 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "rooms", [room_settings.room(config, name) for name in ("team", "team2", "other")]
     yield "room members", room_settings.room_members(config)
     yield "voicemail", room_settings.voicemail(config)
+    said = config.announcements
+    yield "announcements", [said.files, said.longest, said.max_calls, [one.announcements for one in config.every_trunk]]
     yield "room limits", room_settings.room_limits(config)
     roles = [room_settings.may_open(config, role) for role in ("user", "operator", "admin")]
     yield "rooms of users", [room_settings.personal(config), roles]

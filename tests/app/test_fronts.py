@@ -194,18 +194,6 @@ def test_health_counts_calls_and_people() -> None:
     assert rig.front.health() == {"status": "ok", "conditions": [], "active_calls": 0, "web_users": 1}
 
 
-async def test_a_user_finds_its_own_call_again_and_nobody_elses() -> None:
-    """A page that was reloaded names its call; another user's id or a wrong one finds nothing."""
-    rig = Rig()
-    rig.dialer.legs_given = [FakeLeg("callee")]
-    call_id = await rig.place(rig.alice(), "1001")
-    found = rig.front.call_of("alice", call_id)
-    assert found is not None
-    assert found.id == call_id
-    assert rig.front.call_of("bob", call_id) is None
-    assert rig.front.call_of("alice", "another") is None
-
-
 async def test_guests_are_counted_by_their_address() -> None:
     """limits.guest_calls_per_source; who has an account is not touched by it."""
     rig = Rig(LIMITS__GUEST_CALLS_PER_SOURCE="1")

@@ -18,6 +18,7 @@ from gateway.call.record import CallSettings
 from gateway.call.state import State
 from gateway.identity.model import Binding
 from gateway.media.embedded.audio.codecs import make_encoder
+from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.engine import Kind, Party
 from gateway.net.tls import Tls, TlsFiles
 from gateway.sip.config import CoreConfig
@@ -219,7 +220,7 @@ def test_opus_takes_the_bits_and_the_effort_of_the_configuration() -> None:
     noise = np.random.default_rng(1).integers(-8000, 8000, 48_000).astype(np.int16)
 
     def octets(bit_rate: int, complexity: int) -> list[bytes]:
-        encoder = make_encoder("opus", 48_000, 20, complexity=complexity, bit_rate=bit_rate)
+        encoder = make_encoder("opus", 48_000, 20, OpusSettings(complexity=complexity, bit_rate=bit_rate))
         return [encoder.encode(noise[at : at + encoder.frame]) for at in range(0, 48_000, encoder.frame)]
 
     few, many = (sum(map(len, octets(bit_rate, 5))) for bit_rate in (16_000, 64_000))

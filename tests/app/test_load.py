@@ -6,19 +6,24 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
 from gateway.app import GatewayApp
 from gateway.app.load import limit_new_calls
 from gateway.call.load import LoadControl, LoadPolicy
+from gateway.config import Config
+from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.sip.invite import events
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from tests.app.phones import Phone
+from tests.identity.conftest import redis_server
 from tests.interop.gateway import config_on_free_ports
 from tests.net.peers import Application
 from tests.ports import free_ports
@@ -30,6 +35,18 @@ async def _keep_busy(until: asyncio.Event) -> None:
         while time.thread_time() < work:
             pass
         await asyncio.sleep(0)
+
+
+async def _started(stack: AsyncExitStack, config: Config) -> tuple[GatewayApp, UserAgent, httpx.AsyncClient, str]:
+    """A gateway, a phone beside it, a client, and the URL that says whether it takes calls."""
+    app = GatewayApp(config)
+    await app.start()
+    stack.push_async_callback(app.stop)
+    agent = UserAgent(UserAgentConfig(listen=(("127.0.0.1", 0),)), Application())
+    await agent.start()
+    stack.push_async_callback(agent.close)
+    http = await stack.enter_async_context(httpx.AsyncClient())
+    return app, agent, http, f"http://127.0.0.1:{config.web.listen.port}/readyz"
 
 
 async def _again(http: httpx.AsyncClient, ready: str) -> None:
@@ -88,6 +105,105 @@ async def test_new_calls_wait_while_calls_that_are_up_and_calls_in_need_go_on(tm
         await agent.close()
         await emergency.close()
         await app.stop()
+
+
+class SlowProxy:
+    """Before a server: what it answers takes `delay` seconds longer."""
+
+    def __init__(self, to: int) -> None:
+        self.delay = 0.0
+        self._to = to
+        self._writers: list[asyncio.StreamWriter] = []
+        self._open = 0
+        self._over = asyncio.Event()
+        self._server: asyncio.Server
+
+    async def start(self) -> int:
+        """The port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        async with asyncio.timeout(30):
+            while self._open:
+                self._over.clear()
+                await self._over.wait()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open += 1
+        their_reader, their_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers += [writer, their_writer]
+        await asyncio.gather(self._pass(reader, their_writer), self._pass(their_reader, writer, slow=True))
+        self._open -= 1
+        self._over.set()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool = False) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                if slow:
+                    await asyncio.sleep(self.delay)
+                writer.write(data)
+        writer.close()
+
+
+async def test_a_store_that_takes_long_refuses_calls_until_it_is_quick(tmp_path: Path) -> None:
+    """A real Redis behind a slow path: calls do not pile up; /healthz names the store, and it heals by itself."""
+    async with AsyncExitStack() as stack:
+        [port] = free_ports(1)
+        await asyncio.to_thread(stack.enter_context, redis_server(port, tmp_path))
+        proxy = SlowProxy(port)
+        at = await proxy.start()
+        stack.push_async_callback(proxy.close)
+        store = {"IDENTITY__STORE": f"redis://127.0.0.1:{at}/0", "LIMITS__STORE_DELAY": "0.2"}
+        # Whatever else this machine does: here the store alone refuses.
+        config = config_on_free_ports(tmp_path, LIMITS__LOAD="0", USERS__1001__MAX_CALLS="100", **store)
+        app, agent, http, ready = await _started(stack, config)
+        assert await Phone(agent, app, "1001").status() == 200
+        proxy.delay = 0.5
+        async with asyncio.timeout(60):
+            statuses: list[int | None] = []
+            while 503 not in statuses:
+                phones = [Phone(agent, app, "1001") for _ in range(10)]
+                statuses += await asyncio.gather(*(phone.status() for phone in phones))
+            answer = (await http.get(ready)).json()
+            assert answer["status"] == "overloaded"
+            assert "limits.store_delay" in answer["conditions"][1]
+            proxy.delay = 0.0
+            await _again(http, ready)
+            assert await Phone(agent, app, "1001").status() == 200
+
+
+async def test_a_full_packet_plane_refuses_calls_until_it_has_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is let in, but for calls in need; a question that fails changes nothing."""
+    busy: list[float | Exception] = [1.0]
+
+    async def told(_: EmbeddedEngine) -> float | None:
+        if isinstance(busy[0], Exception):
+            raise busy[0]
+        return busy[0]
+
+    monkeypatch.setattr(EmbeddedEngine, "busy", told)
+    monkeypatch.setattr("gateway.app.load._PLANE_EVERY", 0.05)
+    async with AsyncExitStack() as stack:
+        config = config_on_free_ports(tmp_path, LIMITS__LOAD="0", LIMITS__PLANE_LOAD="0.8")
+        app, agent, http, ready = await _started(stack, config)
+        async with asyncio.timeout(60):
+            while (answer := await http.get(ready)).json()["status"] != "overloaded":
+                pass
+            assert "limits.plane_load" in answer.json()["conditions"][1]
+            app._load.admit()
+            assert [await Phone(agent, app, "1001").status() for _ in range(10)] == [503] * 10
+            busy[0] = RuntimeError("a test's own")
+            assert await Phone(agent, app, "1001").status() == 503
+            busy[0] = 0.1
+            await _again(http, ready)
+            assert await Phone(agent, app, "1001").status() == 200
 
 
 class Requests:

@@ -262,7 +262,7 @@ async def test_a_trunk_is_written_to_by_its_next_way_where_nobody_is_reached(
 
 
 async def test_all_ways_to_a_trunk_share_one_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where all are silent its sender is told so before it gives up."""
+    """Where all are silent its sender is told so before it gives up (RFC 4320)."""
     monkeypatch.setattr("gateway.app.messages._PATIENCE_IN_ALL", 0.04)
     post = Post()
     post.trunk = two_places_by_two_flows()

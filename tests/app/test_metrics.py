@@ -39,8 +39,6 @@ class Few:
 class Front:
     """One trunk, one ban, one condition."""
 
-    load_share = 0.5
-
     def list_trunks(self) -> list[dict[str, Any]]:
         return [{"name": "office", "reachable": True, "registered": False}]
 
@@ -87,7 +85,10 @@ def figures(*observed: Any) -> dict[str, dict[tuple[str, ...], float]]:
     metrics = Metrics(cast(Calls, Few()), lambda: 3, lambda: {"malformed": 7}, Front())
     for one in observed:
         metrics.observe(cast(Call, one))
-    metrics.measured(0.2, 0.03)
+    control = LoadControl(LoadPolicy(plane=0.8), lambda: 0.25)
+    metrics.watch(control)
+    control.measured(0.2, 0.03)
+    control.plane = 0.9
     metrics.count_spans(lambda: {"sent": 5, "lost": 3, "waiting": 2})
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
@@ -114,6 +115,9 @@ def test_what_is_now_is_read_when_it_is_asked_for() -> None:
     found = figures()
     assert found["gateway_calls_active"] == {(): 2}
     assert found["gateway_calls_refused_total"] == {("overloaded",): 1}
+    assert found["gateway_load_share"][()] == pytest.approx(0.5)
+    assert found["gateway_plane_busy"] == {(): 0.9}
+    assert found["gateway_store_seconds"] == {(): 0.25}
     assert found["gateway_ready"] == {(): 0}
     assert found["gateway_spans_total"] == {("sent",): 5, ("lost",): 3}
     assert found["gateway_spans_waiting"] == {(): 2}

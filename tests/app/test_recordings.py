@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.app.recordings import RecordingError, Recordings, RecordingSettings
-from gateway.media.engine import MediaError, RecordingFile
+from gateway.media.engine import DtmfReceived, MediaError, MediaEvent, RecordingFile
 
 NOW = 1_700_000_000.0
 
@@ -21,7 +21,8 @@ class Recorder:
     """A recording whose file is made, and finished, when the test says so."""
 
     def __init__(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> None:
-        self.path, self.seconds, self.stopped = Path(wanted.path), 1.0, False
+        assert callable(wanted.path)
+        self.path, self.seconds, self.stopped = Path(wanted.path()), 1.0, False
         self.ended = ended
 
     def stop(self, reason: str | None = None) -> None:
@@ -116,10 +117,32 @@ async def test_a_call_is_recorded_anew_while_what_was_ended_is_written(recording
     assert not recordings.is_recorded("call")
 
 
-async def test_a_recording_that_cannot_begin_leaves_nothing(
+async def test_nothing_is_asked_of_the_disk_until_the_writing_thread_asks(
+    recordings: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that hangs holds up no call; a recording that cannot begin leaves nothing."""
+    folder, kept = tmp_path / "recordings", list[tuple[RecordingFile, Callable[[str | None], None]]]()
+
+    def record(*wanted: Any) -> Any:
+        kept.append(wanted[-2:])
+        return SimpleNamespace(seconds=0.0)
+
+    room(recordings, SimpleNamespace(record=record), "team")
+    wanted, ended = kept[0]
+    assert callable(wanted.path)
+    assert not folder.exists()
+    monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        wanted.path()
+    ended("No space left on device")
+    await recordings.close()
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_recording_that_the_engine_refuses_leaves_nothing(
     recordings: Recordings, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does one that cannot be described, on a full disk."""
+    """It may be tried again."""
 
     def refuse(*wanted: Any) -> Recorder:
         raise MediaError("no", 501)
@@ -127,7 +150,28 @@ async def test_a_recording_that_cannot_begin_leaves_nothing(
     monkeypatch.setattr(engine, "record", refuse)
     with pytest.raises(MediaError):
         room(recordings, engine, "team")
-    monkeypatch.setattr(json, "dumps", lambda value: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(MediaError, match="No space left"):
-        room(recordings, engine, "team")
-    assert list((tmp_path / "recordings").iterdir()) == []
+    assert not (tmp_path / "recordings").exists()
+    await recordings.close()
+
+
+@pytest.mark.parametrize(
+    ("tag", "begins"), [("user", True), ("trunk", False), ("guest", False), ("nobody", False), ("gone", False)]
+)
+async def test_digits_of_none_but_a_user_begin_a_recording(tag: str, begins: bool, tmp_path: Path) -> None:
+    """A trunk's, a guest's and a stranger's are digits of the call, as are those of who has left it."""
+    identities = {"user": "1001", "trunk": "trunk:pbx", "guest": "guest-7", "nobody": None}
+    legs = [
+        SimpleNamespace(party=SimpleNamespace(tag=name), identity=identity, address=SimpleNamespace(uri="sip:a@b"))
+        for name, identity in identities.items()
+    ]
+    call = SimpleNamespace(id="call", bridge=object(), caller=legs[0], legs=legs, record=SimpleNamespace(dialled="1"))
+    calls: Any = {"call": call}
+    engine: Any = Engine()
+    listeners: list[Callable[[MediaEvent], None]] = []
+    engine.subscribe = listeners.append
+    wanted = RecordingSettings(folder=tmp_path, by_users=True, digits="*9")
+    Recordings(wanted, engine, calls, lambda: NOW, lambda who: who == "1001")
+    for digit in "*9":
+        for listener in listeners:
+            listener(DtmfReceived("call", tag, digit, 100, False))
+    assert bool(engine.made) is begins

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import json
 import marshal
 import os
 from pathlib import Path
@@ -16,6 +18,8 @@ from gateway.accounts.vault import read_key
 from gateway.app import recovery
 from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, open_journal
 from gateway.call.journal import VERSION, JournalError
+from gateway.observe.ledger import SqliteLedger, connect
+from gateway.observe.records import stamp
 from gateway.store.journal_file import JournalFile
 
 
@@ -55,7 +59,7 @@ async def test_a_gateway_starts_although_a_call_cannot_be_taken_out(tmp_path: Pa
     values = {"stage": "", "legs": [], "targets": []}
     file = journal(tmp_path)
     kept = JournalFound(file, {"one": values, "two": values})
-    recovery = Recovery(nothing, nothing, LeftCalls(), kept, False, lambda: None, lambda: 0.0)
+    recovery = Recovery(nothing, nothing, LeftCalls(), kept, False, lambda: 0.0)
     recovery.resume_calls(cast(Any, object()))
     assert await recovery.end_rest() == {}
 
@@ -64,10 +68,7 @@ def test_a_journal_that_another_gateway_has_is_said(tmp_path: Path) -> None:
     """By the one that has none; that records are refused shows in tests.chaos."""
     mine, other = (open_journal(tmp_path, os.urandom, 100) for _ in range(2))
     nothing = cast(Any, None)
-    said = [
-        Recovery(nothing, nothing, LeftCalls(), kept, False, lambda: None, lambda: 0.0).conditions()
-        for kept in (mine, other)
-    ]
+    said = [Recovery(nothing, nothing, LeftCalls(), kept, False, lambda: 0.0).conditions() for kept in (mine, other)]
     mine.close()
     assert said[0] == []
     assert ["Calls are not written down" in sentence for sentence in said[1]] == [True]
@@ -85,12 +86,50 @@ async def test_of_calls_taken_over_one_that_cannot_be_read_costs_no_other() -> N
 
     calls, kept = cast(Any, {"here": object()}), JournalFound(File())
     nobody: Any = object()
-    taking = Recovery(calls, nobody, LeftCalls(), kept, False, lambda: None, lambda: 0.0)
+    taking = Recovery(calls, nobody, LeftCalls(), kept, False, lambda: 0.0)
     taking.resume_calls(nobody)
     ringing = {"stage": "setting-up", "legs": [], "targets": []}
     odd = {"stage": "up", "legs": [{"sessions": [{"dialog": {"flow": "?", "contact": "?"}}]}, None], "targets": []}
     assert await taking.take_over({"odd": odd, "here": odd, "ringing": ringing}) == {}
     assert gone == ["odd", "ringing"]
+
+
+async def test_a_call_that_does_not_go_on_has_a_record(tmp_path: Path) -> None:
+    """One in its set-up, one that was up, and one whose record is there; what cannot be read costs no other."""
+    path, nothing = tmp_path / "cdr.sqlite", cast(Any, None)
+    ledger = SqliteLedger(path, 60.0)
+    ledger.open(0.0)
+    known = {"id": "known", "caller": "sip:who@x", "cause": "normal"}
+    ledger.end(known, 5.0)
+    alice = {"kind": "", "address": {"uri": "sip:alice@x", "display_name": "Alice"}}
+    desk = {"kind": "", "address": {"uri": "sip:1001@x", "display_name": ""}}
+    ringing = {"stage": "setting-up", "id": "rang", "dialled": "1001", "legs": [None, desk], "targets": []}
+    up = {"taken_at": 1000.0, "age": 10.0, "times": (100.0, 4000.0, None)}
+    talked = {"stage": "up", "id": "talked", "dialled": "1001", "legs": [alice, desk], "targets": [], **up}
+    odd = {"stage": "up", "legs": [], "targets": []}
+    found: dict[str, dict[str, Any]] = {
+        "rang": ringing,
+        "odd": odd,
+        "talked": talked,
+        "known": {**talked, "id": "known"},
+    }
+    ending = Recovery(nothing, nothing, LeftCalls(), JournalFound(None, found), False, lambda: 1009.0)
+    ending.records = ledger
+    ending.resume_calls(cast(Any, object()))
+    await ending.end_rest()
+    ledger.close()
+    with contextlib.closing(connect(path)) as connection:
+        rows = [(ended, json.loads(text)) for ended, text in connection.execute("SELECT ended, detail FROM calls")]
+    assert [(ended, row["id"], row["cause"]) for ended, row in rows] == [
+        (5.0, "known", "normal"),
+        (1009.0, "rang", "gateway-lost"),
+        (1009.0, "talked", "gateway-lost"),
+    ]
+    rang, last = rows[1][1], rows[2][1]
+    assert [rang[name] for name in ("caller", "started_at", "answered_at", "parties")] == [None, None, None, []]
+    assert (last["caller"], last["caller_name"], last["dialled"]) == ("sip:alice@x", "Alice", "1001")
+    assert last["parties"] == ["sip:alice@x", "sip:1001@x"]
+    assert (last["started_at"], last["answered_at"]) == (stamp(990.0), stamp(994.0))
 
 
 def test_calls_that_pages_left_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

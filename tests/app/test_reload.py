@@ -247,6 +247,31 @@ async def test_a_reload_that_the_store_fails_changes_nothing(
         assert await store.credential("1002", good.realm) is None
 
 
+async def test_what_a_refused_reload_has_written_is_taken_back_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the store fails for a moment alone, phones sign with what the configuration in force says."""
+    before, after = users("1001", "1002"), users("1001", of_1001={"password": "another"})
+    put, puts = MemoryStore.put_credential, 0
+
+    async def fails_once(self: MemoryStore, credential: Credential) -> None:
+        nonlocal puts
+        puts += 1
+        if puts == 2:
+            raise StoreError("no connection")
+        await put(self, credential)
+
+    async with world(tmp_path, USERS=json.dumps(before)) as at:
+        store, realm = at.app.reloader._rooms.store, at.app.config.realm
+        kept = {name: await store.credential(name, realm) for name in ("1001", "1002")}
+        with monkeypatch.context() as away:
+            away.setattr(MemoryStore, "put_credential", fails_once)
+            with pytest.raises(ConfigError, match=r"identity\.store"):
+                await at.reload(users=after)
+        assert puts > 2
+        assert {name: await store.credential(name, realm) for name in kept} == kept
+
+
 async def test_pages_of_a_password_that_a_failed_reload_has_written_sign_in_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,10 +60,11 @@ class Engine:
     """Takes what it is to record."""
 
     def __init__(self) -> None:
-        self.wanted: list[RecordingFile] = []
+        self.wanted: list[Path] = []
 
     def record(self, call_id: str, file: RecordingFile, ended: Callable[[str | None], None]) -> Written:
-        self.wanted.append(file)
+        assert callable(file.path)
+        self.wanted.append(Path(file.path()))
         return Written(ended)
 
 
@@ -90,7 +91,41 @@ async def test_calls_of_whom_the_configuration_names_are_recorded(
     folder = tmp_path / "kept"
     recordings, engine, call = of(folder, calls=patterns)
     recordings.call_changed(cast(Call, call))
-    assert [Path(one.path).parent for one in engine.wanted] == [folder] * recorded
+    assert [one.parent for one in engine.wanted] == [folder] * recorded
+    await recordings.close()
+
+
+async def test_who_comes_to_a_call_by_a_transfer_is_recorded_as_the_rules_say(tmp_path: Path) -> None:
+    """Once for each coming: what an operator has ended is not begun anew by whoever else comes."""
+    recordings, engine, call = of(tmp_path / "kept", calls=("carol",))
+    recordings.call_changed(cast(Call, call))
+    assert not engine.wanted
+    call.legs = Leg("1001"), Leg("carol")
+    for _ in range(2):
+        recordings.call_changed(cast(Call, call))
+    assert len(engine.wanted) == 1
+    recordings.change("c1", on=False)
+    call.legs = Leg("bob"), Leg("carol")
+    recordings.call_changed(cast(Call, call))
+    assert len(engine.wanted) == 1
+    call.legs = Leg("bob"), Leg("dave")
+    recordings.call_changed(cast(Call, call))
+    call.legs = Leg("bob"), Leg("carol")
+    recordings.call_changed(cast(Call, call))
+    assert len(engine.wanted) == 2
+    await recordings.close()
+
+
+@pytest.mark.parametrize(("status", "tries"), [(503, 2), (501, 1)])
+async def test_what_could_not_be_recorded_is_tried_again_at_the_next_change(
+    status: int, tries: int, tmp_path: Path
+) -> None:
+    """Not where the media engine does not record at all."""
+    recordings, engine, call = of(tmp_path / "kept", calls=("alice",))
+    engine.record = MagicMock(side_effect=MediaError("no", status))  # type: ignore[method-assign]
+    for _ in range(2):
+        recordings.call_changed(cast(Call, call))
+    assert engine.record.call_count == tries
     await recordings.close()
 
 
@@ -200,7 +235,19 @@ async def test_a_browser_sees_as_many_at_once_as_configured(most: int | None) ->
     made, nothing, session = MagicMock(side_effect=MediaError("none", 501)), MagicMock(), AsyncMock()
     rooms = Rooms(made, lambda name: room_settings.room(config, name), nothing, lambda: 0.0, is_user)
     await rooms.attend(session, "team")
-    made.assert_called_once_with(most or 8)
+    made.assert_called_once_with(most or 8, 8)
+
+
+@pytest.mark.parametrize("rooms", [[], [{"name": "team"}]])
+@pytest.mark.parametrize("most", [None, 0, 3])
+async def test_as_many_are_heard_at_once_as_configured(most: int | None, rooms: list[dict[str, Any]]) -> None:
+    """conference.max_speakers: of every room, whether it has an entry or not."""
+    values = {"rooms": rooms} | ({"conference": {"max_speakers": most}} if most is not None else {})
+    config = Config.model_validate(values)
+    made, nothing, session = MagicMock(side_effect=MediaError("none", 501)), MagicMock(), AsyncMock()
+    there = Rooms(made, lambda name: room_settings.room(config, name), nothing, lambda: 0.0, is_user)
+    await there.attend(session, "team")
+    made.assert_called_once_with(8, 8 if most is None else most)
 
 
 @pytest.mark.parametrize("tones", [True, False])

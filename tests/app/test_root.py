@@ -11,7 +11,7 @@ import pytest
 
 from gateway.app import GatewayApp
 from gateway.config import Config
-from gateway.errors import ConfigError
+from gateway.errors import AwayError, ConfigError
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.ports import free_port
 
@@ -68,7 +68,7 @@ async def test_a_taken_port_names_its_key_and_leaves_nothing_open(
             holder.listen(1)
         place = f"{prefix}127.0.0.1:{holder.getsockname()[1]}"
         config = config_on_free_ports(tmp_path, **{variable: place})
-        with pytest.raises(ConfigError, match=r"cannot be opened: .*ddress already in use") as refused:
+        with pytest.raises(AwayError, match=r"cannot be opened: .*ddress already in use") as refused:
             await GatewayApp(config).start()
     assert refused.value.key.startswith(key)
     assert bound(config) == []

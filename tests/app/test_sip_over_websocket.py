@@ -219,3 +219,20 @@ async def test_tls_without_a_certificate_is_told_before_the_start(tmp_path: Path
     )
     with pytest.raises(ConfigError, match=r"sip\.tls: "):
         await GatewayApp(config).start()
+
+
+async def test_nobody_rings_on_for_a_caller_whose_tab_was_closed(tmp_path: Path) -> None:
+    """Its INVITE can be answered by that connection alone."""
+    config = config_on_free_ports(tmp_path, SIP__RING_TIMEOUT="600")
+    async with gateway_with(config, tmp_path / "gateway.log") as gateway:
+        callee, caller = await phone_of(gateway), await phone_of(gateway, "1002")
+        await callee.register()
+        target, contact = Uri.of("1001", gateway.config.domain), NameAddr.parse(f"<{CONTACT}>")
+        calling = asyncio.create_task(caller.ask("INVITE", target, target, contact, OFFER))
+        invite = await callee.request("INVITE")
+        await callee.send(build.response(invite, 180, to_tag="b", contact=contact))
+        calling.cancel()
+        await caller.close()
+        await callee.request("CANCEL")
+        await callee.send(build.response(invite, 487, to_tag="b"))
+        await callee.close()

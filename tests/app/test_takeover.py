@@ -151,6 +151,20 @@ async def test_only_who_is_gone_and_silent_is_taken_over(rig: Rig) -> None:
     assert rig.journal.left[ONE].keys() == {"a"}
 
 
+async def test_one_that_comes_back_while_it_is_asked_keeps_its_calls(rig: Rig) -> None:
+    """It answers no OPTIONS yet, but the others see it again before anything is taken."""
+
+    async def asked(node: str) -> bool:
+        rig.cluster.live.add(node)
+        return False
+
+    cluster, journal, recovery, dialer = cast(Any, (rig.cluster, rig.journal, rig.recovery, rig))
+    rig.journal.left = {TWO: {"b": record("b")}}
+    await Takeovers(cluster, journal, recovery, dialer, asked).look()
+    assert rig.recovery.went_on == []
+    assert rig.journal.left[TWO].keys() == {"b"}
+
+
 async def test_a_journal_that_knows_nothing_of_us_is_told_again(rig: Rig) -> None:
     """Once a look, and no more when it knows."""
     await rig.takeovers.look()

@@ -142,6 +142,7 @@ async def test_a_message_is_left_heard_and_outlives_a_restart(tmp_path: Path) ->
         assert there.there("voicemail/alice/*") == []
 
 
+@pytest.mark.slow
 async def test_a_user_hears_messages_on_a_phone(tmp_path: Path) -> None:
     """A tone, the message; 1 again, 3 deletes, and a stranger hears nothing."""
     async with house(tmp_path, VOICEMAIL__USERS="1002,alice") as there:
@@ -198,6 +199,7 @@ async def test_who_is_busy_or_does_not_answer_gets_the_message(tmp_path: Path) -
             await alice.__aexit__(None, None, None)
 
 
+@pytest.mark.slow
 async def test_a_mailbox_is_bounded(tmp_path: Path) -> None:
     """A full one is busy; one that is too short is not kept, one that is too long ends; old ones go."""
     async with house(tmp_path, VOICEMAIL__MAX_MESSAGES="1", VOICEMAIL__LONGEST="5", VOICEMAIL__SHORTEST="1.2") as there:
@@ -288,3 +290,18 @@ async def test_sound_of_which_no_message_came_is_deleted_when_it_is_old(tmp_path
     os.utime(paths[1], (1_000_500.0, 1_000_500.0))
     assert await boxes.expire(1_000_600.0) == []
     assert [path.exists() for path in paths] == [True, True, False]
+
+
+async def test_a_message_that_was_deleted_while_it_was_heard_does_not_come_back(tmp_path: Path) -> None:
+    """Its user hears it by phone and deletes it on the page."""
+    boxes = Mailboxes(tmp_path, max_messages=5, keep=0.0, longest=180.0)
+    path = await boxes.place("alice", "20261122-200001-0123456789abcdef")
+    path.write_bytes(b"sound")
+    kept = VoiceMessage(id=path.stem, caller="sip:a@b", display_name="", at=0.0, seconds=1.0, new=True)
+    await boxes.put("alice", kept)
+    await boxes.heard("alice", kept)
+    assert [one.new for one in await boxes.messages("alice")] == [False]
+    assert await boxes.drop("alice", kept.id)
+    await boxes.heard("alice", kept)
+    assert await boxes.messages("alice") == []
+    assert boxes.sound("alice", kept.id) is None

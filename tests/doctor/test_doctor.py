@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 from aioice import stun
 from rich.console import Console
 
 from gateway.commands.doctor import examined
 from gateway.config import Config
-from gateway.doctor import machine, network
+from gateway.doctor import certificates, machine, media, network, stores
 from gateway.doctor.findings import Finding, Verdict
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
+from gateway.store.identity_sqlite import SqliteStore
+from tests.identity.conftest import redis_server
 from tests.interop.gateway import config_on_free_ports, gateway_with
+from tests.media.rtpengine_support import shared
+from tests.net.certificates import Authority
+from tests.net.peers import Application
+from tests.ports import free_port, free_ports
 
 
 def said(findings: Iterable[Finding], subject: str) -> Finding:
@@ -122,7 +133,7 @@ def test_a_malformed_stun_answer_is_none(answer: bytes) -> None:
 
 
 async def test_a_trunk_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing answers; no such name; over TCP the connection is enough."""
+    """Nothing answers; no such name; one that takes connections and says nothing is to be looked at."""
     monkeypatch.setattr(network, "_PATIENCE", 0.3)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, socket.socket() as listening:
         silent.bind(("127.0.0.1", 0))
@@ -130,7 +141,7 @@ async def test_a_trunk_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPa
         listening.listen(1)
         uris = {
             f"sip:127.0.0.1:{silent.getsockname()[1]}": (Verdict.WRONG, "Nothing answers"),
-            f"sip:127.0.0.1:{listening.getsockname()[1]};transport=tcp": (Verdict.GOOD, "takes connections"),
+            f"sip:127.0.0.1:{listening.getsockname()[1]};transport=tcp": (Verdict.NOTICE, "answers no OPTIONS"),
             "sip:nowhere.invalid": (Verdict.WRONG, "leads to no address"),
         }
         for uri, (verdict, words) in uris.items():
@@ -165,20 +176,20 @@ def test_each_ip_version_of_media_has_its_own_finding() -> None:
 async def test_a_store_that_cannot_be_used_is_a_fault(tmp_path: Path) -> None:
     """A file that is none of SQLite's; nothing is made by looking."""
     broken = config(state_dir=str(tmp_path), identity={"store": "sqlite:broken.sqlite"})
-    assert said(await machine.store(broken), "identity.store").verdict is Verdict.GOOD
+    assert said(await stores.stores(broken), "identity.store").verdict is Verdict.GOOD
     assert not (tmp_path / "broken.sqlite").exists()
     (tmp_path / "broken.sqlite").write_bytes(b"this is no database, and never was one" * 100)
-    assert said(await machine.store(broken), "identity.store").verdict is Verdict.WRONG
+    assert said(await stores.stores(broken), "identity.store").verdict is Verdict.WRONG
 
 
 def test_plain_http_for_others_and_a_certificate_that_is_none_are_told(tmp_path: Path) -> None:
     """Browsers give no microphone to the first, and nothing to the second."""
     opened = config(web={"listen": "0.0.0.0:8080"})
-    assert said(machine.certificate(opened, 0.0), "web.tls").verdict is Verdict.NOTICE
-    assert list(machine.certificate(config(), 0.0)) == []
+    assert said(certificates.certificates(opened, 0.0), "web.tls").verdict is Verdict.NOTICE
+    assert list(certificates.certificates(config(), 0.0)) == []
     (tmp_path / "cert.pem").write_text("nonsense")
     tls = {"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "cert.pem")}
-    assert said(machine.certificate(config(web={"tls": tls}), 0.0), "web.tls").verdict is Verdict.WRONG
+    assert said(certificates.certificates(config(web={"tls": tls}), 0.0), "web.tls").verdict is Verdict.WRONG
 
 
 def test_more_calls_than_files_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,3 +198,116 @@ def test_more_calls_than_files_are_told(monkeypatch: pytest.MonkeyPatch) -> None
     found = said(machine.limits(config(limits={"max_calls": 1000})), "open files")
     assert (found.verdict, "8000" in found.advice) == (Verdict.NOTICE, True)
     assert said(machine.limits(config(limits={"max_calls": 100})), "open files").verdict is Verdict.GOOD
+
+
+async def test_a_redis_that_takes_no_writes_is_a_fault(tmp_path: Path) -> None:
+    """A replica reads well; where it is said, the password is not."""
+    master, replica = free_ports(2)
+    folders = [tmp_path / name for name in ("master", "replica")]
+    for folder in folders:
+        folder.mkdir()
+    at_once = ("--repl-diskless-sync-delay", "0")
+    follows = ("--replicaof", "127.0.0.1", str(master))
+    with redis_server(master, folders[0], *at_once), redis_server(replica, folders[1], *follows):
+        async with redis.asyncio.Redis(port=replica, decode_responses=True) as client, asyncio.timeout(30):
+            while (await client.info("replication")).get("master_link_status") != "up":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        cluster = {"node": "sip:10.0.0.1:5060", "key": "the-key-of-a-cluster-in-this-test"}
+        cluster["journal"] = f"redis://127.0.0.1:{replica}/0"
+        signed = {"store": f"redis://:hunter2@127.0.0.1:{replica}/0"}
+        both = list(await stores.stores(config(identity=signed, cluster=cluster)))
+        assert "hunter2" not in f"{both}"
+        for found in (said(both, "identity.store"), said(both, "cluster.journal")):
+            assert (found.verdict, "not written" in found.found) == (Verdict.WRONG, True)
+            assert "replica" in found.advice
+        cluster["journal"] = f"redis://127.0.0.1:{master}/0"
+        written = await stores.stores(config(identity={"store": cluster["journal"]}, cluster=cluster))
+        assert said(written, "cluster.journal").verdict is Verdict.GOOD
+        async with redis.asyncio.Redis(port=master, decode_responses=True) as client:
+            names = [str(name) for name in await client.keys()]
+            assert len(names) == 1
+            assert 0 < await client.ttl(names[0]) <= 60
+
+
+async def test_a_file_that_takes_no_writes_is_a_fault(tmp_path: Path) -> None:
+    """What was written for a look that went well is gone a minute later."""
+    kept = config(state_dir=str(tmp_path), identity={"store": "sqlite:kept.sqlite"})
+    store = SqliteStore(tmp_path / "kept.sqlite")
+    await store.open()
+    try:
+        assert said(await stores.stores(kept), "identity.store").verdict is Verdict.GOOD
+        assert await store.text("doctor", time.time() + 61) is None
+        with sqlite3.connect(tmp_path / "kept.sqlite") as other:
+            other.execute("CREATE TRIGGER no BEFORE INSERT ON texts BEGIN SELECT RAISE(ABORT, 'full'); END")
+        other.close()
+        found = said(await stores.stores(kept), "identity.store")
+        assert (found.verdict, "not written" in found.found) == (Verdict.WRONG, True)
+    finally:
+        await store.close()
+
+
+async def test_rtpengine_is_asked() -> None:
+    """A real one, and one that is not there."""
+    host, port = shared().address
+    there = said(await media.rtpengine(config(media={"engine": f"rtpengine:{host}:{port}"})), "media.engine")
+    assert (there.verdict, "answers after" in there.found) == (Verdict.GOOD, True)
+    gone = said(await media.rtpengine(config(media={"engine": f"rtpengine:127.0.0.1:{free_port()}"})), "media.engine")
+    assert (gone.verdict, "does not answer" in gone.found) == (Verdict.WRONG, True)
+    assert "--listen-ng" in gone.advice
+    assert list(await media.rtpengine(config())) == []
+
+
+def test_certificates_of_sip_are_looked_at(tmp_path: Path) -> None:
+    """A key of another one; a name that is not the domain's, unless a further certificate has it; one that ends."""
+    authority = Authority(tmp_path)
+    cert, key = authority.issue("gateway.test")
+    other, other_key = authority.issue("other.test")
+    # The authority of these tests signs for a day.
+    long_before = time.time() - 60 * 86_400
+
+    def found(now: float = long_before, domain: str = "gateway.test", **tls: Any) -> list[Finding]:
+        files = {name: value if isinstance(value, list) else str(value) for name, value in tls.items()}
+        return list(certificates.certificates(config(domain=domain, sip={"tls": files}), now))
+
+    [ends] = found(time.time(), cert=cert, key=key)
+    assert (ends.verdict, ends.subject, "gateway reload" in ends.advice) == (Verdict.WRONG, "sip.tls", True)
+    [match] = found(cert=cert, key=other_key)
+    assert (match.verdict, "cannot be used" in match.found) == (Verdict.WRONG, True)
+    [lasts] = found(cert=cert, key=key)
+    assert lasts.verdict is Verdict.GOOD
+    [name] = found(cert=other, key=other_key)
+    assert (name.verdict, "of other.test, not of gateway.test" in name.found) == (Verdict.NOTICE, True)
+    further = [{"cert": str(cert), "key": str(key)}]
+    first, second = found(cert=other, key=other_key, certificates=further)
+    assert (first.verdict, second.subject) == (Verdict.GOOD, "sip.tls.certificates")
+    address, address_key = authority.issue("192.0.2.7")
+    [numbered] = found(domain="192.0.2.7", cert=address, key=address_key)
+    assert numbered.verdict is Verdict.GOOD
+
+
+@pytest.mark.parametrize(
+    ("named", "trusted", "verdict", "words"),
+    [
+        ("127.0.0.1", True, Verdict.GOOD, 'answers "200 OK"'),
+        ("127.0.0.1", False, Verdict.WRONG, "do not agree on TLS"),
+        ("pbx.test", True, Verdict.WRONG, "do not agree on TLS"),
+    ],
+)
+async def test_a_trunk_by_tls_is_who_it_should_be(
+    tmp_path: Path, named: str, trusted: bool, verdict: Verdict, words: str
+) -> None:
+    """It shows a certificate of an authority that we trust, of its own name, and answers."""
+    authority = Authority(tmp_path)
+    [port] = free_ports(1)
+    (tmp_path / "strange").mkdir()
+    trusts = authority.file if trusted else Authority(tmp_path / "strange").file
+    tls = authority.files(named)
+    peer = UserAgent(UserAgentConfig(listen=(), listen_tls=(("127.0.0.1", port),), tls=tls), Application())
+    await peer.start()
+    try:
+        wanted = config(trunks=[trunk(f"sip:127.0.0.1:{port};transport=tls")], sip={"tls": {"ca": str(trusts)}})
+        found = said(await network.trunks(wanted), "trunk office")
+        assert (found.verdict, words in found.found) == (verdict, True), found
+        assert ("sip.tls.ca" in found.advice) == (verdict is Verdict.WRONG)
+    finally:
+        await peer.close()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,6 +23,7 @@ import pytest
 from gateway.observe.delivery import Delivery, FileSink, Sink, WebhookSink
 from gateway.observe.ledger import SqliteLedger, connect, mark, set_mark
 from gateway.observe.records import Detail
+from gateway.observe.waiting import Row, Waiting
 
 DAY = 86_400.0
 
@@ -100,6 +106,102 @@ def test_records_wait_for_a_disk_that_refuses(tmp_path: Path, caplog: pytest.Log
     holder.close()
     eventually(lambda: ended(path) == [("one", "normal")])
     ledger.close()
+
+
+_DIES = """
+import os, signal, sys
+from pathlib import Path
+from gateway.observe import ledger
+path = Path(sys.argv[1])
+made = ledger.SqliteLedger(path, 1e6)
+made.open(1000.0)
+holder = ledger.connect(path)
+holder.execute("BEGIN EXCLUSIVE")
+made.begin({"id": "up", "dialled": "1"})
+made.end({"id": "over", "cause": "normal"}, 1001.0)
+made.begin({"id": "up", "dialled": "2"})
+made.forget("elsewhere")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_is_killed_before_it_could_write_loses_no_record(tmp_path: Path) -> None:
+    """The file was locked: the next one finds what waited, as it was told last, once, however often it looks."""
+    path = tmp_path / "cdr.sqlite"
+    first = ledger_at(path)
+    first.begin(detail("elsewhere"))
+    first.close()
+    for _ in range(2):
+        dead = subprocess.run([sys.executable, "-c", _DIES, path], check=False)
+        assert dead.returncode == -signal.SIGKILL
+    for _ in range(2):
+        ledger_at(path).close()
+    with closing(connect(path)) as connection:
+        rows = connection.execute("SELECT id, detail FROM calls ORDER BY id").fetchall()
+        assert connection.execute("SELECT count(*) FROM talking").fetchone() == (0,)
+    assert [name for name, _ in rows] == ["elsewhere", "over", "up"]
+    assert [json.loads(text).get("dialled") for _, text in rows] == [None, None, "2"]
+    waiting = sorted(tmp_path.glob("cdr.waiting.*"))
+    assert [(file.stat().st_size, stat.S_IMODE(file.stat().st_mode)) for file in waiting] == [(0, 0o600)] * 2
+
+
+def test_a_call_that_another_gateway_has_is_no_record_here(tmp_path: Path) -> None:
+    """Neither that of one which lived on, nor of one that died and is told so by the cluster."""
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path)
+    for name in ("taken", "taken later", "lost"):
+        ledger.begin(detail(name))
+    ledger.forget("taken")
+    ledger.close()
+    again = SqliteLedger(path, keep=DAY)
+    assert again.open(2000.0, elsewhere={"taken later"}) == 1
+    again.close()
+    assert ended(path) == [("lost", "gateway-lost")]
+
+
+def test_records_that_wait_are_bounded_and_take_no_room_once_they_are_written(tmp_path: Path) -> None:
+    """By turns in two files; what comes beyond the bound is refused, as is what comes after the end."""
+    waiting = Waiting(tmp_path / "w", 2)
+    assert waiting.open() == []
+    waiting.begin()
+    one, two, three = (Row(name, "{}", None) for name in "abc")
+    assert [waiting.put(row) for row in (one, two, three)] == [True, True, False]
+    assert waiting.take() == [one, two]
+    assert waiting.put(three)
+    other = Waiting(tmp_path / "w", 2)
+    assert other.open() == [one, two, three]
+    other.let_go()
+    waiting.done()
+    assert waiting.take() == [three]
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 50
+    waiting.done()
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) == 0
+    waiting.close()
+    assert not waiting.put(one)
+    assert waiting.take() == []
+    waiting.let_go()
+
+
+def test_half_a_record_on_a_full_disk_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once, what is in memory is written all the same, and what comes when there is room is found."""
+    waiting = Waiting(tmp_path / "w", 9)
+    waiting.open()
+    waiting.begin()
+    rows = [Row(name, "{}", 1.0) for name in "abcd"]
+    write = os.write
+    waiting.put(rows[0])
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda file, data: write(file, data[:7]))
+        assert [waiting.put(row) for row in rows[1:3]] == [True, True]
+    waiting.put(rows[3])
+    assert caplog.text.count("would be lost") == 1
+    again = Waiting(tmp_path / "w", 9)
+    assert again.open() == [rows[0], rows[3]]
+    assert waiting.take() == rows
+    again.let_go()
+    waiting.let_go()
 
 
 def test_old_records_go_once_everybody_has_them(tmp_path: Path) -> None:

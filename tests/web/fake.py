@@ -186,7 +186,7 @@ class FakeRooms:
     def room_members(self, user: User, room: str) -> dict[str, Any]:
         self._asked("members", user.id, room)
         member = {"id": "1", "uri": "sip:alice@x", "display_name": "Alice", "user": "alice", "muted": False}
-        member |= {"video": True, "sees": None}
+        member |= {"video": True, "sees": "2", "pictures": {"v1": "2"}}
         state = {"locked": False, "recording": False, "speaker": "1", "moderates": True}
         return {"name": room, "members": [member]} | state
 
@@ -265,6 +265,7 @@ class FakeGateway:
         self.script: Script = lambda call: call.channel.early_answer(call, ANSWER)
         self.rules: dict[str, Any] = {"always": None, "busy": None, "do_not_disturb": False}
         self.left: dict[tuple[str, str], LeftCall] = {}
+        self.sessions: list[LeftCall] = []
         self.active = 0
         self.attempts = 0
         self.status = "ok"
@@ -370,11 +371,11 @@ class FakeGateway:
         channel.incoming(call, caller, name, SDP, verified)
         return call
 
-    def call_of(self, user_id: str, call_id: str) -> FakeCall | None:
-        return next((call for call in self.calls if call.id == call_id), None)
-
     async def call_to_come(self, user_id: str, call_id: str) -> bool:
         return False
+
+    def left_sessions(self) -> list[LeftCall]:
+        return self.sessions
 
     def left_call(self, user_id: str, call_id: str) -> LeftCall | None:
         return self.left.get((user_id, call_id))
@@ -409,7 +410,8 @@ class FakeGateway:
     async def call_details(self, call_id: str) -> dict[str, Any] | None:
         found = next((call for call in self.list_calls() if call["id"] == call_id), None)
         stream = {"packets": 5, "lost": 1, "jitter_ms": 1.5, "codec": "opus", "mos": 4.2}
-        media = [{"party": "sip:a@x", "received": stream, "sent": stream}]
+        text = {"received": 3, "sent": 4, "missing": 0, "dropped": 0, "malformed": 0}
+        media = [{"party": "sip:a@x", "received": stream, "sent": stream, "text": text}]
         return None if found is None else found | {"media": media, "messages": self.traced}
 
     def trace(self, call_id: str, direction: str, user: str, title: str, text: str) -> None:

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from gateway.call.status import Cause
+from gateway.identity.model import User
 from gateway.web.conferencing import RefusedError
-from tests.web.client import client_of
+from tests.web.client import OFFER, client_of
 from tests.web.fake import FakeGateway, rpc, running
 
 
@@ -114,6 +115,23 @@ async def test_the_api_asks_in_the_name_of_who_is_signed_in(
         if path not in ("/api/rooms", "/api/recordings", "/api/voicemail") or method == "POST":
             refused = await http.request(method, path, json=body, headers=bearer)
             assert (refused.status_code, refused.json()["error"]) == (409, "not now")
+
+
+async def test_nothing_that_is_told_of_a_room_or_a_call_is_left_out() -> None:
+    """Whom a member sees, and what was typed in a call: the answers are whole."""
+    gateway = FakeGateway()
+    gateway.roles = {"alice": "operator"}
+    async with client_of(gateway) as http:
+        signed_in = await http.post("/api/session", json={"user": "alice", "password": "wonder"})
+        bearer = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
+        room = (await http.get("/api/rooms/team", headers=bearer)).json()
+        assert room == gateway.conferencing.room_members(User("alice"), "team")
+        assert (await http.post("/webrtc/offer", json=OFFER)).status_code == 200
+        [shown] = gateway.list_calls()
+        call = (await http.get(f"/api/calls/{shown['id']}", headers=bearer)).json()
+        told = await gateway.call_details(shown["id"])
+        assert told is not None
+        assert [one["text"] for one in call["media"]] == [one["text"] for one in told["media"]]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ async def test_a_second_slow_head_on_one_connection_is_closed_too() -> None:
 async def test_a_head_beyond_the_limit_is_431() -> None:
     """One endless header, or endless headers."""
     async with running(FakeGateway()) as server:
-        for filler in (b"X-A: " + b"a" * 40_000, b"X-A: a\r\n" * 5_000):
+        for filler in (b"X-A: " + b"a" * 40_000, b"X-A: a\r\n" * 10_000):
             assert b" 431 " in await _exchange(server, b"GET / HTTP/1.1\r\n" + filler)
 
 
@@ -78,6 +78,19 @@ async def test_a_body_without_end_is_cut_off() -> None:
             assert (await http.get(f"http://127.0.0.1:{server.port}/healthz")).status_code == 200
 
 
+async def test_a_body_in_chunks_of_one_octet_costs_what_its_octets_do() -> None:
+    """As much as may come is read, more is 413; neither takes a second of CPU, and nobody else waits for it."""
+    head = b"POST /webrtc/close HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+    async with running(FakeGateway()) as server, httpx.AsyncClient() as http:
+        for octets, status in ((60_000, b" 400 "), (80_000, b" 413 ")):
+            began = time.process_time()
+            sending = asyncio.create_task(_exchange(server, head + chunked, b"1\r\n{\r\n" * octets, b"0\r\n\r\n"))
+            assert (await http.get(f"http://127.0.0.1:{server.port}/healthz")).status_code == 200
+            assert status in await sending
+            assert time.process_time() - began < 1
+
+
 @pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"INVITE sip:a SIP/2.0\r\n\r\n"])
 async def test_what_is_not_http_is_refused_and_the_server_goes_on(garbage: bytes) -> None:
     """A TLS hello, a broken line, another protocol."""
@@ -91,7 +104,7 @@ async def test_what_is_not_http_is_refused_and_the_server_goes_on(garbage: bytes
 async def test_a_head_that_comes_whole_in_one_read_is_limited_too() -> None:
     """The end of the head in the same read opens no way around the limit."""
     async with running(FakeGateway()) as server:
-        for filler in (b"X-A: " + b"a" * 40_000 + b"\r\n", b"X-A: a\r\n" * 5_000):
+        for filler in (b"X-A: " + b"a" * 40_000 + b"\r\n", b"X-A: a\r\n" * 10_000):
             head = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + filler + b"\r\n"
             answer = await _exchange(server, head)
             assert b" 431 " in answer

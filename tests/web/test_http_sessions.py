@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
@@ -19,10 +21,13 @@ from gateway.app.settings import web
 from gateway.call.status import Cause
 from gateway.config import load
 from gateway.web.app import WebSettings
+from gateway.web.auth.authenticator import Authenticator
+from gateway.web.facade import LeftCall
+from gateway.web.http.ice_service import IceService
 from gateway.web.http.sdp_api import SdpApi
 from gateway.web.http.sessions import SessionTable
 from tests.web.client import OFFER, client_of
-from tests.web.fake import FakeGateway, running
+from tests.web.fake import FakeCall, FakeGateway, running
 
 ALICE = {"Authorization": "Bearer alice:wonder"}
 BOB = {"Authorization": "Bearer bob:builder"}
@@ -149,6 +154,41 @@ async def test_what_a_session_is_at_is_told_when_it_changes() -> None:
             assert (await state("a", ALICE, **wrong))[0] == 400
 
 
+async def test_a_session_of_the_process_before_goes_on_for_its_owner_alone() -> None:
+    """It is listed, asked for and ended as any other; what ended says why; one that cannot be read costs no other."""
+    gateway = FakeGateway()
+    calls = {name: FakeCall(name, cast(Any, None)) for name in ("a", "g", "over", "odd")}
+    kept: dict[str, Any] = {name: {"id": name, "owner": None, "created_at": time.time() - 10} for name in calls}
+    kept["a"]["owner"], kept["odd"] = "alice", {"id": "odd"}
+    for name, call in calls.items():
+        left = LeftCall(user="x", call=call, peer_id="601", name="", outgoing=True, session=kept[name])
+        left.cause = Cause.ERROR if name == "over" else None
+        gateway.sessions.append(left)
+    async with client_of(gateway) as http:
+        for name in ("a", "g"):
+            assert calls[name].log == [("returned", None)]
+        [listed] = (await http.get("/webrtc/sessions", headers=ALICE)).json()["sessions"]
+        assert [listed[name] for name in ("session_id", "to", "user", "state")] == ["a", "601", "alice", "answered"]
+        assert listed["created_at"] == kept["a"]["created_at"]
+        told = [(await http.get(f"/webrtc/sessions/{name}")).status_code for name in ("g", "a", "odd")]
+        assert told == [200, 401, 404]
+        assert (await http.get("/webrtc/sessions/over")).json()["cause"] == "error"
+        assert (await http.delete("/webrtc/sessions/a", headers=BOB)).status_code == 403
+        assert (await http.delete("/webrtc/sessions/a", headers=ALICE)).status_code == 200
+        await calls["a"].happens("hangup", Cause.NORMAL)
+        calls["g"].returned_to.ended(calls["g"], Cause.MEDIA_FAILED)
+        assert (await http.get("/webrtc/sessions/g")).json()["cause"] == "media-timeout"
+
+
+async def test_a_session_ends_after_its_lifetime_though_the_gateway_has_started_anew() -> None:
+    """It counts from when it was made."""
+    gateway, call = FakeGateway(), FakeCall("a", cast(Any, None))
+    session = {"id": "a", "owner": None, "created_at": time.time() - 100}
+    gateway.sessions.append(LeftCall(user="x", call=call, peer_id="1", name="", outgoing=True, session=session))
+    async with client_of(gateway, WebSettings(session_lifetime=100)):
+        await call.happens("hangup", Cause.NORMAL)
+
+
 async def test_who_has_gone_waits_no_more_for_what_a_session_is_at() -> None:
     """A poll that was given up leaves nothing behind."""
 
@@ -248,6 +288,87 @@ async def test_a_service_that_fails_leaves_the_configured_servers(status: int, a
     with ice_service(status, answer) as (url, _):
         async with client_of(FakeGateway(), WebSettings(ice_service=url, ice_service_token="secret")) as http:
             assert (await http.get("/iceservers")).json()[0] == {"urls": ["stun:stun.example.com:3478"]}
+
+
+@pytest.mark.parametrize("header", [None, "Bearer alice:wrong", "Bearer no-such-link"])
+async def test_who_may_not_call_costs_nothing_at_the_service(header: str | None) -> None:
+    """Where there are no guests: nobody's relays for strangers and wrong passwords, nor for guesses too many."""
+    gateway = FakeGateway()
+    gateway.guests_allowed = False
+    with ice_service(200, [{"urls": ["turn:t"], "username": "u", "credential": "c"}]) as (url, asked):
+        settings = WebSettings(ice_service=url, ice_service_token="secret", failure_burst=1, failures_per_second=0.001)
+        async with client_of(gateway, settings) as http:
+            told = (await http.get("/iceservers", headers={"Authorization": header} if header else {})).json()
+            assert told == gateway.ice_servers("", None)
+            known = (await http.get("/iceservers", headers={"Authorization": "Bearer alice:wonder"})).json()
+            assert ("credential" in str(known)) == (header is None), "a guess is counted here, too"
+        assert len(asked) == (header is None)
+
+
+async def test_one_answer_of_the_service_holds_for_a_while() -> None:
+    """For the same caller from the same address; another one has its own, and a failure is soon asked about again."""
+    now = 0.0
+    with ice_service(200, [{"urls": ["turn:t"]}]) as (url, asked):
+        gateway, settings = FakeGateway(), WebSettings(ice_service=url, ice_service_token="s", ice_service_kept=30.0)
+        ice = IceService(gateway, Authenticator(gateway, settings), settings, lambda: now)
+        told = await asyncio.gather(*(ice.servers(_request("Bearer alice:wonder")) for _ in range(20)))
+        assert told == [[{"urls": ["turn:t"]}]] * 20
+        assert len(asked) == 1
+        await ice.servers(_request(None))
+        assert len(asked) == 2
+        now = 29.0
+        await ice.servers(_request("Bearer alice:wonder"))
+        assert len(asked) == 2
+        now = 31.0
+        await ice.servers(_request("Bearer alice:wonder"))
+        assert len(asked) == 3
+
+
+async def test_a_service_that_hangs_holds_no_thread_of_others_and_no_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else waits for a thread gets one; beyond some that wait, the configured servers are told at once."""
+    monkeypatch.setattr("gateway.web.http.ice_service._MOST_ASKED", 1)
+    came, go = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    class Hanging(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            loop.call_soon_threadsafe(came.set)
+            go.wait(60)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'[{"urls": "turn:t"}]')
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    server = HTTPServer(("127.0.0.1", 0), Hanging)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        settings = WebSettings(
+            ice_service=f"http://127.0.0.1:{server.server_port}/", ice_service_token="s", ice_service_timeout=60.0
+        )
+        gateway = FakeGateway()
+        ice = IceService(gateway, Authenticator(gateway, settings), settings)
+        gone, waits = (asyncio.ensure_future(ice.servers(_request("Bearer alice:wonder"))) for _ in range(2))
+        await asyncio.wait_for(came.wait(), 30)
+        await asyncio.wait_for(asyncio.to_thread(lambda: None), 30)
+        assert await asyncio.wait_for(ice.servers(_request(None)), 30) == gateway.ice_servers("", "guest")
+        assert not waits.done()
+        gone.cancel()
+        go.set()
+        assert await asyncio.wait_for(waits, 30) == [{"urls": ["turn:t"]}]
+        await asyncio.gather(gone, return_exceptions=True)
+    finally:
+        go.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _request(header: str | None) -> Request:
+    headers = [(b"authorization", header.encode())] if header else []
+    return Request({"type": "http", "headers": headers, "client": ("192.0.2.7", 1)})
 
 
 def test_the_guides_own_variables_are_read() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -84,6 +86,28 @@ async def test_a_call_that_ended_meanwhile_says_why() -> None:
             state = await alice.ok("call.attach", call_id=result["call_id"])
             assert (state["state"], state["cause"]) == ("ended", "lost")
             assert "not found" in (await bob.fails("call.attach", call_id=result["call_id"]))["message"]
+
+
+async def test_nothing_is_kept_of_a_call_that_ended_but_how() -> None:
+    """Neither its connection nor what it was told; who comes back hears the number of the last thing that was said."""
+    gateway = FakeGateway()
+    async with running(gateway) as server:
+        async with rpc(server, "alice", token="wonder") as alice:
+            call, result = await _talking(gateway, alice)
+            call.channel.ended(call, Cause.BUSY)
+            last = await alice.notified("peer_disconnected")
+            connection = weakref.ref(call.channel)
+        del call
+        gateway.calls.clear()
+        async with asyncio.timeout(30):
+            while connection() is not None:
+                gc.collect()
+                await asyncio.sleep(0.2)  # many turns of the loop: a collection may take a second
+        async with rpc(server, "bob", token="builder") as bob:
+            await bob.fails("call.attach", call_id=result["call_id"])
+        async with rpc(server, "alice", token="wonder") as alice:
+            state = await alice.ok("call.attach", call_id=result["call_id"])
+            assert (state["state"], state["cause"], state["seq"]) == ("ended", "busy", last["seq"])
 
 
 async def test_a_call_that_another_gateway_has_is_not_found_here() -> None:

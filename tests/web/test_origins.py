@@ -1,4 +1,4 @@
-"""Which pages may talk to us: our own by where the connection came to, never by what Host says."""
+"""Which pages may talk to us: our own by where the connection came to, never by what Host says (RFC 6454)."""
 
 from __future__ import annotations
 

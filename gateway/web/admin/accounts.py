@@ -33,15 +33,15 @@ class AccountGiven(BaseModel):
     username: Annotated[StrictStr, Field(min_length=1, max_length=64)] = Field(description="The extension.")
     password: Annotated[StrictStr, Field(max_length=256)]
     auth_username: Name | None = Field(None, description="Digest user name where that is another one.")
-    display_name: Name | None = None
+    display_name: Name | None = Field(None, description="What others are shown of calls by it.")
 
 
 class AccountInfo(BaseModel):
     """A user's own account and how it stands; the password is never told."""
 
-    user: str
-    registrar: str
-    username: str
+    user: str = Field(description="Id of the user.")
+    registrar: str = Field(description="One of GET /api/registrars.")
+    username: str = Field(description="The extension.")
     configured: bool = Field(description="Set in the configuration, so that it is changed there only.")
     state: str = Field(description="registering, registered, refused or unreachable.")
     status: int = Field(description="The registrar's last final response, 0 for none yet.")

@@ -31,8 +31,8 @@ class BanInfo(BaseModel):
             ]
         }
     )
-    address: str
-    reason: str
+    address: str = Field(description="Its IP address.")
+    reason: str = Field(description="A sentence.")
     since: float = Field(description="Unix seconds.")
     until: float = Field(description="Unix seconds; later with each thing that it tries.")
     silenced: int = Field(description="Requests that got no answer.")

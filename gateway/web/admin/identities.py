@@ -20,7 +20,7 @@ class IdentityGiven(BaseModel):
     """Body of PUT /api/identities/{uri}."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"user": "alice"}]})
-    user: Annotated[StrictStr, AfterValidator(user_id_of)]
+    user: Annotated[StrictStr, AfterValidator(user_id_of)] = Field(description="Id of the user.")
 
 
 class IdentityInfo(BaseModel):
@@ -29,8 +29,8 @@ class IdentityInfo(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"uri": "sip:2001@gateway.local", "user": "alice", "configured": False}]}
     )
-    uri: str
-    user: str
+    uri: str = Field(description="SIP URI.")
+    user: str = Field(description="Id of the user.")
     configured: bool = Field(description="By the configuration: an id, an alias or a rule.")
 
 

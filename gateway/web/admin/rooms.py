@@ -30,10 +30,15 @@ class MemberInfo(BaseModel):
     """Somebody in a room."""
 
     id: str = Field(description="Its name in the room.")
-    uri: str
+    uri: str = Field(description="SIP URI.")
     display_name: str
     user: str | None = Field(description='Who it has proved to be, "trunk:NAME" through a trunk; null: a guest.')
     muted: bool
+    video: bool = Field(description="Whether it sends a picture.")
+    sees: str | None = Field(description="Id of the member whose picture it is sent.")
+    pictures: dict[str, str] = Field(
+        default_factory=dict, description="Ids of those whom a browser sees, by the mid of the section."
+    )
 
 
 class RoomInfo(BaseModel):
@@ -45,8 +50,8 @@ class RoomInfo(BaseModel):
         }
     )
     name: str
-    members: int
-    locked: bool
+    members: int = Field(description="How many are in it.")
+    locked: bool = Field(description="Nobody else comes in.")
     recording: bool
     speaker: str | None = Field(description="Id of the member who speaks.")
 
@@ -65,9 +70,9 @@ class RoomDetails(BaseModel):
 
     name: str
     members: list[MemberInfo]
-    locked: bool
+    locked: bool = Field(description="Nobody else comes in.")
     recording: bool
-    speaker: str | None
+    speaker: str | None = Field(description="Id of the member who speaks.")
     moderates: bool = Field(description="Whether who asks may mute others, remove, lock and record.")
 
 
@@ -93,7 +98,12 @@ class RecordingInfo(BaseModel):
     model_config = ConfigDict(extra="allow")
     name: str = Field(description="Of its file.")
     size: int = Field(description="Bytes.")
-    began: str | None = None
+    call: str | None = Field(None, description="Id of the call.")
+    room: str | None = Field(None, description="Name of the room, where it is one's.")
+    caller: str | None = Field(None, description="SIP URI.")
+    dialled: str | None = None
+    parties: list[str] | None = Field(None, description="SIP URIs of who was in it.")
+    began: str | None = Field(None, description="ISO 8601.")
     seconds: float | None = Field(None, description="null: it is not over.")
     ended: str | None = Field(None, description="Why it ended.")
 
@@ -112,7 +122,7 @@ class VoiceMessageInfo(BaseModel):
     caller: str = Field(description="SIP URI.")
     display_name: str
     at: float = Field(description="Unix seconds.")
-    seconds: float
+    seconds: float = Field(description="How long it is.")
     new: bool = Field(description="Nobody has heard it yet.")
 
 
@@ -121,7 +131,7 @@ class VoicemailList(BaseModel):
 
     messages: list[VoiceMessageInfo]
     count: int
-    new: int
+    new: int = Field(description="How many nobody has heard yet.")
 
 
 def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:

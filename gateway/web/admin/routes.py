@@ -42,8 +42,8 @@ class CallInfo(BaseModel):
     )
     id: str
     caller: str = Field(description="SIP URI.")
-    dialled: str
-    state: str
+    dialled: str = Field(description="What the caller dialled.")
+    state: str = Field(description="calling, ringing, early, connected, …, or ended: the states of docs/calls.md.")
     seconds: float = Field(description="Since it began.")
     parties: list[str] = Field(description="SIP URIs of who is in it.")
 
@@ -51,12 +51,27 @@ class CallInfo(BaseModel):
 class StreamInfo(BaseModel):
     """One direction of one side's audio."""
 
-    model_config = ConfigDict(extra="allow")
     packets: int
-    lost: int
+    bytes: int = 0
+    lost: int = Field(description="Packets (RFC 3550 section 6.4.1).")
+    discarded: int = Field(0, description="Packets of another source, without authentication, replayed or malformed.")
     jitter_ms: float
     codec: str | None
+    burst_loss: float | None = Field(
+        None, description="Share of bursts that was lost, 0 to 1 (RFC 3611); null: unknown."
+    )
+    r_factor: float | None = Field(None, description="0 to 100 (ITU-T G.107); null: not measured.")
     mos: float | None = Field(description="1 to 4.5 (ITU-T G.107); null: not measured.")
+
+
+class TextInfo(BaseModel):
+    """One side's real-time text, in characters."""
+
+    received: int = Field(description="Typed by it.")
+    sent: int = Field(description="Sent to it.")
+    missing: int = Field(description="How often a mark stands where some of its text was lost.")
+    dropped: int = Field(description="What found no room on its way to it.")
+    malformed: int = Field(description="Its packets that were no text.")
 
 
 class MediaInfo(BaseModel):
@@ -65,6 +80,7 @@ class MediaInfo(BaseModel):
     party: str = Field(description="SIP URI, or the id of a leg that is over.")
     received: StreamInfo
     sent: StreamInfo
+    text: TextInfo | None = Field(None, description="null: there is none.")
 
 
 class MessageInfo(BaseModel):
@@ -73,8 +89,8 @@ class MessageInfo(BaseModel):
     at: float = Field(description="Unix seconds.")
     direction: str = Field(description='"in" to the gateway, "out" from it.')
     peer: str = Field(description='Address of a SIP peer, or "web:" and a user.')
-    title: str
-    text: str
+    title: str = Field(description="Its first line, or its method.")
+    text: str = Field(description="The whole of it.")
 
 
 class CallDetails(CallInfo):
@@ -95,7 +111,7 @@ class TrunkPlace(BaseModel):
     """One place of a trunk."""
 
     uri: str
-    reachable: bool | None = None
+    reachable: bool | None = Field(None, description="Whether it answers OPTIONS; null: not known.")
 
 
 class TrunkInfo(BaseModel):
@@ -134,9 +150,9 @@ class AuditEntry(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     at: float = Field(description="Unix seconds.")
-    action: str
-    user: str
-    address: str
+    action: str = Field(description="What was done.")
+    user: str = Field(description="Who did it.")
+    address: str = Field(description="From where.")
 
 
 class AuditList(BaseModel):

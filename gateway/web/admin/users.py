@@ -52,11 +52,11 @@ class UserChange(BaseModel):
     )
     may_call: Words = Field(["*"], description="Patterns of what the user may dial, as in the configuration.")
     max_calls: Annotated[StrictInt, Field(ge=1, le=1_000)] = Field(10, description="At once.")
-    dtmf: Literal["auto", "rfc4733", "info", "inband"] = "auto"
-    pickup_groups: Words = []
+    dtmf: Literal["auto", "rfc4733", "info", "inband"] = Field("auto", description="How its phones are told digits.")
+    pickup_groups: Words = Field([], description="Groups whose members take each other's calls.")
     call_waiting: StrictBool = Field(True, description="Whether a second call rings; else it is busy.")
-    ring: Literal["all", "in_order"] = "all"
-    ring_next_after: Annotated[float, Field(gt=0, le=600)] = Field(15.0, description="Seconds.")
+    ring: Literal["all", "in_order"] = Field("all", description="Its phones and pages at once, or one after the other.")
+    ring_next_after: Annotated[float, Field(gt=0, le=600)] = Field(15.0, description="Seconds, with in_order.")
 
 
 class NewUser(UserChange):
@@ -65,7 +65,7 @@ class NewUser(UserChange):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"id": "bob", "display_name": "Bob", "may_call": ["*", "0*"]}]}
     )
-    id: Annotated[StrictStr, AfterValidator(user_id_of)]
+    id: Annotated[StrictStr, AfterValidator(user_id_of)] = Field(description="By which it signs in and is dialled.")
 
     @model_validator(mode="after")
     def _some_way_in(self) -> NewUser:

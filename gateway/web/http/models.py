@@ -98,8 +98,8 @@ class OfferRequest(_Body):
     )
 
     sdp: Offer
-    session_id: SessionId | None = None
-    metadata: Any = None
+    session_id: SessionId | None = Field(None, description="1 to 128 printable characters; default: a random UUID.")
+    metadata: Any = Field(None, description="Anything: given back as it came.")
     to: Target | None = Field(
         None, description="Who is called: extension, web user or SIP URI. Without it, the built-in echo."
     )
@@ -169,7 +169,7 @@ class StatusResponse(BaseModel):
 class IceServer(BaseModel):
     """RTCIceServer."""
 
-    urls: list[str]
+    urls: list[str] = Field(description="stun:, turn: or turns: URLs.")
     username: str | None = None
     credential: str | None = None
 
@@ -192,6 +192,31 @@ class SessionState(BaseModel):
     state: Literal["calling", "ringing", "answered", "ended"]
     cause: str | None = Field(None, description="Why it has ended: normal, busy, declined, no-answer, …")
     reason: str | None = Field(None, description="The same as a sentence.")
+
+
+class HealthInfo(BaseModel):
+    """How the gateway is."""
+
+    status: Literal["ok", "draining", "overloaded", "full"] = Field(description="Only ok takes new calls.")
+    conditions: list[str] = Field(description="A sentence for each thing that an operator should look at.")
+    uptime_seconds: int = Field(description="Since the start.")
+    version: str
+    active_calls: int
+    web_users: int = Field(description="Users with a page open.")
+
+
+class RelayRooms(BaseModel):
+    """The answer to GET /webrtc/rooms."""
+
+    rooms: list[str] = Field(description="Ids of those with somebody in them.")
+    total_rooms: int
+
+
+class RelayPeers(BaseModel):
+    """The answer to GET /webrtc/rooms/{room_id}/peers."""
+
+    peers: list[str] = Field(description="Their ids.")
+    total_peers: int
 
 
 class SessionList(BaseModel):

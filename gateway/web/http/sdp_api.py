@@ -40,6 +40,11 @@ class SdpApi:
 
     def __init__(self, gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> None:
         self.sessions = SessionTable(settings)
+        for left in gateway.left_sessions():
+            try:
+                self.sessions.resume(left, settings.session_lifetime)
+            except (LookupError, TypeError):
+                log.exception("a session of the gateway before is not known any more")
         self._gateway = gateway
         self._authenticator = authenticator
         self._settings = settings

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gateway.call.status import Cause
-from gateway.web.facade import PlacedChannel, WebCall
+from gateway.web.facade import LeftCall, PlacedChannel, WebCall
 from gateway.web.settings import WebSettings
 
 _REMEMBERED = 1_000
@@ -48,6 +48,10 @@ class Session(PlacedChannel):
         self._timer: asyncio.TimerHandle | None = None
         self._has_had_media = False
         self._over = False
+
+    @property
+    def session(self) -> Mapping[str, Any]:
+        return {"id": self.id, "owner": self.owner, "created_at": self.created_at}
 
     def live(self, call: WebCall, lifetime: float) -> None:
         """The gateway took the call; it ends after `lifetime` seconds at the latest."""
@@ -155,6 +159,22 @@ class SessionTable:
         session = self._sessions[session_id] = Session(session_id, owner, to, metadata, self._forget)
         return session
 
+    def resume(self, left: LeftCall, lifetime: float) -> None:
+        """Go on with one of the process before; what its client said of it beside is not known any more.
+
+        Raises LookupError or TypeError for a session that no process has written.
+        """
+        assert left.session is not None
+        session_id, owner, began = (left.session[name] for name in ("id", "owner", "created_at"))
+        if left.cause is not None:
+            self._remember(session_id, owner, left.cause)
+            return
+        session = self.open(session_id, owner, left.peer_id)
+        session.state, session.created_at = "answered", began
+        session.connected(left.call)
+        session.live(left.call, max(0.0, began + lifetime - time.time()))
+        left.call.returned(session, None)
+
     def ended(self, session_id: str) -> tuple[str | None, Cause] | None:
         """Whose a session was that ended lately, and why."""
         return self._ended.get(session_id)
@@ -168,6 +188,9 @@ class SessionTable:
         if self._sessions.get(session.id) is not session:
             return
         del self._sessions[session.id]
-        self._ended[session.id] = session.owner, cause
+        self._remember(session.id, session.owner, cause)
+
+    def _remember(self, session_id: str, owner: str | None, cause: Cause) -> None:
+        self._ended[session_id] = owner, cause
         if len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)

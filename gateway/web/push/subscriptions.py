@@ -131,8 +131,9 @@ class Subscriptions:
 
     def of(self, user: str) -> tuple[Subscription, ...]:
         """Every browser that can be woken for this user."""
-        mark = self._credential_of(user)
-        return tuple(one for one in self._users.get(user, ()) if mark is not None and one.credential == mark)
+        held = self._users.get(user)
+        mark = self._credential_of(user) if held else None
+        return tuple(one for one in held or () if mark is not None and one.credential == mark)
 
     def _drop(self, endpoint: str, user: str | None = None) -> bool:
         for owner in [user] if user is not None else list(self._users):

@@ -10,6 +10,7 @@ from starlette.websockets import WebSocket
 
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures
 from gateway.web.http.errors import RETRY, ApiError, bounded_route
+from gateway.web.http.models import RelayPeers, RelayRooms
 from gateway.web.rooms.messages import PLAIN, ROOM, Wire
 from gateway.web.rooms.signaling import DEFAULT_ROOM, RTCSignaling
 from gateway.web.settings import WebSettings
@@ -46,14 +47,14 @@ def create_router(
     async def relay_socket(websocket: WebSocket, room: str = DEFAULT_ROOM) -> None:
         await serve(websocket, room, str(uuid.uuid4()), PLAIN)
 
-    @router.get("/webrtc/rooms")
+    @router.get("/webrtc/rooms", response_model=RelayRooms)
     async def rooms(request: Request) -> dict[str, Any]:
         """The rooms with somebody in them."""
         await check(request)
         ids = signaling.rooms()
         return {"rooms": ids, "total_rooms": len(ids)}
 
-    @router.get("/webrtc/rooms/{room_id}/peers")
+    @router.get("/webrtc/rooms/{room_id}/peers", response_model=RelayPeers)
     async def peers(request: Request, room_id: str) -> dict[str, Any]:
         """Who is in a room; an unknown room is empty."""
         await check(request)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from gateway.call.leg import Verdict
 from gateway.call.status import Cause, cause_of_word
@@ -25,6 +26,7 @@ class Calls:
     """
 
     can_update = True
+    session: Mapping[str, Any] | None = None
 
     def __init__(
         self, listener: CallListener, settings: WebSettings, later: Callable[[Callable[[], None]], object]
@@ -335,8 +337,7 @@ class Calls:
     def ended(self, call: WebCall, cause: Cause) -> None:
         def handle(entry: Entry) -> None:
             del self._entries[call.id]
-            self._finish(entry, cause)
-            self._tell(entry, partial(self._listener.tell_disconnected, entry, cause))
+            self._finish(entry, cause, partial(self._listener.tell_disconnected, entry, cause))
 
         self._on(call, handle)
 
@@ -399,13 +400,16 @@ class Calls:
         if moved is not None:
             moved()
 
-    def _finish(self, entry: Entry, cause: Cause) -> None:
+    def _finish(self, entry: Entry, cause: Cause, last: Callable[[], None] | None = None) -> None:
+        """`last` is told behind all else."""
         self._tell_former(entry)
         if entry.inline is not None and not entry.inline.done():
             entry.inline.set_exception(CallEnded(cause))
         entry.state = State.ENDED
         entry.cause = cause
         self._tell(entry, partial(self._listener.tell_state, entry, State.ENDED, cause))
+        if last is not None:
+            self._tell(entry, last)
         self._changed()
         self._idle()
 

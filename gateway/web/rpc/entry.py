@@ -115,6 +115,29 @@ class Entry:
         return self.has_video and self.own.sent
 
 
+def shown(entry: Entry) -> dict[str, Any]:
+    """A call as `call.list` and its kin show it."""
+    return {
+        "call_id": entry.call.id,
+        "peer_id": entry.peer_id,
+        "from_name": entry.caller_name,
+        "direction": "outgoing" if entry.outgoing else "incoming",
+        "state": entry.state.value,
+        "verified": entry.verified,
+        "recording": entry.recording,
+        "video": entry.has_video,
+        "camera": entry.shows_camera,
+        "room": entry.room,
+        "member": entry.member,
+    }
+
+
+def outcome(entry: Entry) -> dict[str, Any]:
+    """The same of one that has ended, and why."""
+    cause = entry.cause or Cause.LOST
+    return shown(entry) | {"seq": entry.seq, "cause": cause.word, "reason": cause.sentence}
+
+
 class CallListener(Protocol):
     """Puts what happened into the dialect of the client."""
 

@@ -12,10 +12,10 @@ from gateway.web.facade import AccountError, PlaceError
 from gateway.web.rpc.calls import Calls
 from gateway.web.rpc.dialects import Problem, problem_of
 from gateway.web.rpc.directory import Held
-from gateway.web.rpc.entry import Entry, State
+from gateway.web.rpc.entry import Entry, State, outcome, shown
 from gateway.web.rpc.methods import Handler, Reply
 from gateway.web.rpc.params import Params, invalid
-from gateway.web.rpc.peer import Peer, shown
+from gateway.web.rpc.peer import Peer
 
 _MAX_DATA = 16_384
 _NOT_YET = {
@@ -53,8 +53,10 @@ async def call_attach(peer: Peer, params: Params) -> Reply:
     """
     call_id = params.identifier("call_id")
     sdp = params.sdp() if "sdp" in params else None
-    user = peer.announced().id
-    held = peer.context.directory.find(user, call_id) or _left(peer, call_id, params)
+    user, directory = peer.announced().id, peer.context.directory
+    if (over := directory.ended(user, call_id)) is not None:
+        return Reply(over)
+    held = directory.find(user, call_id) or _left(peer, call_id, params)
     if held is not None:
         return _attached(peer, held, params, sdp)
     found: list[Reply] = []
@@ -81,8 +83,7 @@ def _attached(peer: Peer, held: Held, params: Params, sdp: str | None) -> Reply:
     """How a call stands that is this connection's from now on."""
     entry = held.entry
     if entry.state is State.ENDED:
-        cause = entry.cause or Cause.LOST
-        return Reply(shown(entry) | {"seq": entry.seq, "cause": cause.word, "reason": cause.sentence})
+        return Reply(outcome(entry))
     seq, former = entry.seq, held.calls
     after = params.number("after") if "after" in params else seq
 

@@ -25,7 +25,7 @@ from gateway.web.rpc import codec
 from gateway.web.rpc.calls import Calls
 from gateway.web.rpc.dialects import Dialect, Notice, PlainDialect, Problem, connection_state, problem_of
 from gateway.web.rpc.directory import CallDirectory
-from gateway.web.rpc.entry import Entry, State
+from gateway.web.rpc.entry import Entry, State, shown
 from gateway.web.rpc.hub import Device, Hub
 from gateway.web.rpc.topics import Topics
 from gateway.web.settings import WebSettings
@@ -475,23 +475,6 @@ class Peer:
 def presence_params(peer_id: str, state: PresenceState) -> dict[str, Any]:
     """Somebody's presence as clients are told it."""
     return {"peer_id": peer_id, "status": state.activity.value, "note": state.note}
-
-
-def shown(entry: Entry) -> dict[str, Any]:
-    """A call as `call.list` and its kin show it."""
-    return {
-        "call_id": entry.call.id,
-        "peer_id": entry.peer_id,
-        "from_name": entry.caller_name,
-        "direction": "outgoing" if entry.outgoing else "incoming",
-        "state": entry.state.value,
-        "verified": entry.verified,
-        "recording": entry.recording,
-        "video": entry.has_video,
-        "camera": entry.shows_camera,
-        "room": entry.room,
-        "member": entry.member,
-    }
 
 
 def _cause_data(cause: Cause) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""A gateway that takes no new calls and waits for those that are up, while its users go elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from gateway.app.cluster import Cluster
+from gateway.app.observers import ended
+from gateway.app.presence import Presence
+from gateway.call.registry import Calls
+from gateway.net.user_agent import UserAgent
+
+_EVERY = 1.0
+"""Seconds between two looks at who is in no call any more."""
+
+
+async def drain(user_agent: UserAgent, presence: Presence, cluster: Cluster, calls: Calls, seconds: float) -> None:
+    """Refuse new calls, tell everybody so, and wait for the last call to end, at most so long.
+
+    Where there is another gateway, pages and SIP clients over WebSocket are sent there once they are in no call.
+    """
+    user_agent.drain(math.ceil(seconds))
+    elsewhere = bool(cluster.live)
+    presence.drain(seconds, elsewhere)
+    await cluster.close()
+    leaving = asyncio.create_task(_send_away(user_agent)) if elsewhere else None
+    try:
+        await asyncio.sleep(0)  # once also where no call is up
+        await calls.drain(seconds)
+    finally:
+        if leaving is not None:
+            await ended(leaving)
+            user_agent.send_away_idle()
+
+
+async def _send_away(user_agent: UserAgent) -> None:
+    while True:
+        user_agent.send_away_idle()
+        await asyncio.sleep(_EVERY)

@@ -1,0 +1,54 @@
+"""Who forwards packets: a plane of this machine, or rtpengine."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+
+from gateway.app.plane import choose
+from gateway.config import Config
+from gateway.doctor.findings import Finding, good, notice, wrong
+from gateway.errors import ConfigError
+from gateway.media.engine import MediaError
+from gateway.media.rtpengine.client import ClientConfig, NgHost
+
+
+def plane(config: Config) -> Iterator[Finding]:
+    """Who will forward packets, where it is not rtpengine."""
+    if config.media.rtpengine is not None:
+        return
+    try:
+        choice = choose(config)
+    except ConfigError as error:
+        yield wrong(error.key, f"{error.reason}.", "`make plane` builds it where cargo is.")
+        return
+    if choice.native:
+        yield good("media.plane", f"Packets are forwarded by the {choice}.")
+    else:
+        yield notice(
+            "media.plane",
+            f"Packets are forwarded by the {choice}.",
+            "With the native plane one core carries many times the calls, and audio outlives a restart.",
+        )
+
+
+async def rtpengine(config: Config) -> Iterator[Finding]:
+    """Whether the rtpengine that is to carry the media answers, if there is one."""
+    address = config.media.rtpengine
+    if address is None:
+        return iter(())
+    host = NgHost(address, ClientConfig(), time.monotonic, secrets.token_bytes)
+    began = time.monotonic()
+    try:
+        await host.open()
+        answer = (await host.ask({"command": "ping"})).get("result")
+    except MediaError as error:
+        advice = "Start it with --listen-ng at that address, and let UDP through from here."
+        return iter([wrong("media.engine", f"{error.reason[0].upper()}{error.reason[1:]}.", advice)])
+    finally:
+        host.close()
+    if answer != "pong":
+        return iter([wrong("media.engine", f"What answers at {host.name} is no rtpengine.", "Check media.engine.")])
+    took = 1000 * (time.monotonic() - began)
+    return iter([good("media.engine", f"rtpengine carries the media: {host.name} answers after {took:.0f} ms.")])
