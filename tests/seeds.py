@@ -2,15 +2,18 @@
 
     python -m tests.seeds --seconds 60
 
-mutates what is kept, and keeps what runs through lines of a parser in an order that nothing before did (pairs of lines,
-as coverage-guided fuzzers count). Octets at which a parser fails are written down as well: tests/test_seeds.py fails on
-them until the parser does not. The seeds are lines of zlib in base64 in tests/data/seeds/KIND.txt.
+goes on where the last search ended: it mutates what is kept, and keeps what runs through lines of a parser in an order
+that nothing before did (pairs of lines, as coverage-guided fuzzers count). Octets at which a parser fails are written
+down as well: tests/test_seeds.py fails on them until the parser does not. The seeds are lines of zlib in base64 in
+tests/data/seeds/KIND.txt; hunted.json beside them has how much processor time and how many inputs went into each kind.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import json
+import os
 import random
 import re
 import sys
@@ -39,10 +42,13 @@ from gateway.web.rpc import codec
 from sdp import SdpError, SdpSyntaxError, SessionDescription, negotiate, read_codecs
 
 FOLDER = Path(__file__).parent / "data" / "seeds"
-MOST = 400
+HUNTED = "hunted.json"
+MOST = 1_000
 """Seeds of one kind."""
 LONGEST = 4_096
 """Octets of one seed."""
+_KEEP_EVERY = 60.0
+"""Processor seconds after which what was found is written down."""
 
 
 def _sip(data: bytes) -> None:
@@ -200,9 +206,9 @@ _WORDS = (
 )
 
 
-def seeds(kind: str) -> list[bytes]:
+def seeds(kind: str, folder: Path = FOLDER) -> list[bytes]:
     """What is kept of that kind."""
-    text = (FOLDER / f"{kind}.txt").read_text(encoding="ascii")
+    text = (folder / f"{kind}.txt").read_text(encoding="ascii")
     return [zlib.decompress(base64.b64decode(line)) for line in text.splitlines()]
 
 
@@ -292,14 +298,25 @@ def mutated(data: bytes, others: Sequence[bytes], chance: random.Random) -> byte
     return data[:LONGEST]
 
 
-def grow(name: str, seconds: float, chance: random.Random) -> tuple[int, int]:
-    """Look for more of a kind; how many there are then, and how many were tried."""
+def hunted(folder: Path = FOLDER) -> dict[str, dict[str, int]]:
+    """Processor `seconds` and `inputs` that went into each kind so far."""
+    path = folder / HUNTED
+    found: dict[str, dict[str, int]] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def grow(name: str, seconds: float, folder: Path = FOLDER) -> tuple[int, int]:
+    """Look for more of a kind for so much processor time; how many there are then, and how many were tried."""
     kind, ways = KINDS[name], Ways(KINDS[name].rooms)
-    path = FOLDER / f"{name}.txt"
-    known = [*kind.first, *(seeds(name) if path.exists() else _given(name))]
+    known = [*kind.first, *(seeds(name, folder) if (folder / f"{name}.txt").exists() else _given(name))]
+    before = hunted(folder).get(name, {"seconds": 0, "inputs": 0})
+    chance, tried = random.Random(f"{name} {before['inputs']}"), 0
+    begun = kept_at = time.process_time()
     kept = [data for data in dict.fromkeys(known) if ways.are_new(kind, data)]
-    until, tried = time.monotonic() + seconds, 0
-    while time.monotonic() < until and len(kept) < MOST:
+    while (now := time.process_time()) - begun < seconds and len(kept) < MOST:
+        if now - kept_at > _KEEP_EVERY:
+            kept_at = now
+            _keep(name, folder, kept, before, now - begun, tried)
         data = mutated(chance.choice(kept), kept, chance)
         if chance.random() < 0.8:
             data = kind.fit(data)
@@ -309,10 +326,24 @@ def grow(name: str, seconds: float, chance: random.Random) -> tuple[int, int]:
             sys.stdout.write(f"{name}: {type(error).__name__}: {error}: {data!r}"[:300] + "\n")
         if ways.are_new(kind, data) or error is not None:
             kept.append(data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [base64.b64encode(zlib.compress(data, 9)).decode() + "\n" for data in kept]
-    path.write_text("".join(lines), encoding="ascii")
+    _keep(name, folder, kept, before, time.process_time() - begun, tried)
     return len(kept), tried
+
+
+def _keep(name: str, folder: Path, kept: list[bytes], before: dict[str, int], seconds: float, tried: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [base64.b64encode(zlib.compress(data, 9)).decode() + "\n" for data in kept]
+    _write(folder / f"{name}.txt", "".join(lines))
+    all_kinds = hunted(folder)
+    all_kinds[name] = {"seconds": before["seconds"] + round(seconds), "inputs": before["inputs"] + tried}
+    _write(folder / HUNTED, json.dumps(all_kinds, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all: a search may be stopped at any time."""
+    draft = path.with_suffix(".new")
+    draft.write_text(text, encoding="ascii")
+    os.replace(draft, path)
 
 
 def _given(name: str) -> list[bytes]:
@@ -323,11 +354,11 @@ def _given(name: str) -> list[bytes]:
 def main() -> None:
     """Look for more of every kind."""
     parser = argparse.ArgumentParser(prog="python -m tests.seeds", description="Look for more seeds of the parsers.")
-    parser.add_argument("--seconds", type=float, default=60, help="for each kind (default 60)")
-    parser.add_argument("--random", type=int, default=1, help="where chance begins (default 1)")
+    parser.add_argument("--seconds", type=float, default=60, help="of a processor, for each kind (default 60)")
+    parser.add_argument("--kind", choices=list(KINDS), action="append", help="of these alone (may come more than once)")
     given = parser.parse_args()
-    for name in KINDS:
-        count, tried = grow(name, given.seconds, random.Random(given.random))
+    for name in given.kind or KINDS:
+        count, tried = grow(name, given.seconds)
         sys.stdout.write(f"{name}: {count} seeds, {tried} tried\n")
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: what is lost when gateway, packet plane or what they stand on dies, as tables."""
+"""`python -m tests.chaos`: what is lost when gateway, plane or what they stand on dies or is flooded, as tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos import kills, messages, troubles
+from tests.chaos import flood, kills, messages, page_messages, pages, reoffers, troubles
 from tests.chaos.fates import Fate
 from tests.chaos.kills import Kill
 from tests.chaos.troubles import Trouble
@@ -23,7 +23,8 @@ from tests.chaos.troubles import Trouble
 KILLS = 20
 MOST = 1000
 CALLS = 50
-PARTS = ("messages", "troubles", "kills")
+FLOODED = 60
+PARTS = ("messages", "page-messages", "reoffers", "troubles", "pages", "kills", "flood")
 
 
 async def of_messages(folder: Path, console: Console) -> bool:
@@ -34,6 +35,35 @@ async def of_messages(folder: Path, console: Console) -> bool:
             right &= may_be
             fate = str(after.fate) if may_be else f"[red]{after.fate}[/]"
             made.add_row(str(death), fate, after.told, f"{after.seconds:.2f}")
+    finally:
+        console.print(made)
+    return right
+
+
+async def of_page_messages(folder: Path, console: Console) -> bool:
+    """A kill at every message of the calls of a page and of a program; whether what became of each may be."""
+    names = ("", "killed at", "", "", "seconds")
+    made, right = Table(*names, title="kill -9 of the gateway at a message of a page's call"), True
+    try:
+        async for kind, death, after, may_be in page_messages.deaths_of_page_calls(folder, lambda *_: True):
+            right &= may_be
+            fate = str(after.fate) if may_be else f"[red]{after.fate}[/]"
+            made.add_row(kind, str(death), fate, after.told, f"{after.seconds:.2f}")
+    finally:
+        console.print(made)
+    return right
+
+
+async def of_reoffers(folder: Path, console: Console) -> bool:
+    """A kill of the plane at every message of a change of a call; whether each went on soon, or may have ended."""
+    names = ("", "plane killed at", "", "", "heard after")
+    made, right = Table(*names, title="kill -9 of the packet plane at a message of a re-offer"), True
+    try:
+        async for change, message, after in reoffers.deaths_of_planes(folder, lambda *_: True):
+            may_be = after.is_right(change)
+            right &= may_be
+            fate = str(after.fate) if may_be else f"[red]{after.fate}[/]"
+            made.add_row(change, str(message), fate, after.told, f"{after.seconds:.2f}")
     finally:
         console.print(made)
     return right
@@ -56,6 +86,13 @@ async def of_troubles(folder: Path, console: Console, calls: int) -> bool:
     return right
 
 
+async def of_pages(folder: Path, console: Console, wanted: Sequence[Kill], calls: int) -> bool:
+    """Kills with calls between pages and sipp up; whether each call was kept."""
+    outcomes = [each async for each in pages.strikes(folder, wanted, calls)]
+    console.print(kills.table(outcomes, "Calls between pages and sipp"))
+    return kills.is_kept(outcomes)
+
+
 async def of_kills(folder: Path, console: Console, wanted: Sequence[Kill]) -> bool:
     """Kills with calls of real phones up; whether each call was kept."""
     outcomes = list[kills.Outcome]()
@@ -66,6 +103,13 @@ async def of_kills(folder: Path, console: Console, wanted: Sequence[Kill]) -> bo
     finally:
         console.print(kills.table(outcomes))
     return kills.is_kept(outcomes)
+
+
+async def of_flood(folder: Path, console: Console, seconds: int) -> bool:
+    """Strangers who flood the SIP port; whether others' calls were set up within a second, in bounded memory."""
+    found = await flood.flooded(folder, seconds)
+    console.print(f"[{'green' if found.is_right else 'red'}]{found}[/]", soft_wrap=True)
+    return found.is_right
 
 
 async def _all(parts: Sequence[Callable[[Path], Awaitable[bool]]]) -> int:
@@ -85,20 +129,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--of", choices=list(Kill), action="append", help="kills of these; in turns otherwise (may come more than once)"
     )
-    parser.add_argument("--calls", type=int, default=CALLS, metavar="N", help=f"up in troubles (default {CALLS})")
+    parser.add_argument(
+        "--calls", type=int, default=CALLS, metavar="N", help=f"up in troubles and pages (default {CALLS})"
+    )
+    parser.add_argument("--seconds", type=int, default=FLOODED, metavar="N", help=f"of a flood (default {FLOODED})")
     given = parser.parse_args(arguments)
     if not 1 <= given.kills <= MOST:
         parser.error(f"--kills is 1 to {MOST}")
     if not 1 <= given.calls <= MOST:
         parser.error(f"--calls is 1 to {MOST}")
+    if not 1 <= given.seconds <= MOST:
+        parser.error(f"--seconds is 1 to {MOST}")
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     console = Console(width=None if sys.stdout.isatty() else 120)
     wanted = list(islice(cycle(map(Kill, given.of or list(Kill))), given.kills))
     parts: dict[str, Callable[[Path], Awaitable[bool]]] = {
         "messages": lambda folder: of_messages(folder, console),
+        "page-messages": lambda folder: of_page_messages(folder, console),
+        "reoffers": lambda folder: of_reoffers(folder, console),
         "troubles": lambda folder: of_troubles(folder, console, given.calls),
+        "pages": lambda folder: of_pages(folder, console, wanted[: 2 * len(Kill)], given.calls),
         "kills": lambda folder: of_kills(folder, console, wanted),
+        "flood": lambda folder: of_flood(folder, console, given.seconds),
     }
     try:
         return asyncio.run(_all([parts[name] for name in PARTS if name in (given.parts or PARTS)]))

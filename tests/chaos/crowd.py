@@ -4,107 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import re
-import selectors
-import socket
-import struct
-import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 from gateway.net.config import UserAgentConfig
+from gateway.net.registration import Registration, RegistrationPolicy
 from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite import events
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.session import InviteSession
+from tests.chaos.ears import PTIME, Ear, Sound
 from tests.chaos.fates import Fate
 from tests.net.peers import Application, Recorder
 from tests.ports import free_port
 
-PTIME = 0.04
-"""Seconds of a packet."""
 SETTLED = 40.0
 """Seconds after which somebody has been left alone: more than 64 T1."""
-_PAYLOAD = b"\xd5" * round(8000 * PTIME)
 _MEDIA = re.compile(rb"^m=audio (\d+) ", re.MULTILINE)
 _ADDRESS = re.compile(rb"^c=IN IP4 ([\d.]+)", re.MULTILINE)
-
-
-class Ear:
-    """One phone's RTP socket."""
-
-    def __init__(self, ssrc: int, host: str) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setblocking(False)
-        self.socket.bind((host, 0))
-        self.host = host
-        self.remote: tuple[str, int] | None = None
-        self.heard_at = 0.0
-        self.longest_gap = 0.0
-        self._ssrc, self._number = ssrc, 0
-
-    @property
-    def port(self) -> int:
-        return int(self.socket.getsockname()[1])
-
-    def hear(self, now: float) -> None:
-        """Take what has come."""
-        try:
-            while True:
-                if self.socket.recv(2048)[1] & 0x7F:
-                    continue  # RTCP
-                if self.heard_at:
-                    self.longest_gap = max(self.longest_gap, now - self.heard_at)
-                self.heard_at = now
-        except OSError:
-            return
-
-    def speak(self) -> None:
-        """Send a packet where the last description said."""
-        if self.remote is None:
-            return
-        self._number += 1
-        head = struct.pack(
-            "!BBHII", 0x80, 0, self._number & 0xFFFF, self._number * len(_PAYLOAD) & 0xFFFFFFFF, self._ssrc
-        )
-        try:
-            self.socket.sendto(head + _PAYLOAD, self.remote)
-        except OSError:
-            return  # as a network would lose it
-
-
-class Sound:
-    """A thread in which every ear hears and speaks."""
-
-    def __init__(self) -> None:
-        self._ears: list[Ear] = []
-        self._selector = selectors.DefaultSelector()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sound", daemon=True)
-        self._thread.start()
-
-    def add(self, ear: Ear) -> None:
-        self._selector.register(ear.socket, selectors.EVENT_READ, ear)
-        self._ears.append(ear)
-
-    def _run(self) -> None:
-        due = time.monotonic()
-        while not self._over.is_set():
-            now = time.monotonic()
-            if now >= due:
-                due = max(due + PTIME, now)
-                for ear in tuple(self._ears):
-                    ear.speak()
-            for key, _ in self._selector.select(max(0.001, due - time.monotonic())):
-                key.data.hear(time.monotonic())
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join()
-        self._selector.close()
-        for ear in self._ears:
-            ear.socket.close()
 
 
 class Side:
@@ -192,18 +112,27 @@ class TwoPhones:
 
 
 class Crowd:
-    """Phones that call each other through a gateway."""
+    """Phones that call each other through a gateway, by turns by a trunk and where a phone registered."""
 
-    def __init__(self, gateway: str, host: str, user: str, password: str, domain: str) -> None:
+    def __init__(self, gateway: str, host: str, user: str, password: str, domain: str, registered: int) -> None:
+        """`registered` phones have a number and a binding each."""
         self._gateway, self._host, self._domain = f"udp:{gateway}", host, domain
         self._credentials = Credentials(user, password)
         self._news = asyncio.Event()
         self.callees = free_port()
-        """The port that the gateway is to send every number to."""
-        self._caller = UserAgent(UserAgentConfig(listen=((host, free_port()),)), Application())
-        self._callee = UserAgent(UserAgentConfig(listen=((host, self.callees),)), Application(self._rings))
-        self._sound = Sound()
+        """The port that the gateway is to send every number of the trunk to."""
+        self._caller = UserAgent(UserAgentConfig(listen=((host, free_port()),), close_timeout=0.2), Application())
+        listening = UserAgentConfig(listen=((host, self.callees),), close_timeout=0.2)
+        self._callee = UserAgent(listening, Application(self._rings))
+        self.sound = Sound()
+        self.numbers = [f"8{number:04}" for number in range(registered)]
+        """Of phones that register; users of the gateway with the caller's password."""
+        self._registrations: dict[str, Registration] = {}
+        self._answered: dict[str, asyncio.Future[int]] = {}
+        """Who waits for what a REGISTER is answered."""
         self.calls: dict[str, TwoPhones] = {}
+        """The last of each number."""
+        self.made = list[TwoPhones]()
 
     async def start(self) -> None:
         await self._caller.start()
@@ -212,11 +141,37 @@ class Crowd:
     async def close(self) -> None:
         for agent in (self._caller, self._callee):
             await agent.close()
-        self._sound.close()
+        self.sound.close()
+
+    async def register(self, numbers: Collection[str]) -> dict[str, int]:
+        """Have these phones register, or refresh what they have; what each was answered."""
+        return dict(zip(numbers, await asyncio.gather(*map(self._register, numbers)), strict=True))
+
+    async def _register(self, number: str) -> int:
+        known = self._registrations.get(number)
+        if known is not None:
+            answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            self._answered[number] = answered
+            known.hurry(0.0)
+            async with asyncio.timeout(SETTLED):
+                return await answered
+        made = self._registrations[number] = await self._callee.register(
+            self._gateway.replace("udp:", "sip:"),
+            aor=f"sip:{number}@{self._domain}",
+            credentials=Credentials(number, self._credentials.password),
+            policy=RegistrationPolicy(probe=0.0),
+            answered=lambda registration: self._refreshed(number, registration.status),
+        )
+        return made.status
+
+    def _refreshed(self, number: str, status: int) -> None:
+        waiting = self._answered.pop(number, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(status)
 
     def _rings(self, session: IncomingSession, recorder: Recorder) -> None:
         call = self.calls.get(session.request.uri.user or "")
-        if call is None:
+        if call is None or call.callee.session is not None:
             session.reject(404)
             return
         call.callee.take_description(session.request.body)
@@ -236,10 +191,13 @@ class Crowd:
             return False
         return True
 
-    def dial(self, *, answered: bool = True) -> TwoPhones:
-        """The next call; not `answered`: it rings until somebody calls `answer`."""
-        number = f"9{len(self.calls):04}"
-        call = self.calls[number] = TwoPhones(number, self._host, self._sound, self._news.set)
+    def dial(self, number: str = "", *, answered: bool = True) -> TwoPhones:
+        """The next call, or one of that number; not `answered`: it rings until somebody calls `answer`."""
+        if not number:
+            free = (each for each in self.numbers if each not in self.calls or self.calls[each].is_over)
+            number = next(free) if len(self.made) % 2 else f"9{len(self.made):04}"
+        call = self.calls[number] = TwoPhones(number, self._host, self.sound, self._news.set)
+        self.made.append(call)
         call.may_answer = answered
         call.caller.begin(
             self._caller.invite(
@@ -251,6 +209,11 @@ class Crowd:
             )
         )
         return call
+
+    @property
+    def were_up(self) -> Counter[str]:
+        """How many calls of each number were answered, as far as their callers were told."""
+        return Counter(call.number for call in self.made if call.caller.heard(events.Answered))
 
     async def answered(self) -> None:
         """Wait until the gateway answers an OPTIONS."""
@@ -291,9 +254,11 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(gateway: str, host: str, user: str, password: str, domain: str) -> AsyncIterator[Crowd]:
+async def crowd(
+    gateway: str, host: str, user: str, password: str, domain: str, registered: int
+) -> AsyncIterator[Crowd]:
     """Phones of that host, without a call yet; the gateway is at "HOST:PORT"."""
-    made = Crowd(gateway, host, user, password, domain)
+    made = Crowd(gateway, host, user, password, domain, registered)
     await made.start()
     try:
         yield made

@@ -97,6 +97,41 @@ class Running:
             raise
 
 
+class Succession:
+    """Gateways in one environment, on one state folder, one after the other."""
+
+    def __init__(self, folder: Path, start: Forks, environ: dict[str, str]) -> None:
+        """`folder` is for their logs."""
+        self._folder, self._forks, self._environ = folder, start, environ
+        self._starts = 0
+        self._running: Running
+
+    async def start(self) -> None:
+        """The next one."""
+        self._starts += 1
+        self._running = await self._forks.start(self._environ, self._folder / f"{self._starts}.log")
+
+    def strike(self) -> None:
+        """SIGKILL."""
+        self._running.strike()
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        await self._running.kill()
+
+    async def stop(self) -> None:
+        """Have it end its calls, and itself."""
+        await self._running.terminate()
+
+    def said(self) -> list[str]:
+        """The log of each."""
+        return [(self._folder / f"{number}.log").read_text() for number in range(1, self._starts + 1)]
+
+    def faults(self) -> list[str]:
+        """Exceptions that were logged."""
+        return [each[-4000:] for each in self.said() if "Traceback" in each]
+
+
 @contextlib.asynccontextmanager
 async def forks(host: Sequence[str] = (), clock: Clock | None = None) -> AsyncIterator[Forks]:
     """A process that has imported the gateway; `host` are words that run a command elsewhere."""

@@ -194,9 +194,9 @@ async def strikes(folder: Path, kills: Sequence[Kill]) -> AsyncIterator[Outcome]
             await call.hang_up()
 
 
-def table(outcomes: Sequence[Outcome]) -> Table:
+def table(outcomes: Sequence[Outcome], what: str = "Calls of real phones and of a page") -> Table:
     """A line for each kind of kill."""
-    made = Table(title=f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    made = Table(title=f"{what}, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     for name in ("killed", "times", "calls up", *Fate, "back after, p50", "max"):
         made.add_column(name, justify="left" if name == "killed" else "right")
     for kill in Kill:

@@ -23,7 +23,7 @@ from gateway.sip.invite.session import InviteSession
 from gateway.sip.invite.states import SessionState
 from tests import peers
 from tests.chaos.fates import Fate
-from tests.chaos.forked import Forks, Running, forks
+from tests.chaos.forked import Forks, Succession, forks
 from tests.chaos.wire import HOST, Message, Side, Wire
 from tests.net.peers import ANSWER, OFFER, Application, Recorder
 from tests.ports import free_port, free_ports
@@ -129,10 +129,8 @@ class Stage:
 
     def __init__(self, folder: Path, start: Forks, environ: dict[str, str], sip: int, numbers: dict[str, int]) -> None:
         """`numbers` are the callees', with the ports that the gateway finds them at."""
-        self._folder, self._forks, self._environ, self._sip = folder, start, environ, sip
+        self._gateway, self._sip = Succession(folder, start, environ), sip
         self._numbers = iter(numbers.items())
-        self._gateway: Running
-        self._starts = 0
         self._death: Death | None = None
         self._struck = asyncio.Event()
         self._news = asyncio.Event()
@@ -144,18 +142,21 @@ class Stage:
 
     async def start(self) -> None:
         """The next gateway."""
-        self._starts += 1
-        self._gateway = await self._forks.start(self._environ, self._folder / f"{self._starts}.log")
+        await self._gateway.start()
 
     async def stop(self) -> None:
-        await self._gateway.terminate()
+        await self._gateway.stop()
 
     def faults(self) -> list[str]:
-        """What no gateway may have said: an exception, or that more than the one call was left by the one before."""
-        said = [(self._folder / f"{number}.log").read_text() for number in range(1, self._starts + 1)]
-        left = [re.search(r"calls of the gateway before resumed=(\d+) ended=(\d+)", each) for each in said]
-        many = [found[0] for found in left if found is not None and int(found[1]) + int(found[2]) > 1]
-        return many + [each[-4000:] for each in said if "Traceback" in each]
+        """What no gateway may have said: an exception, or that more calls were left than the one and the one before it.
+
+        Whose far ends may have answered that it is over a moment ago.
+        """
+        left = [
+            re.search(r"calls of the gateway before resumed=(\d+) ended=(\d+)", each) for each in self._gateway.said()
+        ]
+        many = [found[0] for found in left if found is not None and int(found[1]) + int(found[2]) > 2]
+        return many + self._gateway.faults()
 
     async def _phone(self, side: Side, application: Application, for_gateway: int = 0) -> Phone:
         port = free_port()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.ports import free_port
 
 HOST = "127.0.0.1"
 _DAY = 86_400.0
-_LOSS = "meta l4proto udp numgen random mod 5 == 0 drop"
+_LOSS = "meta l4proto udp numgen random mod 5 == 0"
 _REJECT = "reject with icmp type port-unreachable"
 _ERRORS = f"""
     meta l4proto udp numgen random mod 2 == 0 drop
@@ -27,7 +28,7 @@ _ERRORS = f"""
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """An SQLite file that nobody else may read or write."""
+    """An SQLite file that nobody else may write."""
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as store:
         store.execute("BEGIN EXCLUSIVE")
         yield
@@ -46,7 +47,7 @@ def full(pid: int) -> Iterator[None]:
 
 
 class Redis:
-    """A server on a port of its own that may be killed."""
+    """A server on a port of its own that may be killed, and has whatever it said that it has."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -58,10 +59,12 @@ class Redis:
         return f"redis://{HOST}:{self._port}/0"
 
     def start(self) -> None:
-        self._running.enter_context(redis_server(self._port, self._folder))
+        kept = ("--appendonly", "yes", "--appendfsync", "always")
+        self._server = self._running.enter_context(redis_server(self._port, self._folder, *kept))
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
+        self._server.kill()
         self._running.close()
         try:
             yield
@@ -86,10 +89,10 @@ class Elsewhere:
     def troubled(self, trouble: str, trunk: int) -> contextlib.AbstractContextManager[None]:
         """The one of that name; the trunk is at that port here."""
         here = self.network.here
-        troubles = {
+        troubles: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
             "ON": lambda: self._set_by(_DAY),
             "BACK": lambda: self._set_by(-_DAY),
-            "LOSS": lambda: self._ruled(_LOSS, _LOSS),
+            "LOSS": self._lost,
             "ERRORS": lambda: self._ruled(_ERRORS, _ERRORS),
             # Nobody listens at its port any more, and nothing comes from there.
             "TRUNK": lambda: self._ruled(
@@ -97,6 +100,14 @@ class Elsewhere:
             ),
         }
         return troubles[trouble]()
+
+    @contextlib.contextmanager
+    def _lost(self) -> Iterator[None]:
+        # What is dropped on its way out is an error to its sender: it goes where nobody reads.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+            nobody.bind((self.network.here, 0))
+            with self._ruled(f"{_LOSS} drop", f"{_LOSS} udp dport set {nobody.getsockname()[1]}"):
+                yield
 
     @contextlib.contextmanager
     def _set_by(self, seconds: float) -> Iterator[None]:

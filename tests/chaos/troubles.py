@@ -7,9 +7,11 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,8 +19,11 @@ from pathlib import Path
 
 from bench.process import plane_of
 from gateway.media.embedded.plane.native.process import find_program
+from gateway.sip.invite import events
+from gateway.sip.message.uri import Uri
 from tests import peers
 from tests.chaos.crowd import SETTLED, Crowd, TwoPhones, crowd
+from tests.chaos.ears import PTIME
 from tests.chaos.fates import Fate
 from tests.chaos.forked import Forks, Running, forks
 from tests.chaos.places import HOST, Elsewhere, Place, Redis, elsewhere, full, locked
@@ -27,8 +32,11 @@ from tests.ports import free_port
 USER, PASSWORD, DOMAIN = "1001", "of-the-caller-0815", "gateway.example"
 RINGING = 5
 """Set-ups that are under way when it happens."""
+NEW_PHONES = tuple(f"7{number:04}" for number in range(40))
+"""Those that register for the first time while it lasts, or just before."""
 _FOR = 3.0
 """Seconds that a lock, a full disk or a Redis that is away lasts."""
+LEDGER = "cdr.sqlite"
 
 
 class Trouble(StrEnum):
@@ -52,8 +60,14 @@ KILLS = (Trouble.GATEWAY, Trouble.PLANE, Trouble.BOTH, Trouble.UNKEPT)
 """Those that set-ups end with."""
 _ELSEWHERE = (Trouble.LOSS, Trouble.ERRORS, Trouble.TRUNK, Trouble.ON, Trouble.BACK)
 """Those of a gateway whose network and clock are the test's."""
+_NO_STORE = (Trouble.REDIS, Trouble.LOCKED, Trouble.FULL)
+"""Those that who registers may be asked to wait for."""
 _CUT_OFF = (Trouble.ERRORS, Trouble.TRUNK)
 """Those that no call gets through."""
+_GAP = 0.06
+"""Seconds without sound beyond the packet that was due, where nothing that carries it dies."""
+_LONGEST = {Trouble.PLANE: 5.0, Trouble.BOTH: 5.0, Trouble.LOSS: 1.2, Trouble.ERRORS: _FOR + 1.0}
+"""Where something does: until both sides have other media; a run of losses that comes once in 10**9; while it lasts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +82,22 @@ class Aftermath:
     back: float
     """Seconds until the gateway answered again."""
     longest_gap: float
-    """Seconds without a packet at any phone; packets come every 0.04 s."""
+    """Seconds without a packet at any phone, had the plane had a core at once; packets come every 0.04 s."""
     calls_after: bool
-    """Whether a new call could be set up while it lasted; afterwards where nothing lasts or nothing gets through."""
+    """Whether new calls could be set up while it lasted; afterwards where nothing lasts or nothing gets through."""
+    registered: tuple[int, ...] = (200,)
+    """What phones that registered just before it, or while it lasted, were answered."""
+    forgotten: tuple[str, ...] = ()
+    """Of those that were answered 200 whoever cannot be called afterwards, and who cannot register then."""
 
     @property
     def is_right(self) -> bool:
-        """Whether it is as DESIGN.md has it: no call that is up is lost, nobody is left alone."""
+        """Whether it is as DESIGN.md has it: no call that is up is lost, nobody is left alone, nothing is forgotten."""
         ringing = {Fate.KEPT, Fate.ENDED} if self.trouble in KILLS else {Fate.KEPT}
-        return set(self.up) <= {Fate.KEPT} and set(self.ringing) <= ringing and self.calls_after
+        kept = set(self.up) <= {Fate.KEPT} and set(self.ringing) <= ringing and self.calls_after
+        told = {200, 503} if self.trouble in _NO_STORE else {200}
+        heard = self.longest_gap <= _LONGEST.get(self.trouble, PTIME + _GAP)
+        return kept and heard and set(self.registered) <= told and not self.forgotten
 
 
 class Scene:
@@ -87,6 +108,9 @@ class Scene:
         self._starts, self._environ, self._place = starts, environ, place
         self._gateway: Running
         self._number = 0
+        self._new = iter(NEW_PHONES)
+        self._registered: dict[str, int] = {}
+        self._ringing: list[TwoPhones] = []
         self.calls: list[TwoPhones] = []
 
     async def start(self) -> None:
@@ -114,41 +138,62 @@ class Scene:
 
     async def meet(self, trouble: Trouble) -> Aftermath:
         """Let it happen to the calls that are up and to some that ring."""
-        ringing = [self.phones.dial(answered=False) for _ in range(RINGING)]
+        ringing = self._ringing = [self.phones.dial(answered=False) for _ in range(RINGING)]
         assert await self.phones.until(lambda: all(each.callee.session is not None for each in ringing))
         assert await self.phones.heard(self.calls, time.monotonic()), "calls were silent before anything had happened"
-        for call in self.calls:
-            for side in (call.caller, call.callee):
-                side.ear.longest_gap = 0.0
+        lives = trouble not in (Trouble.PLANE, Trouble.BOTH)
+        sound = self.phones.sound
+        sound.begin(plane_of(str(self.folder)) if lives else None)
+        self._registered = {}
         back, after = await self._strike(trouble)
         for call in ringing:
             call.answer()
         await self.phones.until(lambda: all(each.is_up or each.is_over for each in ringing))
         met = [Fate.KEPT if each.is_up else Fate.ENDED if each.is_over else Fate.LOST for each in ringing]
         fates = await asyncio.gather(*(self.phones.fate(call) for call in self.calls))
-        gap = max(side.ear.longest_gap for call in self.calls for side in (call.caller, call.callee))
+        ears = [side.ear for call in self.calls for side in (call.caller, call.callee)]
+        gap = max(await asyncio.to_thread(lambda: [ear.longest_gap(sound.waited) for ear in ears]), default=0.0)
         for call, fate in zip(tuple(self.calls), fates, strict=True):
             if fate is not Fate.KEPT:
                 self.calls.remove(call)
-        for call in [*ringing, after]:
+        works = all(call.caller.heard(events.Answered) for call in after)
+        for call in [*ringing, *after]:
             await self._end(call)
-        calls_after = after.number in self._worked
-        return Aftermath(trouble, tuple(fates), tuple(met), back, gap, calls_after)
+        forgotten = await self._forgotten()
+        told = tuple(self._registered.values())
+        return Aftermath(trouble, tuple(fates), tuple(met), back, gap, works, told, forgotten)
 
-    _worked: frozenset[str] = frozenset()
+    async def _register(self, trouble: Trouble) -> None:
+        """Have somebody refresh what there is, and somebody who is new register."""
+        numbers = self.phones.numbers if trouble in (Trouble.ON, Trouble.BACK) else self.phones.numbers[:1]
+        self._registered = await self.phones.register([*numbers, next(self._new)])
+
+    async def _forgotten(self) -> tuple[str, ...]:
+        again = await self.phones.register([number for number, status in self._registered.items() if status != 200])
+        lost = [number for number, status in again.items() if status != 200]
+        for number in self._registered.keys() - set(lost):
+            if not await self._works(call := self.phones.dial(number)):
+                lost.append(number)
+            await self._end(call)
+        return tuple(lost)
 
     async def _end(self, call: TwoPhones) -> None:
         if call.caller.session is not None:
             call.caller.session.hangup()
         await self.phones.until(lambda: call.is_over)
 
-    async def _new_call(self) -> TwoPhones:
-        call = self.phones.dial()
-        if await self.phones.until(lambda: call.is_up or call.caller.is_over) and call.is_up:
-            self._worked |= {call.number}
-        return call
+    async def _new_calls(self) -> list[TwoPhones]:
+        """One by the trunk and one of a phone that has registered, as far as they come."""
+        made = [self.phones.dial(), self.phones.dial()]
+        await asyncio.gather(*map(self._works, made))
+        return made
 
-    async def _strike(self, trouble: Trouble) -> tuple[float, TwoPhones]:
+    async def _works(self, call: TwoPhones) -> bool:
+        return await self.phones.until(lambda: call.is_up or call.caller.is_over) and call.is_up
+
+    async def _strike(self, trouble: Trouble) -> tuple[float, list[TwoPhones]]:
+        if trouble in KILLS:
+            await self._register(trouble)
         began = time.monotonic()
         if trouble is Trouble.UNKEPT:
             await self._write_again()
@@ -163,7 +208,10 @@ class Scene:
             await self.start()
         if trouble in KILLS:
             await self.phones.answered()
-            return time.monotonic() - began, await self._new_call()
+            # What begins before the gateway knows that its plane is dead ends with what rings.
+            if trouble is Trouble.PLANE:
+                await self.phones.until(lambda: all(each.is_over for each in self._ringing))
+            return time.monotonic() - began, await self._new_calls()
         if trouble in _CUT_OFF:
             with self._lasting(trouble):
                 refused = self.phones.dial()
@@ -172,8 +220,14 @@ class Scene:
             assert await self.phones.until(lambda: refused.is_up or refused.caller.is_over), "a caller was left alone"
             return await self._back(began)
         with self._lasting(trouble):
+            registering = asyncio.create_task(self._register(trouble))
+            if trouble in (Trouble.ON, Trouble.BACK):
+                await registering  # the clock has let bindings run out
             found = await self._back(began)
+            await registering
             await asyncio.sleep(max(0.0, began + _FOR - time.monotonic()))
+        if trouble in (Trouble.ON, Trouble.BACK):
+            await self._register(trouble)  # what was registered then has run out by now
         return found
 
     async def _write_again(self) -> None:
@@ -194,16 +248,28 @@ class Scene:
         with urllib.request.urlopen(url, timeout=SETTLED) as answer:
             return str(answer.read().decode())
 
-    async def _back(self, began: float) -> tuple[float, TwoPhones]:
+    async def _back(self, began: float) -> tuple[float, list[TwoPhones]]:
         await self.phones.answered()
-        return time.monotonic() - began, await self._new_call()
+        return time.monotonic() - began, await self._new_calls()
+
+    def recorded(self) -> Counter[str]:
+        """How many records of answered calls each number has."""
+        with contextlib.closing(sqlite3.connect(self.folder / LEDGER)) as ledger:
+            found = [json.loads(text) for (text,) in ledger.execute("SELECT detail FROM calls")]
+        numbers = (Uri.parse(each["dialled"]).user or "" for each in found if each["answered_at"] is not None)
+        return Counter(numbers)
 
     def _lasting(self, trouble: Trouble) -> contextlib.AbstractContextManager[None]:
         if isinstance(self._place, Redis):
             return self._place.away()
         if isinstance(self._place, Elsewhere):
             return self._place.troubled(trouble.name, self.phones.callees)
-        return full(self._gateway.pid) if trouble is Trouble.FULL else locked(self.folder / "gateway.sqlite")
+        return full(self._gateway.pid) if trouble is Trouble.FULL else self._locked()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with locked(self.folder / "gateway.sqlite"), locked(self.folder / LEDGER):
+            yield
 
 
 @asynccontextmanager
@@ -215,8 +281,10 @@ async def scene(folder: Path, calls: int, place: Place = None) -> AsyncIterator[
     here, there = (HOST, HOST) if away is None else (away.network.here, away.network.there)
     web, sip, webrtc = (free_port() for _ in range(3))
     async with AsyncExitStack() as stack:
-        phones = await stack.enter_async_context(crowd(f"{there}:{sip}", here, USER, PASSWORD, DOMAIN))
-        user = {"id": USER, "sip": True, "password": PASSWORD, "may_call": ["*", "9*"], "max_calls": 10_000}
+        registered = calls + RINGING + 4
+        phones = await stack.enter_async_context(crowd(f"{there}:{sip}", here, USER, PASSWORD, DOMAIN, registered))
+        user = {"sip": True, "password": PASSWORD, "may_call": ["*", "9*"], "max_calls": 10_000}
+        users = [user | {"id": each} for each in (USER, *phones.numbers, *NEW_PHONES)]
         trunk = {"name": "pbx", "uri": f"sip:{here}:{phones.callees}", "options_interval": 1, "max_calls": 10_000}
         values = {
             "WEB__LISTEN": f"{HOST}:{web}",
@@ -229,10 +297,13 @@ async def scene(folder: Path, calls: int, place: Place = None) -> AsyncIterator[
             "DOMAIN": DOMAIN,
             "MEDIA__PLANE": "native",
             "LIMITS__LOAD": "0",
+            "LIMITS__STORE_DELAY": "0",
+            "LIMITS__PLANE_LOAD": "0",
             "LIMITS__CALLS_PER_SECOND": "1000",
             "SIP__LIMITS__REQUESTS_PER_SECOND": "10000",
             "SIP__LIMITS__BURST": "10000",
-            "USERS": json.dumps([user]),
+            "CDR__ENABLED": "true",
+            "USERS": json.dumps(users),
             "TRUNKS": json.dumps([trunk]),
             "ROUTES": json.dumps([{"match": "9*", "to": "trunk:pbx"}]),
         }
@@ -242,6 +313,7 @@ async def scene(folder: Path, calls: int, place: Place = None) -> AsyncIterator[
         made = Scene(folder, await stack.enter_async_context(made_of), environ, phones, place)
         await made.start()
         stack.push_async_callback(made.stop)
+        assert set((await phones.register(phones.numbers)).values()) == {200}
         await made.grow(calls)
         yield made
 
@@ -270,3 +342,4 @@ async def troubles(folder: Path, wanted: Sequence[Trouble], calls: int) -> Async
                         yield await made.meet(trouble)
             faults = made.faults()
             assert not faults, faults[0]
+            assert made.recorded() == made.phones.were_up, "a call has no record, or two"

@@ -13,7 +13,7 @@ from typing import Literal
 from tests.ports import free_port
 
 HOST = "127.0.0.1"
-Side = Literal["caller", "callee"]
+Side = Literal["caller", "callee", "page", "phone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,28 @@ class Wire:
     """A phone's way to the gateway and back, over UDP."""
 
     def __init__(
-        self, side: Side, phone: int, gateway: int, passes: Callable[[Message], bool], for_gateway: int = 0
+        self,
+        side: Side,
+        phone: int,
+        gateway: int,
+        passes: Callable[[Message], bool],
+        for_gateway: int = 0,
+        ignored: frozenset[str] = frozenset(),
+        told: Callable[[bytes], None] = lambda data: None,
     ) -> None:
         """`phone` and `gateway` are ports of loopback; `passes` says of each message whether it goes on, copies do.
 
-        `for_gateway` is the port that the gateway is to know as the phone's; 0: any.
+        `for_gateway` is the port that the gateway is to know as the phone's; 0: any. Requests with the methods in
+        `ignored` and their responses always pass. `told` hears what the phone is sent.
         """
-        self._side, self._passes = side, passes
+        self._side, self._passes, self._ignored, self._told = side, passes, ignored, told
         self._seen: set[bytes] = set()
         self._kinds: Counter[tuple[bool, str]] = Counter()
         self._to_phone, self._to_gateway = _bound(free_port()), _bound(for_gateway or free_port())
         self.for_phone, self.for_gateway = (each.getsockname()[1] for each in (self._to_phone, self._to_gateway))
         names = (phone, gateway, self.for_phone, self.for_gateway)
         assert len({len(str(port)) for port in names}) == 1, "or lengths of bodies change"
-        as_text = {port: f"{HOST}:{port}".encode() for port in names}
+        as_text = {port: (f"{HOST}:{port}".encode(), f";rport={port}".encode()) for port in names}
         # Everybody is to find the other where the wire is.
         self._ways = (
             (self._to_phone, self._to_gateway, gateway, True, {phone: self.for_gateway, self.for_phone: gateway}),
@@ -68,8 +76,15 @@ class Wire:
                 return
             if self._let_pass(data, to_gateway):
                 for old, new in names.items():
-                    data = data.replace(self._text[old], self._text[new])
+                    for one, other in zip(self._text[old], self._text[new], strict=True):
+                        data = data.replace(one, other)
+                if not to_gateway:
+                    self._told(data)
                 target.sendto(data, (HOST, port))
+
+    def rewind(self) -> None:
+        """Count from here: another call begins."""
+        self._kinds.clear()
 
     def _let_pass(self, data: bytes, to_gateway: bool) -> bool:
         start = data.partition(b"\r\n")[0]
@@ -81,6 +96,8 @@ class Wire:
             return True
         self._seen.add(name)
         method = number[1].decode().split()[1]
+        if method in self._ignored:
+            return True
         what = f"{start.split()[1].decode()} {method}" if start.startswith(b"SIP/") else method
         self._kinds[to_gateway, what] += 1
         return self._passes(Message(self._side, to_gateway, what, self._kinds[to_gateway, what]))

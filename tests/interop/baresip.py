@@ -49,6 +49,8 @@ video_bitrate 500000
 video_fps 15
 """
 """What it sees is what it shows."""
+_MODULES = {"H264": "avcodec"}
+"""Of codecs whose module is named otherwise; avcodec is in Debian's baresip-ffmpeg."""
 _CONTACTS = """\
 module_app contact.so
 module_app presence.so
@@ -129,7 +131,7 @@ def _prepare(folder: Path, codec: str, source: str, contact: str, video: str, si
     name = codec.partition("/")[0].lower()
     modules = ["g711" if name.startswith("pcm") else name, "ausine", "aubridge", "srtp", "dtls_srtp"]
     if video:
-        modules += [video, "vidbridge"]
+        modules += [_MODULES.get(video, video), "vidbridge", "snapshot"]
     loaded = "\n".join(f"module {module}.so" for module in modules)
     folder.mkdir(parents=True, exist_ok=True)
     text = _CONFIG.format(sip=sip, control=control, modules=MODULES, loaded=loaded, rate=rate, channels=channels)

@@ -143,6 +143,16 @@ class House:
             found.file.put(call_id, VERSION + marshal.dumps(older))
         found.close()
 
+    def disguise(self, version: bytes) -> None:
+        """Between two processes: as if the one before had written records of that version, with other fields."""
+        found = open_journal(self.folder, os.urandom, 100)
+        assert found.file is not None
+        for call_id, values in found.calls.items():
+            legs = {name: [_otherwise(leg) for leg in values[name]] for name in ("legs", "targets")}
+            kept = {name: values[name] for name in ("id", "dialled")}
+            found.file.put(call_id, version + marshal.dumps(kept | legs | {"stage": 7, "all": "otherwise"}))
+        found.close()
+
     async def terminate(self) -> int:
         """SIGTERM; the exit status."""
         self._process.process.terminate()
@@ -210,6 +220,16 @@ async def hear_each_other(browser: RpcBrowser, phone: DeskPhone, hz: float = PHO
     heard = float((await phone.expect("tone")).details["hz"])
     assert abs(heard - BROWSER_HZ) <= NEAR
     await browser.tone(hz)
+
+
+def _otherwise(leg: dict[str, Any] | None) -> tuple[bytes, bytes]:
+    """A leg as another version may have it: of a SIP session the dialog alone is as it is here."""
+    if leg is None:
+        return marshal.dumps({}), marshal.dumps(None)
+    sessions = [{"dialog": each["dialog"], "credentials": None, "timer": "x"} for each in leg.get("sessions", ())]
+    named = {name: value for name, value in leg.items() if name in {"party", "address"}}
+    own = {name: value for name, value in leg.items() if name not in {"party", "address", "sessions"}}
+    return marshal.dumps(named), marshal.dumps(own | {"sessions": sessions, "more": [1]})
 
 
 def _older(values: dict[str, Any], seconds: float) -> dict[str, Any]:

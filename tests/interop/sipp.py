@@ -30,12 +30,18 @@ class Sipp:
     """One sipp process; leave the context to have it ended, `finish` to learn how it went."""
 
     def __init__(
-        self, *arguments: str, port: int | None = None, calls: int = 1, seconds: int = 20, transport: str = "u1"
+        self,
+        *arguments: str,
+        port: int | None = None,
+        calls: int = 1,
+        seconds: int = 20,
+        transport: str = "u1",
+        host: str = "127.0.0.1",
     ) -> None:
         self.port = port or free_port()
         self._arguments = [
             *arguments,
-            *("-i", "127.0.0.1", "-p", str(self.port), "-m", str(calls)),
+            *("-i", host, "-p", str(self.port), "-m", str(calls)),
             *("-timeout", f"{seconds}s", "-timeout_error", "-nostdin", "-t", transport),
         ]
         self._seconds = seconds

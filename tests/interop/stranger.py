@@ -149,10 +149,10 @@ def _md5(text: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def stranger(host: str = HOST) -> AsyncIterator[Stranger]:
-    """A socket on `host`."""
+async def stranger(host: str = HOST, port: int = 0) -> AsyncIterator[Stranger]:
+    """A socket on `host`; port 0: any."""
     loop = asyncio.get_running_loop()
-    _, protocol = await loop.create_datagram_endpoint(Stranger, local_addr=(host, 0))
+    _, protocol = await loop.create_datagram_endpoint(Stranger, local_addr=(host, port))
     try:
         yield protocol
     finally:

@@ -84,6 +84,7 @@ async def test_phones_go_on_with_their_call(gateway: House, one: DeskPhone, othe
     await over(other, one)
 
 
+@pytest.mark.slow
 async def test_a_refresh_that_is_due_is_sent(gateway: House, one: DeskPhone, other: DeskPhone) -> None:
     """The session timer has run on while nobody was there; the phone answers, and the call goes on."""
     await up(one, other)
@@ -95,6 +96,7 @@ async def test_a_refresh_that_is_due_is_sent(gateway: House, one: DeskPhone, oth
     await over(one, other)
 
 
+@pytest.mark.slow
 async def test_a_phone_by_tcp_behind_nat_is_reached_once_it_registers_again(gateway: House, one: DeskPhone) -> None:
     """Its Contact leads nowhere and its connection died with the gateway: a hold and the BYE come by the next one."""
     contact = "sip:1003@desk.invalid;transport=tcp"
@@ -124,6 +126,7 @@ async def test_a_phone_by_tcp_behind_nat_is_reached_once_it_registers_again(gate
         await phone.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("caller_leaves", [True, False])
 async def test_a_call_is_passed_on(gateway: House, one: DeskPhone, other: DeskPhone, caller_leaves: bool) -> None:
     """REFER after a kill, by the caller or the callee: the other hears the new far end, also after another kill."""
@@ -141,6 +144,7 @@ async def test_a_call_is_passed_on(gateway: House, one: DeskPhone, other: DeskPh
     await stays.expect("state", state="ended")
 
 
+@pytest.mark.slow
 async def test_a_phone_connects_the_two_it_talks_with(gateway: House, one: DeskPhone, other: DeskPhone) -> None:
     """REFER with Replaces, where both calls are of the process before, one of them on hold."""
     async with gateway.browser() as browser:
@@ -210,6 +214,26 @@ async def test_what_was_being_set_up_ends_with_a_cause(gateway: House, one: Desk
     other.on_incoming(200)
 
 
+@pytest.mark.slow
+async def test_calls_of_another_version_end_with_a_cause(gateway: House, one: DeskPhone, other: DeskPhone) -> None:
+    """Both phones hear BYE, a page is told when it asks: their media would end a minute later, and nobody say why."""
+    await up(one, other)
+    await gateway.kill()
+    gateway.disguise(b"calls 9\n")
+    await gateway.start()
+    await asyncio.gather(one.expect("state", state="ended"), other.expect("state", state="ended"))
+    async with gateway.browser() as browser:
+        await gateway.open(browser)
+        await browser.dial("1002")
+        await other.expect("state", state="answered")
+        await gateway.kill()
+        gateway.disguise(b"calls 1\n")
+        await gateway.start()
+        await other.expect("state", state="ended")
+        assert (await gateway.take_back(browser))["state"] == "ended"
+
+
+@pytest.mark.slow
 async def test_what_rings_when_the_plane_is_killed_ends_with_a_cause(
     gateway: House, one: DeskPhone, other: DeskPhone
 ) -> None:

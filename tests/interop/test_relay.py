@@ -115,6 +115,7 @@ async def test_who_is_nobody_at_the_pbx_is_nobody_here(both: tuple[Gateway, Gate
     assert gone.details["reason"] == "Not Found"
 
 
+@pytest.mark.slow
 async def test_the_pbx_stops_and_the_phone_is_told(
     both: tuple[Gateway, Gateway], desk: DeskPhone, extension: DeskPhone
 ) -> None:

@@ -84,6 +84,7 @@ async def test_stopping_the_gateway_ends_calls_on_both_sides(tmp_path: Path) -> 
         assert len(gateway.app.calls) == 0
 
 
+@pytest.mark.slow
 async def test_stopping_the_gateway_cancels_what_still_rings(tmp_path: Path) -> None:
     """A phone that rings is told that the call is over."""
     async with gateway_with(config_on_free_ports(tmp_path), tmp_path / "log") as gateway:

@@ -247,7 +247,7 @@ async def test_a_dialog_cannot_be_hijacked_with_guessed_tags(
 
 
 async def test_a_call_of_others_cannot_be_cancelled(talk: Talk, mallory: Stranger) -> None:
-    """CANCEL needs the transaction of the INVITE, branch included."""
+    """CANCEL needs the transaction of the INVITE, branch included (from elsewhere: tests/sip/test_invite_ends.py)."""
     host, port = talk.gateway.sip
     request = mallory.request("CANCEL", f"sip:alice@{host}:{port}", call_id=talk.call_id)
     assert await mallory.status(request, talk.gateway.sip) == 481

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
+import json
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -61,10 +64,17 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 async def gateway_of(stack: AsyncExitStack, folder: Path, redis: int) -> House:
     url = f"redis://127.0.0.1:{redis}/0"
-    gateway = House(folder, stack, IDENTITY__STORE=url, CLUSTER__JOURNAL=url, CLUSTER__KEY=KEY)
+    gateway = House(folder, stack, IDENTITY__STORE=url, CLUSTER__JOURNAL=url, CLUSTER__KEY=KEY, CDR__ENABLED="true")
     stack.push_async_callback(gateway.close)
     await gateway.start(CLUSTER__NODE=f"sip:127.0.0.1:{gateway.sip}", CLUSTER__INTERVAL="0.3")
     return gateway
+
+
+def recorded(gateway: House) -> list[object]:
+    """The causes of the records it has, and None of each that is open."""
+    with contextlib.closing(sqlite3.connect(gateway.folder / "cdr.sqlite")) as ledger:
+        ended = [json.loads(text)["cause"] for (text,) in ledger.execute("SELECT detail FROM calls")]
+        return [*ended, *(None for _ in ledger.execute("SELECT id FROM talking"))]
 
 
 async def dialled(one: DeskPhone, other: DeskPhone) -> None:
@@ -96,6 +106,8 @@ async def test_calls_of_a_gateway_that_is_gone_go_on_at_another(site: Site) -> N
     await browser.hang_up()
     await asyncio.gather(over(one), over(other), over(third))
     assert TAKEN not in first.log.read_text(encoding="utf-8")
+    await until(lambda: recorded(second) == ["normal"] * 2)
+    assert recorded(first) == []
 
 
 async def test_a_gateway_that_was_suspended_lets_go_of_what_was_taken(site: Site) -> None:
@@ -125,6 +137,8 @@ async def test_a_gateway_that_was_suspended_lets_go_of_what_was_taken(site: Site
     await talk(one, other)
     one.hangup()
     await asyncio.gather(over(one), over(other))
+    await until(lambda: recorded(second) == ["normal"] * 2)
+    await until(lambda: recorded(first) == ["normal"])  # of the call to 600
 
 
 async def test_calls_are_gone_on_with_though_who_took_them_died(site: Site) -> None:
@@ -149,3 +163,5 @@ async def test_calls_are_gone_on_with_though_who_took_them_died(site: Site) -> N
     await first.start()
     other.hangup()
     await asyncio.gather(over(one), over(other))
+    await until(lambda: recorded(second) == ["normal"])
+    assert recorded(first) == []

@@ -1,4 +1,4 @@
-"""Trickle ICE over INFO (RFC 8840) on the wire: a phone over WebSocket, its SIP written by hand, its media aiortc's."""
+"""Trickle ICE (RFC 8838) over INFO (RFC 8840) on the wire: a phone over WebSocket, SIP by hand, media by aiortc."""
 
 from __future__ import annotations
 

@@ -77,6 +77,7 @@ async def test_each_answer_to_a_phone_that_does_not_register_has_its_cause(rig: 
     assert nothing == "nothing at all"
 
 
+@pytest.mark.slow
 async def test_an_address_that_is_banned_hears_nothing_and_is_named(rig: Rig) -> None:
     """`gateway bans` has it with the reason; lifted, it is answered again."""
     domain = rig.gateway.config.domain

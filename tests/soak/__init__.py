@@ -1,0 +1,1 @@
+"""Calls, transfers, pages, registrations and reloads for a while, and whether what the gateway holds stays level."""
