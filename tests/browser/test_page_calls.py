@@ -160,6 +160,7 @@ async def _until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_a_page_leaves_a_gateway_that_drains_once_no_call_is_up() -> None:
     """It connects anew, to whoever is behind that address then; a call is talked to its end before."""
     async with stage() as it:

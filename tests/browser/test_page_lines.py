@@ -127,6 +127,7 @@ async def test_times_and_numbers_are_written_as_where_the_browser_is(
         assert shown[2] == share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locale", ["en-US", "de-DE"])
 async def test_two_calls_and_a_transfer_fit_a_phone_and_axe_finds_nothing(locale: str) -> None:
     """At 360 pixels, with a long name."""

@@ -14,6 +14,7 @@ from tests.web.browser import stage
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 
+@pytest.mark.slow
 async def test_many_contacts_do_not_cost_the_connection() -> None:
     """They are asked for one after the other, below what the gateway bears."""
     names = json.dumps([f"10{number}" for number in range(40)])

@@ -23,7 +23,13 @@ from tests.media.plane_rig import until
 REOFFERED = 5.0
 """Seconds in which both sides have agreed anew."""
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.serial, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.peer,
+    pytest.mark.browser,
+    pytest.mark.serial,
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

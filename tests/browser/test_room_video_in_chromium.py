@@ -19,6 +19,7 @@ PHONE = 210
 """Luma of the phone's picture; those of the pages are of RGB, and come out a little darker."""
 
 
+@pytest.mark.slow
 async def test_each_page_and_the_phone_see_who_speaks() -> None:
     """The speaker changes, a page is gone and comes back as after a reload; who speaks sees the one before."""
     async with running() as (engine, _), chromium() as browser, await browser.new_context() as context:

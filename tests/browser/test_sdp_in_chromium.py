@@ -21,6 +21,7 @@ from sdp import (
     read_codecs,
     translate,
 )
+from sdp.extensions import TRANSPORT_CC
 from tests import peers
 from tests.sdp.plans import PHONE_AUDIO, POLICY, browser_plan, corpus, described, phone_plan
 
@@ -87,9 +88,10 @@ PLANS = {
         extensions=(
             "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
             "urn:ietf:params:rtp-hdrext:sdes:mid",
-            "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+            TRANSPORT_CC,
         ),
     ),
+    "counting": browser_plan(codecs=CodecPolicy(passes_feedback=False), own_extensions=(TRANSPORT_CC,)),
 }
 
 

@@ -16,6 +16,7 @@ async def replaces(page: SipPage) -> str:
     return f"Replaces: {kept['callId']};to-tag={kept['remote']};from-tag={kept['local']}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("calls", [True, False])
 async def test_a_call_outlives_its_socket(stage: Stage, library: str, calls: bool) -> None:

@@ -80,6 +80,7 @@ async def test_a_refusal_by_the_phone_is_said_in_words(
     await page.status("ready")
 
 
+@pytest.mark.slow
 async def test_a_phone_that_nobody_answers_is_said_in_words(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """After the configured time the phone is silenced and the caller told."""
     phone.on_incoming(0)
@@ -120,6 +121,7 @@ async def test_a_caller_who_gives_up_is_a_missed_call(
     await phone.expect("state", state="ended")
 
 
+@pytest.mark.slow
 async def test_a_page_closed_while_it_rings_lets_the_caller_wait_for_it(
     page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
 ) -> None:
@@ -210,6 +212,7 @@ async def test_digits_of_the_phone_are_shown_and_leave_the_call_as_it_is(
     await phone.expect("state", state="ended")
 
 
+@pytest.mark.slow
 async def test_closing_the_tab_ends_the_call_of_the_phone(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """After the moment a reload may take, not when the media has been missed."""
     await talk(page, phone)
@@ -228,6 +231,7 @@ async def test_a_reload_keeps_the_call(page: SoftphoneBrowser, phone: DeskPhone)
     await phone.expect("state", state="ended")
 
 
+@pytest.mark.slow
 async def test_a_reload_keeps_a_muted_microphone_muted(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """The phone hears nothing of what is said until it is opened again."""
     await talk(page, phone)
@@ -307,6 +311,7 @@ async def test_a_reloaded_call_comes_to_an_end_where_the_gateway_stays_away(
     await context.close()
 
 
+@pytest.mark.slow
 async def test_a_cut_socket_does_not_touch_the_call(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """The sound goes on meanwhile; the page takes the call up where it was and can end it."""
     cut: list[WebSocketRoute] = []
@@ -356,6 +361,7 @@ async def test_who_hangs_up_while_the_gateway_is_away_is_heard_once_it_is_back(
     await alice.wait_for_selector("#connection[data-state=online]")
 
 
+@pytest.mark.slow
 async def test_a_microphone_that_fails_while_the_gateway_is_away_ends_the_call_there(
     gateway: Gateway, page: SoftphoneBrowser, phone: DeskPhone
 ) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -12,6 +10,7 @@ import pytest
 
 from gateway.media.embedded.addresses import own_addresses
 from tests.browser.firefox import Firefox
+from tests.browser.firefox_page import WATCH, dialled
 from tests.coturn import SECRET, coturn
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.ports import free_port
@@ -19,14 +18,6 @@ from tests.web.browser import NO_SOUND
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.slow]
 
-WATCH = """
-  const Original = RTCPeerConnection;
-  window.__peers = [];
-  window.RTCPeerConnection = class extends Original {
-    constructor(...given) { super(...given); window.__peers.push(this); }
-  };
-"""
-DIAL = "document.getElementById('dial').value = '{}'; document.getElementById('call').click();"
 HEARD = """
   return (async () => {
     const peer = window.__peers.at(-1);
@@ -39,29 +30,6 @@ HEARD = """
     return found;
   })();
 """
-
-
-@contextlib.asynccontextmanager
-async def dialled(
-    executable: str,
-    folder: Path,
-    preferences: Mapping[str, object] | None = None,
-    watch: str = "",
-    number: str = "600",
-    **changes: str,
-) -> AsyncIterator[Firefox]:
-    """Firefox on the page of a gateway on loopback, as after `make run`; `number` is dialled."""
-    async with (
-        gateway_with(config_on_free_ports(folder, **changes), folder / "gateway.log") as gateway,
-        Firefox(executable, preferences) as firefox,
-    ):
-        await firefox.open(gateway.app.signed_in_url("alice"))
-        async with asyncio.timeout(30):
-            while await firefox.run("return document.body.dataset.view") != "idle":  # noqa: ASYNC110  # only asking tells
-                await asyncio.sleep(0.1)
-        await firefox.run(watch or WATCH)
-        await firefox.run(DIAL.format(number))
-        yield firefox
 
 
 async def test_firefox_hears_the_echo_on_the_default_configuration(executable: str, tmp_path: Path) -> None:

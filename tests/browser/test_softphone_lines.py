@@ -143,6 +143,7 @@ async def test_a_device_without_a_microphone_leaves_a_call_that_it_cannot_take_w
         await phone.expect("state", state="ended")
 
 
+@pytest.mark.slow
 async def test_two_calls_outlive_a_reload_one_held_and_one_talked_in(
     page: SoftphoneBrowser, phone: DeskPhone, second: DeskPhone, gateway: Gateway
 ) -> None:

@@ -98,6 +98,7 @@ async def sees_all(page: Page, *names: str) -> None:
     assert await page.evaluate(_NAMED, names) == ""
 
 
+@pytest.mark.slow
 async def test_users_with_cameras_see_each_other_in_a_room(gateway: Gateway, page: SoftphoneBrowser, bob: Page) -> None:
     """Dialled with video, with their names; one reloads its page; a third comes, whom both see beside, and leaves."""
     alice = page.page
@@ -160,6 +161,7 @@ async def test_users_meet_in_a_room_by_its_number_and_pin(page: SoftphoneBrowser
     await shown(alice, "#room", is_shown=False)
 
 
+@pytest.mark.slow
 async def test_a_user_opens_a_room_that_a_phone_joins_and_closes_it(
     page: SoftphoneBrowser, bob: Page, phone: DeskPhone, gateway: Gateway
 ) -> None:
@@ -208,6 +210,7 @@ async def test_a_user_opens_a_room_that_a_phone_joins_and_closes_it(
     await accessible(bob)
 
 
+@pytest.mark.slow
 async def test_a_recording_is_seen_by_both_sides_through_a_cut_and_a_reload(page: SoftphoneBrowser, bob: Page) -> None:
     """The sign is the gateway's word, not the page's memory."""
     alice, cut = page.page, list[WebSocketRoute]()
@@ -306,6 +309,7 @@ async def test_who_hangs_up_before_the_merge_leaves_the_other_call_as_it_was(
     await second.expect("state", state="ended")
 
 
+@pytest.mark.slow
 async def test_two_tabs_and_a_phone_of_one_user_ring_and_one_of_them_has_the_call(
     page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
 ) -> None:
@@ -342,6 +346,7 @@ async def test_two_tabs_and_a_phone_of_one_user_ring_and_one_of_them_has_the_cal
         await tab.close()
 
 
+@pytest.mark.slow
 async def test_a_voice_message_lights_up_is_heard_and_deleted(
     page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
 ) -> None:

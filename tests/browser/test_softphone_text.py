@@ -142,6 +142,7 @@ async def test_a_phone_that_offers_text_has_the_panel_open(
     await expect(alice.locator("#text")).to_be_hidden()
 
 
+@pytest.mark.slow
 async def test_two_pages_type_to_each_other(gateway: Gateway, page: SoftphoneBrowser) -> None:
     """Who has asked for text once has it in the next call from the beginning; the other page is German."""
     alice = page.page
@@ -163,6 +164,7 @@ async def test_two_pages_type_to_each_other(gateway: Gateway, page: SoftphoneBro
     await alice.evaluate("localStorage.removeItem('softphone.text')")
 
 
+@pytest.mark.slow
 async def test_a_phone_without_text_has_the_call_and_it_is_said(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """Once somebody asks; in the next call the page asks by itself and nothing is said."""
     alice = page.page

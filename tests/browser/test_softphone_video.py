@@ -44,6 +44,7 @@ async def video_call(alice: Page, bob: Page) -> None:
     await sees(alice, bob)
 
 
+@pytest.mark.slow
 async def test_two_users_see_each_other_and_turn_their_cameras_off_and_on(page: SoftphoneBrowser, bob: Page) -> None:
     """A camera that is off is no frozen picture at the other side; on hold nobody is seen."""
     alice = page.page
@@ -68,6 +69,7 @@ async def test_two_users_see_each_other_and_turn_their_cameras_off_and_on(page: 
     await gone(alice, "#pictures")
 
 
+@pytest.mark.slow
 async def test_a_reload_in_a_video_call_keeps_the_pictures(page: SoftphoneBrowser, bob: Page) -> None:
     """Both see each other again, the camera that was on is on."""
     await video_call(page.page, bob)
@@ -111,6 +113,7 @@ async def test_a_phone_without_a_picture_has_the_call_and_the_camera_goes_off(
     await phone.expect("state", state="ended")
 
 
+@pytest.mark.slow
 async def test_a_video_call_that_moves_to_another_device_keeps_its_pictures(
     page: SoftphoneBrowser, bob: Page, gateway: Gateway
 ) -> None:

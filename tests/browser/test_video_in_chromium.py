@@ -1,4 +1,4 @@
-"""Chromium's own video codecs through the engine: H.264 to a phone and back, VP8 and VP9 between two pages."""
+"""Chromium's own video codecs through the engine: H.264 to a phone and back, and between two pages."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gateway.media.embedded.plane.routes import UNWRAP
 from gateway.media.embedded.plane.srtp import SendContext
 from gateway.media.engine import KeyFrameWanted, Kind, Party
 from sdp import SessionDescription
+from sdp.extensions import ORIENTATION
 from tests.browser.bare import blank_page, chromium
 from tests.media.engine_support import running, until
 from tests.media.video_support import VideoPhone
@@ -92,7 +93,7 @@ async def page(context: Any, codec: str) -> Any:
 async def decodes(made: Any, frames: int) -> None:
     """Wait until the page has decoded so many pictures."""
     found: dict[str, int] = {}
-    for _ in range(100):
+    for _ in range(300):
         found = await made.evaluate(STATS)
         if found.get("decoded", 0) >= frames:
             return
@@ -121,7 +122,7 @@ async def test_chromium_and_a_phone_see_each_other_in_h264(context: Any) -> None
             await phone.close()
 
 
-@pytest.mark.parametrize("codec", ["VP8", "VP9"])
+@pytest.mark.parametrize("codec", ["VP8", "VP9", "AV1"])
 async def test_two_pages_see_each_other(context: Any, codec: str) -> None:
     """What Chromium encodes Chromium decodes on the other side, with retransmissions agreed on both."""
     async with running() as (engine, _):
@@ -154,6 +155,7 @@ def losing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SendContext, "seal", lossy_seal)
 
 
+@pytest.mark.slow
 async def test_pictures_are_whole_although_packets_are_lost(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What never came is asked for at its sender and unwrapped; what did is sent again from here (RFC 4588)."""
     losing(monkeypatch)
@@ -169,3 +171,68 @@ async def test_pictures_are_whole_although_packets_are_lost(context: Any, monkey
                     break
                 await made.wait_for_timeout(100)
             assert found.get(name), f"{name}: {found}"
+
+
+TURN = """async () => {
+  const data = new Uint8Array(320 * 240 * 3 / 2).fill(128);
+  data.fill(235, 0, 320 * 120);
+  const generator = new MediaStreamTrackGenerator({kind: 'video'}), writer = generator.writable.getWriter();
+  window.turned = 90;
+  let count = 0;
+  setInterval(() => {
+    data.fill(16 + count++ % 30, 320 * 120, 320 * 240);
+    const form = {format: 'I420', codedWidth: 320, codedHeight: 240, timestamp: performance.now() * 1000};
+    writer.write(new VideoFrame(data, {...form, rotation: turned}));
+  }, 66);
+  await pc.getSenders().find(each => each.track.kind === 'video').replaceTrack(generator);
+}"""
+WATCH = """() => {
+  window.video = document.createElement('video');
+  video.muted = true;
+  video.srcObject = new MediaStream([remote]);
+  video.play();
+}"""
+LIES = """() => {
+  const canvas = document.createElement('canvas');
+  const [width, height] = [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  if (!width) return null;
+  const drawing = canvas.getContext('2d');
+  drawing.drawImage(video, 0, 0);
+  const light = (x, y) => drawing.getImageData(x * width, y * height, 1, 1).data[0] > 128;
+  const sides = {top: light(.5, .1), right: light(.9, .5), bottom: light(.5, .9), left: light(.1, .5)};
+  return [width > height, ...Object.keys(sides).filter(side => sides[side])].join(' ');
+}"""
+"""Whether what is seen is broad, and which of its sides are white in their middle."""
+UPRIGHT, TURNED_LEFT, TURNED_RIGHT = "true top", "false left", "false right"
+
+
+async def lies(made: Any, how: str) -> None:
+    """Wait until the page shows the picture so."""
+    found = None
+    for _ in range(300):
+        found = await made.evaluate(LIES)
+        if found is not None and set(found.split()) >= {*how.split()}:
+            break
+        await made.wait_for_timeout(100)
+    opposite = {"top": "bottom", "left": "right", "right": "left"}[how.split()[1]]
+    assert found is not None
+    assert set(found.split()) >= {*how.split()}, found
+    assert opposite not in found.split()
+
+
+async def test_a_picture_that_is_turned_lies_right_where_both_have_agreed_to_it(context: Any) -> None:
+    """The page that sees it turns it, as its sender says, also when that changes in the call (3GPP TS 26.114)."""
+    async with running() as (engine, _):
+        one, other = await page(context, "VP8"), await page(context, "VP8")
+        offer = await engine.offer("call", CHROMIUM, OTHER, await one.evaluate(OFFER))
+        answer = await engine.answer("call", OTHER, CHROMIUM, await other.evaluate(ANSWER, offer))
+        assert ORIENTATION in offer
+        assert ORIENTATION in answer
+        await one.evaluate(TAKE, answer)
+        await one.evaluate(TURN)
+        await decodes(other, 5)
+        await other.evaluate(WATCH)
+        await lies(other, TURNED_RIGHT)
+        for turned, how in ((270, TURNED_LEFT), (0, UPRIGHT), (90, TURNED_RIGHT)):
+            await one.evaluate("turned => { window.turned = turned; }", turned)
+            await lies(other, how)
