@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import shutil
 import subprocess
@@ -14,13 +15,16 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.app import GatewayApp
 from gateway.cli import AWAY, USAGE_ERROR
 from gateway.config import Config, load
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import SECRET, SECRET_OCTETS, PlaneProcess, find_program
 from gateway.media.embedded.plane.values import FlowConfig
 from tests import peers
+from tests.interop.gateway import config_on_free_ports
 from tests.media.plane_rig import Told, figures, until
+from tests.net.certificates import Authority
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -122,7 +126,7 @@ def test_a_plane_that_died_while_it_made_its_secret_starts_again(tmp_path: Path)
 
 
 def test_a_unit_is_started_again_however_often_it_ended() -> None:
-    """But for a configuration that cannot be used: a Redis that is away is another status."""
+    """But for a configuration that cannot be used: a Redis that is away, or a port that is taken, is another status."""
     for name in ("gateway.service", "gateway-plane.service"):
         assert "\nStartLimitIntervalSec=0\n" in (DEPLOY / name).read_text()
     prevented = re.search(r"^RestartPreventExitStatus=(.*)$", (DEPLOY / "gateway.service").read_text(), re.MULTILINE)
@@ -151,6 +155,28 @@ def test_the_image_is_good(path: str) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_the_images_health_check_finds_the_page_wherever_it_is(tmp_path: Path, scheme: str) -> None:
+    """On another port than 8080, and behind a certificate of another name; without a gateway it fails."""
+    text = (DEPLOY / "Dockerfile").read_text().replace("/var/lib/gateway", str(tmp_path))
+    found = re.search(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", text, re.MULTILINE)
+    assert found is not None
+    _, *arguments = json.loads(found[1])
+
+    def check() -> int:
+        return subprocess.run([sys.executable, *arguments], capture_output=True, timeout=60).returncode
+
+    cert, key = Authority(tmp_path).issue("phone.test")
+    files = {"WEB__TLS__CERT": str(cert), "WEB__TLS__KEY": str(key)} if scheme == "https" else {}
+    app = GatewayApp(config_on_free_ports(tmp_path, **files))
+    await app.start()
+    try:
+        assert await asyncio.to_thread(check) == 0
+    finally:
+        await app.stop()
+    assert await asyncio.to_thread(check) != 0
+
+
 def compose() -> Any:
     return yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 
@@ -174,53 +200,6 @@ def test_what_the_image_is_built_of_is_not_left_out(path: str) -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert path not in ignored
     assert (ROOT / path).exists()
-
-
-def test_the_chart_takes_every_value_that_it_names_and_no_other() -> None:
-    """A misspelt value would be empty, and one that nothing takes would do nothing."""
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-    texts = [path.read_text() for path in sorted((CHART / "templates").iterdir())]
-    named = {name for text in texts for name in re.findall(r"\.Values\.([\w.]+)", text)}
-    for name in named:
-        found = values
-        for part in name.split("."):
-            assert part in found, name
-            found = found[part]
-    assert {name.partition(".")[0] for name in named} == set(values)
-
-
-def test_the_charts_configuration_is_taken(tmp_path: Path) -> None:
-    """By the gateway itself; the port of the probes is the one that it listens on."""
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-    path = tmp_path / "gateway.yaml"
-    path.write_text(yaml.safe_dump(values["config"]))
-    config = load(path, {"GATEWAY_LIMITS__DRAIN_TIMEOUT": str(values["drainTimeout"])})
-    assert config.web.listen.port == values["webPort"]
-    assert config.limits.drain_timeout == values["drainTimeout"]
-    assert ("udp", values["sipPort"]) in {(listen.transport, listen.port) for listen in config.sip.listen}
-
-
-def test_gateways_of_the_chart_have_names_of_their_own() -> None:
-    """As soon as there is more than one: the address of the machine, which Kubernetes puts in place of $(HOST_IP)."""
-    text = (CHART / "templates/statefulset.yaml").read_text()
-    [told] = re.findall(r"gt \(int \.Values\.replicas\) 1 }}\n(.*?)\{\{- end }}", text, re.DOTALL)
-    port = yaml.safe_load((CHART / "values.yaml").read_text())["sipPort"]
-    address, node = yaml.safe_load(told.replace("{{ .Values.sipPort }}", str(port)))
-    assert address["valueFrom"] == {"fieldRef": {"fieldPath": "status.hostIP"}}
-    assert node["name"] == "GATEWAY_CLUSTER__NODE"
-    value = node["value"].replace(f"$({address['name']})", "192.0.2.11")
-    environ = {node["name"]: value, "GATEWAY_CLUSTER__KEY": "the-key-of-the-cluster-in-these-tests"}
-    shared = environ | {"GATEWAY_IDENTITY__STORE": "redis://127.0.0.1:6379/0"}
-    assert load(None, shared).cluster.node == "sip:192.0.2.11:5060"
-
-
-def test_the_chart_asks_what_the_gateway_answers_and_waits_for_it_to_drain() -> None:
-    """Liveness is not readiness: a gateway that drains must not be killed for it."""
-    text = (CHART / "templates/statefulset.yaml").read_text()
-    probes = dict(re.findall(r"(\w+)Probe:\n +httpGet:\n +path: (\S+)", text))
-    assert probes == {"liveness": "/healthz", "readiness": "/readyz", "startup": "/healthz"}
-    assert "terminationGracePeriodSeconds: {{ add .Values.drainTimeout 30 }}" in text
-    assert text.count("{{- if") + text.count("{{- with") == text.count("{{- end }}")
 
 
 def test_kamailio_takes_its_configuration(tmp_path: Path) -> None:
