@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from messages import INVITE, RINGING
@@ -112,6 +113,7 @@ def malformed() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     requests()
     repeated_headers()
     responses()

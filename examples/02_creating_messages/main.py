@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 
@@ -124,6 +125,7 @@ def smuggling(request: Request) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     first = invite()
     refusal = responses(first)
     ack_and_cancel(first, refusal)

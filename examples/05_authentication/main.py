@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hashlib
 import logging
@@ -120,6 +121,7 @@ async def over_udp() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     logging.disable(logging.WARNING)  # The library warns of refused registrations; here they are the lesson.
     challenge_and_answer("MD5")
     shown = challenge_and_answer("SHA-256")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from xml.etree import ElementTree
@@ -92,10 +93,8 @@ def nested() -> None:
 def replacing() -> None:
     """Alice has Bob on one call and Carol on another, and joins the two: REFER with Replaces in the URI."""
     print("5. REFER with Replaces")
-    first = build.request(
-        "INVITE", CAROL.uri, from_=ALICE.with_tag("a2"), to=CAROL, call_id="c2", cseq=1, contact=ALICE
-    )
-    dialog = Dialog.of_uac(first, build.response(first, 200, to_tag="carol-1", contact=CAROL))
+    call = build.request("INVITE", CAROL.uri, from_=ALICE.with_tag("a2"), to=CAROL, call_id="c2", cseq=1, contact=ALICE)
+    dialog = Dialog.of_uac(call, build.response(call, 200, to_tag="carol-1", contact=CAROL))
     named = Replaces(dialog.id.call_id, to_tag=dialog.id.remote_tag, from_tag=dialog.id.local_tag)
     target = CAROL.uri.with_header("Replaces", str(named))
     refer = build.request(
@@ -139,6 +138,7 @@ def bounds() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     mixed()
     alternative()
     related()

@@ -79,8 +79,10 @@ class Call:
                     event = await self._news.get()
                     if isinstance(event, kind):
                         return event
-                    if isinstance(event, net.Failed | net.Ended):
-                        raise CallError(f"expected {kind.__name__}, but the call is over: {event}")
+                    if isinstance(event, net.Failed):
+                        raise CallError(f"no {kind.__name__}, the call has failed: {event.status} {event.reason}")
+                    if isinstance(event, net.Ended):
+                        raise CallError(f"no {kind.__name__}, the call has ended: {event.by}")
         except TimeoutError:
             raise CallError(f"no {kind.__name__} within {seconds:g} s") from None
 

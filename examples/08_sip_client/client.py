@@ -38,14 +38,18 @@ class SipClient:
         await self._agent.close()
 
     async def sign_in(self) -> net.Registration:
-        """Be reachable: the registration keeps itself fresh until it is taken back."""
-        return await self._agent.register(
+        """Be reachable: the registration keeps itself fresh until it is taken back. CallError where it is refused."""
+        made = await self._agent.register(
             f"sip:{self._domain}",
             aor=f"<sip:{self.user}@{self._domain}>",
             credentials=self._credentials,
             policy=net.RegistrationPolicy(expires=60),
             route=(f"<sip:{self._server};lr>",),
         )
+        if not made.registered:
+            hint = "; is the password right?" if made.status in (401, 403, 407) else ""
+            raise CallError(f"{self.user} cannot register at {self._server}: {made.status}{hint}")
+        return made
 
     @property
     def strays(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import itertools
 import sys
@@ -21,7 +22,9 @@ def run(lesson: Callable[[], Awaitable[None]]) -> None:
         except TimeoutError:
             sys.exit("FAIL: it took too long")
 
-    finish_log = log.configure("info" if "--verbose" in sys.argv else "error")
+    options = argparse.ArgumentParser()
+    options.add_argument("--verbose", action="store_true", help="the gateway's log")
+    finish_log = log.configure("info" if options.parse_args().verbose else "error")
     asyncio.run(timed())
     finish_log()
     print("PASS")

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlencode
 
-from pages import site
+from pages import shows, site
 
 from gateway import Gateway, GatewayError, log, net
 from gateway.testing import loopback_config
@@ -40,11 +40,6 @@ def account(gateway: Gateway, origin: str, password: str) -> str:
     return f"{origin}/#{urlencode(given)}"
 
 
-async def shows(browser: SoftphoneBrowser, state: str) -> None:
-    """Wait until the page shows that state."""
-    await browser.page.wait_for_function("state => document.body.dataset.state === state", arg=state, timeout=10_000)
-
-
 async def dial(browser: SoftphoneBrowser, number: str) -> None:
     await browser.page.fill("#dial", number)
     await browser.page.press("#dial", "Enter")
@@ -60,31 +55,31 @@ async def hear_each_other(browser: SoftphoneBrowser, call: Call) -> None:
 async def page_calls(browser: SoftphoneBrowser, phone: SipClient) -> None:
     print("2. The page dials 601, the gateway's steady tone, and then the desk phone")
     await dial(browser, "601")
-    await shows(browser, "talking")
+    await shows(browser.page, "talking")
     check(True, f"it hears {await browser.tone(TONE_HZ):.0f} Hz")
     await browser.page.click("#hangup")
-    await shows(browser, "ready")
+    await shows(browser.page, "ready")
     await dial(browser, "1001")
     call = await asyncio.wait_for(phone.calls.get(), 8)
     check(b"RTP/AVP" in call.offered and b"ice-ufrag" not in call.offered, "the phone is offered plain RTP")
     call.answer()
-    await shows(browser, "talking")
+    await shows(browser.page, "talking")
     await hear_each_other(browser, call)
     await browser.page.click("#hangup")
     check((await call.expect(net.Ended)).by == "remote", "the page hangs up, and the phone is told")
-    await shows(browser, "ready")
+    await shows(browser.page, "ready")
 
 
 async def phone_calls(browser: SoftphoneBrowser, phone: SipClient) -> None:
     print("3. The desk phone dials 1002")
     call = phone.dial("1002")
-    await shows(browser, "ringing")
+    await shows(browser.page, "ringing")
     check(await browser.page.inner_text("#status") == "1001", "the page shows who calls: 1001")
     await browser.page.click("#answer")
     await call.expect(net.Answered)
     await hear_each_other(browser, call)
     call.hangup()
-    await shows(browser, "ready")
+    await shows(browser.page, "ready")
     check((await call.expect(net.Ended)).by == "local", "the phone hangs up, and the page is at rest")
 
 
@@ -92,14 +87,14 @@ async def turned_away(browser: SoftphoneBrowser, gateway: Gateway, origin: str) 
     print("4. Who does not come in")
     await browser.page.goto("about:blank")
     await browser.page.goto(account(gateway, origin, "a guess"))
-    await shows(browser, "refused")
+    await shows(browser.page, "refused")
     check(True, f"a wrong password; the page says: {await browser.page.inner_text('#status')}")
     elsewhere = origin.replace("localhost", "127.0.0.1")
     await browser.page.goto(account(gateway, elsewhere, gateway.password("1002")))
-    await shows(browser, "offline")
+    await shows(browser.page, "offline")
     check(True, f"the same account from {elsewhere}: its origin is not one of web.allowed_origins")
     await browser.page.goto(account(gateway, origin, gateway.password("1002")))
-    await shows(browser, "ready")
+    await shows(browser.page, "ready")
     check(True, f"and from {origin}, which is one, it is let in")
 
 
@@ -114,7 +109,7 @@ async def lesson(origin: str, executable: str) -> None:
         print(f"1. The page at {origin}, the gateway at {gateway.page_url}")
         await phone.sign_in()
         await browser.page.goto(account(gateway, origin, gateway.password("1002")) + "&raw=1")
-        await shows(browser, "ready")
+        await shows(browser.page, "ready")
         check(True, "1002 is registered, by SIP over a WebSocket")
         await page_calls(browser, phone)
         await phone_calls(browser, phone)

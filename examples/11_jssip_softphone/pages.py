@@ -1,4 +1,4 @@
-"""The web server of the softphone's page: three files and nothing else."""
+"""The softphone's page: a web server of three files and nothing else, and what the page shows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+
+from gateway import GatewayError
 
 HERE = Path(__file__).parent
 JSSIP = Path(sys.prefix) / "sip-libraries.js"
@@ -52,3 +55,13 @@ def site(port: int = 0) -> Iterator[str]:
             yield f"http://localhost:{server.server_port}"
         finally:
             server.shutdown()
+
+
+async def shows(page: Any, state: str) -> None:
+    """Wait until the softphone's page shows that state; GatewayError with what it says instead."""
+    from playwright.async_api import TimeoutError as PageTimeout  # of the extra `browser`
+
+    try:
+        await page.wait_for_function("state => document.body.dataset.state === state", arg=state, timeout=10_000)
+    except PageTimeout:
+        raise GatewayError(f"the page is not {state}; it says: {await page.inner_text('#status')}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 import tempfile
@@ -110,7 +111,9 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    finish_log = log.configure("info" if "--verbose" in sys.argv else "error")
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--verbose", action="store_true", help="the gateway's log")
+    finish_log = log.configure("info" if options.parse_args().verbose else "error")
     asyncio.run(main())
     finish_log()
     print("PASS")

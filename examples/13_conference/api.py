@@ -38,4 +38,5 @@ class Rooms:
             with urllib.request.urlopen(urllib.request.Request(self._url + room, data, headers), timeout=8) as answer:
                 return answer.status, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
-            return error.code, None
+            with error:
+                return error.code, None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import sys
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from api import Rooms
@@ -57,17 +59,29 @@ async def everybody(calls: dict[str, Call], muted: str = "") -> None:
         await hears(user, call, *[other for other in calls if other not in (user, muted)])
 
 
-async def join(phones: dict[str, SipClient]) -> dict[str, Call]:
-    """All of them dial 800."""
-    calls = {user: phones[user].dial("800") for user in VOICES}
+async def join(phones: dict[str, SipClient], *users: str) -> dict[str, Call]:
+    """They dial 800, and are let in."""
+    calls = {user: phones[user].dial("800") for user in users}
     for call in calls.values():
         await call.expect(net.Answered)
     return calls
 
 
+@asynccontextmanager
+async def signed_in(gateway: Gateway, voices: Mapping[str, float | None]) -> AsyncIterator[dict[str, SipClient]]:
+    """A phone for each of these users, with the tone in Hz that it says; None says nothing."""
+    async with AsyncExitStack() as stack:
+        phones = {}
+        for user, hz in voices.items():
+            one = SipClient(user, gateway.password(user), gateway.config.domain, gateway.sip_address, hz)
+            phones[user] = await stack.enter_async_context(one)
+            await one.sign_in()
+        yield phones
+
+
 async def conference(phones: dict[str, SipClient], rooms: Rooms) -> None:
     print("1. Three phones dial 800")
-    calls = await join(phones)
+    calls = await join(phones, *VOICES)
     members = await rooms.members(ROOM)
     check(members.keys() == VOICES.keys(), f"in the room: {', '.join(sorted(members))}")
     print("2. Who hears whom")
@@ -103,25 +117,21 @@ async def main() -> None:
 
 
 async def lesson(gateway: Gateway) -> None:
-    async with AsyncExitStack() as stack:
-        phones = {}
-        for user, hz in (VOICES | {"1004": 1100}).items():
-            one = SipClient(user, gateway.password(user), gateway.config.domain, gateway.sip_address, hz)
-            phones[user] = await stack.enter_async_context(one)
-            await one.sign_in()
+    async with signed_in(gateway, VOICES | {"1004": 1100}) as phones:
         rooms = Rooms(gateway.page_url, "1001", gateway.password("1001"))
         await conference(phones, rooms)
         await gateway.idle()
         check(await rooms.members(ROOM) == {}, "with its last member the room is gone")
-        again = phones["1004"].dial("800")
-        await again.expect(net.Answered)
+        again = await join(phones, "1004")
         check((await rooms.members(ROOM)).keys() == {"1004"}, "and the lock with it: 1004 comes in")
-        again.hangup()
-        await again.expect(net.Ended)
+        again["1004"].hangup()
+        await again["1004"].expect(net.Ended)
 
 
 if __name__ == "__main__":
-    finish_log = log.configure("info" if "--verbose" in sys.argv else "error")
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--verbose", action="store_true", help="the gateway's log")
+    finish_log = log.configure("info" if options.parse_args().verbose else "error")
     asyncio.run(main())
     finish_log()
     print("PASS")

@@ -6,8 +6,9 @@ import asyncio
 import os
 import shutil
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from gateway.sip import NameAddr, Uri, build
@@ -105,9 +106,24 @@ async def gateway(folder: Path, port: int, settings: Mapping[str, str]) -> Async
         yield process
 
 
+async def has_calls(web: int, number: int) -> bool:
+    """Whether the gateway at that web port comes to have so many calls, by its own /metrics, within half a minute."""
+
+    def asked() -> str:
+        with urllib.request.urlopen(f"http://{HOST}:{web}/metrics", timeout=30) as answer:
+            return str(answer.read().decode())
+
+    with suppress(OSError):  # of a gateway that is gone, or says nothing
+        async with asyncio.timeout(30):
+            while f"\ngateway_calls_active {number}.0\n" not in await asyncio.to_thread(asked):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            return True
+    return False
+
+
 async def said(log: Path, words: str) -> None:
     """Wait until a program has written that; TimeoutError."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while words not in log.read_text():  # noqa: ASYNC110, ASYNC240
             await asyncio.sleep(0.05)
 
@@ -122,7 +138,7 @@ async def answers(port: int) -> None:
         headers=[("Via", f"SIP/2.0/UDP {here[0]}:{here[1]};branch=z9hG4bK-probe")],
     )  # fmt: skip
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not ear.heard.is_set():
                 transport.sendto(asked.write(), (HOST, port))
                 await asyncio.wait([asyncio.create_task(ear.heard.wait())], timeout=0.1)
