@@ -6,13 +6,13 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-APT_PACKAGES := chromium chromium-headless-shell firefox-esr iproute2 sip-tester baresip nftables redis-server \
+APT_PACKAGES := chromium chromium-headless-shell firefox-esr iproute2 sip-tester baresip baresip-ffmpeg nftables redis-server \
   rtpengine-daemon kamailio kamailio-outbound-modules kamailio-presence-modules kamailio-sqlite-modules \
   kamailio-websocket-modules espeak-ng coturn pulseaudio curl nginx-light
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo example docs test test-all coverage check format bench chaos soak fuzz wheels release plane system-packages install-test clean
+.PHONY: help run demo example docs test test-all coverage pythons check format bench chaos soak fuzz wheels release plane system-packages install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -51,9 +51,9 @@ docs: $(VENV)/.test ## Build the documentation's site in build/site; a warning i
 	@echo "Open build/site/index.html"
 
 # Most tests wait for peers rather than for a processor: more workers than two cores, and those that measure time by themselves, last.
-WORKERS ?= 3
+WORKERS ?= $(if $(QUICK),4,3)
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
+PARALLEL = $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
 SERIAL = $(shell grep -rl --include='test_*.py' 'pytest.mark.serial' tests)
 # Peers that take their time, and amounts that do: not in what developers run after every change, but in CI.
 QUICK := and not slow
@@ -76,12 +76,16 @@ coverage: $(VENV)/.test ## The tests of tests/sip: they take every branch of the
 	$(PARALLEL) -m "not serial" tests/sip $(COVERED:%=--cov gateway/sip/%) --cov-branch \
 	  --cov-report term-missing:skip-covered --cov-fail-under 100
 
-test-all: test ## The whole suite with the slow peers, then more random examples, octets at the parsers, soak, kills, wheels for every Python
+test-all: test ## The whole suite with the slow peers, then more random examples, octets at the parsers, soak, kills, other Pythons and wheels for all
 	$(PARALLEL) -m "hypothesis and not serial" --hypothesis-profile long --timeout 300
 	@scripts/plane fuzz $(or $(SECONDS),15)
 	@$(BIN)/python -m tests.soak --minutes 1
 	@$(BIN)/python -m tests.chaos messages
+	@$(BIN)/python -m scripts.other_pythons
 	@scripts/resolve-pythons
+
+pythons: install-test plane ## Every module, unit tests, the demo and a lesson on each other Python that is here, 3.11 to 3.14 (ARGS=3.13 for one)
+	@$(BIN)/python -m scripts.other_pythons $(ARGS)
 
 check: $(VENV)/.test ## Lint, format and types
 	@scripts/plane check

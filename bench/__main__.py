@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from bench import audio, cluster, media, overload, quality, recovery, remotemedia, rooms, sdp, sip, web
+from bench import audio, cluster, curve, media, overload, quality, recovery, remotemedia, rooms, sdp, sip, web
 
 BENCHMARKS: dict[str, Callable[[], bool]] = {
     "sdp": sdp.main,
     "sip": sip.main,
     "cluster": cluster.main,
+    "curve": curve.main,
     "overload": overload.main,
     "recovery": recovery.main,
     "media": media.main,

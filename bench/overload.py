@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,9 @@ _HEAD = """Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 _SCENARIO = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
 <scenario name="call, or be told to come later">
   <send retrans="500"><![CDATA[
-      INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+      INVITE sip:[field0]@[remote_ip]:[remote_port] SIP/2.0
       {_HEAD}
-      To: <sip:[service]@[remote_ip]:[remote_port]>
+      To: <sip:[field0]@[remote_ip]:[remote_port]>
       CSeq: 1 INVITE
       Contact: <sip:caller@[local_ip]:[local_port]>
       Content-Type: application/sdp
@@ -82,7 +82,7 @@ _SCENARIO = f"""<?xml version="1.0" encoding="ISO-8859-1" ?>
   <recv response="200" next="2"/>
   <label id="1"/>
   <send><![CDATA[
-      ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+      ACK sip:[field0]@[remote_ip]:[remote_port] SIP/2.0
       {_HEAD}
       [last_To:]
       CSeq: 1 ACK
@@ -108,18 +108,22 @@ class Outcome:
 class Caller:
     """Offers calls to a gateway."""
 
-    def __init__(self, folder: str, port: int) -> None:
+    def __init__(self, folder: str, port: int, users: Sequence[str] = (USER,)) -> None:
+        """Calls these users by turns."""
         self._folder = Path(folder)
         self._port = port
         self._file = self._folder / "call.xml"
         self._file.write_text(_SCENARIO)
+        self._users = self._folder / "users.csv"
+        self._users.write_text("".join(f"{line}\n" for line in ("SEQUENTIAL", *users)))
 
     def begin(self, rate: float, calls: int, talk: float) -> tuple[subprocess.Popen[bytes], Path]:
         """sipp that begins `calls` at `rate`, each up for `talk` seconds; and where it writes its figures."""
         [port] = free_ports(1)
         figures = self._folder / f"{port}.csv"
         command = _sipp(
-            *(f"127.0.0.1:{self._port}", "-sf", str(self._file), "-s", USER, "-i", "127.0.0.1", "-p", str(port)),
+            *(f"127.0.0.1:{self._port}", "-sf", str(self._file), "-inf", str(self._users)),
+            *("-i", "127.0.0.1", "-p", str(port)),
             *("-r", f"{rate:g}", "-m", str(calls), "-l", str(calls), "-d", str(round(talk * 1000))),
             *("-trace_stat", "-stf", str(figures), "-fd", "1", "-timeout", "120s"),
         )
@@ -127,9 +131,22 @@ class Caller:
 
     def offer(self, rate: float, seconds: float) -> Outcome:
         """Offer short calls for so long, and wait until the last is over."""
-        process, figures = self.begin(rate, round(rate * seconds), 0.1)
+        return offer([self], rate, seconds)
+
+
+def offer(callers: Sequence[Caller], rate: float, seconds: float) -> Outcome:
+    """Have each of them offer its part of `rate` for so long, and wait until the last call is over."""
+    part = rate / len(callers)
+    begun = [caller.begin(part, round(part * seconds), 0.1) for caller in callers]
+    for process, _ in begun:
         process.wait(180)
-        return outcome(figures, seconds)
+    found = [outcome(figures, seconds) for _, figures in begun]
+    return Outcome(
+        sum(one.completed for one in found),
+        sum(one.refused for one in found),
+        sum(one.failed for one in found),
+        seconds,
+    )
 
 
 def outcome(figures: Path, seconds: float) -> Outcome:
@@ -147,18 +164,18 @@ def _ready(web: int) -> bool:
     return False
 
 
-def _capacity(caller: Caller) -> Iterator[tuple[float, Outcome]]:
+def capacity(callers: Sequence[Caller]) -> Iterator[tuple[float, Outcome]]:
     """Ever higher rates and what became of them, up to the first that was too much."""
     rate = float(FIRST)
     while True:
-        found = caller.offer(rate, _TRY)
+        found = offer(callers, rate, _TRY)
         yield rate, found
         if found.completed < 0.9 * rate * _TRY:
             return
         rate *= STEP
 
 
-def _until_ready(web: int) -> float:
+def until_ready(web: int) -> float:
     """Seconds until it takes calls again."""
     began = time.monotonic()
     while not _ready(web):
@@ -171,16 +188,16 @@ def _until_ready(web: int) -> float:
 def _measured(caller: Caller, web: int) -> list[Result]:
     found = []
     carried = 0.0
-    for rate, result in _capacity(caller):
+    for rate, result in capacity([caller]):
         counts = f"{result.completed} completed, {result.refused} refused, {result.failed} lost"
         print(f"{rate:7.0f} calls/s offered: {counts}")
         carried = max(carried, result.completed / result.seconds)
-    _until_ready(web)
+    until_ready(web)
     lasting, figures = caller.begin(UP, UP, _OVER + 15)
     time.sleep(3)
     flood, counted = caller.begin(2 * carried, round(2 * carried * _OVER), 0.1)
     time.sleep(_OVER)
-    recovered = _until_ready(web)  # from when no more calls are begun, not from when the last of them is over
+    recovered = until_ready(web)  # from when no more calls are begun, not from when the last of them is over
     flood.wait(180)
     over = outcome(counted, _OVER)
     found.append(Result("calls that complete at most", carried, "calls/s"))

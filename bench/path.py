@@ -10,6 +10,7 @@ carrier may have settings: `native:threads=1:gather=0.002`, `native:program=/tmp
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import contextlib
@@ -21,7 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -312,7 +313,7 @@ def _carrier(name: str, count: int) -> contextlib.AbstractAsyncContextManager[Ca
     return CARRIERS[kind](count, **{key: _value(value) for key, _, value in given})
 
 
-async def compared(count: int, rounds: int, seconds: float, names: str = "native,minimal,rtpengine") -> None:
+async def compared(count: int, rounds: int, seconds: float, names: str) -> None:
     """Measure in turns and print."""
     program, run = build(), Run(seconds=seconds, warmup=_WARMUP)
     async with contextlib.AsyncExitStack() as stack:
@@ -342,6 +343,22 @@ async def compared(count: int, rounds: int, seconds: float, names: str = "native
         print(f"{first} beside {name}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
+def main(arguments: Sequence[str]) -> None:
+    """Measure what the command line asks for."""
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(prog="python -m bench.path", description=__doc__.partition("\n")[0])
+    parser.add_argument("calls", nargs="?", type=int, default=200, help="how many (200)")
+    parser.add_argument("rounds", nargs="?", type=int, default=5, help="how often each carrier has its turn (5)")
+    parser.add_argument("seconds", nargs="?", type=float, default=3.0, help="of a turn (3)")
+    parser.add_argument(
+        "carriers",
+        nargs="?",
+        default="native,minimal,rtpengine",
+        help="of native, python, minimal and rtpengine, with their settings: native:threads=1:gather=0.002,rtpengine",
+    )
+    asked = parser.parse_args(arguments)
+    asyncio.run(compared(asked.calls, asked.rounds, asked.seconds, asked.carriers))
+
+
 if __name__ == "__main__":
-    calls, rounds, seconds, *names = (*sys.argv[1:], *("200", "5", "3")[len(sys.argv) - 1 :])
-    asyncio.run(compared(int(calls), int(rounds), float(seconds), *names))
+    main(sys.argv[1:])

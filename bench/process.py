@@ -172,7 +172,8 @@ async def _started(found: Gateway, log: Path) -> None:
             try:
                 await asyncio.to_thread(urllib.request.urlopen, found.url, None, 2)
                 return
-            except urllib.error.HTTPError:
+            except urllib.error.HTTPError as answer:
+                answer.close()
                 return
             except OSError:
                 await asyncio.sleep(0.1)

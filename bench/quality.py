@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from bench.rtpengine import rtpengine
 from bench.table import Result, report
 from gateway.media.embedded.audio.codecs import make_decoder, make_encoder, narrowest_rate, read_audio
+from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.embedded.audio.pcm import Pcm, to_int16
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.native.plane import NativePlane
@@ -154,7 +155,7 @@ class End(asyncio.DatagramProtocol):
 
     def encoded(self, pcm: Pcm) -> tuple[bytes, ...]:
         """What to `send`: 20 ms each."""
-        encoder = make_encoder(self.codec, RATES[self.codec], 20, complexity=10, bit_rate=64_000)
+        encoder = make_encoder(self.codec, RATES[self.codec], 20, OpusSettings(complexity=10, bit_rate=64_000))
         starts = range(0, len(pcm) - encoder.frame, encoder.frame)
         return tuple(encoder.encode(pcm[start : start + encoder.frame]) for start in starts)
 

@@ -241,7 +241,8 @@ def _children_cpu() -> float:
 class _Phone:
     """Registers and refreshes as a phone does, by hand, so that the load costs little itself."""
 
-    def __init__(self, port: int, own: int) -> None:
+    def __init__(self, port: int, own: int, user: str = USER) -> None:
+        self._user = user
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", own))
         self._socket.connect(("127.0.0.1", port))
@@ -256,12 +257,13 @@ class _Phone:
         nonce, realm = (re.search(rb'%s="([^"]+)"' % key, first)[1].decode() for key in (b"nonce", b"realm"))  # type: ignore[index]
         uri = f"sip:{DOMAIN}"
         digest = response_of(
-            ha1_of("MD5", USER, realm, PASSWORD), DigestInput("MD5", nonce, "REGISTER", uri, "auth", "c", "00000001")
+            ha1_of("MD5", self._user, realm, PASSWORD),
+            DigestInput("MD5", nonce, "REGISTER", uri, "auth", "c", "00000001"),
         )
         last = self._ask(
             contact,
             expires,
-            f'Authorization: Digest username="{USER}", realm="{realm}", nonce="{nonce}", uri="{uri}", '
+            f'Authorization: Digest username="{self._user}", realm="{realm}", nonce="{nonce}", uri="{uri}", '
             f'response="{digest}", algorithm=MD5, qop=auth, nc=00000001, cnonce="c"\r\n',
         )
         if not last.startswith(b"SIP/2.0 200"):
@@ -273,11 +275,12 @@ class _Phone:
 
     def _ask(self, contact: str, expires: int, authorization: str) -> bytes:
         self._cseq += 1
+        port, branch = self._socket.getsockname()[1], f"z9hG4bK{self._user}{self._cseq}"
         self._socket.send(
             (
                 f"REGISTER sip:{DOMAIN} SIP/2.0\r\n"
-                f"Via: SIP/2.0/UDP 127.0.0.1:{self._socket.getsockname()[1]};rport;branch=z9hG4bK{self._cseq}\r\n"
-                f"Max-Forwards: 70\r\nFrom: <sip:{USER}@{DOMAIN}>;tag=t\r\nTo: <sip:{USER}@{DOMAIN}>\r\n"
+                f"Via: SIP/2.0/UDP 127.0.0.1:{port};rport;branch={branch}\r\n"
+                f"Max-Forwards: 70\r\nFrom: <sip:{self._user}@{DOMAIN}>;tag=t\r\nTo: <sip:{self._user}@{DOMAIN}>\r\n"
                 f"Call-ID: {contact}\r\nCSeq: {self._cseq} REGISTER\r\nContact: <{contact}>\r\n"
                 f"Expires: {expires}\r\n{authorization}Content-Length: 0\r\n\r\n"
             ).encode()

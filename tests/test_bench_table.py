@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import table
+from bench import path, table
 from bench.table import Result, faster, medians, report
 
 
@@ -70,3 +70,11 @@ def test_a_report_is_a_table_and_a_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert "12,346" in shown
     assert "met" in shown
     assert not report("name", [Result("slow", 2, "s", "value <= 1")], console)
+
+
+def test_the_packet_paths_arguments_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --help, in place of measuring."""
+    with pytest.raises(SystemExit) as ended:
+        path.main(["--help"])
+    assert ended.value.code == 0
+    assert "rtpengine" in capsys.readouterr().out

@@ -81,15 +81,18 @@ def _svg(title: str, order: list[str], pairs: list[tuple[str, str]]) -> str:
             f'<text x="{LEFT + WIDTH / 2}" y="{y + 19}" class="s">{escape(state)}</text>'
         )
     width, height = 2 * LEFT + WIDTH + max(0, spread - 6) * STEP, len(order) * ROW
-    return _figure(title, width, height, parts)
+    return figure(title, width, height, parts)
 
 
-def _figure(title: str, width: float, height: float, parts: list[str]) -> str:
+def figure(title: str, width: float, height: float, parts: list[str]) -> str:
     """The whole picture."""
+    marker = (
+        '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0 8 4 0 8z"/></marker>'
+    )
     return (
         f'<svg class="states" viewBox="-10 -4 {width + 20} {height + 8}" style="max-width:{width}px" role="img" '
-        f'aria-label="{escape(title)}"><defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-        f'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>{"".join(parts)}</svg>'
+        f'aria-label="{escape(title)}"><defs>{marker}</defs>{"".join(parts)}</svg>'
     )
 
 
@@ -121,4 +124,4 @@ def sequence(text: str) -> str:
             f'<text x="{x}" y="19" class="s">{escape(name)}</text>'
             f'<path d="M{x} {HEIGHT} V{y}" stroke-dasharray="3 4"/>'
         )
-    return _figure("Who says what to whom", 120 + LANE * (len(lanes) - 1), y, parts)
+    return figure("Who says what to whom", 120 + LANE * (len(lanes) - 1), y, parts)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 from mkdocs.structure.files import File, Files  # noqa: E402
 
 from gateway.call.diagram import diagram  # noqa: E402
-from scripts.site import diagrams, reference  # noqa: E402
+from scripts.site import diagrams, pictures, reference  # noqa: E402
 
 LINK = re.compile(r"(!?\[[^\]\n]*\]\()([^)\s#:]*)(#[^)\s]*)?\)")
 SEQUENCE = re.compile(r"```mermaid\n(sequenceDiagram\n.*?)```", re.DOTALL)
@@ -99,4 +99,4 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
     text = LINK.sub(lead, markdown)
     drawn = diagrams.markdown("A call", "new", reference.calls())
     text = text.replace(f"```mermaid\n{diagram()}```", drawn)
-    return SEQUENCE.sub(lambda found: diagrams.sequence(found[1]), text)
+    return pictures.drawn(SEQUENCE.sub(lambda found: diagrams.sequence(found[1]), text))

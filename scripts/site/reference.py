@@ -1,4 +1,4 @@
-"""Pages made from the code: commands, HTTP API, JSON-RPC, metrics, Python API, state diagrams."""
+"""Pages made from the code: commands, HTTP API, JSON-RPC, metrics, Python API, RFCs, state diagrams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.sip.registration import client as registration
 from gateway.sip.transactions import invite_client, invite_server, non_invite_client, non_invite_server
 from gateway.testing import loopback_config
 from gateway.web.rpc.table import METHODS
-from scripts.site import diagrams
+from scripts.site import diagrams, rfcs
 from tests.public_api import PACKAGES, names, sentence
 
 MADE = "<!-- Made from the code by scripts/site/reference.py. -->\n\n"
@@ -35,6 +35,7 @@ def pages() -> dict[str, str]:
         "reference/json-rpc.md": MADE + _json_rpc(),
         "reference/metrics.md": MADE + _metrics(metrics),
         "reference/python.md": MADE + _python(),
+        "reference/rfcs.md": MADE + rfcs.page(),
         "reference/states.md": MADE + _states(),
     }
 
@@ -118,7 +119,7 @@ def _openapi(schema: dict[str, Any]) -> str:
                 lines += [f"Body: {_content(operation['requestBody'])}.", ""]
             answers = [
                 _row(status, answer.get("description"), _content(answer))
-                for status, answer in operation["responses"].items()
+                for status, answer in sorted(operation["responses"].items())
             ]
             lines += ["| status | | body |", "|---|---|---|", *answers, ""]
     return "\n".join([*lines, *_bodies(schema["components"]["schemas"])])
@@ -164,7 +165,18 @@ def _type(schema: dict[str, Any]) -> str:
     if kind == "array":
         return f"list of {_type(schema.get('items', {}))}"
     of = schema.get("additionalProperties")
-    return f"object of {_type(of)}" if kind == "object" and isinstance(of, dict) else str(kind)
+    return f"object of {_type(of)}" if kind == "object" and isinstance(of, dict) else f"{kind}{_bounds(schema)}"
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    """What a string or a number must keep to, in words."""
+    for lowest, highest, unit in (("minLength", "maxLength", " characters"), ("minimum", "maximum", "")):
+        low, high = schema.get(lowest), schema.get(highest)
+        if high is not None:
+            return f", {low} to {high}{unit}" if low is not None else f", at most {high}{unit}"
+        if low is not None:
+            return f", at least {low}{unit}"
+    return ""
 
 
 def _json_rpc() -> str:
