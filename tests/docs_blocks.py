@@ -19,7 +19,7 @@ BY_LANGUAGE = {
 """Those that one test reads wherever they stand."""
 
 PICTURE = "a picture made of text"
-NOT_HERE = "is what CI itself runs, or wants what no machine of the tests has, and is only read: "
+NOT_HERE = "wants what no machine of the tests has, and is only read: "
 
 _RECORDED = "interop/test_troubleshooting_calls.py::"
 _ASKED = "interop/test_troubleshooting.py::"
@@ -31,7 +31,9 @@ RUN: dict[str, dict[str, str]] = {
         "Page  http://": "test_welcome.py::test_the_readme_shows_what_is_printed",
         "With Chromium ": "test_demo.py::test_the_readme_shows_what_the_demo_prints",
     },
-    "CONTRIBUTING.md": {"make check ": NOT_HERE + "test_docs_commands.py::test_every_command_is_one_that_there_is"},
+    "CONTRIBUTING.md": {
+        "make check ": "test_contributing.py::test_every_target_of_the_page_does_what_stands_beside_it",
+    },
     "docs/api.md": {
         "import asyncio\n\nfrom gateway import Application, Cause": "test_public_api.py::"
         "test_the_application_of_the_page_does_what_it_says",
@@ -49,21 +51,20 @@ RUN: dict[str, dict[str, str]] = {
         "curl -s -u alice": "web/test_docs_requests.py::test_the_requests_of_the_pages_are_answered"
     },
     "docs/deployment.md": {
-        "python3 -m venv": NOT_HERE
-        + "test_packaging.py::test_a_first_start_without_a_file_works_and_says_how_to_go_on",
+        "python3 -m venv": "test_docs_install.py::test_the_commands_of_the_page_install_and_upgrade",
         "table inet gateway": "test_docs_systems.py::test_the_firewall_lets_in_what_it_says_by_both_ip_versions",
         "#!/bin/sh\n# /etc/gateway/renewed": "test_docs_systems.py::"
         "test_the_hook_copies_a_renewed_certificate_and_reloads",
         "server {": "test_docs_systems.py::test_the_page_and_its_socket_come_through_nginx",
         "docker compose": NOT_HERE + "test_deploy.py::test_the_compose_file_names_what_is_there",
-        "helm install": NOT_HERE + "test_deploy.py::test_the_charts_configuration_is_taken",
+        "helm install": NOT_HERE + "test_chart.py::test_kubernetes_takes_every_manifest",
         "accounts.by_users ": "app/test_reload.py::test_the_documentation_lists_what_is_applied",
-        "/opt/gateway/bin/pip install --upg": NOT_HERE + "test_cli.py::test_the_shipped_configuration_is_good",
+        "/opt/gateway/bin/pip install --upg": "test_docs_install.py::test_the_commands_of_the_page_install_and_upgrade",
     },
     "docs/gateway-client.md": {
         "<audio": "browser/test_page_clients.py::test_the_page_of_the_client_modules_documentation_works_as_it_stands",
     },
-    "docs/guides.md": {"_sip._udp.example.com.": "test_docs_systems.py::test_the_zone_names_two_gateways"},
+    "docs/cluster.md": {"_sip._udp.example.com.": "test_docs_systems.py::test_the_zone_names_two_gateways"},
     "docs/http-api.md": {
         '<script src="http://localhost': "browser/test_page_clients.py::test_the_snippet_of_the_http_page_connects",
         "curl -X POST": "web/test_docs_requests.py::test_the_requests_of_the_pages_are_answered",

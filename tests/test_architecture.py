@@ -81,7 +81,8 @@ ROOMS = (
     ),
     Room(
         "gateway/agents",
-        "gateway.agents gateway.legs.application gateway.call gateway.errors numpy structlog websockets",
+        "gateway.agents gateway.legs.application gateway.legs.speech gateway.call gateway.errors"
+        " numpy structlog websockets",
     ),
     Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
     Room(

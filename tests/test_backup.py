@@ -152,6 +152,29 @@ def test_the_command_takes_the_configuration_along_and_overwrites_nothing(
     assert done.exit_code == 0, done.output
     assert Path("gateway.yaml").read_text() == "domain: kept.test\n"
     assert Path(".gateway/greetings/alice.ogg").read_bytes() == bytes(range(256))
+    assert "names" not in done.output
+
+
+def test_a_restored_configuration_that_names_another_folder_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of `gateway init` does, in whole: a gateway that is started on it would find nothing of the backup."""
+    monkeypatch.chdir(tmp_path)
+    state = tmp_path / "here"
+    state.mkdir()
+    (state / "secrets.json").write_text("{}")
+    Path("gateway.yaml").write_text(f"state_dir: {state}\ncluster: {{node: 'sip:192.0.2.1:5060'}}\n")
+    Path("gateway.yaml").chmod(0o664)
+    run = CliRunner().invoke
+    made = run(cli.app, ["backup", "b.tar.gz"])
+    assert (made.exit_code, "2 files" in made.output) == (0, True), made.output
+    done = run(cli.app, ["restore", "b.tar.gz", "--state-dir", "there", "--config", "there.yaml"])
+    assert done.exit_code == 0, done.output
+    assert f"there.yaml names {state}: set its state_dir to {tmp_path / 'there'}." in " ".join(done.output.split())
+    assert [stat.S_IMODE(Path(name).stat().st_mode) for name in ("there.yaml", "there/secrets.json")] == [0o644, 0o600]
+    state.rename(tmp_path / "away")
+    same = run(cli.app, ["restore", "b.tar.gz", "--state-dir", str(state), "--config", "same.yaml"])
+    assert (same.exit_code, "names" in same.output) == (0, False)
 
 
 def _archive(path: Path, files: dict[str, bytes], manifest: object, link: str = "") -> Path:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from gateway.config import Advertised, Config, HostPort, PortRange, SipListen, load, shape
+from gateway.config import Advertised, Config, HostPort, PortRange, SipListen, load, shape, state_folder
 from gateway.config.conference import AgentConfig, RoomConfig
 from gateway.config.markdown import markdown
 from gateway.config.people import IdentityRule, Route, Trunk, UserConfig
@@ -195,6 +195,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "domain": "example.com",
         "limits.max_calls": "77",
         "limits.load": "0.5",
+        "limits.plane_load": "0.5",
         "limits.ladder_memory": "1000000",
         "limits.calls_per_second": "7",
         "limits.guest_calls": "7",
@@ -280,6 +281,21 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     text = "sip: {ring_timeout: 20, timers: {t1: 0.25, t4: 6}}"
     config = load_text(tmp_path, text, {"GATEWAY_SIP__TIMERS__T1": "0.4", "gateway_sip__ring_timeout": "30"})
     assert (config.sip.ring_timeout, config.sip.timers.t1, config.sip.timers.t4) == (30, 0.4, 6)
+
+
+def test_the_state_folder_is_found_in_a_configuration_that_is_not_whole_without_its_secrets(tmp_path: Path) -> None:
+    """So are a running gateway's commands, whose user has not the environment of its service."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text("state_dir: /var/lib/phones\ncluster: {node: 'sip:192.0.2.1:5060'}\nnothing: known\n")
+    with pytest.raises(ConfigError):
+        load(path, {})
+    assert state_folder(path, {"GATEWAY_CLUSTER__JOURNAL": "no"}) == Path("/var/lib/phones")
+    assert state_folder(path, {"gateway_state_dir": "/srv"}) == Path("/srv")
+    assert state_folder(None, {}) == Config().state_dir
+    for text, word in (("state_dir: [1]\n", "state_dir"), ("state_dir: {\n", "line")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=word):
+            state_folder(path, {})
 
 
 def test_list_entry_is_reached_by_number_id_or_name(tmp_path: Path) -> None:

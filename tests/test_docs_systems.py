@@ -1,4 +1,4 @@
-"""What docs/deployment.md and docs/guides.md have other systems do: a firewall, nginx, DNS."""
+"""What docs/deployment.md and docs/cluster.md have other systems do: a firewall, nginx, DNS."""
 
 from __future__ import annotations
 
@@ -130,12 +130,12 @@ def test_the_hook_copies_a_renewed_certificate_and_reloads(tmp_path: Path) -> No
     for name in ("fullchain.pem", "privkey.pem"):
         copied = state / "tls" / name
         assert (copied.read_text(), copied.stat().st_mode & 0o777) == (f"a new {name}", 0o600)
-    assert (tmp_path / "said").read_text() == "reload gateway\n"
+    assert (tmp_path / "said").read_text() == "reload-or-restart gateway\n"
 
 
 def test_the_zone_names_two_gateways() -> None:
     """It is read as a zone; by UDP and by TCP both are found."""
-    zone = dns.zone.from_text(block("guides.md", "_sip._udp"), "example.com.", relativize=False, check_origin=False)
+    zone = dns.zone.from_text(block("cluster.md", "_sip._udp"), "example.com.", relativize=False, check_origin=False)
     for transport in ("udp", "tcp"):
         targets = {str(one.target) for one in zone.find_rdataset(f"_sip._{transport}.example.com.", "SRV")}
         assert targets == {"one.example.com.", "two.example.com."}

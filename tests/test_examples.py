@@ -55,6 +55,17 @@ pytestmark = pytest.mark.peer
 each = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
+def slow_where(is_slow: Callable[[str], bool]) -> pytest.MarkDecorator:
+    """Each lesson, those slow of whose number that is said."""
+    marks = [pytest.mark.slow if is_slow(folder.name[:2]) else () for folder in FOLDERS]
+    folders = zip(FOLDERS, marks, strict=True)
+    return pytest.mark.parametrize("folder", [pytest.param(one, marks=mark, id=one.name) for one, mark in folders])
+
+
+with_peers = slow_where(lambda number: number in PEERS)
+with_gateways = slow_where(lambda number: number > "08")
+
+
 def run(program: Path, cwd: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a program with this Python, from another folder; its output as text."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **variables}
@@ -95,7 +106,7 @@ def test_examples_are_numbered_without_gaps() -> None:
     assert [folder.name for folder in FOLDERS if not (folder / "README.md").is_file()] == []
 
 
-@each
+@with_peers
 @pytest.mark.timeout(2 * LONGER)
 def test_every_example_passes_from_any_folder(
     folder: Path, ran: Callable[[Path], subprocess.CompletedProcess[str]]
@@ -107,9 +118,7 @@ def test_every_example_passes_from_any_folder(
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize(
-    "folder", [pytest.param(one, marks=pytest.mark.slow if one.name > "09" else (), id=one.name) for one in FOLDERS]
-)
+@with_gateways
 def test_a_claim_that_does_not_hold_fails_the_example(folder: Path, tmp_path: Path) -> None:
     """With its checks turned round the program says FAIL in one line and ends with status 1."""
     PEERS.get(folder.name[:2], str)()
@@ -125,6 +134,7 @@ def test_a_claim_that_does_not_hold_fails_the_example(folder: Path, tmp_path: Pa
     assert "PASS" not in result.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_port_in_use_and_a_missing_peer_are_sentences(tmp_path: Path) -> None:
     """Each says what to do, with status 1 and no traceback."""
     peers.whole_chromium()
@@ -141,12 +151,34 @@ def test_a_port_in_use_and_a_missing_peer_are_sentences(tmp_path: Path) -> None:
     assert lonely.stderr == "FAIL: there is no Kamailio to play the PBX; install the Debian package kamailio\n"
 
 
+@each
+def test_an_option_that_there_is_not_is_refused(folder: Path, tmp_path: Path) -> None:
+    """By its name and before anything is done; status 2, as at any program."""
+    result = run(folder / "main.py", tmp_path, "--nosuch")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.endswith("error: unrecognized arguments: --nosuch\n")
+
+
 def test_a_lesson_without_its_chromium_says_what_to_install(tmp_path: Path) -> None:
     """One sentence, status 1, no traceback."""
     peers.whole_chromium()
     result = run(EXAMPLES / "09_webrtc_integration" / "main.py", tmp_path, PATH=str(tmp_path))
     assert result.returncode == 1
     assert result.stderr == "FAIL: there is no Chromium to drive; install the Debian package chromium\n"
+
+
+@pytest.mark.parametrize(
+    "number", ["08", *(pytest.param(each, marks=pytest.mark.slow) for each in ("09", "10", "11", "12", "13"))]
+)
+def test_a_wrong_password_ends_with_a_sentence(number: str, tmp_path: Path) -> None:
+    """It says what was refused, and by whom; status 1, no traceback."""
+    PEERS.get(number, str)()
+    wrong = "from gateway import Gateway\nGateway.password = lambda self, user: 'wrong'\n"
+    (tmp_path / "sitecustomize.py").write_text(wrong)
+    [folder] = [folder for folder in FOLDERS if folder.name.startswith(number)]
+    result = run(folder / "main.py", tmp_path, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    assert result.returncode == 1
+    assert re.fullmatch(r"FAIL: .*(?:401; is the password right\?|[Pp]assword is wrong).*\n", result.stderr)
 
 
 @pytest.mark.parametrize("number", ["09", "10", "11"])
@@ -193,7 +225,7 @@ def test_the_code_of_a_readme_is_that_of_the_program(folder: Path) -> None:
     assert [block for block in shown if not any(stripped(block) in program for program in programs)] == []
 
 
-@each
+@with_peers
 @pytest.mark.timeout(2 * LONGER)
 def test_a_lesson_prints_what_its_readme_shows(
     folder: Path, ran: Callable[[Path], subprocess.CompletedProcess[str]]
@@ -206,17 +238,21 @@ def test_a_lesson_prints_what_its_readme_shows(
         assert any(pattern.fullmatch(other) for other in printed), f"{line!r} is not printed there"
 
 
-@each
+@with_gateways
+@pytest.mark.timeout(4 * SECONDS)
 def test_the_answers_of_the_exercises_hold(folder: Path, tmp_path: Path) -> None:
-    """Three at least, each a program that runs beside the lesson's and prints what the README says."""
+    """Three at least, each saved in the folder of its lesson and run as its `main.py` is, with what the README says."""
     text = section(folder, "Try changing this")
     programs, results = fenced(text, "python"), fenced(text, "text")
+    if any("from machines import" in program for program in programs):
+        PEERS[folder.name[:2]]()
     assert len(programs) == len(results) == text.count("<details>") >= 3
-    beside = os.pathsep.join([str(folder), str(EXAMPLES / "08_sip_client"), str(ROOT)])
+    for needed in {folder, EXAMPLES / "08_sip_client"}:
+        shutil.copytree(needed, tmp_path / needed.name, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     for number, (program, result) in enumerate(zip(programs, results, strict=True)):
-        file = tmp_path / f"exercise{number}.py"
+        file = tmp_path / folder.name / f"exercise{number}.py"
         file.write_text(program)
-        environment = {**os.environ, "PYTHONPATH": beside, "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, str(file)]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS)
         assert (done.stdout, done.stderr) == (result, ""), f"exercise {number + 1}"

@@ -10,12 +10,22 @@ import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from gateway.commands.init import Answers, behind_nat, certificate_of, configuration, next_steps, state_dir_of, write
+from gateway.commands.init import (
+    Answers,
+    behind_nat,
+    certificate_of,
+    configuration,
+    is_of_service,
+    next_steps,
+    state_dir_of,
+    write,
+)
 from gateway.config import load
 from gateway.errors import ConfigError
 from tests.net.certificates import Authority
@@ -145,6 +155,38 @@ def test_a_certificate_makes_the_page_public(tmp_path: Path) -> None:
     proxied = Answers(domain="phone.test", address="203.0.113.7", proxied=True)
     write(tmp_path / "proxied.yaml", proxied, overwrite=False)
     assert str(load(tmp_path / "proxied.yaml", {}).web.listen) == "127.0.0.1:8080"
+
+
+def test_what_the_service_reads_is_readable_for_it_and_holds_no_secret(tmp_path: Path) -> None:
+    """It runs as a user who reads neither root's files nor certbot's folder."""
+    live = Path("/etc/letsencrypt/live/phone.test")
+    answers = Answers(
+        domain="phone.test",
+        address="203.0.113.7",
+        certificate=live / "fullchain.pem",
+        key=live / "privkey.pem",
+        pbx="sip:p.test",
+        pbx_user="49",
+        pbx_password="of-the-pbx",
+        state_dir=state_dir_of(Path("/etc/gateway/gateway.yaml")),
+        service=is_of_service(Path("/etc/gateway/gateway.yaml")),
+    )
+    path = tmp_path / "gateway.yaml"
+    write(path, answers, overwrite=False)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert "of-the-pbx" not in path.read_text()
+    found = load(path, {"GATEWAY_TRUNKS__PBX__PASSWORD": "of-the-pbx"})
+    copied = Path("/var/lib/gateway/tls")
+    assert (found.web.tls.cert, found.web.tls.key) == (copied / "fullchain.pem", copied / "privkey.pem")
+    said = " ".join(next_steps(path, answers))
+    assert f"RENEWED_LINEAGE={live} /etc/gateway/renewed" in said
+    assert "--deploy-hook /etc/gateway/renewed" in said
+    assert "GATEWAY_TRUNKS__PBX__PASSWORD" in said
+    assert "systemctl enable --now gateway" in said
+    hook = (Path(__file__).parent.parent / "docs/deployment.md").read_text().partition("# /etc/gateway/renewed:")[2]
+    assert str(copied) in hook.partition("```")[0]
+    own = replace(answers, certificate=Path("/etc/gateway/own.pem"), key=Path("/etc/gateway/own.key"))
+    assert own.tls == (own.certificate, own.key)
 
 
 def test_a_pbx_with_an_account_and_emergency_numbers(tmp_path: Path) -> None:

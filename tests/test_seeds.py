@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
+from pathlib import Path
 
 import pytest
 
-from tests.seeds import KINDS, Kind, Ways, fault, mutated, seeds
+from tests.seeds import KINDS, Kind, Ways, fault, grow, hunted, mutated, seeds
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -40,3 +42,29 @@ def test_mutations_are_many_and_bounded() -> None:
     assert len({*made}) > 100
     assert max(map(len, made)) <= 4_096
     assert made[7] == mutated(b"one;two=3\r\nfour" * 200, [b"other"], random.Random(7))
+
+
+def test_a_search_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    """With other octets than before, what was found before, and the sum of both."""
+    first, tried = grow("ng", 0.2, tmp_path)
+    after = hunted(tmp_path)["ng"]
+    assert (len(seeds("ng", tmp_path)), after["inputs"]) == (first, tried)
+    found = {*seeds("ng", tmp_path)}
+    second, more = grow("ng", 0.2, tmp_path)
+    assert second > first
+    assert hunted(tmp_path)["ng"]["inputs"] == tried + more
+    assert found <= {*seeds("ng", tmp_path)}
+
+
+def test_the_page_says_how_long_was_searched_and_what_was_found() -> None:
+    """docs/security.md, by what stands beside the seeds."""
+    page = " ".join((Path(__file__).parents[1] / "docs/security.md").read_text().split())
+    told = re.search(r"holds (\d+) inputs .* (\d+) minutes of a processor and (\d+\.\d) million inputs", page)
+    assert told is not None
+    each = hunted().values()
+    minutes, millions = sum(one["seconds"] for one in each) / 60, sum(one["inputs"] for one in each) / 1e6
+    assert (int(told[1]), int(told[2]), told[3]) == (
+        sum(len(seeds(name)) for name in KINDS),
+        int(minutes),
+        f"{millions:.1f}",
+    )

@@ -23,6 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 from gateway.call.state import State
 from gateway.web.app import create_app
 from gateway.web.rpc.table import METHODS
+from scripts.site import pictures
 from tests import peers
 from tests.public_api import PACKAGES, names
 from tests.web.fake import FakeGateway
@@ -30,6 +31,13 @@ from tests.web.fake import FakeGateway
 ROOT = Path(__file__).parent.parent
 FETCHED = re.compile(r"""<(?:script|img|link|iframe)[^>]*?(?:src|href)=["']?(?:https?:)?//[^>]*>|url\(["']?https?:""")
 """Markup and styles by which a browser fetches a file of somebody else."""
+
+
+LADDERS = (
+    *("02_creating_messages", "03_sip_dialog", "05_authentication", "06_advanced_routing", "08_sip_client"),
+    *("09_webrtc_integration", "10_pbx_trunk", "11_jssip_softphone", "13_conference", "14_many_gateways"),
+)
+"""Lessons whose idea is a picture with lines."""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -61,6 +69,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_link_that_leads_nowhere_ends_the_build(tmp_path: Path) -> None:
     """In docs, README, a lesson and the changes, by file and by anchor: each is named, and the status is 1."""
@@ -129,6 +138,7 @@ def astray(site: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_every_link_of_the_pages_leads_somewhere(site: Path, tmp_path: Path) -> None:
     """As a browser reads them; and a bad one is seen."""
@@ -147,6 +157,7 @@ def served(site: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_every_page_is_there_and_asks_nobody_else_for_a_file(site: Path) -> None:
     """A page for each document and each lesson; no script, style, font or picture of another host."""
@@ -173,6 +184,38 @@ def under(page: str, level: str) -> dict[str, str]:
     return {re.sub(r"<[^>]*>|&para;|¶", "", part.partition(f"</{level}>")[0]).strip(): part for part in parts}
 
 
+PICTURE = """
+ caller           phone
+   |  INVITE   +----+ |
+   |---------->| ok | |
+   |           +----+ |   7 + 8
+   |<==== sound =====>|
+   v                  |
+ --no-option
+"""
+
+
+def test_a_picture_of_text_becomes_lines_and_words() -> None:
+    """Each arrow has its tip, words stay where they are, and a block with a language or without lines is left alone."""
+    page = f"```\n{PICTURE}```\n"
+    svg = pictures.drawn(page)
+    words = re.findall(r'<text class="w"[^>]*>([^<]*)</text>', svg)
+    assert words == ["caller", "phone", "INVITE", "ok", "7 + 8", "sound", "--no-option"]
+    assert svg.count("url(#tip)") == 4
+    assert svg.count('class="d"') == 2
+    for kept in (page.replace("```\n", "```text\n", 1), "```\n--option\na | b\na | b\n```\n"):
+        assert pictures.drawn(kept) == kept
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_pictures_of_the_pages_are_drawn(site: Path) -> None:
+    """The house, a packet's way and the lessons' ladders, in the colour of the text."""
+    names = ["architecture.html", "packet.html", *(f"examples/{name}/index.html" for name in LADDERS)]
+    assert [name for name in names if '<text class="w"' not in (site / name).read_text()] == []
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_reference_pages_are_made_from_the_code(site: Path) -> None:
     """Every method, public name, state, metric, path and body is there."""
@@ -192,6 +235,7 @@ def test_reference_pages_are_made_from_the_code(site: Path) -> None:
     assert [name for name in counted if not metrics & {name, f"{name}_total"}] == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_the_reference_says_what_is_sent_and_answered(site: Path) -> None:
     """Each path names its bodies, and each body its fields: as `/openapi.json` has them."""

@@ -16,7 +16,11 @@ ROOT = Path(__file__).parent.parent
 
 def told(target: str) -> str:
     """What `make` would do, asked from outside the one that runs these tests; it does nothing."""
-    environ = {key: value for key, value in os.environ.items() if "MAKE" not in key and key not in ("ARGS", "MFLAGS")}
+    environ = {
+        key: value
+        for key, value in os.environ.items()
+        if "MAKE" not in key and key not in ("ARGS", "MFLAGS", "WORKERS")
+    }
     command = [peers.program("make", "make"), "-n", target]
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
 
@@ -41,6 +45,13 @@ def test_what_is_slow_is_left_out_by_make_test_alone() -> None:
     assert quick == ["not serial and not slow", "not serial", "serial and not slow"]
     assert whole[:3] == ["not serial", "not serial", "serial"]
     assert whole[3:] == ["hypothesis and not serial"]
+
+
+def test_as_many_run_at_once_as_contributing_says() -> None:
+    """Four where nothing slow is among them, else three; and as many as one asks for."""
+    assert set(re.findall(r"--numprocesses (\d+)", told("test"))) == {"4"}
+    assert re.findall(r"--numprocesses (\d+)", told("test-all"))[0] == "3"
+    assert "four at a time, `make test-all` three" in (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def test_nothing_of_the_sip_core_is_slow_or_serial() -> None:
