@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 
 PATIENCE = 5.0
 """Seconds that a peer is given to end by itself."""
@@ -14,6 +16,13 @@ async def end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     await reap(process)
+
+
+async def end_group(process: asyncio.subprocess.Process) -> None:
+    """`end`, and SIGKILL to whatever it began: it was started with a session of its own."""
+    await end(process)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 async def reap(process: asyncio.subprocess.Process) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
@@ -37,13 +38,17 @@ async def running(
     if path is None:
         sys.exit(f"FAIL: there is no {program}; install the Debian package {package}")
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(path, *options, stdout=output, stderr=output, env=environ)
+        process = await asyncio.create_subprocess_exec(
+            path, *options, stdout=output, stderr=output, env=environ, start_new_session=True
+        )
     try:
         yield process
     finally:
         if process.returncode is None:
             process.terminate()
         await process.wait()
+        with suppress(ProcessLookupError):  # a child of Kamailio's that heard of the end while it started
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @asynccontextmanager
