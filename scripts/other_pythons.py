@@ -1,7 +1,7 @@
 """What holds on every Python, tried on those that are here beside our own: python -m scripts.other_pythons [VERSION...]
 
-Each has an environment of its own in build/pythons. One that is not here is named, and fails nothing: whether every
-library has a wheel for it is what scripts/pythons.py asks.
+Each has an environment of its own in build/pythons. One that is not here is named, and fails nothing, nor do all of
+them: whether every library has a wheel for it is what scripts/pythons.py asks.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def _run(command: list[str], log: Path) -> bool:
         return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=file).returncode == 0
 
 
-def trial(version: str, folder: Path, steps: Mapping[str, tuple[str, ...]]) -> tuple[bool, str]:
-    """Whether nothing failed, and what is to be told of that Python."""
-    begun, python, log = time.monotonic(), interpreter(version), folder / f"{version}.log"
+def trial(version: str, python: str | None, folder: Path, steps: Mapping[str, tuple[str, ...]]) -> tuple[bool, str]:
+    """Whether nothing failed, and what is to be told of that Python; None: it is not here."""
+    begun, log = time.monotonic(), folder / f"{version}.log"
     if python is None:
         return True, f"Python {version}: there is none here"
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,10 +111,13 @@ def main(versions: Iterable[str], folder: Path = FOLDER, steps: Mapping[str, tup
     """Status 1 where one that is here fails; all are tried, two at a time."""
     ours = "{}.{}".format(*sys.version_info)
     others = list(versions) or [version for version in VERSIONS if version != ours]
+    here = {version: interpreter(version) for version in others}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        outcomes = list(pool.map(lambda version: trial(version, folder, steps), others))
+        outcomes = list(pool.map(lambda version: trial(version, here[version], folder, steps), others))
     for _, told in outcomes:
         sys.stdout.write(f"{told}\n")
+    if not any(here.values()):
+        sys.stdout.write(f"Only {ours} is here: nothing was tried on any other Python\n")
     return 0 if all(good for good, _ in outcomes) else 1
 
 

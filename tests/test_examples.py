@@ -52,6 +52,7 @@ PEERS: dict[str, Callable[[], object]] = {
 """What has to be installed for a lesson."""
 
 pytestmark = pytest.mark.peer
+slow = pytest.mark.slow
 each = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
@@ -94,6 +95,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], subprocess
     return result
 
 
+def copy_lesson(folder: Path, where: Path) -> None:
+    """A lesson to change, and the phone of lesson 8 that it may use."""
+    for needed in {folder, EXAMPLES / "08_sip_client"}:
+        shutil.copytree(needed, where / needed.name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def links(text: str) -> list[str]:
     """Relative targets of the links in a Markdown text, without fragments."""
     return re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
@@ -122,8 +129,7 @@ def test_every_example_passes_from_any_folder(
 def test_a_claim_that_does_not_hold_fails_the_example(folder: Path, tmp_path: Path) -> None:
     """With its checks turned round the program says FAIL in one line and ends with status 1."""
     PEERS.get(folder.name[:2], str)()
-    for needed in {folder, EXAMPLES / "08_sip_client"}:
-        shutil.copytree(needed, tmp_path / needed.name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_lesson(folder, tmp_path)
     [checker] = [file for file in (tmp_path / folder.name).glob("*.py") if "if not condition:" in file.read_text()]
     text = checker.read_text()
     assert text.count("if not condition:") == 1
@@ -132,6 +138,52 @@ def test_a_claim_that_does_not_hold_fails_the_example(folder: Path, tmp_path: Pa
     assert result.returncode == 1
     assert re.fullmatch(r"FAIL: .+\n", result.stderr)
     assert "PASS" not in result.stdout.splitlines()
+
+
+SILENT = "sound.py", "sine(hz, 1.0, RATE)", "sine(hz, 1.0, RATE, level=0)"
+NOTHING_COMES = "sound.py", "packet.payload_type == 0", "packet.payload_type == 99"
+DOES_NOT_RING = "client.py", "self.calls.put_nowait(", "str("
+PERSON_IS_SILENT = "main.py", "hz=784", "hz=None"
+LOG = "--verbose shows the gateway's log"
+CONFERENCE = "should hear 1002 and 1003 and nobody else; within 8 s it does not for 1002 (0.00) and 1003 (0.00): "
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "sentence"),
+    [
+        ("08", SILENT, f"100. has not heard 100. within 8 s: packets came (…), but all silent; does 100. speak? {LOG}"),
+        *(
+            pytest.param(*case, marks=slow)
+            for case in (
+                (
+                    "08",
+                    NOTHING_COMES,
+                    "1001 has not heard the gateway within 8 s: no packet of sound came to UDP port …",
+                ),
+                ("08", DOES_NOT_RING, f"1001 did not ring within 8 s; {LOG}"),
+                ("12", SILENT, f"1002 has not heard the agent … {LOG} (the agent has answered 0 times, 4 are wanted)"),
+                ("12", PERSON_IS_SILENT, "1002 has not heard 1001 within 8 s: packets came (…), but all silent; …"),
+                ("13", SILENT, f"1001 {CONFERENCE}… {LOG}"),
+                ("14", SILENT, "1001 has not heard 1002 within 8 s: packets came (…), but all silent; …"),
+            )
+        ),
+    ],
+)
+def test_a_phone_that_is_not_heard_fails_the_lesson(
+    number: str, change: tuple[str, str, str], sentence: str, tmp_path: Path
+) -> None:
+    """Who was not heard by whom, how long it was waited, what came instead, and where to look."""
+    PEERS.get(number, str)()
+    [folder] = [folder for folder in FOLDERS if folder.name.startswith(number)]
+    copy_lesson(folder, tmp_path)
+    file, before, after = change
+    [changed] = [*(tmp_path / folder.name).glob(file), *(tmp_path / "08_sip_client").glob(file)][:1]
+    text = changed.read_text()
+    assert text.count(before) == 1
+    changed.write_text(text.replace(before, after))
+    result = run(tmp_path / folder.name / "main.py", tmp_path)
+    pattern = re.escape(f"FAIL: {sentence}\n").replace("…", ".*").replace(r"100\.", "100[12]")
+    assert (result.returncode, bool(re.fullmatch(pattern, result.stderr))) == (1, True), result.stderr
 
 
 @pytest.mark.slow
@@ -247,8 +299,7 @@ def test_the_answers_of_the_exercises_hold(folder: Path, tmp_path: Path) -> None
     if any("from machines import" in program for program in programs):
         PEERS[folder.name[:2]]()
     assert len(programs) == len(results) == text.count("<details>") >= 3
-    for needed in {folder, EXAMPLES / "08_sip_client"}:
-        shutil.copytree(needed, tmp_path / needed.name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_lesson(folder, tmp_path)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     for number, (program, result) in enumerate(zip(programs, results, strict=True)):
         file = tmp_path / folder.name / f"exercise{number}.py"

@@ -44,7 +44,7 @@ def test_a_newest_release_beyond_a_range_is_told(newest: str | None, told: list[
 def test_a_library_without_a_wheel_is_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And says for which Python; what cannot be looked at fails nothing."""
+    """And says for which Python."""
     asked: list[tuple[str, set[str]]] = []
 
     def resolve(version: str, wanted: list[Requirement]) -> bool:
@@ -56,9 +56,17 @@ def test_a_library_without_a_wheel_is_status_1(
     assert pythons.main(["3.13", "3.14"]) == 1
     assert capsys.readouterr().out == "Python 3.13: every library has a wheel\nPython 3.14: see above\n"
     assert asked[0][1].isdisjoint({"http-ece", "sip-webrtc-gateway"})
+
+
+@pytest.mark.parametrize(("ci", "status"), [("", 0), ("true", 1)])
+def test_an_index_that_cannot_be_reached_fails_ci_alone(
+    ci: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said everywhere: a developer may be on a train, but CI has then proved nothing."""
+    monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(pythons, "newest", lambda name: None)
-    assert pythons.main([]) == 0
-    assert "nothing was looked at" in capsys.readouterr().out
+    assert pythons.main([]) == status
+    assert capsys.readouterr().out == "The index cannot be reached: nothing was looked at\n"
 
 
 def test_the_index_is_asked_by_pip(monkeypatch: pytest.MonkeyPatch) -> None:

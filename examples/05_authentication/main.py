@@ -113,7 +113,10 @@ async def over_udp() -> None:
         hasty = net.RegistrationPolicy(expires=2, shortest_refresh=0.2)
         brief = await phone.register(target, aor=f"<{ALICE.uri}>", credentials=secret, policy=hasty)
         before = registrar.bindings
-        await asyncio.wait_for(registrar.refreshed.wait(), 10)
+        try:
+            await asyncio.wait_for(registrar.refreshed.wait(), 10)
+        except TimeoutError:
+            sys.exit("FAIL: a registration for 2 s was not refreshed within 10 s")
         after = registrar.bindings
         check(brief.registered and after[0].cseq > before[0].cseq, f"for {brief.expires} s, and refreshed by itself")
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 
 from gateway.sip import COOKIE, NameAddr, Response, Uri, Via, build, parse_message
 
@@ -22,6 +23,9 @@ async def probe(target: str, way: tuple[NameAddr, ...], max_forwards: int) -> Re
         loop = asyncio.get_running_loop()
         mine.bind(("127.0.0.1", 0))
         await loop.sock_sendto(mine, build.with_via(request, via).write(), (way[0].uri.host, way[0].uri.port))
-        answer = parse_message(await asyncio.wait_for(loop.sock_recv(mine, 65536), 5))
+        try:
+            answer = parse_message(await asyncio.wait_for(loop.sock_recv(mine, 65536), 5))
+        except TimeoutError:
+            sys.exit(f"FAIL: no answer to OPTIONS by way of {way[0].uri.host}:{way[0].uri.port} came within 5 s")
     assert isinstance(answer, Response)
     return answer

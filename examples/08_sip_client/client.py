@@ -58,7 +58,7 @@ class SipClient:
 
     def dial(self, number: str) -> Call:
         """Call a number or name of our domain, by way of the registrar."""
-        sound = Sound(self.hz)
+        sound = Sound(self.user, self.hz)
         offer = sdp.SessionDescription.parse(
             "v=0\no=- 1 1 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\n"
             f"m=audio {sound.port} RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=ptime:20\n"
@@ -72,6 +72,15 @@ class SipClient:
         )
         return Call(session, sound, offer)
 
+    async def rings(self, seconds: float = 8.0) -> Call:
+        """The next call that comes in; CallError where there is none."""
+        try:
+            return await asyncio.wait_for(self.calls.get(), seconds)
+        except TimeoutError:
+            raise CallError(
+                f"{self.user} did not ring within {seconds:g} s; --verbose shows the gateway's log"
+            ) from None
+
     # What the user agent asks of its application:
 
     async def authenticate(self, request: Request, source: net.Flow) -> net.Verdict:
@@ -80,7 +89,7 @@ class SipClient:
 
     def invited(self, session: net.IncomingSession, identity: str | None) -> None:
         session.ring()
-        self.calls.put_nowait(Call(session, Sound(self.hz)))
+        self.calls.put_nowait(Call(session, Sound(self.user, self.hz)))
 
     async def answer_register(self, request: Request, source: net.Flow, identity: str | None) -> net.Reply:
         """Nobody registers at a phone."""

@@ -38,8 +38,10 @@ WINDOW = 3200
 class Sound:
     """Hears all that comes to its socket, and from `talk` on says a steady tone, or silence, to one address."""
 
-    def __init__(self, hz: float | None) -> None:
+    def __init__(self, owner: str, hz: float | None) -> None:
         self.say(hz)
+        self._owner = owner
+        self._packets = 0
         self._ear = Listener(RATE)
         self._recent = np.zeros(WINDOW, np.int16)
         self._heard = asyncio.Event()
@@ -63,6 +65,7 @@ class Sound:
     def listen(self) -> None:
         """Forget what was heard: the next `tone` is one of now."""
         self._ear.forget()
+        self._packets = 0
 
     def talk(self, host: str, port: int) -> None:
         """Say the tone to this address from now on."""
@@ -70,12 +73,26 @@ class Sound:
         if self._talking is None:
             self._talking = asyncio.create_task(self._talk())
 
-    async def tone(self, seconds: float = 8.0) -> float:
-        """The frequency heard in Hz, once a window of sound is one clean tone; TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while (heard := self._ear.tone()) is None:
-                await self.heard()
+    async def tone(self, speaker: str, hz: float | None = None, seconds: float = 8.0) -> float:
+        """The frequency heard in Hz, once it is one clean tone (of about `hz`); TimeoutError with what came instead."""
+        try:
+            async with asyncio.timeout(seconds):
+                while (heard := self._ear.tone()) is None or abs(heard - (hz or heard)) > 15:
+                    await self.heard()
+        except TimeoutError:
+            raise TimeoutError(
+                f"{self._owner} has not heard {speaker} within {seconds:g} s: {self._instead()}; "
+                f"does {speaker} speak? --verbose shows the gateway's log"
+            ) from None
         return heard
+
+    def _instead(self) -> str:
+        """What came where no clean tone did."""
+        if not self._packets:
+            return f"no packet of sound came to UDP port {self.port}"
+        return (
+            f"packets came ({self._packets}), but {'all silent' if self._ear.first_sound is None else 'no clean tone'}"
+        )
 
     def level(self, hz: float) -> float:
         """How loud one tone is among all that was heard lately, 1 for the loudest there can be."""
@@ -102,6 +119,7 @@ class Sound:
             return
         if packet.payload_type == 0:
             samples = decode(packet.payload)
+            self._packets += 1
             self._ear.hear(samples, self._loop.time())
             self._recent = np.concatenate((self._recent, samples))[-WINDOW:]
             self._heard.set()

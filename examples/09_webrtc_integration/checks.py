@@ -6,7 +6,8 @@ import argparse
 import asyncio
 import itertools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from gateway import log
 
@@ -19,8 +20,8 @@ def run(lesson: Callable[[], Awaitable[None]]) -> None:
     async def timed() -> None:
         try:
             await lesson()
-        except TimeoutError:
-            sys.exit("FAIL: it took too long")
+        except TimeoutError as error:
+            sys.exit(f"FAIL: {error}; --verbose shows the gateway's log")
 
     options = argparse.ArgumentParser()
     options.add_argument("--verbose", action="store_true", help="the gateway's log")
@@ -35,6 +36,16 @@ def check(condition: bool, words: str) -> None:
     if not condition:
         sys.exit(f"FAIL: {words}")
     print(f"  ok: {words}")
+
+
+@asynccontextmanager
+async def within(seconds: float, words: str) -> AsyncIterator[None]:
+    """Wait so long for what these words say; TimeoutError with them."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise TimeoutError(f"{words}: not within {seconds:g} s") from None
 
 
 def near(heard: float, hz: float) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from checks import within
+
 from gateway import net
 from gateway.sip import Request, Response, parse_message
 
@@ -30,8 +32,8 @@ class Ladder:
             self._more.notify_all()
 
     async def passed(self, *steps: str) -> None:
-        """Wait until all of them have gone by."""
-        async with asyncio.timeout(8), self._more:
+        """Wait until all of them have gone by; TimeoutError."""
+        async with within(8, f"{' and '.join(steps)} on the ladder"), self._more:
             await self._more.wait_for(lambda: {*steps} <= {name(one) for one in self.messages})
 
 

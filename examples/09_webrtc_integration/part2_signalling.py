@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from checks import check, near, run
+from checks import check, near, run, within
 from chromium import Tab, chromium
 from ladder import Ladder
 
@@ -63,7 +63,8 @@ class Phone:
 
     async def expect(self, kind: type[net.SessionEvent]) -> net.SessionEvent:
         """The next event, which must be of that kind."""
-        event = await asyncio.wait_for(self.events.get(), 8)
+        async with within(8, f"{self.name} sees {kind.__name__}"):
+            event = await self.events.get()
         check(isinstance(event, kind), f"{self.name} sees {type(event).__name__}")
         return event
 
@@ -89,7 +90,8 @@ async def call(alice: Phone, bob: Phone, ladder: Ladder) -> None:
     bob.session.ring()
     await alice.expect(net.Provisional)
     await alice.trickle(offer)  # The 180 has made a dialog, and INFO goes in a dialog.
-    await asyncio.wait_for(bob.has_all.wait(), 8)
+    async with within(8, "bob has every candidate of alice"):
+        await bob.has_all.wait()
     check(True, "bob has every candidate of alice before he picks up")
     bob.session.answer(answer.encode())
     answered = await alice.expect(net.Answered)
@@ -97,14 +99,17 @@ async def call(alice: Phone, bob: Phone, ladder: Ladder) -> None:
     await alice.tab.accept(answered.body.decode())
     await bob.expect(net.Confirmed)
     await bob.trickle(answer)
-    await asyncio.wait_for(alice.has_all.wait(), 8)
+    async with within(8, "alice has every candidate of bob"):
+        await alice.has_all.wait()
 
 
 async def talk(alice: Phone, bob: Phone) -> None:
     """What the tabs have agreed on, and what they hear."""
-    agreed = await alice.tab.connected()
+    async with within(8, "ICE and DTLS are through"):
+        agreed = await alice.tab.connected()
     print(f"  ICE and DTLS are through: {agreed['dtlsCipher']}, {agreed['srtpCipher']}")
-    at_bob, at_alice = await asyncio.gather(bob.tab.tone(), alice.tab.tone())
+    async with within(8, "each tab hears one clean tone"):
+        at_bob, at_alice = await asyncio.gather(bob.tab.tone(), alice.tab.tone())
     check(near(at_bob, alice.tab.hz), f"bob hears {at_bob:.0f} Hz, which alice says")
     check(near(at_alice, bob.tab.hz), f"alice hears {at_alice:.0f} Hz, which bob says")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -37,7 +36,7 @@ async def page_of(user: str, gateway: Gateway, hz: int) -> AsyncIterator[Softpho
 
 async def hear_each_other(page: SoftphoneBrowser, page_hz: int, call: Call, phone_hz: int) -> None:
     """Sound is proved by its frequency, at both ends."""
-    at_phone = await call.sound.tone()
+    at_phone = await call.sound.tone("the browser")
     check(near(at_phone, page_hz), f"the phone hears {at_phone:.0f} Hz, which the browser says")
     check(True, f"the browser hears {await page.tone(phone_hz):.0f} Hz, which the phone says")
 
@@ -45,7 +44,7 @@ async def hear_each_other(page: SoftphoneBrowser, page_hz: int, call: Call, phon
 async def page_calls_phone(page: SoftphoneBrowser, phone: SipClient) -> None:
     print("  alice dials 1001 in the browser")
     await page.dial("1001")
-    call = await asyncio.wait_for(phone.calls.get(), 8)
+    call = await phone.rings()
     offered = call.offered.decode()
     check("RTP/AVP" in offered and "ice-ufrag" not in offered, "the phone rings, and is offered plain RTP")
     call.answer()

@@ -75,7 +75,7 @@ async def by_number(bob: SipClient, carol: SoftphoneBrowser) -> None:
     call = bob.dial("2002")
     await carol.status("ringing")
     await carol.accept()
-    check(near(await call.sound.tone(), 659), "bob hears carol's 659 Hz")
+    check(near(await call.sound.tone("carol"), 659), "bob hears carol's 659 Hz")
     check(near(await carol.tone(784), 784), "carol hears bob's 784 Hz")
     call.hangup()
     await carol.status("ready")
@@ -84,10 +84,10 @@ async def by_number(bob: SipClient, carol: SoftphoneBrowser) -> None:
 async def by_route(alice: SoftphoneBrowser, bob: SipClient) -> None:
     print("  alice dials 2003, a route to bob's phone")
     await alice.dial("2003")
-    call = await asyncio.wait_for(bob.calls.get(), 8)
+    call = await bob.rings()
     call.answer()
     await alice.status("talking")
-    check(near(await call.sound.tone(), 523), "bob hears alice's 523 Hz")
+    check(near(await call.sound.tone("alice"), 523), "bob hears alice's 523 Hz")
     await alice.hang_up()
     await alice.status("ready")
 

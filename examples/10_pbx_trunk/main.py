@@ -24,6 +24,7 @@ from client import Call, CallError, SipClient
 
 HOST = "127.0.0.1"
 PAGE_HZ, PHONE_HZ = 523, 784
+NOT_DONE = "not done after 60 s; --verbose shows the gateway's log"
 ALICE = {"id": "alice", "web": True, "aliases": ["301"], "may_call": ["*", "trunk:*"]}
 ROUTES = [{"match": "0*", "to": "trunk:pbx", "strip": 1}, {"match": "9*", "to": "trunk:mistyped", "strip": 1}]
 
@@ -47,7 +48,7 @@ def settings(port: int) -> dict[str, str]:
 
 async def hear_each_other(page: SoftphoneBrowser, call: Call) -> None:
     """Sound is proved by its frequency, at both ends."""
-    at_phone = await call.sound.tone()
+    at_phone = await call.sound.tone("the browser")
     check(abs(at_phone - PAGE_HZ) <= 15, f"201 hears {at_phone:.0f} Hz, which the browser says")
     check(True, f"the browser hears {await page.tone(PHONE_HZ):.0f} Hz, which 201 says")
 
@@ -55,7 +56,7 @@ async def hear_each_other(page: SoftphoneBrowser, call: Call) -> None:
 async def out(page: SoftphoneBrowser, phone: SipClient) -> None:
     print("2. alice dials 0201: the 0 leads to the trunk, 201 is the PBX's")
     await page.dial("0201")
-    call = await asyncio.wait_for(phone.calls.get(), 8)
+    call = await phone.rings()
     check(call.session.remote.uri.username == "alice", "the phone shows who calls: alice")
     check(len(call.session.request.record_route) == 1, "the PBX stays in the path (Record-Route)")
     call.answer()
@@ -106,7 +107,7 @@ async def main() -> None:
             async with asyncio.timeout(60):
                 await lesson(folder)
         except (CallError, GatewayError, TimeoutError) as error:
-            sys.exit(f"FAIL: {str(error) or 'it took too long'}")
+            sys.exit(f"FAIL: {str(error) or NOT_DONE}")
 
 
 async def lesson(folder: str) -> None:

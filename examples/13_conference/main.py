@@ -25,6 +25,7 @@ ROOM = "team"
 VOICES = {"1001": 500, "1002": 700, "1003": 900}
 """The tone in Hz that each of them says."""
 USERS: list[dict[str, object]] = [{"id": user, "sip": True, "web": True} for user in (*VOICES, "1004")]
+NOT_DONE = "not done after 60 s; --verbose shows the gateway's log"
 SETTINGS = {
     "ROUTES": json.dumps([{"match": "800", "to": f"room:{ROOM}"}]),
     "ROOMS": json.dumps([{"name": ROOM, "moderators": ["1001"], "tones": False}]),
@@ -38,19 +39,27 @@ def check(condition: bool, words: str) -> None:
     print(f"  ok: {words}")
 
 
-def clear(call: Call, others: tuple[str, ...]) -> bool:
-    """Whether a phone hears the tones of these loud, and no other at all."""
+def wrong(call: Call, others: tuple[str, ...]) -> list[str]:
+    """Who of `others` is not heard loud by a phone, and who else is heard by it at all."""
     levels = {user: call.sound.level(hz) for user, hz in VOICES.items()}
-    return all(level > 0.3 if user in others else level < 0.03 for user, level in levels.items())
+    return [user for user, level in levels.items() if not (level > 0.3 if user in others else level < 0.03)]
 
 
 async def hears(user: str, call: Call, *others: str) -> None:
-    """Wait until a phone hears exactly these; TimeoutError."""
-    async with asyncio.timeout(8):
-        while not clear(call, others):
-            await call.sound.heard()
+    """Wait until a phone hears exactly these; TimeoutError with what it hears instead."""
+    names = " and ".join(others) or "nobody"
+    try:
+        async with asyncio.timeout(8):
+            while wrong(call, others):
+                await call.sound.heard()
+    except TimeoutError:
+        told = " and ".join(f"{one} ({call.sound.level(VOICES[one]):.2f})" for one in wrong(call, others))
+        raise TimeoutError(
+            f"{user} should hear {names} and nobody else; within 8 s it does not for {told}: "
+            "0.00 is a phone that is silent or muted; --verbose shows the gateway's log"
+        ) from None
     levels = "   ".join(f"{hz} Hz {call.sound.level(hz):4.2f}" for hz in VOICES.values())
-    check(clear(call, others), f"{user} hears {' and '.join(others) or 'nobody':13} | {levels}")
+    check(not wrong(call, others), f"{user} hears {names:13} | {levels}")
 
 
 async def everybody(calls: dict[str, Call], muted: str = "") -> None:
@@ -113,7 +122,7 @@ async def main() -> None:
             async with asyncio.timeout(60), Gateway(loopback_config(folder, USERS, **SETTINGS)) as gateway:
                 await lesson(gateway)
         except (CallError, GatewayError, TimeoutError) as error:
-            sys.exit(f"FAIL: {str(error) or 'it took too long'}")
+            sys.exit(f"FAIL: {str(error) or NOT_DONE}")
 
 
 async def lesson(gateway: Gateway) -> None:

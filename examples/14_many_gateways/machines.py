@@ -7,26 +7,15 @@ import os
 import shutil
 import signal
 import sys
-import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from gateway.sip import NameAddr, Uri, build
+from waits import HOST, answers, is_open, within
+
 from gateway.testing import free_ports
 
-HOST = "127.0.0.1"
 CONFIG = Path(__file__).with_name("kamailio.cfg")
-
-
-class Ear(asyncio.DatagramProtocol):
-    """Notices that something has come."""
-
-    def __init__(self) -> None:
-        self.heard = asyncio.Event()
-
-    def datagram_received(self, data: bytes, addr: object) -> None:
-        self.heard.set()
 
 
 @asynccontextmanager
@@ -56,19 +45,10 @@ async def redis(folder: Path) -> AsyncIterator[str]:
     [port] = free_ports(1)
     options = ("--port", str(port), "--bind", HOST, "--save", "", "--dir", str(folder))
     async with running(folder / "redis.log", "redis-server", "redis-server", *options):
-        async with asyncio.timeout(10):
+        async with within(10, f"Redis takes connections at port {port}"):
             while not await is_open(port):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         yield f"redis://{HOST}:{port}/0"
-
-
-async def is_open(port: int) -> bool:
-    """Whether somebody takes connections there."""
-    with suppress(ConnectionError):
-        _, writer = await asyncio.open_connection(HOST, port)
-        writer.close()
-        return True
-    return False
 
 
 @asynccontextmanager
@@ -107,43 +87,3 @@ async def gateway(folder: Path, port: int, settings: Mapping[str, str]) -> Async
     async with running(log, "python3", *command, environ=environ) as process:
         await answers(port)
         yield process
-
-
-async def has_calls(web: int, number: int) -> bool:
-    """Whether the gateway at that web port comes to have so many calls, by its own /metrics, within half a minute."""
-
-    def asked() -> str:
-        with urllib.request.urlopen(f"http://{HOST}:{web}/metrics", timeout=30) as answer:
-            return str(answer.read().decode())
-
-    with suppress(OSError):  # of a gateway that is gone, or says nothing
-        async with asyncio.timeout(30):
-            while f"\ngateway_calls_active {number}.0\n" not in await asyncio.to_thread(asked):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-            return True
-    return False
-
-
-async def said(log: Path, words: str) -> None:
-    """Wait until a program has written that; TimeoutError."""
-    async with asyncio.timeout(60):
-        while words not in log.read_text():  # noqa: ASYNC110, ASYNC240
-            await asyncio.sleep(0.05)
-
-
-async def answers(port: int) -> None:
-    """Ask by OPTIONS until there is an answer; TimeoutError."""
-    transport, ear = await asyncio.get_running_loop().create_datagram_endpoint(Ear, local_addr=(HOST, 0))
-    here = transport.get_extra_info("sockname")
-    asked = build.request(
-        "OPTIONS", Uri.of(None, HOST, port), from_=NameAddr(Uri.of("probe", HOST)).with_tag("1"),
-        to=NameAddr(Uri.of(None, HOST)), call_id="probe", cseq=1,
-        headers=[("Via", f"SIP/2.0/UDP {here[0]}:{here[1]};branch=z9hG4bK-probe")],
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(60):
-            while not ear.heard.is_set():
-                transport.sendto(asked.write(), (HOST, port))
-                await asyncio.wait([asyncio.create_task(ear.heard.wait())], timeout=0.1)
-    finally:
-        transport.close()

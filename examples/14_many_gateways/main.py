@@ -11,7 +11,8 @@ import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from machines import HOST, gateway, has_calls, kamailio, redis, rtpengine, said
+from machines import gateway, kamailio, redis, rtpengine
+from waits import HOST, has_calls, said
 
 from gateway import GatewayError, log, net
 from gateway.testing import free_ports
@@ -56,11 +57,11 @@ def settings(folder: Path, port: int, web: int, key: str, store: str, media: str
 async def call(phones: dict[str, SipClient], caller: str, callee: str) -> tuple[Call, Call]:
     """One phone calls another; both have to hear the other's tone."""
     ours = phones[caller].dial(callee)
-    theirs = await asyncio.wait_for(phones[callee].calls.get(), 12)
+    theirs = await phones[callee].rings(12)
     theirs.answer()
     await ours.expect(net.Answered)
     for who, whom, one in ((caller, callee, ours), (callee, caller, theirs)):
-        heard = await one.sound.tone()
+        heard = await one.sound.tone(whom)
         check(abs(heard - VOICES[whom]) <= 15, f"{who} hears {heard:.0f} Hz, which {whom} says")
     return ours, theirs
 
@@ -127,7 +128,7 @@ async def main() -> None:
             async with asyncio.timeout(100), AsyncExitStack() as stack:
                 await lesson(Path(folder), stack)
         except (CallError, GatewayError, TimeoutError) as error:
-            sys.exit(f"FAIL: {str(error) or 'it took too long'}")
+            sys.exit(f"FAIL: {str(error) or 'not done after 100 s; is the machine busy?'}")
 
 
 if __name__ == "__main__":
