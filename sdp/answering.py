@@ -94,6 +94,7 @@ class Answerer:
             if not codecs:
                 return None
             codecs = answered_feedback(codecs, media, plan, other)
+            said = answered_extensions(media, media if reflected else partner, plan, codecs)
             mux = transport.rtcp_mux if transport.rtcp_mux is not None else plan.is_webrtc
             section = SectionPlan(
                 kind=media.kind,
@@ -109,7 +110,7 @@ class Answerer:
                 ssrc=plan.ssrcs[place.number] if place.number < len(plan.ssrcs) else None,
                 repair=plan.repair_ssrcs[place.number] if place.number < len(plan.repair_ssrcs) else 0,
                 bandwidths=kept_bandwidths(partner) if partner is not None else (),
-                lines=(*packet_times(partner, plan), *answered_extensions(media, partner, plan, codecs)),
+                lines=(*packet_times(partner, plan), *said),
             )
         self._join(section, bundled)
         self._places.took(place, media.kind)

@@ -79,14 +79,10 @@ class Identifiers:
             self._known = read_extensions(media) | self._known
 
     def offered(self, source: MediaDescription, plan: Plan) -> tuple[str, ...]:
-        """The a= lines about what a peer is offered: what we read ourselves, and what the other side offers.
-
-        A phone is offered what it has offered itself, or taken before.
-        """
+        """The a= lines about what a peer is offered: what we read ourselves, and what the other side offers."""
         if not (plan.own_extensions or plan.extensions):
             return ()
-        may = plan.extensions if plan.is_webrtc else [uri for uri in plan.extensions if uri in self._known]
-        said = {uri: number for uri, number in read_extensions(source).items() if uri in may}
+        said = {uri: number for uri, number in read_extensions(source).items() if uri in plan.extensions}
         if counts(source.kind, plan):
             said.setdefault(TRANSPORT_CC, _USUAL[TRANSPORT_CC])
         return tuple([f"a=extmap:{self._of(uri, number)} {uri}" for uri, number in said.items()])

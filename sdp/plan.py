@@ -89,6 +89,8 @@ class CodecPolicy:
     """The names, lower case, of the video codecs and their repair formats that may be said; None: any."""
     drop: tuple[str, ...] = ()
     """Names in lower case that are never said to this side, beside repair formats toward phones."""
+    repeats: bool = False
+    """Whether we send a browser lost packets of video again, whatever the other side does: rtx of each codec."""
     events: bool = True
     """Take and give telephone-event even where the other side has none: we turn digits into signalling."""
     feedback: tuple[str, ...] = ("ccm fir", "nack pli")
@@ -155,8 +157,7 @@ class Plan:
     repair_ssrcs: tuple[int, ...] = ()
     """SSRCs of the retransmissions of each of those (RFC 4588), 0: none; said where the section has rtx."""
     extensions: tuple[str, ...] = ()
-    """URIs of RTP header extensions that may pass from one side to the other (RFC 8285); phones are offered those alone
-    that were agreed with them before."""
+    """URIs of RTP header extensions that may pass from one side to the other (RFC 8285)."""
     own_extensions: tuple[str, ...] = ()
     """URIs of those that we read ourselves, whatever the other side does."""
     data_channel: DataChannelPlan | None = None

@@ -16,6 +16,7 @@ from sdp.codecs import (
     Codec,
     find_match,
     matched_codecs,
+    parameters,
     renumbered,
 )
 from sdp.plan import CodecPolicy
@@ -24,6 +25,8 @@ _STATIC_NUMBERS: Final = {codec.key: number for number, codec in STATIC_CODECS.i
 _DYNAMIC_SET: Final = frozenset(DYNAMIC)
 _EVENTS: Final = "0-15"
 _COMMON: Final = "CB"
+_VIDEO_RATE: Final = 90_000
+"""Hz, of every video codec (RFC 3551 section 5)."""
 _LONGEST_FOR_PHONES: Final = 400
 """Characters of parameters that no phone's codec needs."""
 
@@ -134,6 +137,9 @@ def offered_codecs(
         return tuple(numbering.give_all(side))
     given = [(codec, number) for codec in media if (number := numbering.give(codec)) is not None]
     repair = _offered_repair(kept, {old.payload_type: new.payload_type for old, new in given}, numbering)
+    if kind == "video" and webrtc and policy.repeats:
+        bare = _without_rtx([codec for _, codec in given], repair)
+        repair += numbering.give_all([Codec("rtx", _VIDEO_RATE, fmtp=f"apt={number}") for number in bare])
     return (*[codec for _, codec in given], *numbering.give_all(side), *repair)
 
 
@@ -209,6 +215,17 @@ def _offered_repair(kept: list[Codec], numbers: dict[int | None, int | None], nu
     return repair
 
 
+def _without_rtx(media: Iterable[Codec], repair: Iterable[Codec]) -> list[str]:
+    """Payload types of the codecs that no rtx repeats (RFC 4588 section 8.1)."""
+    repeated = {_repeats(codec) for codec in repair}
+    return [number for codec in media if (number := str(codec.payload_type)) not in repeated]
+
+
+def _repeats(codec: Codec) -> str | None:
+    """The payload type that an rtx repeats; None for other formats."""
+    return parameters(codec.fmtp).get("apt") if codec.key[0] == "rtx" else None
+
+
 @lru_cache(maxsize=DECISIONS)
 def answered_codecs(
     offered: tuple[Codec, ...], other: tuple[Codec, ...] | None, kind: str, policy: CodecPolicy, webrtc: bool
@@ -235,6 +252,9 @@ def answered_codecs(
     rest = [codec for codec, _ in common if not codec.is_media and not codec.is_event]
     if kind == "audio" and (policy.events or any(codec.is_event for codec in other or ())):
         rest += _events_for(chosen, usable)
+    if kind == "video" and webrtc and policy.repeats:
+        bare = _without_rtx(chosen, rest)
+        rest += [codec for codec in usable if _repeats(codec) in bare]
     return _once((*chosen, *rest))
 
 

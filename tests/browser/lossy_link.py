@@ -9,9 +9,18 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
+from gateway.media.embedded.engine import EmbeddedEngine
+
 Address = tuple[str, int]
 _MEDIA = range(128, 192)
 """First octets of RTP and RTCP (RFC 7983)."""
+
+
+def by(engine: EmbeddedEngine, sdp: str, port: int) -> str:
+    """The description with the gateway behind a link at that port."""
+    ours = f"127.0.0.1 {engine.port.addresses[0][1]} typ"
+    lines = [line for line in sdp.splitlines() if not line.startswith("a=candidate") or ours in line]
+    return "".join(f"{line}\r\n" for line in lines).replace(ours, f"127.0.0.1 {port} typ")
 
 
 class _Bottleneck:

@@ -15,7 +15,7 @@ from gateway.media.engine import Kind, Party
 from sdp import SessionDescription
 from sdp.extensions import TRANSPORT_CC, read_extensions
 from tests.browser.bare import blank_page, chromium
-from tests.browser.lossy_link import LossyLink
+from tests.browser.lossy_link import LossyLink, by
 from tests.browser.noise import LimitingPhone
 from tests.media.engine_support import PLANE, config, running, until
 from tests.media.plane_scene import native
@@ -63,13 +63,6 @@ async def pages(browser: Any) -> AsyncIterator[list[Any]]:
         for page in made:
             await page.evaluate(MAKE)
         yield made
-
-
-def by(engine: EmbeddedEngine, sdp: str, port: int) -> str:
-    """The description with the gateway behind a link at that port."""
-    ours = f"127.0.0.1 {engine.port.addresses[0][1]} typ"
-    lines = [line for line in sdp.splitlines() if not line.startswith("a=candidate") or ours in line]
-    return "".join(f"{line}\r\n" for line in lines).replace(ours, f"127.0.0.1 {port} typ")
 
 
 async def call(engine: EmbeddedEngine, pages: list[Any], *, sender_by: int = 0, viewer_by: int = 0) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
@@ -14,8 +14,8 @@ from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.renewal import former_of
 from gateway.media.embedded.video import VideoStream
-from gateway.media.engine import Kind, MediaEvent, OfferWanted, Party
-from sdp import SessionDescription
+from gateway.media.engine import Kind, MediaEvent, OfferWanted, Party, Seat
+from sdp import MediaDescription, SessionDescription
 from sdp.extensions import ORIENTATION, read_extensions
 from tests.media.engine_support import browser_sdp, phone_sdp, running
 from tests.media.rtp_support import ManualClock
@@ -122,7 +122,7 @@ async def test_it_is_agreed_with_both_or_with_nobody(call: Call, caller: int | N
 
 
 async def test_a_phone_that_offers_it_has_it_and_keeps_it(call: Call) -> None:
-    """Under its own identifier and the browser's; one that is called is not asked for it."""
+    """Under its own identifier and the browser's, until it says it no more."""
     assert [said(each) for each in await call.up(phone(4), page(4, setup="active"), (PHONE, CALLEE))] == [4, 4]
     assert (call.identifier(PHONE), call.identifier(CALLEE)) == (4, 4)
     assert [said(each) for each in await call.up(page(4), phone(4), (CALLEE, PHONE))] == [4, 4]
@@ -131,10 +131,19 @@ async def test_a_phone_that_offers_it_has_it_and_keeps_it(call: Call) -> None:
     assert [said(each) for each in await call.up(page(4), phone(4), (CALLEE, PHONE))] == [4, 4]
 
 
+@pytest.mark.parametrize(("answered", "agreed"), [(13, 13), (None, 0)])
+async def test_a_phone_that_is_called_is_offered_it(call: Call, answered: int | None, agreed: int) -> None:
+    """As the browser has offered it; it is agreed with both where the phone takes it, else with neither."""
+    offered, told = await call.up(page(13), phone(answered), (CALLER, PHONE))
+    assert (said(offered), said(told)) == (13, answered)
+    assert (call.identifier(CALLER), call.identifier(PHONE)) == (agreed, agreed)
+    assert await call.wanted() == []
+
+
 async def test_who_turns_its_own_picture_for_who_came_by_a_transfer_is_offered_to(call: Call) -> None:
     """The phone that takes the browser's place cannot: the other browser is made an offer without it, once taken."""
     await call.up(page(13), page(13, setup="active"))
-    assert said(await call.reoffered(PHONE, CALLER, phone(None))) is None
+    assert said(await call.reoffered(PHONE, CALLER, phone(None))) == 13
     await call.engine.join("call", CALLER.tag, PHONE.tag)
     await call.engine.release("call", CALLEE.tag)
     assert await call.wanted() == [CALLER.tag]
@@ -192,17 +201,115 @@ async def test_what_was_agreed_is_offered_again_when_the_plane_has_died(call: Ca
     assert all("VP8" in former_of(each).video for each in parties)
 
 
-async def test_in_a_room_everybody_turns_their_own_picture(call: Call) -> None:
-    """Where it was agreed before, in a call between two, another offer ends it."""
-    await call.engine.offer("room", CALLER, PROGRAM, page(13))
-    assert said(await call.engine.answer("room", PROGRAM, CALLER, SERVICE_DESCRIPTION)) is None
+class Room:
+    """A conference, whose members are in calls of their own."""
+
+    def __init__(self, call: Call) -> None:
+        self.call, self.conference = call, call.engine.conference(8)
+        self.seats: dict[str, Seat] = {}
+
+    async def come(self, name: str, party: Party, offer: str) -> int | None:
+        """Somebody joins, and shows a picture; the identifier in the answer."""
+        engine = self.call.engine
+        await engine.offer(name, party, PROGRAM, offer)
+        answer = await engine.answer(name, PROGRAM, party, SERVICE_DESCRIPTION)
+        self.sit(name, party)
+        return said(answer)
+
+    def sit(self, name: str, party: Party) -> None:
+        self.seats[name] = self.conference.seat(self.call.engine.audio(name, PROGRAM.tag), name)
+        self.call.stream(party, name).run_began(len(self.seats), 1, self.call.clock())
+
+    async def wanted(self) -> list[str]:
+        """Members that are to be made an offer, for whatever reason."""
+        await asyncio.sleep(0)
+        return [each.call_id for each in self.call.events if isinstance(each, OfferWanted)]
+
+    async def reoffered(self, name: str, party: Party, answer: Callable[[str], str]) -> list[int | None]:
+        """A member is offered what it is to have now; the identifier in each section of a picture."""
+        offer = await self.call.engine.create_offer(name, party, PROGRAM)
+        await self.call.engine.answer(name, party, None, answer(offer))
+        return [read_extensions(each).get(ORIENTATION) for each in videos(offer)]
+
+    def lies(self, name: str, party: Party) -> list[int]:
+        """What the plane reads and writes in each stream of a member."""
+        stream = self.call.stream(party, name)
+        return [self.call.carried[each.flow] for each in (stream, *stream.views)]
+
+    def close(self) -> None:
+        for seat in self.seats.values():
+            seat.leave()
+
+
+def videos(sdp: str) -> list[MediaDescription]:
+    return [each for each in SessionDescription.parse(sdp).media if each.kind == "video"]
+
+
+def taking(orientation: int | None) -> Callable[[str], str]:
+    """What a page answers: each section of a picture, and the extension where it has an identifier."""
+
+    def answer(offer: str) -> str:
+        answered = page(orientation, setup="active")
+        again = answered[answered.index("m=video") :].replace("a=sendrecv", "a=recvonly")
+        more = [again.replace("a=mid:1", f"a=mid:{each.value('mid')}") for each in videos(offer)[1:]]
+        mids = " ".join(str(each.value("mid")) for each in videos(offer))
+        return answered.replace("BUNDLE 0 1", f"BUNDLE 0 {mids}") + "".join(more)
+
+    return answer
+
+
+@pytest_asyncio.fixture
+async def room(call: Call) -> AsyncIterator[Room]:
+    made = Room(call)
+    yield made
+    made.close()
+
+
+async def test_in_a_room_all_who_can_turn_pictures_turn_those_that_they_see(room: Room) -> None:
+    """Each by its own identifier, in every section in which it sees one; a phone is a member as any other."""
+    assert await room.come("one", CALLER, page(13)) == 13
+    assert await room.come("two", CALLER, page(5)) == 5
+    assert await room.come("three", PHONE, phone(4)) == 4
+    assert set(await room.wanted()) == {"one", "two"}
+    assert await room.reoffered("one", CALLER, taking(13)) == [13, 13]
+    assert await room.reoffered("two", CALLER, taking(5)) == [5, 5]
+    assert (room.lies("one", CALLER), room.lies("two", CALLER), room.lies("three", PHONE)) == ([13, 13], [5, 5], [4])
+    room.call.events.clear()
+    await room.call.pass_seconds(60)
+    assert await room.wanted() == []
+
+
+async def test_in_a_room_those_turn_their_own_picture_whom_somebody_sees_who_cannot(room: Room) -> None:
+    """They are offered anew without it, once taken; who comes later and sees them changes nothing more."""
+    assert await room.come("one", PHONE, phone(13)) == 13
+    assert await room.come("two", PHONE, phone(4)) == 4
+    assert await room.wanted() == []
+    assert await room.come("three", PHONE, phone(None)) is None
+    assert await room.wanted() == ["one"]  # whom it sees: the other one is seen by the first alone
+    assert await room.reoffered("one", PHONE, lambda offer: phone(None)) == [None]
+    assert await room.wanted() == ["one", "two"]  # who is seen by the first, which turns no pictures any more
+    assert await room.reoffered("two", PHONE, lambda offer: phone(None)) == [None]
+    assert (room.lies("one", PHONE), room.lies("two", PHONE)) == ([0], [0])
+    await room.call.pass_seconds(60)
+    assert await room.wanted() == ["one", "two"]
+
+
+async def test_a_page_that_can_be_offered_nothing_more_turns_its_own_picture_in_a_room(room: Room) -> None:
+    """And sees none that lies on its side: who is seen by it is offered to."""
+    assert await room.come("one", PHONE, phone(13)) == 13
+    assert await room.come("two", replace(CALLER, reoffered=False), page(13)) is None
+    assert await room.wanted() == ["one"]
+
+
+async def test_what_was_agreed_between_two_goes_on_in_a_room(room: Room) -> None:
+    """Who comes to it out of a call is offered it again there, as long as all who see it can."""
+    call = room.call
     await call.up(page(13), page(13, setup="active"))
     await call.engine.create_offer("call", PROGRAM)
-    conference = call.engine.conference()
     await call.engine.join("call", CALLER.tag, PROGRAM.tag)
-    seat = conference.seat(call.engine.audio("call", PROGRAM.tag), "somebody")
-    assert await call.wanted() == [CALLER.tag]
-    assert said(await call.reoffered(CALLER, PROGRAM, page(None, setup="active"))) is None
-    await call.pass_seconds(60)
-    assert await call.wanted() == [CALLER.tag]
-    seat.leave()
+    room.sit("call", CALLER)
+    assert await room.wanted() == []
+    assert await room.reoffered("call", CALLER, taking(13)) == [13]
+    assert await room.come("other", PHONE, phone(None)) is None
+    assert await room.wanted() == ["call"]
+    assert await room.reoffered("call", CALLER, taking(None)) == [None]

@@ -333,6 +333,48 @@ def test_between_browsers_repair_formats_and_feedback_pass() -> None:
     assert [c.payload_type for c in read_codecs(result.media[1]) if c.name == "rtx"] == [99, 103, 105, 46, 115]
 
 
+REPEATING = CodecPolicy(video=("h264", "vp8", "rtx"), repeats=True)
+"""Of a gateway that keeps the packets it has sent to a browser."""
+
+
+def repeated(description: SessionDescription) -> dict[int | None, str]:
+    """The codecs of the video section that are sent again by request, with the payload type of each rtx."""
+    said = {codec.payload_type: codec for codec in read_codecs(description.media[1])}
+    return {
+        number: said[int(codec.fmtp.removeprefix("apt="))].name
+        for number, codec in said.items()
+        if codec.name == "rtx" and codec.clock_rate == 90_000
+    }
+
+
+def test_a_browser_is_offered_retransmission_of_each_codec_of_a_phone() -> None:
+    """RFC 4588: we send it again ourselves, so the phone needs no rtx; later offers keep the numbers."""
+    plan, phone = browser_plan(codecs=REPEATING, repair_ssrcs=(0, 2002)), described(PHONE_AUDIO, PHONE_VIDEO)
+    offer = translate(phone, plan)
+    assert list(repeated(offer).values()) == ["H264", "H264"]
+    assert offer.media[1].values("ssrc-group") == ("FID 1002 2002",)
+    again = translate(described(PHONE_AUDIO, PHONE_VIDEO + "|a=sendonly"), replace(plan, previous=offer))
+    assert repeated(again) == repeated(offer)
+    assert "rtx" not in codecs(translate(phone, phone_plan(codecs=REPEATING)), 1)
+
+
+def test_a_browser_is_offered_each_retransmission_once() -> None:
+    """Beside those that the other browser has itself, whose numbers stay its own."""
+    some = CHROME_VIDEO.replace("a=rtpmap:97 rtx/90000", "a=x")
+    offer = translate(browser(CHROME_AUDIO, some), browser_plan(codecs=REPEATING))
+    assert sorted(repeated(offer).values()) == ["H264", "H264", "VP8"]
+    assert {103: "H264", 105: "H264"}.items() < repeated(offer).items()
+
+
+def test_a_browser_is_answered_its_own_retransmission_though_the_phone_has_none() -> None:
+    """Of what the phone takes, under the browser's number; of nothing else."""
+    phone = described(PHONE_AUDIO, PHONE_VIDEO.split("|a=rtpmap:99")[0])
+    plan = browser_plan(codecs=REPEATING, repair_ssrcs=(0, 2002))
+    result = translate(phone, plan, offer=chrome(video=True))
+    assert [(codec.name, codec.payload_type) for codec in read_codecs(result.media[1])] == [("H264", 102), ("rtx", 103)]
+    assert result.media[1].values("ssrc-group") == ("FID 1002 2002",)
+
+
 def test_video_is_refused_in_an_early_answer_that_only_transcodes_audio() -> None:
     """We cannot be the far end of video."""
     assert layout(answer(chrome(video=True), browser_plan())) == [("audio", 3478), ("video", 0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from gateway.media.embedded.data.text import TextEnd
 from gateway.media.embedded.describe import (
@@ -98,18 +99,14 @@ async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
         return ""
     await party.open_video()
     # How pictures lie is said to those alone who say it themselves: nobody else turns what they are shown.
-    orientation = video.agreement.extensions.get(ORIENTATION) if video is not party.video else None
-    said = video_description(video.agreement.receive, orientation=orientation)
-    return said + await _views_among(party, known)
-
-
-async def _views_among(party: PartyMedia, known: PartyMedia | None) -> str:
-    """The sections in which a browser sees more of many, where `known` is a program that has its callers do so."""
-    own = party.video
-    if known is None or not known.party.video or own is None or own.agreement is None:
-        return ""
-    await own.open_views()
-    return video_description(own.agreement.receive, "sendonly") * len(own.views)
+    if video is not party.video:
+        return video_description(video.agreement.receive, orientation=video.agreement.extensions.get(ORIENTATION))
+    among = known is not None and bool(known.party.video)
+    said = partial(video_description, video.agreement.receive, orientation=video.orientation if among else None)
+    if not among:
+        return said()
+    await video.open_views()
+    return said() + said("sendonly") * len(video.views)
 
 
 def join_beside(first: PartyMedia, second: PartyMedia) -> None:

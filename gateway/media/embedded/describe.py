@@ -168,6 +168,7 @@ def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) 
         feedback=feedback,
         passes_feedback=False,
         drop=() if events else ("telephone-event",),
+        repeats=again,
         events=events,
     )
 

@@ -215,17 +215,21 @@ class VideoStream(Viewer):
         if is_open:
             self.ask_key_frame()
             self.limit_rate()
-        self._have_upright()
+        self.have_upright()
 
     @property
     def is_turned_by_others(self) -> bool:
         """Whether the peer says how its pictures lie, for those who see them to turn (3GPP TS 26.114 section 7.4.5)."""
         return self.agreement is not None and ORIENTATION in self.agreement.extensions
 
-    def _have_upright(self) -> None:
-        """Have the peer turn its pictures itself where not all who see them do: by an offer without that."""
-        can = not self._among and all(each.is_turned_by_others for each in self.watchers)
-        if can or not self.is_turned_by_others:
+    @property
+    def orientation(self) -> int | None:
+        """Identifier by which the peer is to say how its pictures lie: where it does, and all who see it do."""
+        said = self.agreement.extensions.get(ORIENTATION) if self.agreement is not None else None
+        return said if all(each.is_turned_by_others for each in self.watchers) else None
+
+    def have_upright(self) -> None:
+        if self.orientation is not None or not self.is_turned_by_others:
             self._upright.had()
         else:
             self._upright.want(self._shared.clock())
@@ -241,7 +245,8 @@ class VideoStream(Viewer):
             self._among = True
             plane.route(self.flow, None, unrouted(heard) if self._main is None else {})
             plane.set_open(self.flow, heard.direction.sends)
-            self._have_upright()
+            for each in self._sources:  # what the peer has agreed to may be another thing than before
+                each.have_upright()
         for view in self.views:
             view.be_among_many()
 
@@ -484,7 +489,7 @@ class VideoStream(Viewer):
 
     def report(self, snapshot: FlowSnapshot) -> None:
         """Send the report that is due, and look whether something is to be offered again."""
-        self._have_upright()
+        self.have_upright()
         if self._transport.ready and reports_wanted(self.agreement):
             self._shared.plane.send_rtcp(self.flow, self.reporter.report(snapshot))
             self.limit_rate()

@@ -43,6 +43,10 @@ class Viewer(ABC):
     def limit_rate(self) -> None:
         """Tell the peer how much it may send."""
 
+    @abstractmethod
+    def have_upright(self) -> None:
+        """Have the peer turn its pictures itself where not all who see them do: by an offer without that."""
+
     def is_shown(self, shown: Self) -> None:
         """The peer sees the picture of this one alone, which is routed to it."""
         self.heard, self._sources, shown.watchers = shown, [shown], [self]
@@ -63,6 +67,7 @@ class Viewer(ABC):
             self._plane.feed(self.flow, shown.flow, types)
             shown.ask_key_frame()
             shown.limit_rate()
+            shown.have_upright()
 
     def _see_nobody(self) -> None:
         """At once, whoever was waited for."""
