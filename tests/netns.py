@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Thread
 
 from tests import peers
 
+NO_UDP = """
+table inet firewall {
+  chain out { type filter hook output priority 0; meta l4proto udp drop; }
+}
+"""
+"""Rules of a network that lets no UDP out."""
+_NETWORK = 0x40000000
+"""CLONE_NEWNET of sched.h."""
 _numbers = itertools.count(os.getpid() % 200 * 4)
 
 
@@ -36,10 +47,26 @@ class Host:
             done = subprocess.run([*self.words, *command.split()], capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{command}: {done.stderr}"
 
+    def tcp_socket(self) -> socket.socket:
+        """A TCP socket of IPv4 that is in it, for a program of ours."""
+        made: list[socket.socket] = []
+        thread = Thread(target=lambda: made.append(_entered(self.name)))  # a thread has a namespace of its own
+        thread.start()
+        thread.join()
+        return made[0]
+
     def rules(self, text: str) -> None:
         """nft rules in it."""
         done = subprocess.run([*self.words, "nft", "-f", "-"], input=text, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def _entered(name: str) -> socket.socket:
+    """A socket, once this thread is in the namespace."""
+    with open(f"/run/netns/{name}") as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _NETWORK):
+            raise OSError(ctypes.get_errno(), "setns")
+    return socket.socket()
 
 
 @contextlib.contextmanager

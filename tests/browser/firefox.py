@@ -7,12 +7,14 @@ import itertools
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.netns import Host
 from tests.ports import free_ports
 from tests.processes import end
 
@@ -56,10 +58,15 @@ class Firefox:
     """A headless Firefox with a profile of its own; an async context manager."""
 
     def __init__(
-        self, executable: str, preferences: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+        self,
+        executable: str,
+        preferences: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        on: Host | None = None,
     ) -> None:
-        """`preferences` beside those above; `environ`: variables beside those of the tests."""
-        self._executable = executable
+        """`preferences` beside those above; `environ`: variables beside those of the tests; `on`: where it runs."""
+        self._command = *(on.words if on is not None else ()), executable
+        self._host = on
         self._environ = {**os.environ, **(environ or {})}
         self._preferences = {**PREFERENCES, **(preferences or {})}
         self._profile = Path(tempfile.mkdtemp(prefix="gateway-firefox-"))
@@ -76,7 +83,7 @@ class Firefox:
         lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in preferences.items()]
         (self._profile / "user.js").write_text("\n".join(lines))
         self._process = await asyncio.create_subprocess_exec(
-            self._executable, "--headless", "--no-remote", "--marionette", "--profile", str(self._profile),
+            *self._command, "--headless", "--no-remote", "--marionette", "--profile", str(self._profile),
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, env=self._environ,
         )  # fmt: skip
         async with asyncio.timeout(START_TIME):
@@ -90,8 +97,12 @@ class Firefox:
     async def _connect(self, port: int) -> None:
         while True:
             try:
-                self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
+                made = self._host.tcp_socket() if self._host is not None else socket.socket()
+                made.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
+                self._reader, self._writer = await asyncio.open_connection(sock=made, limit=1 << 24)
             except OSError:
+                made.close()
                 await asyncio.sleep(0.1)
             else:
                 return

@@ -18,6 +18,23 @@ WATCH = """
   };
 """
 DIAL = "document.getElementById('dial').value = '{}'; document.getElementById('call').click();"
+TEXT = "return document.getElementById('status').textContent"
+
+
+async def until(firefox: Firefox, script: str, wanted: object) -> None:
+    """Wait until a script returns what is wanted; only asking tells."""
+    found: object = None
+    try:
+        async with asyncio.timeout(30):
+            while (found := await firefox.run(script)) != wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        said = await firefox.run(TEXT)
+        raise AssertionError(f"{script} is {found!r}, not {wanted!r}; the page says {said!r}") from None
+
+
+async def press(firefox: Firefox, selector: str) -> None:
+    await firefox.run(f"document.querySelector({selector!r}).click()")
 
 
 @contextlib.asynccontextmanager

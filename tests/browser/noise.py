@@ -11,7 +11,6 @@ import pytest
 from gateway.media.embedded.plane.feedback import temporary_limit
 from gateway.media.embedded.plane.packet import RtpPacket, is_rtcp
 from gateway.media.embedded.plane.rtcp import RTPFB, TMMBR, Feedback, ReceiverReport
-from sdp import SessionDescription
 from tests.media.video_support import VideoPhone
 
 NOISE = """
@@ -38,7 +37,7 @@ class LimitingPhone(VideoPhone):
     """A phone with a screen for VP8 that shows nothing, and asks for less by TMMBR; an async context manager."""
 
     def __init__(self) -> None:
-        super().__init__(0, profile="RTP/AVPF", extra=("a=rtcp-fb:* ccm tmmbr",))
+        super().__init__(0, codec="VP8", profile="RTP/AVPF", extra=("a=rtcp-fb:* ccm tmmbr",))
 
     async def __aenter__(self) -> LimitingPhone:
         await self.open()
@@ -48,17 +47,6 @@ class LimitingPhone(VideoPhone):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    def sdp(self, direction: str = "sendrecv", *, video: bool = True) -> str:
-        lines = super().sdp(direction, video=video).replace("H264/90000", "VP8/90000").splitlines()
-        return "".join(f"{line}\r\n" for line in lines if not line.startswith("a=fmtp"))
-
-    def take(self, sdp: str) -> None:
-        description = SessionDescription.parse(sdp)
-        media = next(each for each in description.media if each.kind == "video")
-        connection = description.connection_of(media)
-        assert connection is not None
-        self.remote = connection.address, media.port
 
     def limit(self, bits: int) -> None:
         """Ask for so many bits a second at most from now on."""

@@ -14,17 +14,12 @@ from tests import peers
 from tests.browser.softphone import phone_hears, talk
 from tests.coturn import SECRET, coturn
 from tests.interop.gateway import BROWSER_HZ, PHONE_HZ, Gateway, config_on_free_ports, gateway_with
-from tests.netns import Host, beyond, host
+from tests.netns import NO_UDP, Host, beyond, host
 from tests.ports import free_port
 
 # A Chromium drops what it is loading when this machine's addresses change: here they do.
 pytestmark = [pytest.mark.browser, pytest.mark.serial, pytest.mark.slow]
 
-NO_UDP = """
-table inet firewall {
-  chain out { type filter hook output priority 0; meta l4proto udp drop; }
-}
-"""
 ONLY_RELAYS = """
 const Connection = window.RTCPeerConnection;
 window.RTCPeerConnection = class extends Connection {

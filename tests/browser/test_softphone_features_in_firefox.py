@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,28 +10,20 @@ from gateway.demo.browser import SoftphoneBrowser
 from gateway.media.embedded.addresses import own_addresses
 from tests import peers
 from tests.browser.firefox import Firefox
+from tests.browser.firefox_page import TEXT, press, until
 from tests.browser.softphone import sees, silent
 from tests.interop.gateway import BROWSER_HZ, config_on_free_ports, gateway_with
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.slow]
 
-TEXT = "return document.getElementById('status').textContent"
-
-
-async def until(firefox: Firefox, script: str, wanted: object) -> None:
-    """Wait until a script returns what is wanted; only asking tells."""
-    found: object = None
-    try:
-        async with asyncio.timeout(30):
-            while (found := await firefox.run(script)) != wanted:  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
-    except TimeoutError:
-        said = await firefox.run(TEXT)
-        raise AssertionError(f"{script} is {found!r}, not {wanted!r}; the page says {said!r}") from None
-
-
-async def press(firefox: Firefox, selector: str) -> None:
-    await firefox.run(f"document.querySelector({selector!r}).click()")
+INSERTED = """
+  const insert = RTCDTMFSender.prototype.insertDTMF;
+  window.inserted = [];
+  RTCDTMFSender.prototype.insertDTMF = function (digits, ...given) {
+    inserted.push(digits);
+    insert.call(this, digits, ...given);
+  };
+"""
 
 
 async def test_firefox_holds_presses_keys_reloads_and_transfers(executable: str, tmp_path: Path) -> None:
@@ -58,9 +49,11 @@ async def test_firefox_holds_presses_keys_reloads_and_transfers(executable: str,
         await silent(phone)
         await press(firefox, "#hold")
         await until(firefox, TEXT, "Connected.")
+        await firefox.run(INSERTED)
         for key in ("4", "#"):
             await press(firefox, f"#pad [data-key='{key}']")
             assert (await phone.expect("digit")).details["digit"] == key
+        assert await firefox.run("return inserted") == ["4", "#"]
         await firefox.command("WebDriver:Refresh", {})
         await until(firefox, TEXT, "Connected.")
         await phone.listen()

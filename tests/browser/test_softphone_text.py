@@ -11,6 +11,7 @@ from playwright.async_api import Page, expect
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
+from gateway.media.embedded.data.t140 import MISSING
 from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite import events
@@ -27,11 +28,17 @@ pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_sc
 TYPED = "Hello from thrx\bee phones\r\nand mo"
 
 
+RUNS = {2, 4, 5, 8, 9, 10}
+"""One packet, two and three in a row, of which the first is lost for good."""
+SLOWLY = 150
+"""Milliseconds between two keys: so that each packet of 300 ms has something new."""
+
+
 class SipTextPhone(TextPhone):
-    """1002, which takes every call and every offer, and loses every fifth packet of text each way."""
+    """1002, which takes every call and every offer, and loses one packet of text, then two in a row, each way."""
 
     def __init__(self) -> None:
-        super().__init__(loses=lambda number: number % 5 == 2)
+        super().__init__(loses=lambda number: number % 7 in (2, 5, 6))
         self.agent: UserAgent
         self.sessions: list[InviteSession] = []
 
@@ -92,13 +99,13 @@ async def german_bob(gateway: Gateway, page: SoftphoneBrowser) -> AsyncIterator[
 async def test_text_typed_on_the_page_is_read_at_a_phone_and_back(
     gateway: Gateway, page: SoftphoneBrowser, text_phone: SipTextPhone
 ) -> None:
-    """Each way a fifth of the packets is lost and nothing is missing; what is taken back is taken back."""
+    """Each way packets are lost, one and two in a row, and nothing is missing; what is taken back is taken back."""
     alice = page.page
     await page.dial("1002")
     await says(alice, "Connected.")
     await alice.click("#open-text")
     await expect(alice.locator("#text-line")).to_be_focused()
-    await alice.keyboard.type("Grüße 你好!!")
+    await alice.keyboard.type("Grüße 你好!!", delay=2 * SLOWLY)
     await alice.keyboard.press("Backspace")
     await alice.keyboard.press("Enter")
     await until(lambda: text_phone.read == "Grüße 你好!!\b\u2028")
@@ -113,6 +120,31 @@ async def test_text_typed_on_the_page_is_read_at_a_phone_and_back(
     await accessible(alice)
     await alice.keyboard.press("Escape")  # leaves the field, not the call
     await expect(alice.locator("#text-line")).not_to_be_focused()
+    await page.hang_up()
+    await says(alice, "The call ended.")
+    await alice.evaluate("localStorage.removeItem('softphone.text')")
+
+
+@pytest.mark.slow
+async def test_text_that_is_lost_for_good_is_marked_on_the_page_and_at_the_phone(
+    page: SoftphoneBrowser, text_phone: SipTextPhone
+) -> None:
+    """Three packets in a row are more than two generations of redundancy: one mark, and what is around it is read."""
+    alice = page.page
+    text_phone.loses = RUNS.__contains__
+    await page.dial("1002")
+    await says(alice, "Connected.")
+    await alice.click("#open-text")
+    await expect(alice.locator("#text-line")).to_be_focused()
+    line = "the quick brown fox jumps over the lazy dog"
+    await alice.keyboard.type(line, delay=SLOWLY)
+    sent = text_phone.typed_here
+    await until(lambda: "".join(sent) == line and text_phone.read.endswith("dog"))
+    assert text_phone.read == "".join([*sent[:7], MISSING, *sent[8:]])
+    text_phone.type(TYPED)
+    await expect(alice.locator("#text-log li:not(.ours) p")).to_have_text(f"Hello f{MISSING}om three phones")
+    await expect(alice.locator("#text-theirs")).to_have_text("and mo")
+    assert text_phone.lost == 2 * len(RUNS)
     await page.hang_up()
     await says(alice, "The call ended.")
     await alice.evaluate("localStorage.removeItem('softphone.text')")

@@ -13,7 +13,10 @@ from tests.media.engine_support import Phone
 
 
 class TextPhone(asyncio.DatagramProtocol):
-    """Sends one character a packet with the two before it, and reads what comes the same way."""
+    """Sends one character a packet with the two before it, and reads what comes the same way.
+
+    What is missing for good is read as one U+FFFD (RFC 4103 section 5.4).
+    """
 
     def __init__(
         self, t140: int = 98, red: int | None = 99, loses: Callable[[int], bool] = lambda number: False
@@ -24,13 +27,17 @@ class TextPhone(asyncio.DatagramProtocol):
         self.read = ""
         self.packets: list[RtpPacket] = []
         self.lost = 0
+        self.typed_here: list[str] = []
+        """What each packet on its way here was sent for, those that are lost among them."""
         self.remote: Any = None
         self.send_types: tuple[int, int | None] = (t140, red)
-        self._loses = loses
+        self.loses = loses
+        """Whether the network loses the n-th packet of a way."""
         self._came = self._went = 0
         self._number, self._timestamp = 65_530, 4_294_960_000
         self._said: list[tuple[int, bytes]] = []
-        self._seen: set[int] = set()
+        self._due: dict[int, int] = {}
+        """Number of the next packet of each source."""
         self._transport: Any = None
 
     async def open(self) -> TextPhone:
@@ -93,7 +100,7 @@ class TextPhone(asyncio.DatagramProtocol):
         self._number = self._number + 1 & 0xFFFF
         self._timestamp += 300
         self._went += 1
-        if self._loses(self._went):
+        if self.loses(self._went):
             self.lost += 1
         else:
             self._transport.sendto(bytes(packet), self.remote)
@@ -104,15 +111,20 @@ class TextPhone(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: Any) -> None:
         if is_rtcp(data):
             return
+        packet = RtpPacket.parse(data)
+        blocks = self._blocks(packet)
+        self.typed_here.append(blocks[-1].decode())
         self._came += 1
-        if self._loses(self._came):
+        if self.loses(self._came):
             self.lost += 1
             return
-        packet = RtpPacket.parse(data)
         self.packets.append(packet)
+        self._take(packet, blocks)
+
+    def _blocks(self, packet: RtpPacket) -> list[bytes]:
+        """What a packet repeats, the oldest first, and what it is sent for."""
         if packet.payload_type == self.t140:
-            self._take(packet.sequence_number, packet.payload)
-            return
+            return [packet.payload]
         assert packet.payload_type == self.red
         at, heads = 0, []
         while packet.payload[at] & 0x80:
@@ -126,12 +138,13 @@ class TextPhone(asyncio.DatagramProtocol):
         for length in heads:
             blocks.append(packet.payload[at : at + length])
             at += length
-        blocks.append(packet.payload[at:])
-        for index, block in enumerate(blocks):
-            self._take(packet.sequence_number - len(blocks) + 1 + index & 0xFFFF, block)
+        return [*blocks, packet.payload[at:]]
 
-    def _take(self, number: int, block: bytes) -> None:
+    def _take(self, packet: RtpPacket, blocks: list[bytes]) -> None:
         """In the order of arrival: on loopback nothing overtakes."""
-        if number not in self._seen:
-            self._seen.add(number)
-            self.read += block.decode()
+        due = self._due.get(packet.ssrc)
+        new = len(blocks) if due is None else (packet.sequence_number - due & 0xFFFF) + 1
+        if new > len(blocks):
+            self.read += "\ufffd"
+        self.read += b"".join(blocks[-new:]).decode()
+        self._due[packet.ssrc] = packet.sequence_number + 1 & 0xFFFF

@@ -13,6 +13,7 @@ import av
 import pytest
 from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.codecs.h264 import H264Decoder, H264Encoder, H264PayloadDescriptor
+from aiortc.codecs.vpx import Vp8Decoder, Vp8Encoder, VpxPayloadDescriptor
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import MediaStreamTrack
 
@@ -25,6 +26,11 @@ from tests.media.engine_support import ToneTrack
 
 WIDTH, HEIGHT, RATE = 320, 240, 15
 """Of the pictures; frames a second."""
+CODECS: dict[str, tuple[Any, Any, Any]] = {
+    "H264": (H264Encoder, H264Decoder, H264PayloadDescriptor),
+    "VP8": (Vp8Encoder, Vp8Decoder, VpxPayloadDescriptor),
+}
+"""What encodes, decodes and takes a packet apart."""
 H264 = "profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1"
 
 
@@ -145,14 +151,22 @@ class _Receiver(asyncio.DatagramProtocol):
 
 
 class VideoPhone:
-    """A desk phone with a screen: PCMU that it leaves silent, and H.264 in plain RTP."""
+    """A desk phone with a screen: PCMU that it leaves silent, and H.264 or VP8 in plain RTP."""
 
-    def __init__(self, luma: int, *, profile: str = "RTP/AVP", extra: Iterable[str] = (), bandwidth: str = "") -> None:
+    def __init__(
+        self,
+        luma: int,
+        *,
+        codec: str = "H264",
+        profile: str = "RTP/AVP",
+        extra: Iterable[str] = (),
+        bandwidth: str = "",
+    ) -> None:
         self.packets: list[bytes] = []
         self.rtcp: list[bytes] = []
         self.remote: tuple[str, int] | None = None
         self.payload_type = 97
-        self._luma, self._profile, self._extra = luma, profile, tuple(extra)
+        self._luma, self._codec, self._profile, self._extra = luma, codec, profile, tuple(extra)
         self._bandwidth = [bandwidth] if bandwidth else []
         self._transports: list[Any] = []
         self._showing: asyncio.Task[None] | None = None
@@ -176,7 +190,8 @@ class VideoPhone:
             f"m=audio {audio} RTP/AVP 0", "a=rtpmap:0 PCMU/8000", f"a=rtcp:{audio_rtcp}", "a=sendrecv",
             f"m=video {port if video else 0} {self._profile} {self.payload_type}",
             *self._bandwidth,
-            f"a=rtpmap:{self.payload_type} H264/90000", f"a=fmtp:{self.payload_type} {H264}",
+            f"a=rtpmap:{self.payload_type} {self._codec}/90000",
+            *([f"a=fmtp:{self.payload_type} {H264}"] if self._codec == "H264" else []),
             f"a=rtcp:{rtcp}", f"a={direction}", *self._extra,
         ]  # fmt: skip
         return "".join(f"{line}\r\n" for line in lines)
@@ -188,7 +203,7 @@ class VideoPhone:
         connection = description.connection_of(media)
         assert connection is not None
         self.remote = connection.address, media.port
-        self.payload_type = int(next(v for v in media.values("rtpmap") if "H264" in v).split()[0])
+        self.payload_type = int(next(v for v in media.values("rtpmap") if self._codec in v).split()[0])
 
     def send_rtcp(self, data: bytes) -> None:
         assert self.remote is not None
@@ -199,7 +214,7 @@ class VideoPhone:
         self._showing = asyncio.ensure_future(self._show())
 
     async def _show(self) -> None:
-        encoder, number, due = H264Encoder(), 1000, asyncio.get_running_loop().time()
+        encoder, number, due = CODECS[self._codec][0](), 1000, asyncio.get_running_loop().time()
         for count in range(100_000):
             frame = picture(self._luma, count)
             frame.pts, frame.time_base = count * 90_000 // RATE, fractions.Fraction(1, 90_000)
@@ -219,9 +234,10 @@ class VideoPhone:
 
     def seen(self) -> list[int]:
         """The grey of each picture that the packets so far make."""
-        decoder, found, data = H264Decoder(), [], b""
+        _, make_decoder, descriptor = CODECS[self._codec]
+        decoder, found, data = make_decoder(), [], b""
         for packet in (RtpPacket.parse(each) for each in self.packets if not is_rtcp(each)):
-            data += H264PayloadDescriptor.parse(packet.payload)[1]
+            data += descriptor.parse(packet.payload)[1]
             if packet.marker:
                 with contextlib.suppress(av.error.FFmpegError):
                     found += [grey_of(each) for each in decoder.decode(JitterFrame(data, packet.timestamp))]
