@@ -23,7 +23,7 @@ from gateway.media.embedded.plane.native.process import SECRET, SECRET_OCTETS, P
 from gateway.media.embedded.plane.values import FlowConfig
 from tests import peers
 from tests.interop.gateway import config_on_free_ports
-from tests.media.plane_rig import Told, figures, until
+from tests.media.plane_rig import Told, figures, leave, until
 from tests.net.certificates import Authority
 
 ROOT = Path(__file__).parent.parent
@@ -93,7 +93,7 @@ async def test_a_plane_of_its_own_is_waited_for_and_outlives_the_gateway(tmp_pat
         await attaching.open_pair(5, "127.0.0.1", 0)
         attaching.open_flow(6, 5, FlowConfig())
         await figures(attaching, 6)
-        await attaching.detach()
+        await leave(attaching)
         assert dict((await attaching.start(told)).flows) == {6: 5}
         first.kill()
         await first.wait()

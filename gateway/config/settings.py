@@ -39,7 +39,6 @@ from gateway.identity.model import User
 
 VERSION = 1
 """Of the configuration's form; it rises when a key is taken away or means something else."""
-ENGINES = ("embedded", "rtpengine")
 _MEMORY_OF_A_CALL = 4 * 1024**2
 """Bytes of the machine's memory that the default of limits.max_calls counts for one call; most of it is for others."""
 

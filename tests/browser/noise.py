@@ -9,8 +9,9 @@ from types import TracebackType
 import pytest
 
 from gateway.media.embedded.plane.feedback import temporary_limit
-from gateway.media.embedded.plane.packet import RtpPacket, is_rtcp
+from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.plane.rtcp import RTPFB, TMMBR, Feedback, ReceiverReport
+from tests.media.engine_support import is_rtcp
 from tests.media.video_support import VideoPhone
 
 NOISE = """

@@ -23,7 +23,7 @@ from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.engine import Kind
 from gateway.testing.leg import FakeLeg
-from tests.media.engine_support import Browser, Phone, config, frequency_of, running, until
+from tests.media.engine_support import Browser, Phone, config, frequency_of, handlers, running, until
 
 HIGH, LOW = 700.0, 400.0
 """Hz: what callers hum, and what callees do."""
@@ -225,7 +225,7 @@ async def test_a_browser_is_offered_again_when_the_phone_chose_otherwise(engine:
         phone.take(await stage.told(stage.callee, "invite"))
         stage.callee.says(Answered(phone.sdp()))
         offer = await stage.told(stage.caller, "offer")
-        assert engine.handlers_of("c1")["caller"] == 1, "transcoded until then"
+        assert handlers(engine, "c1")["caller"] == 1, "transcoded until then"
         await browser.peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         await browser.peer.setLocalDescription(await browser.peer.createAnswer())
         stage.caller.says(OfferAnswered(stage.caller.exchanges[-1], browser.peer.localDescription.sdp))

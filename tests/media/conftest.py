@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.media.embedded.plane.protocol import Plane
-from tests.media.engine_support import PLANE
+from tests.media.engine_support import PLANE, Reports
 from tests.media.plane_rig import native_plane
 
 ON_BOTH = (
@@ -30,6 +30,12 @@ def plane_under_test(request: pytest.FixtureRequest) -> Iterator[None]:
     token = PLANE.set(made)
     yield
     PLANE.reset(token)
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> Reports:
+    """What the engines of this test have read of RTCP."""
+    return Reports(monkeypatch)
 
 
 def _native(folder: Path) -> Callable[[], Plane]:

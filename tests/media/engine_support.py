@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pytest
 from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ from gateway.demo.aiortc_browser import LOCAL
 from gateway.media.embedded.audio.codecs import make_decoder, make_encoder
 from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.engine import EmbeddedEngine
-from gateway.media.embedded.plane.packet import RtpPacket, is_rtcp
+from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.plane.protocol import Plane
+from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.engine import (
@@ -40,6 +42,11 @@ MAPS = {
 }
 
 
+def is_rtcp(packet: bytes) -> bool:
+    """Whether a datagram on a muxed port is RTCP: second octet 192 to 223 (RFC 5761 section 4)."""
+    return len(packet) > 1 and 192 <= packet[1] <= 223
+
+
 def config(*, port: int = 0, **changes: Any) -> EmbeddedConfig:
     """Loopback, any free ports."""
     return EmbeddedConfig(webrtc=WebRtcConfig(listen=("127.0.0.1",), port=port), rtp_ports=(0, 0), **changes)
@@ -47,6 +54,26 @@ def config(*, port: int = 0, **changes: Any) -> EmbeddedConfig:
 
 PLANE: ContextVar[Callable[[], Plane] | None] = ContextVar("PLANE", default=None)
 """What makes the plane of the engines under test; None: the one in this process."""
+
+
+def handlers(engine: EmbeddedEngine, call_id: str) -> dict[str, int]:
+    """Transcoders and event readers that take each party's packets."""
+    return {tag: len(party.stations._made) for tag, party in engine._session(call_id)._parties.items()}
+
+
+class Reports:
+    """Counts what the engines read of their peers' RTCP."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read = 0
+        """Compound packets."""
+        read = Reporter.read
+
+        def counted(reporter: Reporter, *arguments: Any) -> tuple[int, ...]:
+            self.read += 1
+            return read(reporter, *arguments)
+
+        monkeypatch.setattr(Reporter, "read", counted)
 
 
 @contextlib.asynccontextmanager

@@ -41,7 +41,6 @@ async def main(state_dir: Path, phone_port: int) -> None:
         plane.start_stream(flow, 0xABC0 + flow, 1000, 5000, 8000)
         plane.set_open(flow, True)
         plane.route(flow, other, {0: PCMU})
-    plane.set_record("call", b"sealed")
     await plane.snapshot([])
     said = {"shared": bound.address, "phone": rtp_bound.address}
     sys.stdout.write(json.dumps(said) + "\n")

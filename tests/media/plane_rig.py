@@ -36,6 +36,23 @@ def native_plane(state_dir: Path, *, threads: int = 2, orphan_timeout: float = 1
     return NativePlane(PlaneProcess(program, state_dir, threads=threads, orphan_timeout=orphan_timeout))
 
 
+def break_off(plane: NativePlane) -> None:
+    """End the connection to the program, once what it was told is written."""
+    link = plane._link
+    assert link is not None
+    link._flush()
+    assert link._transport is not None
+    link._transport.close()
+
+
+async def leave(plane: NativePlane) -> None:
+    """Go away as a gateway does that is killed: the program goes on."""
+    plane._closing = True
+    break_off(plane)
+    await plane._over.wait()
+    plane._link = None
+
+
 def rtp(
     number: int,
     *,

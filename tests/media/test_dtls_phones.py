@@ -24,7 +24,7 @@ from gateway.media.engine import Kind, MediaError, MediaEvent, MediaFailed, Part
 from sdp import SessionDescription
 from sdp.attributes import Crypto, Fingerprint
 from tests.media.dtls_support import FATAL_ALERT
-from tests.media.engine_support import Phone, config, frequency_of, phone_sdp, running, until
+from tests.media.engine_support import Phone, Reports, config, frequency_of, phone_sdp, running, until
 from tests.media.srtp_pair import SrtpSession
 
 CERTIFICATE = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=1), "phone")
@@ -178,7 +178,7 @@ async def call(
 @pytest.mark.parametrize("mux", [True, False])
 @pytest.mark.parametrize("role", list(DtlsRole))
 @pytest.mark.parametrize("calls", [True, False])
-async def test_voice_and_reports_pass_both_ways(calls: bool, role: DtlsRole, mux: bool) -> None:
+async def test_voice_and_reports_pass_both_ways(reports: Reports, calls: bool, role: DtlsRole, mux: bool) -> None:
     """Whoever begins the handshake, with RTCP on one port or two; nothing leaves in the clear."""
     settings = config(report_interval=0.2)
     phone = DtlsPhone(role, mux=mux)
@@ -189,11 +189,11 @@ async def test_voice_and_reports_pass_both_ways(calls: bool, role: DtlsRole, mux
         await until(lambda: abs(frequency_of(*plain.heard("pcmu")) - 600) < 10)
         await until(lambda: abs(frequency_of(*phone.heard("pcmu")) - 900) < 10)
         await until(lambda: phone.reports)
-        before = engine.reports_received("call", "secure")
+        before = reports.read
         report = phone.sessions[not mux].protect_rtcp(bytes(ReceiverReport(phone.ssrc)))
         assert report is not None
         (phone.send_raw if mux else phone.send_rtcp)(report)
-        await until(lambda: engine.reports_received("call", "secure") > before)
+        await until(lambda: reports.read > before)
         assert not [event for event in events if isinstance(event, MediaFailed)]
         ports = SessionDescription.parse(await engine.offer("call", PLAIN, SECURE, plain.sdp())).media[0]
         assert ports.port == phone.remote[1]

@@ -37,9 +37,11 @@ from sdp.attributes import Crypto
 from tests.media.engine_support import (
     PLANE,
     Phone,
+    Reports,
     browser_sdp,
     config,
     frequency_of,
+    handlers,
     parsed,
     phone_sdp,
     running,
@@ -481,7 +483,7 @@ async def test_requests_of_one_call_wait_for_each_other() -> None:
         assert engine.sessions == engine.ports_in_use == 0
 
 
-async def test_a_silent_phone_times_out_once_and_a_held_one_later() -> None:
+async def test_a_silent_phone_times_out_once_and_a_held_one_later(reports: Reports) -> None:
     """RTP or RTCP is life; the timer starts with the answer."""
     clock = ManualClock()
     engine = by_hand(config(media_timeout=30.0, held_timeout=300.0, silence_after=0.0), clock)
@@ -494,7 +496,7 @@ async def test_a_silent_phone_times_out_once_and_a_held_one_later() -> None:
         await until(lambda: len(made.right.packets) == 1)
         clock.advance(20.0)
         made.left.send_rtcp(bytes(ReceiverReport(1)))
-        await until(lambda: engine.reports_received("call", "left") == 1)
+        await until(lambda: reports.read == 1)
         clock.advance(15.0)
         await engine.sweep()
         await until(lambda: MediaTimeout("call", "right", 30.0) in events)
@@ -536,7 +538,7 @@ async def test_what_is_agreed_with_one_phone_does_not_put_off_that_the_other_is_
         await engine.close()
 
 
-async def test_reports_of_a_phone_that_sends_no_voice_do_not_keep_a_call_that_it_has_left() -> None:
+async def test_reports_of_a_phone_that_sends_no_voice_do_not_keep_a_call_that_it_has_left(reports: Reports) -> None:
     """Each silence is told of: first the reports say that it is there, then nothing does."""
     clock = ManualClock()
     engine = by_hand(config(media_timeout=30.0, silence_after=0.0), clock)
@@ -548,7 +550,7 @@ async def test_reports_of_a_phone_that_sends_no_voice_do_not_keep_a_call_that_it
         for heard in (1, 2, 3):
             clock.advance(25.0)
             made.left.send_rtcp(bytes(ReceiverReport(1)))
-            await until(lambda heard=heard: engine.reports_received("call", "left") == heard)
+            await until(lambda heard=heard: reports.read == heard)
             clock.advance(6.0)
             await engine.sweep()
         assert not any(isinstance(event, MediaTimeout) and event.tag == "left" for event in events)
@@ -559,7 +561,7 @@ async def test_reports_of_a_phone_that_sends_no_voice_do_not_keep_a_call_that_it
         await engine.close()
 
 
-async def test_each_party_gets_our_reports_and_never_its_peers() -> None:
+async def test_each_party_gets_our_reports_and_never_its_peers(reports: Reports) -> None:
     """SR and CNAME of our own, BYE at the end; the peer's CNAME and BYE go nowhere."""
     clock = ManualClock()
     engine = by_hand(config(silence_after=0.0), clock)
@@ -568,7 +570,7 @@ async def test_each_party_gets_our_reports_and_never_its_peers() -> None:
     try:
         made.left.send(VOICE, 0)
         made.left.send_rtcp(bytes(ReceiverReport(1)) + bytes(SourceDescription(1, "browser-secret")))
-        await until(lambda: len(made.right.packets) == 1 and engine.reports_received("call", "left") == 1)
+        await until(lambda: len(made.right.packets) == 1 and reports.read == 1)
         for _ in range(20):
             clock.advance(0.5)
             await engine.sweep()
@@ -651,7 +653,7 @@ async def test_many_re_offers_leave_one_transcoder_a_direction() -> None:
             await engine.answer("call", RIGHT, LEFT, phone_sdp(codecs=("pcmu",), version=number))
         # The native plane transcodes by itself: none is left here.
         each = 1 if PLANE.get() is None else 0
-        assert engine.handlers_of("call") == {"left": each, "right": each}
+        assert handlers(engine, "call") == {"left": each, "right": each}
 
 
 async def test_a_fault_of_ours_is_a_500_and_leaves_nothing(

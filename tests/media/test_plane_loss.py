@@ -33,7 +33,7 @@ from sdp import SessionDescription, attributes
 from sdp.attributes import Crypto, Fingerprint
 from sdp.fields import Origin
 from tests.media.engine_support import Browser, Phone, browser_sdp, config, frequency_of, phone_sdp, until
-from tests.media.plane_rig import native_plane
+from tests.media.plane_rig import break_off, native_plane
 from tests.media.srtp_pair import SrtpSession
 from tests.media.text_support import TextPhone
 from tests.media.video_support import VideoBrowser
@@ -446,9 +446,7 @@ async def test_a_plane_that_lives_on_behind_a_broken_connection_gives_its_ports_
     engine = rig.engine
     await engine.offer("call", OTHER, Party("fourth", Kind.RTP), phone_sdp())
     rig.plane._process.child = None
-    link = rig.plane._link
-    assert link is not None
-    link.close()
+    break_off(rig.plane)
     await rig.lost("other", "fourth")
     assert engine.port.addresses
     assert await engine.create_offer("call", OTHER)

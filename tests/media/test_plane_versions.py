@@ -16,7 +16,7 @@ from gateway.media.embedded.plane.native import wire
 from gateway.media.embedded.plane.native.process import SOCKET
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.values import FlowConfig
-from tests.media.plane_rig import Told, figures, native_plane
+from tests.media.plane_rig import Told, figures, leave, native_plane
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +53,7 @@ async def test_an_older_plane_with_calls_goes_on_with_what_it_knows(
         assert dict(inventory.flows) == {1: 0, 2: 0}
         plane.feed(1, 2, {})
         plane.keep(1, None)
-        await plane.detach()
+        await leave(plane)
         assert await said(process) == ["INVENTORY", "KEEP"]
     assert [record.getMessage() for record in caplog.records if "no pictures" in record.getMessage()] != []
 
@@ -69,7 +69,7 @@ async def test_an_older_plane_is_told_of_no_header_extension_that_it_does_not_kn
         assert (plane.counts_arrivals, plane.carries_orientation) == (version >= wire.ARRIVALS, False)
         plane.carry_orientation(1, 13)
         plane.count_arrivals(1, None)
-        await plane.detach()
+        await leave(plane)
         assert await said(process) == ["INVENTORY", *(["COUNT_ARRIVALS"] if version >= wire.ARRIVALS else [])]
 
 
@@ -103,7 +103,7 @@ async def test_the_plane_speaks_the_version_of_an_older_gateway(tmp_path: Path) 
     await plane.open_pair(5, "127.0.0.1", 0)
     plane.open_flow(6, 5, FlowConfig())
     await figures(plane, 6)
-    await plane.detach()
+    await leave(plane)
     try:
         reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
         greeting = wire.MAGIC + struct.pack("!HH", wire.OLDEST, wire.OLDEST) + bytes(wire.NONCE)

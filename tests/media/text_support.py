@@ -7,9 +7,9 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gateway.media.embedded.plane.packet import RtpPacket, is_rtcp
+from gateway.media.embedded.plane.packet import RtpPacket
 from sdp import SessionDescription
-from tests.media.engine_support import Phone
+from tests.media.engine_support import Phone, is_rtcp
 
 
 class TextPhone(asyncio.DatagramProtocol):

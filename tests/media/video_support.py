@@ -18,11 +18,11 @@ from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import MediaStreamTrack
 
 from gateway.demo.aiortc_browser import LOCAL
-from gateway.media.embedded.plane.packet import RtpPacket, is_rtcp
+from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.plane.values import FlowSnapshot
 from gateway.media.embedded.video import VideoStream
 from sdp import SessionDescription
-from tests.media.engine_support import ToneTrack
+from tests.media.engine_support import ToneTrack, is_rtcp
 
 WIDTH, HEIGHT, RATE = 320, 240, 15
 """Of the pictures; frames a second."""

@@ -131,14 +131,6 @@ class EmbeddedEngine:
         """Tones, digits and transcoders at work."""
         return len(self._resources.pacer) if self._resources is not None else 0
 
-    def reports_received(self, call_id: str, tag: str) -> int:
-        """RTCP packets read from a party; raises MediaError 481."""
-        return self._session(call_id).party(tag).reporter.received
-
-    def handlers_of(self, call_id: str) -> dict[str, int]:
-        """Transcoders and event readers each party needs; raises MediaError 481."""
-        return self._session(call_id).handlers()
-
     @property
     def port(self) -> WebRtcPort:
         """The one port of all browsers; raises MediaError before `start`."""

@@ -487,10 +487,6 @@ class Session:
 
     # Figures
 
-    def handlers(self) -> dict[str, int]:
-        """Transcoders and event readers in use by each party's packets."""
-        return {tag: len(party.stations) for tag, party in self._parties.items()}
-
     def statistics(self) -> CallStatistics:
         """The parties that talk, or are here in their own right, as they stand; all of them before anybody does."""
         here = [each for each in self._parties.values() if each.joined is not None or each.party.tag in self._kept]

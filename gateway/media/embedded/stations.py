@@ -99,9 +99,6 @@ class Stations:
         self._played: PlayoutFigures | None = None
         """What the playout buffers have done of handlers that are gone."""
 
-    def __len__(self) -> int:
-        return len(self._made)
-
     @property
     def transcodes(self) -> bool:
         """Whether anything this party sent was turned into another codec."""

@@ -22,9 +22,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Octets of all records together.
-const MAX_RECORDS: usize = 256 << 20;
-
 /// One port.
 enum Port {
     Shared(Vec<SharedHost>),
@@ -96,8 +93,6 @@ pub struct Registry {
     flows: BTreeMap<u32, Flow>,
     /// Which flow a source is on a shared port: by port, place in it, and address.
     holders: HashMap<(u32, usize, Addr), u32>,
-    records: BTreeMap<Box<[u8]>, Box<[u8]>>,
-    record_octets: usize,
     next_number: usize,
     /// The thread that takes what is new.
     taking: usize,
@@ -126,8 +121,6 @@ impl Registry {
             ports: BTreeMap::new(),
             flows: BTreeMap::new(),
             holders: HashMap::new(),
-            records: BTreeMap::new(),
-            record_octets: 0,
             next_number: 0,
             leaving: Cell::new(false),
             unknown: 0,
@@ -138,7 +131,7 @@ impl Registry {
 
     /// Whether nothing would be lost if the plane ended.
     pub fn is_empty(&self) -> bool {
-        self.flows.is_empty() && self.records.is_empty()
+        self.flows.is_empty()
     }
 
     /// Do what a message asks; what is to be answered.
@@ -156,10 +149,6 @@ impl Registry {
             Message::Snapshot { request, flows } => Some(self.snapshot(request, &flows, now)),
             Message::Counters { request } => Some(self.counters(request)),
             Message::Inventory { request } => Some(self.inventory(request)),
-            Message::SetRecord { key, record } => {
-                self.set_record(key, record);
-                None
-            }
             Message::Send { path, to, data } => {
                 self.send_raw(path, &to, &data);
                 None
@@ -172,15 +161,6 @@ impl Registry {
                 }
                 None
             }
-        }
-    }
-
-    fn set_record(&mut self, key: Box<[u8]>, record: Box<[u8]>) {
-        let before = self.records.remove(&key).map_or(0, |old| old.len());
-        self.record_octets -= before;
-        if !record.is_empty() && self.record_octets + record.len() <= MAX_RECORDS {
-            self.record_octets += record.len();
-            self.records.insert(key, record);
         }
     }
 

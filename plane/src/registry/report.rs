@@ -100,7 +100,7 @@ impl Registry {
     }
 
     pub(super) fn inventory(&self, request: u32) -> Vec<u8> {
-        let reply = up::reply(request, 1000 + self.record_octets).u32(self.ports.len() as u32);
+        let reply = up::reply(request, 1000).u32(self.ports.len() as u32);
         let reply = reply.each(&self.ports, |writer, (id, port)| match port {
             Port::Shared(hosts) => {
                 writer.u32(*id).u8(1).u8(hosts.len() as u8).each(hosts.iter().enumerate(), |writer, (index, host)| {
@@ -113,7 +113,7 @@ impl Registry {
         });
         let reply = reply.u32(self.flows.len() as u32);
         let reply = reply.each(&self.flows, |writer, (id, flow)| writer.u32(*id).u32(flow.port));
-        let reply = reply.u32(self.records.len() as u32);
-        reply.each(&self.records, |writer, (key, record)| writer.short(key).long(record)).finish()
+        // Older gateways read how many records follow, and this plane keeps none.
+        reply.u32(0).finish()
     }
 }

@@ -180,10 +180,6 @@ pub enum Message {
     Counters {
         request: u32,
     },
-    SetRecord {
-        key: Box<[u8]>,
-        record: Box<[u8]>,
-    },
     Inventory {
         request: u32,
     },
@@ -273,7 +269,6 @@ fn general(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
             Message::Snapshot { request, flows }
         }
         28 => Message::Counters { request: read.u32()? },
-        29 => Message::SetRecord { key: read.short()?.into(), record: read.long()?.into() },
         30 => Message::Inventory { request: read.u32()? },
         _ => Message::Shutdown,
     })

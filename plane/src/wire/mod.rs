@@ -87,12 +87,6 @@ impl<'a> Reader<'a> {
         self.take(usize::from(length))
     }
 
-    /// Octets behind a length of 32 bits.
-    pub fn long(&mut self) -> Result<&'a [u8], Malformed> {
-        let length = self.u32()?;
-        self.take(length as usize)
-    }
-
     pub fn text(&mut self) -> Result<&'a str, Malformed> {
         std::str::from_utf8(self.short()?).map_err(|_| Malformed)
     }
@@ -166,10 +160,6 @@ impl Writer {
     pub fn short(self, octets: &[u8]) -> Self {
         let kept = &octets[..octets.len().min(0xffff)];
         self.u16(kept.len() as u16).raw(kept)
-    }
-
-    pub fn long(self, octets: &[u8]) -> Self {
-        self.u32(octets.len() as u32).raw(octets)
     }
 
     pub fn addr(self, addr: &Addr) -> Self {

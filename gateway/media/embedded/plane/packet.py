@@ -144,20 +144,6 @@ def one_octet_extension(identifier: int, octet: int) -> bytes:
     return bytes((0x10, 0, 0, 1, identifier, 1, octet, 0))
 
 
-def is_well_formed(packet: bytes) -> bool:
-    """Whether every length in the header fits in the packet."""
-    try:
-        payload_bounds(packet)
-    except RtpError:
-        return False
-    return True
-
-
-def is_rtcp(packet: bytes) -> bool:
-    """Whether a datagram on a muxed port is RTCP: second octet 192 to 223 (RFC 5761 section 4)."""
-    return len(packet) > 1 and 192 <= packet[1] <= 223
-
-
 def sequence_delta(newer: int, older: int) -> int:
     """`newer - older` as a signed 16-bit difference."""
     return ((newer - older + 0x8000) & 0xFFFF) - 0x8000

@@ -106,9 +106,6 @@ class Plane(Protocol):
     async def close(self) -> None:
         """End it with everything it holds; idempotent."""
 
-    async def detach(self) -> None:
-        """Leave it running for the next gateway, where it can; else `close`."""
-
     # Ports
 
     async def open_shared(
@@ -284,7 +281,7 @@ class Plane(Protocol):
     def send_rtcp(self, flow: int, packet: bytes) -> None:
         """One compound packet in the clear, protected where there is a key."""
 
-    # Figures and records
+    # Figures
 
     async def snapshot(self, flows: Sequence[int]) -> dict[int, FlowSnapshot]:
         """Those of the flows that there are; raises PlaneError lost.
@@ -294,6 +291,3 @@ class Plane(Protocol):
 
     async def counters(self) -> dict[str, int]:
         """What the plane dropped before it met a flow, by reason; raises PlaneError lost."""
-
-    def set_record(self, key: str, record: bytes) -> None:
-        """Keep `record` for the next gateway; b"" forgets it."""

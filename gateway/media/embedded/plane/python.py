@@ -88,9 +88,6 @@ class PythonPlane:
             self.close_port(port)
         self._forget_due()
 
-    async def detach(self) -> None:
-        await self.close()
-
     # Ports
 
     async def open_shared(
@@ -403,9 +400,6 @@ class PythonPlane:
 
     async def counters(self) -> dict[str, int]:
         return dict(self._counters)
-
-    def set_record(self, key: str, record: bytes) -> None:
-        """This plane ends with its process, so there is nobody to keep it for."""
 
     def count(self, reason: str) -> None:
         """Count one datagram that met no flow."""

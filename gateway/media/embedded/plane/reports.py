@@ -38,8 +38,6 @@ class Reporter:
         self.malformed = 0
         self.taken = 0
         """Report blocks about our stream that were read."""
-        self.received = 0
-        """Compound packets that could be read."""
         self._ssrc = ssrc
         self._cname = cname
         self._random = random
@@ -107,7 +105,6 @@ class Reporter:
 
     def read(self, packets: Sequence[RtcpPacket], now: float, rate_out: int) -> tuple[int, ...]:
         """The same of one that was parsed already."""
-        self.received += 1
         left: tuple[int, ...] = ()
         for each in packets:
             if isinstance(each, Bye):

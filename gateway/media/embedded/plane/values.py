@@ -43,8 +43,6 @@ class Inventory:
     ports: tuple[PortState, ...] = ()
     flows: Mapping[int, int] = field(default_factory=dict)
     """Port by flow."""
-    records: Mapping[str, bytes] = field(default_factory=dict)
-    """What `set_record` left."""
 
 
 @filled_at_once

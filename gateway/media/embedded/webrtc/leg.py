@@ -51,7 +51,6 @@ class WebRtcLeg:
             host.take_credentials(self, each)
         self._ice = IceAgent(credentials[0], host.config.max_pairs)
         self._ufrags = {each.ufrag for each in credentials}
-        self._restart_pending = False
         self._remote_ufrag: str | None = None
         self._remote_password = ""
         config = host.config
@@ -185,7 +184,7 @@ class WebRtcLeg:
         `fingerprints` are (algorithm, value) pairs; `dtls_role` is *our* role, the
         `a=setup` of our own description: "active" or "passive". Said again with nothing new
         it does nothing. A new ufrag in an offer (we are the `side` that answers) is the peer's half of an ICE
-        restart: unless `restart_ice` began it, our credentials change too, and the answer must carry them. In
+        restart: our credentials change too, and the answer must carry them. In
         an answer to our offer it is another peer's, and ours stay. A new fingerprint or `tls_id` is a new DTLS
         association (RFC 8842 section 5.1). Raises MediaError 488 when no fingerprint can be checked, 400 for
         another role. `password` signs checks of our own, which a lite agent does not send.
@@ -209,9 +208,7 @@ class WebRtcLeg:
             self._checks.clear()
         self._remote_ufrag, self._remote_password, self._tls_id = ufrag, password, tls_id or self._tls_id
         if restarted and side == "answerer":
-            self._remote_restarted()
-        elif restarted:
-            self._restart_pending = False
+            self._new_generation()
         if first or rekeyed:
             self._fingerprints, self._role = usable, role
         if rekeyed:
@@ -247,13 +244,6 @@ class WebRtcLeg:
             self._ice.forget_other_peers(ufrag)
             self._follow_pairs()
         self._enter(LegInput.REKEY, now)
-
-    def restart_ice(self) -> None:
-        """Change our credentials, to be put in the next offer; the old pair goes on carrying media."""
-        if self.state is LegState.CLOSED:
-            return
-        self._restart_pending = True
-        self._new_generation()
 
     def close(self) -> None:
         """Say close_notify, forget keys, addresses and ufrags; idempotent."""
@@ -400,11 +390,6 @@ class WebRtcLeg:
             plane.select(self.flow, selected.path, selected.address)
         if len(self._ufrags) > 1 and self._ice.previous is None:
             self._forget_ufrags_but(self._ice.ufrags())
-
-    def _remote_restarted(self) -> None:
-        if not self._restart_pending:
-            self._new_generation()
-        self._restart_pending = False
 
     def _new_generation(self) -> None:
         credentials = self._host.new_credentials(self)

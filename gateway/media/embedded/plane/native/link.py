@@ -93,12 +93,6 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(b"".join(out))
 
-    def close(self) -> None:
-        """Write what waits, then close."""
-        self._flush()
-        if self._transport is not None:
-            self._transport.close()
-
     def abort(self) -> None:
         """Close at once."""
         if self._transport is not None:

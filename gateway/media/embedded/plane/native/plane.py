@@ -127,12 +127,6 @@ class NativePlane:
             await self._process.ended()
         self._link = None
 
-    async def detach(self) -> None:
-        if await self._leave() and self._link is not None:
-            self._link.close()
-            await self._over.wait()
-        self._link = None
-
     async def _leave(self) -> bool:
         """Begin to end; whether a plane is there."""
         self._closing = True
@@ -329,7 +323,7 @@ class NativePlane:
     def send_rtcp(self, flow: int, packet: bytes) -> None:
         self._send(Down.SEND_RTCP, _ONE.pack(flow) + wire.short(packet))
 
-    # Figures and records
+    # Figures
 
     async def snapshot(self, flows: Sequence[int]) -> dict[int, FlowSnapshot]:
         told, is_there = self._told, self._link is not None and not self._over.is_set()
@@ -343,9 +337,6 @@ class NativePlane:
     async def counters(self) -> dict[str, int]:
         reader = await self._ask(Down.COUNTERS, b"")
         return {reader.text(): reader.number("Q") for _ in range(reader.number("H"))}
-
-    def set_record(self, key: str, record: bytes) -> None:
-        self._send(Down.SET_RECORD, wire.short(key.encode()) + _ONE.pack(len(record)) + record)
 
     # What the plane says
 

@@ -109,7 +109,6 @@ class Down(IntEnum):
     SEND_RTCP = 26
     SNAPSHOT = 27
     COUNTERS = 28
-    SET_RECORD = 29
     INVENTORY = 30
     SHUTDOWN = 31
     CONVERT = 32
@@ -361,11 +360,7 @@ def inventory(reader: Reader) -> Inventory:
         port, shared = reader.number("I"), bool(reader.number("B"))
         ports.append(PortState(port=port, shared=shared, bounds=reader.bounds()))
     flows = {reader.number("I"): reader.number("I") for _ in range(reader.number("I"))}
-    records = {}
-    for _ in range(reader.number("I")):
-        name = reader.text()
-        records[name] = reader.take(reader.number("I"))
-    return Inventory(ports=tuple(ports), flows=flows, records=records)
+    return Inventory(ports=tuple(ports), flows=flows)
 
 
 def _when(ns: int) -> float:
