@@ -297,9 +297,12 @@ class Recovery:
             if self.kept.file is not None:
                 _remove(self.kept.file, call_id)
         for call_id in self.resumed:
-            for leg in self.kept.calls[call_id]["targets"]:
+            values = self.kept.calls[call_id]
+            for leg in values["targets"]:
                 if leg is not None:
-                    self._end(call_id, leg, self.kept.calls[call_id], Cause.ERROR)
+                    self._end(call_id, leg, values, Cause.ERROR)
+            for leg in values["legs"]:
+                self._end_sessions(call_id, leg.get("leaving", ()), Cause.ELSEWHERE)
         if self.kept.calls:
             ended = len(self.kept.calls) - len(self.resumed)
             log.warning("calls of the gateway before", resumed=len(self.resumed), ended=ended)
@@ -344,14 +347,17 @@ class Recovery:
                 return SipResumedLeg(values, resumed, party_of(values["party"]), self.reads)
 
     def _end(self, call_id: str, leg: Values, call: Values, cause: Cause) -> None:
-        assert self._user_agent is not None
-        sessions = map(bare, leg.get("sessions", ())) if call.get("is_foreign") else leg.get("sessions", ())
+        sessions = (*leg.get("sessions", ()), *leg.get("leaving", ()))
         if leg["kind"] == "web":
             try:
                 resumed = WebResumedLeg(leg)
                 self.left.add(resumed.party.tag, _left_call(resumed, call, cause))
             except Exception:
                 log.exception("the page of a call of the gateway before is not told of its end", call_id=call_id)
+        self._end_sessions(call_id, map(bare, sessions) if call.get("is_foreign") else sessions, cause)
+
+    def _end_sessions(self, call_id: str, sessions: Iterable[Values], cause: Cause) -> None:
+        assert self._user_agent is not None
         for session in sessions:
             try:
                 self._user_agent.end_left(session, cause.status, reason_of(cause))
@@ -392,7 +398,10 @@ def _moved(values: Values, user_agent: UserAgent) -> dict[str, Any]:
         return user_agent.contact(flow, former.user, secure=former.scheme == "sips")
 
     def leg_moved(leg: dict[str, Any] | None) -> dict[str, Any] | None:
-        return leg and {**leg, "sessions": [session_moved(session, contact) for session in leg.get("sessions", ())]}
+        if leg is None:
+            return None
+        kept = {name: leg.get(name, ()) for name in ("sessions", "leaving")}
+        return leg | {name: [session_moved(one, contact) for one in kept[name]] for name in kept}
 
     return {**values} | {name: [leg_moved(leg) for leg in values[name]] for name in ("legs", "targets")}
 

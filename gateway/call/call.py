@@ -84,7 +84,7 @@ class Call:
         self._on_change = on_change
         self._on_preference = on_preference
         self._on_transfer = on_transfer
-        self._keep = keep or _kept_by_nobody
+        self._keep = keep or (lambda call, changed, ending: None)
         self._is_kept = self._is_ending = False
         self._scope = Scope(
             call_id=call_id,
@@ -100,7 +100,10 @@ class Call:
             listen=lambda leg: leg.listen(self.leg_event),
             redirect=on_redirect or nobody_instead,
             announce=announce,
+            gone=lambda: self._write((), self._is_ending),
         )
+        self.leaving: Sequence[Leg] = self._scope.leaving
+        """Legs that it has ended and whose far ends have not answered that yet."""
         self._machine: Attempt | Bridge = Attempt(self._scope, caller, callees, offer)
         self._pending: deque[Callable[[], CallInput | None]] = deque()
         """What happened is read when its turn comes: what it means depends on what came before it."""
@@ -479,10 +482,6 @@ def _over(_: Leg, event: LegEvent) -> None:
         event.told(False)
     elif isinstance(event, TransferRequested):
         event.report.ended(Cause.GLARE)
-
-
-def _kept_by_nobody(call: Call, changed: Sequence[Leg] | None, ending: bool) -> None:
-    """Calls end with the process."""
 
 
 async def _turn_away(what: CallInput | None) -> None:

@@ -107,10 +107,9 @@ class Journal:
         try:
             if call.state is State.ENDED:
                 self._unkept.pop(call.id, None)
-                self._let_go(call)
+                self._let_go(call, caller)
                 return
-            record = VERSION + marshal.dumps(self._values(call, caller, changed, ending), _FORMAT)
-            self._store.put(call.id, record)
+            self._put(call.id, self._values(call, caller, changed, ending))
             self._said = False
             self._unkept.pop(call.id, None)
             (self._unheard.add if ending or call.bridge is None else self._unheard.discard)(call.id)
@@ -125,6 +124,9 @@ class Journal:
             self._unkept.pop(call.id, None)
             self._forget(call.id)
             log.exception("call not written down", call_id=call.id)
+
+    def _put(self, call_id: str, values: dict[str, Any]) -> None:
+        self._store.put(call_id, VERSION + marshal.dumps(values, _FORMAT))
 
     @property
     def unkept(self) -> int:
@@ -142,17 +144,19 @@ class Journal:
             if call_id in self._unkept:
                 return
 
-    def _let_go(self, call: Call) -> None:
+    def _let_go(self, call: Call, caller: Caller) -> None:
         """A call has ended: once its far ends have answered that, whose goodbyes may be lost with this process."""
         if call.id in self._goodbyes:
             return
-        self._legs.pop(call.id, None)
         told, waiting = partial(self._left, call.id), 0
         if call.id in self._unheard and not call.record.elsewhere and self._later is not None:
-            waiting = sum(leg.when_left(told) for leg in call.legs)
+            waiting = sum(leg.when_left(told) for leg in {*call.legs, *call.leaving})
         if self._later is None or not waiting:
             self._forget(call.id)
         else:
+            if call.bridge is None:  # who has heard it is not told once more: a caller has its 487
+                self._put(call.id, self._values(call, caller, None, True))
+            self._legs.pop(call.id, None)
             self._goodbyes[call.id] = _Goodbyes(waiting, self._later(_PATIENCE, partial(self._forget, call.id)))
 
     def _left(self, call_id: str) -> None:
@@ -181,7 +185,9 @@ class Journal:
 
     def _values(self, call: Call, caller: Caller, changed: Sequence[Leg] | None, ending: bool) -> dict[str, Any]:
         bridge, legs, now = call.bridge, call.legs, self._wall_clock()
-        targets = bridge.transfer.targets if bridge is not None and bridge.transfer is not None else ()
+        asked = bridge.transfer.targets if bridge is not None and bridge.transfer is not None else ()
+        # Whoever finds the call ends those as well who are leaving it.
+        targets = [*asked, *(leg for leg in call.leaving if leg not in (*legs, *asked))]
         before = self._legs.get(call.id, {})
         kept = self._legs[call.id] = {
             leg: self._leg(leg, before.get(leg), changed is None or leg in changed, now) for leg in (*legs, *targets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -49,13 +49,26 @@ class Scope:
     """Whom a callee names instead, to be asked; None: nobody."""
     announce: Callable[[Cause], CalleeLeg | None]
     """What says to the caller why nobody takes the call; None: nothing."""
+    gone: Callable[[], None]
+    """One of those who were leaving is gone for good."""
+    leaving: list[Leg] = field(default_factory=list)
+    """Legs that were ended and whose far ends have not answered that yet."""
+
+    def ended(self, leg: Leg) -> None:
+        """A leg was told to end: the call knows of it until its far end has answered."""
+        if leg not in self.leaving and leg.when_left(partial(self._has_left, leg)):
+            self.leaving.append(leg)
+
+    def _has_left(self, leg: Leg) -> None:
+        self.leaving.remove(leg)
+        self.gone()
 
     def let_go(self) -> None:
         """The call is over: what comes now is for nobody. Nothing holds the call any more, so that it is freed at once
         and not when the collector has found the circle."""
         self.post = self.follow = turned_away
         self.waiting, self.learn, self.listen, self.redirect = tuple, _unheard, _unheard, nobody_instead
-        self.announce, self.ends = unsaid, _unheard
+        self.announce, self.ends, self.gone = unsaid, _unheard, _unheard
 
 
 def turned_away(what: CallInput) -> None:
@@ -243,6 +256,7 @@ class Machine(ABC):
         except Exception:
             # The other legs must hear of the end all the same.
             log.exception("leg could not be ended", call_id=self._scope.call_id, tag=leg.party.tag)
+        self._scope.ended(leg)
 
     async def _delete_media(self, _: CallInput) -> None:
         scope = self._scope

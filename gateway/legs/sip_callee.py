@@ -16,7 +16,7 @@ from gateway.legs.sip_bodies import reason_of, refusal
 from gateway.legs.sip_diversion import caller_fields, redirections
 from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, ip_version, is_flow_failure
 from gateway.legs.sip_leg import SipLeg
-from gateway.legs.sip_sessions import CalleeSession, CalleeSettings, Destination, Inviter, Reader, nobody
+from gateway.legs.sip_sessions import CalleeSession, CalleeSettings, Destination, Inviter, Reader, nobody, nobody_asks
 from gateway.media.engine import Party
 from gateway.sip.errors import SipError
 from gateway.sip.invite import events
@@ -105,6 +105,9 @@ class SipCalleeLeg(SipLeg):
         self._take(destinations)
         self._reads = reads
         self._alerted: dict[int, CalleeSession] = {}
+        self._cancelled: list[CalleeSession] = []
+        """Those who were asked in vain, until they have answered that it is over."""
+        self._told: Callable[[], None] = nobody_asks
         self._elsewhere = 0
         """How many of those that were asked have named others, who are being asked before the next rank."""
         self._patience: asyncio.TimerHandle | None = None
@@ -149,7 +152,20 @@ class SipCalleeLeg(SipLeg):
         return not self._alerted and self._session is None
 
     def values(self) -> dict[str, Any] | None:
-        return super().values() if self._session is not None else self._values(list(self._alerted.values()))
+        values = super().values() if self._session is not None else self._values(list(self._alerted.values()))
+        assert values is not None
+        cancelled = [kept for session in self._cancelled if (kept := session.values()) is not None]
+        return {**values, "leaving": cancelled}
+
+    def when_left(self, told: Callable[[], None]) -> bool:
+        """Once everybody has answered: a BYE, or the INVITE that was cancelled."""
+        self._told = told
+        return super().when_left(self._one_has_left) or bool(self._cancelled)
+
+    def _one_has_left(self) -> None:
+        if not self._cancelled and not super().when_left(self._one_has_left):
+            told, self._told = self._told, nobody_asks
+            told()
 
     async def invite(self, sdp: str, caller: Address) -> None:
         self._offer, self._caller_address = sdp.encode(), caller
@@ -208,7 +224,7 @@ class SipCalleeLeg(SipLeg):
         session = self._alerted.get(number)
         if session is not None and not session.has_responded:
             self._try_next_flow(number)
-            session.hangup(reason_of(Cause.ELSEWHERE))
+            self._cancel(session, Cause.ELSEWHERE)
 
     def _try_next_flow(self, number: int) -> bool:
         """Ask the same device by its next flow; False where there is none (RFC 5626 section 7)."""
@@ -396,7 +412,26 @@ class SipCalleeLeg(SipLeg):
         self._flows.stop()
         alerted, self._alerted = self._alerted, {}
         for session in alerted.values():
-            session.hangup(reason_of(cause))
+            self._cancel(session, cause)
+
+    def _cancel(self, session: CalleeSession, cause: Cause) -> None:
+        """It stays known until it has answered: our CANCEL may be lost with this process."""
+
+        def heard(event: events.SessionEvent) -> None:
+            if isinstance(event, events.Failed | events.Ended):
+                self._has_left(session)
+
+        self._cancelled.append(session)
+        session.listen(heard)
+        session.hangup(reason_of(cause))
+
+    def _has_left(self, session: CalleeSession) -> None:
+        dialog = session.dialog
+        if dialog is not None and dialog.is_leaving and dialog.when_over(lambda: self._has_left(session)):
+            return  # it has answered before our CANCEL came, and was sent a BYE
+        self._cancelled.remove(session)
+        self._one_has_left()
+        self._changed()
 
     async def end(self, cause: Cause) -> None:
         if self._over:

@@ -94,6 +94,20 @@ async def test_of_calls_taken_over_one_that_cannot_be_read_costs_no_other() -> N
     assert gone == ["odd", "ringing"]
 
 
+async def test_phones_that_rang_in_vain_are_told_once_more_of_a_call_that_goes_on() -> None:
+    """By the leg that has the call or by one of their own; nobody else is ended."""
+    ended: list[object] = []
+    agent = cast(Any, SimpleNamespace(end_left=lambda session, status, reason: ended.append(session)))
+    calls, nothing = cast(Any, {}), cast(Any, None)
+    legs = [{"kind": "sip", "sessions": ["caller"]}, {"kind": "sip", "sessions": ["talks"], "leaving": ["rang"]}]
+    up = {"stage": "up", "legs": legs, "targets": [{"kind": "sip", "sessions": [], "leaving": ["rang too"]}]}
+    going_on = Recovery(calls, nothing, LeftCalls(), JournalFound(None, {"up": up}), False, lambda: 0.0)
+    going_on.resume_calls(agent)
+    going_on.resumed.append("up")
+    await going_on.end_rest()
+    assert sorted(map(str, ended)) == ["rang", "rang too"]
+
+
 async def test_a_call_that_does_not_go_on_has_a_record(tmp_path: Path) -> None:
     """One in its set-up, one that was up, and one whose record is there; what cannot be read costs no other."""
     path, nothing = tmp_path / "cdr.sqlite", cast(Any, None)

@@ -20,6 +20,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
 from tests.app.phones import SDP
+from tests.interop.stranger import Stranger
 
 M = TypeVar("M", Request, Response)
 CONTACT = "sip:k3v1@df7jal23ls0d.invalid;transport=ws"
@@ -29,6 +30,7 @@ class ScriptedPhone(ABC):
     """One user at one connection; what comes is kept until it is asked for."""
 
     transport: ClassVar[str]
+    via_parameters: ClassVar[str] = ""
 
     def __init__(self, user: str, domain: str, password: str) -> None:
         self.uri = Uri.of(user, domain)
@@ -117,7 +119,8 @@ class ScriptedPhone(ABC):
     async def send(self, message: Request | Response) -> None:
         """Send it; a request gets a Via that names nobody (RFC 7118 section 5)."""
         if isinstance(message, Request):
-            via = f"SIP/2.0/{self.transport} df7jal23ls0d.invalid;branch=z9hG4bK{self._own}{next(self._numbers)}"
+            branch = f"z9hG4bK{self._own}{next(self._numbers)}"
+            via = f"SIP/2.0/{self.transport} df7jal23ls0d.invalid{self.via_parameters};branch={branch}"
             message = message.with_headers(message.headers.prepend("Via", via))
         await self.write(message.write())
 
@@ -172,6 +175,28 @@ class WebSocketPhone(ScriptedPhone):
 
     async def close(self) -> None:
         await self.socket.close()
+
+
+class UdpPhone(ScriptedPhone):
+    """At a socket of its own."""
+
+    transport = "UDP"
+    via_parameters = ";rport"
+
+    def __init__(self, socket: Stranger, place: tuple[str, int], user: str, domain: str, password: str) -> None:
+        super().__init__(user, domain, password)
+        self.socket, self._place, self._read = socket, place, 0
+
+    async def write(self, data: bytes) -> None:
+        self.socket.send(data, self._place)
+
+    async def read(self) -> Request | Response:
+        await self.socket.more_than(self._read)
+        self._read += 1
+        return parse_message(self.socket.received[self._read - 1][0])
+
+    async def close(self) -> None:
+        self.socket.close()
 
 
 class TcpPhone(ScriptedPhone):

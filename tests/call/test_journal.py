@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.call.attempt import Attempt
 from gateway.call.call import Call
 from gateway.call.journal import (
     ENDING,
@@ -348,10 +349,48 @@ async def test_an_answered_callee_is_waited_for_where_the_caller_never_was_answe
         assert call.state is State.CONFIRMING
         (call.leave if leaves else call.stop)()
         await call.finished()
-        assert rig.store.stage == (None if leaves else SETTING_UP)
+        assert rig.store.stage == (None if leaves else ENDING)
         while rig.waiting:
             rig.answer()
         assert rig.store.kept == {}
+
+
+async def test_who_rang_in_vain_is_kept_with_a_call_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group's second member has our CANCEL, and is told again by whoever finds the call before it has answered."""
+    rig = Goodbyes(monkeypatch)
+    monkeypatch.setattr(FakeLeg, "values", lambda leg: {"kind": "sip", "sessions": [leg.party.tag]})
+    other = FakeLeg("other")
+    call, _, callee = await rig.placed()
+    assert isinstance(call.machine, Attempt)
+    call.machine._branches[0].legs.append(other)
+    callee.says(Answered(ANSWER))
+    await rig.settle()
+    assert (call.state, other.verbs) == (State.CONNECTED, ["end"])
+    [kept] = rig.store.kept.values()
+    assert [len(kept["legs"]), [leg["sessions"] for leg in kept["targets"]]] == [2, [["other"]]]
+    rig.answer()
+    [kept] = rig.store.kept.values()
+    assert (kept["stage"], len(kept["legs"]), kept["targets"]) == (UP, 2, [])
+
+
+async def test_of_a_call_that_only_rang_those_are_kept_who_have_not_heard_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The caller has its 487, and is not answered again."""
+    rig = Goodbyes(monkeypatch)
+    sessions = {"caller": ["asks"], "1-callee": ["waits"]}
+    monkeypatch.setattr(FakeLeg, "values", lambda leg: {"kind": "sip", "sessions": sessions[leg.party.tag]})
+    call, caller, callee = await rig.placed()
+    callee.says(Ringing())
+    await rig.settle()
+    sessions["caller"] = []
+    caller.says(HungUp())
+    await call.finished()
+    [kept] = rig.store.kept.values()
+    assert (kept["stage"], [leg["sessions"] for leg in kept["legs"]]) == (ENDING, [[], ["waits"]])
+    while rig.waiting:
+        rig.answer()
+    assert rig.store.kept == {}
 
 
 async def test_an_answer_that_asks_for_another_is_written_before_it_leaves() -> None:

@@ -11,9 +11,12 @@ import pytest
 import pytest_asyncio
 
 from gateway.demo.phone import DeskPhone
-from tests.app.ws_phone import TcpPhone
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from tests.app.ws_phone import TcpPhone, UdpPhone
 from tests.interop.gateway import NEAR, PASSWORDS, PHONE_HZ, TONE_HZ
 from tests.interop.house import OTHER_HZ, House, hear_each_other, house, talk
+from tests.interop.stranger import stranger
 
 SIGNALLING_BACK = 2.0
 """Seconds of wall clock, without those that others had the cores, from a start until SIP and the page are there."""
@@ -212,6 +215,34 @@ async def test_what_was_being_set_up_ends_with_a_cause(gateway: House, one: Desk
         await other.expect("state", state="ended")
         assert (await gateway.take_back(browser))["state"] == "ended"
     other.on_incoming(200)
+
+
+async def test_a_cancel_that_was_lost_with_the_gateway_is_said_again(gateway: House, one: DeskPhone) -> None:
+    """The caller has hung up; the phone rings on, until the next gateway asks what became of it and cancels it."""
+    async with stranger() as socket:
+        place = ("127.0.0.1", gateway.sip)
+        phone = UdpPhone(socket, place, "1003", "gateway.example", PASSWORDS["1003"])
+        contact = f"sip:1003@{socket.place[0]}:{socket.place[1]}"
+        assert (await phone.register(contact=contact)).status == 200
+        one.dial("sip:1003@gateway.example")
+        invite = await phone.request("INVITE")
+        ringing = build.response(invite, 180, to_tag="phone", contact=NameAddr.parse(f"<{contact}>"))
+        await phone.send(ringing)
+        await one.expect("state", state="ringing")
+        one.hangup()
+        await phone.request("CANCEL")
+        await one.expect("state", state="ended")
+        await gateway.logged("input=caller-hung-up")
+        await killed(gateway)
+        while (again := await phone.read()).cseq.method != "INVITE":
+            assert again.cseq.method in ("CANCEL", "OPTIONS"), again
+        assert again.top_via.branch == invite.top_via.branch
+        await phone.send(ringing)
+        cancel = await phone.request("CANCEL")
+        assert cancel.top_via.branch == invite.top_via.branch
+        await phone.send(build.response(cancel, 200, to_tag="phone"))
+        await phone.send(build.response(invite, 487, to_tag="phone"))
+        await phone.request("ACK")
 
 
 @pytest.mark.slow

@@ -83,11 +83,8 @@ async def test_whoever_has_seen_nothing_of_a_call_is_known() -> None:
     assert not asked.is_unaware
 
 
-async def test_a_leg_has_left_once_its_dialog_is_over() -> None:
-    """A phone that was never answered has nothing to say goodbye to; one that was answers its BYE."""
-    told: list[bool] = []
-    leg, session, _ = caller()
-    assert not leg.when_left(lambda: told.append(True))
+def established() -> Dialog:
+    """That of a phone which has called us."""
     request = build.request(
         "INVITE",
         Uri.parse("sip:2@gw.test"),
@@ -97,15 +94,59 @@ async def test_a_leg_has_left_once_its_dialog_is_over() -> None:
         cseq=1,
         contact=NameAddr(Uri.parse("sip:1@192.0.2.7")),
     )
-    session.dialog = Dialog.of_uas(request, "ours")
+    return Dialog.of_uas(request, "ours")
+
+
+async def test_a_leg_has_left_once_its_dialog_is_over() -> None:
+    """A phone that was never answered has nothing to say goodbye to; one that was answers its BYE."""
+    told: list[bool] = []
+    leg, session, _ = caller()
+    assert not leg.when_left(lambda: told.append(True))
+    session.dialog = established()
     assert leg.when_left(lambda: told.append(True))
     await leg.end(Cause.NORMAL)
     assert told == []
     session.dialog.terminate()
     assert told == [True]
     assert not leg.when_left(lambda: told.append(True))
-    asked, _, _ = await callee()
-    assert not asked.when_left(lambda: told.append(True))
+    nobody = SipCalleeLeg("t", FakeInviter(), PHONE, [], CalleeSettings())
+    assert not nobody.when_left(lambda: told.append(True))
+
+
+async def test_who_was_cancelled_is_written_down_until_it_has_answered() -> None:
+    """Of two phones one takes the call, the other is told and may not have heard it; a failure is an answer."""
+    leg, (winner, loser), _ = await callee("sip:1@h.test", "sip:2@h.test")
+    winner.kept, loser.kept = {"dialog": "winner's"}, {"waits": "loser's"}
+    winner.says(events.Answered(b"answer"))
+    kept = leg.values()
+    assert kept is not None
+    assert (kept["sessions"], kept["leaving"]) == ([winner.kept], [loser.kept])
+    changes: list[LegEvent] = []
+    leg.listen(lambda _, event: changes.append(event))
+    loser.says(events.Provisional(180, "Ringing"))
+    assert changes == []
+    loser.says(events.Failed(487, "Request Terminated", Headers()))
+    assert changes == [SignallingChanged()]
+    kept = leg.values()
+    assert kept is not None
+    assert (kept["sessions"], kept["leaving"]) == ([winner.kept], [])
+
+
+async def test_a_leg_that_rang_has_left_once_every_phone_has_answered_the_cancel() -> None:
+    """One has picked up before it heard of that: it has left once it has answered our BYE."""
+    told: list[bool] = []
+    leg, (one, other), _ = await callee("sip:1@h.test", "sip:2@h.test")
+    await leg.end(Cause.CANCELLED)
+    assert leg.when_left(lambda: told.append(True))
+    one.says(events.Ended("local"))
+    assert told == []
+    other.dialog = established()
+    other.dialog.is_leaving = True
+    other.says(events.Ended("local"))
+    assert told == []
+    other.dialog.terminate()
+    assert told == [True]
+    assert not leg.when_left(lambda: told.append(True))
 
 
 async def test_ringing_and_answer_are_180_183_and_200() -> None:

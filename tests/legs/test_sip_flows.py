@@ -71,7 +71,6 @@ async def test_a_flow_by_which_nothing_comes_back_is_given_up(monkeypatch: pytes
     first, second = inviter.sessions
     assert [what for what, *_ in first.told] == ["hangup"]
     first.says(events.Provisional(180, "Ringing"))
-    first.says(failed(487))
     assert heard == []
     second.says(events.Provisional(180, "Ringing"))
     second.says(events.Answered(b"answer"))

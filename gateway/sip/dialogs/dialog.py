@@ -62,6 +62,7 @@ class Dialog:
         "instance",
         "is_direct",
         "is_initiator",
+        "is_leaving",
         "local",
         "local_cseq",
         "remote",
@@ -114,6 +115,8 @@ class Dialog:
         """Who the peer has proved to be; None where nobody asked."""
         self.instance: str | None = None
         """Which device of theirs it is (+sip.instance, RFC 5626 section 4.1); None where it has not said."""
+        self.is_leaving = False
+        """Whether a BYE of ours waits for its answer."""
         self._flow_is_lost = False
         self._sent_to: tuple[Flow, ...] = ()
         self._told: Callable[[], None] = _nobody
@@ -227,7 +230,7 @@ class Dialog:
 
     def terminate(self) -> None:
         """BYE, a failure of the first INVITE, 481 or 408 (RFC 3261 12.2.1.2, 12.3)."""
-        self.state = DialogState.TERMINATED
+        self.state, self.is_leaving = DialogState.TERMINATED, False
         told, self._told = self._told, _nobody
         told()
 

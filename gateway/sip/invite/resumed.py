@@ -48,7 +48,7 @@ def session_values(session: InviteSession) -> dict[str, Any] | None:
     Descriptions that hold an SRTP key are left out: who needs one makes another. Times count from now.
     """
     state = session.machine.state
-    if state in _ESTABLISHED and session.dialog is not None:
+    if session.dialog is not None and (state in _ESTABLISHED or session.dialog.is_leaving):
         return _established(session)
     if isinstance(session, OutgoingSession) and state in _WAITING:
         transaction = session.transaction

@@ -299,6 +299,7 @@ class InviteSession:
 
     def end_dialog(self, dialog: Dialog, headers: build.Fields = ()) -> None:
         """Send BYE in a dialog and leave it when that is answered."""
+        dialog.is_leaving = True
         self.send_in_dialog("BYE", dialog, lambda _: self.core.remove_usage(dialog, self), headers=headers)
 
     # ---- what a change asks of its session
