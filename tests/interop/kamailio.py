@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tests import peers
+from tests.interop.stranger import Stranger
 from tests.processes import end_group
 
 _FAST = "fork=no\nlog_stderror=yes\ndebug=2\n"
@@ -73,3 +74,29 @@ async def _answers(process: asyncio.subprocess.Process, host: str, port: int) ->
     finally:
         transport.close()
     return False
+
+
+def led_astray(sender: Stranger, target: str, proxy: str, elsewhere: str) -> list[bytes]:
+    """What would have a proxy send to `elsewhere`, in a dialog that there is not."""
+    here = f"Route: <sip:{proxy};lr>"
+    ways = (
+        (f"sip:x@{elsewhere}", ()),
+        (f"sip:x@{elsewhere}", (here,)),
+        (f"sip:x@{target}", (here, f"Route: <sip:{elsewhere};lr>")),
+        (f"sip:x@{target}", (f"Route: <sip:{elsewhere};lr>",)),
+        (f"sip:x@{target}", (here, f"Route: <sip:{elsewhere}>")),
+        (f"sip:x@{target}", (f"Route: <sip:{proxy};lr;received=sip:{elsewhere}>",)),
+        (f"sip:x@{target};maddr={elsewhere.partition(':')[0]}", (here,)),
+        (f"sip:x@{target};alias={elsewhere.replace(':', '~')}~1", (here,)),
+        (f"sip:x@{proxy};alias={elsewhere.replace(':', '~')}~1", (here,)),
+    )
+    return [
+        sender.request(method, uri, to_tag="t", headers=routes)
+        for method in ("BYE", "INFO", "INVITE", "ACK")
+        for uri, routes in ways
+    ]
+
+
+def line_of(data: bytes) -> bytes:
+    """The method of a request, or the version that a response begins with."""
+    return data.split(b" ", 1)[0]

@@ -15,8 +15,8 @@ from gateway.sip.message.message import Request
 from tests.app.phones import Phone
 from tests.app.ws_phone import TcpPhone
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
-from tests.interop.kamailio import kamailio
-from tests.interop.stranger import Stranger, stranger
+from tests.interop.kamailio import kamailio, led_astray, line_of
+from tests.interop.stranger import stranger
 from tests.net.peers import ANSWER, LOOPBACK, Application
 from tests.ports import free_ports
 
@@ -104,32 +104,6 @@ async def test_a_phone_behind_the_documented_proxy_is_called_and_held_and_hung_u
     finally:
         await agent.close()
         await app.stop()
-
-
-def led_astray(sender: Stranger, target: str, proxy: str, elsewhere: str) -> list[bytes]:
-    """What would have a proxy send to `elsewhere`, in a dialog that there is not."""
-    here = f"Route: <sip:{proxy};lr>"
-    ways = (
-        (f"sip:x@{elsewhere}", ()),
-        (f"sip:x@{elsewhere}", (here,)),
-        (f"sip:x@{target}", (here, f"Route: <sip:{elsewhere};lr>")),
-        (f"sip:x@{target}", (f"Route: <sip:{elsewhere};lr>",)),
-        (f"sip:x@{target}", (here, f"Route: <sip:{elsewhere}>")),
-        (f"sip:x@{target}", (f"Route: <sip:{proxy};lr;received=sip:{elsewhere}>",)),
-        (f"sip:x@{target};maddr={elsewhere.partition(':')[0]}", (here,)),
-        (f"sip:x@{target};alias={elsewhere.replace(':', '~')}~1", (here,)),
-        (f"sip:x@{proxy};alias={elsewhere.replace(':', '~')}~1", (here,)),
-    )
-    return [
-        sender.request(method, uri, to_tag="t", headers=routes)
-        for method in ("BYE", "INFO", "INVITE", "ACK")
-        for uri, routes in ways
-    ]
-
-
-def line_of(data: bytes) -> bytes:
-    """The method of a request, or the version that a response begins with."""
-    return data.split(b" ", 1)[0]
 
 
 @pytest.mark.parametrize("file", [CONFIGURATION, LESSON], ids=["deployed", "lesson"])
