@@ -102,8 +102,7 @@ class Call:
             announce=announce,
             gone=lambda: self._write((), self._is_ending),
         )
-        self.leaving: Sequence[Leg] = self._scope.leaving
-        """Legs that it has ended and whose far ends have not answered that yet."""
+        self.leaving: Sequence[Leg] = self._scope.leaving  # ended, and their far ends have not answered that yet
         self._machine: Attempt | Bridge = Attempt(self._scope, caller, callees, offer)
         self._pending: deque[Callable[[], CallInput | None]] = deque()
         """What happened is read when its turn comes: what it means depends on what came before it."""
