@@ -247,9 +247,9 @@ class ConferencingFront:
     async def list_recordings(self) -> list[dict[str, Any]]:
         return await self._recordings.kept()
 
-    def recording(self, name: str) -> Path:
+    async def recording(self, name: str) -> Path:
         with _told():
-            return self._recordings.path(name)
+            return await self._recordings.path(name)
 
     async def remove_recording(self, name: str) -> None:
         with _told():

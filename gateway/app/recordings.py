@@ -307,16 +307,16 @@ class Recordings:
             size = 0
         return {**(about if isinstance(about, dict) else {}), "name": name, "size": size}
 
-    def path(self, name: str) -> Path:
+    async def path(self, name: str) -> Path:
         """The file of a recording; raises RecordingError 404."""
         path = self._settings.folder / name
-        if not _NAME.fullmatch(name) or not path.is_file():
+        if not _NAME.fullmatch(name) or not await asyncio.to_thread(path.is_file):
             raise RecordingError("there is no such recording", 404)
         return path
 
     async def remove(self, name: str) -> None:
         """Delete one; raises RecordingError 404."""
-        path = self.path(name)
+        path = await self.path(name)
         if any(running.path == path for running in self._unfinished):
             raise RecordingError("it is not over yet", 409)
         await asyncio.to_thread(_remove, path)

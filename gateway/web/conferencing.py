@@ -141,7 +141,7 @@ class Conferencing(Protocol):
     async def list_recordings(self) -> list[dict[str, Any]]:
         """name, size, and as far as it is known call, room, caller, dialled, parties, began, seconds, ended of each."""
 
-    def recording(self, name: str) -> Path:
+    async def recording(self, name: str) -> Path:
         """The file of a recording."""
 
     async def remove_recording(self, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,6 +138,28 @@ async def test_nothing_is_asked_of_the_disk_until_the_writing_thread_asks(
     ended("No space left on device")
     await recordings.close()
     assert list(folder.iterdir()) == []
+
+
+async def test_whether_a_recording_is_there_is_asked_in_a_thread(
+    recordings: Recordings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that hangs would hold up every call; a name that none can have is not asked for."""
+    room(recordings, engine, "team")
+    engine.made[0].path.write_bytes(b"RIFF")
+    asking: list[threading.Thread] = []
+    is_file = Path.is_file
+
+    def asked(path: Path) -> bool:
+        asking.append(threading.current_thread())
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", asked)
+    assert await recordings.path(engine.made[0].path.name) == engine.made[0].path
+    for absent in ("20260101-000000-nobody.wav", "../secret.wav"):
+        with pytest.raises(RecordingError, match="no such recording"):
+            await recordings.path(absent)
+    assert len(asking) == 2
+    assert threading.main_thread() not in asking
 
 
 async def test_a_recording_that_the_engine_refuses_leaves_nothing(

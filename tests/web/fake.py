@@ -233,7 +233,7 @@ class FakeRooms:
         self._asked("recordings")
         return [{"name": "a.wav", "size": 44, "call": "x"}]
 
-    def recording(self, name: str) -> Path:
+    async def recording(self, name: str) -> Path:
         self._asked("recording", name)
         return self.folder / name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,20 @@ async def test_a_message_is_read_by_its_browser_and_signed_by_us() -> None:
     public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
     claims = jwt.decode(given["t"], public, algorithms=["ES256"], audience=service.origin)
     assert claims["sub"] == "mailto:admin@example.com"
+
+
+async def test_a_service_that_hangs_holds_up_nothing_else() -> None:
+    """It takes connections and never answers: work that has nothing to do with it finds a thread."""
+    sender, browser = _sender(), PushBrowser()
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as silent:
+        origin = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for number in range(64):
+            sender.subscriptions.add(f"{number}", browser.subscription(f"{origin}/{number}"))
+            assert sender.send(f"{number}", {"type": "call"}, 10)
+        await asyncio.sleep(0)  # each waits for a thread now
+        await asyncio.to_thread(str)
+        assert len(sender.tasks) == 64
+        await sender.close()
 
 
 @pytest.mark.parametrize("status", [404, 410])

@@ -250,7 +250,7 @@ def _add_recordings(router: APIRouter, gateway: Gateway, authenticator: Authenti
     async def recording(name: str, request: Request) -> Response:
         """The sound of a recording; for administrators."""
         try:
-            path = gateway.conferencing.recording(name)
+            path = await gateway.conferencing.recording(name)
         except RefusedError as error:
             raise told(error) from None
         authenticator.audit.add("recording heard", request.state.user, client_address(request), recording=name)

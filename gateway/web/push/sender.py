@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _GONE = (404, 410)
 _TOKEN_SECONDS = 12 * 3_600
+_THREADS = 8
 _MAX_WAITING = 200
 """Messages that may be on their way at once; beyond it a browser is not woken."""
 
@@ -92,6 +94,8 @@ class PushSender:
         self._contact = contact
         self._timeout = timeout
         self._clock = clock
+        # Of its own: a service that hangs holds up nothing else that waits for a thread.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="push")
         self._opener = urllib.request.build_opener(_NoRedirect)
         self.tasks: set[asyncio.Task[None]] = set()
         """Messages on their way."""
@@ -111,7 +115,9 @@ class PushSender:
     async def _send(self, subscription: Subscription, message: dict[str, Any], ttl: int) -> None:
         host = urlsplit(subscription.endpoint).hostname
         try:
-            status = await asyncio.to_thread(self._post, subscription, json.dumps(message).encode(), ttl)
+            content = json.dumps(message).encode()
+            loop = asyncio.get_running_loop()
+            status = await loop.run_in_executor(self._threads, self._post, subscription, content, ttl)
         except (OSError, HTTPException, ValueError) as error:
             log.warning("the push service %s did not answer: %s", host, type(error).__name__)
             return
@@ -157,3 +163,4 @@ class PushSender:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
