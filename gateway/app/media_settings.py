@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import ip_network
 
 from gateway.app.plane import PYTHON, PlaneChoice, maker
@@ -19,11 +20,14 @@ from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.profiles import Policy
 
 
-def engine(config: Config, clock: Callable[[], float], plane: PlaneChoice = PYTHON) -> MediaEngine:
-    """The media engine the configuration names, on the packet plane chosen; not started yet."""
+def engine(config: Config, clock: Callable[[], float], plane: PlaneChoice = PYTHON, *, owner: str = "") -> MediaEngine:
+    """The media engine the configuration names, on the packet plane chosen; not started yet.
+
+    `owner`: what the calls of this gateway begin with at an rtpengine, which may have other gateways' as well.
+    """
     address = config.media.rtpengine
     if address is not None:
-        return RtpengineEngine(_rtpengine(config, address), clock=clock)
+        return RtpengineEngine(replace(_rtpengine(config, address), owner=owner), clock=clock)
     return EmbeddedEngine(_embedded(config), clock=clock, make_plane=maker(config, plane, clock))
 
 
@@ -32,7 +36,7 @@ def change_engine(engine: MediaEngine, config: Config) -> None:
     if isinstance(engine, EmbeddedEngine):
         engine.change(_embedded(config))
     elif isinstance(engine, RtpengineEngine) and config.media.rtpengine is not None:
-        engine.config = _rtpengine(config, config.media.rtpengine)
+        engine.config = replace(_rtpengine(config, config.media.rtpengine), owner=engine.config.owner)
 
 
 def engine_key(config: Config) -> str:
@@ -50,6 +54,7 @@ def _rtpengine(config: Config, address: tuple[str, int]) -> RtpengineConfig:
             rtp_codecs=codecs.rtp,
             telephone_event=codecs.telephone_event,
             transcode=codecs.transcode,
+            video=config.video.codecs,
         ),
         patience=Patience(setup=config.webrtc.setup_timeout, media=rtp.media_timeout, held=rtp.held_timeout),
         max_sessions=config.limits.calls,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
+import hmac
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TypeVar
@@ -157,7 +159,7 @@ async def open_media(opening: Opening) -> MediaEngine:
     """The media engine on the packet plane that can be had; raises ConfigError."""
     config, clock = opening.config, asyncio.get_running_loop().time
     choice = choose(config)
-    engine = media_settings.engine(config, clock, choice)
+    engine = media_settings.engine(config, clock, choice, owner=_owner(opening))
     try:
         await opening.opened(media_settings.engine_key(config), engine.start())
     except PlaneError as error:
@@ -168,6 +170,14 @@ async def open_media(opening: Opening) -> MediaEngine:
         await opening.opened(media_settings.engine_key(config), engine.start())
     opening.stack.push_async_callback(engine.close)
     return engine
+
+
+def _owner(opening: Opening) -> str:
+    """By what a restarted gateway knows its calls at an rtpengine again; raises ConfigError for a damaged key."""
+    if opening.config.media.rtpengine is None:
+        return ""
+    key = read_key(opening.config.state_dir, opening.random)
+    return hmac.digest(key, b"rtpengine", hashlib.sha256)[:6].hex() + "-"
 
 
 async def open_websockets(opening: Opening, user_agent: UserAgent) -> list[tuple[str, str, int]]:

@@ -32,8 +32,7 @@ from gateway.legs.sip_bodies import reason_of
 from gateway.legs.sip_leg import SipResumedLeg
 from gateway.legs.sip_sessions import Reader, nobody
 from gateway.legs.web import BrowserLeg, WebResumedLeg
-from gateway.media.embedded.describe import party_of
-from gateway.media.engine import MediaEngine, MediaError
+from gateway.media.engine import MediaEngine, MediaError, Party
 from gateway.net.user_agent import UserAgent
 from gateway.observe.ledger import SqliteLedger
 from gateway.observe.records import lost
@@ -344,7 +343,7 @@ class Recovery:
             case _:
                 [session] = values["sessions"]
                 resumed = self._user_agent.resume(session, elapsed)
-                return SipResumedLeg(values, resumed, party_of(values["party"]), self.reads)
+                return SipResumedLeg(values, resumed, Party.of(values["party"]), self.reads)
 
     def _end(self, call_id: str, leg: Values, call: Values, cause: Cause) -> None:
         sessions = (*leg.get("sessions", ()), *leg.get("leaving", ()))

@@ -215,6 +215,31 @@ async def test_a_hold_is_answered_for_a_browser_that_cannot_be_asked() -> None:
             await phone.close()
 
 
+@pytest.mark.parametrize("change", ["hold", "digit"])
+async def test_a_browser_hears_on_after_a_change_once_sequence_numbers_have_begun_again(change: str) -> None:
+    """The roll-over counter of SRTP is kept (RFC 3711 section 3.3.1): the phone's numbers begin at 65500."""
+    async with running() as (engine, _):
+        browser, phone = Browser(600.0, ("pcmu",)), await Phone(("pcmu", "event")).open()
+        try:
+            phone.take(await engine.offer("call", BROWSER, PHONE, await browser.offer()))
+            phone.play(1000.0)
+            await browser.take_answer(await engine.answer("call", PHONE, BROWSER, phone.sdp()))
+            await until(lambda: near(browser.heard(), 1000.0) and phone.sequence_number < 30_000)
+            count = len(browser.frames)
+            await until(lambda: len(browser.frames) > count + 20)
+            if change == "hold":
+                for direction in ("sendonly", "sendrecv"):
+                    await engine.offer("call", PHONE, BROWSER, phone.sdp(direction=direction))
+                    await engine.accept("call", PHONE)
+            else:
+                await engine.send_dtmf("call", "phone", "5")
+            browser.frames.clear()
+            await until(lambda: near(browser.heard(), 1000.0), 8)
+        finally:
+            await browser.close()
+            await phone.close()
+
+
 async def test_an_offer_may_be_answered_early_and_again() -> None:
     """183 and 200 carry the same description, and give the same answer."""
     async with running() as (engine, _):

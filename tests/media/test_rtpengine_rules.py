@@ -30,7 +30,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 def call(clock: ManualClock) -> CallState:
     """An answered call between a browser and a phone."""
-    state = CallState("call", NgHost(("127.0.0.1", 1), ClientConfig(), clock, os.urandom))
+    state = CallState("call", NgHost(("127.0.0.1", 1), ClientConfig(), clock, os.urandom), "call")
     for party in (BROWSER, PHONE):
         state.party(party, clock())
     state.answered_at, state.joined = clock(), frozenset(state.parties)

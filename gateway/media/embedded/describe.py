@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
@@ -269,13 +269,6 @@ def _showing(plan: Plan, video: tuple[str, ...]) -> Plan:
 def service_of(party: Party) -> str | None:
     """The name of the service, None for a party with a peer of its own."""
     return (party.service or "") if party.kind is Kind.SERVICE else None
-
-
-def party_of(values: Mapping[str, Any]) -> Party:
-    """The party with these fields, as JSON has brought them back."""
-    kinds = {"kind": Kind(values["kind"]), "dtmf": Dtmf(values["dtmf"])}
-    names = {name: tuple(values.get(name, ())) for name in ("prefer", "codecs", "video")}
-    return Party(**{**values, **kinds, **names})
 
 
 def family_of(offer: SessionDescription) -> int:

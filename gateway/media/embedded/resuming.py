@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.media.embedded.describe import Former, agreed_of, checked, codec_names, party_of, without_keys
+from gateway.media.embedded.describe import Former, agreed_of, checked, codec_names, without_keys
 from gateway.media.embedded.party import PartyMedia
 from gateway.media.embedded.plane.values import FlowSnapshot
 from gateway.media.embedded.renewal import begin_anew, former_of, has_data, has_text
@@ -159,5 +159,5 @@ async def restored(resources: Resources, call_id: str, values: Mapping[str, Any]
 
 def _party(values: Mapping[str, Any]) -> Party:
     """The party of those values, by the IP version that its media had."""
-    party = party_of(values["party"])
+    party = Party.of(values["party"])
     return replace(party, family=(values["transport"] or {}).get("family", party.family))

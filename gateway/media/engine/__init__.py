@@ -99,6 +99,13 @@ class Party:
             "reoffered": self.reoffered,
         }
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Party:
+        """The party with these fields, as JSON has brought them back."""
+        kinds = {"kind": Kind(values["kind"]), "dtmf": Dtmf(values["dtmf"])}
+        names = {name: tuple(values.get(name, ())) for name in ("prefer", "codecs", "video")}
+        return cls(**{**values, **kinds, **names})
+
 
 class MediaError(Exception):
     """The engine cannot do what was asked; `status` is the SIP status that says so."""

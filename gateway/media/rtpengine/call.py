@@ -11,6 +11,7 @@ from gateway.media.engine import (
     Connected,
     FirstMedia,
     Kind,
+    MediaError,
     MediaEvent,
     MediaFailed,
     MediaTimeout,
@@ -34,6 +35,8 @@ class Patience:
     """Without a packet of a party that may send."""
     held: float = 3600.0
     """Without a packet of a party that has no reason to send."""
+    daemon: float = 15.0
+    """Without a word of the daemon that has the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Offer:
     sections: int
     place: int
     """Which section it is."""
+    video: int | None = None
+    """Which section has the picture that goes with it."""
 
 
 @dataclass(slots=True)
@@ -64,6 +69,12 @@ class PartyState:
     codec: str | None = None
     said: SessionDescription | None = None
     """Its last description that was agreed on."""
+    transport: tuple[str | None, ...] = ()
+    """Where it was last told to send to."""
+    holds: bool = False
+    """It takes no audio, by its own will."""
+    placed: bool = True
+    """The daemon has it in this call; False: it came from another one, and is to be offered this one's media."""
     warned: bool = False
     """MediaTimeout was said and nothing came since."""
     failed: bool = False
@@ -75,14 +86,26 @@ class CallState:
 
     call_id: str
     host: NgHost
+    name: str
+    """What the daemon calls it."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     parties: dict[str, PartyState] = field(default_factory=dict)
     offers: dict[tuple[str, str], Offer] = field(default_factory=dict)
     """By source and target, until one of them offers anew."""
-    exchange: tuple[Request, ...] = ()
-    """The last offer and its answer, to be said again with another flag."""
+    exchanges: dict[frozenset[str], tuple[Request, Request]] = field(default_factory=dict)
+    """By the tags of two parties their last offer and its answer, to be said again."""
+    ours: dict[str, str] = field(default_factory=dict)
+    """By the tag of whom we have made an offer, the tag of whose words it has."""
+    agreed: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Answers to such offers, by the tags of whose words those had and of who answers: `join` makes use of them."""
+    gone: set[str] = field(default_factory=set)
+    """Tags of parties that are forgotten here, and are still to be at the daemon."""
     joined: frozenset[str] = frozenset()
-    """Tags of the two that last agreed; of others where the call rang too nothing is awaited."""
+    """Tags of the two that talk; of others where the call rang too nothing is awaited."""
+    isolated: bool = False
+    """Nobody hears anybody."""
+    unanswered_since: float | None = None
+    """When the daemon was first asked in vain, since it last said something."""
     answered_at: float | None = None
     digits: bool = False
     """The daemon has been told to be ready for digits of ours."""
@@ -101,12 +124,36 @@ class CallState:
         for party in (source, target):
             self.party(party, now)
         self.offers.pop((target.tag, source.tag), None)
+        for tag in (source.tag, target.tag):
+            self.ours.pop(tag, None)
+        self.agreed.pop((source.tag, target.tag), None)
+        self.agreed.pop((target.tag, source.tag), None)
         self.offers[source.tag, target.tag] = offer
+
+    def party_of(self, tag: str) -> PartyState:
+        """Raises MediaError 481 for an unknown one."""
+        state = self.parties.get(tag)
+        if state is None:
+            raise MediaError("unknown party", 481)
+        return state
+
+    def peer_of(self, tag: str) -> str | None:
+        """The tag of whom a party talks with."""
+        return next((other for other in self.joined if other != tag), None) if tag in self.joined else None
+
+    def forget(self, tag: str) -> PartyState | None:
+        """A party, and all that was said with it; None: there is none."""
+        state = self.parties.pop(tag, None)
+        self.offers = {pair: offer for pair, offer in self.offers.items() if tag not in pair}
+        self.agreed = {pair: answer for pair, answer in self.agreed.items() if tag not in pair}
+        self.exchanges = {pair: each for pair, each in self.exchanges.items() if tag not in pair}
+        self.ours = {whom: whose for whom, whose in self.ours.items() if tag not in (whom, whose)}
+        return state
 
     @property
     def awaited(self) -> bool:
         """Whether one of the two has not been heard yet."""
-        return any(self.parties[tag].connected_after is None for tag in self.joined)
+        return any(self.parties[tag].connected_after is None for tag in self.joined if tag in self.parties)
 
     def peers(self, tag: str) -> list[str]:
         """Tags of the others."""
@@ -122,7 +169,7 @@ class CallState:
             before, state.heard = state.heard, latest
             if latest.packets + latest.control > before.packets + before.control:
                 self._alive(state, now, events.append)
-            elif tag in self.joined:
+            elif tag in self.joined and not self.isolated:
                 self._silent(state, now, patience, events.append)
         return events
 
@@ -158,4 +205,8 @@ class CallState:
                 sent = StreamStatistics(talking.heard.packets, talking.heard.bytes, codec=state.codec)
             after = None if state.connected_after is None else state.connected_after * 1000
             parties[tag] = PartyStatistics(state.heard.stream(state.codec), sent, state.heard.rtt_ms, after)
-        return CallStatistics(parties, any(state.heard.transcoding for state in self.parties.values()))
+        # rtpengine says so also of what it only numbers anew.
+        codecs = {self.parties[tag].codec for tag in self.joined if tag in self.parties}
+        return CallStatistics(
+            parties, len(codecs) > 1 and any(each.heard.transcoding for each in self.parties.values())
+        )

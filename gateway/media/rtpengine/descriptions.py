@@ -55,7 +55,24 @@ def read(text: str) -> SessionDescription:
 def audio_of(description: SessionDescription, kind: Kind, suites: Collection[str]) -> MediaDescription | None:
     """The first audio section that is wanted, can carry speech, and has the keys a party of that kind must have."""
     for section in description.media:
-        if _usable(description, section) and _keyed(description, section, kind, suites):
+        if section.kind == "audio" and _carries(section) and _keyed(description, section, kind, suites):
+            return section
+    return None
+
+
+def video_of(
+    description: SessionDescription, kind: Kind, suites: Collection[str], codecs: Collection[str]
+) -> MediaDescription | None:
+    """The first section with a picture in one of these codecs (names in lower case), and with the keys it must have.
+
+    It gets a transport of its own: rtpengine 10.5 knows no BUNDLE (RFC 9143), so that a picture which is for a bundle
+    only has no port here.
+    """
+    for section in description.media:
+        if section.kind != "video" or not _carries(section):
+            continue
+        known = any(codec.key[0] in codecs for codec in codecs_of(section))
+        if known and _keyed(description, section, kind, suites):
             return section
     return None
 
@@ -81,24 +98,39 @@ def only(
     audio: MediaDescription | None,
     suites: Collection[str],
     codecs: Collection[str] = (),
+    video: MediaDescription | None = None,
+    pictures: Collection[str] = (),
 ) -> str:
-    """The description with every section refused but that one, and only keys that can be used in it.
+    """The description with every section refused but these, and only keys that can be used in them.
 
-    `codecs` are the names (lower case) that alone may stay, () for all. Raises MediaError 488 where nothing is left.
+    `codecs` are the names (lower case) that alone may stay, () for all, `pictures` those of the video. Raises
+    MediaError 488 where no audio is left.
     """
     if audio is None:
         raise MediaError("no audio that could be carried", 488)
-    keyed = audio.with_lines(line for line in audio.lines if not line.startswith("a=crypto:") or _key(line, suites))
-    if codecs:
-        keyed = _of_codecs(keyed, codecs)
-    media = [keyed if section is audio else _refused(section) for section in description.media]
+    kept = _usable_keys(audio, suites)
+    media = [_refused(section) for section in description.media]
+    media[index_of(description, audio)] = _of_codecs(kept, codecs) if codecs else kept
+    if video is not None:
+        place = index_of(description, video)
+        media[place] = _of_codecs(_usable_keys(video, suites), pictures, others=False)
     return str(description.with_media(media))
+
+
+def _usable_keys(section: MediaDescription, suites: Collection[str]) -> MediaDescription:
+    return section.with_lines(line for line in section.lines if not line.startswith("a=crypto:") or _key(line, suites))
+
+
+def index_of(description: SessionDescription, section: MediaDescription) -> int:
+    """Which section it is."""
+    return next(place for place, each in enumerate(description.media) if each is section)
 
 
 def tidied(text: str, kind: Kind) -> SessionDescription:
     """What rtpengine wrote for a party of that kind, without what only the other side understands.
 
-    Raises MediaError 500 where it cannot be read.
+    Of a bundle nothing is said, not even of a lone section: browsers give a picture that comes later no transport of
+    its own then. Raises MediaError 500 where it cannot be read.
     """
     unwanted = {Kind.WEBRTC: _PHONES_OWN, Kind.DTLS: _DTLS_OWN}.get(kind, _BROWSERS_OWN)
     try:
@@ -106,7 +138,16 @@ def tidied(text: str, kind: Kind) -> SessionDescription:
     except SdpError:
         raise MediaError("rtpengine wrote a description that cannot be read", 500) from None
     media = [section.with_lines(_without(section.lines, unwanted)) for section in description.media]
+    if kind is Kind.WEBRTC:
+        media = [_asking_for_pictures(section) for section in media]
     return description.with_lines(_without(description.lines, unwanted)).with_media(media)
+
+
+def _asking_for_pictures(section: MediaDescription) -> MediaDescription:
+    """A browser may ask for a whole picture (RFC 4585, RFC 5104): a phone that offers none of it understands that."""
+    if section.kind != "video" or not section.port or section.has("rtcp-fb"):
+        return section
+    return section.with_attribute("rtcp-fb:* nack pli", "rtcp-fb:* ccm fir")
 
 
 def repeated(said: SessionDescription, offer: MediaDescription) -> str:
@@ -124,6 +165,38 @@ def repeated(said: SessionDescription, offer: MediaDescription) -> str:
     return str(said.without(*Direction, "setup").with_media(media))
 
 
+def offered_again(said: SessionDescription, *, holds: bool) -> SessionDescription:
+    """What a party said before, as its offer to somebody else; `holds`: it hears nobody until it says otherwise."""
+    media = []
+    for section in said.media:
+        direction = section.direction or said.direction or Direction.SENDRECV
+        now = direction if holds or section.kind != "audio" else Direction.SENDRECV
+        section = section.without(*Direction, "setup")
+        media.append(
+            section.with_attribute(str(now), *(["setup:actpass"] if "TLS/" in section.protocol.upper() else []))
+        )
+    return said.without(*Direction, "setup").with_media(media)
+
+
+def first_codec(section: MediaDescription) -> str | None:
+    """The name (lower case) of what it begins with."""
+    return next((codec.key[0] for codec in codecs_of(section) if codec.is_media), None)
+
+
+def is_deaf(section: MediaDescription, description: SessionDescription, peer: Direction) -> bool:
+    """Whether a party takes no audio though its peer, of that direction, would send some (RFC 3264 section 8.4)."""
+    hears = description.direction_of(section) in (Direction.SENDRECV, Direction.RECVONLY)
+    return not hears and peer in (Direction.SENDRECV, Direction.SENDONLY)
+
+
+def transport_of(description: SessionDescription, section: MediaDescription) -> tuple[str | None, ...]:
+    """Where a party sends to, and whom it takes that for."""
+    connection = description.connection_of(section)
+    where = None if connection is None else connection.address
+    names = ("ice-ufrag", "fingerprint")
+    return (where, str(section.port), *(description.value_of(section, name) for name in names))
+
+
 def fits(answer: MediaDescription, offer: MediaDescription) -> bool:
     """Whether the two speak the same profile and share a codec that carries speech."""
     if answer.protocol.upper() != offer.protocol.upper():
@@ -132,8 +205,8 @@ def fits(answer: MediaDescription, offer: MediaDescription) -> bool:
     return any(codec.is_media and any(codec.key == each.key for each in told) for codec in codecs_of(answer))
 
 
-def _usable(description: SessionDescription, section: MediaDescription) -> bool:
-    if section.kind != "audio" or not section.port or "RTP/" not in section.protocol.upper():
+def _carries(section: MediaDescription) -> bool:
+    if not section.port or "RTP/" not in section.protocol.upper():
         return False
     return any(codec.is_media for codec in codecs_of(section))
 
@@ -161,10 +234,10 @@ def _key(line: str, suites: Collection[str]) -> bool:
     return len(crypto.keys[0].key_and_salt) == KEY_LENGTHS.get(crypto.suite)
 
 
-def _of_codecs(section: MediaDescription, names: Collection[str]) -> MediaDescription:
-    """The section without the formats of other codecs; digits and comfort noise stay."""
+def _of_codecs(section: MediaDescription, names: Collection[str], *, others: bool = True) -> MediaDescription:
+    """The section without the formats of other codecs; `others`: digits and comfort noise stay."""
     found = codecs_of(section)
-    kept = [codec for codec in found if not codec.is_media or codec.name.lower() in names]
+    kept = [codec for codec in found if codec.key[0] in names or (others and not codec.is_media)]
     if not any(codec.is_media for codec in kept):
         raise MediaError("none of its codecs may be used with this party", 488)
     numbers = {str(codec.payload_type) for codec in kept}

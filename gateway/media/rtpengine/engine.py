@@ -25,15 +25,16 @@ from gateway.media.engine import (
     Recording,
     RecordingFile,
 )
-from gateway.media.rtpengine import descriptions
-from gateway.media.rtpengine.bencode import Encodable
-from gateway.media.rtpengine.call import CallState, Offer, Patience
+from gateway.media.rtpengine import descriptions, kept
+from gateway.media.rtpengine.agreements import Agreements, Said
+from gateway.media.rtpengine.call import CallState, Patience
 from gateway.media.rtpengine.client import Address, ClientConfig, NgHost, NgHosts, Unreachable
-from gateway.media.rtpengine.ng import Reply, Request
-from gateway.media.rtpengine.profiles import Policy, flags, offer_flags
+from gateway.media.rtpengine.moves import Moves
+from gateway.media.rtpengine.ng import Request
+from gateway.media.rtpengine.profiles import DIGITS_READY, Policy
+from gateway.media.rtpengine.requests import ask, delete
 from gateway.media.rtpengine.statistics import heard
 from gateway.media.rtpengine.watch import Rhythm, Watch
-from sdp import MediaDescription, SessionDescription
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,8 @@ LONGEST_CALL_ID = 256
 """Characters, of a call id and of a tag."""
 DIGITS = frozenset("0123456789*#ABCD")
 _UNKNOWN_CALL = "unknown call"
+_LISTED = 1000
+"""Calls of a daemon that one reply names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +60,15 @@ class RtpengineConfig:
     patience: Patience = field(default_factory=Patience)
     max_sessions: int = 1000
     """Calls at once; more are refused with 503."""
+    owner: str = ""
+    """What its calls begin with at the daemons, which may have other gateways' as well."""
 
 
 class RtpengineEngine:
     """`gateway.media.engine.MediaEngine` by rtpengine's ng protocol. All methods raise MediaError only.
 
-    What rtpengine 10.5 cannot do: answer before the other side has, and built-in services.
+    What rtpengine 10.5 cannot do: answer before the other side has, make the first offer of a call, and be a party
+    itself (built-in services, programs, conferences, files).
     """
 
     def __init__(
@@ -80,6 +86,9 @@ class RtpengineEngine:
         self._calls: dict[str, CallState] = {}
         self._watch = Watch(config.rhythm, clock, self._look)
         self._delivery = EventDelivery()
+        self._agreements = Agreements(lambda: self.config.policy, clock)
+        self._moves = Moves(self._agreements, clock, self._delivery.emit)
+        self._ending: asyncio.Task[None] | None = None
         self._running = False
 
     @property
@@ -90,6 +99,10 @@ class RtpengineEngine:
             early_answer=False,
             services=frozenset(),
             transcodes=codecs,
+            create_offer=True,
+            video=frozenset(policy.video),
+            keeps=True,
+            join=True,
             protections=frozenset({Kind.SDES, Kind.DTLS}),
             srtp_suites=frozenset(policy.srtp_suites),
         )
@@ -128,6 +141,9 @@ class RtpengineEngine:
         if not self._running:
             return
         self._running = False
+        if self._ending is not None:
+            self._ending.cancel()
+            await asyncio.gather(self._ending, return_exceptions=True)
         await self._watch.stop()
         await asyncio.gather(*[self._end(call) for call in self._calls.values()])
         self._calls.clear()
@@ -136,62 +152,88 @@ class RtpengineEngine:
 
     async def offer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
         self._check(call_id, source, target)
-        description = descriptions.read(sdp)
-        suites = self.config.policy.srtp_suites
-        audio = descriptions.audio_of(description, source.kind, suites)
-        text = descriptions.only(description, audio, suites, source.codecs)
+        said = self._agreements.read(source, sdp)
         call = self._calls.get(call_id)
         if call is not None:
             async with call.lock:
                 self._still_open(call)
-                return await self._offer(call, source, target, description, audio, text)
+                return await self._agreements.offer(call, source, target, said)
         if len(self._calls) >= self.config.max_sessions:
             raise MediaError("no room for another call", 503)
-        return await self._first_offer(call_id, source, target, description, audio, text)
+        return await self._first_offer(call_id, source, target, said)
 
     async def accept(self, call_id: str, source: Party, ringback: str | None = None) -> str:
         """Answer a re-offer of `source` from what its peer last said; the first offer of a call is not answered so."""
         call = self._call(call_id)
         async with call.lock:
             self._still_open(call)
-            self._party(call, source.tag)
+            call.party_of(source.tag)
             for peer in call.peers(source.tag):
                 offer, state = call.offers.get((source.tag, peer)), call.parties[peer]
                 if offer is not None and state.said is not None:
-                    said = state.said
-                    answer = await self._answer(call, state.party, source, descriptions.repeated(said, offer.theirs))
-                    state.said = said
+                    said, holds = state.said, state.holds
+                    repeated = descriptions.repeated(said, offer.theirs)
+                    answer = await self._agreements.answer(call, state.party, source, repeated)
+                    state.said, state.holds = said, holds
+                    self._watch.see(call_id)
                     return answer
             raise MediaError("rtpengine cannot answer an offer before the other side has", 500)
 
     async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:
-        if target is None:
-            raise _cannot()
         call = self._call(call_id)
         async with call.lock:
             self._still_open(call)
-            return await self._answer(call, source, target, sdp)
+            if target is None:
+                await self._moves.commit(call, source, sdp)
+                return ""
+            answer = await self._agreements.answer(call, source, target, sdp)
+        self._watch.see(call_id)
+        return answer
 
     async def create_offer(self, call_id: str, target: Party, peer: Party | None = None) -> str:
-        raise _cannot()
+        self._check(call_id, target)
+        if call_id not in self._calls:
+            raise MediaError("rtpengine makes no offer of its own", 488)
+        call = self._call(call_id)
+        async with call.lock:
+            self._still_open(call)
+            return await self._moves.create_offer(call, target, peer)
 
     async def join(self, call_id: str, a: str, b: str) -> None:
-        raise _cannot()
+        call = self._call(call_id)
+        async with call.lock:
+            self._still_open(call)
+            await self._moves.join(call, a, b)
+        self._watch.see(call_id)
 
     async def isolate(self, call_id: str, tag: str) -> None:
-        raise _cannot()
+        call = self._call(call_id)
+        async with call.lock:
+            self._still_open(call)
+            await self._moves.isolate(call, tag)
 
     async def release(self, call_id: str, tag: str) -> None:
-        raise _cannot()
+        call = self._call(call_id)
+        async with call.lock:
+            self._still_open(call)
+            await self._moves.release(call, tag)
 
     async def adopt(self, call_id: str, other_call_id: str, tag: str) -> None:
-        raise _cannot()
+        """What it sends and where moves with the next offer, which `join` asks for."""
+        call, other = self._call(call_id), self._call(other_call_id)
+        if call is other:
+            raise MediaError("the call has that party already", 500)
+        first, second = sorted((call, other), key=lambda each: each.call_id)
+        async with first.lock, second.lock:
+            self._still_open(call)
+            self._still_open(other)
+            await self._moves.adopt(call, other, tag)
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
         """Checked and ignored: rtpengine learns the browser's addresses from the checks it is sent."""
         if len(candidate) > LONGEST_CANDIDATE:
             raise MediaError("the candidate is too long", 400)
-        self._party(self._call(call_id), tag)
+        self._call(call_id).party_of(tag)
 
     def request_key_frame(self, call_id: str, tag: str) -> None:
         raise MediaError("rtpengine asks for no key frames by itself", 501)
@@ -205,19 +247,19 @@ class RtpengineEngine:
         call = self._call(call_id)
         async with call.lock:
             self._still_open(call)
-            self._party(call, tag)
-            speaker = next((peer for peer in call.peers(tag) if peer in call.joined), None)
-            if speaker is None or tag not in call.joined:
+            call.party_of(tag)
+            speaker = call.peer_of(tag)
+            if speaker is None:
                 raise MediaError("the call has not been answered", 481)
             await self._ready_for_digits(call)
             request: Request = {
                 "command": "play DTMF",
-                "call-id": call_id,
+                "call-id": call.name,
                 "from-tag": speaker,
                 "code": digit.upper(),
                 "duration": min(max(duration_ms, 100), 5000),
             }
-            await self._ask(call.host, request)
+            await ask(call.host, request)
 
     async def delete(self, call_id: str) -> CallStatistics:
         call = self._calls.get(call_id)
@@ -245,17 +287,50 @@ class RtpengineEngine:
     def stop_playing(self, call_id: str) -> None:
         raise MediaError("this media engine plays no files", 501)
 
-    def values(self, call_id: str) -> None:
-        """Its calls outlive this process, but what the parties were told does not."""
+    def values(self, call_id: str) -> dict[str, Any] | None:
+        call = self._calls.get(call_id)
+        return None if call is None else kept.values_of(call)
 
     async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
-        raise MediaError("this media engine resumes no calls", 501)
+        """The daemon has gone on with it; of a party with SDES a new description is wanted for digits and re-offers."""
+        if not self._running:
+            raise MediaError("the media engine is not running", 503)
+        try:
+            address = tuple(values["host"])
+            host = next((each for each in self._hosts.all if each.address == address), None)
+            if host is None:
+                raise MediaError("its rtpengine is not this gateway's any more", 481)
+            call = kept.resumed(call_id, values, host, self._clock())
+        except (KeyError, TypeError, ValueError):
+            raise MediaError("it was not rtpengine that carried its media", 481) from None
+        await self._refresh(call)
+        self._calls[call_id] = call
+        self._watch.see(call_id)
 
     async def restore(self, call_id: str, values: Mapping[str, Any]) -> None:
-        raise MediaError("this media engine resumes no calls", 501)
+        raise MediaError("this media engine makes no media anew", 501)
 
     def end_left(self) -> None:
-        """What was left it ends by itself, after its own time-out."""
+        """Delete at every daemon the calls of the process before that go on no more."""
+        if self.config.owner and self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end_left())
+
+    async def _end_left(self) -> None:
+        await asyncio.gather(*[self._end_left_at(host) for host in self._hosts.all])
+
+    async def _end_left_at(self, host: NgHost) -> None:
+        try:
+            reply = await ask(host, {"command": "list", "limit": _LISTED})
+            names = reply.get("calls")
+            for name in names if isinstance(names, list) else ():
+                if isinstance(name, str) and self._is_left(name):
+                    log.info("call of the gateway before ended at rtpengine", name=name)
+                    await ask(host, delete(name))
+        except MediaError as error:
+            log.warning("calls of the gateway before may linger at rtpengine", host=host.name, reason=error.reason)
+
+    def _is_left(self, name: str) -> bool:
+        return name.startswith(self.config.owner) and name.removeprefix(self.config.owner) not in self._calls
 
     async def query(self, call_id: str) -> CallStatistics:
         call = self._call(call_id)
@@ -264,26 +339,18 @@ class RtpengineEngine:
 
     # Offers
 
-    async def _first_offer(
-        self,
-        call_id: str,
-        source: Party,
-        target: Party,
-        description: SessionDescription,
-        audio: MediaDescription | None,
-        text: str,
-    ) -> str:
+    async def _first_offer(self, call_id: str, source: Party, target: Party, said: Said) -> str:
         """Give a new call to the first daemon that takes it; it stays there."""
         hosts = self._hosts.candidates()
-        call = self._calls[call_id] = CallState(call_id, hosts[0])
+        call = self._calls[call_id] = CallState(call_id, hosts[0], self.config.owner + call_id)
         async with call.lock:
             try:
                 for place, call.host in enumerate(hosts):
                     try:
-                        return await self._offer(call, source, target, description, audio, text)
+                        return await self._agreements.offer(call, source, target, said)
                     except Unreachable:
                         # It may have heard us though we did not hear it: its ports must not stay taken.
-                        call.host.forget(_delete(call_id))
+                        call.host.forget(delete(call.name))
                         if place == len(hosts) - 1 or not self._running:
                             raise
                 raise Unreachable("there is no rtpengine")
@@ -292,110 +359,18 @@ class RtpengineEngine:
                 self._calls.pop(call_id, None)
                 raise
 
-    async def _offer(
-        self,
-        call: CallState,
-        source: Party,
-        target: Party,
-        description: SessionDescription,
-        audio: MediaDescription | None,
-        text: str,
-    ) -> str:
-        offered = [codec.key[0] for codec in descriptions.codecs_of(audio)]
-        addresses = descriptions.addresses_of(description)
-        request: dict[str, Encodable] = {
-            "command": "offer",
-            "call-id": call.call_id,
-            "from-tag": source.tag,
-            "to-tag": target.tag,
-            "sdp": text,
-            **offer_flags(self.config.policy, source, target, addresses, offered),
-        }
-        for party in (source, target):
-            known = call.parties.get(party.tag)
-            if known is not None and known.party.kind is not party.kind:
-                raise MediaError("a party cannot change what it speaks", 500)
-        told = await self._described(call.host, request, target, len(description.media))
-        assert audio is not None
-        place = _index(description, audio)
-        section = told.media[place]
-        if not any(codec.is_media for codec in descriptions.codecs_of(section)):
-            raise MediaError("nothing that rtpengine could offer", 488)
-        call.offered(source, target, Offer(request, audio, section, len(told.media), place), self._clock())
-        return str(told)
-
-    async def _answer(self, call: CallState, source: Party, target: Party, sdp: str) -> str:
-        offer = call.offers.get((target.tag, source.tag))
-        if offer is None:
-            raise MediaError("no offer of this party is waiting for an answer", 481)
-        description = descriptions.read(sdp)
-        suites = self.config.policy.srtp_suites
-        audio = descriptions.audio_of(description, source.kind, suites)
-        if audio is None or not descriptions.fits(audio, offer.ours):
-            raise MediaError("the answer has no audio in common with the offer", 488)
-        if len(description.media) != offer.sections or _index(description, audio) != offer.place:
-            raise MediaError("the answer has other sections than the offer", 488)
-        request: dict[str, Encodable] = {
-            "command": "answer",
-            "call-id": call.call_id,
-            "from-tag": target.tag,
-            "to-tag": source.tag,
-            "sdp": descriptions.only(description, audio, suites),
-            **flags(self.config.policy, source, target, descriptions.addresses_of(description)),
-        }
-        answer = await self._described(call.host, request, target, offer.sections)
-        if not descriptions.fits(answer.media[offer.place], offer.theirs):
-            raise MediaError("nothing in common that rtpengine could carry", 488)
-        now = self._clock()
-        call.exchange, call.digits = (offer.request, request), False
-        call.answered_at = call.answered_at or now
-        call.joined = frozenset((source.tag, target.tag))
-        for party, said, section in (
-            (source, description, audio),
-            (target, SessionDescription.parse(str(offer.request["sdp"])), answer.media[offer.place]),
-        ):
-            state = call.party(party, now)
-            state.said, state.codec = said, _first_codec(section)
-        self._watch.see(call.call_id)
-        return str(answer)
-
-    async def _described(self, host: NgHost, request: Request, target: Party, sections: int) -> SessionDescription:
-        reply = await self._ask(host, request)
-        text = reply.get("sdp")
-        if not isinstance(text, str):
-            raise MediaError("rtpengine gave no description", 500)
-        description = descriptions.tidied(text, target.kind)
-        if len(description.media) != sections:
-            raise MediaError("rtpengine gave a description with other sections", 500)
-        return description
-
     async def _ready_for_digits(self, call: CallState) -> None:
-        """Say the last offer and answer again, ready for digits now.
-
-        The flag takes the audio through rtpengine's transcoding path, so it is kept for calls that need it. The same
-        descriptions give the same ports and keys; nobody outside notices.
-        """
-        if call.digits:
-            return
-        for request in call.exchange:
-            wanted = request["flags"]
-            assert isinstance(wanted, list)
-            await self._ask(call.host, {**request, "flags": [*wanted, "inject-DTMF"]})
-        call.digits = True
+        """Say the last offer and answer of two plain phones again, ready for digits now: few calls need it."""
+        if not call.digits:
+            await self._agreements.repeat(call, call.joined, DIGITS_READY)
+            call.digits = True
 
     # Requests
 
-    async def _ask(self, host: NgHost, request: Request) -> Reply:
-        """The daemon's reply; its refusals become MediaError."""
-        reply = await host.ask(request)
-        if reply.get("result") == "ok":
-            return reply
-        reason = reply.get("error-reason")
-        raise _refusal(str(reason) if isinstance(reason, str) else "")
-
     async def _refresh(self, call: CallState) -> None:
         """Ask how the call is, and take what comes of it; raises MediaError."""
-        reply = await self._ask(call.host, {"command": "query", "call-id": call.call_id})
+        reply = await ask(call.host, {"command": "query", "call-id": call.name})
+        call.unanswered_since = None
         if not call.closed:
             for event in call.take(heard(reply), self._clock(), self.config.patience):
                 self._delivery.emit(event)
@@ -405,7 +380,7 @@ class RtpengineEngine:
         try:
             await self._refresh(call)
             call.closed = True
-            await self._ask(call.host, _delete(call.call_id))
+            await ask(call.host, delete(call.name))
         except MediaError as error:
             call.closed = True
             if error.status != 481:
@@ -419,13 +394,26 @@ class RtpengineEngine:
         try:
             await self._refresh(call)
         except MediaError as error:
-            if error.status != 481:
+            reason = self._is_lost(call, error)
+            if reason is None:
                 return False
             if not call.closed:
                 tag = next(iter(call.parties), "")
-                self._delivery.emit(MediaFailed(call_id, tag, "rtpengine does not know the call any more"))
+                self._delivery.emit(MediaFailed(call_id, tag, reason))
             return None
         return call.awaited
+
+    def _is_lost(self, call: CallState, error: MediaError) -> str | None:
+        """Why a call has no media any more, None: it may have."""
+        if error.status == 481:
+            return "rtpengine does not know the call any more"
+        now = self._clock()
+        if not isinstance(error, Unreachable):
+            return None
+        if call.unanswered_since is None:
+            call.unanswered_since = now
+        patience = self.config.patience.daemon
+        return error.reason if patience and now - call.unanswered_since >= patience else None
 
     # Small things
 
@@ -449,11 +437,6 @@ class RtpengineEngine:
         return call
 
     @staticmethod
-    def _party(call: CallState, tag: str) -> None:
-        if tag not in call.parties:
-            raise MediaError("unknown party", 481)
-
-    @staticmethod
     def _still_open(call: CallState) -> None:
         if call.closed:
             raise MediaError("the call has ended", 481)
@@ -462,38 +445,3 @@ class RtpengineEngine:
 async def _closed_sockets() -> None:
     """Transports close their sockets in the loop's next round."""
     await asyncio.sleep(0)
-
-
-def _delete(call_id: str) -> Mapping[str, Encodable]:
-    return {"command": "delete", "call-id": call_id, "delete delay": 0}
-
-
-_REFUSALS = (
-    ("unknown call", 481),
-    ("parse sdp", 400),
-    ("ports", 503),
-    ("port", 503),
-    ("limit", 503),
-    ("load", 503),
-    ("sessions", 503),
-    ("unknown", 481),
-)
-"""What an error-reason contains, and the status that says so; the first that fits."""
-
-
-def _refusal(reason: str) -> MediaError:
-    lowered = reason.lower()
-    status = next((status for words, status in _REFUSALS if words in lowered), 500)
-    return MediaError(f"rtpengine refused: {reason[:200] or 'no reason given'}", status)
-
-
-def _index(description: SessionDescription, section: MediaDescription) -> int:
-    return next(place for place, each in enumerate(description.media) if each is section)
-
-
-def _first_codec(section: MediaDescription) -> str | None:
-    return next((codec.key[0] for codec in descriptions.codecs_of(section) if codec.is_media), None)
-
-
-def _cannot() -> MediaError:
-    return MediaError("this media engine cannot move parties", 501)

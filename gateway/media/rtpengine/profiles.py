@@ -14,6 +14,9 @@ from sdp import is_private
 NAMES = {"opus": "opus", "g722": "G722", "pcmu": "PCMU", "pcma": "PCMA"}
 """Codecs by the names rtpengine knows them by; others in capitals."""
 
+DIGITS_READY = "inject-DTMF"
+"""The flag that lets digits of ours be played, and has packets numbered by rtpengine."""
+
 Flags = dict[str, Encodable]
 
 
@@ -25,6 +28,8 @@ class Policy:
     """Toward browsers, lower case, best first."""
     rtp_codecs: tuple[str, ...] = ("opus", "g722", "pcmu", "pcma")
     """Toward phones, lower case, best first."""
+    video: tuple[str, ...] = ("vp8", "h264", "vp9", "av1")
+    """Codecs of pictures that pass, lower case."""
     telephone_event: bool = True
     transcode: bool = True
     """Turn one codec into the other where none is common."""
@@ -69,10 +74,13 @@ _EVERY_SUITE = (*KEY_LENGTHS, "F8_128_HMAC_SHA1_80", "F8_128_HMAC_SHA1_32", "NUL
 
 def flags(policy: Policy, source: Party, target: Party, addresses: Iterable[str]) -> Flags:
     """What offer and answer have in common; `addresses` are those of `source`'s description."""
-    wanted = ["trust-address", "generate mid", "strip extmap"]
+    # Whoever one talks with, and wherever that one moves to: one's own port stays (RFC 3264 section 8.3.1).
+    wanted = ["trust-address", "generate mid", "strip extmap", "port latching"]
     told = dict(_TOWARD[target.kind])
     if policy.strict_source:
         wanted.append("strict-source")
+    if is_numbered(source, target):
+        wanted.append(DIGITS_READY)
     hidden = hidden_source(source, addresses)
     if hidden is not None:
         wanted[0] = "SIP-source-address"
@@ -88,18 +96,36 @@ def flags(policy: Policy, source: Party, target: Party, addresses: Iterable[str]
     return told
 
 
+def is_numbered(a: Party, b: Party) -> bool:
+    """Whether rtpengine is to number what it forwards between two parties.
+
+    So rtpengine 10.5 keeps the roll-over counter of SRTP in a re-offer (RFC 3711 section 3.3.1): of what goes on under
+    a phone's numbers it begins again at zero, and nobody can read that.
+    """
+    return {a.kind, b.kind} != {Kind.RTP}
+
+
 def offer_flags(
-    policy: Policy, source: Party, target: Party, addresses: Iterable[str], offered: Iterable[str]
+    policy: Policy,
+    source: Party,
+    target: Party,
+    addresses: Iterable[str],
+    offered: Iterable[str],
+    masked: Iterable[str] = (),
 ) -> Flags:
-    """For an offer of `source`, which names the codecs `offered` (lower case)."""
+    """For an offer of `source`, which names the codecs `offered` (lower case).
+
+    `masked`: beside which there are pictures, whose codecs stay as they are; (): the target is told of no other codec.
+    """
+    every = list(masked) or ["all"]
     told = flags(policy, source, target, addresses)
     names = [NAMES.get(name, name.upper()) for name in preferred(policy, target, offered)]
     if policy.telephone_event:
         names.append("telephone-event")
     if policy.transcode:
-        told["codec"] = {"mask": ["all"], "transcode": names}
+        told["codec"] = {"mask": every, "transcode": names}
     else:
-        told["codec"] = {"strip": ["all"], "offer": names}
+        told["codec"] = {"strip": every, "offer": names}
     sides = [_interface(policy, party) for party in (source, target)]
     if all(sides):
         told["direction"] = [side for side in sides if side is not None]

@@ -141,7 +141,7 @@ export class CallMedia extends Emitter {
    *   something; `text`: it is asked for text
    */
   async connect({ offer, video = false, text = false } = {}) {
-    const connection = new RTCPeerConnection({ iceServers: await this.#devices.iceServers(), bundlePolicy: "max-bundle" });
+    const connection = new RTCPeerConnection({ iceServers: await this.#devices.iceServers() });
     if (this.#isOver) {
       connection.close();
       throw new CallOver();

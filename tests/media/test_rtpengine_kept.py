@@ -1,0 +1,140 @@
+"""What is left at rtpengine when a gateway dies: its next process goes on with it, and ends what no record knows."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from gateway.media.engine import Kind, MediaError, Party
+from gateway.media.rtpengine.client import NgHost
+from gateway.media.rtpengine.engine import RtpengineEngine
+from sdp import SessionDescription
+from tests.media import rtpengine_support
+from tests.media.engine_support import Browser, Phone, audio_of, browser_sdp, frequency_of, phone_sdp, until
+from tests.media.test_engine_contract import sdes_sdp
+
+BROWSER = Party("browser", Kind.WEBRTC)
+PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
+SDES = Party("secure", Kind.SDES)
+NEAR = 8.0
+
+
+@contextlib.asynccontextmanager
+async def engine(owner: str = "mine-", *, dies: bool = False) -> AsyncIterator[RtpengineEngine]:
+    """One process; a dead one says nothing more."""
+    made = RtpengineEngine(rtpengine_support.config(rtpengine_support.shared().address, owner=owner))
+    await made.start()
+    try:
+        yield made
+    finally:
+        if dies:
+            made._calls.clear()
+        await made.close()
+
+
+async def there() -> set[str]:
+    """The calls that the daemon has."""
+    host = NgHost(rtpengine_support.shared().address, rtpengine_support.config().client, time.monotonic, os.urandom)
+    await host.open()
+    try:
+        found = (await host.ask({"command": "list", "limit": 1000}))["calls"]
+        assert isinstance(found, list)
+        return {str(name) for name in found}
+    finally:
+        host.close()
+
+
+def written(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """As the journal gives it back."""
+    found: dict[str, Any] = json.loads(json.dumps(values))
+    return found
+
+
+async def test_a_call_goes_on_with_the_next_process_and_can_be_held_and_ended() -> None:
+    """The audio never stops; hold, resume, digits and the end are the next one's."""
+    browser, phone = Browser(600.0, ("pcmu",)), await Phone(("pcmu", "event")).open()
+    try:
+        async with engine(dies=True) as first:
+            phone.take(await first.offer("call", BROWSER, PHONE, await browser.offer()))
+            phone.play(1000.0)
+            told = await first.answer("call", PHONE, BROWSER, phone.sdp())
+            await browser.take_answer(told)
+            await until(lambda: abs(browser.heard() - 1000.0) < NEAR)
+            values = written(first.values("call"))
+        count = len(phone.packets)
+        async with engine() as second:
+            await second.resume("call", values)
+            second.end_left()
+            await until(lambda: len(phone.packets) > count + 25)
+            await second.offer("call", PHONE, BROWSER, phone.sdp(direction="sendonly"))
+            assert "a=recvonly" in await second.accept("call", PHONE)
+            await second.offer("call", PHONE, BROWSER, phone.sdp())
+            again = await second.accept("call", PHONE)
+            assert audio_of(again)[1] == phone.remote[1]
+            await second.send_dtmf("call", "phone", "5")
+            browser.frames.clear()
+            phone.packets.clear()
+            await until(lambda: abs(browser.heard() - 1000.0) < NEAR)
+            await until(lambda: abs(frequency_of(*phone.heard("pcmu")) - 600.0) < NEAR)
+            statistics = await second.delete("call")
+        assert statistics.parties["phone"].received.packets > 25
+        assert "mine-call" not in await there()
+    finally:
+        await browser.close()
+        await phone.close()
+
+
+async def test_what_no_record_knows_is_ended_and_other_gateways_calls_stay() -> None:
+    """Calls in set-up, and those whose record was lost; an rtpengine may be many gateways'."""
+    async with engine("other-") as other:
+        await other.offer("theirs", PHONE, BROWSER, phone_sdp())
+        async with engine(dies=True) as first:
+            await first.offer("ringing", PHONE, BROWSER, phone_sdp())
+            await first.offer("up", BROWSER, PHONE, browser_sdp())
+            await first.answer("up", PHONE, BROWSER, phone_sdp())
+            values = written(first.values("up"))
+            assert first.values("ringing") is None
+        assert {"mine-ringing", "mine-up", "other-theirs"} <= await there()
+        async with engine() as second:
+            await second.resume("up", values)
+            second.end_left()
+            assert second._ending is not None
+            await second._ending
+            names = await there()
+            assert "mine-ringing" not in names
+            assert {"mine-up", "other-theirs"} <= names
+
+
+async def test_no_key_is_written_down_and_such_a_call_goes_on_without_its_descriptions() -> None:
+    """What a phone said with its keys is asked of it anew; its own re-offer works at once."""
+    async with engine(dies=True) as first:
+        offer = await first.offer("call", BROWSER, SDES, browser_sdp())
+        await first.answer("call", SDES, BROWSER, sdes_sdp(offer))
+        values = written(first.values("call"))
+    assert "inline:" not in json.dumps(values)
+    async with engine() as second:
+        await second.resume("call", values)
+        again = SessionDescription.parse(await second.offer("call", SDES, BROWSER, sdes_sdp()))
+        assert again.media[0].port
+        assert await second.answer("call", BROWSER, SDES, browser_sdp(setup="active"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"host": ["127.0.0.1", 1]}, {"name": "mine-nobody"}, {"host": None}, {"parties": 5}]
+)
+async def test_a_call_that_the_daemon_does_not_have_is_481(change: dict[str, Any]) -> None:
+    """Another daemon, one that was restarted, or values of another engine: nothing is left of it here."""
+    async with engine() as made:
+        await made.offer("up", BROWSER, PHONE, browser_sdp())
+        await made.answer("up", PHONE, BROWSER, phone_sdp())
+        values = written(made.values("up")) | change
+        with pytest.raises(MediaError) as raised:
+            await made.resume("again", values)
+        assert raised.value.status == 481
+        assert made.sessions == 1
