@@ -208,7 +208,19 @@ class Transfers:
             return
         log.info("attended transfer", call_id=call.id, leg=leg.party.tag, other=other.id)
         request.report.accepted()
-        merge(call, leg, other, comes, lambda done: request.report.ended(Cause.NORMAL if done else Cause.UNAVAILABLE))
+        stays = call.bridge.other(leg) if call.bridge is not None else None
+
+        def over(done: bool) -> None:
+            request.report.ended(Cause.NORMAL if done else Cause.UNAVAILABLE)
+
+        def tried(done: bool) -> None:
+            if done or stays is None:
+                over(done)
+            else:
+                # Whose media cannot move to another call stays in its own: who would have stayed comes there.
+                merge(other, consulting, call, stays, over)
+
+        merge(call, leg, other, comes, tried)
 
     def _call_back(
         self, call: Call, leg: Leg, other: Call, consulting: Leg, comes: Leg, request: TransferRequested

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -13,11 +14,11 @@ import pytest
 
 from gateway.media.engine import Kind, MediaError, Party
 from gateway.media.rtpengine.client import NgHost
+from gateway.media.rtpengine.descriptions import KEY_LENGTHS
 from gateway.media.rtpengine.engine import RtpengineEngine
 from sdp import SessionDescription
 from tests.media import rtpengine_support
 from tests.media.engine_support import Browser, Phone, audio_of, browser_sdp, frequency_of, phone_sdp, until
-from tests.media.test_engine_contract import sdes_sdp
 
 BROWSER = Party("browser", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
@@ -36,6 +37,13 @@ async def engine(owner: str = "mine-", *, dies: bool = False) -> AsyncIterator[R
         if dies:
             made._calls.clear()
         await made.close()
+
+
+def sdes_sdp(offer: str = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:") -> str:
+    """A secure phone's offer, or its answer with the first suite of `offer`."""
+    suite = offer.partition("a=crypto:")[2].split()[1]
+    key = base64.b64encode(bytes(KEY_LENGTHS[suite])).decode()
+    return phone_sdp().replace("RTP/AVP", "RTP/SAVP") + f"a=crypto:1 {suite} inline:{key}\r\n"
 
 
 async def there() -> set[str]:
