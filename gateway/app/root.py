@@ -75,7 +75,6 @@ from gateway.identity.model import Credential
 from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.store import IdentityStore
 from gateway.media.engine import MediaEngine
-from gateway.net.tap import Taps
 from gateway.net.user_agent import UserAgent
 from gateway.people.presence import Presences
 from gateway.store.rules_file import FileRules
@@ -457,11 +456,6 @@ class GatewayApp:
         return self._care.registrations.standing
 
     @property
-    def cluster_nodes(self) -> frozenset[str]:
-        """SIP URIs of the other gateways of the cluster that are there."""
-        return self._cluster.live
-
-    @property
     def page_url(self) -> str:
         """Where people find the page."""
         web = self.config.web
@@ -480,11 +474,6 @@ class GatewayApp:
         """Where phones register, "udp:192.0.2.1:5060"."""
         listening = (*self._user_agent.listening, *self._websockets)
         return tuple(f"{transport}:{settings.reachable(host)}:{port}" for transport, host, port in listening)
-
-    @property
-    def sip_taps(self) -> Taps:
-        """Where every SIP message in and out can be seen."""
-        return self._user_agent.taps
 
     @property
     def sip_hostport(self) -> str:

@@ -144,11 +144,6 @@ class UserAgentCore(Services):
         return self.stack.datagrams()
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no transaction, session or dialog is left."""
-        return not len(self.stack) and not self.sessions and not len(self._dialogs)
-
-    @property
     def has_calls(self) -> bool:
         """Whether a session is alive or a BYE is not answered yet."""
         return bool(self.sessions) or len(self._dialogs) > 0

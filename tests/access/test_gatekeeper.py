@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Coroutine
+from dataclasses import replace
 
 import pytest
 
@@ -216,6 +217,87 @@ async def test_a_trunks_address_is_never_locked_out() -> None:
         assert status(await door.signed("REGISTER", "1001", TRUNK, password=str(guess))) == 401
     assert await door.asked(request("INVITE"), TRUNK) == events.Accepted("trunk:provider")
     assert status(await door.signed("REGISTER", "1001", TRUNK)) == 200
+
+
+async def test_nobody_but_a_trunk_is_spoken_for_from_a_trunks_addresses() -> None:
+    """By its name in full: a user may be called like a trunk, and another trunk is somebody else."""
+    door = await Door().opened()
+    said = [("trunk:provider", TRUNK), ("trunk:provider", OTHER), ("trunk:office", TRUNK), ("provider", TRUNK)]
+    assert [door.keeper.speaks_for(*one) for one in said] == [True, False, False, False]
+
+
+async def test_who_was_taken_out_of_the_configuration_is_nobody_though_its_password_is_kept() -> None:
+    """A credential in the store makes no user."""
+    door = await Door().opened()
+    await door.store.put_credential(Credential("gone", REALM, passwords.ha1("gone", REALM, PASSWORD)))
+    assert status(await door.signed("INVITE", "gone", sender="gone")) == 403
+    assert status(await door.signed("REGISTER", "gone", sender="gone", to="gone")) == 403
+
+
+@pytest.mark.parametrize(("method", "claims"), [("REGISTER", {"to": "1002"}), ("INVITE", {"sender": "1002"})])
+async def test_a_lock_looks_at_whom_a_request_claims_to_be_of(method: str, claims: dict[str, str]) -> None:
+    """To of a REGISTER, From of all else: who has signed in at the address is asked for its password there."""
+    door = await Door().opened()
+    assert status(await door.signed("INVITE", "1002", sender="1002")) == 200
+    neighbour = replace(PHONE, port=5070)
+    for guess in range(3):
+        assert status(await door.signed("REGISTER", "1001", neighbour, password=str(guess))) == 401
+    assert status(await door.asked(request(method, **claims), PHONE)) == 401
+    others = {"sender": "1002"} if method == "REGISTER" else {"to": "1002"}
+    assert status(await door.asked(request(method, **others), PHONE)) == 403
+
+
+@pytest.mark.parametrize(("method", "claims"), [("REGISTER", {"to": "1002"}), ("INVITE", {"sender": "1002"})])
+async def test_a_challenge_names_an_algorithm_for_which_the_claimed_user_has_a_secret(
+    method: str, claims: dict[str, str]
+) -> None:
+    """To of a REGISTER, From of all else."""
+    door = await Door().opened()
+    both = ("SHA-256", "MD5")
+    kept = {"1002": ("SHA-256",)}
+    keeper = Gatekeeper(
+        door.identity,
+        door.store,
+        DigestServer(REALM, bytes(32), both),
+        [REALM],
+        door.trunks,
+        lambda: door.now,
+        lambda count: bytes(count),
+        kept=kept,
+    )
+
+    def algorithm(asked: Request) -> str:
+        verdict = keeper.authenticate(asked, PHONE)
+        assert isinstance(verdict, events.Refused)
+        return str(verdict.headers[0][1]).partition("algorithm=")[2].partition(",")[0]
+
+    assert algorithm(request(method, **claims)) == "SHA-256"
+    assert algorithm(request(method)) == "MD5"
+
+
+async def test_a_gateway_of_the_cluster_vouches_for_all_but_registrations() -> None:
+    """A REGISTER that is passed on has the password of its own phone."""
+    door = Door()
+    asked: list[str] = []
+
+    def node_of(asking: Request, source: Flow) -> str:
+        asked.append(asking.method)
+        return "node:other"
+
+    keeper = Gatekeeper(
+        door.identity,
+        door.store,
+        DigestServer(REALM, bytes(32), ("MD5",)),
+        [REALM],
+        door.trunks,
+        lambda: door.now,
+        lambda count: bytes(count),
+        node_of=node_of,
+    )
+    assert keeper.authenticate(request("INVITE"), PHONE) == events.Accepted("node:other")
+    refused = keeper.authenticate(request("REGISTER"), PHONE)
+    assert isinstance(refused, events.Refused)
+    assert (refused.status, asked) == (401, ["INVITE"])
 
 
 async def test_where_we_are_registered_calls_come_in_as_long_as_we_are() -> None:

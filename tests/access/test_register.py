@@ -211,6 +211,43 @@ async def test_a_binding_outlives_its_websocket_as_configured(grace: float, left
     await desk.registrar.close()
 
 
+FLOW = f'<sip:1001@a.invalid;transport=tcp>;+sip.instance="<urn:uuid:{1:032}>";reg-id=1'
+
+
+@pytest.mark.parametrize(
+    ("contact", "source", "timer", "expected"),
+    [
+        (FLOW, Flow("tcp", "192.0.2.7", 5060, "1"), 90, 90),
+        (FLOW, Flow("tcp", "192.0.2.7", 5060, "1"), 0, None),
+        (FLOW, Flow("ws", "192.0.2.7", 5060, "1"), 90, None),
+        (f"<{ONE}>", Flow("tcp", "192.0.2.7", 5060, "1"), 90, None),
+        (FLOW, PHONE, 90, None),
+    ],
+)
+async def test_a_phone_that_keeps_a_flow_is_expected_to_keep_it_alive(
+    contact: str, source: Flow, timer: int, expected: int | None
+) -> None:
+    """By a connection of its own (Flow-Timer, RFC 5626 section 4.4); a WebSocket has its pings (RFC 7118)."""
+    desk = Desk(policy=RegistrarPolicy(flow_timer=timer))
+    told: list[tuple[Flow, int]] = []
+    desk.registrar._keeps_alive = lambda flow, seconds: told.append((flow, seconds))
+    assert (await desk.sent(contact, source=source, supported="outbound")).status == 200
+    assert told == ([] if expected is None else [(source, expected)])
+
+
+@pytest.mark.parametrize("contact", [FLOW, f"<{ONE}>"])
+async def test_a_connection_that_ended_while_its_register_was_answered_leaves_no_binding(contact: str) -> None:
+    """Nobody tells of its end any more."""
+    desk = Desk(policy=RegistrarPolicy(websocket_grace=0.0))
+    desk.registrar._is_reachable = lambda flow: False
+    source = Flow("ws" if ONE in contact else "tcp", "192.0.2.7", 5060, "1")
+    assert (await desk.sent(contact, source=source, supported="outbound")).status == 200
+    await removed(desk)
+    assert await desk.contacts() == set()
+    assert (await desk.sent(source=source)).status == 200
+    assert desk.registrar._by_flow == {}
+
+
 async def test_a_connection_that_is_lost_here_takes_no_contact_of_another_gateway_with_it() -> None:
     """Both may have a connection that is called the same: addresses behind NAT, numbers that each gives itself."""
     desk = Desk(policy=RegistrarPolicy(websocket_grace=0.0))

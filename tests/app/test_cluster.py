@@ -89,7 +89,7 @@ class Cluster:
 
     async def know_each_other(self) -> None:
         """Wait until each of them sees the others."""
-        await until(lambda: all(len(app.cluster_nodes) == len(self.apps) - 1 for app in self.apps))
+        await until(lambda: all(len(app._cluster.live) == len(self.apps) - 1 for app in self.apps))
 
     async def phone(self, at: GatewayApp, user: str, supported: str = "") -> TcpPhone:
         """A phone that is registered at one of them, by a connection of its own."""
@@ -288,7 +288,7 @@ async def test_a_forged_or_replayed_request_is_a_strangers(cluster: Cluster) -> 
     one, two = await cluster.start(), await cluster.start()
     phone = await cluster.phone(two, "1001", supported="outbound")
     seen: list[str] = []
-    two.sip_taps.add(Watch(seen))
+    two._user_agent.taps.add(Watch(seen))
     Phone(await cluster.caller(), one, "1002", dials="1001")
     await refuse(phone)
     [overheard] = seen[:1]
@@ -358,7 +358,7 @@ async def test_a_gateway_that_ends_is_asked_no_more(cluster: Cluster) -> None:
     one, two = await cluster.start(), await cluster.start()
     await cluster.phone(two, "1001", supported="outbound")
     await two.stop()
-    await until(lambda: not one.cluster_nodes)
+    await until(lambda: not one._cluster.live)
     assert await Phone(await cluster.caller(), one, "1002", dials="1001").status() == 480
 
 
@@ -434,7 +434,7 @@ async def test_a_page_goes_to_the_other_gateway_when_its_own_drains(cluster: Clu
         for each in (page, late):
             assert {"jsonrpc": "2.0", "method": "server.draining", "params": {"seconds": 60.0}} in await all_of(each)
             assert each.close_code == 1012
-    await until(lambda: not staying.cluster_nodes)
+    await until(lambda: not staying._cluster.live)
     async with asyncio.timeout(30), websockets.connect(f"ws://{cluster.configs[1].web.listen}/rpc") as page:
         await page.send(asked)
         await page.recv()

@@ -65,7 +65,7 @@ class Site:
         self.stack.push_async_callback(app.stop)
         self.apps.append(app)
         async with asyncio.timeout(30):
-            while any(len(one.cluster_nodes) < len(self.apps) - 1 for one in self.apps):  # noqa: ASYNC110
+            while any(len(one._cluster.live) < len(self.apps) - 1 for one in self.apps):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return app
 

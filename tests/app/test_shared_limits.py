@@ -261,7 +261,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
         await agent.start()
         stack.push_async_callback(agent.close)
-        await until(lambda: all(app.cluster_nodes for app in apps))
+        await until(lambda: all(app._cluster.live for app in apps))
         yield House(apps, agent)
 
 

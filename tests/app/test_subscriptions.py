@@ -30,7 +30,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.store.identity_memory import MemoryStore
-from tests.sip.agents import PuppetDialog, Stage, answer
+from tests.sip.agents import PuppetDialog, Stage, answer, is_idle
 
 USERS = (
     User("1001", sip=True, pickup_groups=("desk",)),
@@ -252,7 +252,7 @@ async def test_who_goes_is_watched_no_more() -> None:
     await office.told()
     office.stage.run(40)
     assert office.presences.board._listeners == {}
-    assert office.stage.agent.core.is_idle
+    assert is_idle(office.stage.agent.core)
 
 
 BUSY = pidf.write(AOR, PresenceState(Activity.BUSY, "in a meeting"))

@@ -150,7 +150,7 @@ class Bench:
         host, _, port = app.sip_hostport.rpartition(":")
         self.place = (host, int(port))
         self.answers = Answers()
-        app.sip_taps.add(self.answers)
+        app._user_agent.taps.add(self.answers)
         self._numbers = itertools.count(1)
 
     def address(self, network: int) -> str:

@@ -15,6 +15,7 @@ from gateway.testing.network import Weather
 from gateway.testing.walk import cut
 from tests.call.walk import Phone, World
 from tests.media.engine_support import running
+from tests.sip.agents import is_idle
 
 STEPS = 250
 """Of each walk, of which there are six on each road."""
@@ -181,7 +182,7 @@ def assert_nothing_is_left(world: World) -> None:
     assert world.timers.pending == 0
     assert all(call.state is State.ENDED for call in world.placed)
     for node in world.cores:
-        assert node.core.is_idle, node.address
+        assert is_idle(node.core), node.address
         assert node.core.deadline() is None
 
 

@@ -149,6 +149,15 @@ async def test_a_leg_that_rang_has_left_once_every_phone_has_answered_the_cancel
     assert not leg.when_left(lambda: told.append(True))
 
 
+async def test_a_description_in_a_refusal_is_no_answer() -> None:
+    """A 488 may say what its sender could take (RFC 3261 section 21.4.26)."""
+    leg, session, heard = caller()
+    await leg.answer("answer")
+    await leg.offer(7, "offer")
+    session.says(events.OfferAnswered(2, 488, SDP))
+    assert heard == [OfferAnswered(7, None, Cause.NOT_ACCEPTABLE)]
+
+
 async def test_ringing_and_answer_are_180_183_and_200() -> None:
     """Ringing without a description is 180, with one it is 183."""
     leg, session, _ = caller()

@@ -13,6 +13,7 @@ from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
+from gateway.sip.user_agent import UserAgentCore
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork, Weather
 from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
@@ -24,6 +25,11 @@ ANSWER = OFFER.replace(b"192.0.2.1", b"192.0.2.2").replace(b"4000", b"5000")
 HOLD = OFFER.replace(b"a 1 1", b"a 1 2") + b"a=sendonly\r\n"
 """A changed OFFER: the same again is a refresh, which the session answers by itself."""
 HELD = ANSWER.replace(b"a 1 1", b"a 1 2") + b"a=recvonly\r\n"
+
+
+def is_idle(core: UserAgentCore) -> bool:
+    """Whether no transaction, session or dialog is left."""
+    return not len(core.stack) and not core.sessions and not len(core._dialogs)
 
 
 class Pair:

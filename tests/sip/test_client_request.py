@@ -15,7 +15,18 @@ from gateway.sip.message.uri import Uri
 from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.machine import Reason
 from gateway.testing.sip_peer import Puppet
-from tests.sip.agents import ALICE, BOB, PuppetCall, Stage, answer, answered_call, call, stage_with_invite, tried_again
+from tests.sip.agents import (
+    ALICE,
+    BOB,
+    PuppetCall,
+    Stage,
+    answer,
+    answered_call,
+    call,
+    is_idle,
+    stage_with_invite,
+    tried_again,
+)
 
 CHALLENGE = (("WWW-Authenticate", 'Digest realm="trunk", nonce="n1"'),)
 
@@ -202,7 +213,7 @@ def test_a_bye_to_a_contact_that_no_name_server_knows_leaves_nothing() -> None:
     session.hangup()
     stage.run(70.0)
     assert log.kinds == ["Answered", "Ended"]
-    assert stage.agent.core.is_idle
+    assert is_idle(stage.agent.core)
 
 
 def test_an_invite_without_contact_is_sent_as_it_is() -> None:
@@ -242,7 +253,7 @@ def test_a_verdict_after_the_cancel_changes_nothing() -> None:
     stage.send(build.cancel(caller.invite))
     assert 403 not in stage.puppet.statuses()
     stage.run(40.0)
-    assert stage.agent.core.is_idle
+    assert is_idle(stage.agent.core)
 
 
 def test_a_cancel_that_comes_after_the_refusal_is_answered_and_no_more() -> None:
@@ -341,7 +352,7 @@ def test_a_challenge_in_a_dialog_that_is_over_is_answered_by_nothing() -> None:
     assert stage.puppet.take() == []
     assert told == [481]
     stage.run(65)
-    assert stage.agent.core.is_idle
+    assert is_idle(stage.agent.core)
     assert stage.agent.core.counts["request not built"] == 0
 
 
@@ -386,7 +397,7 @@ def test_a_change_under_way_or_put_off_when_the_call_ends_is_told() -> None:
         assert log.kinds[-1] == "Ended"
         assert ("OfferAnswered" in log.kinds) == (state == "retry")
         stage.run(140.0)
-        assert stage.agent.core.is_idle
+        assert is_idle(stage.agent.core)
 
 
 def test_an_early_update_under_way_when_the_call_is_refused_is_told() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import count
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from gateway.sip.dialogs.dialog import MAX_CSEQ, Dialog, DialogId, DialogState
 from gateway.sip.dialogs.forks import ForkedDialogs
 from gateway.sip.dialogs.table import DialogTable
+from gateway.sip.dialogs.values import dialog_of, values_of
 from gateway.sip.errors import DialogError
 from gateway.sip.flow import Flow
 from gateway.sip.message import build
@@ -344,6 +346,22 @@ def test_of_two_phones_of_a_user_behind_one_nat_each_has_its_own_dialog_back() -
     # One that does not say which it is may be either.
     table.registered("alice", [NameAddr(dialogs[0].route()[0])], flows[2])
     assert [dialog.flow for dialog in dialogs] == flows[2:]
+
+
+def test_after_a_kill_each_of_two_phones_has_its_own_dialog_back() -> None:
+    """Which device a dialog is with is written down with it: whoever registers first is not taken for the other."""
+    was = called("call-0")
+    was.flow, was.identity, was.instance = Flow("tcp", "192.0.2.1", 5060, "1"), "alice", "urn:uuid:a"
+    again = dialog_of(json.loads(json.dumps(values_of(was))))
+    other, own = Flow("tcp", "192.0.2.1", 5070, "1"), Flow("tcp", "192.0.2.1", 5071, "2")
+    table, usage = DialogTable(), FakeUsage()
+    table.add(again, usage)
+    assert again.has_lost_flow
+    before = again.flow
+    table.registered("alice", [device(again, "b")], other)
+    assert again.flow == before
+    table.registered("alice", [device(again, "a")], own)
+    assert again.flow == own
 
 
 def test_which_device_a_call_is_with_is_known_by_who_registered_on_its_connection(

@@ -19,7 +19,18 @@ from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.testing.sip_peer import SessionLog
-from tests.sip.agents import ANSWER, HELD, HOLD, OFFER, PuppetCall, Stage, answer, answered_call, stage_with_invite
+from tests.sip.agents import (
+    ANSWER,
+    HELD,
+    HOLD,
+    OFFER,
+    PuppetCall,
+    Stage,
+    answer,
+    answered_call,
+    is_idle,
+    stage_with_invite,
+)
 
 NO_UPDATE = (("Allow", "INVITE, ACK, BYE, CANCEL, PRACK"),)
 WITH_UPDATE = (("Allow", "INVITE, ACK, BYE, CANCEL, PRACK, UPDATE"),)
@@ -209,7 +220,7 @@ def test_offers_go_out_in_the_order_they_were_wanted() -> None:
         Ended("remote"),
     ]
     stage.run(70.0)
-    assert stage.agent.core.is_idle
+    assert is_idle(stage.agent.core)
 
 
 def test_an_offer_whose_answer_cannot_be_read_is_made_again() -> None:

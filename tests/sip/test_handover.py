@@ -12,7 +12,7 @@ from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message.message import Request, Response
 from gateway.sip.subscription.referral import Referred
 from gateway.testing.walk import SETTLED
-from tests.sip.agents import ANSWER, BOB, HOLD, Pair, PuppetCall, Stage, answered_call, call
+from tests.sip.agents import ANSWER, BOB, HOLD, Pair, PuppetCall, Stage, answered_call, call, is_idle
 
 
 def statuses(stage: Stage) -> list[int]:
@@ -33,7 +33,7 @@ def test_a_call_is_left_without_a_word() -> None:
     pair.run(SETTLED)
     assert pair.network.sent == sent
     assert log.events[-1] == TAKEN
-    assert pair.alice.core.is_idle
+    assert is_idle(pair.alice.core)
     assert pair.alice.core.timers == 0
     assert pair.bob.calls[0].session.is_confirmed
 
@@ -77,7 +77,7 @@ def test_what_was_under_way_is_not_sent_again() -> None:
     assert [data for data, _ in stage.agent.core.datagrams()] == [b"\r\n\r\n"]
     stage.run(SETTLED)
     assert stage.puppet.take() == []
-    assert stage.agent.core.is_idle
+    assert is_idle(stage.agent.core)
 
 
 def test_a_refer_is_left_with_its_call() -> None:
@@ -94,7 +94,7 @@ def test_a_refer_is_left_with_its_call() -> None:
     referral.finish(200)
     stage.run(SETTLED)
     assert stage.puppet.take() == []
-    assert stage.agent.core.is_idle
+    assert is_idle(stage.agent.core)
 
 
 def test_requests_of_before_end_nothing() -> None:

@@ -14,6 +14,7 @@ from gateway.sip.requests.inspection import inspect_ack, inspect_credentials, in
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork
 from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
+from tests.sip.agents import is_idle
 
 ALL = Capabilities(methods=tuple(sorted(KNOWN_METHODS)), extensions=("timer", "100rel", "outbound"))
 PEER = ("192.0.2.9", 5070)
@@ -223,7 +224,7 @@ def test_a_malformed_invite_is_400_and_leaves_nothing(header: str) -> None:
     network.run(1.0)
     assert puppet.statuses() == [400]
     assert node.calls == []
-    assert node.core.is_idle
+    assert is_idle(node.core)
 
 
 def test_a_malformed_2xx_is_acknowledged_and_the_call_stands() -> None:

@@ -15,7 +15,18 @@ from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.invite.session_timer import SessionTimer
 from gateway.sip.message.message import Request, Response
-from tests.sip.agents import ANSWER, HOLD, OFFER, PuppetCall, Stage, answer, answered_call, call, stage_with_invite
+from tests.sip.agents import (
+    ANSWER,
+    HOLD,
+    OFFER,
+    PuppetCall,
+    Stage,
+    answer,
+    answered_call,
+    call,
+    is_idle,
+    stage_with_invite,
+)
 
 
 def breaks(*_: object, **__: object) -> None:
@@ -120,7 +131,7 @@ def test_a_mistake_before_anything_was_sent_ends_the_session() -> None:
     stage.agent.resolve = breaks  # type: ignore[method-assign]
     session, _ = call(stage.agent, host="pbx.example")
     assert session.is_over
-    assert stage.agent.core.is_idle
+    assert is_idle(stage.agent.core)
 
 
 @pytest.mark.parametrize("method", ["INFO", "UPDATE", "OPTIONS"])

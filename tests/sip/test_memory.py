@@ -18,7 +18,7 @@ from gateway.sip.requests.server import ServerRequest
 from gateway.sip.transactions import Timers, Transaction
 from gateway.testing.network import Weather
 from gateway.testing.sip_peer import SessionLog
-from tests.sip.agents import ANSWER, Pair, call
+from tests.sip.agents import ANSWER, Pair, call, is_idle
 
 CALLS = 200
 KINDS = (Transaction, InviteSession, Dialog, Message, ClientRequest, ServerRequest, Alarm)
@@ -60,7 +60,7 @@ def test_64_t1_after_the_last_call_nothing_of_any_is_left() -> None:
     # The longest: a BYE that is not answered is sent for 64*T1, and what took it stays as long again.
     pair.run(3 * 64 * Timers().t1)
     for node in (pair.alice, pair.bob):
-        assert node.core.is_idle
+        assert is_idle(node.core)
         assert node.core.deadline() is None
     assert alive() - before == Counter()
 

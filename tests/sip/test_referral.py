@@ -9,7 +9,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.subscription.referral import Referral, Referred
 from gateway.sip.subscription.states import TABLE, NotifierInput, NotifierState
 from gateway.testing.sip_peer import SessionLog
-from tests.sip.agents import PuppetCall, Stage, answer, answered_call
+from tests.sip.agents import PuppetCall, Stage, answer, answered_call, is_idle
 
 TO = ("Refer-To", "<sip:carol@example.com>")
 
@@ -69,7 +69,7 @@ def test_a_refer_is_accepted_and_its_progress_told_until_the_end() -> None:
     [bye] = rig.stage.requests("BYE")
     rig.stage.send(answer(bye, 200))
     rig.stage.run(40)
-    assert rig.stage.agent.core.is_idle
+    assert is_idle(rig.stage.agent.core)
 
 
 def test_one_notify_at_a_time_and_only_the_latest_news() -> None:
@@ -164,7 +164,7 @@ def test_news_go_on_after_the_call_is_over() -> None:
     rig.caller.next("BYE")
     rig.stage.run(40)
     assert rig.statuses() == [481]
-    assert rig.stage.agent.core.is_idle
+    assert is_idle(rig.stage.agent.core)
 
 
 @pytest.mark.parametrize("status", [481, None])

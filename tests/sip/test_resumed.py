@@ -30,6 +30,7 @@ from tests.sip.agents import (
     answer,
     answered_call,
     call,
+    is_idle,
 )
 from tests.sip.resumption import KEY, REASON, Kept, answered, holding, killed, talking
 
@@ -54,7 +55,7 @@ def test_the_caller_goes_on_with_its_call() -> None:
     pair.run(1)
     assert isinstance(ours.events[-1], Ended)
     pair.run(SETTLED)
-    assert alice.core.is_idle
+    assert is_idle(alice.core)
 
 
 def _answer(session: InviteSession, event: SessionEvent) -> None:
@@ -71,7 +72,7 @@ def test_the_caller_hangs_up_in_the_next_process() -> None:
     pair.run(1)
     assert theirs.of(Ended) == [Ended("remote", 503, text="lost")]
     pair.run(SETTLED)
-    assert alice.core.is_idle
+    assert is_idle(alice.core)
 
 
 def test_the_callee_is_refreshed_and_ends() -> None:
@@ -308,8 +309,8 @@ def test_a_kill_after_any_message_of_a_set_up_leaves_nothing_behind(role: str, a
             node.core.end_left(one.values, 503, REASON)
     pair.run(2 * SETTLED)
     other = pair.bob if mine is pair.alice else pair.alice
-    assert node.core.is_idle
-    assert other.core.is_idle
+    assert is_idle(node.core)
+    assert is_idle(other.core)
     for each in other.calls if role == "caller" else [log]:
         assert isinstance(each.events[-1], Ended | Failed)
 
@@ -504,6 +505,6 @@ def test_of_another_version_the_dialog_alone_is_enough_for_a_goodbye() -> None:
     pair.run(1)
     assert [type(event) for event in theirs.of(Ended)] == [Ended]
     pair.run(SETTLED)
-    assert alice.core.is_idle
+    assert is_idle(alice.core)
     rang = {"waits": "x", "flow": "y"}
     assert bare(rang) == rang

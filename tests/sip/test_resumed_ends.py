@@ -9,7 +9,7 @@ from gateway.sip.config import CoreConfig
 from gateway.sip.dialogs.values import CSEQ_JUMP, dialog_of, is_by_websocket, values_of
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
-from gateway.sip.invite.events import Confirmed, OfferAnswered
+from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.resumed import ResumedSession
 from gateway.sip.invite.states import SessionState
@@ -21,7 +21,7 @@ from gateway.sip.transactions.layer import StackFullError
 from gateway.sip.transactions.via import same_way
 from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
 from gateway.testing.walk import SETTLED
-from tests.sip.agents import ALICE, ANSWER, BOB, HELD, Pair, PuppetCall, Stage, answer, call
+from tests.sip.agents import ALICE, ANSWER, BOB, HELD, Pair, PuppetCall, Stage, answer, call, is_idle
 from tests.sip.resumption import REASON, Kept, answered, holding, killed, talking
 
 THERE = Flow("udp", *BOB)
@@ -55,6 +55,58 @@ def test_an_answer_that_comes_all_the_same_is_acknowledged_and_hung_up() -> None
     assert len(stage.requests("ACK")) == 1
 
 
+def test_who_has_answered_meanwhile_is_hung_up_without_a_cancel() -> None:
+    """No 1xx comes before its 200: nothing rings that could be cancelled."""
+    stage, _, _ = left_ringing()
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 200, body=ANSWER))
+    assert [getattr(one, "method", None) for one in stage.puppet.take()] == ["ACK", "BYE"]
+
+
+@pytest.mark.parametrize("crosses", [False, True])
+def test_a_bye_that_nobody_has_answered_is_said_again(crosses: bool) -> None:
+    """Of a call that was up, or of one whose 200 crossed our CANCEL; once it is answered nothing is left to say."""
+    stage = Stage()
+    session, log = call(stage.agent)
+    stage.run()
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 180))
+    if crosses:
+        session.hangup()
+        stage.run()
+    stage.send(answer(invite, 200, body=ANSWER))
+    if not crosses:
+        session.hangup()
+        stage.run()
+    [bye] = stage.requests("BYE")
+    assert isinstance(log.events[-1], Ended)
+    kept = session.values()
+    assert kept is not None
+    node = killed(stage)
+    node.core.end_left(kept, 503, REASON)
+    stage.run()
+    [again] = stage.requests("BYE")
+    assert (again.call_id, again.to_tag) == (bye.call_id, bye.to_tag)
+    assert again.cseq.number > bye.cseq.number
+    stage.send(answer(again, 200))
+    stage.run(2 * SETTLED)
+    assert is_idle(node.core)
+
+
+def test_a_bye_that_was_answered_leaves_no_values() -> None:
+    """The next process has nothing to say."""
+    stage = Stage()
+    session, _ = call(stage.agent)
+    stage.run()
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 200, body=ANSWER))
+    session.hangup()
+    stage.run()
+    [bye] = stage.requests("BYE")
+    stage.send(answer(bye, 200))
+    assert session.values() is None
+
+
 def test_an_answer_from_nowhere_is_let_be() -> None:
     """Its Contact cannot be reached: there is nobody to acknowledge to."""
     stage, node, _ = left_ringing()
@@ -63,7 +115,7 @@ def test_an_answer_from_nowhere_is_let_be() -> None:
     stage.send(answer(invite, 200, body=ANSWER, contact=nowhere))
     assert stage.requests("ACK") == []
     stage.run(2 * SETTLED)
-    assert node.core.is_idle
+    assert is_idle(node.core)
 
 
 def test_a_refusal_or_nobody_leaves_nothing() -> None:
@@ -72,7 +124,7 @@ def test_a_refusal_or_nobody_leaves_nothing() -> None:
     [invite] = stage.requests("INVITE")
     stage.send(answer(invite, 486))
     stage.run(2 * SETTLED)
-    assert node.core.is_idle
+    assert is_idle(node.core)
     full = AgentNode(stage.network, ("192.0.2.77", 5060), CoreConfig(stack=StackConfig(transactions=0)))
     with pytest.raises(StackFullError):
         full.core.end_left(kept.values, 503, REASON)

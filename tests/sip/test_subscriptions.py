@@ -13,7 +13,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.subscription.document import Document
 from gateway.sip.subscription.incoming import IncomingSubscription
 from gateway.sip.subscription.policy import SubscriptionPolicy
-from tests.sip.agents import PuppetDialog, Stage, answer
+from tests.sip.agents import PuppetDialog, Stage, answer, is_idle
 
 PIDF = "application/pidf+xml"
 EVENT = ("Event", "presence")
@@ -138,7 +138,7 @@ def test_its_subscriber_refreshes_it_and_ends_it() -> None:
     assert stage.statuses() == [481]
     assert stage.notified() == []
     stage.run(40)
-    assert (stage.left, stage.agent.core.is_idle) == (0, True)
+    assert (stage.left, is_idle(stage.agent.core)) == (0, True)
 
 
 def test_what_is_not_refreshed_ends_and_says_so() -> None:
@@ -151,7 +151,7 @@ def test_what_is_not_refreshed_ends_and_says_so() -> None:
     stage.run(2)
     assert [state for _, state, _ in stage.notified()] == ["terminated;reason=timeout"]
     stage.run(120)
-    assert (stage.notified(), stage.left, stage.agent.core.is_idle) == ([], 0, True)
+    assert (stage.notified(), stage.left, is_idle(stage.agent.core)) == ([], 0, True)
 
 
 def test_once_is_once() -> None:
@@ -161,7 +161,7 @@ def test_once_is_once() -> None:
     assert stage.statuses() == [200]
     assert stage.notified() == [("presence", "terminated;reason=timeout", "open 0")]
     stage.run(40)
-    assert (stage.over, stage.left, stage.agent.core.is_idle) == ([True], 0, True)
+    assert (stage.over, stage.left, is_idle(stage.agent.core)) == ([True], 0, True)
 
 
 def test_our_side_ends_it() -> None:
@@ -480,7 +480,7 @@ def test_what_ends_while_a_notify_is_under_way_is_unknown_at_once() -> None:
         assert isinstance(notify, Request)
         stage.send(answer(notify, 200))
     stage.run(40)
-    assert (stage.left, stage.agent.core.is_idle) == (0, True)
+    assert (stage.left, is_idle(stage.agent.core)) == (0, True)
 
 
 @pytest.mark.parametrize("longest", [100, 900])

@@ -26,6 +26,7 @@ from tests.sip.agents import (
     answer,
     answered_call,
     call,
+    is_idle,
     stage_with_invite,
 )
 
@@ -228,7 +229,7 @@ def test_hanging_up_before_the_name_is_resolved_sends_nothing() -> None:
     late[0]((Flow("udp", "192.0.2.2", 5060),))
     stage.run(1.0)
     assert stage.puppet.take() == []
-    assert stage.agent.core.is_idle
+    assert is_idle(stage.agent.core)
 
 
 def test_a_timeout_before_the_name_is_resolved_is_408() -> None:
@@ -260,7 +261,7 @@ def test_a_bye_of_an_early_branch_cancels_the_call() -> None:
     assert log.kinds[0] == "Provisional"
     assert log.kinds[-1] in ("Failed", "Ended")
     stage.run(70.0)
-    assert stage.agent.core.is_idle
+    assert is_idle(stage.agent.core)
 
 
 def test_an_unknown_method_in_the_dialog_is_405() -> None:
@@ -297,7 +298,7 @@ def test_a_reoffer_that_crosses_our_bye_is_answered_481(method: str) -> None:
     caller.next(method, body=OFFER)
     assert stage.puppet.statuses()[-1] == 481
     stage.run(70.0)
-    assert stage.agent.core.is_idle
+    assert is_idle(stage.agent.core)
 
 
 def test_a_caller_let_in_without_a_name_gets_its_answers_whole() -> None:

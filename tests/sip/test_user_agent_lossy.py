@@ -11,7 +11,7 @@ from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.invite.session import InviteSession
 from gateway.testing.network import Weather
 from gateway.testing.sip_peer import SessionLog
-from tests.sip.agents import ANSWER, OFFER, Pair, call
+from tests.sip.agents import ANSWER, OFFER, Pair, call, is_idle
 
 BAD = Weather(delay=0.02, jitter=0.2, loss=0.3, duplication=0.1)
 
@@ -26,7 +26,7 @@ def assert_forgotten(pair: Pair) -> None:
     """After the longest timers nothing is left on either side."""
     pair.run(200.0)
     for node in (pair.alice, pair.bob):
-        assert node.core.is_idle
+        assert is_idle(node.core)
         assert node.core.deadline() is None
 
 

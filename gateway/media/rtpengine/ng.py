@@ -83,7 +83,6 @@ class Exchanges:
         self._outcomes: list[Outcome] = []
         self.strays = 0
         self.malformed = 0
-        self.resent = 0
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -138,7 +137,6 @@ class Exchanges:
                 self._outcomes.append(Outcome(cookie, None))
                 continue
             exchange.sendings += 1
-            self.resent += 1
             self._datagrams.append(exchange.data)
             self._schedule(cookie)
 
