@@ -73,8 +73,7 @@ async def test_what_is_lost_on_the_way_to_a_browser_comes_again(
     page: Any, tmp_path: Path, plane: str, calls: str
 ) -> None:
     """By rtx that the gateway has offered, or answered, in its own name."""
-    if plane == "native":
-        PLANE.set(lambda: native(tmp_path))
+    PLANE.set((lambda: native(tmp_path)) if plane == "native" else None)
     async with running() as (engine, _):
         phone, port = await VideoPhone(200).open(), free_port()
         engine.subscribe(lambda event: phone.key_frame() if isinstance(event, KeyFrameWanted) else None)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.plane.bundled import BundledFlow
+from gateway.media.embedded.plane.packet import octet_extension
 from gateway.media.embedded.plane.routes import UNWRAP
 from gateway.media.embedded.plane.srtp import SendContext
-from gateway.media.engine import KeyFrameWanted, Kind, Party
+from gateway.media.engine import KeyFrameWanted, Kind, Party, Seat
 from sdp import SessionDescription
-from sdp.extensions import ORIENTATION
+from sdp.extensions import ORIENTATION, read_extensions
 from tests.browser.bare import blank_page, chromium
-from tests.media.engine_support import running, until
+from tests.media.engine_support import PLANE, is_rtcp, running, until
+from tests.media.plane_scene import native
 from tests.media.video_support import VideoPhone
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -67,6 +71,7 @@ STATS = """async () => {
 }"""
 CHROMIUM, OTHER = Party("chromium", Kind.WEBRTC), Party("other", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
+PROGRAM = Party("program", Kind.SERVICE, service="program", video=("vp8",))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -236,3 +241,59 @@ async def test_a_picture_that_is_turned_lies_right_where_both_have_agreed_to_it(
         for turned, how in ((270, TURNED_LEFT), (0, UPRIGHT), (90, TURNED_RIGHT)):
             await one.evaluate("turned => { window.turned = turned; }", turned)
             await lies(other, how)
+
+
+@pytest.fixture(params=["python", "native"])
+def either_plane(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """The engines of the test have this plane."""
+    PLANE.set((lambda: native(tmp_path)) if request.param == "native" else None)
+
+
+@pytest.mark.usefixtures("either_plane")
+async def test_a_picture_that_is_turned_lies_right_in_a_room(context: Any) -> None:
+    """Each member has agreed to it with the room, and the page that sees the picture turns it."""
+    async with running() as (engine, _):
+        conference, pages, seats = engine.conference(), list[Any](), list[Seat]()
+        for name in ("one", "two"):
+            pages.append(await page(context, "VP8"))
+            await engine.offer(name, CHROMIUM, PROGRAM, await pages[-1].evaluate(OFFER))
+            answer = await engine.answer(name, PROGRAM, CHROMIUM, SERVICE_DESCRIPTION)
+            assert ORIENTATION in answer
+            await pages[-1].evaluate(TAKE, answer)
+            seats.append(conference.seat(engine.audio(name, PROGRAM.tag), name))
+        await pages[0].evaluate(TURN)
+        await decodes(pages[1], 5)
+        await pages[1].evaluate(WATCH)
+        for turned, how in ((90, TURNED_RIGHT), (270, TURNED_LEFT)):
+            await pages[0].evaluate("turned => { window.turned = turned; }", turned)
+            await lies(pages[1], how)
+        for seat in seats:
+            seat.leave()
+
+
+@pytest.mark.usefixtures("either_plane")
+async def test_a_phone_that_is_called_is_told_how_a_picture_lies(context: Any) -> None:
+    """Where it has taken that: in one octet of a header extension, a quarter of a turn is 1 (3GPP TS 26.114)."""
+    async with running() as (engine, _):
+        chromium = await page(context, "VP8")
+        offer = await engine.offer("call", CHROMIUM, PHONE, await chromium.evaluate(OFFER))
+        video = next(each for each in SessionDescription.parse(offer).media if each.kind == "video")
+        identifier = read_extensions(video)[ORIENTATION]
+        phone = await VideoPhone(200, codec="VP8", extra=[f"a=extmap:{identifier} {ORIENTATION}"]).open()
+        try:
+            answer = await engine.answer("call", PHONE, CHROMIUM, phone.sdp())
+            assert ORIENTATION in answer
+            await chromium.evaluate(TAKE, answer)
+            await chromium.evaluate(TURN)
+            for turned, octet in ((90, 1), (270, 3)):
+                await chromium.evaluate("turned => { window.turned = turned; }", turned)
+                phone.packets.clear()
+                await until(lambda octet=octet: said_last(phone, identifier) == octet, 30)
+        finally:
+            await phone.close()
+
+
+def said_last(phone: VideoPhone, identifier: int) -> int | None:
+    """What the last packet that says it says of how the picture lies."""
+    said = [octet_extension(packet, identifier) for packet in phone.packets if not is_rtcp(packet)]
+    return next((each for each in reversed(said) if each is not None), None)
