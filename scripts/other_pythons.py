@@ -23,8 +23,11 @@ ROOT = PROJECT.parent
 FOLDER = ROOT / "build" / "pythons"
 AT_ONCE = 2
 EXTRAS = "test"
-ROOMS = ("call", "legs", "net", "sdp", "sip")
-"""Their tests call no peer, and take a minute together."""
+ROOMS = (
+    *("access", "accounts", "call", "client", "doctor", "identity", "legs", "net"),
+    *("observe", "people", "remotemedia", "sdp", "sip", "store"),
+)
+"""Their tests seldom call a peer, and take two minutes together."""
 
 _MODULES = """
 from importlib import import_module
