@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 
+from gateway.media.embedded.describe import SERVICE_DESCRIPTION
+from gateway.media.engine import KeyFrameWanted, Kind, Party
+from sdp.extensions import ORIENTATION
 from tests.browser.bare import blank_page, chromium
 from tests.browser.greys import ANSWER, OFFER, TAKE, luma, sees
-from tests.browser.room_member import Member
+from tests.browser.room_member import PROGRAM, Member
 from tests.media.engine_support import running, until
+from tests.media.video_support import VideoPhone
 
 pytestmark = [pytest.mark.browser]
 
 GREYS = (60, 120, 190)
+PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
 
 
 class Page:
@@ -66,3 +71,41 @@ async def test_each_page_sees_both_others_and_who_comes_again() -> None:
         await sees(pages[0].page, luma(90), luma(three.grey))
         await sees(pages[1].page, luma(one.grey), luma(three.grey))
         assert {await page.sections() for page in pages} == {3}
+
+
+ORIENTED = f"() => pc.remoteDescription.sdp.includes('{ORIENTATION}')"
+
+
+@pytest.mark.slow
+async def test_pages_turn_their_own_pictures_once_a_phone_that_cannot_sees_one() -> None:
+    """All are offered anew without it, and go on to be seen; a page that comes later is so, too."""
+    async with AsyncExitStack() as stack:
+        engine, _ = await stack.enter_async_context(running())
+        browser = await stack.enter_async_context(chromium())
+        context = await stack.enter_async_context(await browser.new_context())
+        conference, phone = engine.conference(8), await VideoPhone(luma(GREYS[2]), codec="VP8").open()
+        stack.push_async_callback(phone.close)
+        engine.subscribe(lambda event: phone.key_frame() if event == KeyFrameWanted("phone", PHONE.tag) else None)
+        pages = [Page(await blank_page(context)) for _ in GREYS]
+        members = [Member(engine, conference, page, f"m{n}", 40 + 40 * n) for n, page in enumerate(pages)]
+        for member in members[:2]:
+            await stack.enter_async_context(member.serving())
+            await member.come()
+        for page, other in zip(pages, members[1::-1], strict=False):
+            await sees(page.page, luma(other.grey))
+            assert await page.page.evaluate(ORIENTED)
+        await engine.offer("phone", PHONE, PROGRAM, phone.sdp())
+        phone.take(await engine.answer("phone", PROGRAM, PHONE, SERVICE_DESCRIPTION))
+        seat = conference.seat(engine.audio("phone", PROGRAM.tag), "phone")
+        phone.show()
+        await until(lambda: phone.sees(luma(members[0].grey)))
+        for page in pages[:2]:
+            await page.page.wait_for_function(f"!({ORIENTED})()")
+        await stack.enter_async_context(members[2].serving())
+        await members[2].come()
+        for page, member in zip(pages, members, strict=True):
+            await page.page.wait_for_function(f"!({ORIENTED})()")
+            await page.page.evaluate("seen = {}")
+            others = [luma(other.grey) for other in members if other is not member]
+            await sees(page.page, luma(GREYS[2]), *others)
+        seat.leave()
