@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.call.attempt import Attempt
 from gateway.call.call import Call
@@ -626,3 +627,17 @@ def test_a_record_of_another_version_that_lacks_what_all_have_is_refused(body: b
     """One lost call costs no other."""
     with pytest.raises(JournalError):
         read(b"calls 9\n" + body)
+
+
+async def test_that_nothing_can_be_written_down_is_said_once_until_something_was() -> None:
+    """A full disk is one line of the log, however many calls there are; and a call that has ended is kept nowhere."""
+    rig = Rig()
+    with capture_logs() as logs:
+        for is_full in (True, True, False, True):
+            rig.store.is_full = is_full
+            call, *_ = await rig.placed()
+            call.stop()
+            await call.finished()
+    said = [entry["log_level"] for entry in logs if "calls are not written down" in entry["event"]]
+    assert said == ["error", "error"]
+    assert (rig.journal._unheard, rig.journal._legs, rig.store.kept) == (set(), {}, {})
