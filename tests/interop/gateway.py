@@ -267,10 +267,10 @@ async def _started(config: Config, journal: Journal) -> AsyncIterator[Gateway]:
         yield Gateway(app, journal, stack)
 
 
-async def hear_each_other(browser: RpcBrowser, phone: DeskPhone, timeout: float = 30.0) -> None:
+async def hear_each_other(browser: RpcBrowser, phone: DeskPhone, timeout: float = 30.0, hz: float = PHONE_HZ) -> None:
     """Fresh tones, each found at the other end by its frequency."""
     browser.listen_anew()
     await phone.listen()
     heard = float((await phone.expect("tone", timeout)).details["hz"])
     assert abs(heard - BROWSER_HZ) <= NEAR
-    await browser.tone(PHONE_HZ, timeout)
+    await browser.tone(hz, timeout)

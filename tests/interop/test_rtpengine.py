@@ -9,7 +9,10 @@ import pytest
 import pytest_asyncio
 
 from gateway.app import GatewayApp
+from gateway.demo.chromium import BrowserError
+from gateway.demo.phone import DeskPhone
 from gateway.errors import ConfigError
+from gateway.media.engine import Kind
 from tests.interop.gateway import (
     Gateway,
     RpcBrowser,
@@ -18,6 +21,8 @@ from tests.interop.gateway import (
     hear_each_other,
 )
 from tests.media.rtpengine_support import rtpengine
+
+SECOND_HZ = 1000
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
 
@@ -28,7 +33,7 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
     folder = tmp_path_factory.mktemp("rtpengine")
     with rtpengine() as daemon:
         engine = f"rtpengine:{daemon.address[0]}:{daemon.address[1]}"
-        config = config_on_free_ports(folder, MEDIA__ENGINE=engine)
+        config = config_on_free_ports(folder, MEDIA__ENGINE=engine, RECORDING__BY_USERS="true")
         async with gateway_with(config, folder / "gateway.log") as running:
             yield running
 
@@ -70,6 +75,93 @@ async def test_a_phone_calls_a_browser_and_hangs_up(gateway: Gateway, browser: R
     await browser.status("ready")
     await gateway.idle()
     await phone.close()
+
+
+async def talking(gateway: Gateway, browser: RpcBrowser, phone: DeskPhone) -> None:
+    """The phone has called Alice, and each hears the other."""
+    phone.dial(gateway.uri("alice"))
+    await browser.status("ringing")
+    await browser.accept()
+    await phone.expect("state", state="answered")
+    await hear_each_other(browser, phone)
+
+
+async def over(gateway: Gateway, browser: RpcBrowser, *phones: DeskPhone) -> None:
+    """Alice hangs up, and nothing is left."""
+    await browser.hang_up()
+    await gateway.idle()
+    for phone in phones:
+        await phone.close()
+
+
+async def test_a_phone_passes_its_call_on_to_another_phone(gateway: Gateway, browser: RpcBrowser) -> None:
+    """Blind: the page keeps its media and hears the next phone."""
+    phone, second = await gateway.phone("1001"), await gateway.phone("1002", SECOND_HZ)
+    second.on_incoming(200)
+    await talking(gateway, browser, phone)
+    phone.transfer(gateway.uri("1002"))
+    await phone.expect("transfer", code=200, final=True)
+    await phone.expect("state", state="ended")
+    await hear_each_other(browser, second, hz=SECOND_HZ)
+    await over(gateway, browser, phone, second)
+
+
+async def test_a_refused_transfer_leaves_the_call(gateway: Gateway, browser: RpcBrowser) -> None:
+    """The phone hears 603, and the two talk on."""
+    phone, second = await gateway.phone("1001"), await gateway.phone("1002", SECOND_HZ)
+    second.on_incoming(603)
+    await talking(gateway, browser, phone)
+    phone.transfer(gateway.uri("1002"))
+    await phone.expect("transfer", code=603, final=True)
+    await hear_each_other(browser, phone)
+    await over(gateway, browser, phone, second)
+
+
+@pytest.mark.parametrize("consulted", ["phone", "page"])
+async def test_a_phone_connects_the_two_it_talks_with(gateway: Gateway, browser: RpcBrowser, consulted: str) -> None:
+    """Attended, whichever it has called last: the phone among the two gets a re-INVITE, the page keeps its media."""
+    phone, second = await gateway.phone("1001"), await gateway.phone("1002", SECOND_HZ)
+    second.on_incoming(200)
+    if consulted == "phone":
+        await talking(gateway, browser, phone)
+        phone.consult(gateway.uri("1002"))
+        await second.expect("state", state="answered")
+    else:
+        phone.dial(gateway.uri("1002"))
+        await second.expect("tone")
+        phone.consult(gateway.uri("alice"))
+        await browser.status("ringing")
+        await browser.accept()
+        await browser.status("talking")
+    await phone.expect("state", state="answered")
+    phone.connect()
+    await hear_each_other(browser, second, hz=SECOND_HZ)
+    await phone.expect("state", state="ended")
+    await over(gateway, browser, phone, second)
+
+
+async def test_a_phone_holds_a_page_and_takes_it_back(gateway: Gateway, browser: RpcBrowser) -> None:
+    """The page is told, hears nothing, and hears it again."""
+    phone = await gateway.phone("1001")
+    await talking(gateway, browser, phone)
+    phone.hold()
+    await browser.notified("call_held", held=True)
+    phone.unhold()
+    await browser.notified("call_held", held=False)
+    await hear_each_other(browser, phone)
+    await over(gateway, browser, phone)
+
+
+async def test_recording_is_refused_in_a_sentence(gateway: Gateway, browser: RpcBrowser) -> None:
+    """The page that wants to record hears why it cannot; the call goes on."""
+    phone = await gateway.phone("1001")
+    await talking(gateway, browser, phone)
+    call = next(iter(gateway.app.calls))
+    leg = next(leg for leg in call.legs if leg.party.kind is Kind.WEBRTC)
+    with pytest.raises(BrowserError, match="does not record"):
+        await browser.ask("call.record", call_id=leg.party.tag, on=True)
+    await hear_each_other(browser, phone)
+    await over(gateway, browser, phone)
 
 
 async def test_a_service_the_engine_does_not_have_is_unavailable(gateway: Gateway, browser: RpcBrowser) -> None:
