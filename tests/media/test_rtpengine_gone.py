@@ -52,4 +52,3 @@ async def test_one_of_two_that_is_gone_takes_its_calls_along_and_no_others() -> 
             assert engine.sessions == 4
         finally:
             await engine.close()
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -75,10 +76,10 @@ class Watch:
             if wait is not None and wait <= 0:
                 await self._round()
                 continue
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                continue
+            # Not wait_for: of Python 3.11 that swallows a cancellation where what it waits for has just come.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     async def _round(self) -> None:
         now = self._clock()
