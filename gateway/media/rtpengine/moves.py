@@ -46,19 +46,24 @@ class Moves:
         if tag is None or offer is None:
             raise MediaError("no offer of ours is waiting for an answer", 481)
         if call.joined == {tag, source.tag}:
-            await self._answered(call, tag, source, sdp)
+            changed = await self._answered(call, tag, source, sdp)
             await self._clear(call)
+            self._want(call, changed)
         else:
             self._agreements.check(offer, source, sdp)
             call.agreed[tag, source.tag] = sdp
         call.ours.pop(source.tag, None)
 
-    async def _answered(self, call: CallState, tag: str, source: Party, sdp: str) -> None:
-        """The two agree; who made the offer without knowing is offered what has changed for it."""
+    async def _answered(self, call: CallState, tag: str, source: Party, sdp: str) -> str | None:
+        """The two agree; gives the tag of whose words were offered where something has changed for it."""
         state = call.party_of(tag)
         before = state.transport, state.codec
         await self._agreements.answer(call, source, state.party, sdp)
-        if (state.transport, state.codec) != before:
+        return tag if (state.transport, state.codec) != before else None
+
+    def _want(self, call: CallState, tag: str | None) -> None:
+        """Have a party offered what has changed for it: the last that is done, since whom it is joined to counts."""
+        if tag is not None:
             self._emit(OfferWanted(call.call_id, tag))
 
     async def join(self, call: CallState, a: str, b: str) -> None:
@@ -66,26 +71,21 @@ class Moves:
         states = {tag: call.party_of(tag) for tag in (a, b)}
         pair = frozenset(states)
         found = next((each for each in ((a, b), (b, a)) if each in call.agreed), None)
+        wanted = None
         if found is not None:
             tag, answerer = found
-            await self._answered(call, tag, states[answerer].party, call.agreed.pop(found))
+            wanted = await self._answered(call, tag, states[answerer].party, call.agreed.pop(found))
         elif pair in call.exchanges:
             if pair != call.joined:
                 await self._agreements.repeat(call, pair)
         else:
-            self._want(call, states)
+            wanted = _newcomer(states)
             call.joined = pair
         if call.isolated:
             await ask(call.host, {"command": "unblock media", "call-id": call.name})
             call.isolated = False
         await self._clear(call)
-
-    def _want(self, call: CallState, states: dict[str, PartyState]) -> None:
-        """Two that have never agreed: one is offered the other's words."""
-        newcomer = next((tag for tag, state in states.items() if not state.placed), None)
-        if newcomer is None or not any(state.placed for state in states.values()):
-            raise MediaError("the two have agreed on nothing", 488)
-        self._emit(OfferWanted(call.call_id, newcomer))
+        self._want(call, wanted)
 
     async def isolate(self, call: CallState, tag: str) -> None:
         """Let nobody hear anybody: there are two."""
@@ -128,3 +128,11 @@ class Moves:
             raise MediaError("rtpengine cannot take an association into another call", 501)
         await self.release(other, tag)
         call.parties[tag] = PartyState(state.party, self._clock(), codec=state.codec, said=state.said, placed=False)
+
+
+def _newcomer(states: dict[str, PartyState]) -> str:
+    """Of two that have never agreed the one that is to be offered the other's words; MediaError 488 for none."""
+    found = [tag for tag, state in states.items() if not state.placed]
+    if len(found) != 1:
+        raise MediaError("the two have agreed on nothing", 488)
+    return found[0]
