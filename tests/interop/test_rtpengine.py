@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from gateway.demo.phone import DeskPhone
 from gateway.errors import ConfigError
 from gateway.media.engine import Kind
 from tests.interop.gateway import (
+    BROWSER_HZ,
+    NEAR,
     Gateway,
     RpcBrowser,
     config_on_free_ports,
@@ -86,6 +89,15 @@ async def talking(gateway: Gateway, browser: RpcBrowser, phone: DeskPhone) -> No
     await hear_each_other(browser, phone)
 
 
+async def heard(phone: DeskPhone, hz: float) -> None:
+    """That tone reaches the phone, after whatever was still on its way."""
+    async with asyncio.timeout(20):
+        while True:
+            await phone.listen()
+            if abs(float((await phone.expect("tone")).details["hz"]) - hz) <= NEAR:
+                return
+
+
 async def over(gateway: Gateway, browser: RpcBrowser, *phones: DeskPhone) -> None:
     """Alice hangs up, and nothing is left."""
     await browser.hang_up()
@@ -102,6 +114,7 @@ async def test_a_phone_passes_its_call_on_to_another_phone(gateway: Gateway, bro
     phone.transfer(gateway.uri("1002"))
     await phone.expect("transfer", code=200, final=True)
     await phone.expect("state", state="ended")
+    await heard(second, BROWSER_HZ)
     await hear_each_other(browser, second, hz=SECOND_HZ)
     await over(gateway, browser, phone, second)
 
@@ -135,6 +148,7 @@ async def test_a_phone_connects_the_two_it_talks_with(gateway: Gateway, browser:
         await browser.status("talking")
     await phone.expect("state", state="answered")
     phone.connect()
+    await heard(second, BROWSER_HZ)
     await hear_each_other(browser, second, hz=SECOND_HZ)
     await phone.expect("state", state="ended")
     await over(gateway, browser, phone, second)
