@@ -9,15 +9,16 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from gateway.access.gatekeeper import TRUNK
 from gateway.accounts.vault import read_key
 from gateway.app.cluster_settings import cluster, shared_key
 from gateway.app.lease import Lease, clock
+from gateway.app.left_values import asked, left_beside, left_call, moved_to, together, trunks_of
 from gateway.app.observers import ended, keep_records, recording
 from gateway.app.opening import Opening
 from gateway.call.call import Call
@@ -37,10 +38,8 @@ from gateway.net.user_agent import UserAgent
 from gateway.observe.ledger import SqliteLedger
 from gateway.observe.records import lost
 from gateway.sip.dialogs.values import is_by_websocket
-from gateway.sip.flow import Flow
-from gateway.sip.invite.resumed import bare, session_moved
-from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.uri import Uri
+from gateway.sip.invite.farewell import Farewell
+from gateway.sip.invite.resumed import bare
 from gateway.store.factory import journal_named
 from gateway.store.journal_file import JournalFile
 from gateway.store.journal_shared import SharedRecords, SharedStore
@@ -197,7 +196,7 @@ class Recovery:
             if self.calls.get(call_id) is not None:
                 continue  # taken before, from a gateway that was not gone after all
             try:
-                moved[call_id] = _moved(values, self._user_agent)
+                moved[call_id] = moved_to(self._user_agent, values)
                 whole += [call_id] if self.is_whole(values) else []
             except Exception:
                 log.exception("a call of another gateway is lost", call_id=call_id)
@@ -286,30 +285,27 @@ class Recovery:
         for call_id, values in self.kept.calls.items():
             if call_id in self.resumed:
                 continue
-            cause = Cause.MEDIA_FAILED if values["stage"] == UP else Cause.ERROR
-            for leg in [*values["legs"], *values["targets"]]:
-                if leg is not None:
-                    self._end(call_id, leg, values, cause)
             self._record(call_id, values)
+            try:
+                self._end(call_id, values, Cause.MEDIA_FAILED if values["stage"] == UP else Cause.ERROR)
+            except Exception:
+                log.exception("a call of the gateway before could not be ended", call_id=call_id)
+                self.forget(call_id)
             if call_id in self.flowing:
                 await self.engine.delete(call_id)
-            if self.kept.file is not None:
-                _remove(self.kept.file, call_id)
         for call_id in self.resumed:
-            values = self.kept.calls[call_id]
-            for leg in values["targets"]:
-                if leg is not None:
-                    self._end(call_id, leg, values, Cause.ERROR)
-            for leg in values["legs"]:
-                self._end_sessions(call_id, leg.get("leaving", ()), Cause.ELSEWHERE)
+            # The record of the call is that of those who go on with it.
+            for part, rest, cause in left_beside(self.kept.calls[call_id]):
+                if rest["targets"]:
+                    self._end(call_id + part, rest, cause)
         if self.kept.calls:
             ended = len(self.kept.calls) - len(self.resumed)
             log.warning("calls of the gateway before", resumed=len(self.resumed), ended=ended)
-        return {call_id: _trunks_of(self.kept.calls[call_id]) for call_id in self.resumed if self.calls.get(call_id)}
+        return {call_id: trunks_of(self.kept.calls[call_id]) for call_id in self.resumed if self.calls.get(call_id)}
 
     def _record(self, call_id: str, values: Values) -> None:
         """Of a call that does not go on, where the process before has written none."""
-        if self.records is not None:
+        if self.records is not None and not values.get("is_rest"):
             try:
                 self.records.end(lost(values), self.wall_clock())
             except Exception:
@@ -322,7 +318,7 @@ class Recovery:
         for leg, each in zip(legs, values["legs"], strict=True):
             if isinstance(leg, BrowserLeg) and (each["returns"] or ("session" in each and not silent)):
                 away.append(leg)
-                self.left.add(leg.party.tag, _left_call(leg, values))
+                self.left.add(leg.party.tag, left_call(leg, values))
             elif silent and isinstance(leg, SipResumedLeg) and is_by_websocket(each["sessions"][0]["dialog"]):
                 away.append(leg)
         aged = {**values, "age": values["age"] + self._since(values)}
@@ -345,64 +341,58 @@ class Recovery:
                 resumed = self._user_agent.resume(session, elapsed)
                 return SipResumedLeg(values, resumed, Party.of(values["party"]), self.reads)
 
-    def _end(self, call_id: str, leg: Values, call: Values, cause: Cause) -> None:
-        sessions = (*leg.get("sessions", ()), *leg.get("leaving", ()))
+    def _end(self, call_id: str, values: Values, cause: Cause) -> None:
+        """Tell everybody in it, once that is written down; it is forgotten once they have answered."""
+        values = together(values)
+        journal, later = self.journal, asked(values)
+
+        def say(answered: Callable[[], None]) -> int:
+            said = 0
+            for name in ("legs", "targets"):
+                for leg, then in zip(values[name], later[name], strict=True):
+                    if leg is not None:
+                        said += self._end_leg(
+                            call_id, leg, values, cause, partial(farewell, answered, then["sessions"])
+                        )
+            return said
+
+        def farewell(answered: Callable[[], None], sessions: list[Values], number: int) -> Farewell:
+            def changed(session: Values) -> None:
+                sessions[number] = session
+                if journal is not None:
+                    journal.end_changed(call_id, later)
+
+            return Farewell(answered, changed)
+
+        if journal is not None:
+            journal.end(call_id, later, say)
+        else:
+            say(_nobody_waits)
+
+    def _end_leg(
+        self, call_id: str, leg: Values, call: Values, cause: Cause, farewell: Callable[[int], Farewell]
+    ) -> int:
+        """How many will answer that; `farewell` is that of a session by its number."""
+        assert self._user_agent is not None
+        sessions = map(bare, leg.get("sessions", ())) if call.get("is_foreign") else leg.get("sessions", ())
         if leg["kind"] == "web":
             try:
                 resumed = WebResumedLeg(leg)
-                self.left.add(resumed.party.tag, _left_call(resumed, call, cause))
+                self.left.add(resumed.party.tag, left_call(resumed, call, cause))
             except Exception:
                 log.exception("the page of a call of the gateway before is not told of its end", call_id=call_id)
-        self._end_sessions(call_id, map(bare, sessions) if call.get("is_foreign") else sessions, cause)
-
-    def _end_sessions(self, call_id: str, sessions: Iterable[Values], cause: Cause) -> None:
-        assert self._user_agent is not None
-        for session in sessions:
+        said = 0
+        for number, session in enumerate(sessions):
             try:
-                self._user_agent.end_left(session, cause.status, reason_of(cause))
+                self._user_agent.end_left(session, cause.status, reason_of(cause), farewell(number))
+                said += 1
             except Exception:
                 log.exception("a call of the gateway before could not be ended", call_id=call_id)
+        return said
 
 
-def _left_call(leg: BrowserLeg, values: Values, cause: Cause | None = None) -> LeftCall:
-    """As its page knows it: by what it dialled, or by who called it."""
-    caller = values["legs"][0]
-    other = leg.address.uri if caller is None else caller["address"]["uri"]
-    name = "" if caller is None or leg.is_caller else caller["address"]["display_name"]
-    peer = values["dialled"] if leg.is_caller else other
-    assert leg.in_use is not None
-    return LeftCall(
-        user=leg.user,
-        call=leg.in_use,
-        peer_id=peer,
-        name=name,
-        outgoing=leg.is_caller,
-        cause=cause,
-        session=leg.session,
-    )
-
-
-def _trunks_of(values: Values) -> list[str]:
-    return [
-        leg["identity"].removeprefix(TRUNK)
-        for leg in values["legs"]
-        if leg is not None and not leg.get("is_caller", True) and (leg.get("identity") or "").startswith(TRUNK)
-    ]
-
-
-def _moved(values: Values, user_agent: UserAgent) -> dict[str, Any]:
-    """A call of another gateway, whose peers are to send their requests here from now on."""
-
-    def contact(flow: Flow, former: Uri) -> NameAddr:
-        return user_agent.contact(flow, former.user, secure=former.scheme == "sips")
-
-    def leg_moved(leg: dict[str, Any] | None) -> dict[str, Any] | None:
-        if leg is None:
-            return None
-        kept = {name: leg.get(name, ()) for name in ("sessions", "leaving")}
-        return leg | {name: [session_moved(one, contact) for one in kept[name]] for name in kept}
-
-    return {**values} | {name: [leg_moved(leg) for leg in values[name]] for name in ("legs", "targets")}
+def _nobody_waits() -> None:
+    """There is no journal in which the call would stand."""
 
 
 @dataclass(frozen=True, slots=True)

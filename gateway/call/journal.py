@@ -64,7 +64,7 @@ class _Goodbyes:
     """What a call that has ended waits for before it is forgotten."""
 
     waiting: int
-    """Legs whose far ends have not answered."""
+    """Far ends that have not answered; fewer than none where some have before it is known how many there are."""
     timer: Timer
     """Forgets it all the same."""
 
@@ -159,6 +159,37 @@ class Journal:
             self._legs.pop(call.id, None)
             self._goodbyes[call.id] = _Goodbyes(waiting, self._later(_PATIENCE, partial(self._forget, call.id)))
 
+    def end(self, call_id: str, values: Values, say: Callable[[Callable[[], None]], int]) -> None:
+        """End a call of another process, of which `read` gave these: that it ends is written down before it is said.
+
+        `say` gets what each far end's answer is to call, and returns how many will. Without `later`, or where the
+        store does not take it, nobody is waited for.
+        """
+        if not self._put_ending(call_id, values) or self._later is None:
+            say(_nothing)
+            self._forget(call_id)
+            return
+        goodbyes = _Goodbyes(0, self._later(_PATIENCE, partial(self._forget, call_id)))
+        self._goodbyes[call_id] = goodbyes
+        said = say(partial(self._left, call_id))
+        goodbyes.waiting += said
+        if not goodbyes.waiting:
+            self._forget(call_id)
+
+    def end_changed(self, call_id: str, values: Values) -> None:
+        """Those of a call that is being ended are others now."""
+        if call_id in self._goodbyes:
+            self._put_ending(call_id, values)
+
+    def _put_ending(self, call_id: str, values: Values) -> bool:
+        try:
+            self._put(call_id, _ending(values))
+        except JournalError as error:
+            log.error("the end of a call is not written down", call_id=call_id, reason=str(error))
+            self._forget(call_id)
+            return False
+        return True
+
     def _left(self, call_id: str) -> None:
         """A far end has answered that its call is over."""
         goodbyes = self._goodbyes.get(call_id)
@@ -221,6 +252,17 @@ class Journal:
         named = before[1] if before is not None and before[0] is address else marshal.dumps(name_values(leg), _FORMAT)
         own = leg.values()
         return address, named, marshal.dumps(own and {**own, "identity": leg.identity, "taken_at": now}, _FORMAT)
+
+
+def _nothing() -> None:
+    """Nobody waits for an answer."""
+
+
+def _ending(values: Values) -> dict[str, Any]:
+    """What is written of a call of another process that is being ended."""
+    named = marshal.dumps({}, _FORMAT)
+    legs = {name: [(named, marshal.dumps(leg, _FORMAT)) for leg in values[name]] for name in ("legs", "targets")}
+    return {**values, **legs, "stage": ENDING}
 
 
 def read(record: bytes) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from gateway.net.tls import Tls
 from gateway.net.ws import WebSocketConnection, send_away_idle
 from gateway.sip.auth.account import Authenticator, Credentials
 from gateway.sip.flow import WEBSOCKET, Flow
+from gateway.sip.invite.farewell import Farewell
 from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.invite.resumed import ResumedSession
 from gateway.sip.locate import likely_flow
@@ -269,9 +270,9 @@ class UserAgent:
         """
         return self._core.resume(values, elapsed)
 
-    def end_left(self, values: Mapping[str, Any], status: int, reason: str) -> None:
-        """End a call that another process was setting up: `status` answers a caller, `reason` is for Reason fields."""
-        self._core.end_left(values, status, reason)
+    def end_left(self, values: Mapping[str, Any], status: int, reason: str, farewell: Farewell) -> None:
+        """End a call of another process, see `UserAgentCore.end_left`: `status` answers a caller."""
+        self._core.end_left(values, status, reason, farewell)
 
     def subscribe(
         self,

@@ -17,6 +17,7 @@ from gateway.sip.environment import Environment
 from gateway.sip.errors import DialogError, SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Refused, Reply, Verdict
+from gateway.sip.invite.farewell import Farewell
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.invite.resumed import ResumedSession, end_left, session_values
@@ -262,12 +263,14 @@ class UserAgentCore(Services):
         self.wake()
         return session
 
-    def end_left(self, values: Mapping[str, Any], status: int, reason: str) -> None:
+    def end_left(self, values: Mapping[str, Any], status: int, reason: str, farewell: Farewell) -> None:
         """End what another process has left (see `resumed.end_left`); raises as `resume` does."""
         if "dialog" in values:
-            self.resume(values).hangup(reason)
+            session = self.resume(values)
+            session.when_answered(farewell.answered)
+            session.hangup(reason)
         else:
-            end_left(self, values, status, reason)
+            end_left(self, values, status, reason, farewell)
         self.wake()
 
     def _is_usable(self, response: Response) -> bool:
@@ -486,9 +489,7 @@ class UserAgentCore(Services):
 
 def _owner_of(event: StackEvent) -> DialogUsage | None:
     """The usage that answers for what is done with an event."""
-    if isinstance(event, RequestReceived | AckReceived | StrayResponse):
-        return None
-    user = event.transaction.user
+    user = None if isinstance(event, RequestReceived | AckReceived | StrayResponse) else event.transaction.user
     if isinstance(user, ClientRequest):
         return user.owner
     return user if isinstance(user, InviteSession) else None

@@ -153,4 +153,5 @@ def _with_legs(record: bytes | None) -> tuple[bytes, Sequence[str]] | None:
     if record is None:
         return None
     legs = [leg for leg in read(record)["legs"] if leg is not None]
-    return record, [leg["party"]["tag"] for leg in legs if leg["kind"] == "web"]
+    # A record of another version, kept until its goodbyes are answered, may name them otherwise.
+    return record, [leg["party"]["tag"] for leg in legs if leg["kind"] == "web" and "party" in leg]

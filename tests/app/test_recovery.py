@@ -8,6 +8,7 @@ import hmac
 import json
 import marshal
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,10 +18,13 @@ import pytest
 from gateway.accounts.vault import read_key
 from gateway.app import recovery
 from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, open_journal
-from gateway.call.journal import VERSION, JournalError
+from gateway.call.journal import ENDING, SETTING_UP, UP, VERSION, Journal, JournalError, JournalStore, read
 from gateway.observe.ledger import SqliteLedger, connect
 from gateway.observe.records import stamp
+from gateway.sip.dialogs.values import CSEQ_JUMP
+from gateway.sip.invite.farewell import Farewell
 from gateway.store.journal_file import JournalFile
+from gateway.testing.timers import ManualTimers
 
 
 @pytest.fixture
@@ -36,6 +40,12 @@ def full(monkeypatch: pytest.MonkeyPatch) -> None:
 def journal(folder: Path) -> JournalFile:
     key = hmac.digest(read_key(folder, os.urandom), b"calls", hashlib.sha256)
     return JournalFile(folder / FILE, key, os.urandom, limit=1 << 20)
+
+
+def journal_of(store: JournalStore, timers: ManualTimers | None = None) -> Journal:
+    """One that waits for goodbyes by `timers`."""
+    nothing = cast(Any, None)
+    return Journal(store, nothing, nothing, nothing, (timers or ManualTimers()).call_later)
 
 
 @pytest.mark.usefixtures("full")
@@ -60,6 +70,7 @@ async def test_a_gateway_starts_although_a_call_cannot_be_taken_out(tmp_path: Pa
     file = journal(tmp_path)
     kept = JournalFound(file, {"one": values, "two": values})
     recovery = Recovery(nothing, nothing, LeftCalls(), kept, False, lambda: 0.0)
+    recovery.journal = journal_of(file)
     recovery.resume_calls(cast(Any, object()))
     assert await recovery.end_rest() == {}
 
@@ -87,6 +98,7 @@ async def test_of_calls_taken_over_one_that_cannot_be_read_costs_no_other() -> N
     calls, kept = cast(Any, {"here": object()}), JournalFound(File())
     nobody: Any = object()
     taking = Recovery(calls, nobody, LeftCalls(), kept, False, lambda: 0.0)
+    taking.journal = journal_of(File())
     taking.resume_calls(nobody)
     ringing = {"stage": "setting-up", "legs": [], "targets": []}
     odd = {"stage": "up", "legs": [{"sessions": [{"dialog": {"flow": "?", "contact": "?"}}]}, None], "targets": []}
@@ -97,10 +109,13 @@ async def test_of_calls_taken_over_one_that_cannot_be_read_costs_no_other() -> N
 async def test_phones_that_rang_in_vain_are_told_once_more_of_a_call_that_goes_on() -> None:
     """By the leg that has the call or by one of their own; nobody else is ended."""
     ended: list[object] = []
-    agent = cast(Any, SimpleNamespace(end_left=lambda session, status, reason: ended.append(session)))
+    agent = cast(
+        Any, SimpleNamespace(end_left=lambda session, status, reason, farewell: ended.append(session["waits"]))
+    )
     calls, nothing = cast(Any, {}), cast(Any, None)
-    legs = [{"kind": "sip", "sessions": ["caller"]}, {"kind": "sip", "sessions": ["talks"], "leaving": ["rang"]}]
-    up = {"stage": "up", "legs": legs, "targets": [{"kind": "sip", "sessions": [], "leaving": ["rang too"]}]}
+    caller, talks, rang, too = ({"waits": name} for name in ("caller", "talks", "rang", "rang too"))
+    legs = [{"kind": "sip", "sessions": [caller]}, {"kind": "sip", "sessions": [talks], "leaving": [rang]}]
+    up = {"stage": "up", "legs": legs, "targets": [{"kind": "sip", "sessions": [], "leaving": [too]}]}
     going_on = Recovery(calls, nothing, LeftCalls(), JournalFound(None, {"up": up}), False, lambda: 0.0)
     going_on.resume_calls(agent)
     going_on.resumed.append("up")
@@ -153,3 +168,130 @@ def test_calls_that_pages_left_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     for tag in ("a", "b", "c"):
         left.add(tag, call)
     assert [left.of("alice", tag) for tag in ("a", "b", "c")] == [None, call, call]
+
+
+class Store:
+    """What was kept last of each call, and whether anything is."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, Any]] = {}
+        self.is_full = False
+
+    def put(self, call_id: str, record: bytes) -> None:
+        if self.is_full:
+            raise JournalError("the disk is full")
+        self.kept[call_id] = read(record)
+
+    def remove(self, call_id: str) -> None:
+        self.kept.pop(call_id, None)
+
+
+class Agent:
+    """Notes who is told of an end, and what was written down by then."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.told: list[tuple[Any, Farewell, dict[str, Any]]] = []
+
+    def end_left(self, values: Any, status: int, reason: str, farewell: Farewell) -> None:
+        self.told.append((values, farewell, dict(self.store.kept)))
+
+
+def leg(*sessions: dict[str, Any], **others: Any) -> dict[str, Any]:
+    return {"kind": "sip", "sessions": list(sessions), **others}
+
+
+DIALOG = {"dialog": {"local_cseq": 7, "flow": None}, "credentials": None, "accepted": ["SIP/2.0 200 OK", "udp:x:1", 1]}
+
+
+def ending(
+    store: Store, calls: dict[str, dict[str, Any]], resumed: Sequence[str] = ()
+) -> tuple[Recovery, Agent, ManualTimers]:
+    timers, agent, nothing = ManualTimers(), Agent(store), cast(Any, None)
+    found = Recovery(cast(Any, {}), nothing, LeftCalls(), JournalFound(store, calls), False, lambda: 0.0)
+    found.journal, found.resumed = journal_of(store, timers), list(resumed)
+    found._user_agent = cast(Any, agent)
+    return found, agent, timers
+
+
+async def test_an_end_is_written_down_before_it_is_said_and_until_it_is_answered() -> None:
+    """A gateway that is killed again would leave a phone that rings, or one that talks to nobody."""
+    up = {"stage": UP, "legs": [leg(DIALOG), None], "targets": [leg({"waits": "INVITE"})]}
+    store = Store()
+    found, agent, timers = ending(store, {"up": up})
+    assert await found.end_rest() == {}
+    assert [session for session, _, _ in agent.told] == [DIALOG, {"waits": "INVITE"}]
+    for _, _, written in agent.told:
+        assert written["up"]["stage"] == ENDING
+        [kept] = written["up"]["legs"][0]["sessions"]
+        assert (kept["dialog"]["local_cseq"], kept["accepted"]) == (7 + CSEQ_JUMP, None)
+    bye, cancel = (farewell for _, farewell, _ in agent.told)
+    cancel.changed(DIALOG)
+    assert store.kept["up"]["targets"][0]["sessions"] == [DIALOG]
+    cancel.answered()
+    cancel.answered()
+    assert store.kept["up"]["stage"] == ENDING
+    bye.answered()
+    assert (store.kept, timers.pending) == ({}, 0)
+    bye.changed(DIALOG)
+    assert store.kept == {}
+
+
+async def test_whoever_does_not_answer_a_goodbye_is_not_waited_for_for_ever() -> None:
+    """35 seconds, and the record is gone."""
+    store = Store()
+    found, _, timers = ending(store, {"rang": {"stage": SETTING_UP, "legs": [leg({"asks": "INVITE"})], "targets": []}})
+    await found.end_rest()
+    timers.advance(34)
+    assert list(store.kept) == ["rang"]
+    timers.advance(2)
+    assert store.kept == {}
+
+
+async def test_an_answer_that_comes_at_once_ends_a_goodbye_as_well() -> None:
+    """Nobody is reached at an address that is none; the other side is waited for all the same."""
+    store = Store()
+    found, agent, _ = ending(store, {"rang": {"stage": SETTING_UP, "legs": [leg(DIALOG), leg(DIALOG)], "targets": []}})
+
+    def end_left(values: Any, status: int, reason: str, farewell: Farewell) -> None:
+        if not agent.told:
+            farewell.answered()
+        Agent.end_left(agent, values, status, reason, farewell)
+
+    agent.end_left = end_left  # type: ignore[method-assign]
+    await found.end_rest()
+    assert list(store.kept) == ["rang"]
+    agent.told[1][1].answered()
+    assert store.kept == {}
+
+
+async def test_an_end_that_cannot_be_written_down_is_said_all_the_same() -> None:
+    """What stood there says that the call goes on, and is taken away."""
+    store = Store()
+    found, agent, timers = ending(store, {"up": {"stage": UP, "legs": [leg(DIALOG)], "targets": []}})
+    store.kept["up"], store.is_full = {}, True
+    await found.end_rest()
+    assert (len(agent.told), store.kept, timers.pending) == (1, {}, 0)
+    agent.told[0][1].answered()
+
+
+async def test_of_a_call_that_goes_on_whoever_else_rings_is_ended_by_a_record_of_its_own() -> None:
+    """Whom it was being passed to, and phones that were told to ring no more and have not answered; no call record."""
+    ringing, late = {"waits": "target"}, {"waits": "late"}
+    up = {"stage": UP, "id": "up", "legs": [leg(DIALOG), leg(DIALOG, leaving=[late])], "targets": [leg(ringing)]}
+    quiet = {"stage": UP, "id": "quiet", "legs": [leg(DIALOG), leg(DIALOG, leaving=[])], "targets": []}
+    store = Store()
+    store.kept = {"up": {}, "quiet": {}}
+    found, agent, _ = ending(store, {"up": up, "quiet": quiet}, ["up", "quiet"])
+    await found.end_rest()
+    assert [session for session, _, _ in agent.told] == [ringing, late]
+    rest = {name: store.kept[name] for name in ("up-targets", "up-cancelled")}
+    assert [(each["stage"], each["legs"]) for each in rest.values()] == [(ENDING, [None, None])] * 2
+    assert sorted(store.kept) == ["quiet", "up", "up-cancelled", "up-targets"]
+    again, later, _ = ending(store, rest)
+    again.records = cast(Any, object())
+    await again.end_rest()
+    assert [session for session, _, _ in later.told] == [ringing, late]
+    for _, farewell, _ in later.told:
+        farewell.answered()
+    assert sorted(store.kept) == ["quiet", "up"]

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -36,6 +37,7 @@ _SETTLED = 40.0
 """Seconds after which somebody has been left alone: more than 64 T1."""
 _ANSWERED = Message("caller", False, "200 INVITE")
 _BYE = Message("caller", True, "BYE")
+_CANCEL = Message("caller", True, "CANCEL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,22 @@ class Death:
     at: Message
     lost: bool
     """Whether the message is lost with it: what was to be sent or was on its way."""
+    again: Message | None = None
+    """At which the next gateway is killed as well, and which is lost with it; None: it lives on."""
+    is_given_up: bool = False
+    """Whether the caller gives up while it rings."""
 
     def __str__(self) -> str:
-        return f"{self.at}, {'lost' if self.lost else 'arrived'}"
+        twice = "" if self.again is None else f"; then at {self.again}"
+        return f"{self.at}, {'lost' if self.lost else 'arrived'}{', given up' if self.is_given_up else ''}{twice}"
+
+
+AGAIN = (
+    Death(Message("callee", True, "180 INVITE"), False, Message("callee", False, "CANCEL")),
+    Death(Message("callee", True, "180 INVITE"), False, Message("caller", False, "500 INVITE")),
+    Death(Message("callee", True, "200 INVITE"), True, Message("callee", False, "BYE")),
+)
+"""The next gateway is killed at each goodbye that it has to say for the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,10 @@ class Aftermath:
 
 
 class Phone:
-    """A user agent that answers every offer, behind a wire, and what it hears of its one call."""
+    """A user agent that answers every offer, behind a wire, and what it hears of its call.
+
+    A callee may be called twice: a gateway that never told the caller of the first call begins another one.
+    """
 
     def __init__(self, agent: UserAgent, wire: Wire, heard: Callable[[events.SessionEvent], None]) -> None:
         """`heard` is told of each event."""
@@ -70,6 +88,9 @@ class Phone:
         self._heard = heard
         self._session: InviteSession | None = None
         self._events: list[events.SessionEvent] = []
+        """Of the last call."""
+        self._before: list[list[events.SessionEvent]] = []
+        """Of each before it."""
         self.offers = 0
 
     @property
@@ -79,13 +100,15 @@ class Phone:
 
     @session.setter
     def session(self, session: InviteSession) -> None:
-        self._session = session
-        session.listen(self._take)
+        if self._session is not None:
+            self._before.append(self._events)
+        self._session, self._events = session, []
+        session.listen(partial(self._take, session, self._events))
 
-    def _take(self, event: events.SessionEvent) -> None:
-        self._events.append(event)
+    def _take(self, session: InviteSession, heard: list[events.SessionEvent], event: events.SessionEvent) -> None:
+        heard.append(event)
         if isinstance(event, events.Offered):
-            self.session.answer_offer(event.exchange, ANSWER)
+            session.answer_offer(event.exchange, ANSWER)
         self._heard(event)
 
     def heard(self, *kinds: type[events.SessionEvent]) -> list[events.SessionEvent]:
@@ -95,11 +118,16 @@ class Phone:
     @property
     def is_over(self) -> bool:
         """Whether it was told so, or never knew of a call."""
-        return self._session is None or bool(self.heard(events.Failed, events.Ended))
+        return self._session is None or (self.has_no_other and bool(self.heard(events.Failed, events.Ended)))
+
+    @property
+    def has_no_other(self) -> bool:
+        """Whether it was told of the end of every call before."""
+        return all(any(isinstance(each, events.Failed | events.Ended) for each in heard) for heard in self._before)
 
     @property
     def is_up(self) -> bool:
-        return not self.is_over and bool(self.heard(events.Answered, events.Confirmed))
+        return self.has_no_other and not self.is_over and bool(self.heard(events.Answered, events.Confirmed))
 
     @property
     def waits(self) -> bool:
@@ -131,7 +159,9 @@ class Stage:
         """`numbers` are the callees', with the ports that the gateway finds them at."""
         self._gateway, self._sip = Succession(folder, start, environ), sip
         self._numbers = iter(numbers.items())
-        self._death: Death | None = None
+        self._strikes: list[tuple[Message, bool]] = []
+        """At which messages a gateway is to be killed yet, and whether each is lost."""
+        self._is_given_up = False
         self._struck = asyncio.Event()
         self._news = asyncio.Event()
         self.passed: list[Message] = []
@@ -165,12 +195,13 @@ class Stage:
         return Phone(agent, Wire(side, port, self._sip, self._passes, for_gateway), self._heard)
 
     def _passes(self, message: Message) -> bool:
-        if self._struck.is_set():
-            return True
-        if self._death is not None and message == self._death.at:
+        if self._strikes and message == self._strikes[0][0]:
+            _, is_lost = self._strikes.pop(0)
             self._struck.set()
             self._gateway.strike()
-            return not self._death.lost
+            return not is_lost
+        if self._struck.is_set():
+            return True
         self.passed.append(message)
         self._news.set()
         return True
@@ -192,7 +223,7 @@ class Stage:
         finally:
             for phone in (self.caller, self.callee):
                 await phone.close()
-            self._death = None
+            self._strikes, self._is_given_up = [], False
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait for news that make it so."""
@@ -214,13 +245,19 @@ class Stage:
         if isinstance(event, events.Provisional) and event.status == 180 and not self.callee.is_over:
             called = self.callee.session
             assert isinstance(called, IncomingSession)
-            if called.machine.state is SessionState.INCOMING:
+            if called.machine.state is SessionState.INCOMING and self._is_given_up:
+                self.caller.session.hangup()
+            elif called.machine.state is SessionState.INCOMING:
                 called.answer(ANSWER)
         self._news.set()
 
     async def talk(self) -> None:
-        """Set the call up, hold it, have the callee ask for something, and hang up."""
+        """Set the call up, hold it, have the callee ask for something, and hang up; or give it up while it rings."""
         self.dial()
+        if self._is_given_up:
+            await self.until(lambda: self.caller.is_over and self.callee.is_over)
+            await self.until(lambda: sum(each.what == "ACK" for each in self.passed) == 3)
+            return
         await self.until(lambda: self.caller.is_up and self.callee.is_up and self._acks("caller") == 2)
         await self._hold("caller", self.caller)
         await self._hold("callee", self.callee)
@@ -236,22 +273,30 @@ class Stage:
     def _acks(self, side: Side) -> int:
         return sum(each.side == side and each.to_gateway and each.what == "ACK" for each in self.passed)
 
-    async def messages(self) -> list[Message]:
+    async def messages(self, *, is_given_up: bool = False) -> list[Message]:
         """Of a whole call, without a kill."""
         async with self.phones(), asyncio.timeout(_SETTLED):
+            self._is_given_up = is_given_up
             await self.talk()
             return list(self.passed)
 
     async def die(self, death: Death) -> Aftermath:
         """Kill the gateway there, start the next, and see what becomes of the call."""
         async with self.phones():
-            self._death = death
+            self._strikes, self._is_given_up = [(death.at, death.lost)], death.is_given_up
             talking = asyncio.create_task(self.talk())
             async with asyncio.timeout(_SETTLED):
                 await self._struck.wait()
             talking.cancel()
             await asyncio.gather(talking, return_exceptions=True)
             await self._gateway.kill()
+            if death.again is not None:
+                self._struck.clear()
+                self._strikes = [(death.again, True)]
+                await self.start()
+                async with asyncio.timeout(_SETTLED):
+                    await self._struck.wait()
+                await self._gateway.kill()
             await self.start()
             began = time.monotonic()
             fate, told = await self._fate()
@@ -290,13 +335,16 @@ def _state(phone: Phone) -> str:
     return "up" if phone.is_up else f"over ({phone.told})" if phone.is_over else "left alone"
 
 
-def deaths(passed: Sequence[Message]) -> list[Death]:
+def deaths(passed: Sequence[Message], *, is_given_up: bool = False) -> list[Death]:
     """At each message: one that was lost with the gateway, and one of the gateway's that had just arrived."""
-    return [Death(message, lost) for message in passed for lost in (True, False)[: 1 + (not message.to_gateway)]]
+    found = [(message, lost) for message in passed for lost in (True, False)[: 1 + (not message.to_gateway)]]
+    return [Death(message, lost, is_given_up=is_given_up) for message, lost in found]
 
 
 def allowed(death: Death, passed: Sequence[Message]) -> set[Fate]:
     """A call that a peer was told of goes on, until somebody hangs up; before that it goes on or both are told."""
+    if death.is_given_up or death.again is not None:
+        return {Fate.ENDED}
     place = passed.index(death.at)
     if place >= passed.index(_BYE):
         return {Fate.ENDED}
@@ -342,7 +390,9 @@ async def deaths_of_a_call(
     """
     async with stage(folder) as made:
         passed = await made.messages()
-        for death in filter(chosen, deaths(passed)):
+        given_up = await made.messages(is_given_up=True)
+        ends = deaths(given_up[given_up.index(_CANCEL) :], is_given_up=True)
+        for death in filter(chosen, [*deaths(passed), *ends, *AGAIN]):
             after = await made.die(death)
             yield death, after, after.fate in allowed(death, passed)
         faults = made.faults()

@@ -32,7 +32,9 @@ SHORT = {
 
 
 def in_short(death: Death) -> bool:
-    return death.at in SHORT and death.lost
+    if death.is_given_up:
+        return death.lost and death.at == Message("callee", False, "CANCEL")
+    return death.again is not None or (death.at in SHORT and death.lost)
 
 
 @pytest.mark.slow

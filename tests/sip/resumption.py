@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from gateway.sip.invite.events import SessionEvent
+from gateway.sip.invite.farewell import Farewell
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.resumed import session_values
 from gateway.sip.invite.session import InviteSession
@@ -37,6 +38,14 @@ class Kept:
 def killed(pair: Pair | Stage, address: tuple[str, int] = ALICE) -> AgentNode:
     """The next process at that address; of the one before nothing is sent any more."""
     return AgentNode(pair.network, address)
+
+
+def farewell(told: list[str] | None = None) -> Farewell:
+    """Says in `told` what becomes of a goodbye."""
+    heard: list[str] = [] if told is None else told
+    return Farewell(
+        lambda: heard.append("answered"), lambda values: heard.append("dialog" if "dialog" in values else "?")
+    )
 
 
 def talking(pair: Pair, body: bytes = ANSWER) -> tuple[Kept, SessionLog]:

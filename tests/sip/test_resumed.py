@@ -32,7 +32,7 @@ from tests.sip.agents import (
     call,
     is_idle,
 )
-from tests.sip.resumption import KEY, REASON, Kept, answered, holding, killed, talking
+from tests.sip.resumption import KEY, REASON, Kept, answered, farewell, holding, killed, talking
 
 
 def test_the_caller_goes_on_with_its_call() -> None:
@@ -306,7 +306,7 @@ def test_a_kill_after_any_message_of_a_set_up_leaves_nothing_behind(role: str, a
     node = killed(pair, address)
     for one in kept:
         if one.values is not None:
-            node.core.end_left(one.values, 503, REASON)
+            node.core.end_left(one.values, 503, REASON, farewell())
     pair.run(2 * SETTLED)
     other = pair.bob if mine is pair.alice else pair.alice
     assert is_idle(node.core)
@@ -323,7 +323,7 @@ def test_an_invite_that_rings_is_cancelled_at_once() -> None:
     stage.run()
     [invite] = stage.requests("INVITE")
     stage.send(answer(invite, 180))
-    killed(stage).core.end_left(kept.values, 503, REASON)
+    killed(stage).core.end_left(kept.values, 503, REASON, farewell())
     stage.run()
     [again] = stage.requests("INVITE")
     assert again.top_via == invite.top_via
@@ -342,7 +342,7 @@ def test_whoever_calls_hears_the_tag_that_rang() -> None:
     log.session.ring(180)
     stage.run()
     [rings] = [one for one in stage.puppet.take() if not isinstance(one, Request) and one.status == 180]
-    killed(stage).core.end_left(Kept(log.session).values, 503, REASON)
+    killed(stage).core.end_left(Kept(log.session).values, 503, REASON, farewell())
     stage.run()
     final = parse_message(stage.puppet.raw[-1])
     assert not isinstance(final, Request)
@@ -501,7 +501,7 @@ def test_of_another_version_the_dialog_alone_is_enough_for_a_goodbye() -> None:
     kept, theirs = talking(pair)
     alice = killed(pair)
     others = {"dialog": kept.values["dialog"], "timer": "otherwise", "more": 1}
-    alice.core.end_left(bare(others), 503, REASON)
+    alice.core.end_left(bare(others), 503, REASON, farewell())
     pair.run(1)
     assert [type(event) for event in theirs.of(Ended)] == [Ended]
     pair.run(SETTLED)

@@ -13,8 +13,9 @@ from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.resumed import ResumedSession
 from gateway.sip.invite.states import SessionState
+from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
-from gateway.sip.message.message import Request
+from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.layer import StackFullError
@@ -22,7 +23,7 @@ from gateway.sip.transactions.via import same_way
 from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
 from gateway.testing.walk import SETTLED
 from tests.sip.agents import ALICE, ANSWER, BOB, HELD, Pair, PuppetCall, Stage, answer, call, is_idle
-from tests.sip.resumption import REASON, Kept, answered, holding, killed, talking
+from tests.sip.resumption import REASON, Kept, answered, farewell, holding, killed, talking
 
 THERE = Flow("udp", *BOB)
 THIEF = ("198.51.100.9", 5060)
@@ -36,7 +37,7 @@ def left_ringing() -> tuple[Stage, AgentNode, Kept]:
     stage.run()
     stage.puppet.take()
     node = stage.agent = killed(stage)
-    node.core.end_left(kept.values, 503, REASON)
+    node.core.end_left(kept.values, 503, REASON, farewell())
     stage.run()
     return stage, node, kept
 
@@ -83,7 +84,7 @@ def test_a_bye_that_nobody_has_answered_is_said_again(crosses: bool) -> None:
     kept = session.values()
     assert kept is not None
     node = killed(stage)
-    node.core.end_left(kept, 503, REASON)
+    node.core.end_left(kept, 503, REASON, farewell())
     stage.run()
     [again] = stage.requests("BYE")
     assert (again.call_id, again.to_tag) == (bye.call_id, bye.to_tag)
@@ -127,10 +128,10 @@ def test_a_refusal_or_nobody_leaves_nothing() -> None:
     assert is_idle(node.core)
     full = AgentNode(stage.network, ("192.0.2.77", 5060), CoreConfig(stack=StackConfig(transactions=0)))
     with pytest.raises(StackFullError):
-        full.core.end_left(kept.values, 503, REASON)
+        full.core.end_left(kept.values, 503, REASON, farewell())
     response = {"waits": answer(invite, 200).write().decode(), "flow": "udp:192.0.2.2:5060"}
     with pytest.raises(SipSyntaxError):
-        node.core.end_left(response, 503, REASON)
+        node.core.end_left(response, 503, REASON, farewell())
 
 
 def test_a_session_that_has_begun_nothing_yet_has_no_values() -> None:
@@ -313,3 +314,52 @@ def test_a_2xx_of_a_stranger_does_nothing_in_a_call_of_the_process_before() -> N
     stage.run()
     assert (stage.requests("ACK"), log.events, session.remote_body) == ([], [], body)
     assert node.core.counts["stray 2xx"] == 200
+
+
+def refused(stage: Stage, caller: PuppetCall) -> Request:
+    """The ACK of the refusal that has come."""
+    final = [one for one in stage.puppet.take() if isinstance(one, Response) and one.status >= 300][-1]
+    return build.ack_for_failure(caller.invite, final)
+
+
+def test_who_ends_a_call_of_another_process_is_told_of_the_answer() -> None:
+    """What rings has refused; what was answered all the same has answered its BYE, which a third process could say."""
+    for refuses in (True, False):
+        stage = Stage()
+        session, _ = call(stage.agent)
+        kept = Kept(session)
+        stage.run()
+        stage.puppet.take()
+        node = stage.agent = killed(stage)
+        told: list[str] = []
+        node.core.end_left(kept.values, 503, REASON, farewell(told))
+        stage.run()
+        [invite] = stage.requests("INVITE")
+        stage.send(answer(invite, 180))
+        assert told == []
+        stage.send(answer(invite, 487) if refuses else answer(invite, 200, body=ANSWER))
+        if not refuses:
+            assert told == ["dialog"]
+            [bye] = [one for one in stage.puppet.take() if isinstance(one, Request) and one.method == "BYE"]
+            stage.send(answer(bye, 200))
+        assert told == ([] if refuses else ["dialog"]) + ["answered"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_who_refuses_for_another_process_is_told_of_the_ack(answers: bool) -> None:
+    """Or that none comes (64 T1)."""
+    stage = Stage()
+    caller = PuppetCall(stage)
+    [log] = stage.agent.calls
+    kept = Kept(log.session)
+    stage.puppet.take()
+    node = stage.agent = killed(stage)
+    told: list[str] = []
+    node.core.end_left(kept.values, 503, REASON, farewell(told))
+    stage.run()
+    assert told == []
+    if answers:
+        stage.send(refused(stage, caller))
+    else:
+        stage.run(33)
+    assert told == ["answered"]

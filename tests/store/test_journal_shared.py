@@ -142,3 +142,17 @@ async def test_a_call_that_the_disk_did_not_take_is_no_call_for_the_others() -> 
     await records.written()
     assert shared.seen == {}
     running.cancel()
+
+
+async def test_a_call_of_another_version_that_is_being_ended_is_seen_as_well() -> None:
+    """Its legs need not say who they are: nothing waits for it until its goodbyes are answered."""
+    file, shared = File(), Shared()
+    records = SharedRecords(file, shared)
+    legs = [(marshal.dumps({}), marshal.dumps({"kind": "web"}))]
+    old = VERSION + marshal.dumps({"legs": legs, "targets": []})
+    records.put("old", old)
+    writing = asyncio.create_task(records.run())
+    await shared.news.wait()
+    await records.written()
+    writing.cancel()
+    assert shared.seen == {"old": (old, [])}

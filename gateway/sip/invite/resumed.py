@@ -22,6 +22,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.context import Context
 from gateway.sip.invite.events import Confirmed, OfferAnswered
+from gateway.sip.invite.farewell import Farewell
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.outgoing import OutgoingSession
@@ -89,6 +90,14 @@ def bare(values: Mapping[str, Any]) -> Mapping[str, Any]:
     nothing: dict[str, Any] = {"allows": [], "supports": [], "packages": [], "bodies": ["", ""], "accepted": None}
     kept = {"dialog": values["dialog"], "credentials": values.get("credentials")}
     return nothing | kept | {"role": "uac", "timer": timer}
+
+
+def session_asked(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of a session as they are once another process has ended it: its numbers have been used."""
+    dialog = values.get("dialog")
+    if dialog is None:
+        return values
+    return {**values, "dialog": {**dialog, "local_cseq": (dialog["local_cseq"] or 0) + CSEQ_JUMP}, "accepted": None}
 
 
 def session_moved(values: Mapping[str, Any], contact_of: Callable[[Flow, Uri], NameAddr]) -> Mapping[str, Any]:
@@ -169,6 +178,11 @@ class ResumedSession(InviteSession):
         self.timer.resume(values["timer"], core.now(), elapsed)
         self.arm_timer()
 
+    def when_answered(self, told: Callable[[], None]) -> None:
+        """Have `told` called once the peer has answered a BYE, or nobody does."""
+        assert self.dialog is not None
+        self.dialog.when_over(told)
+
     def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
         """Whoever asks for something in the call has the answer to it: the ACK went to the process before."""
         accepted = self.accepted
@@ -227,9 +241,10 @@ class ResumedSession(InviteSession):
 class LeftInvite:
     """An INVITE of ours whose process died before it was answered: cancelled, or ended where it is answered."""
 
-    def __init__(self, core: Core, values: Mapping[str, Any], reason: str) -> None:
+    def __init__(self, core: Core, values: Mapping[str, Any], reason: str, farewell: Farewell) -> None:
         """`reason` is the value of a Reason field. Raises SipError for what `session_values` has not made."""
         self._core = core
+        self._farewell = farewell
         self._invite = _request(values["waits"])
         self._headers: build.Fields = (("Reason", reason),)
         self._acks: dict[str, tuple[bytes, Flow]] = {}
@@ -245,6 +260,11 @@ class LeftInvite:
             self._core.send_cancel(self._transaction, self._headers)
         elif response.is_success:
             self._end(response)
+        elif not response.is_provisional:
+            self._over()
+
+    def _over(self) -> None:
+        self._farewell.answered()
 
     def _end(self, response: Response) -> None:
         """Acknowledge a 2xx and hang up; once more where it comes again."""
@@ -256,10 +276,13 @@ class LeftInvite:
 
         def located(flows: tuple[Flow, ...]) -> None:
             if flows:
+                self._farewell.changed(bare({"dialog": values_of(dialog)}))
                 ack = dialog.ack(response.cseq.number, headers=tuple(self._core.request_fields()))
                 self._acks[tag] = self._core.send_ack(ack, flows[0]), flows[0]
-                send_in_dialog(self._core, dialog, "BYE", lambda _: None, owner=None, headers=self._headers)
+                send_in_dialog(self._core, dialog, "BYE", lambda _: self._over(), owner=None, headers=self._headers)
                 self._core.wake()
+            else:
+                self._over()
 
         self._core.locate(dialog.hops[0], located, None)
 
@@ -270,21 +293,22 @@ class LeftInvite:
         """Nobody cancels what is ours."""
 
     def on_failed(self, transaction: Transaction, reason: Reason) -> None:
-        """Nobody is there: nothing rings."""
+        self._over()  # nobody is there: nothing rings
 
 
-def end_left(core: Core, values: Mapping[str, Any], status: int, reason: str) -> None:
+def end_left(core: Core, values: Mapping[str, Any], status: int, reason: str, farewell: Farewell) -> None:
     """Cancel an INVITE of ours, or answer one of a peer with `status`, that the process before has left ringing.
 
     `reason` is the value of a Reason field. Raises SipError, LookupError, TypeError or ValueError for values that
     `session_values` has not given.
     """
     if "waits" in values:
-        LeftInvite(core, values, reason)
+        LeftInvite(core, values, reason, farewell)
         return
     invite = _request(values["asks"])
     transaction = core.take_up(invite, Flow.parse(values["flow"]))
     fields = (("Reason", reason), *core.response_fields())
+    transaction.when_settled(farewell.answered)
     core.respond(transaction, build.response(invite, status, to_tag=values["tag"], headers=fields))
 
 

@@ -65,6 +65,7 @@ class InviteServerTransaction(Transaction):
 
     table = TABLE
     initial = State.PROCEEDING
+    settled = frozenset((State.ACCEPTED, State.CONFIRMED, State.TERMINATED))
 
     def _start_100(self, _message: Any) -> None:
         self.start_timer(Input.TIMER_100, self.timers.trying)

@@ -128,6 +128,7 @@ class Transaction:
 
     __slots__ = (
         "__weakref__",
+        "_told",
         "armed",
         "credit",
         "flow",
@@ -148,6 +149,8 @@ class Transaction:
     table: ClassVar[Mapping[tuple[State, Input], tuple[tuple[Any, ...], State]]]
     actions: ClassVar[Mapping[Any, Callable[[Any, Any], None]]]
     initial: ClassVar[State]
+    settled: ClassVar[frozenset[State]] = frozenset((State.TERMINATED,))
+    """Where a server waits for nothing of the peer any more."""
 
     def __init__(self, layer: TransactionLayer, timers: Timers, *, reliable: bool, key: object, flow: Any) -> None:
         self.layer = layer
@@ -174,6 +177,11 @@ class Transaction:
         self.credit: int | None = None
         """Octets that a server may still send to a source that has proved nothing, None where it may send all."""
         self.now = 0.0
+        self._told: Callable[[], None] | None = None
+
+    def when_settled(self, told: Callable[[], None]) -> None:
+        """Have `told`, and nobody else, called once it is."""
+        self._told = told
 
     def step(self, what: Input, now: float, message: Any = None) -> None:
         """Feed one input at `now` (monotonic seconds)."""
@@ -186,6 +194,9 @@ class Transaction:
         self.now = now
         for action in actions:
             self.actions[action](self, message)
+        if self._told is not None and self.state in self.settled:
+            told, self._told = self._told, None
+            told()
         if self.state is State.TERMINATED and before is not State.TERMINATED:
             self.armed.clear()
             self.layer.terminated(self)
