@@ -164,7 +164,9 @@ async def open_media(opening: Opening) -> MediaEngine:
         await opening.opened(media_settings.engine_key(config), engine.start())
     except PlaneError as error:
         if not choice.may_fall_back:
-            raise ConfigError("media.plane", str(error)) from None
+            # Who has it may be ending, and a plane of another version does; a secret that is not its own stays so.
+            kind = ConfigError if error.code == "refused" else AwayError
+            raise kind("media.plane", str(error)) from None
         log.warning("packets are forwarded in this process", reason=str(error))
         engine = media_settings.engine(config, clock)
         await opening.opened(media_settings.engine_key(config), engine.start())

@@ -13,6 +13,9 @@ from gateway.app import GatewayApp
 from gateway.cli import AWAY, fail
 from gateway.errors import ConfigError
 from gateway.identity import passwords
+from gateway.media.embedded.plane.native.process import SOCKET, PlaneProcess, find_program
+from gateway.media.embedded.plane.protocol import PlaneError
+from tests import peers
 from tests.interop.gateway import config_on_free_ports
 
 
@@ -45,6 +48,35 @@ async def test_a_shared_journal_that_is_not_there_is_said(tmp_path: Path) -> Non
     error = await _refused(tmp_path, IDENTITY__STORE="sqlite:gateway.sqlite", MEDIA__PLANE="python", **changes)
     assert error.key == "cluster.journal"
     assert fail(error).exit_code == AWAY
+
+
+async def test_a_state_folder_that_another_gateway_has_is_said(tmp_path: Path) -> None:
+    """The one before may be ending yet: to start again is worth a try, and it is not disturbed."""
+    if find_program() is None:
+        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    first = GatewayApp(config_on_free_ports(tmp_path, MEDIA__PLANE="native"))
+    await first.start()
+    try:
+        error = await _refused(tmp_path, MEDIA__PLANE="native")
+        assert (tmp_path / SOCKET).exists()
+    finally:
+        await first.stop()
+    assert (error.key, fail(error).exit_code) == ("media.plane", AWAY)
+    assert "another gateway" in str(error)
+
+
+@pytest.mark.parametrize(("code", "status"), [("lost", AWAY), ("version", AWAY), ("refused", 2)])
+async def test_a_plane_that_does_not_answer_may_do_so_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, status: int
+) -> None:
+    """One that its own unit starts, or of another version, which ends by itself; not one with another secret."""
+
+    async def connect(process: PlaneProcess) -> None:
+        raise PlaneError(code, "nobody is there")
+
+    monkeypatch.setattr(PlaneProcess, "connect", connect)
+    error = await _refused(tmp_path, MEDIA__PLANE="native", MEDIA__PLANE_START="false")
+    assert (error.key, fail(error).exit_code) == ("media.plane", status)
 
 
 async def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
