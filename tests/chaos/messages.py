@@ -22,6 +22,7 @@ from gateway.sip.invite import events
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.invite.states import SessionState
+from gateway.sip.message.uri import Uri
 from tests import peers
 from tests.chaos.fates import Fate
 from tests.chaos.forked import Forks, Succession, forks
@@ -146,6 +147,10 @@ class Phone:
             if isinstance(event, events.Ended):
                 return f"{event.by} {event.cause or ''}".strip()
         return "nothing"
+
+    async def said(self) -> None:
+        """Wait until the gateway has what this phone has sent so far."""
+        await self.agent.request("OPTIONS", Uri.parse(f"sip:{DOMAIN}"), received=f"udp:{HOST}:{self.wire.for_phone}")
 
     async def close(self) -> None:
         await self.agent.close()
@@ -300,7 +305,10 @@ class Stage:
             await self.start()
             began = time.monotonic()
             fate, told = await self._fate()
-            return Aftermath(fate, told, time.monotonic() - began)
+            after = Aftermath(fate, told, time.monotonic() - began)
+            for phone in (self.caller, self.callee):
+                await phone.said()
+            return after
 
     async def _fate(self) -> tuple[Fate, str]:
         caller, callee = self.caller, self.callee

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -277,6 +278,39 @@ async def test_pictures_and_data_channels_are_offered_again(rig: Rig) -> None:
         await engine.join("call", "browser", "second")
         await until(lambda: again[0].sees(200) and again[1].sees(60))
     finally:
+        for each in browsers:
+            await each.close()
+
+
+@pytest.mark.slow
+async def test_a_call_with_pictures_is_made_anew_by_the_next_process(rig: Rig, tmp_path: Path) -> None:
+    """Its streams are not gone on with; both see each other again once they have agreed, and a third process knows."""
+    engine, second = rig.engine, Party("second", Kind.WEBRTC)
+    browsers = [VideoBrowser(60), VideoBrowser(200)]
+    (tmp_path / "next").mkdir()
+    following = Rig(tmp_path / "next")
+    try:
+        answer = await browsers[1].answer(await engine.offer("call", BROWSER, second, await browsers[0].offer()))
+        await browsers[0].take_answer(await engine.answer("call", second, BROWSER, answer))
+        await until(lambda: browsers[0].sees(200) and browsers[1].sees(60))
+        values = json.loads(json.dumps(engine.values("call")))
+        await following.engine.start()
+        with pytest.raises(MediaError) as refused:
+            await following.engine.resume("call", values)
+        assert refused.value.status == 481
+        await following.engine.restore("call", values)
+        assert [each["video"] for each in following.engine.values("call")["parties"]] == [  # type: ignore[index]
+            each["video"] for each in values["parties"]
+        ]
+        again = [VideoBrowser(60), VideoBrowser(200)]
+        browsers += again
+        for party, peer, browser in ((BROWSER, second, again[0]), (second, BROWSER, again[1])):
+            answer = await browser.answer(await following.engine.create_offer("call", party, peer))
+            await following.engine.answer("call", party, None, answer)
+        await following.engine.join("call", "browser", "second")
+        await until(lambda: again[0].sees(200) and again[1].sees(60))
+    finally:
+        await following.engine.close()
         for each in browsers:
             await each.close()
 

@@ -22,10 +22,8 @@ def party_values(party: PartyMedia) -> dict[str, Any] | None:
     """What another process needs to go on with a party; None where nothing was ever agreed."""
     # What was said over a transport that is gone says nothing of this one.
     transport = party.transport.values() if party.transport is not None and party.former is None else None
-    if (
-        party.audio is not None
-        or (party.video is not None and party.video.agreement is not None)
-        or (party.party.kind is not Kind.SERVICE and (party.theirs is None or party.sent is None))
+    if party.audio is not None or (
+        party.party.kind is not Kind.SERVICE and (party.theirs is None or party.sent is None)
     ):
         return None
     descriptions = None
@@ -38,6 +36,7 @@ def party_values(party: PartyMedia) -> dict[str, Any] | None:
         "identity": [identity.session_id, identity.ssrc, identity.stream],
         "agreed": descriptions,
         "beside": [has_data(party), has_text(party)],
+        "video": former_of(party).video,
         "transport": transport,
     }
 
@@ -45,13 +44,14 @@ def party_values(party: PartyMedia) -> dict[str, Any] | None:
 def values_of(parties: Mapping[str, PartyMedia]) -> dict[str, Any] | None:
     """What `resumed` needs, as JSON can hold it.
 
-    None where a party has agreed to nothing, has a picture, or speaks by a program.
+    None where a party has agreed to nothing, or speaks by a program.
     """
     values = [party_values(party) for party in parties.values()]
     if not all(values):
         return None
-    if _has_channels(parties.values()):
-        # SCTP ends with this process, and DTLS, which carries it, cannot be gone on with: all is made anew.
+    if _has_channels(parties.values()) or any(each["video"] for each in values if each is not None):
+        # SCTP ends with this process, and DTLS, which carries it, cannot be gone on with. Nor is a picture's stream:
+        # its key frames, rates and retransmissions are this process's. All is made anew.
         values = [each | {"transport": None} for each in values if each is not None]
     joined = {
         tuple(sorted((tag, party.joined.party.tag))) for tag, party in parties.items() if party.joined is not None
@@ -144,7 +144,13 @@ async def restored(resources: Resources, call_id: str, values: Mapping[str, Any]
                 session_id: int = each["identity"][0]
                 data, text = each.get("beside", (False, False))
                 former = Former(
-                    session_id=session_id, sent=ours, theirs=theirs, spoken=spoken, has_data=data, has_text=text
+                    session_id=session_id,
+                    sent=ours,
+                    theirs=theirs,
+                    spoken=spoken,
+                    video=each.get("video", ""),
+                    has_data=data,
+                    has_text=text,
                 )
                 begin_anew(media, former, resources.random)
         await opened(session.parties)
