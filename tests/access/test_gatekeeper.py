@@ -638,3 +638,14 @@ async def test_a_network_of_ipv6_is_one_source() -> None:
     locked = events.Refused(403, "Too many wrong passwords")
     assert await door.asked(request("REGISTER"), from_there(5060, "2001:db8:1:2:ffff::")) == locked
     assert isinstance(await door.signed("REGISTER", "1001", from_there(5060, "2001:db8:1:3::1")), events.Accepted)
+
+
+def test_who_goes_on_guessing_is_remembered_longest() -> None:
+    """Others that come once push out each other, and not the one that is locked."""
+    guesses = Guesses(LockOut(failures=3, remembered=4))
+    guesser = Flow("udp", "198.51.100.4", 5060)
+    for number in range(3):
+        guesses.failed(guesser, "1001", 0.0)
+        for other in range(3):
+            guesses.failed(Flow("udp", f"203.0.113.{3 * number + other}", 5060), f"other{other}", 0.0)
+    assert guesses.locked(guesser, "1002", 1.0)
