@@ -9,7 +9,7 @@ import pytest
 from tests.interop.baresip import baresip
 from tests.interop.gateway import PASSWORDS
 from tests.interop.house import house
-from tests.interop.test_video import GREY, SeeingBrowser
+from tests.interop.seeing import GREY, SeeingBrowser
 from tests.media.engine_support import until
 
 pytestmark = pytest.mark.peer
