@@ -131,7 +131,7 @@ async def test_a_new_ssrc_goes_on_in_the_same_stream(scene: Scene) -> None:
     heard = await scene.right.hears(3)
     assert numbers(heard) == [0, 1, 2]
     assert heard[1].marker
-    assert scene.handler.runs[-1] == (LEFT, 8, 2)
+    await until(lambda: scene.handler.runs[-1:] == [(LEFT, 8, 2)])
 
 
 async def test_a_stream_that_begins_anew_goes_on_as_open_as_it_was(scene: Scene) -> None:

@@ -10,9 +10,12 @@ from gateway.media.embedded.plane.around import FlowHost
 from gateway.media.embedded.plane.flow import SHORTEST_RTCP, Flow
 from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE
 from gateway.media.embedded.plane.routes import NO_ROUTE
+from gateway.media.embedded.plane.shared import READS
 from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey
 from gateway.media.embedded.plane.values import NEVER, Address, Bound, FlowConfig
 
+TAKEN_ALONE = 3
+"""Calls in which one datagram is taken, after one in which there was no second."""
 STRANGERS_PER_SECOND = 50
 """Packets of other addresses that the engine is asked about, for each flow; the rest is only counted."""
 _DATA = WORKSPACE.data
@@ -244,40 +247,49 @@ class PairPort:
     def readers(
         self, clock: Callable[[], float], failed: Callable[[], None]
     ) -> list[tuple[socket.socket, Callable[[], None]]]:
-        """What to call when each socket can be read. One datagram a call: a phone sends no bursts."""
-        receive_rtp, receive_rtcp = self.rtp.recvfrom_into, self.rtcp.recvfrom_into
+        """What to call when each socket can be read."""
+        return [
+            (self.rtp, self._reader(self.rtp, PairFlow.datagram, clock, failed)),
+            (self.rtcp, self._reader(self.rtcp, PairFlow.rtcp_socket_datagram, clock, failed)),
+        ]
 
-        def read_rtp() -> None:
-            try:
-                size, address = receive_rtp(_DATA)
-            except OSError:
-                # Nothing there after all, or an ICMP error that the media timer will tell of.
-                return
-            flow = self.flow
-            if flow is None:
-                return
-            try:
-                flow.datagram(size, address, clock())
-            except Exception:
-                # An exception that reached the event loop here could cost every other call.
-                flow.discard("internal_error")
-                failed()
+    def _reader(
+        self,
+        bound: socket.socket,
+        take: Callable[[PairFlow, int, Any, float], None],
+        clock: Callable[[], float],
+        failed: Callable[[], None],
+    ) -> Callable[[], None]:
+        """What takes the datagrams that wait in a socket, up to a number: strangers may send more than the phone does.
 
-        def read_rtcp() -> None:
-            try:
-                size, address = receive_rtcp(_DATA)
-            except OSError:
-                return
-            flow = self.flow
-            if flow is None:
-                return
-            try:
-                flow.rtcp_socket_datagram(size, address, clock())
-            except Exception:
-                flow.discard("internal_error")
-                failed()
+        A phone sends no bursts, and asking for what is not there costs a third of a packet. So where there was one
+        alone, the next few calls take one without asking for more.
+        """
+        receive = bound.recvfrom_into
+        alone = 0
 
-        return [(self.rtp, read_rtp), (self.rtcp, read_rtcp)]
+        def read() -> None:
+            nonlocal alone
+            for number in range(READS):
+                try:
+                    size, address = receive(_DATA)
+                except OSError:
+                    # Nothing more, or an ICMP error that the media timer will tell of.
+                    alone = TAKEN_ALONE if number == 1 else 0
+                    return
+                flow = self.flow
+                if flow is not None:
+                    try:
+                        take(flow, size, address, clock())
+                    except Exception:
+                        # An exception that reached the event loop here could cost every other call.
+                        flow.discard("internal_error")
+                        failed()
+                if alone:
+                    alone -= 1
+                    return
+
+        return read
 
     def send(self, path: int, data: bytes, address: Address) -> bool:
         """Send a datagram as it is by the socket that `path` names, at once or not at all."""
