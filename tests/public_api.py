@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from importlib import import_module
+from types import FunctionType, ModuleType
 
 PACKAGES = {
     "gateway": "a whole gateway in a program",
@@ -39,6 +40,19 @@ def sentence(package: str, name: str) -> str:
         return _NO_DOCSTRING[name]
     text = inspect.getdoc(getattr(import_module(package), name)) or ""
     return " ".join(text.partition("\n\n")[0].split()).replace("|", "\\|")
+
+
+def undocumented(module: ModuleType) -> list[str]:
+    """Public methods and properties ("Class.name") of its public classes without a docstring, not even a base's."""
+    classes = [thing for name in module.__all__ if inspect.isclass(thing := getattr(module, name))]
+    return [
+        f"{each.__name__}.{name}"
+        for each in classes
+        for name, member in vars(each).items()
+        if not name.startswith("_")
+        and isinstance(member, (FunctionType, property, classmethod, staticmethod))
+        and not inspect.getdoc(getattr(each, name))
+    ]
 
 
 def tables() -> str:

@@ -8,7 +8,9 @@ import doctest
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -18,7 +20,7 @@ import gateway
 from gateway import Application, Gateway
 from tests.docs_blocks import blocks_of
 from tests.interop.gateway import RpcBrowser, config_on_free_ports
-from tests.public_api import PACKAGES, names, sentence, tables
+from tests.public_api import PACKAGES, names, sentence, tables, undocumented
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "api.md"
@@ -101,6 +103,29 @@ def test_the_page_lists_every_public_name_with_what_it_is() -> None:
     """docs/api.md ends with what `python -m tests.public_api` prints, and nothing is without a sentence."""
     assert PAGE.read_text().endswith(tables())
     assert [f"{package}.{name}" for package in PACKAGES for name in names(package) if not sentence(package, name)] == []
+
+
+def test_every_public_method_and_property_says_what_it_does() -> None:
+    """The site's reference leaves out what has no docstring."""
+    assert [f"{package}.{one}" for package in PACKAGES for one in undocumented(import_module(package))] == []
+
+
+def test_a_method_without_a_docstring_is_seen() -> None:
+    """A property and a static method as well; what is private need not say anything."""
+
+    class Some:
+        def says(self) -> None:
+            """Something."""
+
+        @property
+        def silent(self) -> None: ...
+        @staticmethod
+        def still() -> None: ...
+        def _own(self) -> None: ...
+
+    module = ModuleType("a")
+    vars(module).update(__all__=["Some"], Some=Some)
+    assert undocumented(module) == ["Some.silent", "Some.still"]
 
 
 def test_an_unknown_name_of_the_gateway_is_an_attribute_error() -> None:

@@ -160,11 +160,13 @@ class SoftphoneBrowser:
             ) from None
 
     async def dial(self, number: str) -> None:
+        """Type a number or name and press Call; `status` waits for what comes of it."""
         await self.page.fill("#dial", number)
         await self._forget_sound()
         await self.page.click("#call")
 
     async def accept(self) -> None:
+        """Answer the call that rings."""
         await self._forget_sound()
         await self.page.click("#accept")
 
@@ -173,6 +175,7 @@ class SoftphoneBrowser:
         await self.page.evaluate("window.__ear.firstSound = null")
 
     async def hang_up(self) -> None:
+        """Press Hang up."""
         await self.page.click("#hangup")
 
     async def reset(self) -> None:

@@ -34,6 +34,7 @@ class Utterance:
 
     @property
     def seconds(self) -> float:
+        """How long it is."""
         return len(self.pcm) / self.rate
 
 

@@ -91,9 +91,11 @@ class PeerManager:
         return list(self._peers.values())
 
     def put(self, peer: Peer) -> None:
+        """Keep a peer under its id, in the place of one that had it."""
         self._peers[peer.id] = peer
 
     def drop(self, peer: Peer) -> None:
+        """Forget a peer; one that has taken its id since then stays."""
         if self._peers.get(peer.id) is peer:
             del self._peers[peer.id]
 

@@ -70,23 +70,29 @@ class AgentNode:
     # Node
 
     def receive(self, data: bytes, source: Address, now: float) -> None:
+        """One datagram, or octets of a connection, of that address; `now` in seconds."""
         self.core.receive(data, Flow(self.transport, source[0], source[1], "here"))
 
     def handle_timer(self, now: float) -> None:
+        """Do what is due; `now` in seconds."""
         self.core.handle_timer()
 
     def deadline(self) -> float | None:
+        """When `handle_timer` is due, in seconds of the clock; None for never."""
         return self.core.deadline()
 
     def drain(self) -> list[tuple[bytes, Address]]:
+        """What is to be sent since the last drain, each with where to."""
         return [(data, (flow.host, flow.port)) for data, flow in self.core.datagrams()]
 
     # Environment
 
     def now(self) -> float:
+        """Seconds of the network's clock."""
         return self.clock.now
 
     def token(self) -> str:
+        """Another text each time, for tags, branches and Call-IDs; the same ones for the same seed."""
         self._tokens += 1
         return f"{self.address[1]:x}t{self._tokens:012x}{self.network.random.getrandbits(32):08x}"
 
@@ -94,12 +100,15 @@ class AgentNode:
         """The network drains every node by itself."""
 
     def sent_by(self, flow: Flow) -> tuple[str, int | None]:
+        """Host and port for Via (RFC 3261 18.1.1)."""
         return self.address
 
     def resolve(self, uri: Uri, done: Callable[[tuple[Flow, ...]], None]) -> None:
+        """Where a URI leads: what `names` has for its host, else nowhere."""
         done(self.names.get(uri.host, ()))
 
     def authenticate(self, request: Request, source: Flow, done: Callable[[Verdict], None]) -> None:
+        """Who it is, by `verdict`, at once or once a test calls what `open_verdicts` keeps."""
         verdict = self.verdict(request, source)
         if verdict is None:
             self.open_verdicts.append(done)
@@ -107,12 +116,14 @@ class AgentNode:
             done(verdict)
 
     def invited(self, session: InviteSession, identity: str | None) -> None:
+        """A call comes in: its log is kept in `calls` and given to `on_call`."""
         log = SessionLog(session)
         self.calls.append(log)
         if self.on_call is not None:
             self.on_call(session, log)
 
     def register(self, request: Request, source: Flow, identity: str | None, done: Callable[[Reply], None]) -> None:
+        """A REGISTER, answered at once with what `reply` says."""
         done(self.reply(request))
 
 
@@ -129,6 +140,7 @@ class Puppet:
         network.attach(address, self)
 
     def receive(self, data: bytes, source: Address, now: float) -> None:
+        """Keep one message, and give it to `react`; SipSyntaxError where it is none."""
         message = parse_message(data)
         self.raw.append(data)
         self.received.append(message)
@@ -139,9 +151,11 @@ class Puppet:
         """A puppet has no timers."""
 
     def deadline(self) -> float | None:
+        """Never: a puppet has no timers."""
         return None
 
     def drain(self) -> list[tuple[bytes, Address]]:
+        """What was given to `send` since the last drain, each with where to."""
         out, self._out = self._out, []
         return out
 

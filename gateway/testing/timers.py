@@ -26,9 +26,11 @@ class ManualTimers:
         self._queue: list[tuple[float, int, ManualTimer]] = []
 
     def time(self) -> float:
+        """Seconds of the clock."""
         return self._now
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> ManualTimer:
+        """Call back once `advance` has gone on by `delay` seconds, unless it is cancelled before."""
         timer = ManualTimer(callback)
         heapq.heappush(self._queue, (self._now + delay, next(self._order), timer))
         return timer
