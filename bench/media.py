@@ -89,7 +89,12 @@ def series(program: Path, codecs: Codecs, counts: Sequence[int], **settings: Any
             host, port = daemon.address
             theirs = Engine(
                 name="rtpengine",
-                settings=settings | {"MEDIA__ENGINE": f"rtpengine:{host}:{port}"},
+                settings=settings
+                | {
+                    "MEDIA__ENGINE": f"rtpengine:{host}:{port}",
+                    # What it does without help: these calls see no re-offer.
+                    "MEDIA__RTPENGINE_RENUMBERS": "false",
+                },
                 daemon=daemon.process.pid,
             )
             found["rtpengine"] = runner.run(measured(program, theirs, codecs, counts))

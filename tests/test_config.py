@@ -192,6 +192,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "trunks": "[{name: t, uri: 'sip:pbx.example.com'}]",
         "media.engine": "rtpengine:127.0.0.1:2223",
         "media.plane_gather": "0.002",
+        "media.rtpengine_renumbers": "false",
         "domain": "example.com",
         "limits.max_calls": "77",
         "limits.load": "0.5",

@@ -55,6 +55,7 @@ def _rtpengine(config: Config, address: tuple[str, int]) -> RtpengineConfig:
             telephone_event=codecs.telephone_event,
             transcode=codecs.transcode,
             video=config.video.codecs,
+            renumbers=config.media.rtpengine_renumbers,
         ),
         patience=Patience(setup=config.webrtc.setup_timeout, media=rtp.media_timeout, held=rtp.held_timeout),
         max_sessions=config.limits.calls,

@@ -197,6 +197,10 @@ class MediaConfig(Section):
 
     engine: Text = "embedded"
     """"embedded", or "rtpengine:HOST:PORT" to drive an rtpengine by its ng protocol."""
+    rtpengine_renumbers: bool = True
+    """Whether an rtpengine numbers the packets of calls with SRTP itself: version 10.5 loses their roll-over counter in
+    a re-offer otherwise, so that a browser hears nothing after a hold. Such calls take more of its CPU, and its kernel
+    module forwards none of them; false for a version without that fault."""
     plane: Literal["auto", "native", "python"] = "auto"
     """Who forwards the packets of the embedded engine: a process of its own that is compiled ("native"), this process
     ("python"), or the native one where it is built ("auto"). `gateway check-config` says which and why."""

@@ -13,7 +13,7 @@ from gateway.media.engine import Connected, FirstMedia, Kind, MediaFailed, Media
 from gateway.media.rtpengine.call import CallState, Patience
 from gateway.media.rtpengine.client import ClientConfig, NgHost
 from gateway.media.rtpengine.descriptions import tidied
-from gateway.media.rtpengine.profiles import Policy, flags, hidden_source, offer_flags, preferred
+from gateway.media.rtpengine.profiles import DIGITS_READY, Policy, flags, hidden_source, offer_flags, preferred
 from gateway.media.rtpengine.statistics import Heard, heard
 from gateway.testing.clock import ManualClock
 from sdp import SessionDescription
@@ -52,6 +52,16 @@ def test_a_party_is_offered_what_it_likes_then_what_needs_no_transcoding(
 ) -> None:
     """And never a codec that the configuration does not name for its side."""
     assert preferred(Policy(webrtc_codecs=("opus", "pcma")), target, offered) == wanted
+
+
+@pytest.mark.parametrize(
+    ("policy", "target", "numbered"),
+    [(Policy(), BROWSER, True), (Policy(), PHONE, False), (Policy(renumbers=False), BROWSER, False)],
+)
+def test_packets_of_srtp_are_numbered_anew_where_that_is_configured(
+    policy: Policy, target: Party, numbered: bool
+) -> None:
+    assert (DIGITS_READY in flags(policy, PHONE, target, [])["flags"]) is numbered  # type: ignore[operator]
 
 
 def test_without_transcoding_only_what_was_offered_is_passed_on() -> None:

@@ -11,7 +11,7 @@ from gateway.media.rtpengine.bencode import Encodable
 from gateway.media.rtpengine.call import CallState, Offer, PartyState
 from gateway.media.rtpengine.client import NgHost
 from gateway.media.rtpengine.ng import Request
-from gateway.media.rtpengine.profiles import Policy, flags, is_numbered, offer_flags
+from gateway.media.rtpengine.profiles import Policy, flags, offer_flags
 from gateway.media.rtpengine.requests import ask
 from sdp import Direction, MediaDescription, SessionDescription
 
@@ -101,7 +101,7 @@ class Agreements:
         now = self._clock()
         call.joined = frozenset((source.tag, target.tag))
         call.exchanges[call.joined] = offer.request, request
-        call.digits = is_numbered(source, target)
+        call.digits = self._policy().numbers(source, target)
         call.answered_at = call.answered_at or now
         theirs = SessionDescription.parse(str(offer.request["sdp"]))
         asked = theirs.media[offer.place]

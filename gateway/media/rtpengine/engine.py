@@ -300,7 +300,7 @@ class RtpengineEngine:
             host = next((each for each in self._hosts.all if each.address == address), None)
             if host is None:
                 raise MediaError("its rtpengine is not this gateway's any more", 481)
-            call = kept.resumed(call_id, values, host, self._clock())
+            call = kept.resumed(call_id, values, host, self.config.policy, self._clock())
         except (KeyError, TypeError, ValueError):
             raise MediaError("it was not rtpengine that carried its media", 481) from None
         await self._refresh(call)

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.media.engine import Party
 from gateway.media.rtpengine.call import CallState, PartyState
 from gateway.media.rtpengine.client import NgHost
-from gateway.media.rtpengine.profiles import is_numbered
+from gateway.media.rtpengine.profiles import Policy
 from sdp import SessionDescription
 
 VERSION = 1
@@ -41,7 +41,7 @@ def _party_values(state: PartyState) -> dict[str, Any]:
     }
 
 
-def resumed(call_id: str, values: Mapping[str, Any], host: NgHost, now: float) -> CallState:
+def resumed(call_id: str, values: Mapping[str, Any], host: NgHost, policy: Policy, now: float) -> CallState:
     """The call that these values are of; raises KeyError, TypeError or ValueError for what they cannot be."""
     call = CallState(call_id, host, values["name"], answered_at=now, isolated=values["isolated"])
     for each in values["parties"]:
@@ -49,7 +49,7 @@ def resumed(call_id: str, values: Mapping[str, Any], host: NgHost, now: float) -
         state.said = None if each["said"] is None else SessionDescription.parse(each["said"])
         state.transport, state.codec, state.holds = tuple(each["transport"]), each["codec"], each["holds"]
     call.joined = frozenset(call.parties)
-    call.digits = is_numbered(*(state.party for state in call.parties.values()))
+    call.digits = policy.numbers(*(state.party for state in call.parties.values()))
     if values["exchange"]:
         offer, answer = values["exchange"]
         call.exchanges[call.joined] = (offer, answer)

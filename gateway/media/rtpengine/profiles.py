@@ -41,12 +41,22 @@ class Policy:
         "AES_CM_128_HMAC_SHA1_32",
     )
     """Toward phones with SDES."""
+    renumbers: bool = True
+    """Have rtpengine number what it forwards of calls with SRTP; its kernel module forwards none of those."""
     strict_source: bool = True
     """Drop packets from another address than the one a party was found at; off for media that moves."""
     webrtc_interface: str | None = None
     """Name of the daemon's interface for browsers; None: its first one."""
     rtp_interface: str | None = None
     """The same for phones."""
+
+    def numbers(self, a: Party, b: Party) -> bool:
+        """Whether rtpengine is to number what it forwards between two parties.
+
+        So rtpengine 10.5 keeps the roll-over counter of SRTP in a re-offer (RFC 3711 section 3.3.1): of what goes on
+        under a phone's numbers it begins again at zero, and nobody can read that.
+        """
+        return self.renumbers and {a.kind, b.kind} != {Kind.RTP}
 
 
 _TOWARD: dict[Kind, Flags] = {
@@ -79,7 +89,7 @@ def flags(policy: Policy, source: Party, target: Party, addresses: Iterable[str]
     told = dict(_TOWARD[target.kind])
     if policy.strict_source:
         wanted.append("strict-source")
-    if is_numbered(source, target):
+    if policy.numbers(source, target):
         wanted.append(DIGITS_READY)
     hidden = hidden_source(source, addresses)
     if hidden is not None:
@@ -94,15 +104,6 @@ def flags(policy: Policy, source: Party, target: Party, addresses: Iterable[str]
     told["flags"] = wanted
     told["replace"] = ["origin", "session-connection", "SDP-version"]
     return told
-
-
-def is_numbered(a: Party, b: Party) -> bool:
-    """Whether rtpengine is to number what it forwards between two parties.
-
-    So rtpengine 10.5 keeps the roll-over counter of SRTP in a re-offer (RFC 3711 section 3.3.1): of what goes on under
-    a phone's numbers it begins again at zero, and nobody can read that.
-    """
-    return {a.kind, b.kind} != {Kind.RTP}
 
 
 def offer_flags(
