@@ -191,8 +191,13 @@ impl Receive {
         self.counters.received.discard(reason);
     }
 
-    /// Whether the flow is within its packets a second.
-    pub fn within_rate(&mut self, now: u64) -> bool {
+    /// The length in the clear of an RTP packet that is authentic and within the flow's packets a second. What is forged
+    /// is not counted among them: it would take the peer's place.
+    pub fn take(&mut self, packet: &mut [u8], now: u64) -> Option<usize> {
+        self.open(packet).filter(|_| self.within_rate(now))
+    }
+
+    fn within_rate(&mut self, now: u64) -> bool {
         let within = self.rate.take(self.config.max_packets_per_second, now);
         if !within {
             self.discard(Discard::Rate);
@@ -201,7 +206,7 @@ impl Receive {
     }
 
     /// The length of an RTP packet in the clear, opened in place where there is a key.
-    pub fn open(&mut self, packet: &mut [u8]) -> Option<usize> {
+    fn open(&mut self, packet: &mut [u8]) -> Option<usize> {
         let result = match &mut self.crypto {
             Some(crypto) => crypto.open(packet),
             None if self.config.secure => {
@@ -298,6 +303,23 @@ pub struct Playing {
 /// Keys one flow may send with in its life; with another nothing leaves.
 const MAX_KEYS: usize = 64;
 
+/// Protect with another key in place of `current`; one that is among the `retired` goes on where it stopped.
+fn change(current: &mut Option<Sender>, retired: &mut Vec<Sender>, key: Option<Sender>) {
+    if let (Some(now), Some(next)) = (&current, &key) {
+        if now.same_key(next) {
+            return;
+        }
+    }
+    retired.extend(current.take());
+    let Some(next) = key else { return };
+    *current = match retired.iter().position(|old| old.same_key(&next)) {
+        Some(known) => Some(retired.swap_remove(known)),
+        // Forgetting one would let its indices come again.
+        None if retired.len() >= MAX_KEYS => None,
+        None => Some(next),
+    };
+}
+
 /// What a flow sends.
 pub struct Send {
     pub flow: u32,
@@ -307,6 +329,7 @@ pub struct Send {
     pub rtcp_crypto: Option<Sender>,
     /// Contexts of keys used before: were one to come back, its indices must go on.
     retired: Vec<Sender>,
+    retired_rtcp: Vec<Sender>,
     pub outgoing: Option<Outgoing>,
     /// What may be sent again.
     pub kept: Option<Box<Kept>>,
@@ -336,6 +359,7 @@ impl Send {
             crypto: None,
             rtcp_crypto: None,
             retired: Vec::new(),
+            retired_rtcp: Vec::new(),
             outgoing: None,
             kept: None,
             repeated: None,
@@ -354,22 +378,19 @@ impl Send {
 
     /// Protect with another key; one that was used before goes on where it stopped.
     pub fn set_key(&mut self, key: Option<Sender>) {
-        if let (Some(now), Some(next)) = (&self.crypto, &key) {
-            if now.same_key(next) {
-                return;
-            }
+        if key.is_none() {
+            self.retired_rtcp.extend(self.rtcp_crypto.take());
         }
-        self.retired.extend(self.crypto.take());
-        let Some(next) = key else {
-            self.rtcp_crypto = None;
-            return;
-        };
-        self.crypto = match self.retired.iter().position(|old| old.same_key(&next)) {
-            Some(known) => Some(self.retired.swap_remove(known)),
-            // Forgetting one would let its indices come again.
-            None if self.retired.len() >= MAX_KEYS => None,
-            None => Some(next),
-        };
+        change(&mut self.crypto, &mut self.retired, key);
+    }
+
+    /// The same of RTCP that goes by a connection of its own.
+    pub fn set_rtcp_key(&mut self, key: Sender) {
+        change(&mut self.rtcp_crypto, &mut self.retired_rtcp, Some(key));
+        if self.rtcp_crypto.is_none() {
+            // It would go under the key of RTP.
+            self.set_key(None);
+        }
     }
 
     /// Whether what comes in may go out now.
@@ -439,3 +460,6 @@ pub struct Pair {
     pub checked: Arc<Count>,
     pub counters: Arc<FlowCounters>,
 }
+
+#[cfg(test)]
+mod tests;

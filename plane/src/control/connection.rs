@@ -202,3 +202,52 @@ impl Connection {
         changed.then_some(waits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::MAGIC;
+    use crate::wire::VERSION;
+
+    const OURS: [u8; NONCE] = [1; NONCE];
+    const THEIRS: [u8; NONCE] = [2; NONCE];
+
+    fn hello() -> Vec<u8> {
+        Writer::new(up::HELLO, 64).raw(MAGIC).u16(VERSION).u16(VERSION).raw(&OURS).finish()
+    }
+
+    /// What a plane makes of a gateway that greets and then proves itself so, and what it answers to the proof.
+    fn tried(proof: &[u8]) -> (Connection, bool, Vec<u8>) {
+        let secret = Secret::new(&[5; 32]).unwrap();
+        let (mut gateway, plane) = UnixStream::pair().unwrap();
+        plane.set_nonblocking(true).unwrap();
+        let mut connection = Connection::new(plane, THEIRS, 1);
+        gateway.write_all(&[hello(), Writer::new(up::PROOF, 64).raw(proof).finish()].concat()).unwrap();
+        connection.read();
+        let proved = matches!(connection.next(&secret, false), Taken::Proved);
+        connection.write();
+        let mut answer = [0; 1024];
+        let length = gateway.read(&mut answer).unwrap();
+        let greeting = Writer::new(up::HELLO, 64).u16(VERSION).raw(&THEIRS).finish();
+        (connection, proved, answer[..length].strip_prefix(greeting.as_slice()).unwrap().to_vec())
+    }
+
+    #[test]
+    fn who_proves_the_secret_is_the_gateway() {
+        let secret = Secret::new(&[5; 32]).unwrap();
+        let (connection, proved, answer) = tried(&secret.proof("gateway", &OURS, &THEIRS));
+        assert!(proved && connection.is_proved() && !connection.is_over());
+        assert_eq!(answer, Writer::new(up::PROOF, 32).raw(&secret.proof("plane", &OURS, &THEIRS)).finish());
+    }
+
+    #[test]
+    fn who_proves_another_secret_is_refused_and_learns_nothing() {
+        let another = Secret::new(&[6; 32]).unwrap().proof("gateway", &OURS, &THEIRS);
+        let echoed = Secret::new(&[5; 32]).unwrap().proof("plane", &OURS, &THEIRS);
+        for proof in [&[0; 32][..], &another, &echoed, &[], &[7; 31]] {
+            let (connection, proved, answer) = tried(proof);
+            assert!(!proved && !connection.is_proved() && connection.is_over());
+            assert_eq!(answer, up::refused(0, "refused"));
+        }
+    }
+}

@@ -271,20 +271,31 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::Config;
     use crate::worker::Made;
+    use std::io::Read;
     use std::os::unix::net::UnixStream;
-    use std::sync::mpsc::{channel, sync_channel};
+    use std::sync::mpsc::{channel, sync_channel, Sender, SyncSender};
 
-    #[test]
-    fn who_does_not_prove_itself_in_time_makes_room() {
-        let name = std::env::temp_dir().join(format!("gateway-plane-{}.sock", std::process::id()));
+    type Queues = (SyncSender<Up>, SyncSender<Up>, Sender<Up>);
+
+    /// A control thread of that name, and what packet threads say: punts, punts of strangers, events.
+    fn control(name: &str, orphan_timeout: u64) -> (Control, Queues, std::path::PathBuf) {
+        let name = std::env::temp_dir().join(format!("gateway-plane-{name}-{}.sock", std::process::id()));
         let listener = UnixListener::bind(&name).unwrap();
-        let ((_, punts), (_, strangers), (_, events)) = (sync_channel(1), sync_channel(1), channel());
+        let ((punt, punts), (stranger, strangers), (event, events)) = (sync_channel(9), sync_channel(9), channel());
         let (bell, attached) = (Arc::new(Bell::new().unwrap()), Arc::default());
         let uplinks = Uplinks { bell, attached, punts, strangers, events };
         let Made { handle, counters, .. } = Made::new().unwrap();
         let registry = Registry::new(vec![(handle, counters)], 1);
-        let mut control = Control::new(listener, Secret::new(&[7; 32]).unwrap(), registry, uplinks, 0).unwrap();
+        let secret = Secret::new(&[7; 32]).unwrap();
+        let control = Control::new(listener, secret, registry, uplinks, orphan_timeout).unwrap();
+        (control, (punt, stranger, event), name)
+    }
+
+    #[test]
+    fn who_does_not_prove_itself_in_time_makes_room() {
+        let (mut control, _queues, name) = control("late", 0);
         let here = |control: &Control| control.connections.iter().flatten().count();
         let made: Vec<_> = (0..MAX_CONNECTIONS).map(|_| UnixStream::connect(&name).unwrap()).collect();
         (0..=made.len()).for_each(|_| control.accept(1));
@@ -293,5 +304,48 @@ mod tests {
         assert_eq!(here(&control), MAX_CONNECTIONS);
         control.on_timer(2 + PROOF_TIME);
         assert_eq!(here(&control), 0);
+    }
+
+    /// The control thread with a gateway, whose end of the connection it is.
+    fn attached(control: &mut Control) -> UnixStream {
+        let (gateway, plane) = UnixStream::pair().unwrap();
+        plane.set_nonblocking(true).unwrap();
+        control.connections[0] = Some(Connection::new(plane, [1; crate::handshake::NONCE], 1));
+        control.attach(0);
+        gateway
+    }
+
+    #[test]
+    fn events_are_told_of_before_punts_and_strangers_last() {
+        let (mut control, (punt, stranger, event), name) = control("order", 0);
+        std::fs::remove_file(name).unwrap();
+        let mut gateway = attached(&mut control);
+        for number in 0..3 {
+            stranger.send(Up::Stranger(vec![6 + number])).unwrap();
+            punt.send(Up::Frame(vec![3 + number])).unwrap();
+            event.send(Up::Frame(vec![number])).unwrap();
+        }
+        control.take_up();
+        control.write(1);
+        let mut told = [9; 20];
+        assert_eq!(gateway.read(&mut told).unwrap(), 9);
+        assert_eq!(told[..9], [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn without_its_gateway_a_plane_with_flows_goes_on_for_its_time_and_no_longer() {
+        const TIME: u64 = 1_000;
+        let (mut control, _queues, name) = control("orphan", TIME);
+        std::fs::remove_file(name).unwrap();
+        let _gateway = attached(&mut control);
+        let host = crate::addr::Addr::v4(0x7f00_0001, 0);
+        control.registry.apply(Message::OpenPair { request: 1, port: 1, host, dscp: 0 }, 1);
+        control.registry.apply(Message::OpenFlow { flow: 1, port: 1, config: Config::default() }, 1);
+        assert!(!control.is_over(u64::MAX));
+        control.close(0, 5_000);
+        assert!(!control.is_over(5_000 + TIME - 1));
+        assert!(control.is_over(5_000 + TIME));
+        control.registry.apply(Message::CloseFlow { flow: 1 }, 1);
+        assert!(control.is_over(5_001));
     }
 }

@@ -176,3 +176,69 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ports::path;
+    use super::*;
+    use crate::flow::Config;
+    use crate::srtp::Suite;
+    use crate::wire::down::Message;
+    use crate::worker::Made;
+    use std::sync::mpsc::{channel, Receiver, Sender};
+
+    /// What a thread does that keeps what it is to receive: it tells its number and whether there is a key.
+    fn keep(thread: usize, orders: &Receiver<Order>, told: &Sender<(usize, bool)>) {
+        let mut kept = None;
+        while let Ok(order) = orders.recv() {
+            match order {
+                Order::PutReceive(half) => {
+                    let _ = told.send((thread, half.crypto.is_some()));
+                    kept = Some(half);
+                }
+                Order::TakeReceive(_, answer) => drop(answer.send(kept.take())),
+                Order::Receive(_, ReceiveOrder::Key(key)) => kept.as_mut().unwrap().crypto = key,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn the_context_moves_to_the_thread_of_the_pair_that_was_selected() {
+        let (tell, told) = channel();
+        let threads = (0..2).map(|thread| {
+            let Made { handle, counters, orders, .. } = Made::new().unwrap();
+            let tell = tell.clone();
+            std::thread::spawn(move || keep(thread, &orders, &tell));
+            (handle, counters)
+        });
+        let mut registry = Registry::new(threads.collect(), 7);
+        let (hosts, only_from) = (vec![Addr::v4(0x7f00_0001, 0)], Vec::new());
+        let (receive_buffer, send_buffer) = (1 << 16, 1 << 16);
+        registry.apply(
+            Message::OpenShared {
+                request: 1,
+                port: 5,
+                number: 0,
+                receive_buffer,
+                send_buffer,
+                hosts,
+                only_from,
+                dscp: 0,
+            },
+            1,
+        );
+        registry.apply(Message::OpenFlow { flow: 1, port: 5, config: Config::default() }, 1);
+        assert_eq!(told.recv(), Ok((0, false)));
+        let material = Secret([1; 28].into());
+        registry.apply(Message::SetReceiveKey { flow: 1, suite: Suite::Gcm128, material, mki: [].into() }, 1);
+        let (before, after) = (Addr::v4(1, 1), Addr::v4(2, 2));
+        registry.apply(Message::AdmitPair { flow: 1, path: path(5, 0, 0), source: before }, 1);
+        registry.apply(Message::Select { flow: 1, path: path(5, 0, 0), source: before }, 1);
+        registry.apply(Message::AdmitPair { flow: 1, path: path(5, 1, 0), source: after }, 1);
+        assert_eq!(registry.flows[&1].receive_thread, 0);
+        registry.apply(Message::Select { flow: 1, path: path(5, 1, 0), source: after }, 1);
+        assert_eq!(registry.flows[&1].receive_thread, 1);
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(30)), Ok((1, true)));
+    }
+}

@@ -120,27 +120,26 @@ fn media_in(
         return receive.discard(Discard::Malformed);
     }
     if rtp::is_rtcp(data[1]) {
-        rtcp_in(receive, uplink, path, data, source, now);
-    } else if receive.within_rate(now) {
-        if let Some(length) = receive.open(data) {
-            rtp_in(table, outbox, uplink, slot, &data[..length], now);
+        if let Some(length) = rtcp_in(receive, data, now) {
+            uplink.punt(up::rtcp(receive.flow, path, &source, now, &data[..length]));
         }
+    } else if let Some(length) = receive.take(data, now) {
+        rtp_in(table, outbox, uplink, slot, &data[..length], now);
     }
 }
 
 /// One compound RTCP packet on a port of a pair, which anybody may have sent.
 fn pair_rtcp_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &mut [u8], source: Addr, now: u64) {
-    let allowed = if receive.is_peer(&source) {
-        uplink.allow_admitted(&source, now)
-    } else {
-        // It is read as any other where it is authentic, but takes nothing from the peer's own.
-        receive.strangers.take(STRANGERS_PER_FLOW, now) && uplink.allow_stranger(&source, now)
-    };
-    if allowed {
-        rtcp_in(receive, uplink, path, data, source, now);
-    } else {
-        receive.discard(Discard::Rate);
+    let peer = receive.is_peer(&source);
+    // What others send is read where it is authentic, but takes nothing from the peer's own.
+    if !peer && !(receive.strangers.take(STRANGERS_PER_FLOW, now) && uplink.allow_stranger(&source, now)) {
+        return receive.discard(Discard::Rate);
     }
+    let Some(length) = rtcp_in(receive, data, now) else { return };
+    if peer && !uplink.allow_admitted(&source, now) {
+        return receive.discard(Discard::Rate);
+    }
+    uplink.punt(up::rtcp(receive.flow, path, &source, now, &data[..length]));
 }
 
 /// Whether a datagram is DTLS (RFC 7983).
@@ -164,22 +163,26 @@ fn pair_dtls_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &[u
     }
 }
 
-/// One compound RTCP packet: proved, then the gateway's.
-fn rtcp_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &mut [u8], source: Addr, now: u64) {
+/// The length in the clear of one compound RTCP packet that is proved and within the flow's rate. What is forged is not
+/// counted there: it would take the peer's place.
+fn rtcp_in(receive: &mut Receive, data: &mut [u8], now: u64) -> Option<usize> {
     if data.len() < SHORTEST_RTCP || data.len() > LONGEST || data[0] >> 6 != 2 || !rtp::is_rtcp(data[1]) {
-        return receive.discard(Discard::Malformed);
+        receive.discard(Discard::Malformed);
+        return None;
+    }
+    let length = receive.open_rtcp(data)?;
+    if length < SHORTEST_RTCP {
+        receive.discard(Discard::Malformed);
+        return None;
     }
     if !receive.punts.take(PER_FLOW, now) {
-        return receive.discard(Discard::Rate);
-    }
-    let Some(length) = receive.open_rtcp(data) else { return };
-    if length < SHORTEST_RTCP {
-        return receive.discard(Discard::Malformed);
+        receive.discard(Discard::Rate);
+        return None;
     }
     if receive.crypto.is_some() || receive.rtcp_crypto.is_some() {
         receive.counters.received.heard.set(now);
     }
-    uplink.punt(up::rtcp(receive.flow, path, &source, now, &data[..length]));
+    Some(length)
 }
 
 /// Read one datagram of a pair port's RTP socket.
@@ -245,10 +248,8 @@ fn pair_in(
         return receive.discard(Discard::Malformed);
     }
     if receive.source == Some(source) {
-        if receive.within_rate(now) {
-            if let Some(length) = receive.open(data) {
-                rtp_in(table, outbox, uplink, slot, &data[..length], now);
-            }
+        if let Some(length) = receive.take(data, now) {
+            rtp_in(table, outbox, uplink, slot, &data[..length], now);
         }
     } else if receive.named == Some(source) {
         admit_source(table, outbox, uplink, slot, source, data, now);
@@ -272,14 +273,14 @@ fn admit_source(
     now: u64,
 ) {
     let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
-    if !receive.within_rate(now) || data.len() < HEADER {
+    if data.len() < HEADER {
         return;
     }
     let routed = receive.routes.iter().any(|route| route.action != Action::None);
     if routed && receive.routes[usize::from(data[1] & 0x7f)].action == Action::None {
         return receive.discard(Discard::WrongSource);
     }
-    let Some(length) = receive.open(data) else { return };
+    let Some(length) = receive.take(data, now) else { return };
     if rtp::payload(&data[..length]).is_none() {
         return receive.discard(Discard::Malformed);
     }
@@ -398,3 +399,6 @@ fn relay(table: &mut Table, outbox: &mut Outbox, slot: usize, relayed: &Relayed,
     let out = outgoing.emit_at(relayed.second, number, timestamp, offset, now);
     outbox.send_rtp(send, at, &out, &relayed.payload);
 }
+
+#[cfg(test)]
+mod tests;

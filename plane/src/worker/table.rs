@@ -161,10 +161,7 @@ impl Table {
         match order {
             SendOrder::Secure(secure) => send.secure = secure,
             SendOrder::Key(key) => send.set_key(key),
-            SendOrder::RtcpKey(key) => match &send.rtcp_crypto {
-                Some(now) if now.same_key(&key) => {}
-                _ => send.rtcp_crypto = Some(*key),
-            },
+            SendOrder::RtcpKey(key) => send.set_rtcp_key(*key),
             SendOrder::Ways { rtp, rtcp } => {
                 send.rtp = rtp;
                 send.rtcp = rtcp;
@@ -341,6 +338,49 @@ mod tests {
         phases.extend([0, 1_000_000]);
         phases.sort_unstable();
         assert!(phases.windows(2).all(|pair| pair[1] - pair[0] < 30_000), "{phases:?}");
+    }
+
+    const MS: u64 = 1_000_000;
+
+    fn stream(table: &mut Table) -> &mut Outgoing {
+        table.sends[0].as_mut().unwrap().outgoing.as_mut().unwrap()
+    }
+
+    /// The ms of a range in which silence is played; with speech a packet comes every 20 ms.
+    fn played(table: &mut Table, outbox: &mut Outbox, range: std::ops::Range<u64>, speech: bool) -> Vec<u64> {
+        let mut found = Vec::new();
+        for ms in range {
+            let outgoing = stream(table);
+            if speech && ms % 20 == 0 {
+                let number = (ms / 20) as u16;
+                outgoing.place(0, number, 160 * u32::from(number), number, ms * MS).unwrap();
+            }
+            let before = outgoing.last_sequence_number;
+            table.play(outbox, ms * MS);
+            if stream(table).last_sequence_number != before {
+                found.push(ms);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn silence_yields_to_speech_and_comes_again_after_it() {
+        let (mut table, mut outbox) = (Table::new(1), Outbox::new(None));
+        let mut send = Send::new(1, false, None, Arc::default());
+        send.outgoing = Some(Outgoing::new(7, 1, 1, 8000, false));
+        send.rtp = Some(crate::flow::Way::new(crate::flow::Lane::Rtp, &crate::addr::Addr::v4(1, 1)));
+        send.open = true;
+        let silence = Silence { payload_type: 0, payload: [0xff].into(), after: 50 * MS, interval: 20 * MS };
+        table.put_send(Box::new(send));
+        table.obey_send(&mut outbox, 1, SendOrder::Silence(Some(silence)), 1000 * MS);
+        assert_eq!(played(&mut table, &mut outbox, 1000..2000, true), []);
+        let quiet = played(&mut table, &mut outbox, 2000..3000, false);
+        assert!((2030..=2031).contains(&quiet[0]), "{quiet:?}");
+        assert!(quiet.windows(2).all(|pair| (20..=21).contains(&(pair[1] - pair[0]))), "{quiet:?}");
+        assert!(quiet.len() > 45);
+        assert_eq!(played(&mut table, &mut outbox, 3000..4000, true), []);
+        assert!(!played(&mut table, &mut outbox, 4000..4100, false).is_empty());
     }
 
     #[test]
