@@ -1,0 +1,200 @@
+"""What is forged takes nothing from a peer, keys that come back go on, and what is not sent is counted: every plane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from gateway.media.embedded.plane.rtcp import ReceiverReport
+from gateway.media.embedded.plane.srtp import SrtpProfile
+from gateway.media.embedded.plane.values import FlowConfig
+from tests.media.engine_support import until
+from tests.media.plane_scene import (
+    CM,
+    GCM,
+    LEFT,
+    PLANES,
+    RIGHT,
+    ROUTES,
+    SSRC,
+    Phone,
+    Scene,
+    key,
+    made_plane,
+    numbers,
+    rtp,
+)
+from tests.media.srtp_pair import SrtpSession
+from tests.media.webrtc_support import binding_check
+
+RATE = 100
+PASSWORD = "password" * 3
+
+
+@pytest_asyncio.fixture(params=PLANES)
+async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
+    """Every plane there is."""
+    made = await Scene(made_plane(request.param, tmp_path)).open()
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("profile", [GCM, CM])
+async def test_forged_packets_in_a_peers_name_take_nothing_from_its_packets_a_second(
+    scene: Scene, profile: SrtpProfile
+) -> None:
+    """Forged at more than the rate again and again (ASVS 17.2.4): every true packet passes, the first one included."""
+    theirs = key(profile, 2)
+    peer, stranger = SrtpSession(theirs, key(profile, 1)), SrtpSession(key(profile, 3), key(profile, 1))
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=RATE))
+    scene.plane.set_receive_key(LEFT, theirs)
+    await scene.done()
+    for number in range(1, 13):
+        for each in range(RATE + 20):
+            scene.left.send(stranger.protect(rtp((RATE + 20) * number + each)))
+        scene.left.send(peer.protect(rtp(number)))
+        await scene.settle(LEFT, number * (RATE + 21))
+    assert numbers(await scene.right.hears(12)) == list(range(12))
+    assert dict((await scene.figures(LEFT)).discarded) == {"authentication": 12 * (RATE + 20)}
+
+
+async def test_forged_reports_in_a_peers_name_take_nothing_from_its_own(scene: Scene) -> None:
+    """Forged RTCP is not told of, and what the peer says after it is."""
+    theirs = key(GCM, 2)
+    peer, stranger = SrtpSession(theirs, key(GCM, 1)), SrtpSession(key(GCM, 3), key(GCM, 1))
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, mux=True, max_packets_per_second=RATE))
+    scene.plane.set_receive_key(LEFT, theirs)
+    await scene.done()
+    scene.left.send(peer.protect(rtp(1)))
+    await scene.right.hears(1)
+    for turn in range(3):
+        for batch in range(3):
+            for _ in range(100):
+                scene.left.send(stranger.protect_rtcp(bytes(ReceiverReport(7))))
+            await scene.settle(LEFT, 1 + 300 * turn + 100 * (batch + 1))
+        report = bytes(ReceiverReport(turn))
+        scene.left.send(peer.protect_rtcp(report))
+        await until(lambda report=report: scene.handler.compounds[-1:] == [(LEFT, scene.left.address, report)])
+    assert len(scene.handler.compounds) == 3
+    assert dict((await scene.figures(LEFT)).discarded) == {"authentication": 900}
+
+
+async def test_a_source_may_send_so_many_packets_a_second(scene: Scene) -> None:
+    """What is authentic and above it is counted and dropped (ASVS 17.2.5)."""
+    scene.plane.configure_flow(LEFT, FlowConfig(max_packets_per_second=RATE))
+    await scene.done()
+    for batch in range(8):
+        for number in range(100 * batch, 100 * (batch + 1)):
+            scene.left.send(rtp(number))
+        await scene.settle(LEFT, 100 * (batch + 1))
+    discarded = (await scene.figures(LEFT)).discarded
+    assert set(discarded) == {"rate"}
+    assert RATE <= len(scene.right.take()) == 800 - discarded["rate"] < 800
+
+
+@pytest.mark.parametrize("profile", [GCM, CM])
+async def test_a_send_key_that_comes_back_after_a_wrap_has_its_roll_over_count(
+    scene: Scene, profile: SrtpProfile
+) -> None:
+    """Key A over the wrap, key B, key A again: who has opened A all the time opens what comes now."""
+    first, second = key(profile, 1), key(profile, 2)
+    peer = SrtpSession(second, first)
+    scene.plane.start_stream(RIGHT, 2 * SSRC, 65_530, 1000, 8000)
+    for count, each in ((16, first), (1, second), (4, first)):
+        scene.plane.set_send_key(RIGHT, each)
+        for _ in range(count):
+            scene.plane.inject(RIGHT, 0, False, b"x", 160)
+    await until(lambda: len(scene.right.take()) == 21)
+    opened = [peer.unprotect(data) is not None for data in scene.right.received]
+    assert opened == [True] * 16 + [False] + [True] * 4
+
+
+async def test_a_packet_from_before_one_of_ours_is_counted_as_late(scene: Scene) -> None:
+    """It has no place in the outgoing stream any more."""
+    scene.left.send(rtp(1))
+    await scene.right.hears(1)
+    scene.plane.inject(RIGHT, 0, False, b"ours", None)
+    await scene.done()
+    scene.left.send(rtp(3))
+    await scene.right.hears(3)
+    scene.left.send(rtp(2))
+    await scene.settle(LEFT, 3)
+    async with asyncio.timeout(30):
+        while not (figures := await scene.figures(RIGHT)).unsent:  # noqa: ASYNC110  # counts have no event
+            await asyncio.sleep(0.005)
+    assert (dict(figures.unsent), figures.sent) == ({"late": 1}, 3)
+    assert len(scene.right.take()) == 3
+
+
+async def test_what_the_system_refuses_is_counted_and_is_not_sent(scene: Scene) -> None:
+    """Nobody may send to a broadcast address unasked: neither the packets nor their octets count."""
+    scene.left.send(rtp(1))
+    await scene.right.hears(1)
+    scene.plane.set_destination(RIGHT, ("255.255.255.255", 9), None)
+    await scene.done()
+    for number in range(2, 5):
+        scene.left.send(rtp(number))
+    await scene.settle(LEFT, 4)
+    scene.plane.set_destination(RIGHT, scene.right.address, None)
+    await scene.done()
+    scene.left.send(rtp(5))
+    await scene.right.hears(2)
+    figures = await scene.figures(RIGHT)
+    assert (figures.sent, figures.sent_octets, dict(figures.unsent)) == (2, 2 * len(b"voice"), {"socket": 3})
+
+
+async def browser_of(scene: Scene) -> tuple[Phone, int]:
+    """A browser's flow 10 on a shared port, whose first check the handler has; the browser and the path it came by."""
+    [bound] = await scene.plane.open_shared(9, ["127.0.0.1"], 0, receive_buffer=1 << 20, send_buffer=1 << 20)
+    scene.plane.open_flow(10, 9, FlowConfig(mux=True, max_packets_per_second=1000))
+    scene.plane.set_credentials(10, [("ours", PASSWORD)])
+    scene.plane.route(10, RIGHT, ROUTES)
+    browser = Phone()
+    scene.phones.append(browser)
+    browser.to = bound.address
+    await scene.done()
+    browser.send(binding_check("ours:peer", PASSWORD))
+    await until(lambda: scene.handler.checks)
+    return browser, scene.handler.checks[0][0]
+
+
+async def test_a_nomination_of_a_pair_that_is_not_selected_is_the_handlers(scene: Scene) -> None:
+    """RFC 8445 section 7.3.1.5: it selects the pair; once it is selected the plane answers alone."""
+    browser, path = await browser_of(scene)
+    scene.plane.admit_pair(10, path, browser.address)
+    await scene.done()
+    browser.send(binding_check("ours:peer", PASSWORD, use_candidate=False))
+    await until(lambda: len(browser.take()) == 1)
+    assert len(scene.handler.checks) == 1
+    nomination = binding_check("ours:peer", PASSWORD)
+    browser.send(nomination)
+    await until(lambda: len(scene.handler.checks) == 2)
+    assert scene.handler.checks[1] == (path, browser.address, nomination)
+    assert len(browser.take()) == 1
+    scene.plane.select(10, path, browser.address)
+    await scene.done()
+    browser.send(nomination)
+    await until(lambda: len(browser.take()) == 2)
+    assert len(scene.handler.checks) == 2
+
+
+async def test_a_pair_that_was_removed_is_heard_no_more(scene: Scene) -> None:
+    """Its media is a stranger's again."""
+    browser, path = await browser_of(scene)
+    scene.plane.admit_pair(10, path, browser.address)
+    scene.plane.select(10, path, browser.address)
+    await scene.done()
+    browser.send(rtp(1))
+    await scene.right.hears(1)
+    scene.plane.remove_pair(10, path, browser.address)
+    await scene.done()
+    browser.send(rtp(2))
+    async with asyncio.timeout(30):
+        while not (await scene.plane.counters()).get("unproved_media"):  # noqa: ASYNC110  # counters have no event
+            await asyncio.sleep(0.005)
+    assert (await scene.figures(10)).received == 1
+    assert len(scene.right.take()) == 1
