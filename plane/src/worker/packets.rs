@@ -132,7 +132,8 @@ fn media_in(
 fn pair_rtcp_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &mut [u8], source: Addr, now: u64) {
     let peer = receive.is_peer(&source);
     // What others send is read where it is authentic, but takes nothing from the peer's own.
-    if !peer && !(receive.strangers.take(STRANGERS_PER_FLOW, now) && uplink.allow_stranger(&source, now)) {
+    let allowed = peer || receive.strangers.take(STRANGERS_PER_FLOW, now) && uplink.allow_stranger(&source, now);
+    if !allowed {
         return receive.discard(Discard::Rate);
     }
     let Some(length) = rtcp_in(receive, data, now) else { return };
