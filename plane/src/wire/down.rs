@@ -216,7 +216,7 @@ pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
     let mut reader = Reader::new(body);
     let read = &mut reader;
     let message = match kind {
-        1..=3 | 27..=31 => general(kind, read),
+        1..=3 | 27 | 28 | 30 | 31 => general(kind, read),
         4..=9 => flows(kind, read),
         10..=16 => addresses(kind, read),
         17..=26 => streams(kind, read),

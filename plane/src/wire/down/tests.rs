@@ -119,6 +119,11 @@ fn an_unknown_type_is_not_malformed() {
     assert_eq!(read(200, &[]), None);
 }
 
+#[test]
+fn the_number_of_a_message_that_is_no_more_ends_nothing() {
+    assert_eq!(read(29, &body(Writer::new(29, 0).short(b"call").short(b"record"))), None);
+}
+
 proptest! {
     #[test]
     fn no_body_makes_reading_panic(kind: u8, body in prop::collection::vec(any::<u8>(), 0..300)) {
