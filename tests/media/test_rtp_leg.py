@@ -442,7 +442,7 @@ async def test_a_leg_that_never_opened_gives_its_ports_back() -> None:
 
 def agreed(address: str, port: int, rtcp_port: int, ours: SrtpKey | None = None, key: SrtpKey | None = None) -> Any:
     """What comes of a description of a phone there, with the key of either side where there is one."""
-    crypto = [each and Crypto(1, each.profile.suite, (CryptoKey(each.material),)) for each in (ours, key)]
+    crypto = [Crypto(1, each.profile.suite, (CryptoKey(each.material),)) if each else None for each in (ours, key)]
     remote = RemoteTransport(address, port, address, rtcp_port, crypto=crypto[1])
     return MediaAgreement(0, "audio", None, True, "RTP/AVP", Direction.SENDRECV, remote=remote, crypto_local=crypto[0])
 
