@@ -23,6 +23,7 @@ NOT_HERE = "wants what no machine of the tests has, and is only read: "
 
 _RECORDED = "interop/test_troubleshooting_calls.py::"
 _ASKED = "interop/test_troubleshooting.py::"
+_COME_BACK = "browser/test_sip_calls_come_back.py::"
 _PEOPLE = "interop/test_troubleshooting_people.py::"
 
 RUN: dict[str, dict[str, str]] = {
@@ -84,11 +85,14 @@ RUN: dict[str, dict[str, str]] = {
     },
     "docs/sdp.md": {">>> ": "test_docs_sdp.py::test_every_snippet_of_the_sdp_page_gives_what_it_shows"},
     "docs/sip-over-websocket.md": {
-        "// JsSIP": "browser/test_sip_libraries.py::test_what_the_page_shows_first_is_a_call",
-        "// SIP.js": "browser/test_sip_libraries.py::test_what_the_page_shows_first_is_a_call",
-        "session.renegotiate": "test_docs.py::test_pieces_for_sip_libraries_are_those_that_browsers_run",
-        "const { id }": "test_docs.py::test_pieces_for_sip_libraries_are_those_that_browsers_run",
-        "const replaces": "test_docs.py::test_pieces_for_sip_libraries_are_those_that_browsers_run",
+        "// JsSIP\n": "browser/test_sip_libraries.py::test_what_the_page_shows_first_is_a_call",
+        "// SIP.js\n": "browser/test_sip_libraries.py::test_what_the_page_shows_first_is_a_call",
+        "// JsSIP, when it is registered again": _COME_BACK + "test_a_call_outlives_its_socket",
+        "// SIP.js, when it is registered again": _COME_BACK + "test_a_call_outlives_its_socket",
+        "// JsSIP, when the call is answered": _COME_BACK + "test_a_page_that_was_reloaded_takes_its_call_back",
+        "// SIP.js, when the call is answered": _COME_BACK + "test_a_page_that_was_reloaded_takes_its_call_back",
+        "// JsSIP, after the reload": _COME_BACK + "test_a_page_that_was_reloaded_takes_its_call_back",
+        "// SIP.js, after the reload": _COME_BACK + "test_a_page_that_was_reloaded_takes_its_call_back",
     },
     "docs/troubleshooting.md": {
         "gateway doctor                                  ": _ASKED + "test_a_phone_that_sends_nothing_has_received_0",

@@ -26,24 +26,6 @@ def test_every_cause_is_documented(cause: Cause) -> None:
     assert f"| {cause.word} | {cause.status} | {cause.q850} | {cause.sentence} |" in text
 
 
-@pytest.mark.parametrize(
-    "piece",
-    [
-        "rtcOfferConstraints: { iceRestart: true }",
-        "offerOptions: { iceRestart: true }",
-        "call_id",
-        "local_tag",
-        "remote_tag",
-        "{ callId, localTag, remoteTag }",
-        "extraHeaders",
-    ],
-)
-def test_pieces_for_sip_libraries_are_those_that_browsers_run(piece: str) -> None:
-    """Of restarts and of calls taken back: the page shows what the phone of tests/browser does."""
-    assert piece in (ROOT / "docs" / "sip-over-websocket.md").read_text()
-    assert piece in (ROOT / "tests" / "browser" / "sip_libraries" / "phone.js").read_text()
-
-
 def test_links_between_documents_lead_somewhere() -> None:
     """Every relative link of the README and of docs names a file that exists, or a page that the site makes."""
     menu = (ROOT / "mkdocs.yml").read_text()
