@@ -76,7 +76,7 @@ def run(program: Path, cwd: Path, *options: str, **variables: str) -> subprocess
         env=environment,
         capture_output=True,
         text=True,
-        timeout=LONGER if program.parent.name.startswith(("09", "14")) else SECONDS,
+        timeout=LONGER if program.parent.name.startswith(("09", "10", "11", "14")) else SECONDS,
         check=False,
     )
 
@@ -140,14 +140,16 @@ def test_a_claim_that_does_not_hold_fails_the_example(folder: Path, tmp_path: Pa
     assert "PASS" not in result.stdout.splitlines()
 
 
+LOG = "--verbose shows the gateway's log"
+UNHEARD = f"has not heard 784 Hz within 30 s: all was silent; does the other side speak? {LOG}"
 SILENT = "sound.py", "sine(hz, 1.0, RATE)", "sine(hz, 1.0, RATE, level=0)"
 NOTHING_COMES = "sound.py", "packet.payload_type == 0", "packet.payload_type == 99"
 DOES_NOT_RING = "client.py", "self.calls.put_nowait(", "str("
 PERSON_IS_SILENT = "main.py", "hz=784", "hz=None"
-LOG = "--verbose shows the gateway's log"
 CONFERENCE = "should hear 1002 and 1003 and nobody else; within 8 s it does not for 1002 (0.00) and 1003 (0.00): "
 
 
+@pytest.mark.timeout(2 * LONGER)
 @pytest.mark.parametrize(
     ("number", "change", "sentence"),
     [
@@ -161,6 +163,9 @@ CONFERENCE = "should hear 1002 and 1003 and nobody else; within 8 s it does not 
                     "1001 has not heard the gateway within 8 s: no packet of sound came to UDP port …",
                 ),
                 ("08", DOES_NOT_RING, f"1001 did not ring within 8 s; {LOG}"),
+                ("09", SILENT, f"the page {UNHEARD}"),
+                ("10", SILENT, f"the page {UNHEARD}"),
+                ("11", SILENT, f"the page {UNHEARD}"),
                 ("12", SILENT, f"1002 has not heard the agent … {LOG} (the agent has answered 0 times, 4 are wanted)"),
                 ("12", PERSON_IS_SILENT, "1002 has not heard 1001 within 8 s: packets came (…), but all silent; …"),
                 ("13", SILENT, f"1001 {CONFERENCE}… {LOG}"),
@@ -201,6 +206,14 @@ def test_a_port_in_use_and_a_missing_peer_are_sentences(tmp_path: Path) -> None:
     assert (nowhere.returncode, nowhere.stderr.startswith("FAIL: port 70000 cannot be used")) == (1, True)
     lonely = run(trunk, tmp_path, PATH=str(tmp_path))
     assert lonely.stderr == "FAIL: there is no Kamailio to play the PBX; install the Debian package kamailio\n"
+
+
+def test_the_port_of_http_is_left_out_of_an_origin(tmp_path: Path) -> None:
+    """As browsers do: the gateway compares the origin of lesson 11's page with what a Chromium sends."""
+    program = tmp_path / "origins.py"
+    program.write_text("from pages import origin\n\nprint(origin(80), origin(8081))\n")
+    result = run(program, tmp_path, PYTHONPATH=os.pathsep.join([str(EXAMPLES / "11_jssip_softphone"), str(ROOT)]))
+    assert result.stdout == "http://localhost http://localhost:8081\n"
 
 
 @each

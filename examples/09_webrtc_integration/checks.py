@@ -21,7 +21,7 @@ def run(lesson: Callable[[], Awaitable[None]]) -> None:
         try:
             await lesson()
         except TimeoutError as error:
-            sys.exit(f"FAIL: {error}; --verbose shows the gateway's log")
+            sys.exit(f"FAIL: {error}")
 
     options = argparse.ArgumentParser()
     options.add_argument("--verbose", action="store_true", help="the gateway's log")
@@ -45,7 +45,7 @@ async def within(seconds: float, words: str) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise TimeoutError(f"{words}: not within {seconds:g} s") from None
+        raise TimeoutError(f"{words}: not within {seconds:g} s; --verbose shows the gateway's log") from None
 
 
 def near(heard: float, hz: float) -> bool:

@@ -40,9 +40,14 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing: the lesson has its own words."""
 
 
+def origin(port: int) -> str:
+    """The origin of a page at this port, as browsers write it: 80 is left out (RFC 6454 section 6.2)."""
+    return "http://localhost" if port == 80 else f"http://localhost:{port}"
+
+
 @contextmanager
 def site(port: int = 0) -> Iterator[str]:
-    """The page's origin, "http://localhost:PORT", as long as it is served; any free port for 0."""
+    """The page's origin as long as it is served; any free port for 0."""
     if not JSSIP.exists():
         sys.exit("FAIL: JsSIP is not there; fetch it with: scripts/sip-libraries .venv")
     try:
@@ -52,7 +57,7 @@ def site(port: int = 0) -> Iterator[str]:
     with server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"http://localhost:{server.server_port}"
+            yield origin(server.server_port)
         finally:
             server.shutdown()
 

@@ -197,7 +197,7 @@ class SoftphoneBrowser:
         return self._here(float(found))
 
     async def tone(self, hz: float, timeout: float = 30.0) -> float:
-        """Wait until a clean tone within 15 Hz of `hz` is heard; returns its frequency."""
+        """The frequency (Hz) of a clean tone within 15 Hz of `hz`, once it is heard; BrowserError after `timeout` s."""
         heard = 0.0
         try:
             async with asyncio.timeout(timeout):
@@ -211,7 +211,11 @@ class SoftphoneBrowser:
                             return heard
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise BrowserError(f"the page never heard {hz:g} Hz, the loudest it heard was {heard:.0f} Hz") from None
+            instead = f"the loudest was {heard:.0f} Hz" if heard else "all was silent"
+            raise BrowserError(
+                f"the page has not heard {hz:g} Hz within {timeout:g} s: {instead}; does the other side speak? "
+                "--verbose shows the gateway's log"
+            ) from None
 
     async def _poll(self, script: str, timeout: float, failure: str) -> Any:
         try:
