@@ -378,6 +378,15 @@ async def raw(state_dir: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
     return await asyncio.open_unix_connection(str(state_dir / SOCKET))
 
 
+async def greeted(state_dir: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+    """A connection on which both have said hello, and the random parts of both, ours first."""
+    reader, writer = await raw(state_dir)
+    ours = os.urandom(wire.NONCE)
+    writer.write(wire.frame(wire.Down.HELLO, wire.MAGIC + struct.pack("!HH", wire.OLDEST, wire.VERSION) + ours))
+    theirs = (await reader.readexactly(wire.HEAD.size + 2 + wire.NONCE))[-wire.NONCE :]
+    return reader, writer, ours + theirs
+
+
 async def refusal(reader: asyncio.StreamReader) -> str:
     """The code of a refusal, before the plane closes the connection."""
     data = await asyncio.wait_for(reader.read(), 30)
@@ -385,7 +394,7 @@ async def refusal(reader: asyncio.StreamReader) -> str:
 
 
 async def test_who_does_not_know_the_secret_learns_nothing(tmp_path: Path, rig: Rig) -> None:
-    """A wrong proof, no proof, or anything else first: refused and closed."""
+    """A second gateway, or anything else than a greeting first: refused and closed."""
     other = native_plane(tmp_path / "state")
     with pytest.raises(PlaneError) as caught:
         await other.start(Told())
@@ -412,23 +421,16 @@ async def test_of_two_gateways_that_greet_at_once_one_is_taken(tmp_path: Path) -
     await figures(plane, 6)
     await leave(plane)
     secret = (state / SECRET).read_bytes()
-    greeted = [await raw(state) for _ in range(2)]
-    proofs = []
-    for reader, writer in greeted:
-        ours = os.urandom(wire.NONCE)
-        greeting = wire.MAGIC + struct.pack("!HH", wire.OLDEST, wire.VERSION) + ours
-        writer.write(wire.frame(wire.Down.HELLO, greeting))
-        theirs = (await reader.readexactly(wire.HEAD.size + 2 + wire.NONCE))[-wire.NONCE :]
-        proofs.append(hmac.digest(secret, b"gateway" + ours + theirs, "sha256"))
+    both = [await greeted(state) for _ in range(2)]
     answers = []
-    for (reader, writer), proof in zip(greeted, proofs, strict=True):
-        writer.write(wire.frame(wire.Down.PROOF, proof))
+    for reader, writer, nonces in both:
+        writer.write(wire.frame(wire.Down.PROOF, hmac.digest(secret, b"gateway" + nonces, "sha256")))
         answers.append((await reader.readexactly(wire.HEAD.size))[-1])
     assert answers == [wire.Up.PROOF, wire.Up.REFUSED]
-    assert await asyncio.wait_for(greeted[1][0].read(), 30) != b""
-    greeted[0][1].write(wire.frame(wire.Down.SHUTDOWN, b""))
+    assert await asyncio.wait_for(both[1][0].read(), 30) != b""
+    both[0][1].write(wire.frame(wire.Down.SHUTDOWN, b""))
     await plane._process.ended()
-    for _, writer in greeted:
+    for _, writer, _ in both:
         writer.close()
 
 
@@ -448,6 +450,10 @@ async def test_a_gateway_without_the_secret_is_refused(tmp_path: Path) -> None:
         await prove(connection, b"x" * 32)
     assert caught.value.code == "refused"
     connection.close()
+    reader, writer, _ = await greeted(state)
+    writer.write(wire.frame(wire.Down.PROOF, bytes(32)))
+    assert await refusal(reader) == "refused"
+    writer.close()
     following = native_plane(state)
     inventory = await following.start(Told())
     assert dict(inventory.flows) == {6: 5}

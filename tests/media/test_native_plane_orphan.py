@@ -165,8 +165,8 @@ async def flood(port: int, check: bytes) -> AsyncIterator[asyncio.subprocess.Pro
 
 
 async def test_a_flood_of_strangers_does_not_delay_what_is_forwarded(rig: Rig) -> None:
-    """Checks and hellos of strangers that go on and on: punts are limited, nothing is lost, and the median of the delay
-    stays what it was."""
+    """Checks and hellos of strangers that go on and on: punts are limited, nothing is lost, and the delay stays
+    what it was: the median, and of nineteen in twenty."""
     one, other = await rig.phone(2), await rig.phone(3)
     rig.join(one, other)
     await rig.plane.snapshot([2])
@@ -183,6 +183,8 @@ async def test_a_flood_of_strangers_does_not_delay_what_is_forwarded(rig: Rig) -
     flooded.sort()
     assert counters["unproved_dtls"] > 1000
     assert flooded[len(flooded) // 2] < quiet[len(quiet) // 2] + 0.005
+    # A phone plays a packet 20 ms after the one before.
+    assert flooded[len(flooded) * 19 // 20] < quiet[len(quiet) * 19 // 20] + 0.02
 
 
 async def test_strangers_leave_room_for_the_others_while_the_gateway_is_busy(one_thread: Rig) -> None:

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.media.embedded.plane.rtcp import ReceiverReport
-from gateway.media.embedded.plane.srtp import SrtpProfile
+from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, SrtpProfile
 from gateway.media.embedded.plane.values import FlowConfig
 from tests.media.engine_support import until
 from tests.media.plane_scene import (
@@ -111,6 +111,28 @@ async def test_a_send_key_that_comes_back_after_a_wrap_has_its_roll_over_count(
     await until(lambda: len(scene.right.take()) == 21)
     opened = [peer.unprotect(data) is not None for data in scene.right.received]
     assert opened == [True] * 16 + [False] + [True] * 4
+
+
+async def test_a_key_of_rtcp_that_comes_back_goes_on_where_it_stopped(scene: Scene) -> None:
+    """Key A, key B, key A again: no index of RTCP comes twice; beyond so many keys nothing leaves."""
+    keys = [key(GCM, seed) for seed in range(MAX_SEND_KEYS + 1)]
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True))
+    scene.plane.set_send_key(LEFT, key(GCM, 100))
+    apart = Phone()
+    scene.phones.append(apart)
+    scene.plane.set_destination(LEFT, scene.left.address, apart.address)
+    report = bytes(ReceiverReport(7))
+    for each in (keys[0], keys[1], keys[0]):
+        scene.plane.set_rtcp_keys(LEFT, key(GCM, 101), each)
+        scene.plane.send_rtcp(LEFT, report)
+    await until(lambda: len(apart.take()) == 3)
+    peer = SrtpSession(key(GCM, 101), keys[0])
+    assert [peer.unprotect_rtcp(data) for data in apart.received] == [report, None, report]
+    for each in keys[2:]:
+        scene.plane.set_rtcp_keys(LEFT, key(GCM, 101), each)
+    scene.plane.send_rtcp(LEFT, report)
+    assert (await scene.figures(LEFT)).unsent == {"not_ready": 1}
+    assert len(apart.take()) == 3
 
 
 async def test_a_packet_from_before_one_of_ours_is_counted_as_late(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from gateway.media.embedded.plane.flow import SHORTEST_RTCP, Flow
 from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE
 from gateway.media.embedded.plane.routes import NO_ROUTE
 from gateway.media.embedded.plane.shared import READS
-from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey
+from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, WORKSPACE, ReceiveContext, SendContext, SrtpKey
 from gateway.media.embedded.plane.values import NEVER, Address, Bound, FlowConfig
 
 TAKEN_ALONE = 3
@@ -32,6 +32,7 @@ class PairFlow(Flow):
         "_rtcp_destination",
         "_rtcp_receiver",
         "_rtcp_sender",
+        "_rtcp_senders",
         "_strangers",
         "_strangers_second",
         "source",
@@ -49,6 +50,7 @@ class PairFlow(Flow):
         self._rtcp_destination: Address | None = None
         self._rtcp_receiver: ReceiveContext | None = None
         self._rtcp_sender: SendContext | None = None
+        self._rtcp_senders: dict[SrtpKey, SendContext] = {}
         self._strangers_second = NEVER
         self._strangers = 0
         self.update()
@@ -87,11 +89,17 @@ class PairFlow(Flow):
             self.stream.skip()
 
     def set_rtcp_keys(self, receive: SrtpKey, send: SrtpKey) -> None:
-        """Keys of RTCP alone; the same again change nothing."""
+        """Keys of RTCP alone; a sending one that was used before goes on where it stopped, beyond 64 nothing leaves."""
         if self._rtcp_receiver is None or self._rtcp_receiver.key != receive:
             self._rtcp_receiver = ReceiveContext(receive, self.discarded)
-        if self._rtcp_sender is None or self._rtcp_sender.key != send:
-            self._rtcp_sender = SendContext(send, self.unsent)
+        known = self._rtcp_senders.get(send)
+        if known is None and len(self._rtcp_senders) < MAX_SEND_KEYS:
+            known = self._rtcp_senders[send] = SendContext(send, self.unsent)
+        self._rtcp_sender = known
+        if known is None:
+            # It would go under the key of RTP.
+            self.sender = None
+            self.update()
 
     def drop_keys(self) -> None:
         self._rtcp_receiver = self._rtcp_sender = None
