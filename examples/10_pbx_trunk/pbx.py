@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -32,6 +33,7 @@ async def pbx(folder: Path, host: str, port: int, gateway: str) -> AsyncIterator
         sys.exit("FAIL: there is no Kamailio to play the PBX; install the Debian package kamailio")
     file, log = folder / "kamailio.cfg", folder / "kamailio.log"
     file.write_text(CONFIG.read_text().replace("PBX\n", f"{host}:{port}\n").replace("GATEWAY", gateway))
+    (folder / "secret.cfg").write_text(f'#!define SECRET "{secrets.token_hex(32)}"\n')
     command = [program, "-f", str(file), "-DD", "-E", "-w", str(folder), "-P", str(folder / "kamailio.pid")]
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)

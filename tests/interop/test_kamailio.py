@@ -51,6 +51,8 @@ class Guide:
 
     pbx: str
     """kamailio.cfg."""
+    pbx_secret: str
+    """The command that makes what kamailio.cfg includes."""
     pbx_port: int
     gateway: str
     """pbx.yaml."""
@@ -72,7 +74,7 @@ def as_written() -> Guide:
         ours = ours.replace(theirs, here)
     assert yaml.safe_load(ours)["users"][0]["account"]["password"] == "secret-of-201"
     theirs = block("#!KAMAILIO").replace("192.0.2.10:5060", f"127.0.0.1:{pbx}")
-    return Guide(theirs, pbx, ours, block("make run"))
+    return Guide(theirs, block("(umask"), pbx, ours, block("make run"))
 
 
 def fresh_environment() -> dict[str, str]:
@@ -140,6 +142,7 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
     chromium = peers.chromium()
     folder, guide = tmp_path_factory.mktemp("guide"), as_written()
     async with AsyncExitStack() as stack:
+        await run_in(folder, "sh", "-c", guide.pbx_secret)
         await stack.enter_async_context(kamailio(folder, guide.pbx, "127.0.0.1", guide.pbx_port))
         phone = await DeskPhone.start()
         stack.push_async_callback(phone.close)
