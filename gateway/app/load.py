@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
@@ -41,11 +41,6 @@ def worked_or_waited() -> float:
     return (int(worked) + int(waited)) / 1e9
 
 
-def _digits(number: str) -> str:
-    """A number without what is written into it for the eye (RFC 3966 section 5.1.1)."""
-    return "".join(char for char in number if char not in "-.()")
-
-
 class LoadWatch:
     """Looks at the event loop ten times a second; to be used on the loop's own thread."""
 
@@ -75,10 +70,10 @@ class LoadWatch:
         self._timer = self._loop.call_later(EVERY, self._look)
 
 
-def limit_new_calls(user_agent: UserAgent, control: LoadControl, emergency: Callable[[], Collection[str]]) -> LoadWatch:
+def limit_new_calls(user_agent: UserAgent, control: LoadControl, is_emergency: Callable[[str], bool]) -> LoadWatch:
     """Have SIP answer new calls 503 as `control` says, before anything is done for them; emergency calls go on.
 
-    `emergency` gives the numbers as they are dialled.
+    `is_emergency` reads what was dialled.
 
     It looks from now on, until what is returned is closed.
     """
@@ -87,7 +82,7 @@ def limit_new_calls(user_agent: UserAgent, control: LoadControl, emergency: Call
 
     def may_begin(invite: Request, known: bool) -> bool:
         # The call of a stranger to 112 is not one: who registered here is known.
-        if known and _digits(invite.uri.user or "") in emergency():
+        if known and is_emergency(str(invite.uri)):
             return True
         if invite.headers.count("Authorization") and admitted.pop(invite.call_id, _NEVER) is None:
             return True  # the same call again, with what it was challenged for
@@ -116,9 +111,13 @@ async def watch_plane(control: LoadControl, busy: Callable[[], Awaitable[float |
 
 
 def watch_load(
-    opening: Opening, user_agent: UserAgent, control: LoadControl, busy: Callable[[], Awaitable[float | None]]
+    opening: Opening,
+    user_agent: UserAgent,
+    control: LoadControl,
+    is_emergency: Callable[[str], bool],
+    busy: Callable[[], Awaitable[float | None]],
 ) -> None:
     """Look after our load, and have SIP answer new calls as it allows, until `opening.stack` is closed."""
-    watch = limit_new_calls(user_agent, control, lambda: opening.config.emergency.numbers)
+    watch = limit_new_calls(user_agent, control, is_emergency)
     opening.stack.callback(watch.close)
     opening.stack.push_async_callback(ended, asyncio.create_task(watch_plane(control, busy)))

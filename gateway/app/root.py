@@ -229,7 +229,7 @@ class GatewayApp:
         dialer.routes = self._care.registrations.routes
         self._care.begin(self.config.accounts.register_expires, self.config.accounts.flows)
         self._stack.push_async_callback(self._care.close)
-        watch_load(self._opening, self._user_agent, self._load, engine.busy)
+        watch_load(self._opening, self._user_agent, self._load, self.calls.is_emergency, engine.busy)
 
     def _begin_reloading(
         self, store: ProvisionedStore, router: Router, engine: MediaEngine, dialer: GatewayDialer

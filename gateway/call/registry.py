@@ -133,6 +133,10 @@ class Calls:
         """Whether new calls are refused because the gateway is about to end."""
         return self._draining > 0 or self._closing
 
+    def is_emergency(self, dialled: str) -> bool:
+        """Whether that is an emergency number, however it is written: no limit counts for a call to it."""
+        return self._router.is_emergency(dialled)
+
     def of(self, caller: str) -> int:
         """How many calls the caller of that id (`Caller.id`) has made that are not over, here and elsewhere."""
         return self._admission.of(caller)

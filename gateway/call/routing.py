@@ -267,11 +267,10 @@ class Router:
             if not self._rooms.has_number(caller.room):
                 raise RouteError(Cause.NOT_FOUND, f"there is no room {caller.room} any more")
             return ApplicationTarget(f"{ROOM}:{caller.room}", caller.room, is_sent_on=True)
-        whose, device = self._devices(dialled) or (dialled, None)
+        whose, device = self._user_of(dialled)
         meant = _read(whose)
-        emergency = self._emergency
-        if caller.transit and emergency.trunk and meant.user in emergency.numbers and self._is_ours(meant.written):
-            return SipTarget(meant.user, trunk=emergency.trunk, emergency=True)
+        if caller.transit and self._is_emergency(meant):
+            return SipTarget(meant.user, trunk=self._emergency.trunk, emergency=True)
         if self._is_ours(meant.written) and self._rooms.is_open(meant.user):
             return ApplicationTarget(f"{ROOM}:{meant.user}", meant.user)
         target = self._by_account(meant, self._target(meant), caller)
@@ -291,6 +290,13 @@ class Router:
             raise RouteError(Cause.FORBIDDEN, f"{caller.id} is no member of {target.name}")
         return replace(target, device=device) if device and isinstance(target, UserTarget) else target
 
+    def is_emergency(self, dialled: str) -> bool:
+        """Whether that is an emergency number, however it is written."""
+        try:
+            return self._is_emergency(_read(self._user_of(dialled)[0]))
+        except RouteError:
+            return False
+
     def is_free(self, number: str) -> bool:
         """Whether that number is nobody's, or the room's of the same name alone: a room may be opened by it."""
         if number in self._emergency.numbers:
@@ -299,6 +305,14 @@ class Router:
         if isinstance(target, RouteError):
             return target.cause is Cause.NOT_FOUND and not any(_read(number).matches(one.match) for one in self._routes)
         return isinstance(target, ApplicationTarget) and target.name == f"{ROOM}:{number}"
+
+    def _user_of(self, dialled: str) -> tuple[str, str | None]:
+        """The URI of the user where `dialled` means one of its devices, and which."""
+        return self._devices(dialled) or (dialled, None)
+
+    def _is_emergency(self, meant: _Dialled) -> bool:
+        emergency = self._emergency
+        return bool(emergency.trunk) and meant.user in emergency.numbers and self._is_ours(meant.written)
 
     def _admits(self, target: ApplicationTarget, caller: Caller) -> bool:
         kind, _, name = target.name.partition(":")

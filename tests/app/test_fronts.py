@@ -16,8 +16,9 @@ from gateway.app.own_accounts import OwnAccounts
 from gateway.app.presence import Presence
 from gateway.app.web_front import WebFront
 from gateway.call.leg import CalleeLeg
+from gateway.call.load import LoadControl, LoadPolicy
 from gateway.call.registry import Calls
-from gateway.call.routing import Route, RouteError, Router, Target
+from gateway.call.routing import Emergency, Route, RouteError, Router, SipTarget, Target
 from gateway.call.status import Cause
 from gateway.config import Config, load
 from gateway.identity.mapping import IdentityMap
@@ -28,6 +29,7 @@ from gateway.testing.timers import ManualTimers
 from gateway.web.facade import PlaceError, WebChannel
 
 OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"
+HELP = Emergency(numbers=frozenset({"112"}), trunk="office")
 
 
 class Dialer:
@@ -47,7 +49,7 @@ class Dialer:
 class Rig:
     """A web front over a registry with a fake engine."""
 
-    def __init__(self, **environ: str) -> None:
+    def __init__(self, load_control: LoadControl | None = None, **environ: str) -> None:
         self.config: Config = load(
             None,
             {
@@ -61,7 +63,7 @@ class Rig:
         self.dialer, self.presence = Dialer(), Presence()
         self.calls = Calls(
             FakeEngine(),
-            Router(self.identity, [Route("6*", "service:echo")], [self.config.domain], {"office": "pbx.test"}),
+            Router(self.identity, [Route("6*", "service:echo")], [self.config.domain], {"office": "pbx.test"}, HELP),
             cast(Any, self.dialer),
             ManualTimers(),
             limits=settings.call_limits(self.config),
@@ -79,6 +81,7 @@ class Rig:
             self.calls,
             lambda user, word: word == "right",
             lambda: "tag",
+            load=load_control,
             users=none,
             conferencing=none,
         )
@@ -163,6 +166,23 @@ async def test_an_offer_that_is_no_sdp_is_400(sdp: str) -> None:
     with pytest.raises(PlaceError) as refused:
         await rig.place(rig.alice(), "1001", sdp)
     assert (refused.value.status, rig.dialer.asked) == (400, [])
+
+
+@pytest.mark.parametrize("written", ["112", "1-1-2", "tel:112", "sip:112", "sip:1%312;user=phone@gateway.local"])
+async def test_a_call_for_help_is_let_in_however_much_there_is_to_do(written: str) -> None:
+    """And however its number is written; all others wait."""
+    control = LoadControl(LoadPolicy())
+    for _ in range(500):
+        control.measured(1.0, 100.0)
+    while control.admit():
+        pass
+    rig = Rig(control)
+    rig.dialer.legs_given = [FakeLeg("callee")]
+    with pytest.raises(PlaceError) as refused:
+        await rig.place(rig.alice(), "600")
+    assert refused.value.cause is Cause.OVERLOADED
+    await rig.place(rig.alice(), written)
+    assert rig.dialer.asked == [SipTarget("112", trunk="office", emergency=True)]
 
 
 async def test_calls_that_were_refused_take_no_place() -> None:

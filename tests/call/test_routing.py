@@ -230,11 +230,24 @@ def test_a_trunk_on_our_own_host_takes_nothing_that_is_ours() -> None:
     assert local.route("sip:alice@gw.test:5070", everything) == SipTarget("alice", trunk="pbx")
 
 
+HELP_AS_WRITTEN = (
+    *("112", "1 1 2", "1-1-2", "tel:112", "sip:112", "sip:112@gw.test", "sip:112@GW.TEST:5060", "sips:112@gw.test"),
+    *("sip:1%312@gw.test", "sip:112;phone-context=49@gw.test", "sip:112;user=phone@gw.test"),
+)
+
+
 @pytest.mark.parametrize("caller", [Caller("guest", ("600",), guest=True), Caller("bob", ())])
-@pytest.mark.parametrize("dialled", ["112", "sip:112@gw.test", "1 1 2", "tel:112"])
+@pytest.mark.parametrize("dialled", HELP_AS_WRITTEN)
 def test_anybody_may_call_for_help(caller: Caller, dialled: str) -> None:
     """Emergency numbers are before every right, and their call is marked."""
+    assert router().is_emergency(dialled)
     assert router().route(dialled, caller) == SipTarget("112", trunk="pbx", emergency=True)
+
+
+@pytest.mark.parametrize("dialled", ["600", "1123", "sip:112@pbx.test", "sip:x@gw.test?to=112", "", "sip:", "112 112"])
+def test_other_numbers_are_no_calls_for_help(dialled: str) -> None:
+    """Nor is what is no number at all, or somebody else's number."""
+    assert not router().is_emergency(dialled)
 
 
 def test_a_stranger_from_a_trunk_cannot_use_our_line_for_emergency_calls() -> None:
@@ -245,8 +258,10 @@ def test_a_stranger_from_a_trunk_cannot_use_our_line_for_emergency_calls() -> No
 
 def test_without_an_emergency_trunk_its_numbers_are_numbers_like_any_other() -> None:
     """Nothing is assumed about 112."""
+    without = Router(Directory(), ROUTES, ["gw.test"], emergency=Emergency(numbers=frozenset({"112"})))
+    assert not without.is_emergency("112")
     with pytest.raises(RouteError) as refusal:
-        Router(Directory(), ROUTES, ["gw.test"]).route("112", ANYONE)
+        without.route("112", ANYONE)
     assert refusal.value.cause is Cause.NOT_FOUND
 
 

@@ -132,7 +132,8 @@ async def test_no_route_of_a_strangers_leads_through_the_pbx(tmp_path: Path, fil
 async def test_who_has_read_the_file_cannot_make_a_mark(tmp_path: Path, file: Path) -> None:
     """Each has a secret of its own: nothing that is printed leads through, and the secret itself would."""
     [port] = free_ports(1)
-    proxy, secrets = ("127.0.0.1", port), set()
+    proxy = ("127.0.0.1", port)
+    secrets: set[str] = set()
     async with stranger("127.0.0.68") as elsewhere, stranger() as sender:
         there = ":".join(map(str, elsewhere.place))
 
