@@ -82,6 +82,7 @@ RUN: dict[str, dict[str, str]] = {
     "docs/pbx/kamailio.md": {
         "make run": "interop/test_kamailio.py::test_a_browser_calls_an_extension_within_five_minutes",
         "#!KAMAILIO": "interop/test_kamailio.py::test_a_browser_calls_an_extension_within_five_minutes",
+        "(umask": "interop/test_kamailio_pbx.py::test_who_has_read_the_file_cannot_make_a_mark",
     },
     "docs/sdp.md": {">>> ": "test_docs_sdp.py::test_every_snippet_of_the_sdp_page_gives_what_it_shows"},
     "docs/sip-over-websocket.md": {
