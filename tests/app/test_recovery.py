@@ -17,12 +17,15 @@ import pytest
 
 from gateway.accounts.vault import read_key
 from gateway.app import recovery
+from gateway.app.left_values import moved_to
 from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, open_journal
 from gateway.call.journal import ENDING, SETTING_UP, UP, VERSION, Journal, JournalError, JournalStore, read
 from gateway.observe.ledger import SqliteLedger, connect
 from gateway.observe.records import stamp
 from gateway.sip.dialogs.values import CSEQ_JUMP
 from gateway.sip.invite.farewell import Farewell
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
 from gateway.store.journal_file import JournalFile
 from gateway.testing.timers import ManualTimers
 
@@ -104,6 +107,20 @@ async def test_of_calls_taken_over_one_that_cannot_be_read_costs_no_other() -> N
     odd = {"stage": "up", "legs": [{"sessions": [{"dialog": {"flow": "?", "contact": "?"}}]}, None], "targets": []}
     assert await taking.take_over({"odd": odd, "here": odd, "ringing": ringing}) == {}
     assert gone == ["odd", "ringing"]
+
+
+def test_whoever_is_in_a_call_or_leaves_it_is_told_where_another_gateway_has_it() -> None:
+    """The Contact of the new one, to those who talk, who ring and to whom a BYE is still said."""
+    agent = cast(Any, SimpleNamespace(contact=lambda flow, user, secure: NameAddr(Uri.of(user, "new.test"))))
+
+    def session(user: str) -> dict[str, Any]:
+        return {"dialog": {"flow": "udp:192.0.2.9:5060", "contact": f"<sip:{user}@old.test>"}, "accepted": None}
+
+    legs = [None, leg(session("talks"), leaving=[session("replaced")])]
+    moved = moved_to(agent, {"legs": legs, "targets": [leg(session("asked"), leaving=[session("rang")])]})
+    [_, up], [target] = moved["legs"], moved["targets"]
+    told = [one["dialog"]["contact"] for each in (up, target) for one in (*each["sessions"], *each["leaving"])]
+    assert told == [f"<sip:{user}@new.test>" for user in ("talks", "replaced", "asked", "rang")]
 
 
 async def test_phones_that_rang_in_vain_are_told_once_more_of_a_call_that_goes_on() -> None:

@@ -93,6 +93,10 @@ async def test_a_forward_that_its_user_could_not_dial_is_none() -> None:
         (Cause.BUSY, "b", "user-busy"),
         (Cause.NO_ANSWER, "c", "no-answer"),
         (Cause.UNAVAILABLE, "c", "unavailable"),
+        (Cause.UNREACHABLE, "c", "unavailable"),
+        (Cause.OVERLOADED, "c", "unavailable"),
+        (Cause.LOST, "c", "unavailable"),
+        (Cause.MEDIA_FAILED, "c", "unavailable"),
         (Cause.DECLINED, None, ""),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gateway.sip.auth.account import Credentials
@@ -65,12 +66,15 @@ def call(
     identity: str | None = None,
     by_flow: bool = False,
     family: int = 0,
+    secure: bool = False,
 ) -> tuple[OutgoingSession, SessionLog]:
-    """Have `node` call whoever is at `to`; `by_flow`: with `ob` in its Contact."""
+    """Have `node` call whoever is at `to`; `by_flow`: with `ob` in its Contact, `secure`: by a sips URI."""
     target = Uri.of("bob", host) if host else Uri.of("bob", to[0], to[1])
+    if secure:
+        target = replace(target, scheme="sips")
     if node.transport != "udp":
         target = target.with_param("transport", node.transport)
-    contact = node.core.contact(Flow(node.transport, *to), "alice")
+    contact = node.core.contact(Flow(node.transport, *to), "alice", secure=secure)
     invite = build.request(
         "INVITE",
         target,

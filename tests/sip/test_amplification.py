@@ -175,6 +175,21 @@ def test_a_slow_verdict_sends_a_stranger_no_100() -> None:
     assert [answer.status for answer in wary.answers] == [100]
 
 
+@pytest.mark.parametrize(("copies", "statuses"), [(1, []), (2, [401])])
+def test_what_a_stranger_repeats_before_the_verdict_counts_once(copies: int, statuses: list[int]) -> None:
+    """An answer larger than one copy goes out for two, with no octet more than came."""
+    wary = Wary("gateway.example", ("MD5",))
+    wary.node.verdict = lambda request, source: None
+    data = request("INVITE")
+    for _ in range(copies):
+        wary.feed(data)
+    [verdict] = wary.node.open_verdicts
+    verdict(Refused(401, None, (("WWW-Authenticate", f'Digest realm="{"r" * 30}", nonce="{"n" * 30}"'),)))
+    wary.collect()
+    assert wary.bytes_out <= wary.bytes_in
+    assert [one.status for one in wary.answers] == statuses
+
+
 def test_a_proven_source_gets_whole_answers_however_short_its_question() -> None:
     """405 with Allow and 420 with Unsupported, to a user's phone in two octets or two thousand."""
     wary = Wary("gateway.example", ("MD5",))

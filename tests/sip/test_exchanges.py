@@ -141,6 +141,21 @@ def test_a_refresh_that_is_refused_is_made_again(status: int, headers: build.Fie
     assert log.kinds == ["Confirmed"]
 
 
+@pytest.mark.parametrize(("seconds", "again"), [(3, 1), (11, 0)])
+def test_a_hold_that_is_to_wait_is_sent_again_after_that_time_unless_it_is_long(seconds: int, again: int) -> None:
+    """500 with Retry-After (RFC 3261 14.2): not before it, and not at all after more than ten seconds."""
+    stage = Stage()
+    _, session, _ = answered_call(stage)
+    session.offer(HOLD)
+    stage.run()
+    [hold] = stage.requests("INVITE")
+    stage.send(answer(hold, 500, headers=(("Retry-After", seconds),)))
+    stage.run(2.5)
+    assert stage.requests("INVITE") == []
+    stage.run(12.0)
+    assert [one.cseq.number for one in stage.requests("INVITE")][:1] == [hold.cseq.number + 1] * again
+
+
 @pytest.mark.parametrize("status", [481, 408])
 def test_a_refresh_that_nobody_knows_ends_the_call(status: int) -> None:
     """RFC 3261 12.2.1.2."""

@@ -464,6 +464,22 @@ def test_a_call_by_sips_gets_a_sips_contact(header: str) -> None:
     assert stage.agent.core.contact(Flow("tls", *BOB), "a").uri.scheme == "sip"
 
 
+def test_a_call_of_ours_to_a_sips_uri_has_a_sips_contact_whenever_it_is_sent() -> None:
+    """RFC 5630 4.2: in the first INVITE, and in the one that answers a challenge."""
+    stage = Stage(transport="tls")
+    call(stage.agent, secure=True, credentials=Credentials("alice", "secret"))
+    stage.run()
+    [first] = stage.requests("INVITE")
+    stage.puppet.send(answer(first, 401, headers=(("WWW-Authenticate", 'Digest realm="x", nonce="n"'),)), ALICE)
+    stage.run()
+    [again] = stage.requests("INVITE")
+    assert again.authorization
+    for invite in (first, again):
+        assert invite.uri.scheme == "sips"
+        assert invite.contact is not None
+        assert invite.contact.uri.scheme == "sips"
+
+
 def test_more_reliable_responses_than_anybody_waits_for() -> None:
     """The description is not the one that is left out."""
     stage = Stage()
