@@ -40,8 +40,8 @@ each = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.rela
 
 SHELL = ("sh", "bash", "console", "shell")
 OTHERS = {
-    "curl", "chown", "docker", "grep", "head", "helm", "install", "mkdir", "mv", "nft", "pip", "pipx", "set", "stat",
-    "systemctl",
+    "curl", "chown", "docker", "grep", "head", "helm", "install", "mkdir", "mv", "nft", "pip", "pipx", "printf", "set",
+    "stat", "systemctl", "umask",
 }  # fmt: skip
 """Programs of other people that a reader is told to run."""
 USAGE: type[Exception] = typer.BadParameter.__mro__[1]
