@@ -227,7 +227,7 @@ pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
         36 => rtcp_keys(read),
         37 => feed(read),
         38 => arrivals(read),
-        39 => orientation(read),
+        39 => Ok(Message::CarryOrientation { flow: read.u32()?, identifier: read.u8()? }),
         _ => return None,
     };
     Some(message)
@@ -484,10 +484,6 @@ fn arrivals(read: &mut Reader<'_>) -> Result<Message, Malformed> {
         return Err(Malformed);
     }
     Ok(Message::CountArrivals { flow, counting: Some(Counting { extension, head: head.into() }) })
-}
-
-fn orientation(read: &mut Reader<'_>) -> Result<Message, Malformed> {
-    Ok(Message::CarryOrientation { flow: read.u32()?, identifier: read.u8()? })
 }
 
 fn silence(read: &mut Reader<'_>) -> Result<Silence, Malformed> {
