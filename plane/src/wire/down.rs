@@ -227,7 +227,7 @@ pub fn read(kind: u8, body: &[u8]) -> Option<Result<Message, Malformed>> {
         36 => rtcp_keys(read),
         37 => feed(read),
         38 => arrivals(read),
-        39 => Ok(Message::CarryOrientation { flow: read.u32()?, identifier: read.u8()? }),
+        39 => read.u32().and_then(|flow| Ok(Message::CarryOrientation { flow, identifier: read.u8()? })),
         _ => return None,
     };
     Some(message)
