@@ -11,7 +11,7 @@ from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered
 from gateway.sip.invite.incoming import IncomingSession
-from gateway.sip.invite.resumed import ResumedSession
+from gateway.sip.invite.resumed import ResumedSession, session_asked
 from gateway.sip.invite.states import SessionState
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
@@ -117,6 +117,41 @@ def test_an_answer_from_nowhere_is_let_be() -> None:
     assert stage.requests("ACK") == []
     stage.run(2 * SETTLED)
     assert is_idle(node.core)
+
+
+def test_where_nobody_is_there_any_more_the_goodbye_is_over() -> None:
+    """Nothing rings; whoever wants it said hears that once, though the answer comes all the same."""
+    stage = Stage()
+    session, _ = call(stage.agent)
+    kept = Kept(session)
+    stage.run()
+    stage.puppet.take()
+    node, told = killed(stage), list[str]()
+    node.core.end_left(kept.values, 503, REASON, farewell(told))
+    stage.run(2 * SETTLED)
+    assert told == ["answered"]
+    assert is_idle(node.core)
+
+
+def test_a_goodbye_is_answered_once() -> None:
+    told = list[str]()
+    said = farewell(told)
+    said.answered()
+    said.answered()
+    assert told == ["answered"]
+
+
+def test_what_ends_a_call_again_counts_on() -> None:
+    """A third process must not use the numbers of the second; of an INVITE that rings there are none."""
+    kept, _ = talking(Pair())
+    asked = session_asked(kept.values)
+    assert asked["dialog"] == {
+        **kept.values["dialog"],
+        "local_cseq": kept.values["dialog"]["local_cseq"] + CSEQ_JUMP,
+    }
+    assert asked["accepted"] is None
+    ringing = {"waits": "INVITE"}
+    assert session_asked(ringing) is ringing
 
 
 def test_a_refusal_or_nobody_leaves_nothing() -> None:
