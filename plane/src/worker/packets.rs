@@ -120,7 +120,8 @@ fn media_in(
         return receive.discard(Discard::Malformed);
     }
     if rtp::is_rtcp(data[1]) {
-        if let Some(length) = rtcp_in(receive, data, now) {
+        let Some(length) = open_rtcp(receive, data) else { return };
+        if within_punts(receive, now) {
             uplink.punt(up::rtcp(receive.flow, path, &source, now, &data[..length]));
         }
     } else if let Some(length) = receive.take(data, now) {
@@ -136,11 +137,14 @@ fn pair_rtcp_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &mu
     if !allowed {
         return receive.discard(Discard::Rate);
     }
-    let Some(length) = rtcp_in(receive, data, now) else { return };
+    let Some(length) = open_rtcp(receive, data) else { return };
+    // Before the flow's own: without SRTP anybody's passes for the peer's, and punts of its audio count there too.
     if peer && !uplink.allow_admitted(&source, now) {
         return receive.discard(Discard::Rate);
     }
-    uplink.punt(up::rtcp(receive.flow, path, &source, now, &data[..length]));
+    if within_punts(receive, now) {
+        uplink.punt(up::rtcp(receive.flow, path, &source, now, &data[..length]));
+    }
 }
 
 /// Whether a datagram is DTLS (RFC 7983).
@@ -164,9 +168,8 @@ fn pair_dtls_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &[u
     }
 }
 
-/// The length in the clear of one compound RTCP packet that is proved and within the flow's rate. What is forged is not
-/// counted there: it would take the peer's place.
-fn rtcp_in(receive: &mut Receive, data: &mut [u8], now: u64) -> Option<usize> {
+/// The length in the clear of one compound RTCP packet, authentic where there are keys.
+fn open_rtcp(receive: &mut Receive, data: &mut [u8]) -> Option<usize> {
     if data.len() < SHORTEST_RTCP || data.len() > LONGEST || data[0] >> 6 != 2 || !rtp::is_rtcp(data[1]) {
         receive.discard(Discard::Malformed);
         return None;
@@ -176,14 +179,20 @@ fn rtcp_in(receive: &mut Receive, data: &mut [u8], now: u64) -> Option<usize> {
         receive.discard(Discard::Malformed);
         return None;
     }
+    Some(length)
+}
+
+/// Whether RTCP that was opened is within the flow's rate. What is forged is not counted there: it would take the
+/// peer's place.
+fn within_punts(receive: &mut Receive, now: u64) -> bool {
     if !receive.punts.take(PER_FLOW, now) {
         receive.discard(Discard::Rate);
-        return None;
+        return false;
     }
     if receive.crypto.is_some() || receive.rtcp_crypto.is_some() {
         receive.counters.received.heard.set(now);
     }
-    Some(length)
+    true
 }
 
 /// Read one datagram of a pair port's RTP socket.

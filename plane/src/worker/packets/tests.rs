@@ -84,6 +84,23 @@ fn so_many_true_reports_of_one_address_are_told_of() {
 }
 
 #[test]
+fn reports_in_the_clear_in_a_peers_name_take_a_few_of_its_flows_punts_and_no_more() {
+    let mut thread = thread();
+    let config = Config { secure: false, mux: true, max_packets_per_second: 100, idle_after: 0 };
+    let mut receive = Receive::new(1, config, None, Arc::default());
+    receive.source = Some(PEER);
+    let mut told = 0;
+    for _ in 0..=PER_FLOW {
+        let mut data = [0x80, 201, 0, 1, 0, 0, 0, 7];
+        pair_rtcp_in(&mut receive, &mut thread.uplink, 1, &mut data, PEER, NOW);
+        told += u32::from(thread.punts.try_recv().is_ok());
+    }
+    assert_eq!(told, PER_SOURCE);
+    let left = (0..PER_FLOW).filter(|_| receive.punts.take(PER_FLOW, NOW)).count();
+    assert_eq!(left, (PER_FLOW - PER_SOURCE) as usize);
+}
+
+#[test]
 fn forged_reports_on_a_shared_port_take_nothing_from_the_peers_own() {
     let mut thread = thread();
     let slot = thread.table.put_receive(secure(1, 100));
