@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import slow
+
 # How long an example takes is the machine's business: a deadline on the wall clock fails tests that hold.
 settings.register_profile("gateway", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=300)
@@ -26,7 +28,12 @@ def evenly(*groups: list[Path]) -> list[Path]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, then those with peers: browsers compute and others wait, so they come by turns."""
+    """What takes long is marked so; the longest files first, then those with peers, so that browsers, which compute,
+    and others, which wait, come by turns."""
+    long = slow.named()
+    for item in items:
+        if item.nodeid in long:
+            item.add_marker("slow")
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)

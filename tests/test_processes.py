@@ -9,7 +9,7 @@ from tests.processes import end_group
 
 async def test_what_a_peer_has_begun_ends_with_it() -> None:
     # It tells of its child, which hears no SIGTERM.
-    script = "(trap '' TERM; while :; do sleep 1; done) & echo $!; wait"
+    script = "(trap '' TERM; while :; do sleep 1; done) >/dev/null & echo $!; wait"
     process = await asyncio.create_subprocess_exec(
         "sh", "-c", script, stdout=asyncio.subprocess.PIPE, start_new_session=True
     )

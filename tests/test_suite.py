@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import peers
+from tests import peers, slow
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,6 +65,32 @@ def test_each_file_with_serial_tests_is_given_to_their_run() -> None:
     """By the Makefile's own search."""
     [line] = [line for line in told("test").splitlines() if '-m "serial' in line]
     assert serial_files() <= set(line.split())
+
+
+def test_what_is_named_as_slow_is_there_and_marked(request: pytest.FixtureRequest) -> None:
+    """A test that is renamed or gone is named no more; of the files that are run here, each named test is marked."""
+    for test in slow.named():
+        file, _, function = test.partition("::")
+        assert re.search(
+            rf"def {re.escape(function.rpartition('::')[2].partition('[')[0])}\(", (ROOT / file).read_text()
+        ), test
+    for item in request.session.items:
+        assert item.nodeid not in slow.named() or item.get_closest_marker("slow"), item.nodeid
+
+
+def test_long_tests_are_found_in_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are not in it stay as they are."""
+    report, names = tmp_path / "tests.xml", tmp_path / "slow.txt"
+    here = "tests.test_suite"
+    cases = [(here, "a[1::b]", 3.5), (here, "b", 2.5), (f"{here}.Group", "c", 9.0), ("elsewhere", "d", 9.0)]
+    lines = [f'<testcase classname="{group}" name="{name}" time="{took}" />' for group, name, took in cases]
+    report.write_text(f"<testsuites><testsuite>{''.join(lines)}</testsuite></testsuites>")
+    names.write_text("tests/test_suite.py::b\ntests/test_suite.py::absent\n")
+    monkeypatch.setattr(slow, "FILE", names)
+    slow.main([report])
+    assert names.read_text().splitlines() == [
+        f"tests/test_suite.py::{each}" for each in ("Group::c", "a[1::b]", "absent")
+    ]
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
