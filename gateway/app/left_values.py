@@ -64,8 +64,18 @@ def together(values: Values) -> dict[str, Any]:
 
 
 def asked(values: Values) -> dict[str, Any]:
-    """As a call is to be found once its end has been told: requests of ours have used their numbers."""
-    return _with_sessions(values, session_asked)
+    """As a call is to be found once its end has been told: requests of ours have used their numbers.
+
+    A session that cannot be read stays as it is: the others are told all the same.
+    """
+    return _with_sessions(values, _asked)
+
+
+def _asked(session: Values) -> Values:
+    try:
+        return session_asked(session)
+    except (LookupError, TypeError, AttributeError):
+        return session
 
 
 def left_beside(values: Values) -> list[tuple[str, dict[str, Any], Cause]]:

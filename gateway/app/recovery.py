@@ -286,11 +286,7 @@ class Recovery:
             if call_id in self.resumed:
                 continue
             self._record(call_id, values)
-            try:
-                self._end(call_id, values, Cause.MEDIA_FAILED if values["stage"] == UP else Cause.ERROR)
-            except Exception:
-                log.exception("a call of the gateway before could not be ended", call_id=call_id)
-                self.forget(call_id)
+            self._end(call_id, values, Cause.MEDIA_FAILED if values["stage"] == UP else Cause.ERROR)
             if call_id in self.flowing:
                 await self.engine.delete(call_id)
         for call_id in self.resumed:
@@ -342,6 +338,14 @@ class Recovery:
                 return SipResumedLeg(values, resumed, Party.of(values["party"]), self.reads)
 
     def _end(self, call_id: str, values: Values, cause: Cause) -> None:
+        """As `_tell`; one that cannot be read is forgotten, and costs no other."""
+        try:
+            self._tell(call_id, values, cause)
+        except Exception:
+            log.exception("a call of the gateway before could not be ended", call_id=call_id)
+            self.forget(call_id)
+
+    def _tell(self, call_id: str, values: Values, cause: Cause) -> None:
         """Tell everybody in it, once that is written down; it is forgotten once they have answered."""
         values = together(values)
         journal, later = self.journal, asked(values)

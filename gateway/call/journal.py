@@ -169,6 +169,9 @@ class Journal:
             say(_nothing)
             self._forget(call_id)
             return
+        before = self._goodbyes.get(call_id)
+        if before is not None:
+            before.timer.cancel()
         goodbyes = _Goodbyes(0, self._later(_PATIENCE, partial(self._forget, call_id)))
         self._goodbyes[call_id] = goodbyes
         said = say(partial(self._left, call_id))
@@ -284,7 +287,8 @@ def read(record: bytes) -> dict[str, Any]:
 def _left_by_others(values: Values, legs: Mapping[str, Sequence[Values | None]]) -> dict[str, Any]:
     """A call of another version: its ids, and its legs with what their own protocols need for a goodbye."""
     known = {name: [leg and {"sessions": (), **leg, "kind": leg.get("kind")} for leg in legs[name]] for name in legs}
-    return {"stage": ENDING, "id": values["id"], "dialled": values["dialled"], "is_foreign": True, **known}
+    kept = {"id": values["id"], "dialled": values["dialled"], "is_rest": values.get("is_rest", False)}
+    return {"stage": ENDING, "is_foreign": True, **kept, **known}
 
 
 def _read_leg(named: bytes, own: bytes) -> dict[str, Any] | None:

@@ -312,3 +312,38 @@ async def test_of_a_call_that_goes_on_whoever_else_rings_is_ended_by_a_record_of
     for _, farewell, _ in later.told:
         farewell.answered()
     assert sorted(store.kept) == ["quiet", "up"]
+
+
+@pytest.mark.parametrize("odd", [{"dialog": {}}, {"dialog": {"local_cseq": "7"}}, {"dialog": 3}, 5])
+async def test_a_session_that_cannot_be_read_leaves_nobody_else_untold(odd: Any) -> None:
+    """Whether its call ends, or goes on while another phone is ringing: the start goes on, and the others are told."""
+    ends = {"stage": UP, "id": "ends", "legs": [leg(odd), leg(DIALOG)], "targets": []}
+    on = {"stage": UP, "id": "on", "legs": [leg(DIALOG), leg(DIALOG)], "targets": [leg(odd), leg({"waits": "INVITE"})]}
+    found, agent, _ = ending(Store(), {"ends": ends, "on": on}, ["on"])
+    await found.end_rest()
+    assert [session for session, _, _ in agent.told] == [odd, DIALOG, odd, {"waits": "INVITE"}]
+
+
+async def test_a_leg_that_cannot_be_read_costs_no_start() -> None:
+    """Of a call that goes on, whom else it had asked; the next call is ended."""
+    on = {"stage": UP, "id": "on", "legs": [leg(DIALOG), leg(DIALOG)], "targets": [{"sessions": 5}]}
+    more = {**on, "id": "more", "targets": [leg({"waits": "INVITE"})]}
+    store = Store()
+    store.kept = {"on-targets": {}}
+    found, agent, _ = ending(store, {"on": on, "more": more}, ["on", "more"])
+    await found.end_rest()
+    assert [session for session, _, _ in agent.told] == [{"waits": "INVITE"}]
+    assert "on-targets" not in store.kept
+
+
+def test_a_call_that_is_ended_a_second_time_is_waited_for_anew() -> None:
+    """One that another gateway has given back: the 35 seconds begin again."""
+    store, timers = Store(), ManualTimers()
+    journal, values = journal_of(store, timers), {"id": "up", "dialled": "", "legs": [leg(DIALOG)], "targets": []}
+    journal.end("up", values, lambda answered: 1)
+    timers.advance(30)
+    journal.end("up", values, lambda answered: 1)
+    timers.advance(34)
+    assert list(store.kept) == ["up"]
+    timers.advance(2)
+    assert (store.kept, timers.pending) == ({}, 0)

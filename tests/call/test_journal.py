@@ -610,6 +610,8 @@ def test_of_a_record_of_another_version_a_goodbye_is_read() -> None:
     assert nothing is None
     assert (found["targets"][0]["kind"], found["targets"][0]["sessions"]) == (None, ())
     assert "is_foreign" not in read(VERSION + marshal.dumps(kept))
+    assert not found["is_rest"]
+    assert read(b"calls 9\n" + marshal.dumps({**kept, "is_rest": True}))["is_rest"]
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import base64
 import contextlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from bench.rtpengine import Daemon
 from bench.rtpengine import rtpengine as started
 from gateway.media.rtpengine.client import Address, ClientConfig
+from gateway.media.rtpengine.descriptions import KEY_LENGTHS
 from gateway.media.rtpengine.engine import RtpengineConfig
 from gateway.media.rtpengine.ng import Retries
 from tests import peers
+from tests.media.engine_support import phone_sdp
 from tests.ports import OTHERS, free_port
 
 _shared: list[Daemon] = []
@@ -36,3 +41,16 @@ def config(*addresses: Address, **changes: Any) -> RtpengineConfig:
     """For these daemons, with little patience: they are next door."""
     client = ClientConfig(retries=Retries(after=(0.1, 0.3), deadline=0.6), ping_interval=0.5)
     return RtpengineConfig(hosts=addresses, client=client, **changes)
+
+
+def sdes_sdp(offer: str = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:") -> str:
+    """A secure phone's offer, or its answer with the first suite of `offer`."""
+    suite = offer.partition("a=crypto:")[2].split()[1]
+    key = base64.b64encode(bytes(KEY_LENGTHS[suite])).decode()
+    return phone_sdp().replace("RTP/AVP", "RTP/SAVP") + f"a=crypto:1 {suite} inline:{key}\r\n"
+
+
+def written(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """As the journal gives it back."""
+    found: dict[str, Any] = json.loads(json.dumps(values))
+    return found

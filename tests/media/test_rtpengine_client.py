@@ -7,81 +7,21 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from gateway.media.engine import Kind, MediaError, Party
-from gateway.media.rtpengine.bencode import Encodable, encode
+from gateway.media.rtpengine.bencode import Encodable
 from gateway.media.rtpengine.client import Address, ClientConfig, NgHost, Unreachable
 from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
-from gateway.media.rtpengine.ng import Retries, parse
-from tests.media.engine_support import browser_sdp, phone_sdp, until
+from gateway.media.rtpengine.ng import Retries
+from tests.media.engine_support import browser_sdp, until
+from tests.media.ng_daemon import daemon, friendly
 
 QUICK = Retries(after=(0.02, 0.06), deadline=0.15)
 BROWSER, PHONE = Party("browser", Kind.WEBRTC), Party("phone", Kind.RTP)
-Answer = Callable[[dict[str, Any]], Encodable | None]
-
-
-class Daemon(asyncio.DatagramProtocol):
-    """Answers with what `answer` gives (None: not at all), after losing the first `lose` copies of each request."""
-
-    def __init__(self, answer: Answer, lose: int = 0) -> None:
-        self.answer = answer
-        self.lose = lose
-        self.cookies: list[str] = []
-        self.requests: list[dict[str, Any]] = []
-        """Carried out, each cookie once."""
-        self.most_at_once = 0
-        self._cache: dict[str, bytes] = {}
-        self._transport: Any = None
-
-    async def open(self) -> Address:
-        loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
-        host, port = self._transport.get_extra_info("sockname")
-        return host, port
-
-    def close(self) -> None:
-        self._transport.close()
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        cookie, request = parse(data)
-        self.cookies.append(cookie)
-        if self.cookies.count(cookie) <= self.lose:
-            return
-        if cookie not in self._cache:
-            self.requests.append(request)
-            reply = self.answer(request)
-            if reply is None:
-                return
-            self._cache[cookie] = cookie.encode() + b" " + encode(reply)
-        self._transport.sendto(self._cache[cookie], addr)
-
-    def commands(self) -> list[str]:
-        """Without the pings, which come when they like."""
-        return [request["command"] for request in self.requests if request["command"] != "ping"]
-
-
-def friendly(request: dict[str, Any]) -> Encodable:
-    """A daemon that finds everything well and rewrites nothing."""
-    if request["command"] == "ping":
-        return {"result": "pong"}
-    if request["command"] == "offer":
-        return {"result": "ok", "sdp": phone_sdp()}
-    return {"result": "ok", "tags": {}}
-
-
-@contextlib.asynccontextmanager
-async def daemon(answer: Answer = friendly, lose: int = 0) -> AsyncIterator[tuple[Daemon, Address]]:
-    made = Daemon(answer, lose)
-    address = await made.open()
-    try:
-        yield made, address
-    finally:
-        made.close()
-        await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager

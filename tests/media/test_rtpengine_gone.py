@@ -10,6 +10,7 @@ from gateway.media.rtpengine.engine import RtpengineEngine
 from gateway.media.rtpengine.watch import Rhythm
 from tests.media import rtpengine_support
 from tests.media.engine_support import phone_sdp, until
+from tests.media.ng_daemon import daemon
 from tests.media.rtpengine_support import rtpengine
 
 PHONE, OTHER = Party("phone", Kind.RTP), Party("other", Kind.RTP)
@@ -50,5 +51,24 @@ async def test_one_of_two_that_is_gone_takes_its_calls_along_and_no_others() -> 
                 await up(engine, call)
                 assert (await engine.query(call)).parties.keys() == {"phone", "other"}
             assert engine.sessions == 4
+        finally:
+            await engine.close()
+
+
+async def test_calls_of_one_that_says_nothing_at_all_are_given_up_at_once() -> None:
+    """A start waits for its ping alone, not once more for each of its calls: SIP is open only then."""
+    async with daemon(lambda request: None) as (silent, address):
+        engine = RtpengineEngine(rtpengine_support.config(rtpengine_support.shared().address, address))
+        await engine.start()
+        try:
+            await up(engine, "one")
+            values = engine.values("one")
+            assert values is not None
+            for number in range(20):
+                with pytest.raises(MediaError) as raised:
+                    await engine.resume(f"left-{number}", {**values, "host": list(address)})
+                assert raised.value.status == 503
+            assert silent.commands() == []
+            assert engine.sessions == 1
         finally:
             await engine.close()

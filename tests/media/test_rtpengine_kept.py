@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from gateway.media.engine import Kind, MediaError, Party
 from gateway.media.rtpengine.client import NgHost
-from gateway.media.rtpengine.descriptions import KEY_LENGTHS
 from gateway.media.rtpengine.engine import RtpengineEngine
 from sdp import SessionDescription
 from tests.media import rtpengine_support
 from tests.media.engine_support import Browser, Phone, audio_of, browser_sdp, frequency_of, phone_sdp, until
+from tests.media.rtpengine_support import sdes_sdp, written
 
 BROWSER = Party("browser", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
@@ -39,13 +38,6 @@ async def engine(owner: str = "mine-", *, dies: bool = False) -> AsyncIterator[R
         await made.close()
 
 
-def sdes_sdp(offer: str = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:") -> str:
-    """A secure phone's offer, or its answer with the first suite of `offer`."""
-    suite = offer.partition("a=crypto:")[2].split()[1]
-    key = base64.b64encode(bytes(KEY_LENGTHS[suite])).decode()
-    return phone_sdp().replace("RTP/AVP", "RTP/SAVP") + f"a=crypto:1 {suite} inline:{key}\r\n"
-
-
 async def there() -> set[str]:
     """The calls that the daemon has."""
     host = NgHost(rtpengine_support.shared().address, rtpengine_support.config().client, time.monotonic, os.urandom)
@@ -56,12 +48,6 @@ async def there() -> set[str]:
         return {str(name) for name in found}
     finally:
         host.close()
-
-
-def written(values: Mapping[str, Any] | None) -> dict[str, Any]:
-    """As the journal gives it back."""
-    found: dict[str, Any] = json.loads(json.dumps(values))
-    return found
 
 
 async def test_a_call_goes_on_with_the_next_process_and_can_be_held_and_ended() -> None:

@@ -11,7 +11,7 @@ from gateway.media.rtpengine.bencode import Encodable
 from gateway.media.rtpengine.call import CallState, Offer, PartyState
 from gateway.media.rtpengine.client import NgHost
 from gateway.media.rtpengine.ng import Request
-from gateway.media.rtpengine.profiles import Policy, flags, offer_flags
+from gateway.media.rtpengine.profiles import DIGITS_READY, Policy, flags, offer_flags
 from gateway.media.rtpengine.requests import ask
 from sdp import Direction, MediaDescription, SessionDescription
 
@@ -135,13 +135,22 @@ class Agreements:
     async def repeat(self, call: CallState, pair: frozenset[str], *more: str) -> None:
         """Say the last offer of two parties and its answer again, with more flags: those two talk from now on.
 
-        The same descriptions give the same ports and keys; nobody outside notices.
+        The same descriptions give the same ports and keys; nobody outside notices. What the daemon was told is kept,
+        with the flags. Raises MediaError 488 for two whose descriptions are not known.
         """
-        for request in call.exchanges[pair]:
+        exchange = call.exchanges.get(pair)
+        if exchange is None:
+            raise MediaError("rtpengine has no descriptions of those two to say again", 488)
+        said: list[Request] = []
+        ready = False
+        for request in exchange:
             wanted = request["flags"]
             assert isinstance(wanted, list)
-            await ask(call.host, {**request, "flags": [*wanted, *more]})
-        call.joined = pair
+            wanted = [*wanted, *more]
+            ready = DIGITS_READY in wanted
+            said.append({**request, "flags": wanted})
+            await ask(call.host, said[-1])
+        call.exchanges[pair], call.joined, call.digits = (said[0], said[1]), pair, ready
 
     def again(self, state: PartyState) -> Said:
         """What a party said last, as its offer to somebody else; MediaError 488 where it has not agreed to anything."""

@@ -300,6 +300,8 @@ class RtpengineEngine:
             host = next((each for each in self._hosts.all if each.address == address), None)
             if host is None:
                 raise MediaError("its rtpengine is not this gateway's any more", 481)
+            if not host.alive:  # many calls would each wait for it in vain, and no call comes in meanwhile
+                raise MediaError("its rtpengine does not answer", 503)
             call = kept.resumed(call_id, values, host, self.config.policy, self._clock())
         except (KeyError, TypeError, ValueError):
             raise MediaError("it was not rtpengine that carried its media", 481) from None
@@ -363,7 +365,6 @@ class RtpengineEngine:
         """Say the last offer and answer of two plain phones again, ready for digits now: few calls need it."""
         if not call.digits:
             await self._agreements.repeat(call, call.joined, DIGITS_READY)
-            call.digits = True
 
     # Requests
 
