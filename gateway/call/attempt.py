@@ -358,6 +358,7 @@ class Attempt(Machine):
             self.caller.retry_after = min(what.retry_after, self.caller.retry_after or what.retry_after)
         if what.input is Input.CALLEE_FAILED:
             await self._end_leg(what.leg, cause)
+        self._scope.ended(what.leg)  # others whom it had asked before may have yet to answer our CANCEL
         if not self._is_last(branch):
             await self._release(what.leg)
         self._refused(branch, what.leg, cause)
@@ -388,6 +389,7 @@ class Attempt(Machine):
         if not what.event.is_over:
             return
         self._stop_waiting_for(leg)
+        self._scope.ended(leg)
         if instead is None:
             self._refused(branch, leg, Cause.UNAVAILABLE)
             return
@@ -403,6 +405,7 @@ class Attempt(Machine):
         if event.is_over:
             branch.legs = [one for one in branch.legs if one is not leg]
             self._stop_waiting_for(leg)
+            self._scope.ended(leg)
         await self._ask_legs(branch, event.legs)
         if event.is_over:
             await self._release(leg)

@@ -214,7 +214,7 @@ class Transfers:
             request.report.ended(Cause.NORMAL if done else Cause.UNAVAILABLE)
 
         def tried(done: bool) -> None:
-            if done or stays is None:
+            if done or stays is None or comes not in other.legs:
                 over(done)
             else:
                 # Whose media cannot move to another call stays in its own: who would have stayed comes there.

@@ -101,6 +101,7 @@ class Transferring(Machine):
         if event.is_over:
             leg = next(each for each in transfer.targets if each is what.leg)
             transfer.targets.remove(leg)
+            self._scope.ended(leg)
             await self._release_target(leg)
         for again in event.legs:
             self._scope.listen(again)
@@ -116,6 +117,7 @@ class Transferring(Machine):
         assert transfer is not None
         transfer.targets.remove(leg)
         transfer.refusals.append(cause)
+        self._scope.ended(leg)  # others whom it had asked before may have yet to answer our CANCEL
         await self._release_target(leg)
         if not transfer.targets:
             cause = most_telling(transfer.refusals)

@@ -34,6 +34,9 @@ from gateway.call.leg import (
     Diversion,
     HistoryEntry,
     HungUp,
+    LegEvent,
+    Redirected,
+    Rejected,
     Returned,
     Ringing,
     SignallingChanged,
@@ -41,14 +44,14 @@ from gateway.call.leg import (
 from gateway.call.limits import CallLimits
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, Route, RouteError, Router, Target
-from gateway.call.state import State
+from gateway.call.state import State, Transfer
 from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.media.engine import Kind, MediaFailed, MediaTimeout
 from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
-from tests.call.rig import ANSWER, OFFER
+from tests.call.rig import ANSWER, OFFER, Report
 
 BOB = Caller("bob", ("1",))
 WALL = 1_700_000_000.0
@@ -372,6 +375,51 @@ async def test_who_rang_in_vain_is_kept_with_a_call_that_goes_on(monkeypatch: py
     rig.answer()
     [kept] = rig.store.kept.values()
     assert (kept["stage"], len(kept["legs"]), kept["targets"]) == (UP, 2, [])
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Rejected(Cause.BUSY),
+        Redirected(("300",), is_over=True),
+        Redirected((), is_over=True, legs=(FakeLeg("new"),)),
+    ],
+)
+async def test_who_refuses_is_kept_while_phones_that_it_had_asked_before_have_our_cancel(
+    monkeypatch: pytest.MonkeyPatch, event: LegEvent
+) -> None:
+    """A callee whose first phones were late, and whose next refuses: those before may ring still."""
+    rig = Goodbyes(monkeypatch)
+    monkeypatch.setattr(FakeLeg, "values", lambda leg: {"kind": "sip", "sessions": [leg.party.tag]})
+    other = FakeLeg("other")
+    call, _, callee = await rig.placed()
+    assert isinstance(call.machine, Attempt)
+    call.machine._branches[0].legs.append(other)
+    call.leg_event(other, event)
+    await rig.settle()
+    assert call.leaving == [other]
+    rig.answer()
+    assert call.leaving == []
+    callee.says(Answered(ANSWER))
+    await rig.settle()
+    assert call.state is State.CONNECTED
+
+
+@pytest.mark.parametrize("legs", [(), (FakeLeg("again"),)])
+async def test_a_target_that_refuses_is_kept_while_it_has_our_cancel(
+    monkeypatch: pytest.MonkeyPatch, legs: tuple[FakeLeg, ...]
+) -> None:
+    """Of a transfer: what its own phones of before have to answer still, whether it is asked again or not."""
+    rig = Goodbyes(monkeypatch)
+    call, _, callee = await rig.connected()
+    target = FakeLeg("target")
+    call.transfer(Transfer(transferor=callee, targets=[target], report=Report()))
+    await rig.settle()
+    target.says(Redirected((), is_over=True, legs=legs) if legs else Rejected(Cause.BUSY))
+    await rig.settle()
+    assert call.leaving == [target]
+    rig.answer()
+    assert call.leaving == []
 
 
 async def test_of_a_call_that_only_rang_those_are_kept_who_have_not_heard_its_end(

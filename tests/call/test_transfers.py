@@ -488,3 +488,24 @@ async def test_the_trunk_is_told_of_nobody_who_hides(address: Address) -> None:
     consulted.two.d._address = address
     await consulted.begins()
     assert consulted.asked[0][0].startswith("sip:transfer@192.0.2.1?Replaces=")
+
+
+@pytest.mark.parametrize(("verb", "refusals", "adopted"), [("adopt", 1, 2), ("adopt", 2, 2), ("join", 1, 1)])
+async def test_an_attended_transfer_goes_the_other_way_where_media_cannot_move(
+    verb: str, refusals: int, adopted: int
+) -> None:
+    """Once, and only while who comes is still in its own call; whoever was to stay is never hung up."""
+    two = await Two().up()
+    two.b._identity = two.c._identity = "bob"
+    two.engine.script(verb, *[MediaError("cannot", 501)] * refusals)
+    report = await World(two.rig, two.other).asks(two.b, "200", two.c.party.tag)
+    is_done = (verb, refusals) == ("adopt", 1)
+    assert report.told == ["accepted", Cause.NORMAL if is_done else Cause.UNAVAILABLE]
+    assert two.engine.verbs().count("adopt") == adopted
+    assert "end" not in two.a.verbs
+    if is_done:
+        assert (two.rig.call.state, two.other.state) == (State.ENDED, State.CONNECTED)
+        assert two.engine.joined(two.other.id, "caller") == "d"
+    else:
+        two.rig.expect(State.CONNECTED)
+        assert (two.other.state is State.CONNECTED) is (verb == "adopt")

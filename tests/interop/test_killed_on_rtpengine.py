@@ -32,19 +32,24 @@ async def test_calls_on_rtpengine_outlive_the_gateway_that_made_them(tmp_path: P
     """Two calls are up: both go on. One that no record knows is ended at rtpengine."""
     phone, next_phone = await Callee.open(), await Callee.open()
     logs = tmp_path / "first.log", tmp_path / "second.log"
-    with contextlib.closing(phone), contextlib.closing(next_phone), rtpengine() as daemon:
+    with (
+        contextlib.closing(phone),
+        contextlib.closing(next_phone),
+        rtpengine() as daemon,
+        contextlib.closing(NgHost(daemon.address, ClientConfig(), time.monotonic, os.urandom)) as host,
+    ):
         engine = f"rtpengine:{daemon.address[0]}:{daemon.address[1]}"
         codecs = {"CODECS__WEBRTC": ["pcmu"], "CODECS__RTP": ["pcmu"]}
         environ = environment(str(tmp_path), phone.port, **listening(), **codecs, MEDIA__ENGINE=engine)
         routes = environ["GATEWAY_ROUTES"].replace(str(phone.port), str(next_phone.port))
         async with running(environ, logs[0]) as first, calls_through(first, phone, FORWARDED) as calls:
             await calls.grow(2)
-            host = NgHost(daemon.address, ClientConfig(), time.monotonic, os.urandom)
             await host.open()
             before = await listed(host)
             assert len(before) == 2
             unknown = before[0].partition("-")[0] + "-unknown"
             await host.ask({"command": "offer", "call-id": unknown, "from-tag": "a", "sdp": phone_sdp()})
+            assert unknown in await listed(host)
             first.process.kill()
             await asyncio.to_thread(first.process.wait)
             async with running(environ | {"GATEWAY_ROUTES": routes}, logs[1]):
@@ -53,4 +58,3 @@ async def test_calls_on_rtpengine_outlive_the_gateway_that_made_them(tmp_path: P
                 async with asyncio.timeout(10):
                     while sorted(await listed(host)) != sorted(before):  # noqa: ASYNC110  # the daemon tells of nothing
                         await asyncio.sleep(0.05)
-            host.close()

@@ -380,6 +380,28 @@ def test_who_ends_a_call_of_another_process_is_told_of_the_answer() -> None:
         assert told == ([] if refuses else ["dialog"]) + ["answered"]
 
 
+def test_of_forks_that_answer_the_last_bye_ends_a_goodbye() -> None:
+    """What one of them has answered forgets nobody else who is still to be told."""
+    stage = Stage()
+    session, _ = call(stage.agent)
+    kept = Kept(session)
+    stage.run()
+    stage.puppet.take()
+    node = stage.agent = killed(stage)
+    told: list[str] = []
+    node.core.end_left(kept.values, 503, REASON, farewell(told))
+    stage.run()
+    [invite] = stage.requests("INVITE")
+    for tag in ("one", "other"):
+        stage.send(answer(invite, 200, tag=tag, body=ANSWER))
+    byes = [one for one in stage.puppet.take() if isinstance(one, Request) and one.method == "BYE"]
+    assert len(byes) == 2
+    stage.send(answer(byes[0], 200))
+    assert told == ["dialog", "dialog"]
+    stage.send(answer(byes[1], 200))
+    assert told == ["dialog", "dialog", "answered"]
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_who_refuses_for_another_process_is_told_of_the_ack(answers: bool) -> None:
     """Or that none comes (64 T1)."""

@@ -249,6 +249,8 @@ class LeftInvite:
         self._headers: build.Fields = (("Reason", reason),)
         self._acks: dict[str, tuple[bytes, Flow]] = {}
         self._is_cancelled = False
+        self._byes = 0
+        """Of those who have answered (forks), how many have yet to answer that it is over."""
         self._flow = Flow.parse(values["flow"])
         self._transaction = core.send_again(self._invite, self._flow)
         self._transaction.user = self
@@ -273,18 +275,24 @@ class LeftInvite:
             self._core.send(*self._acks[tag])
             return
         dialog = Dialog.of_uac(self._invite, response, self._flow)
+        self._byes += 1
 
         def located(flows: tuple[Flow, ...]) -> None:
             if flows:
                 self._farewell.changed(bare({"dialog": values_of(dialog)}))
                 ack = dialog.ack(response.cseq.number, headers=tuple(self._core.request_fields()))
                 self._acks[tag] = self._core.send_ack(ack, flows[0]), flows[0]
-                send_in_dialog(self._core, dialog, "BYE", lambda _: self._over(), owner=None, headers=self._headers)
+                send_in_dialog(self._core, dialog, "BYE", lambda _: self._has_left(), owner=None, headers=self._headers)
                 self._core.wake()
             else:
-                self._over()
+                self._has_left()
 
         self._core.locate(dialog.hops[0], located, None)
+
+    def _has_left(self) -> None:
+        self._byes -= 1
+        if not self._byes:
+            self._over()
 
     def on_unusable(self, response: Response) -> None:
         """Nothing can be made of it."""
