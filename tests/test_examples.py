@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -321,6 +322,30 @@ def test_a_lesson_prints_what_its_readme_shows(
     for line in shown.splitlines():
         pattern = re.compile(".*".join(map(re.escape, line.split("…"))))
         assert any(pattern.fullmatch(other) for other in printed), f"{line!r} is not printed there"
+
+
+@pytest.mark.slow
+def test_a_program_of_lesson_14_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    """A Kamailio may go on after it was asked to end; so does this one."""
+    deaf = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w'); time.sleep(600)"
+    program = f"""
+import asyncio, sys
+from pathlib import Path
+from machines import running
+
+async def main():
+    folder = Path(sys.argv[1])
+    async with running(folder / "log", "python3", sys.executable, "-c", {deaf!r}, str(folder / "ready")) as process:
+        while not (folder / "ready").exists():
+            await asyncio.sleep(0.02)
+    print(process.returncode)
+
+asyncio.run(main())
+"""
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES / "14_many_gateways")}
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
+    assert (done.stdout, done.stderr) == (f"{-signal.SIGKILL}\n", "")
 
 
 @with_gateways

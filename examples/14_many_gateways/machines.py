@@ -36,7 +36,8 @@ async def running(
         for each in (signal.SIGTERM, signal.SIGKILL):  # a child of Kamailio's misses the first while it starts
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, each)
-            await process.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), 5)
 
 
 @asynccontextmanager

@@ -15,6 +15,8 @@ from tests.media.engine_support import until
 from tests.media.plane_scene import LEFT, PLANES, Phone, Scene, made_plane, numbers, rtp
 from tests.media.webrtc_support import binding_check
 
+pytestmark = pytest.mark.serial
+
 BURST = 200
 """Datagrams between two packets of the phone: the kernel's least buffer of a socket holds 277."""
 LATE = 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from tests.media.webrtc_support import binding_check
 
 RATE = 100
 PASSWORD = "password" * 3
+HELLO = b"\x16\xfe\xfd" + bytes(100)
 
 
 @pytest_asyncio.fixture(params=PLANES)
@@ -220,3 +222,38 @@ async def test_a_pair_that_was_removed_is_heard_no_more(scene: Scene) -> None:
             await asyncio.sleep(0.005)
     assert (await scene.figures(10)).received == 1
     assert len(scene.right.take()) == 1
+
+
+def most_since(began: float) -> int:
+    """How often DTLS of one address may have been told of, at 200 a second, since that time of the monotonic clock."""
+    return 200 * (int(time.monotonic() - began) + 2)
+
+
+async def test_dtls_in_a_phones_name_is_told_of_so_often_a_second(scene: Scene) -> None:
+    """Anybody may send it, and each one costs a turn of OpenSSL in the event loop; the rest is counted."""
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True))
+    await scene.done()
+    began, told = time.monotonic(), scene.handler.handshakes
+    for sent in range(200, 1001, 200):
+        for _ in range(200):
+            scene.left.send(HELLO)
+        async with asyncio.timeout(30):
+            while len(told) + (await scene.figures(LEFT)).discarded.get("rate", 0) < sent:  # noqa: ASYNC110  # counts have no event
+                await asyncio.sleep(0.005)
+    assert 200 <= len(told) <= most_since(began)
+    assert {source for _, _, source, _ in told} == {scene.left.address}
+
+
+async def test_dtls_in_a_browsers_name_is_told_of_so_often_a_second(scene: Scene) -> None:
+    """The same at the shared port; media that comes behind it passes."""
+    browser, path = await browser_of(scene)
+    scene.plane.admit_pair(10, path, browser.address)
+    await scene.done()
+    began, told = time.monotonic(), scene.handler.handshakes
+    for number in range(1, 6):
+        for _ in range(200):
+            browser.send(HELLO)
+        browser.send(rtp(number))
+        await scene.right.hears(number)
+    await until(lambda: len(told) >= 200)
+    assert len(told) <= most_since(began)

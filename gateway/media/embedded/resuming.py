@@ -72,7 +72,7 @@ async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any])
         for each in values["parties"]:
             party = _party(each)
             if party.kind is not Kind.SERVICE and each["transport"] is None:
-                raise MediaError("nothing was agreed yet over the transport of a party", 481)
+                raise MediaError("the transport of a party is not gone on with", 481)
             made[party.tag] = PartyMedia(resources, call_id, party, each)
         snapshots = await resources.plane.snapshot([one.flow for one in made.values() if one.flow is not None])
         for each, media in zip(values["parties"], made.values(), strict=True):

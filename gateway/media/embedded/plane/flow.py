@@ -22,6 +22,8 @@ from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendCon
 from gateway.media.embedded.plane.values import NEVER, Address, FlowConfig, FlowSnapshot, MediaPacket, Silence
 
 SHORTEST_RTCP = 8
+DTLS_PER_SECOND = 200
+"""Datagrams of the peer's address that the engine is given, for each flow: as many as the native plane gives it."""
 _UNPACK = HEADER.unpack_from
 _DATA = WORKSPACE.data
 
@@ -30,6 +32,8 @@ class Flow(SendHalf):
     """What both kinds of port have in common."""
 
     __slots__ = (
+        "_dtls_in_second",
+        "_dtls_second",
         "_generation",
         "_host",
         "_in_second",
@@ -82,6 +86,7 @@ class Flow(SendHalf):
         self.media = -1
         self._generation = self._in_second = 0
         self._second = NEVER
+        self._dtls_in_second, self._dtls_second = 0, NEVER
 
     # What the engine brings
 
@@ -323,6 +328,16 @@ class Flow(SendHalf):
         if receiver is not None:
             self.heard = now
         self._host.handler.rtcp(self.number, path, source, bytes(_DATA[:size]), now)
+
+    def receive_dtls(self, size: int, path: int, source: Address, now: float) -> None:
+        """One DTLS datagram of an address that is the peer's, which anybody may forge; above the rate it is dropped."""
+        if now - self._dtls_second >= 1.0:
+            self._dtls_second, self._dtls_in_second = now, 0
+        self._dtls_in_second += 1
+        if self._dtls_in_second > DTLS_PER_SECOND:
+            self.discard("rate")
+        else:
+            self._host.handler.dtls(self.number, path, source, bytes(_DATA[:size]), now)
 
     def relay(
         self, sequence_number: int, timestamp: int, second: int, payload: bytes, offset: int | None, now: float

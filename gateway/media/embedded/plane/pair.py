@@ -198,7 +198,9 @@ class PairFlow(Flow):
         source: Address = address[:2]
         if not self.config.secure:
             self.discard("malformed")
-        elif source in (self._named, self._rtcp_destination, self.source) or self._may_ask(now):
+        elif source in (self._named, self._rtcp_destination, self.source):
+            self.receive_dtls(size, path, source, now)
+        elif self._may_ask(now):
             self._host.handler.dtls(self.number, path, source, bytes(_DATA[:size]), now)
         else:
             self.discard("rate")

@@ -152,7 +152,7 @@ class SharedPath:
                 if flow is None:
                     self._host.count("unproved_dtls")
                 else:
-                    self._host.handler.dtls(flow.number, self.number, address, bytes(_DATA[:size]), now)
+                    flow.receive_dtls(size, self.number, address, now)
             else:
                 self._host.count("unknown_protocol")
         except Exception:
