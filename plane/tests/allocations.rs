@@ -126,9 +126,19 @@ impl Call {
         }
         let mut heard = [0; 1500];
         for _ in 0..count {
-            assert_eq!(self.phone.recv(&mut heard).unwrap(), HEADER + PAYLOAD);
-            let length = self.browser.recv(&mut heard).unwrap();
+            assert_eq!(hear(&self.phone, &mut heard), HEADER + PAYLOAD);
+            let length = hear(&self.browser, &mut heard);
             assert_eq!(self.opens.open(&mut heard[..length]), Ok(HEADER + PAYLOAD));
+        }
+    }
+}
+
+/// The next datagram's length; a wait that something interrupts goes on.
+fn hear(socket: &UdpSocket, room: &mut [u8]) -> usize {
+    loop {
+        match socket.recv(room) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            heard => return heard.unwrap(),
         }
     }
 }
