@@ -14,6 +14,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -75,11 +76,13 @@ def main(versions: list[str]) -> int:
         sys.stdout.write("The index cannot be reached: nothing was looked at\n")
         return 1 if os.environ.get("CI") else 0
     wanted = [one for one in requirements() if one.name not in SOURCE_ONLY]
-    for version in versions or VERSIONS:
-        if not resolve(version, wanted):
-            sys.stdout.write(f"Python {version}: see above\n")
-            return 1
-        sys.stdout.write(f"Python {version}: every library has a wheel\n")
+    asked = versions or VERSIONS
+    with ThreadPoolExecutor(len(asked)) as pool:
+        for version, resolved in zip(asked, pool.map(lambda each: resolve(each, wanted), asked), strict=True):
+            if not resolved:
+                sys.stdout.write(f"Python {version}: see above\n")
+                return 1
+            sys.stdout.write(f"Python {version}: every library has a wheel\n")
     for line in beyond(wanted, newest) or ["Every range takes the newest release"]:
         sys.stdout.write(f"{line}\n")
     return 0
