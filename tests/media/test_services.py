@@ -173,14 +173,18 @@ async def test_the_pace_makes_up_for_a_short_stall_and_leaves_out_a_long_one() -
     clock = ManualClock()
     pacer = Pacer(clock)
     played: list[float] = []
+    fourth = asyncio.Event()
 
     def player(now: float) -> bool:
         played.append(now)
+        if len(played) == 4:
+            fourth.set()
         return True
 
     pacer.add(player)
     clock.advance(0.085)
-    await until(lambda: len(played) >= 4)
+    async with asyncio.timeout(30):
+        await fourth.wait()  # before the next tick, which comes by the loop's own clock
     assert len(played) == 4
     clock.advance(10.0)
     await until(lambda: len(played) > 4)
