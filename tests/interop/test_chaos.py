@@ -74,6 +74,7 @@ async def test_a_kill_at_a_message_of_a_pages_call_leaves_nobody_alone(tmp_path:
     assert len(found) == len(SHORT_OF_PAGES)
 
 
+@pytest.mark.serial
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # phones and pages that agree anew, beside other work
 async def test_a_call_whose_plane_is_killed_while_it_is_changed_goes_on(tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ async def test_the_numbers_of_retransmissions_go_on_when_what_is_kept_changes(ca
     assert [number for _, number, *_ in asked_for(await call.sees(1))] == [9]
 
 
+@pytest.mark.serial
 async def test_retransmissions_have_a_limit_each_second(call: Call) -> None:
     """Whoever asks without end gets no more than 500."""
     call.plane.keep(PICTURE, Repeats(ssrc=AGAIN, sequence_number=5, payload_types={96: 97}, packets=4))
