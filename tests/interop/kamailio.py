@@ -11,10 +11,8 @@ from tests import peers
 from tests.interop.stranger import Stranger
 from tests.processes import end_group
 
-_FAST = "fork=no\nlog_stderror=yes\ndebug=2\n"
-"""One process for the only listener, in the foreground."""
-_FORKING = "log_stderror=yes\ndebug=2\nchildren=1\ntcp_children=1\n"
-"""As few as can serve datagrams and connections."""
+_HEAD = "#!KAMAILIO\nlog_stderror=yes\ndebug=2\nchildren=1\ntcp_children=1\n"
+"""One process a listener and kind of transport: what came first goes on first."""
 
 
 @contextlib.asynccontextmanager
@@ -27,8 +25,19 @@ async def kamailio(
     """
     program = peers.program("kamailio", package)
     file = folder / "kamailio.cfg"
-    file.write_text(text.replace("#!KAMAILIO\n", f"#!KAMAILIO\n{_FAST if only_udp else _FORKING}", 1))
-    command = [program, "-f", str(file), "-DD", "-E", "-w", str(folder), "-P", str(folder / "kamailio.pid")]
+    file.write_text(text.replace("#!KAMAILIO\n", _HEAD, 1))
+    # With -D the main process serves the only listener itself; -DD takes children, whatever the file says.
+    command = [
+        program,
+        "-f",
+        str(file),
+        "-D" if only_udp else "-DD",
+        "-E",
+        "-w",
+        str(folder),
+        "-P",
+        str(folder / "kamailio.pid"),
+    ]
     with (folder / "kamailio.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, start_new_session=True)
     try:
