@@ -60,14 +60,17 @@ QUICK := and not slow
 test-all: QUICK :=
 # Where an image forbids it, every process of every test would compile what it imports again.
 unexport PYTHONDONTWRITEBYTECODE
+# How many tests that failed beside others may be run again by themselves: in CI a few, which are named; elsewhere none.
+AGAIN ?= 0
+ALONE = || { [ $$? = 1 ] && [ $(AGAIN) -gt 0 ] && $(BIN)/python -m tests.alone $(AGAIN); }
 COVERED := transactions dialogs invite requests subscription
 
 test: install-test plane ## Install what the tests need and run the suite without what is slow (ARGS="-k sdp" for a part)
 ifeq ($(ARGS),)
 	@scripts/plane test
-	$(PARALLEL) -m "not serial $(QUICK)" --junit-xml build/tests.xml --ignore tests/sip
+	$(PARALLEL) -m "not serial $(QUICK)" --junit-xml build/tests.xml --ignore tests/sip $(ALONE)
 	@$(MAKE) --no-print-directory coverage
-	$(PYTEST) -m "serial $(QUICK)" --junit-xml build/tests-serial.xml --durations 5 $(SERIAL)
+	$(PYTEST) -m "serial $(QUICK)" --junit-xml build/tests-serial.xml --durations 5 $(SERIAL) $(ALONE)
 else
 	$(PYTEST) $(ARGS)
 endif
