@@ -78,10 +78,12 @@ class Reports:
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: EmbeddedConfig | None = None, clock: Callable[[], float] = time.monotonic
+    settings: EmbeddedConfig | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    wall_clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[tuple[EmbeddedEngine, list[MediaEvent]]]:
     """A started engine and the events it gives."""
-    engine = EmbeddedEngine(settings or config(), clock=clock, make_plane=PLANE.get())
+    engine = EmbeddedEngine(settings or config(), clock=clock, wall_clock=wall_clock, make_plane=PLANE.get())
     events: list[MediaEvent] = []
     engine.subscribe(events.append)
     await engine.start()

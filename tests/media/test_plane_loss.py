@@ -37,6 +37,7 @@ from tests.media.engine_support import Browser, Phone, browser_sdp, config, freq
 from tests.media.plane_rig import break_off, native_plane
 from tests.media.srtp_pair import SrtpSession
 from tests.media.text_support import TextPhone
+from tests.media.three_streams import RATES, StreamPhone, agree_anew, hear_each_other, steps
 from tests.media.video_support import VideoBrowser
 
 pytestmark = pytest.mark.serial
@@ -52,7 +53,9 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.plane: NativePlane = native_plane(folder)
-        self.engine = EmbeddedEngine(config(), make_plane=lambda: self.plane)
+        self.wall_clock = 1_900_000_000.0
+        """Unix seconds."""
+        self.engine = EmbeddedEngine(config(), wall_clock=lambda: self.wall_clock, make_plane=lambda: self.plane)
         self.events: list[MediaEvent] = []
         self.engine.subscribe(self.events.append)
 
@@ -366,6 +369,23 @@ async def test_text_is_offered_again(rig: Rig) -> None:
     finally:
         await one.close()
         await two.close()
+
+
+async def test_the_streams_of_a_phone_go_on_by_the_clock(rig: Rig) -> None:
+    """Voice, picture and text: what comes by the next plane is not before what came by the one that is gone."""
+    engine = rig.engine
+    async with StreamPhone() as left, StreamPhone() as right:
+        right.take(await engine.offer("call", LEFT, OTHER, left.sdp()))
+        left.take(await engine.answer("call", OTHER, LEFT, right.sdp()))
+        await hear_each_other(left, right, 1)
+        for times in (2, 3):
+            rig.kill()
+            await rig.lost("left", "other")
+            rig.wall_clock += 0.25
+            await agree_anew(engine, {LEFT: left, OTHER: right})
+            await hear_each_other(left, right, times)
+        for phone in (left, right):
+            assert steps(phone) == {kind: [0.25, 0.25] for kind in RATES}
 
 
 async def test_a_call_that_has_not_answered_yet_is_not_taken_up_as_if_it_had(rig: Rig) -> None:

@@ -13,6 +13,7 @@ from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from gateway.media.embedded.rtp.keys import is_usable
 from gateway.media.embedded.settings import EmbeddedConfig
+from gateway.media.embedded.timeline import Timeline
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.engine import Dtmf, Kind, MediaError, Party
 from sdp import (
@@ -82,11 +83,14 @@ class Identity:
     session_id: int
     ssrc: int
     stream: str
+    sequence_number: int
+    """The first."""
+    timeline: Timeline
     keys: tuple[SrtpKey, ...] = field(repr=False)
     """Our SDES keys, one a suite."""
 
     @classmethod
-    def generate(cls, config: EmbeddedConfig, kind: Kind, random: Random) -> Identity:
+    def generate(cls, config: EmbeddedConfig, kind: Kind, random: Random, timeline: Timeline) -> Identity:
         """Draw one; `random` must be good enough for keys."""
 
         def random_bytes(count: int) -> bytes:
@@ -96,12 +100,24 @@ class Identity:
         if kind in (Kind.SDES, Kind.BEST_EFFORT):
             profiles = [SrtpProfile.from_suite(suite) for suite in config.srtp_suites]
             keys = tuple([SrtpKey.generate(profile, random_bytes) for profile in profiles if profile is not None])
-        return cls(random.getrandbits(62), random.getrandbits(32), f"{random.getrandbits(64):016x}", keys)
+        return cls(
+            session_id=random.getrandbits(62),
+            ssrc=random.getrandbits(32),
+            stream=f"{random.getrandbits(64):016x}",
+            # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
+            sequence_number=random.getrandbits(15),
+            timeline=timeline,
+            keys=keys,
+        )
 
     @property
     def cname(self) -> str:
         """Name in our RTCP and a=ssrc; tells nothing (RFC 7022)."""
         return self.stream
+
+    def first(self, now: float, clock_rate: int) -> tuple[int, int, int]:
+        """SSRC, sequence number and timestamp of a stream that begins at `now`, Unix seconds, by a clock in Hz."""
+        return self.ssrc, self.sequence_number, self.timeline.at(now, clock_rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +125,7 @@ class Former:
     """What was said with a party whose transport is gone."""
 
     session_id: int
+    timeline: Timeline
     sent: SessionDescription | None
     """The last description it was given."""
     theirs: SessionDescription | None

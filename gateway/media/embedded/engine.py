@@ -66,15 +66,16 @@ class EmbeddedEngine:
         config: EmbeddedConfig | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
         random: Random | None = None,
         make_plane: Callable[[], Plane] | None = None,
     ) -> None:
-        """`clock` gives monotonic seconds; `random` draws keys, so it must be a SystemRandom outside tests.
+        """`clock` gives monotonic, `wall_clock` Unix seconds; `random` draws keys, so a SystemRandom outside tests.
 
         `make_plane` makes the packet plane, None: the one in this process.
         """
         self.config = config or EmbeddedConfig()
-        self._clock = clock
+        self._clock, self._wall_clock = clock, wall_clock
         self._random = random or SystemRandom()
         self._make_plane = make_plane or (lambda: PythonPlane(asyncio.get_running_loop(), clock))
         self._delivery = EventDelivery()
@@ -192,6 +193,7 @@ class EmbeddedEngine:
             workers=Workers(),
             writers=Workers("recorder"),
             clock=self._clock,
+            wall_clock=self._wall_clock,
             random=self._random,
             ids=ids.__next__,
             music=music,

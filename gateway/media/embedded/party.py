@@ -21,6 +21,7 @@ from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.players import PROGRAM, Playing, silence_in
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.stations import Stations
+from gateway.media.embedded.timeline import Timeline
 from gateway.media.embedded.transport import Transport, agreed_beside
 from gateway.media.embedded.transports import rtp_leg
 from gateway.media.embedded.video import VideoStream
@@ -79,10 +80,12 @@ class PartyMedia:
         """The plane's figures as they were last asked for."""
         self._shared = resources
         self._since = resources.clock()
-        self.identity = Identity.generate(resources.config, party.kind, resources.random)
+        timeline = Timeline.draw(resources.random, resources.wall_clock())
+        self.identity = Identity.generate(resources.config, party.kind, resources.random, timeline)
         if left is not None:
             session_id, ssrc, stream = left["identity"]
-            self.identity = replace(self.identity, session_id=session_id, ssrc=ssrc, stream=stream)
+            timeline = Timeline(*left["timeline"]) if "timeline" in left else timeline
+            self.identity = replace(self.identity, session_id=session_id, ssrc=ssrc, stream=stream, timeline=timeline)
         self.webrtc: WebRtcLeg | None = None
         self.rtp: RtpLeg | None = None
         self.video: VideoStream | None = None
@@ -108,8 +111,6 @@ class PartyMedia:
         )
         config = resources.config
         self.reporter = Reporter(self.identity.ssrc, self.identity.cname, resources.random, config.report_interval)
-        # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
-        self._first = resources.random.getrandbits(15), resources.random.getrandbits(32)
         self._rtcp_heard = float("-inf")
         self._closed = self._is_told = False  # whether it is told when its packets come
 
@@ -152,7 +153,7 @@ class PartyMedia:
             self.video, self._resting_video = self._resting_video, None
             self.video.since = self._shared.clock()
             return True
-        identity = Identity.generate(config, self.party.kind, self._shared.random)
+        identity = Identity.generate(config, self.party.kind, self._shared.random, self.identity.timeline)
         transport = webrtc or rtp_leg(self._shared, self.party.kind, identity, config.video, family=self.party.family)
         ask, want = partial(self._wanted, KeyFrameWanted), partial(self._wanted, OfferWanted)
         video = VideoStream(self._shared, identity, self.identity.cname, transport, ask, want)
@@ -168,7 +169,7 @@ class PartyMedia:
         config, kind = self._shared.config, self.party.kind
         if self.text is not None or self.rtp is None:
             return False
-        identity = Identity.generate(config, kind, self._shared.random)
+        identity = Identity.generate(config, kind, self._shared.random, self.identity.timeline)
         leg = rtp_leg(self._shared, kind, identity, config.text, family=self.party.family)
         text = TextStream(self._shared, identity, self.identity.cname, leg)
         if not await self._opens(text, "text"):
@@ -346,7 +347,8 @@ class PartyMedia:
         elif (read := self.text) is not None:
             agreed_beside(lambda: read.agree(text, side, self.party.private_source), self.close_text)
         if transport is not None:
-            self._shared.plane.start_stream(transport.flow, self.identity.ssrc, *self._first, self.rate_out)
+            first = self.identity.first(self._shared.wall_clock(), self.rate_out)
+            self._shared.plane.start_stream(transport.flow, *first, self.rate_out)
         if self.webrtc is not None:
             plane, flow, told = self._shared.plane, self.webrtc.flow, self._is_told
             self._is_told = tell_arrivals(plane, flow, self.reporter, whole, told=told)

@@ -32,6 +32,8 @@ class Resources:
     writers: Workers
     """For what waits for the disk."""
     clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    """Unix seconds, as the next process has them too."""
     random: Random
     ids: Callable[[], int]
     """Numbers for ports and flows of the plane."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 from gateway.media.embedded.describe import Former, agreed_of, checked, codec_names, without_keys
@@ -13,6 +13,7 @@ from gateway.media.embedded.renewal import begin_anew, former_of, has_data, has_
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.leg import receivable
 from gateway.media.embedded.session import Session
+from gateway.media.embedded.timeline import Timeline
 from gateway.media.embedded.transport import opened
 from gateway.media.engine import Kind, MediaError, Party
 from sdp import negotiate
@@ -34,6 +35,7 @@ def party_values(party: PartyMedia) -> dict[str, Any] | None:
     return {
         "party": party.party.values(),
         "identity": [identity.session_id, identity.ssrc, identity.stream],
+        "timeline": list(astuple(identity.timeline)),
         "agreed": descriptions,
         "beside": [has_data(party), has_text(party)],
         "video": former_of(party).video,
@@ -145,6 +147,7 @@ async def restored(resources: Resources, call_id: str, values: Mapping[str, Any]
                 data, text = each.get("beside", (False, False))
                 former = Former(
                     session_id=session_id,
+                    timeline=Timeline(*each["timeline"]) if "timeline" in each else media.identity.timeline,
                     sent=ours,
                     theirs=theirs,
                     spoken=spoken,

@@ -89,8 +89,6 @@ class VideoStream(Viewer):
         self._shared, self._cname, self._transport = resources, cname, transport
         self._ask_by_signalling, self._have_offered = ask_by_signalling, have_offered
         self._sender = SenderFeedback(resources, self.flow, identity.ssrc, self.reporter, ask_by_signalling)
-        # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
-        self._first = resources.random.getrandbits(15), resources.random.getrandbits(32)
         self.repair_ssrc = resources.random.getrandbits(32) or 1
         """SSRC of the retransmissions that the peer gets."""
         self._rate = SendRate(config.max_bitrate)
@@ -114,7 +112,7 @@ class VideoStream(Viewer):
         """Have as many views as are wanted."""
         while len(self.views) < self._wanted - 1:
             config, random = self._shared.config, self._shared.random
-            identity = Identity.generate(config, Kind.WEBRTC, random)
+            identity = Identity.generate(config, Kind.WEBRTC, random, self.identity.timeline)
             ask, have_offered = self._ask_by_signalling, self._have_offered
             view = VideoStream(self._shared, identity, self._cname, self._transport, ask, have_offered, self)
             await view.open()
@@ -143,7 +141,8 @@ class VideoStream(Viewer):
         if self.leg is not None:
             self.leg.agree(agreement, side, private_source)
         plane.resync(self.flow)
-        plane.start_stream(self.flow, self.identity.ssrc, *self._first, CLOCK_RATE, ends_frames=True)
+        first = self.identity.first(self._shared.wall_clock(), CLOCK_RATE)
+        plane.start_stream(self.flow, *first, CLOCK_RATE, ends_frames=True)
         self.agreement = agreement
         self._sender.agree(agreement)
         self._keep(agreement)
@@ -159,7 +158,7 @@ class VideoStream(Viewer):
         known = {number: again for number, again in types.items() if again is not None}
         repeats = Repeats(
             ssrc=self.repair_ssrc,
-            sequence_number=self._first[0],
+            sequence_number=self.identity.sequence_number,
             payload_types=known,
             packets=self._shared.config.video.kept_packets,
         )

@@ -38,8 +38,6 @@ class TextStream:
         """The plane's figures as they were last asked for."""
         self.reporter = Reporter(identity.ssrc, cname, resources.random, resources.config.report_interval)
         self._identity, self._shared, self._leg = identity, resources, leg
-        # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
-        self._first = resources.random.getrandbits(15), resources.random.getrandbits(32)
         self._sender: TextSender | None = None
         self._receiver = TextReceiver()
         self._run = 0
@@ -64,7 +62,8 @@ class TextStream:
         self._leg.agree(agreement, side, private_source)
         plane = self._shared.plane
         plane.resync(self.flow)
-        plane.start_stream(self.flow, self._identity.ssrc, *self._first, CLOCK_RATE, ends_frames=True)
+        first = self._identity.first(self._shared.wall_clock(), CLOCK_RATE)
+        plane.start_stream(self.flow, *first, CLOCK_RATE, ends_frames=True)
         self.agreement = agreement
         form = text_format(agreement.send, self._shared.config.text.cps)
         if form is None or self._sender is None:
