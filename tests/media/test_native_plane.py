@@ -513,14 +513,15 @@ async def test_a_plane_that_is_gone_is_not_taken_for_one_that_has_done_all(rig: 
 # Ends
 
 
-async def test_a_plane_that_dies_is_restarted_and_says_so(rig: Rig) -> None:
-    """Its end is told with a cause, then a new and empty one is there."""
+async def test_a_plane_that_dies_is_restarted_and_says_so(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """Its end is told, and logged with a cause, then a new and empty one is there."""
     await rig.phone(2)
     process = rig.plane.process_id
     assert process is not None
     os.kill(process, signal.SIGKILL)
     await until(lambda: rig.told.restarts)
-    assert rig.told.ends == ["the packet plane was ended by signal 9"]
+    assert rig.told.ends == 1
+    assert "the packet plane was ended by signal 9" in caplog.text
     assert await rig.plane.snapshot([2]) == {}
     assert rig.plane.process_id != process
 

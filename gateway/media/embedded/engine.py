@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random, SystemRandom
 from typing import Any, TypeVar
@@ -252,9 +252,16 @@ class EmbeddedEngine:
         return await self._making(call_id, lambda session: session.create_offer(target, peer))
 
     async def _making(self, call_id: str, request: Callable[[Session], Awaitable[str]]) -> str:
-        """Do what makes the call where there is none yet."""
-        known = self._sessions.get(call_id)
-        await self.plane_loss.over(*([known] if known is not None else []))
+        """Do what makes the call where there is none yet; again where the plane died, whose ports an offer names."""
+        deaths = self.plane_loss.deaths
+        try:
+            return await self._made(call_id, request)
+        except MediaError:
+            if deaths == self.plane_loss.deaths:
+                raise
+        return await self._made(call_id, request)
+
+    async def _made(self, call_id: str, request: Callable[[Session], Awaitable[str]]) -> str:
         resources = self._running()
         session = self._sessions.get(call_id)
         new = session is None
@@ -262,30 +269,27 @@ class EmbeddedEngine:
             if len(self._sessions) >= self.config.max_sessions:
                 raise MediaError("no room for another call", 503)
             session = self._sessions[call_id] = Session(resources, call_id)
-        async with session.lock:
-            self._still_open(session)
-            try:
-                with _own_faults():
-                    made = await request(session)
-                    await self._settle()
-                    return made
-            except BaseException:
-                # Also when the request was cancelled: nothing may be left behind.
-                if new:
-                    self._drop(call_id)
-                raise
+        try:
+            async with self._ready(session):
+                deaths, made = self.plane_loss.deaths, await request(session)
+                await self._settle()
+                if deaths != self.plane_loss.deaths:
+                    raise MediaError("the packet plane ended", 503)
+                return made
+        except BaseException:
+            # Also when the request was cancelled: nothing may be left behind.
+            if new:
+                self._drop(call_id)
+            raise
 
     async def accept(self, call_id: str, source: Party, ringback: str | None = None) -> str:
-        session = self._session(call_id)
-        await self.plane_loss.over(session)
-        async with session.lock:
-            self._still_open(session)
-            with _own_faults():
-                made = session.accept(source)
-                await self._settle()
-                if ringback is not None:
-                    ring_back(session.party(source.tag), self._running().music.ringback(ringback))
-                return made
+        def accepted(session: Session) -> str:
+            made = session.accept(source)
+            if ringback is not None:
+                ring_back(session.party(source.tag), self._running().music.ringback(ringback))
+            return made
+
+        return await self._doing(call_id, accepted)
 
     async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:
         return await self._doing(call_id, lambda session: session.answer(source, target, sdp))
@@ -301,32 +305,36 @@ class EmbeddedEngine:
 
     async def adopt(self, call_id: str, other_call_id: str, tag: str) -> None:
         session, other = self._session(call_id), self._session(other_call_id)
-        # In one order whichever way it goes: two calls that adopt from each other must not wait for each other.
-        first, second = sorted((session, other), key=lambda each: each.call_id)
-        if first is second:
+        if session is other:
             raise MediaError("a call cannot adopt a party of its own", 500)
-        await self.plane_loss.over(first, second)
-        async with first.lock, second.lock:
-            self._still_open(session)
-            self._still_open(other)
-            with _own_faults():
-                if session.has(tag):
-                    raise MediaError("the call has a party of that name", 500)
-                session.take_in(other.give_up(tag))
+        async with self._ready(session, other):
+            if session.has(tag):
+                raise MediaError("the call has a party of that name", 500)
+            session.take_in(other.give_up(tag))
 
     async def _doing(self, call_id: str, request: Callable[[Session], T]) -> T:
         session = self._session(call_id)
-        await self.plane_loss.over(session)
-        async with session.lock:
-            self._still_open(session)
+        async with self._ready(session):
+            done = request(session)
+            await self._settle()
+            return done
+
+    @contextlib.asynccontextmanager
+    async def _ready(self, *sessions: Session) -> AsyncIterator[None]:
+        """Have calls to oneself; raises MediaError."""
+        async with self.plane_loss.held(*sessions):
+            for each in sessions:
+                self._still_open(each)
             with _own_faults():
-                done = request(session)
-                await self._settle()
-                return done
+                yield
 
     async def _settle(self) -> None:
-        """Wait until the plane has done what it was told: packets may come as soon as a description is out."""
-        await self._running().plane.snapshot(())
+        """Wait until the plane has done what it was told: packets may come as soon as a description is out.
+
+        Where it dies meanwhile the calls hear of that by MediaLost, as if it had a moment later.
+        """
+        with contextlib.suppress(PlaneError):
+            await self._running().plane.snapshot(())
 
     def values(self, call_id: str) -> dict[str, Any] | None:
         session = self._sessions.get(call_id)

@@ -37,7 +37,7 @@ class StunListener(Protocol):
 class LossListener(Protocol):
     """Who is told that the plane died: the engine."""
 
-    def plane_lost(self, reason: str) -> None: ...
+    def plane_lost(self) -> None: ...
 
     def plane_restarted(self) -> None: ...
 
@@ -107,8 +107,8 @@ class FlowTable:
         if (listener := self._listeners.get(flow)) is not None:
             listener.idle(silent)
 
-    def lost(self, reason: str) -> None:
-        self._owner.plane_lost(reason)
+    def lost(self) -> None:
+        self._owner.plane_lost()
 
     def restarted(self) -> None:
         self._owner.plane_restarted()

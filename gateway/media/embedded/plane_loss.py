@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.resources import Resources
@@ -36,9 +37,24 @@ class PlaneLoss:
         self._patience: asyncio.TimerHandle | None = None
         self._is_over = asyncio.Event()
         self._is_over.set()
+        self.deaths = 0
+        """Planes that have died."""
 
-    async def over(self, *sessions: Session) -> None:
-        """Wait while there is no plane: what is asked of these calls is asked of what they have afterwards."""
+    @contextlib.asynccontextmanager
+    async def held(self, *sessions: Session) -> AsyncIterator[None]:
+        """Have the locks of these calls once there is a plane, where one comes, and they have transports in it."""
+        async with contextlib.AsyncExitStack() as locks:
+            deaths = -1
+            while deaths != self.deaths:
+                await locks.aclose()
+                deaths = self.deaths
+                await self._over(*sessions)
+                # In one order: two calls that adopt parties from each other must not wait for each other.
+                for each in sorted(sessions, key=lambda session: session.call_id):
+                    await locks.enter_async_context(each.lock)
+            yield
+
+    async def _over(self, *sessions: Session) -> None:
         await self._is_over.wait()
         resources, renewing = self._resources(), self._renewing
         if resources is None or renewing is None or renewing.done():
@@ -56,8 +72,9 @@ class PlaneLoss:
             self._patience = None
         self._is_over.set()
 
-    def plane_lost(self, reason: str) -> None:
+    def plane_lost(self) -> None:
         """Every flow is gone."""
+        self.deaths += 1
         if self._renewing is not None:
             self._renewing.cancel()
             self._renewing = None
@@ -68,13 +85,13 @@ class PlaneLoss:
             session.lose()
         if self._patience is None:
             loop = asyncio.get_running_loop()
-            self._patience = loop.call_later(LONGEST_WITHOUT, self._give_up, reason)
+            self._patience = loop.call_later(LONGEST_WITHOUT, self._give_up)
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self) -> None:
         self._patience = None
         self._is_over.set()
         for session in self._sessions():
-            self._fail(session, f"the packet plane ended: {reason}")
+            self._fail(session, "the packet plane ended, and no other came")
 
     def _fail(self, session: Session, reason: str) -> None:
         resources = self._resources()
@@ -124,7 +141,7 @@ class PlaneLoss:
 
 
 async def _is_gone(plane: Plane) -> bool:
-    """Whether the plane has died meanwhile, of which `plane_lost` is still to tell or has told."""
+    """Whether the plane has died meanwhile."""
     try:
         await plane.counters()
     except PlaneError:

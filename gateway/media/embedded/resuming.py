@@ -118,7 +118,7 @@ async def renewed(resources: Resources, session: Session) -> Sequence[PartyMedia
     begun = session.lost
     made: dict[PartyMedia, PartyMedia] = {}
     try:
-        for old in tuple(begun):
+        for old in [party for party in begun if party in session.parties]:
             new = made[old] = PartyMedia(resources, session.call_id, old.party)
             begin_anew(new, old.former or former_of(old), resources.random)
         await opened(list(made.values()))

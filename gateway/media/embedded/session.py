@@ -40,7 +40,7 @@ from gateway.media.embedded.sources.recorder import Recorder, Recorders
 from gateway.media.embedded.succession import Successors
 from gateway.media.embedded.tones import find_tones
 from gateway.media.embedded.transport import opened
-from gateway.media.engine import CallStatistics, Dtmf, MediaError, Party, RecordingFile
+from gateway.media.engine import CallStatistics, Dtmf, MediaError, MediaLost, Party, RecordingFile
 from sdp import translate
 
 
@@ -182,12 +182,15 @@ class Session:
         return (spoken_by(known) if known is not None else ()) or peer.prefer
 
     def join(self, a: str, b: str) -> None:
-        """Let these two talk, and end what either had before; raises MediaError."""
+        """Let these two talk, and end what either had before; raises MediaError.
+
+        Who has lost its transport talks once it has agreed to another one, of which this call is told by MediaLost.
+        """
         first, second = self.party(a), self.party(b)
         if first is second:
             raise MediaError("a party cannot be joined to itself", 488)
         for party in (first, second):
-            if service_of(party.party) is None and party.agreement is None:
+            if service_of(party.party) is None and party.agreement is None and party.former is None:
                 raise MediaError("the party has agreed to nothing yet", 488)
         for speaker, listener in ((first, second), (second, first)):
             if speaker.agreement is not None and listener.agreement is not None:
@@ -197,6 +200,8 @@ class Session:
             other = party.joined
             if other is not None and other not in (first, second):
                 self._alone(other)
+            if party.agreement is None and party.former is not None:
+                self._shared.emit(MediaLost(self.call_id, party.party.tag))
         self._kept |= {a, b}
         self._connect(first, second)
 

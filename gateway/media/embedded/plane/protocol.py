@@ -74,7 +74,7 @@ class PlaneHandler(Protocol):
     def idle(self, flow: int, silent: float) -> None:
         """Nothing authentic came for `silent` seconds; told once until something does or the flow is configured."""
 
-    def lost(self, reason: str) -> None:
+    def lost(self) -> None:
         """The plane died and took every port, flow and key with it. It is being started again."""
 
     def restarted(self) -> None:

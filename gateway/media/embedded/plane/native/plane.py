@@ -6,7 +6,6 @@ import asyncio
 import logging
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from gateway.media.embedded.plane.native import wire
 from gateway.media.embedded.plane.native.link import Link
@@ -139,13 +138,13 @@ class NativePlane:
     def _lost(self) -> None:
         self._over.set()
         if not self._closing and self._handler is not None:
+            self._link = None
+            self._call(self._handler.lost)  # before anybody hears that a request has failed
             self._restarting = asyncio.get_running_loop().create_task(self._restart(self._handler))
 
     async def _restart(self, handler: PlaneHandler) -> None:
-        self._link = None
         reason = await self._process.ended()
         logger.error("%s; another is started, and its calls are offered again", reason)
-        self._call(partial(handler.lost, reason))
         pause = FIRST_PAUSE
         while True:
             try:
