@@ -16,7 +16,7 @@ from gateway.call.attempt_table import ENDS_UNANSWERED, TABLE
 from gateway.call.branches import Branch, Waiting
 from gateway.call.description import audio_codecs, has_video
 from gateway.call.leg import Answered, CalleeLeg, CallerLeg, Confirmed, Leg, Offered, Redirected, Returned, Ringing
-from gateway.call.machine import Machine, Scope
+from gateway.call.machine import Machine, Scope, cause_of_media
 from gateway.call.state import CallInput, Input, State
 from gateway.call.status import Cause, most_telling
 from gateway.call.timers import Timer
@@ -178,8 +178,8 @@ class Attempt(Machine):
                 sdp = await self._offer_for(leg)
             except MediaError as error:
                 log.info("nothing to offer", call_id=self._scope.call_id, tag=leg.party.tag, reason=error.reason)
-                await self._end_leg(leg, Cause.NOT_ACCEPTABLE)
-                self._refused(branch, leg, Cause.NOT_ACCEPTABLE)
+                await self._end_leg(leg, cause_of_media(error))
+                self._refused(branch, leg, cause_of_media(error))
             else:
                 if not self._is_given_up:
                     await self._invite(branch, leg, sdp)
@@ -249,15 +249,6 @@ class Attempt(Machine):
             await self._end_leg(leg, Cause.ELSEWHERE)
             await self._release(leg)
 
-    async def _release(self, leg: Leg) -> None:
-        """Have the engine forget a callee that is out of it, where it can; else its ports stay until the end."""
-        scope = self._scope
-        if scope.engine.capabilities.join:
-            try:
-                await scope.engine.release(scope.call_id, leg.party.tag)
-            except MediaError as error:
-                log.info("party not released", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
-
     async def _pick_up(self, what: CallInput) -> None:
         """The engine answers the newcomer and the caller; where it cannot, those who are asked ring on."""
         newcomer, event, scope = what.newcomer, what.event, self._scope
@@ -273,8 +264,8 @@ class Attempt(Machine):
             answer = await scope.engine.accept(scope.call_id, newcomer.party)
         except MediaError as error:
             log.info("not picked up", call_id=scope.call_id, tag=newcomer.party.tag, reason=error.reason)
-            await self._end_leg(newcomer, Cause.NOT_ACCEPTABLE)
-            await scope.engine.release(scope.call_id, newcomer.party.tag)
+            await self._end_leg(newcomer, cause_of_media(error))
+            await self._release(newcomer)
             for leg in self.callees:
                 await self._offer_for(leg)
             return

@@ -15,7 +15,7 @@ import structlog
 from gateway.call.bridge_table import TABLE
 from gateway.call.description import holds
 from gateway.call.leg import Confirmed, Leg, OfferAnswered, OfferCancelled, Offered, Returned
-from gateway.call.machine import Scope
+from gateway.call.machine import Scope, cause_of_media
 from gateway.call.state import CallInput, Input, State
 from gateway.call.status import Cause
 from gateway.call.timers import Timer
@@ -318,12 +318,6 @@ class Bridge(Transferring):
         assert what.leg is not None
         await self._isolate(what.leg)
 
-    async def _isolate(self, leg: Leg) -> None:
-        """The other side hears silence, where the engine can do that."""
-        scope = self._scope
-        if scope.engine.capabilities.join:
-            await scope.engine.isolate(scope.call_id, leg.party.tag)
-
     async def _take_back(self, what: CallInput) -> None:
         assert isinstance(what.event, Returned)
         assert what.leg is not None
@@ -398,7 +392,7 @@ class Bridge(Transferring):
         self._known.pop(leaving.party.tag, None)
         if self.is_target(coming):
             self._acquaint(coming)  # its invitation has said who calls
-        await scope.engine.release(scope.call_id, leaving.party.tag)
+        await self._release(leaving)
         if self.is_transferor(leaving) and not self.is_target(coming):
             # Somebody else has come in its place, so nobody needs to be asked any more.
             over = CallInput(input=Input.TRANSFER_FAILED, transfer=self.transfer, cause=Cause.ELSEWHERE)
@@ -427,22 +421,25 @@ class Bridge(Transferring):
             log.info("newcomer refused", call_id=scope.call_id, tag=newcomer.party.tag, reason=error.reason)
             if what.done is not None:
                 what.done(False)
-            await self._end_leg(newcomer, Cause.NOT_ACCEPTABLE)
-            await scope.engine.release(scope.call_id, newcomer.party.tag)
+            await self._end_leg(newcomer, cause_of_media(error))
+            await self._release(newcomer)
             return
         await newcomer.answer(answer)
         scope.follow(CallInput(input=Input.REPLACE, leg=what.leg, new_leg=newcomer, done=what.done))
 
     async def _turn_back(self, staying: Leg, leaving: Leg, coming: Leg, error: MediaError) -> None:
-        """Who was to come in cannot: the call goes on as it was."""
+        """Who was to come in cannot: the call goes on as it was, with the media that it has."""
         scope = self._scope
         log.info("leg not replaced", call_id=scope.call_id, tag=leaving.party.tag, reason=error.reason)
-        await self._end_leg(coming, Cause.NOT_ACCEPTABLE)
-        await scope.engine.release(scope.call_id, coming.party.tag)
+        await self._end_leg(coming, cause_of_media(error))
+        await self._release(coming)
         if self.is_away(leaving):
             await self._isolate(leaving)
-        else:
+            return
+        try:
             await scope.engine.join(scope.call_id, staying.party.tag, leaving.party.tag)
+        except MediaError as refused:
+            log.info("party not joined", call_id=scope.call_id, tag=leaving.party.tag, reason=refused.reason)
 
     async def _take_off_hold(self, *legs: Leg | None) -> None:
         """Who was held by somebody who is gone talks again: our own offer says so."""

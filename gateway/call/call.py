@@ -12,7 +12,7 @@ from gateway.call.attempt import Attempt
 from gateway.call.branches import Branch
 from gateway.call.bridge import Bridge
 from gateway.call.description import audio_codecs
-from gateway.call.inputs import cause_of_media, changed_by, input_of_leg, input_of_media, is_kept
+from gateway.call.inputs import changed_by, input_of_leg, input_of_media, is_kept
 from gateway.call.leg import (
     Answered,
     CalleeLeg,
@@ -27,7 +27,7 @@ from gateway.call.leg import (
     SignallingChanged,
     TransferRequested,
 )
-from gateway.call.machine import Scope, nobody_instead, once, turned_away, unsaid
+from gateway.call.machine import Scope, cause_of_media, nobody_instead, once, turned_away, unsaid
 from gateway.call.record import CallRecord, CallSettings, Step
 from gateway.call.state import FINISH, CallInput, Input, State, Transfer
 from gateway.call.status import Cause

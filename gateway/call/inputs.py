@@ -33,7 +33,6 @@ from gateway.media.engine import (
     DtmfReceived,
     FirstMedia,
     Kind,
-    MediaError,
     MediaEvent,
     MediaFailed,
     MediaLost,
@@ -125,12 +124,6 @@ def input_of_media(machine: Attempt | Bridge, event: MediaEvent) -> CallInput | 
         case DtmfReceived():
             return CallInput(input=Input.DIGIT, leg=leg, event=event)
     return None
-
-
-def cause_of_media(error: MediaError) -> Cause:
-    """Why a call ends whose media is refused."""
-    known = {400: Cause.NOT_ACCEPTABLE, 488: Cause.NOT_ACCEPTABLE, 501: Cause.NOT_ACCEPTABLE, 503: Cause.OVERLOADED}
-    return known.get(error.status, Cause.ERROR)
 
 
 def is_kept(what: CallInput) -> bool:

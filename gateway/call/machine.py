@@ -71,6 +71,12 @@ class Scope:
         self.announce, self.ends, self.gone = unsaid, _unheard, _unheard
 
 
+def cause_of_media(error: MediaError) -> Cause:
+    """Why a call or a leg ends whose media is refused."""
+    known = {400: Cause.NOT_ACCEPTABLE, 488: Cause.NOT_ACCEPTABLE, 501: Cause.NOT_ACCEPTABLE, 503: Cause.OVERLOADED}
+    return known.get(error.status, Cause.ERROR)
+
+
 def turned_away(what: CallInput) -> None:
     """An input after the end: who waits for a digit's outcome is told that it was lost."""
     digit = what.digit or (what.event if isinstance(what.event, DigitPressed) else None)
@@ -257,6 +263,15 @@ class Machine(ABC):
             # The other legs must hear of the end all the same.
             log.exception("leg could not be ended", call_id=self._scope.call_id, tag=leg.party.tag)
         self._scope.ended(leg)
+
+    async def _release(self, leg: Leg) -> None:
+        """Have the engine forget a leg that is out of it, where it can; else its ports stay until the end."""
+        scope = self._scope
+        if scope.engine.capabilities.join:
+            try:
+                await scope.engine.release(scope.call_id, leg.party.tag)
+            except MediaError as error:
+                log.info("party not released", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
 
     async def _delete_media(self, _: CallInput) -> None:
         scope = self._scope

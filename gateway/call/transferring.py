@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 
 from gateway.call.leg import Answered, CalleeLeg, HungUp, Leg, Redirected, Rejected, Ringing
-from gateway.call.machine import Machine
+from gateway.call.machine import Machine, cause_of_media
 from gateway.call.state import CallInput, Input, Transfer
 from gateway.call.status import Cause, most_telling
 from gateway.media.engine import MediaError
@@ -54,7 +54,7 @@ class Transferring(Machine):
                 sdp = await scope.engine.create_offer(scope.call_id, leg.party, staying.party)
             except MediaError as error:
                 log.info("nothing to offer", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
-                await self._drop(leg, Cause.NOT_ACCEPTABLE)
+                await self._drop(leg, cause_of_media(error))
             else:
                 await leg.invite(sdp, staying.address)
 
@@ -71,15 +71,15 @@ class Transferring(Machine):
         for other in [each for each in transfer.targets if each is not leg]:
             transfer.targets.remove(other)
             await self._end_leg(other, Cause.ELSEWHERE)
-            await self._release_target(other)
+            await self._release(other)
         try:
             if what.event.sdp is None:
                 raise MediaError("the target accepted without a session description", 488)
             await scope.engine.answer(scope.call_id, leg.party, None, what.event.sdp)
         except MediaError as error:
             log.info("answer refused", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
-            await self._end_leg(leg, Cause.NOT_ACCEPTABLE)
-            await self._drop(next(each for each in transfer.targets if each is leg), Cause.NOT_ACCEPTABLE)
+            await self._end_leg(leg, cause_of_media(error))
+            await self._drop(next(each for each in transfer.targets if each is leg), cause_of_media(error))
             return
         done = self._target_came
         scope.follow(CallInput(input=Input.REPLACE, leg=transfer.transferor, new_leg=leg, done=done))
@@ -102,7 +102,7 @@ class Transferring(Machine):
             leg = next(each for each in transfer.targets if each is what.leg)
             transfer.targets.remove(leg)
             self._scope.ended(leg)
-            await self._release_target(leg)
+            await self._release(leg)
         for again in event.legs:
             self._scope.listen(again)
         await self._ask_targets(event.legs, staying)
@@ -118,23 +118,17 @@ class Transferring(Machine):
         transfer.targets.remove(leg)
         transfer.refusals.append(cause)
         self._scope.ended(leg)  # others whom it had asked before may have yet to answer our CANCEL
-        await self._release_target(leg)
+        await self._release(leg)
         if not transfer.targets:
             cause = most_telling(transfer.refusals)
             self._scope.follow(CallInput(input=Input.TRANSFER_FAILED, transfer=transfer, cause=cause))
-
-    async def _release_target(self, leg: Leg) -> None:
-        try:
-            await self._scope.engine.release(self._scope.call_id, leg.party.tag)
-        except MediaError as error:
-            log.info("party not released", call_id=self._scope.call_id, tag=leg.party.tag, reason=error.reason)
 
     async def _fail_transfer(self, what: CallInput) -> None:
         transfer, cause = self.transfer, what.cause or Cause.UNAVAILABLE
         assert transfer is not None
         for leg in transfer.targets:
             await self._end_leg(leg, cause)
-            await self._release_target(leg)
+            await self._release(leg)
         transfer.targets.clear()
         self._transfer_over(cause)
 
@@ -146,7 +140,16 @@ class Transferring(Machine):
         self._stop_waiting_for(what.leg)
         # Away, and never back: what the other side does meanwhile is answered alone.
         self._reattach[what.leg.party.tag] = transfer.timer
-        await self._scope.engine.isolate(self._scope.call_id, what.leg.party.tag)
+        await self._isolate(what.leg)
+
+    async def _isolate(self, leg: Leg) -> None:
+        """The other side hears silence, where the engine can do that."""
+        scope = self._scope
+        if scope.engine.capabilities.join:
+            try:
+                await scope.engine.isolate(scope.call_id, leg.party.tag)
+            except MediaError as error:
+                log.info("party not isolated", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
 
     def _transfer_over(self, cause: Cause) -> None:
         transfer, self.transfer = self.transfer, None

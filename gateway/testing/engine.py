@@ -60,6 +60,8 @@ class _Call:
     """Tags with an offer of our own that is not answered yet."""
     agreed: set[str] = field(default_factory=set)
     """Tags with an agreement."""
+    lost: set[str] = field(default_factory=set)
+    """Tags that have lost their transport, and have not agreed to another."""
     joined: dict[str, str] = field(default_factory=dict)
     """Tag to tag, both ways."""
     version: int = 0
@@ -207,9 +209,11 @@ class FakeEngine:
         self._scripted("join")
         self._must_be_movable()
         call = self._known(call_id)
-        if not {a, b} <= call.agreed:
+        if not {a, b} <= call.agreed | call.lost:
             raise MediaError("a party that is to be joined has no agreement", 481)
         call.join(a, b)
+        for tag in {a, b} - call.agreed:
+            self.emit(MediaLost(call_id, tag))
 
     async def isolate(self, call_id: str, tag: str) -> None:
         self.requests.append(Request("isolate", call_id, tag))
@@ -227,22 +231,23 @@ class FakeEngine:
         call = self._known(call_id)
         call.part(tag)
         call.parties.pop(tag, None)
-        call.created.discard(tag)
-        call.agreed.discard(tag)
+        for tags in (call.created, call.agreed, call.lost):
+            tags.discard(tag)
 
     async def adopt(self, call_id: str, other_call_id: str, tag: str) -> None:
         self.requests.append(Request("adopt", call_id, tag, detail=(other_call_id,)))
         self._scripted("adopt")
         self._must_be_movable()
         call, other = self._known(call_id), self._known(other_call_id)
-        if tag not in other.agreed:
+        if tag not in other.agreed | other.lost:
             raise MediaError("unknown party", 481)
         if tag in call.parties:
             raise MediaError("the call has a party of that tag", 500)
         other.part(tag)
-        other.agreed.discard(tag)
+        (call.agreed if tag in other.agreed else call.lost).add(tag)
         call.parties[tag] = other.parties.pop(tag)
-        call.agreed.add(tag)
+        other.agreed.discard(tag)
+        other.lost.discard(tag)
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
         self.requests.append(Request("trickle", call_id, tag, detail=(candidate, mid)))
@@ -302,6 +307,7 @@ class FakeEngine:
         call = self._calls[call_id]
         call.agreed.clear()
         call.created.clear()
+        call.lost = set(call.parties)
         for tag in call.parties:
             self.emit(MediaLost(call_id, tag))
 

@@ -149,6 +149,16 @@ async def test_a_leg_that_is_away_leaves_the_call_up_and_the_other_in_silence() 
     assert rig.call.machine.away == (rig.caller,)
 
 
+async def test_media_that_cannot_be_isolated_ends_no_call() -> None:
+    """An rtpengine that is silent for a moment: the other side hears what comes, and the client is waited for."""
+    rig = await Rig().connected()
+    rig.engine.script("isolate", MediaError("rtpengine does not answer", 503))
+    await rig.hears(rig.caller, Away())
+    rig.expect(State.AWAY)
+    await rig.hears(rig.caller, Returned(9, None))
+    rig.expect(State.CONNECTED)
+
+
 @pytest.mark.parametrize("sdp", [None, OFFER])
 async def test_a_client_that_returns_talks_again(sdp: str | None) -> None:
     """With a new offer, which is answered at once and without the other side, or as it was."""

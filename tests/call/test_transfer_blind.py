@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gateway.call.leg import (
@@ -252,6 +254,68 @@ async def test_media_that_cannot_be_joined_leaves_the_old_call() -> None:
     assert blind.report.told[-1] is Cause.NOT_ACCEPTABLE
     assert blind.targets[0].told[-1] == ("end", Cause.NOT_ACCEPTABLE)
     assert blind.rig.engine.joined("c1", "caller") == "callee0"
+    blind.rig.expect(State.CONNECTED)
+
+
+@pytest.mark.parametrize("refused", ["join", "release"])
+async def test_media_that_refuses_everything_for_a_moment_leaves_the_old_call(refused: str) -> None:
+    """Taking the target back out fails as well: the two talk on with what they have."""
+    blind = await Blind().begun()
+    blind.rig.engine.script("join", *[MediaError("the media server does not answer", 503)] * 2)
+    blind.rig.engine.script(refused, MediaError("the media server does not answer", 503))
+    await blind.hears(blind.targets[0], Answered(ANSWER))
+    assert blind.report.told[-1] is Cause.NOT_ACCEPTABLE
+    assert blind.targets[0].told[-1] == ("end", Cause.OVERLOADED)
+    assert blind.leaving.verbs.count("end") == 0
+    blind.rig.expect(State.CONNECTED)
+
+
+async def test_who_leaves_is_let_go_though_the_media_cannot_forget_it() -> None:
+    """Who has come talks with who stayed."""
+    blind = await Blind().begun()
+    blind.rig.engine.script("release", MediaError("the media server does not answer", 503))
+    await blind.hears(blind.targets[0], Answered(ANSWER))
+    assert blind.report.told[-1] is Cause.NORMAL
+    assert blind.rig.engine.joined("c1", "caller") == "target0"
+    assert blind.leaving.told[-1] == ("end", Cause.NORMAL)
+    blind.rig.expect(State.CONNECTED)
+
+
+async def test_who_asked_is_told_that_there_is_no_media_at_the_moment() -> None:
+    """503, so that it may ask again; the target was not called."""
+    blind = Blind()
+    blind.rig.engine.script("create_offer", MediaError("there is no packet plane at the moment", 503))
+    await blind.begun()
+    assert blind.report.told == ["accepted", Cause.OVERLOADED]
+    assert blind.targets[0].verbs == []
+    blind.rig.expect(State.CONNECTED)
+
+
+@pytest.mark.parametrize("moment", ["answer", "join", "release"])
+async def test_a_plane_that_dies_while_the_target_comes_in_keeps_nobody_out(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both who talk then are offered another transport; who has left is offered none."""
+    blind = await Blind().begun()
+    [target], engine = blind.targets, blind.rig.engine
+    ask = getattr(engine, moment)
+
+    async def dying(*arguments: Any) -> Any:
+        done = await ask(*arguments)
+        monkeypatch.undo()
+        engine.lose("c1")
+        return done
+
+    monkeypatch.setattr(engine, moment, dying)
+    await blind.hears(target, Answered(ANSWER))
+    assert blind.report.told[-1] is Cause.NORMAL
+    while blind.rig.call.state is State.EXCHANGING:
+        for leg in (blind.staying, target):
+            await blind.rig.answers(leg)
+    assert blind.staying.exchanges
+    assert target.exchanges
+    assert blind.leaving.exchanges == []
+    assert blind.rig.engine.joined("c1", "caller") == "target0"
     blind.rig.expect(State.CONNECTED)
 
 
