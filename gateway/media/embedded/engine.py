@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random, SystemRandom
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from gateway.media.delivery import EventDelivery
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.audio.pcm import AudioError
 from gateway.media.embedded.data.exchange import prepare
+from gateway.media.embedded.faults import own_faults
 from gateway.media.embedded.flows import FlowTable
 from gateway.media.embedded.occupancy import Occupancy
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
@@ -325,7 +326,7 @@ class EmbeddedEngine:
         async with self.plane_loss.held(*sessions):
             for each in sessions:
                 self._still_open(each)
-            with _own_faults():
+            with own_faults():
                 yield
 
     async def _settle(self) -> None:
@@ -345,7 +346,7 @@ class EmbeddedEngine:
     async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
         session = Session(self._running(), call_id)
         try:
-            with _own_faults():
+            with own_faults():
                 for party in await resumed(self._running(), call_id, values):
                     session.take_in(party)
                 for one, other in values["joined"]:
@@ -356,7 +357,7 @@ class EmbeddedEngine:
         self._sessions[call_id] = session
 
     async def restore(self, call_id: str, values: Mapping[str, Any]) -> None:
-        with _own_faults():
+        with own_faults():
             self._sessions[call_id] = await restored(self._running(), call_id, values)
 
     def end_left(self) -> None:
@@ -486,17 +487,3 @@ class EmbeddedEngine:
                     party.report(party.snapshot)
             except Exception:
                 logger.exception("a report failed")
-
-
-@contextlib.contextmanager
-def _own_faults() -> Iterator[None]:
-    """A fault of ours is logged and becomes MediaError 500, which does not repeat its text."""
-    try:
-        yield
-    except MediaError:
-        raise
-    except PlaneError as error:
-        raise MediaError(str(error), 503) from None
-    except Exception as error:
-        logger.exception("a request met an error of our own")
-        raise MediaError("internal error of the media engine", 500) from error
