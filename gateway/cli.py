@@ -124,7 +124,7 @@ def check_config(config: ConfigOption = None) -> None:
     ours = is_answering(settings.state_dir)
     try:
         check_traces(settings)
-        plane = choose(settings) if settings.media.rtpengine is None else None
+        plane = choose(settings) if not settings.media.rtpengines else None
         if not ours:
             check_ports(settings, media=not is_running(settings.state_dir))
     except ConfigError as error:

@@ -398,11 +398,11 @@ def test_derived_values() -> None:
     config = load(None, {"GATEWAY_USERS": "[{id: alice, web: true, aliases: [2001]}]"})
     assert config.realm == "gateway.local"
     assert config.sqlite_path == Path(".gateway/gateway.sqlite")
-    assert config.media.rtpengine is None
+    assert config.media.rtpengines == ()
     assert config.identity_users()[0].aliases == ("2001",)
     assert config.identity_map().find("2001") == config.identity_users()[0]
-    other = load(None, {"GATEWAY_MEDIA__ENGINE": "rtpengine:[::1]:2223", "GATEWAY_SIP__REALM": "r"})
-    assert other.media.rtpengine == ("::1", 2223)
+    other = load(None, {"GATEWAY_MEDIA__ENGINE": "rtpengine:[::1]:2223,a:1", "GATEWAY_SIP__REALM": "r"})
+    assert other.media.rtpengines == (("::1", 2223), ("a", 1))
     assert other.realm == "r"
     assert load(None, {"GATEWAY_IDENTITY__STORE": "memory"}).sqlite_path is None
 

@@ -115,6 +115,10 @@ CASES = [
     ("trunks: [{name: a, uri: 'sip:x'}, {name: a, uri: 'sip:y'}]", "trunks.1.name", "twice"),
     ("media: {engine: janus}", "media.engine", "rtpengine:HOST:PORT"),
     ("media: {engine: 'rtpengine:host'}", "media.engine", "neither"),
+    ("media: {engine: 'rtpengine:host:1,'}", "media.engine", "neither"),
+    ("{media: {engine: 'rtpengine:h:1'}, recording: {calls: ['*']}}", "recording.calls", "rtpengine_records"),
+    ("{media: {engine: 'rtpengine:h:1'}, recording: {digits: '*1'}}", "recording.digits", "no digits"),
+    ("media: {engine: 'rtpengine:h:1', rtpengine_records: true}", "media.rtpengine_records", "recording.beep: false"),
     # ports of our own that collide
     ("webrtc: {listen: '127.0.0.1:5060'}", "webrtc.listen", "already taken by sip.listen.0"),
     ("web: {also_listen: ['127.0.0.1:8080']}", "web.also_listen.0", "already taken by web.listen"),

@@ -25,9 +25,8 @@ def engine(config: Config, clock: Callable[[], float], plane: PlaneChoice = PYTH
 
     `owner`: what the calls of this gateway begin with at an rtpengine, which may have other gateways' as well.
     """
-    address = config.media.rtpengine
-    if address is not None:
-        return RtpengineEngine(replace(_rtpengine(config, address), owner=owner), clock=clock)
+    if config.media.rtpengines:
+        return RtpengineEngine(replace(_rtpengine(config), owner=owner), clock=clock)
     return EmbeddedEngine(_embedded(config), clock=clock, make_plane=maker(config, plane, clock))
 
 
@@ -35,19 +34,19 @@ def change_engine(engine: MediaEngine, config: Config) -> None:
     """Make calls by `config` from now on; what the engine is bound to stays."""
     if isinstance(engine, EmbeddedEngine):
         engine.change(_embedded(config))
-    elif isinstance(engine, RtpengineEngine) and config.media.rtpengine is not None:
-        engine.config = replace(_rtpengine(config, config.media.rtpengine), owner=engine.config.owner)
+    elif isinstance(engine, RtpengineEngine) and config.media.rtpengines:
+        engine.config = replace(_rtpengine(config), owner=engine.config.owner)
 
 
 def engine_key(config: Config) -> str:
     """The setting to look at when the media engine does not start."""
-    return "webrtc.listen" if config.media.rtpengine is None else "media.engine"
+    return "media.engine" if config.media.rtpengines else "webrtc.listen"
 
 
-def _rtpengine(config: Config, address: tuple[str, int]) -> RtpengineConfig:
+def _rtpengine(config: Config) -> RtpengineConfig:
     rtp, codecs = config.rtp, config.codecs
     return RtpengineConfig(
-        hosts=(address,),
+        hosts=config.media.rtpengines,
         policy=Policy(
             srtp_suites=rtp.srtp_suites,
             webrtc_codecs=codecs.webrtc,
@@ -59,6 +58,7 @@ def _rtpengine(config: Config, address: tuple[str, int]) -> RtpengineConfig:
         ),
         patience=Patience(setup=config.webrtc.setup_timeout, media=rtp.media_timeout, held=rtp.held_timeout),
         max_sessions=config.limits.calls,
+        records=config.media.rtpengine_records,
     )
 
 

@@ -176,7 +176,7 @@ async def open_media(opening: Opening) -> MediaEngine:
 
 def _owner(opening: Opening) -> str:
     """By what a restarted gateway knows its calls at an rtpengine again; raises ConfigError for a damaged key."""
-    if opening.config.media.rtpengine is None:
+    if not opening.config.media.rtpengines:
         return ""
     key = read_key(opening.config.state_dir, opening.random)
     return hmac.digest(key, b"rtpengine", hashlib.sha256)[:6].hex() + "-"

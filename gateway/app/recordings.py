@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 _NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.(wav|opus)")
 _ABOUT = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.json(\.new)?")
+_KINDS = (".wav", ".opus")
 _MOST_LISTED = 1_000
 _MOST_ALIKE = 1_000
 """Recordings of one name that may begin in one second."""
@@ -227,8 +229,11 @@ class Recordings:
             min_free=settings.min_free,
             longest=settings.longest,
             beep=settings.beep,
+            about={key: value for key, value in about.items() if isinstance(value, str)},
         )
         running.recording = record(wanted, lambda reason: self._ended(running, reason))
+        if running.recording.kept_by:
+            running.about["kept_by"] = running.recording.kept_by
         self._running[key] = running
         self._unfinished.add(running)
         log.info("recording began", **about)
@@ -251,7 +256,7 @@ class Recordings:
         self._unfinished.discard(running)
         seconds = running.recording.seconds if running.recording is not None else 0.0
         running.about |= {"seconds": round(seconds, 2), "ended": reason or "as was wanted"}
-        file = running.path.name if running.path is not None else None
+        file = running.about.get("kept_by", running.path.name if running.path is not None else None)
         (log.info if reason is None else log.warning)("recording ended", reason=reason, file=file)
         if running.path is not None:
             self._describe(running.path.with_suffix(".json"), json.dumps(running.about))
@@ -287,7 +292,12 @@ class Recordings:
         return await asyncio.to_thread(self._list)
 
     def _list(self) -> list[dict[str, Any]]:
-        return [self._entry(name) for name in sorted(self._names(), reverse=True)[:_MOST_LISTED]]
+        sounds = self._names()
+        here = {Path(name).stem for name in sounds}
+        notes = [name for name in self._names(_ABOUT) if name.endswith(".json") and Path(name).stem not in here]
+        found = map(self._entry, sorted([*sounds, *notes], reverse=True))
+        kept = (one for one in found if one["name"].endswith(_KINDS) or "kept_by" in one)
+        return list(islice(kept, _MOST_LISTED))
 
     def _names(self, form: re.Pattern[str] = _NAME) -> list[str]:
         try:
@@ -302,7 +312,7 @@ class Recordings:
         except (OSError, ValueError):
             about = {}
         try:
-            size = path.stat().st_size
+            size = 0 if path.suffix == ".json" else path.stat().st_size  # that one's sound is not here
         except OSError:
             size = 0
         return {**(about if isinstance(about, dict) else {}), "name": name, "size": size}
@@ -310,6 +320,8 @@ class Recordings:
     async def path(self, name: str) -> Path:
         """The file of a recording; raises RecordingError 404."""
         path = self._settings.folder / name
+        if _ABOUT.fullmatch(name):
+            raise RecordingError("its sound is not the gateway's: GET /api/recordings says who has it", 404)
         if not _NAME.fullmatch(name) or not await asyncio.to_thread(path.is_file):
             raise RecordingError("there is no such recording", 404)
         return path

@@ -40,7 +40,7 @@ async def examined(config: Config, output: Console) -> list[Finding]:
     show(machine.ports(config, await asyncio.to_thread(machine.running, config)))
     show(media.plane(config))
     show(_system(config))
-    show(await media.rtpengine(config))
+    show(await media.rtpengines(config))
     show(await stores.stores(config))
     show(network.addresses(config))
     show(await network.nat(config))

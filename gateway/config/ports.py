@@ -54,7 +54,7 @@ def check_ports(config: Config, *, media: bool = True) -> None:
         _try(f"sip.listen.{index}", listen.host, listen.port, kind)
     for key, address in config.web.listeners:
         _try(key, address.host, address.port, socket.SOCK_STREAM)
-    if config.media.rtpengine is not None or not media:
+    if config.media.rtpengines or not media:
         # Media ports are rtpengine's then, perhaps on another machine.
         return
     _try("webrtc.listen", config.webrtc.listen.host, config.webrtc.listen.port, socket.SOCK_DGRAM)

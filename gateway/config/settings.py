@@ -18,6 +18,7 @@ from gateway.config.conference import (
     VoicemailConfig,
 )
 from gateway.config.machine import cpus, memory_bytes
+from gateway.config.media import MediaConfig
 from gateway.config.messaging import MessagesConfig, PresenceConfig
 from gateway.config.network import RtpConfig, SipConfig, WebConfig
 from gateway.config.observing import CdrConfig, HepConfig, OtelConfig
@@ -31,7 +32,7 @@ from gateway.config.people import (
     Trunk,
     UserConfig,
 )
-from gateway.config.values import HostPort, NetworkValue, Section, Text, host, port, without_empty
+from gateway.config.values import HostPort, Section, Text, host, without_empty
 from gateway.config.webrtc import DataConfig, TextConfig, WebRtcConfig
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap, Rule
@@ -183,82 +184,6 @@ class MetricsConfig(Section):
     """Serve /metrics on the web address, to everybody who can reach it."""
 
 
-class ToneConfig(Section):
-    """The built-in tone, service:tone."""
-
-    frequency: float = Field(default=440.0, ge=50, le=3_400)
-    """Frequency (Hz)."""
-    level: float = Field(default=-16.0, ge=-60, le=0)
-    """Level (dBm0)."""
-
-
-class MediaConfig(Section):
-    """Who carries the media."""
-
-    engine: Text = "embedded"
-    """"embedded", or "rtpengine:HOST:PORT" to drive an rtpengine by its ng protocol."""
-    rtpengine_renumbers: bool = True
-    """Whether an rtpengine numbers the packets of calls with SRTP itself: version 10.5 loses their roll-over counter in
-    a re-offer otherwise, so that a browser hears nothing after a hold. Such calls take more of its CPU, and its kernel
-    module forwards none of them; false for a version without that fault."""
-    plane: Literal["auto", "native", "python"] = "auto"
-    """Who forwards the packets of the embedded engine: a process of its own that is compiled ("native"), this process
-    ("python"), or the native one where it is built ("auto"). `gateway check-config` says which and why."""
-    plane_start: bool = True
-    """Whether the gateway starts the native plane where none runs; false: a unit or container of its own does, and the
-    gateway waits for it."""
-    plane_threads: int = Field(default=0, ge=0, le=64)
-    """Threads of the native plane that forward; 0: one for each CPU."""
-    plane_carrier: Literal["auto", "io_uring", "epoll"] = "auto"
-    """System calls by which the native plane receives and sends: "io_uring" (all sockets by one call), "epoll" (one
-    socket at a time), or what this kernel has ("auto"; io_uring wants Linux 6.12, and containers may forbid it)."""
-    plane_gather: float = Field(default=0.001, ge=0, le=0.01)
-    """How long packets may be gathered where many come: less CPU for each, for this much more delay (s). A packet after
-    a pause waits for nothing. The native plane needs io_uring for it."""
-    orphan_timeout: float = Field(default=60.0, ge=0, le=3_600)
-    """How long the native plane goes on forwarding where the gateway has died and none has come in its place (s)."""
-    service_max_duration: float = Field(default=600.0, ge=0)
-    """A call to a built-in service ends after so long; 0 never (s)."""
-    hold_music: Text | None = None
-    """What who is on hold, or parked, hears: a sound file (WAV, Ogg, MP3, …; two minutes of it), or "generated";
-    default: silence, or what the holder's phone sends."""
-    sounds: Path | None = None
-    """Folder of the sound files that operators may play into calls (POST /api/calls/{id}/sound); default: none."""
-    ice: Literal["lite", "full"] = "lite"
-    """"lite": browsers reach `webrtc.listen`, or a mapping of it that `webrtc.advertised` names. "full": the gateway is
-    behind an address translator that knows of no mapping; it asks the STUN and TURN servers that browsers are told of
-    for addresses, at the start and from then on, and sends checks to the browsers' own (RFC 8445)."""
-    ice_candidates: int = Field(default=20, ge=1, le=100)
-    """Candidates of one browser that a full agent sends checks to; the rest is ignored, names among them."""
-    ice_peers_allowed: tuple[NetworkValue, ...] = ()
-    """Networks that a full agent sends checks to, also by relays, though they are private, shared or loopback:
-    otherwise whoever calls could have it knock at doors of the network that it is in."""
-    ice_ca: Path | None = None
-    """PEM file of the authorities that sign the certificates of TURN servers; default: those of the system."""
-    tone: ToneConfig = ToneConfig()
-
-    @field_validator("engine")
-    @classmethod
-    def _known(cls, engine: str) -> str:
-        name, _, address = engine.partition(":")
-        if engine == "embedded":
-            return engine
-        if name != "rtpengine" or not address:
-            raise ValueError(f'{engine!r} must be "embedded" or "rtpengine:HOST:PORT"')
-        target, _, number = address.rpartition(":")
-        host(target)
-        port(number)
-        return engine
-
-    @property
-    def rtpengine(self) -> tuple[str, int] | None:
-        """Host and port of the rtpengine, None for the embedded engine."""
-        if self.engine == "embedded":
-            return None
-        target, _, number = self.engine.partition(":")[2].rpartition(":")
-        return target.strip("[]"), int(number)
-
-
 class Config(BaseSettings):
     """Everything that can be set. `Config()` is the built-in default; `load` reads a file and the environment."""
 
@@ -359,6 +284,7 @@ class Config(BaseSettings):
         self._check_accounts()
         self._check_sockets()
         self._check_cluster()
+        self._check_recording()
         self.identity_map()
         return self
 
@@ -379,6 +305,17 @@ class Config(BaseSettings):
             self._check_nodes_by_tls()
         if self.cluster.node is not None and self.identity.store == "memory":
             raise ConfigError("cluster.node", 'needs a store that the gateways share, not "memory" (identity.store)')
+
+    def _check_recording(self) -> None:
+        """What an rtpengine cannot do is said at the start: of a call that is not recorded only the log would tell."""
+        if not self.media.rtpengines:
+            return
+        if self.recording.calls and not self.media.rtpengine_records:
+            raise ConfigError("recording.calls", "are recorded by an rtpengine that may (media.rtpengine_records)")
+        if self.media.rtpengine_records and self.recording.beep:
+            raise ConfigError("media.rtpengine_records", "wants recording.beep: false, since it says no tone")
+        if self.recording.digits:
+            raise ConfigError("recording.digits", "cannot be where rtpengine carries the media: it tells of no digits")
 
     def _check_rooms(self, users: set[str], trunks: set[str]) -> None:
         """Only those may be named who are there."""

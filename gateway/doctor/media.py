@@ -11,12 +11,12 @@ from gateway.config import Config
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.errors import ConfigError
 from gateway.media.engine import MediaError
-from gateway.media.rtpengine.client import ClientConfig, NgHost
+from gateway.media.rtpengine.client import Address, ClientConfig, NgHost
 
 
 def plane(config: Config) -> Iterator[Finding]:
     """Who will forward packets, where it is not rtpengine."""
-    if config.media.rtpengine is not None:
+    if config.media.rtpengines:
         return
     try:
         choice = choose(config)
@@ -33,11 +33,12 @@ def plane(config: Config) -> Iterator[Finding]:
         )
 
 
-async def rtpengine(config: Config) -> Iterator[Finding]:
-    """Whether the rtpengine that is to carry the media answers, if there is one."""
-    address = config.media.rtpengine
-    if address is None:
-        return iter(())
+async def rtpengines(config: Config) -> Iterator[Finding]:
+    """Whether each rtpengine that is to carry media answers, if there is one."""
+    return iter([await _asked(address) for address in config.media.rtpengines])
+
+
+async def _asked(address: Address) -> Finding:
     host = NgHost(address, ClientConfig(), time.monotonic, secrets.token_bytes)
     began = time.monotonic()
     try:
@@ -45,10 +46,10 @@ async def rtpengine(config: Config) -> Iterator[Finding]:
         answer = (await host.ask({"command": "ping"})).get("result")
     except MediaError as error:
         advice = "Start it with --listen-ng at that address, and let UDP through from here."
-        return iter([wrong("media.engine", f"{error.reason[0].upper()}{error.reason[1:]}.", advice)])
+        return wrong("media.engine", f"{error.reason[0].upper()}{error.reason[1:]}.", advice)
     finally:
         host.close()
     if answer != "pong":
-        return iter([wrong("media.engine", f"What answers at {host.name} is no rtpengine.", "Check media.engine.")])
+        return wrong("media.engine", f"What answers at {host.name} is no rtpengine.", "Check media.engine.")
     took = 1000 * (time.monotonic() - began)
-    return iter([good("media.engine", f"rtpengine carries the media: {host.name} answers after {took:.0f} ms.")])
+    return good("media.engine", f"rtpengine carries the media: {host.name} answers after {took:.0f} ms.")

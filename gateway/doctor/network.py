@@ -40,7 +40,7 @@ def addresses(config: Config) -> Iterator[Finding]:
         f"sip.listen ({one.transport})": advertised(one.host, one.port, config.sip.advertised).host
         for one in config.sip.listen
     }
-    if config.media.rtpengine is None:
+    if not config.media.rtpengines:
         webrtc = config.webrtc
         told["webrtc.listen"] = webrtc.advertised[0].host if webrtc.advertised else reachable(webrtc.listen.host)
         for host, advertised_host in config.rtp.places:

@@ -206,6 +206,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "media/test_recording.py::test_mixed_holds_both_in_one": ("recording.channels", "recording.beep"),
     "media/test_rtp_latching.py::test_who_becomes_the_source": ("rtp.latching",),
     "media/test_rtp_leg.py::test_a_flood_from_the_source_is_cut_at_the_rate": ("rtp.max_packets_per_second",),
+    "interop/test_two_rtpengines.py::test_a_call_is_recorded_by_rule_and_the_api_says_who_has_the_sound": (
+        "media.rtpengine_records",
+    ),
     "media/test_rtpengine_rules.py::test_packets_of_srtp_are_numbered_anew_where_that_is_configured": (
         "media.rtpengine_renumbers",
     ),

@@ -21,6 +21,8 @@ NOW = 1_700_000_000.0
 class Recorder:
     """A recording whose file is made, and finished, when the test says so."""
 
+    kept_by = ""
+
     def __init__(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> None:
         assert callable(wanted.path)
         self.path, self.seconds, self.stopped = Path(wanted.path()), 1.0, False
@@ -126,7 +128,7 @@ async def test_nothing_is_asked_of_the_disk_until_the_writing_thread_asks(
 
     def record(*wanted: Any) -> Any:
         kept.append(wanted[-2:])
-        return SimpleNamespace(seconds=0.0)
+        return SimpleNamespace(seconds=0.0, kept_by="")
 
     room(recordings, SimpleNamespace(record=record), "team")
     wanted, ended = kept[0]

@@ -249,12 +249,12 @@ async def test_a_file_that_takes_no_writes_is_a_fault(tmp_path: Path) -> None:
 async def test_rtpengine_is_asked() -> None:
     """A real one, and one that is not there."""
     host, port = shared().address
-    there = said(await media.rtpengine(config(media={"engine": f"rtpengine:{host}:{port}"})), "media.engine")
+    there = said(await media.rtpengines(config(media={"engine": f"rtpengine:{host}:{port}"})), "media.engine")
     assert (there.verdict, "answers after" in there.found) == (Verdict.GOOD, True)
-    gone = said(await media.rtpengine(config(media={"engine": f"rtpengine:127.0.0.1:{free_port()}"})), "media.engine")
+    gone = said(await media.rtpengines(config(media={"engine": f"rtpengine:127.0.0.1:{free_port()}"})), "media.engine")
     assert (gone.verdict, "does not answer" in gone.found) == (Verdict.WRONG, True)
     assert "--listen-ng" in gone.advice
-    assert list(await media.rtpengine(config())) == []
+    assert list(await media.rtpengines(config())) == []
 
 
 def test_certificates_of_sip_are_looked_at(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -17,6 +18,7 @@ from gateway.media.engine import Kind
 from tests.interop.gateway import (
     BROWSER_HZ,
     NEAR,
+    PASSWORDS,
     Gateway,
     RpcBrowser,
     config_on_free_ports,
@@ -141,6 +143,7 @@ async def test_a_phone_connects_the_two_it_talks_with(gateway: Gateway, browser:
         await second.expect("state", state="answered")
     else:
         phone.dial(gateway.uri("1002"))
+        await phone.expect("state", state="answered")
         await second.expect("tone")
         phone.consult(gateway.uri("alice"))
         await browser.status("ringing")
@@ -167,13 +170,18 @@ async def test_a_phone_holds_a_page_and_takes_it_back(gateway: Gateway, browser:
 
 
 async def test_recording_is_refused_in_a_sentence(gateway: Gateway, browser: RpcBrowser) -> None:
-    """The page that wants to record hears why it cannot; the call goes on."""
+    """The page that wants to record hears why it cannot, over HTTP as well (501); the call goes on."""
     phone = await gateway.phone("1001")
     await talking(gateway, browser, phone)
     call = next(iter(gateway.app.calls))
     leg = next(leg for leg in call.legs if leg.party.kind is Kind.WEBRTC)
     with pytest.raises(BrowserError, match="does not record"):
         await browser.ask("call.record", call_id=leg.party.tag, on=True)
+    auth = {"Authorization": f"Bearer alice:{PASSWORDS['alice']}"}
+    async with httpx.AsyncClient(base_url=gateway.web, headers=auth, timeout=30) as http:
+        refused = await http.put(f"/api/calls/{leg.party.tag}/recording", json={})
+    assert refused.status_code == 501
+    assert "does not record" in refused.text
     await hear_each_other(browser, phone)
     await over(gateway, browser, phone)
 

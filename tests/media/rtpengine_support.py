@@ -6,14 +6,15 @@ import atexit
 import base64
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from bench.rtpengine import Daemon
 from bench.rtpengine import rtpengine as started
+from gateway.media.engine import MediaEvent
 from gateway.media.rtpengine.client import Address, ClientConfig
 from gateway.media.rtpengine.descriptions import KEY_LENGTHS
-from gateway.media.rtpengine.engine import RtpengineConfig
+from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.ng import Retries
 from tests import peers
 from tests.media.engine_support import phone_sdp
@@ -41,6 +42,19 @@ def config(*addresses: Address, **changes: Any) -> RtpengineConfig:
     """For these daemons, with little patience: they are next door."""
     client = ClientConfig(retries=Retries(after=(0.1, 0.3), deadline=0.6), ping_interval=0.5)
     return RtpengineConfig(hosts=addresses, client=client, **changes)
+
+
+@contextlib.asynccontextmanager
+async def running(made: RtpengineConfig | None = None) -> AsyncIterator[tuple[RtpengineEngine, list[MediaEvent]]]:
+    """An engine by this configuration, or with the daemon of all, and what it tells."""
+    engine = RtpengineEngine(made or config(shared().address))
+    events: list[MediaEvent] = []
+    engine.subscribe(events.append)
+    await engine.start()
+    try:
+        yield engine, events
+    finally:
+        await engine.close()
 
 
 def sdes_sdp(offer: str = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:") -> str:

@@ -225,6 +225,11 @@ class Room:
         await asyncio.sleep(0)
         return [each.call_id for each in self.call.events if isinstance(each, OfferWanted)]
 
+    async def forget(self) -> None:
+        """Of whom it was wanted until now."""
+        await self.wanted()
+        self.call.events.clear()
+
     async def reoffered(self, name: str, party: Party, answer: Callable[[str], str]) -> list[int | None]:
         """A member is offered what it is to have now; the identifier in each section of a picture."""
         offer = await self.call.engine.create_offer(name, party, PROGRAM)
@@ -280,18 +285,45 @@ async def test_in_a_room_all_who_can_turn_pictures_turn_those_that_they_see(room
 
 
 async def test_in_a_room_those_turn_their_own_picture_whom_somebody_sees_who_cannot(room: Room) -> None:
-    """They are offered anew without it, once taken; who comes later and sees them changes nothing more."""
+    """All are offered anew without it, at once and no more once taken, and with it some time after it has left."""
     assert await room.come("one", PHONE, phone(13)) == 13
     assert await room.come("two", PHONE, phone(4)) == 4
     assert await room.wanted() == []
     assert await room.come("three", PHONE, phone(None)) is None
-    assert await room.wanted() == ["one"]  # whom it sees: the other one is seen by the first alone
+    assert await room.wanted() == ["one", "two"]  # it sees the first, which turns no pictures then, not the second's
     assert await room.reoffered("one", PHONE, lambda offer: phone(None)) == [None]
-    assert await room.wanted() == ["one", "two"]  # who is seen by the first, which turns no pictures any more
     assert await room.reoffered("two", PHONE, lambda offer: phone(None)) == [None]
     assert (room.lies("one", PHONE), room.lies("two", PHONE)) == ([0], [0])
     await room.call.pass_seconds(60)
     assert await room.wanted() == ["one", "two"]
+    room.seats.pop("three").leave()
+    await room.call.pass_seconds(25)
+    assert await room.wanted() == ["one", "two"]  # somebody else may come
+    await room.forget()
+    await room.call.pass_seconds(10)
+    assert set(await room.wanted()) == {"one", "two"}
+    assert await room.reoffered("one", PHONE, lambda offer: phone(13)) == [13]
+    assert await room.reoffered("two", PHONE, lambda offer: phone(4)) == [4]
+    assert (room.lies("one", PHONE), room.lies("two", PHONE)) == ([13], [4])
+    await room.forget()
+    await room.call.pass_seconds(60)
+    assert await room.wanted() == []
+
+
+async def test_who_takes_it_no_more_when_it_is_asked_again_is_one_who_cannot(room: Room) -> None:
+    """Of the two that are left in the room each turns its own picture then, and nobody is asked a third time."""
+    for name, identifier in (("one", 13), ("two", 4), ("three", None)):
+        await room.come(name, PHONE, phone(identifier))
+    for name in ("one", "two"):
+        await room.reoffered(name, PHONE, lambda offer: phone(None))
+    room.seats.pop("three").leave()
+    await room.call.pass_seconds(35)
+    assert await room.reoffered("one", PHONE, lambda offer: phone(None)) == [13]
+    assert set(await room.wanted()) == {"one", "two"}
+    await room.forget()
+    await room.call.pass_seconds(60)
+    assert await room.wanted() == []
+    assert (room.lies("one", PHONE), room.lies("two", PHONE)) == ([0], [0])
 
 
 async def test_a_page_that_can_be_offered_nothing_more_turns_its_own_picture_in_a_room(room: Room) -> None:

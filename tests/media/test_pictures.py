@@ -22,6 +22,8 @@ class Picture:
         self.among = False
         self.has_key_frames = self.gets_key_frames = True
         self.mid: str | None = None
+        self.can_turn = True
+        self.turned: list[bool] = []
         self.most_seen = 1
         self.overrun = False
         self.views: list[Picture] = []
@@ -54,6 +56,10 @@ class Picture:
 
     def ask_key_frame(self) -> None:
         self.asked += 1
+
+    def turn(self, all_can: bool) -> None:
+        if self.turned[-1:] != [all_can]:
+            self.turned.append(all_can)
 
 
 class Room:

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.media.engine import Connected, FirstMedia, Kind, MediaError, MediaEvent, MediaFailed, MediaTimeout, Party
+from gateway.media.engine import Connected, FirstMedia, Kind, MediaError, MediaFailed, MediaTimeout, Party
 from gateway.media.rtpengine.call import Patience
 from gateway.media.rtpengine.client import NgHost
-from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
+from gateway.media.rtpengine.engine import RtpengineEngine
 from gateway.media.rtpengine.profiles import Policy
 from gateway.media.rtpengine.watch import Rhythm
 from sdp import SessionDescription, read_codecs
 from tests.media import rtpengine_support
 from tests.media.engine_support import MAPS, Browser, Phone, frequency_of, phone_sdp, until
+from tests.media.rtpengine_support import running
 
 BROWSER = Party("browser", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
 OTHER = Party("other", Kind.RTP, private_source="127.0.0.1")
 TOLERANCE = 8.0
-
-
-@contextlib.asynccontextmanager
-async def running(config: RtpengineConfig | None = None) -> AsyncIterator[tuple[RtpengineEngine, list[MediaEvent]]]:
-    engine = RtpengineEngine(config or rtpengine_support.config(rtpengine_support.shared().address))
-    events: list[MediaEvent] = []
-    engine.subscribe(events.append)
-    await engine.start()
-    try:
-        yield engine, events
-    finally:
-        await engine.close()
 
 
 def near(value: float, wanted: float) -> bool:

@@ -94,19 +94,27 @@ async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
     video = known.video if known is not None and known.video is not None else party.video
     seen = party.former.video if party.former is not None else ""
     if seen and (party.video or await party.open_video()):
-        return seen
+        return _offering(party, seen)
     if video is None or video.agreement is None:
         return ""
     await party.open_video()
     # How pictures lie is said to those alone who say it themselves: nobody else turns what they are shown.
     if video is not party.video:
-        return video_description(video.agreement.receive, orientation=video.agreement.extensions.get(ORIENTATION))
+        shown = video.agreement.extensions.get(ORIENTATION)
+        return _offering(party, video_description(video.agreement.receive, orientation=shown))
     among = known is not None and bool(known.party.video)
     said = partial(video_description, video.agreement.receive, orientation=video.orientation if among else None)
     if not among:
-        return said()
+        return _offering(party, said())
     await video.open_views()
-    return said() + said("sendonly") * len(video.views)
+    return _offering(party, said() + said("sendonly") * len(video.views))
+
+
+def _offering(party: PartyMedia, sections: str) -> str:
+    """These, which say how pictures lie or do not."""
+    if party.video is not None:
+        party.video.turning.offered(ORIENTATION in sections)
+    return sections
 
 
 def join_beside(first: PartyMedia, second: PartyMedia) -> None:

@@ -24,6 +24,7 @@ from gateway.media.embedded.routing import fed_types, unrouted, video_routes
 from gateway.media.embedded.rtp.leg import RtpLeg
 from gateway.media.embedded.sender_feedback import SenderFeedback
 from gateway.media.embedded.transport import Transport
+from gateway.media.embedded.turning import Turning
 from gateway.media.embedded.viewer import Viewer
 from gateway.media.embedded.wish import OfferWish
 from gateway.media.engine import Kind
@@ -85,7 +86,7 @@ class VideoStream(Viewer):
         self._main = main
         self._wanted = 1
         """Pictures that the peer is to be able to see."""
-        self._more, self._upright = OfferWish(have_offered), OfferWish(have_offered)
+        self._more, self.turning = OfferWish(have_offered), Turning(have_offered)
         self._shared, self._cname, self._transport = resources, cname, transport
         self._ask_by_signalling, self._have_offered = ask_by_signalling, have_offered
         self._sender = SenderFeedback(resources, self.flow, identity.ssrc, self.reporter, ask_by_signalling)
@@ -146,6 +147,7 @@ class VideoStream(Viewer):
         self.agreement = agreement
         self._sender.agree(agreement)
         self._keep(agreement)
+        self.turning.agree(agreement)
         plane.carry_orientation(self.flow, agreement.extensions.get(ORIENTATION, 0))
 
     def _keep(self, agreement: MediaAgreement) -> None:
@@ -217,21 +219,26 @@ class VideoStream(Viewer):
         self.have_upright()
 
     @property
-    def is_turned_by_others(self) -> bool:
-        """Whether the peer says how its pictures lie, for those who see them to turn (3GPP TS 26.114 section 7.4.5)."""
-        return self.agreement is not None and ORIENTATION in self.agreement.extensions
-
-    @property
     def orientation(self) -> int | None:
         """Identifier by which the peer is to say how its pictures lie: where it does, and all who see it do."""
+        if self._among:
+            return self.turning.among
         said = self.agreement.extensions.get(ORIENTATION) if self.agreement is not None else None
         return said if all(each.is_turned_by_others for each in self.watchers) else None
 
     def have_upright(self) -> None:
-        if self.orientation is not None or not self.is_turned_by_others:
-            self._upright.had()
-        else:
-            self._upright.want(self._shared.clock())
+        if self._main is None:
+            self.turning.look(self.orientation, self._shared.clock(), has=self.is_turned_by_others)
+
+    @property
+    def can_turn(self) -> bool:
+        """Whether the peer can turn the pictures that it sees."""
+        return self.turning.can is not None
+
+    def turn(self, all_can: bool) -> None:
+        """Have the peer offered what becomes of that, among many: where not all can, each turns its own."""
+        self.turning.room(all_can, self._shared.clock())
+        self.have_upright()
 
     # Whom it is among
 
@@ -244,8 +251,6 @@ class VideoStream(Viewer):
             self._among = True
             plane.route(self.flow, None, unrouted(heard) if self._main is None else {})
             plane.set_open(self.flow, heard.direction.sends)
-            for each in self._sources:  # what the peer has agreed to may be another thing than before
-                each.have_upright()
         for view in self.views:
             view.be_among_many()
 

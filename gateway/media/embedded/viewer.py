@@ -10,6 +10,7 @@ from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.values import Fed
 from gateway.media.embedded.routing import fed_types
 from sdp import MediaAgreement
+from sdp.extensions import ORIENTATION
 
 
 class Viewer(ABC):
@@ -46,6 +47,11 @@ class Viewer(ABC):
     @abstractmethod
     def have_upright(self) -> None:
         """Have the peer turn its pictures itself where not all who see them do: by an offer without that."""
+
+    @property
+    def is_turned_by_others(self) -> bool:
+        """Whether the peer says how its pictures lie, for those who see them to turn (3GPP TS 26.114 section 7.4.5)."""
+        return self.agreement is not None and ORIENTATION in self.agreement.extensions
 
     def is_shown(self, shown: Self) -> None:
         """The peer sees the picture of this one alone, which is routed to it."""

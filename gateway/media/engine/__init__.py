@@ -426,7 +426,7 @@ class MediaEngine(Protocol):
 
         `ended` hears once the file is finished, with one sentence why it ended early (the disk, the time), None: as
         was wanted. The call goes on in any case. MediaError 481 for an unknown call, 400 for a format there is not, 500
-        where it is recorded already, 501 where the engine cannot.
+        where it is recorded already, 501 where the engine cannot, with what is wanted (`RecordingFile.beep`) or at all.
         """
 
     async def play(self, call_id: str, path: str, tags: Sequence[str] | None = None) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -48,7 +48,9 @@ class RecordingFile:
     """Where a recording goes, and how far."""
 
     path: str | Callable[[], str]
-    """Of a file that is made, in a folder that is there; or what makes room for it, in a thread: raises OSError."""
+    """Of a file that is made, in a folder that is there; or what makes room for it, in a thread: raises OSError.
+
+    Where the sound is kept elsewhere (`Recording.kept_by`) only room is made."""
     format: str = "wav"
     """"wav" (16 bits, 16,000 samples a second) or "opus" (in Ogg)."""
     channels: int = 2
@@ -59,6 +61,8 @@ class RecordingFile:
     """Seconds after which it ends."""
     beep: bool = False
     """Say by a tone to both sides, or to all members and whoever comes in, that it begins."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What it is of, for who keeps it elsewhere."""
 
 
 class Recording(Protocol):
@@ -67,6 +71,10 @@ class Recording(Protocol):
     @property
     def seconds(self) -> float:
         """What is in the file."""
+
+    @property
+    def kept_by(self) -> str:
+        """Who has the file, and under which name, where that is not a file of ours; "": it is at its path."""
 
     def stop(self, reason: str | None = None) -> None:
         """End it; idempotent. Its `ended` hears `reason` once the file is finished."""

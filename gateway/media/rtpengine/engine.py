@@ -32,6 +32,7 @@ from gateway.media.rtpengine.client import Address, ClientConfig, NgHost, NgHost
 from gateway.media.rtpengine.moves import Moves
 from gateway.media.rtpengine.ng import Request
 from gateway.media.rtpengine.profiles import DIGITS_READY, Policy
+from gateway.media.rtpengine.recording import DaemonRecording
 from gateway.media.rtpengine.requests import ask, delete
 from gateway.media.rtpengine.statistics import heard
 from gateway.media.rtpengine.watch import Rhythm, Watch
@@ -62,13 +63,15 @@ class RtpengineConfig:
     """Calls at once; more are refused with 503."""
     owner: str = ""
     """What its calls begin with at the daemons, which may have other gateways' as well."""
+    records: bool = False
+    """The daemons have somewhere to write recordings to; they do not tell."""
 
 
 class RtpengineEngine:
     """`gateway.media.engine.MediaEngine` by rtpengine's ng protocol. All methods raise MediaError only.
 
     What rtpengine 10.5 cannot do: answer before the other side has, make the first offer of a call, and be a party
-    itself (built-in services, programs, conferences, files).
+    itself (built-in services, programs, conferences, files). What it records is in files of its own.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class RtpengineEngine:
         self._clock = clock
         self._hosts = NgHosts(config.hosts, config.client, clock, random)
         self._calls: dict[str, CallState] = {}
+        self._recordings: dict[str, DaemonRecording] = {}
+        """The last of each call."""
         self._watch = Watch(config.rhythm, clock, self._look)
         self._delivery = EventDelivery()
         self._agreements = Agreements(lambda: self.config.policy, clock)
@@ -100,6 +105,7 @@ class RtpengineEngine:
             services=frozenset(),
             transcodes=codecs,
             create_offer=True,
+            recording=self.config.records,
             video=frozenset(policy.video),
             keeps=True,
             join=True,
@@ -279,7 +285,17 @@ class RtpengineEngine:
         raise MediaError("this media engine has no conferences", 501)
 
     def record(self, call_id: str, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
-        raise MediaError("this media engine does not record", 501)
+        if not self.config.records:
+            raise MediaError("this media engine does not record (media.rtpengine_records)", 501)
+        if wanted.beep:
+            raise MediaError("this media engine cannot say by a tone that it records (recording.beep)", 501)
+        call = self._call(call_id)
+        self._still_open(call)
+        before = self._recordings.get(call_id)
+        if before is not None and not before.stopped:
+            raise MediaError("the call is recorded already", 500)
+        made = self._recordings[call_id] = DaemonRecording(call, wanted, ended, self._clock, before)
+        return made
 
     async def play(self, call_id: str, path: str, tags: Sequence[str] | None = None) -> None:
         raise MediaError("this media engine plays no files", 501)
@@ -305,6 +321,8 @@ class RtpengineEngine:
             call = kept.resumed(call_id, values, host, self.config.policy, self._clock())
         except (KeyError, TypeError, ValueError):
             raise MediaError("it was not rtpengine that carried its media", 481) from None
+        if self.config.records:  # by nobody's wish that this process knows of
+            await ask(host, {"command": "stop recording", "call-id": call.name})
         await self._refresh(call)
         self._calls[call_id] = call
         self._watch.see(call_id)
@@ -386,6 +404,9 @@ class RtpengineEngine:
             call.closed = True
             if error.status != 481:
                 log.warning("call may linger at rtpengine", call_id=call.call_id, reason=error.reason)
+        recording = self._recordings.pop(call.call_id, None)
+        if recording is not None:
+            await recording.finished()
 
     async def _look(self, call_id: str) -> bool | None:
         """The watch's turn for one call."""

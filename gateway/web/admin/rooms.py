@@ -96,8 +96,9 @@ class RecordingInfo(BaseModel):
     """One recording."""
 
     model_config = ConfigDict(extra="allow")
-    name: str = Field(description="Of its file.")
+    name: str = Field(description="Of its file; ends in .json where the sound is not the gateway's.")
     size: int = Field(description="Bytes.")
+    kept_by: str | None = Field(None, description="Which rtpengine has the sound, in a file that begins with what.")
     call: str | None = Field(None, description="Id of the call.")
     room: str | None = Field(None, description="Name of the room, where it is one's.")
     caller: str | None = Field(None, description="SIP URI.")

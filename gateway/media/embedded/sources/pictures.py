@@ -68,6 +68,13 @@ class Picture(Protocol):
 
     def ask_key_frame(self) -> None: ...
 
+    @property
+    def can_turn(self) -> bool:
+        """Whether the party turns those it sees, which lie on their sides."""
+
+    def turn(self, all_can: bool) -> None:
+        """Whether all can who are shown one: else each is to turn its own."""
+
 
 @dataclass(slots=True)
 class _Share:
@@ -163,6 +170,7 @@ class Pictures:
     def arrange(self) -> None:
         """Have each see the first of the order whom it can, as many as it can."""
         names = {id(picture): name for name, picture in self._pictures.items()}
+        all_can = True
         for name, picture in tuple(self._pictures.items()):
             able = (
                 self._pictures[other]
@@ -174,9 +182,12 @@ class Pictures:
             shown = list(islice(able, min(self._most, picture.most_seen)))
             self._wanted[name] = len(shown)
             picture.want(len(shown))
+            all_can &= picture.can_turn or not shown
             share = self._shares.get(name)
             picture.see(shown[: share.most] if share is not None else shown)
             self._note(name, picture, names)
+        for picture in tuple(self._pictures.values()):
+            picture.turn(all_can)
 
     def _note(self, name: str, picture: Picture, names: dict[int, str]) -> None:
         seen = {

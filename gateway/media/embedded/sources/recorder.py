@@ -119,6 +119,8 @@ class Recorder:
         self._path = ""
         self._ticking: int | None = pacer.add(self._tick)
 
+    kept_by = ""
+
     @property
     def seconds(self) -> float:
         return self._written * TICK_MS / 1000
