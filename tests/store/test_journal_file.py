@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import wait
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -34,6 +35,19 @@ def reopened(file: JournalFile, path: Path) -> dict[str, bytes]:
         return other.open()
     finally:
         other.close()
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file may be longer than so many octets."""
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
 
 
 @pytest.fixture
@@ -190,15 +204,8 @@ def test_a_full_disk_costs_the_record_and_no_other(file: JournalFile, tmp_path: 
     """What does not fit whole is taken out again; later ones are found."""
     file.put("a", b"1")
     size = (tmp_path / "calls.journal").stat().st_size
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, limits[1]))
-        with pytest.raises(JournalError):
-            file.put("b", bytes(200))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
+    with full_disk(size + 50), pytest.raises(JournalError):
+        file.put("b", bytes(200))
     file.put("c", b"3")
     assert reopened(file, tmp_path) == {"a": b"1", "c": b"3"}
 
@@ -208,15 +215,8 @@ def test_what_cannot_be_removed_on_a_full_disk_is_removed_when_there_is_room(fil
     file.put("a", b"1")
     file.put("b", b"2")
     size = (tmp_path / "calls.journal").stat().st_size
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-        with pytest.raises(JournalError):
-            file.remove("a")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
+    with full_disk(size), pytest.raises(JournalError):
+        file.remove("a")
     file.put("c", b"3")
     assert reopened(file, tmp_path) == {"b": b"2", "c": b"3"}
 
@@ -230,20 +230,54 @@ def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Pat
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:20])
     again = journal(tmp_path)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+    with full_disk(50):
         assert again.open() == {"a": b"1" * 100, "b": b"2" * 100}
         with pytest.raises(JournalError):
             again.remove("a")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
     assert path.read_bytes() == whole
     assert not path.with_suffix(".new").exists()
     again.put("c", b"3")
     assert reopened(again, tmp_path) == {"b": b"2" * 100, "c": b"3"}
+
+
+def test_a_disk_that_fills_again_and_again_costs_no_call_that_was_written_since(
+    file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was to be removed while it was full, and was written again, stays; the rest does not come back."""
+    path = tmp_path / "calls.journal"
+    file.put("over", b"0")
+    for number in range(3):
+        file.put("call", b"%d" % number)
+        with full_disk(path.stat().st_size), pytest.raises(JournalError):
+            file.remove("call")
+        if not number:
+            with full_disk(path.stat().st_size), pytest.raises(JournalError):
+                file.remove("over")
+        file.put("call", b"again %d" % number)
+        shutil.copytree(tmp_path, tmp_path / f"killed {number}", ignore=shutil.ignore_patterns("killed *"))
+        killed = journal(tmp_path / f"killed {number}")
+        assert killed.open()["call"] == b"again %d" % number
+        killed.close()
+        file.put("other", b"%d" % number)
+    monkeypatch.setattr(journal_file, "_SPARE", 0)
+    for number in range(20):  # written anew meanwhile
+        file.put("last", b"%d" % number)
+        if file._anew is not None:
+            wait([file._anew])
+    assert reopened(file, tmp_path) == {"call": b"again 2", "other": b"2", "last": b"19"}
+
+
+def test_no_two_records_are_sealed_alike(tmp_path: Path) -> None:
+    """Of one call or of two, in one process or the next: a nonce comes once under the key."""
+    nonces: list[bytes] = []
+    for _ in range(3):
+        file = journal(tmp_path)
+        file.open()
+        for number in range(5):
+            file.put(f"call {number % 2}", b"the same words")
+            nonces.append(file._kept[f"call {number % 2}"][: journal_file._NONCE])
+        file.close()
+    assert len(set(nonces)) == len(nonces)
 
 
 def test_a_record_outlives_sigkill(tmp_path: Path) -> None:
