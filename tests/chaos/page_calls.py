@@ -15,7 +15,7 @@ import av
 import httpx
 import numpy as np
 import websockets
-from aiortc import RTCSessionDescription
+from aiortc import InvalidStateError, RTCSessionDescription
 
 from gateway.client.call import Call
 from gateway.client.errors import ClientError
@@ -127,7 +127,10 @@ class Softphone(RpcBrowser):
         connection = self._connection
         assert connection is not None
         connection.getTransceivers()[0].direction = "sendonly" if held else "sendrecv"
-        await connection.setLocalDescription(await connection.createOffer())
+        try:
+            await connection.setLocalDescription(await connection.createOffer())
+        except InvalidStateError as error:  # the gateway has offered another one meanwhile
+            raise BrowserError(str(error)) from None
         method = "call.hold" if held else "call.resume"
         await self._ask(method, call_id=self.call_id, sdp=connection.localDescription.sdp)
 

@@ -317,6 +317,23 @@ async def test_both_sides_can_change_an_answered_call() -> None:
         assert call.log[-2:] == [("update_answer", ANSWER), ("update_answer", None)]
 
 
+async def test_each_of_two_offers_that_cross_the_first_answer_is_answered() -> None:
+    """The gateway may ask for something else before the client has answered; who answers none is asked no more."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as alice:
+        await alice.ok("offer", to_peer_id="1001", sdp=SDP)
+        call = gateway.calls[0]
+        call.channel.answered(call, ANSWER)
+        for _ in range(2):
+            call.channel.updated(call, SDP, "offer")
+        await alice.ok("answer", to_peer_id="1001", type="rollback")
+        assert (await alice.fails("offer", to_peer_id="1001", sdp=SDP))["message"] == "Negotiation in progress"
+        await alice.ok("answer", to_peer_id="1001", sdp=ANSWER)
+        assert call.log == [("update_answer", None), ("update_answer", ANSWER)]
+        await alice.fails("answer", to_peer_id="1001", sdp=ANSWER)
+        await alice.ok("offer", to_peer_id="1001", sdp=SDP)
+
+
 async def test_an_answer_nobody_waits_for_is_refused() -> None:
     """An outgoing call is not answered by its caller."""
     gateway = FakeGateway()

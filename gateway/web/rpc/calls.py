@@ -121,7 +121,9 @@ class Calls:
     def accept(self, entry: Entry, sdp: str | None) -> bool:
         """The client answers an offer of ours, None refuses a re-offer; False when none waits."""
         if entry.updating == "theirs":
-            entry.updating = ""
+            entry.offers -= 1
+            if not entry.offers:
+                entry.updating = ""
             if sdp is not None:
                 self._shows(entry, picture_of(sdp))
             entry.call.update_answer(sdp)
@@ -231,7 +233,7 @@ class Calls:
             # Not before the media is this device's: the other closes its own then, and would end the call with it.
             entry.moved = partial(former._listener.tell_moved, entry)
         self._entries[entry.call.id] = entry
-        entry.updating = "" if sdp is None else "ours"
+        entry.updating, entry.offers = "" if sdp is None else "ours", 0
         entry.proposed = entry.own if sdp is None else picture_of(sdp)
         entry.described = True
         entry.connected = entry.connected and sdp is None
@@ -275,6 +277,7 @@ class Calls:
         def handle(entry: Entry) -> None:
             if kind == "offer" and sdp is not None:
                 entry.updating = "theirs"
+                entry.offers += 1
                 entry.ours = picture_of(sdp)
                 self._tell(entry, partial(self._listener.tell_offer, entry, sdp))
             elif entry.updating == "ours":
