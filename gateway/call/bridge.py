@@ -272,7 +272,9 @@ class Bridge(Transferring):
         elif exchange.renews:
             self._remembered.append(exchange.target)
         if exchange.source is not None:
-            await exchange.source.answer_offer(exchange.source_number, None, Cause.NOT_ACCEPTABLE)
+            # Whom the other side has not answered in time is told so; else it may ask whoever is there then.
+            cause = Cause.NOT_ACCEPTABLE if what.input is Input.OFFER_TIMEOUT else Cause.GLARE
+            await exchange.source.answer_offer(exchange.source_number, None, cause)
 
     async def _forget_offer(self, _: CallInput) -> None:
         exchange = self._close_exchange()

@@ -223,7 +223,7 @@ async def test_who_vanishes_in_the_middle_of_an_exchange_gives_it_up(side: str) 
     await rig.offered(rig.callee)
     await rig.hears(rig.caller if side == "asked" else rig.callee, Away())
     rig.expect(State.AWAY)
-    assert rig.callee.replies == {1: Cause.NOT_ACCEPTABLE}
+    assert rig.callee.replies == {1: Cause.GLARE}
 
 
 async def test_both_may_be_away_and_both_must_return() -> None:
@@ -246,7 +246,7 @@ async def test_a_client_that_comes_back_before_it_was_missed_is_taken_back() -> 
     await rig.offered(rig.callee)
     await rig.hears(rig.caller, Returned(4, OFFER))
     rig.expect(State.CONNECTED)
-    assert rig.callee.replies == {1: Cause.NOT_ACCEPTABLE}
+    assert rig.callee.replies == {1: Cause.GLARE}
     assert isinstance(rig.caller.replies[4], str)
 
 
@@ -289,7 +289,7 @@ async def test_a_leg_that_comes_in_for_one_who_is_in_an_exchange_takes_its_place
     rig.call.replace(rig.callee, new)
     await rig.settle()
     rig.expect(State.CONNECTED)
-    assert rig.callee.replies == {1: Cause.NOT_ACCEPTABLE}
+    assert rig.callee.replies == {1: Cause.GLARE}
     assert rig.engine.parties("c1") == {"caller", "transfer"}
     await rig.hears(rig.callee, HungUp())
     rig.expect(State.CONNECTED)

@@ -257,6 +257,17 @@ async def test_media_that_cannot_be_joined_leaves_the_old_call() -> None:
     blind.rig.expect(State.CONNECTED)
 
 
+async def test_a_change_that_meets_the_target_on_its_way_in_may_be_asked_for_again() -> None:
+    """Who stays is told 491, and its next offer goes to who has come."""
+    blind = await Blind().begun()
+    await blind.hears(blind.staying, Offered(1, HELD))
+    await blind.hears(blind.targets[0], Answered(ANSWER))
+    assert blind.staying.replies[1] is Cause.GLARE
+    await blind.hears(blind.staying, Offered(2, HELD))
+    await blind.rig.answers(blind.targets[0])
+    assert isinstance(blind.staying.replies[2], str)
+
+
 @pytest.mark.parametrize("refused", ["join", "release"])
 async def test_media_that_refuses_everything_for_a_moment_leaves_the_old_call(refused: str) -> None:
     """Taking the target back out fails as well: the two talk on with what they have."""
