@@ -17,6 +17,7 @@ PACKAGES = {
     "gateway.web.rooms": "signalling between browsers for any FastAPI application ([http-api.md](http-api.md))",
     "gateway.testing": "for the tests of programs: time turned by hand, networks that lose, tones that are found",
     "gateway.testing.peers": "a real Chromium on the softphone page, to prove a program (extra `browser`)",
+    "gateway.lesson": "how a program that teaches speaks and ends: checks, tables, ladders, PASS or FAIL",
     "gateway.log": "logs in which no secret and no stranger's escape sequence can appear",
 }
 """What each is for."""

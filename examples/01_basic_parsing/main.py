@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from messages import INVITE, RINGING
 
 import sdp
+from gateway.lesson import check, run
 from gateway.sip import Request, Response, SipSyntaxError, error_response, parse_message
-
-
-def check(condition: bool, words: str) -> None:
-    """Print what holds; where it does not hold, say so and end the program with status 1."""
-    if not condition:
-        sys.exit(f"FAIL: {words}")
-    print(f"  ok: {words}")
 
 
 def requests() -> None:
@@ -112,10 +105,12 @@ def malformed() -> None:
         sys.exit("FAIL: the broken Contact was taken")
 
 
-if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()
+def main() -> None:
     requests()
     repeated_headers()
     responses()
     malformed()
-    print("PASS")
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

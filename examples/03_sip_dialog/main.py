@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 
 from wire import Wire
 
 from gateway import net
+from gateway.lesson import check, run
 from gateway.sip import Dialog, Request
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 ANSWER = OFFER.replace(b"4000", b"5000")
-
-
-def check(condition: bool, words: str) -> None:
-    """Print what holds; where it does not hold, say so and end the program with status 1."""
-    if not condition:
-        sys.exit(f"FAIL: {words}")
-    print(f"  ok: {words}")
 
 
 class Phone:
@@ -141,6 +134,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    asyncio.run(main())
-    print("PASS")
+    run(main, __doc__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.lesson import arrow
 from gateway.sip import Request, Response, parse_message
 
 
@@ -21,8 +22,7 @@ class Wire(asyncio.DatagramProtocol):
         message = parse_message(data)
         self.messages.append(message)
         label = message.method if isinstance(message, Request) else f"{message.status} {message.phrase}"
-        step = f" {label} (CSeq {message.cseq}) "
-        print(f"  Alice |{step:->36}->| Bob" if addr == self.alice else f"  Alice |<-{step:-<36}| Bob")
+        arrow("Alice", f"{label} (CSeq {message.cseq})", "Bob", back=addr != self.alice, width=40)
         self.transport.sendto(data, self.bob if addr == self.alice else self.alice)
 
     async def carried(self, steps: str) -> bool:

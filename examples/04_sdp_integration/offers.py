@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import sdp
+from gateway.lesson import beside
 
 ALICE = """\
 v=0
@@ -25,11 +26,25 @@ a=rtpmap:99 H264/90000
 a=sendonly
 """
 
+MEANING = (
+    "the version of the syntax: always 0",
+    "who describes: a name, the session, its version, an address",
+    "what the session is called: nothing",
+    "where media is heard, unless a section says otherwise",
+    "from when until when: as long as it lasts",
+    "audio at port 4000, in RTP, by payload type 0",
+    "0 is PCMU, 8000 samples a second",
+    "20 ms of it in each packet",
+)
+"""Of each line of a first offer, in its order."""
 
-def show(description: sdp.SessionDescription) -> None:
-    """Print a description."""
-    for line in str(description).splitlines():
-        print(f"  | {line}")
+
+def side_by_side(left: str, ours: sdp.SessionDescription, right: str, theirs: sdp.SessionDescription) -> None:
+    """Print two descriptions beside each other, each section beside the one in its place."""
+    beside([left], [right])
+    beside(ours.lines, theirs.lines)
+    for mine, other in zip(ours.media, theirs.media, strict=True):
+        beside(mine.lines, other.lines)
 
 
 def agreed(agreement: sdp.Agreement) -> sdp.MediaAgreement:

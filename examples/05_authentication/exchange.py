@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from gateway.lesson import arrow
 from gateway.sip import (
     ClientCredentials,
     DigestClient,
@@ -18,11 +19,11 @@ from gateway.sip import (
 )
 from gateway.testing import ManualClock
 
-REALM = "example.com"
+REALM, PASSWORD = "example.com", "wonderland"
 SERVER = "udp:192.0.2.10:5060"
 ALICE = NameAddr(Uri.of("alice", REALM))
 # What a server keeps is HA1, a hash of user, realm and password, never the password.
-ACCOUNTS = {"alice": {name: ha1_of(name, "alice", REALM, "wonderland") for name in ("SHA-256", "MD5")}}
+ACCOUNTS = {"alice": {name: ha1_of(name, "alice", REALM, PASSWORD) for name in ("SHA-256", "MD5")}}
 
 
 def register(cseq: int) -> Request:
@@ -34,7 +35,7 @@ def register(cseq: int) -> Request:
 class Exchange:
     """A digest server and one client of it, without a network between them."""
 
-    def __init__(self, algorithm: str, password: str = "wonderland") -> None:
+    def __init__(self, algorithm: str, password: str = PASSWORD) -> None:
         self.clock = ManualClock()
         self.server = DigestServer(REALM, os.urandom(32), (algorithm,), NoncePolicy(lifetime=60))
         self.client = DigestClient(ClientCredentials("alice", SERVER, password=password))
@@ -54,3 +55,12 @@ class Exchange:
     def result(self, request: Request) -> DigestResult:
         """What the server says to it."""
         return self.server.check(request, lambda user, realm: ACCOUNTS.get(user), self.clock()).result
+
+
+def tried(exchange: Exchange, request: Request, words: str) -> DigestResult:
+    """What the server says to a request, as two steps of a ladder."""
+    [*signed] = request.authorization
+    arrow("phone", f"{words}, nc={signed[0].get('nc')}" if signed else words, "registrar")
+    result = exchange.result(request)
+    arrow("phone", result.name if result is DigestResult.OK else f"401: {result.name.lower()}", "registrar", back=True)
+    return result

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 
+from hops import Hops
 from probe import probe
 from proxy import Proxy
 
 from gateway import net
+from gateway.lesson import check, run, table
 from gateway.sip import Dialog, NameAddr, Request, Uri, build
 from gateway.sip import locate as routing
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 LOOPBACK = (("127.0.0.1", 0),)
-
-
-def check(condition: bool, words: str) -> None:
-    """Print what holds; where it does not hold, say so and end the program with status 1."""
-    if not condition:
-        sys.exit(f"FAIL: {words}")
-    print(f"  ok: {words}")
 
 
 class Phone:
@@ -54,40 +48,42 @@ async def until(session: net.InviteSession, kind: type[net.SessionEvent]) -> net
 
 async def through_proxies() -> None:
     """Alice has the way to Bob preloaded: edge, then core. Both stay in the path."""
-    alice, bob, edge, core = Phone(), Phone(), Proxy("edge"), Proxy("core")
+    hops = Hops()
+    alice, bob, edge, core = Phone(), Phone(), Proxy(hops), Proxy(hops)
     for one in (alice.agent, bob.agent, edge, core):
         await one.start()
     _, host, port = bob.agent.listening[0]
+    hops.names = {alice.agent.listening[0][2]: "Alice", edge.port: "edge", core.port: "core", port: "Bob"}
     target = f"sip:bob@{host}:{port}"
     way = (edge.route, core.route)
     try:
-        print("1. INVITE by way of two proxies")
+        print("1. INVITE by way of two proxies, and its answer")
         call = alice.agent.invite(target, caller="alice", body=OFFER, route=way)
         await until(call, net.Answered)
         there = await bob.sessions.get()
         invite = there.request
-        for via in invite.via:
-            print(f"  | Via: {via}")
-        for hop in invite.record_route:
-            print(f"  | Record-Route: {hop}")
+        hops.show("INVITE", "200 OK")
         check([via.port for via in invite.via] == [core.port, edge.port, alice.agent.listening[0][2]], "Vias stack up")
         check(invite.via[2].rport == alice.agent.listening[0][2], "edge wrote into rport where the INVITE came from")
-        check(not invite.route, "each proxy took its Route off")
-        check(invite.max_forwards == 68, "and one from Max-Forwards")
+        check(not invite.route and invite.max_forwards == 68, "each took its Route off, and one from Max-Forwards")
 
-        print("2. The route set")
+        print("2. The route set, and a BYE that goes by it")
         assert call.dialog is not None
         assert there.dialog is not None
+        named = [[hops.names[hop.uri.port or 0] for hop in one.dialog.route_set] for one in (call, there) if one.dialog]
+        table(("who", "goes by", "then by"), ("Alice", *named[0]), ("Bob", *named[1]))
         check(call.dialog.route_set == way, "Alice goes by edge, then core")
         check(there.dialog.route_set == way[::-1], "Bob goes by core, then edge: the other way round")
         there.hangup()
         ended = await until(call, net.Ended)
+        hops.show("BYE")
         check(isinstance(ended, net.Ended) and ended.by == "remote", "Bob hangs up, and Alice is told")
         check(edge.passed == core.passed == ["INVITE", "ACK", "BYE"], "her ACK and his BYE went through both")
 
         print("3. A phone behind NAT, and Max-Forwards")
         for left, status in ((70, 200), (1, 483)):
             answer = await probe(target, way, left)
+            hops.show("OPTIONS", f"{answer.status} {answer.phrase}")
             check(answer.status == status, f"Max-Forwards {left}: {answer.status} {answer.phrase}")
         check(answer.top_via.host == "10.0.0.5", "the phone said it lives at 10.0.0.5, where no answer would arrive")
         check(answer.top_via.received == "127.0.0.1", "received and rport brought it to where the phone really is")
@@ -106,7 +102,7 @@ def strict_router() -> None:
     record = [("Record-Route", "<sip:modern.example.com;lr>"), ("Record-Route", "<sip:old.example.com>")]
     answer = build.response(invite, 200, to_tag="b", contact=NameAddr(bob), headers=record)
     bye = Dialog.of_uac(invite, answer).request("BYE")
-    print(f"  BYE {bye.uri}, Route: {', '.join(map(str, bye.route))}")
+    table(("BYE", bye.uri), *(("Route", hop) for hop in bye.route))
     check(str(bye.uri) == "sip:old.example.com", "the first hop has no lr: it becomes the Request-URI")
     check(bye.route[-1].uri == bob, "and Bob's address ends the Route")
 
@@ -114,16 +110,15 @@ def strict_router() -> None:
 def names() -> None:
     """What is looked up, in which order, before anything is sent; looking up is the resolver's."""
     print("5. From a name to an address")
-    transports = ("udp", "tcp", "tls")
-    for text in ("sip:biloxi.example.com", "sip:biloxi.example.com:5070", "sips:biloxi.example.com"):
-        steps = routing.plan(routing.target_of(Uri.parse(text)), transports)
-        print(f"  {text}: {', then '.join(type(step).__name__.removesuffix('Lookup').upper() for step in steps)}")
-        last = steps[-1]
-        expected = "tls" if text.startswith("sips") else "udp"
-        check(
-            isinstance(last, routing.AddressLookup) and last.transport == expected,
-            f"the last resort is the address of the name itself, over {expected}",
-        )
+    asked = ("sip:biloxi.example.com", "sip:biloxi.example.com:5070", "sips:biloxi.example.com")
+    steps = {one: routing.plan(routing.target_of(Uri.parse(one)), ("udp", "tcp", "tls")) for one in asked}
+    kinds = {one: [type(step).__name__.removesuffix("Lookup").upper() for step in steps[one]] for one in asked}
+    table(("URI", "is looked up by"), *((one, ", then ".join(names)) for one, names in kinds.items()))
+    check(all(names[-1] == "ADDRESS" for names in kinds.values()), "the last resort is the address of the name itself")
+    check(kinds["sip:biloxi.example.com:5070"] == ["ADDRESS"], "and the only one for who names a port")
+    last = [one[-1] for one in steps.values()]
+    ways = [step.transport for step in last if isinstance(step, routing.AddressLookup)]
+    check(ways == ["udp", "udp", "tls"], "sips is TLS, and the others are UDP where nothing says more")
     records = [
         routing.NaptrRecord(20, 10, "s", "SIP+D2U", "_sip._udp.biloxi.example.com."),
         routing.NaptrRecord(10, 10, "s", "SIPS+D2T", "_sips._tcp.biloxi.example.com."),
@@ -135,9 +130,11 @@ def names() -> None:
     check(order == ["weight90", "weight10", "spare"], f"SRV: lowest priority, then by weight: {', '.join(order)}")
 
 
-if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    asyncio.run(through_proxies())
+async def main() -> None:
+    await through_proxies()
     strict_router()
     names()
-    print("PASS")
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from gateway.sip import Headers, MediaType, NameAddr, Part, Request, Uri, build, parse_message, write_multipart
+from gateway.lesson import table
+from gateway.sip import (
+    BodyLimits,
+    Headers,
+    MediaType,
+    NameAddr,
+    Part,
+    Request,
+    SipSyntaxError,
+    Uri,
+    build,
+    parse_message,
+    parts_of,
+    write_multipart,
+)
 
 ALICE = NameAddr(Uri.of("alice", "atlanta.example.com"))
 BOB = NameAddr(Uri.of("bob", "biloxi.example.com"))
 CAROL = NameAddr(Uri.of("carol", "chicago.example.com"))
 OFFER = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+DEFAULTS = BodyLimits()
 
 
 def part(content_type: str, body: bytes, *fields: tuple[str, object]) -> Part:
@@ -24,6 +39,37 @@ def invite(content_type: str, body: bytes) -> Request:
     read = parse_message(made.write())
     assert isinstance(read, Request)
     return read
+
+
+def tree(request: Request, limits: BodyLimits = DEFAULTS) -> None:
+    """Print the parts as they lie within each other: type, disposition, octets, and how each begins."""
+    leaves = iter(parts_of(request, limits))
+    rows = [("part", "disposition", "octets", "begins with")]
+    rows.append((str(request.content_type), "", str(len(request.body)), ""))
+    ends = [f"--{request.content_type.param('boundary')}--" if request.content_type else ""]
+    for line in request.body.decode().split("\r\n"):
+        if line in ends:
+            ends.remove(line)
+        elif line.startswith("Content-Type: "):
+            kind = MediaType.parse(line.partition(": ")[2])
+            branch = f"{'   ' * (len(ends) - 1)}+- {kind.essence}"
+            if kind.type == "multipart":
+                ends.append(f"--{kind.param('boundary')}--")
+                rows.append((branch, "", "", ""))
+            else:
+                leaf = next(leaves)
+                begins, how = leaf.body.decode().partition("\r\n")[0], leaf.headers.get("Content-Disposition")
+                rows.append((branch, how or "", str(len(leaf.body)), begins))
+    table(*rows)
+
+
+def refusal(request: Request) -> tuple[int, str]:
+    """Status and reason that a body is refused with; (200, "OK") for one that can be read."""
+    try:
+        parts_of(request)
+    except SipSyntaxError as error:
+        return error.status or 400, str(error)
+    return 200, "OK"
 
 
 def too_much() -> dict[str, tuple[str, bytes]]:

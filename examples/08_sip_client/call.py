@@ -8,12 +8,12 @@ from typing import TypeVar
 from sound import Sound
 
 import sdp
-from gateway import net
+from gateway import GatewayError, net
 
 Event = TypeVar("Event", bound=net.SessionEvent)
 
 
-class CallError(Exception):
+class CallError(GatewayError):
     """A call did not go as it was expected to."""
 
 

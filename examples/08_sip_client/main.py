@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import sys
 import tempfile
 
 from client import CallError, SipClient
 from silence import call_silence
 
-from gateway import Gateway, GatewayError, log, net
+from gateway import Gateway, net
+from gateway.lesson import check, run
 from gateway.testing import loopback_config
-
-
-def check(condition: bool, words: str) -> None:
-    """Print what holds; where it does not hold, say so and end the program with status 1."""
-    if not condition:
-        sys.exit(f"FAIL: {words}")
-    print(f"  ok: {words}")
 
 
 def near(heard: float, hz: float | None) -> bool:
@@ -69,11 +61,9 @@ async def not_there(caller: SipClient, number: str, status: int) -> None:
 async def main() -> None:
     users = [{"id": "1001", "sip": True}, {"id": "1002", "sip": True}]
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            async with Gateway(loopback_config(folder, users)) as gateway:
-                await phones(gateway)
-        except (CallError, GatewayError, TimeoutError) as error:
-            sys.exit(f"FAIL: {error}")
+        async with Gateway(loopback_config(folder, users)) as gateway:
+            await phones(gateway)
+    nobody_at_all()
 
 
 async def phones(gateway: Gateway) -> None:
@@ -104,10 +94,4 @@ def nobody_at_all() -> None:
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--verbose", action="store_true", help="the gateway's log")
-    finish_log = log.configure("info" if options.parse_args().verbose else "error")
-    asyncio.run(main())
-    nobody_at_all()
-    finish_log()
-    print("PASS")
+    run(main, __doc__, log=True, seconds=60)

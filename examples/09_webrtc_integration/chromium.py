@@ -45,6 +45,11 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
+def near(heard: float, hz: float) -> bool:
+    """Whether a frequency that was heard is the one that was said."""
+    return abs(heard - hz) <= 15
+
+
 class Tab:
     """One page, which says a steady tone into its call."""
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from checks import within
-
 from gateway import net
+from gateway.lesson import arrow, within
 from gateway.sip import Request, Response, parse_message
 
 
@@ -22,9 +21,7 @@ class Ladder:
         message = parse_message(data)
         self.messages.append(message)
         label = name(message) + (f" ({message.content_type})" if message.body else "")
-        print(
-            f"  alice |{f' {label} ':-^54}>| bob" if direction.value == "out" else f"  alice |<{f' {label} ':-^54}| bob"
-        )
+        arrow("alice", label, "bob", back=direction.value == "in")
         self._changed = asyncio.create_task(self._tell())
 
     async def _tell(self) -> None:

@@ -6,8 +6,9 @@ import part1_offer
 import part2_signalling
 import part3_calls
 import part4_application
-from checks import run
 from chromium import chromium
+
+from gateway.lesson import run
 
 
 async def main() -> None:
@@ -19,4 +20,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, __doc__, log=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from checks import beside, check, run
 from chromium import Tab, chromium
 
 import sdp
+from gateway.lesson import beside, check, run
 from sdp.attributes import Candidate, Fingerprint, IceUfrag, Setup
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ async def lesson(browser: Browser) -> None:
 
     print("  Translated: what it says about audio, and what the phone is offered in its place")
     told = sdp.translate(offer, TO_PHONE)
-    beside(list(offer.media[0].lines), list(told.media[0].lines))
+    beside(offer.media[0].lines, told.media[0].lines)
     differences(offer, told)
 
     print("  Answered: what the phone says, and what the browser is told in its place")
@@ -102,4 +102,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, __doc__, log=True)

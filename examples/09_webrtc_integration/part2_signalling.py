@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from checks import check, near, run, within
-from chromium import Tab, chromium
+from chromium import Tab, chromium, near
 from ladder import Ladder
 
 import sdp
 from gateway import net
+from gateway.lesson import check, run, within
 from gateway.sip import Request, Response
 from sdp.trickle import CONTENT_TYPE, TrickledMedia, TrickleFragment
 
@@ -91,8 +91,7 @@ async def call(alice: Phone, bob: Phone, ladder: Ladder) -> None:
     await alice.expect(net.Provisional)
     await alice.trickle(offer)  # The 180 has made a dialog, and INFO goes in a dialog.
     async with within(8, "bob has every candidate of alice"):
-        await bob.has_all.wait()
-    check(True, "bob has every candidate of alice before he picks up")
+        check(await bob.has_all.wait(), "bob has every candidate of alice before he picks up")
     bob.session.answer(answer.encode())
     answered = await alice.expect(net.Answered)
     assert isinstance(answered, net.Answered)
@@ -146,4 +145,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, __doc__, log=True)

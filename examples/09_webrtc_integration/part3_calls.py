@@ -9,16 +9,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-from checks import check, near, run
+from chromium import near
 
-from gateway import Gateway, GatewayError, net
+from gateway import Gateway, net
+from gateway.lesson import check, run
 from gateway.testing import loopback_config
 from gateway.testing.peers import SoftphoneBrowser, find_chromium, no_chromium
 
 # The phone is the client that example 8 has built.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "08_sip_client"))
 
-from client import Call, CallError, SipClient
+from client import Call, SipClient
 
 USERS: list[dict[str, object]] = [{"id": "alice", "web": True}, {"id": "1001", "sip": True}]
 
@@ -38,7 +39,8 @@ async def hear_each_other(page: SoftphoneBrowser, page_hz: int, call: Call, phon
     """Sound is proved by its frequency, at both ends."""
     at_phone = await call.sound.tone("the browser")
     check(near(at_phone, page_hz), f"the phone hears {at_phone:.0f} Hz, which the browser says")
-    check(True, f"the browser hears {await page.tone(phone_hz):.0f} Hz, which the phone says")
+    at_page = await page.tone(phone_hz)
+    check(near(at_page, phone_hz), f"the browser hears {at_page:.0f} Hz, which the phone says")
 
 
 async def page_calls_phone(page: SoftphoneBrowser, phone: SipClient) -> None:
@@ -72,11 +74,8 @@ async def phone_calls_page(page: SoftphoneBrowser, phone: SipClient) -> None:
 async def main() -> None:
     print("Part 3: a browser and a desk phone, through the gateway")
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            async with Gateway(loopback_config(folder, USERS)) as gateway:
-                await calls(gateway)
-        except (CallError, GatewayError) as error:
-            sys.exit(f"FAIL: {error}")
+        async with Gateway(loopback_config(folder, USERS)) as gateway:
+            await calls(gateway)
 
 
 async def calls(gateway: Gateway) -> None:
@@ -86,7 +85,7 @@ async def calls(gateway: Gateway) -> None:
         page_of("alice", gateway, 523) as page,
     ):
         check((await phone.sign_in()).registered, f"1001 is registered at {place}")
-        check(True, f"alice is signed in at {gateway.page_url}")
+        check(await page.status("ready") == "ready", f"alice is signed in at {gateway.page_url}")
         await page_calls_phone(page, phone)
         await phone_calls_page(page, phone)
         await gateway.idle()
@@ -94,4 +93,4 @@ async def calls(gateway: Gateway) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, __doc__, log=True)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from contextlib import AsyncExitStack
 
-from checks import check, near, run
+from chromium import near
 from part3_calls import page_of
 
-from gateway import Application, CallWatch, DigitPressed, Gateway, GatewayError, Session, State
+from gateway import Application, CallWatch, DigitPressed, Gateway, Session, State
+from gateway.lesson import check, run, table
 from gateway.testing import loopback_config
 from gateway.testing.peers import SoftphoneBrowser
 
-from client import CallError, SipClient  # isort: skip  # Example 8's, by the path that part 3 has added.
+from client import SipClient  # isort: skip  # Example 8's, by the path that part 3 has added.
 
 USERS: list[dict[str, object]] = [
     {"id": "alice", "web": True, "display_name": "Alice"},
@@ -109,11 +109,8 @@ async def main() -> None:
     print("Part 4: an application with three users")
     with tempfile.TemporaryDirectory() as folder:
         config = loopback_config(folder, USERS, ROUTES=ROUTES)
-        try:
-            async with Gateway(config, application=app) as gateway:
-                await calls(gateway)
-        except (CallError, GatewayError) as error:
-            sys.exit(f"FAIL: {error}")
+        async with Gateway(config, application=app) as gateway:
+            await calls(gateway)
 
 
 async def calls(gateway: Gateway) -> None:
@@ -133,11 +130,10 @@ async def calls(gateway: Gateway) -> None:
     await events.ended()
     following.cancel()
     print("  What the gateway saw:")
-    for caller, dialled, states, cause in events.lines:
-        print(f"  | {caller:6} | {dialled:6} | {states:40} | {cause}")
+    table(("who", "dialled", "states", "cause"), *events.lines)
     check(len(events.lines) == 4, "four calls, each told from its first state to its end")
     check(all(State.ENDED.name.lower() in states for _, _, states, _ in events.lines), "none is left")
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, __doc__, log=True)

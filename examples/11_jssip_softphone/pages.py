@@ -62,11 +62,12 @@ def site(port: int = 0) -> Iterator[str]:
             server.shutdown()
 
 
-async def shows(page: Any, state: str) -> None:
-    """Wait until the softphone's page shows that state; GatewayError with what it says instead."""
+async def shows(page: Any, state: str) -> str:
+    """Wait until the softphone's page shows that state; its words, or GatewayError with what it says instead."""
     from playwright.async_api import TimeoutError as PageTimeout  # of the extra `browser`
 
     try:
         await page.wait_for_function("state => document.body.dataset.state === state", arg=state, timeout=10_000)
     except PageTimeout:
         raise GatewayError(f"the page is not {state}; it says: {await page.inner_text('#status')}") from None
+    return str(await page.inner_text("#status"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 import tempfile
@@ -11,7 +10,8 @@ from pathlib import Path
 
 from agent import MENU, PITCH, SORRY, app, new_turn, turns
 
-from gateway import Gateway, GatewayError, log, net
+from gateway import Gateway, GatewayError, net
+from gateway.lesson import check, run
 from gateway.testing import loopback_config
 
 # Caller and person are the client that example 8 has built.
@@ -21,20 +21,13 @@ from client import Call, CallError, SipClient
 
 USERS: list[dict[str, object]] = [{"id": "1001", "sip": True}, {"id": "1002", "sip": True}]
 AGENT = "the agent"
-NOT_DONE = "not done after 60 s; --verbose shows the gateway's log"
-
-
-def check(condition: bool, words: str) -> None:
-    """Print what holds; where it does not hold, say so and end the program with status 1."""
-    if not condition:
-        sys.exit(f"FAIL: {words}")
-    print(f"  ok: {words}")
 
 
 async def hears(call: Call, speaker: str, hz: float, words: str) -> None:
     """A phone hears a tone of now, which its far end says; TimeoutError with what it hears instead."""
     call.sound.listen()
-    check(True, f"{words}: {await call.sound.tone(speaker, hz):.0f} Hz")
+    heard = await call.sound.tone(speaker, hz)
+    check(abs(heard - hz) <= 15, f"{words}: {heard:.0f} Hz")
 
 
 async def ask(call: Call, hz: float, seconds: float = 0.8) -> float:
@@ -100,7 +93,7 @@ def told() -> None:
 async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            async with asyncio.timeout(60), Gateway(loopback_config(folder, USERS), application=app) as gateway:
+            async with Gateway(loopback_config(folder, USERS), application=app) as gateway:
                 domain, place = gateway.config.domain, gateway.sip_address
                 async with (
                     SipClient("1001", gateway.password("1001"), domain, place, hz=784) as person,
@@ -109,15 +102,10 @@ async def main() -> None:
                     await asyncio.gather(person.sign_in(), caller.sign_in())
                     await conversation(caller, person)
                     await gateway.idle()
-        except (CallError, GatewayError, TimeoutError) as error:
-            sys.exit(f"FAIL: {str(error) or NOT_DONE} (the agent has answered {len(turns)} times, 4 are wanted)")
+        except (CallError, TimeoutError) as error:
+            raise GatewayError(f"{error} (the agent has answered {len(turns)} times, 4 are wanted)") from None
     told()
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--verbose", action="store_true", help="the gateway's log")
-    finish_log = log.configure("info" if options.parse_args().verbose else "error")
-    asyncio.run(main())
-    finish_log()
-    print("PASS")
+    run(main, __doc__, log=True, seconds=60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import sys
@@ -13,30 +12,23 @@ from pathlib import Path
 
 from api import Rooms
 
-from gateway import Gateway, GatewayError, log, net
+from gateway import Gateway, net
+from gateway.lesson import check, run
 from gateway.testing import loopback_config
 
 # The phones are the client that example 8 has built.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "08_sip_client"))
 
-from client import Call, CallError, SipClient
+from client import Call, SipClient
 
 ROOM = "team"
 VOICES = {"1001": 500, "1002": 700, "1003": 900}
 """The tone in Hz that each of them says."""
 USERS: list[dict[str, object]] = [{"id": user, "sip": True, "web": True} for user in (*VOICES, "1004")]
-NOT_DONE = "not done after 60 s; --verbose shows the gateway's log"
 SETTINGS = {
     "ROUTES": json.dumps([{"match": "800", "to": f"room:{ROOM}"}]),
     "ROOMS": json.dumps([{"name": ROOM, "moderators": ["1001"], "tones": False}]),
 }
-
-
-def check(condition: bool, words: str) -> None:
-    """Print what holds; where it does not hold, say so and end the program with status 1."""
-    if not condition:
-        sys.exit(f"FAIL: {words}")
-    print(f"  ok: {words}")
 
 
 def wrong(call: Call, others: tuple[str, ...]) -> list[str]:
@@ -118,11 +110,8 @@ async def conference(phones: dict[str, SipClient], rooms: Rooms) -> None:
 
 async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            async with asyncio.timeout(60), Gateway(loopback_config(folder, USERS, **SETTINGS)) as gateway:
-                await lesson(gateway)
-        except (CallError, GatewayError, TimeoutError) as error:
-            sys.exit(f"FAIL: {str(error) or NOT_DONE}")
+        async with Gateway(loopback_config(folder, USERS, **SETTINGS)) as gateway:
+            await lesson(gateway)
 
 
 async def lesson(gateway: Gateway) -> None:
@@ -138,9 +127,4 @@ async def lesson(gateway: Gateway) -> None:
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--verbose", action="store_true", help="the gateway's log")
-    finish_log = log.configure("info" if options.parse_args().verbose else "error")
-    asyncio.run(main())
-    finish_log()
-    print("PASS")
+    run(main, __doc__, log=True, seconds=60)

@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from waits import HOST, answers, is_open, within
+from waits import HOST, is_open
 
-from gateway.testing import free_ports
+from gateway.lesson import within
+from gateway.testing import answers_options, free_ports, running
 
 CONFIG = Path(__file__).with_name("kamailio.cfg")
-
-
-@asynccontextmanager
-async def running(
-    log: Path, package: str, program: str, *options: str, environ: Mapping[str, str] | None = None
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A program, ended with the context; what it says is in `log`."""
-    path = shutil.which(program)
-    if path is None:
-        sys.exit(f"FAIL: there is no {program}; install the Debian package {package}")
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            path, *options, stdout=output, stderr=output, env=environ, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        for each in (signal.SIGTERM, signal.SIGKILL):  # a child of Kamailio's misses the first while it starts
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, each)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), 5)
 
 
 @asynccontextmanager
@@ -73,7 +50,7 @@ async def kamailio(folder: Path, gateways: list[str]) -> AsyncIterator[str]:
     file.write_text(CONFIG.read_text().replace("PROXY\n", f"{HOST}:{port}\n").replace("LIST", str(places)))
     options = ("-f", str(file), "-DD", "-E", "-w", str(folder), "-P", str(folder / "kamailio.pid"))
     async with running(folder / "kamailio.log", "kamailio", "kamailio", *options):
-        await answers(port)
+        await answers_options(HOST, port)
         yield f"{HOST}:{port}"
 
 
@@ -86,5 +63,5 @@ async def gateway(folder: Path, port: int, settings: Mapping[str, str]) -> Async
     empty.touch()  # not the reader's own, which is in the folder that this was begun in
     log, command = folder / f"gateway-{port}.log", (sys.executable, "-m", "gateway", "run", "--config", str(empty))
     async with running(log, "python3", *command, environ=environ) as process:
-        await answers(port)
+        await answers_options(HOST, port)
         yield process

@@ -1,36 +1,15 @@
-"""Waiting for a program: until it takes connections, answers, has written something, or has so many calls."""
+"""Waiting for a program: until it takes connections, has written something, or has so many calls."""
 
 from __future__ import annotations
 
 import asyncio
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from gateway.sip import NameAddr, Uri, build
+from gateway.lesson import within
 
 HOST = "127.0.0.1"
-
-
-class Ear(asyncio.DatagramProtocol):
-    """Notices that something has come."""
-
-    def __init__(self) -> None:
-        self.heard = asyncio.Event()
-
-    def datagram_received(self, data: bytes, addr: object) -> None:
-        self.heard.set()
-
-
-@asynccontextmanager
-async def within(seconds: float, words: str) -> AsyncIterator[None]:
-    """Wait so long for what these words say; TimeoutError with them."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise TimeoutError(f"{words}: not within {seconds:g} s") from None
 
 
 async def is_open(port: int) -> bool:
@@ -63,21 +42,3 @@ async def said(log: Path, words: str) -> None:
     async with within(60, f"{log.stem} says {words!r}"):
         while words not in log.read_text():  # noqa: ASYNC110, ASYNC240
             await asyncio.sleep(0.05)
-
-
-async def answers(port: int) -> None:
-    """Ask by OPTIONS until there is an answer; TimeoutError."""
-    transport, ear = await asyncio.get_running_loop().create_datagram_endpoint(Ear, local_addr=(HOST, 0))
-    here = transport.get_extra_info("sockname")
-    asked = build.request(
-        "OPTIONS", Uri.of(None, HOST, port), from_=NameAddr(Uri.of("probe", HOST)).with_tag("1"),
-        to=NameAddr(Uri.of(None, HOST)), call_id="probe", cseq=1,
-        headers=[("Via", f"SIP/2.0/UDP {here[0]}:{here[1]};branch=z9hG4bK-probe")],
-    )  # fmt: skip
-    try:
-        async with within(60, f"OPTIONS are answered at port {port}"):
-            while not ear.heard.is_set():
-                transport.sendto(asked.write(), (HOST, port))
-                await asyncio.wait([asyncio.create_task(ear.heard.wait())], timeout=0.1)
-    finally:
-        transport.close()

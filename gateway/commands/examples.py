@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,5 +49,11 @@ def run_lesson(
     if folder is None:
         typer.echo(f"gateway: there is no lesson {number}; they are {', '.join(every)}", err=True)
         raise typer.Exit(USAGE_ERROR)
-    done = subprocess.run([sys.executable, str(folder / "main.py"), *(options or [])], check=False)
-    raise typer.Exit(done.returncode)
+    # Ctrl-C is the lesson's: it has processes to end, which takes it longer than `subprocess.run` would wait.
+    former = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        with subprocess.Popen([sys.executable, str(folder / "main.py"), *(options or [])]) as lesson:
+            status = lesson.wait()
+    finally:
+        signal.signal(signal.SIGINT, former)
+    raise typer.Exit(status)

@@ -8,6 +8,7 @@ from gateway.media.embedded.plane.packet import RtpError, RtpPacket
 from gateway.testing.clock import ManualClock
 from gateway.testing.loopback import loopback_config
 from gateway.testing.network import LossyNetwork, Node, Weather
+from gateway.testing.programs import answers_options, running
 from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
 from gateway.testing.timers import ManualTimers
 
@@ -23,8 +24,10 @@ __all__ = [
     "RtpPacket",
     "SessionLog",
     "Weather",
+    "answers_options",
     "free_ports",
     "loopback_config",
     "loudest_frequency",
+    "running",
     "sine",
 ]
