@@ -53,7 +53,7 @@ NOISE: Final = "cn"
 AUXILIARY: Final = REPAIR | {EVENT, NOISE}
 """Formats that make no section usable by themselves."""
 
-_COMPARED: Final[dict[str, dict[str, str]]] = {
+COMPARED: Final[dict[str, dict[str, str]]] = {
     "h264": {"packetization-mode": "0"},
     "vp9": {"profile-id": "0"},
     "av1": {"profile": "0"},
@@ -111,7 +111,7 @@ class Codec:
         object.__setattr__(self, "is_event", name == EVENT)
         object.__setattr__(self, "is_media", name not in AUXILIARY)
         object.__setattr__(self, "key", (name, self.clock_rate, self.channels))
-        object.__setattr__(self, "traits", _traits(name, self.fmtp) if name in _COMPARED else ())
+        object.__setattr__(self, "traits", _traits(name, self.fmtp) if name in COMPARED else ())
         object.__setattr__(self, "_hash", hash((self.key, self.payload_type, self.fmtp, self.feedback)))
 
     def __hash__(self) -> int:
@@ -164,7 +164,7 @@ def parameters(fmtp: str) -> dict[str, str]:
 
 def _traits(name: str, fmtp: str) -> tuple[str, ...]:
     given = parameters(fmtp)
-    traits = tuple([given.get(parameter, default).lower() for parameter, default in _COMPARED[name].items()])
+    traits = tuple([given.get(parameter, default).lower() for parameter, default in COMPARED[name].items()])
     return (*traits, _h264_profile(given.get("profile-level-id", "420010"))) if name == "h264" else traits
 
 

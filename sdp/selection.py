@@ -19,6 +19,7 @@ from sdp.codecs import (
     parameters,
     renumbered,
 )
+from sdp.declaring import declaring
 from sdp.plan import CodecPolicy
 
 _STATIC_NUMBERS: Final = {codec.key: number for number, codec in STATIC_CODECS.items()}
@@ -237,7 +238,7 @@ def answered_codecs(
     """
     usable = _allowed(offered, kind, policy, webrtc)
     common = [(codec, theirs) for theirs, codec in matched_codecs(other, tuple(usable))] if other else []
-    chosen = [_declaring(codec, theirs) for codec, theirs in common if codec.is_media]
+    chosen = [declaring(codec, theirs) for codec, theirs in common if codec.is_media]
     if not chosen:
         common = []
         media = [codec for codec in usable if codec.is_media]
@@ -278,11 +279,6 @@ def _convertible(codecs: Iterable[Codec], kind: str, policy: CodecPolicy) -> Ite
         for codec in codecs:
             if codec.is_media and find_match(codec, policy.offer_also):
                 yield codec
-
-
-def _declaring(codec: Codec, theirs: Codec) -> Codec:
-    """The codec of the offer; for Opus with the other side's wishes, which its parameters only declare (RFC 7587)."""
-    return codec.with_fmtp(theirs.fmtp) if codec.key[0] == "opus" and theirs.fmtp else codec
 
 
 def _events_for(chosen: list[Codec], usable: list[Codec]) -> list[Codec]:
