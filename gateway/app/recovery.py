@@ -361,8 +361,11 @@ class Recovery:
             return said
 
         def farewell(answered: Callable[[], None], sessions: list[Values], number: int) -> Farewell:
-            def changed(session: Values) -> None:
-                sessions[number] = session
+            def changed(session: Values, is_beside: bool) -> None:
+                if is_beside:
+                    sessions.append(session)
+                else:
+                    sessions[number] = session
                 if journal is not None:
                     journal.end_changed(call_id, later)
 

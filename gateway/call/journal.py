@@ -155,7 +155,8 @@ class Journal:
             self._forget(call.id)
         else:
             if call.bridge is None:  # who has heard it is not told once more: a caller has its 487
-                self._put(call.id, self._values(call, caller, None, True))
+                with contextlib.suppress(JournalError):  # as it stands it is ended by whoever finds it, too
+                    self._put(call.id, self._values(call, caller, None, True))
             self._legs.pop(call.id, None)
             self._goodbyes[call.id] = _Goodbyes(waiting, self._later(_PATIENCE, partial(self._forget, call.id)))
 
@@ -174,7 +175,7 @@ class Journal:
             before.timer.cancel()
         goodbyes = _Goodbyes(0, self._later(_PATIENCE, partial(self._forget, call_id)))
         self._goodbyes[call_id] = goodbyes
-        said = say(partial(self._left, call_id))
+        said = say(lambda: self._left(call_id) if self._goodbyes.get(call_id) is goodbyes else None)
         goodbyes.waiting += said
         if not goodbyes.waiting:
             self._forget(call_id)

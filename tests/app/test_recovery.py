@@ -243,14 +243,17 @@ async def test_an_end_is_written_down_before_it_is_said_and_until_it_is_answered
         [kept] = written["up"]["legs"][0]["sessions"]
         assert (kept["dialog"]["local_cseq"], kept["accepted"]) == (7 + CSEQ_JUMP, None)
     bye, cancel = (farewell for _, farewell, _ in agent.told)
-    cancel.changed(DIALOG)
+    cancel.changed(DIALOG, False)
     assert store.kept["up"]["targets"][0]["sessions"] == [DIALOG]
+    fork = {"dialog": {"local_cseq": 8}}
+    cancel.changed(fork, True)
+    assert store.kept["up"]["targets"][0]["sessions"] == [DIALOG, fork]
     cancel.answered()
     cancel.answered()
     assert store.kept["up"]["stage"] == ENDING
     bye.answered()
     assert (store.kept, timers.pending) == ({}, 0)
-    bye.changed(DIALOG)
+    bye.changed(DIALOG, False)
     assert store.kept == {}
 
 

@@ -691,3 +691,39 @@ async def test_that_nothing_can_be_written_down_is_said_once_until_something_was
     said = [entry["log_level"] for entry in logs if "calls are not written down" in entry["event"]]
     assert said == ["error", "error"]
     assert (rig.journal._unheard, rig.journal._legs, rig.store.kept) == (set(), {}, {})
+
+
+async def test_an_end_that_is_not_taken_any_more_leaves_what_was_written_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The call is over and would not be lost; its far ends are waited for as ever."""
+    rig = Goodbyes(monkeypatch)
+    call, caller, _ = await rig.placed()
+    caller.says(HungUp())
+    rig.store.is_full = True
+    await call.finished()
+    assert (len(rig.store.kept), rig.journal.unkept) == (1, 0)
+    while rig.waiting:
+        rig.answer()
+    assert rig.store.kept == {}
+
+
+async def test_a_late_answer_to_an_end_does_not_count_for_the_next_of_the_same_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a call that was taken over, ended, taken over again, and is ended once more."""
+    rig = Goodbyes(monkeypatch)
+    call, *_ = await rig.connected()
+    values, answers = rig.store.kept[call.id], list[Callable[[], None]]()
+
+    def say(answered: Callable[[], None]) -> int:
+        answers.append(answered)
+        return 1
+
+    for _ in range(2):
+        rig.journal.end("again", values, say)
+    first, second = answers
+    first()
+    assert "again" in rig.store.kept
+    second()
+    assert "again" not in rig.store.kept

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from gateway.media.engine import Kind, MediaError, Party
+from gateway.media.rtpengine import kept, requests
 from gateway.media.rtpengine.client import NgHost
 from gateway.media.rtpengine.engine import RtpengineEngine
+from gateway.media.rtpengine.ng import Reply, Request
 from sdp import SessionDescription
 from tests.media import rtpengine_support
 from tests.media.engine_support import Browser, Phone, audio_of, browser_sdp, frequency_of, phone_sdp, until
@@ -120,7 +122,8 @@ async def test_no_key_is_written_down_and_such_a_call_goes_on_without_its_descri
 
 
 @pytest.mark.parametrize(
-    "change", [{"host": ["127.0.0.1", 1]}, {"name": "mine-nobody"}, {"host": None}, {"parties": 5}]
+    "change",
+    [{"host": ["127.0.0.1", 1]}, {"name": "mine-nobody"}, {"host": None}, {"parties": 5}, {"rtpengine": 2}],
 )
 async def test_a_call_that_the_daemon_does_not_have_is_481(change: dict[str, Any]) -> None:
     """Another daemon, one that was restarted, or values of another engine: nothing is left of it here."""
@@ -132,3 +135,42 @@ async def test_a_call_that_the_daemon_does_not_have_is_481(change: dict[str, Any
             await made.resume("again", values)
         assert raised.value.status == 481
         assert made.sessions == 1
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_what_the_daemon_was_told_of_digits_is_known_to_the_next_process(is_told: bool) -> None:
+    """Not what the configuration would have it told by now; records of before do not say."""
+    async with engine() as made:
+        await made.offer("up", BROWSER, PHONE, browser_sdp())
+        await made.answer("up", PHONE, BROWSER, phone_sdp())
+        made._calls["up"].digits = is_told
+        values = written(made.values("up"))
+        [host] = made._hosts.all
+        policy = made.config.policy
+        assert kept.resumed("again", values, host, policy, 0.0).digits is is_told
+        older = {name: value for name, value in values.items() if name != "digits"}
+        assert kept.resumed("again", older, host, policy, 0.0).digits is policy.numbers(BROWSER, PHONE)
+
+
+async def test_a_call_that_the_daemon_will_not_end_keeps_no_other_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said of that one; the others end."""
+    async with engine(dies=True) as first:
+        for name in ("one", "two", "three"):
+            await first.offer(name, PHONE, BROWSER, phone_sdp())
+    asked, refused = requests.ask, list[object]()
+
+    async def refusing(host: NgHost, request: Request) -> Reply:
+        if request["command"] == "delete" and not refused:
+            refused.append(request["call-id"])
+            raise MediaError("refused", 500)
+        return await asked(host, request)
+
+    async with engine() as second:
+        with monkeypatch.context() as patched:
+            patched.setattr("gateway.media.rtpengine.engine.ask", refusing)
+            second.end_left()
+            assert second._ending is not None
+            await second._ending
+        left = {"mine-one", "mine-two", "mine-three"} & await there()
+        assert left == set(refused)
+        await second._end_left()

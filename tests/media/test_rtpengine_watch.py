@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import cast
 
+from gateway.media.engine import Kind, MediaTimeout, Party
+from gateway.media.rtpengine.call import CallState, Patience
+from gateway.media.rtpengine.client import NgHost
+from gateway.media.rtpengine.statistics import Heard
 from gateway.media.rtpengine.watch import Rhythm, Watch
 from tests.media.engine_support import until
 
@@ -104,3 +109,14 @@ async def test_stopping_is_idempotent() -> None:
     watching.start()
     await watching.stop()
     await watching.stop()
+
+
+def test_two_that_are_joined_and_have_not_answered_are_waited_for_from_the_beginning() -> None:
+    """A newcomer of a transfer, before its answer: its silence counts from when it came."""
+    call = CallState("call", cast(NgHost, None), "call")
+    for tag in ("stays", "comes"):
+        call.party(Party(tag, Kind.RTP), 100.0)
+    call.joined = frozenset({"stays", "comes"})
+    heard = {"comes": Heard(expected=True)}
+    assert call.take(heard, 104.0, Patience(media=5.0)) == []
+    assert [type(each) for each in call.take(heard, 106.0, Patience(media=5.0))] == [MediaTimeout]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.sip.invite.events import SessionEvent
@@ -43,9 +44,11 @@ def killed(pair: Pair | Stage, address: tuple[str, int] = ALICE) -> AgentNode:
 def farewell(told: list[str] | None = None) -> Farewell:
     """Says in `told` what becomes of a goodbye."""
     heard: list[str] = [] if told is None else told
-    return Farewell(
-        lambda: heard.append("answered"), lambda values: heard.append("dialog" if "dialog" in values else "?")
-    )
+
+    def changed(values: Mapping[str, Any], is_beside: bool) -> None:
+        heard.append(("another " if is_beside else "") + ("dialog" if "dialog" in values else "?"))
+
+    return Farewell(lambda: heard.append("answered"), changed)
 
 
 def talking(pair: Pair, body: bytes = ANSWER) -> tuple[Kept, SessionLog]:

@@ -397,9 +397,9 @@ def test_of_forks_that_answer_the_last_bye_ends_a_goodbye() -> None:
     byes = [one for one in stage.puppet.take() if isinstance(one, Request) and one.method == "BYE"]
     assert len(byes) == 2
     stage.send(answer(byes[0], 200))
-    assert told == ["dialog", "dialog"]
+    assert told == ["dialog", "another dialog"]
     stage.send(answer(byes[1], 200))
-    assert told == ["dialog", "dialog", "answered"]
+    assert told == ["dialog", "another dialog", "answered"]
 
 
 @pytest.mark.parametrize("answers", [True, False])

@@ -65,6 +65,24 @@ async def test_a_service_that_hangs_holds_up_nothing_else() -> None:
         await sender.close()
 
 
+async def test_a_service_that_hangs_leaves_threads_to_others() -> None:
+    """However long it takes, and however many wait for it: half of all that may wait at once are of others."""
+    browser = PushBrowser()
+    sender = PushSender(Subscriptions(None, str), read_key(None), "mailto:admin@example.com", timeout=120)
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as silent, push_service() as service:
+        for number in range(120):
+            origin = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            sender.subscriptions.add(f"{number}", browser.subscription(f"{origin}/{number}"))
+            assert sender.send(f"{number}", {"type": "call"}, 10)
+        assert len(sender.tasks) == 100
+        other = service.origin.replace("127.0.0.1", "localhost")
+        sender.subscriptions.add("carol", browser.subscription(f"{other}/wake"))
+        assert sender.send("carol", {"type": "call"}, 10)
+        path, *_ = await asyncio.to_thread(service.next)
+        assert path == "/wake"
+        await sender.close()
+
+
 @pytest.mark.parametrize("status", [404, 410])
 async def test_a_subscription_that_its_service_gave_up_is_forgotten(status: int) -> None:
     """And nobody is there to be woken then."""

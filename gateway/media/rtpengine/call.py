@@ -181,9 +181,8 @@ class CallState:
             emit(FirstMedia(self.call_id, state.party.tag))
 
     def _silent(self, state: PartyState, now: float, patience: Patience, emit: Callable[[MediaEvent], None]) -> None:
-        assert self.answered_at is not None
         tag = state.party.tag
-        silence = now - max(self.answered_at, state.heard_at or 0.0)
+        silence = now - max(self.answered_at or state.since, state.heard_at or 0.0)
         if state.heard_at is None and state.party.kind is Kind.WEBRTC and patience.setup:
             if silence >= patience.setup and not state.failed:
                 state.failed = True

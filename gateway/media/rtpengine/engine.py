@@ -344,10 +344,19 @@ class RtpengineEngine:
             names = reply.get("calls")
             for name in names if isinstance(names, list) else ():
                 if isinstance(name, str) and self._is_left(name):
-                    log.info("call of the gateway before ended at rtpengine", name=name)
-                    await ask(host, delete(name))
+                    await self._end_one_left(host, name)
         except MediaError as error:
             log.warning("calls of the gateway before may linger at rtpengine", host=host.name, reason=error.reason)
+
+    async def _end_one_left(self, host: NgHost, name: str) -> None:
+        """One that the daemon will not end keeps no other; raises Unreachable."""
+        try:
+            await ask(host, delete(name))
+            log.info("call of the gateway before ended at rtpengine", name=name)
+        except Unreachable:
+            raise
+        except MediaError as error:
+            log.warning("a call of the gateway before may linger at rtpengine", name=name, reason=error.reason)
 
     def _is_left(self, name: str) -> bool:
         return name.startswith(self.config.owner) and name.removeprefix(self.config.owner) not in self._calls

@@ -24,6 +24,7 @@ def values_of(call: CallState) -> dict[str, Any] | None:
         "host": list(call.host.address),
         "name": call.name,
         "isolated": call.isolated,
+        "digits": call.digits,
         # Descriptions with keys are not written down: the next process asks for others where it needs them.
         "exchange": [] if any(_has_keys(str(request["sdp"])) for request in exchange) else exchange,
         "parties": [_party_values(call.parties[tag]) for tag in sorted(call.joined)],
@@ -43,13 +44,16 @@ def _party_values(state: PartyState) -> dict[str, Any]:
 
 def resumed(call_id: str, values: Mapping[str, Any], host: NgHost, policy: Policy, now: float) -> CallState:
     """The call that these values are of; raises KeyError, TypeError or ValueError for what they cannot be."""
+    if values["rtpengine"] != VERSION:
+        raise ValueError("values of another version")
     call = CallState(call_id, host, values["name"], answered_at=now, isolated=values["isolated"])
     for each in values["parties"]:
         state = call.party(Party.of(each["party"]), now)
         state.said = None if each["said"] is None else SessionDescription.parse(each["said"])
         state.transport, state.codec, state.holds = tuple(each["transport"]), each["codec"], each["holds"]
     call.joined = frozenset(call.parties)
-    call.digits = policy.numbers(*(state.party for state in call.parties.values()))
+    # Older records do not say what the daemon was told.
+    call.digits = values.get("digits", policy.numbers(*(state.party for state in call.parties.values())))
     if values["exchange"]:
         offer, answer = values["exchange"]
         call.exchanges[call.joined] = (offer, answer)

@@ -279,7 +279,7 @@ class LeftInvite:
 
         def located(flows: tuple[Flow, ...]) -> None:
             if flows:
-                self._farewell.changed(bare({"dialog": values_of(dialog)}))
+                self._farewell.changed(bare({"dialog": values_of(dialog)}), self._byes > 1)
                 ack = dialog.ack(response.cseq.number, headers=tuple(self._core.request_fields()))
                 self._acks[tag] = self._core.send_ack(ack, flows[0]), flows[0]
                 send_in_dialog(self._core, dialog, "BYE", lambda _: self._has_left(), owner=None, headers=self._headers)

@@ -10,8 +10,10 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -34,8 +36,9 @@ log = logging.getLogger(__name__)
 
 _GONE = (404, 410)
 _TOKEN_SECONDS = 12 * 3_600
-_THREADS = 8
-_MAX_WAITING = 200
+_THREADS, _OF_ONE_SERVICE = 8, 3
+"""A service that answers an octet at a time has threads for as long as it likes: it leaves others the rest."""
+_MAX_WAITING, _MOST_OF_ONE_SERVICE = 200, 100
 """Messages that may be on their way at once; beyond it a browser is not woken."""
 
 
@@ -97,6 +100,9 @@ class PushSender:
         # Of its own: a service that hangs holds up nothing else that waits for a thread.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="push")
         self._opener = urllib.request.build_opener(_NoRedirect)
+        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._waiting: Counter[str] = Counter()
+        """Messages on their way, by the host of their service."""
         self.tasks: set[asyncio.Task[None]] = set()
         """Messages on their way."""
 
@@ -104,20 +110,30 @@ class PushSender:
         """Send to every browser of the user, of use for `ttl` seconds; whether there is one."""
         found = self.subscriptions.of(user)
         for subscription in found:
-            if len(self.tasks) >= _MAX_WAITING:
-                log.warning("too many messages wait for push services")
-                break
-            task = asyncio.get_running_loop().create_task(self._send(subscription, message, ttl))
+            host = urlsplit(subscription.endpoint).hostname or ""
+            if len(self.tasks) >= _MAX_WAITING or self._waiting[host] >= _MOST_OF_ONE_SERVICE:
+                log.warning("too many messages wait for push services, the last for %s", host)
+                continue
+            task = asyncio.get_running_loop().create_task(self._send(host, subscription, message, ttl))
+            self._waiting[host] += 1
             self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            task.add_done_callback(partial(self._sent, host))
         return bool(found)
 
-    async def _send(self, subscription: Subscription, message: dict[str, Any], ttl: int) -> None:
-        host = urlsplit(subscription.endpoint).hostname
+    def _sent(self, host: str, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._waiting[host] -= 1
+        if not self._waiting[host]:
+            del self._waiting[host]
+            self._turns.pop(host, None)
+
+    async def _send(self, host: str, subscription: Subscription, message: dict[str, Any], ttl: int) -> None:
+        turn = self._turns.setdefault(host, asyncio.Semaphore(_OF_ONE_SERVICE))
         try:
             content = json.dumps(message).encode()
             loop = asyncio.get_running_loop()
-            status = await loop.run_in_executor(self._threads, self._post, subscription, content, ttl)
+            async with turn:
+                status = await loop.run_in_executor(self._threads, self._post, subscription, content, ttl)
         except (OSError, HTTPException, ValueError) as error:
             log.warning("the push service %s did not answer: %s", host, type(error).__name__)
             return
