@@ -111,7 +111,10 @@ def trial(version: str, python: str | None, folder: Path, steps: Mapping[str, tu
 
 
 def main(versions: Iterable[str], folder: Path = FOLDER, steps: Mapping[str, tuple[str, ...]] = STEPS) -> int:
-    """Status 1 where one that is here fails; all are tried, two at a time."""
+    """Status 1 where one that is here fails; all are tried, two at a time. For one that is not, the wheels are looked for.
+
+    That is done by scripts/resolve-pythons, which fails CI where it cannot.
+    """
     ours = "{}.{}".format(*sys.version_info)
     others = list(versions) or [version for version in VERSIONS if version != ours]
     here = {version: interpreter(version) for version in others}
@@ -120,7 +123,8 @@ def main(versions: Iterable[str], folder: Path = FOLDER, steps: Mapping[str, tup
     for _, told in outcomes:
         sys.stdout.write(f"{told}\n")
     if not any(here.values()):
-        sys.stdout.write(f"Only {ours} is here: nothing was tried on any other Python\n")
+        looked_for = "scripts/resolve-pythons looks for the wheels of their libraries"
+        sys.stdout.write(f"Only {ours} is here: nothing was tried on any other Python; {looked_for}\n")
     return 0 if all(good for good, _ in outcomes) else 1
 
 

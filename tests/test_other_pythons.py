@@ -50,7 +50,8 @@ def test_one_that_is_not_here_is_named_and_fails_nothing(tmp_path: Path, capsys:
     assert other_pythons.main(["3.13", "3.14"], tmp_path / "build", STEPS) == 0
     first, second, plainly = capsys.readouterr().out.splitlines()
     assert (first, second) == ("Python 3.13: there is none here", "Python 3.14: there is none here")
-    assert plainly == f"Only {OURS} is here: nothing was tried on any other Python"
+    wheels = "scripts/resolve-pythons looks for the wheels of their libraries"
+    assert plainly == f"Only {OURS} is here: nothing was tried on any other Python; {wheels}"
 
 
 def test_all_but_our_own_are_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
