@@ -111,10 +111,7 @@ def trial(version: str, python: str | None, folder: Path, steps: Mapping[str, tu
 
 
 def main(versions: Iterable[str], folder: Path = FOLDER, steps: Mapping[str, tuple[str, ...]] = STEPS) -> int:
-    """Status 1 where one that is here fails; all are tried, two at a time. For one that is not, the wheels are looked for.
-
-    That is done by scripts/resolve-pythons, which fails CI where it cannot.
-    """
+    """Status 1 where one that is here fails; all are tried, two at a time."""
     ours = "{}.{}".format(*sys.version_info)
     others = list(versions) or [version for version in VERSIONS if version != ours]
     here = {version: interpreter(version) for version in others}
