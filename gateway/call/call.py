@@ -384,6 +384,9 @@ class Call:
         elapsed = self._timers.time() - self.record.started_at
         machine = self._machine
         before, machine.state = machine.state, state
+        is_answered = state is State.CONNECTED and self.record.answered_after_ms is None
+        if is_answered:  # whoever finds the call counts from here
+            self.record.answered_after_ms = elapsed * 1000
         if isinstance(machine, Attempt) and state is State.CONNECTED:
             self._answered(machine)
         self._note(elapsed, before, state, what)
@@ -397,8 +400,7 @@ class Call:
             return
         if state in (State.RINGING, State.EARLY) and self.record.ringing_after_ms is None:
             self.record.ringing_after_ms = elapsed * 1000
-        elif state is State.CONNECTED and self.record.answered_after_ms is None:
-            self.record.answered_after_ms = elapsed * 1000
+        elif is_answered:
             self._arm(self.longest, Input.MAX_DURATION, Cause.NORMAL)
         elif state is State.ENDED:
             self.record.ended_after_ms = elapsed * 1000

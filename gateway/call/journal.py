@@ -280,9 +280,17 @@ def read(record: bytes) -> dict[str, Any]:
     try:
         values: dict[str, Any] = marshal.loads(body)
         legs = {name: [_read_leg(*leg) for leg in values[name]] for name in ("legs", "targets")}
-        return {**values, **legs} if number + newline == VERSION else _left_by_others(values, legs)
+        if number + newline != VERSION:
+            return _left_by_others(values, legs)
+        return {**values, **legs, **_answered(values)} if values.get("stage") == UP else {**values, **legs}
     except (EOFError, ValueError, TypeError, LookupError, AttributeError):
         raise JournalError("the record cannot be read") from None
+
+
+def _answered(values: Values) -> dict[str, Any]:
+    """When a call that was up rang, was answered, had its media; an older gateway wrote it as it was answered."""
+    ringing, answered, media = values["times"]
+    return {"times": (ringing, values["age"] * 1000 if answered is None else answered, media)}
 
 
 def _left_by_others(values: Values, legs: Mapping[str, Sequence[Values | None]]) -> dict[str, Any]:

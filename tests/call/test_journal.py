@@ -634,6 +634,29 @@ async def test_the_longest_call_counts_from_its_answer() -> None:
     assert call.state is State.ENDED
 
 
+async def test_a_call_is_written_down_with_its_answer() -> None:
+    """Who goes on with it counts from there, whatever is changed then."""
+    rig = Rig()
+    _, _, callee = await rig.placed()
+    rig.timers.advance(4)
+    callee.says(Answered(ANSWER))
+    await rig.settle()
+    [values] = rig.store.kept.values()
+    assert values["times"][1] == 4000.0
+    rig.timers.advance(6)
+    call, one, _ = await rig.resumed(age=10.0, times=values["times"])
+    one.says(Returned())
+    await rig.settle()
+    assert (call.state, call.record.answered_after_ms) == (State.CONNECTED, 4000.0)
+
+
+def test_a_record_of_an_older_gateway_knows_that_its_call_was_answered() -> None:
+    """By the time at which it was written, before the answer was kept."""
+    old = {"stage": UP, "age": 5.0, "times": (26.0, None, None), "legs": [], "targets": []}
+    kept = [read(VERSION + marshal.dumps({**old, "times": (26.0, at, None)}))["times"] for at in (None, 0.0)]
+    assert kept == [(26.0, 5000.0, None), (26.0, 0.0, None)]
+
+
 async def test_holds_are_known() -> None:
     """Who comes back is told that the other side holds it."""
     rig = Rig()

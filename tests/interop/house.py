@@ -17,10 +17,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bench.process import Gateway, running, waited_for_a_core
+from gateway.app.observers import FILE_NAME
 from gateway.app.recovery import open_journal
 from gateway.call.journal import VERSION
 from gateway.demo.phone import DeskPhone
 from gateway.media.embedded.plane.native.process import find_program
+from gateway.observe.ledger import after, connect
 from tests import peers
 from tests.interop.gateway import BROWSER_HZ, NEAR, PASSWORDS, PHONE_HZ, RpcBrowser
 from tests.interop.stranger import stranger
@@ -167,6 +169,11 @@ class House:
     async def logged(self, words: str, times: int = 1) -> None:
         """Wait until the process that runs has said that so often."""
         await until(lambda: self.log.read_text(encoding="utf-8").count(words) >= times)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of the calls that are over (`cdr.enabled`), oldest first."""
+        with contextlib.closing(connect(self.folder / FILE_NAME)) as connection:
+            return [json.loads(text) for _, _, text in after(connection, 0, 100)]
 
     async def phone(self, user: str, hz: int) -> DeskPhone:
         peers.pjsua2()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,9 +18,12 @@ from tests.app.ws_phone import TcpPhone, UdpPhone
 from tests.interop.gateway import NEAR, PASSWORDS, PHONE_HZ, TONE_HZ
 from tests.interop.house import OTHER_HZ, House, hear_each_other, house, talk
 from tests.interop.stranger import stranger
+from tests.media.plane_rig import until
 
 SIGNALLING_BACK = 2.0
 """Seconds of wall clock, without those that others had the cores, from a start until SIP and the page are there."""
+CLOCKS = 0.1
+"""Seconds by which the wall clock, by which processes count on, may go otherwise than the one that never goes back."""
 REFRESH_OVERDUE = 1000
 """Seconds: more than half of `sip.session_timer.expires`."""
 
@@ -28,7 +32,7 @@ pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.asyncio(loop_sco
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with house(tmp_path_factory.mktemp("gateway")) as gateway:
+    async with house(tmp_path_factory.mktemp("gateway"), CDR__ENABLED="true") as gateway:
         yield gateway
 
 
@@ -70,8 +74,13 @@ async def hears(phone: DeskPhone, hz: float) -> None:
 
 
 async def test_phones_go_on_with_their_call(gateway: House, one: DeskPhone, other: DeskPhone) -> None:
-    """After a kill they hear each other, each holds and takes back and refreshes; after another the BYE arrives."""
+    """After a kill they hear each other, each holds and takes back and refreshes; after another the BYE arrives.
+
+    The call's record counts from its answer to that BYE.
+    """
+    dialled = time.monotonic()
     await up(one, other)
+    answered = time.monotonic()
     await killed(gateway)
     await talk(one, other)
     for number, phone in enumerate((one, other)):
@@ -84,7 +93,13 @@ async def test_phones_go_on_with_their_call(gateway: House, one: DeskPhone, othe
     await talk(one, other)
     await killed(gateway)
     await talk(one, other)
+    hung_up = time.monotonic()
     await over(other, one)
+    ended = time.monotonic()
+    await until(gateway.records)
+    [record] = gateway.records()
+    assert hung_up - answered - CLOCKS <= record["seconds"] <= ended - dialled + CLOCKS
+    assert record["cause"] == "normal"
 
 
 @pytest.mark.slow
