@@ -385,10 +385,10 @@ class Call:
         machine = self._machine
         before, machine.state = machine.state, state
         is_answered = state is State.CONNECTED and self.record.answered_after_ms is None
-        if is_answered:  # whoever finds the call counts from here
-            self.record.answered_after_ms = elapsed * 1000
         if isinstance(machine, Attempt) and state is State.CONNECTED:
             self._answered(machine)
+        if is_answered:  # whoever finds the call counts from here
+            self.record.answered_after_ms, self.record.longest = elapsed * 1000, self.longest
         self._note(elapsed, before, state, what)
         if isinstance(self._machine, Bridge):
             self._machine.entered()

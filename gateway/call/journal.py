@@ -18,6 +18,7 @@ import structlog
 
 from gateway.call.call import Call
 from gateway.call.leg import Address, Diversion, HistoryEntry, Leg
+from gateway.call.record import Parked
 from gateway.call.routing import Caller
 from gateway.call.state import State
 from gateway.call.timers import Timer
@@ -237,12 +238,14 @@ class Journal:
         if ending:
             values["stage"] = ENDING
         elif bridge is not None:
-            record = call.record
+            record, parked = call.record, call.record.parked
             values |= {
                 "stage": UP,
                 "taken_at": now,
                 "caller": flat(caller),
                 "age": self._clock() - record.started_at,
+                "longest": record.longest,
+                "parked": parked and flat(parked) | {"by": flat(parked.by)},
                 "times": (record.ringing_after_ms, record.answered_after_ms, record.media_after_ms),
                 "holding": sorted(bridge.holding),
                 "media": self._engine.values(call.id),
@@ -308,6 +311,12 @@ def _read_leg(named: bytes, own: bytes) -> dict[str, Any] | None:
 def caller_of(values: Values) -> Caller:
     """Of which `flat` gave these."""
     return Caller(**{**values, "may_call": tuple(values["may_call"])})
+
+
+def parked_of(values: Values) -> Parked | None:
+    """Who has parked a call of which these were written, older gateways' too."""
+    parked: Values | None = values.get("parked")
+    return None if parked is None else Parked(**{**parked, "by": caller_of(parked["by"])})
 
 
 def address_of(values: Values) -> Address:

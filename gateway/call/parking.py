@@ -14,12 +14,16 @@ from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.features import is_engaged, parked_as
 from gateway.call.leg import Leg, TransferReport
+from gateway.call.record import Parked
 from gateway.call.routing import Caller, RouteError, Router, UserTarget
 from gateway.call.state import State, Transfer
 from gateway.call.status import Cause
 from gateway.call.timers import Timers
 
 log = structlog.get_logger(__name__)
+
+_ON_THEIR_WAY = 2.0
+"""Seconds after a start in which pages, and phones by connections that are gone, come back."""
 
 
 class Parking:
@@ -59,14 +63,31 @@ class Parking:
     def arrived(self, call: Call, parker: Caller, place: str, cause: Cause) -> None:
         """The transfer to a place is over."""
         self._taken.discard(place)
-        leg = next((leg for leg in call.legs if leg.is_named(parked_as(place))), None)
-        if cause is Cause.NORMAL and leg is not None and self.timeout > 0 and not parker.id.startswith("trunk:"):
-            # The call is not kept alive by who may have to be asked about it.
-            self.wait(RingBack(self, weakref.ref(call), weakref.ref(leg), parker))
+        leg = _leg_at(call, place)
+        if cause is Cause.NORMAL and leg is not None:
+            call.record.parked = None
+            if not parker.id.startswith("trunk:"):
+                # The call is not kept alive by who may have to be asked about it.
+                self.wait(RingBack(self, weakref.ref(call), weakref.ref(leg), parker, place))
 
-    def wait(self, back: RingBack) -> None:
-        """Have the call go back in a while."""
-        self._timers.call_later(self.timeout, lambda: self._due(back))
+    def resume(self, call: Call) -> None:
+        """Go on waiting with a call that another process had, if it is parked."""
+        parked = call.record.parked
+        leg = None if parked is None else _leg_at(call, parked.place)
+        if parked is not None and leg is not None:
+            left = parked.due - (self._timers.time() - call.record.started_at)
+            back = RingBack(self, weakref.ref(call), weakref.ref(leg), parked.by, parked.place)
+            self.wait(back, max(left, _ON_THEIR_WAY))
+
+    def wait(self, back: RingBack, seconds: float | None = None) -> None:
+        """Have the call go back in a while, where any does; whoever finds it until then has it go back, too."""
+        call, wait = back.call(), self.timeout if seconds is None else seconds
+        if call is None or call.state is State.ENDED or self.timeout <= 0:
+            return
+        due = self._timers.time() - call.record.started_at + wait
+        call.record.parked = Parked(back.parker, back.place, due)
+        call.keep()
+        self._timers.call_later(wait, lambda: self._due(back))
 
     def _due(self, back: RingBack) -> None:
         task = asyncio.get_running_loop().create_task(self._ring_back(back))
@@ -90,6 +111,11 @@ class Parking:
             call.transfer(Transfer(transferor=leg, targets=targets, report=back))
         else:
             self.wait(back)
+
+
+def _leg_at(call: Call, place: str) -> Leg | None:
+    """The place's own."""
+    return next((leg for leg in call.legs if leg.is_named(parked_as(place))), None)
 
 
 class ParkReport:
@@ -124,11 +150,14 @@ class ParkReport:
 class RingBack:
     """One call that waits at a place, and who has parked it; hears what becomes of its way back."""
 
-    def __init__(self, parking: Parking, call: weakref.ref[Call], leg: weakref.ref[Leg], parker: Caller) -> None:
+    def __init__(
+        self, parking: Parking, call: weakref.ref[Call], leg: weakref.ref[Leg], parker: Caller, place: str
+    ) -> None:
         self.call = call
         self.leg = leg
         """The place's own."""
         self.parker = parker
+        self.place = place
         self._parking = parking
 
     def accepted(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway.call.leg import Address
+from gateway.call.routing import Caller
 from gateway.call.state import Input, State
 from gateway.call.status import Cause
 from gateway.media.engine import CallStatistics
@@ -45,6 +46,16 @@ class Step:
     """What the leg's own protocol calls the call: its SIP Call-IDs; the caller's for a step of no leg."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Who has parked a call, where, and when it goes back."""
+
+    by: Caller
+    place: str
+    due: float
+    """Seconds since the call began."""
+
+
 @dataclass(slots=True)
 class CallRecord:
     """What is known of a call, for metrics, the log and the call list."""
@@ -59,6 +70,10 @@ class CallRecord:
     media_after_ms: float | None = None
     """From the start to media being up on both sides."""
     ended_after_ms: float | None = None
+    longest: float | None = None
+    """Seconds that it may be up, since it was answered."""
+    parked: Parked | None = None
+    """Where it was parked last; who waits there may have been taken since."""
     cause: Cause | None = None
     elsewhere: bool = False
     """Whether another gateway goes on with it."""

@@ -18,7 +18,7 @@ from gateway.call.branching import Branching, Journey, Mailboxes, own_rights
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.features import Features
-from gateway.call.journal import caller_of
+from gateway.call.journal import caller_of, parked_of
 from gateway.call.leg import CalleeLeg, CallerLeg, Leg
 from gateway.call.limits import Admission, CallLimits
 from gateway.call.machine import unsaid
@@ -286,9 +286,18 @@ class Calls:
         record = call.record
         record.started_at -= values["age"]
         record.ringing_after_ms, record.answered_after_ms, record.media_after_ms = values["times"]
+        record.longest = values.get("longest") or call.longest
+        record.parked = parked_of(values)
         talked = values["age"] - (record.answered_after_ms or 0.0) / 1000
-        left = max(call.longest - talked, 1.0)
-        call.resume(a, b, away=away, holding=values["holding"], left=left, silent=silent)
+        left = max(record.longest - talked, 1.0)
+        try:
+            call.resume(a, b, away=away, holding=values["holding"], left=left, silent=silent)
+        except BaseException:
+            del self._calls[call.id]
+            self._admission.release(caller)
+            raise
+        if self.transfers is not None:
+            self.transfers.parking.resume(call)
         return call
 
     async def drain(self, timeout: float) -> bool:

@@ -42,6 +42,7 @@ from gateway.call.leg import (
     SignallingChanged,
 )
 from gateway.call.limits import CallLimits
+from gateway.call.record import CallSettings
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, Route, RouteError, Router, Target
 from gateway.call.state import State, Transfer
@@ -655,6 +656,34 @@ def test_a_record_of_an_older_gateway_knows_that_its_call_was_answered() -> None
     old = {"stage": UP, "age": 5.0, "times": (26.0, None, None), "legs": [], "targets": []}
     kept = [read(VERSION + marshal.dumps({**old, "times": (26.0, at, None)}))["times"] for at in (None, 0.0)]
     assert kept == [(26.0, 5000.0, None), (26.0, 0.0, None)]
+
+
+async def test_a_call_that_cannot_be_gone_on_with_takes_no_place() -> None:
+    """Of the gateway's and of its caller's; no drain waits for it."""
+    rig = Rig(max_calls=1, max_calls_per_caller=1)
+    with pytest.raises(TypeError):
+        await rig.resumed(holding=5)
+    assert list(rig.calls) == []
+    await rig.placed()
+
+
+async def test_a_call_ends_when_it_was_to_end() -> None:
+    """Whoever is in it by now: one who hears a service had called somebody else, and has the time of such a call."""
+    rig = Rig()
+    rig.calls.change(CallSettings(max_duration=100.0), CallLimits())
+    await rig.connected()
+    [values] = rig.store.kept.values()
+    assert values["longest"] == 100.0
+    rig.calls.change(CallSettings(max_duration=10.0), CallLimits())
+    call, one, _ = await rig.resumed(age=50.0, times=values["times"], longest=values["longest"])
+    one.says(Returned())
+    await rig.settle()
+    states = []
+    for seconds in (49, 2):
+        rig.timers.advance(seconds)
+        await rig.settle()
+        states.append(call.state)
+    assert states == [State.CONNECTED, State.ENDED]
 
 
 async def test_holds_are_known() -> None:

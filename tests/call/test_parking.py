@@ -10,7 +10,10 @@ import pytest
 from gateway.call.branches import Branch
 from gateway.call.call import Call
 from gateway.call.features import parked_as
+from gateway.call.journal import Journal
 from gateway.call.leg import Answered, CalleeLeg, HungUp, Leg, Rejected, TransferRequested
+from gateway.call.record import CallSettings
+from gateway.call.registry import Calls
 from gateway.call.routing import Caller, FeatureTarget, Route, RouteError, Router, Target, UserTarget
 from gateway.call.state import State
 from gateway.call.status import Cause
@@ -19,6 +22,7 @@ from gateway.identity.model import User
 from gateway.media.engine import Kind
 from gateway.testing.leg import FakeLeg
 from tests.call.rig import ANSWER, OFFER, Report, Rig
+from tests.call.test_journal import Store
 
 TIMEOUT = 60.0
 
@@ -50,7 +54,7 @@ class World:
         self.is_there = self.has_places = True
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
-        router = Router(self, [Route("70?", "feature:park"), Route("trunk:*", "user:bob")], [])
+        router = self.router = Router(self, [Route("70?", "feature:park"), Route("trunk:*", "user:bob")], [])
         self.transfers = Transfers(rig.engine, router, self, self, [rig.call, *others], rig.timers, _free, TIMEOUT)
         for call in (rig.call, *others):
             call._on_transfer = self.transfers.requested
@@ -194,3 +198,97 @@ async def test_of_two_that_come_at_the_same_moment_one_is_parked() -> None:
     world.may_go_on.set()
     await rig.settle()
     assert first.told == third.told == ["accepted", Cause.NORMAL]
+
+
+class Next:
+    """The process that finds a parked call `dead` seconds after the one before it was killed."""
+
+    def __init__(self, before: World, store: Store, dead: float, timeout: float = TIMEOUT) -> None:
+        self.world, self.store = World(Rig()), store
+        rig = self.world.rig
+        self.calls = Calls(
+            rig.engine,
+            self.world.router,
+            self.world,
+            rig.timers,
+            settings=CallSettings(park_timeout=timeout, service_max_duration=1.0),
+            new_id=lambda: "",
+            rights=self.world,
+        )
+        self.calls.keep = Journal(store, rig.engine, rig.timers.time, lambda: 0.0).write
+        [values] = store.kept.values()
+        self.legs: tuple[FakeLeg, FakeLeg] = FakeLeg("caller"), Place("c1-1", "701")
+        self.values = {
+            **values,
+            "age": before.rig.timers.time() - before.rig.call.record.started_at + dead,
+            "media": {"agreed": [leg.party.tag for leg in self.legs]},
+        }
+
+    async def goes_on(self) -> Call:
+        await self.world.rig.engine.resume("c1", self.values["media"])
+        return self.calls.resume(self.values, self.legs, [])
+
+
+async def killed(waited: float, dead: float, timeout: float = TIMEOUT) -> Next:
+    """After a wait of so long at its place, whose process is dead for so long."""
+    world = World(await Rig(caller_kind=Kind.RTP).connected())
+    rig, store = world.rig, Store()
+    journal = Journal(store, rig.engine, rig.timers.time, lambda: 0.0)
+    rig.call._keep = lambda call, changed, ending: journal.write(call, Caller("who", ("*",)), changed, ending)
+    rig.timers.advance(5)
+    told: list[bool] = []
+    leg = world.rig.callee
+    leg._identity = "bob"
+
+    class Watched(Report):
+        def ended(self, cause: Cause) -> None:
+            told.append(any(values.get("parked") for values in store.kept.values()))
+
+    await rig.hears(leg, TransferRequested("701", Watched()))
+    await rig.settle()
+    assert told == [True], "who parks was told before it was written down"
+    await world.later(waited)
+    return Next(world, store, dead, timeout)
+
+
+@pytest.mark.parametrize(("waited", "dead", "left"), [(10, 20, 30), (10, 200, 2), (70, 1, 2)])
+async def test_after_a_kill_it_rings_at_who_parked_it_when_that_is_due(waited: int, dead: int, left: int) -> None:
+    """Also where it was due meanwhile, or rang as the gateway died; and again and again as ever."""
+    after = await killed(waited, dead)
+    call, world = await after.goes_on(), after.world
+    await world.later(left - 1)
+    assert world.rung == []
+    assert call.state is State.CONNECTED
+    await world.later(1)
+    [phone] = world.rung
+    await world.rig.hears(phone, Rejected(Cause.BUSY))
+    [values] = after.store.kept.values()
+    assert values["parked"]["due"] == values["age"] + TIMEOUT
+    await world.later(TIMEOUT)
+    await world.rig.hears(world.rung[1], Answered(ANSWER))
+    assert call.legs == (after.legs[0], world.rung[1])
+    assert (call.state, call.cause) == (State.CONNECTED, Cause.NORMAL)
+
+
+async def test_who_was_taken_back_before_the_kill_rings_nobody() -> None:
+    """The record still says where it was parked."""
+    after = await killed(10, 1)
+    after.legs = after.legs[0], FakeLeg("taker")
+    after.values["media"] = {"agreed": ["caller", "taker"]}
+    call = await after.goes_on()
+    await after.world.later(5 * TIMEOUT)
+    assert (after.world.rung, call.state) == ([], State.CONNECTED)
+
+
+async def test_nothing_goes_back_any_more_where_that_is_off_by_now() -> None:
+    """By a reload while it waits, or the settings of the next process; what rings once more is not tried at once."""
+    world = await parked()
+    world.is_there = False
+    world.transfers.parking.timeout = 0.0
+    await world.later()
+    world.is_there = True
+    after = await killed(10, 1, 0.0)
+    await after.goes_on()
+    for each in (world, after.world):
+        await each.later(5 * TIMEOUT)
+        assert each.rung == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -24,6 +25,7 @@ SIGNALLING_BACK = 2.0
 """Seconds of wall clock, without those that others had the cores, from a start until SIP and the page are there."""
 CLOCKS = 0.1
 """Seconds by which the wall clock, by which processes count on, may go otherwise than the one that never goes back."""
+ROUTES = [{"match": "601", "to": "service:tone"}, {"match": "70?", "to": "feature:park"}]
 REFRESH_OVERDUE = 1000
 """Seconds: more than half of `sip.session_timer.expires`."""
 
@@ -32,7 +34,8 @@ pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.asyncio(loop_sco
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with house(tmp_path_factory.mktemp("gateway"), CDR__ENABLED="true") as gateway:
+    changes = {"CDR__ENABLED": "true", "SIP__PARK_TIMEOUT": "5", "ROUTES": json.dumps(ROUTES)}
+    async with house(tmp_path_factory.mktemp("gateway"), **changes) as gateway:
         yield gateway
 
 
@@ -100,6 +103,18 @@ async def test_phones_go_on_with_their_call(gateway: House, one: DeskPhone, othe
     [record] = gateway.records()
     assert hung_up - answered - CLOCKS <= record["seconds"] <= ended - dialled + CLOCKS
     assert record["cause"] == "normal"
+
+
+@pytest.mark.slow
+async def test_a_parked_call_comes_back_to_who_parked_it(gateway: House, one: DeskPhone, other: DeskPhone) -> None:
+    """Though the gateway dies while it waits."""
+    await up(one, other)
+    other.transfer("sip:701@gateway.example")
+    await other.expect("state", state="ended")
+    await killed(gateway)
+    await other.expect("state", timeout=30, state="answered")
+    await talk(one, other)
+    await over(one, other)
 
 
 @pytest.mark.slow
