@@ -640,6 +640,20 @@ async def test_a_network_of_ipv6_is_one_source() -> None:
     assert isinstance(await door.signed("REGISTER", "1001", from_there(5060, "2001:db8:1:3::1")), events.Accepted)
 
 
+def test_wrong_passwords_of_long_ago_are_forgiven() -> None:
+    """Ten mistakes in a year lock nobody out, nor does one more a while after a wait."""
+    guesses = Guesses(LockOut(failures=3, seconds=60.0, user_failures=3))
+    source, other = Flow("udp", "192.0.2.9", 5060), Flow("udp", "192.0.2.8", 5060)
+    times = [100.0 * number for number in range(10)] + [1000.0, 1001.0, 1002.0, 1100.0]
+    locked = []
+    for at in times:
+        guesses.failed(source, "1002", at)
+        locked.append((guesses.locked(source, "1002", at), guesses.slowed(source, "1002", at)))
+    assert [number for number, states in enumerate(locked) if any(states)] == [12]
+    assert locked[12] == (True, True)
+    assert not guesses.locked(other, "1002", 1002.0)
+
+
 def test_who_goes_on_guessing_is_remembered_longest() -> None:
     """Others that come once push out each other, and not the one that is locked."""
     guesses = Guesses(LockOut(failures=3, remembered=4))

@@ -93,6 +93,24 @@ def test_calls_of_a_gateway_that_died_are_closed_by_the_next_one_once(tmp_path: 
     third.close()
 
 
+def test_the_record_of_a_call_that_goes_on_stays_open(tmp_path: Path) -> None:
+    """It is not lost with the gateway before, and what its end says counts; told again after that, it is over."""
+    path = tmp_path / "cdr.sqlite"
+    dead = ledger_at(path)
+    for name in ("goes on", "lost"):
+        dead.begin(detail(name))
+    dead.close()
+    again = SqliteLedger(path, keep=DAY)
+    assert again.open(2000.0, going_on={"goes on", "never answered"}) == 1
+    again.end(detail("goes on", cause="normal"), 2001.0)
+    again.begin(detail("goes on"))
+    again.close()
+    third = SqliteLedger(path, keep=DAY)
+    assert third.open(3000.0) == 0
+    third.close()
+    assert ended(path) == [("lost", "gateway-lost"), ("goes on", "normal")]
+
+
 def test_records_wait_for_a_disk_that_refuses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Another process holds the file; said once, and written when it lets go."""
     path = tmp_path / "cdr.sqlite"
@@ -204,6 +222,68 @@ def test_half_a_record_on_a_full_disk_spoils_no_other(
     waiting.let_go()
 
 
+def test_what_waits_is_found_in_the_order_in_which_it_was_told(tmp_path: Path) -> None:
+    """Whichever of the two files it is in; half a record spoils nothing in a file that was emptied before it."""
+    waiting = Waiting(tmp_path / "w", 9)
+    waiting.open()
+    waiting.begin()
+    rows = [Row(name, "{}", 1.0) for name in "abcd"]
+    waiting.put(rows[0])
+    waiting.take()
+    waiting.put(rows[1])
+    waiting.done()
+    waiting.take()
+    for row in rows[2:]:
+        waiting.put(row)
+    again = Waiting(tmp_path / "w", 9)
+    assert again.open() == rows[1:]
+    again.let_go()
+    waiting.let_go()
+
+
+def test_half_a_record_in_a_file_that_was_emptied_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cut off where the file ends by now."""
+    waiting = Waiting(tmp_path / "w", 9)
+    waiting.open()
+    waiting.begin()
+    rows = [Row(name * 9, "{}", 1.0) for name in "abcd"]
+    for row in rows[:2]:
+        waiting.put(row)
+        waiting.take()
+        waiting.done()
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda file, data: write(file, data[:7]))
+        waiting.put(rows[2])
+    waiting.put(rows[3])
+    again = Waiting(tmp_path / "w", 9)
+    assert again.open() == [rows[3]]
+    again.let_go()
+    waiting.let_go()
+
+
+def test_old_records_go_while_the_gateway_runs_once_both_readers_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one of two has not been sent stays, however long the process lives."""
+    monkeypatch.setattr("gateway.observe.ledger._PRUNED_EVERY", 2)
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path, readers=("file", "webhook"))
+    for number in range(3):
+        ledger.end(detail(f"call-{number}", cause="normal"), 1000.0 + number)
+    eventually(lambda: len(ended(path)) == 3)
+    with closing(connect(path)) as connection:
+        set_mark(connection, "file", 3)
+        set_mark(connection, "webhook", 1)
+    for number in range(3, 5):
+        ledger.end(detail(f"call-{number}", cause="normal"), 1000.0 + 10 * DAY)
+    eventually(lambda: len(ended(path)) < 5)
+    ledger.close()
+    assert [name for name, _ in ended(path)] == ["call-1", "call-2", "call-3", "call-4"]
+
+
 def test_old_records_go_once_everybody_has_them(tmp_path: Path) -> None:
     """Never before, however old they are."""
     path = tmp_path / "cdr.sqlite"
@@ -243,6 +323,58 @@ def test_the_file_has_each_record_once_though_the_process_died_before_it_said_so
     assert lines(file) == ["a", "b", "c"]
     delivered(path, ledger, FileSink(file))
     assert lines(file) == ["a", "b", "c"]
+
+
+def test_each_record_is_given_to_a_reader_once(tmp_path: Path) -> None:
+    """Several at a time, as many as it takes; what it has does not come again."""
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path)
+    taken: list[list[str]] = []
+
+    class Reader:
+        name, at_once = "file", 2
+
+        def take(self, records: Sequence[tuple[str, str]]) -> None:
+            taken.append([call_id for call_id, _ in records])
+
+    for name in ("a", "b", "c"):
+        ledger.end(detail(name, cause="normal"), 1001.0)
+    ledger.close()
+    delivered(path, ledger, Reader())
+    assert taken == [["a", "b"], ["c"]]
+
+
+def test_a_reader_that_fails_is_tried_less_and_less_until_it_takes_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pause doubles up to a bound, and begins anew after what was taken."""
+    monkeypatch.setattr("gateway.observe.delivery._LAST_RETRY", 0.2)
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path)
+    fails = [True, True, True, True, False, True, False]
+
+    class Reader:
+        name, at_once = "file", 1
+
+        def take(self, records: Sequence[tuple[str, str]]) -> None:
+            if fails.pop(0):
+                raise OSError("away")
+
+    for name in ("a", "b"):
+        ledger.end(detail(name, cause="normal"), 1001.0)
+    ledger.close()
+    delivery = Delivery(path, ledger, Reader())
+    pauses: list[float] = []
+
+    def wait(seconds: float | None = None) -> bool:
+        pauses.append(seconds or 0.0)
+        return False
+
+    monkeypatch.setattr(delivery._closing, "wait", wait)
+    delivery._closing.set()
+    delivery.start()
+    delivery._thread.join(20)
+    assert pauses == [0.05, 0.1, 0.2, 0.2, 0.05]
 
 
 def test_records_that_cannot_be_marked_as_sent_are_not_written_twice(tmp_path: Path) -> None:
@@ -387,17 +519,20 @@ def test_a_webhook_gets_each_record_signed_and_in_order(tmp_path: Path, receiver
     assert headers["x-signature-256"] == "sha256=" + hmac.new(b"secret", body, hashlib.sha256).hexdigest()
 
 
-@pytest.mark.parametrize("receiver", [[503, 429, 200]], indirect=True)
-def test_a_webhook_that_is_down_gets_the_record_again_and_the_next_after_it(tmp_path: Path, receiver: Receiver) -> None:
+@pytest.mark.parametrize("receiver", [[503, 429, 408, 425, 200]], indirect=True)
+def test_a_webhook_that_is_down_gets_the_record_again_and_the_next_after_it(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing overtakes, nothing is lost."""
+    monkeypatch.setattr("gateway.observe.delivery._LAST_RETRY", 0.1)
     path = tmp_path / "cdr.sqlite"
     ledger = ledger_at(path)
     delivery = Delivery(path, ledger, WebhookSink(receiver.url))
     ledger.end(detail("a", cause="normal"), 1001.0)
     ledger.end(detail("b", cause="normal"), 1002.0)
     delivery.start()
-    eventually(lambda: len(receiver.taken) == 4)
-    assert receiver.keys() == ["a", "a", "a", "b"]
+    eventually(lambda: len(receiver.taken) == 6)
+    assert receiver.keys() == ["a", "a", "a", "a", "a", "b"]
     assert "x-signature-256" not in receiver.taken[0][0]
     ledger.close()
     delivery.close()
