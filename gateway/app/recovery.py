@@ -248,10 +248,13 @@ class Recovery:
         except MediaError as error:
             log.warning("a call's media cannot be made anew", call_id=call_id, reason=error.reason)
 
-    async def resume_media(self) -> None:
-        """Before SIP is open: take up the media of what was up, or make it anew, and end the rest of it."""
+    async def resume_media(self, *, go_on: bool = True) -> None:
+        """Before SIP is open: take up the media of what was up, or make it anew, and end the rest of it.
+
+        Not `go_on`: all of it.
+        """
         for call_id, values in self.kept.calls.items():
-            if self.is_whole(values):
+            if go_on and self.is_whole(values):
                 with self.without_media(call_id):
                     await self._resume_media(call_id, values["media"])
                     self.flowing.append(call_id)
@@ -463,11 +466,13 @@ async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Rec
     """
     config, kept, left, shared = opening.config, JournalFound(), LeftCalls(), None
     lease, gone = None, frozenset[str]()
-    if config.limits.keep_calls != "never":
-        had_file = (config.state_dir / FILE).exists()
+    had_file, keeps = (config.state_dir / FILE).exists(), config.limits.keep_calls != "never"
+    if keeps or had_file:
         kept = await asyncio.to_thread(open_journal, config.state_dir, opening.random, config.limits.calls)
         opening.stack.callback(kept.close)
-        if kept.file is not None and cluster(config).journal is not None:
+        if not keeps:
+            kept = replace(kept, refused="")  # as it is wanted
+        elif kept.file is not None and cluster(config).journal is not None:
             found = await _shared_too(opening, kept, had_file)
             kept, shared, lease, gone = found.kept, found.store, found.lease, found.gone
     calls.observe(left.call_changed)
@@ -478,9 +483,10 @@ async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Rec
         loop = asyncio.get_running_loop()
         recovery.journal = Journal(kept.file, engine, loop.time, opening.wall_clock, loop.call_later)
         opening.stack.callback(recovery.journal.close)
-        calls.keep = recovery.journal.write
-        opening.stack.push_async_callback(ended, asyncio.create_task(_write_again(recovery.journal, calls)))
-    await recovery.resume_media()
+        if keeps:
+            calls.keep = recovery.journal.write
+            opening.stack.push_async_callback(ended, asyncio.create_task(_write_again(recovery.journal, calls)))
+    await recovery.resume_media(go_on=keeps)
     recovery.records = await keep_records(
         recording(config), calls, opening.wall_clock, opening.stack, recovery.flowing, gone
     )

@@ -55,7 +55,7 @@ class JournalFile:
         self._octets = 0
 
     def open(self) -> dict[str, bytes]:
-        """What a process before has left, by the id of the call; what does not open with the key is left out.
+        """What a process before has left, by the id of the call; what does not open with the key is left out, and said.
 
         Raises JournalError where another process has it, or the file cannot be used.
         """
@@ -63,8 +63,9 @@ class JournalFile:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with contextlib.suppress(FileNotFoundError):
-                self._read(self._path.read_bytes())
+            data = self._path.read_bytes() if self._path.exists() else b""
+            self._read(data)
+            (found, lost), unread = self._unseal(), len(data) - self._size
             try:
                 self._replace(*_write(self._draft, self._kept), ())
             except OSError:
@@ -73,11 +74,22 @@ class JournalFile:
         except OSError as error:
             self.close()
             raise JournalError(f"{self._path} cannot be used: {error.strerror}") from None
-        found = {}
-        for name, sealed in self._kept.items():
-            with contextlib.suppress(InvalidTag):
-                found[name] = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())
+        for name in lost:
+            log.error("a call of the gateway before is lost", call_id=name, reason="another key, or a damaged file")
+        if unread:
+            log.error("calls of the gateway before may be lost", path=str(self._path), unread_octets=unread)
         return found
+
+    def _unseal(self) -> tuple[dict[str, bytes], list[str]]:
+        """The records that are kept, and the names of those that do not open, which are kept no longer."""
+        found, lost = {}, []
+        for name, sealed in tuple(self._kept.items()):
+            try:
+                found[name] = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())
+            except (InvalidTag, ValueError):
+                self._take(name, b"")
+                lost.append(name)
+        return found, lost
 
     def put(self, call_id: str, record: bytes) -> None:
         # A process begins anywhere among 2**96 and counts: none comes twice under the key.

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from gateway.call.branches import Branch
 from gateway.call.call import Call
+from gateway.call.journal import JournalError, read
 from gateway.call.leg import Answered, CalleeLeg, LegEvent, OfferAnswered, Offered, Ringing
 from gateway.call.machine import unsaid
 from gateway.call.record import CallSettings
@@ -21,6 +22,30 @@ from gateway.testing.timers import ManualTimers
 
 OFFER = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n"
 ANSWER = "v=0\r\no=- 2 2 IN IP4 192.0.2.8\r\ns=-\r\nt=0 0\r\nm=audio 7000 RTP/AVP 8 0\r\n"
+
+
+class Store:
+    """A JournalStore in memory that remembers what happened."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, Any]] = {}
+        self.puts = 0
+        self.is_full = False
+        self.refused = ""
+
+    def put(self, call_id: str, record: bytes) -> None:
+        if self.is_full or call_id == self.refused:
+            raise JournalError("no space is left")
+        self.puts += 1
+        self.kept[call_id] = read(record)
+
+    def remove(self, call_id: str) -> None:
+        self.kept.pop(call_id, None)
+
+    @property
+    def stage(self) -> str | None:
+        """Of the only call."""
+        return next((values["stage"] for values in self.kept.values()), None)
 
 
 class Rig:

@@ -52,7 +52,7 @@ from gateway.media.engine import Kind, MediaFailed, MediaTimeout
 from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
-from tests.call.rig import ANSWER, OFFER, Report
+from tests.call.rig import ANSWER, OFFER, Report, Store
 
 BOB = Caller("bob", ("1",))
 WALL = 1_700_000_000.0
@@ -72,30 +72,6 @@ class Dialer:
     async def legs(self, target: Target, call_id: str, name: str = "") -> Sequence[CalleeLeg]:
         self.made.append(FakeLeg(f"{call_id}-callee"))
         return [self.made[-1]]
-
-
-class Store:
-    """A JournalStore in memory that remembers what happened."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, dict[str, Any]] = {}
-        self.puts = 0
-        self.is_full = False
-        self.refused = ""
-
-    def put(self, call_id: str, record: bytes) -> None:
-        if self.is_full or call_id == self.refused:
-            raise JournalError("no space is left")
-        self.puts += 1
-        self.kept[call_id] = read(record)
-
-    def remove(self, call_id: str) -> None:
-        self.kept.pop(call_id, None)
-
-    @property
-    def stage(self) -> str | None:
-        """Of the only call."""
-        return next((values["stage"] for values in self.kept.values()), None)
 
 
 class Rig:

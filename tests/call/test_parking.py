@@ -21,8 +21,7 @@ from gateway.call.transfer import Transfers
 from gateway.identity.model import User
 from gateway.media.engine import Kind
 from gateway.testing.leg import FakeLeg
-from tests.call.rig import ANSWER, OFFER, Report, Rig
-from tests.call.test_journal import Store
+from tests.call.rig import ANSWER, OFFER, Report, Rig, Store
 
 TIMEOUT = 60.0
 

@@ -348,6 +348,26 @@ async def test_a_restart_on_purpose_keeps_calls_where_that_is_wanted(
     assert "Stopped." in gateway.log.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+async def test_calls_end_with_a_cause_where_none_is_to_be_kept_any_more(
+    gateway: House, one: DeskPhone, other: DeskPhone
+) -> None:
+    """What the gateway before has written down is not left alone; nothing is written any more."""
+    await gateway.kill()
+    await gateway.start(LIMITS__KEEP_CALLS="crash")
+    await up(one, other)
+    await gateway.kill()
+    await gateway.start(LIMITS__KEEP_CALLS="never")
+    await asyncio.gather(one.expect("state", state="ended"), other.expect("state", state="ended"))
+    await up(one, other)
+    await gateway.kill()
+    await gateway.start(LIMITS__KEEP_CALLS="crash")
+    assert "calls of the gateway before" not in gateway.log.read_text(encoding="utf-8")
+    for phone in (one, other):
+        phone.hangup()
+        await phone.expect("state", state="ended")
+
+
 async def test_signalling_is_soon_back(gateway: House) -> None:
     """At each of the restarts above; beside other work it takes longer by as much as that takes (docs/recovery.md)."""
     assert max(each.whole - each.waited for each in gateway.recoveries) < SIGNALLING_BACK, gateway.recoveries

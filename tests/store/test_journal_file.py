@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.call.journal import JournalError
 from gateway.store import journal_file
@@ -76,11 +77,31 @@ def test_nothing_of_a_record_can_be_read_in_the_file(file: JournalFile, tmp_path
     assert b"secret" not in path.read_bytes()
     assert path.stat().st_mode & 0o077 == 0
     file.close()
-    other = journal(tmp_path, bytes(32))
-    assert other.open() == {}
-    other.close()
-    path.write_bytes(path.read_bytes().replace(b"first", b"other"))
-    assert reopened(file, tmp_path) == {}
+    written = path.read_bytes()
+    for key, octets in ((bytes(32), written), (KEY, written.replace(b"first", b"other"))):
+        path.write_bytes(octets)
+        other = journal(tmp_path, key)
+        with capture_logs() as logs:
+            assert other.open() == {}
+        other.close()
+        assert [(entry["log_level"], "is lost" in entry["event"]) for entry in logs] == [("error", True)]
+        assert path.stat().st_size == 0
+
+
+def test_what_is_no_record_is_said(file: JournalFile, tmp_path: Path) -> None:
+    """With all that comes after it; a journal that is whole says nothing."""
+    file.put("a", b"1")
+    file.put("b", b"2")
+    with capture_logs() as logs:
+        assert reopened(file, tmp_path) == {"a": b"1", "b": b"2"}
+    assert logs == []
+    path = tmp_path / "calls.journal"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + b"\xff" * 1000)
+    with capture_logs() as logs:
+        assert reopened(file, tmp_path) == {"a": b"1"}
+    [said] = logs
+    assert (said["log_level"], said["unread_octets"]) == ("error", 1000)
 
 
 @pytest.mark.parametrize("lost", [1, 10, 30])
@@ -230,10 +251,11 @@ def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Pat
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:20])
     again = journal(tmp_path)
-    with full_disk(50):
+    with full_disk(50), capture_logs() as logs:  # whose file is no larger either
         assert again.open() == {"a": b"1" * 100, "b": b"2" * 100}
         with pytest.raises(JournalError):
             again.remove("a")
+    assert [entry["unread_octets"] for entry in logs] == [20]
     assert path.read_bytes() == whole
     assert not path.with_suffix(".new").exists()
     again.put("c", b"3")
