@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Coroutine
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from gateway.app.lease import Lease, LeaseKeeper, clock
+from gateway.app.lease import Lease, LeaseKeeper, clock, let_go
 from gateway.call.journal import JournalError
+from gateway.call.leg import Address
+from gateway.call.record import CallRecord
 
 
 class Time:
@@ -201,6 +204,68 @@ async def test_a_gateway_is_up_for_good_after_a_minute() -> None:
     rig.time.now += 2
     await rig.keeper.renew()
     assert [is_up for _, is_up in rig.store.said] == [False, True]
+
+
+def test_a_lease_is_never_shortened() -> None:
+    """What an answer that came late says may be over already."""
+    rig = Rig()
+    rig.lease.renewed(200.0)
+    rig.lease.renewed(150.0)
+    rig.time.now = 199.0
+    assert rig.lease.is_ours()
+
+
+async def test_the_store_is_asked_more_often_while_it_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times an interval, and once when it is there."""
+    rig, pauses = Rig(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        rig.store.is_away = len(pauses) == 1
+        if len(pauses) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("gateway.app.lease.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await rig.keeper.run()
+    assert pauses == [10.0, 2.5, 10.0]
+
+
+class Leg:
+    """One of those SIP Call-IDs."""
+
+    def __init__(self, *names: str) -> None:
+        self.references = names
+
+
+class LeftCall:
+    """A call that another gateway has; the names of those who talk, and of those who are asked in a transfer."""
+
+    def __init__(self, legs: list[Leg], targets: list[Leg] | None = None, *, fails: bool = False) -> None:
+        self.legs, self.fails, self.left = legs, fails, 0
+        self.bridge = targets and SimpleNamespace(transfer=SimpleNamespace(targets=targets))
+
+    def leave(self) -> None:
+        if self.fails:
+            raise ValueError("a mistake")
+        self.left += 1
+
+
+def test_of_calls_that_others_have_nothing_more_is_said_to_anybody() -> None:
+    """Who talks, who is asked in a transfer, and who was in one that has ended here since."""
+    talk = LeftCall([Leg("a", "b"), Leg("c")], [Leg("target")])
+    odd, plain, own = LeftCall([Leg("odd")], fails=True), LeftCall([Leg("d")]), LeftCall([Leg("own")])
+    ended = [
+        CallRecord(name, Address("sip:a@x"), "1", 0.0, references={"caller": (f"{name}-1", f"{name}-2")})
+        for name in ("ended", "own ended")
+    ]
+    here = {"talk": talk, "odd": odd, "plain": plain, "own": own}
+    calls: Any = SimpleNamespace(get=here.get, ended=ended)
+    told: list[set[str]] = []
+    agent: Any = SimpleNamespace(leave=told.append)
+    let_go(calls, agent, ["odd", "talk", "ended", "plain", "unknown"])
+    assert told == [{"a", "b", "c", "target", "d", "ended-1", "ended-2"}]
+    assert [call.left for call in (talk, plain, own)] == [1, 1, 0]
 
 
 def test_the_clock_goes_on() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from gateway.accounts.vault import read_key
 from gateway.app import recovery
-from gateway.app.left_values import moved_to
+from gateway.app.left_values import moved_to, trunks_of
 from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, open_journal
 from gateway.call.journal import ENDING, SETTING_UP, UP, VERSION, Journal, JournalError, JournalStore, read
 from gateway.observe.ledger import SqliteLedger, connect
@@ -176,6 +176,20 @@ async def test_a_call_that_does_not_go_on_has_a_record(tmp_path: Path) -> None:
     assert (last["caller"], last["caller_name"], last["dialled"]) == ("sip:alice@x", "Alice", "1001")
     assert last["parties"] == ["sip:alice@x", "sip:1001@x"]
     assert (last["started_at"], last["answered_at"]) == (stamp(990.0), stamp(994.0))
+
+
+def test_a_call_takes_the_places_of_the_trunks_by_which_it_went_out() -> None:
+    """Neither that of a trunk by which it came in, nor of a phone; `max_calls` counts those that go out."""
+    trunk, phone = {"identity": "trunk:office"}, {"identity": "1001"}
+    calls = [
+        [phone | {"is_caller": True}, trunk | {"is_caller": False}],
+        [trunk | {"is_caller": True}, phone | {"is_caller": False}],
+        [trunk | {"is_caller": True}, {"identity": "trunk:other", "is_caller": False}],
+        [trunk | {"is_caller": True}, {"kind": "service"}],
+        [phone | {"is_caller": True}, None],
+        [phone | {"is_caller": True}, {"identity": None, "is_caller": False}],
+    ]
+    assert [trunks_of({"legs": legs}) for legs in calls] == [["office"], [], ["other"], [], [], []]
 
 
 def test_calls_that_pages_left_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

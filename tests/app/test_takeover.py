@@ -224,6 +224,16 @@ async def test_calls_that_the_process_before_had_taken_are_gone_on_with(rig: Rig
     assert rig.recovery.went_on == rig.recovery.ours == ["b"]
 
 
+async def test_a_call_that_went_to_another_and_comes_back_is_gone_on_with_again(rig: Rig) -> None:
+    """However often: what was seen of it before is past once it is not ours any more."""
+    for _ in range(3):
+        rig.journal.left = {TWO: {"b": record("b")}}
+        await rig.takeovers.look()
+        rig.journal.ours.clear()  # another gateway has taken it
+        await rig.takeovers.look()
+    assert rig.recovery.went_on == ["b"] * 3
+
+
 async def test_calls_under_a_lease_are_left_alone(rig: Rig) -> None:
     """Whoever has it may only be out of everybody's sight."""
     rig.journal.left, rig.journal.leased = {TWO: {"b": record("b")}}, {TWO}
