@@ -297,6 +297,7 @@ async def test_a_call_with_pictures_is_made_anew_by_the_next_process(rig: Rig, t
         await browsers[0].take_answer(await engine.answer("call", second, BROWSER, answer))
         await until(lambda: browsers[0].sees(200) and browsers[1].sees(60))
         values = json.loads(json.dumps(engine.values("call")))
+        assert [each["transport"] for each in values["parties"]] == [None, None]
         await following.engine.start()
         with pytest.raises(MediaError) as refused:
             await following.engine.resume("call", values)
@@ -314,6 +315,29 @@ async def test_a_call_with_pictures_is_made_anew_by_the_next_process(rig: Rig, t
         await until(lambda: again[0].sees(200) and again[1].sees(60))
     finally:
         await following.engine.close()
+        for each in browsers:
+            await each.close()
+
+
+@pytest.mark.parametrize("has_channel", [False, True])
+async def test_a_call_with_data_channels_is_not_gone_on_with_by_the_next_process(rig: Rig, has_channel: bool) -> None:
+    """SCTP ends with the process, though the plane and the packets are there: all is made anew, and only then."""
+    engine, second = rig.engine, Party("second", Kind.WEBRTC)
+    browsers = [Browser(BROWSER_HZ, ("pcmu",)) for _ in range(2)]
+    if has_channel:
+        browsers[0].peer.createDataChannel("notes")
+    try:
+        answer = await browsers[1].answer(await engine.offer("call", BROWSER, second, await browsers[0].offer()))
+        await browsers[0].take_answer(await engine.answer("call", second, BROWSER, answer))
+        await until(lambda: {each.tag for each in rig.events if isinstance(each, Connected)} == {"browser", "second"})
+        values = json.loads(json.dumps(engine.values("call")))
+        is_there = [each["transport"] is not None for each in values["parties"]]
+        assert is_there == [not has_channel] * 2
+        if has_channel:
+            with pytest.raises(MediaError) as refused:
+                await engine.resume("again", values)
+            assert refused.value.status == 481
+    finally:
         for each in browsers:
             await each.close()
 
