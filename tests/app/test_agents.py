@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from gateway.agents import framing
-from gateway.agents.agents import Agents
+from gateway.agents.agents import Agents, AgentSettings
 from gateway.agents.connection import AgentConnection, Form
 from gateway.demo.tones import sine
 from gateway.net.config import UserAgentConfig
@@ -234,6 +234,39 @@ async def test_a_program_that_is_not_understood_loses_its_call(place: Place, fir
     await place.gateway.idle()
 
 
+@pytest.mark.parametrize("number", ["800", "801"])
+async def test_a_message_of_more_than_64_kib_ends_the_call(place: Place, number: str) -> None:
+    """Of a program that came, and of one that was connected to; 64 KiB are taken."""
+    came = await place.waiting() if number == "800" else None
+    phone = place.phone()
+    assert await phone.dial(number) == 200
+    socket: Any = came or await asyncio.wait_for(place.far.sockets.get(), PATIENCE)
+    await event(socket, "start")
+    await socket.send(bytes(65_536))
+    await say(socket, "mark", name="taken")
+    assert (await event(socket, "mark"))["mark"] == {"name": "taken"}
+    await socket.send(bytes(65_538))
+    await asyncio.wait_for(phone.over, PATIENCE)
+    await asyncio.wait_for(socket.wait_closed(), PATIENCE)
+    assert socket.close_code == 1009
+    await phone.rtp.close()
+    await place.gateway.idle()
+
+
+async def test_marks_that_wait_are_bounded(place: Place) -> None:
+    """256 behind a second of sound; the next is refused, and all that were taken come back in their order."""
+    waiting, phone = await place.waiting(), place.phone()
+    assert await phone.dial("800") == 200
+    await event(waiting, "start")
+    await say(waiting, "media", payload=payload(np.zeros(24_000, np.int16)))
+    for number in range(257):
+        await say(waiting, "mark", name=str(number))
+    assert (await event(waiting, "error"))["error"] == {"message": "too many marks wait"}
+    assert [(await event(waiting, "mark"))["mark"]["name"] for _ in range(256)] == [str(each) for each in range(256)]
+    await phone.hang_up()
+    await place.gateway.idle()
+
+
 async def test_a_program_that_sends_too_much_loses_its_call(place: Place) -> None:
     """More than a minute of sound is refused alone; more messages than it may send end the call."""
     socket, phone = await place.waiting(), place.phone()
@@ -287,7 +320,7 @@ async def test_what_is_no_event_is_said_so(message: str, reason: str) -> None:
         framing.read(message, "mine")
 
 
-async def test_marks_are_bounded_and_nothing_is_taken_after_the_end() -> None:
+async def test_nothing_is_taken_after_the_end() -> None:
     """What comes late changes nothing."""
     link = Link()
     connection = AgentConnection(link, Form(), lambda: 0.0)
@@ -332,3 +365,38 @@ async def test_a_program_is_told_when_the_caller_begins_and_ends_to_speak(rate: 
     ]
     at = [place for place, each in enumerate(link.sent) if isinstance(each, str) and '"speech"' in each]
     assert at == [54, 132]
+
+
+class Chatterbox(Talker):
+    """A session whose caller is never silent, and gives its program each frame as soon as it has had the last."""
+
+    def __init__(self, rate: int) -> None:
+        super().__init__(rate)
+        self.frames = 0
+        self.over = asyncio.Event()
+
+    async def ring(self) -> None: ...
+
+    async def answer(self) -> None: ...
+
+    async def audio(self, rate: int) -> AsyncIterator[Any]:
+        try:
+            while self.frames < 5_000:
+                self.frames += 1
+                yield np.zeros(30_000, np.int16)
+                await asyncio.sleep(0)
+        finally:
+            self.over.set()
+
+
+async def test_a_program_that_does_not_read_loses_its_call(place: Place) -> None:
+    """What waits for it is bounded: 512 messages, and what the system holds of two sockets."""
+    url = f"ws://127.0.0.1:{next(iter(place.far.server.sockets)).getsockname()[1]}/"
+    agents = Agents({"deaf": AgentSettings(url=url, form=Form(binary=True))}, lambda: 0.0, lambda: "stream")
+    session = Chatterbox(16_000)
+    talking = asyncio.ensure_future(agents.attend(cast(Any, session), "deaf"))
+    deaf = await asyncio.wait_for(place.far.sockets.get(), PATIENCE)
+    await asyncio.wait_for(session.over.wait(), PATIENCE)
+    deaf.transport.abort()
+    await asyncio.wait_for(talking, PATIENCE)
+    assert 512 < session.frames < 2_000

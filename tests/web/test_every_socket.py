@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 import pytest
 from starlette.routing import BaseRoute, WebSocketRoute
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from gateway.web.app import WebServer, WebSettings, create_app, serve
@@ -29,24 +29,24 @@ _SOCKETS = [
 
 
 class Agents:
-    """Admits every program."""
+    """Admits every program but those that guess."""
 
     def admits(self, name: str, token: str) -> bool:
-        return True
+        return token != "guess"
 
     def connected(self, name: str, outbox: Any) -> Any:
         return MagicMock()
 
 
-def application() -> Any:
+def application(settings: WebSettings = SETTINGS) -> Any:
     gateway = FakeGateway()
     gateway.conferencing.agents = Agents()  # type: ignore[assignment]
-    return create_app(gateway, SETTINGS, sip=lambda *_: MagicMock())
+    return create_app(gateway, settings, sip=lambda *_: MagicMock())
 
 
 @contextlib.asynccontextmanager
-async def running() -> AsyncIterator[WebServer]:
-    server = await serve(application(), "127.0.0.1", 0, settings=SETTINGS)
+async def running(settings: WebSettings = SETTINGS) -> AsyncIterator[WebServer]:
+    server = await serve(application(settings), "127.0.0.1", 0, settings=settings)
     try:
         yield server
     finally:
@@ -127,3 +127,18 @@ async def test_a_peer_of_a_room_that_does_not_read_is_dropped(form: str) -> None
 async def _left(socket: Any) -> None:
     while "left" not in json.loads(await socket.recv())["type"]:
         pass
+
+
+async def test_a_program_guesses_no_faster_than_a_user() -> None:
+    """After two wrong tokens not even the right one lets in."""
+
+    async def tried(token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        try:
+            async with connect(f"ws://127.0.0.1:{server.port}/api/agents/agent", additional_headers=headers):
+                return 101
+        except InvalidStatus as refused:
+            return refused.response.status_code
+
+    async with running(WebSettings(failure_burst=2, failures_per_second=0.0001)) as server:
+        assert [await tried(token) for token in ("right", "guess", "guess", "right")] == [101, 401, 401, 401]
