@@ -114,6 +114,8 @@ pub struct Receive {
     pub crypto: Option<Receiver>,
     /// Of RTCP that comes by a connection of its own (RFC 5764 section 5.1.1.1); None: that of RTP.
     pub rtcp_crypto: Option<Receiver>,
+    /// Contexts of its keys used before: were one to come back, its reports must not be heard twice.
+    retired_rtcp: Vec<Receiver>,
     pub inbound: Inbound,
     pub routes: Box<Routes>,
     pub transcoding: Transcoding,
@@ -153,6 +155,7 @@ impl Receive {
             config,
             crypto: None,
             rtcp_crypto: None,
+            retired_rtcp: Vec::new(),
             inbound: Inbound::default(),
             routes: Box::new([Route::default(); 128]),
             transcoding: Transcoding::default(),
@@ -175,6 +178,23 @@ impl Receive {
             rtcp: None,
             bundled: Vec::new(),
         }
+    }
+
+    /// Open RTCP of a connection of its own with another key; of one that was used before it is known what has come.
+    pub fn set_rtcp_key(&mut self, key: Option<Receiver>) {
+        if let (Some(now), Some(next)) = (&self.rtcp_crypto, &key) {
+            if now.same_key(next) {
+                return;
+            }
+        }
+        self.retired_rtcp.extend(self.rtcp_crypto.take());
+        if self.retired_rtcp.len() > MAX_KEYS {
+            self.retired_rtcp.remove(0);
+        }
+        self.rtcp_crypto = key.map(|next| match self.retired_rtcp.iter().position(|old| old.same_key(&next)) {
+            Some(known) => self.retired_rtcp.remove(known),
+            None => next,
+        });
     }
 
     /// Whether RTCP from there is the peer's as far as addresses tell: where RTP comes from, or of the next port, or where

@@ -137,6 +137,32 @@ async def test_a_key_of_rtcp_that_comes_back_goes_on_where_it_stopped(scene: Sce
     assert len(apart.take()) == 3
 
 
+async def test_a_key_of_rtcp_that_comes_back_hears_no_report_twice(scene: Scene) -> None:
+    """Key A, key B, no key, key A again: what was heard under it is a replay, what was not is heard."""
+    first, second = key(GCM, 1), key(GCM, 2)
+    peer = SrtpSession(first, key(GCM, 100))
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True))
+    reports = [bytes(ReceiverReport(number)) for number in range(2)]
+    once, new = (peer.protect_rtcp(report) for report in reports)
+    apart = Phone()
+    scene.phones.append(apart)
+    apart.to = scene.left.to[0], scene.left.to[1] + 1
+    scene.plane.set_destination(LEFT, scene.left.address, apart.address)
+    scene.plane.set_rtcp_keys(LEFT, first, key(GCM, 100))
+    await scene.done()
+    apart.send(once)
+    await until(lambda: len(scene.handler.compounds) == 1)
+    scene.plane.set_rtcp_keys(LEFT, second, key(GCM, 100))
+    scene.plane.drop_keys(LEFT)
+    scene.plane.set_rtcp_keys(LEFT, first, key(GCM, 100))
+    await scene.done()
+    apart.send(once)
+    apart.send(new)
+    await until(lambda: len(scene.handler.compounds) >= 2)
+    assert [packet for _, _, packet in scene.handler.compounds] == reports
+    assert dict((await scene.figures(LEFT)).discarded) == {"replay": 1}
+
+
 async def test_a_packet_from_before_one_of_ours_is_counted_as_late(scene: Scene) -> None:
     """It has no place in the outgoing stream any more."""
     scene.left.send(rtp(1))
@@ -224,9 +250,54 @@ async def test_a_pair_that_was_removed_is_heard_no_more(scene: Scene) -> None:
     assert len(scene.right.take()) == 1
 
 
-def most_since(began: float) -> int:
-    """How often DTLS of one address may have been told of, at 200 a second, since that time of the monotonic clock."""
-    return 200 * (int(time.monotonic() - began) + 2)
+def most_since(began: float, a_second: int = 200) -> int:
+    """How often somebody may have been told of, at so many a second, since that time of the monotonic clock."""
+    return a_second * (int(time.monotonic() - began) + 2)
+
+
+async def told_or_counted(scene: Scene, expected: int) -> None:
+    """Wait until so many checks were told of, or were too many."""
+    async with asyncio.timeout(30):
+        while True:
+            limited = (await scene.plane.counters()).get("punts_limited", 0)
+            if len(scene.handler.checks) + limited >= expected:
+                return
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("is_admitted", [False, True])
+async def test_stun_of_one_address_is_told_of_so_often_a_second(scene: Scene, is_admitted: bool) -> None:
+    """Each costs an HMAC in the event loop; the rest is counted, and of another address it is told."""
+    browser, path = await browser_of(scene)
+    if is_admitted:
+        scene.plane.admit_pair(10, path, browser.address)
+        await scene.done()
+    began, told = time.monotonic(), scene.handler.checks
+    for sent in range(201, 1002, 200):
+        for _ in range(200):
+            browser.send(binding_check("ours:peer", PASSWORD))  # which nominates: the handler's to answer
+        await told_or_counted(scene, sent)
+    assert 200 <= len(told) <= 1 + most_since(began)  # the first one had come before
+    stranger = Phone("127.0.0.2")
+    scene.phones.append(stranger)
+    stranger.to = browser.to
+    stranger.send(binding_check("ours:peer", PASSWORD))
+    await until(lambda: told[-1][1] == stranger.address)
+
+
+async def test_strangers_at_a_phones_port_are_told_of_so_often_a_second(scene: Scene) -> None:
+    """Fifty of all of them together, however many addresses they have."""
+    scene.left.send(rtp(1))
+    await scene.right.hears(1)
+    began, told = time.monotonic(), scene.handler.strangers
+    for number in range(1, 5):
+        stranger = Phone("127.0.0.2")
+        scene.phones.append(stranger)
+        stranger.to = scene.left.to
+        for _ in range(150):
+            stranger.send(rtp(9, ssrc=9))
+        await scene.settle(LEFT, 1 + 150 * number)
+    assert 50 <= len(told) <= most_since(began, 50)
 
 
 async def test_dtls_in_a_phones_name_is_told_of_so_often_a_second(scene: Scene) -> None:

@@ -11,6 +11,7 @@ from aioice import stun
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.media.embedded.plane.limits import STRANGERS, PuntLimit
 from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.port import ErrorRate
@@ -133,7 +134,16 @@ def test_twenty_thousand_sources_leave_the_tables_as_they_were() -> None:
     after = bench.port.table_sizes
     assert after["error_sources"] == bench.port.config.error_sources
     assert after | {"error_sources": 0} == before
-    assert len(bench.counters) == 4
+    assert bench.counters["stun_bad_integrity"] + bench.counters["punts_limited"] == 5000
+    assert len(bench.counters) == 5
+
+
+def test_all_strangers_together_are_told_of_so_often_a_second() -> None:
+    """Each with an address of its own; a second later they are again."""
+    limit, stranger = PuntLimit(STRANGERS), ("192.0.2.1", 1)
+    sources = [(f"10.0.{number >> 8}.{number & 255}", 1) for number in range(20_000)]
+    assert sum(limit.allows(source, 5.0) for source in sources) == STRANGERS
+    assert [limit.allows(stranger, now) for now in (5.9, 6.0)] == [False, True]
 
 
 @settings(max_examples=300)

@@ -139,6 +139,19 @@ fn what_nobody_protected_is_searched_for_a_while_only() {
 }
 
 #[test]
+fn once_nothing_is_searched_a_low_first_number_may_have_wrapped_once() {
+    for suite in SUITES {
+        for (number, opens) in [(WRAP_REACH - 1, true), (WRAP_REACH, false)] {
+            let (mut sender, mut receiver) = pair(suite);
+            receiver.searches = 0;
+            protect(&mut sender, &packet(65_535, 99, b"before"));
+            let mut first = protect(&mut sender, &packet(number, 99, b"a voice"));
+            assert_eq!(receiver.open(&mut first).is_ok(), opens, "{suite:?} {number}");
+        }
+    }
+}
+
+#[test]
 fn packets_lost_before_the_wrap_do_not_end_the_stream() {
     for suite in SUITES {
         let (mut sender, mut receiver) = pair(suite);

@@ -340,16 +340,14 @@ pub fn obey_receive(
         ReceiveOrder::Key(key) => match (&mut receive.crypto, key) {
             (Some(now), Some(next)) if now.same_key(&next) => now.take_mki(next),
             (crypto, key) => {
-                if key.is_none() {
-                    receive.rtcp_crypto = None;
-                }
+                let drops = key.is_none();
                 *crypto = key;
+                if drops {
+                    receive.set_rtcp_key(None);
+                }
             }
         },
-        ReceiveOrder::RtcpKey(key) => match &receive.rtcp_crypto {
-            Some(now) if now.same_key(&key) => {}
-            _ => receive.rtcp_crypto = Some(*key),
-        },
+        ReceiveOrder::RtcpKey(key) => receive.set_rtcp_key(Some(*key)),
         ReceiveOrder::Rtcp(address) => receive.rtcp = address,
         ReceiveOrder::Expect(named, description) => {
             if (receive.named, receive.description) != (named, description) {

@@ -122,17 +122,37 @@ mod tests {
     use super::*;
     use std::sync::mpsc::{channel, sync_channel};
 
+    type Queues = (std::sync::mpsc::Receiver<Up>, std::sync::mpsc::Receiver<Up>);
+
+    /// One with room for one frame of each kind, what takes them, and whether a gateway listens.
+    fn uplink() -> (Uplink, Queues, Arc<AtomicBool>) {
+        let ((punt, punts), (stranger, strangers), (event, _events)) = (sync_channel(1), sync_channel(1), channel());
+        let (bell, attached) = (Arc::new(Bell::new().unwrap()), Arc::new(AtomicBool::new(true)));
+        let made = Uplink::new(0, Arc::default(), (punt, stranger), event, bell, Arc::clone(&attached), 1);
+        (made, (punts, strangers), attached)
+    }
+
+    #[test]
+    fn while_no_gateway_listens_nothing_is_kept_for_it() {
+        let (mut uplink, (punts, strangers), attached) = uplink();
+        attached.store(false, Ordering::Relaxed);
+        uplink.punt(vec![1]);
+        uplink.punt_stranger(vec![1]);
+        assert!(!uplink.allow_stranger(&Addr::v4(1, 1), 5) && !uplink.allow_admitted(&Addr::v4(1, 1), 5));
+        assert_eq!(uplink.counters.dropped[Dropped::PuntsOrphaned as usize].get(), 4);
+        attached.store(true, Ordering::Relaxed);
+        assert!(uplink.allow_stranger(&Addr::v4(1, 1), 5) && uplink.allow_admitted(&Addr::v4(1, 1), 5));
+        assert!(punts.try_recv().is_err() && strangers.try_recv().is_err());
+    }
+
     #[test]
     fn strangers_fill_no_queue_but_their_own() {
-        let ((punt, punts), (stranger, strangers), (event, _events)) = (sync_channel(1), sync_channel(1), channel());
-        let (counters, bell) = (Arc::<ThreadCounters>::default(), Arc::new(Bell::new().unwrap()));
-        let attached = Arc::new(AtomicBool::new(true));
-        let mut uplink = Uplink::new(0, Arc::clone(&counters), (punt, stranger), event, bell, attached, 1);
+        let (mut uplink, (punts, strangers), _attached) = uplink();
         (0..3).for_each(|_| uplink.punt_stranger(vec![1]));
         uplink.punt(vec![2]);
         assert!(matches!(punts.try_recv(), Ok(Up::Frame(frame)) if frame == [2]));
         assert!(matches!(strangers.try_recv(), Ok(Up::Stranger(frame)) if frame == [1]));
         assert!(punts.try_recv().is_err() && strangers.try_recv().is_err());
-        assert_eq!(counters.dropped[Dropped::PuntsFull as usize].get(), 2);
+        assert_eq!(uplink.counters.dropped[Dropped::PuntsFull as usize].get(), 2);
     }
 }

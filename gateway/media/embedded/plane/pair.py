@@ -31,6 +31,7 @@ class PairFlow(Flow):
         "_port",
         "_rtcp_destination",
         "_rtcp_receiver",
+        "_rtcp_receivers",
         "_rtcp_sender",
         "_rtcp_senders",
         "_strangers",
@@ -49,6 +50,7 @@ class PairFlow(Flow):
         self._destination: Address | None = None
         self._rtcp_destination: Address | None = None
         self._rtcp_receiver: ReceiveContext | None = None
+        self._rtcp_receivers: dict[SrtpKey, ReceiveContext] = {}
         self._rtcp_sender: SendContext | None = None
         self._rtcp_senders: dict[SrtpKey, SendContext] = {}
         self._strangers_second = NEVER
@@ -89,9 +91,11 @@ class PairFlow(Flow):
             self.stream.skip()
 
     def set_rtcp_keys(self, receive: SrtpKey, send: SrtpKey) -> None:
-        """Keys of RTCP alone; a sending one that was used before goes on where it stopped, beyond 64 nothing leaves."""
-        if self._rtcp_receiver is None or self._rtcp_receiver.key != receive:
-            self._rtcp_receiver = ReceiveContext(receive, self.discarded)
+        """Keys of RTCP alone; those used before go on where they stopped, beyond 64 of ours nothing leaves."""
+        receiver = self._rtcp_receivers.pop(receive, None) or ReceiveContext(receive, self.discarded)
+        self._rtcp_receiver = self._rtcp_receivers[receive] = receiver
+        if len(self._rtcp_receivers) > MAX_SEND_KEYS:
+            del self._rtcp_receivers[next(iter(self._rtcp_receivers))]
         known = self._rtcp_senders.get(send)
         if known is None and len(self._rtcp_senders) < MAX_SEND_KEYS:
             known = self._rtcp_senders[send] = SendContext(send, self.unsent)

@@ -17,6 +17,7 @@ from gateway.media.embedded.plane.bundled import BundledFlow
 from gateway.media.embedded.plane.feeding import MAX_FEEDS, Feeds, Source
 from gateway.media.embedded.plane.flow import Flow
 from gateway.media.embedded.plane.kept import Kept, resend
+from gateway.media.embedded.plane.limits import STRANGERS, PuntLimit
 from gateway.media.embedded.plane.pair import PairFlow, PairPort
 from gateway.media.embedded.plane.protocol import PlaneError, PlaneHandler
 from gateway.media.embedded.plane.routes import EMPTY, RouteTable
@@ -66,6 +67,7 @@ class PythonPlane:
         self.clock = clock
         self._reactor = reactor
         self._bind, self._bind_pair = bind, bind_pair
+        self.strangers, self.admitted = PuntLimit(STRANGERS), PuntLimit(inf)
         self._counters: dict[str, int] = {}
         self._ports: dict[int, SharedPort | PairPort] = {}
         self._flows: dict[int, Flow] = {}

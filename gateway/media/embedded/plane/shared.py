@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from gateway.media.embedded.plane.around import FlowHost
 from gateway.media.embedded.plane.flow import Flow
+from gateway.media.embedded.plane.limits import PuntLimit
 from gateway.media.embedded.plane.packet import MAXIMUM_SIZE
 from gateway.media.embedded.plane.protocol import PlaneHandler
 from gateway.media.embedded.plane.srtp import WORKSPACE
@@ -33,6 +34,10 @@ class SharedHost(FlowHost, Protocol):
     """What the port needs of its plane."""
 
     handler: PlaneHandler
+    strangers: PuntLimit
+    """Of STUN of addresses that no check has proved."""
+    admitted: PuntLimit
+    """Of STUN of those that one has."""
 
     def count(self, reason: str) -> None: ...
 
@@ -160,13 +165,15 @@ class SharedPath:
             self._host.internal_error()
 
     def _stun(self, size: int, flow: SharedFlow | None, address: Address, now: float) -> None:
-        data = bytes(_DATA[:size])
-        if data[:2] == _BINDING_SUCCESS:
-            self._host.handler.stun(self.number, address, data, now)
-        elif data[:2] != _BINDING_REQUEST:
-            self._host.count("stun_not_request")
-        elif flow is None or not flow.answer_check(data, self, address, now):
-            self._host.handler.stun(self.number, address, data, now)
+        data, host = bytes(_DATA[:size]), self._host
+        if data[:2] not in (_BINDING_REQUEST, _BINDING_SUCCESS):
+            host.count("stun_not_request")
+        elif data[:2] == _BINDING_REQUEST and flow is not None and flow.answer_check(data, self, address, now):
+            pass
+        elif (host.strangers if flow is None else host.admitted).allows(address, now):
+            host.handler.stun(self.number, address, data, now)
+        else:
+            host.count("punts_limited")
 
 
 class SharedPort:
