@@ -1,0 +1,108 @@
+"""`scripts/plane build`: red where our own sources are at fault, one sentence where the machine cannot build them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import peers
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "plane"
+MANIFEST = '[package]\nname = "gateway-plane"\nversion = "0.1.0"\nedition = "2021"\n\n[dependencies]\n'
+LOCK = 'version = 3\n\n[[package]]\nname = "gateway-plane"\nversion = "0.1.0"\n'
+NEEDED = '[[package]]\nname = "never-fetched"\nversion = "1.0.0"\nsource = "{0}"\nchecksum = "{1}"\n'
+WORKS, BROKEN = "fn main() {}\n", "fn main() { nothing }\n"
+SENTENCE = "packets are forwarded by the Python plane, which does everything but is slower.\n"
+
+
+class Tree:
+    """A plane's sources that are few, and the script beside them."""
+
+    def __init__(self, root: Path) -> None:
+        self.plane, self.script = root / "plane", root / "scripts" / "plane"
+        (self.plane / "audio" / "src").mkdir(parents=True)
+        (self.plane / "src").mkdir()
+        self.script.parent.mkdir()
+        shutil.copy(SCRIPT, self.script)
+        self.write(WORKS)
+
+    def write(self, source: str, manifest: str = MANIFEST, lock: str = LOCK) -> None:
+        (self.plane / "src" / "main.rs").write_text(source)
+        (self.plane / "Cargo.toml").write_text(manifest)
+        (self.plane / "audio" / "Cargo.toml").write_text("")
+        (self.plane / "Cargo.lock").write_text(lock)
+
+    def build(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        """By the script, without a network."""
+        inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "CARGO_TARGET_DIR")}
+        environ = inherited | {"CARGO_NET_OFFLINE": "true"} | environment
+        return subprocess.run(
+            [self.script, "build"], env=environ, capture_output=True, text=True, check=False, timeout=60
+        )
+
+    @property
+    def is_built(self) -> bool:
+        return (self.plane / "target" / "release" / "gateway-plane").exists()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+@pytest.fixture
+def cargo() -> None:
+    if shutil.which("cargo") is None:
+        peers.missing("cargo", "Rust")
+
+
+@pytest.mark.usefixtures("cargo")
+def test_what_compiles_is_built(tree: Tree) -> None:
+    """And is not built again."""
+    assert (tree.build().returncode, tree.is_built) == (0, True)
+    assert tree.build().stdout == ""
+
+
+@pytest.mark.usefixtures("cargo")
+@pytest.mark.parametrize(
+    ("source", "manifest", "said"),
+    [
+        (BROKEN, MANIFEST, "cannot find value `nothing`"),
+        (WORKS, MANIFEST.replace("0.1.0", "0.2.0"), "--locked"),
+    ],
+)
+def test_a_fault_of_our_own_is_red(tree: Tree, source: str, manifest: str, said: str) -> None:
+    """Sources, and a manifest that its lock file does not go with: nobody is told that this is how it is here."""
+    tree.write(source, manifest)
+    built = tree.build()
+    assert (built.returncode, tree.is_built) == (1, False)
+    assert said in built.stderr
+    assert SENTENCE not in built.stdout
+
+
+@pytest.mark.usefixtures("cargo")
+def test_without_a_registry_there_is_one_sentence(tree: Tree) -> None:
+    """Status 0, since everything works without; in CI 1."""
+    index = "registry+https://github.com/rust-lang/crates.io-index"
+    lock = LOCK + 'dependencies = [\n "never-fetched",\n]\n\n' + NEEDED.format(index, 64 * "0")
+    tree.write(WORKS, MANIFEST + 'never-fetched = "1.0.0"\n', lock)
+    built = tree.build()
+    assert (built.returncode, tree.is_built) == (0, False)
+    assert built.stdout.endswith("The packet plane could not be built: " + SENTENCE)
+    assert tree.build(CI="true").returncode == 1
+
+
+def test_without_cargo_there_is_one_sentence(tree: Tree, tmp_path: Path) -> None:
+    """Status 0, too."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sh", "dirname"):
+        found = shutil.which(name)
+        assert found is not None
+        (programs / name).symlink_to(found)
+    built = tree.build(PATH=str(programs))
+    assert (built.returncode, built.stdout) == (0, "There is no cargo here to build the packet plane: " + SENTENCE)
