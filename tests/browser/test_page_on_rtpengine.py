@@ -10,9 +10,27 @@ from playwright.async_api import Page
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
-from tests.browser.softphone import phone_hears, says, sees
-from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
+from tests.browser.softphone import phone_hears, says, sees, talk
+from tests.interop.gateway import PHONE_HZ, Gateway, config_on_free_ports, gateway_with
 from tests.media.rtpengine_support import rtpengine
+
+COLLECT = """
+window.connections = [];
+window.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(...how) { super(...how); window.connections.push(this); }
+};
+"""
+FAIL = """() => {
+  const connection = window.connections.at(-1);
+  Object.defineProperty(connection, "connectionState", { configurable: true, get: () => "failed" });
+  connection.dispatchEvent(new Event("connectionstatechange"));
+  delete connection.connectionState;
+}"""
+"""Have the page believe that its way to the gateway is gone."""
+CREDENTIALS = """() => {
+  const { localDescription, remoteDescription } = window.connections.at(-1);
+  return [localDescription, remoteDescription].map(({ sdp }) => /a=ice-ufrag:(\\S+)/.exec(sdp)[1]);
+}"""
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -80,3 +98,29 @@ async def test_a_camera_that_comes_later_is_seen_as_well(page: SoftphoneBrowser,
     await sees(bob)
     await bob.click("#hangup")
     await says(alice, "The call ended.")
+
+
+async def test_a_page_that_is_loaded_again_takes_its_call_back(page: SoftphoneBrowser, phone: DeskPhone) -> None:
+    """Over a connection of its own, with other ICE credentials and another certificate, and then once more."""
+    await talk(page, phone)
+    for _ in range(2):
+        await page.page.reload()
+        await says(page.page, "Connected.")
+        await phone_hears(phone)
+        await page.tone(PHONE_HZ)
+    await page.page.click("#hangup")
+    await says(page.page, "The call ended.")
+
+
+async def test_ice_begins_anew_and_the_call_goes_on(page: SoftphoneBrowser, phone: DeskPhone) -> None:
+    """With other credentials of both sides; then each hears the other."""
+    await page.page.add_init_script(COLLECT)
+    await page.page.reload()
+    await talk(page, phone)
+    known = await page.page.evaluate(CREDENTIALS)
+    await page.page.evaluate(FAIL)
+    await page.page.wait_for_function(f"known => ({CREDENTIALS})().every(each => !known.includes(each))", arg=known)
+    await phone_hears(phone)
+    await page.tone(PHONE_HZ)
+    await page.page.click("#hangup")
+    await says(page.page, "The call ended.")

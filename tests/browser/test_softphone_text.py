@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -211,4 +212,57 @@ async def test_a_phone_without_text_has_the_call_and_it_is_said(page: SoftphoneB
     await says(alice, "Connected.")
     await expect(alice.locator("#text")).to_be_hidden()
     await page.hang_up()
+    await alice.evaluate("localStorage.removeItem('softphone.text')")
+
+
+@pytest.mark.slow
+async def test_nothing_typed_is_missing_over_a_hold_a_reload_and_a_transfer(
+    gateway: Gateway, page: SoftphoneBrowser, text_phone: SipTextPhone
+) -> None:
+    """The page has what was read and typed before the reload, and what the phone types meanwhile; then it is bob's."""
+    alice = page.page
+    theirs = alice.locator("#text-theirs")
+    await page.dial("1002")
+    await says(alice, "Connected.")
+    await alice.click("#open-text")
+    await expect(alice.locator("#text-line")).to_be_focused()
+    await alice.keyboard.type("one", delay=2 * SLOWLY)
+    await alice.keyboard.press("Enter")
+    text_phone.type("first\r\n")
+    await alice.click("#hold")
+    await says(alice, "On hold.")
+    await alice.locator("#text-line").focus()
+    await alice.keyboard.type("tw", delay=2 * SLOWLY)
+    await alice.click("#hold")
+    await says(alice, "Connected.")
+    text_phone.type("held ")
+    await expect(theirs).to_have_text("held")
+    await until(lambda: text_phone.read == "one\u2028tw")
+    reloading = asyncio.ensure_future(alice.reload())
+    text_phone.type("away ")
+    await reloading
+    await says(alice, "Connected.")
+    await expect(alice.locator("#text-log p")).to_have_text(["one", "first"])
+    await expect(theirs).to_have_text("held away")
+    await expect(alice.locator("#text-line")).to_have_value("tw")
+    await alice.locator("#text-line").focus()
+    await alice.keyboard.type("o", delay=SLOWLY)
+    await alice.keyboard.press("Enter")
+    await until(lambda: text_phone.read == "one\u2028two\u2028")
+    text_phone.type("back\r\n")
+    await expect(alice.locator("#text-log p")).to_have_text(["one", "first", "two", "held away back"])
+    async with german_bob(gateway, page) as bob:
+        await alice.click("#transfer")
+        await alice.fill("#target", "bob")
+        await alice.click("#transferring [type=submit]")
+        await bob.click("#accept")
+        await says(alice, "The call was transferred.")
+        await expect(bob.locator("#text-line")).to_be_enabled()
+        await bob.locator("#text-line").focus()
+        await bob.keyboard.type("bob", delay=2 * SLOWLY)
+        await until(lambda: text_phone.read == "one\u2028two\u2028bob")
+        text_phone.type("hello")
+        await expect(bob.locator("#text-theirs")).to_have_text("hello")
+        await bob.click("#hangup")
+        await says(bob, "Das Gespräch ist beendet.")
     await alice.evaluate("localStorage.removeItem('softphone.text')")

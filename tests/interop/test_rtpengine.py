@@ -22,6 +22,7 @@ from tests.interop.gateway import (
     Gateway,
     RpcBrowser,
     config_on_free_ports,
+    gateway_beside,
     gateway_with,
     hear_each_other,
 )
@@ -203,3 +204,25 @@ async def test_a_gateway_whose_rtpengine_is_away_says_which_setting(tmp_path: Pa
     await app.stop()
     assert "media.engine" in str(raised.value)
     assert f"{host}:{port}" in str(raised.value)
+
+
+async def test_who_finds_no_port_left_is_told_and_those_who_talk_go_on(gateway: Gateway, tmp_path: Path) -> None:
+    """The ports of a rtpengine are enough for one call: a second one is refused, and made once that is over."""
+    with rtpengine(ports=4) as daemon:
+        engine = f"rtpengine:{daemon.address[0]}:{daemon.address[1]}"
+        async with gateway_beside(gateway, config_on_free_ports(tmp_path, MEDIA__ENGINE=engine)) as few:
+            alice, bob, phone = await few.browser("alice"), await few.browser("bob"), await few.phone("1001")
+            phone.on_incoming(200)
+            await alice.dial("1001")
+            await alice.status("talking")
+            await hear_each_other(alice, phone)
+            assert await bob.refused("1001") == "overloaded"
+            await hear_each_other(alice, phone)
+            await alice.hang_up()
+            await phone.expect("state", state="ended")
+            await few.idle()
+            await bob.dial("1001")
+            await bob.status("talking")
+            await hear_each_other(bob, phone)
+            await bob.hang_up()
+            await few.idle()

@@ -18,15 +18,19 @@ from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.ng import Retries
 from tests import peers
 from tests.media.engine_support import phone_sdp
-from tests.ports import OTHERS, free_port
+from tests.ports import OTHERS, free_port, free_ports
 
 _shared: list[Daemon] = []
 
 
-def rtpengine(*options: str) -> contextlib.AbstractContextManager[Daemon]:
-    """One daemon, ended with the context; skips the test, or fails it in CI, where the package is not installed."""
+def rtpengine(*options: str, ports: int | None = None) -> contextlib.AbstractContextManager[Daemon]:
+    """One daemon, ended with the context; skips the test, or fails it in CI, where the package is not installed.
+
+    `ports`: how many it has for RTP, four a call, for itself; None: many, of which it finds free ones.
+    """
     binary = peers.program("rtpengine", "rtpengine-daemon")
-    return started(binary, *options, ports=len(OTHERS), control=free_port(), first=OTHERS.start)
+    first = OTHERS.start if ports is None else free_ports(1)[0]
+    return started(binary, *options, ports=ports or len(OTHERS), control=free_port(), first=first)
 
 
 def shared() -> Daemon:

@@ -5,7 +5,7 @@ import { isLoopbackOnly } from "./media-sdp.js";
 
 const AWAY_MS = 30_000; // as long as the gateway waits for us
 
-/** @typedef {import("./call-fields.js").Saved & {video?: boolean, seen?: boolean, text?: boolean}} Kept `video`: our camera is on; `seen`: there is video */
+/** @typedef {import("./call-fields.js").Saved & {video?: boolean, seen?: boolean, text?: boolean, typed?: import("./call-text.js").Typed}} Kept `video`: our camera is on; `seen`: there is video */
 
 export class ReturningCall extends CallBase {
   /** It was held before the new offer, which says nothing of that. @protected */
@@ -23,11 +23,12 @@ export class ReturningCall extends CallBase {
   /** What a reload needs to take the call back. Null for a call that cannot be. @returns {Kept | null} */
   saved() {
     const kept = super.saved();
-    return kept && { ...kept, video: Boolean(this.camera), seen: this.rtc.hasVideo, text: this.text.isKept };
+    return kept && { ...kept, video: Boolean(this.camera), seen: this.rtc.hasVideo, text: this.text.isKept, typed: this.text.typed };
   }
 
   /** Take a call of before a reload, or of another device, over a new connection. @param {Partial<Kept>} saved */
-  async restore({ savedAt, video = false, seen = false, text = false, ...kept }) {
+  async restore({ savedAt, video = false, seen = false, text = false, typed, ...kept }) {
+    if (typed) this.text.restore(typed);
     Object.assign(this, kept, { away: true, taking: !savedAt });
     this.changed();
     try {

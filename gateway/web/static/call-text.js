@@ -3,6 +3,7 @@
 const PROTOCOL = "t140";
 const MOST_LINES = 500;
 const LONGEST_LINE = 2000; // characters; a longer one is broken
+const MOST_KEPT = 100; // lines over a reload
 const NEW_LINE = "\u2028";
 const UNSEEN = /[\p{Cc}\ufeff]/u; // control characters, C1 as well, and the mark that a session begins with
 
@@ -12,6 +13,7 @@ export class TextError extends Error {
 }
 
 /** @typedef {{own: boolean, text: string}} Line */
+/** @typedef {{lines: Line[], theirs: string, own: string}} Typed */
 
 /** Event "change": what is to be read has changed, or whether there is text at all. */
 export class CallText extends EventTarget {
@@ -38,6 +40,18 @@ export class CallText extends EventTarget {
   /** Whether there is a channel, or one on its way. */
   get isKept() {
     return this.#channels.some(({ readyState }) => readyState === "open" || readyState === "connecting");
+  }
+
+  /** What is to be read, for after a reload. @returns {Typed} */
+  get typed() {
+    const { lines, theirs, own } = this;
+    return { lines: lines.slice(-MOST_KEPT), theirs, own };
+  }
+
+  /** It was to be read before a reload. @param {Typed} typed */
+  restore({ lines, theirs, own }) {
+    Object.assign(this, { lines, theirs, own });
+    this.#changed();
   }
 
   /** Take what the other side opens. @param {RTCPeerConnection} connection */
