@@ -24,6 +24,8 @@ _PATIENCE = 10.0
 _LANE = 30
 """Characters between two lines of the ladder."""
 _CLOCK = 12
+_WIDE = 1_000
+"""Columns of a table that no terminal cuts."""
 
 
 class ConsoleError(GatewayError):
@@ -94,11 +96,29 @@ def show_calls(operator: Operator, output: Console) -> None:
     if not calls:
         output.print("No calls.")
         return
-    table = Table("call", "state", "for", "caller", "dialled", "with", box=None, pad_edge=False, header_style="bold")
+    table = _table("call", "state", "for", "caller", "dialled", "with")
     for call in calls:
         parties = ", ".join(party for party in call["parties"] if party != call["caller"])
         row = (call["id"], call["state"], _duration(call["seconds"]), call["caller"], call["dialled"], parties)
         table.add_row(*(escape(cell) for cell in row))
+    _print(output, table)
+
+
+def _table(key: str, *others: str) -> Table:
+    """A table whose first column, which other commands are given, is never cut off."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(key, no_wrap=True, overflow="ignore")
+    for name in others:
+        table.add_column(name)
+    return table
+
+
+def _print(output: Console, table: Table) -> None:
+    """Whole where it goes into a pipe, else as wide as the terminal."""
+    key = table.columns[0]
+    key.min_width = max(len(str(cell)) for cell in key.cells)
+    if not output.is_terminal:
+        output.width = _WIDE
     output.print(table)
 
 
@@ -179,8 +199,8 @@ def show_bans(operator: Operator, output: Console, lift: str | None) -> None:
     if not bans:
         output.print("Nobody is banned.")
         return
-    table = Table("address", "since", "until", "silenced", "why", box=None, pad_edge=False, header_style="bold")
+    table = _table("address", "since", "until", "silenced", "why")
     for ban in bans:
         since, until = (datetime.fromtimestamp(ban[key]).strftime("%H:%M:%S") for key in ("since", "until"))
         table.add_row(escape(ban["address"]), since, until, str(ban["silenced"]), escape(ban["reason"]))
-    output.print(table)
+    _print(output, table)

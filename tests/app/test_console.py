@@ -22,9 +22,9 @@ from tests.interop.gateway import config_on_free_ports
 from tests.net.peers import Application
 
 
-def shown(show: Callable[[Console], None]) -> str:
-    """What a command prints."""
-    console = Console(width=200, force_terminal=False, color_system=None)
+def shown(show: Callable[[Console], None], terminal: bool = False) -> str:
+    """What a command prints, on a terminal of 60 columns or into a pipe."""
+    console = Console(width=60, force_terminal=terminal, color_system=None)
     with console.capture() as capture:
         show(console)
     return capture.get()
@@ -51,6 +51,8 @@ async def test_an_operator_at_the_machine_sees_calls_their_ladder_and_bans(tmp_p
         table = await printed(show_calls, operator)
         assert call.id in table
         assert "connected" in table
+        assert call.record.caller.uri in table
+        assert call.id in await asyncio.to_thread(shown, lambda console: show_calls(operator, console), terminal=True)
         drawn = await printed(show_trace, operator, call.id[:6], whole=False)
         rows = [line[12:] for line in drawn.splitlines()]
         assert any(
