@@ -256,16 +256,18 @@ class Recovery:
         for call_id, values in self.kept.calls.items():
             if go_on and self.is_whole(values):
                 with self.without_media(call_id):
-                    await self._resume_media(call_id, values["media"])
+                    await self._resume_media(call_id, values)
                     self.flowing.append(call_id)
         self.engine.end_left()
 
-    async def _resume_media(self, call_id: str, media: Values) -> None:
+    async def _resume_media(self, call_id: str, values: Values) -> None:
         try:
-            await self.engine.resume(call_id, media)
+            await self.engine.resume(call_id, values["media"])
         except MediaError as error:
             log.warning("a call's media is gone", call_id=call_id, reason=error.reason)
-            await self.engine.restore(call_id, media)
+            if any("session" in leg for leg in values["legs"]):
+                raise MediaError("its session of the HTTP API takes no offer", 488) from None
+            await self.engine.restore(call_id, values["media"])
             self.silent.add(call_id)
 
     def resume_calls(self, user_agent: UserAgent) -> None:

@@ -466,7 +466,7 @@ def test_a_file_that_cannot_be_written_gets_everything_later(tmp_path: Path) -> 
 class Receiver:
     """An HTTP server that answers what it is told to, in turn, the last for ever."""
 
-    def __init__(self, statuses: Sequence[int]) -> None:
+    def __init__(self, statuses: Sequence[int], port: int = 0) -> None:
         self.statuses = list(statuses)
         self.taken: list[tuple[dict[str, str], bytes]] = []
         receiver = self
@@ -485,7 +485,7 @@ class Receiver:
             def log_message(self, *arguments: object) -> None:
                 """Nothing."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
 
@@ -496,13 +496,16 @@ class Receiver:
     def keys(self) -> list[str]:
         return [headers["idempotency-key"] for headers, _ in self.taken]
 
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
 
 @pytest.fixture
 def receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:
     server = Receiver(getattr(request, "param", [200]))
     yield server
-    server.server.shutdown()
-    server.server.server_close()
+    server.close()
 
 
 def test_a_webhook_gets_each_record_signed_and_in_order(tmp_path: Path, receiver: Receiver) -> None:
@@ -536,6 +539,33 @@ def test_a_webhook_that_is_down_gets_the_record_again_and_the_next_after_it(
     assert "x-signature-256" not in receiver.taken[0][0]
     ledger.close()
     delivery.close()
+
+
+def test_a_webhook_that_fails_works_and_goes_takes_each_record_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is back when the next process is, which sends what the one before could not, and nothing twice."""
+    path = tmp_path / "cdr.sqlite"
+    first = Receiver([500, 200])
+    ledger = ledger_at(path)
+    delivery = Delivery(path, ledger, WebhookSink(first.url))
+    ledger.end(detail("a", cause="normal"), 1001.0)
+    delivery.start()
+    eventually(lambda: len(first.taken) == 2)
+    first.close()
+    ledger.end(detail("b", cause="normal"), 1002.0)
+    eventually(lambda: caplog.text.count("call records wait for webhook") == 2)
+    ledger.close()
+    delivery.close()
+    again = Receiver([200], first.server.server_port)
+    try:
+        ledger = ledger_at(path)
+        ledger.end(detail("c", cause="normal"), 1003.0)
+        ledger.close()
+        delivered(path, ledger, WebhookSink(again.url))
+    finally:
+        again.close()
+    assert (first.keys(), again.keys()) == (["a", "a"], ["b", "c"])
 
 
 @pytest.mark.parametrize("receiver", [[400, 302, 200]], indirect=True)
