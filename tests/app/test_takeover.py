@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import marshal
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, cast
 
 import pytest
@@ -31,6 +31,9 @@ class Journal:
         self.legs: dict[str, str] = {}
         self.is_away = False
         self.loses_answer = False
+        self.words = 0
+        self.fails_at: Container[int] = ()
+        """Of the words with it, from 1 on, those that have no answer."""
         self.leased: set[str] = set()
         self.looks = 0
 
@@ -56,6 +59,7 @@ class Journal:
         return frozenset(self.ours)
 
     async def records(self, call_ids: list[str]) -> dict[str, bytes]:
+        self._answer()
         return {call_id: self.ours[call_id] for call_id in call_ids}
 
     async def node_of(self, tag: str) -> str | None:
@@ -63,7 +67,8 @@ class Journal:
         return self.legs.get(tag)
 
     def _answer(self) -> None:
-        if self.is_away:
+        self.words += 1
+        if self.is_away or self.words in self.fails_at:
             raise JournalError("no connection")
 
 
@@ -215,6 +220,25 @@ async def test_calls_whose_taking_had_no_answer_are_gone_on_with_at_the_next_loo
     assert rig.recovery.went_on == ["b"]
     await rig.takeovers.look()
     assert rig.recovery.went_on == ["b"]
+
+
+@pytest.mark.parametrize("loses_answer", [False, True])
+@pytest.mark.parametrize("word", range(1, 10))
+async def test_a_store_that_goes_twice_in_a_row_while_calls_are_taken_costs_none(
+    rig: Rig, word: int, loses_answer: bool
+) -> None:
+    """Whenever it goes: each call is gone on with, once."""
+    rig.journal.left = {TWO: {str(number): record(str(number)) for number in range(50)}}
+    rig.journal.fails_at, rig.journal.loses_answer = range(word, word + 2), loses_answer
+    failed = 0
+    for _ in range(6):
+        try:
+            await rig.takeovers.look()
+        except JournalError:
+            failed += 1
+    assert failed >= 2
+    assert sorted(rig.recovery.went_on, key=int) == [str(number) for number in range(50)]
+    assert rig.recovery.forgotten == []
 
 
 async def test_calls_that_the_process_before_had_taken_are_gone_on_with(rig: Rig) -> None:

@@ -513,6 +513,19 @@ async def test_what_was_not_taken_is_written_once_there_is_room() -> None:
     assert rig.store.kept.keys() == {call.id for call in calls[1:]}
 
 
+async def test_all_are_written_at_once_where_there_is_room_but_who_is_elsewhere() -> None:
+    """A call that another gateway has taken meanwhile is not written, and keeps no other from it."""
+    rig = Rig()
+    rig.store.is_full = True
+    taken, *others = [(await rig.connected())[0] for _ in range(3)]
+    taken.leave()
+    await taken.finished()
+    rig.store.is_full = False
+    rig.journal.again(rig.calls.get)
+    assert rig.store.kept.keys() == {call.id for call in others}
+    assert rig.journal.unkept == 0
+
+
 async def test_a_call_whose_record_cannot_be_made_keeps_no_other_from_being_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
