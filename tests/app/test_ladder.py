@@ -89,3 +89,13 @@ def test_none_are_kept_where_there_is_no_memory_for_them() -> None:
     ladders = Ladders(0, ManualClock())
     ladders.web("w", "in", "alice", "offer", "x")
     assert ladders.of(["w"]) == []
+
+
+def test_what_nobody_looks_at_takes_no_more_than_its_memory() -> None:
+    """Messages of many calls, of which the latest are there."""
+    ladders = Ladders(10_000, ManualClock())
+    for number in range(1_000):
+        ladders.message(Direction.IN, _message(f"s{number}"), FLOW, 0.0)
+        assert len(ladders._fresh) < 64
+        assert ladders._size <= 10_000
+    assert [len(ladders.of([name])) for name in ("s999", "s0")] == [1, 0]

@@ -169,6 +169,17 @@ async def test_less_than_a_call_a_second_lets_the_first_one_in() -> None:
     assert refusal.value.retry_after == 10
 
 
+def test_a_rate_holds_for_every_second_and_not_for_the_first_alone() -> None:
+    """So many calls a second on average, whoever has waited for long has one second's burst and no more."""
+    admission = Admission(CallLimits(calls_per_second=4), 0.0)
+    for now, let_in in ((0.0, 4), (0.5, 2), (1.0, 2), (60.0, 4), (60.25, 1)):
+        for _ in range(let_in):
+            admission.admit(BOB, None, now)
+            admission.release(BOB)
+        with pytest.raises(RouteError, match="calls_per_second"):
+            admission.admit(BOB, None, now)
+
+
 def guest(number: int, source: str) -> Caller:
     return Caller(f"guest-{number}", ("1",), guest=True, source=source)
 

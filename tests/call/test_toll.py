@@ -107,3 +107,29 @@ def test_calls_by_way_of_other_gateways_count() -> None:
     assert len(here.counts()) == 2
     clock.now += 3_600
     assert here.counts() == there.counts() == {}
+
+
+def test_what_is_forgiven_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often that number was called an hour ago."""
+    monkeypatch.setattr("gateway.call.toll._REMEMBERED", 1)
+    monkeypatch.setattr("gateway.call.toll._MORE", 1)
+    clock = Clock()
+    brake = TollBrake(CallLimits(prefix_length=3, prefix_calls_per_hour=10), clock)
+    assert passed(brake, ALICE, number("111")) == 10
+    clock.now += 3_600
+    assert passed(brake, ALICE, number("222"), 5) == 5
+    assert passed(brake, ALICE, number("333"), 1) == 1
+    assert passed(brake, ALICE, number("222")) == 5
+
+
+def test_who_is_refused_is_told_when_to_call_again() -> None:
+    """Once a whole call is forgiven, of all that every gateway has counted."""
+    clock = Clock()
+    brake = TollBrake(CallLimits(prefix_calls_per_hour=60), clock)
+    assert passed(brake, ALICE, number("111")) == 60
+    clock.now += 30
+    for elsewhere, seconds in ((0.0, 30), (5.0, 330)):
+        brake.others = {"toll:alice 111": elsewhere}.__getitem__
+        with pytest.raises(RouteError) as refused:
+            brake.check(ALICE, number("111"))
+        assert refused.value.retry_after == seconds
