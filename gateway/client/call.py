@@ -48,6 +48,7 @@ class Call:
         self._audio = audio
         self._track: asyncio.Future[MediaStreamTrack | None] = asyncio.get_running_loop().create_future()
         """None: there will be none."""
+        self._closing: asyncio.Future[None] | None = None
         self._settled = asyncio.Event()
         """It is connected, or will not be."""
         self.connection.on("track", self._on_track)
@@ -145,7 +146,9 @@ class Call:
             if self.state != "ended":
                 self.state, self.cause = "ended", "normal"
             self._no_track()
-            await self.connection.close()
+            # Given up half-way it would leave its media running, and never end for who asks again.
+            self._closing = self._closing or asyncio.ensure_future(self.connection.close())
+            await asyncio.shield(self._closing)
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.client import Call, ClientError, SessionState
@@ -52,4 +54,29 @@ async def test_a_call_that_cannot_be_ended_says_so_but_not_in_place_of_the_block
     with pytest.raises(ZeroDivisionError):
         async with call_of(Api(refusal)) as call:
             raise ZeroDivisionError
+    assert call.connection.connectionState == "closed"
+
+
+async def test_a_call_that_is_left_while_its_connection_closes_is_closed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever gives up the goodbye leaves no media behind, and who says it once more does not wait for ever."""
+    call = call_of(Api(ClientError("over", code=404)))
+    transceiver, closes, may_go_on = call.connection.addTransceiver("audio"), asyncio.Event(), asyncio.Event()
+    stop = transceiver.stop
+
+    async def slowly() -> None:
+        closes.set()
+        await may_go_on.wait()
+        await stop()
+
+    monkeypatch.setattr(transceiver, "stop", slowly)
+    leaving = asyncio.create_task(call.hang_up())
+    async with asyncio.timeout(30):
+        await closes.wait()
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        may_go_on.set()
+        await call.hang_up()
     assert call.connection.connectionState == "closed"
