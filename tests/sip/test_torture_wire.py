@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -80,14 +81,41 @@ TCP: dict[str, int | tuple[int, ...] | None] = {
 """The same over TCP, where a message ends by its Content-Length."""
 
 
-def rows() -> list[str]:
+OURS = {
+    "wsinv": 481,  # valid, and in a dialog that there is not: its To has a tag
+    "esc02": 501,  # valid, of a method that nobody knows
+    "mpart01": 405,  # valid, and MESSAGE is switched off
+}
+"""Where what is right for the message is not what the table says of its text."""
+_LENIENT = re.compile(r"lenient|ignore|unless|\bif\b|treat")
+
+
+def rows() -> dict[str, str]:
     with (RFC4475 / "EXPECT.tsv").open() as table:
-        return [row["file"] for row in csv.DictReader(table, delimiter="\t")]
+        return {row["file"]: row["expected"] for row in csv.DictReader(table, delimiter="\t")}
+
+
+def permitted(name: str, words: str) -> set[int | None]:
+    """The final answers over UDP that the table's words for a message leave."""
+    if name in OURS:
+        return {OURS[name]}
+    if (RFC4475 / f"{name}.dat").read_bytes().startswith(b"SIP/2.0 ") or "only not crash" in words:
+        return {None}
+    named: set[int | None] = {int(status) for status in re.findall(r"\b[4-6]\d\d\b", words)}
+    return named | {200} if not named or _LENIENT.search(words) else named
 
 
 def test_every_row_of_the_table_has_its_answer() -> None:
     """No message of the corpus is left out, and the corpus is in the repository."""
     assert sorted(rows()) == sorted(UDP) == sorted(TCP) == sorted(path.stem for path in RFC4475.glob("*.dat"))
+
+
+def test_every_answer_is_one_that_the_table_permits() -> None:
+    """Over TCP another one than over UDP only where the table speaks of the difference, or a length is missing."""
+    for name, words in rows().items():
+        assert UDP[name] in permitted(name, words), name
+        if TCP[name] != UDP[name]:
+            assert re.search("stream|datagram", words) or name == "inv2543", name
 
 
 @pytest.mark.parametrize("name", UDP)
