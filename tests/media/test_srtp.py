@@ -141,6 +141,17 @@ def test_a_stream_whose_packets_before_the_wrap_were_lost_is_read(profile: SrtpP
     assert there.unprotect(true) is not None
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+def test_once_nothing_is_searched_a_low_first_number_may_have_wrapped_once(profile: SrtpProfile) -> None:
+    """Low is what lies below 4,096."""
+    here, there = sessions(profile)
+    for ssrc in range(1000, 1032):
+        assert there.unprotect(rtp(40_000, ssrc=ssrc, payload=bytes(200))) is None
+    for ssrc, number, is_heard in ((1, 65_536 + 4095, True), (2, 65_536 + 4096, False)):
+        here.protect(rtp(65_535, ssrc=ssrc))
+        assert (there.unprotect(here.protect(rtp(number, ssrc=ssrc)) or b"") is not None) == is_heard
+
+
 def test_forged_sources_do_not_use_the_limit_up() -> None:
     """Only authenticated packets make a source known."""
     here, there = sessions(SrtpProfile.AEAD_AES_128_GCM, max_ssrcs=2)
