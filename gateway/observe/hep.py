@@ -23,7 +23,7 @@ _UDP, _TCP = 17, 6
 _LARGEST = 65_000
 """Octets of a payload that fit into one datagram; longer ones are cut."""
 _LONGEST_ID = 256
-_KEY = re.compile(rb"(?<=inline:)[A-Za-z0-9+/=]+")
+_KEY = re.compile(rb"(inline:[ \t]*)([^\s;|\"']+)", re.I)
 _CLOCK = 48
 """Ticks of a millisecond that a jitter is given in: Homer divides by the clock rate of 48,000."""
 
@@ -81,9 +81,9 @@ def _chunk(number: int, value: bytes) -> bytes:
 
 def _without_keys(payload: bytes) -> bytes:
     """The same length, so that Content-Length stays true."""
-    if b"inline:" not in payload:
+    if b"inline:" not in payload.lower():
         return payload
-    return _KEY.sub(lambda key: b"*" * len(key[0]), payload)
+    return _KEY.sub(lambda key: key[1] + b"*" * len(key[2]), payload)
 
 
 def report(tag: str, statistics: PartyStatistics) -> bytes:

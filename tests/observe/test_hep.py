@@ -64,10 +64,11 @@ def test_ipv6_and_streams_are_told_as_such() -> None:
 def test_media_keys_are_starred_out_and_the_length_kept() -> None:
     """Everything else of the message is as it was."""
     key = b"d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
-    sdp = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + key + b"|2^20|1:32\r\na=x\r\n"
-    sent = chunks(encode(captured(payload=sdp), 7))[15]
-    assert key not in sent
-    assert sent == sdp.replace(key, b"*" * len(key))
+    for before in (b"inline:", b"INLINE:", b"inline: ", b"foo Inline:"):
+        sdp = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 " + before + key + b"|2^20|1:32\r\na=x\r\n"
+        sent = chunks(encode(captured(payload=sdp), 7))[15]
+        assert key not in sent
+        assert sent == sdp.replace(key, b"*" * len(key))
 
 
 def test_a_message_too_long_for_a_datagram_is_cut() -> None:
