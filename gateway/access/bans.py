@@ -120,6 +120,7 @@ class Bans:
             ban.asked = now
             return True
         ban.until = now + self._policy.time
+        self._bans.move_to_end(address)
         ban.silenced += 1
         return False
 

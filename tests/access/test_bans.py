@@ -124,6 +124,41 @@ def test_a_million_addresses_are_not_remembered(bans: Bans) -> None:
     assert [bans.may_answer("203.0.113.1", 404) for _ in range(5)] == [True] * 4 + [False]
 
 
+def test_who_goes_on_scanning_is_remembered_longest(bans: Bans, clock: Clock) -> None:
+    """Whether it is found to scan again or only tries: others that came once are forgotten before it."""
+    began, other = clock.now, "198.51.100.67"
+    bans.ban(other, "it scans")
+    for number in range(10):
+        bans.ban(SCANNER, "it scans")
+        assert not bans.may_answer(other, 404)
+        clock.now += 1
+        bans.ban(f"203.0.113.{number}", "it scans")
+    assert {ban.address for ban in bans.now() if ban.since == began} == {SCANNER, other}
+
+
+def test_a_lift_forgets_what_was_counted(bans: Bans) -> None:
+    """The next mistake does not ban it anew."""
+    for _ in range(4):
+        bans.may_answer(SCANNER, 404)
+    bans.ban(SCANNER, "it scans")
+    assert bans.lift(SCANNER)
+    assert [bans.may_answer(SCANNER, 404) for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_a_lift_at_another_gateway_holds_for_what_was_before_it(bans: Bans, clock: Clock) -> None:
+    """Neither for a ban that came after, nor for one to come, whatever the other one's clock says."""
+    bans.ban(SCANNER, "it scans")
+    lifted = clock.now - 1
+    bans.heard(Told([], {SCANNER: lifted}))
+    assert [ban.address for ban in bans.now()] == [SCANNER]
+    bans.heard(Told([], {SCANNER: clock.now}))
+    assert bans.now() == []
+    bans.heard(Told([], {OFFICE: clock.now + 86_400}))
+    clock.now += 10
+    bans.heard(Told([(OFFICE, "it scans", clock.now, clock.now + 600)], {}))
+    assert [ban.address for ban in bans.now()] == [OFFICE]
+
+
 def test_zero_bans_nobody(clock: Clock) -> None:
     """time is the switch of all of it, after that of counting."""
     off = Bans(BanPolicy(after=1, time=0, scanners=("*",)), clock)
