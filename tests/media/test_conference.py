@@ -181,6 +181,13 @@ async def test_one_group_does_not_hear_itself() -> None:
             await until(lambda: alone.hears() == {TONES["pcma"], TONES["g722"]})
             for member in pair:
                 await until(lambda member=member: member.hears() == {TONES["pcmu"]})
+            silent = pair[0]  # hears what all the silent hear but those of its group who speak
+            silent.seat.muted = True
+            await until(lambda: silent.seat.speech.is_over)  # type: ignore[attr-defined]
+            silent.phone.packets.clear()
+            await until(lambda: len(silent.phone.packets) >= 60)
+            assert silent.hears() == {TONES["pcmu"]}
+            await until(lambda: alone.hears() == {TONES["g722"]})
         finally:
             for member in pair:
                 await member.phone.close()
@@ -203,6 +210,16 @@ async def test_a_member_that_floods_or_sends_rubbish_hurts_nobody() -> None:
             rest = before[member] - {TONES["opus"]}
             await until(lambda member=member, rest=rest: rest <= member.hears())
         assert len(rude.seat.came) <= 64  # type: ignore[attr-defined]
+
+
+async def test_what_a_member_sends_while_no_round_runs_is_bounded() -> None:
+    """The mixing thread is behind: of a thousand packets 64 wait."""
+    async with running() as (engine, _):
+        seat = engine.conference().seat(ProgramAudio(), "rude")
+        assert isinstance(seat, ConferenceSeat)
+        for number in range(1_000):
+            seat.take("pcmu", packet(number, bytes(160)), 1.0)
+        assert len(seat.came) == 64
 
 
 class Listener:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import wave
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -283,6 +284,20 @@ def test_room_for_the_file_is_made_where_it_is_written(tmp_path: Path) -> None:
     assert len(asked) == 1
 
 
+async def test_a_disk_that_fills_while_it_is_recorded_to_ends_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`min_free` is looked at after every batch; the call goes on."""
+    async with call() as (engine, a, _):
+        ended = asyncio.Queue[str | None]()
+        recording = engine.record("call", RecordingFile(path=str(tmp_path / "x.wav"), min_free=1000), ended.put_nowait)
+        await until(lambda: recording.seconds >= 0.4)
+        monkeypatch.setattr("os.statvfs", lambda folder: SimpleNamespace(f_bavail=999, f_frsize=1))
+        assert "the disk is nearly full" in str(await asyncio.wait_for(ended.get(), 30))
+        a.packets.clear()
+        await until(lambda: near(frequency_of(*a.heard("pcmu")), 900.0))
+
+
 async def test_no_other_formats_and_no_unknown_calls(tmp_path: Path) -> None:
     """400 and 481, and nothing is recorded."""
     async with call() as (engine, _, _):
@@ -316,5 +331,8 @@ def test_a_file_whose_writer_was_killed_is_whole_to_the_last_second(format: str,
         for _ in range(20):
             writer.stdout.readline()
         os.kill(writer.pid, signal.SIGKILL)
+    if format == "wav":
+        with wave.open(str(path)) as told:  # a header that is not true is no file to it
+            assert told.getnframes() / RATE >= 20 * 0.2 - 1.0
     (pcm,) = channels(path)
     assert len(pcm) / RATE >= 20 * 0.2 - 1.0

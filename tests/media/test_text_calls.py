@@ -8,10 +8,13 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
+from gateway.media.embedded.data.sctp import ChannelKind
 from gateway.media.embedded.data.t140 import MISSING
+from gateway.media.embedded.data.text_channel import TextChannels
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.packet import RtpPacket
@@ -412,6 +415,39 @@ async def test_who_is_joined_next_is_not_told_what_was_typed_before() -> None:
         phone._send(b"b")
         await until(lambda: typed(browser).endswith("b"))
         assert typed(browser) == "ab"
+
+
+async def test_what_waits_for_a_lost_packet_is_not_told_to_who_is_joined_next() -> None:
+    """It was typed for the one before, and comes too late for that one."""
+    async with called(loses={2, 3, 4}.__contains__) as (engine, browser, phone):
+        other = await TextPhone(t140=100, red=101).open()
+        try:
+            other.take(await engine.create_offer("call", OTHER, PHONE))
+            await engine.answer("call", OTHER, None, other.sdp())
+            phone._send(b"a")
+            await until(lambda: typed(browser) == "a")
+            heard = engine._sessions["call"].party("phone").text
+            assert heard is not None
+            for typed_now in (b"b", b"c", b"d", b"e"):
+                phone._send(typed_now)
+            await until(lambda: heard._receiver.is_waiting)
+            await engine.join("call", "phone", "other")
+            phone._send(b"z")
+            await until(lambda: other.read.endswith("z"))
+            assert other.read == "z"
+        finally:
+            await other.close()
+
+
+def test_what_waits_for_a_browser_is_not_shown_to_it_as_the_words_of_who_takes_over() -> None:
+    """One phone types while the browser has no channel, and passes it on."""
+    shown: list[str] = []
+    text = TextChannels(lambda: None, 100)
+    for listener, typed_now in ((MagicMock(), "from me"), (MagicMock(), "hello")):
+        text.tell(listener)
+        text.type(typed_now)
+    text.take([MagicMock(closed=False, kind=ChannelKind(protocol="t140"), send=shown.append)], opens=False)
+    assert shown == ["hello"]
 
 
 async def test_much_text_at_once_is_short_messages() -> None:

@@ -113,6 +113,21 @@ async def test_a_key_frame_is_asked_for_in_the_way_that_its_sender_takes(form: i
         assert request.sender_ssrc == made.source(made.one)
 
 
+async def test_each_full_intra_request_has_a_number_of_its_own() -> None:
+    """The same one again would be a repeat to its sender (RFC 5104 section 4.3.1.2), and no key frame would come."""
+    async with call(("a=rtcp-fb:* ccm fir",)) as made:
+
+        def numbers() -> list[int]:
+            return [each.control[4] for each in feedback(made.one, FIR)]
+
+        def asked_until(count: int) -> bool:
+            made.engine.request_key_frame("call", "other")
+            return len(numbers()) >= count
+
+        await until(lambda: asked_until(3))
+        assert numbers() == list(range(1, len(numbers()) + 1))
+
+
 async def test_a_peer_without_such_feedback_is_asked_by_its_signalling() -> None:
     """RTP/AVP: an event for the call; what asks about another source asks for nothing."""
     async with call() as made:
