@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ import aiortc.rtcdtlstransport
 import pylibsrtp
 import pytest
 
-from gateway.media.embedded import plane_loss
+from gateway.media.embedded import plane_loss, resuming
 from gateway.media.embedded.audio.codecs import make_encoder
 from gateway.media.embedded.audio.pcm import tone
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.party import PartyMedia
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import PlaneProcess
 from gateway.media.embedded.plane.packet import RtpPacket
@@ -29,6 +30,7 @@ from gateway.media.embedded.plane.values import Silence
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.resuming import renewed
 from gateway.media.embedded.session import Session
+from gateway.media.embedded.transport import opened
 from gateway.media.engine import Connected, Kind, MediaError, MediaEvent, MediaFailed, MediaLost, Party
 from sdp import SessionDescription, attributes
 from sdp.attributes import Crypto, Fingerprint
@@ -299,9 +301,6 @@ async def test_a_call_with_pictures_is_made_anew_by_the_next_process(rig: Rig, t
         values = json.loads(json.dumps(engine.values("call")))
         assert [each["transport"] for each in values["parties"]] == [None, None]
         await following.engine.start()
-        with pytest.raises(MediaError) as refused:
-            await following.engine.resume("call", values)
-        assert refused.value.status == 481
         await following.engine.restore("call", values)
         assert [each["video"] for each in following.engine.values("call")["parties"]] == [  # type: ignore[index]
             each["video"] for each in values["parties"]
@@ -475,6 +474,30 @@ async def test_a_plane_that_dies_while_calls_are_made_anew_ends_none(rig: Rig, m
     await rig.lost("other", "fourth")
     assert killed.is_set()
     assert not [each for each in rig.events if isinstance(each, MediaFailed)]
+
+
+async def test_what_was_opened_in_a_plane_that_has_died_is_not_taken(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503, and its ports are given back; what was lost is still to be made anew, in the plane after it."""
+    engine, resources = rig.engine, rig.engine._resources
+    assert resources is not None
+    await engine.offer("call", OTHER, Party("fourth", Kind.RTP), phone_sdp())
+    session = engine._session("call")
+    before = session.parties
+    session.lose()
+
+    async def too_late(parties: Sequence[PartyMedia]) -> None:
+        await opened(parties)
+        session.lose()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(resuming, "opened", too_late)
+        with pytest.raises(MediaError) as raised:
+            await renewed(resources, session)
+    assert raised.value.status == 503
+    assert session.parties == before
+    assert engine.ports_in_use == 0
+    assert len(await renewed(resources, session)) == len(before)
+    assert not session.lost
 
 
 async def test_what_is_asked_while_there_is_no_plane_waits_for_the_next(

@@ -124,7 +124,6 @@ class Identity:
 class Former:
     """What was said with a party whose transport is gone."""
 
-    session_id: int
     timeline: Timeline
     sent: SessionDescription | None
     """The last description it was given."""

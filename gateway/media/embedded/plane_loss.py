@@ -121,7 +121,7 @@ class PlaneLoss:
     async def _renew_call(self, resources: Resources, session: Session) -> None:
         """Once; who of two comes later finds nothing lost."""
         async with session.lock:
-            if session.closed or not session.lost:
+            if session.closed:
                 return
             try:
                 parties = await renewed(resources, session)

@@ -18,7 +18,6 @@ def former_of(party: PartyMedia) -> Former:
     video = party.video.agreement if party.video is not None else None
     seen = video_description(video.receive, orientation=video.extensions.get(ORIENTATION)) if video is not None else ""
     return Former(
-        session_id=party.identity.session_id,
         timeline=party.identity.timeline,
         sent=party.sent,
         theirs=party.theirs,
@@ -31,7 +30,7 @@ def former_of(party: PartyMedia) -> Former:
 
 def begin_anew(party: PartyMedia, former: Former, random: Random) -> None:
     """Have our next description for a new party go on from what was said, as that of another DTLS association."""
-    party.identity = replace(party.identity, session_id=former.session_id, timeline=former.timeline)
+    party.identity = replace(party.identity, timeline=former.timeline)
     party.sent, party.theirs, party.former = former.sent, former.theirs, former
     if party.webrtc is not None:
         party.webrtc.tls_id = f"{random.getrandbits(128):032x}"

@@ -143,10 +143,8 @@ async def restored(resources: Resources, call_id: str, values: Mapping[str, Any]
                 offer, answer, side = agreed_of(config, each["agreed"])
                 spoken = codec_names(negotiate(offer, answer, local=side).first("audio"))
                 ours, theirs = (answer, offer) if side == "answerer" else (offer, answer)
-                session_id: int = each["identity"][0]
                 data, text = each.get("beside", (False, False))
                 former = Former(
-                    session_id=session_id,
                     timeline=Timeline(*each["timeline"]) if "timeline" in each else media.identity.timeline,
                     sent=ours,
                     theirs=theirs,
