@@ -43,6 +43,15 @@ def test_the_unit_is_good(tmp_path: Path, name: str) -> None:
     assert (done.returncode, ours) == (0, []), done.stderr
 
 
+@pytest.mark.parametrize("name", ["gateway.service", "gateway-plane.service"])
+def test_the_unit_has_few_rights(name: str) -> None:
+    """What systemd itself counts of what a service may do, of 10.0: 2.0 at most."""
+    analyze = peers.program("systemd-analyze", "systemd")
+    command = [analyze, "security", "--offline=true", "--no-pager", "--threshold=20", str(DEPLOY / name)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_gateway_and_plane_are_one_user_and_share_the_state_folder() -> None:
     """In units, in the compose file and in the chart; each of these gateways waits for its plane."""
     units = [(DEPLOY / name).read_text() for name in ("gateway.service", "gateway-plane.service")]

@@ -72,3 +72,9 @@ def test_what_comes_and_goes_is_no_leak() -> None:
     """Less than that, or fewer."""
     assert faults(LEVEL, replace(LEVEL, rss=155.0, heap=30.5, blocks=603_000.0, tasks=18.0), CALLS) == []
     assert faults(LEVEL, replace(LEVEL, rss=100.0, heap=1.0, blocks=0.0), CALLS) == []
+
+
+def test_one_small_object_a_call_is_seen_within_half_an_hour() -> None:
+    """What may grow does not rise with the length."""
+    found = faults(LEVEL, replace(LEVEL, blocks=600_000.0 + 30 * CALLS), 30 * CALLS)
+    assert found[0].startswith("blocks")

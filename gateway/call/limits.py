@@ -92,6 +92,11 @@ class Admission:
         if caller.guest:
             _less(self._per_source, caller.source)
 
+    def withdraw(self, caller: Caller) -> None:
+        """Undo `admit` for a call that something else refuses: it does not count against the rate either."""
+        self._tokens += 1
+        self.release(caller)
+
     def _check(self, caller: Caller, own_limit: int | None, now: float) -> None:
         limits = self.limits
         rate = limits.calls_per_second

@@ -332,8 +332,12 @@ class Calls:
         emergency = isinstance(target, SipTarget) and target.emergency
         if self._draining and not emergency:
             raise RouteError(Cause.OVERLOADED, "draining: the gateway takes no new calls", retry_after=self._draining)
-        self._toll.check(caller, target)
         self._admission.admit(caller, max_calls, self._timers.time(), emergency=emergency)
+        try:
+            self._toll.check(caller, target)
+        except RouteError:
+            self._admission.withdraw(caller)
+            raise
         return target
 
     def _use(self, target: FeatureTarget, leg: CallerLeg, caller: Caller, offer: str | None) -> Call | None:

@@ -123,6 +123,34 @@ async def test_numbers_near_each_other_are_called_so_often_and_no_more() -> None
         await calls.place(leg, BOB, "112", OFFER)
 
 
+async def test_a_call_refused_by_one_limit_counts_for_no_other() -> None:
+    """Who tries again each second while all is taken is not braked by prefix, nor does the brake use up the rate."""
+    rig = Rig("trunk:pbx", CallLimits(prefix_calls_per_hour=2, max_calls=1, calls_per_second=2))
+    eve = Caller("eve", ("*", "2*", "trunk:pbx"))
+    leg = FakeLeg("caller")
+
+    async def refused(number: str) -> str:
+        with pytest.raises(RouteError) as refusal:
+            await rig.calls.place(FakeLeg("caller"), eve, number, OFFER)
+        return str(refusal.value).partition(":")[0]
+
+    await rig.calls.place(leg, eve, "2376001", OFFER)
+    assert [await refused("2376002") for _ in range(5)] == ["limits.max_calls"] * 5
+    await hung_up(rig, leg)
+    await rig.calls.place(leg := FakeLeg("caller"), eve, "2376002", OFFER)
+    await hung_up(rig, leg)
+    assert [await refused("2376003") for _ in range(5)] == ["limits.prefix_calls_per_hour"] * 5
+    await rig.calls.place(FakeLeg("caller"), eve, "2400000", OFFER)
+    assert len(rig.calls) == 1
+
+
+async def hung_up(rig: Rig, leg: FakeLeg) -> None:
+    """The call is over, and a second has passed."""
+    leg.says(HungUp())
+    await rig.settle()
+    rig.timers.advance(1.0)
+
+
 async def test_media_events_find_their_call_and_no_other() -> None:
     """An event of one call never touches another; an unknown id is ignored."""
     rig = Rig()
