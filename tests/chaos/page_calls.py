@@ -261,7 +261,7 @@ class Program:
         self._call: Call | None = None
         self._ear = Listener(_RATE)
         self._listening: asyncio.Task[None] | None = None
-        self._is_refused = False
+        self._is_refused = self._has_hung_up = False
         self.troubles: list[str] = []
         self.cause = ""
 
@@ -307,9 +307,13 @@ class Program:
         self._is_refused = False
         while True:
             try:
+                if self._has_hung_up:  # of which the gateway may not have heard
+                    await self._client.close_session(self._call.session_id)
                 await self._call.look()
             except ClientError as error:
-                if error.code:
+                if error.code == 404 and self._has_hung_up:
+                    self._has_hung_up = False
+                elif error.code:
                     raise
                 await asyncio.sleep(_AGAIN)
             else:
@@ -325,6 +329,7 @@ class Program:
 
     async def hang_up(self) -> None:
         assert self._call is not None
+        self._has_hung_up = True
         await self._call.hang_up()
 
     async def close(self) -> None:
