@@ -114,9 +114,18 @@ def interrupted(command: list[str], line: str, mark: str) -> tuple[int, str]:
     return process.returncode, complained
 
 
+@pytest.mark.parametrize(
+    "main",
+    ["def main(): print('1.', flush=True); time.sleep(60)", "async def main(): print('1.'); await asyncio.sleep(60)"],
+)
+def test_ctrl_c_ends_a_program_wherever_it_waits(main: str) -> None:
+    """Whether it is a function or a coroutine."""
+    program = PROGRAM.format(main=f"import time\n{main}").replace("seconds=0.2", "seconds=60")
+    assert interrupted([sys.executable, "-c", program], "1.", "waits") == (130, "Stopped by Ctrl-C.\n")
+
+
 CTRL_C: dict[str, tuple[str, str, Callable[[], object] | None]] = {
-    "two user agents": ("03", "1.", None),
-    "a gateway": ("08", "3.", None),
+    "a gateway": ("08", "1.", None),
     "an agent": ("12", "2.", None),
     "a Chromium": ("09", "Part 2", peers.whole_chromium),
     "a page": ("09", "Part 3", peers.whole_chromium),
@@ -165,5 +174,5 @@ def test_the_command_leaves_ctrl_c_to_the_lesson() -> None:
     """`gateway examples run` waits for its end, and ends with its status."""
     mark = f"command-{os.getpid()}-{time.monotonic_ns()}"
     command = [sys.executable, "-m", "gateway", "examples", "run", "08"]
-    assert interrupted(command, "2.", mark) == (130, "Stopped by Ctrl-C.\n")
+    assert interrupted(command, "1.", mark) == (130, "Stopped by Ctrl-C.\n")
     assert marked(mark) == []
