@@ -166,3 +166,13 @@ def test_a_program_that_fails_to_listen_hurts_nobody(caplog: pytest.LogCaptureFi
     audio.listen(deaf)
     audio.hear(np.zeros(FRAME, np.int16))
     assert "a program did not take" in caplog.text
+
+
+@pytest.mark.parametrize("rate", [32_000, 48_000])
+def test_a_program_that_speaks_in_odd_pieces_is_heard_to_the_last_sample(rate: int) -> None:
+    """What is no whole sample at 16 kHz yet waits for the next piece."""
+    spoken, whole, pcm = ProgramAudio(), ProgramAudio(), tone(440.0, -10.0, rate, 0.1).tobytes()
+    whole.say(pcm, rate)
+    for at in range(0, len(pcm), 2):
+        spoken.say(pcm[at : at + 2], rate)
+    assert spoken.waiting == whole.waiting == pytest.approx(0.1, abs=0.01)

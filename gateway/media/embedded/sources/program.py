@@ -102,6 +102,8 @@ class ProgramAudio:
         """Samples in the line."""
         self._said: Callable[[], None] | None = None
         self._resamplers: dict[int, Resampler | None] = {}
+        self._rests: dict[int, bytes] = {}
+        """What was said at each rate and is no whole sample of `RATE` yet."""
         """Of what is said, by its rate: a filter's history goes on from piece to piece."""
 
     @property
@@ -135,7 +137,10 @@ class ProgramAudio:
         if self.waiting + len(pcm) / 2 / rate > LONGEST_WAITING:
             raise MediaError(f"more than {LONGEST_WAITING:g} s wait to be said", 503)
         resampler = self._resamplers[rate]
-        samples = np.frombuffer(pcm[: len(pcm) - len(pcm) % (2 * max(1, rate // RATE))], np.int16)
+        pcm = self._rests.get(rate, b"") + pcm
+        end = len(pcm) - len(pcm) % (2 * max(1, rate // RATE))
+        self._rests[rate] = pcm[end:]
+        samples = np.frombuffer(pcm[:end], np.int16)
         if resampler is not None and len(samples):
             samples = resampler.process(samples)
         if len(samples):
@@ -144,6 +149,7 @@ class ProgramAudio:
 
     def clear(self) -> None:
         self._line.clear()
+        self._rests.clear()
         self._waiting = 0
 
     def take_seat(self, seat: Seated | None) -> None:
