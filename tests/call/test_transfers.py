@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from itertools import count
 from urllib.parse import unquote
@@ -10,7 +11,7 @@ import pytest
 
 from gateway.call.leg import Address, Answered, CalleeLeg, HungUp, Leg, Ringing, TransferReport, TransferRequested
 from gateway.call.routing import Caller, Route, RouteError, Router, Target
-from gateway.call.state import State
+from gateway.call.state import State, Transfer
 from gateway.call.status import Cause
 from gateway.call.transfer import Transfers
 from gateway.identity.model import User
@@ -509,3 +510,59 @@ async def test_an_attended_transfer_goes_the_other_way_where_media_cannot_move(
     else:
         two.rig.expect(State.CONNECTED)
         assert (two.other.state is State.CONNECTED) is (verb == "adopt")
+
+
+class Slow(World):
+    """Where somebody is takes a while to find out."""
+
+    def __init__(self, rig: Rig) -> None:
+        super().__init__(rig)
+        self.found = asyncio.Event()
+
+    async def legs(self, target: Target, call_id: str, name: str = "") -> Sequence[CalleeLeg]:
+        await self.found.wait()
+        return await super().legs(target, call_id, name)
+
+
+@pytest.mark.parametrize("gone", ["transferor", "other side"])
+async def test_a_refer_that_crosses_a_hang_up_leaves_no_target_alone(gone: str) -> None:
+    """Who asked is told once, and nobody is rung for a call that is over."""
+    rig = await connected()
+    world = Slow(rig)
+    report = await world.asks(rig.callee, "200")
+    await rig.hears(rig.callee if gone == "transferor" else rig.caller, HungUp())
+    rig.expect(State.ENDED)
+    world.found.set()
+    await rig.settle()
+    assert report.told == [Cause.UNAVAILABLE]
+    assert world.target.verbs == ["end"]
+
+
+async def test_of_two_refers_at_once_the_second_is_refused() -> None:
+    """Of one side or of both: 491, and its targets are not rung."""
+    rig = await connected()
+    rig.caller._identity = "bob"
+    world = Slow(rig)
+    first = await world.asks(rig.callee, "200")
+    second = await world.asks(rig.caller, "200")
+    world.found.set()
+    await rig.settle()
+    assert (first.told, second.told) == (["accepted"], [Cause.GLARE])
+
+
+async def test_a_refer_of_who_has_been_replaced_meanwhile_is_not_carried_out() -> None:
+    """Somebody has taken its place while its target was looked for: it is out of the call."""
+    rig = await connected()
+    world = Slow(rig)
+    report = await world.asks(rig.callee, "200")
+    comes = FakeLeg("comes")
+    rig.call.transfer(Transfer(transferor=rig.callee, targets=[comes], report=Report()))
+    await rig.settle()
+    await rig.hears(comes, Answered(ANSWER))
+    world.found.set()
+    await rig.settle()
+    assert report.told == [Cause.UNAVAILABLE]
+    assert world.target.verbs == ["end"]
+    rig.expect(State.CONNECTED)
+    await rig.hears(rig.callee, TransferRequested("200", late := Report()))
+    assert late.told == [Cause.GLARE]
