@@ -319,9 +319,9 @@ async def test_where_the_plane_is_gone_too_both_sides_are_offered_other_media(
 ) -> None:
     """By a re-INVITE each; a phone that holds goes on holding, and takes the call back then."""
     await up(one, other)
-    answered = gateway.log.read_text(encoding="utf-8").count("input=offer-answered")
     one.hold()
-    await gateway.logged("input=offer-answered", answered + 1)
+    # Not what the gateway has logged: killed before its 200 left, the phone would wait for that one for many seconds.
+    await one.expect("held")
     await gateway.kill()
     await gateway.kill_plane()
     await gateway.start()
