@@ -110,6 +110,28 @@ async def test_channels_end_with_the_call_between_two() -> None:
         await until(lambda: one.closed == other.closed == ["chat"])
 
 
+async def test_who_takes_over_has_channels_of_its_own_and_not_those_of_before() -> None:
+    """A transfer: what both had is closed at both ends, what one of the new two opens is open at the other."""
+    third = Party("third", Kind.WEBRTC)
+    async with called() as (engine, one, other, channel):
+        await opened(channel)
+        await until(lambda: other.channels)
+        newcomer = Talker()
+        try:
+            offered = await engine.create_offer("call", third, ONE)
+            await engine.answer("call", third, None, await newcomer.answer(offered))
+            await engine.join("call", "one", "third")
+            await until(lambda: one.closed == other.closed == ["chat"])
+            again = await opened(one.open("again"))
+            again.send("to the third")
+            await until(lambda: newcomer.messages == [("again", "to the third")])
+            newcomer.channels[0].send("and back")
+            await until(lambda: one.messages == [("again", "and back")])
+            assert other.messages == []
+        finally:
+            await newcomer.close()
+
+
 async def test_more_channels_than_configured_are_closed() -> None:
     """And the others go on."""
     async with echoed(max_channels=2) as (_, browser, channel):

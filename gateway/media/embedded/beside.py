@@ -65,7 +65,8 @@ def as_told(config: EmbeddedConfig, description: SessionDescription, party: Part
 async def offered_beside(party: PartyMedia, peer: PartyMedia | None) -> str:
     """The sections of an offer of ours beside the voice: what the peer has, or what this party had before."""
     sections = await _video_for(party, peer)
-    if has_data(party) or (party.data is not None and party.data.plan is not None and _types(peer)):
+    could = party.data is not None and party.data.plan is not None
+    if has_data(party) or (could and (_types(peer) or (peer is not None and has_data(peer)))):
         return sections + CHANNEL_SECTION
     if (has_text(party) or _types(peer)) and party.rtp is not None and (party.text or await party.open_text()):
         return sections + "".join(f"{line}\r\n" for line in sdp_text.TEXT_SECTION)
