@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -447,6 +448,17 @@ def test_the_command_lists_and_runs_them() -> None:
     assert runner.invoke(examples_app, ["run", "11", "--port", "70000"]).exit_code == 1
     wrong = runner.invoke(examples_app, ["run", "77"])
     assert (wrong.exit_code, "there is no lesson 77" in wrong.stderr) == (2, True)
+
+
+def test_the_command_gives_ctrl_c_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the handler before was not set by Python: it is None there, which cannot be given back."""
+    former, install = signal.getsignal(signal.SIGINT), signal.signal
+    try:
+        monkeypatch.setattr(signal, "signal", lambda number, handler: install(number, handler) and None)
+        assert CliRunner().invoke(examples_app, ["run", "1"]).exit_code == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    finally:
+        install(signal.SIGINT, former)
 
 
 def test_without_a_checkout_the_command_says_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

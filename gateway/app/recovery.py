@@ -474,9 +474,12 @@ async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Rec
         opening.stack.callback(kept.close)
         if not keeps:
             kept = replace(kept, refused="")  # as it is wanted
-        elif kept.file is not None and cluster(config).journal is not None:
+        # Others may have taken those calls, whether or not there are to be more.
+        if kept.file is not None and cluster(config).journal is not None and (keeps or kept.calls):
             found = await _shared_too(opening, kept, had_file)
-            kept, shared, lease, gone = found.kept, found.store, found.lease, found.gone
+            kept, gone = found.kept, found.gone
+            if keeps:
+                shared, lease = found.store, found.lease
     calls.observe(left.call_changed)
     at_stop = config.limits.keep_calls == "restart"
     recovery = Recovery(calls, engine, left, kept, at_stop, opening.wall_clock)

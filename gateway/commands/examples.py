@@ -55,5 +55,5 @@ def run_lesson(
         with subprocess.Popen([sys.executable, str(folder / "main.py"), *(options or [])]) as lesson:
             status = lesson.wait()
     finally:
-        signal.signal(signal.SIGINT, former)
+        signal.signal(signal.SIGINT, former or signal.SIG_DFL)  # None: not set by Python
     raise typer.Exit(status)

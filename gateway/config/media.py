@@ -75,11 +75,14 @@ class MediaConfig(Section):
         if engine == "embedded":
             return engine
         if name != "rtpengine" or not address:
-            raise ValueError(f'{engine!r} must be "embedded" or "rtpengine:HOST:PORT"')
-        for one in address.split(","):
+            raise ValueError(f'{engine!r} must be "embedded" or "rtpengine:HOST:PORT[,HOST:PORT...]"')
+        seen = set()
+        for one in address.lower().split(","):
             target, _, number = one.rpartition(":")
-            host(target)
-            port(number)
+            place = host(target), port(number)
+            if place in seen:
+                raise ValueError(f"names {one} twice")
+            seen.add(place)
         return engine
 
     @property

@@ -18,8 +18,10 @@ import pytest
 from gateway.accounts.vault import read_key
 from gateway.app import recovery
 from gateway.app.left_values import moved_to, trunks_of
-from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, open_journal
+from gateway.app.opening import Opening
+from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, find_calls, open_journal
 from gateway.call.journal import ENDING, SETTING_UP, UP, VERSION, Journal, JournalError, JournalStore, read
+from gateway.config import Config
 from gateway.observe.ledger import SqliteLedger, connect
 from gateway.observe.records import stamp
 from gateway.sip.dialogs.values import CSEQ_JUMP
@@ -27,6 +29,7 @@ from gateway.sip.invite.farewell import Farewell
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
 from gateway.store.journal_file import JournalFile
+from gateway.store.journal_shared import Begun
 from gateway.testing.timers import ManualTimers
 
 
@@ -140,6 +143,35 @@ async def test_phones_that_rang_in_vain_are_told_once_more_of_a_call_that_goes_o
     assert sorted(map(str, ended)) == ["rang", "rang too"]
 
 
+async def test_without_keeping_calls_those_that_another_gateway_has_are_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`limits.keep_calls: never` at the start of one that was killed while others could take its calls."""
+    written = journal(tmp_path)
+    written.open()
+    for name in ("ours", "taken"):
+        legs = [(marshal.dumps({}), marshal.dumps(leg({"waits": name})))]
+        written.put(name, VERSION + marshal.dumps({"id": name, "stage": SETTING_UP, "legs": legs, "targets": []}))
+    written.close()
+    shared = Shared()
+    monkeypatch.setattr(recovery, "journal_named", lambda *_: shared)
+    given: dict[str, Any] = {
+        "limits": {"keep_calls": "never"},
+        "cluster": {"node": "sip:192.0.2.1:5060", "key": "k" * 32, "journal": "redis://journal.test"},
+    }
+    opening = Opening(Config(state_dir=tmp_path, **given), os.urandom, lambda: 0.0)
+    told: list[str] = []
+    agent = SimpleNamespace(end_left=lambda session, status, reason, farewell: told.append(session["waits"]))
+    calls, engine = SimpleNamespace(observe=lambda observer: None), SimpleNamespace(end_left=lambda: None)
+    async with opening.stack:
+        found = await find_calls(opening, cast(Any, calls), cast(Any, engine))
+        found.resume_calls(cast(Any, agent))
+        await found.end_rest()
+        assert (told, found.gone, found.shared) == (["ours"], frozenset({"taken"}), None)
+        assert found.kept.calls.keys() == {"ours"}
+    assert shared.changes == {"taken": None, "ours": None}
+
+
 async def test_a_call_that_does_not_go_on_has_a_record(tmp_path: Path) -> None:
     """One in its set-up, one that was up, and one whose record is there; what cannot be read costs no other."""
     path, nothing = tmp_path / "cdr.sqlite", cast(Any, None)
@@ -215,6 +247,23 @@ class Store:
 
     def remove(self, call_id: str) -> None:
         self.kept.pop(call_id, None)
+
+
+class Shared:
+    """The cluster's journal, from which another gateway has taken one call."""
+
+    def __init__(self) -> None:
+        self.changes: dict[str, object] = {}
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def write(self, changes: dict[str, object]) -> None:
+        self.changes |= changes
+
+    async def begin(self, seconds: float) -> Begun:
+        return Begun(frozenset({"taken"}), frozenset({"ours"}), frozenset(), seconds)
 
 
 class Agent:

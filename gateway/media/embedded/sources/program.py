@@ -102,9 +102,9 @@ class ProgramAudio:
         """Samples in the line."""
         self._said: Callable[[], None] | None = None
         self._resamplers: dict[int, Resampler | None] = {}
+        """Of what is said, by its rate: a filter's history goes on from piece to piece."""
         self._rests: dict[int, bytes] = {}
         """What was said at each rate and is no whole sample of `RATE` yet."""
-        """Of what is said, by its rate: a filter's history goes on from piece to piece."""
 
     @property
     def waiting(self) -> float:
