@@ -49,8 +49,9 @@ def run(
         sys.stderr.write("Stopped by Ctrl-C.\n")
         sys.exit(INTERRUPTED)
     except (GatewayError, TimeoutError) as error:
-        late = f"not done after {seconds or 0:g} s; --verbose shows the gateway's log"
-        sys.exit(f"FAIL: {str(error) or late}")
+        late = "not done in time" if seconds is None else f"not done after {seconds:g} s"
+        more = "; --verbose shows the gateway's log" if log else ""
+        sys.exit(f"FAIL: {str(error) or late + more}")
     except BrokenPipeError:  # whoever reads has read enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -104,7 +105,7 @@ def table(*rows: Sequence[object], widest: int = 62) -> None:
 
 
 def beside(left: Sequence[str], right: Sequence[str]) -> None:
-    """Print two columns of lines; long lines are cut, and ICE passwords are left out."""
+    """Print two columns of lines; long lines are cut, and ICE passwords and SDES keys are left out."""
     table(*itertools.zip_longest(map(_hidden, left), map(_hidden, right), fillvalue=""))
 
 
@@ -119,7 +120,8 @@ def _cut(cell: str, widest: int) -> str:
 
 
 def _hidden(line: str) -> str:
-    return "a=ice-pwd:…" if line.startswith("a=ice-pwd:") else line
+    name, colon, _ = line.partition(":")
+    return f"{name}:…" if colon and name in ("a=ice-pwd", "a=crypto") else line
 
 
 def _say(line: str) -> None:

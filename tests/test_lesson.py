@@ -24,7 +24,7 @@ import asyncio, sys
 from gateway import GatewayError
 from gateway.lesson import check, run, within
 {main}
-run(main, "what it is for", log=True, seconds=0.2)
+run(main, "what it is for", log=True, seconds=30)
 """
 ENDS: dict[str, tuple[str, int, str, str]] = {
     "a claim that holds": ("def main(): check(1 == 1, 'one')", 0, "  ok: one\nPASS\n", ""),
@@ -43,12 +43,12 @@ ENDS: dict[str, tuple[str, int, str, str]] = {
         "",
         "FAIL: the phone rings: not within 0.01 s\n",
     ),
-    "no end": (
-        "async def main(): await asyncio.sleep(9)",
-        1,
-        "",
-        "FAIL: not done after 0.2 s; --verbose shows the gateway's log\n",
-    ),
+}
+LATE: dict[str, tuple[str, str]] = {
+    "log=True, seconds=0.2": ("await asyncio.sleep(60)", "not done after 0.2 s; --verbose shows the gateway's log"),
+    "seconds=0.2": ("await asyncio.sleep(60)", "not done after 0.2 s"),
+    "log=True": ("raise TimeoutError", "not done in time; --verbose shows the gateway's log"),
+    "log=False": ("raise TimeoutError", "not done in time"),
 }
 
 
@@ -60,17 +60,25 @@ def test_a_program_ends_as_it_went(main: str, status: int, said: str, complained
     assert (done.returncode, done.stdout, done.stderr) == (status, said, complained)
 
 
+@pytest.mark.parametrize(("options", "waits", "words"), [(options, *case) for options, case in LATE.items()], ids=LATE)
+def test_a_program_that_is_late_says_what_it_can(options: str, waits: str, words: str) -> None:
+    """Of seconds and of --verbose only where it has them."""
+    program = PROGRAM.format(main=f"async def main(): {waits}").replace("log=True, seconds=30", options)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"FAIL: {words}\n")
+
+
 def test_columns_are_as_wide_as_they_need(capsys: pytest.CaptureFixture[str]) -> None:
     """What is too long is cut, and a row may be shorter than others."""
     table(("a", "bb", "c"), ("aaa", 4), widest=2)
-    beside(["v=0", "a=ice-pwd:secret"], ["v=0"])
+    beside(["v=0", "a=ice-pwd:secret"], ["v=0", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0"])
     arrow("alice", "BYE", "bob", width=9)
     arrow("alice", "200", "bob", back=True, width=9)
     assert capsys.readouterr().out.splitlines() == [
         "  | a  | bb | c",
         "  | a… | 4",
         "  | v=0         | v=0",
-        "  | a=ice-pwd:… |",
+        "  | a=ice-pwd:… | a=crypto:…",
         "  alice |-- BYE -->| bob",
         "  alice |<-- 200 --| bob",
     ]
@@ -120,7 +128,7 @@ def interrupted(command: list[str], line: str, mark: str) -> tuple[int, str]:
 )
 def test_ctrl_c_ends_a_program_wherever_it_waits(main: str) -> None:
     """Whether it is a function or a coroutine."""
-    program = PROGRAM.format(main=f"import time\n{main}").replace("seconds=0.2", "seconds=60")
+    program = PROGRAM.format(main=f"import time\n{main}")
     assert interrupted([sys.executable, "-c", program], "1.", "waits") == (130, "Stopped by Ctrl-C.\n")
 
 

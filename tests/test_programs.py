@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import cast
@@ -11,9 +12,13 @@ from typing import cast
 import pytest
 
 from gateway import GatewayError
-from gateway.testing import answers_options, free_ports, running
+from gateway.testing import answers_options, running
 
 DEAF = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w'); time.sleep(600)"
+STUBBORN = (
+    "import signal, sys, time; signal.signal(15, lambda *_: open(sys.argv[2], 'w')); open(sys.argv[1], 'w')\n"
+    "while True: time.sleep(60)"
+)
 
 
 async def test_a_program_that_is_not_there_is_named() -> None:
@@ -34,11 +39,35 @@ async def test_a_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
+async def test_a_program_that_does_not_end_is_killed_when_its_wait_is_cancelled(tmp_path: Path) -> None:
+    """As the second Ctrl-C does; the first has asked it to end."""
+    ready, asked = tmp_path / "ready", tmp_path / "asked"
+    began: asyncio.Future[asyncio.subprocess.Process] = asyncio.get_running_loop().create_future()
+
+    async def run() -> None:
+        async with running(tmp_path / "log", "python3", sys.executable, "-c", STUBBORN, str(ready), str(asked)) as one:
+            began.set_result(one)
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(run())
+    process = await asyncio.wait_for(asyncio.shield(began), 20)
+    for seen in (ready, asked):
+        async with asyncio.timeout(20):
+            while not seen.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        task.cancel()
+    await asyncio.wait({task}, timeout=20)
+    assert task.cancelled()
+    assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
+
+
 async def test_nobody_answers_options() -> None:
     """It says where, and how long it was waited; and of the tasks that waited none is left."""
-    [port] = free_ports(1)
-    with pytest.raises(TimeoutError, match=rf"^OPTIONS to 127.0.0.1:{port}: no answer within 0.3 s$"):
-        await answers_options("127.0.0.1", port, 0.3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        port = mute.getsockname()[1]
+        with pytest.raises(TimeoutError, match=rf"^OPTIONS to 127.0.0.1:{port}: no answer within 0.3 s$"):
+            await answers_options("127.0.0.1", port, 0.3)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

@@ -32,11 +32,18 @@ async def running(
     try:
         yield process
     finally:
-        for each in (signal.SIGTERM, signal.SIGKILL):  # a child of Kamailio's misses the first while it starts
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, each)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), 5)
+        try:
+            await _end(process, signal.SIGTERM)
+        finally:  # a child of Kamailio's misses the first while it starts; and Ctrl-C may cut its wait short
+            await _end(process, signal.SIGKILL)
+
+
+async def _end(process: asyncio.subprocess.Process, by: signal.Signals) -> None:
+    """Send it to the process and its children, and give the process 5 s to end."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, by)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), 5)
 
 
 class _Ear(asyncio.DatagramProtocol):

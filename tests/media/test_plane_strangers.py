@@ -281,8 +281,12 @@ async def test_stun_of_one_address_is_told_of_so_often_a_second(scene: Scene, is
     stranger = Phone("127.0.0.2")
     scene.phones.append(stranger)
     stranger.to = browser.to
-    stranger.send(binding_check("ours:peer", PASSWORD))
-    await until(lambda: told[-1][1] == stranger.address)
+
+    def is_told_of() -> bool:
+        stranger.send(binding_check("ours:peer", PASSWORD))  # once in 4,096 runs both addresses share a count
+        return bool(told[-1][1] == stranger.address)
+
+    await until(is_told_of)
 
 
 async def test_strangers_at_a_phones_port_are_told_of_so_often_a_second(scene: Scene) -> None:
