@@ -48,6 +48,7 @@ class Written:
     """A recording with nothing in it."""
 
     seconds = 0.0
+    kept_by = ""
 
     def __init__(self, ended: Callable[[str | None], None]) -> None:
         self._ended = ended

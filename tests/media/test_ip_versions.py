@@ -13,7 +13,7 @@ import pytest
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.resuming import values_of
 from gateway.media.engine import Kind, MediaError, Party
-from sdp import SessionDescription
+from sdp import Origin, SessionDescription
 from sdp.attributes import Crypto
 from tests.media.engine_support import Phone, audio_of, config, frequency_of, phone_sdp, running, until
 
@@ -60,6 +60,14 @@ async def moved(engine: EmbeddedEngine, left: Phone, host: str) -> Phone:
     return phone
 
 
+def origin_of(engine: EmbeddedEngine, tag: str) -> Origin:
+    """The o= line that a party of the call was told last."""
+    sent = engine._sessions["call"].party(tag).sent
+    assert sent is not None
+    assert sent.origin is not None
+    return sent.origin
+
+
 async def test_a_phone_by_each_version_hears_the_other() -> None:
     """And an offer counts more than the way by which it came: its c= says where the media is."""
     async with talking() as (engine, _, _right):
@@ -79,7 +87,7 @@ async def test_a_phone_by_each_version_hears_the_other() -> None:
 async def test_a_phone_goes_on_by_the_other_version_and_back() -> None:
     """The other side's media stays where it is; what was before is given back, our session one (RFC 3264 8)."""
     async with talking() as (engine, left, right):
-        session_id = engine._sessions["call"].party("right").identity.session_id
+        told = origin_of(engine, "right")
         for host, version in (("127.0.0.1", 4), ("::1", 6)):
             phone = await moved(engine, left, host)
             try:
@@ -87,7 +95,9 @@ async def test_a_phone_goes_on_by_the_other_version_and_back() -> None:
                 await until(partial(both_heard, left, phone))
                 assert engine.ports_in_use == 2
                 party = engine._sessions["call"].party("right")
-                assert party.identity.session_id == session_id
+                before, told = told, origin_of(engine, "right")
+                assert told.session_id == before.session_id
+                assert told.session_version > before.session_version
                 rtp = party.rtp
                 assert rtp is not None
                 assert rtp.family == version

@@ -24,7 +24,7 @@ import { showVoicemail } from "./voicemail-view.js";
 import { cameraSentence, choose, dialled, isHarmless, language, microphoneSentence, nameOf, say, sentenceFor, translate, troubleOf } from "./words.js";
 
 const LEFT = "softphone.calls"; // the calls a reload takes up again
-const REFUSED_MS = 4_000; // so long it is said why there is no picture, or no merging, while the call goes on
+const REFUSED_MS = 4_000; // so long it is said why there is no picture or no merging, or who else calls, while the call goes on
 
 const client = new GatewayClient(undefined, { raw: /[#&]raw=1/.test(location.hash) });
 const sounds = new Sounds();
@@ -228,7 +228,7 @@ client.addEventListener("elsewhere", () => showRows($("devices"), callsElsewhere
 client.addEventListener("incoming", ({ detail: call }) => {
   if (call === front) return;
   sounds.waiting();
-  ui.tell(say("state.waiting", { name: nameOf(call) }));
+  ui.tell(say("state.waiting", { name: nameOf(call) }), "", REFUSED_MS);
   if (!document.hasFocus()) alerts.notifyCall(nameOf(call));
 });
 
