@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ import pytest
 from gateway.media.embedded.audio.codecs import make_decoder
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.engine import Kind, MediaError, Party, RecordingFile
-from gateway.media.rtpengine.client import Address
+from gateway.media.rtpengine.call import CallState
+from gateway.media.rtpengine.client import Address, NgHost
 from gateway.media.rtpengine.engine import RtpengineEngine
+from gateway.media.rtpengine.recording import DaemonRecording
 from tests.media import rtpengine_support
 from tests.media.engine_support import Browser, Phone, frequency_of, until
 from tests.media.rtpengine_support import rtpengine, running, written
@@ -199,3 +203,51 @@ async def test_what_the_daemon_cannot_do_is_501(address: Address, records: bool,
         with pytest.raises(MediaError, match=said) as raised:
             engine.record("call", RecordingFile(path=room, beep=beep), room.ended.put_nowait)
         assert raised.value.status == 501
+
+
+class Slow:
+    """A daemon that says "ok", three seconds later."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    async def ask(self, request: dict[str, object]) -> dict[str, object]:
+        self.now += 3.0
+        return {"result": "ok"}
+
+
+async def test_the_way_of_the_last_word_to_the_daemon_is_not_recorded() -> None:
+    """However long it takes to be told that it is over."""
+    host, room = Slow(), Room()
+    call = CallState("call", cast(NgHost, host), "call")
+    recording = DaemonRecording(call, room.file(), room.ended.put_nowait, lambda: host.now)
+    await until(lambda: host.now > 0)
+    await asyncio.sleep(0)
+    host.now += 5.0
+    recording.stop()
+    assert await room.over() is None
+    assert (recording.seconds, host.now) == (5.0, 11.0)
+
+
+async def test_a_folder_that_hangs_does_not_keep_the_end_of_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call's ports are free by then; the recording ends once the disk answers."""
+    monkeypatch.setattr("gateway.media.rtpengine.recording._PATIENCE", 0.05)
+    disk, host, room = threading.Event(), Slow(), Room()
+    call = CallState("call", cast(NgHost, host), "call")
+
+    def place() -> str:
+        room.asked += 1
+        return str(disk.wait(60))
+
+    wanted = RecordingFile(path=place, about={})
+    recording = DaemonRecording(call, wanted, room.ended.put_nowait, lambda: host.now)
+    try:
+        await until(lambda: room.asked == 1)
+        async with asyncio.timeout(20):
+            await recording.finished()
+        assert room.ended.empty()
+    finally:
+        disk.set()
+    assert await room.over() is None

@@ -13,6 +13,8 @@ from gateway.media.engine import MediaError, RecordingFile
 from gateway.media.rtpengine.call import CallState
 from gateway.media.rtpengine.requests import ask
 
+_PATIENCE = 10.0
+"""Seconds that the end of a call waits for its recording; a folder on a disk that hangs takes longer."""
 _MEANING = re.compile(r"[|\s]+")
 """In the daemon's metadata, which are "key:value|key:value"."""
 
@@ -63,9 +65,9 @@ class DaemonRecording:
             self._stopped.set()
 
     async def finished(self) -> None:
-        """Stop, and wait until the daemon was told and `ended` has heard."""
+        """Stop, and wait until the daemon was told and `ended` has heard, or for ten seconds."""
         self.stop()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.wait({self._task}, timeout=_PATIENCE)
 
     async def _run(self) -> None:
         try:
@@ -79,7 +81,8 @@ class DaemonRecording:
         except OSError as error:
             self._reason = error.strerror or str(error)
         finally:
-            self._until = self._clock()
+            if self._until is None:
+                self._until = self._clock()
             self._stopped.set()
             self._ended(self._reason)
 
