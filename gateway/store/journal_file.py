@@ -66,6 +66,7 @@ class JournalFile:
             data = self._path.read_bytes() if self._path.exists() else b""
             self._read(data)
             (found, lost), unread = self._unseal(), len(data) - self._size
+            aside = self._keep_aside() if lost and not found else ""
             try:
                 self._replace(*_write(self._draft, self._kept), ())
             except OSError:
@@ -75,7 +76,8 @@ class JournalFile:
             self.close()
             raise JournalError(f"{self._path} cannot be used: {error.strerror}") from None
         for name in lost:
-            log.error("a call of the gateway before is lost", call_id=name, reason="another key, or a damaged file")
+            reason = f"another key, or a damaged file{aside}"
+            log.error("a call of the gateway before is lost", call_id=name, reason=reason)
         if unread:
             log.error("calls of the gateway before may be lost", path=str(self._path), unread_octets=unread)
         return found
@@ -90,6 +92,16 @@ class JournalFile:
                 self._take(name, b"")
                 lost.append(name)
         return found, lost
+
+    def _keep_aside(self) -> str:
+        """Have the file that was read under another name too, for the key that it was written with; where it is."""
+        aside = self._path.with_suffix(f"{self._path.suffix}.unread")
+        try:
+            aside.unlink(missing_ok=True)
+            aside.hardlink_to(self._path)
+        except OSError:
+            return ""  # on a file system without links they are lost
+        return f"; none opens, and all are kept in {aside}"
 
     def put(self, call_id: str, record: bytes) -> None:
         # A process begins anywhere among 2**96 and counts: none comes twice under the key.

@@ -132,6 +132,30 @@ def test_one_process_at_a_time_has_it(file: JournalFile, tmp_path: Path) -> None
     assert reopened(file, tmp_path) == {"a": b"1"}
 
 
+def test_a_journal_of_which_nothing_opens_is_kept_aside_for_the_right_key(file: JournalFile, tmp_path: Path) -> None:
+    """A key that was put back, or mounted too late; a single record that does not open is no such case."""
+    path, aside = tmp_path / "calls.journal", tmp_path / "calls.journal.unread"
+    for name in ("one", "two"):
+        file.put(name, name.encode())
+    file.close()
+    for _ in range(2):
+        other = journal(tmp_path, bytes(32))
+        with capture_logs() as said:
+            assert other.open() == {}
+        other.close()
+        assert (str(aside) in str(said)) is (said != [])
+    assert aside.stat().st_mode & 0o777 == 0o600
+    aside.replace(path)
+    again = journal(tmp_path)
+    assert again.open() == {"one": b"one", "two": b"two"}
+    again.close()
+    path.write_bytes(path.read_bytes().replace(b"two", b"owt"))
+    again = journal(tmp_path)
+    assert again.open().keys() == {"one"}
+    again.close()
+    assert not aside.exists()
+
+
 def test_the_file_does_not_grow_with_time(file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is written anew when most of it is past, and takes what was put meanwhile along."""
     monkeypatch.setattr(journal_file, "_SPARE", 1000)
