@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gateway.interrupted  # noqa: F401
+
 import contextlib
 import gc
 import os

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.interrupted import stopped
+
 import asyncio
 import itertools
 import logging
@@ -16,9 +18,6 @@ from gateway.errors import GatewayError
 
 __all__ = ["arrow", "beside", "check", "run", "table", "within"]
 
-INTERRUPTED = 130
-"""Exit status of what Ctrl-C has ended, as shells have it: 128 and the number of SIGINT."""
-
 
 def run(
     main: Callable[[], Coroutine[Any, Any, None] | None],
@@ -31,7 +30,8 @@ def run(
 
     `options` are those of its command line, or its description where there are none. With `log`, --verbose shows the
     gateway's log. A coroutine has `seconds`. FAIL, and why, goes to standard error with status 1: for a claim that does
-    not hold, a GatewayError and a TimeoutError. After Ctrl-C the program cleans up and ends with status 130.
+    not hold, a GatewayError and a TimeoutError. After Ctrl-C the program cleans up and ends with status 130;
+    so that this holds while it imports, too, it imports this module first.
     """
     parser = options if isinstance(options, ArgumentParser) else ArgumentParser(description=options)
     if log:
@@ -46,8 +46,7 @@ def run(
         logging.disable()  # tasks, and a browser's driver that Ctrl-C has ended as well, were not waited for
         if isinstance(end, SystemExit):
             raise
-        sys.stderr.write("Stopped by Ctrl-C.\n")
-        sys.exit(INTERRUPTED)
+        raise stopped() from None
     except (GatewayError, TimeoutError) as error:
         late = "not done in time" if seconds is None else f"not done after {seconds:g} s"
         more = "; --verbose shows the gateway's log" if log else ""

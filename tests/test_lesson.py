@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import arrow, beside, check, table
+
 import os
 import signal
 import subprocess
@@ -12,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.lesson import arrow, beside, check, table
 from tests import peers
 from tests.browser.sip_pages import bundle
 
@@ -130,6 +131,46 @@ def test_ctrl_c_ends_a_program_wherever_it_waits(main: str) -> None:
     """Whether it is a function or a coroutine."""
     program = PROGRAM.format(main=f"import time\n{main}")
     assert interrupted([sys.executable, "-c", program], "1.", "waits") == (130, "Stopped by Ctrl-C.\n")
+
+
+IMPORTS = {
+    "waits": "time.sleep(60)",
+    "makes another error of it": "try:\n    time.sleep(60)\nexcept KeyboardInterrupt: raise ImportError",
+}
+
+
+@pytest.mark.parametrize("waits", IMPORTS.values(), ids=IMPORTS)
+def test_ctrl_c_ends_a_program_that_still_imports(waits: str) -> None:
+    """What stands at the top of a program is run as what it imports is: before `run`."""
+    program = f"import gateway.lesson, time\nprint('1.', flush=True)\n{waits}"
+    assert interrupted([sys.executable, "-c", program], "1.", "imports") == (130, "Stopped by Ctrl-C.\n")
+
+
+def test_other_errors_of_imports_have_their_traceback() -> None:
+    """As without gateway.lesson."""
+    done = subprocess.run([sys.executable, "-c", "import gateway.lesson; 1 / 0"], cwd=ROOT, capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"Traceback")
+    assert done.stderr.endswith(b"ZeroDivisionError: division by zero\n")
+
+
+def test_the_command_holds_ctrl_c_back_until_the_lesson_can_end(tmp_path: Path) -> None:
+    """Python itself takes its time to start."""
+    (tmp_path / "01_first").mkdir()
+    (tmp_path / "01_first/main.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('held', flush=True)\n"
+        "import gateway.lesson\nprint('on')"
+    )
+    command = (
+        "import sys, pathlib, gateway.cli, gateway.commands.examples as examples\n"
+        f"examples.FOLDER = pathlib.Path({str(tmp_path)!r})\nsys.argv[1:] = ['examples', 'run', '1']\n"
+        "gateway.cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "held\n", "Stopped by Ctrl-C.\n")
 
 
 CTRL_C: dict[str, tuple[str, str, Callable[[], object] | None]] = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run
+
 import sys
 
 from messages import INVITE, RINGING
 
 import sdp
-from gateway.lesson import check, run
 from gateway.sip import Request, Response, SipSyntaxError, error_response, parse_message
 
 

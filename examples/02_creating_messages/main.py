@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from gateway.lesson import beside, check, run, table
+
 from collections.abc import Callable
 from itertools import zip_longest
 
-from gateway.lesson import beside, check, run, table
 from gateway.sip import Message, NameAddr, Request, Response, SipBuildError, Uri, Via, build, parse_message
 
 ALICE = NameAddr(Uri.of("alice", "atlanta.example.com"), "Alice")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run
+
 import asyncio
 import sys
 
 from wire import Wire
 
 from gateway import net
-from gateway.lesson import check, run
 from gateway.sip import Dialog, Request
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from gateway.lesson import arrow
+
 import asyncio
 
-from gateway.lesson import arrow
 from gateway.sip import Request, Response, parse_message
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run, table
+
 from collections.abc import Callable
 from dataclasses import replace
 
 from offers import ALICE, MEANING, agreed, side_by_side
 
 import sdp
-from gateway.lesson import check, run, table
 from sdp.attributes import Ptime
 
 BOB = (sdp.TransportPlan("192.0.2.4", 5000),)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from gateway.lesson import beside
+
 import sys
 
 import sdp
-from gateway.lesson import beside
 
 ALICE = """\
 v=0

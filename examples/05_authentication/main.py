@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import arrow, check, run, table, within
+
 import asyncio
 import hashlib
 import logging
@@ -10,7 +12,6 @@ from exchange import ACCOUNTS, ALICE, PASSWORD, REALM, SERVER, Exchange, registe
 from registrar import Registrar
 
 from gateway import net
-from gateway.lesson import arrow, check, run, table, within
 from gateway.sip import DigestResult, Uri, build
 
 

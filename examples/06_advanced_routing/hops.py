@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.lesson import table
+
 from gateway.sip import Request, Response, Via
 
 COLUMNS = ("from", "to", "message", "Via, the top one first", "Route", "Max-Forwards")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run, table
+
 import asyncio
 import sys
 
@@ -10,7 +12,6 @@ from probe import probe
 from proxy import Proxy
 
 from gateway import net
-from gateway.lesson import check, run, table
 from gateway.sip import Dialog, NameAddr, Request, Uri, build
 from gateway.sip import locate as routing
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from gateway.lesson import beside, check, run, table
+
 import json
 from xml.etree import ElementTree
 
 from messages import ALICE, BOB, CAROL, OFFER, invite, part, refusal, too_much, tree
 
 import sdp
-from gateway.lesson import beside, check, run, table
 from gateway.sip import (
     BodyLimits,
     Dialog,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.lesson import table
+
 from gateway.sip import (
     BodyLimits,
     Headers,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run
+
 import asyncio
 import tempfile
 
@@ -9,7 +11,6 @@ from client import CallError, SipClient
 from silence import call_silence
 
 from gateway import Gateway, net
-from gateway.lesson import check, run
 from gateway.testing import loopback_config
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from gateway.lesson import arrow, within
+
 import asyncio
 
 from gateway import net
-from gateway.lesson import arrow, within
 from gateway.sip import Request, Response, parse_message
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from gateway.lesson import run
+
 import part1_offer
 import part2_signalling
 import part3_calls
 import part4_application
 from chromium import chromium
-
-from gateway.lesson import run
 
 
 async def main() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from gateway.lesson import beside, check, run
+
 from typing import TYPE_CHECKING
 
 from chromium import Tab, chromium
 
 import sdp
-from gateway.lesson import beside, check, run
 from sdp.attributes import Candidate, Fingerprint, IceUfrag, Setup
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run, within
+
 import asyncio
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,6 @@ from ladder import Ladder
 
 import sdp
 from gateway import net
-from gateway.lesson import check, run, within
 from gateway.sip import Request, Response
 from sdp.trickle import CONTENT_TYPE, TrickledMedia, TrickleFragment
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run
+
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -12,7 +14,6 @@ from urllib.parse import urlencode
 from chromium import near
 
 from gateway import Gateway, net
-from gateway.lesson import check, run
 from gateway.testing import loopback_config
 from gateway.testing.peers import SoftphoneBrowser, find_chromium, no_chromium
 

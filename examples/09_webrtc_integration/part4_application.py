@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run, table
+
 import asyncio
 import tempfile
 from contextlib import AsyncExitStack
@@ -10,7 +12,6 @@ from chromium import near
 from part3_calls import page_of
 
 from gateway import Application, CallWatch, DigitPressed, Gateway, Session, State
-from gateway.lesson import check, run, table
 from gateway.testing import loopback_config
 from gateway.testing.peers import SoftphoneBrowser
 

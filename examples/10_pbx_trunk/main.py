@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run
+
 import json
 import sys
 import tempfile
@@ -12,7 +14,6 @@ from urllib.parse import urlencode
 from pbx import pbx
 
 from gateway import Cause, Gateway, net
-from gateway.lesson import check, run
 from gateway.testing import free_ports, loopback_config
 from gateway.testing.peers import SoftphoneBrowser, find_chromium, no_chromium
 

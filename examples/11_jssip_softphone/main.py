@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run
+
 import argparse
 import json
 import sys
@@ -13,7 +15,6 @@ from urllib.parse import urlencode
 from pages import shows, site
 
 from gateway import Gateway, GatewayError, net
-from gateway.lesson import check, run
 from gateway.testing import loopback_config
 from gateway.testing.peers import SoftphoneBrowser, find_chromium, no_chromium
 

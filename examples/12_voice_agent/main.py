@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run
+
 import asyncio
 import sys
 import tempfile
@@ -11,7 +13,6 @@ from pathlib import Path
 from agent import MENU, PITCH, SORRY, app, new_turn, turns
 
 from gateway import Gateway, GatewayError, net
-from gateway.lesson import check, run
 from gateway.testing import loopback_config
 
 # Caller and person are the client that example 8 has built.

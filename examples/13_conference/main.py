@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run
+
 import asyncio
 import json
 import sys
@@ -13,7 +15,6 @@ from pathlib import Path
 from api import Rooms
 
 from gateway import Gateway, net
-from gateway.lesson import check, run
 from gateway.testing import loopback_config
 
 # The phones are the client that example 8 has built.

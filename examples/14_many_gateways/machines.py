@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import within
+
 import asyncio
 import os
 import sys
@@ -11,7 +13,6 @@ from pathlib import Path
 
 from waits import HOST, is_open
 
-from gateway.lesson import within
 from gateway.testing import answers_options, free_ports, running
 
 CONFIG = Path(__file__).with_name("kamailio.cfg")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.lesson import check, run
+
 import json
 import secrets
 import sys
@@ -13,7 +15,6 @@ from machines import gateway, kamailio, redis, rtpengine
 from waits import HOST, has_calls, said
 
 from gateway import net
-from gateway.lesson import check, run
 from gateway.testing import free_ports
 
 # The phones are the client that example 8 has built.

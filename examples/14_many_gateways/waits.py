@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from gateway.lesson import within
+
 import asyncio
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-
-from gateway.lesson import within
 
 HOST = "127.0.0.1"
 

@@ -51,8 +51,10 @@ def run_lesson(
         raise typer.Exit(USAGE_ERROR)
     # Ctrl-C is the lesson's: it has processes to end, which takes it longer than `subprocess.run` would wait.
     former = signal.signal(signal.SIGINT, lambda number, frame: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the lesson has until gateway.interrupted
     try:
         with subprocess.Popen([sys.executable, str(folder / "main.py"), *(options or [])]) as lesson:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             status = lesson.wait()
     finally:
         signal.signal(signal.SIGINT, former or signal.SIG_DFL)  # None: not set by Python
