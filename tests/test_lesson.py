@@ -69,6 +69,17 @@ def test_a_program_that_is_late_says_what_it_can(options: str, waits: str, words
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"FAIL: {words}\n")
 
 
+@pytest.mark.parametrize(("options", "shown"), [([], ""), (["--verbose"], "call.began")], ids=["plain", "verbose"])
+def test_verbose_shows_the_log(options: list[str], shown: str) -> None:
+    """Below errors it is not seen without."""
+    program = PROGRAM.format(main="import structlog\ndef main(): structlog.get_logger().info('call.began')")
+    command = [sys.executable, "-c", program, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    assert (done.returncode, done.stdout) == (0, "PASS\n")
+    assert shown in done.stderr
+    assert bool(shown) == bool(done.stderr)
+
+
 def test_columns_are_as_wide_as_they_need(capsys: pytest.CaptureFixture[str]) -> None:
     """What is too long is cut, and a row may be shorter than others."""
     table(("a", "bb", "c"), ("aaa", 4), widest=2)
@@ -107,9 +118,10 @@ def marked(mark: str) -> list[str]:
 
 def interrupted(command: list[str], line: str, mark: str) -> tuple[int, str]:
     """Ctrl-C once that line is said: SIGINT to all of its process group; status and standard error."""
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
         command,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "LESSON": mark},
+        env={**ours, "PYTHONPATH": str(ROOT), "LESSON": mark},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
