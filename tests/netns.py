@@ -69,6 +69,10 @@ def _entered(name: str) -> socket.socket:
     return socket.socket()
 
 
+WORLD = "198.19.0.0/16"
+"""Where hosts beyond a router are: addresses for benchmarks, to which a full agent sends where it is told so alone."""
+
+
 @contextlib.contextmanager
 def beyond(router: Host) -> Iterator[Host]:
     """A host at the other side of `router`, which hides us behind its own address there: a NAT.
@@ -76,7 +80,7 @@ def beyond(router: Host) -> Iterator[Host]:
     `here` is that address. Nothing comes in unasked but what rules of the test let in.
     """
     number = next(_numbers) % 1000
-    name, base = f"gwh{number}", f"198.19.{number // 4}."
+    name, base = f"gwh{number}", f"{WORLD.partition('.0.')[0]}.{number // 4}."
     here, there = (f"{base}{number % 4 * 64 + place}" for place in (1, 2))
     commands = (
         f"ip netns add {name}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests import peers
 from tests.browser.softphone import phone_hears, talk
 from tests.coturn import SECRET, coturn
 from tests.interop.gateway import BROWSER_HZ, PHONE_HZ, Gateway, config_on_free_ports, gateway_with
-from tests.netns import NO_UDP, Host, beyond, host
+from tests.netns import NO_UDP, WORLD, Host, beyond, host
 from tests.ports import free_port
 
 # A Chromium drops what it is loading when this machine's addresses change: here they do.
@@ -129,6 +130,7 @@ async def test_a_gateway_behind_an_address_translator_is_reached(tmp_path: Path,
                 WEBRTC__TURN_SERVER=server.url(),
                 WEBRTC__TURN_SECRET=SECRET,
                 MEDIA__ICE="full",
+                MEDIA__ICE_PEERS_ALLOWED=json.dumps([WORLD]),
             )
             async with (
                 gateway_with(config, tmp_path / "gateway.log", [SECRET]) as gateway,
