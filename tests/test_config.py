@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.config import Advertised, Config, HostPort, PortRange, SipListen, load, shape, state_folder
 from gateway.config.conference import AgentConfig, RoomConfig
-from gateway.config.markdown import markdown
+from gateway.config.markdown import markdown, meanings
 from gateway.config.people import IdentityRule, Route, Trunk, UserConfig
 from gateway.errors import ConfigError
 from tests.config_support import load_text
@@ -108,9 +108,10 @@ def test_reference_is_written_by_the_module(capsys: pytest.CaptureFixture[str]) 
 
 def _described(model: type[BaseModel], path: str = "") -> list[str]:
     bare: list[str] = []
+    meant = meanings(model)
     for name, field in shape.keys(model).items():
         inner = shape.section(field.annotation) or shape.section(shape.item(field.annotation))
-        if shape.section(field.annotation) is None and not field.description:
+        if shape.section(field.annotation) is None and not meant.get(name):
             bare.append(f"{path}{name}")
         if inner is not None:
             bare += _described(inner, f"{path}{name}.")

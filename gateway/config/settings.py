@@ -187,9 +187,7 @@ class MetricsConfig(Section):
 class Config(BaseSettings):
     """Everything that can be set. `Config()` is the built-in default; `load` reads a file and the environment."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     version: int = Field(default=VERSION, ge=1)
     """Of the form of this file: one for a newer gateway is refused, an older form is still read."""

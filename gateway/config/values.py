@@ -30,9 +30,7 @@ _SIP_URI = re.compile(r"sips?:(?:[^\s<>\"@]+@)?[^\s<>\"@]+", re.IGNORECASE)
 class Section(BaseModel):
     """One section of the file: frozen, unknown keys refused, an empty section means its defaults."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
