@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gateway.held_back
 import gateway.interrupted  # noqa: F401
 
 import contextlib

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gateway import held_back
 from gateway.app import Account, GatewayApp
 from gateway.app.plane import is_running
 from gateway.config import Config, check_ports
@@ -61,20 +62,24 @@ async def _serve(
         (stop if terminated.is_set() else terminated.set)()
 
     reloads: set[asyncio.Task[None]] = set()
+    early: list[None] = []
 
     def reload() -> None:
         task = loop.create_task(_reload(app))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    # Until there is something to be reloaded it must not end the process.
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    # Until there is something to be reloaded it waits.
+    loop.add_signal_handler(signal.SIGHUP, early.append, None)
     loop.add_signal_handler(signal.SIGINT, stop)
     loop.add_signal_handler(signal.SIGTERM, terminate)
+    held_back.release()
     try:
         await app.start()
         spare_collector()
         loop.add_signal_handler(signal.SIGHUP, reload)
+        if early:
+            reload()
         print_welcome(app, output, secrets=not _kept_by_the_journal(output, os.environ))
         await terminated.wait()
         if not stopped.is_set() and app.recovery.leaves_calls:
