@@ -201,3 +201,39 @@ def test_a_gateway_that_is_to_show_a_certificate_is_a_stranger_without() -> None
     shown.add((SOURCE, ONE))
     assert two.verify(one.sign(invite(cseq=2), TO_TWO), SOURCE) == NODE + ONE
     assert two.verify(one.sign(invite(cseq=3), TO_TWO), TO_TWO) is None
+
+
+def test_a_value_that_is_too_long_is_nothing_whatever_its_seal() -> None:
+    """Nobody has its HMAC taken of more than a header of ours has."""
+    clock = Clock()
+    one, two = gateway(ONE, clock), gateway(TWO, clock)
+    for length, identity in ((1_000, NODE + ONE), (8_192, None)):
+        sent = one.sign(invite("INVITE", one.field({"user": "a" * length})), TO_TWO)
+        assert two.verify(sent, SOURCE) == identity
+
+
+def test_so_many_requests_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest is forgotten first, and would count again within its time."""
+    monkeypatch.setattr("gateway.access.nodes._REMEMBERED", 2)
+    clock = Clock()
+    one, two = gateway(ONE, clock), gateway(TWO, clock)
+    first, second, third = (one.sign(invite(cseq=number), TO_TWO) for number in (1, 2, 3))
+    for sent in (first, second, third):
+        assert two.verify(sent, SOURCE) is not None
+    assert [two.verify(sent, SOURCE) is not None for sent in (second, third, first)] == [False, False, True]
+
+
+def test_so_many_lines_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger with the key who calls itself otherwise each time fills the log, but no memory."""
+    monkeypatch.setattr("gateway.access.nodes._SAID", 2)
+    clock = Clock()
+    two = gateway(TWO, clock)
+
+    def lines(*nodes: str) -> list[str]:
+        with capture_logs() as logs:
+            for node in nodes:
+                assert two.verify(gateway(node, lambda: clock.now - 2 * WINDOW).sign(invite(), TO_TWO), SOURCE) is None
+        return [line["node"] for line in logs]
+
+    assert lines("a", "b", "a", "c") == ["a", "b", "c"]
+    assert lines("c", "b", "a") == ["a"]

@@ -196,6 +196,21 @@ async def test_the_highest_figures_are_said_where_there_are_too_many(monkeypatch
     assert [one.limits.others(f"calls:{name}") for name in "abcd"] == [0, 3, 2, 0]
 
 
+async def test_of_another_gateway_so_many_figures_and_bans_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it has written into the store."""
+    monkeypatch.setattr("gateway.app.shared_limits._MOST", 2)
+    texts = Texts()
+    one = Node("one", texts, "two")
+    bans = [[f"192.0.2.{number}", "scan", texts.now, texts.now + 60] for number in range(3)]
+    lifted = {f"198.51.100.{number}": texts.now for number in range(3)}
+    counts = {f"calls:{name}": 1 for name in "abc"}
+    texts.texts["limits:two"] = json.dumps([counts, bans, lifted]), texts.now + 9
+    await one.limits.exchange()
+    assert [one.limits.others(f"calls:{name}") for name in "abc"] == [1, 1, 0]
+    assert [ban.address for ban in one.bans.now()] == ["192.0.2.0", "192.0.2.1"]
+    assert list(one.bans.told().lifted) == ["198.51.100.0", "198.51.100.1"]
+
+
 def test_few_bans_are_told_and_few_lifted_are_remembered() -> None:
     """However many sources there are."""
     texts = Texts()
