@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fractions
+import runpy
 import subprocess
 import time
 import wave
@@ -205,6 +206,30 @@ async def test_a_program_for_whom_the_engine_plays_has_no_voice(
     await alice.hang_up()
     assert await asyncio.wait_for(agents.seen.get(), PATIENCE) == HungUp(Cause.NORMAL)
     await gateway.idle()
+
+
+@pytest.mark.serial
+async def test_the_agent_of_lesson_12_answers_a_sentence_within_a_second(
+    tmp_path: Path, sentence: NDArray[np.int16]
+) -> None:
+    """Its answer to what its recogniser of pitches cannot understand, each time it is spoken to."""
+    lesson = runpy.run_path(str(ROOT / "examples/12_voice_agent/agent.py"))
+    pitch = lesson["PITCH"]
+    async with Gateway(config_on_free_ports(tmp_path), application=lesson["app"]) as running, Speaker() as browser:
+        await browser.sign_in(running)
+        await browser.dial("700")
+        await browser.tone(pitch[lesson["GREETING"]][0])
+        for _ in range(2):
+            browser.voice.speak(sentence)
+            await asyncio.wait_for(browser.voice.silent.wait(), PATIENCE)
+            browser.listen_anew()
+            await browser.tone(pitch[lesson["SORRY"]][0])
+            assert time.monotonic() - browser.voice.silent_at < 1.0
+            await asyncio.wait_for(lesson["new_turn"].wait(), PATIENCE)
+            lesson["new_turn"].clear()
+        await browser.hang_up()
+        await running.idle()
+    assert [(turn.heard, turn.answer, turn.whole) for turn in lesson["turns"]] == [("", lesson["SORRY"], True)] * 2
 
 
 async def test_the_program_of_the_page_says_back_what_it_hears(tmp_path: Path, sentence: NDArray[np.int16]) -> None:
