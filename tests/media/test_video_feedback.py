@@ -128,14 +128,36 @@ async def test_each_full_intra_request_has_a_number_of_its_own() -> None:
         assert numbers() == list(range(1, len(numbers()) + 1))
 
 
+def limiting(made: Call, bits: int) -> Feedback:
+    """What has `one` sent no more than that, and says that all before it was read."""
+    return Feedback(RTPFB, TMMBR, 0x77, 0, temporary_limit(made.source(made.one), bits))
+
+
 async def test_a_peer_without_such_feedback_is_asked_by_its_signalling() -> None:
     """RTP/AVP: an event for the call; what asks about another source asks for nothing."""
-    async with call() as made:
+    async with call(video=VideoConfig(key_frame_interval=0.0)) as made:
         known = len(made.wanted)
         made.asks(made.one, Feedback(PSFB, PLI, 0x77, 0xBAD))
+        made.asks(made.one, Feedback(PSFB, FIR, 0x77, 0, fir_entry(0xBAD, 9)))
+        made.asks(made.one, limiting(made, 300_000))
+        await until(lambda: made.stream("one").most == 300_000)
+        assert len(made.wanted) == known
         made.asks(made.one, Feedback(PSFB, PLI, 0x77, made.source(made.one)))
         await until(lambda: len(made.wanted) > known)
         assert set(made.wanted) == {"other"}
+
+
+async def test_only_packets_of_its_own_stream_are_sent_to_a_peer_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One compound is read by every stream that a browser sees: a NACK is for the one whose source it names."""
+    async with call() as made:
+        resent: list[tuple[int, tuple[int, ...]]] = []
+        plane = made.stream("one")._plane
+        monkeypatch.setattr(plane, "resend", lambda flow, numbers: resent.append((flow, tuple(numbers))))
+        for source, number in ((0xBAD, 7), (0x77, 8), (made.source(made.one), 9)):
+            made.asks(made.one, Feedback(RTPFB, NACK, 0x77, source, lost_entries([number])))
+        made.asks(made.one, limiting(made, 300_000))
+        await until(lambda: made.stream("one").most == 300_000)
+        assert resent == [(made.stream("one").flow, (9,))]
 
 
 async def test_a_key_frame_that_signalling_asks_for_reaches_the_one_who_is_seen() -> None:
