@@ -21,6 +21,8 @@ class Waking:
 
     folder: Path
     """Where the key and the subscriptions are kept."""
+    services: tuple[str, ...]
+    """Push services that are known (`web.push_services`)."""
     contact: str
     """URL by which push services reach the operator."""
     wait: float
@@ -37,7 +39,7 @@ class Waker:
         self.wait = settings.wait
         subscriptions = Subscriptions(settings.folder / "push.json", credential_of)
         key = read_key(settings.folder / "push.pem")
-        self.sender = PushSender(subscriptions, key, settings.contact, clock=clock)
+        self.sender = PushSender(subscriptions, key, settings.contact, services=settings.services, clock=clock)
 
     def reaches(self, user: str) -> bool:
         """Whether a browser of this user can be woken."""

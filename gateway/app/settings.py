@@ -335,7 +335,8 @@ def oidc(config: Config) -> OidcSettings | None:
 def waking(config: Config) -> Waking:
     """What wakes browsers; its key and their subscriptions are in `state_dir`."""
     contact = config.web.push_contact or f"mailto:postmaster@{config.domain}"
-    return Waking(folder=config.state_dir, contact=contact, wait=config.web.push_wait)
+    services = config.web.push_services
+    return Waking(folder=config.state_dir, services=services, contact=contact, wait=config.web.push_wait)
 
 
 def user_agent(config: Config) -> UserAgentConfig:

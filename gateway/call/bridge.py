@@ -262,11 +262,18 @@ class Bridge(Transferring):
             await source.answer_offer(exchange.source_number, sent_back)
             await self._show_hold(source, exchange.holds)
 
-    async def _give_up_offer(self, what: CallInput) -> None:
+    def _forget(self, *, timed_out: bool) -> Exchange | None:
         exchange = self._close_exchange()
+        if exchange is not None:
+            self._given_up.add(exchange.number)
+            if not exchange.wanted:
+                exchange.target.forget_offer(exchange.number, timed_out=timed_out)
+        return exchange
+
+    async def _give_up_offer(self, what: CallInput) -> None:
+        exchange = self._forget(timed_out=what.input is Input.OFFER_TIMEOUT)
         if exchange is None:
             return
-        self._given_up.add(exchange.number)
         if exchange.renews and what.input is Input.OFFER_TIMEOUT:
             self._stays_silent(exchange.target)
         elif exchange.renews:
@@ -277,9 +284,7 @@ class Bridge(Transferring):
             await exchange.source.answer_offer(exchange.source_number, None, cause)
 
     async def _forget_offer(self, _: CallInput) -> None:
-        exchange = self._close_exchange()
-        if exchange is not None:
-            self._given_up.add(exchange.number)
+        self._forget(timed_out=False)
 
     def renamed(self, leg: Leg) -> Input:
         """What it is to us that a far end is somebody else now."""
@@ -383,7 +388,7 @@ class Bridge(Transferring):
         except MediaError as error:
             await self._turn_back(staying, leaving, coming, error)
             if what.done is not None:
-                what.done(False)
+                what.done(cause_of_media(error))
             return
         self._stop_waiting_for(leaving)
         was_held = leaving.party.tag in self.holding
@@ -400,7 +405,7 @@ class Bridge(Transferring):
             over = CallInput(input=Input.TRANSFER_FAILED, transfer=self.transfer, cause=Cause.ELSEWHERE)
             scope.follow(over)
         if what.done is not None:
-            what.done(True)
+            what.done(Cause.NORMAL)
         await self._end_leg(leaving, what.cause or Cause.NORMAL)
         await self._introduce(staying)
         await self._introduce(coming)
@@ -422,7 +427,7 @@ class Bridge(Transferring):
         except MediaError as error:
             log.info("newcomer refused", call_id=scope.call_id, tag=newcomer.party.tag, reason=error.reason)
             if what.done is not None:
-                what.done(False)
+                what.done(cause_of_media(error))
             await self._end_leg(newcomer, cause_of_media(error))
             await self._release(newcomer)
             return
@@ -459,11 +464,11 @@ class Bridge(Transferring):
         except MediaError as error:
             log.info("leg not moved", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
             if what.done is not None:
-                what.done(False)
+                what.done(cause_of_media(error))
             return
         self._stop_waiting_for(leg)
         self._remembered = [one for one in self._remembered if one is not leg]
         self._legs = tuple(one for one in self._legs if one is not leg)
         scope.follow(CallInput(input=Input.STOP, cause=Cause.NORMAL))
         if what.done is not None:
-            what.done(True)
+            what.done(Cause.NORMAL)

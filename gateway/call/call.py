@@ -210,14 +210,14 @@ class Call:
         leg: Leg,
         newcomer: CallerLeg,
         offer: str,
-        done: Callable[[bool], None] | None = None,
+        done: Callable[[Cause], None] | None = None,
         *,
         only_ringing: bool = False,
     ) -> None:
         """Have `newcomer`, whose offer is not answered yet, talk in the place of `leg` (INVITE with Replaces).
 
-        `done` hears whether it came to that, of a leg that talks. `only_ringing`: not any more where `leg` has answered
-        meanwhile.
+        `done` hears NORMAL once it has come to that, of a leg that talks, else why not. `only_ringing`: not any
+        more where `leg` has answered meanwhile.
         """
         what = CallInput(
             input=Input.TAKE_PLACE,
@@ -231,12 +231,12 @@ class Call:
         newcomer.listen(self.leg_event)
 
     def replace(
-        self, leg: Leg, new_leg: Leg, done: Callable[[bool], None] | None = None, *, held: bool = False
+        self, leg: Leg, new_leg: Leg, done: Callable[[Cause], None] | None = None, *, held: bool = False
     ) -> None:
         """Have `new_leg`, which has an agreement in this call's media, talk in the place of `leg` (a transfer).
 
-        `done` hears whether it came to that; if not, `new_leg` is ended, for it has nobody to talk to. `held`: it
-        was on hold where it comes from.
+        `done` hears NORMAL once it has come to that, else why not: `new_leg` is ended, for it has nobody to talk to.
+        `held`: it was on hold where it comes from.
         """
         new_leg.listen(self.leg_event)
         self._post_or_turn_away(CallInput(input=Input.REPLACE, leg=leg, new_leg=new_leg, done=once(done), held=held))
@@ -247,11 +247,14 @@ class Call:
         else:
             self.post(what)
 
-    def give_away(self, leg: Leg, to_call: str, done: Callable[[bool], None]) -> None:
-        """Have the call of that id adopt `leg` with its media, and end (see transfer.merge)."""
+    def give_away(self, leg: Leg, to_call: str, done: Callable[[Cause], None]) -> None:
+        """Have the call of that id adopt `leg` with its media, and end (see transfer.merge).
+
+        `done` hears NORMAL once that has it, else why not.
+        """
         what = CallInput(input=Input.GIVE_AWAY, leg=leg, to_call=to_call, done=once(done))
         if self.state is State.ENDED:
-            done(False)
+            done(Cause.UNAVAILABLE)
         else:
             self.post(what)
 
@@ -371,7 +374,7 @@ class Call:
     async def _fault(self, cause: Cause, failed: CallInput) -> None:
         self.cause = cause
         if failed.done is not None:
-            failed.done(False)
+            failed.done(cause)
         fault = CallInput(input=Input.FAULT, cause=cause)
         for action in FINISH:
             try:
@@ -492,7 +495,7 @@ async def _turn_away(what: CallInput | None) -> None:
     if what.transfer is not None and what.input is Input.TRANSFER:
         await give_up(what.transfer, Cause.UNAVAILABLE)
     if what.done is not None:
-        what.done(False)
+        what.done(Cause.UNAVAILABLE)
     turned_away(what)
     for leg in (what.new_leg, what.newcomer):
         if leg is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.call.call import Call
 from gateway.call.leg import Leg
 from gateway.call.state import State
+from gateway.call.status import Cause
 
 LIFETIME = 60.0
 """Seconds after its REFER in which the INVITE has to come."""
@@ -52,12 +53,13 @@ class Grants:
         self._by_name[name] = Grant(call=call, leg=leg, identity=identity, target=target, until=now + LIFETIME)
         return name
 
-    def use(self, name: str) -> Callable[[bool], None]:
-        """Somebody comes, and nobody else can; to be told once whether it then had the place."""
+    def use(self, name: str) -> Callable[[Cause], None]:
+        """Somebody comes, and nobody else can; to be told once: NORMAL where it then had the place."""
         del self._by_name[name]
         self._outcomes[name] = None
 
-        def done(taken: bool) -> None:
+        def done(cause: Cause) -> None:
+            taken = cause is Cause.NORMAL
             waiting = self._waiting.pop(name, None)
             if waiting is not None:
                 waiting(taken)

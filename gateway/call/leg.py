@@ -332,6 +332,9 @@ class Leg(Protocol):
     async def offer(self, exchange: int, sdp: str) -> None:
         """Answered legs: re-offer the session; the outcome is one OfferAnswered event of that number."""
 
+    def forget_offer(self, exchange: int, *, timed_out: bool) -> None:
+        """Nobody waits any more for its answer to our offer of that number; `timed_out`: it is not likely to come."""
+
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         """Answer its Offered event of that number, with an offer where it asked for one; None refuses with `cause`."""
 

@@ -84,15 +84,15 @@ def turned_away(what: CallInput) -> None:
         digit.told(False)
 
 
-def once(done: Callable[[bool], None] | None) -> Callable[[bool], None] | None:
+def once(done: Callable[[Cause], None] | None) -> Callable[[Cause], None] | None:
     """What is told the first outcome and no other."""
     if done is None:
         return None
     waiting = [done]
 
-    def told(came: bool) -> None:
+    def told(cause: Cause) -> None:
         if waiting:
-            waiting.pop()(came)
+            waiting.pop()(cause)
 
     return told
 

@@ -242,5 +242,5 @@ class CallInput:
     """CALLEE_REJECTED: seconds after which it may be asked again, where it has said so."""
     to_call: str = ""
     """GIVE_AWAY: id of the call that `leg` moves to."""
-    done: Callable[[bool], None] | None = None
+    done: Callable[[Cause], None] | None = None
     """TAKE_PLACE of a leg that talks, REPLACE, GIVE_AWAY: told once whether it came to that."""

@@ -210,15 +210,12 @@ class Transfers:
         request.report.accepted()
         stays = call.bridge.other(leg) if call.bridge is not None else None
 
-        def over(done: bool) -> None:
-            request.report.ended(Cause.NORMAL if done else Cause.UNAVAILABLE)
-
-        def tried(done: bool) -> None:
-            if done or stays is None or comes not in other.legs:
-                over(done)
+        def tried(cause: Cause) -> None:
+            if cause is Cause.NORMAL or stays is None or comes not in other.legs:
+                request.report.ended(cause)
             else:
                 # Whose media cannot move to another call stays in its own: who would have stayed comes there.
-                merge(other, consulting, call, stays, over)
+                merge(other, consulting, call, stays, request.report.ended)
 
         merge(call, leg, other, comes, tried)
 
@@ -310,23 +307,22 @@ class _Relay:
             self._over(cause, self._is_accepted)
 
 
-def merge(stays: Call, leaves: Leg, other: Call, comes: Leg, done: Callable[[bool], None] | None = None) -> None:
+def merge(stays: Call, leaves: Leg, other: Call, comes: Leg, done: Callable[[Cause], None]) -> None:
     """Have `comes`, a leg of `other`, talk in `stays` in the place of `leaves`; the rest of `other` ends.
 
-    `done` hears whether it came to that: False leaves both calls as they were, unless one of them ended meanwhile.
+    `done` hears NORMAL once it has come to that; else why not: both calls are as they were, unless one of them has
+    ended meanwhile.
     """
-    tell = done or (lambda _: None)
-
     consulting = other.bridge.other(comes) if other.bridge is not None else None
     held = other.bridge is not None and consulting is not None and consulting.party.tag in other.bridge.holding
 
-    def moved(adopted: bool) -> None:
-        if adopted:
-            stays.replace(leaves, comes, tell, held=held)
+    def moved(cause: Cause) -> None:
+        if cause is Cause.NORMAL:
+            stays.replace(leaves, comes, done, held=held)
         else:
-            tell(False)
+            done(cause)
 
     if stays is other:
-        tell(False)
+        done(Cause.UNAVAILABLE)
     else:
         other.give_away(comes, stays.id, moved)

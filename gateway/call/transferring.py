@@ -81,11 +81,7 @@ class Transferring(Machine):
             await self._end_leg(leg, cause_of_media(error))
             await self._drop(next(each for each in transfer.targets if each is leg), cause_of_media(error))
             return
-        done = self._target_came
-        scope.follow(CallInput(input=Input.REPLACE, leg=transfer.transferor, new_leg=leg, done=done))
-
-    def _target_came(self, came: bool) -> None:
-        self._transfer_over(Cause.NORMAL if came else Cause.NOT_ACCEPTABLE)
+        scope.follow(CallInput(input=Input.REPLACE, leg=transfer.transferor, new_leg=leg, done=self._transfer_over))
 
     async def _ask_target_again(self, what: CallInput) -> None:
         """The same target is asked for other media than it refused, or by its next phones: nobody is asked instead."""

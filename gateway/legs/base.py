@@ -121,6 +121,10 @@ class LegBase(ABC):
     @abstractmethod
     async def offer(self, exchange: int, sdp: str) -> None: ...
 
+    def forget_offer(self, exchange: int, *, timed_out: bool) -> None:
+        """Most front ends bind the answer to its offer."""
+        return
+
     @abstractmethod
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None: ...
 

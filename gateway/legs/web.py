@@ -93,12 +93,15 @@ class WebHandle:
 
     def __init__(self, call_id: str, leg: BrowserLeg, emit: Callable[[WebHandle, LegEvent], None]) -> None:
         self.id = call_id
-        self.exchange = 0
-        """Number of the latest offer that the page was sent by `Channel.updated`."""
         self._leg = leg
         self._emit = emit
         self._offers = 0
         self._unanswered: deque[int] = deque(maxlen=_OFFERS_REMEMBERED)
+        """Offers that the page was sent by `Channel.updated`; it answers them in order."""
+        self._open = 0
+        """The one of them that the call waits for; 0: none."""
+        self._moot = 0
+        """Up to this number they are not answered any more, once there is a later one."""
 
     def ring(self) -> None:
         self._emit(self, Ringing())
@@ -121,18 +124,27 @@ class WebHandle:
 
     def update(self, sdp: str) -> None:
         """An offer of the page; answered by `Channel.updated(..., "answer")`."""
+        if self._unanswered and not self._open:
+            self._moot = self._unanswered[
+                -1
+            ]  # who offers has taken those back that came before (RFC 8829 section 4.1.10.2)
         self._offers += 1
         self._emit(self, Offered(self._offers, sdp))
 
-    def update_answer(self, sdp: str | None, exchange: int | None = None) -> None:
-        """Its answer to the offer of that number, by default to the oldest it has not answered; None refuses."""
-        if exchange is None:
-            if not self._unanswered:
-                return
-            exchange = self._unanswered[0]
-        if exchange in self._unanswered:
-            self._unanswered.remove(exchange)
-            self._emit(self, OfferAnswered(exchange, sdp))
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether the call waits for the page's answer to an offer."""
+        return bool(self._open)
+
+    def update_answer(self, sdp: str | None) -> bool:
+        """Its answer to the oldest offer that it has not answered, None refuses it; False: there is none."""
+        if not self._unanswered:
+            return False
+        exchange = self._unanswered.popleft()
+        if exchange == self._open:
+            self._open = 0
+        self._emit(self, OfferAnswered(exchange, sdp))
+        return True
 
     def transfer(self, to: str, consultation: str | None, report: TransferReport) -> None:
         """The page leaves the call to whoever `to` means, or to the other side of its call `consultation`."""
@@ -148,6 +160,7 @@ class WebHandle:
         An offer is answered by `Channel.updated(..., "answer")`. What it was asked before it vanished is moot.
         """
         self._unanswered.clear()
+        self._open = 0
         self._leg.reattach(self, channel)
         if sdp is not None:
             self._offers += 1
@@ -155,8 +168,20 @@ class WebHandle:
 
     def asked(self, exchange: int) -> None:
         """The page is sent the offer of that number (the leg's side)."""
-        self.exchange = exchange
+        while self._unanswered and self._unanswered[0] <= self._moot:
+            self._unanswered.popleft()
+        self._open = exchange
         self._unanswered.append(exchange)
+
+    def forget(self, exchange: int, *, timed_out: bool) -> None:
+        """The call waits no more for the answer to the offer of that number (the leg's side).
+
+        Until it is sent another one the page may answer it yet: it is then offered again what stands.
+        """
+        if exchange == self._open:
+            self._open = 0
+        if timed_out:
+            self._moot = exchange
 
 
 class BrowserLeg(LegBase):
@@ -214,6 +239,10 @@ class BrowserLeg(LegBase):
         if self._channel is not None and self._handle is not None:
             self._handle.asked(exchange)
             self._channel.updated(self._handle, sdp, "offer")
+
+    def forget_offer(self, exchange: int, *, timed_out: bool) -> None:
+        if self._handle is not None:
+            self._handle.forget(exchange, timed_out=timed_out)
 
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         if self._channel is not None and self._handle is not None:

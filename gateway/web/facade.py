@@ -60,11 +60,11 @@ class WebCall(Protocol):
     def update(self, sdp: str) -> None: ...
 
     @property
-    def exchange(self) -> int:
-        """Number of the latest offer that `WebChannel.updated` brought."""
+    def awaits_answer(self) -> bool:
+        """Whether the gateway waits for the answer to an offer that `WebChannel.updated` brought."""
 
-    def update_answer(self, sdp: str | None, exchange: int | None = None) -> None:
-        """Answer the offer of that number, by default the oldest that is not answered; None refuses it."""
+    def update_answer(self, sdp: str | None) -> bool:
+        """Answer the oldest such offer that is not answered, None refuses it; False: there is none."""
 
     def transfer(self, to: str, consultation: str | None, report: TransferReport) -> None:
         """Leave the call to whoever `to` means, or to the other side of the user's call `consultation`."""

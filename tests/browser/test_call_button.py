@@ -114,13 +114,13 @@ async def test_another_end_takes_the_call_over_and_an_offer_that_is_none_is_refu
         await says(page, "You are connected.")
         await phone.sound.wait()
         [call] = phone.gateway.calls
-        call.channel.updated(call, "v=0\r\n", "offer")
+        call.offers("v=0\r\n")
         await call.happens("update_answer", None)
         other = Phone(phone.gateway)
         other.connection.addTrack(Tone(660))
         await other.connection.setLocalDescription(await other.connection.createOffer())
         call.changed.clear()
-        call.channel.updated(call, other.connection.localDescription.sdp, "offer")
+        call.offers(other.connection.localDescription.sdp)
         async with asyncio.timeout(30):
             while not (given := [event[1] for event in call.log if event[0] == "update_answer" and event[1]]):
                 await call.changed.wait()

@@ -143,7 +143,7 @@ class Two:
         self.other = Call(
             "c2", self.c, Branch([self.d]), OFFER, dialled="d", engine=self.engine, timers=self.rig.timers
         )
-        self.done: list[bool] = []
+        self.done: list[Cause] = []
 
     @property
     def a(self) -> FakeLeg:

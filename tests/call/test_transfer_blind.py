@@ -275,7 +275,7 @@ async def test_media_that_refuses_everything_for_a_moment_leaves_the_old_call(re
     blind.rig.engine.script("join", *[MediaError("the media server does not answer", 503)] * 2)
     blind.rig.engine.script(refused, MediaError("the media server does not answer", 503))
     await blind.hears(blind.targets[0], Answered(ANSWER))
-    assert blind.report.told[-1] is Cause.NOT_ACCEPTABLE
+    assert blind.report.told[-1] is Cause.OVERLOADED
     assert blind.targets[0].told[-1] == ("end", Cause.OVERLOADED)
     assert blind.leaving.verbs.count("end") == 0
     blind.rig.expect(State.CONNECTED)

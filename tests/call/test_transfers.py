@@ -501,7 +501,7 @@ async def test_an_attended_transfer_goes_the_other_way_where_media_cannot_move(
     two.engine.script(verb, *[MediaError("cannot", 501)] * refusals)
     report = await World(two.rig, two.other).asks(two.b, "200", two.c.party.tag)
     is_done = (verb, refusals) == ("adopt", 1)
-    assert report.told == ["accepted", Cause.NORMAL if is_done else Cause.UNAVAILABLE]
+    assert report.told == ["accepted", Cause.NORMAL if is_done else Cause.NOT_ACCEPTABLE]
     assert two.engine.verbs().count("adopt") == adopted
     assert "end" not in two.a.verbs
     if is_done:

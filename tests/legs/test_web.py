@@ -363,19 +363,38 @@ async def test_a_changed_answer_is_not_given_to_a_page_that_has_one() -> None:
 
 
 async def test_a_late_answer_of_a_page_belongs_to_the_offer_it_was_asked_first() -> None:
-    """Offers are answered in the order they came in, or by their number."""
+    """Offers are answered in the order they came in; what nobody has asked for is no answer."""
     leg, _, ear = caller()
-    leg.handle.update_answer("unasked")
+    taken = [leg.handle.update_answer("unasked")]
     await leg.offer(4, "first")
+    leg.forget_offer(4, timed_out=False)
     await leg.offer(5, "second")
-    assert leg.handle.exchange == 5
-    leg.handle.update_answer("late")
-    leg.handle.update_answer("now")
-    leg.handle.update_answer("once more")
+    taken += [leg.handle.update_answer(sdp) for sdp in ("late", "now", "once more")]
+    assert taken == [False, True, True, False]
+    assert ear.heard == [OfferAnswered(4, "late"), OfferAnswered(5, "now")]
+
+
+@pytest.mark.parametrize("offers", [True, False])
+async def test_an_offer_that_a_page_has_left_unanswered_takes_no_later_answer(offers: bool) -> None:
+    """Its time was over, or the page has offered itself; until it is asked again it may answer late."""
+    leg, _, ear = caller()
+    awaits = [leg.handle.awaits_answer]
+    await leg.offer(4, "first")
+    awaits.append(leg.handle.awaits_answer)
+    leg.forget_offer(4, timed_out=not offers)
+    awaits.append(leg.handle.awaits_answer)
+    if offers:
+        leg.handle.update("its own")
+    await leg.offer(5, "second")
+    leg.handle.update_answer("second answer")
     await leg.offer(6, "third")
-    await leg.offer(7, "fourth")
-    leg.handle.update_answer("fourth answer", 7)
-    assert ear.heard == [OfferAnswered(4, "late"), OfferAnswered(5, "now"), OfferAnswered(7, "fourth answer")]
+    leg.forget_offer(6, timed_out=True)
+    leg.handle.update_answer("late")
+    assert [event for event in ear.heard if isinstance(event, OfferAnswered)] == [
+        OfferAnswered(5, "second answer"),
+        OfferAnswered(6, "late"),
+    ]
+    assert awaits == [False, True, False]
 
 
 async def test_a_page_that_vanished_comes_back_over_another_channel() -> None:

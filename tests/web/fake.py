@@ -43,7 +43,7 @@ class FakeCall:
     log: list[tuple[Any, ...]] = field(default_factory=list)
     on_event: Callable[[FakeCall, tuple[Any, ...]], None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    exchange: int = 0
+    unanswered: int = 0
     takes_digits: bool | None = True
     """Whether the other side gets them; None: nobody ever says."""
 
@@ -76,8 +76,21 @@ class FakeCall:
     def update(self, sdp: str) -> None:
         self._note("update", sdp)
 
-    def update_answer(self, sdp: str | None, exchange: int | None = None) -> None:
+    def offers(self, sdp: str) -> None:
+        """The gateway changes the call."""
+        self.unanswered += 1
+        self.channel.updated(self, sdp, "offer")
+
+    @property
+    def awaits_answer(self) -> bool:
+        return self.unanswered > 0
+
+    def update_answer(self, sdp: str | None) -> bool:
+        if not self.unanswered:
+            return False
+        self.unanswered -= 1
         self._note("update_answer", sdp)
+        return True
 
     def transfer(self, to: str, consultation: str | None, report: TransferReport) -> None:
         self.report = report

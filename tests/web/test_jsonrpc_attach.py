@@ -292,7 +292,7 @@ async def test_other_devices_are_told_of_a_calls_pictures() -> None:
             call.channel.updated(call, answer, "answer")
             assert await told() == shown
         # The other side begins with it, and the client takes it, showing nothing.
-        call.channel.updated(call, SDP + VIDEO, "offer")
+        call.offers(SDP + VIDEO)
         reply = ANSWER + VIDEO + "a=recvonly\r\n"
         await desk.ok("answer", to_peer_id="1001", sdp=reply, call_id=result["call_id"])
         assert await told() == (True, False)

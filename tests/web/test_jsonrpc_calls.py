@@ -122,7 +122,7 @@ async def test_the_verdict_on_a_caller_goes_with_its_name() -> None:
         for verdict in verdicts:
             call.channel.identified(call, "sip:8@pbx.example", "8", verdict)
             assert (await alice.notified("call_identified"))["verified"] == verdict
-            call.channel.updated(call, SDP, "offer")
+            call.offers(SDP)
             assert (await alice.notified("offer"))["verified"] == verdict
             await alice.ok("answer", to_peer_id="sip:1001@gateway.example", sdp=ANSWER)
 
@@ -309,10 +309,10 @@ async def test_both_sides_can_change_an_answered_call() -> None:
         await alice.ok("offer", to_peer_id="1001", sdp=SDP)
         call.channel.updated(call, None, "answer")
         assert (await alice.notified("answer"))["type"] == "rollback"
-        call.channel.updated(call, SDP, "offer")
+        call.offers(SDP)
         assert (await alice.notified("offer"))["update"] is True
         await alice.ok("answer", to_peer_id="1001", sdp=ANSWER)
-        call.channel.updated(call, SDP, "offer")
+        call.offers(SDP)
         await alice.ok("answer", to_peer_id="1001", type="rollback")
         assert call.log[-2:] == [("update_answer", ANSWER), ("update_answer", None)]
 
@@ -325,7 +325,7 @@ async def test_each_of_two_offers_that_cross_the_first_answer_is_answered() -> N
         call = gateway.calls[0]
         call.channel.answered(call, ANSWER)
         for _ in range(2):
-            call.channel.updated(call, SDP, "offer")
+            call.offers(SDP)
         await alice.ok("answer", to_peer_id="1001", type="rollback")
         assert (await alice.fails("offer", to_peer_id="1001", sdp=SDP))["message"] == "Negotiation in progress"
         await alice.ok("answer", to_peer_id="1001", sdp=ANSWER)

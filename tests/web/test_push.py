@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.web.app import WebSettings, create_app
 from gateway.web.push.sender import PushSender, read_key
 from gateway.web.push.subscriptions import Subscription, SubscriptionError, Subscriptions, checked
+from tests.ports import free_ports
 from tests.web.fake import FakeGateway
 from tests.web.push_support import PushBrowser, PushService, push_service, text
 
@@ -66,17 +68,19 @@ async def test_a_service_that_hangs_holds_up_nothing_else() -> None:
 
 
 async def test_a_service_that_hangs_leaves_threads_to_others() -> None:
-    """However long it takes, and however many wait for it: half of all that may wait at once are of others."""
-    browser = PushBrowser()
-    sender = PushSender(Subscriptions(None, str), read_key(None), "mailto:admin@example.com", timeout=120)
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as silent, push_service() as service:
+    """However long it takes, by however many hosts, and however many wait for it: the other half are of others."""
+    browser, [port] = PushBrowser(), free_ports(1)
+    hosts = [f"127.{number}.0.1" for number in (1, 2, 3)]
+    known, key = (f"http://*.0.1:{port}",), read_key(None)
+    sender = PushSender(Subscriptions(None, str), key, "mailto:admin@example.com", services=known, timeout=120)
+    with ExitStack() as stack, push_service() as service:
+        for host in hosts:
+            stack.enter_context(socket.create_server((host, port), backlog=128))
         for number in range(120):
-            origin = f"http://127.0.0.1:{silent.getsockname()[1]}"
-            sender.subscriptions.add(f"{number}", browser.subscription(f"{origin}/{number}"))
+            sender.subscriptions.add(f"{number}", browser.subscription(f"http://{hosts[number % 3]}:{port}/{number}"))
             assert sender.send(f"{number}", {"type": "call"}, 10)
         assert len(sender.tasks) == 100
-        other = service.origin.replace("127.0.0.1", "localhost")
-        sender.subscriptions.add("carol", browser.subscription(f"{other}/wake"))
+        sender.subscriptions.add("carol", browser.subscription(f"{service.origin}/wake"))
         assert sender.send("carol", {"type": "call"}, 10)
         path, *_ = await asyncio.to_thread(service.next)
         assert path == "/wake"

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gateway.web.auth.tokens import vapid_token
-from gateway.web.push.subscriptions import Subscription, Subscriptions
+from gateway.web.push.subscriptions import Subscription, Subscriptions, service_of
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +86,20 @@ class PushSender:
         key: ec.EllipticCurvePrivateKey,
         contact: str,
         *,
+        services: tuple[str, ...] = (),
         timeout: float = 5.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`contact`: the "mailto:" or "https:" URL a push service finds us by."""
+        """`contact`: the "mailto:" or "https:" URL a push service finds us by.
+
+        `services`: as `checked` takes them; the hosts of one share what one may have, any other host has it alone.
+        """
         self.public_key = _text(_point(key))
         """As `applicationServerKey` of a browser's subscription."""
         self.subscriptions = subscriptions
         self._key = key
         self._contact = contact
+        self._services = services
         self._timeout = timeout
         self._clock = clock
         # Of its own: a service that hangs holds up nothing else that waits for a thread.
@@ -102,7 +107,7 @@ class PushSender:
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._waiting: Counter[str] = Counter()
-        """Messages on their way, by the host of their service."""
+        """Messages on their way, by their service."""
         self.tasks: set[asyncio.Task[None]] = set()
         """Messages on their way."""
 
@@ -111,24 +116,26 @@ class PushSender:
         found = self.subscriptions.of(user)
         for subscription in found:
             host = urlsplit(subscription.endpoint).hostname or ""
-            if len(self.tasks) >= _MAX_WAITING or self._waiting[host] >= _MOST_OF_ONE_SERVICE:
+            service = service_of(subscription.endpoint, self._services) or host
+            if len(self.tasks) >= _MAX_WAITING or self._waiting[service] >= _MOST_OF_ONE_SERVICE:
                 log.warning("too many messages wait for push services, the last for %s", host)
                 continue
-            task = asyncio.get_running_loop().create_task(self._send(host, subscription, message, ttl))
-            self._waiting[host] += 1
+            turn = self._turns.setdefault(service, asyncio.Semaphore(_OF_ONE_SERVICE))
+            task = asyncio.get_running_loop().create_task(self._send(host, turn, subscription, message, ttl))
+            self._waiting[service] += 1
             self.tasks.add(task)
-            task.add_done_callback(partial(self._sent, host))
+            task.add_done_callback(partial(self._sent, service))
         return bool(found)
 
-    def _sent(self, host: str, task: asyncio.Task[None]) -> None:
+    def _sent(self, service: str, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
-        self._waiting[host] -= 1
-        if not self._waiting[host]:
-            del self._waiting[host]
-            self._turns.pop(host, None)
+        self._waiting[service] -= 1
+        if not self._waiting[service]:
+            del self._waiting[service], self._turns[service]
 
-    async def _send(self, host: str, subscription: Subscription, message: dict[str, Any], ttl: int) -> None:
-        turn = self._turns.setdefault(host, asyncio.Semaphore(_OF_ONE_SERVICE))
+    async def _send(
+        self, host: str, turn: asyncio.Semaphore, subscription: Subscription, message: dict[str, Any], ttl: int
+    ) -> None:
         try:
             content = json.dumps(message).encode()
             loop = asyncio.get_running_loop()

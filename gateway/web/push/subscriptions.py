@@ -59,7 +59,7 @@ def checked(subscription: Subscription, services: tuple[str, ...]) -> Subscripti
         raise SubscriptionError("the keys are not base64url") from None
     if not _is_point(p256dh) or len(auth) != 16:
         raise SubscriptionError("p256dh must be an uncompressed P-256 point, auth 16 bytes")
-    if not _known(subscription.endpoint, services):
+    if service_of(subscription.endpoint, services) is None:
         raise SubscriptionError("the endpoint is of no push service that is known here (web.push_services)")
     return subscription
 
@@ -74,25 +74,26 @@ def _is_point(data: bytes) -> bool:
     return True
 
 
-def _known(endpoint: str, services: tuple[str, ...]) -> bool:
+def service_of(endpoint: str, services: tuple[str, ...]) -> str | None:
+    """Which of `services` an endpoint is of."""
     if len(endpoint) > _MAX_ENDPOINT or not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint:
-        return False
+        return None
     try:
         found = urlsplit(endpoint)
         port = found.port
     except ValueError:
-        return False
+        return None
     host = found.hostname or ""
     if found.username or found.password or not _HOST.fullmatch(host):
-        return False
+        return None
     for service in services:
         wanted = urlsplit(service)
         if (found.scheme, port) != (wanted.scheme, wanted.port) or wanted.hostname is None:
             continue
         wild = wanted.hostname.removeprefix("*")
         if host == wanted.hostname or (wild != wanted.hostname and host.endswith(wild)):
-            return True
-    return False
+            return service
+    return None
 
 
 class Subscriptions:

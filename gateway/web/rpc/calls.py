@@ -120,14 +120,11 @@ class Calls:
 
     def accept(self, entry: Entry, sdp: str | None) -> bool:
         """The client answers an offer of ours, None refuses a re-offer; False when none waits."""
-        if entry.updating == "theirs":
-            entry.offers -= 1
-            if not entry.offers:
-                entry.updating = ""
-            if sdp is not None:
+        if entry.state is State.ANSWERED:
+            was_asked = entry.call.update_answer(sdp)
+            if was_asked and sdp is not None:
                 self._shows(entry, picture_of(sdp))
-            entry.call.update_answer(sdp)
-            return True
+            return was_asked
         if entry.outgoing or entry.state is not State.RINGING or sdp is None:
             return False
         entry.own = picture_of(sdp)
@@ -140,9 +137,9 @@ class Calls:
 
     def reoffer(self, entry: Entry, sdp: str) -> bool:
         """The client changes a call; False when it is not answered yet or another change is under way."""
-        if entry.state is not State.ANSWERED or entry.updating:
+        if entry.state is not State.ANSWERED or entry.offering or entry.call.awaits_answer:
             return False
-        entry.updating = "ours"
+        entry.offering = True
         entry.proposed = picture_of(sdp)
         entry.call.update(sdp)
         return True
@@ -233,7 +230,7 @@ class Calls:
             # Not before the media is this device's: the other closes its own then, and would end the call with it.
             entry.moved = partial(former._listener.tell_moved, entry)
         self._entries[entry.call.id] = entry
-        entry.updating, entry.offers = "" if sdp is None else "ours", 0
+        entry.offering = sdp is not None
         entry.proposed = entry.own if sdp is None else picture_of(sdp)
         entry.described = True
         entry.connected = entry.connected and sdp is None
@@ -276,12 +273,10 @@ class Calls:
     def updated(self, call: WebCall, sdp: str | None, kind: str) -> None:
         def handle(entry: Entry) -> None:
             if kind == "offer" and sdp is not None:
-                entry.updating = "theirs"
-                entry.offers += 1
                 entry.ours = picture_of(sdp)
                 self._tell(entry, partial(self._listener.tell_offer, entry, sdp))
-            elif entry.updating == "ours":
-                entry.updating = ""
+            elif entry.offering:
+                entry.offering = False
                 if sdp is not None:
                     entry.ours = picture_of(sdp)
                     self._shows(entry, entry.proposed)

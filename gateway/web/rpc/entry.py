@@ -80,10 +80,8 @@ class Entry:
     """What we said to it."""
     described: bool = False
     """The client has our answer; one offer takes one (RFC 3264)."""
-    updating: str = ""
-    """Whose offer waits for an answer in the middle of the call: "", "ours" or "theirs"."""
-    offers: int = 0
-    """Of theirs that wait, answered in order: one may follow before the first is answered."""
+    offering: bool = False
+    """An offer of the client's waits for its answer in the middle of the call."""
     candidates: int = 0
     connected: bool = False
     """ICE and DTLS are up."""

@@ -370,7 +370,7 @@ class Peer:
 
     def tell_offer(self, entry: Entry, sdp: str) -> None:
         notice = self.dialect.offer(self.peer_id, entry.peer_id, entry.offer_id, sdp, "offer")
-        is_update = entry.updating == "theirs"
+        is_update = entry.state is not State.RINGING
         self._notify_call(entry, notice, from_name=entry.caller_name, verified=entry.verified, update=is_update)
 
     def tell_answer(self, entry: Entry, sdp: str | None) -> None:

@@ -1,0 +1,129 @@
+"""A page that does not answer what it is offered: what the gateway has given up is in nobody's way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from gateway.call.branches import Branch
+from gateway.call.call import Call
+from gateway.call.leg import Address, Answered, HungUp, Offered
+from gateway.call.state import State
+from gateway.call.status import Cause
+from gateway.legs.web import WebCallerLeg
+from gateway.testing.engine import FakeEngine
+from gateway.testing.leg import FakeLeg
+from gateway.testing.timers import ManualTimers
+from gateway.web.rpc.calls import Calls
+from gateway.web.settings import WebSettings
+from tests.call.rig import ANSWER, OFFER
+
+
+class Client:
+    """What a JSON-RPC client hears of its calls: offers and answers."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *what: self.told.append(name)
+
+    @property
+    def offers(self) -> int:
+        return self.told.count("tell_offer")
+
+
+class PageCall:
+    """A call of a page that has dialled a phone, with all that is between its bridge and its client."""
+
+    def __init__(self) -> None:
+        self.client, self.timers, self.phone = Client(), ManualTimers(), FakeLeg("phone")
+        self.page = Calls(self.client, WebSettings(), lambda then: None)
+        leg = WebCallerLeg("page", Address("sip:alice@example.test"), self.page)
+        self.engine = FakeEngine()
+        self.call = Call(
+            "c1", leg, Branch([self.phone]), OFFER, dialled="phone", engine=self.engine, timers=self.timers
+        )
+        self.entry = self.page.placed(leg.handle, "phone", "offer", None)
+        self.page.release(self.entry)
+        self.changes = 0
+
+    async def settle(self) -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    async def up(self) -> PageCall:
+        self.call.start()
+        await self.settle()
+        self.phone.says(Answered(ANSWER))
+        await self.settle()
+        assert self.call.state is State.CONNECTED
+        return self
+
+    async def phone_offers(self) -> None:
+        self.changes += 1
+        self.phone.says(Offered(self.changes, OFFER))
+        await self.settle()
+
+    async def is_late(self) -> None:
+        self.timers.advance(35)
+        await self.settle()
+
+    async def page_offers(self) -> bool:
+        taken = self.page.reoffer(self.entry, OFFER)
+        await self.settle()
+        return taken
+
+    async def page_answers(self) -> bool:
+        taken = self.page.accept(self.entry, ANSWER)
+        await self.settle()
+        return taken
+
+
+async def test_an_offer_that_the_page_never_answers_is_in_the_way_of_no_other() -> None:
+    """Once its time is over the page may offer itself, and its next answer is that to the next offer."""
+    page = await PageCall().up()
+    await page.phone_offers()
+    assert not await page.page_offers()
+    await page.is_late()
+    assert page.phone.replies == {1: Cause.NOT_ACCEPTABLE}
+    await page.phone_offers()
+    assert page.client.offers == 2
+    assert await page.page_answers()
+    assert isinstance(page.phone.replies[2], str)
+    await page.phone_offers()
+    await page.is_late()
+    assert await page.page_offers()
+
+
+async def test_a_page_that_answers_after_the_time_is_offered_again_what_stands() -> None:
+    """It believes in a description that nobody else does."""
+    page = await PageCall().up()
+    await page.phone_offers()
+    await page.is_late()
+    assert await page.page_answers()
+    assert page.client.offers == 2
+    assert await page.page_answers()
+    assert not await page.page_answers()
+    assert await page.page_offers()
+
+
+async def test_the_answer_to_an_offer_that_was_given_up_in_time_is_not_the_next_ones() -> None:
+    """The phone is another at once: the page answers the offer of the first, then that of the second."""
+    page = await PageCall().up()
+    await page.phone_offers()
+    other = FakeLeg("other")
+    await page.engine.create_offer("c1", other.party)
+    await page.engine.answer("c1", other.party, None, ANSWER)
+    page.call.replace(page.phone, other)
+    await page.settle()
+    other.says(Offered(1, OFFER))
+    await page.settle()
+    assert page.client.offers == 2
+    assert await page.page_answers()
+    assert other.replies == {}
+    assert await page.page_answers()
+    assert isinstance(other.replies[1], str)
+    other.says(HungUp())
+    await page.settle()
+    assert page.call.state is State.ENDED
