@@ -248,10 +248,7 @@ class Call:
             self.post(what)
 
     def give_away(self, leg: Leg, to_call: str, done: Callable[[Cause], None]) -> None:
-        """Have the call of that id adopt `leg` with its media, and end (see transfer.merge).
-
-        `done` hears NORMAL once that has it, else why not.
-        """
+        """Have the call of that id adopt `leg` with its media (NORMAL), and end (see transfer.merge)."""
         what = CallInput(input=Input.GIVE_AWAY, leg=leg, to_call=to_call, done=once(done))
         if self.state is State.ENDED:
             done(Cause.UNAVAILABLE)

@@ -94,6 +94,8 @@ def call(
 
 
 SDP = "application/sdp"
+WITH_UPDATE = (("Allow", "INVITE, ACK, BYE, CANCEL, PRACK, UPDATE"),)
+RELIABLE = (("Require", "100rel"), ("RSeq", 7))
 
 
 class Stage:
@@ -126,6 +128,15 @@ def stage_with_invite(**how: Any) -> tuple[Stage, SessionLog, Any, Request]:
     stage.run()
     [invite] = stage.requests("INVITE")
     return stage, log, session, invite
+
+
+def finals(stage: Stage, method: str) -> list[Response]:
+    """The final responses to a method that the puppet has; takes everything."""
+    return [
+        one
+        for one in stage.puppet.take()
+        if isinstance(one, Response) and one.status >= 200 and one.cseq.method == method
+    ]
 
 
 def answer(request: Request, status: int, *, tag: str = "puppet", body: bytes = b"", **extra: Any) -> Response:

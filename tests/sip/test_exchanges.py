@@ -24,18 +24,19 @@ from tests.sip.agents import (
     HELD,
     HOLD,
     OFFER,
+    RELIABLE,
+    WITH_UPDATE,
     PuppetCall,
     Stage,
     answer,
     answered_call,
+    finals,
     is_idle,
     stage_with_invite,
 )
 
 NO_UPDATE = (("Allow", "INVITE, ACK, BYE, CANCEL, PRACK"),)
-WITH_UPDATE = (("Allow", "INVITE, ACK, BYE, CANCEL, PRACK, UPDATE"),)
 WE_REFRESH = (("Session-Expires", "90;refresher=uas"), ("Supported", "timer"))
-RELIABLE = (("Require", "100rel"), ("RSeq", 7))
 
 
 def refreshing_call(*headers: tuple[str, object]) -> tuple[Stage, PuppetCall, IncomingSession, SessionLog, Request]:
@@ -60,15 +61,6 @@ def early_call(**how: object) -> tuple[Stage, PuppetCall, IncomingSession, Sessi
     caller.cseq = 2
     stage.send(caller.make("PRACK", headers=(("RAck", f"{progress.rseq} 1 INVITE"),), **how))  # type: ignore[arg-type]
     return stage, caller, session, log
-
-
-def finals(stage: Stage, method: str) -> list[Response]:
-    """The final responses to a method that the puppet has; takes everything."""
-    return [
-        one
-        for one in stage.puppet.take()
-        if isinstance(one, Response) and one.status >= 200 and one.cseq.method == method
-    ]
 
 
 # ---- ours

@@ -405,9 +405,11 @@ class Dialog:
         if request.method in ("ACK", "CANCEL"):
             return
         number = request.cseq.number
-        if self.remote_cseq is not None and number <= self.remote_cseq:
+        if self.remote_cseq is None or number > self.remote_cseq:
+            self.remote_cseq = number
+        elif request.method != "PRACK":
+            # Against 12.2.2 a PRACK counts that an UPDATE has overtaken: its RAck says what it is about.
             raise DialogError("CSeq does not rise", status=500)
-        self.remote_cseq = number
 
 
 def _nobody() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
 
 from gateway.sip.alarms import Alarm
@@ -16,11 +16,12 @@ from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import DialogError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.acknowledgement import Acknowledgement
+from gateway.sip.invite.branch import Branch
 from gateway.sip.invite.context import MISTAKE, Context
 from gateway.sip.invite.events import Answered, Ended, Failed, Provisional, SessionEvent
 from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.offer_answer import Carrier, Meaning
-from gateway.sip.invite.provisional import ReceivedProvisionals, is_reliable, rack_of
+from gateway.sip.invite.provisional import is_reliable, rack_of
 from gateway.sip.invite.session import FIRST, InviteSession
 from gateway.sip.invite.states import SessionAction, SessionInput, SessionState
 from gateway.sip.message import build
@@ -32,22 +33,6 @@ from gateway.sip.requests.client import ClientRequest
 from gateway.sip.transactions import Transaction
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Branch:
-    """One dialog that the INVITE made, with its exchanges and its ACK."""
-
-    dialog: Dialog
-    modification: Modification
-    provisionals: ReceivedProvisionals = field(default_factory=ReceivedProvisionals)
-    ack: Acknowledgement | None = None
-    prack: Response | None = None
-    """A reliable 1xx with an offer, whose PRACK waits for our user's answer."""
-    offer: bytes = b""
-    """What the peer offered where the INVITE had no offer."""
-    answer: bytes = b""
-    """What the last 1xx with a description said to ours."""
 
 
 class OutgoingSession(InviteSession):
@@ -158,6 +143,11 @@ class OutgoingSession(InviteSession):
         if meaning is Meaning.ANSWER:
             self.commit(body, branch.offer)
         self.exchange_over()
+
+    @property
+    def may_update(self) -> bool:
+        """Not while a PRACK is under way: an UPDATE that overtakes it has it refused for its number (12.2.2)."""
+        return not any(branch.pracks for branch in self._branches.values() if branch.dialog is self.dialog)
 
     @property
     def has_responded(self) -> bool:
@@ -369,10 +359,15 @@ class OutgoingSession(InviteSession):
     def _send_prack(self, branch: Branch, response: Response, body: bytes = b"") -> None:
         headers = (("RAck", rack_of(response)),)
         content_type = SDP if body else None
-        # The outcome matters only to the callee, who gives up without one.
-        self.send_in_dialog(
-            "PRACK", branch.dialog, lambda _: None, headers=headers, body=body, content_type=content_type
-        )
+        branch.pracks += 1
+
+        def answered(_: Response) -> None:
+            # What it was matters only to the callee, who gives up without one.
+            branch.pracks -= 1
+            if branch.modification is self.modification and not self.is_over:
+                self.exchange_over()
+
+        self.send_in_dialog("PRACK", branch.dialog, answered, headers=headers, body=body, content_type=content_type)
 
     def _early_dialog(self, response: Response) -> Dialog | None:
         try:

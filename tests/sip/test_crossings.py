@@ -1,0 +1,215 @@
+"""Messages that cross, come twice, too late or never, in calls that are up or nearly so."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from gateway.sip.invite import modify
+from gateway.sip.invite.events import Answered, Confirmed, Ended, OfferAnswered, Offered
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.session import InviteSession
+from gateway.sip.message.message import Request, Response
+from gateway.testing.network import Weather
+from gateway.testing.sip_peer import SessionLog
+from tests.sip.agents import (
+    ANSWER,
+    HELD,
+    HOLD,
+    OFFER,
+    RELIABLE,
+    WITH_UPDATE,
+    Pair,
+    PuppetCall,
+    Stage,
+    answer,
+    answered_call,
+    call,
+    finals,
+    is_idle,
+    stage_with_invite,
+)
+
+
+def progressing_call() -> tuple[Stage, PuppetCall, IncomingSession, SessionLog, Response]:
+    """The puppet calls; it has a reliable 183 with our answer, whose PRACK (its number 2) is not sent yet."""
+    stage = Stage()
+    caller = PuppetCall(stage, headers=(("Require", "100rel"), *WITH_UPDATE))
+    [log] = stage.agent.calls
+    session = log.session
+    assert isinstance(session, IncomingSession)
+    session.ring(183, body=ANSWER)
+    stage.run()
+    progress = next(one for one in stage.puppet.take() if isinstance(one, Response) and one.status == 183)
+    caller.remote = progress.to
+    return stage, caller, session, log, progress
+
+
+def prack_of(caller: PuppetCall, progress: Response) -> Request:
+    return caller.make("PRACK", cseq=2, headers=(("RAck", f"{progress.rseq} 1 INVITE"),))
+
+
+# ---- UPDATE beside PRACK
+
+
+def test_an_update_that_overtakes_the_prack_is_answered_and_the_prack_counts() -> None:
+    """Its number is lower by then, but what it acknowledges has come: the 183 is not repeated until the call fails."""
+    stage, caller, session, log, progress = progressing_call()
+    stage.send(caller.make("UPDATE", cseq=3, body=HOLD))
+    [offered] = log.of(Offered)
+    session.answer_offer(offered.exchange, HELD)
+    session.answer(HELD)
+    stage.run()
+    assert [one.body for one in finals(stage, "UPDATE")] == [HELD]
+    assert finals(stage, "INVITE") == []
+    stage.send(prack_of(caller, progress))
+    statuses = [(one.cseq.method, one.status) for one in stage.puppet.take() if isinstance(one, Response)]
+    assert ("INVITE", 200) in statuses
+    caller.cseq = 1
+    stage.send(caller.make("ACK"))
+    stage.puppet.take()
+    stage.run(40)
+    assert log.of(Ended) == []
+    assert stage.puppet.take() == []
+    assert log.of(Confirmed) == [Confirmed()]
+
+
+def test_an_update_of_ours_waits_for_the_answer_to_our_prack() -> None:
+    """It might overtake the PRACK, which a peer then refuses for its number."""
+    stage, log, session, invite = stage_with_invite()
+    stage.send(answer(invite, 183, body=ANSWER, headers=(*RELIABLE, *WITH_UPDATE)))
+    number = session.offer(HOLD)
+    stage.run(1)
+    sent = [one for one in stage.puppet.take() if isinstance(one, Request)]
+    assert {one.method for one in sent} == {"PRACK"}
+    stage.send(answer(sent[0], 200))
+    [update] = stage.requests("UPDATE")
+    assert update.cseq.number == sent[0].cseq.number + 1
+    stage.send(answer(update, 200, body=HELD))
+    stage.send(answer(invite, 200))
+    assert [one for one in log.events if isinstance(one, OfferAnswered | Answered)] == [
+        OfferAnswered(number, 200, HELD),
+        Answered(b"", 1),
+    ]
+
+
+def test_an_update_of_ours_waits_for_the_peers_prack() -> None:
+    """RFC 3311 section 5.1: the answer in the 183 is not acknowledged."""
+    stage, caller, session, log, progress = progressing_call()
+    number = session.offer(HELD)
+    stage.run(1)
+    assert stage.requests("UPDATE") == []
+    stage.send(prack_of(caller, progress))
+    [update] = stage.requests("UPDATE")
+    stage.send(answer(update, 200, body=HOLD))
+    assert log.of(OfferAnswered) == [OfferAnswered(number, 200, HOLD)]
+
+
+def test_a_prack_that_comes_again_is_answered_again_and_acknowledges_nothing_else() -> None:
+    """Its 200 was lost; what it acknowledged is over, and the next 1xx waits for a PRACK of its own."""
+    stage, caller, session, _, progress = progressing_call()
+    session.ring(180)
+    prack = prack_of(caller, progress)
+    for _ in range(3):
+        stage.send(prack)
+    assert [one.status for one in finals(stage, "PRACK")] == [200, 200, 200]
+    session.answer(ANSWER)
+    stage.run(1)
+    again = [one for one in stage.puppet.take() if isinstance(one, Response)]
+    assert {(one.status, one.rseq) for one in again} == {(180, (progress.rseq or 0) + 1)}
+    stage.send(caller.make("PRACK", cseq=3, headers=(("RAck", f"{progress.rseq} 1 INVITE"),)))
+    assert [one.status for one in finals(stage, "PRACK")] == [481]
+    stage.send(caller.make("PRACK", cseq=4, headers=(("RAck", f"{again[0].rseq} 1 INVITE"),)))
+    assert [(one.status, one.body) for one in finals(stage, "INVITE")] == [(200, b"")]
+
+
+def test_a_prack_of_ours_that_is_lost_goes_again_until_it_is_answered() -> None:
+    """The 183 that comes again meanwhile is acknowledged by the same one."""
+    stage, log, _, invite = stage_with_invite()
+    progress = answer(invite, 183, body=ANSWER, headers=RELIABLE)
+    for _ in range(3):
+        stage.send(progress)
+        stage.run(1)
+    pracks = stage.requests("PRACK")
+    assert len(pracks) > 2
+    assert len({(one.cseq.number, one.top_via.branch) for one in pracks}) == 1
+    stage.send(answer(pracks[0], 200))
+    stage.run(5)
+    assert stage.requests("PRACK") == []
+    assert log.kinds == ["Provisional"]
+
+
+# ---- 491
+
+
+def glare(
+    pair: Pair, first: InviteSession, second: InviteSession, logs: tuple[SessionLog, SessionLog], turn: int
+) -> None:
+    """Both offer at the same moment, and each answers what it then hears."""
+    mine, yours = OFFER + b"a=x-a:%d\r\n" % turn, ANSWER + b"a=x-b:%d\r\n" % turn
+    heard = [len(log.of(Offered)) for log in logs]
+    outcomes = [len(log.of(OfferAnswered)) for log in logs]
+    first.offer(mine)
+    second.offer(yours)
+    for _ in range(60):
+        pair.run(0.25)
+        for place, (session, body) in enumerate(((first, mine), (second, yours))):
+            if len(offers := logs[place].of(Offered)) > heard[place]:
+                heard[place] = len(offers)
+                session.answer_offer(offers[-1].exchange, body)
+    assert [len(log.of(OfferAnswered)) for log in logs] == [outcomes[0] + 1, outcomes[1] + 1]
+    assert all(log.of(OfferAnswered)[-1].status == 200 for log in logs)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ten_glares_in_a_row_end_in_agreement(seed: int) -> None:
+    """On a network that loses and delays: each offer has its answer, and both sides believe in the same pair."""
+    pair = Pair(Weather(delay=0.02, jitter=0.03, loss=0.1), seed=seed)
+    pair.bob.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
+    session, log = call(pair.alice)
+    pair.run(10)
+    [callee] = pair.bob.calls
+    for turn in range(10):
+        glare(pair, session, callee.session, (log, callee), turn)
+    pair.run(10)
+    assert session.local_body == callee.session.remote_body
+    assert session.remote_body == callee.session.local_body
+    session.hangup()
+    pair.run(100)
+    assert is_idle(pair.alice.core)
+    assert is_idle(pair.bob.core)
+
+
+@pytest.mark.parametrize(("is_caller", "shortest", "longest"), [(True, 2.1, 4.0), (False, 0.0, 2.0)])
+def test_an_offer_that_meets_491_again_and_again_waits_each_time_and_is_given_up_in_the_end(
+    is_caller: bool, shortest: float, longest: float
+) -> None:
+    """The times of RFC 3261 14.1; who wanted it is told once, and the next offer is made as ever."""
+    stage = Stage()
+    if is_caller:
+        session, log = call(stage.agent)
+        stage.run()
+        stage.send(answer(stage.requests("INVITE")[0], 200, body=ANSWER))
+    else:
+        _, session, log = answered_call(stage)  # type: ignore[assignment]
+    stage.puppet.take()
+    number = session.offer(HOLD)
+    refused: list[float] = []
+    for _ in range(modify.OFFER_ATTEMPTS):
+        for _ in range(500):
+            stage.run(0.01)
+            if found := stage.requests("INVITE"):
+                break
+        refused.append(stage.clock.now)
+        stage.puppet.send(answer(found[0], 491), ("192.0.2.1", 5060))
+    stage.run(5)
+    waits = [later - sooner for sooner, later in pairwise(refused)]
+    assert all(shortest <= wait <= longest + 0.1 for wait in waits), waits
+    assert len(set(waits)) > 1
+    assert log.of(OfferAnswered) == [OfferAnswered(number, 491)]
+    assert stage.requests("INVITE") == []
+    again = session.offer(HOLD)
+    stage.run()
+    stage.send(answer(stage.requests("INVITE")[0], 200, body=HELD))
+    assert log.of(OfferAnswered)[-1] == OfferAnswered(again, 200, HELD)
