@@ -407,6 +407,7 @@ def test_an_early_update_under_way_when_the_call_is_refused_is_told() -> None:
     stage.send(answer(invite, 183, body=b"v=0", headers=(("Require", "100rel"), ("RSeq", 1), allow)))
     number = session.offer(b"v=1")
     stage.run()
+    stage.send(answer(stage.requests("PRACK")[0], 200))
     assert len(stage.requests("UPDATE")) == 1
     stage.send(answer(invite, 486))
     assert [(one.exchange, one.status) for one in log.of(OfferAnswered)] == [(number, 481)]

@@ -213,3 +213,126 @@ def test_an_offer_that_meets_491_again_and_again_waits_each_time_and_is_given_up
     stage.run()
     stage.send(answer(stage.requests("INVITE")[0], 200, body=HELD))
     assert log.of(OfferAnswered)[-1] == OfferAnswered(again, 200, HELD)
+
+
+# ---- ends that cross answers
+
+
+def test_two_forks_that_answer_after_the_cancel_are_both_acknowledged_and_ended() -> None:
+    """Each by its own ACK, again for each repetition, and one BYE; nothing is left of either."""
+    stage, log, session, invite = stage_with_invite()
+    for tag in ("one", "two"):
+        stage.send(answer(invite, 180, tag=tag))
+    session.hangup()
+    stage.run()
+    [cancel] = stage.requests("CANCEL")
+    stage.send(answer(cancel, 200))
+    for _ in range(2):
+        for tag in ("one", "two"):
+            stage.send(answer(invite, 200, tag=tag, body=ANSWER))
+    sent = [one for one in stage.puppet.take() if isinstance(one, Request)]
+    assert sorted((one.method, one.to_tag) for one in sent) == [
+        *[("ACK", "one")] * 2,
+        *[("ACK", "two")] * 2,
+        ("BYE", "one"),
+        ("BYE", "two"),
+    ]
+    for bye in (one for one in sent if one.method == "BYE"):
+        stage.send(answer(bye, 200, tag=bye.to_tag or ""))
+    assert [type(one) for one in log.events[-1:]] == [Ended]
+    stage.run(70)
+    assert is_idle(stage.agent.core)
+
+
+@pytest.mark.parametrize("who", ["we hang up", "the peer hangs up"])
+def test_the_200_to_our_reinvite_that_crosses_a_bye_is_acknowledged(who: str) -> None:
+    """As often as it comes: the peer repeats it until then, and perhaps ends the call once more (RFC 5407 3.2.1)."""
+    stage = Stage()
+    caller, session, log = answered_call(stage)
+    number = session.offer(HOLD)
+    stage.run()
+    [hold] = stage.requests("INVITE")
+    if who == "we hang up":
+        session.hangup()
+        stage.run()
+    else:
+        caller.next("BYE")
+    stage.puppet.take()
+    for _ in range(3):
+        stage.send(answer(hold, 200, body=HELD))
+    acks = stage.requests("ACK")
+    assert [(one.method, one.cseq.number) for one in acks] == [("ACK", hold.cseq.number)] * 3
+    assert log.of(OfferAnswered) == [OfferAnswered(number, 481)]
+    assert log.kinds.count("Ended") == 1
+    stage.run(70)
+    assert is_idle(stage.agent.core)
+
+
+@pytest.mark.parametrize("who", ["we hang up", "the peer hangs up"])
+def test_our_200_to_a_reinvite_is_not_repeated_after_a_bye(who: str) -> None:
+    """It crosses the 200, so no ACK need come any more; one that comes late changes nothing."""
+    stage = Stage()
+    caller, session, log = answered_call(stage)
+    hold = caller.next("INVITE", body=HOLD)
+    session.answer_offer(log.of(Offered)[0].exchange, HELD)
+    stage.run()
+    if who == "we hang up":
+        session.hangup()
+        stage.run()
+        [bye] = stage.requests("BYE")
+        stage.send(answer(bye, 200))
+    else:
+        caller.next("BYE")
+    stage.puppet.take()
+    stage.run(3)
+    assert stage.puppet.take() == []
+    stage.send(caller.make("ACK", cseq=hold.cseq.number))
+    stage.run(70)
+    assert stage.puppet.take() == []
+    assert log.kinds.count("Ended") == 1
+    assert is_idle(stage.agent.core)
+
+
+def test_an_ack_to_a_reinvite_that_is_lost_for_all_of_its_time_ends_the_call() -> None:
+    """The 200 goes on by T1 doubling up to T2 for 64*T1 (RFC 3261 13.3.1.4), then BYE; the late ACK is no news."""
+    stage = Stage()
+    caller, session, log = answered_call(stage)
+    hold = caller.next("INVITE", body=HOLD)
+    session.answer_offer(log.of(Offered)[0].exchange, HELD)
+    began = stage.clock.now
+    sent: list[float] = []
+    while not log.of(Ended):
+        stage.run(0.1)
+        for one in stage.puppet.take():
+            if isinstance(one, Response):
+                sent.append(stage.clock.now - began)
+            else:
+                bye = one
+    assert 31.5 < stage.clock.now - began < 32.5
+    gaps = [later - sooner for sooner, later in pairwise(sent)]
+    assert gaps == pytest.approx([0.5, 1, 2, *[4] * 7], abs=0.11)
+    assert len(sent) == 11
+    assert bye.method == "BYE"
+    stage.send(caller.make("ACK", cseq=hold.cseq.number))
+    stage.send(answer(bye, 200))
+    assert log.events[-1] == Ended("timeout", 408, text="Request Timeout")
+    stage.run(70)
+    assert is_idle(stage.agent.core)
+
+
+@pytest.mark.parametrize("rang", [True, False])
+def test_a_2xx_after_the_invite_has_timed_out_is_acknowledged_and_ended(rang: bool) -> None:
+    """Who was away for longer than 64*T1 and answers then talks to nobody: it hears so at once."""
+    stage, log, session, invite = stage_with_invite()
+    if rang:
+        stage.send(answer(invite, 180))
+        session.hangup()
+    stage.run(33)
+    assert log.kinds[-1] in ("Ended", "Failed")
+    stage.puppet.take()
+    for _ in range(2):
+        stage.send(answer(invite, 200, tag="late", body=ANSWER))
+    sent = [(one.method, one.to_tag) for one in stage.puppet.take() if isinstance(one, Request)]
+    assert sent == [("ACK", "late"), ("BYE", "late"), ("ACK", "late")]
+    stage.run(140)
+    assert is_idle(stage.agent.core)

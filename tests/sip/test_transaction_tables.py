@@ -75,7 +75,7 @@ EXPECTED: dict[tuple[str, State, Input], Row] = {
         State.CALLING,
     ),
     ("invite client", State.CALLING, Input.TIMER_A): ([("send", b"INVITE"), ("arm", ("A", 101.0))], State.CALLING),
-    ("invite client", State.CALLING, Input.TIMER_B): ([TIMEOUT, GONE], State.TERMINATED),
+    ("invite client", State.CALLING, Input.TIMER_B): ([TIMEOUT, ("arm", ("M", 132.0))], State.ACCEPTED),
     ("invite client", State.CALLING, Input.TRANSPORT_ERROR): ([BROKEN, GONE], State.TERMINATED),
     ("invite client", State.CALLING, P): ([("deliver", b"180")], State.PROCEEDING),
     ("invite client", State.CALLING, S): ([("arm", ("M", 132.0)), ("deliver", b"200")], State.ACCEPTED),

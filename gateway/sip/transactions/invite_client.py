@@ -34,7 +34,8 @@ _BROKEN = ((Action.REPORT_TRANSPORT_ERROR,), State.TERMINATED)
 TABLE: Table[Action] = {
     (State.CALLING, Input.START): ((Action.SEND_INVITE, Action.START_AB), State.CALLING),
     (State.CALLING, Input.TIMER_A): ((Action.RESEND_INVITE,), State.CALLING),
-    (State.CALLING, Input.TIMER_B): ((Action.REPORT_TIMEOUT,), State.TERMINATED),
+    # A 2xx may still come of what arrived last, or late, and whoever gets it must end that call.
+    (State.CALLING, Input.TIMER_B): ((Action.REPORT_TIMEOUT, Action.START_M), State.ACCEPTED),
     (State.CALLING, Input.TRANSPORT_ERROR): _BROKEN,
     (State.CALLING, Input.PROVISIONAL): ((Action.STOP_AB, Action.DELIVER), State.PROCEEDING),
     (State.CALLING, Input.SUCCESS): _ACCEPTED,
@@ -43,7 +44,7 @@ TABLE: Table[Action] = {
     (State.PROCEEDING, Input.SUCCESS): _ACCEPTED,
     (State.PROCEEDING, Input.FAILURE): _FAILED,
     (State.PROCEEDING, Input.TRANSPORT_ERROR): _BROKEN,
-    # Armed by the CANCEL (section 9.1). A 2xx may still come, and whoever gets it must end that call.
+    # Armed by the CANCEL (section 9.1).
     (State.PROCEEDING, Input.TIMER_B): ((Action.REPORT_TIMEOUT, Action.START_M), State.ACCEPTED),
     # Another branch of a fork that did not hear the CANCEL in time: RFC 3261 16.7 forwards every 2xx.
     (State.COMPLETED, Input.SUCCESS): ((Action.DELIVER,), State.COMPLETED),
