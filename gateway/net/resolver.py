@@ -47,8 +47,12 @@ class ResolverConfig:
     cache_entries: int = 1024
     longest_ttl: float = 3600.0
     """Seconds; answers are kept for their TTL, at most this."""
-    negative_ttl: float = 30.0
-    """Seconds that a name without answer is not asked for again."""
+    negative_ttl: float = 5.0
+    """Seconds that a name without answer is not asked for again: a provider that comes back is called soon."""
+    stale_ttl: float = 30.0
+    """The same of a name whose last answer goes on, since none comes for now (RFC 8767 section 5)."""
+    longest_stale: float = 86_400.0
+    """Seconds after the end of its TTL for which an answer may."""
     records: int = 16
     """Records looked at per answer, and flows per URI."""
     transports: tuple[str, ...] = ("udp",)
@@ -58,6 +62,19 @@ class ResolverConfig:
 
 
 Question = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    records: tuple[object, ...]
+    until: float
+    """When it is asked for again."""
+    expires: float
+    """When its TTL is over."""
+
+
+class _Unanswered(Exception):
+    """No name server has said anything of the name."""
 
 
 class Resolver:
@@ -70,7 +87,7 @@ class Resolver:
         self._config = config
         self._now = now
         self._random = random
-        self._cache: OrderedDict[Question, tuple[float, tuple[object, ...]]] = OrderedDict()
+        self._cache: OrderedDict[Question, _Answer] = OrderedDict()
         self._asking: dict[Question, asyncio.Task[tuple[object, ...]]] = {}
         self._hosts = {name.lower(): addresses for name, addresses in config.hosts}
         self._hosts.setdefault("localhost", ("127.0.0.1", "::1"))
@@ -141,9 +158,9 @@ class Resolver:
     async def _ask(self, name: str, kind: str) -> tuple[object, ...]:
         question = (name.lower(), kind)
         cached = self._cache.get(question)
-        if cached is not None and cached[0] > self._now():
+        if cached is not None and cached.until > self._now():
             self._cache.move_to_end(question)
-            return cached[1]
+            return cached.records
         task = self._asking.get(question)
         if task is None:
             task = asyncio.ensure_future(self._look_up(question))
@@ -152,23 +169,37 @@ class Resolver:
         return await asyncio.shield(task)
 
     async def _look_up(self, question: Question) -> tuple[object, ...]:
-        records, ttl = await self._query(*question)
-        self._cache[question] = (self._now() + ttl, records)
+        try:
+            records, ttl = await self._query(*question)
+            expires = self._now() + ttl
+            answer = _Answer(records, expires, expires)
+        except _Unanswered:
+            answer = self._stale(question)
+        self._cache[question] = answer
         self._cache.move_to_end(question)
         if len(self._cache) > self._config.cache_entries:
             self._cache.popitem(last=False)
-        return records
+        return answer.records
+
+    def _stale(self, question: Question) -> _Answer:
+        """What goes on while nobody answers: the records of before, or that there are none."""
+        now, config, before = self._now(), self._config, self._cache.get(question)
+        if before is None or not before.records or now > before.expires + config.longest_stale:
+            return _Answer((), now + config.negative_ttl, now)
+        return replace(before, until=now + config.stale_ttl)
 
     async def _query(self, name: str, kind: str) -> tuple[tuple[object, ...], float]:
-        """Records of one question and how long they may be kept; no answer of any kind is ()."""
+        """Records of one question and how long they may be kept; () where there are none. Raises _Unanswered."""
         config = self._config
         try:
             answer = await self._client().resolve(
                 name, kind, lifetime=config.timeout, raise_on_no_answer=False, search=False
             )
-        except (dns.exception.DNSException, OSError, ValueError) as error:
-            logger.info("no %s record: %s", kind, type(error).__name__)
+        except dns.resolver.NXDOMAIN:
             return (), config.negative_ttl
+        except (dns.exception.DNSException, OSError, ValueError) as error:
+            logger.info("no answer for a %s record: %s", kind, type(error).__name__)
+            raise _Unanswered from error
         if answer.rrset is None:
             return (), config.negative_ttl
         return tuple(answer.rrset)[: config.records], min(float(answer.rrset.ttl), config.longest_ttl)

@@ -479,7 +479,7 @@ class UserAgentCore(Services):
 
     def _register(self, request: ServerRequest, identity: str | None) -> None:
         def answered(reply: Reply) -> None:
-            if reply.status == 200 and identity is not None and request.source.reliable:
+            if reply.status == 200 and identity is not None:
                 self._dialogs.registered(identity, request.request.contacts, request.source)
             request.respond(reply.status, reply.headers, reply.reason)
             self.wake()

@@ -178,6 +178,43 @@ async def test_a_silent_name_server_ends_in_nothing() -> None:
         assert await setup.flows("sip:a@pbx.example:5080") == []
 
 
+@pytest.mark.parametrize("uri", ["sip:a@srv.example", "sip:a@trunk.example", "sip:a@pbx.example:5080"])
+async def test_a_provider_is_called_where_it_was_while_no_name_server_answers(uri: str) -> None:
+    """Its answer goes on for a day (RFC 8767); once they are back its new place is found within half a minute."""
+    async with resolving(dict(ZONE), timeout=0.2) as setup:
+        before = await setup.flows(uri)
+        assert before
+        setup.clock.advance(61)
+        setup.server.silent = True
+        assert await setup.flows(uri) == before
+        asked = len(setup.server.asked)
+        assert await setup.flows(uri) == before
+        assert len(setup.server.asked) == asked
+        setup.server.silent = False
+        for name in ("pbx.example.", "first.example.", "backup.example."):
+            setup.server.zone[name, "A"] = ["192.0.2.200"]
+            setup.server.zone.pop((name, "AAAA"), None)
+        setup.clock.advance(31)
+        after = await setup.flows(uri)
+        assert {flow.split(":")[1] for flow in after} == {"192.0.2.200"}
+        setup.server.silent = True
+        setup.clock.advance(86_500)
+        assert await setup.flows(uri) == []
+
+
+async def test_a_provider_whose_records_were_gone_is_called_within_seconds_of_their_return() -> None:
+    """Records that a name server says are gone do not go on; what is not there is asked for again soon."""
+    zone = dict(ZONE)
+    async with resolving(zone) as setup:
+        before = await setup.flows("sip:a@srv.example")
+        records = {key: setup.server.zone.pop(key) for key in list(setup.server.zone) if "srv.example" in key[0]}
+        setup.clock.advance(61)
+        assert await setup.flows("sip:a@srv.example") == []
+        setup.server.zone.update(records)
+        setup.clock.advance(5.1)
+        assert await setup.flows("sip:a@srv.example") == before
+
+
 async def test_answers_and_cache_are_bounded() -> None:
     """100 addresses give 16 flows; the cache holds no more than it may."""
     async with resolving(cache_entries=4) as setup:

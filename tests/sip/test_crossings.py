@@ -7,14 +7,17 @@ from itertools import pairwise
 import pytest
 
 from gateway.sip.invite import modify
-from gateway.sip.invite.events import Answered, Confirmed, Ended, OfferAnswered, Offered
+from gateway.sip.invite.events import Answered, Confirmed, Ended, OfferAnswered, Offered, Reply
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
 from gateway.testing.network import Weather
-from gateway.testing.sip_peer import SessionLog
+from gateway.testing.sip_peer import Puppet, SessionLog
 from tests.sip.agents import (
+    ALICE,
     ANSWER,
+    BOB,
     HELD,
     HOLD,
     OFFER,
@@ -22,6 +25,7 @@ from tests.sip.agents import (
     WITH_UPDATE,
     Pair,
     PuppetCall,
+    PuppetDialog,
     Stage,
     answer,
     answered_call,
@@ -202,7 +206,7 @@ def test_an_offer_that_meets_491_again_and_again_waits_each_time_and_is_given_up
             if found := stage.requests("INVITE"):
                 break
         refused.append(stage.clock.now)
-        stage.puppet.send(answer(found[0], 491), ("192.0.2.1", 5060))
+        stage.puppet.send(answer(found[0], 491), ALICE)
     stage.run(5)
     waits = [later - sooner for sooner, later in pairwise(refused)]
     assert all(shortest <= wait <= longest + 0.1 for wait in waits), waits
@@ -213,6 +217,54 @@ def test_an_offer_that_meets_491_again_and_again_waits_each_time_and_is_given_up
     stage.run()
     stage.send(answer(stage.requests("INVITE")[0], 200, body=HELD))
     assert log.of(OfferAnswered)[-1] == OfferAnswered(again, 200, HELD)
+
+
+# ---- a phone that registers in the middle of a call
+
+PRIVATE = "sip:puppet@10.0.0.7:5060"
+
+
+def registered_from(place: tuple[str, int], contact: str, status: int = 200) -> list[str]:
+    """The methods of what a phone behind NAT that called us gets at `place`, having registered from there."""
+    stage = Stage()
+    stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
+    caller = PuppetDialog(stage)
+    caller.contact = Uri.parse(PRIVATE)
+    stage.send(caller.make("INVITE", body=OFFER))
+    [ok] = [one for one in stage.puppet.take() if isinstance(one, Response) and one.status == 200]
+    caller.remote = ok.to
+    stage.send(caller.make("ACK"))
+    phone = PuppetDialog(stage, call_id="register")
+    phone.contact = Uri.parse(contact)
+    stage.agent.reply = lambda request: Reply(status)
+    puppet = stage.network.nodes.get(place) or Puppet(stage.network, place)
+    assert isinstance(puppet, Puppet)
+    puppet.send(phone.make("REGISTER"), ALICE)
+    stage.run()
+    puppet.take()
+    [log] = stage.agent.calls
+    log.session.offer(HOLD)
+    stage.run()
+    return [one.method for one in puppet.take() if isinstance(one, Request)]
+
+
+def test_a_phone_whose_nat_gives_it_another_port_is_asked_there_once_it_has_registered() -> None:
+    """By UDP nobody hears that a port is another one's: the re-INVITE found nobody, and the call ended."""
+    assert registered_from((BOB[0], 40123), PRIVATE) == ["INVITE"]
+
+
+@pytest.mark.parametrize(
+    ("place", "contact", "status"),
+    [
+        (("192.0.2.77", 40123), PRIVATE, 200),
+        ((BOB[0], 40123), "sip:puppet@10.0.0.8:5060", 200),
+        ((BOB[0], 40123), "sip:puppet@10.0.0.7:5062", 200),
+        ((BOB[0], 40123), PRIVATE, 403),
+    ],
+)
+def test_another_phone_that_registers_changes_no_call(place: tuple[str, int], contact: str, status: int) -> None:
+    """Behind another NAT, of another name, or refused."""
+    assert registered_from(place, contact, status) == []
 
 
 # ---- ends that cross answers

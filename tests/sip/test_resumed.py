@@ -14,7 +14,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
-from gateway.testing.sip_peer import Puppet, SessionLog
+from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
 from gateway.testing.walk import SETTLED
 from tests.sip.agents import (
     ALICE,
@@ -23,6 +23,7 @@ from tests.sip.agents import (
     HELD,
     HOLD,
     OFFER,
+    WITH_UPDATE,
     Pair,
     PuppetCall,
     PuppetDialog,
@@ -508,3 +509,77 @@ def test_of_another_version_the_dialog_alone_is_enough_for_a_goodbye() -> None:
     assert is_idle(alice.core)
     rang = {"waits": "x", "flow": "y"}
     assert bare(rang) == rang
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+@pytest.mark.parametrize("body", [HOLD, OFFER])
+def test_a_change_whose_answer_was_lost_with_its_process_is_answered_by_the_next(method: str, body: bytes) -> None:
+    """The peer sends it again, with the number that was written down with it: a hold, or the refresh of its session."""
+    stage = Stage()
+    caller, session, log = answered_call(
+        stage, headers=(("Session-Expires", "90;refresher=uac"), ("Supported", "timer"))
+    )
+    kept = Kept(session)
+    asked = caller.next(method, body=body)
+    if body == HOLD:
+        session.answer_offer(log.of(Offered)[0].exchange, HELD)
+        stage.run()
+    assert kept.values["dialog"]["remote_cseq"] == asked.cseq.number
+    stage.puppet.take()
+    node = stage.agent = killed(stage)
+    resumed = node.core.resume(kept.values, 0.5)
+    ours = SessionLog(resumed, lambda event: _answer(resumed, event))
+    stage.send(asked)
+    stage.run()
+    assert 200 in stage.puppet.statuses()
+    assert len(ours.of(Offered)) == (body == HOLD)
+    caller.cseq = 1
+    stage.send(caller.make("INFO"))
+    assert stage.puppet.statuses() == [500]
+
+
+def test_a_digit_whose_answer_was_lost_with_its_process_is_not_pressed_twice() -> None:
+    """What is no change of the session has been done."""
+    stage = Stage()
+    caller, session, _ = answered_call(stage)
+    kept = Kept(session)
+    pressed = caller.next("INFO", body=b"Signal=5", kind="application/dtmf-relay")
+    kept.take()
+    node = stage.agent = killed(stage)
+    ours = SessionLog(node.core.resume(kept.values))
+    stage.puppet.take()
+    stage.send(pressed)
+    assert stage.puppet.statuses() == [500]
+    assert ours.events == []
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_refresh_under_way_when_its_process_died_is_made_by_the_next(moves: bool) -> None:
+    """At the same address or at another gateway's: within two seconds, once, and the 200 to the first does nothing."""
+    stage = Stage()
+    headers = (("Session-Expires", "90;refresher=uas"), ("Supported", "timer"), *WITH_UPDATE)
+    _, session, _ = answered_call(stage, headers=headers)
+    kept = Kept(session)
+    stage.run(45.05)
+    first, *_ = stage.requests("UPDATE")
+    values = kept.values
+    killed(stage)
+    place = ("192.0.2.8", 5060) if moves else ALICE
+    node = AgentNode(stage.network, place)
+    if moves:
+        values = session_moved(values, lambda flow, uri: node.core.contact(flow, uri.user))
+    log = SessionLog(node.core.resume(values, 45.1))
+    stage.puppet.send(answer(first, 200), place)
+    stage.run(2)
+    again = stage.requests("UPDATE")
+    assert {one.cseq.number for one in again} == {again[0].cseq.number}
+    assert again[0].cseq.number > first.cseq.number
+    assert again[0].contact is not None
+    assert again[0].contact.uri.host == place[0]
+    agreed = (("Session-Expires", "90;refresher=uac"), ("Require", "timer"))
+    stage.puppet.send(answer(again[0], 200, headers=agreed), place)
+    stage.run(44)
+    assert stage.requests("UPDATE") == []
+    stage.run(2)
+    assert stage.requests("UPDATE") != []
+    assert log.events == []

@@ -415,7 +415,7 @@ async def test_a_session_cannot_be_called_and_refuses_reoffers(gateway: FakeGate
         await http.post("/webrtc/offer", json=OFFER)
     call = gateway.calls[0]
     assert call.channel.can_update is False
-    call.channel.updated(call, SDP, "offer")
+    call.offers(SDP)
     call.channel.candidate(call, "", None)
     stray = FakeCall("x", call.channel)
     call.channel.incoming(stray, "sip:a@b", "", SDP)

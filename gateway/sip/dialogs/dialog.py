@@ -17,6 +17,8 @@ from gateway.sip.message.uri import Uri
 
 TARGET_REFRESH = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"))
 """Methods whose Contact moves the remote target (RFC 3261 12.2, 3311, 6665, 3515)."""
+_CHANGES = frozenset(("INVITE", "UPDATE"))
+"""What may be done a second time: it leads to the same session."""
 MAX_CSEQ = 0x7FFFFFFF
 MAX_ROUTES = 32
 
@@ -54,6 +56,7 @@ class Dialog:
         "_flow_is_lost",
         "_sent_to",
         "_told",
+        "asked_before",
         "contact",
         "device",
         "flow",
@@ -115,6 +118,9 @@ class Dialog:
         """Who the peer has proved to be; None where nobody asked."""
         self.instance: str | None = None
         """Which device of theirs it is (+sip.instance, RFC 5626 section 4.1); None where it has not said."""
+        self.asked_before: int | None = None
+        """The number of the peer's last request to another process: a change that this did not live to answer, or whose
+        answer was lost, comes again."""
         self.is_leaving = False
         """Whether a BYE of ours waits for its answer."""
         self._flow_is_lost = False
@@ -367,6 +373,23 @@ class Dialog:
             self.move(flow)
             self.is_direct = True
 
+    def port_changed(self, contacts: Collection[NameAddr], flow: Flow) -> None:
+        """Whoever the dialog is with has registered by UDP from `flow` at these contacts.
+
+        Where its NAT has another port for it by now, requests go to that one. Never to another host: phones of one user
+        behind two NATs may call themselves the same.
+        """
+        mine, target = self.flow, self.route()[0]
+        if not self.is_behind_nat or mine is None or (mine.host, mine.local) != (flow.host, flow.local):
+            return
+        if any(self._is_of_peer(one) and one.uri.port == target.port for one in contacts):
+            self.move(flow)
+
+    @property
+    def is_behind_nat(self) -> bool:
+        """Whether the peer is reached by UDP where it speaks from: by a port that its NAT may change."""
+        return self.is_direct and not self.route_set and self.flow is not None and self.flow.transport == "udp"
+
     def _is_of_peer(self, contact: NameAddr) -> bool:
         mine, theirs = self.route()[0], contact.uri
         if self.instance is not None and contact.instance is not None and self.instance != contact.instance:
@@ -407,6 +430,8 @@ class Dialog:
         number = request.cseq.number
         if self.remote_cseq is None or number > self.remote_cseq:
             self.remote_cseq = number
+        elif request.method in _CHANGES and number == self.remote_cseq == self.asked_before:
+            self.asked_before = None
         elif request.method != "PRACK":
             # Against 12.2.2 a PRACK counts that an UPDATE has overtaken: its RAck says what it is about.
             raise DialogError("CSeq does not rise", status=500)

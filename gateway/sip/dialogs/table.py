@@ -36,7 +36,8 @@ class DialogTable:
     def __init__(self) -> None:
         self._entries: dict[DialogId, Entry] = {}
         self._lost: dict[str | None, dict[DialogId, Dialog]] = {}
-        """By whose they are, those whose connection was lost; it may have been found again since."""
+        """By whose they are, those whose connection was lost (it may have been found again since), or may be: by UDP
+        nothing tells."""
         self._instances: dict[tuple[str, str, int], tuple[str, str]] = {}
         """By the connections that are up, who has registered there, and with which device."""
 
@@ -51,7 +52,7 @@ class DialogTable:
         if dialog.instance is None and dialog.flow is not None:
             identity, instance = self._instances.get(_place(dialog.flow), (None, None))
             dialog.instance = instance if identity == dialog.identity else None
-        if dialog.has_lost_flow:
+        if dialog.has_lost_flow or dialog.is_behind_nat:
             self._look_for(dialog)
 
     def remove(self, dialog: Dialog, usage: DialogUsage) -> None:
@@ -82,7 +83,13 @@ class DialogTable:
         return {usage for entry in found for usage in entry.usages}
 
     def registered(self, identity: str, contacts: Collection[NameAddr], flow: Flow) -> None:
-        """See `Dialog.registered`. Dialogs that are made on this connection hereafter are with that device."""
+        """See `Dialog.registered` and `port_changed`. Dialogs that are made on this connection hereafter are with that
+        device.
+        """
+        if not flow.reliable:
+            for dialog in self._lost.get(identity, {}).values():
+                dialog.port_changed(contacts, flow)
+            return
         instances = {one.instance for one in contacts if one.instance}
         if len(instances) == 1:
             self._instances[_place(flow)] = identity, instances.pop()
@@ -91,7 +98,7 @@ class DialogTable:
             del self._instances[next(iter(self._instances))]
         for dialog in tuple(self._lost.get(identity, {}).values()):
             dialog.registered(identity, contacts, flow)
-            if not dialog.has_lost_flow:
+            if not dialog.has_lost_flow and not dialog.is_behind_nat:
                 self._look_no_more(dialog)
 
     def _look_for(self, dialog: Dialog) -> None:

@@ -58,6 +58,7 @@ def dialog_of(values: Mapping[str, Any]) -> Dialog:
     )
     dialog.is_direct, dialog.identity = values["is_direct"], values["identity"]
     dialog.instance = values.get("instance")
+    dialog.asked_before = dialog.remote_cseq
     if device := values.get("device"):
         dialog.device = Uri.parse(device)
     if dialog.flow is not None and dialog.flow.transport in RELIABLE:
