@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Awaitable
+from string import ascii_letters
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
+from gateway.call.state import State
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
 from gateway.media.embedded.data.t140 import MISSING
@@ -42,6 +45,8 @@ class SipTextPhone(TextPhone):
         super().__init__(loses=lambda number: number % 7 in (2, 5, 6))
         self.agent: UserAgent
         self.sessions: list[InviteSession] = []
+        self.is_heard = True
+        """Whether the last offer was to receive."""
 
     def take_call(self, session: IncomingSession, recorder: Recorder) -> None:
         self.follow(session)
@@ -58,6 +63,7 @@ class SipTextPhone(TextPhone):
             self.take(event.body.decode())
 
     def answer_to(self, offer: bytes) -> bytes:
+        self.is_heard = b"a=sendonly" not in offer and b"a=inactive" not in offer
         text = any(media.kind == "text" for media in SessionDescription.parse(offer.decode()).media)
         (self.take if text else self.voice.take)(offer.decode())
         return self.sdp(text=text).encode()
@@ -215,6 +221,19 @@ async def test_a_phone_without_text_has_the_call_and_it_is_said(page: SoftphoneB
     await alice.evaluate("localStorage.removeItem('softphone.text')")
 
 
+async def typed_while(phone: SipTextPhone, work: Awaitable[object]) -> str:
+    """What the phone types from now on until that is done, a character every 20 to 60 ms."""
+    written = ""
+    doing = asyncio.ensure_future(work)
+    while not doing.done():
+        written += ascii_letters[len(written) % len(ascii_letters)]
+        phone._send(written[-1].encode())
+        await asyncio.wait([doing], timeout=random.uniform(0.02, 0.06))
+    await doing
+    phone.type("")
+    return written
+
+
 @pytest.mark.slow
 async def test_nothing_typed_is_missing_over_a_hold_a_reload_and_a_transfer(
     gateway: Gateway, page: SoftphoneBrowser, text_phone: SipTextPhone
@@ -235,22 +254,22 @@ async def test_nothing_typed_is_missing_over_a_hold_a_reload_and_a_transfer(
     await alice.keyboard.type("tw", delay=2 * SLOWLY)
     await alice.click("#hold")
     await says(alice, "Connected.")
+    [call] = gateway.app.calls
+    await until(lambda: call.state is State.CONNECTED and text_phone.is_heard)
     text_phone.type("held ")
     await expect(theirs).to_have_text("held")
     await until(lambda: text_phone.read == "one\u2028tw")
-    reloading = asyncio.ensure_future(alice.reload())
-    text_phone.type("away ")
-    await reloading
+    meanwhile = await typed_while(text_phone, alice.reload())
     await says(alice, "Connected.")
     await expect(alice.locator("#text-log p")).to_have_text(["one", "first"])
-    await expect(theirs).to_have_text("held away")
+    await expect(theirs).to_have_text(f"held {meanwhile}")
     await expect(alice.locator("#text-line")).to_have_value("tw")
     await alice.locator("#text-line").focus()
     await alice.keyboard.type("o", delay=SLOWLY)
     await alice.keyboard.press("Enter")
     await until(lambda: text_phone.read == "one\u2028two\u2028")
     text_phone.type("back\r\n")
-    await expect(alice.locator("#text-log p")).to_have_text(["one", "first", "two", "held away back"])
+    await expect(alice.locator("#text-log p")).to_have_text(["one", "first", "two", f"held {meanwhile}back"])
     async with german_bob(gateway, page) as bob:
         await alice.click("#transfer")
         await alice.fill("#target", "bob")

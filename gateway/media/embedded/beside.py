@@ -122,11 +122,15 @@ def join_beside(first: PartyMedia, second: PartyMedia) -> None:
     """Let them see each other, and have each other's data and text, as far as both have agreed to it."""
     if first.audio is None is second.audio:
         _show_each_other(first.video, second.video)
-    for party, other in ((first, second), (second, first)):
+    both = ((first, second), (second, first))
+    for party, other in both:
         if party.data is not None:
             is_echo = service_of(other.party) == "echo"
             party.data.join(party.data if is_echo else other.data, _text_of(other))
-        elif party.text is not None:
+    for party, other in both:
+        if party.data is not None:
+            continue
+        if party.text is not None:
             end = party.text if service_of(other.party) == "echo" else _reads(other)
             if end is not None:
                 party.text.tell(end)

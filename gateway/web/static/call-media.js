@@ -87,7 +87,7 @@ export class CallMedia extends Emitter {
 
   /** What we have said last. */
   get #described() {
-    return this.#made.localDescription?.sdp ?? "";
+    return this.text.stating(this.#made.localDescription?.sdp ?? "");
   }
 
   get #video() {

@@ -13,7 +13,7 @@ export class TextError extends Error {
 }
 
 /** @typedef {{own: boolean, text: string}} Line */
-/** @typedef {{lines: Line[], theirs: string, own: string}} Typed */
+/** @typedef {{lines: Line[], theirs: string, own: string, read: number}} Typed `read`: characters that came in all */
 
 /** Event "change": what is to be read has changed, or whether there is text at all. */
 export class CallText extends EventTarget {
@@ -30,6 +30,8 @@ export class CallText extends EventTarget {
   #channels = [];
   #asked = false;
   #isOurs = false; // the channel that was there last was opened by us, and not by the gateway
+  #read = 0; // characters of theirs
+  #isRestored = false;
   #wasReturn = false; // the last character of theirs was CR, of which LF is a part
 
   /** Whether the other side can be typed to. */
@@ -45,13 +47,23 @@ export class CallText extends EventTarget {
   /** What is to be read, for after a reload. @returns {Typed} */
   get typed() {
     const { lines, theirs, own } = this;
-    return { lines: lines.slice(-MOST_KEPT), theirs, own };
+    return { lines: lines.slice(-MOST_KEPT), theirs, own, read: this.#read };
   }
 
   /** It was to be read before a reload. @param {Typed} typed */
-  restore({ lines, theirs, own }) {
+  restore({ lines, theirs, own, read }) {
     Object.assign(this, { lines, theirs, own });
+    this.#read = read;
+    this.#isRestored = true;
     this.#changed();
+  }
+
+  /**
+   * A description with how much was read before, over other connections: what came while a page went is sent again.
+   * @param {string} description
+   */
+  stating(description) {
+    return this.#read || this.#isRestored ? description.replace(/^a=sctp-port:.*\r\n/m, `$&a=t140-read:${this.#read}\r\n`) : description;
   }
 
   /** Take what the other side opens. @param {RTCPeerConnection} connection */
@@ -127,7 +139,7 @@ export class CallText extends EventTarget {
     const decoder = new TextDecoder();
     channel.addEventListener("open", () => this.#opened());
     channel.addEventListener("close", () => this.#closed());
-    channel.addEventListener("message", ({ data }) => this.#read(typeof data === "string" ? data : decoder.decode(data, { stream: true })));
+    channel.addEventListener("message", ({ data }) => this.#heard(typeof data === "string" ? data : decoder.decode(data, { stream: true })));
     if (channel.readyState === "open") this.#opened();
   }
 
@@ -142,9 +154,10 @@ export class CallText extends EventTarget {
   }
 
   /** What the other side has typed, character by character (ITU-T T.140). @param {string} text */
-  #read(text) {
+  #heard(text) {
     this.#asked = false;
     for (const character of text) {
+      this.#read += 1;
       const isReturn = character === "\r";
       if (character === "\b") this.#erase();
       else if (isReturn || character === NEW_LINE || (character === "\n" && !this.#wasReturn)) this.#finishTheirs();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gateway.media.embedded.data.text import TextEnd
 
 OUR_PORT = 5000
+TEXT_READ = "t140-read"
+"""Attribute of ours by which a page says how many characters it has read in this call, over other connections."""
 _DEFAULT_MESSAGE = 65536
 """Octets, where a description does not say (RFC 8841 section 6.1)."""
 
@@ -59,6 +61,8 @@ class DataChannels:
         """Port and longest message of the peer, and whether we are the DTLS client."""
         self._has_answered = False
         """Whether anything was agreed with the browser, with data or without."""
+        self._read: int | None = None
+        """Characters of text that the browser says it has read, before the association that comes."""
         self._association: SctpAssociation | None = None
         self._dtls: int | None = None
         """Number of the DTLS association that is up."""
@@ -114,6 +118,8 @@ class DataChannels:
             _number(longest, _DEFAULT_MESSAGE, 1 << 40),
             agreement.dtls_role == "active",
         )
+        read = _number(remote.value(TEXT_READ), -1, 1 << 40)
+        self._read = read if read >= 0 else None
         self._named = named_channels(remote, self._config.max_channels)
         if self._dtls is not None and self._association is None:
             self._start()
@@ -128,6 +134,7 @@ class DataChannels:
 
     def _start(self) -> None:
         self.stop()
+        self._text.has_read(self._read)
         if self._agreed is None:
             return
         # Here, since it is an extra; `prepare` has imported it before.
@@ -191,7 +198,7 @@ class DataChannels:
         had, self._peer, self._is_joined = self._peer, peer, True
         for each in self._channels if had is not None else ():
             each.channel.close()
-        self._text.tell(text)
+        self._text.tell(text, text or peer)
         self._mirror_all()
 
     def part(self) -> None:
@@ -247,8 +254,12 @@ class DataChannels:
             channel.close()
             return
         channel.on_close, mirror.on_close = mirror.close, channel.close
-        mirror.listen(channel.send)
-        channel.listen(mirror.send)
+        is_typed = is_text(channel)
+        if is_typed:
+            self._text.carry(channel, peer)
+            peer._text.carry(mirror, self)
+        mirror.listen(partial(self._text.pass_on, channel) if is_typed else channel.send)
+        channel.listen(partial(peer._text.pass_on, mirror) if is_typed else mirror.send)
 
 
 def _number(text: str | None, otherwise: int, most: int) -> int:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from struct import pack
 from typing import Any
 
 from aiortc.rtcdatachannel import RTCDataChannel, RTCDataChannelParameters
-from aiortc.rtcsctptransport import DataChunk, ForwardTsnChunk, RTCSctpCapabilities, RTCSctpTransport, SackChunk
+from aiortc.rtcsctptransport import (
+    WEBRTC_BINARY,
+    WEBRTC_STRING,
+    DataChunk,
+    ForwardTsnChunk,
+    RTCSctpCapabilities,
+    RTCSctpTransport,
+    SackChunk,
+)
 from aiortc.utils import uint32_gt, uint32_gte
 
 logger = logging.getLogger("gateway.media")
@@ -35,6 +43,7 @@ MOST_NAME = 65535
 LOOK = 32
 """Datagrams between two looks at them."""
 _TSNS = 2**32
+_MESSAGES = (WEBRTC_STRING, WEBRTC_BINARY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +70,8 @@ class Channel:
             max_lifetime_ms=channel.maxPacketLifeTime,
         )
         self.on_close: Callable[[], None] = lambda: None
+        self.on_unread: Callable[[bytes], None] = lambda unread: None
+        """Gets, in order, what was to be sent and can no more be: the peer has not acknowledged it."""
         self.closed = False
         self._channel = channel
         self._has_room, self._most_octets = has_room, most_octets
@@ -91,14 +102,15 @@ class Channel:
             listener(message)
 
     def _keep(self, waiting: list[Message], message: Message, size: int) -> None:
+        waiting.append(message)
         if self._has_room():
             self.kept_octets += size + PLACE
-            waiting.append(message)
         else:
             self.close()
 
     def _give(self, message: Message) -> None:
         if not self._has_room():
+            self._early.append(message)
             self.close()
             return
         try:
@@ -129,8 +141,24 @@ class Channel:
     def _closed(self) -> None:
         if not self.closed:
             self.closed = True
-            self._early, self._heard, self.kept_octets = [], [], 0
+            early, self._early, self._heard, self.kept_octets = self._early, [], [], 0
+            self._unread(b"".join(each.encode() if isinstance(each, str) else each for each in early))
             self.on_close()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the association knows it: what was sent before it was closed is still on its way."""
+        return self._channel.readyState != "closed"
+
+    def ended(self, unacknowledged: Mapping[int, bytes]) -> None:
+        """Its association is over; what the peer has not acknowledged of each stream."""
+        self._closed()
+        if self._channel.id is not None:
+            self._unread(unacknowledged.get(self._channel.id, b""))
+
+    def _unread(self, octets: bytes) -> None:
+        if octets:
+            self.on_unread(octets)
 
 
 class _Dtls:
@@ -174,6 +202,20 @@ class BoundedTransport(RTCSctpTransport):
         self._let_go()
         queued = sum(channel.bufferedAmount for channel in self._data_channels.values())
         return queued + PLACE * len(self._data_channel_queue) + self._unacknowledged_octets
+
+    def unacknowledged(self) -> dict[int, bytes]:
+        """Of each stream what the peer has not told its user: from the first chunk on that it has not acknowledged.
+
+        So it is on channels that keep order; on others some of it may have been told.
+        """
+        unread: dict[int, bytearray] = {}
+        for chunk in (*self._sent_queue, *self._outbound_queue):
+            if chunk.protocol in _MESSAGES and (chunk.stream_id in unread or not chunk._acked):
+                unread.setdefault(chunk.stream_id, bytearray()).extend(chunk.user_data)
+        for channel, protocol, data in self._data_channel_queue:
+            if protocol in _MESSAGES and channel.id is not None:
+                unread.setdefault(channel.id, bytearray()).extend(data)
+        return {stream: bytes(octets) for stream, octets in unread.items()}
 
     def _let_go(self) -> None:
         """Forget what was acknowledged, or given up (RFC 3758)."""
@@ -341,10 +383,11 @@ class SctpAssociation:
         if self.closed:
             return
         self.closed = True
+        unacknowledged = self._sctp.unacknowledged()
         self._run(self._sctp.stop())
-        for channel in self._channels:
-            channel._closed()
-        self._channels = []
+        channels, self._channels = self._channels, []
+        for channel in reversed(channels):
+            channel.ended(unacknowledged)
 
     def _holds_too_much(self) -> bool:
         """Whether the peer has sent more than it was told that it may, or in too many parts, or opens without end."""
@@ -358,8 +401,8 @@ class SctpAssociation:
         return sum(len(each.reassembly) for each in streams.values()) > MOST_PARTS
 
     def _is_full(self) -> bool:
-        self._channels = [each for each in self._channels if not each.closed]
-        return len(self._channels) >= self._most
+        self._channels = [each for each in self._channels if each.is_there]
+        return sum(not each.closed for each in self._channels) >= self._most
 
     def _has_room(self) -> bool:
         """Whether one more message may wait, on its way to the peer or from it, of all channels together."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.media.embedded.data.t140 import Block, TextError, TextReceiver, TextSender, read_redundancy, text_format
+from gateway.media.embedded.data.waiting_text import WaitingText
 from gateway.media.embedded.describe import Identity
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.values import Action, Address, FlowSnapshot, MediaPacket, Route
@@ -45,6 +46,8 @@ class TextStream:
         self._listener: TextEnd | None = None
         self._former: TextEnd | None = None
         """Who it was joined to last."""
+        self._untold = WaitingText(resources.config.text.max_waiting)
+        """What it has typed since, which that one reads once it is joined to it again, and nobody else."""
         self._ticking: int | None = None
         self._closed = False
 
@@ -85,16 +88,17 @@ class TextStream:
     # Whom it is joined to
 
     def part(self) -> None:
-        """Be read by nobody: what is typed meanwhile is read past, since redundancy would tell it to who comes next."""
+        """Be read by nobody; what is typed meanwhile waits for who read it last."""
+        if self._is_passed:
+            self._receiver.skip()
         self._listener = None
-        self._receiver.skip()
         self._route(None)
         self._shared.plane.set_open(self.flow, False)
 
     def tell(self, listener: TextEnd) -> None:
         """Have what the phone types told to `listener`; packets pass as they are where both sides number alike."""
-        if self._sender is not None and self._former not in (None, listener):
-            self._sender.cut()  # what the one before has typed is not the new one's
+        if self._former not in (None, listener):
+            self._pass_on()
         self._listener = self._former = listener
         heard = self.agreement
         if heard is None:
@@ -105,6 +109,15 @@ class TextStream:
             told = other.agreement
             is_open = told is not None and told.direction.sends and heard.direction.receives
             self._shared.plane.set_open(other.flow, is_open)
+        if self._untold:
+            listener.type(self._untold.take())
+
+    def _pass_on(self) -> None:
+        """What was typed for the one before, and by it, is not for the next, nor is what comes late of it."""
+        if self._sender is not None:
+            self._sender.cut()
+        self._receiver.skip()
+        self._untold.take()
 
     def _route(self, other: TextStream | None) -> None:
         """Have its packets copied here on their way to `other`; None: they only come here."""
@@ -152,10 +165,15 @@ class TextStream:
         return going
 
     def _tell(self, text: str) -> None:
-        listener = self._listener
-        # What passes as it is was only copied here, to be counted.
-        if text and listener is not None and not (isinstance(listener, TextStream) and listener.passes(self)):
-            listener.type(text)
+        if text and self._listener is not None and not self._is_passed:
+            self._listener.type(text)
+        elif text and self._listener is None and self._former is not None:
+            self._untold.add(text)
+
+    @property
+    def _is_passed(self) -> bool:
+        """Whether its packets go to who reads it as they are: here they are only copied, to be counted."""
+        return isinstance(self._listener, TextStream) and self._listener.passes(self)
 
     # What the plane tells
 
@@ -213,7 +231,7 @@ class TextStream:
             received=receiver.received,
             sent=sender.sent if sender is not None else 0,
             missing=receiver.missing,
-            dropped=sender.dropped if sender is not None else 0,
+            dropped=self._untold.dropped + (sender.dropped if sender is not None else 0),
             malformed=self._malformed,
         )
 

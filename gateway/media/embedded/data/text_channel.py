@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.media.embedded.data.t140 import BYTE_ORDER_MARK, MISSING
+from gateway.media.embedded.data.t140 import BYTE_ORDER_MARK
+from gateway.media.embedded.data.waiting_text import WaitingText
 from gateway.media.engine import TextStatistics
 from sdp.text import T140
 
@@ -31,18 +33,67 @@ class TextChannels:
         """`open_channel` opens one, None: it cannot now; `most_waiting` characters may wait for that."""
         self.listener: TextEnd | None = None
         """Who reads."""
-        self._open, self._most = open_channel, most_waiting
+        self._open = open_channel
         self._channels: list[tuple[Channel, IncrementalDecoder]] = []
-        self._waiting = ""
-        self._received = self._sent = self._dropped = 0
+        self._waiting = WaitingText(most_waiting)
+        self._writer: object = None
+        """Whose words wait, and go on waiting while nobody is joined."""
+        self._shown, self._most = "", most_waiting
+        """The last of them that the browser was sent."""
+        self._put_back_now = 0
+        """Characters that were put back since it was sent any."""
+        self._before = 0
+        """How many more characters its page counts than were sent from here; less than 0: how many fewer."""
+        self._received = self._sent = 0
         self._used = False
 
-    def tell(self, listener: TextEnd | None) -> None:
-        """Have what the browser types told to `listener`; None: there is no text."""
-        if listener is not self.listener:
-            self.listener, self._waiting = listener, ""
+    def tell(self, listener: TextEnd | None, writer: object) -> None:
+        """Have what the browser types told to `listener`; None: there is no text.
+
+        `writer` is who types to it from now on, None: nobody. What another one has typed is shown no more.
+        """
+        self.listener = listener
+        if writer is not None:
+            self._shows(writer)
         if listener is None:
             self._channels = []
+
+    def carry(self, channel: Channel, writer: object) -> None:
+        """Show the browser by this channel what `writer` types: what waits now, and what it does not acknowledge."""
+        self._shows(writer)
+        channel.on_unread = partial(self._put_back, writer)
+        self._show_by(channel)
+
+    def _shows(self, writer: object) -> None:
+        if writer is not self._writer:
+            self._writer, self._shown = writer, ""
+            self._waiting.take()
+
+    def _put_back(self, writer: object, unread: bytes) -> None:
+        text = unread.decode(errors="replace")
+        self._sent -= len(text)
+        if writer is self._writer:
+            self._shown = self._shown[: -len(text)]
+            self._put_back_now += len(text)
+            self._waiting.put_back(text)
+
+    def has_read(self, characters: int | None) -> None:
+        """So many the browser's page has read in all; None: it does not say, and counts from now on if it ever does.
+
+        Called between two associations. What SCTP acknowledged while a page was on its way out was read by nobody.
+        """
+        if characters is None:
+            self._before = -self._sent
+            return
+        unread = self._sent + self._before - characters
+        if 0 < unread <= len(self._shown):
+            again, self._shown = self._shown[-unread:], self._shown[:-unread]
+            self._sent -= unread
+            self._waiting.put_back(again)
+        elif unread < 0:
+            read = self._waiting.take(min(-unread, self._put_back_now))
+            self._sent += len(read)
+        self._before = characters - self._sent
 
     def take(self, channels: Sequence[Channel], *, opens: bool) -> None:
         """Read those for text from now on; where none is, one is opened: now, or with the first text."""
@@ -57,12 +108,7 @@ class TextChannels:
 
     def type(self, text: str) -> None:
         """Show it to the browser, as soon as there is a channel."""
-        room = max(0, self._most - len(self._waiting))
-        self._waiting += text[:room]
-        if len(text) > room:
-            self._dropped += len(text) - room
-            if not self._waiting.endswith(MISSING):
-                self._waiting += MISSING
+        self._waiting.add(text)
         self._open_one()
         self._flush()
 
@@ -71,7 +117,7 @@ class TextChannels:
         """None where no phone ever read it."""
         if not self._used:
             return None
-        return TextStatistics(received=self._received, sent=self._sent, dropped=self._dropped)
+        return TextStatistics(received=self._received, sent=self._sent, dropped=self._waiting.dropped)
 
     def _open_one(self) -> None:
         if self._newest() is None and (opened := self._open()) is not None:
@@ -84,6 +130,7 @@ class TextChannels:
     def _read(self, channel: Channel) -> None:
         decoder = getincrementaldecoder("utf-8")("replace")
         self._channels.append((channel, decoder))
+        channel.on_unread = partial(self._put_back, self._writer)
         channel.listen(lambda message: self._heard(message, decoder))
 
     def _heard(self, message: str | bytes, decoder: IncrementalDecoder) -> None:
@@ -95,8 +142,19 @@ class TextChannels:
 
     def _flush(self) -> None:
         channel = self._newest()
-        if channel is not None and self._waiting:
-            text, self._waiting = self._waiting, ""
-            self._sent += len(text)
-            for at in range(0, len(text), MOST_AT_ONCE):
-                channel.send(text[at : at + MOST_AT_ONCE])
+        if channel is not None:
+            self._show_by(channel)
+
+    def _show_by(self, channel: Channel) -> None:
+        while self._waiting and not channel.closed:
+            self._send(channel, text := self._waiting.take(MOST_AT_ONCE), text)
+
+    def pass_on(self, channel: Channel, message: str | bytes) -> None:
+        """Show it what another browser has typed, as it came."""
+        self._send(channel, message if isinstance(message, str) else message.decode(errors="replace"), message)
+
+    def _send(self, channel: Channel, text: str, message: str | bytes) -> None:
+        self._sent += len(text)
+        self._shown = (self._shown + text)[-self._most :]
+        self._put_back_now = 0
+        channel.send(message)
