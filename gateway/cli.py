@@ -23,13 +23,13 @@ from rich.markup import escape
 from gateway.commands.examples import examples_app
 from gateway.commands.sdp import sdp_app
 from gateway.config import Config, check_ports, load, state_folder
-from gateway.errors import AwayError, ConfigError, GatewayError
+from gateway.errors import ConfigError, GatewayError, may_pass
 
 DEFAULT_CONFIG = Path("gateway.yaml")
 USAGE_ERROR = 2
 """Exit status for a configuration or an argument that cannot be used."""
 AWAY = 75
-"""Status where to start again is worth a try (EX_TEMPFAIL): what is named does not answer, or is taken."""
+"""Status where to start again is worth a try (EX_TEMPFAIL): what is named does not answer, is taken, or has no room."""
 
 app = typer.Typer(
     name="gateway",
@@ -91,7 +91,7 @@ def kept_in(path: Path | None) -> Path:
 def fail(error: GatewayError) -> typer.Exit:
     """Say what is wrong; the exit to raise: 2, or 75 where it may be well later."""
     errors.print(f"[bold red]gateway:[/] {escape(str(error))}", soft_wrap=True)
-    return typer.Exit(AWAY if isinstance(error, AwayError) else USAGE_ERROR)
+    return typer.Exit(AWAY if may_pass(error) else USAGE_ERROR)
 
 
 @contextlib.contextmanager

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger(__name__)
 
 FILE_NAME = "console.json"
 """In the state folder, while the gateway runs."""
@@ -22,20 +25,26 @@ class ConsoleAccess:
     token: str
 
 
-@contextlib.contextmanager
-def offered(state_dir: Path, access: ConsoleAccess) -> Iterator[None]:
-    """Write the file, readable by the user alone, and take it away at the end."""
+def offer(state_dir: Path, access: ConsoleAccess) -> None:
+    """Write the file, readable by the user alone, unless it is there; without it commands find no gateway (logged)."""
     path = state_dir / FILE_NAME
     draft = path.with_suffix(f".{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump({"url": access.url, "token": access.token}, file)
-    draft.replace(path)
+    if read(state_dir) == access:
+        return
     try:
-        yield
-    finally:
-        # Another gateway may have begun on the same folder: what is not ours stays.
-        if read(state_dir) == access:
-            path.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump({"url": access.url, "token": access.token}, file)
+        draft.replace(path)
+    except OSError as error:
+        log.warning("commands on this machine do not reach the gateway", file=str(path), reason=error.strerror)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def withdraw(state_dir: Path, access: ConsoleAccess) -> None:
+    """Take the file away; what is not ours stays, for another gateway may have begun on the same folder."""
+    if read(state_dir) == access:
+        (state_dir / FILE_NAME).unlink(missing_ok=True)
 
 
 def read(state_dir: Path) -> ConsoleAccess | None:

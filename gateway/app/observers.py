@@ -110,7 +110,9 @@ async def keep_records(
         left = await asyncio.to_thread(ledger.open, wall_clock(), names, going_on, elsewhere)
     except (OSError, sqlite3.Error) as error:
         ledger.close()
-        raise ConfigError("cdr", f"{settings.path} cannot be used: {error}") from None
+        raise ConfigError(
+            "cdr", f"{settings.path} cannot be used: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if left:
         log.warning("calls ended with the gateway that had them", calls=left)
     for delivery in [Delivery(settings.path, ledger, sink) for sink in sinks]:

@@ -211,5 +211,12 @@ async def open_page(opening: Opening, application: FastAPI, web_settings: WebSet
     scheme = "https" if tls.server is not None else "http"
     url = f"{scheme}://{settings.reachable(listen.host)}:{server.port}"
     access = console.ConsoleAccess(url, web_settings.console_token)
-    opening.stack.enter_context(console.offered(opening.config.state_dir, access))
+    opening.stack.callback(console.withdraw, opening.config.state_dir, access)
+
+    async def offer(now: float) -> int:
+        console.offer(opening.config.state_dir, access)
+        return 0
+
+    await offer(0.0)
+    opening.sweep(offer)  # where the disk had no room for it
     return server.port, tls

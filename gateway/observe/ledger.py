@@ -16,6 +16,7 @@ import sqlite3
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import closing
+from errno import EAGAIN
 from pathlib import Path
 
 from gateway.observe.records import LOST, Detail
@@ -181,7 +182,8 @@ class SqliteLedger:
                     connection.execute(_END, (row.id, row.ended, row.detail))
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite itself has taken it back where the disk is full
+                connection.execute("ROLLBACK")
             raise
 
     def _prune(self, connection: sqlite3.Connection, now: float) -> None:
@@ -206,7 +208,7 @@ def _locked(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise OSError("another gateway keeps its records there") from None
+        raise BlockingIOError(EAGAIN, "another gateway keeps its records there") from None
     return descriptor
 
 

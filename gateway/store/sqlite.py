@@ -137,7 +137,8 @@ def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Conn
     try:
         result = work(connection)
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # SQLite itself has taken it back where the disk is full
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 from rich.console import Console
+from structlog.testing import capture_logs
 
 from gateway.app import GatewayApp
-from gateway.app.console import FILE_NAME, ConsoleAccess, offered, read
+from gateway.app.console import FILE_NAME, ConsoleAccess, offer, read, withdraw
 from gateway.commands.console import ConsoleError, Operator, ladder, show_bans, show_calls, show_trace
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
@@ -86,17 +88,33 @@ async def test_an_operator_at_the_machine_sees_calls_their_ladder_and_bans(tmp_p
 
 def test_a_gateway_that_has_gone_without_a_word_is_said_to_be_gone(tmp_path: Path) -> None:
     """It was killed and left its file; or another has begun on the folder, whose file stays."""
-    with offered(tmp_path, ConsoleAccess("http://127.0.0.1:9", "x")):
-        with pytest.raises(ConsoleError, match="does not answer"):
-            Operator(tmp_path).ask("/api/calls")
-        other = ConsoleAccess("http://127.0.0.1:10", "y")
-        with offered(tmp_path, other):
-            assert read(tmp_path) == other
-        with offered(tmp_path, other):
-            pass
+    mine, other = ConsoleAccess("http://127.0.0.1:9", "x"), ConsoleAccess("http://127.0.0.1:10", "y")
+    offer(tmp_path, mine)
+    with pytest.raises(ConsoleError, match="does not answer"):
+        Operator(tmp_path).ask("/api/calls")
+    offer(tmp_path, other)
+    withdraw(tmp_path, mine)
+    assert read(tmp_path) == other
+    withdraw(tmp_path, other)
+    assert not (tmp_path / FILE_NAME).exists()
     for text in ("", "[]", '{"url": 1}'):
         (tmp_path / FILE_NAME).write_text(text)
         assert read(tmp_path) is None
+
+
+def test_a_file_for_which_there_is_no_room_is_written_later(tmp_path: Path) -> None:
+    """The gateway runs without it, and its log says so."""
+    in_its_place = (tmp_path / FILE_NAME).with_suffix(f".{os.getpid()}")
+    in_its_place.mkdir()
+    mine = ConsoleAccess("http://127.0.0.1:9", "x")
+    with capture_logs() as logs:
+        offer(tmp_path, mine)
+    assert [line["reason"] for line in logs] == ["Is a directory"]
+    in_its_place.rmdir()
+    with capture_logs() as logs:
+        offer(tmp_path, mine)
+        offer(tmp_path, mine)
+    assert (read(tmp_path), logs) == (mine, [])
 
 
 def test_what_strangers_write_moves_no_cursor() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ import pytest
 
 from gateway.app import GatewayApp
 from gateway.cli import AWAY, fail
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, may_pass
 from gateway.identity import passwords
 from gateway.media.embedded.plane.native.process import SOCKET, PlaneProcess, find_program
 from gateway.media.embedded.plane.protocol import PlaneError
+from gateway.observe.ledger import SqliteLedger
 from tests import peers
 from tests.interop.gateway import config_on_free_ports
 
@@ -89,6 +92,49 @@ async def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     error = await _refused(tmp_path, USERS__alice__PASSWORD="auto")
     assert error.key == "state_dir"
     assert "No space left" in str(error)
+    assert fail(error).exit_code == AWAY
+
+
+def locked(path: Path) -> sqlite3.Connection:
+    """Somebody else who writes into that file for long."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
+
+
+async def test_a_store_that_is_locked_may_be_free_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its service manager starts the gateway again, which goes on with the calls of the one before."""
+    monkeypatch.setattr("gateway.store.sqlite.BUSY_TIMEOUT", 0.1)
+    with closing(locked(tmp_path / "gateway.sqlite")):
+        error = await _refused(tmp_path, IDENTITY__STORE="sqlite:gateway.sqlite")
+    assert (error.key, fail(error).exit_code) == ("identity.store", AWAY)
+
+
+async def test_call_records_that_are_locked_or_anothers_may_be_free_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is written over, nor is a gateway down for good that was killed meanwhile."""
+    monkeypatch.setattr("gateway.observe.ledger._BUSY_TIMEOUT", 0.1)
+    with closing(locked(tmp_path / "cdr.sqlite")):
+        error = await _refused(tmp_path, CDR__ENABLED="true", MEDIA__PLANE="python")
+    assert (error.key, fail(error).exit_code) == ("cdr", AWAY)
+    other = SqliteLedger(tmp_path / "cdr.sqlite", 1.0)
+    other.open(0.0)
+    try:
+        error = await _refused(tmp_path, CDR__ENABLED="true", MEDIA__PLANE="python")
+    finally:
+        other.close()
+    assert (error.key, fail(error).exit_code) == ("cdr", AWAY)
+    assert "another gateway" in str(error)
+
+
+def test_a_disk_without_room_for_a_store_may_have_some_later(tmp_path: Path) -> None:
+    """As SQLite says it."""
+    with closing(sqlite3.connect(tmp_path / "full.sqlite")) as connection:
+        connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(sqlite3.Error) as full:
+            connection.execute("CREATE TABLE more (text TEXT)")
+    assert may_pass(full.value)
 
 
 def test_a_folder_that_cannot_be_written_will_do_when_nothing_is_missing(

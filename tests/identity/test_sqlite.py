@@ -211,3 +211,20 @@ async def test_who_is_known_is_found_while_another_process_writes(
         assert await store.bindings(AOR, NOW) == [binding("sip:b@h"), binding("sip:a@h")]
     finally:
         await store.close()
+
+
+async def test_a_full_disk_is_said_as_that_and_takes_nothing_with_it(tmp_path: Path) -> None:
+    """SQLite has taken back what it had begun."""
+    store = sqlite_store.SqliteFile(tmp_path / "a.sqlite", "the store", (("CREATE TABLE a (b TEXT)",),), StoreError)
+    await store.open()
+
+    def fill(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA max_page_count = 10")
+        for _ in range(100):
+            connection.execute("INSERT INTO a VALUES (?)", ("x" * 3_000,))
+
+    with pytest.raises(StoreError, match="database or disk is full"):
+        await store.transaction(fill)
+    await store.changed("INSERT INTO a VALUES ('y')")
+    assert await store.rows("SELECT b FROM a") == [("y",)]
+    await store.close()

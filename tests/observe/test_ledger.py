@@ -200,6 +200,27 @@ def test_records_that_wait_are_bounded_and_take_no_room_once_they_are_written(tm
     waiting.let_go()
 
 
+def test_a_full_disk_is_said_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite has taken back what it had begun; what waits is written once there is room."""
+    opened: list[sqlite3.Connection] = []
+
+    def small(path: Path) -> sqlite3.Connection:
+        opened.append(connect(path))
+        opened[0].execute("PRAGMA max_page_count = 10")
+        return opened[0]
+
+    monkeypatch.setattr("gateway.observe.ledger.connect", small)
+    path = tmp_path / "cdr.sqlite"
+    ledger = ledger_at(path)
+    ledger.end(detail("a", caller="x" * 100_000), 1000.0)
+    eventually(lambda: "call records cannot be written, and wait: database or disk is full" in caplog.text)
+    opened[0].execute("PRAGMA max_page_count = 1000")
+    eventually(lambda: [name for name, _ in ended(path)] == ["a"])
+    ledger.close()
+
+
 def test_half_a_record_on_a_full_disk_spoils_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP while `gateway run` still starts: no call of the gateway before is left without a word."""
+"""Signals and a full disk while `gateway run` still starts: no call of the gateway before is left without a word."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from bench.process import environment, plane_of, running
@@ -85,9 +87,12 @@ def _call(caller: UserAgent, environ: dict[str, str]) -> Recorder:
 
 
 @contextlib.asynccontextmanager
-async def starting(left: Left) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The next gateway, as soon as it holds signals back; before that it is not yet a program of ours."""
-    with left.log.open("ab") as output:
+async def starting(left: Left, *, writes: bool = True) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The next gateway, as soon as it holds signals back; before that it is not yet a program of ours.
+
+    `writes`: into the log.
+    """
+    with (left.log if writes else Path(os.devnull)).open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway", "run", env=left.environ, stdout=output, stderr=output
         )
@@ -146,3 +151,27 @@ async def test_sighup_in_a_start_ends_nothing_and_is_done_once_the_gateway_is_up
                 assert process.returncode is None
                 await asyncio.sleep(0.05)
         assert left.is_up()
+
+
+async def test_a_gateway_starts_on_a_full_disk_and_goes_on_with_the_call(tmp_path: Path) -> None:
+    """No file of its may grow; it says what that costs, until there is room again."""
+    async with left_call(tmp_path) as left, starting(left, writes=False) as process:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        said = await _said(left, lambda conditions: len(conditions) == 1)
+        assert "1 calls cannot be written down" in said[0]
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        await _said(left, lambda conditions: not conditions)
+        left.caller.session.hangup()
+        await left.callee.wait(Ended)
+
+
+async def _said(left: Left, enough: Callable[[list[str]], bool]) -> list[str]:
+    """What `/healthz` says once it says enough."""
+    url = f"http://{left.environ['GATEWAY_WEB__LISTEN']}/healthz"
+    async with asyncio.timeout(60), httpx.AsyncClient() as client:
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                conditions: list[str] = (await client.get(url)).json()["conditions"]
+                if enough(conditions):
+                    return conditions
+            await asyncio.sleep(0.1)
