@@ -33,3 +33,14 @@ def test_links_between_documents_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             made = target.startswith("reference/") and target in menu
             assert made or (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_no_table_is_cut_in_two() -> None:
+    """What follows an empty line is shown as text with bars in it."""
+    cut = []
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")):
+        lines = ["", *re.sub(r"(?ms)^```.*?^```", "", document.read_text()).splitlines(), ""]
+        for before, line, after in zip(lines, lines[1:], lines[2:], strict=False):
+            if line.startswith("|") and not before.startswith("|") and not re.fullmatch(r"[|: -]+", after):
+                cut.append(f"{document.name}: {line[:60]}")
+    assert cut == []

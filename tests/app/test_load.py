@@ -6,14 +6,14 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from gateway.app import GatewayApp
-from gateway.app.load import limit_new_calls
+from gateway.app.load import LoadWatch, limit_new_calls
 from gateway.call.load import LoadControl, LoadPolicy
 from gateway.config import Config
 from gateway.media.embedded.engine import EmbeddedEngine
@@ -183,9 +183,11 @@ async def test_a_full_packet_plane_refuses_calls_until_it_has_time(
 ) -> None:
     """Nobody is let in, but for calls in need; a question that fails changes nothing."""
     busy: list[float | Exception] = [1.0]
+    failed = asyncio.Event()
 
     async def told(_: EmbeddedEngine) -> float | None:
         if isinstance(busy[0], Exception):
+            failed.set()
             raise busy[0]
         return busy[0]
 
@@ -201,6 +203,7 @@ async def test_a_full_packet_plane_refuses_calls_until_it_has_time(
             app._load.admit()
             assert [await Phone(agent, app, "1001").status() for _ in range(10)] == [503] * 10
             busy[0] = RuntimeError("a test's own")
+            await failed.wait()
             assert await Phone(agent, app, "1001").status() == 503
             busy[0] = 0.1
             await _again(http, ready)
@@ -243,3 +246,28 @@ async def test_a_call_is_asked_for_once_though_it_comes_twice_and_in_need_only_b
     assert not any(agent.may_begin(invite("600", str(number)), True) for number in range(40))
     assert all(agent.may_begin(invite("112"), True) for _ in range(40))
     assert [agent.may_begin(invite("112", str(number)), False) for number in range(100)].count(True) <= 3
+    more = [f"m{number}" for number in range(1_001)]
+    control.policy = LoadPolicy(busy=0.0, store=0.0)
+    control.measured(0.0, 0.0)
+    assert all(agent.may_begin(invite("600", call_id), True) for call_id in more)
+    control.policy = LoadPolicy()
+    for _ in range(500):
+        control.measured(1.0, 100.0)
+    while control.admit():
+        pass
+    # Without credentials it is another call; of a thousand the first that was let in is forgotten.
+    assert [agent.may_begin(invite("600", more[-1], signed=signed), True) for signed in (False, True)] == [False, True]
+    assert [agent.may_begin(invite("600", more[place], signed=True), True) for place in (0, 1)] == [False, True]
+
+
+async def test_a_loop_that_was_held_up_is_late_by_as_much() -> None:
+    """Though it had nothing to do: what held it up was no work of its own."""
+    control = LoadControl(LoadPolicy())
+    told: asyncio.Queue[tuple[float, float]] = asyncio.Queue()
+    control.told.append(lambda busy, late: told.put_nowait((busy, late)))
+    with closing(LoadWatch(control, lambda: 0.0)):
+        time.sleep(0.4)  # noqa: ASYNC251  # that is what is wrong with it
+        async with asyncio.timeout(30):
+            busy, late = await told.get()
+    assert busy == 0.0
+    assert late >= 0.29
