@@ -1,19 +1,48 @@
-"""Ctrl-C while a program still imports: one sentence and status 130, as later. Imported before all that takes time."""
+"""Ctrl-C, also while a program still imports, SIGTERM and SIGHUP: one sentence, and a status as shells have it.
+
+Imported before all that takes time.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
-from types import TracebackType
+from contextlib import suppress
+from types import FrameType, TracebackType
 
-INTERRUPTED = 130
-"""Exit status of what Ctrl-C has ended, as shells have it: 128 and the number of SIGINT."""
+NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
+"""What ends a program: its keyboard, `kill` and `timeout`, a terminal that is closed."""
+SIGNALLED = 128
+"""Exit status of what a signal has ended, as shells have it: this and the signal's number."""
+_ended_by: list[signal.Signals] = []
 
 
 def stopped() -> SystemExit:
-    """Say that Ctrl-C has ended the program; what it is to raise then."""
-    sys.stderr.write("Stopped by Ctrl-C.\n")
-    return SystemExit(INTERRUPTED)
+    """Say what has ended the program; what it is to raise then. No other signal changes how it ends from here on."""
+    for each in NAMES:
+        signal.signal(each, signal.SIG_IGN)
+    [number] = _ended_by or [signal.SIGINT]
+    with suppress(OSError):  # its terminal is closed
+        sys.stderr.write(f"Stopped by {NAMES[number]}.\n")
+    return SystemExit(SIGNALLED + number)
+
+
+def end_as_by_ctrl_c() -> None:
+    """Have SIGTERM and SIGHUP end the program as Ctrl-C does, unless they are ignored, as behind `nohup`."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _as_ctrl_c)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """The first of them alone: a second Ctrl-C waits for nothing, but shells and `timeout` send theirs twice."""
+    if _ended_by:
+        return
+    _ended_by.append(signal.Signals(number))
+    interrupt = signal.getsignal(signal.SIGINT)
+    if not callable(interrupt):  # ignored, as in the background of a script
+        raise KeyboardInterrupt
+    interrupt(signal.SIGINT, frame)
 
 
 def _end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -26,4 +55,4 @@ def _end(kind: type[BaseException], error: BaseException, trace: TracebackType |
 
 
 sys.excepthook = _end
-signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `gateway examples run` holds it back until here
+signal.pthread_sigmask(signal.SIG_UNBLOCK, NAMES)  # `gateway examples run` holds them back until here

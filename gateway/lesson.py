@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.interrupted import stopped
+from gateway.interrupted import end_as_by_ctrl_c, stopped
 
 import asyncio
 import itertools
@@ -30,9 +30,10 @@ def run(
 
     `options` are those of its command line, or its description where there are none. With `log`, --verbose shows the
     gateway's log. A coroutine has `seconds`. FAIL, and why, goes to standard error with status 1: for a claim that does
-    not hold, a GatewayError and a TimeoutError. After Ctrl-C the program cleans up and ends with status 130;
-    so that this holds while it imports, too, it imports this module first.
+    not hold, a GatewayError and a TimeoutError. After Ctrl-C the program cleans up and ends with status 130, so that
+    this holds while it imports, too, it imports this module first; after SIGTERM with 143, after SIGHUP with 129.
     """
+    end_as_by_ctrl_c()
     parser = options if isinstance(options, ArgumentParser) else ArgumentParser(description=options)
     if log:
         parser.add_argument("--verbose", action="store_true", help="the gateway's log")

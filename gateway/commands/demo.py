@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.interrupted import end_as_by_ctrl_c, stopped
+
 import asyncio
 import logging
 
@@ -13,11 +15,15 @@ from gateway.demo.runner import Demo, DemoOptions
 
 
 def run_demo(browser: str, rounds: int, output: Console, *, verbose: bool = False) -> bool:
-    """Run the demo and print its table; True when every step passed."""
+    """Run the demo and print its table; True when every step passed. Raises SystemExit after a signal."""
     if not verbose:
         logging.disable(logging.CRITICAL)
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     demo = Demo(DemoOptions(browser=browser, rounds=rounds), progress=lambda text: output.print(f"[dim]{text}[/]"))
-    report = asyncio.run(demo.run())
+    end_as_by_ctrl_c()
+    try:
+        report = asyncio.run(demo.run())
+    except KeyboardInterrupt:
+        raise stopped() from None
     print_report(report, output)
     return report.passed

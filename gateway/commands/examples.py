@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.interrupted import NAMES, SIGNALLED
+
 import re
 import signal
 import subprocess
@@ -49,13 +51,26 @@ def run_lesson(
     if folder is None:
         typer.echo(f"gateway: there is no lesson {number}; they are {', '.join(every)}", err=True)
         raise typer.Exit(USAGE_ERROR)
-    # Ctrl-C is the lesson's: it has processes to end, which takes it longer than `subprocess.run` would wait.
-    former = signal.signal(signal.SIGINT, lambda number, frame: None)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the lesson has until gateway.interrupted
+    raise typer.Exit(status_of([sys.executable, str(folder / "main.py"), *(options or [])]))
+
+
+def status_of(command: list[str]) -> int:
+    """Run a program to its end, which is its own to make after a signal: it has processes to end; as shells have it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, NAMES)  # which the program has until gateway.interrupted
+    former = {}
     try:
-        with subprocess.Popen([sys.executable, str(folder / "main.py"), *(options or [])]) as lesson:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            status = lesson.wait()
+        program = subprocess.Popen(command)
+
+        def tell(number: int, frame: object) -> None:
+            if number != signal.SIGINT:  # a keyboard's, which goes to both
+                program.send_signal(number)
+
+        heard = [number for number in NAMES if signal.getsignal(number) is not signal.SIG_IGN]
+        former = {number: signal.signal(number, tell) for number in heard}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, NAMES)
+        status = program.wait()
     finally:
-        signal.signal(signal.SIGINT, former or signal.SIG_DFL)  # None: not set by Python
-    raise typer.Exit(status)
+        for number, handler in former.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: not set by Python
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, NAMES)
+    return status if status >= 0 else SIGNALLED - status
