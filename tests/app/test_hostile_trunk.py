@@ -212,13 +212,19 @@ async def test_a_redirection_never_takes_the_account_along(tmp_path: Path) -> No
         assert thief.signed == []
 
 
-async def test_a_trunk_that_redirects_for_ever_is_followed_a_few_times(tmp_path: Path) -> None:
-    """To another number of its own each time, and to those that were asked: `sip.max_diversions` says how often."""
+@pytest.mark.parametrize("to_us", [False, True])
+async def test_a_trunk_that_redirects_for_ever_is_followed_a_few_times(tmp_path: Path, to_us: bool) -> None:
+    """To another number of its own, or of ours that leads there, each time, and to those that were asked.
+
+    `sip.max_diversions` says how often.
+    """
 
     def redirect(request: Request, number: int) -> list[bytes]:
         if request.method != "INVITE":
             return []
-        host, port = request.uri.host, request.uri.port
+        assert request.contact is not None
+        place = request.contact.uri if to_us else request.uri
+        host, port = place.host, place.port
         contact = ", ".join(f"<sip:{user}@{host}:{port}>" for user in (f"{4711 + number}", "4711", "4712"))
         return [build.response(request, 302, to_tag="t", headers=[("Contact", contact)]).write()]
 

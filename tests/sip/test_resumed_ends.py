@@ -11,7 +11,7 @@ from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Confirmed, Ended, OfferAnswered
 from gateway.sip.invite.incoming import IncomingSession
-from gateway.sip.invite.resumed import ResumedSession, session_asked
+from gateway.sip.invite.resumed import MOST_FORKS, ResumedSession, session_asked
 from gateway.sip.invite.states import SessionState
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
@@ -29,7 +29,7 @@ THERE = Flow("udp", *BOB)
 THIEF = ("198.51.100.9", 5060)
 
 
-def left_ringing() -> tuple[Stage, AgentNode, Kept]:
+def left_ringing(told: list[str] | None = None) -> tuple[Stage, AgentNode, Kept]:
     """Our INVITE has been cancelled-to-be by the next process; the puppet has it again."""
     stage = Stage()
     session, _ = call(stage.agent)
@@ -37,7 +37,7 @@ def left_ringing() -> tuple[Stage, AgentNode, Kept]:
     stage.run()
     stage.puppet.take()
     node = stage.agent = killed(stage)
-    node.core.end_left(kept.values, 503, REASON, farewell())
+    node.core.end_left(kept.values, 503, REASON, farewell(told))
     stage.run()
     return stage, node, kept
 
@@ -400,6 +400,40 @@ def test_of_forks_that_answer_the_last_bye_ends_a_goodbye() -> None:
     assert told == ["dialog", "another dialog"]
     stage.send(answer(byes[1], 200))
     assert told == ["dialog", "another dialog", "answered"]
+
+
+def test_no_more_forks_than_the_limit_are_told_that_it_is_over() -> None:
+    """Whoever invents tags without end has as many dialogs made and goodbyes written down, and no more."""
+    told: list[str] = []
+    stage, node, _ = left_ringing(told)
+    [invite] = stage.requests("INVITE")
+    for number in range(MOST_FORKS + 5):
+        stage.send(answer(invite, 200, tag=f"tag{number}", body=ANSWER))
+    byes = {one.to_tag: one for one in stage.requests("BYE")}
+    assert len(byes) == MOST_FORKS
+    assert len(told) == MOST_FORKS
+    for tag, bye in byes.items():
+        stage.send(answer(bye, 200, tag=tag or ""))
+    assert told[MOST_FORKS:] == ["answered"]
+    stage.run(2 * SETTLED)
+    assert is_idle(node.core)
+
+
+def test_a_fork_that_answers_again_while_it_is_looked_for_is_ended_once() -> None:
+    """Its Contact is a name that takes its time."""
+    stage, node, _ = left_ringing()
+    [invite] = stage.requests("INVITE")
+    found: list[object] = []
+    node.resolve = lambda uri, done: found.append(done)  # type: ignore[method-assign]
+    slow = NameAddr(Uri.parse("sip:puppet@slow.example"))
+    for _ in range(3):
+        stage.send(answer(invite, 200, body=ANSWER, contact=slow))
+    assert len(found) == 1
+    while found:
+        found.pop()((THERE,))  # type: ignore[operator]
+    stage.run()
+    sent = [one for one in stage.puppet.take() if isinstance(one, Request)]
+    assert [one.method for one in sent] == ["ACK", "BYE"]
 
 
 @pytest.mark.parametrize("answers", [True, False])

@@ -39,6 +39,8 @@ from gateway.sip.transactions import Reason, Transaction
 _ESTABLISHED = (SessionState.CONFIRMED, SessionState.ACCEPTED, SessionState.LEAVING)
 _WAITING = (SessionState.CALLING, SessionState.PROCEEDING, SessionState.GIVING_UP, SessionState.CANCELLING)
 _KEY_LINES = b"a=crypto:"
+MOST_FORKS = 64
+"""Of an INVITE that the process before has left, how many that answer are told that it is over."""
 _STILL_ANSWERED = 0.75
 """Share of 64*T1 in which a 2xx of the process before is repeated until its ACK comes."""
 
@@ -247,7 +249,8 @@ class LeftInvite:
         self._farewell = farewell
         self._invite = _request(values["waits"])
         self._headers: build.Fields = (("Reason", reason),)
-        self._acks: dict[str, tuple[bytes, Flow]] = {}
+        self._acks: dict[str, tuple[bytes, Flow] | None] = {}
+        """By their tags, of those who have answered; None while it is looked up where they are."""
         self._is_cancelled = False
         self._byes = 0
         """Of those who have answered (forks), how many have yet to answer that it is over."""
@@ -271,9 +274,12 @@ class LeftInvite:
     def _end(self, response: Response) -> None:
         """Acknowledge a 2xx and hang up; once more where it comes again."""
         tag = response.to_tag or ""
-        if tag in self._acks:
-            self._core.send(*self._acks[tag])
+        if tag in self._acks or len(self._acks) >= MOST_FORKS:
+            self._core.counts["2xx of a fork again, or of too many"] += 1
+            if (ack := self._acks.get(tag)) is not None:
+                self._core.send(*ack)
             return
+        self._acks[tag] = None
         dialog = Dialog.of_uac(self._invite, response, self._flow)
         self._byes += 1
 
