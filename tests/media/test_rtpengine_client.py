@@ -220,6 +220,31 @@ async def test_whatever_the_daemon_says_becomes_a_status(reply: Encodable, statu
     assert raised.value.status == status
 
 
+async def test_a_list_of_calls_that_no_datagram_holds_is_asked_for_in_part() -> None:
+    """A thousand long names of other gateways: the daemon cannot send them, and is there for new calls meanwhile."""
+    asked: list[object] = []
+
+    def answers(request: dict[str, Any]) -> Encodable | None:
+        if request["command"] != "list":
+            return friendly(request)
+        asked.append(request["limit"])
+        return {"result": "ok", "calls": ["mine-1", "others"]} if request["limit"] == 100 else None
+
+    async with daemon(answers) as (peer, address):
+        client = ClientConfig(retries=QUICK, ping_interval=60)
+        made = RtpengineEngine(RtpengineConfig(hosts=(address,), client=client, owner="mine-"))
+        await made.start()
+        alive = set()
+        made.end_left()
+        async with asyncio.timeout(30):
+            while "delete" not in peer.commands():
+                alive.add(made._hosts.all[0].alive)
+                await asyncio.sleep(0.01)
+        await made.close()
+    assert (set(asked[:-1]), asked[-1], alive) == ({1000}, 100, {True})
+    assert [one["call-id"] for one in peer.requests if one["command"] == "delete"] == ["mine-1"]
+
+
 async def test_closing_does_not_wait_long_for_a_daemon_that_is_gone() -> None:
     """Its calls are counted as ended; the daemon lets them go by itself."""
     async with daemon() as (peer, address):

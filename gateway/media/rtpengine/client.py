@@ -87,8 +87,8 @@ class NgHost(asyncio.DatagramProtocol):
             self._transport.close()
             self._transport = None
 
-    async def ask(self, request: Request) -> Reply:
-        """The daemon's reply, whatever it says.
+    async def ask(self, request: Request, *, may_be_large: bool = False) -> Reply:
+        """The daemon's reply, whatever it says. `may_be_large`: none may mean that no datagram holds it.
 
         Raises Unreachable where none comes, MediaError 503 where too many wait already, 500 where the
         request is too large.
@@ -101,7 +101,8 @@ class NgHost(asyncio.DatagramProtocol):
                 reply = await self._exchange(request)
         finally:
             self._asking -= 1
-        self._note(reply is not None)
+        if reply is not None or not may_be_large:
+            self._note(reply is not None)
         if reply is None:
             raise Unreachable(f"rtpengine at {self.name} does not answer")
         return reply

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,8 +46,8 @@ LONGEST_CALL_ID = 256
 """Characters, of a call id and of a tag."""
 DIGITS = frozenset("0123456789*#ABCD")
 _UNKNOWN_CALL = "unknown call"
-_LISTED = 1000
-"""Calls of a daemon that one reply names."""
+_LISTED = (1000, 100)
+"""Calls of a daemon that one reply names, and how many where their names are too long for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,13 +341,19 @@ class RtpengineEngine:
 
     async def _end_left_at(self, host: NgHost) -> None:
         try:
-            reply = await ask(host, {"command": "list", "limit": _LISTED})
-            names = reply.get("calls")
+            names = await self._listed(host)
             for name in names if isinstance(names, list) else ():
                 if isinstance(name, str) and self._is_left(name):
                     await self._end_one_left(host, name)
         except MediaError as error:
             log.warning("calls of the gateway before may linger at rtpengine", host=host.name, reason=error.reason)
+
+    async def _listed(self, host: NgHost) -> object:
+        for limit in _LISTED:
+            with contextlib.suppress(Unreachable):
+                reply = await ask(host, {"command": "list", "limit": limit}, may_be_large=True)
+                return reply.get("calls")
+        raise Unreachable(f"rtpengine at {host.name} does not say what calls it has")
 
     async def _end_one_left(self, host: NgHost, name: str) -> None:
         """One that the daemon will not end keeps no other; raises Unreachable."""

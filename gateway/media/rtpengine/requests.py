@@ -22,9 +22,9 @@ _REFUSALS = (
 """What an error-reason contains, and the status that says so; the first that fits."""
 
 
-async def ask(host: NgHost, request: Request) -> Reply:
-    """The daemon's reply; its refusals become MediaError."""
-    reply = await host.ask(request)
+async def ask(host: NgHost, request: Request, *, may_be_large: bool = False) -> Reply:
+    """The daemon's reply (see `NgHost.ask`); its refusals become MediaError."""
+    reply = await host.ask(request, may_be_large=may_be_large)
     if reply.get("result") == "ok":
         return reply
     reason = reply.get("error-reason")
