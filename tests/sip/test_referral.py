@@ -186,6 +186,28 @@ def test_who_does_not_take_a_notify_hears_no_more(status: int | None) -> None:
     assert rig.session.is_confirmed
 
 
+@pytest.mark.parametrize("status", [481, None])
+def test_who_refers_hangs_up_and_is_gone_leaves_nothing(status: int | None) -> None:
+    """The NOTIFY is refused, or tried in vain for 64*T1: the dialog that it was the last of is over then."""
+    rig = Referring()
+    referral = rig.refer()
+    referral.accept()
+    rig.stage.run()
+    rig.notifies()
+    rig.caller.next("BYE")
+    rig.stage.puppet.take()
+    referral.progress(180)
+    rig.stage.run()
+    assert len(rig.notifies(status)) == 1
+    rig.stage.run(33)
+    rig.stage.puppet.take()
+    referral.finish(200)
+    rig.stage.run(70)
+    assert rig.notifies() == []
+    assert is_idle(rig.stage.agent.core)
+    assert rig.stage.agent.core.deadline() is None
+
+
 def test_a_subscription_ends_in_its_time() -> None:
     """When nothing becomes of it the last NOTIFY says so."""
     rig = Referring(CoreConfig(referral_time=60))
