@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
+from gateway.sip.flow import Flow
 from gateway.sip.invite import modify
-from gateway.sip.invite.events import Answered, Confirmed, Ended, OfferAnswered, Offered, Reply
+from gateway.sip.invite.events import Answered, Confirmed, Ended, Failed, OfferAnswered, Offered, Reply
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.message.message import Request, Response
@@ -33,6 +34,7 @@ from tests.sip.agents import (
     finals,
     is_idle,
     stage_with_invite,
+    tried_again,
 )
 
 
@@ -387,4 +389,29 @@ def test_a_2xx_after_the_invite_has_timed_out_is_acknowledged_and_ended(rang: bo
     sent = [(one.method, one.to_tag) for one in stage.puppet.take() if isinstance(one, Request)]
     assert sent == [("ACK", "late"), ("BYE", "late"), ("ACK", "late")]
     stage.run(140)
+    assert is_idle(stage.agent.core)
+
+
+@pytest.mark.parametrize("first_is", ["503", "silent"])
+def test_a_late_2xx_of_the_try_before_does_not_answer_for_the_next_one(first_is: str) -> None:
+    """It is acknowledged and ended; that nobody answers the second try is heard all the same."""
+    if first_is == "503":
+        stage, second, log, first, _ = tried_again()
+    else:
+        stage = Stage()
+        second = Puppet(stage.network, ("192.0.2.3", 5060))
+        stage.agent.names["pbx.example"] = (Flow("udp", *BOB), Flow("udp", "192.0.2.3", 5060))
+        _, log = call(stage.agent, host="pbx.example")
+        stage.run(33)
+        first, *_ = stage.requests("INVITE")
+    assert any(isinstance(one, Request) for one in second.take()) is (first_is == "silent")
+    stage.puppet.take()
+    stage.send(answer(first, 200, body=ANSWER))
+    sent = [one for one in stage.puppet.take() if isinstance(one, Request)]
+    assert [one.method for one in sent] == ["ACK", "BYE"]
+    stage.send(answer(sent[1], 200))
+    assert log.events == []
+    stage.run(33)
+    assert [(type(one), getattr(one, "status", 0)) for one in log.events] == [(Failed, 408)]
+    stage.run(70)
     assert is_idle(stage.agent.core)

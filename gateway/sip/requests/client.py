@@ -143,7 +143,12 @@ class ClientRequest:
             self._core.send_cancel(self.transaction, ())
 
     def on_response(self, response: Response, source: Flow) -> None:
-        """A response of the running transaction."""
+        """A response of the running transaction, or a late 2xx to an INVITE of a try before."""
+        if self.request is not None and response.cseq.number != self.request.cseq.number:
+            # It says nothing of the try that is under way (RFC 3261 13.2.2.4).
+            if response.is_success:
+                self._done(response)
+            return
         if self._is_cancelled and response.is_provisional and not self._has_answered and self.transaction is not None:
             self._core.send_cancel(self.transaction, ())
         self._has_answered = self.has_responded = True
