@@ -11,6 +11,7 @@ from gateway.sip.invite import modify
 from gateway.sip.invite.events import Answered, Confirmed, Ended, Failed, OfferAnswered, Offered, Reply
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.session import InviteSession
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.testing.network import Weather
@@ -415,3 +416,24 @@ def test_a_late_2xx_of_the_try_before_does_not_answer_for_the_next_one(first_is:
     assert [(type(one), getattr(one, "status", 0)) for one in log.events] == [(Failed, 408)]
     stage.run(70)
     assert is_idle(stage.agent.core)
+
+
+def test_a_reinvite_that_two_places_of_a_trunk_answer_is_acknowledged_at_each_by_its_number() -> None:
+    """The first was silent for 32 s, so that the second was asked, and answers after all."""
+    stage, log, session, invite = stage_with_invite()
+    second = Puppet(stage.network, ("192.0.2.3", 5060))
+    stage.agent.names["pbx.example"] = (Flow("udp", *BOB), Flow("udp", "192.0.2.3", 5060))
+    stage.send(answer(invite, 200, body=ANSWER, contact=NameAddr(Uri.parse("sip:puppet@pbx.example"))))
+    stage.puppet.take()
+    number = session.offer(HOLD)
+    stage.run(33)
+    first, *_ = stage.requests("INVITE")
+    again, *_ = [one for one in second.take() if isinstance(one, Request)]
+    assert again.cseq.number > first.cseq.number
+    for _ in range(2):
+        stage.send(answer(first, 200, body=HELD))
+    second.send(answer(again, 200, body=HELD), ALICE)
+    stage.run()
+    acks = [one.cseq.number for one in stage.puppet.take() if isinstance(one, Request)]
+    assert acks == [first.cseq.number, first.cseq.number, again.cseq.number]
+    assert log.of(OfferAnswered) == [OfferAnswered(number, 200, HELD)]

@@ -14,13 +14,14 @@ from gateway.sip.requests.client import ClientRequest
 class Acknowledgement:
     """Acknowledges the INVITE that `client` sent, and no other one: number, credentials and body are its own."""
 
-    __slots__ = ("_body", "_client", "_core", "_cseq", "_data", "_dialog", "_flow")
+    __slots__ = ("_body", "_client", "_core", "_data", "_dialog", "_flow", "cseq")
 
     def __init__(self, core: Core, dialog: Dialog, client: ClientRequest, cseq: int) -> None:
         self._core = core
         self._dialog = dialog
         self._client = client
-        self._cseq = cseq
+        self.cseq = cseq
+        """Number of the INVITE."""
         self._body: bytes | None = None
         self._data = b""
         self._flow: Flow | None = None
@@ -50,7 +51,7 @@ class Acknowledgement:
 
     def _built(self, flow: Flow, body: bytes) -> Request:
         return self._dialog.ack(
-            self._cseq,
+            self.cseq,
             headers=self._client.credentials(flow),
             body=body,
             content_type=SDP if body else None,

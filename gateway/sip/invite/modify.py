@@ -190,7 +190,7 @@ class Modification:
         """A final response to that change's own request; for a re-INVITE each 2xx."""
         if change.is_answered or self._is_stopped:
             if response.is_success and change.method == "INVITE":
-                self._acknowledge_again(change)
+                self._acknowledge_again(change, response.cseq.number)
         elif response.is_success:
             change.is_answered = True
             self._on_success(change, response)
@@ -198,17 +198,16 @@ class Modification:
             change.is_answered = True
             self._on_failure(change, response)
 
-    def _acknowledge_again(self, change: LocalChange) -> None:
-        if change.ack is None:
-            # The dialog ended while it was under way; the peer repeats its 2xx until it is acknowledged.
-            self._acknowledgement(change).send(self.session)
+    def _acknowledge_again(self, change: LocalChange, number: int) -> None:
+        if change.ack is None or change.ack.cseq != number:
+            # The dialog ended while it was under way, or a try before it is answered, too.
+            self._acknowledgement(change, number).send(self.session)
         else:
             change.ack.again()
 
-    def _acknowledgement(self, change: LocalChange) -> Acknowledgement:
-        client = change.client
-        assert client is not None and client.request is not None  # noqa: PT018
-        change.ack = Acknowledgement(self.session.core, self.dialog, client, client.request.cseq.number)
+    def _acknowledgement(self, change: LocalChange, number: int) -> Acknowledgement:
+        assert change.client is not None
+        change.ack = Acknowledgement(self.session.core, self.dialog, change.client, number)
         return change.ack
 
     def _on_success(self, change: LocalChange, response: Response) -> None:
@@ -222,7 +221,7 @@ class Modification:
         meaning = Meaning.NOTHING
         if change.method == "INVITE":
             meaning = self.table.received(Carrier.SUCCESS, bool(body))
-            ack = self._acknowledgement(change)
+            ack = self._acknowledgement(change, response.cseq.number)
             if meaning is Meaning.OFFER:
                 change.offer = body
                 self._await_answer(change.want.number, body)
