@@ -231,7 +231,7 @@ async def test_a_list_of_calls_that_no_datagram_holds_is_asked_for_in_part() -> 
         return {"result": "ok", "calls": ["mine-1", "others"]} if request["limit"] == 100 else None
 
     async with daemon(answers) as (peer, address):
-        client = ClientConfig(retries=QUICK, ping_interval=60)
+        client = ClientConfig(retries=Retries(after=(0.5,), deadline=2.0), ping_interval=60)
         made = RtpengineEngine(RtpengineConfig(hosts=(address,), client=client, owner="mine-"))
         await made.start()
         alive = set()

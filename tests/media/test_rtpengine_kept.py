@@ -159,11 +159,11 @@ async def test_a_call_that_the_daemon_will_not_end_keeps_no_other_there(monkeypa
             await first.offer(name, PHONE, BROWSER, phone_sdp())
     asked, refused = requests.ask, list[object]()
 
-    async def refusing(host: NgHost, request: Request) -> Reply:
+    async def refusing(host: NgHost, request: Request, *, may_be_large: bool = False) -> Reply:
         if request["command"] == "delete" and not refused:
             refused.append(request["call-id"])
             raise MediaError("refused", 500)
-        return await asked(host, request)
+        return await asked(host, request, may_be_large=may_be_large)
 
     async with engine() as second:
         with monkeypatch.context() as patched:

@@ -21,6 +21,8 @@ class NameServer(asyncio.DatagramProtocol):
         self.zone = zone
         self.asked: list[tuple[str, str]] = []
         self.silent = False
+        self.fails = False
+        """It cannot say anything of any name (SERVFAIL)."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -35,7 +37,9 @@ class NameServer(asyncio.DatagramProtocol):
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA | dns.flags.AA
         records = self.zone.get(key)
-        if records:
+        if self.fails:
+            response.set_rcode(dns.rcode.SERVFAIL)
+        elif records:
             response.answer.append(dns.rrset.from_text(name, 60, "IN", key[1], *records))
         elif not any(known == key[0] for known, _ in self.zone):
             response.set_rcode(dns.rcode.NXDOMAIN)

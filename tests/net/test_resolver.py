@@ -181,23 +181,23 @@ async def test_a_silent_name_server_ends_in_nothing() -> None:
 @pytest.mark.parametrize("uri", ["sip:a@srv.example", "sip:a@trunk.example", "sip:a@pbx.example:5080"])
 async def test_a_provider_is_called_where_it_was_while_no_name_server_answers(uri: str) -> None:
     """Its answer goes on for a day (RFC 8767); once they are back its new place is found within half a minute."""
-    async with resolving(dict(ZONE), timeout=0.2) as setup:
+    async with resolving(dict(ZONE)) as setup:
         before = await setup.flows(uri)
         assert before
         setup.clock.advance(61)
-        setup.server.silent = True
+        setup.server.fails = True
         assert await setup.flows(uri) == before
         asked = len(setup.server.asked)
         assert await setup.flows(uri) == before
         assert len(setup.server.asked) == asked
-        setup.server.silent = False
+        setup.server.fails = False
         for name in ("pbx.example.", "first.example.", "backup.example."):
             setup.server.zone[name, "A"] = ["192.0.2.200"]
             setup.server.zone.pop((name, "AAAA"), None)
         setup.clock.advance(31)
         after = await setup.flows(uri)
         assert {flow.split(":")[1] for flow in after} == {"192.0.2.200"}
-        setup.server.silent = True
+        setup.server.fails = True
         setup.clock.advance(86_500)
         assert await setup.flows(uri) == []
 
