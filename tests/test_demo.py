@@ -11,10 +11,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from gateway import Gateway
 from gateway.cli import app
+from gateway.demo.browser import SoftphoneBrowser
+from gateway.demo.chromium import BrowserError, find_chromium
 from gateway.demo.report import SETUP_GOAL_MS, DemoReport, StepResult, print_report
 from gateway.demo.runner import Demo, DemoOptions
 from gateway.errors import GatewayError
+from gateway.testing import loopback_config
 from tests import peers
 from tests.docs_blocks import blocks_of
 
@@ -114,3 +118,18 @@ def test_the_readme_shows_what_the_demo_prints() -> None:
     assert [line for line in printed if line and not re.search("[━─]", line)] == [
         " ".join(line.split()) for line in shown.splitlines() if line.strip()
     ]
+
+
+@pytest.mark.peer
+@pytest.mark.browser
+async def test_a_page_that_is_refused_says_so_at_once(tmp_path: Path) -> None:
+    """Not after all the time that it has to become ready: longer here than a test may take."""
+    peers.whole_chromium()
+    executable = find_chromium()
+    assert executable is not None
+    config = loopback_config(str(tmp_path), [{"id": "alice", "web": True}])
+    async with Gateway(config) as gateway, SoftphoneBrowser(executable, 440) as page:
+        with pytest.raises(BrowserError, match="never became ready; it says: 'Name or password is wrong"):
+            await page.open(f"{gateway.page_url}#user=alice&token=wrong", timeout=3600)
+        await page.page.reload()
+        await page.open(f"{gateway.page_url}#user=alice&token={gateway.password('alice')}")

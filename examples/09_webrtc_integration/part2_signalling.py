@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.lesson import check, run, within
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chromium import Tab, chromium, near
 from ladder import Ladder
@@ -30,7 +30,7 @@ class Phone:
         self.name, self.tab = name, tab
         self.agent = net.UserAgent(net.UserAgentConfig(listen=(("127.0.0.1", 0),)), self)
         self.events: asyncio.Queue[net.SessionEvent] = asyncio.Queue()
-        self.has_all = asyncio.Event()
+        self.done, self.taken = asyncio.Event(), list[str]()
         self._adding: list[asyncio.Task[None]] = []
 
     async def authenticate(self, request: Request, source: net.Flow) -> net.Verdict:
@@ -56,13 +56,14 @@ class Phone:
     async def _add(self, event: net.InfoReceived) -> None:
         """Candidates of the far end, for the tab; the INFO is answered once they are in use."""
         for section in TrickleFragment.parse(event.body).media:
+            self.taken += section.candidates
             for candidate in section.candidates:
                 await self.tab.add(candidate, section.mid)
             if section.end_of_candidates:
-                self.has_all.set()
+                self.done.set()
         self.session.answer_info(event.number, 200)
 
-    async def expect(self, kind: type[net.SessionEvent]) -> net.SessionEvent:
+    async def expect(self, kind: type[net.SessionEvent]) -> Any:
         """The next event, which must be of that kind."""
         async with within(8, f"{self.name} sees {kind.__name__}"):
             event = await self.events.get()
@@ -73,8 +74,8 @@ class Phone:
         """Send each candidate of the tab in an INFO of its own, and then that there are no more (RFC 8840)."""
         section = sdp.SessionDescription.parse(own).media[0]
         ufrag, password = section.value("ice-ufrag") or "", section.value("ice-pwd") or ""
-        found = [one for one in await self.tab.candidates() if " udp " in one and " 127.0.0.1 " in one]
-        for candidates, last in [((one,), False) for one in found] + [((), True)]:
+        self.sent = [one for one in await self.tab.candidates() if " udp " in one and " 127.0.0.1 " in one]
+        for candidates, last in [((one,), False) for one in self.sent] + [((), True)]:
             fragment = TrickleFragment(ufrag, password, (TrickledMedia(section.mid or "0", candidates, last),))
             self.session.info(CONTENT_TYPE, str(fragment).encode(), package=PACKAGE)
 
@@ -92,15 +93,14 @@ async def call(alice: Phone, bob: Phone, ladder: Ladder) -> None:
     await alice.expect(net.Provisional)
     await alice.trickle(offer)  # The 180 has made a dialog, and INFO goes in a dialog.
     async with within(8, "bob has every candidate of alice"):
-        check(await bob.has_all.wait(), "bob has every candidate of alice before he picks up")
+        check(await bob.done.wait() and bob.taken == alice.sent, "bob has every candidate of alice before he picks up")
     bob.session.answer(answer.encode())
     answered = await alice.expect(net.Answered)
-    assert isinstance(answered, net.Answered)
     await alice.tab.accept(answered.body.decode())
     await bob.expect(net.Confirmed)
     await bob.trickle(answer)
     async with within(8, "alice has every candidate of bob"):
-        await alice.has_all.wait()
+        await alice.done.wait()
 
 
 async def talk(alice: Phone, bob: Phone) -> None:

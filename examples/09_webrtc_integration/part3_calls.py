@@ -86,7 +86,7 @@ async def calls(gateway: Gateway) -> None:
         page_of("alice", gateway, 523) as page,
     ):
         check((await phone.sign_in()).registered, f"1001 is registered at {place}")
-        check(await page.status("ready") == "ready", f"alice is signed in at {gateway.page_url}")
+        check(await page.page.inner_text("#me") == "alice", f"alice is signed in at {gateway.page_url}")
         await page_calls_phone(page, phone)
         await phone_calls_page(page, phone)
         await gateway.idle()

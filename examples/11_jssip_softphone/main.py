@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlencode
 
-from pages import shows, site
+from pages import settled, shows, site
 
 from gateway import Gateway, GatewayError, net
 from gateway.testing import loopback_config
@@ -86,10 +86,10 @@ async def turned_away(browser: SoftphoneBrowser, gateway: Gateway, origin: str) 
     check("Authentication" in said, f"a wrong password; the page says: {said}")
     elsewhere = origin.replace("localhost", "127.0.0.1")
     await browser.page.goto(account(gateway, elsewhere, gateway.password("1002")))
-    outside = await shows(browser.page, "offline") == "offline"
-    check(outside, f"the same account from {elsewhere}: its origin is not one of web.allowed_origins")
+    outside = await settled(browser.page)
+    check(outside == "offline", f"the same account from {elsewhere}: its origin is not one of web.allowed_origins")
     await browser.page.goto(account(gateway, origin, gateway.password("1002")))
-    check(await shows(browser.page, "ready") == "ready", f"and from {origin}, which is one, it is let in")
+    check(await settled(browser.page) == "ready", f"and from {origin}, which is one, it is let in")
 
 
 async def lesson(origin: str, executable: str) -> None:
@@ -103,7 +103,8 @@ async def lesson(origin: str, executable: str) -> None:
         print(f"1. The page at {origin}, the gateway at {gateway.page_url}")
         await phone.sign_in()
         await browser.page.goto(account(gateway, origin, gateway.password("1002")) + "&raw=1")
-        check(await shows(browser.page, "ready") == "ready", "1002 is registered, by SIP over a WebSocket")
+        said = await settled(browser.page)
+        check(said == "ready", f"1002 is registered, by SIP over a WebSocket; the page says: {said}")
         await page_calls(browser, phone)
         await phone_calls(browser, phone)
         await gateway.idle()

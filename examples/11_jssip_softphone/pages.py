@@ -71,3 +71,9 @@ async def shows(page: Any, state: str) -> str:
     except PageTimeout:
         raise GatewayError(f"the page is not {state}; it says: {await page.inner_text('#status')}") from None
     return str(await page.inner_text("#status"))
+
+
+async def settled(page: Any) -> str:
+    """What the softphone's page says once it no longer connects: ready, offline, or why it is refused."""
+    await page.wait_for_function("document.body.dataset.state !== 'connecting'", timeout=10_000)
+    return str(await page.inner_text("#status"))

@@ -100,7 +100,7 @@ async def lesson(folder: Path, stack: AsyncExitStack) -> None:
     print("4. The first gateway is killed")
     one.kill()
     await one.wait()
-    check(await has_calls(web_two, 1), "its process is gone, and the second still has its half of the call")
+    check(await has_calls(web_two, 1), "the second still has its half of the call")
     await hang_up(theirs, theirs)
     check(await has_calls(web_two, 0), "1003 hangs up there, and the second is done with it")
 

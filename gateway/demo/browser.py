@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,9 @@ _QUIET = (
 _STATE = """() => {
   const view = document.body.dataset.view;
   if (view === "call") return document.getElementById("timer").hidden ? "calling" : "talking";
+  if (view === "login" && document.getElementById("status").dataset.tone === "bad") {
+    if (document.getElementById("connection").dataset.state === "offline") return "refused";
+  }
   return { idle: "ready", incoming: "ringing" }[view] ?? view ?? "";
 }"""
 
@@ -145,19 +149,22 @@ class SoftphoneBrowser:
         await self.status("ready", timeout=timeout)
 
     async def status(self, *wanted: str, timeout: float = 30.0) -> str:
-        """Wait until the page's state is one of `wanted`; raises BrowserError with what it says instead."""
-        try:
+        """Wait until the page's state is one of `wanted`; raises BrowserError with what it says instead.
+
+        It says so at once where signing in is refused, the state "refused".
+        """
+        state = ""
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while True:
+                while state not in (*wanted, "refused"):
+                    await asyncio.sleep(0.005 if state else 0)
                     state = str(await self.page.evaluate(_STATE))
-                    if state in wanted:
-                        return state
-                    await asyncio.sleep(0.005)
-        except TimeoutError:
-            words = await self.page.locator("#status").inner_text()
-            raise BrowserError(
-                f"the page never became {' or '.join(wanted)}; it says: {words!r}; console: {self.console[-5:]}"
-            ) from None
+        if state in wanted:
+            return state
+        words = await self.page.locator("#status").inner_text()
+        raise BrowserError(
+            f"the page never became {' or '.join(wanted)}; it says: {words!r}; console: {self.console[-5:]}"
+        )
 
     async def dial(self, number: str) -> None:
         """Type a number or name and press Call; `status` waits for what comes of it."""
