@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 from itertools import pairwise
 
@@ -12,6 +13,8 @@ from gateway.media.embedded.webrtc.checks import PACE, ROUNDS, Checklist, may_be
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import LegState
+from gateway.media.engine import Kind, MediaError, Party
+from tests.media.engine_support import browser_sdp, config, phone_sdp, running
 from tests.media.webrtc_support import PEER_CONTEXT, Bench
 
 HOST = "candidate:1 1 udp 2130706431 {} {} typ host"
@@ -140,3 +143,17 @@ def test_a_thousand_candidates_cost_a_bounded_number_of_packets() -> None:
         bench.clock.advance(0.05)
     assert len(bench.socket.sent) == 20 * 5
     assert leg.state is LegState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("is_full", "reason"), [(False, "both sides are ICE-lite"), (True, "an ICE-lite peer waits for us to nominate")]
+)
+async def test_a_lite_peer_is_refused_and_told_why(is_full: bool, reason: str) -> None:
+    """Neither of ours nominates a pair (RFC 8445 section 8.1.1)."""
+    own = WebRtcConfig(listen=("127.0.0.1",), port=0, own_addresses=False, full_ice=is_full)
+    async with running(replace(config(), webrtc=own)) as (engine, _):
+        caller, callee = Party("browser", Kind.WEBRTC), Party("phone", Kind.RTP)
+        await engine.offer("call", caller, callee, browser_sdp().replace("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n"))
+        with pytest.raises(MediaError, match=reason) as raised:
+            await engine.answer("call", callee, caller, phone_sdp())
+        assert raised.value.status == 488

@@ -8,7 +8,7 @@ import pytest
 from aiortc.rtcdatachannel import RTCDataChannel
 from aiortc.rtcsctptransport import ForwardTsnChunk
 
-from gateway.media.embedded.data.sctp import MOST_AHEAD, MOST_STEPS, MOST_STREAMS, PLACE, ChannelKind
+from gateway.media.embedded.data.sctp import MOST_AHEAD, MOST_STEPS, MOST_STREAMS, PLACE, WINDOW, ChannelKind
 from tests.media.engine_support import until
 from tests.media.sctp_support import LAST, UNORDERED, Pair, paired
 
@@ -182,3 +182,30 @@ async def test_names_of_channels_are_measured_in_octets() -> None:
         assert pair.ours.open(ChannelKind(label="Grüße", protocol="t140")) is not None
         await until(lambda: bool(came))
         assert (came[0].label, came[0].protocol) == ("Grüße", "t140")
+
+
+async def test_who_acknowledges_for_ever_has_no_more_under_way_to_it_than_the_window() -> None:
+    """Its congestion window would grow with each SACK (RFC 9260 section 7.2.1), and so would what it may let wait."""
+    async with paired(1, 6 * WINDOW) as (pair, _):
+        pair.deaf = True
+        pair.sctp._cwnd, pair.sctp._ssthresh = WINDOW // 2, 4 * WINDOW  # where its slow start may go
+        for _ in range(5 * WINDOW // 1000):
+            pair.opened[0].send(b"x" * 1000)
+        await until(lambda: bool(pair.sctp._outbound_queue))
+        for _ in range(2 * WINDOW // 1000):
+            sack = pair.sack()
+            sack.cumulative_tsn = pair.sctp._sent_queue[0].tsn
+            pair.inject(sack)
+        assert pair.sctp._outbound_queue, "everything was sent, so nothing was held back"
+        under_way = sum(len(each.user_data) for each in pair.sctp._sent_queue)
+        assert WINDOW // 2 < under_way <= WINDOW + 5000
+
+
+async def test_small_chunks_count_with_the_packet_that_each_is() -> None:
+    """A thousand letters are a thousand packets, and not one."""
+    async with paired(1) as (pair, _):
+        pair.deaf = True
+        for _ in range(1000):
+            pair.opened[0].send(b"x")
+        await until(lambda: bool(pair.sctp._outbound_queue))
+        assert len(pair.sctp._sent_queue) * PLACE <= pair.sctp._cwnd + PLACE

@@ -276,3 +276,18 @@ def test_every_beginning_of_an_extension_can_be_read(profile: int) -> None:
             for identifier in (1, 3, 14, 15, 255):
                 found = extension(packet, identifier)
                 assert found is None or len(found) <= length
+
+
+def test_a_number_that_comes_again_is_told_of_when_it_came_first() -> None:
+    """A packet that was sent twice, or played back, makes no link look slower (and it is not told of a second time)."""
+    arrivals = Arrivals(COUNTING)
+    for number, now in ((5, 10.0), (6, 10.1), (5, 10.2)):
+        arrivals.note(number, 0xABCD, 1000, now)
+    [whole] = arrivals.tell(10.3)
+    message = parse_compound(whole)[-1]
+    assert isinstance(message, Feedback)
+    assert came(message) == [(5, 40_000), (6, 40_400)]
+    assert arrivals.due is None
+    assert not arrivals.note(6, 0xABCD, 1000, 10.4)
+    assert arrivals.due is None
+    assert list(arrivals.tell(10.5)) == []

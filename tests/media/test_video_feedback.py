@@ -84,11 +84,14 @@ def feedback(phone: VideoPhone, form: int, packet_type: int = PSFB) -> list[Feed
 
 @contextlib.asynccontextmanager
 async def call(
-    said: tuple[str, ...] = PLI_SAID, video: VideoConfig | None = None, bandwidth: str = ""
+    said: tuple[str, ...] = PLI_SAID,
+    video: VideoConfig | None = None,
+    bandwidth: str = "",
+    profile: str = "RTP/AVPF",
 ) -> AsyncIterator[Call]:
-    """A call whose `one` says this of feedback; `other` says this b= line, and no feedback."""
+    """A call whose `one` says this of feedback, by this profile; `other` says this b= line, and no feedback."""
     async with running(config(video=video or VideoConfig(key_frame_interval=0.1))) as (engine, _):
-        one = await VideoPhone(60, profile="RTP/AVPF", extra=said).open()
+        one = await VideoPhone(60, profile=profile, extra=said).open()
         other = await VideoPhone(200, bandwidth=bandwidth).open()
         made = Call(engine, one, other)
         try:
@@ -111,6 +114,15 @@ async def test_a_key_frame_is_asked_for_in_the_way_that_its_sender_takes(form: i
         request = feedback(made.one, form)[-1]
         assert (request.media_ssrc, fir_sources(request)) == ((0x77, ()) if form == PLI else (0, (0x77,)))
         assert request.sender_ssrc == made.source(made.one)
+
+
+async def test_feedback_that_is_said_without_its_profile_is_not_sent() -> None:
+    """RTP/AVP has no RTCP of that kind, whatever a=rtcp-fb says (RFC 4585 section 4.2): its signalling is asked."""
+    async with call(profile="RTP/AVP") as made:
+        known = len(made.wanted)
+        made.asks(made.other, Feedback(PSFB, FIR, 0x77, 0, fir_entry(made.source(made.other), 9)))
+        await until(lambda: "one" in made.wanted[known:])
+        assert not feedback(made.one, PLI)
 
 
 async def test_each_full_intra_request_has_a_number_of_its_own() -> None:

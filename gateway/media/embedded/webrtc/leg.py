@@ -160,8 +160,9 @@ class WebRtcLeg:
         if remote is None or not remote.ice_ufrag or not remote.ice_pwd or agreement.dtls_role is None:
             raise MediaError("the description has no ICE credentials or no fingerprint", 488)
         if remote.ice_lite:
-            # Neither of two lite agents would send a check (RFC 8445 section 6.1.1).
-            raise MediaError("both sides are ICE-lite", 488)
+            # Two lite agents send no check (RFC 8445 section 6.1.1), and no full one of ours nominates a pair.
+            full = self._checks is not None
+            raise MediaError("an ICE-lite peer waits for us to nominate" if full else "both sides are ICE-lite", 488)
         fingerprints = tuple([(each.algorithm, each.digest) for each in remote.fingerprints])
         self.set_remote(
             remote.ice_ufrag, remote.ice_pwd, fingerprints, agreement.dtls_role, side=side, tls_id=remote.tls_id
