@@ -274,22 +274,23 @@ def search(page: Page) -> None:
     page.wait_for_selector(".md-search-result__link[href*=troubleshooting]", state="attached", timeout=60_000)
 
 
-CUT = "[...document.querySelectorAll('.language-sh code')].map(one => one.scrollWidth > one.clientWidth + 1)"
-"""Whether a part of it is scrolled out of sight, for each block of a shell's commands."""
+CUT = "blocks => [...document.querySelectorAll(blocks)].map(one => one.scrollWidth > one.clientWidth + 1)"
+"""Whether a part of it is scrolled out of sight, for each block of code."""
+WIDE = {"readme.html", "guides.html", "examples/05_authentication/index.html"}
 
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_what_a_command_tells_is_seen_beside_it(site: Path) -> None:
-    """On a laptop and on a phone: the comments behind commands go on in the next line."""
+@pytest.mark.parametrize(("width", "blocks", "also"), [(1280, "pre > code", WIDE), (390, ".language-sh code", set())])
+def test_no_line_is_scrolled_out_of_sight(site: Path, width: int, blocks: str, also: set[str]) -> None:
+    """On a laptop; on a phone the comments behind commands go on in the next line."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=peers.chromium(), chromium_sandbox=False)
-        for width in (1280, 390):
-            page = browser.new_page(viewport={"width": width, "height": 800})
-            for name in ("index.html", "troubleshooting.html", "deployment.html"):
-                page.goto((site / name).as_uri())
-                cut = page.evaluate(CUT)
-                assert (bool(cut), sum(cut)) == (True, 0), f"{name}, {width} px"
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        for name in {"index.html", "troubleshooting.html", "deployment.html"} | also:
+            page.goto((site / name).as_uri())
+            cut = page.evaluate(CUT, blocks)
+            assert (bool(cut), sum(cut)) == (True, 0), name
         browser.close()
 
 
