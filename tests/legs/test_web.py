@@ -404,6 +404,7 @@ async def test_a_page_that_vanished_comes_back_over_another_channel() -> None:
     leg.handle.away()
     new = Page()
     leg.handle.returned(new, "restart")
+    assert not leg.handle.awaits_answer
     leg.handle.update_answer("too late")
     await leg.answer_offer(1, "answer")
     assert ear.heard == [Away(), Returned(1, "restart")]

@@ -227,8 +227,11 @@ def test_an_offer_that_meets_491_again_and_again_waits_each_time_and_is_given_up
 PRIVATE = "sip:puppet@10.0.0.7:5060"
 
 
-def registered_from(place: tuple[str, int], contact: str, status: int = 200) -> list[str]:
-    """The methods of what a phone behind NAT that called us gets at `place`, having registered from there."""
+def registered_from(place: tuple[str, int], contact: str, status: int = 200, *, also: Flow | None = None) -> list[str]:
+    """The methods of what a phone behind NAT that called us gets at `place`, having registered from there.
+
+    Somebody else of the same name has registered by `also` before.
+    """
     stage = Stage()
     stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
     caller = PuppetDialog(stage)
@@ -240,6 +243,8 @@ def registered_from(place: tuple[str, int], contact: str, status: int = 200) -> 
     phone = PuppetDialog(stage, call_id="register")
     phone.contact = Uri.parse(contact)
     stage.agent.reply = lambda request: Reply(status)
+    if also is not None:
+        stage.agent.core.receive(PuppetDialog(stage, call_id="other").make("REGISTER").write(), also)
     puppet = stage.network.nodes.get(place) or Puppet(stage.network, place)
     assert isinstance(puppet, Puppet)
     puppet.send(phone.make("REGISTER"), ALICE)
@@ -254,6 +259,7 @@ def registered_from(place: tuple[str, int], contact: str, status: int = 200) -> 
 def test_a_phone_whose_nat_gives_it_another_port_is_asked_there_once_it_has_registered() -> None:
     """By UDP nobody hears that a port is another one's: the re-INVITE found nobody, and the call ended."""
     assert registered_from((BOB[0], 40123), PRIVATE) == ["INVITE"]
+    assert registered_from((BOB[0], 40123), PRIVATE, also=Flow("tcp", *BOB, "there")) == ["INVITE"]
 
 
 @pytest.mark.parametrize(
