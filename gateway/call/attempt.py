@@ -125,6 +125,8 @@ class Attempt(Machine):
     async def _offer_for(self, leg: Leg) -> str:
         scope = self._scope
         if self._offer is None:
+            if not scope.engine.capabilities.first_offer:
+                raise MediaError("a call without an offer cannot be made with this media engine", 488)
             return await scope.engine.create_offer(scope.call_id, leg.party, self.caller.party)
         return await scope.engine.offer(scope.call_id, self.caller.party, leg.party, self._offer)
 

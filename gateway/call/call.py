@@ -289,7 +289,8 @@ class Call:
     def _key_frame_requested(self, leg: Leg) -> None:
         """No state of a call depends on it: the engine knows whom the leg sees."""
         try:
-            self._scope.engine.request_key_frame(self.id, leg.party.tag)
+            if self._scope.engine.capabilities.key_frames:
+                self._scope.engine.request_key_frame(self.id, leg.party.tag)
         except MediaError as error:
             log.debug("no key frame can be asked for", call_id=self.id, of=leg.party.tag, reason=error.reason)
 

@@ -104,6 +104,8 @@ class FakeEngine:
             services=services,
             transcodes=frozenset({"opus", "g722", "pcmu", "pcma"}),
             create_offer=movable,
+            first_offer=movable,
+            key_frames=True,
             video=frozenset({"vp8"}),
             join=movable,
             ringbacks=ringbacks,

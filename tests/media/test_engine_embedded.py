@@ -49,6 +49,7 @@ from tests.media.engine_support import (
 )
 from tests.media.rtp_support import ManualClock, ManualReactor
 from tests.media.srtp_pair import SrtpSession
+from tests.media.video_support import VideoPhone
 
 BROWSER = Party("browser", Kind.WEBRTC)
 LEFT = Party("left", Kind.RTP, private_source="127.0.0.1")
@@ -514,6 +515,38 @@ async def test_a_silent_phone_times_out_once_and_a_held_one_later(reports: Repor
         assert sum(isinstance(event, MediaTimeout) for event in events if event.tag == "right") == 2
     finally:
         await made.close()
+        await engine.close()
+
+
+async def test_a_phone_that_shows_something_is_there_though_it_says_nothing() -> None:
+    """Muted, with silence suppression, without RTCP: its picture is a sign of life, and who sends none is gone."""
+    clock = ManualClock()
+    engine = by_hand(config(media_timeout=30.0, silence_after=0.0), clock)
+    events: list[MediaEvent] = []
+    engine.subscribe(events.append)
+    await engine.start()
+    left, right = await VideoPhone(60).open(), await VideoPhone(200).open()
+
+    def gone() -> list[str]:
+        return [event.tag for event in events if isinstance(event, MediaTimeout)]
+
+    try:
+        right.take(await engine.offer("call", LEFT, RIGHT, left.sdp()))
+        left.take(await engine.answer("call", RIGHT, LEFT, right.sdp()))
+        for turn in range(3):
+            clock.advance(10.0)
+            await engine.sweep()
+            left.show_once(turn)
+            await until(lambda turn=turn: len(right.packets) > turn)
+            clock.advance(10.0)  # longer than between two of the plane's figures
+            await engine.sweep()
+        await until(lambda: bool(gone()))
+        assert set(gone()) == {"right"}
+        clock.advance(31.0)
+        await until(lambda: "left" in gone())
+    finally:
+        await left.close()
+        await right.close()
         await engine.close()
 
 

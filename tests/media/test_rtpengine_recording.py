@@ -213,7 +213,7 @@ class Slow:
     def __init__(self) -> None:
         self.now = 0.0
 
-    async def ask(self, request: dict[str, object]) -> dict[str, object]:
+    async def ask(self, request: dict[str, object], *, may_be_large: bool = False) -> dict[str, object]:
         self.now += 3.0
         return {"result": "ok"}
 

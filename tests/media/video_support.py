@@ -213,6 +213,11 @@ class VideoPhone:
         """Send pictures from now on."""
         self._showing = asyncio.ensure_future(self._show())
 
+    def show_once(self, number: int) -> None:
+        """Send one packet, which is no whole picture."""
+        packet = RtpPacket(self.payload_type, 1000 + number, 3000 * number, 0x77, b"\x61\x00", True)
+        self._transports[2].sendto(bytes(packet), self.remote)
+
     async def _show(self) -> None:
         encoder, number, due = CODECS[self._codec][0](), 1000, asyncio.get_running_loop().time()
         for count in range(100_000):

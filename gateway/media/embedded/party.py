@@ -13,7 +13,7 @@ from gateway.media.embedded.data.exchange import DataChannels
 from gateway.media.embedded.data.text import TextStream
 from gateway.media.embedded.describe import Former, Identity, StreamPlan, checked, codec_policy, media_plan
 from gateway.media.embedded.plane.reports import Reporter
-from gateway.media.embedded.plane.values import Address, FlowSnapshot, MediaPacket
+from gateway.media.embedded.plane.values import NEVER, Address, FlowSnapshot, MediaPacket
 from gateway.media.embedded.reporting import reports_wanted, tell_arrivals
 from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.rtp.leg import RtpLeg
@@ -435,9 +435,9 @@ class PartyMedia:
         if self.webrtc is not None:
             self.webrtc.idle(silent)
         elif self.rtp is not None and self.agreement is not None:
-            now = self._shared.clock()
-            if now - self._rtcp_heard < silent:
-                # Its reports say that it is there.
+            beside = [each.snapshot.heard for each in (self.video, self.text) if each is not None and each.snapshot]
+            if self._shared.clock() - max(self._rtcp_heard, *beside, NEVER) < silent:
+                # Its reports say that it is there, or what it shows or types, as of the last report about that.
                 self.watch()
             elif self.joined is not None:
                 self._shared.emit(MediaTimeout(self.call_id, self.party.tag, round(silent, 1)))

@@ -255,13 +255,17 @@ class Capabilities:
     transcodes: frozenset[str]
     """Codec names (lower case) it can turn into each other."""
     create_offer: bool = False
-    """`create_offer` works: INVITEs without an offer and re-offers of our own can be served."""
+    """`create_offer` works in a call that is up: re-offers of our own, and offers to who comes in."""
+    first_offer: bool = False
+    """`create_offer` begins a call: an INVITE without an offer can be served."""
     programs: bool = False
     """`audio` works: a program can be a party."""
     conferences: bool = False
-    """`conference` works: programs' callers can hear each other."""
+    """`conference` and `play` work: programs' callers can hear each other, and everybody a file."""
     recording: bool = False
     """`record` works."""
+    key_frames: bool = False
+    """`request_key_frame` works: what signalling asks for is asked of who is seen."""
     video: frozenset[str] = frozenset()
     """Names (lower case) of the video codecs that it passes on; the answer to such an offer waits for the callee's."""
     ringbacks: frozenset[str] = frozenset()

@@ -184,7 +184,7 @@ class RtpengineEngine:
                     state.said, state.holds = said, holds
                     self._watch.see(call_id)
                     return answer
-            raise MediaError("rtpengine cannot answer an offer before the other side has", 500)
+            raise MediaError("rtpengine cannot answer an offer before the other side has", 501)
 
     async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:
         call = self._call(call_id)
@@ -200,7 +200,7 @@ class RtpengineEngine:
     async def create_offer(self, call_id: str, target: Party, peer: Party | None = None) -> str:
         self._check(call_id, target)
         if call_id not in self._calls:
-            raise MediaError("rtpengine makes no offer of its own", 488)
+            raise MediaError("rtpengine makes no first offer of its own", 501)
         call = self._call(call_id)
         async with call.lock:
             self._still_open(call)
