@@ -38,7 +38,8 @@ def welcome(folder: Path, *, journal: bool = False, **changes: str) -> Iterator[
         status = os.fstat(writing)
         environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
     command = [sys.executable, "-m", "gateway", "run", "--config", str(ROOT / "gateway.yaml")]
-    process = subprocess.Popen(command, env=environ, stdout=writing)
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, env=environ, stdout=writing, stderr=log)
     os.close(writing)
     with open(reading, encoding="utf-8") as output:
         try:
@@ -69,6 +70,13 @@ def test_both_accounts_are_shown_with_their_passwords(tmp_path: Path) -> None:
             assert [line for line in said.splitlines() if line.startswith(user) and password in line], said
         assert f"#user=alice&token={passwords['alice']}" in said
         assert "Dial 600 for the echo, 601 for a tone." in said
+
+
+def test_the_web_servers_own_start_and_end_are_not_told(tmp_path: Path) -> None:
+    """What is printed is all that there is to know."""
+    with welcome(tmp_path):
+        pass
+    assert (tmp_path / "log").read_text() == ""
 
 
 def test_a_password_is_never_written_to_the_journal(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def run_gateway(config: Config, output: Console, reread: Callable[[], Config] | 
     """Run until SIGINT or SIGTERM; at SIGHUP `reread` reads it again. Raises ConfigError for a port in use."""
     log = config.log
     close_log = configure_log(log.level, log.format, log.file, log.max_line_length)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start and stop are ours to tell
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its start and stop are ours to tell
     try:
         # The plane of a gateway that died may still hold the media ports; this one takes them over from it.
         check_ports(config, media=not is_running(config.state_dir))
