@@ -315,3 +315,58 @@ async def test_what_waits_for_a_channel_to_open_is_given_back() -> None:
     assert unread == [b"hello"]
     ours.close()
     assert unread == [b"hello"]
+
+
+async def test_a_data_channel_that_a_page_opens_again_after_a_reload_is_there_for_the_other_page() -> None:
+    """The one of before closes there; what was under way by it is lost, as docs/rfc.md says."""
+    async with two_browsers() as (engine, one, other):
+        one.open("chat")
+        await until(lambda: len(other.channels) == 2)
+        one.channels[1].send("before")
+        await until(lambda: ("chat", "before") in other.messages)
+        falls_deaf(one)
+        await engine.isolate("call", "browser")
+        await until(lambda: sorted(other.closed) == ["chat", "text"])
+        again = Talker()
+        try:
+            chat = again.open("chat")
+            await engine.offer("call", BROWSER, SECOND, await again.offer())
+            await again.take_answer(await engine.accept("call", BROWSER))
+            await engine.join("call", "browser", "second")
+            await opened(chat)
+            chat.send("after")
+            await until(lambda: ("chat", "after") in other.messages)
+            next(each for each in other.channels if each.readyState == "open").send("yes")
+            await until(lambda: again.messages == [("chat", "yes")])
+        finally:
+            await again.close()
+
+
+async def test_who_are_joined_by_an_attended_transfer_type_to_each_other() -> None:
+    """A page joins the other sides of its two calls, of which one numbers its formats otherwise, and is gone."""
+    async with called() as (engine, browser, phone):
+        second, other = Talker(), await TextPhone(t140=100, red=101).open()
+        try:
+            second.open("typing", protocol="t140")
+            offer = await engine.offer("consultation", SECOND, OTHER, await second.offer())
+            other.take(offer)
+            await second.take_answer(await engine.answer("consultation", OTHER, SECOND, other.sdp()))
+            await opened(browser.channels[0])
+            await opened(second.channels[0])
+            phone._send(b"to the page ")
+            other._send(b"to it too ")
+            await until(lambda: (typed(browser), typed(second)) == ("to the page ", "to it too "))
+            await engine.adopt("consultation", "call", "phone")
+            phone._send(b"to nobody ")
+            heard = engine._sessions["consultation"].party("phone").text
+            assert heard is not None
+            await until(lambda: heard.statistics.received == 22)
+            await engine.join("consultation", "phone", "other")
+            await engine.release("consultation", "second")
+            phone.type("hello")
+            other.type("hi")
+            await until(lambda: (other.read, phone.read) == ("hello", "hi"))
+            assert (typed(browser), typed(second)) == ("to the page ", "to it too ")
+        finally:
+            await second.close()
+            await other.close()

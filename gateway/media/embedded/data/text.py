@@ -46,6 +46,8 @@ class TextStream:
         self._listener: TextEnd | None = None
         self._former: TextEnd | None = None
         """Who it was joined to last."""
+        self._had_another = False
+        """Whether its packets may repeat what it has typed to somebody before that one."""
         self._untold = WaitingText(resources.config.text.max_waiting)
         """What it has typed since, which that one reads once it is joined to it again, and nobody else."""
         self._ticking: int | None = None
@@ -118,6 +120,7 @@ class TextStream:
             self._sender.cut()
         self._receiver.skip()
         self._untold.take()
+        self._had_another = True
 
     def _route(self, other: TextStream | None) -> None:
         """Have its packets copied here on their way to `other`; None: they only come here."""
@@ -133,7 +136,7 @@ class TextStream:
     def passes(self, speaker: TextStream) -> bool:
         """Whether the packets of `speaker` can be sent as they are: redundancy names the payload types in them."""
         heard, told = speaker.agreement, self.agreement
-        if heard is None or told is None:
+        if heard is None or told is None or speaker._had_another:
             return False
         return text_format(heard.receive, 0) == text_format(told.send, 0)
 
