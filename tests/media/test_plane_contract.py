@@ -415,6 +415,29 @@ async def test_ipv6_is_served_alike(scene: Scene) -> None:
     assert (await scene.left.hears(1))[0].payload == b"from six"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_who_is_admitted_is_heard_on(scene: Scene, host: str) -> None:
+    """A phone behind a NAT, of either family: the engine names where its packet came from, and all others are heard."""
+    hidden = Phone(host)
+    scene.phones.append(hidden)
+    await scene.add(6, hidden)
+    scene.join(6, RIGHT)
+    scene.plane.expect(6, (host, 9), 1)
+    await scene.done()
+    hidden.send(rtp(1))
+    await until(lambda: len(scene.handler.strangers) == 1)
+    [(flow, source, data, *_)] = scene.handler.strangers
+    assert (flow, source) == (6, hidden.address)
+    scene.plane.admit_source(6, source, data)
+    await scene.done()
+    for number in range(2, 12):
+        hidden.send(rtp(number))
+    assert numbers(await scene.right.hears(11)) == list(range(11))
+    assert [each[:2] for each in scene.handler.learned] == [(6, hidden.address)]
+    scene.plane.inject(6, 0, False, b"back", 160)
+    assert (await hidden.hears(1))[0].payload == b"back"
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

@@ -11,7 +11,14 @@ from gateway.media.embedded.plane.flow import SHORTEST_RTCP, Flow
 from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE
 from gateway.media.embedded.plane.routes import NO_ROUTE
 from gateway.media.embedded.plane.shared import READS
-from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, WORKSPACE, ReceiveContext, SendContext, SrtpKey
+from gateway.media.embedded.plane.srtp import (
+    MAX_SEND_KEYS,
+    WORKSPACE,
+    ReceiveContext,
+    SendContext,
+    SrtpKey,
+    receiver_of,
+)
 from gateway.media.embedded.plane.values import NEVER, Address, Bound, FlowConfig
 
 TAKEN_ALONE = 3
@@ -92,10 +99,7 @@ class PairFlow(Flow):
 
     def set_rtcp_keys(self, receive: SrtpKey, send: SrtpKey) -> None:
         """Keys of RTCP alone; those used before go on where they stopped, beyond 64 of ours nothing leaves."""
-        receiver = self._rtcp_receivers.pop(receive, None) or ReceiveContext(receive, self.discarded)
-        self._rtcp_receiver = self._rtcp_receivers[receive] = receiver
-        if len(self._rtcp_receivers) > MAX_SEND_KEYS:
-            del self._rtcp_receivers[next(iter(self._rtcp_receivers))]
+        self._rtcp_receiver = receiver_of(receive, self._rtcp_receivers, self.discarded)
         known = self._rtcp_senders.get(send)
         if known is None and len(self._rtcp_senders) < MAX_SEND_KEYS:
             known = self._rtcp_senders[send] = SendContext(send, self.unsent)
@@ -111,6 +115,11 @@ class PairFlow(Flow):
 
     def rtcp_contexts(self) -> tuple[ReceiveContext | None, SendContext | None]:
         return self._rtcp_receiver or self.receiver, self._rtcp_sender or self.sender
+
+    @property
+    def _learned(self) -> Address | None:
+        """The source without what a socket of IPv6 says beside it: the engine, which may have named it, has no more."""
+        return None if self.source is None else self.source[:2]
 
     def update(self) -> None:
         self._address = self.source or self._destination
@@ -148,7 +157,7 @@ class PairFlow(Flow):
             self._rtcp_beside_rtp(size, address, now)
         elif address == self.source:
             self.receive(size, now)
-        elif address[:2] == self._named:
+        elif address[:2] in (self._named, self._learned):
             self._accept(size, address, now)
         else:
             self._stranger(size, address, now)
@@ -166,11 +175,11 @@ class PairFlow(Flow):
         if action[_DATA[1] & 0x7F] == NO_ROUTE and any(each != NO_ROUTE for each in action):
             self.discard("wrong_source")
             return False
-        before = self.source
+        before, learned = self.source, self._learned
         self.source = address
         self.update()
         if self.receive(size, now):
-            if before != address:
+            if learned != address[:2]:
                 self._host.handler.source_learned(self.number, address[:2], self._description, now)
             return True
         self.source = before
@@ -202,7 +211,7 @@ class PairFlow(Flow):
         source: Address = address[:2]
         if not self.config.secure:
             self.discard("malformed")
-        elif source in (self._named, self._rtcp_destination, self.source):
+        elif source in (self._named, self._rtcp_destination, self._learned):
             self.receive_dtls(size, path, source, now)
         elif self._may_ask(now):
             self._host.handler.dtls(self.number, path, source, bytes(_DATA[:size]), now)
@@ -230,8 +239,7 @@ class PairFlow(Flow):
             self.receive_rtcp(size, bound.path, address[:2], now)
 
     def addresses(self) -> tuple[Address | None, Address | None, Mapping[tuple[int, Address], float]]:
-        source: Address | None = self.source[:2] if self.source is not None else None
-        return source, self._address[:2] if self._address is not None else None, {}
+        return self._learned, self._address[:2] if self._address is not None else None, {}
 
 
 def is_dtls(size: int) -> bool:
