@@ -46,7 +46,7 @@ class SpeechDetector:
         self._rate = rate
         self._ends_after = max(1, round(silence * 1000 / FRAME_MS))
         self._longest = max(1, round(longest * 1000 / FRAME_MS))
-        self._noise = 0.0
+        self._noise = _QUIETEST
         self._loud = self._quiet = 0
         self._before: deque[Samples] = deque(maxlen=_BEFORE + _BEGINS_AFTER)
         self._said: list[Samples] = []
@@ -55,7 +55,7 @@ class SpeechDetector:
     def hear(self, frame: Samples) -> Utterance | None:
         """One frame more; the utterance that it ends."""
         level = _level(frame)
-        self._noise = min(level, self._noise + _NOISE_RISES) if self._noise else level
+        self._noise = min(level, self._noise + _NOISE_RISES)
         loud = level > max(self._noise + _ABOVE_NOISE, _QUIETEST)
         self._loud, self._quiet = (self._loud + 1, 0) if loud else (0, self._quiet + 1)
         if not self.speaking:

@@ -59,6 +59,21 @@ def test_a_steady_hum_that_is_there_from_the_start_is_noise() -> None:
     assert len(heard(spoken)) == 1
 
 
+def test_who_speaks_from_the_first_frame_is_heard() -> None:
+    """However steadily: a line that was never quiet is not taken for a loud one."""
+    said = np.concatenate([sound(1.0, -20.0), sound(1.0, -80.0)])
+    (utterance,) = heard(said)
+    assert utterance.seconds == pytest.approx(1.0 + 0.6, abs=0.06)
+    assert len(heard(np.concatenate([said, said]))) == 2
+
+
+def test_a_loud_hum_is_speech_once() -> None:
+    """Until it is known to be the line's; speech over it is heard then."""
+    hum = sound(8.0, -25.0)
+    assert len(heard(hum)) == 1
+    assert len(heard(np.concatenate([hum, sound(1.0, -8.0), hum]))) == 2
+
+
 def test_who_never_stops_is_cut() -> None:
     """At the longest, and goes on in the next utterance."""
     pcm = np.concatenate([sound(0.5, -80.0), sound(5.0, -20.0), sound(1.0, -80.0)])
