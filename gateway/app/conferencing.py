@@ -284,6 +284,7 @@ async def open_conferences(
     opening.stack.push_async_callback(recordings.close)
     opening.sweep(recordings.expire)
     calls.observe(recordings.call_changed)
+    calls.pressed = recordings.pressed
     clock = asyncio.get_running_loop().time
     limits = room_settings.room_limits(config)
     personal.members = rooms = Rooms(engine.conference, personal.settings, recordings, clock, is_user, limits)

@@ -19,15 +19,14 @@ from typing import Any
 import structlog
 
 from gateway.call.call import Call
+from gateway.call.leg import Leg
 from gateway.call.registry import Calls
 from gateway.call.state import State
 from gateway.errors import GatewayError
 from gateway.media.engine import (
     Conference,
-    DtmfReceived,
     MediaEngine,
     MediaError,
-    MediaEvent,
     Recording,
     RecordingFile,
 )
@@ -106,15 +105,13 @@ class Recordings:
         """That, and what was ended and is not written to its end yet."""
         self._asked: dict[str, frozenset[str]] = {}
         """By call, who was in it when its rules were asked."""
-        self._pressed: dict[str, dict[str, str]] = {}
+        self._latest: dict[str, dict[str, str]] = {}
         """The latest digits of each party, by call."""
         self.changed: Callable[[Call], None] = lambda call: None
         """Told of a call whose recording has begun or ended."""
         self._over = asyncio.Event()
         self._lock = asyncio.Lock()
         self._writing: set[asyncio.Task[None]] = set()
-        if settings.digits:
-            engine.subscribe(self._media_event)
 
     # -- rules -----------------------------------------------------------------------
 
@@ -122,7 +119,7 @@ class Recordings:
         """Record what the rules say, from its answer on or from when somebody they name comes to it."""
         if call.state is State.ENDED:
             self._asked.pop(call.id, None)
-            self._pressed.pop(call.id, None)
+            self._latest.pop(call.id, None)
         elif call.bridge is not None:
             now = frozenset(leg.identity or "" for leg in call.legs)
             come = now - self._asked.get(call.id, frozenset())
@@ -135,17 +132,15 @@ class Recordings:
                         self._asked[call.id] = now - come  # for the next change: what is full may be emptied
                     log.warning("call not recorded", call_id=call.id, reason=str(error))
 
-    def _media_event(self, event: MediaEvent) -> None:
-        """Digits that begin and end the recording of a user's own call."""
-        call = self._calls.get(event.call_id) if isinstance(event, DtmfReceived) else None
-        if call is None or call.bridge is None or not isinstance(event, DtmfReceived):
+    def pressed(self, call: Call, leg: Leg, digit: str) -> None:
+        """A digit of a call's leg: those that begin and end the recording of a user's own call are among them."""
+        wanted = self._settings.digits
+        if not wanted or call.bridge is None:
             return
-        pressed = self._pressed.setdefault(call.id, {})
-        digits = (pressed.get(event.tag, "") + event.digit)[-len(self._settings.digits) :]
-        pressed[event.tag] = digits
-        leg = next((leg for leg in call.legs if leg.party.tag == event.tag), None)
-        if digits == self._settings.digits and leg is not None and self.may_record(leg.identity):
-            pressed[event.tag] = ""
+        latest = self._latest.setdefault(call.id, {})
+        digits = latest[leg.party.tag] = (latest.get(leg.party.tag, "") + digit)[-len(wanted) :]
+        if digits == wanted and self.may_record(leg.identity):
+            latest[leg.party.tag] = ""
             try:
                 self.change(call.id, on=not self.is_recorded(call.id), by_user=True)
             except RecordingError as error:

@@ -27,7 +27,7 @@ from gateway.call.leg import (
     SignallingChanged,
     TransferRequested,
 )
-from gateway.call.machine import Scope, cause_of_media, nobody_instead, once, turned_away, unsaid
+from gateway.call.machine import Scope, cause_of_media, nobody_instead, once, over, turned_away, unsaid
 from gateway.call.record import CallRecord, CallSettings, Step
 from gateway.call.state import FINISH, CallInput, Input, State, Transfer
 from gateway.call.status import Cause
@@ -187,6 +187,10 @@ class Call:
         self._is_kept, self._is_ending = True, ending
         self._keep(self, changed, ending)
 
+    def when_pressed(self, told: Callable[[Leg, str], None]) -> None:
+        """Have `told` hear of every digit of its legs, in the media or by signalling."""
+        self._scope.pressed = told
+
     def leave(self) -> None:
         """Another gateway goes on with it: end it here; of what it was nothing is written down any more."""
         keep = self._keep
@@ -342,7 +346,7 @@ class Call:
             if self.state is State.ENDED:
                 self._scope.let_go()
                 for leg in {*self.legs, self.caller}:  # who may have left it
-                    leg.listen(_over, instead_of=self.leg_event)
+                    leg.listen(over, instead_of=self.leg_event)
                 self._finished.set()
 
     async def _handle(self, what: CallInput) -> None:
@@ -476,14 +480,6 @@ class Call:
         codecs = audio_codecs(sdp) if self._on_preference is not None else ()
         if codecs and self._on_preference is not None:
             self._on_preference(leg, codecs)
-
-
-def _over(_: Leg, event: LegEvent) -> None:
-    """What a leg of a call that has ended still says."""
-    if isinstance(event, DigitPressed):
-        event.told(False)
-    elif isinstance(event, TransferRequested):
-        event.report.ended(Cause.GLARE)
 
 
 async def _turn_away(what: CallInput | None) -> None:

@@ -11,7 +11,16 @@ from functools import partial
 import structlog
 
 from gateway.call.branches import Branch
-from gateway.call.leg import CalleeLeg, CandidateAdded, DigitPressed, HungUp, Leg, LegEvent, Redirected
+from gateway.call.leg import (
+    CalleeLeg,
+    CandidateAdded,
+    DigitPressed,
+    HungUp,
+    Leg,
+    LegEvent,
+    Redirected,
+    TransferRequested,
+)
 from gateway.call.record import CallRecord, CallSettings
 from gateway.call.state import Action, CallInput, Input, State, Table
 from gateway.call.status import Cause
@@ -51,6 +60,8 @@ class Scope:
     """What says to the caller why nobody takes the call; None: nothing."""
     gone: Callable[[], None]
     """One of those who were leaving is gone for good."""
+    pressed: Callable[[Leg, str], None] = lambda leg, digit: None
+    """A leg has sent a digit."""
     leaving: list[Leg] = field(default_factory=list)
     """Legs that were ended and whose far ends have not answered that yet."""
 
@@ -68,7 +79,7 @@ class Scope:
         and not when the collector has found the circle."""
         self.post = self.follow = turned_away
         self.waiting, self.learn, self.listen, self.redirect = tuple, _unheard, _unheard, nobody_instead
-        self.announce, self.ends, self.gone = unsaid, _unheard, _unheard
+        self.announce, self.ends, self.gone, self.pressed = unsaid, _unheard, _unheard, _unheard
 
 
 def cause_of_media(error: MediaError) -> Cause:
@@ -82,6 +93,14 @@ def turned_away(what: CallInput) -> None:
     digit = what.digit or (what.event if isinstance(what.event, DigitPressed) else None)
     if digit is not None:
         digit.told(False)
+
+
+def over(_: Leg, event: LegEvent) -> None:
+    """What a leg of a call that has ended still says."""
+    if isinstance(event, DigitPressed):
+        event.told(False)
+    elif isinstance(event, TransferRequested):
+        event.report.ended(Cause.GLARE)
 
 
 def once(done: Callable[[Cause], None] | None) -> Callable[[Cause], None] | None:
@@ -184,6 +203,8 @@ class Machine(ABC):
         """In the media where the other side takes it there, else by its signalling; a page is shown it anyway."""
         digit, is_sent = _digit_of(what.event)
         other = self.other(what.leg)
+        if what.leg is not None:
+            self._scope.pressed(what.leg, digit.digit)
         if other is None or self.is_away(other):
             digit.told(False)
             return

@@ -103,12 +103,12 @@ class Calls:
         )
         self._calls: dict[str, Call] = {}
         self._observers: list[Callable[[Call], None]] = []
-        self._closing = False
-        self._draining = 0
+        self._closing, self._draining = False, 0
         self._emptied = asyncio.Event()
         self.announcer: Announcer | None = None
         self.keep: Callable[[Call, Caller, Sequence[Leg] | None, bool], None] | None = None
         """Writes a call down (`Journal.write`); None: calls end with the process."""
+        self.pressed: Callable[[Call, Leg, str], None] = lambda *_: None  # told of every digit, whichever way it comes
         self.ended: deque[CallRecord] = deque(maxlen=limits.history)
         """Records of the calls that are over, oldest first."""
         self.refused: Counter[Cause] = Counter()
@@ -267,6 +267,7 @@ class Calls:
             keep=None if keep is None else lambda kept, changed, ending: keep(kept, caller, changed, ending),
             announce=unsaid if announcer is None else lambda cause: announcer.leg(cause, leg, call_id),
         )
+        call.when_pressed(partial(self._pressed, call))
         return call
 
     def resume(
@@ -362,6 +363,12 @@ class Calls:
                 observer(call)
             except Exception:
                 log.exception("observer of calls failed", call_id=call.id)
+
+    def _pressed(self, call: Call, leg: Leg, digit: str) -> None:
+        try:
+            self.pressed(call, leg, digit)
+        except Exception:
+            log.exception("observer of digits failed", call_id=call.id)
 
     def _media_event(self, event: MediaEvent) -> None:
         call = self._calls.get(event.call_id)

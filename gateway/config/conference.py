@@ -135,7 +135,7 @@ class RecordingConfig(Section):
     by_users: bool = False
     """Let users record their own calls, on the page, by the API and by `digits`."""
     digits: Text = ""
-    """What a phone presses in a call to begin and to end its recording: "*1"; default: nothing."""
+    """What a user presses in a call, on a phone or on the page, to begin and to end its recording; default: nothing."""
     folder: Path = Path("recordings")
     """Where they are kept; relative to the state directory."""
     format: Literal["wav", "opus"] = "wav"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.app.recordings import RecordingError, Recordings, RecordingSettings
-from gateway.media.engine import DtmfReceived, MediaError, MediaEvent, RecordingFile
+from gateway.media.engine import MediaError, RecordingFile
 
 NOW = 1_700_000_000.0
 
@@ -179,24 +179,19 @@ async def test_a_recording_that_the_engine_refuses_leaves_nothing(
     await recordings.close()
 
 
-@pytest.mark.parametrize(
-    ("tag", "begins"), [("user", True), ("trunk", False), ("guest", False), ("nobody", False), ("gone", False)]
-)
+@pytest.mark.parametrize(("tag", "begins"), [("user", True), ("trunk", False), ("guest", False), ("nobody", False)])
 async def test_digits_of_none_but_a_user_begin_a_recording(tag: str, begins: bool, tmp_path: Path) -> None:
-    """A trunk's, a guest's and a stranger's are digits of the call, as are those of who has left it."""
+    """A trunk's, a guest's and a stranger's are digits of the call."""
     identities = {"user": "1001", "trunk": "trunk:pbx", "guest": "guest-7", "nobody": None}
-    legs = [
-        SimpleNamespace(party=SimpleNamespace(tag=name), identity=identity, address=SimpleNamespace(uri="sip:a@b"))
-        for name, identity in identities.items()
-    ]
-    call = SimpleNamespace(id="call", bridge=object(), caller=legs[0], legs=legs, record=SimpleNamespace(dialled="1"))
-    calls: Any = {"call": call}
+    legs: dict[str, Any] = {
+        name: SimpleNamespace(party=SimpleNamespace(tag=name), identity=one, address=SimpleNamespace(uri="sip:a@b"))
+        for name, one in identities.items()
+    }
+    record = SimpleNamespace(dialled="1")
+    call: Any = SimpleNamespace(id="call", bridge=object(), caller=legs["user"], legs=[*legs.values()], record=record)
     engine: Any = Engine()
-    listeners: list[Callable[[MediaEvent], None]] = []
-    engine.subscribe = listeners.append
     wanted = RecordingSettings(folder=tmp_path, by_users=True, digits="*9")
-    Recordings(wanted, engine, calls, lambda: NOW, lambda who: who == "1001")
-    for digit in "*9":
-        for listener in listeners:
-            listener(DtmfReceived("call", tag, digit, 100, False))
+    recordings = Recordings(wanted, engine, {"call": call}, lambda: NOW, lambda who: who == "1001")  # type: ignore[arg-type]
+    for digit in "1**9":
+        recordings.pressed(call, legs[tag], digit)
     assert bool(engine.made) is begins

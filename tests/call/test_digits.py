@@ -101,3 +101,15 @@ async def test_a_digit_that_crosses_the_end_is_said_to_be_lost() -> None:
     rig.callee.untold.pop()(False)
     await rig.settle()
     assert under_way == [False]
+
+
+async def test_every_digit_is_told_however_it_comes() -> None:
+    """In the media and by signalling, of either leg, with the leg whose it is; not of one that is not the call's."""
+    rig = await Rig().connected()
+    pressed: list[tuple[str, str]] = []
+    rig.call.when_pressed(lambda leg, digit: pressed.append((leg.party.tag, digit)))
+    await rig.hears(rig.caller, DigitPressed("5"))
+    rig.call.media_event(DtmfReceived("c1", "callee0", "7", 100, True))
+    rig.call.media_event(DtmfReceived("c1", "gone", "8", 100, False))
+    await rig.hears(rig.callee, DigitPressed("9"))
+    assert pressed == [(rig.caller.party.tag, "5"), ("callee0", "7"), ("callee0", "9")]

@@ -32,6 +32,7 @@ async def one_call(engine: EmbeddedEngine, *, passed_on: bool = False) -> tuple[
     caller, callee = FakeLeg("caller", Kind.RTP), FakeLeg("callee", Kind.RTP)
     loop = asyncio.get_running_loop()
     call = Call("c1", caller, Branch([callee]), phone_sdp(), dialled="callee", engine=engine, timers=loop)
+    call.when_pressed(lambda leg, digit: call.stop())  # who listens may know the call
     call.start()
     await until(lambda: "invite" in callee.verbs)
     callee.says(Answered(phone_sdp(port=41002)))
