@@ -5,6 +5,8 @@ By themselves they end a process, and a gateway that starts may have the calls o
 
 from __future__ import annotations
 
+import gateway.interrupted  # noqa: F401  # lets through what a program before has held back: not after this
+
 import signal
 import sys
 
