@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from types import FrameType, TracebackType
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
@@ -32,6 +33,19 @@ def end_as_by_ctrl_c() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _as_ctrl_c)
+
+
+@asynccontextmanager
+async def interruptible() -> AsyncIterator[None]:
+    """Around what `asyncio.run` runs: after Ctrl-C that is what counts, whatever goes wrong while it cleans up."""
+    import asyncio  # what takes time
+
+    task = asyncio.current_task()
+    try:
+        yield
+    finally:
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
 
 def _as_ctrl_c(number: int, frame: FrameType | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.interrupted import end_as_by_ctrl_c, stopped
+from gateway.interrupted import end_as_by_ctrl_c, interruptible, stopped
 
 import asyncio
 import itertools
@@ -68,14 +68,8 @@ def _logging(verbose: bool) -> Callable[[], None]:
 
 
 async def _whole(main: Awaitable[None], seconds: float | None) -> None:
-    """Run it to its end. After Ctrl-C that is what counts, whatever went wrong while it cleaned up."""
-    task = asyncio.current_task()
-    try:
-        async with asyncio.timeout(seconds):
-            await main
-    finally:
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError
+    async with interruptible(), asyncio.timeout(seconds):
+        await main
 
 
 def check(condition: bool, words: str) -> None:

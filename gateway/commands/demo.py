@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.interrupted import end_as_by_ctrl_c, stopped
+from gateway.interrupted import end_as_by_ctrl_c, interruptible, stopped
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ import logging
 import structlog
 from rich.console import Console
 
-from gateway.demo.report import print_report
+from gateway.demo.report import DemoReport, print_report
 from gateway.demo.runner import Demo, DemoOptions
 
 
@@ -22,8 +22,13 @@ def run_demo(browser: str, rounds: int, output: Console, *, verbose: bool = Fals
     demo = Demo(DemoOptions(browser=browser, rounds=rounds), progress=lambda text: output.print(f"[dim]{text}[/]"))
     end_as_by_ctrl_c()
     try:
-        report = asyncio.run(demo.run())
+        report = asyncio.run(_whole(demo))
     except KeyboardInterrupt:
         raise stopped() from None
     print_report(report, output)
     return report.passed
+
+
+async def _whole(demo: Demo) -> DemoReport:
+    async with interruptible():
+        return await demo.run()
