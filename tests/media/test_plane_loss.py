@@ -543,14 +543,17 @@ async def test_calls_end_where_no_other_plane_comes(rig: Rig, monkeypatch: pytes
 
 
 async def test_a_plane_that_lives_on_behind_a_broken_connection_gives_its_ports_back(rig: Rig) -> None:
-    """The browsers' port is bound again in the same process."""
+    """The browsers' port is bound again in the same process, which is still ours to wait for at the end."""
     engine = rig.engine
     await engine.offer("call", OTHER, Party("fourth", Kind.RTP), phone_sdp())
-    rig.plane._process.child = None
+    child = rig.plane.process_id
+    assert child is not None
     break_off(rig.plane)
     await rig.lost("other", "fourth")
     assert engine.port.addresses
     assert await engine.create_offer("call", OTHER)
+    assert rig.plane.process_id == child
+    os.kill(child, 0)
 
 
 async def test_another_process_makes_the_call_anew_from_what_was_written_down(rig: Rig, tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ logger = logging.getLogger("gateway.media.plane")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two attempts to start a plane that died; doubled each time."""
+ENDS_WITHIN = 1.0
+"""Seconds after its connection in which a plane that dies has ended; one that lives on is connected to again."""
 ERRORS_LOGGED = 20
 _ONE = struct.Struct("!I")
 _NOT_WAITED_FOR = frozenset((Down.OPEN_FLOW, Down.CLOSE_FLOW, Down.CLOSE_PORT))
@@ -143,8 +145,13 @@ class NativePlane:
             self._restarting = asyncio.get_running_loop().create_task(self._restart(self._handler))
 
     async def _restart(self, handler: PlaneHandler) -> None:
-        reason = await self._process.ended()
-        logger.error("%s; another is started, and its calls are offered again", reason)
+        try:
+            async with asyncio.timeout(ENDS_WITHIN):
+                reason = await self._process.ended()
+        except TimeoutError:
+            logger.error("the connection to the packet plane broke; it is made anew, and calls are offered again")
+        else:
+            logger.error("%s; another is started, and its calls are offered again", reason)
         pause = FIRST_PAUSE
         while True:
             try:

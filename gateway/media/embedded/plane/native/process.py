@@ -18,6 +18,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,32 +111,22 @@ class PlaneProcess:
         self._listener = _PEER.unpack(found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
         return found, ran
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[asyncio.Event]:
+    def watched(self) -> AbstractContextManager[asyncio.Event]:
         """Set once the process connected last has ended and what it had bound is free; at once where it is not seen."""
-        gone, loop = asyncio.Event(), asyncio.get_running_loop()
-        try:
-            watched = os.pidfd_open(self._listener)
-        except OSError:
-            gone.set()
-            yield gone
-            return
-        try:
-            loop.add_reader(watched, gone.set)
-            yield gone
-        finally:
-            loop.remove_reader(watched)
-            os.close(watched)
+        return _watched(self._listener)
 
     async def ended(self) -> str:
         """Wait for the process, where it is a child; how it ended."""
-        child, self.child = self.child, None
-        if child is None:
+        if self.child is None:
             return "the packet plane ended"
+        with _watched(self.child) as gone:
+            await gone.wait()
         try:
-            _, status = await asyncio.get_running_loop().run_in_executor(None, os.waitpid, child, 0)
+            _, status = await asyncio.get_running_loop().run_in_executor(None, os.waitpid, self.child, 0)
         except ChildProcessError:
             return "the packet plane ended"
+        finally:
+            self.child = None
         if os.WIFSIGNALED(status):
             return f"the packet plane was ended by signal {os.WTERMSIG(status)}"
         return f"the packet plane ended with status {os.WEXITSTATUS(status)}"
@@ -223,6 +214,23 @@ class PlaneProcess:
             for descriptor in (log, secret_out, secret_in, ready_in):
                 os.close(descriptor)
         return ready_out
+
+
+@contextlib.contextmanager
+def _watched(process: int) -> Iterator[asyncio.Event]:
+    gone, loop = asyncio.Event(), asyncio.get_running_loop()
+    try:
+        watched = os.pidfd_open(process)
+    except OSError:
+        gone.set()
+        yield gone
+        return
+    try:
+        loop.add_reader(watched, gone.set)
+        yield gone
+    finally:
+        loop.remove_reader(watched)
+        os.close(watched)
 
 
 def _make_secret(path: Path) -> None:
