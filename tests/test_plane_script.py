@@ -96,6 +96,18 @@ def test_without_a_registry_there_is_one_sentence(tree: Tree) -> None:
     assert tree.build(CI="true").returncode == 1
 
 
+@pytest.mark.usefixtures("cargo")
+def test_without_memory_for_the_compiler_there_is_one_sentence(tree: Tree, tmp_path: Path) -> None:
+    """A compiler that is killed while it has our own sources says nothing of them."""
+    killed = tmp_path / "rustc"
+    killed.write_text('#!/bin/sh\ncase "$*" in *"--crate-name gateway_plane"*) kill -9 $$ ;; esac\nexec "$@"\n')
+    killed.chmod(0o755)
+    built = tree.build(RUSTC_WRAPPER=str(killed))
+    assert "could not compile" in built.stderr
+    assert (built.returncode, tree.is_built) == (0, False)
+    assert built.stdout.endswith("The packet plane could not be built: " + SENTENCE)
+
+
 def test_without_cargo_there_is_one_sentence(tree: Tree, tmp_path: Path) -> None:
     """Status 0, too."""
     programs = tmp_path / "bin"
