@@ -11,7 +11,7 @@ from aioice import stun
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.media.embedded.plane.limits import STRANGERS, PuntLimit
+from gateway.media.embedded.plane.limits import PER_SOURCE, STRANGERS, PuntLimit
 from gateway.media.embedded.plane.values import MediaPacket
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.port import ErrorRate
@@ -144,6 +144,31 @@ def test_all_strangers_together_are_told_of_so_often_a_second() -> None:
     sources = [(f"10.0.{number >> 8}.{number & 255}", 1) for number in range(20_000)]
     assert sum(limit.allows(source, 5.0) for source in sources) == STRANGERS
     assert [limit.allows(stranger, now) for now in (5.9, 6.0)] == [False, True]
+
+
+def test_a_source_that_sends_too_much_takes_nothing_from_others() -> None:
+    """Neither from other addresses nor from other ports of its own, at the same moment: but for a few by chance."""
+    limit = PuntLimit(STRANGERS)
+    others = [(f"192.0.2.{number}", 1) for number in range(100)], [(STRANGER[0], number) for number in range(1, 101)]
+    assert sum(limit.allows(STRANGER, 5.0) for _ in range(1000)) == PER_SOURCE
+    for sources in others:
+        assert sum(limit.allows(source, 5.0) for source in sources) >= 90  # each shares the count once in 4,096 runs
+
+
+def test_what_strangers_used_up_is_not_taken_from_an_address_that_is_proved() -> None:
+    """At the same moment a check of a browser that the plane does not answer itself is looked at."""
+    bench, leg, _ = connected()
+    other, wrong = (BROWSER[0], BROWSER[1] + 1), binding_request(leg, password="wrong")
+    bench.deliver(binding_request(leg, use_candidate=False), other)
+    for number in range(STRANGERS + 1000):
+        bench.deliver(wrong, (f"10.0.{number >> 8}.{number & 255}", 1))
+    bench.socket.take()
+    bench.deliver(binding_request(leg), STRANGER)
+    assert bench.socket.take(STRANGER) == []
+    bench.deliver(binding_request(leg), other)
+    [response] = bench.socket.take(other)
+    assert stun.parse_message(response).message_class is stun.Class.RESPONSE
+    assert leg.remote_address == other
 
 
 @settings(max_examples=300)
