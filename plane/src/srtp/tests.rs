@@ -179,6 +179,25 @@ fn the_same_sequence_number_is_never_protected_twice() {
 }
 
 #[test]
+fn a_source_too_many_is_refused_and_makes_no_other_begin_again() {
+    for suite in SUITES {
+        let (mut sender, _) = pair(suite);
+        let sources = MAX_SOURCES as u32;
+        (0..sources).for_each(|ssrc| drop(protect(&mut sender, &packet(7, ssrc, b"first"))));
+        let mut protected = |number, ssrc| {
+            let mut room = packet(number, ssrc, b"again");
+            room.resize(64, 0);
+            sender.protect(&mut room, 17)
+        };
+        assert_eq!(protected(7, sources), Err(Refused::Repeated), "{suite:?}");
+        for ssrc in 0..sources {
+            assert_eq!(protected(7, ssrc), Err(Refused::Repeated), "{suite:?} {ssrc}");
+            assert!(protected(8, ssrc).is_ok(), "{suite:?} {ssrc}");
+        }
+    }
+}
+
+#[test]
 fn a_changed_octet_is_not_authentic_and_teaches_nothing() {
     for suite in SUITES {
         let (mut sender, mut receiver) = pair(suite);

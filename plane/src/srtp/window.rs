@@ -93,6 +93,22 @@ mod tests {
         assert_eq!(window.guess(65_535), None);
     }
 
+    #[test]
+    fn what_was_skipped_is_new_once_however_far_the_window_has_turned() {
+        for step in [2, 65, 700, SIZE - 1, SIZE, SIZE + 1, 5 * SIZE] {
+            let mut window = Window::default();
+            (0..2 * SIZE).for_each(|index| window.mark(index));
+            let highest = 2 * SIZE - 1 + step;
+            window.mark(highest);
+            for late in highest + 1 - SIZE..highest {
+                assert_eq!(window.is_new(late), late >= 2 * SIZE, "{step} {late}");
+                window.mark(late);
+                assert!(!window.is_new(late), "{step} {late}");
+            }
+            assert!(!window.is_new(highest) && !window.is_new(highest - SIZE), "{step}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_index_is_new_twice(steps in prop::collection::vec((any::<bool>(), 0u64..3000), 1..200)) {
