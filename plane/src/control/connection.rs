@@ -250,4 +250,20 @@ mod tests {
             assert_eq!(answer, up::refused(0, "refused"));
         }
     }
+
+    #[test]
+    fn who_has_not_proved_itself_may_send_no_long_frame() {
+        let secret = Secret::new(&[5; 32]).unwrap();
+        for (length, is_over) in [(LONGEST_GREETING, false), (LONGEST_GREETING + 1, true)] {
+            for greeting in [Vec::new(), hello()] {
+                let (mut gateway, plane) = UnixStream::pair().unwrap();
+                plane.set_nonblocking(true).unwrap();
+                let mut connection = Connection::new(plane, THEIRS, 1);
+                gateway.write_all(&[greeting, (length as u32).to_be_bytes().to_vec()].concat()).unwrap();
+                connection.read();
+                assert!(matches!(connection.next(&secret, false), Taken::Nothing));
+                assert_eq!(connection.is_over(), is_over, "{length}");
+            }
+        }
+    }
 }

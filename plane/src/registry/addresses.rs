@@ -203,6 +203,12 @@ mod tests {
         }
     }
 
+    fn open_shared() -> Message {
+        let (hosts, only_from) = (vec![Addr::v4(0x7f00_0001, 0)], Vec::new());
+        let (receive_buffer, send_buffer) = (1 << 16, 1 << 16);
+        Message::OpenShared { request: 1, port: 5, number: 0, receive_buffer, send_buffer, hosts, only_from, dscp: 0 }
+    }
+
     #[test]
     fn the_context_moves_to_the_thread_of_the_pair_that_was_selected() {
         let (tell, told) = channel();
@@ -213,21 +219,7 @@ mod tests {
             (handle, counters)
         });
         let mut registry = Registry::new(threads.collect(), 7);
-        let (hosts, only_from) = (vec![Addr::v4(0x7f00_0001, 0)], Vec::new());
-        let (receive_buffer, send_buffer) = (1 << 16, 1 << 16);
-        registry.apply(
-            Message::OpenShared {
-                request: 1,
-                port: 5,
-                number: 0,
-                receive_buffer,
-                send_buffer,
-                hosts,
-                only_from,
-                dscp: 0,
-            },
-            1,
-        );
+        registry.apply(open_shared(), 1);
         registry.apply(Message::OpenFlow { flow: 1, port: 5, config: Config::default() }, 1);
         assert_eq!(told.recv(), Ok((0, false)));
         let material = Secret([1; 28].into());
@@ -240,5 +232,25 @@ mod tests {
         registry.apply(Message::Select { flow: 1, path: path(5, 1, 0), source: after }, 1);
         assert_eq!(registry.flows[&1].receive_thread, 1);
         assert_eq!(told.recv_timeout(std::time::Duration::from_secs(30)), Ok((1, true)));
+    }
+
+    #[test]
+    fn a_flow_has_so_many_pairs_and_room_again_where_one_goes() {
+        let thread = Made::new().unwrap();
+        let mut registry = Registry::new(vec![(thread.handle.clone(), thread.counters)], 7);
+        registry.apply(open_shared(), 1);
+        let (path, last) = (path(5, 0, 0), MAX_PAIRS as u32);
+        registry.apply(Message::OpenFlow { flow: 1, port: 5, config: Config::default() }, 1);
+        let mut admit = |number| {
+            let source = Addr::v4(number, 1);
+            registry.apply(Message::AdmitPair { flow: 1, path, source }, 1);
+            registry.flows[&1].pairs.contains_key(&(path, source))
+        };
+        assert!((0..last).all(&mut admit));
+        assert!(!admit(last) && admit(0));
+        registry.apply(Message::RemovePair { flow: 1, path, source: Addr::v4(0, 1) }, 1);
+        registry.apply(Message::AdmitPair { flow: 1, path, source: Addr::v4(last, 1) }, 1);
+        assert!(registry.flows[&1].pairs.contains_key(&(path, Addr::v4(last, 1))));
+        assert_eq!(registry.flows[&1].pairs.len(), MAX_PAIRS);
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::counters::ThreadCounters;
-use crate::flow::Config;
+use crate::flow::{Action, Config, Route};
 use crate::limits::PER_SOURCE;
 use crate::srtp::{Receiver, Sender, Suite, ROOM};
 use crate::sys::Bell;
@@ -112,6 +112,22 @@ fn forged_reports_on_a_shared_port_take_nothing_from_the_peers_own() {
     let mut crypto = sender(1);
     let told = (0..=PER_FLOW).filter(|_| hear(&mut thread, report(&mut crypto))).count();
     assert_eq!(told, PER_FLOW as usize);
+}
+
+#[test]
+fn so_many_packets_of_a_flow_are_told_of_that_the_gateway_takes_itself() {
+    let mut thread = thread();
+    let mut receive = secure(1, 10_000);
+    receive.routes[0] = Route { action: Action::Punt, ..Route::default() };
+    let slot = thread.table.put_receive(receive);
+    let mut crypto = sender(1);
+    let mut hear = |number, now| {
+        let Thread { table, outbox, uplink, .. } = &mut thread;
+        media_in(table, outbox, uplink, slot, 1, &mut voice(&mut crypto, number), PEER, now);
+        thread.punts.try_recv().is_ok()
+    };
+    assert_eq!((1..=PER_FLOW as u16 + 300).filter(|number| hear(*number, NOW)).count(), PER_FLOW as usize);
+    assert!(hear(PER_FLOW as u16 + 301, NOW + 2_000_000_000));
 }
 
 #[test]
