@@ -253,4 +253,23 @@ mod tests {
         assert!(registry.flows[&1].pairs.contains_key(&(path, Addr::v4(last, 1))));
         assert_eq!(registry.flows[&1].pairs.len(), MAX_PAIRS);
     }
+
+    #[test]
+    fn reports_leave_by_the_socket_of_rtp_only_where_both_share_one() {
+        for mux in [false, true] {
+            let thread = Made::new().unwrap();
+            let mut registry = Registry::new(vec![(thread.handle.clone(), thread.counters)], 7);
+            let host = Addr::v4(0x7f00_0001, 0);
+            registry.apply(Message::OpenPair { request: 1, port: 5, host, dscp: 0 }, 1);
+            let config = Config { mux, ..Config::default() };
+            registry.apply(Message::OpenFlow { flow: 1, port: 5, config }, 1);
+            let (rtp, rtcp) = (Some(host.with_port(4000)), Some(host.with_port(4001)));
+            registry.apply(Message::SetDestination { flow: 1, rtp, rtcp }, 1);
+            let ways = thread.orders.try_iter().filter_map(|order| match order {
+                Order::Send(1, SendOrder::Ways { rtcp, .. }) => rtcp,
+                _ => None,
+            });
+            assert_eq!(matches!(ways.last().unwrap().lane, Lane::Rtp), mux);
+        }
+    }
 }

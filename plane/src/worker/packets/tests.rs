@@ -131,6 +131,51 @@ fn so_many_packets_of_a_flow_are_told_of_that_the_gateway_takes_itself() {
 }
 
 #[test]
+fn reports_of_another_version_than_2_are_dropped() {
+    let mut thread = thread();
+    let mut receive = Receive::new(1, Config { mux: true, ..Config::default() }, None, Arc::default());
+    receive.source = Some(PEER);
+    for (first, is_told) in [(0x00, false), (0x40, false), (0x80, true), (0xc0, false)] {
+        pair_rtcp_in(&mut receive, &mut thread.uplink, 1, &mut [first, 201, 0, 1, 0, 0, 0, 7], PEER, NOW);
+        assert_eq!(thread.punts.try_recv().is_ok(), is_told, "{first:#x}");
+    }
+}
+
+#[test]
+fn reports_of_the_port_next_to_that_of_rtp_are_the_peers_own_unless_both_share_one() {
+    for (mux, most) in [(false, PER_SOURCE), (true, STRANGERS_PER_FLOW)] {
+        let (mut thread, mut receive, mut crypto) = (thread(), secure(1, 100), sender(1));
+        (receive.config.mux, receive.source) = (mux, Some(PEER));
+        let mut hear = || {
+            let next = PEER.with_port(PEER.port + 1);
+            pair_rtcp_in(&mut receive, &mut thread.uplink, 1, &mut report(&mut crypto), next, NOW);
+            thread.punts.try_recv().is_ok()
+        };
+        assert_eq!((0..=PER_SOURCE).filter(|_| hear()).count(), most as usize, "{mux}");
+    }
+}
+
+#[test]
+fn where_keys_are_dropped_neither_packets_nor_reports_are_taken() {
+    let mut thread = thread();
+    let mut receive = secure(1, 100);
+    receive.source = Some(PEER);
+    receive.set_rtcp_key(Receiver::new(Suite::Gcm128, &[2; 28]));
+    let slot = thread.table.put_receive(receive);
+    let (mut crypto, mut rtcp_crypto) = (sender(1), sender(2));
+    let mut hear = |thread: &mut Thread, number| {
+        let Thread { table, outbox, uplink, .. } = thread;
+        pair_in(table, outbox, uplink, slot, 1, &mut voice(&mut crypto, number), PEER, NOW);
+        pair_in(table, outbox, uplink, slot, 1, &mut report(&mut rtcp_crypto), PEER, NOW);
+        (thread.table.receives[slot].as_ref().unwrap().packets, thread.punts.try_recv().is_ok())
+    };
+    assert_eq!(hear(&mut thread, 1), (1, true));
+    let Thread { table, outbox, uplink, .. } = &mut thread;
+    obey_receive(table, outbox, uplink, 1, ReceiveOrder::Key(None), NOW);
+    assert_eq!(hear(&mut thread, 2), (1, false));
+}
+
+#[test]
 fn a_source_that_was_named_is_learned_whatever_is_forged_in_its_name() {
     let mut thread = thread();
     let mut named = secure(1, 10);
