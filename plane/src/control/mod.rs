@@ -341,8 +341,9 @@ mod tests {
         let host = crate::addr::Addr::v4(0x7f00_0001, 0);
         control.registry.apply(Message::OpenPair { request: 1, port: 1, host, dscp: 0 }, 1);
         control.registry.apply(Message::OpenFlow { flow: 1, port: 1, config: Config::default() }, 1);
-        assert!(!control.is_over(u64::MAX));
+        assert!(!control.is_over(u64::MAX) && control.attached.load(Ordering::Relaxed));
         control.close(0, 5_000);
+        assert!(!control.attached.load(Ordering::Relaxed));
         assert!(!control.is_over(5_000 + TIME - 1));
         assert!(control.is_over(5_000 + TIME));
         control.registry.apply(Message::CloseFlow { flow: 1 }, 1);

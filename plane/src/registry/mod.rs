@@ -290,4 +290,18 @@ mod tests {
         assert!(registry.learned(2, at(5001), 2, 1).is_some());
         assert!(registry.learned(3, at(5001), 2, 1).is_none());
     }
+
+    #[test]
+    fn a_port_of_a_pair_has_one_flow_at_a_time() {
+        let thread = Made::new().unwrap();
+        let mut registry = Registry::new(vec![(thread.handle.clone(), thread.counters)], 1);
+        registry.apply(Message::OpenPair { request: 1, port: 5, host: at(0), dscp: 0 }, 1);
+        let open = |registry: &mut Registry, flow| {
+            registry.apply(Message::OpenFlow { flow, port: 5, config: Config::default() }, 1);
+            registry.flows.contains_key(&flow)
+        };
+        assert!(open(&mut registry, 1) && !open(&mut registry, 2));
+        registry.close_flow(1);
+        assert!(open(&mut registry, 2));
+    }
 }
