@@ -272,4 +272,31 @@ mod tests {
             assert_eq!(matches!(ways.last().unwrap().lane, Lane::Rtp), mux);
         }
     }
+
+    /// What a thread does that keeps what one flow is to send: it tells which flows are to send SRTP only.
+    fn keep_send(orders: &Receiver<Order>, told: &Sender<(u32, bool)>) {
+        let mut kept = None;
+        while let Ok(order) = orders.recv() {
+            match order {
+                Order::PutSend(half) => kept = Some(half),
+                Order::TakeSend(_, answer) => drop(answer.send(kept.take())),
+                Order::Send(flow, SendOrder::Secure(value)) => drop(told.send((flow, value))),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn flows_of_one_transport_are_all_told_whether_it_is_secure() {
+        let (tell, told) = channel();
+        let Made { handle, counters, orders, .. } = Made::new().unwrap();
+        std::thread::spawn(move || keep_send(&orders, &tell));
+        let mut registry = Registry::new(vec![(handle, counters)], 7);
+        registry.apply(open_shared(), 1);
+        registry.apply(Message::OpenFlow { flow: 1, port: 5, config: Config::default() }, 1);
+        registry.apply(Message::OpenBundled { flow: 2, carrier: 1 }, 1);
+        registry.apply(Message::ConfigureFlow { flow: 1, config: Config { secure: true, ..Config::default() } }, 1);
+        drop(registry);
+        assert_eq!(told.iter().collect::<Vec<_>>(), [(1, true), (2, true)]);
+    }
 }
