@@ -271,3 +271,29 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Addr;
+    use crate::rtp::HEADER;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_would_be_too_long_once_protected_is_counted_and_does_not_leave() {
+        let mut send = Send::new(1, false, None, Arc::default());
+        let way = Some(Way::new(Lane::Rtp, &Addr::v4(0x7f00_0001, 4000)));
+        (send.rtp, send.rtcp) = (way, way);
+        let mut outbox = Outbox::new(None);
+        let counters = Arc::clone(&send.counters);
+        let too_long = || counters.sent.unsent[Unsent::TooLong as usize].get();
+        let longest = [0; LONGEST - ROOM + 1];
+        outbox.send_rtp(&mut send, 0, &Header::default(), &longest[HEADER + 1..]);
+        outbox.send_rtcp(&mut send, &longest[1..]);
+        assert_eq!(too_long(), 0);
+        outbox.send_rtp(&mut send, 0, &Header::default(), &longest[HEADER..]);
+        assert_eq!(too_long(), 1);
+        outbox.send_rtcp(&mut send, &longest);
+        assert_eq!(too_long(), 2);
+    }
+}
