@@ -5,10 +5,11 @@ Imported before all that takes time.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from types import FrameType, TracebackType
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
@@ -23,8 +24,11 @@ def stopped() -> SystemExit:
     for each in NAMES:
         signal.signal(each, signal.SIG_IGN)
     [number] = _ended_by or [signal.SIGINT]
-    with suppress(OSError):  # its terminal is closed
+    try:
         sys.stderr.write(f"Stopped by {NAMES[number]}.\n")
+    except OSError:  # its terminal is closed; what waits to be written would end it with status 120
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return SystemExit(SIGNALLED + number)
 
 

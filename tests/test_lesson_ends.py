@@ -124,7 +124,8 @@ def test_what_is_ignored_stays_so() -> None:
     assert (done.returncode, done.stdout) == (0, "PASS\n")
 
 
-def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_terminal_that_is_closed_ends_it(tmp_path: Path, unbuffered: str) -> None:
     """Nobody can be told then: it cleans up, and has the status."""
     cleaned = tmp_path / "cleaned"
     main = (
@@ -134,7 +135,9 @@ def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
     child, terminal = pty.fork()
     if child == 0:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        os.execve(sys.executable, program(main), {**os.environ, "PYTHONPATH": str(ROOT)})
+        os.execve(
+            sys.executable, program(main), {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+        )
     said = b""
     while b"\n" not in said:  # the whole of the line, which may be written in two parts
         said += os.read(terminal, 1024)
