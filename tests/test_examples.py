@@ -463,6 +463,7 @@ def test_the_command_gives_ctrl_c_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the handler before was not set by Python: it is None there, which cannot be given back."""
     former, install = signal.getsignal(signal.SIGINT), signal.signal
     try:
+        install(signal.SIGINT, signal.default_int_handler)  # ignored behind `&`, and then left so
         monkeypatch.setattr(signal, "signal", lambda number, handler: install(number, handler) and None)
         assert CliRunner().invoke(examples_app, ["run", "1"]).exit_code == 0
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL

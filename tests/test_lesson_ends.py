@@ -43,6 +43,12 @@ def left(mark: str, seconds: float = 20) -> list[str]:
     return found
 
 
+def dispositions(keyboard: signal.Handlers = signal.SIG_DFL) -> None:
+    """What a shell gives its programs, whatever these tests run behind (`nohup`, `&`)."""
+    signal.signal(signal.SIGINT, keyboard)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def ended(
     command: list[str],
     line: str,
@@ -60,7 +66,7 @@ def ended(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, keyboard),
+        preexec_fn=lambda: dispositions(keyboard),
     ) as process:
         assert process.stdout is not None
         assert any(said.startswith(line) for said in process.stdout), process.communicate()
@@ -190,7 +196,7 @@ def test_the_command_holds_signals_back_until_the_lesson_can_end(by: str, end: t
     )
     done = subprocess.run(
         [sys.executable, "-c", command], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
-        text=True, timeout=SECONDS,
+        text=True, timeout=SECONDS, preexec_fn=dispositions,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (end[0], "held\n", end[1])
 

@@ -114,9 +114,7 @@ pub struct Receive {
     pub crypto: Option<Receiver>,
     /// Of RTCP that comes by a connection of its own (RFC 5764 section 5.1.1.1); None: that of RTP.
     pub rtcp_crypto: Option<Receiver>,
-    /// Contexts of keys used before: were one to come back, nothing must be heard twice.
-    retired: Vec<Receiver>,
-    /// The same of the keys of RTCP.
+    /// Contexts of its keys used before: were one to come back, its reports must not be heard twice.
     retired_rtcp: Vec<Receiver>,
     pub inbound: Inbound,
     pub routes: Box<Routes>,
@@ -157,7 +155,6 @@ impl Receive {
             config,
             crypto: None,
             rtcp_crypto: None,
-            retired: Vec::new(),
             retired_rtcp: Vec::new(),
             inbound: Inbound::default(),
             routes: Box::new([Route::default(); 128]),
@@ -183,14 +180,21 @@ impl Receive {
         }
     }
 
-    /// Open RTP with another key, or take nothing; of a key that was used before it is known what has come.
-    pub fn set_key(&mut self, key: Option<Receiver>) {
-        open_with(&mut self.crypto, &mut self.retired, key);
-    }
-
-    /// The same for RTCP of a connection of its own.
+    /// Open RTCP of a connection of its own with another key; of one that was used before it is known what has come.
     pub fn set_rtcp_key(&mut self, key: Option<Receiver>) {
-        open_with(&mut self.rtcp_crypto, &mut self.retired_rtcp, key);
+        if let (Some(now), Some(next)) = (&self.rtcp_crypto, &key) {
+            if now.same_key(next) {
+                return;
+            }
+        }
+        self.retired_rtcp.extend(self.rtcp_crypto.take());
+        if self.retired_rtcp.len() > MAX_KEYS {
+            self.retired_rtcp.remove(0);
+        }
+        self.rtcp_crypto = key.map(|next| match self.retired_rtcp.iter().position(|old| old.same_key(&next)) {
+            Some(known) => self.retired_rtcp.remove(known),
+            None => next,
+        });
     }
 
     /// Whether RTCP from there is the peer's as far as addresses tell: where RTP comes from, or of the next port, or where
@@ -318,27 +322,6 @@ pub struct Playing {
 
 /// Keys one flow may send with in its life; with another nothing leaves.
 const MAX_KEYS: usize = 64;
-
-/// Open with another key in place of `current`; one that is among the `retired`, of which the oldest are forgotten, knows what has come.
-fn open_with(current: &mut Option<Receiver>, retired: &mut Vec<Receiver>, key: Option<Receiver>) {
-    match (current.as_mut(), key) {
-        (Some(now), Some(next)) if now.same_key(&next) => now.take_mki(next),
-        (_, key) => {
-            retired.extend(current.take());
-            *current = key.map(|next| match retired.iter().position(|old| old.same_key(&next)) {
-                Some(known) => {
-                    let mut known = retired.remove(known);
-                    known.take_mki(next);
-                    known
-                }
-                None => next,
-            });
-            if retired.len() > MAX_KEYS {
-                retired.remove(0);
-            }
-        }
-    }
-}
 
 /// Protect with another key in place of `current`; one that is among the `retired` goes on where it stopped.
 fn change(current: &mut Option<Sender>, retired: &mut Vec<Sender>, key: Option<Sender>) {

@@ -236,11 +236,11 @@ async def test_who_is_alone_hears_nobody_until_its_peer_is_back(stage: Stage) ->
 
 
 async def test_a_call_of_no_offer_at_all_is_refused_or_made(stage: Stage) -> None:
-    """rtpengine has no words of its own: 488, and nothing remains."""
+    """rtpengine has no words of its own: 501, and nothing remains."""
     if isinstance(stage.engine, EmbeddedEngine):
         assert await stage.engine.create_offer("new", party("phone"))
         return
     with pytest.raises(MediaError) as raised:
         await stage.engine.create_offer("new", party("phone"))
-    assert raised.value.status == 488
+    assert raised.value.status == 501
     assert not (await stage.engine.delete("new")).parties

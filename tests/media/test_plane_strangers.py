@@ -163,31 +163,6 @@ async def test_a_key_of_rtcp_that_comes_back_hears_no_report_twice(scene: Scene)
     assert dict((await scene.figures(LEFT)).discarded) == {"replay": 1}
 
 
-async def test_a_receive_key_that_comes_back_hears_nothing_twice(scene: Scene) -> None:
-    """Key A, key B, no key, key A again: what was recorded under A is a replay; what is new is heard."""
-    first, second = key(GCM, 1), key(GCM, 2)
-    peer, other = SrtpSession(first, key(GCM, 100)), SrtpSession(second, key(GCM, 100))
-    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=100_000))
-    scene.plane.set_receive_key(LEFT, first)
-    await scene.done()
-    sent = [peer.protect(rtp(number)) for number in range(1, 301)]
-    recorded = sent[:20]
-    for data in sent[:200]:
-        scene.left.send(data)
-    await scene.right.hears(200)
-    scene.plane.set_receive_key(LEFT, second)
-    await scene.done()
-    scene.left.send(other.protect(rtp(201)))
-    await scene.right.hears(201)
-    scene.plane.drop_keys(LEFT)
-    scene.plane.set_receive_key(LEFT, first)
-    await scene.done()
-    for data in (*recorded, sent[201]):
-        scene.left.send(data)
-    await scene.right.hears(202)
-    assert dict((await scene.figures(LEFT)).discarded) == {"replay": len(recorded)}
-
-
 async def test_a_packet_from_before_one_of_ours_is_counted_as_late(scene: Scene) -> None:
     """It has no place in the outgoing stream any more."""
     scene.left.send(rtp(1))
