@@ -155,6 +155,24 @@ def test_an_answer_goes_on_being_repeated_until_it_is_acknowledged() -> None:
     assert isinstance(ours.events[-1], Ended)
 
 
+def test_a_hold_before_the_ack_waits_for_it() -> None:
+    """What is early by RFC 3311 ended with the process before: nothing is offered until the 200 is acknowledged."""
+    pair = Pair()
+    pair.bob.on_call = lambda session, log: answered(session)
+    pair.network.drop = lambda source, _, data: source == BOB and data.startswith(b"SIP/2.0 200")
+    _, ours = call(pair.alice)
+    pair.run(0.3)
+    kept = Kept(pair.bob.calls[0].session)
+    bob = pair.bob = killed(pair, BOB)
+    theirs = SessionLog(bob.core.resume(kept.values))
+    theirs.session.offer(HOLD)
+    pair.run(1)
+    assert (ours.kinds, theirs.kinds) == ([], [])
+    pair.network.drop = None
+    pair.run(5)
+    assert (ours.kinds, theirs.kinds) == (["Answered", "Offered"], ["Confirmed"])
+
+
 def test_an_ack_that_brings_nothing_need_not_be_known() -> None:
     """Nothing is written for it: the next process repeats the 200 at once and gets another ACK."""
     pair = Pair()

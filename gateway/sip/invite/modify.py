@@ -161,7 +161,7 @@ class Modification:
                 return "UPDATE"
             has_offer = want.purpose is Purpose.OFFER or (want.repeats and bool(session.local_body))
             return "INVITE" if self.table.may_send(Carrier.INVITE, has_offer) else None
-        is_early = self.table.state.invite in (Invite.LOCAL, Invite.REMOTE) and session.may_update
+        is_early = session.may_update and self.table.state.invite in (Invite.LOCAL, Invite.REMOTE)
         if want.purpose is Purpose.OFFER and takes_update and is_early and self.table.may_send(Carrier.UPDATE, True):
             return "UPDATE"
         return None

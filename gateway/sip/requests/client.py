@@ -146,8 +146,7 @@ class ClientRequest:
         """A response of the running transaction, or a late 2xx to an INVITE of a try before."""
         if self.request is not None and response.cseq.number != self.request.cseq.number:
             # It says nothing of the try that is under way (RFC 3261 13.2.2.4).
-            if response.is_success:
-                self._done(response)
+            self._done(response)
             return
         if self._is_cancelled and response.is_provisional and not self._has_answered and self.transaction is not None:
             self._core.send_cancel(self.transaction, ())
