@@ -97,6 +97,70 @@ def test_a_2xx_after_giving_up_gets_ack_and_bye(final: int | None) -> None:
     assert methods(stage) == ["ACK", "BYE", "ACK"]
 
 
+@pytest.mark.parametrize("final", [487, 200, None])
+def test_who_rings_after_we_have_given_up_is_sent_one_cancel(final: int | None) -> None:
+    """Nobody waits there any more: the phone stops ringing, whatever becomes of the CANCEL, and nothing is left."""
+    stage, log, _, invite = stage_with_invite()
+    stage.run(33.0)
+    assert log.kinds == ["Failed"]
+    stage.puppet.take()
+    stage.send(answer(invite, 180))
+    [cancel] = stage.requests("CANCEL")
+    assert cancel.top_via.branch == invite.top_via.branch
+    stage.send(answer(cancel, 200))
+    stage.send(answer(invite, 180))
+    stage.send(answer(invite, 183, tag="other"))
+    assert methods(stage) == []
+    for _ in range(2 if final is not None else 0):
+        stage.send(answer(invite, final or 0))
+    assert methods(stage) == {487: ["ACK", "ACK"], 200: ["ACK", "BYE", "ACK"], None: []}[final]
+    assert log.kinds == ["Failed"]
+    stage.run(70.0)
+    assert is_idle(stage.agent.core)
+    assert stage.agent.core.deadline() is None
+
+
+def test_who_rings_on_after_a_cancel_that_it_never_heard_is_sent_one_more() -> None:
+    """Its network was away for as long as the CANCEL was said; the 1xx says that it is back (RFC 3261 13.3.1.1)."""
+    stage, log, session, invite = stage_with_invite()
+    stage.send(answer(invite, 180))
+    session.hangup()
+    stage.run(33.0)
+    assert log.events[-1] == Ended("local")
+    stage.puppet.take()
+    for _ in range(2):
+        stage.send(answer(invite, 180))
+    [cancel] = stage.requests("CANCEL")
+    stage.send(answer(cancel, 200))
+    stage.send(answer(invite, 487))
+    assert methods(stage) == ["ACK"]
+    stage.run(70.0)
+    assert is_idle(stage.agent.core)
+
+
+def test_a_server_that_rings_once_the_next_is_asked_is_cancelled_alone() -> None:
+    """One call does not ring in two places, and who has it hears nothing of the other."""
+    stage = Stage()
+    second = Puppet(stage.network, ("192.0.2.3", 5060))
+    stage.agent.names["pbx.example"] = (Flow("udp", *BOB), Flow("udp", "192.0.2.3", 5060))
+    _, log = call(stage.agent, host="pbx.example")
+    stage.run(33.0)
+    first = stage.requests("INVITE")[0]
+    again = next(one for one in second.take() if isinstance(one, Request))
+    stage.send(answer(first, 180))
+    [cancel] = stage.requests("CANCEL")
+    assert cancel.top_via.branch == first.top_via.branch
+    stage.send(answer(cancel, 200))
+    stage.send(answer(first, 487))
+    assert methods(stage) == ["ACK"]
+    contact = NameAddr(Uri.of("second", "192.0.2.3", 5060))
+    second.send(answer(again, 180, tag="second", contact=contact), ALICE)
+    second.send(answer(again, 200, tag="second", body=ANSWER, contact=contact), ALICE)
+    stage.run()
+    assert [one.method for one in second.take() if isinstance(one, Request)] == ["ACK"]
+    assert log.kinds == ["Provisional", "Answered"]
+
+
 def test_the_bye_to_who_answered_too_late_goes_by_a_new_connection_where_its_own_breaks() -> None:
     """Nothing rang before, so the session has no dialog but the one that it ends."""
     stage, invite = calling_stage()

@@ -34,6 +34,8 @@ PATHS: dict[str, tuple[Maker, dict[State, tuple[Input, ...]]]] = {
             State.PROCEEDING: (P,),
             State.COMPLETED: (F,),
             State.ACCEPTED: (S,),
+            State.TIMED_OUT: (Input.TIMER_B,),
+            State.CANCELLED: (Input.TIMER_B, P),
             State.TERMINATED: (S, Input.TIMER_M),
         },
     ),
@@ -75,7 +77,7 @@ EXPECTED: dict[tuple[str, State, Input], Row] = {
         State.CALLING,
     ),
     ("invite client", State.CALLING, Input.TIMER_A): ([("send", b"INVITE"), ("arm", ("A", 101.0))], State.CALLING),
-    ("invite client", State.CALLING, Input.TIMER_B): ([TIMEOUT, ("arm", ("M", 132.0))], State.ACCEPTED),
+    ("invite client", State.CALLING, Input.TIMER_B): ([TIMEOUT, ("arm", ("B", 132.0))], State.TIMED_OUT),
     ("invite client", State.CALLING, Input.TRANSPORT_ERROR): ([BROKEN, GONE], State.TERMINATED),
     ("invite client", State.CALLING, P): ([("deliver", b"180")], State.PROCEEDING),
     ("invite client", State.CALLING, S): ([("arm", ("M", 132.0)), ("deliver", b"200")], State.ACCEPTED),
@@ -92,11 +94,22 @@ EXPECTED: dict[tuple[str, State, Input], Row] = {
     # Beyond the figures: a connection that is lost while it rings, 64*T1 after a CANCEL (9.1), and a 2xx of another
     # branch after the failure of the first (16.7).
     ("invite client", State.PROCEEDING, Input.TRANSPORT_ERROR): ([BROKEN, GONE], State.TERMINATED),
-    ("invite client", State.PROCEEDING, Input.TIMER_B): ([TIMEOUT, ("arm", ("M", 132.0))], State.ACCEPTED),
+    ("invite client", State.PROCEEDING, Input.TIMER_B): ([TIMEOUT, ("arm", ("B", 132.0))], State.TIMED_OUT),
     ("invite client", State.COMPLETED, S): ([("deliver", b"200")], State.COMPLETED),
     ("invite client", State.COMPLETED, F): ([("send", b"ACK of 486")], State.COMPLETED),
     ("invite client", State.COMPLETED, Input.TRANSPORT_ERROR): ([BROKEN, GONE], State.TERMINATED),
     ("invite client", State.COMPLETED, Input.TIMER_D): ([GONE], State.TERMINATED),
+    # Who says something after all once we have given up: it is cancelled once, and every end of it acknowledged.
+    ("invite client", State.TIMED_OUT, P): ([("cancel", None)], State.CANCELLED),
+    **{
+        ("invite client", state, what): row
+        for state in (State.TIMED_OUT, State.CANCELLED)
+        for what, row in {
+            S: ([("arm", ("M", 132.0)), ("deliver", b"200")], State.ACCEPTED),
+            F: ([("send", b"ACK of 486"), ("arm", ("D", 132.0))], State.COMPLETED),
+            Input.TIMER_B: ([GONE], State.TERMINATED),
+        }.items()
+    },
     ("invite client", State.ACCEPTED, S): ([("deliver", b"200")], State.ACCEPTED),
     ("invite client", State.ACCEPTED, Input.TIMER_M): ([GONE], State.TERMINATED),
     # RFC 3261 figure 6

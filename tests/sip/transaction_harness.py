@@ -42,6 +42,9 @@ class RecordingLayer:
     def deliver(self, transaction: Transaction, message: Any) -> None:
         self.log.append(("deliver", message))
 
+    def send_cancel(self, invite: Transaction, headers: tuple[()], now: float) -> None:
+        self.log.append(("cancel", None))
+
     def failed(self, transaction: Transaction, reason: Reason) -> None:
         self.log.append(("failed", reason))
 

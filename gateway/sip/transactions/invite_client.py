@@ -21,7 +21,9 @@ class Action(Enum):
     SEND_ACK = auto()
     RESEND_ACK = auto()
     START_D = auto()
+    START_B = auto()
     START_M = auto()
+    SEND_CANCEL = auto()
     DELIVER = auto()
     REPORT_TIMEOUT = auto()
     REPORT_TRANSPORT_ERROR = auto()
@@ -29,13 +31,14 @@ class Action(Enum):
 
 _FAILED = ((Action.STOP_AB, Action.SEND_ACK, Action.START_D, Action.DELIVER), State.COMPLETED)
 _ACCEPTED = ((Action.STOP_AB, Action.START_M, Action.DELIVER), State.ACCEPTED)
+_GIVEN_UP = ((Action.STOP_AB, Action.REPORT_TIMEOUT, Action.START_B), State.TIMED_OUT)
+_REFUSED_LATE = ((Action.STOP_AB, Action.SEND_ACK, Action.START_D), State.COMPLETED)
 _BROKEN = ((Action.REPORT_TRANSPORT_ERROR,), State.TERMINATED)
 
 TABLE: Table[Action] = {
     (State.CALLING, Input.START): ((Action.SEND_INVITE, Action.START_AB), State.CALLING),
     (State.CALLING, Input.TIMER_A): ((Action.RESEND_INVITE,), State.CALLING),
-    # A 2xx may still come of what arrived last, or late, and whoever gets it must end that call.
-    (State.CALLING, Input.TIMER_B): ((Action.REPORT_TIMEOUT, Action.START_M), State.ACCEPTED),
+    (State.CALLING, Input.TIMER_B): _GIVEN_UP,
     (State.CALLING, Input.TRANSPORT_ERROR): _BROKEN,
     (State.CALLING, Input.PROVISIONAL): ((Action.STOP_AB, Action.DELIVER), State.PROCEEDING),
     (State.CALLING, Input.SUCCESS): _ACCEPTED,
@@ -45,7 +48,19 @@ TABLE: Table[Action] = {
     (State.PROCEEDING, Input.FAILURE): _FAILED,
     (State.PROCEEDING, Input.TRANSPORT_ERROR): _BROKEN,
     # Armed by the CANCEL (section 9.1).
-    (State.PROCEEDING, Input.TIMER_B): ((Action.REPORT_TIMEOUT, Action.START_M), State.ACCEPTED),
+    (State.PROCEEDING, Input.TIMER_B): _GIVEN_UP,
+    # What arrived last, or late, may still ring, or be answered: the one is cancelled (which arms timer B anew), the
+    # other is ended by whoever gets the 2xx.
+    (State.TIMED_OUT, Input.PROVISIONAL): ((Action.SEND_CANCEL,), State.CANCELLED),
+    **{
+        (state, what): row
+        for state in (State.TIMED_OUT, State.CANCELLED)
+        for what, row in (
+            (Input.SUCCESS, _ACCEPTED),
+            (Input.FAILURE, _REFUSED_LATE),
+            (Input.TIMER_B, ((), State.TERMINATED)),
+        )
+    },
     # Another branch of a fork that did not hear the CANCEL in time: RFC 3261 16.7 forwards every 2xx.
     (State.COMPLETED, Input.SUCCESS): ((Action.DELIVER,), State.COMPLETED),
     (State.COMPLETED, Input.FAILURE): ((Action.RESEND_ACK,), State.COMPLETED),
@@ -57,7 +72,7 @@ TABLE: Table[Action] = {
 
 
 class InviteClientTransaction(Transaction):
-    """Sends an INVITE until somebody answers, acknowledges a failure, passes every 2xx up.
+    """Sends an INVITE until somebody answers, acknowledges a failure, passes every 2xx up; cancels who rings too late.
 
     `acknowledge` makes the ACK (bytes) of a non-2xx final response (section 17.1.1.3).
     """
@@ -90,6 +105,9 @@ class InviteClientTransaction(Transaction):
     def _start_ab(self, _message: Any) -> None:
         if not self.reliable:
             self.start_timer(Input.TIMER_A, self.interval)
+        self._start_b(None)
+
+    def _start_b(self, _message: Any) -> None:
         self.start_timer(Input.TIMER_B, self.timers.timeout)
 
     def _stop_ab(self, _message: Any) -> None:
@@ -105,6 +123,9 @@ class InviteClientTransaction(Transaction):
     def _start_m(self, _message: Any) -> None:
         self.start_timer(Input.TIMER_M, self.timers.timeout)
 
+    def _send_cancel(self, _message: Any) -> None:
+        self.layer.send_cancel(self, (), self.now)
+
     actions = {  # noqa: RUF012
         Action.SEND_INVITE: Transaction.resend,
         Action.RESEND_INVITE: _resend_invite,
@@ -113,7 +134,9 @@ class InviteClientTransaction(Transaction):
         Action.SEND_ACK: _send_ack,
         Action.RESEND_ACK: Transaction.resend,
         Action.START_D: _start_d,
+        Action.START_B: _start_b,
         Action.START_M: _start_m,
+        Action.SEND_CANCEL: _send_cancel,
         Action.DELIVER: Transaction.deliver,
         Action.REPORT_TIMEOUT: Transaction.report_timeout,
         Action.REPORT_TRANSPORT_ERROR: Transaction.report_transport_error,

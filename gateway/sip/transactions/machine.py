@@ -33,7 +33,10 @@ class Timers:
 
 
 class State(Enum):
-    """States of the four machines; each uses its RFC 3261 (RFC 6026 for Accepted) subset."""
+    """States of the four machines; each uses its RFC 3261 (RFC 6026 for Accepted) subset.
+
+    Timed out and Cancelled are ours: an INVITE that was given up, for who says something after all.
+    """
 
     __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
 
@@ -43,6 +46,8 @@ class State(Enum):
     COMPLETED = "Completed"
     ACCEPTED = "Accepted"
     CONFIRMED = "Confirmed"
+    TIMED_OUT = "Timed out"
+    CANCELLED = "Cancelled"
     TERMINATED = "Terminated"
 
 
@@ -97,6 +102,9 @@ class TransactionLayer(Protocol):
 
     def trying(self, transaction: Transaction) -> bytes:
         """The 100 that is about to be sent for its silent user, who is told of it."""
+
+    def send_cancel(self, invite: Transaction, headers: tuple[()], now: float) -> object:
+        """Begin the CANCEL of `invite`, and timer B of it anew."""
 
     def deliver(self, transaction: Transaction, message: Any) -> None:
         """Pass a response (client) or the ACK of a 2xx (server) up."""
