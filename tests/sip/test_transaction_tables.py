@@ -69,6 +69,13 @@ PATHS: dict[str, tuple[Maker, dict[State, tuple[Input, ...]]]] = {
     ),
 }
 
+_LATE: dict[Input, Row] = {
+    S: ([("arm", ("M", 132.0)), ("deliver", b"200")], State.ACCEPTED),
+    F: ([("send", b"ACK of 486"), ("arm", ("D", 132.0))], State.COMPLETED),
+    Input.TIMER_B: ([GONE], State.TERMINATED),
+}
+"""What ends an INVITE that was given up."""
+
 # Written from the RFC's figures, not from the tables: (machine, state, input) -> what happens at time 100.
 EXPECTED: dict[tuple[str, State, Input], Row] = {
     # RFC 3261 figure 5 and RFC 6026 figure 3
@@ -104,11 +111,7 @@ EXPECTED: dict[tuple[str, State, Input], Row] = {
     **{
         ("invite client", state, what): row
         for state in (State.TIMED_OUT, State.CANCELLED)
-        for what, row in {
-            S: ([("arm", ("M", 132.0)), ("deliver", b"200")], State.ACCEPTED),
-            F: ([("send", b"ACK of 486"), ("arm", ("D", 132.0))], State.COMPLETED),
-            Input.TIMER_B: ([GONE], State.TERMINATED),
-        }.items()
+        for what, row in _LATE.items()
     },
     ("invite client", State.ACCEPTED, S): ([("deliver", b"200")], State.ACCEPTED),
     ("invite client", State.ACCEPTED, Input.TIMER_M): ([GONE], State.TERMINATED),
