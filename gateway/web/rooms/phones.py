@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable
 
 from gateway.call.status import Cause
@@ -18,7 +17,7 @@ from gateway.web.rooms.messages import ROOM, BadMessage, ICECandidate, Message, 
 log = logging.getLogger(__name__)
 
 _MAX_CANDIDATES = 64
-"""Of one browser."""
+"""Of one offer."""
 
 
 class PhonesOfRoom:
@@ -100,28 +99,30 @@ class _Link(PlacedChannel):
         self._placing: asyncio.Task[None] | None = None
         self._later = ""
         """An offer that came while the one before is being placed."""
-        self._candidates: deque[tuple[str, str | None]] = deque(maxlen=_MAX_CANDIDATES)
-        """Those that came before there was a call."""
+        self._candidates: list[tuple[str, str | None]] = []
+        """Those that came meanwhile."""
         self._taken = 0
+        """Candidates since the last offer."""
 
     def offer(self, sdp: str) -> None:
         """An offer: the first, one that changes the session, or one anew where the call has ended."""
+        self._taken = len(self._candidates)
         if self._call is not None:
             self._call.update(sdp)
         elif self._placing is not None:
             self._later = sdp
         else:
-            self._placing = asyncio.get_running_loop().create_task(self._place(sdp))
+            self._placing = asyncio.get_running_loop().create_task(self._begin(sdp))
 
     def trickle(self, candidate: str, mid: str | None) -> None:
-        """One candidate of the browser."""
-        self._taken += 1
-        if self._taken > _MAX_CANDIDATES:
+        """One candidate of the browser; dropped where there is no offer that it could be of."""
+        if self._taken >= _MAX_CANDIDATES:
             return
         if self._call is not None:
             self._call.candidate(candidate, mid)
-        else:
+        elif self._placing is not None:
             self._candidates.append((candidate, mid))
+        self._taken += 1
 
     def close(self) -> None:
         """The browser has left the room."""
@@ -129,29 +130,36 @@ class _Link(PlacedChannel):
         if self._call is not None:
             self._call.hangup()
 
-    async def _place(self, sdp: str) -> None:
-        try:
-            number = self._gateway.conferencing.room_link(self._room)
-            # What a browser calls itself proves nothing: it is nobody's id.
-            who = User(number, display_name=self._peer, web=True, may_call=())
-            call = await self._gateway.place(self, who, number, sdp, f"room {self._room} {self._peer}")
-        except (PlaceError, RefusedError) as error:
-            log.info("a browser is not linked with the phones of its room: %s", error)
+    async def _begin(self, sdp: str) -> None:
+        call = await self._place(sdp)
+        while call is None and self._later and not self._over:
+            sdp, self._later = self._later, ""
+            call = await self._place(sdp)
+        candidates, later = self._candidates, self._later
+        self._placing, self._candidates, self._later = None, [], ""
+        if call is None:
             return
-        except Exception:
-            log.exception("a browser is not linked with the phones of its room")
-            return
-        finally:
-            self._placing = None
         if self._over:
             call.hangup()
             return
         self._call = call
-        while self._candidates:
-            call.candidate(*self._candidates.popleft())
-        if self._later:
-            call.update(self._later)
-            self._later = ""
+        for candidate in candidates:
+            call.candidate(*candidate)
+        if later:
+            call.update(later)
+
+    async def _place(self, sdp: str) -> WebCall | None:
+        """None: the call was not taken, and nobody is told."""
+        try:
+            number = self._gateway.conferencing.room_link(self._room)
+            # What a browser calls itself proves nothing: it is nobody's id.
+            who = User(number, display_name=self._peer, web=True, may_call=())
+            return await self._gateway.place(self, who, number, sdp, f"room {self._room} {self._peer}")
+        except (PlaceError, RefusedError) as error:
+            log.info("a browser is not linked with the phones of its room: %s", error)
+        except Exception:
+            log.exception("a browser is not linked with the phones of its room")
+        return None
 
     def _take(self, sdp: str | None) -> None:
         if sdp is not None and not self._answered:
@@ -175,4 +183,4 @@ class _Link(PlacedChannel):
 
     def ended(self, call: WebCall, cause: Cause) -> None:
         """It may offer anew."""
-        self._call, self._answered, self._taken = None, False, 0
+        self._call, self._answered = None, False
