@@ -97,6 +97,8 @@ RUN: dict[str, dict[str, str]] = {
     },
     "docs/troubleshooting.md": {
         "gateway doctor                                  ": _ASKED + "test_a_phone_that_sends_nothing_has_received_0",
+        "curl -s -u admin:PASSWORD http://127.0.0.1:8080/api/calls/CALL_ID    # codec": _ASKED
+        + "test_a_dull_call_has_a_codec_of_telephones",
         "gateway trace CALL_ID  # 200": _RECORDED + "test_a_call_whose_ack_goes_to_where_nobody_is_ends_by_itself",
         "gateway trace CALL_ID  # a BYE": _RECORDED + "test_a_session_that_nobody_refreshes_ends",
         "gateway sdp lint": _ASKED + "test_an_offer_of_nothing_that_we_know_is_488_and_shown_by_its_codecs",

@@ -201,6 +201,33 @@ def test_the_command_holds_signals_back_until_the_lesson_can_end(by: str, end: t
     assert (done.returncode, done.stdout, done.stderr) == (end[0], "held\n", end[1])
 
 
+@pytest.mark.parametrize(
+    ("behind", "by", "kill", "counted"),
+    [([], signal.SIGINT, os.killpg, 1), (["nohup"], signal.SIGHUP, os.kill, 0)],
+    ids=["Ctrl-C", "nohup"],
+)
+def test_the_command_passes_on_what_the_lesson_has_not_got(
+    behind: list[str], by: signal.Signals, kill: Callable[[int, int], None], counted: int
+) -> None:
+    """A keyboard's Ctrl-C goes to both of them, and behind `nohup` neither hears that the terminal is closed."""
+    program = (
+        "import signal, sys\nheard = []\n"
+        "for number in signal.SIGINT, signal.SIGHUP: signal.signal(number, lambda *_: heard.append(1))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(10 + len(heard)))\n"
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, range(1, 30))\nprint('1.', flush=True)\nwhile True: signal.pause()"
+    )
+    command = (
+        "import sys\nfrom gateway.commands.examples import status_of\n"
+        f"sys.exit(status_of({[sys.executable, '-c', program]}))"
+    )
+
+    def sent(process: int, number: int) -> None:
+        (os.kill if number == signal.SIGTERM else kill)(process, number)
+
+    status, _ = ended([*behind, sys.executable, "-c", command], "1.", by, signal.SIGTERM, kill=sent)
+    assert status == 10 + counted
+
+
 def test_the_status_of_what_was_killed_is_a_shells() -> None:
     assert status_of([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 137
 

@@ -64,16 +64,20 @@ def site(port: int = 0) -> Iterator[str]:
 
 async def shows(page: Any, state: str) -> str:
     """Wait until the softphone's page shows that state; its words, or GatewayError with what it says instead."""
+    return await words_once(page, f"document.body.dataset.state === '{state}'", f"the page is not {state}")
+
+
+async def words_once(page: Any, condition: str, otherwise: str) -> str:
+    """What the page says once the condition holds; GatewayError with its words where that takes too long."""
     from playwright.async_api import TimeoutError as PageTimeout  # of the extra `browser`
 
     try:
-        await page.wait_for_function("state => document.body.dataset.state === state", arg=state, timeout=10_000)
+        await page.wait_for_function(condition, timeout=10_000)
     except PageTimeout:
-        raise GatewayError(f"the page is not {state}; it says: {await page.inner_text('#status')}") from None
+        raise GatewayError(f"{otherwise}; it says: {await page.inner_text('#status')}") from None
     return str(await page.inner_text("#status"))
 
 
 async def settled(page: Any) -> str:
     """What the softphone's page says once it no longer connects: ready, offline, or why it is refused."""
-    await page.wait_for_function("document.body.dataset.state !== 'connecting'", timeout=10_000)
-    return str(await page.inner_text("#status"))
+    return await words_once(page, "document.body.dataset.state !== 'connecting'", "the page goes on connecting")

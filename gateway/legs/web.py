@@ -125,9 +125,8 @@ class WebHandle:
     def update(self, sdp: str) -> None:
         """An offer of the page; answered by `Channel.updated(..., "answer")`."""
         if self._unanswered and not self._open:
-            self._moot = self._unanswered[
-                -1
-            ]  # who offers has taken those back that came before (RFC 8829 section 4.1.10.2)
+            # Who offers has taken those back that came before (RFC 8829 section 4.1.10.2).
+            self._moot = self._unanswered[-1]
         self._offers += 1
         self._emit(self, Offered(self._offers, sdp))
 

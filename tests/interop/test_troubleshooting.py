@@ -38,6 +38,19 @@ async def test_a_phone_that_sends_nothing_has_received_0(rig: Rig) -> None:
     await rig.gateway.idle()
 
 
+async def test_a_dull_call_has_a_codec_of_telephones(rig: Rig) -> None:
+    """The sound is dull or choppy: what tells which it is stands there, in both directions."""
+    await rig.calls("600", PCMU)
+    [call] = rig.gateway.app.calls
+    told = await rig.tells("The sound is dull or choppy", "CALL_ID", call.id)
+    [phone] = [one for one in told["media"] if one["party"].startswith("sip:1001@")]
+    for way in ("received", "sent"):
+        assert phone[way]["codec"] == "pcmu"
+        assert {"lost", "jitter_ms", "mos"} <= phone[way].keys()
+    call.stop()
+    await rig.gateway.idle()
+
+
 async def test_how_digits_come_is_in_the_messages_of_the_call(rig: Rig) -> None:
     """Digits are not understood: by INFO, where no telephone-event was agreed."""
     recorder, _ = await rig.calls("600", PCMU)

@@ -8,7 +8,8 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -554,6 +555,35 @@ async def test_a_plane_that_lives_on_behind_a_broken_connection_gives_its_ports_
     assert await engine.create_offer("call", OTHER)
     assert rig.plane.process_id == child
     os.kill(child, 0)
+
+
+async def test_a_connection_that_breaks_again_while_it_is_made_is_made_by_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls are offered again once, when there is a plane."""
+    told: list[str] = []
+    handler = rig.plane._handler
+    assert handler is not None
+    lost, restarted, clear = handler.lost, handler.restarted, rig.plane._clear
+
+    def noted(name: str, tell: Callable[[], None]) -> None:
+        told.append(name)
+        tell()
+
+    monkeypatch.setattr(handler, "lost", partial(noted, "lost", lost))
+    monkeypatch.setattr(handler, "restarted", partial(noted, "restarted", restarted))
+
+    async def breaks() -> None:
+        monkeypatch.setattr(rig.plane, "_clear", clear)
+        break_off(rig.plane)
+        await clear()
+
+    monkeypatch.setattr(rig.plane, "_clear", breaks)
+    await rig.engine.offer("call", OTHER, Party("fourth", Kind.RTP), phone_sdp())
+    break_off(rig.plane)
+    await rig.lost("other", "fourth")
+    assert told == ["lost", "restarted"]
+    assert await rig.engine.create_offer("call", OTHER)
 
 
 async def test_another_process_makes_the_call_anew_from_what_was_written_down(rig: Rig, tmp_path: Path) -> None:

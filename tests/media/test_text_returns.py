@@ -56,9 +56,9 @@ def under_way(engine: EmbeddedEngine, tag: str) -> int:
     return sum(map(len, association._sctp.unacknowledged().values()))
 
 
-@pytest.mark.parametrize("opens", [True, False])
-async def test_a_page_that_comes_back_reads_what_was_typed_meanwhile(opens: bool) -> None:
-    """Once: what went into the association that answered no more, and what was typed while the page was away."""
+@asynccontextmanager
+async def left() -> AsyncIterator[tuple[EmbeddedEngine, Talker, TextPhone]]:
+    """A page that has read "read" and falls deaf: " lost" is under way to it, " away" typed once that was noticed."""
     async with called() as (engine, browser, phone):
         await opened(browser.channels[0])
         phone.type("read")
@@ -71,6 +71,13 @@ async def test_a_page_that_comes_back_reads_what_was_typed_meanwhile(opens: bool
         heard = engine._sessions["call"].party("phone").text
         assert heard is not None
         await until(lambda: heard.statistics.received == 14)
+        yield engine, browser, phone
+
+
+@pytest.mark.parametrize("opens", [True, False])
+async def test_a_page_that_comes_back_reads_what_was_typed_meanwhile(opens: bool) -> None:
+    """Once: what went into the association that answered no more, and what was typed while the page was away."""
+    async with left() as (engine, browser, phone):
         again = await returns(engine, BROWSER, PHONE, opens=opens)
         try:
             await engine.join("call", "browser", "phone")
@@ -104,18 +111,7 @@ async def test_a_page_says_how_much_it_has_read(read: str, shown: str) -> None:
 
     What is no number says nothing.
     """
-    async with called() as (engine, browser, phone):
-        await opened(browser.channels[0])
-        phone.type("read")
-        await until(lambda: typed(browser) == "read" and not under_way(engine, "browser"))
-        falls_deaf(browser)
-        phone.type(" lost")
-        await until(lambda: under_way(engine, "browser") == 5)
-        await engine.isolate("call", "browser")
-        phone.type(" away")
-        heard = engine._sessions["call"].party("phone").text
-        assert heard is not None
-        await until(lambda: heard.statistics.received == 14)
+    async with left() as (engine, _, _):
         again = await returns(engine, BROWSER, PHONE, read=read)
         try:
             await engine.join("call", "browser", "phone")

@@ -136,14 +136,19 @@ def test_the_time_without_a_process_counts_for_the_session_timer() -> None:
     assert later - alice.core.now() < 60 < at_once - other.core.now()
 
 
-def test_an_answer_goes_on_being_repeated_until_it_is_acknowledged() -> None:
-    """The caller has not got the 200 of the process before: the next one sends it."""
+def unacknowledged() -> tuple[Pair, SessionLog, Kept]:
+    """A call that Bob has answered and whose 200s are lost from now on; what the caller hears, and Bob's values."""
     pair = Pair()
     pair.bob.on_call = lambda session, log: answered(session)
     pair.network.drop = lambda source, _, data: source == BOB and data.startswith(b"SIP/2.0 200")
     _, ours = call(pair.alice)
     pair.run(0.3)
-    kept = Kept(pair.bob.calls[0].session)
+    return pair, ours, Kept(pair.bob.calls[0].session)
+
+
+def test_an_answer_goes_on_being_repeated_until_it_is_acknowledged() -> None:
+    """The caller has not got the 200 of the process before: the next one sends it."""
+    pair, ours, kept = unacknowledged()
     pair.network.drop = None
     bob = pair.bob = killed(pair, BOB)
     theirs = SessionLog(bob.core.resume(kept.values))
@@ -157,12 +162,7 @@ def test_an_answer_goes_on_being_repeated_until_it_is_acknowledged() -> None:
 
 def test_a_hold_before_the_ack_waits_for_it() -> None:
     """What is early by RFC 3311 ended with the process before: nothing is offered until the 200 is acknowledged."""
-    pair = Pair()
-    pair.bob.on_call = lambda session, log: answered(session)
-    pair.network.drop = lambda source, _, data: source == BOB and data.startswith(b"SIP/2.0 200")
-    _, ours = call(pair.alice)
-    pair.run(0.3)
-    kept = Kept(pair.bob.calls[0].session)
+    pair, ours, kept = unacknowledged()
     bob = pair.bob = killed(pair, BOB)
     theirs = SessionLog(bob.core.resume(kept.values))
     theirs.session.offer(HOLD)
@@ -175,12 +175,7 @@ def test_a_hold_before_the_ack_waits_for_it() -> None:
 
 def test_an_ack_that_brings_nothing_need_not_be_known() -> None:
     """Nothing is written for it: the next process repeats the 200 at once and gets another ACK."""
-    pair = Pair()
-    pair.bob.on_call = lambda session, log: answered(session)
-    pair.network.drop = lambda source, _, data: source == BOB and data.startswith(b"SIP/2.0 200")
-    _, ours = call(pair.alice)
-    pair.run(0.3)
-    kept = Kept(pair.bob.calls[0].session)
+    pair, ours, kept = unacknowledged()
     before = kept.text
     pair.network.drop = None
     pair.run(5)
@@ -193,12 +188,7 @@ def test_an_ack_that_brings_nothing_need_not_be_known() -> None:
 
 def test_an_answer_of_long_ago_has_had_its_ack() -> None:
     """Nobody would acknowledge it again (RFC 3261 13.2.2.4): the next process does not ask, and may go on at once."""
-    pair = Pair()
-    pair.bob.on_call = lambda session, log: answered(session)
-    pair.network.drop = lambda source, _, data: source == BOB and data.startswith(b"SIP/2.0 200")
-    _, ours = call(pair.alice)
-    pair.run(0.3)
-    kept = Kept(pair.bob.calls[0].session)
+    pair, ours, kept = unacknowledged()
     pair.network.drop = None
     pair.run(25)
     bob = pair.bob = killed(pair, BOB)
@@ -221,12 +211,7 @@ def test_an_answer_of_long_ago_has_had_its_ack() -> None:
 
 def test_an_answer_that_moves_waits_for_no_ack() -> None:
     """Taken over by another gateway: phones would send the ACK that they have sent, to where the first one is."""
-    pair = Pair()
-    pair.bob.on_call = lambda session, log: answered(session)
-    pair.network.drop = lambda source, _, data: source == BOB and data.startswith(b"SIP/2.0 200")
-    call(pair.alice)
-    pair.run(0.3)
-    kept = Kept(pair.bob.calls[0].session)
+    _, _, kept = unacknowledged()
     contact = NameAddr(Uri.parse("sip:other.example:5070"))
     moved = session_moved(kept.values, lambda flow, former: contact)
     assert (moved["dialog"]["contact"], Flow.parse(moved["dialog"]["flow"]).local) == (str(contact), "")

@@ -279,7 +279,8 @@ impl Ring {
         }
     }
 
-    /// Wait at most `longest` ns; what came is told by `next`.
+    /// Wait at most `longest` ns, or the time of gathering where that is more: what falls due within it is done in one turn.
+    /// What came is told by `next`.
     ///
     /// Within the time of gathering only many datagrams end the wait, afterwards the first does.
     pub fn wait(&mut self, longest: u64) -> io::Result<()> {
@@ -288,9 +289,9 @@ impl Ring {
             self.enabled = true;
         }
         self.arm();
-        let longest = if self.come.is_empty() { longest } else { 0 };
+        let gather = if self.come.is_empty() { self.gather } else { 0 };
+        let longest = if self.come.is_empty() { longest.max(u64::from(gather) * 1000) } else { 0 };
         let time = Timespec::new().sec(longest / 1_000_000_000).nsec((longest % 1_000_000_000) as u32);
-        let gather = self.gather.min((longest / 1000) as u32);
         let args = SubmitArgs::new().timespec(&time).min_wait_usec(gather);
         let want = if gather == 0 { 1 } else { GATHERED };
         let waited = self.ring.submitter().submit_with_args(want, &args);
@@ -414,6 +415,15 @@ mod tests {
                 ring.give_back(arrival);
             }
         }
+    }
+
+    #[test]
+    fn what_is_due_sooner_does_not_cut_the_gathering_short() {
+        let Some(_) = ring() else { return };
+        let mut ring = Ring::new(5_000).unwrap();
+        let began = now();
+        ring.wait(0).unwrap();
+        assert!(now() - began >= 5_000_000);
     }
 
     #[test]

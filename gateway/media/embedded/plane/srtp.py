@@ -450,12 +450,3 @@ class ReceiveContext:
 
     def _count(self, reason: str) -> None:
         self.counts[reason] = self.counts.get(reason, 0) + 1
-
-
-def receiver_of(key: SrtpKey, known: dict[SrtpKey, ReceiveContext], counts: Counts) -> ReceiveContext:
-    """The context of that key among the last 64 that were used, so that nothing is heard twice were it to come back."""
-    receiver = known.pop(key) if key in known else ReceiveContext(key, counts)
-    known[key] = receiver
-    if len(known) > MAX_SEND_KEYS:
-        del known[next(iter(known))]
-    return receiver

@@ -141,6 +141,8 @@ class NativePlane:
         self._over.set()
         if not self._closing and self._handler is not None:
             self._link = None
+            if self._restarting is not None and not self._restarting.done():
+                return  # it tries again by itself, and nobody was told yet that there is a plane
             self._call(self._handler.lost)  # before anybody hears that a request has failed
             self._restarting = asyncio.get_running_loop().create_task(self._restart(self._handler))
 
