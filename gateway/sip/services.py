@@ -188,7 +188,7 @@ class Services:
         for transaction in ended:
             user, transaction.user = transaction.user, None
             if isinstance(user, ClientRequest):
-                user.release(transaction)
+                user.release()
 
     def not_built(self, error: SipError) -> None:
         """A message of ours could not be built; it counts as not sent."""

@@ -424,6 +424,33 @@ def test_a_late_2xx_of_the_try_before_does_not_answer_for_the_next_one(first_is:
     assert is_idle(stage.agent.core)
 
 
+@pytest.mark.parametrize("second_is", ["busy by TCP", "not there"])
+@pytest.mark.parametrize("after", [0.5, 25.0])
+def test_a_late_2xx_of_the_try_before_is_ended_though_the_next_one_is_over(second_is: str, after: float) -> None:
+    """Nothing is left of the try that came last; the one before is there for another 64*T1."""
+    stage = Stage()
+    second = Flow("tcp" if second_is == "busy by TCP" else "udp", "192.0.2.3", 5060)
+    puppet = Puppet(stage.network, ("192.0.2.3", 5060))
+    stage.agent.names["pbx.example"] = (Flow("udp", *BOB), second)
+    _, log = call(stage.agent, host="pbx.example")
+    stage.run(33)
+    first, *_ = stage.requests("INVITE")
+    [again] = [one for one in puppet.take() if isinstance(one, Request)][:1]
+    if second_is == "not there":
+        stage.agent.core.transport_failed(second)
+    else:
+        stage.agent.core.receive_message(answer(again, 486), second, 300)
+    assert log.kinds == ["Failed"]
+    stage.run(after)
+    stage.puppet.take()
+    stage.send(answer(first, 200, body=ANSWER))
+    sent = [one for one in stage.puppet.take() if isinstance(one, Request)]
+    assert [one.method for one in sent] == ["ACK", "BYE"]
+    stage.send(answer(sent[1], 200))
+    stage.run(70)
+    assert is_idle(stage.agent.core)
+
+
 def test_a_reinvite_that_two_places_of_a_trunk_answer_is_acknowledged_at_each_by_its_number() -> None:
     """The first was silent for 32 s, so that the second was asked, and answers after all."""
     stage, log, session, invite = stage_with_invite()

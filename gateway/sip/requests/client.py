@@ -41,6 +41,7 @@ class ClientRequest:
         "_is_cancelled",
         "_is_final",
         "_is_told",
+        "_living",
         "_make",
         "_provisional",
         "_retried",
@@ -93,6 +94,8 @@ class ClientRequest:
         self._is_final = False
         self._is_told = False
         """Whether `done` has had the final response of the try that is the last."""
+        self._living = 0
+        """How many tries have a transaction: a 2xx may come to each of an INVITE."""
         self.owner = owner
         """The usage that answers for a mistake in what is done with the response."""
         self.authenticator = authenticator
@@ -177,9 +180,10 @@ class ClientRequest:
         self._is_told = True
         self._done(response)
 
-    def release(self, transaction: Transaction) -> None:
-        """The transaction of a try has ended: after the last one nobody is to be told anything any more."""
-        if self._is_told and transaction is self.transaction:
+    def release(self) -> None:
+        """The transaction of a try has ended: once none is left nobody is to be told anything any more."""
+        self._living -= 1
+        if self._is_told and not self._living:
             self._done = _nobody
             self._make = self._provisional = self._retried = self._sent = self.owner = None
 
@@ -257,6 +261,7 @@ class ClientRequest:
             self._udp = flow
             self._flows.insert(0, flow)
         self._has_answered = self._is_final = self._is_told = False
+        self._living += 1
         self.request, self.transaction, self.flow = request, transaction, way
         transaction.user = self
         if self._sent is not None:
