@@ -37,6 +37,7 @@ from tests.sip.agents import (
     stage_with_invite,
     tried_again,
 )
+from tests.sip.resumption import Kept, killed
 
 
 def progressing_call() -> tuple[Stage, PuppetCall, IncomingSession, SessionLog, Response]:
@@ -227,10 +228,13 @@ def test_an_offer_that_meets_491_again_and_again_waits_each_time_and_is_given_up
 PRIVATE = "sip:puppet@10.0.0.7:5060"
 
 
-def registered_from(place: tuple[str, int], contact: str, status: int = 200, *, also: Flow | None = None) -> list[str]:
+def registered_from(
+    place: tuple[str, int], contact: str, status: int = 200, *, also: Flow | None = None, dies: bool = False
+) -> list[str]:
     """The methods of what a phone behind NAT that called us gets at `place`, having registered from there.
 
-    Somebody else of the same name has registered by `also` before.
+    Somebody else of the same name has registered by `also` before; `dies`: we die after that, and the next process
+    goes on.
     """
     stage = Stage()
     stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
@@ -240,6 +244,8 @@ def registered_from(place: tuple[str, int], contact: str, status: int = 200, *, 
     [ok] = [one for one in stage.puppet.take() if isinstance(one, Response) and one.status == 200]
     caller.remote = ok.to
     stage.send(caller.make("ACK"))
+    [log] = stage.agent.calls
+    kept = Kept(log.session)
     phone = PuppetDialog(stage, call_id="register")
     phone.contact = Uri.parse(contact)
     stage.agent.reply = lambda request: Reply(status)
@@ -250,8 +256,8 @@ def registered_from(place: tuple[str, int], contact: str, status: int = 200, *, 
     puppet.send(phone.make("REGISTER"), ALICE)
     stage.run()
     puppet.take()
-    [log] = stage.agent.calls
-    log.session.offer(HOLD)
+    session = killed(stage).core.resume(kept.values) if dies else log.session
+    session.offer(HOLD)
     stage.run()
     return [one.method for one in puppet.take() if isinstance(one, Request)]
 
@@ -260,6 +266,7 @@ def test_a_phone_whose_nat_gives_it_another_port_is_asked_there_once_it_has_regi
     """By UDP nobody hears that a port is another one's: the re-INVITE found nobody, and the call ended."""
     assert registered_from((BOB[0], 40123), PRIVATE) == ["INVITE"]
     assert registered_from((BOB[0], 40123), PRIVATE, also=Flow("tcp", *BOB, "there")) == ["INVITE"]
+    assert registered_from((BOB[0], 40123), PRIVATE, dies=True) == ["INVITE"]
 
 
 @pytest.mark.parametrize(

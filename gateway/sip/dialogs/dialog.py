@@ -68,6 +68,7 @@ class Dialog:
         "is_leaving",
         "local",
         "local_cseq",
+        "moved",
         "remote",
         "remote_cseq",
         "remote_target",
@@ -126,6 +127,8 @@ class Dialog:
         self._flow_is_lost = False
         self._sent_to: tuple[Flow, ...] = ()
         self._told: Callable[[], None] = _nobody
+        self.moved: Callable[[], None] = _nobody
+        """Called when requests to the peer go elsewhere from now on."""
 
     @classmethod
     def of_uac(cls, request: Request, response: Response, flow: Flow | None = None) -> Dialog:
@@ -237,7 +240,7 @@ class Dialog:
     def terminate(self) -> None:
         """BYE, a failure of the first INVITE, 481 or 408 (RFC 3261 12.2.1.2, 12.3)."""
         self.state, self.is_leaving = DialogState.TERMINATED, False
-        told, self._told = self._told, _nobody
+        told, self._told, self.moved = self._told, _nobody, _nobody
         told()
 
     def when_over(self, told: Callable[[], None]) -> bool:
@@ -350,8 +353,10 @@ class Dialog:
 
     def move(self, flow: Flow) -> None:
         """The peer has proved that it is the one who speaks from `flow` now."""
-        self.flow = flow
+        before, self.flow = self.flow, flow
         self._flow_is_lost = False
+        if flow != before:
+            self.moved()
 
     @property
     def has_lost_flow(self) -> bool:
@@ -370,8 +375,8 @@ class Dialog:
             return
         is_its_own = self._flow_is_lost and self.identity == identity and not self.route_set
         if is_its_own and any(self._is_of_peer(one) for one in contacts):
-            self.move(flow)
             self.is_direct = True
+            self.move(flow)
 
     def port_changed(self, contacts: Collection[NameAddr], flow: Flow) -> None:
         """Whoever the dialog is with has registered by UDP from `flow` at these contacts.

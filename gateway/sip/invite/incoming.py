@@ -84,6 +84,7 @@ class IncomingSession(InviteSession):
         if core.config.longest_ringing > 0:
             self._give_up = core.at(core.now() + core.config.longest_ringing, self._rang_too_long, self)
         core.add_usage(dialog, self)
+        dialog.moved = lambda: self.changed()
         self.machine.step(SessionInput.INVITED)
         self._invite.is_answered = True
         self._transaction.user = self

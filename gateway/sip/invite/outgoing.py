@@ -296,6 +296,7 @@ class OutgoingSession(InviteSession):
             if dialog.is_direct:
                 dialog.device = self.request.uri
             self.core.add_usage(dialog, self)
+            dialog.moved = lambda: self.changed()
         return branch
 
     def modification_of(self, dialog: Dialog) -> Modification:

@@ -166,6 +166,7 @@ class ResumedSession(InviteSession):
         core, accepted = self.core, values["accepted"]
         assert self.dialog is not None
         core.add_usage(self.dialog, self)
+        self.dialog.moved = lambda: self.changed()
         self.machine.state = SessionState.CONFIRMED
         # A peer acknowledges a 2xx again for 64*T1 (RFC 3261 13.2.2.4), by the connection that it came by.
         if accepted is not None and elapsed < _STILL_ANSWERED * core.config.stack.timers.timeout:
