@@ -119,6 +119,21 @@ def test_an_answer_from_nowhere_is_let_be() -> None:
     assert is_idle(node.core)
 
 
+def test_an_answer_that_makes_no_dialog_is_the_end_of_the_goodbye() -> None:
+    """Without a Contact nobody could be sent an ACK or a BYE; the mistake is the peer's."""
+    told = list[str]()
+    stage, node, _ = left_ringing(told)
+    [invite] = stage.requests("INVITE")
+    bare = answer(invite, 200, body=ANSWER)
+    for _ in range(2):
+        stage.send(bare.with_headers(bare.headers.without("Contact")))
+    assert (told, node.core.counts["internal error"]) == (["answered"], 0)
+    stage.send(answer(invite, 200, body=ANSWER))
+    assert [getattr(one, "method", None) for one in stage.puppet.take()] == ["ACK", "BYE"]
+    stage.run(2 * SETTLED)
+    assert is_idle(node.core)
+
+
 def test_where_nobody_is_there_any_more_the_goodbye_is_over() -> None:
     """Nothing rings; whoever wants it said hears that once, though the answer comes all the same."""
     stage = Stage()

@@ -7,6 +7,7 @@ answered.
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,7 +18,7 @@ from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.dialogs.ports import Core
 from gateway.sip.dialogs.requests import send_in_dialog
 from gateway.sip.dialogs.values import CSEQ_JUMP, dialog_of, values_of
-from gateway.sip.errors import SipSyntaxError
+from gateway.sip.errors import DialogError, SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.context import Context
@@ -35,6 +36,8 @@ from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
 from gateway.sip.requests.server import ServerRequest
 from gateway.sip.transactions import Reason, Transaction
+
+logger = logging.getLogger(__name__)
 
 _ESTABLISHED = (SessionState.CONFIRMED, SessionState.ACCEPTED, SessionState.LEAVING)
 _WAITING = (SessionState.CALLING, SessionState.PROCEEDING, SessionState.GIVING_UP, SessionState.CANCELLING)
@@ -280,8 +283,14 @@ class LeftInvite:
             if (ack := self._acks.get(tag)) is not None:
                 self._core.send(*ack)
             return
+        try:
+            dialog = Dialog.of_uac(self._invite, response, self._flow)
+        except DialogError as error:
+            logger.info("2xx makes no dialog: %s", error)  # without a Contact nobody could be sent an ACK
+            if not self._byes:
+                self._over()
+            return
         self._acks[tag] = None
-        dialog = Dialog.of_uac(self._invite, response, self._flow)
         self._byes += 1
 
         def located(flows: tuple[Flow, ...]) -> None:
