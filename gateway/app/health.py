@@ -14,6 +14,7 @@ from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.config import Config
 from gateway.media.engine import MediaEngine
+from gateway.net.tls import Stamp, stamp
 
 _NEARLY_FULL = 0.9
 """Share of the calls at which it is said that there are many."""
@@ -149,7 +150,7 @@ class Certificate:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._read_at: tuple[float, int] | None = None
+        self._read_at: Stamp | None = None
         self._ends = 0.0
 
     def conditions(self, now: float) -> list[str]:
@@ -166,8 +167,7 @@ class Certificate:
         return [f"The certificate {self._path} ends on {day}."] if ends - now < _CERTIFICATE_DAYS * 86_400 else []
 
     def _end(self, path: Path) -> float:
-        status = path.stat()
-        changed = (status.st_mtime, status.st_size)
+        changed = stamp(path)
         if changed != self._read_at:
             self._ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
             self._read_at = changed

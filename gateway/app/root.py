@@ -53,6 +53,7 @@ from gateway.app.push import Waker
 from gateway.app.recovery import Recovery, find_calls
 from gateway.app.relay import SubscriptionRelay
 from gateway.app.reload import Reader, Reloader, Rooms
+from gateway.app.renewals import Renewals
 from gateway.app.rights import LegRights
 from gateway.app.rules import ShownRules
 from gateway.app.sip_front import SipFront
@@ -86,6 +87,8 @@ log = structlog.get_logger(__name__)
 
 _DIRECTORY_SECONDS = 10.0
 """How often what other gateways of the same store have changed is looked for."""
+_RENEWAL_SECONDS = 60.0
+"""How often it is looked whether certificates were renewed."""
 
 
 class GatewayApp:
@@ -259,6 +262,8 @@ class GatewayApp:
             in_force=self._in_force,
         )
         self.reloader = Reloader(self.config, self._passwords, self._reread, self._random, rooms)
+        self._renewals = Renewals(self._user_agent.tls, self._web_tls)
+        self._opening.sweep(self._renewals.look, _RENEWAL_SECONDS)
 
     def _in_force(self, config: Config, words: passwords.Passwords) -> None:
         """From now on `config` holds, with these passwords."""
@@ -400,6 +405,7 @@ class GatewayApp:
         self._readers += [accounts, front, watch]
         watch.others += [store_watch.conditions, partial(ports_taken, engine), self.recovery.conditions]
         watch.others.append(lambda: reload_state(self.reloader.refused, self.reloader.waiting))
+        watch.others.append(lambda: self._renewals.conditions())
         application = create_app(
             front,
             web_settings,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -135,7 +134,7 @@ def _web(answers: Answers) -> Iterator[str]:
     yield "web:"
     if answers.certificate is not None:
         yield f'  listen: "{answers.everywhere}:{answers.page}"'
-        yield "  # Renewed files are taken up by `gateway reload`, without a call noticing: certbot's --deploy-hook."
+        yield "  # Renewed files are taken up within a minute, without a call noticing."
         cert, key = answers.tls
         yield f"  tls: {{cert: {_text(cert)}, key: {_text(key)}}}"
     elif answers.proxied:
@@ -233,21 +232,15 @@ def write(path: Path, answers: Answers, *, overwrite: bool) -> None:
 
 def next_steps(path: Path, answers: Answers) -> Iterator[str]:
     """What is left to do, one sentence each."""
-    # Hooks are run in another folder, and know no environment of Python.
-    program = Path(sys.executable).with_name("gateway")
-    reload = f"{program if program.exists() else 'gateway'} reload --config {path.absolute()}"
-    hook = str(_HOOK) if answers.service else f'"{reload}"'
+    hook = f" --deploy-hook {_HOOK}" if answers.service else ""
     if answers.service and not answers.proxied:
         yield f"Make {_HOOK}, which copies certificates to where the service reads them (docs/deployment.md has it)."
     if answers.certificate is None and not answers.proxied:
-        yield (
-            f"Get a certificate: certbot certonly --standalone -d {answers.domain} "
-            f"--deploy-hook {hook}; then run gateway init --force again."
-        )
-    elif answers.certificate is not None:
-        if answers.service and answers.tls[0] != answers.certificate:
-            yield f"Have it copied for the first time: RENEWED_LINEAGE={answers.certificate.parent} {_HOOK}"
-        yield f"Have renewed certificates taken up: certbot renew --deploy-hook {hook}."
+        get = f"certbot certonly --standalone -d {answers.domain}{hook}"
+        yield f"Get a certificate: {get}; then run gateway init --force again."
+    elif answers.service and answers.certificate is not None and answers.tls[0] != answers.certificate:
+        yield f"Have it copied for the first time: RENEWED_LINEAGE={answers.certificate.parent} {_HOOK}"
+        yield f"Have renewed certificates copied: certbot renew{hook}."
     if answers.service and answers.pbx_user is not None:
         yield "Put the PBX's password into /etc/gateway/secrets.env (mode 0600): GATEWAY_TRUNKS__PBX__PASSWORD=..."
     web = f"TCP {answers.page} (page), " if answers.certificate is not None else ""

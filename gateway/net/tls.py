@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,9 @@ from cryptography import x509
 
 from gateway.errors import ConfigError
 from gateway.net.names import sip_domain
+
+Stamp = tuple[int, int, int]
+"""When a file was written (ns), octets, inode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,12 @@ class Tls:
         self._client: ssl.SSLContext | None = None
         self._sip_client: ssl.SSLContext | None = None
         self._by_name: dict[str, ssl.SSLContext] = {}
+        self._stamps: list[Stamp | None] = []
+
+    @property
+    def is_renewed(self) -> bool:
+        """Whether a file is another than the one that was read, or is gone."""
+        return self._stamps != self._stamps_now()
 
     def change(self, files: TlsFiles) -> None:
         """Use these files from now on; raises ConfigError as `load` does, and then those before stay."""
@@ -57,7 +67,7 @@ class Tls:
 
     def load(self) -> None:
         """Read the files, for the first time or again; raises ConfigError, and then what was read before stays."""
-        files = self._files
+        files, stamps = self._files, self._stamps_now()
         # Tried on contexts of their own: half of a new pair must not end up in those in use.
         self._read(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         by_name: dict[str, ssl.SSLContext] = {}
@@ -65,7 +75,10 @@ class Tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._read(context, cert, key)
             self._ask_for_certificates(context)
-            by_name |= dict.fromkeys(names_of(cert), context)
+            try:
+                by_name |= dict.fromkeys(names_of(cert), context)
+            except (OSError, ValueError) as error:
+                raise ConfigError(self.section, f"the certificate {cert} cannot be read: {error}") from None
         self._by_name = by_name
         if files.cert is not None:
             self.server = self.server or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -75,6 +88,19 @@ class Tls:
         for client in (self._client, self._sip_client):
             if client is not None:
                 self._read(client)
+        self._stamps = stamps
+
+    def _stamps_now(self) -> list[Stamp | None]:
+        """Of each file; None for one that is not there."""
+        files = self._files
+        named = (files.cert, files.key, files.ca, *chain.from_iterable(files.certificates))
+        found: list[Stamp | None] = []
+        for path in named:
+            try:
+                found.append(None if path is None else stamp(path))
+            except OSError:
+                found.append(None)
+        return found
 
     @property
     def wildcards(self) -> bool:
@@ -124,7 +150,8 @@ class Tls:
             cert, key = files.cert, files.key
         try:
             if cert is not None:
-                context.load_cert_chain(cert, key)
+                # Without a password OpenSSL asks for that of an encrypted key at the terminal, and everything waits.
+                context.load_cert_chain(cert, key, password="")
         except OSError as error:
             raise ConfigError(self.section, f"the certificate or its key cannot be used: {error}") from None
         try:
@@ -134,8 +161,17 @@ class Tls:
             raise ConfigError(f"{self.section}.ca", f"the authorities cannot be used: {error}") from None
 
 
+def stamp(path: Path) -> Stamp:
+    """By what a file is known from the one that takes its place, links followed; raises OSError."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 def names_of(cert: Path) -> set[str]:
-    """The domains that the certificate in a file is for: its DNS names, and those of its SIP URIs."""
+    """The domains that the certificate in a file is for: its DNS names, and those of its SIP URIs.
+
+    Raises OSError, and ValueError for what is none.
+    """
     [certificate, *_] = x509.load_pem_x509_certificates(cert.read_bytes())
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

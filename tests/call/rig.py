@@ -12,7 +12,7 @@ from gateway.call.journal import JournalError, read
 from gateway.call.leg import Answered, CalleeLeg, LegEvent, OfferAnswered, Offered, Ringing
 from gateway.call.machine import unsaid
 from gateway.call.record import CallSettings
-from gateway.call.state import State
+from gateway.call.state import State, Transfer
 from gateway.call.status import Cause
 from gateway.call.transfer import merge
 from gateway.media.engine import Kind
@@ -181,3 +181,41 @@ class Report:
 
     def ended(self, cause: Cause) -> None:
         self.told.append(cause)
+
+
+class Blind:
+    """A call between a caller and a callee, whom the callee passes on to one target or more."""
+
+    def __init__(self, targets: int = 1) -> None:
+        self.rig = Rig(caller_kind=Kind.RTP)
+        self.targets = [FakeLeg(f"target{number}") for number in range(targets)]
+        self.report = Report()
+
+    @property
+    def staying(self) -> FakeLeg:
+        return self.rig.caller
+
+    @property
+    def leaving(self) -> FakeLeg:
+        return self.rig.callee
+
+    async def begun(self) -> Blind:
+        await self.rig.connected()
+        await self.ask()
+        return self
+
+    async def ask(self) -> None:
+        self.rig.call.transfer(Transfer(transferor=self.leaving, targets=list(self.targets), report=self.report))
+        await self.rig.settle()
+
+    async def hears(self, leg: FakeLeg, *events: LegEvent) -> None:
+        for event in events:
+            await self.rig.hears(leg, event)
+
+    def over(self) -> None:
+        """Everybody is told, nothing is left."""
+        self.rig.expect(State.ENDED)
+        for leg in (self.staying, self.leaving, *self.targets):
+            assert leg.verbs.count("end") <= 1
+        assert self.rig.engine.calls == frozenset()
+        assert self.rig.timers.pending == 0

@@ -39,15 +39,15 @@ class Authority:
         self.file = folder / "authority.pem"
         self.file.write_bytes(_pem(self._sign(self._name, self._key, None)))
 
-    def issue(self, *names: str, ended: bool = False) -> tuple[Path, Path]:
+    def issue(self, *names: str, days: int = 1, ended: bool = False) -> tuple[Path, Path]:
         """Certificate and key of a peer with these host names, addresses or URIs; the first is the file's.
 
-        `ended`: its time is over.
+        It holds for `days`; `ended`: its time is over.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "peer")])
         certificate, private = self._folder / f"{names[0]}.pem", self._folder / f"{names[0]}.key"
-        certificate.write_bytes(_pem(self._sign(subject, key, [_general(name) for name in names], ended)))
+        certificate.write_bytes(_pem(self._sign(subject, key, [_general(name) for name in names], days, ended)))
         pem, plain = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
         private.write_bytes(key.private_bytes(pem, plain, serialization.NoEncryption()))
         return certificate, private
@@ -62,6 +62,7 @@ class Authority:
         subject: x509.Name,
         key: ec.EllipticCurvePrivateKey,
         names: list[x509.GeneralName] | None,
+        days: int = 1,
         ended: bool = False,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
@@ -72,7 +73,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(minutes=-1 if ended else 24 * 60))
+            .not_valid_after(now + (datetime.timedelta(minutes=-1) if ended else datetime.timedelta(days=days)))
             .add_extension(x509.BasicConstraints(ca=names is None, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
@@ -84,11 +85,11 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256())
 
 
-async def shown_by(port: int) -> bytes | None:
-    """The certificate that a server on loopback shows to who connects now."""
+async def shown_by(port: int, name: str = "127.0.0.1") -> bytes | None:
+    """The certificate that a server on loopback shows to who connects now and asks for `name`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
     seen: ssl.SSLObject = writer.get_extra_info("ssl_object")
     writer.close()
     return seen.getpeercert(binary_form=True)
