@@ -1,5 +1,7 @@
 //! The two halves of a flow; each is owned by one packet thread.
 
+mod keys;
+
 use crate::addr::Addr;
 use crate::arrivals::Arrivals;
 use crate::counters::{Count, Discard, FlowCounters, Unsent};
@@ -12,6 +14,7 @@ use crate::rtp::Header;
 use crate::srtp::{Receiver, Refused, Sender};
 use crate::sys::SockAddr;
 use crate::transcoding::Transcoding;
+use keys::{change, open_with};
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -114,7 +117,8 @@ pub struct Receive {
     pub crypto: Option<Receiver>,
     /// Of RTCP that comes by a connection of its own (RFC 5764 section 5.1.1.1); None: that of RTP.
     pub rtcp_crypto: Option<Receiver>,
-    /// Contexts of its keys used before: were one to come back, its reports must not be heard twice.
+    /// Contexts of keys used before: were one to come back, nothing must be heard twice.
+    retired: Vec<Receiver>,
     retired_rtcp: Vec<Receiver>,
     pub inbound: Inbound,
     pub routes: Box<Routes>,
@@ -155,6 +159,7 @@ impl Receive {
             config,
             crypto: None,
             rtcp_crypto: None,
+            retired: Vec::new(),
             retired_rtcp: Vec::new(),
             inbound: Inbound::default(),
             routes: Box::new([Route::default(); 128]),
@@ -180,21 +185,17 @@ impl Receive {
         }
     }
 
-    /// Open RTCP of a connection of its own with another key; of one that was used before it is known what has come.
+    /// Open with another key, or take nothing; of a key that was used before it is known what has come.
+    pub fn set_key(&mut self, key: Option<Receiver>) {
+        if key.is_none() {
+            self.set_rtcp_key(None);
+        }
+        open_with(&mut self.crypto, &mut self.retired, key);
+    }
+
+    /// The same of RTCP that comes by a connection of its own.
     pub fn set_rtcp_key(&mut self, key: Option<Receiver>) {
-        if let (Some(now), Some(next)) = (&self.rtcp_crypto, &key) {
-            if now.same_key(next) {
-                return;
-            }
-        }
-        self.retired_rtcp.extend(self.rtcp_crypto.take());
-        if self.retired_rtcp.len() > MAX_KEYS {
-            self.retired_rtcp.remove(0);
-        }
-        self.rtcp_crypto = key.map(|next| match self.retired_rtcp.iter().position(|old| old.same_key(&next)) {
-            Some(known) => self.retired_rtcp.remove(known),
-            None => next,
-        });
+        open_with(&mut self.rtcp_crypto, &mut self.retired_rtcp, key);
     }
 
     /// Whether RTCP from there is the peer's as far as addresses tell: where RTP comes from, or of the next port, or where
@@ -318,26 +319,6 @@ pub struct Playing {
     pub due: u64,
     pub since: u64,
     pub last: Option<u64>,
-}
-
-/// Keys one flow may send with in its life; with another nothing leaves.
-const MAX_KEYS: usize = 64;
-
-/// Protect with another key in place of `current`; one that is among the `retired` goes on where it stopped.
-fn change(current: &mut Option<Sender>, retired: &mut Vec<Sender>, key: Option<Sender>) {
-    if let (Some(now), Some(next)) = (&current, &key) {
-        if now.same_key(next) {
-            return;
-        }
-    }
-    retired.extend(current.take());
-    let Some(next) = key else { return };
-    *current = match retired.iter().position(|old| old.same_key(&next)) {
-        Some(known) => Some(retired.swap_remove(known)),
-        // Forgetting one would let its indices come again.
-        None if retired.len() >= MAX_KEYS => None,
-        None => Some(next),
-    };
 }
 
 /// What a flow sends.

@@ -111,6 +111,83 @@ async def test_a_receive_key_that_comes_back_is_read_wherever_its_numbers_are(sc
     assert not (await scene.figures(LEFT)).discarded
 
 
+@pytest.mark.parametrize("profile", [GCM, CM])
+@pytest.mark.parametrize("unheard", [1, 300, 0x9000, 140_000])
+async def test_a_receive_key_that_comes_back_hears_nothing_twice(
+    scene: Scene, profile: SrtpProfile, unheard: int
+) -> None:
+    """Key A, key B, no key, key A: what was recorded under A is a replay, and the peer is heard however far it is."""
+    first, second = key_of(profile, 1), key_of(GCM, 2)
+    peer, other = SendContext(first, {}), SendContext(second, {})
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=100_000))
+    scene.plane.set_receive_key(LEFT, first, b"\x01")
+    await scene.done()
+    recorded = [peer.protect(rtp(number)) or b"" for number in range(1, 21)]
+    for data in recorded:
+        scene.left.send(identified(data, profile, 1))
+    await scene.right.hears(20)
+    scene.plane.set_receive_key(LEFT, second)
+    scene.plane.resync(LEFT)
+    await scene.done()
+    scene.left.send(other.protect(rtp(21)))
+    await scene.right.hears(21)
+    scene.plane.drop_keys(LEFT)
+    scene.plane.set_receive_key(LEFT, first, b"\x02")
+    scene.plane.resync(LEFT)
+    await scene.done()
+    for number in range(21, 21 + unheard, 0x1000):
+        peer.protect(rtp(number))
+    true = [identified(peer.protect(rtp(number)), profile, 2) for number in range(21 + unheard, 26 + unheard)]
+    for data in (*(identified(data, profile, 2) for data in recorded), *true):
+        scene.left.send(data)
+    await scene.right.hears(26)
+    for data in (*recorded, *recorded):
+        scene.left.send(identified(data, profile, 2))
+    scene.left.send(identified(peer.protect(rtp(26 + unheard)), profile, 2))
+    await scene.settle(LEFT, 27 + 60)
+    assert len(scene.right.take()) == 27
+    discarded = (await scene.figures(LEFT)).discarded
+    assert discarded["replay"] >= 20
+    assert sum(discarded.values()) == 60
+
+
+def identified(data: bytes | None, profile: SrtpProfile, mki: int) -> bytes:
+    """A packet with a master key identifier (RFC 3711 section 3.1)."""
+    assert data is not None
+    end = len(data) - profile.rtp_tail
+    return data[:end] + bytes((mki,)) + data[end:]
+
+
+@pytest.mark.parametrize("beside", [1, 3, 7])
+async def test_what_is_forged_or_recorded_cannot_deafen_a_peer_whose_key_comes_back(scene: Scene, beside: int) -> None:
+    """However much comes in its name, beside each of its packets too: here one is missed, and never more than seven."""
+    key = key_of(GCM, 1)
+    peer = SendContext(key, {})
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=100_000))
+    scene.plane.set_receive_key(LEFT, key)
+    await scene.done()
+    recorded = [peer.protect(rtp(number)) for number in range(1, 101)]
+    for data in recorded:
+        scene.left.send(data)
+    await scene.right.hears(100)
+    scene.plane.drop_keys(LEFT)
+    scene.plane.set_receive_key(LEFT, key)
+    scene.plane.resync(LEFT)
+    await scene.done()
+    for number, data in enumerate(recorded):
+        scene.left.send(data)
+        scene.left.send(rtp(101 + number, payload=bytes(40)))
+    await scene.settle(LEFT, 300)
+    for number in range(101, 100_000, 0x7000):
+        peer.protect(rtp(number))
+    for number in range(100_000, 100_020):
+        scene.left.send(peer.protect(rtp(number)))
+        for _ in range(beside):
+            scene.left.send(rtp(number, payload=bytes(40)))
+    await scene.settle(LEFT, 320 + 20 * beside)
+    assert len(scene.right.take()) == 100 + 20 - 1
+
+
 async def test_what_is_not_the_peers_costs_a_search_for_few_sources(scene: Scene) -> None:
     """After those only what may have begun just before a wrap is tried with another count; a known source goes on."""
     key, forged = key_of(GCM, 1), SendContext(key_of(GCM, 2), {})

@@ -1,3 +1,4 @@
+use super::keys::MAX_KEYS;
 use super::*;
 use crate::counters::DISCARDS;
 use crate::srtp::{Suite, ROOM};
@@ -12,6 +13,8 @@ fn sender(seed: u8) -> Sender {
 fn receiver(seed: u8) -> Receiver {
     Receiver::new(SUITE, &[seed; 28]).unwrap()
 }
+
+const LIMITED: Config = Config { secure: true, mux: false, max_packets_per_second: 100, idle_after: 0 };
 
 /// A packet of the numbers of one source, protected.
 fn protected(crypto: &mut Sender, number: u16) -> Vec<u8> {
@@ -107,4 +110,43 @@ fn what_is_forged_does_not_count_for_the_rate_and_what_is_true_does() {
     assert_eq!(taken, 9);
     assert_eq!((discarded(&receive, Discard::Authentication), discarded(&receive, Discard::Rate)), (40, 31));
     assert!(receive.take(&mut protected(&mut crypto, 42), 2_000_000_000).is_some());
+}
+
+#[test]
+fn a_receive_key_that_comes_back_knows_what_was_heard_and_takes_its_new_identifier() {
+    let mut receive = Receive::new(1, LIMITED, None, Arc::default());
+    let mut peer = sender(1);
+    let packets: Vec<_> = (1..10).map(|number| protected(&mut peer, number)).collect();
+    let recorded: Vec<_> = (0..2).map(|_| report(&mut peer)).collect();
+    receive.set_key(Some(receiver(1)));
+    assert!(receive.take(&mut packets[0].clone(), 5).is_some());
+    assert!(receive.open_rtcp(&mut recorded[0].clone()).is_some());
+    for (round, between) in [Some(2), None].into_iter().enumerate() {
+        receive.set_key(between.map(receiver));
+        let mki = [round as u8 + 1];
+        let mut back = receiver(1);
+        back.set_mki(mki.into());
+        receive.set_key(Some(back));
+        let mut hears = |number: usize, mki: &[u8]| receive.take(&mut [&packets[number], mki].concat(), 5).is_some();
+        assert!(!hears(round, &mki) && !hears(round + 1, &[]) && !hears(round + 1, &[9]));
+        assert!(hears(round + 1, &mki) && !hears(round + 1, &mki));
+    }
+    assert_eq!((discarded(&receive, Discard::Replay), discarded(&receive, Discard::Authentication)), (4, 4));
+    receive.set_key(None);
+    receive.set_key(Some(receiver(1)));
+    assert!(receive.open_rtcp(&mut recorded[0].clone()).is_none());
+    assert!(receive.open_rtcp(&mut recorded[1].clone()).is_some());
+}
+
+#[test]
+fn of_so_many_receive_keys_it_is_known_what_was_heard_and_of_the_oldest_not() {
+    for (others, knows) in [(MAX_KEYS, true), (MAX_KEYS + 1, false)] {
+        let mut receive = Receive::new(1, LIMITED, None, Arc::default());
+        let packet = protected(&mut sender(1), 1);
+        receive.set_key(Some(receiver(1)));
+        assert!(receive.take(&mut packet.clone(), 5).is_some());
+        (0..others as u8).for_each(|seed| receive.set_key(Some(receiver(seed + 2))));
+        receive.set_key(Some(receiver(1)));
+        assert_eq!(receive.take(&mut packet.clone(), 5).is_none(), knows, "{others}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The transforms of a packet, once its index is known: AES-GCM (RFC 7714), AES-CM with HMAC-SHA1 (RFC 3711, RFC 6188).
 
 use super::derive::{derive, Label};
+use crate::rtp;
 use crate::sys;
 use aes::cipher::generic_array::GenericArray;
 use aes::cipher::{BlockEncrypt, KeyInit as _};
@@ -191,6 +192,31 @@ impl Cipher {
                 Some(end)
             }
         }
+    }
+
+    /// Open a packet in place at the first of these indices where it is authentic: its length in the clear and that index.
+    pub fn open_at(
+        &self,
+        packet: &mut [u8],
+        header: usize,
+        ssrc: u32,
+        indices: impl Iterator<Item = u64>,
+    ) -> Option<(usize, u64)> {
+        let mut room = [0; rtp::LONGEST];
+        // A failed try spoils the packet.
+        let kept = room.get_mut(..packet.len()).map(|kept| {
+            kept.copy_from_slice(packet);
+            &*kept
+        });
+        for (tries, index) in indices.enumerate() {
+            if tries > 0 {
+                packet.copy_from_slice(kept?);
+            }
+            if let Some(plain) = self.open(packet, header, ssrc, index) {
+                return Some((plain, index));
+            }
+        }
+        None
     }
 
     /// The SSRC and the index an SRTCP packet claims; None where it is too short or not encrypted.

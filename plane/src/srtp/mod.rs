@@ -15,9 +15,9 @@ use cipher::{RTCP_INDEX, RTCP_PREFIX};
 pub const MAX_SOURCES: usize = 32;
 /// A source whose first packet has a number below this may have begun before the wrap.
 const WRAP_REACH: u16 = 0x1000;
-/// Roll-over counts that the first packet of a source is tried with: at 50 packets a second, those of three hours.
+/// Roll-over counts that a packet is tried with whose count is not known: at 50 packets a second, those of three hours.
 const WRAPS: u64 = 8;
-/// Sources of one key that may be searched so and not found.
+/// Packets of one key that may be searched so and not found.
 const SEARCHES: u8 = 32;
 /// Octets of the longest master key identifier (RFC 4568 section 6.1).
 pub const MAX_MKI: usize = 128;
@@ -38,6 +38,8 @@ struct Source {
     ssrc: u32,
     window: Window,
     used: u64,
+    /// Whether the peer's roll-over count may have gone on unheard.
+    unsettled: bool,
 }
 
 impl Source {
@@ -49,7 +51,7 @@ impl Source {
     fn admit(sources: &mut Vec<Self>, ssrc: u32, index: u64, used: u64) {
         let mut window = Window::default();
         window.mark(index);
-        let source = Self { ssrc, window, used };
+        let source = Self { ssrc, window, used, unsettled: false };
         if sources.len() < MAX_SOURCES {
             sources.push(source);
         } else if let Some(oldest) = sources.iter_mut().min_by_key(|each| each.used) {
@@ -101,6 +103,14 @@ impl Receiver {
         self.mki = other.mki;
     }
 
+    /// Go on where `other`, a context of the same key, would begin anew: nothing that was opened is opened again, and the
+    /// peer's roll-over counts may have gone on while other keys were in use.
+    pub fn resume(&mut self, other: Self) {
+        self.take_mki(other);
+        self.searches = SEARCHES;
+        self.sources.iter_mut().for_each(|each| each.unsettled = true);
+    }
+
     /// Take the master key identifier out from before the last `tail` octets; the packet without it.
     fn without_mki<'a>(&self, packet: &'a mut [u8], tail: usize) -> Result<&'a mut [u8], Refused> {
         if self.mki.is_empty() {
@@ -123,13 +133,17 @@ impl Receiver {
         let is_short = packet.len() < length + self.rtp.tag();
         self.uses += 1;
         if let Some(source) = Source::find(&mut self.sources, header.ssrc) {
-            let index = source.window.guess(header.sequence_number).ok_or(Refused::Replay)?;
-            if !source.window.is_new(index) {
+            let guess = source.window.guess(header.sequence_number).filter(|index| source.window.is_new(*index));
+            if guess.is_none() && (is_short || !source.unsettled) {
                 return Err(Refused::Replay);
             }
             if is_short {
                 return Err(Refused::Malformed);
             }
+            if source.unsettled {
+                return self.open_unsettled(packet, length, &header, guess);
+            }
+            let index = guess.ok_or(Refused::Replay)?;
             let plain = self.rtp.open(packet, length, header.ssrc, index).ok_or(Refused::Authentication)?;
             source.window.mark(index);
             source.used = self.uses;
@@ -150,29 +164,41 @@ impl Receiver {
     /// those are tried as well, of a few sources, since what is not the peer's costs as much.
     fn open_first(&mut self, packet: &mut [u8], length: usize, header: &rtp::Header) -> Option<(usize, u64)> {
         let low = u64::from(header.sequence_number);
-        let mut room = [0; rtp::LONGEST];
-        // A failed try spoils the packet.
-        let kept = room.get_mut(..packet.len());
-        let wraps = match kept {
-            None => 1,
-            Some(_) if self.searches > 0 => WRAPS,
-            Some(_) if header.sequence_number < WRAP_REACH => 2,
-            Some(_) => 1,
+        let wraps = match self.searches {
+            1.. => WRAPS,
+            0 if header.sequence_number < WRAP_REACH => 2,
+            0 => 1,
         };
-        let kept = kept.map(|kept| {
-            kept.copy_from_slice(packet);
-            &*kept
-        });
-        for index in (0..wraps).map(|wrap| low + (wrap << 16)) {
-            if let Some(kept) = kept.filter(|_| index != low) {
-                packet.copy_from_slice(kept);
-            }
-            if let Some(plain) = self.rtp.open(packet, length, header.ssrc, index) {
-                return Some((plain, index));
-            }
-        }
-        self.searches = self.searches.saturating_sub(1);
-        None
+        let found = self.rtp.open_at(packet, length, header.ssrc, (0..wraps).map(|wrap| low + (wrap << 16)));
+        self.searches = self.searches.saturating_sub(u8::from(found.is_none()));
+        found
+    }
+
+    /// Open a packet of a source that was heard before other keys were: at the `guess`, if that is new, or at an index
+    /// above all that were used. One that opens above them settles how far the source has come.
+    ///
+    /// Where what is not the peer's has used the searches up, each packet is tried with one more count, which its number
+    /// tells: so none costs much, and of eight packets of the peer one opens whatever else comes in its name.
+    fn open_unsettled(
+        &mut self,
+        packet: &mut [u8],
+        length: usize,
+        header: &rtp::Header,
+        guess: Option<u64>,
+    ) -> Result<usize, Refused> {
+        let Some(source) = Source::find(&mut self.sources, header.ssrc) else { return Err(Refused::Authentication) };
+        let above = source.window.above(header.sequence_number);
+        let turn = u64::from(header.sequence_number) % WRAPS;
+        let wraps = if self.searches > 0 { 0..WRAPS } else { turn..turn + 1 };
+        let later = wraps.map(|wrap| above + (wrap << 16)).filter(|index| Some(*index) != guess);
+        let Some((plain, index)) = self.rtp.open_at(packet, length, header.ssrc, guess.into_iter().chain(later)) else {
+            self.searches = self.searches.saturating_sub(1);
+            return Err(if guess.is_some() { Refused::Authentication } else { Refused::Replay });
+        };
+        source.unsettled = index < above;
+        source.window.mark(index);
+        source.used = self.uses;
+        Ok(plain)
     }
 
     /// Open one SRTCP packet in place; the length of the compound packet in the clear.

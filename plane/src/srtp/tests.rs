@@ -151,6 +151,86 @@ fn once_nothing_is_searched_a_low_first_number_may_have_wrapped_once() {
     }
 }
 
+/// A source heard at the numbers 1,000 to 1,009 of a key that then went and came back: its packets, and what it made since.
+fn come_back(suite: Suite, unheard: u64) -> (Sender, Receiver, Vec<Vec<u8>>) {
+    let (mut sender, mut receiver) = pair(suite);
+    let heard: Vec<_> = (1000..1010).map(|number| protect(&mut sender, &packet(number, 99, b"a voice"))).collect();
+    heard.iter().for_each(|wire| assert!(receiver.open(&mut wire.clone()).is_ok()));
+    for index in (1010..1010 + unheard).step_by(0x4000) {
+        protect(&mut sender, &packet(index as u16, 99, b"unheard"));
+    }
+    receiver.resume(pair(suite).1);
+    (sender, receiver, heard)
+}
+
+#[test]
+fn a_source_of_a_key_that_comes_back_is_heard_wherever_it_is_and_never_twice() {
+    for suite in SUITES {
+        for unheard in [1, 0x7000, 0x8000, 0x9000, 0xfff0, 0x1_8000, 0x7_f000] {
+            let (mut sender, mut receiver, heard) = come_back(suite, unheard);
+            for wire in &heard {
+                assert_eq!(receiver.open(&mut wire.clone()), Err(Refused::Replay), "{suite:?} {unheard}");
+            }
+            for number in 1012..1020 {
+                let plain = packet((number + unheard) as u16, 99, &number.to_be_bytes());
+                let wire = protect(&mut sender, &plain);
+                let mut taken = wire.clone();
+                assert_eq!(receiver.open(&mut taken), Ok(plain.len()), "{suite:?} {unheard}");
+                assert_eq!(taken[..plain.len()], plain);
+                assert!(receiver.open(&mut wire.clone()).is_err());
+            }
+            for wire in &heard {
+                assert!(receiver.open(&mut wire.clone()).is_err(), "{suite:?} {unheard}");
+            }
+            assert!(!receiver.sources[0].unsettled);
+        }
+    }
+}
+
+#[test]
+fn what_is_forged_leaves_one_try_a_packet_to_a_source_that_comes_back_and_cannot_take_it() {
+    for suite in SUITES {
+        for forged in [u64::from(SEARCHES), 200, 1003] {
+            let (mut sender, mut receiver, heard) = come_back(suite, 3 << 16);
+            for number in 0..forged {
+                let mut bad = packet(number as u16, 99, &[0x55; 60]);
+                assert!(receiver.open(&mut bad).is_err());
+            }
+            assert_eq!(receiver.open(&mut heard[0].clone()), Err(Refused::Replay), "{suite:?}");
+            assert_eq!(receiver.searches, 0);
+            let opens = (1012..1032)
+                .find(|number| {
+                    let mut wire = protect(&mut sender, &packet(*number, 99, b"a voice"));
+                    receiver.open(&mut wire).is_ok()
+                })
+                .map(u64::from);
+            assert_eq!(opens, Some(1019), "{suite:?} {forged}: the one that stands for three wraps");
+            assert!(!receiver.sources[0].unsettled);
+        }
+    }
+}
+
+#[test]
+fn a_late_packet_of_a_source_that_comes_back_does_not_say_how_far_it_has_come() {
+    for suite in SUITES {
+        let (mut sender, mut receiver) = pair(suite);
+        let late = protect(&mut sender, &packet(1000, 99, b"late"));
+        let mut last = protect(&mut sender, &packet(1001, 99, b"a voice"));
+        assert!(receiver.open(&mut last).is_ok());
+        receiver.resume(pair(suite).1);
+        assert!(receiver.open(&mut late.clone()).is_ok());
+        assert!(receiver.sources[0].unsettled);
+        assert_eq!(receiver.open(&mut late.clone()), Err(Refused::Replay));
+        assert_eq!(receiver.open(&mut late[..14].to_vec()), Err(Refused::Replay), "cut");
+        (1002..0x1_8000u32)
+            .step_by(0x4000)
+            .for_each(|index| drop(protect(&mut sender, &packet(index as u16, 99, b"unheard"))));
+        let mut next = protect(&mut sender, &packet(0x8000, 99, b"a voice"));
+        assert_eq!(receiver.open(&mut next.clone()[..14]), Err(Refused::Malformed), "{suite:?}");
+        assert!(receiver.open(&mut next).is_ok(), "{suite:?}");
+    }
+}
+
 #[test]
 fn packets_lost_before_the_wrap_do_not_end_the_stream() {
     for suite in SUITES {

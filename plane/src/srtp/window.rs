@@ -35,6 +35,11 @@ impl Window {
         index + SIZE >= self.next && self.bits[word(index)] & bit(index) == 0
     }
 
+    /// The lowest index above every one used that `sequence_number` may stand for.
+    pub fn above(&self, sequence_number: u16) -> u64 {
+        self.next + u64::from(sequence_number.wrapping_sub(self.next as u16))
+    }
+
     /// Note that `index` is used.
     pub fn mark(&mut self, index: u64) {
         if index >= self.next {
@@ -84,6 +89,17 @@ mod tests {
         assert_eq!(window.guess(65_530), Some(65_530));
         assert!(window.is_new(65_530));
         assert!(window.is_new(65_537));
+    }
+
+    #[test]
+    fn what_is_above_follows_the_highest_by_less_than_a_wrap() {
+        let mut window = Window::default();
+        assert_eq!(window.above(7), 7);
+        window.mark(0x1_fffe);
+        window.mark(0x1_fff0);
+        for (number, above) in [(0xffff, 0x1_ffff), (0, 0x2_0000), (0xfff0, 0x2_fff0), (0xfffe, 0x2_fffe)] {
+            assert_eq!(window.above(number), above);
+        }
     }
 
     #[test]

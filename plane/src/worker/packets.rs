@@ -337,16 +337,7 @@ pub fn obey_receive(
     let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
     match order {
         ReceiveOrder::Configure(config) => receive.config = config,
-        ReceiveOrder::Key(key) => match (&mut receive.crypto, key) {
-            (Some(now), Some(next)) if now.same_key(&next) => now.take_mki(next),
-            (crypto, key) => {
-                let drops = key.is_none();
-                *crypto = key;
-                if drops {
-                    receive.set_rtcp_key(None);
-                }
-            }
-        },
+        ReceiveOrder::Key(key) => receive.set_key(key),
         ReceiveOrder::RtcpKey(key) => receive.set_rtcp_key(Some(*key)),
         ReceiveOrder::Rtcp(address) => receive.rtcp = address,
         ReceiveOrder::Expect(named, description) => {

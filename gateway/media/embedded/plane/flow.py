@@ -18,7 +18,7 @@ from gateway.media.embedded.plane.inbound import Inbound
 from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, MARKER, RtpError, octet_extension, payload_bounds
 from gateway.media.embedded.plane.routes import COPY, DROP, EMPTY, FORWARD, NO_ROUTE, PUNT, UNWRAP, RouteTable, is_digit
 from gateway.media.embedded.plane.send_half import SendHalf
-from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey
+from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey, receiver_of
 from gateway.media.embedded.plane.values import NEVER, Address, FlowConfig, FlowSnapshot, MediaPacket, Silence
 
 SHORTEST_RTCP = 8
@@ -37,6 +37,7 @@ class Flow(SendHalf):
         "_generation",
         "_host",
         "_in_second",
+        "_receivers",
         "_second",
         "_table",
         "arrivals",
@@ -81,6 +82,7 @@ class Flow(SendHalf):
         """When silence was asked for."""
         self.silent_at = NEVER
         """When silence was sent last."""
+        self._receivers: dict[SrtpKey, ReceiveContext] = {}
         self._host = host
         self._table: RouteTable = EMPTY
         self.media = -1
@@ -96,7 +98,7 @@ class Flow(SendHalf):
 
     def set_receive_key(self, key: SrtpKey, mki: bytes) -> None:
         if self.receiver is None or self.receiver.key != key:
-            self.receiver = ReceiveContext(key, self.discarded)
+            self.receiver = receiver_of(key, self._receivers, self.discarded)
         self.receiver.mki = mki
 
     def drop_keys(self) -> None:
@@ -165,7 +167,7 @@ class Flow(SendHalf):
         first, second, sequence_number, timestamp, ssrc = _UNPACK(_DATA)
         receiver = self.receiver
         if receiver is not None:
-            size = receiver.open(size, ssrc)
+            size = receiver.open(size, ssrc, sequence_number)
             if not size:
                 return False
         elif self.config.secure:

@@ -11,7 +11,14 @@ from gateway.media.embedded.plane.flow import SHORTEST_RTCP, Flow
 from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE
 from gateway.media.embedded.plane.routes import NO_ROUTE
 from gateway.media.embedded.plane.shared import READS
-from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, WORKSPACE, ReceiveContext, SendContext, SrtpKey
+from gateway.media.embedded.plane.srtp import (
+    MAX_SEND_KEYS,
+    WORKSPACE,
+    ReceiveContext,
+    SendContext,
+    SrtpKey,
+    receiver_of,
+)
 from gateway.media.embedded.plane.values import NEVER, Address, Bound, FlowConfig
 
 TAKEN_ALONE = 3
@@ -92,10 +99,7 @@ class PairFlow(Flow):
 
     def set_rtcp_keys(self, receive: SrtpKey, send: SrtpKey) -> None:
         """Keys of RTCP alone; those used before go on where they stopped, beyond 64 of ours nothing leaves."""
-        receiver = self._rtcp_receivers.pop(receive, None) or ReceiveContext(receive, self.discarded)
-        self._rtcp_receiver = self._rtcp_receivers[receive] = receiver
-        if len(self._rtcp_receivers) > MAX_SEND_KEYS:
-            del self._rtcp_receivers[next(iter(self._rtcp_receivers))]
+        self._rtcp_receiver = receiver_of(receive, self._rtcp_receivers, self.discarded)
         known = self._rtcp_senders.get(send)
         if known is None and len(self._rtcp_senders) < MAX_SEND_KEYS:
             known = self._rtcp_senders[send] = SendContext(send, self.unsent)

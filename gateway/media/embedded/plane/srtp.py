@@ -18,18 +18,14 @@ from typing import Any
 from pylibsrtp import Policy, Session
 from pylibsrtp._binding import ffi, lib
 
+from gateway.media.embedded.plane.indices import Sources, guess
+
 REPLAY_WINDOW = 1024
 """Packets (RFC 3711 section 3.3.2)."""
 LONGEST = 1500
 """Octets of a packet before protection; the workspace has room for tag and index beside it."""
 MAX_SEND_KEYS = 64
 """Keys one flow may send with in its life: forgetting one would let its indices come again."""
-_WRAP_REACH = 0x1000
-"""A source whose first packet has a sequence number below this may have begun before the wrap."""
-_WRAPS = 8
-"""Roll-over counts that the first packet of a source is tried with: at 50 packets a second, those of three hours."""
-_SEARCHES = 32
-"""Sources of one key that may be searched so and not found."""
 _STRIDE, _SHORT_OF = 0x7000, 0x4000
 """Packets that one which leads a stream to an index goes ahead, and that it stops short of it: more than reorders."""
 
@@ -210,7 +206,6 @@ _PROTECT, _UNPROTECT = lib.srtp_protect, lib.srtp_unprotect
 
 _REASONS = {7: "authentication", 9: "replay", 10: "replay", 26: "replay"}
 """libsrtp's statuses by what they are counted as; any other is a malformed packet."""
-_NOT_AUTHENTIC = 7
 _FAKE = struct.Struct("!BBHII")
 Counts = dict[str, int]
 
@@ -294,21 +289,52 @@ class SendContext:
         return bytes(WORKSPACE.data[:size]) if size else None
 
 
+class _Search:
+    """Finds the index of a packet whose roll-over count is not known, in a session that nothing else is opened with."""
+
+    __slots__ = ("_context", "_leader", "_session")
+
+    def __init__(self, key: SrtpKey) -> None:
+        self._session = _session(key, Policy.SSRC_ANY_INBOUND)
+        self._context = self._session._srtp[0]
+        self._leader = SendContext(key, {})
+
+    def find(self, packet: bytes, ssrc: int, indices: range) -> int:
+        """The first of these indices, which rise, at which the packet is authentic; -1: none."""
+        at, found = 0, -1
+        for index in indices:
+            at = self._lead_on(self._context, ssrc, at, index - _SHORT_OF)
+            _LENGTH[0] = WORKSPACE.put(packet)
+            if not _UNPROTECT(self._context, _MEMORY, _LENGTH):
+                found = index
+                break
+        lib.srtp_remove_stream(self._context, htonl(ssrc))
+        self._leader.forget(ssrc)
+        return found
+
+    def lead(self, context: Any, ssrc: int, highest: int, index: int) -> None:
+        """Bring the stream of a source in another session from its highest index, or -1, to short of `index`."""
+        self._lead_on(context, ssrc, 0, index - _SHORT_OF, highest)
+        self._leader.forget(ssrc)
+
+    def _lead_on(self, context: Any, ssrc: int, at: int, index: int, highest: int = -1) -> int:
+        """Bring a stream from `at` to `index`, which is returned.
+
+        libsrtp cannot be told it: packets less than half a wrap apart lead it there, made here and sent nowhere. Those
+        up to the highest index only lead the stream that makes them.
+        """
+        while at < index:
+            at = min(index, at + _STRIDE)
+            _LENGTH[0] = WORKSPACE.put(self._leader.protect(_FAKE.pack(0x80, 0, at & 0xFFFF, 0, ssrc)) or b"")
+            if at > highest:
+                _UNPROTECT(context, _MEMORY, _LENGTH)
+        return at
+
+
 class ReceiveContext:
     """Opens what comes in under one key; a bounded number of sources is remembered at a time."""
 
-    __slots__ = (
-        "_context",
-        "_latest",
-        "_leader",
-        "_max_ssrcs",
-        "_searches",
-        "_session",
-        "_ssrcs",
-        "counts",
-        "key",
-        "mki",
-    )
+    __slots__ = ("_context", "_highest", "_latest", "_search", "_session", "_sources", "counts", "key", "mki")
 
     def __init__(self, key: SrtpKey, counts: Counts, max_ssrcs: int = 32) -> None:
         """`counts` gets what was refused: authentication, replay, malformed, too_long."""
@@ -318,24 +344,32 @@ class ReceiveContext:
         self.counts = counts
         self._session = _session(key, Policy.SSRC_ANY_INBOUND)
         self._context = self._session._srtp[0]
-        self._leader: SendContext | None = None
-        """Makes what leads a stream past a wrap; one serves all sources."""
-        self._ssrcs: dict[int, None] = {}
-        self._latest = -1
-        self._max_ssrcs = max_ssrcs
-        self._searches = _SEARCHES
+        self._search: _Search | None = None
+        self._sources = Sources(max_ssrcs)
+        self._latest = self._highest = -1
+        """The source heard last, and its highest index."""
 
-    def open(self, size: int, ssrc: int) -> int:
+    def resume(self) -> None:
+        """Go on after other keys: nothing is opened twice, and the peer's count may have gone on meanwhile."""
+        self._put_by()
+        self._sources.resume()
+
+    def open(self, size: int, ssrc: int, number: int) -> int:
         """Check and decrypt the SRTP packet at the beginning of the workspace; its new size, 0 when refused."""
         if self.mki:
             size = self._without_mki(size, self.key.profile.rtp_tail)
             if not size:
                 return 0
+        if ssrc != self._latest:
+            return self._open_other(size, ssrc, number)
         _LENGTH[0] = size
-        status = _UNPROTECT(self._context, _MEMORY, _LENGTH) if ssrc == self._latest else self._open_other(size, ssrc)
+        status = _UNPROTECT(self._context, _MEMORY, _LENGTH)
         if status:
             self._refuse(status)
             return 0
+        ahead = (number - self._highest) & 0xFFFF
+        if ahead <= 0x8000 or number > self._highest:
+            self._highest += ahead
         opened: int = _LENGTH[0]
         return opened
 
@@ -352,7 +386,7 @@ class ReceiveContext:
         if status:
             self._refuse(status)
             return 0
-        if ssrc not in self._ssrcs:
+        if ssrc not in self._sources.highest:
             self._know(ssrc)
         opened: int = length[0]
         return opened
@@ -362,7 +396,8 @@ class ReceiveContext:
         if not 12 <= len(packet) <= LONGEST:
             self._count("too_long" if len(packet) > LONGEST else "malformed")
             return None
-        size = self.open(WORKSPACE.put(packet), int.from_bytes(packet[8:12], "big"))
+        ssrc, number = int.from_bytes(packet[8:12], "big"), int.from_bytes(packet[2:4], "big")
+        size = self.open(WORKSPACE.put(packet), ssrc, number)
         return bytes(WORKSPACE.data[:size]) if size else None
 
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
@@ -387,66 +422,71 @@ class ReceiveContext:
         data[start : start + tail] = bytes(data[end:size])
         return start + tail
 
-    def _open_other(self, size: int, ssrc: int) -> int:
+    def _open_other(self, size: int, ssrc: int, number: int) -> int:
         """A packet of another source than the last; a source is only known once it has authenticated."""
-        known = ssrc in self._ssrcs
-        packet = b"" if known else bytes(WORKSPACE.data[:size])
-        status: int = lib.srtp_unprotect(self._context, _MEMORY, _LENGTH)
-        if status == _NOT_AUTHENTIC and not known:
-            status = self._open_after_wraps(packet, ssrc)
-        if not status:
-            self._ssrcs.pop(ssrc, None)
-            self._know(ssrc)
-            self._latest = ssrc
-        return status
+        sources = self._sources
+        is_settled = sources.is_settled(ssrc)
+        packet = b"" if is_settled else bytes(WORKSPACE.data[:size])
+        _LENGTH[0] = size
+        status = _UNPROTECT(self._context, _MEMORY, _LENGTH)
+        index = guess(sources.highest.get(ssrc, -1), number)
+        if status in _REASONS and not is_settled:
+            index = self._find(packet, ssrc, number)
+            if index >= 0:
+                status = _UNPROTECT(self._context, _MEMORY, _LENGTH)
+        if status:
+            self._refuse(status)
+            return 0
+        opened: int = _LENGTH[0]
+        self._put_by()
+        self._know(ssrc)
+        if sources.opened(ssrc, index):
+            self._latest, self._highest = ssrc, sources.highest[ssrc]
+        return opened
 
-    def _open_after_wraps(self, packet: bytes, ssrc: int) -> int:
-        """Try the first packet of a source with roll-over counts above 0.
-
-        What was lost may have been a wrap (RFC 3711 section 3.3.1), so a low number is tried with the count one higher.
-        A peer that has kept its key while another was in use, or while the plane was another, has wrapped more often:
-        those are tried as well, of a few sources, since what is not the peer's costs as much.
-        """
-        number = int.from_bytes(packet[2:4], "big")
-        wraps = _WRAPS if self._searches else 2 if number < _WRAP_REACH else 1
-        status, at = _NOT_AUTHENTIC, 0
-        for wrap in range(1, wraps):
-            at = self._lead(ssrc, at, (wrap << 16) + number - _SHORT_OF)
-            _LENGTH[0] = WORKSPACE.put(packet)
-            status = lib.srtp_unprotect(self._context, _MEMORY, _LENGTH)
-            if not status:
-                break
+    def _find(self, packet: bytes, ssrc: int, number: int) -> int:
+        """Find the index of a packet and lead its stream there, the packet in the workspace again; -1: it has none."""
+        candidates = self._sources.candidates(ssrc, number)
+        if not candidates:
+            return -1
+        search = self._search = self._search or _Search(self.key)
+        index = search.find(packet, ssrc, candidates)
+        if index < 0:
+            self._sources.missed()
         else:
-            lib.srtp_remove_stream(self._context, htonl(ssrc))
-            self._searches = max(0, self._searches - 1)
-        if self._leader is not None:
-            self._leader.forget(ssrc)
-        return status
+            search.lead(self._context, ssrc, self._sources.highest.get(ssrc, -1), index)
+            _LENGTH[0] = WORKSPACE.put(packet)
+        return index
 
-    def _lead(self, ssrc: int, at: int, index: int) -> int:
-        """Bring the stream of a source from packet index `at` to `index`, which is returned.
-
-        libsrtp cannot be told it: packets less than half a wrap apart lead it there, made here and sent nowhere.
-        """
-        leader = self._leader = self._leader or SendContext(self.key, {})
-        while at < index:
-            at = min(index, at + _STRIDE)
-            _LENGTH[0] = WORKSPACE.put(leader.protect(_FAKE.pack(0x80, 0, at & 0xFFFF, 0, ssrc)) or b"")
-            lib.srtp_unprotect(self._context, _MEMORY, _LENGTH)
-        return at
+    def _put_by(self) -> None:
+        """Have no latest source."""
+        if self._latest >= 0:
+            self._sources.highest[self._latest] = self._highest
+        self._latest = -1
 
     def _know(self, ssrc: int) -> None:
         """Keep room for a source: libsrtp holds a stream, with its replay window, for each one ever heard."""
-        if len(self._ssrcs) >= self._max_ssrcs:
-            oldest = next(iter(self._ssrcs))
-            del self._ssrcs[oldest]
-            lib.srtp_remove_stream(self._context, htonl(oldest))
-            if oldest == self._latest:
+        out = self._sources.know(ssrc)
+        if out is not None:
+            lib.srtp_remove_stream(self._context, htonl(out))
+            if out == self._latest:
                 self._latest = -1
-        self._ssrcs[ssrc] = None
 
     def _refuse(self, status: int) -> None:
         self._count(_REASONS.get(status, "malformed"))
 
     def _count(self, reason: str) -> None:
         self.counts[reason] = self.counts.get(reason, 0) + 1
+
+
+def receiver_of(key: SrtpKey, known: dict[SrtpKey, ReceiveContext], counts: Counts) -> ReceiveContext:
+    """The context of that key among the last 64 beside the one in use, so that nothing is heard twice."""
+    receiver = known.pop(key, None)
+    if receiver is None:
+        receiver = ReceiveContext(key, counts)
+    else:
+        receiver.resume()
+    known[key] = receiver
+    if len(known) > 1 + MAX_SEND_KEYS:
+        del known[next(iter(known))]
+    return receiver
