@@ -20,8 +20,8 @@ log = structlog.get_logger(__name__)
 
 BURST_SECONDS = 10.0
 """So many seconds' worth of messages may come at once."""
-MAX_MARKS = 256
-"""Marks that may wait for what is before them to be said."""
+MAX_MARKS = 128
+"""Marks that may wait for what is before them to be said; `clear` tells all at once: half of `send_queue`."""
 _NEARLY = 0.01
 """Seconds: half a frame."""
 NORMAL, POLICY = 1000, 1008

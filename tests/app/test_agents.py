@@ -22,7 +22,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 
 from gateway.agents import framing
 from gateway.agents.agents import Agents, AgentSettings
-from gateway.agents.connection import AgentConnection, Form
+from gateway.agents.connection import MAX_MARKS, AgentConnection, Form
 from gateway.demo.tones import sine
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
@@ -254,17 +254,19 @@ async def test_a_message_of_more_than_64_kib_ends_the_call(place: Place, number:
 
 
 async def test_marks_that_wait_are_bounded(place: Place) -> None:
-    """256 behind ten seconds of sound; the next is refused, and `clear` brings all that were taken, in their order."""
+    """Those behind ten seconds of sound; one more is refused, and `clear` brings those that were taken in order."""
     waiting, phone = await place.waiting(), place.phone()
     assert await phone.dial("800") == 200
     await event(waiting, "start")
     for _ in range(10):
         await say(waiting, "media", payload=payload(np.zeros(16_000, np.int16)))
-    for number in range(257):
+    for number in range(MAX_MARKS + 1):
         await say(waiting, "mark", name=str(number))
     assert (await event(waiting, "error"))["error"] == {"message": "too many marks wait"}
     await say(waiting, "clear")
-    assert [(await event(waiting, "mark"))["mark"]["name"] for _ in range(256)] == [str(each) for each in range(256)]
+    assert [(await event(waiting, "mark"))["mark"]["name"] for _ in range(MAX_MARKS)] == [
+        str(each) for each in range(MAX_MARKS)
+    ]
     await phone.hang_up()
     await place.gateway.idle()
 

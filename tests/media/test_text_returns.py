@@ -116,8 +116,29 @@ async def test_a_page_says_how_much_it_has_read(read: str, shown: str) -> None:
         try:
             await engine.join("call", "browser", "phone")
             await until(lambda: typed(again) == shown)
+            said = await figures(engine, "browser")
+            assert said is not None
+            assert said.sent == 14
         finally:
             await again.close()
+
+
+async def test_what_is_kept_for_a_page_that_has_read_less_is_bounded() -> None:
+    """Of more than that nothing is shown again, since what is missing before it would not be seen."""
+    async with called(max_waiting=64) as (engine, browser, phone):
+        await opened(browser.channels[0])
+        for all_of_them in (60, 65):
+            phone._send((all_of_them - len(typed(browser))) * b"x")
+            await until(lambda many=all_of_them: typed(browser) == many * "x" and not under_way(engine, "browser"))
+        for read, types, shown in (("0", "a", "a"), ("0", "b", "ab")):
+            again = await returns(engine, BROWSER, PHONE, read=read)
+            try:
+                phone.type(types)
+                await until(lambda again=again, shown=shown: typed(again).endswith(shown[-1]))
+                assert typed(again) == shown
+                await until(lambda: not under_way(engine, "browser"))
+            finally:
+                await again.close()
 
 
 async def test_what_was_read_before_a_restart_is_counted_on() -> None:

@@ -89,3 +89,18 @@ def test_a_browser_is_told_the_limits_of_a_phone_that_called_it_and_of_one_that_
     phone = described(VOICE, "m=video 4002 RTP/AVP 96|a=rtpmap:96 H264/90000|a=fmtp:96 profile-level-id=42e00c")
     offer = translate(phone, browser_plan(media=("audio", "video")))
     assert "profile-level-id=42e00c" in str(offer.media[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "offered", "answered"),
+    [
+        ("telephone-event", 8000, "0-16", "0-11"),
+        ("AMR", 8000, "octet-align=1;mode-set=0,2", "octet-align=1;mode-set=7"),
+    ],
+)
+def test_what_is_neither_a_picture_nor_opus_stays_as_it_was_offered(
+    name: str, rate: int, offered: str, answered: str
+) -> None:
+    """The digits and the modes of a caller's own line are what it is answered (RFC 3264 section 6.1)."""
+    line = Codec(name, rate, payload_type=96, fmtp=offered)
+    assert declaring(line, Codec(name, rate, payload_type=101, fmtp=answered)) == line

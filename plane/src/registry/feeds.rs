@@ -77,3 +77,80 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Addr;
+    use crate::flow::Config;
+    use crate::wire::down::Message;
+    use crate::worker::{Made, Order};
+    use std::sync::mpsc::Receiver;
+
+    const STREAM: u32 = 4;
+
+    /// Flows 1 to 4, and what their thread is told from now on.
+    fn registry() -> (Registry, Receiver<Order>) {
+        let Made { handle, counters, orders, .. } = Made::new().unwrap();
+        let mut registry = Registry::new(vec![(handle, counters)], 1);
+        for flow in 1..=STREAM {
+            let host = Addr::v4(0x7f00_0001, 0);
+            registry.apply(Message::OpenPair { request: 1, port: flow, host, dscp: 0 }, 1);
+            registry.apply(Message::OpenFlow { flow, port: flow, config: Config::default() }, 1);
+        }
+        orders.try_iter().for_each(drop);
+        (registry, orders)
+    }
+
+    fn feed(registry: &mut Registry, source: u32) -> Option<()> {
+        registry.feed(STREAM, Some(source), Box::new([None; 128]))
+    }
+
+    /// Who is told what of the stream.
+    fn told(orders: &Receiver<Order>) -> Vec<(u32, &'static str)> {
+        let said = |order| match order {
+            Order::Receive(flow, ReceiveOrder::Feed { target: STREAM, types: Some(_) }) => Some((flow, "feed")),
+            Order::Receive(flow, ReceiveOrder::Feed { target: STREAM, types: None }) => Some((flow, "end")),
+            Order::Receive(flow, ReceiveOrder::Begin { target: STREAM }) => Some((flow, "begin")),
+            _ => None,
+        };
+        orders.try_iter().filter_map(said).collect()
+    }
+
+    #[test]
+    fn the_key_frame_of_who_was_taken_back_begins_nothing() {
+        let (mut registry, orders) = registry();
+        feed(&mut registry, 1).unwrap();
+        registry.begin_feed(STREAM, 1).unwrap();
+        feed(&mut registry, 2).unwrap();
+        feed(&mut registry, 1).unwrap();
+        assert_eq!(told(&orders), [(1, "feed"), (1, "begin"), (2, "feed"), (2, "end"), (1, "feed")]);
+        assert_eq!(registry.begin_feed(STREAM, 2), None);
+        assert_eq!(told(&orders), []);
+        assert_eq!(registry.flows[&STREAM].fed_by, Some(1));
+    }
+
+    #[test]
+    fn who_was_to_come_is_ended_where_another_is_to() {
+        let (mut registry, orders) = registry();
+        feed(&mut registry, 1).unwrap();
+        registry.begin_feed(STREAM, 1).unwrap();
+        feed(&mut registry, 2).unwrap();
+        told(&orders);
+        feed(&mut registry, 3).unwrap();
+        assert_eq!(told(&orders), [(2, "end"), (3, "feed")]);
+        assert_eq!([1, 2, 3].map(|source| registry.flows[&source].feeds.len()), [1, 0, 1]);
+        registry.begin_feed(STREAM, 3).unwrap();
+        assert_eq!(told(&orders), [(1, "end"), (3, "begin")]);
+    }
+
+    #[test]
+    fn who_feeds_as_many_as_it_may_feeds_no_more() {
+        let (mut registry, orders) = registry();
+        registry.flows.get_mut(&1).unwrap().feeds = vec![9; MAX_FEEDS];
+        feed(&mut registry, 2).unwrap();
+        assert_eq!(feed(&mut registry, 1), None);
+        assert_eq!(told(&orders), [(2, "feed"), (2, "end")]);
+        assert_eq!((registry.flows[&1].feeds.len(), registry.flows[&STREAM].fed_next), (MAX_FEEDS, None));
+    }
+}

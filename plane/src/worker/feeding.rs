@@ -10,7 +10,7 @@ use crate::rtp::Header;
 use crate::wire::up;
 
 /// Packets that may wait for their stream: of more the key frame is lost, and another one begins.
-const MOST_HELD: usize = 128;
+pub(super) const MOST_HELD: usize = 128;
 
 /// Begin or end to feed a stream; what it is fed with already goes on.
 pub(super) fn obey(receive: &mut Receive, uplink: &mut Uplink, target: u32, types: Option<Box<Fed>>, now: u64) {

@@ -1,6 +1,8 @@
+use super::super::feeding::{feed, MOST_HELD};
 use super::*;
 use crate::counters::ThreadCounters;
-use crate::flow::{Action, Config, Route};
+use crate::flow::{Action, Config, Feed, Route, Stage};
+use crate::key_frame::Format;
 use crate::limits::PER_SOURCE;
 use crate::srtp::{Receiver, Sender, Suite, ROOM};
 use crate::sys::Bell;
@@ -217,4 +219,26 @@ fn media_of_a_flow_that_another_thread_owns_is_handed_over_and_taken_there() {
     let Thread { table, outbox, uplink, .. } = &mut there;
     Here { table, outbox, uplink, others: &others, now: NOW }.take_foreign(flow, path, source, &mut data);
     assert_eq!(there.table.receives[slot].as_ref().unwrap().packets, 1);
+}
+
+#[test]
+fn what_waits_for_a_stream_that_never_begins_is_bounded() {
+    let mut thread = thread();
+    let mut types = Box::new([None; 128]);
+    types[96] = Some((96, Format::Av1));
+    let mut receive = secure(1, 100);
+    receive.feeds.push(Feed { target: 2, slot: usize::MAX, types, stage: Stage::Waits });
+    let slot = thread.table.put_receive(receive);
+    let header = Header { second: 96, ..Header::default() };
+    let mut hear = |payload: u8| {
+        let Thread { table, outbox, uplink, .. } = &mut thread;
+        feed(table, outbox, uplink, slot, &header, &[payload], false, NOW);
+        match &table.receives[slot].as_ref().unwrap().feeds[0].stage {
+            Stage::Begins(held) => Some(held.len()),
+            _ => None,
+        }
+    };
+    assert_eq!(hear(8), Some(1));
+    assert_eq!((1..MOST_HELD).map(|_| hear(0)).last(), Some(Some(MOST_HELD)));
+    assert_eq!((hear(0), hear(0), hear(8)), (None, None, Some(1)));
 }
