@@ -27,6 +27,7 @@ from gateway.identity import passwords
 from gateway.identity.mapping import IdentityMap
 from gateway.net.config import UserAgentConfig
 from gateway.net.connections import StreamLimits
+from gateway.net.resolver import ResolverConfig
 from gateway.net.tls import Tls, TlsFiles
 from gateway.net.udp import UdpLimits
 from gateway.people.courier import Keeping
@@ -374,6 +375,7 @@ def user_agent(config: Config) -> UserAgentConfig:
             interval=sip.session_timer.expires if sip.session_timer.enabled else 0,
             minimum=sip.session_timer.min_se,
         ),
+        resolver=ResolverConfig(timeout=sip.timers.lookup),
         sessions=sip.limits.max_dialogs,
         longest_ringing=sip.ring_timeout + 60,
         answer_patience=sip.timers.answer,

@@ -38,7 +38,7 @@ DigestAlgorithm = Literal["SHA-512-256", "SHA-256", "MD5"]
 
 
 class SipTimers(Section):
-    """RFC 3261 section 17.1.1.1, table 4."""
+    """RFC 3261 section 17.1.1.1, table 4, and how long others are waited for."""
 
     t1: float = Field(default=0.5, ge=0.01, le=10)
     """T1, the estimate of a round trip: the first retransmission comes after it (s)."""
@@ -46,6 +46,9 @@ class SipTimers(Section):
     """T2, the longest pause between retransmissions of a request other than INVITE (s)."""
     t4: float = Field(default=5.0, ge=0.01, le=60)
     """T4, how long a message may linger in the network (s)."""
+    lookup: float = Field(default=3.0, ge=0.5, le=30)
+    """How long a call waits for name servers in all: what they have not said by then counts as they said it last, or
+    as not there, and the next place is asked (s)."""
     answer: float = Field(default=30.0, ge=1, le=180)
     """How long our side may take to answer what a peer asks in a call (an offer, an INFO, a REFER) before that is
     refused for it (s)."""

@@ -137,7 +137,9 @@ def _mapped(answer: bytes, request: bytes) -> str | None:
 async def trunks(config: Config) -> Iterator[Finding]:
     """Whether each trunk has an address, is who it should be by TLS, and answers."""
     transports = ("udp", "tcp", "tls")
-    resolver = Resolver(ResolverConfig(transports=transports), now=time.monotonic, random=random)
+    resolver = Resolver(
+        ResolverConfig(transports=transports, timeout=config.sip.timers.lookup), now=time.monotonic, random=random
+    )
     files, domain = Tls(sip_certificates(config)), config.domain
     return iter(await asyncio.gather(*(_trunk(one, resolver.resolve, domain, files) for one in config.trunks)))
 

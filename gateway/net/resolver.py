@@ -7,6 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import dns.asyncresolver
 import dns.exception
@@ -43,7 +44,9 @@ class ResolverConfig:
     port: int = 53
     """UDP and TCP port of the name servers."""
     timeout: float = 3.0
-    """Seconds for one question, all servers together."""
+    """Seconds for a URI, all questions together; each of them goes on behind it, for as long at most."""
+    stale_after: float = 1.8
+    """The same where all that is missing has been answered before (RFC 8767 section 5)."""
     cache_entries: int = 1024
     longest_ttl: float = 3600.0
     """Seconds; answers are kept for their TTL, at most this."""
@@ -69,8 +72,8 @@ class _Answer:
     records: tuple[object, ...]
     until: float
     """When it is asked for again."""
-    expires: float
-    """When its TTL is over."""
+    ends: float
+    """Until when it goes on while nobody answers; 0 where nobody has answered."""
 
 
 class _Unanswered(Exception):
@@ -94,7 +97,10 @@ class Resolver:
         self._dns: dns.asyncresolver.Resolver | None = None
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
-        """The next hops of a SIP URI, best first; () when there is none that we can reach (RFC 3263 section 4)."""
+        """The next hops of a SIP URI, best first; () when there is none that we can reach (RFC 3263 section 4).
+
+        What is not answered in time counts as it was answered before, or as not there; a later call may know it.
+        """
         try:
             target = target_of(uri)
         except SipBuildError as error:
@@ -104,30 +110,35 @@ class Resolver:
         steps = plan(replace(target, host=host), self._config.transports)
         if not steps:
             return ()
-        last = steps[-1]
+        last, began = steps[-1], asyncio.get_running_loop().time()
         if host not in self._hosts and len(steps) > 1:
-            services = await self._naptr(steps[0]) if isinstance(steps[0], NaptrLookup) else []
-            found = await self._by_service(services or [one for one in steps if isinstance(one, SrvLookup)], host)
+            services = [one for one in steps if isinstance(one, SrvLookup)]
+            # Asked at once: a name server that says nothing costs one wait, and not one for each question.
+            for name, kind in [*((one.name, "SRV") for one in services), (host, "A"), (host, "AAAA")]:
+                self._begin((name.lower(), kind))
+            named = await self._naptr(steps[0], began) if isinstance(steps[0], NaptrLookup) else []
+            found = await self._by_service(named or services, host, began)
             if found is not None:
                 return found
-        return await self._addresses(last, host) if isinstance(last, AddressLookup) else ()
+        return await self._addresses(last, host, began) if isinstance(last, AddressLookup) else ()
 
-    async def _by_service(self, services: Sequence[SrvLookup], domain: str) -> tuple[Flow, ...] | None:
+    async def _by_service(self, services: Sequence[SrvLookup], domain: str, began: float) -> tuple[Flow, ...] | None:
         """The flows that SRV records lead to, None where there is no such record at all.
 
         The one target "." says that there is no such service (RFC 2782): that is an answer, too.
         """
-        flows: list[Flow] = []
-        offered = False
-        for service in services:
-            offered = offered or bool(await self._ask(service.name, "SRV"))
-            for record in await self._srv(service.name):
-                flows += await self._addresses(AddressLookup(record.target, record.port, service.transport), domain)
-                if len(flows) >= self._config.records:
-                    return tuple(flows[: self._config.records])
-        return tuple(flows) if offered else None
+        answers = await asyncio.gather(*[self._ask(service.name, "SRV", began) for service in services])
+        if not any(answers):
+            return None
+        lookups = [
+            AddressLookup(record.target, record.port, service.transport)
+            for service, answer in zip(services, answers, strict=True)
+            for record in self._in_order(answer)
+        ][: self._config.records]
+        flows = await asyncio.gather(*[self._addresses(lookup, domain, began) for lookup in lookups])
+        return tuple(chain.from_iterable(flows))[: self._config.records]
 
-    async def _naptr(self, lookup: NaptrLookup) -> list[SrvLookup]:
+    async def _naptr(self, lookup: NaptrLookup, began: float) -> list[SrvLookup]:
         records = [
             NaptrRecord(
                 one.order,
@@ -136,57 +147,72 @@ class Resolver:
                 one.service.decode("ascii", "replace"),
                 one.replacement.to_text(),
             )
-            for one in await self._ask(lookup.domain, "NAPTR")
+            for one in await self._ask(lookup.domain, "NAPTR", began)
             if isinstance(one, NAPTR)
         ]
         return srv_of_naptr(records, lookup.services)[: self._config.records]
 
-    async def _srv(self, name: str) -> list[SrvRecord]:
-        found = [one for one in await self._ask(name, "SRV") if isinstance(one, SRV)][: self._config.records]
+    def _in_order(self, answer: Sequence[object]) -> list[SrvRecord]:
+        found = [one for one in answer if isinstance(one, SRV)][: self._config.records]
         records = [SrvRecord(one.priority, one.weight, one.port, _name(one.target)) for one in found]
         return order_srv(records, iter(self._random, None))
 
-    async def _addresses(self, lookup: AddressLookup, domain: str) -> tuple[Flow, ...]:
+    async def _addresses(self, lookup: AddressLookup, domain: str, began: float) -> tuple[Flow, ...]:
         """The flows to a host; each is named by the URI's `domain`, which a certificate has to show (RFC 5922 4)."""
         known: tuple[str, ...] | None = (lookup.host,) if lookup.is_address else self._hosts.get(lookup.host.lower())
         if known is None:
-            four, six = await asyncio.gather(self._ask(lookup.host, "A"), self._ask(lookup.host, "AAAA"))
+            four, six = await asyncio.gather(*[self._ask(lookup.host, kind, began) for kind in ("A", "AAAA")])
             known = tuple(str(getattr(one, "address", "")) for one in (*four, *six))
         addresses = [address for address in known[: self._config.records] if address]
         return tuple(Flow(lookup.transport, address, lookup.port, name=domain) for address in addresses)
 
-    async def _ask(self, name: str, kind: str) -> tuple[object, ...]:
+    async def _ask(self, name: str, kind: str, began: float) -> tuple[object, ...]:
+        """The answer as far as it comes in time for what has `began`, else the one before."""
         question = (name.lower(), kind)
+        task = self._begin(question)
+        if task is None:
+            return self._cache[question].records
+        before = self._stale(question)
+        timeout, stale_after = self._config.timeout, self._config.stale_after
+        patience = timeout if before is None else min(timeout, stale_after)
+        await asyncio.wait({task}, timeout=max(0.0, began + patience - asyncio.get_running_loop().time()))
+        if task.done():
+            return task.result()
+        return before.records if before is not None else ()
+
+    def _begin(self, question: Question) -> asyncio.Task[tuple[object, ...]] | None:
+        """Look it up, unless that is under way; None where its answer is in the cache."""
         cached = self._cache.get(question)
         if cached is not None and cached.until > self._now():
             self._cache.move_to_end(question)
-            return cached.records
+            return None
         task = self._asking.get(question)
         if task is None:
-            task = asyncio.ensure_future(self._look_up(question))
-            self._asking[question] = task
+            task = self._asking[question] = asyncio.ensure_future(self._look_up(question))
             task.add_done_callback(lambda _: self._asking.pop(question, None))
-        return await asyncio.shield(task)
+        return task
 
     async def _look_up(self, question: Question) -> tuple[object, ...]:
+        now, config = self._now, self._config
         try:
             records, ttl = await self._query(*question)
-            expires = self._now() + ttl
-            answer = _Answer(records, expires, expires)
+            answer = _Answer(records, now() + ttl, now() + ttl + config.longest_stale)
         except _Unanswered:
-            answer = self._stale(question)
+            before = self._stale(question)
+            if before is not None:
+                answer = replace(before, until=now() + config.stale_ttl)
+            else:
+                answer = _Answer((), now() + config.negative_ttl, 0.0)
         self._cache[question] = answer
         self._cache.move_to_end(question)
-        if len(self._cache) > self._config.cache_entries:
+        if len(self._cache) > config.cache_entries:
             self._cache.popitem(last=False)
         return answer.records
 
-    def _stale(self, question: Question) -> _Answer:
-        """What goes on while nobody answers: the records of before, or that there are none."""
-        now, config, before = self._now(), self._config, self._cache.get(question)
-        if before is None or not before.records or now > before.expires + config.longest_stale:
-            return _Answer((), now + config.negative_ttl, now)
-        return replace(before, until=now + config.stale_ttl)
+    def _stale(self, question: Question) -> _Answer | None:
+        """What a name server has said last, that there is none too, while it may go on."""
+        before = self._cache.get(question)
+        return before if before is not None and before.ends > self._now() else None
 
     async def _query(self, name: str, kind: str) -> tuple[tuple[object, ...], float]:
         """Records of one question and how long they may be kept; () where there are none. Raises _Unanswered."""
@@ -211,6 +237,7 @@ class Resolver:
             if servers:
                 self._dns.nameservers = list(servers)
             self._dns.port = self._config.port
+            self._dns.timeout = self._config.timeout / 3  # of one server, so that the next ones are asked in time
         return self._dns
 
     async def close(self) -> None:

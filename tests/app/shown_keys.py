@@ -11,6 +11,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
     ),
     "app/test_agents.py::test_a_caller_is_passed_on_where_the_agent_may": ("agents[].may_call",),
     "app/test_agents.py::test_a_program_that_sends_too_much_loses_its_call": ("agents[].max_messages_per_second",),
+    "app/test_silent_names.py::test_a_call_by_a_name_that_no_name_server_answers_is_refused_in_words": (
+        "sip.timers.lookup",
+    ),
     "app/test_rooms.py::test_an_operator_plays_a_file_into_a_call": ("media.sounds",),
     "app/test_room_server.py::test_a_phone_and_the_browsers_of_the_room_server_meet": ("rooms[].room_server",),
     "app/test_room_server.py::test_the_rooms_are_the_same_at_every_address": ("web.also_listen",),

@@ -21,6 +21,8 @@ class NameServer(asyncio.DatagramProtocol):
         self.zone = zone
         self.asked: list[tuple[str, str]] = []
         self.silent = False
+        self.mute: set[str] = set()
+        """Names of which it says nothing."""
         self.fails = False
         """It cannot say anything of any name (SERVFAIL)."""
 
@@ -32,7 +34,7 @@ class NameServer(asyncio.DatagramProtocol):
         name, kind = query.question[0].name, query.question[0].rdtype
         key = (name.to_text().lower(), dns.rdatatype.to_text(kind))
         self.asked.append(key)
-        if self.silent:
+        if self.silent or key[0] in self.mute:
             return
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA | dns.flags.AA

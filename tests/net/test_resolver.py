@@ -41,6 +41,16 @@ class Setup:
     async def flows(self, uri: str) -> list[str]:
         return [str(flow) for flow in await self.resolver.resolve(Uri.parse(uri))]
 
+    async def timed(self, uri: str) -> tuple[list[str], float]:
+        """The flows, and after how many seconds they were there."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        return await self.flows(uri), loop.time() - began
+
+    async def settled(self) -> None:
+        """Every question that is under way has had its answer, or none."""
+        await asyncio.gather(*self.resolver._asking.values())
+
 
 @asynccontextmanager
 async def resolving(
@@ -49,6 +59,7 @@ async def resolving(
     transports: tuple[str, ...] = ("udp",),
     random: float = 0.0,
     timeout: float = 2.0,
+    stale_after: float = 1.8,
     cache_entries: int = 100,
 ) -> AsyncIterator[Setup]:
     loop = asyncio.get_running_loop()
@@ -56,7 +67,12 @@ async def resolving(
     port = transport.get_extra_info("sockname")[1]
     clock = ManualClock()
     config = ResolverConfig(
-        nameservers=("127.0.0.1",), port=port, timeout=timeout, transports=transports, cache_entries=cache_entries
+        nameservers=("127.0.0.1",),
+        port=port,
+        timeout=timeout,
+        stale_after=stale_after,
+        transports=transports,
+        cache_entries=cache_entries,
     )
     resolver = Resolver(config, now=clock, random=lambda: random)
     try:
@@ -178,6 +194,48 @@ async def test_a_silent_name_server_ends_in_nothing() -> None:
         assert await setup.flows("sip:a@pbx.example:5080") == []
 
 
+async def test_a_silent_name_server_costs_a_call_one_wait_whatever_is_asked() -> None:
+    """NAPTR, SRV of each transport, A and AAAA; the next call is told at once, and who answers later is heard then."""
+    async with resolving(timeout=1.0, transports=("udp", "tcp", "tls")) as setup:
+        setup.server.silent = True
+        flows, seconds = await setup.timed("sip:a@srv.example")
+        assert flows == []
+        assert seconds < 4  # six questions one after the other take 6
+        await setup.settled()
+        asked = len(setup.server.asked)
+        assert await setup.flows("sip:a@srv.example") == []
+        assert len(setup.server.asked) == asked
+        setup.server.silent = False
+        setup.clock.advance(5.1)
+        assert await setup.flows("sip:a@srv.example") == ["udp:192.0.2.11:5064", "udp:192.0.2.12:5065"]
+
+
+async def test_a_target_of_srv_that_no_name_server_knows_keeps_no_other_from_being_called() -> None:
+    """All of them are looked up at once, and what is known when the time is over is taken."""
+    async with resolving(timeout=0.5) as setup:
+        setup.server.mute = {"first.example."}
+        assert await setup.flows("sip:a@trunk.example") == ["udp:192.0.2.12:5070"]
+
+
+@pytest.mark.parametrize("uri", ["sip:a@srv.example", "sip:a@trunk.example", "sip:a@pbx.example"])
+async def test_what_was_not_there_is_not_asked_for_at_each_call_either(uri: str) -> None:
+    """While nobody answers, "no such record" goes on like records do (RFC 8767): one wait in half a minute."""
+    async with resolving(timeout=8.0, stale_after=0.2, transports=("udp", "tcp", "tls")) as setup:
+        before = await setup.flows(uri)
+        setup.clock.advance(61)
+        setup.server.silent = True
+        after, seconds = await setup.timed(uri)
+        assert after == before
+        assert seconds < 6
+        setup.server.silent, setup.server.fails = False, True
+        await setup.settled()
+        for _ in range(4):
+            asked = len(setup.server.asked)
+            setup.clock.advance(6)
+            assert await setup.flows(uri) == before
+            assert len(setup.server.asked) == asked
+
+
 @pytest.mark.parametrize("uri", ["sip:a@srv.example", "sip:a@trunk.example", "sip:a@pbx.example:5080"])
 async def test_a_provider_is_called_where_it_was_while_no_name_server_answers(uri: str) -> None:
     """Its answer goes on for a day (RFC 8767); once they are back its new place is found within half a minute."""
@@ -200,6 +258,19 @@ async def test_a_provider_is_called_where_it_was_while_no_name_server_answers(ur
         setup.server.fails = True
         setup.clock.advance(86_500)
         assert await setup.flows(uri) == []
+
+
+async def test_what_goes_on_does_so_for_a_day_however_often_it_is_asked_for() -> None:
+    """Its use makes no answer young again."""
+    async with resolving(timeout=0.2) as setup:
+        before = await setup.flows("sip:a@pbx.example:5080")
+        setup.clock.advance(61)
+        setup.server.fails = True
+        for _ in range(23):
+            setup.clock.advance(3600)
+            assert await setup.flows("sip:a@pbx.example:5080") == before
+        setup.clock.advance(2 * 3600)
+        assert await setup.flows("sip:a@pbx.example:5080") == []
 
 
 async def test_a_provider_whose_records_were_gone_is_called_within_seconds_of_their_return() -> None:
