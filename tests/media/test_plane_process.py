@@ -43,3 +43,17 @@ def test_a_secret_is_there_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch:
     assert len(secret) == SECRET_OCTETS
     assert made._secret() == secret
     assert [(each.name, each.stat().st_mode & 0o777) for each in tmp_path.iterdir()] == [(SECRET, 0o600)]
+
+
+def test_a_plane_that_ended_unseen_is_no_zombie_once_there_is_another(tmp_path: Path) -> None:
+    """It had lived on behind a broken connection for longer than is waited."""
+    process = PlaneProcess(Path("/bin/cat"), tmp_path)
+    made = []
+    for _ in range(2):
+        os.close(process._launch(bytes(SECRET_OCTETS)))
+        assert process.child is not None
+        made.append(process.child)
+        os.waitid(os.P_PID, process.child, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(made[0], os.WNOHANG)
+    os.waitpid(made[1], 0)

@@ -304,19 +304,30 @@ async def test_strangers_at_a_phones_port_are_told_of_so_often_a_second(scene: S
     assert 50 <= len(told) <= most_since(began, 50)
 
 
-async def test_dtls_in_a_phones_name_is_told_of_so_often_a_second(scene: Scene) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("named", [True, False], ids=["named", "learned"])
+async def test_dtls_in_a_phones_name_is_told_of_so_often_a_second(scene: Scene, host: str, named: bool) -> None:
     """Anybody may send it, and each one costs a turn of OpenSSL in the event loop; the rest is counted."""
-    scene.plane.configure_flow(LEFT, FlowConfig(secure=True))
+    phone = Phone(host)
+    scene.phones.append(phone)
+    await scene.add(6, phone)
+    if not named:
+        scene.plane.expect(6, (host, 9), 1)
+        scene.plane.admit_source(6, phone.address, rtp(1))
+        await scene.done()
+        phone.send(rtp(2))
+        await scene.settle(6, 2)
+    scene.plane.configure_flow(6, FlowConfig(secure=True))
     await scene.done()
     began, told = time.monotonic(), scene.handler.handshakes
     for sent in range(200, 1001, 200):
         for _ in range(200):
-            scene.left.send(HELLO)
+            phone.send(HELLO)
         async with asyncio.timeout(30):
-            while len(told) + (await scene.figures(LEFT)).discarded.get("rate", 0) < sent:  # noqa: ASYNC110  # counts have no event
+            while len(told) + (await scene.figures(6)).discarded.get("rate", 0) < sent:  # noqa: ASYNC110  # counts have no event
                 await asyncio.sleep(0.005)
     assert 200 <= len(told) <= most_since(began)
-    assert {source for _, _, source, _ in told} == {scene.left.address}
+    assert {source for _, _, source, _ in told} == {phone.address}
 
 
 async def test_dtls_in_a_browsers_name_is_told_of_so_often_a_second(scene: Scene) -> None:

@@ -198,6 +198,9 @@ class PlaneProcess:
 
     def _launch(self, secret: bytes) -> int:
         """Start the program; the end of a pipe on which it says that it listens. Raises PlaneError."""
+        if self.child is not None:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.child, os.WNOHANG)  # the one before may have ended after nobody waited for it any more
         arguments = self.arguments()
         log = os.open(self.state_dir / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         secret_out, secret_in = os.pipe()
