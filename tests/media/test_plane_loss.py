@@ -557,6 +557,18 @@ async def test_a_plane_that_lives_on_behind_a_broken_connection_gives_its_ports_
     os.kill(child, 0)
 
 
+async def test_a_plane_behind_a_broken_connection_ends_with_its_gateway(rig: Rig) -> None:
+    """It cannot be told to, and would hold its ports for `media.orphan_timeout`."""
+    await rig.engine.offer("call", OTHER, Party("fourth", Kind.RTP), phone_sdp())
+    child = rig.plane.process_id
+    assert child is not None
+    break_off(rig.plane)
+    await until(lambda: rig.plane._link is None)
+    await rig.engine.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
 async def test_a_connection_that_breaks_again_while_it_is_made_is_made_by_one(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -313,6 +313,7 @@ async def test_dtls_in_a_phones_name_is_told_of_so_often_a_second(scene: Scene, 
     await scene.add(6, phone)
     if not named:
         scene.plane.expect(6, (host, 9), 1)
+        scene.plane.set_destination(6, (host, 9), (host, 10))
         scene.plane.admit_source(6, phone.address, rtp(1))
         await scene.done()
         phone.send(rtp(2))

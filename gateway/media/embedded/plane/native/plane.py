@@ -125,7 +125,9 @@ class NativePlane:
         if await self._leave():
             self._send(Down.SHUTDOWN)
             await self._over.wait()
-            await self._process.ended()
+        else:
+            self._process.kill()
+        await self._process.ended()
         self._link = None
 
     async def _leave(self) -> bool:

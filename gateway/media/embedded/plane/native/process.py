@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -130,6 +131,12 @@ class PlaneProcess:
         if os.WIFSIGNALED(status):
             return f"the packet plane was ended by signal {os.WTERMSIG(status)}"
         return f"the packet plane ended with status {os.WEXITSTATUS(status)}"
+
+    def kill(self) -> None:
+        """End the process where it is a child and cannot be told to end."""
+        if self.child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.child, signal.SIGKILL)
 
     def _secret(self) -> bytes:
         """The state folder's secret, made where there is none."""
