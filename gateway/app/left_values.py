@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.access.gatekeeper import TRUNK
-from gateway.call.journal import Values
+from gateway.call.journal import Values, read
 from gateway.call.status import Cause
 from gateway.legs.web import BrowserLeg
 from gateway.net.user_agent import UserAgent
@@ -52,6 +52,17 @@ def _with_sessions(values: Values, change: Callable[[Values], Values]) -> dict[s
         return leg and leg | {name: [change(session) for session in kept[name]] for name in kept}
 
     return {**values} | {name: [changed(leg) for leg in values[name]] for name in ("legs", "targets")}
+
+
+def taken_up(record: bytes, times: int) -> dict[str, Any]:
+    """The values of a call that is taken up for the `times`-th time since they were written. Raises JournalError.
+
+    Who took it up before may have used numbers that they know nothing of: ours are past those too.
+    """
+    values = read(record)
+    for _ in range(times - 1):
+        values = asked(values)
+    return values
 
 
 def together(values: Values) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import structlog
 from gateway.accounts.vault import read_key
 from gateway.app.cluster_settings import cluster, shared_key
 from gateway.app.lease import Lease, clock
-from gateway.app.left_values import asked, left_beside, left_call, moved_to, together, trunks_of
+from gateway.app.left_values import asked, left_beside, left_call, moved_to, taken_up, together, trunks_of
 from gateway.app.observers import ended, keep_records, recording
 from gateway.app.opening import Opening
 from gateway.call.call import Call
@@ -439,7 +439,7 @@ async def _shared_too(opening: Opening, kept: JournalFound, had_file: bool) -> _
     calls = {call_id: values for call_id, values in kept.calls.items() if call_id not in begun.taken}
     for call_id, record in found.items():
         with contextlib.suppress(JournalError):
-            calls[call_id] = read(record)
+            calls[call_id] = taken_up(*record)
     # What was taken of others is gone on with later, as are calls of whoever is gone then.
     for call_id in (kept.calls.keys() | begun.ids) - calls.keys() - begun.claimed:
         _remove(records, call_id)
@@ -447,9 +447,9 @@ async def _shared_too(opening: Opening, kept: JournalFound, had_file: bool) -> _
     return _SharedFound(JournalFound(records, calls, kept.close), shared, lease, begun.taken)
 
 
-async def _records(shared: SharedStore, call_ids: Sequence[str]) -> dict[str, bytes]:
+async def _records(shared: SharedStore, call_ids: Sequence[str]) -> dict[str, tuple[bytes, int]]:
     """Few at a time. Raises JournalError."""
-    found: dict[str, bytes] = {}
+    found: dict[str, tuple[bytes, int]] = {}
     for begin in range(0, len(call_ids), _AT_ONCE):
         found |= await shared.records(call_ids[begin : begin + _AT_ONCE])
     return found

@@ -19,10 +19,11 @@ import structlog
 from gateway.app.cluster import Cluster
 from gateway.app.dialer import GatewayDialer
 from gateway.app.lease import LeaseKeeper, let_go
+from gateway.app.left_values import taken_up
 from gateway.app.observers import ended
 from gateway.app.opening import Opening
 from gateway.app.recovery import Recovery
-from gateway.call.journal import JournalError, read
+from gateway.call.journal import JournalError
 from gateway.identity.repeated import Repeated
 from gateway.net.user_agent import UserAgent
 from gateway.sip.errors import SipSyntaxError
@@ -99,11 +100,11 @@ class Takeovers:
         self._news.set()
         self._news = asyncio.Event()
 
-    def _read(self, call_ids: Sequence[str], records: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
+    def _read(self, call_ids: Sequence[str], records: Mapping[str, tuple[bytes, int]]) -> dict[str, dict[str, Any]]:
         found = {}
         for call_id in call_ids:
             try:
-                found[call_id] = read(records.get(call_id, b""))
+                found[call_id] = taken_up(*records.get(call_id, (b"", 0)))
             except JournalError as error:
                 log.error("a call of another gateway is lost", call_id=call_id, reason=str(error))
                 self._recovery.forget(call_id)

@@ -32,8 +32,9 @@ _MOVED = 200
 _TOLD = 1_000
 """Ids of calls that a gateway is told at a time."""
 
-# KEYS: our records, gateways by leg, gateways, what was taken of us, what we have taken and not written yet. ARGV: our
-# name, then id and text of each, "" for one that is over. A text begins with a line of the names of its web legs.
+# KEYS: our records, gateways by leg, gateways, what was taken of us, what we have taken and not written yet, how often
+# records were read. ARGV: our name, then id and text of each, "" for one that is over. A text begins with a line of the
+# names of its web legs.
 _WRITE = """
 for i = 2, #ARGV, 2 do
   local id, text = ARGV[i], ARGV[i + 1]
@@ -47,6 +48,7 @@ for i = 2, #ARGV, 2 do
       for tag in string.gmatch(string.match(text, '^[^\\n]*'), '%S+') do redis.call('HSET', KEYS[2], tag, ARGV[1]) end
     end
     redis.call('SREM', KEYS[5], id)
+    if old or text ~= '' then redis.call('HDEL', KEYS[6], id) end
   end
 end
 redis.call('SADD', KEYS[3], ARGV[1])
@@ -77,6 +79,16 @@ if moved > 0 then
 end
 if moved == #ids then redis.call('SREM', KEYS[4], ARGV[1]) end
 return moved
+"""
+
+# KEYS: our records, how often records were read. ARGV: ids.
+_READ = """
+local found = {}
+for i, id in ipairs(ARGV) do
+  local text = redis.call('HGET', KEYS[1], id)
+  found[i] = {text or '', text and redis.call('HINCRBY', KEYS[2], id, 1) or 0}
+end
+return found
 """
 
 # KEYS: our records, the word that we are starting, since when we do, what was taken of us, what we have taken. ARGV:
@@ -128,6 +140,7 @@ class RedisJournal:
         client = self._database.client
         self._write = client.register_script(_WRITE)
         self._take = client.register_script(_TAKE)
+        self._read = client.register_script(_READ)
         self._begin = client.register_script(_BEGIN)
         self._renew = client.register_script(_RENEW)
 
@@ -160,7 +173,7 @@ class RedisJournal:
                 text = f"{' '.join(tags)}\n{base64.b64encode(sealed).decode()}"
             arguments += [call_id, text]
         keys = [self._records(self._node), self._tags, self._nodes]
-        keys += [self._key("taken", self._node), self._key("claimed", self._node)]
+        keys += [self._key("taken", self._node), self._key("claimed", self._node), self._times]
         await self._database.answered(self._write(keys=keys, args=arguments))
 
     async def nodes(self) -> frozenset[str]:
@@ -182,15 +195,16 @@ class RedisJournal:
         client = self._database.client
         return frozenset(await self._database.answered(client.smembers(self._key("claimed", self._node))))
 
-    async def records(self, call_ids: Sequence[str]) -> dict[str, bytes]:
+    async def records(self, call_ids: Sequence[str]) -> dict[str, tuple[bytes, int]]:
         if not call_ids:
             return {}
-        texts = await self._database.answered(self._database.client.hmget(self._records(self._node), list(call_ids)))
+        keys = [self._records(self._node), self._times]
+        texts = await self._database.answered(self._read(keys=keys, args=list(call_ids)))
         found = {}
-        for call_id, text in zip(call_ids, texts, strict=True):
+        for call_id, (text, times) in zip(call_ids, texts, strict=True):
             try:
-                sealed = base64.b64decode((text or "").partition("\n")[2], validate=True)
-                found[call_id] = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], call_id.encode())
+                sealed = base64.b64decode(text.partition("\n")[2], validate=True)
+                found[call_id] = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], call_id.encode()), times
             except (binascii.Error, InvalidTag, ValueError):
                 log.warning("a call in the journal of the cluster cannot be read", call_id=call_id[:100])
         return found
@@ -202,6 +216,10 @@ class RedisJournal:
     @property
     def _nodes(self) -> str:
         return f"{self._prefix}nodes"
+
+    @property
+    def _times(self) -> str:
+        return f"{self._prefix}read"
 
     def _records(self, node: str) -> str:
         return self._key("calls", node)

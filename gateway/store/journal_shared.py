@@ -76,8 +76,8 @@ class SharedStore(Writes, Protocol):
     async def claimed(self) -> frozenset[str]:
         """Ids of calls that we have taken and not written or removed since, be it in the process before."""
 
-    async def records(self, call_ids: Sequence[str]) -> dict[str, bytes]:
-        """Those of these calls that are ours and can be read."""
+    async def records(self, call_ids: Sequence[str]) -> dict[str, tuple[bytes, int]]:
+        """Those of these calls that are ours and can be read, and the how manieth time since they were written."""
 
 
 class SharedRecords:

@@ -17,7 +17,7 @@ import pytest
 
 from gateway.accounts.vault import read_key
 from gateway.app import recovery
-from gateway.app.left_values import moved_to, trunks_of
+from gateway.app.left_values import moved_to, taken_up, trunks_of
 from gateway.app.opening import Opening
 from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, find_calls, open_journal
 from gateway.call.journal import ENDING, SETTING_UP, UP, VERSION, Journal, JournalError, JournalStore, read
@@ -222,6 +222,17 @@ def test_a_call_takes_the_places_of_the_trunks_by_which_it_went_out() -> None:
         [phone | {"is_caller": True}, {"identity": None, "is_caller": False}],
     ]
     assert [trunks_of({"legs": legs}) for legs in calls] == [["office"], [], ["other"], [], [], []]
+
+
+def test_whoever_takes_a_call_up_again_is_past_all_numbers_of_who_did_before() -> None:
+    """Its requests and those of a third one: they may have been sent though nothing of them was written."""
+    session = {"dialog": {"local_cseq": 5}, "accepted": "a 2xx"}
+    leg = marshal.dumps({}), marshal.dumps({"kind": "rtp", "sessions": [session]})
+    record = VERSION + marshal.dumps({"id": "a", "stage": ENDING, "legs": [leg], "targets": []})
+    found = [taken_up(record, times)["legs"][0]["sessions"][0] for times in (1, 2, 3)]
+    assert found[0] == session
+    assert [each["dialog"]["local_cseq"] for each in found] == [5, 5 + CSEQ_JUMP, 5 + 2 * CSEQ_JUMP]
+    assert [each["accepted"] for each in found[1:]] == [None, None]
 
 
 def test_calls_that_pages_left_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ class Journal:
         """Of the words with it, from 1 on, those that have no answer."""
         self.leased: set[str] = set()
         self.looks = 0
+        self.read: dict[str, int] = {}
 
     async def nodes(self) -> frozenset[str]:
         self.looks += 1
@@ -58,9 +59,11 @@ class Journal:
         self._answer()
         return frozenset(self.ours)
 
-    async def records(self, call_ids: list[str]) -> dict[str, bytes]:
+    async def records(self, call_ids: list[str]) -> dict[str, tuple[bytes, int]]:
+        for call_id in call_ids:
+            self.read[call_id] = self.read.get(call_id, 0) + 1
         self._answer()
-        return {call_id: self.ours[call_id] for call_id in call_ids}
+        return {call_id: (self.ours[call_id], self.read[call_id]) for call_id in call_ids}
 
     async def node_of(self, tag: str) -> str | None:
         self._answer()

@@ -168,7 +168,11 @@ class House:
 
     async def logged(self, words: str, times: int = 1) -> None:
         """Wait until the process that runs has said that so often."""
-        await until(lambda: self.log.read_text(encoding="utf-8").count(words) >= times)
+        await until(lambda: self.said(words) >= times)
+
+    def said(self, words: str) -> int:
+        """How often the process that runs has said that."""
+        return self.log.read_text(encoding="utf-8").count(words)
 
     def records(self) -> list[dict[str, Any]]:
         """The records of the calls that are over (`cdr.enabled`), oldest first."""

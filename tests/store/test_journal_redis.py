@@ -49,7 +49,8 @@ async def all_of(journal: RedisJournal, node: str) -> dict[str, bytes]:
     """Take the calls of another gateway; those that are taken and not gone on with."""
     while await journal.take(node):
         pass
-    return await journal.records(sorted(await journal.claimed()))
+    found = await journal.records(sorted(await journal.claimed()))
+    return {call_id: record for call_id, (record, _) in found.items()}
 
 
 async def test_calls_of_one_gateway_are_taken_by_one_other(house: House) -> None:
@@ -107,6 +108,19 @@ async def until_taken(journal: RedisJournal, node: str) -> None:
             await asyncio.sleep(0.005)
 
 
+async def test_how_often_a_record_was_read_is_counted_until_it_is_written(house: House) -> None:
+    """By whomever: who has read one may have gone on with the call, and died before that was written."""
+    one, two = await house.gateway(ONE), await house.gateway(TWO)
+    await one.write({"a": (b"call", []), "b": (b"other", [])})
+    assert [(await one.records(["a"]))["a"] for _ in range(2)] == [(b"call", 1), (b"call", 2)]
+    await until_taken(two, ONE)
+    assert await one.renew(60, ["a", "b"], is_up=True) == frozenset()
+    await one.write({"a": None})  # it has let go
+    assert await two.records(["a", "b", "none"]) == {"a": (b"call", 3), "b": (b"other", 1)}
+    await two.write({"a": (b"gone on with", []), "b": None})
+    assert await two.records(["a", "b"]) == {"a": (b"gone on with", 1)}
+
+
 async def test_who_was_taken_over_is_told_until_it_has_let_go(house: House) -> None:
     """At its start as well as where it comes back; what it still writes of them changes nothing."""
     one, two = await house.gateway(ONE), await house.gateway(TWO)
@@ -116,7 +130,7 @@ async def test_who_was_taken_over_is_told_until_it_has_let_go(house: House) -> N
         assert await one.renew(60, (), is_up=True) == {"a", "b"}
         assert (await one.begin(60)).taken == {"a", "b"}
     await one.write({"a": (b"of one that was asleep", ["leg"]), "b": None})
-    assert await two.records(["a", "b"]) == {"a": b"first", "b": b"second"}
+    assert await two.records(["a", "b"]) == {"a": (b"first", 2), "b": (b"second", 2)}
     assert await two.node_of("leg") == TWO
     assert await one.renew(60, ["a"], is_up=True) == {"b"}
     assert await one.renew(60, ["b", "a"], is_up=True) == frozenset()
