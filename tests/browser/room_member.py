@@ -28,6 +28,8 @@ class Page(Protocol):
 class Member:
     """One page, by a name."""
 
+    program = PROGRAM
+
     def __init__(self, engine: EmbeddedEngine, conference: Conference, page: Page, name: str, grey: int) -> None:
         self.engine, self.conference, self.page, self.name, self.grey = engine, conference, page, name, grey
         self.wanted = asyncio.Semaphore(0)
@@ -36,8 +38,8 @@ class Member:
 
     async def come(self) -> None:
         offer = await self.page.offer(self.grey)
-        await self.engine.offer(self.name, PAGE, PROGRAM, offer)
-        await self.page.take(await self.engine.answer(self.name, PROGRAM, PAGE, SERVICE_DESCRIPTION))
+        await self.engine.offer(self.name, PAGE, self.program, offer)
+        await self.page.take(await self.engine.answer(self.name, self.program, PAGE, SERVICE_DESCRIPTION))
         self.seat = self.conference.seat(self.engine.audio(self.name, "program"), self.name)
 
     def _heard(self, event: MediaEvent) -> None:
@@ -57,5 +59,5 @@ class Member:
     async def _serve(self) -> None:
         while True:
             await self.wanted.acquire()
-            offer = await self.engine.create_offer(self.name, PAGE, PROGRAM)
+            offer = await self.engine.create_offer(self.name, PAGE, self.program)
             await self.engine.answer(self.name, PAGE, None, await self.page.answer(offer))

@@ -37,6 +37,12 @@ class Page:
     async def answer(self, offer: str) -> str:
         return str(await self.page.evaluate(ANSWER, offer))
 
+    async def levels(self, side: str) -> set[str]:
+        """Of H.264 in packetization mode 1, in a description of the "local" or the "remote" side."""
+        text = str(await self.page.evaluate(f"pc.{side}Description.sdp"))
+        said = [line for line in text.splitlines() if "packetization-mode=1" in line]
+        return {line.partition("profile-level-id=")[2][4:6] for line in said}
+
     async def sections(self) -> int:
         """Of its sound and of pictures."""
         count: int = await self.page.evaluate("pc.getTransceivers().length")
@@ -108,4 +114,38 @@ async def test_pages_turn_their_own_pictures_once_a_phone_that_cannot_sees_one()
             await page.page.evaluate("seen = {}")
             others = [luma(other.grey) for other in members if other is not member]
             await sees(page.page, luma(GREYS[2]), *others)
+        seat.leave()
+
+
+@pytest.mark.slow
+async def test_a_page_is_told_the_level_of_a_phone_that_takes_less_and_goes_on_to_be_seen() -> None:
+    """H.264 of level 1.2: Chromium takes the offer, says its own level as before, and both see each other."""
+    async with AsyncExitStack() as stack:
+        engine, _ = await stack.enter_async_context(running())
+        browser = await stack.enter_async_context(chromium())
+        context = await stack.enter_async_context(await browser.new_context())
+        conference, phone = engine.conference(8), await VideoPhone(luma(GREYS[2])).open()
+        stack.push_async_callback(phone.close)
+        engine.subscribe(lambda event: phone.key_frame() if event == KeyFrameWanted("phone", PHONE.tag) else None)
+        page = Page(await blank_page(context))
+        member = Member(engine, conference, page, "page", GREYS[0])
+        member.program = program = Party("program", Kind.SERVICE, service="program", video=("h264",))
+        await stack.enter_async_context(member.serving())
+        await member.come()
+        assert await page.levels("remote") == {"1f"}
+        slow = phone.sdp().replace("42e01f", "42e00c")
+        await engine.offer("phone", PHONE, program, slow)
+        phone.take(await engine.answer("phone", program, PHONE, SERVICE_DESCRIPTION))
+        seat = conference.seat(engine.audio("phone", program.tag), "phone")
+        phone.show()
+        await sees(page.page, luma(GREYS[2]))
+        await until(lambda: phone.sees(luma(GREYS[0])))
+        await page.page.wait_for_function("/mode=1.*profile-level-id=....0c/.test(pc.currentRemoteDescription.sdp)")
+        assert await page.levels("remote") == {"0c"}
+        assert await page.levels("local") == {"1f"}
+        known = len(phone.packets)
+        await until(lambda: len(phone.packets) > known + 20)
+        assert phone.sees(luma(GREYS[0]))
+        await page.page.evaluate("seen = {}")
+        await sees(page.page, luma(GREYS[2]))
         seat.leave()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from gateway.media.embedded.sources.pictures import Pictures
+from sdp.levels import Limits
 
 
 class Picture:
@@ -24,6 +25,8 @@ class Picture:
         self.mid: str | None = None
         self.can_turn = True
         self.turned: list[bool] = []
+        self.takes: Limits = {}
+        self.limited: Limits = {}
         self.most_seen = 1
         self.overrun = False
         self.views: list[Picture] = []
@@ -57,7 +60,8 @@ class Picture:
     def ask_key_frame(self) -> None:
         self.asked += 1
 
-    def turn(self, all_can: bool) -> None:
+    def suit(self, all_can: bool, takes: Limits) -> None:
+        self.limited = takes
         if self.turned[-1:] != [all_can]:
             self.turned.append(all_can)
 

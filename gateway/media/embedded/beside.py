@@ -104,7 +104,8 @@ async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
         shown = video.agreement.extensions.get(ORIENTATION)
         return _offering(party, video_description(video.agreement.receive, orientation=shown))
     among = known is not None and bool(known.party.video)
-    said = partial(video_description, video.agreement.receive, orientation=video.orientation if among else None)
+    codecs = video.level.wanted if among else video.agreement.receive
+    said = partial(video_description, codecs, orientation=video.orientation if among else None)
     if not among:
         return _offering(party, said())
     await video.open_views()

@@ -10,6 +10,9 @@ from gateway.media.embedded.plane.values import Counting, FlowSnapshot
 from sdp import Agreement, MediaAgreement
 from sdp.extensions import TRANSPORT_CC
 
+_BANDWIDTH_UNITS = {"AS": 1000, "TIAS": 1}
+"""Bits a second of what b= says (RFC 4566 section 5.8, RFC 3890)."""
+
 
 class Reporting(Protocol):
     """A party, or its video."""
@@ -32,6 +35,12 @@ def reports_wanted(agreement: MediaAgreement | None) -> bool:
         return False
     wanted = "RS" if agreement.direction.sends else "RR"
     return all(each.value for each in agreement.bandwidths if each.type == wanted)
+
+
+def said_limits(agreement: MediaAgreement | None) -> list[int]:
+    """Bits a second that the peer has said it takes at most."""
+    said = agreement.bandwidths if agreement is not None else ()
+    return [each.value * _BANDWIDTH_UNITS[each.type] for each in said if each.type in _BANDWIDTH_UNITS]
 
 
 def tell_arrivals(plane: Plane, flow: int, reporter: Reporter, agreed: Agreement, *, told: bool) -> bool:

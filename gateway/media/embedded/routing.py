@@ -175,6 +175,16 @@ def unrouted(heard: MediaAgreement) -> dict[int, Route]:
     }
 
 
+def repeat_types(told: MediaAgreement) -> dict[int, int]:
+    """Under which payload type of rtx the peer takes each of its others again (RFC 4588 section 8.1)."""
+    types = {
+        media: codec.payload_type
+        for codec in told.send
+        if codec.key[0] == "rtx" and (media := payload_number(parameters(codec.fmtp).get("apt", ""))) is not None
+    }
+    return {number: again for number, again in types.items() if again is not None}
+
+
 def require_common(heard: MediaAgreement, told: MediaAgreement, config: EmbeddedConfig) -> None:
     """Raises MediaError 488 where nothing of one party could reach the other."""
     forward = payload_map(heard.receive, told.send)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 from gateway.media.embedded.describe import Identity, StreamPlan
+from gateway.media.embedded.level import SendLevel
 from gateway.media.embedded.plane.feedback import (
     fir_sources,
     lost_numbers,
@@ -18,9 +19,9 @@ from gateway.media.embedded.plane.rate import ReceiveLimit, SendRate
 from gateway.media.embedded.plane.reports import Reporter
 from gateway.media.embedded.plane.rtcp import RTPFB, TMMBN, Feedback, RtcpPacket, parse_compound
 from gateway.media.embedded.plane.values import NEVER, Address, FlowSnapshot, MediaPacket, Repeats
-from gateway.media.embedded.reporting import reports_wanted
+from gateway.media.embedded.reporting import reports_wanted, said_limits
 from gateway.media.embedded.resources import Resources
-from gateway.media.embedded.routing import fed_types, unrouted, video_routes
+from gateway.media.embedded.routing import fed_types, repeat_types, unrouted, video_routes
 from gateway.media.embedded.rtp.leg import RtpLeg
 from gateway.media.embedded.sender_feedback import SenderFeedback
 from gateway.media.embedded.transport import Transport
@@ -29,8 +30,8 @@ from gateway.media.embedded.viewer import Viewer
 from gateway.media.embedded.wish import OfferWish
 from gateway.media.engine import Kind
 from sdp import Agreement, MediaAgreement, TransportPlan
-from sdp.codecs import parameters, payload_number
 from sdp.extensions import ORIENTATION
+from sdp.levels import Limits
 from sdp.negotiation import Side
 
 CLOCK_RATE = 90_000
@@ -41,8 +42,6 @@ LEAST_FOR_MANY = 200_000
 """Bits a second that who is seen by many may always send: nobody takes the picture from all others by what it says."""
 _MOST_TOLD = 10
 """Times a second that what a peer says has others told what they may send; what is more comes with the next report."""
-_BANDWIDTH_UNITS = {"AS": 1000, "TIAS": 1}
-"""Bits a second of what b= says (RFC 4566 section 5.8, RFC 3890)."""
 
 
 class VideoStream(Viewer):
@@ -86,7 +85,7 @@ class VideoStream(Viewer):
         self._main = main
         self._wanted = 1
         """Pictures that the peer is to be able to see."""
-        self._more, self.turning = OfferWish(have_offered), Turning(have_offered)
+        self._more, self.turning, self.level = OfferWish(have_offered), Turning(have_offered), SendLevel(have_offered)
         self._shared, self._cname, self._transport = resources, cname, transport
         self._ask_by_signalling, self._have_offered = ask_by_signalling, have_offered
         self._sender = SenderFeedback(resources, self.flow, identity.ssrc, self.reporter, ask_by_signalling)
@@ -148,23 +147,18 @@ class VideoStream(Viewer):
         self._sender.agree(agreement)
         self._keep(agreement)
         self.turning.agree(agreement)
+        self.level.agree(agreement, side)
         plane.carry_orientation(self.flow, agreement.extensions.get(ORIENTATION, 0))
 
     def _keep(self, agreement: MediaAgreement) -> None:
         """Keep what the peer may ask for again, where it takes retransmissions (RFC 4588)."""
-        types = {
-            media: codec.payload_type
-            for codec in agreement.send
-            if codec.key[0] == "rtx" and (media := payload_number(parameters(codec.fmtp).get("apt", ""))) is not None
-        }
-        known = {number: again for number, again in types.items() if again is not None}
         repeats = Repeats(
             ssrc=self.repair_ssrc,
             sequence_number=self.identity.sequence_number,
-            payload_types=known,
+            payload_types=repeat_types(agreement),
             packets=self._shared.config.video.kept_packets,
         )
-        self._shared.plane.keep(self.flow, repeats if known else None)
+        self._shared.plane.keep(self.flow, repeats if repeats.payload_types else None)
 
     def rest(self) -> None:
         """Speak of nothing until `agree` comes again, with the sources that were."""
@@ -231,14 +225,20 @@ class VideoStream(Viewer):
             self.turning.look(self.orientation, self._shared.clock(), has=self.is_turned_by_others)
 
     @property
+    def takes(self) -> Limits:
+        """How large the pictures may be that the peer sees."""
+        return self.level.takes
+
+    @property
     def can_turn(self) -> bool:
         """Whether the peer can turn the pictures that it sees."""
         return self.turning.can is not None
 
-    def turn(self, all_can: bool) -> None:
+    def suit(self, all_can: bool, takes: Limits) -> None:
         """Have the peer offered what becomes of that, among many: where not all can, each turns its own."""
         self.turning.room(all_can, self._shared.clock())
         self.have_upright()
+        self.level.room(takes, self._shared.clock())
 
     # Whom it is among
 
@@ -359,8 +359,7 @@ class VideoStream(Viewer):
     @property
     def most(self) -> int:
         """Bits a second that this peer is to be sent at most in the stream: as it has said, and as its losses allow."""
-        said = self.agreement.bandwidths if self.agreement is not None else ()
-        limits = [each.value * _BANDWIDTH_UNITS[each.type] for each in said if each.type in _BANDWIDTH_UNITS]
+        limits = said_limits(self.agreement)
         main = self._main or self
         allowed = main._limit.allowed(self._shared.clock())
         if allowed is not None:  # of all that it gets
@@ -494,6 +493,8 @@ class VideoStream(Viewer):
     def report(self, snapshot: FlowSnapshot) -> None:
         """Send the report that is due, and look whether something is to be offered again."""
         self.have_upright()
+        if self._among:
+            self.level.look(self._shared.clock())
         if self._transport.ready and reports_wanted(self.agreement):
             self._shared.plane.send_rtcp(self.flow, self.reporter.report(snapshot))
             self.limit_rate()

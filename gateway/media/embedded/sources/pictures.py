@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Protocol, Self
 
 from gateway.media.embedded.sources.pacer import TICK_MS
+from sdp.levels import Limits, all_take
 
 _HELD_TICKS = 600 // TICK_MS
 """Ticks that somebody must be the loudest before it is seen: who coughs is not."""
@@ -72,8 +73,12 @@ class Picture(Protocol):
     def can_turn(self) -> bool:
         """Whether the party turns those it sees, which lie on their sides."""
 
-    def turn(self, all_can: bool) -> None:
-        """Whether all can who are shown one: else each is to turn its own."""
+    @property
+    def takes(self) -> Limits:
+        """How large the pictures may be that the party sees, as far as it has said."""
+
+    def suit(self, all_can: bool, takes: Limits) -> None:
+        """Whether all can turn pictures who are shown one, else each is to turn its own; and what all those take."""
 
 
 @dataclass(slots=True)
@@ -170,7 +175,7 @@ class Pictures:
     def arrange(self) -> None:
         """Have each see the first of the order whom it can, as many as it can."""
         names = {id(picture): name for name, picture in self._pictures.items()}
-        all_can = True
+        all_can, limits = True, list[Limits]()
         for name, picture in tuple(self._pictures.items()):
             able = (
                 self._pictures[other]
@@ -183,11 +188,13 @@ class Pictures:
             self._wanted[name] = len(shown)
             picture.want(len(shown))
             all_can &= picture.can_turn or not shown
+            limits += [picture.takes] if shown else []
             share = self._shares.get(name)
             picture.see(shown[: share.most] if share is not None else shown)
             self._note(name, picture, names)
+        takes = all_take(limits)
         for picture in tuple(self._pictures.values()):
-            picture.turn(all_can)
+            picture.suit(all_can, takes)
 
     def _note(self, name: str, picture: Picture, names: dict[int, str]) -> None:
         seen = {

@@ -1,0 +1,87 @@
+"""What sides that take different H.264 pictures all take, as each of them is told it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sdp import Codec, SessionDescription, read_codecs
+from sdp.levels import PictureLimit, all_take, limit_of, limited, limits_of
+from tests.sdp.corpus import OWN
+
+
+def h264(level: str, more: str = "") -> Codec:
+    return Codec("H264", 90_000, payload_type=96, fmtp=f"packetization-mode=1;profile-level-id={level}{more}")
+
+
+def of(name: str) -> tuple[Codec, ...]:
+    """The pictures that a real browser or phone has offered."""
+    description = SessionDescription.parse((OWN / f"{name}.sdp").read_bytes().decode())
+    return next(read_codecs(media) for media in description.media if media.kind == "video")
+
+
+def told(codecs: tuple[Codec, ...], *others: tuple[Codec, ...]) -> list[str]:
+    """H.264 as a side is told it that sees and is seen by the others."""
+    limits = all_take([limits_of(each) for each in (codecs, *others)])
+    return [limited(codec, limits).fmtp for codec in codecs if codec.key[0] == "h264"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "limit"),
+    [
+        (h264("42e01f"), PictureLimit(62, 108_000, 3_600)),
+        (h264("42e00c"), PictureLimit(24, 6_000, 396)),
+        (h264("42f00b"), PictureLimit(21, 1_485, 99)),
+        (h264("640009"), PictureLimit(21, 1_485, 99)),
+        (h264("428016", ";max-mbps=108000;max-fs=3600"), PictureLimit(44, 108_000, 3_600)),
+        # Less than its level, no number, and more digits than any: the level's own.
+        (h264("428016", ";max-mbps=1;max-fs=x"), PictureLimit(44, 20_250, 1_620)),
+        (h264("428016", ";max-fs=" + "9" * 5_000), PictureLimit(44, 20_250, 1_620)),
+        (h264("4280ff"), PictureLimit(510, 2_073_600, 36_864)),
+        (h264("428000"), PictureLimit(0, 1_485, 99)),
+        (h264("zz"), None),
+        (Codec("H264", 90_000), None),
+        (Codec("VP8", 90_000, fmtp="profile-level-id=42e01f"), None),
+    ],
+)
+def test_what_a_side_takes_is_its_level_or_what_it_says_beyond(codec: Codec, limit: PictureLimit | None) -> None:
+    """Macroblocks a second and a picture (ITU-T H.264 table A-1); what is no level is none."""
+    assert limit_of(codec) == limit
+    if limit is not None and limit.level:
+        assert limited(h264("42e028"), {h264("42e028").traits: limit}) != h264("42e028")
+
+
+def test_chromium_is_told_the_level_of_a_phone_that_takes_less_in_every_profile() -> None:
+    """A phone with one profile gets the others as that one; the packetization mode that it has not is not limited."""
+    said = told(of("chrome-audio-video-offer"), (h264("42e00c", ";level-asymmetry-allowed=1"),))
+    modes = [each.partition("packetization-mode=")[2][0] for each in said]
+    levels = [each.partition("profile-level-id=")[2][:6] for each in said]
+    assert [level for mode, level in zip(modes, levels, strict=True) if mode == "1"] == ["42000c", "42e00c", "4d000c"]
+    assert [level for mode, level in zip(modes, levels, strict=True) if mode == "0"] == ["42001f", "42e01f"]
+    assert all("level-asymmetry-allowed=1" in each and "max-" not in each for each in said)
+
+
+def test_chromium_and_a_phone_that_says_its_limits_beyond_its_level_lose_nothing() -> None:
+    """Level 2.2 with the pictures of level 3.1, as real phones offer it; in mode 0 that one takes no more than 2.2."""
+    said = told(of("chrome-audio-video-offer"), of("cisco-8845-video-offer"))
+    assert [each for each in said if "packetization-mode=1" in each] == [
+        f"level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={level};max-mbps=108000;max-fs=3600"
+        for level in ("420016", "42e016", "4d0016")
+    ]
+    assert all(each.endswith("16") for each in said if "packetization-mode=0" in each)
+    assert told(of("cisco-8845-video-offer"), of("chrome-audio-video-offer")) == [
+        codec.fmtp for codec in of("cisco-8845-video-offer") if codec.key[0] == "h264"
+    ]
+
+
+def test_who_takes_as_much_or_says_nothing_leaves_what_was_said_as_it_is() -> None:
+    """Firefox has Chromium's level; a phone that names none means what it was offered."""
+    chromium = of("chrome-audio-video-offer")
+    own = [codec.fmtp for codec in chromium if codec.key[0] == "h264"]
+    assert told(chromium) == told(chromium, of("firefox-audio-video-offer"), (Codec("H264", 90_000),)) == own
+
+
+def test_one_who_takes_more_in_a_profile_of_its_own_is_told_the_least_in_the_others() -> None:
+    """A browser with high profile at level 5.2 beside the baseline at 3.1, and another one with the baseline alone."""
+    both, other = (h264("42e01f"), h264("640034")), (h264("42e028"),)
+    assert told(both, other) == [h264("42e01f").fmtp, h264("640028").fmtp]
+    assert told(other, both) == [h264("42e01f").fmtp]
