@@ -25,6 +25,6 @@ export function showTransferring(client, front) {
   $("consult").addEventListener("click", () => {
     if (!target()) return;
     ui.showTransfer(false);
-    client.dial(target());
+    client.dial(target(), { video: Boolean(front()?.camera) });
   });
 }
