@@ -389,6 +389,24 @@ async def test_what_is_typed_to_nobody_waits_for_who_read_it_last() -> None:
         assert typed(browser) == "axb"
 
 
+async def test_what_waits_for_a_lost_packet_is_not_typed_again_to_who_reads_the_packets_themselves() -> None:
+    """The copy of them that is counted here waits on, while the phone that reads is away for a while."""
+    one, other = TextPhone(loses={2, 3, 4}.__contains__), TextPhone()
+    async with two_phones(one, other) as (engine, _, _):
+        for character in b"abcde":
+            one._send(bytes([character]))
+        heard = engine._sessions["call"].party("phone").text
+        assert heard is not None
+        await until(lambda: heard._receiver.is_waiting)
+        await engine.isolate("call", "phone")
+        await until(lambda: not heard._receiver.is_waiting)
+        await engine.join("call", "phone", "other")
+        for character in b"fgh":
+            one._send(bytes([character]))
+        await until(lambda: other.read.endswith("h"))
+        assert other.read == "a\ufffdcdefgh"
+
+
 async def test_what_waits_for_a_lost_packet_is_not_told_to_who_is_joined_next() -> None:
     """It was typed for the one before, and comes too late for that one."""
     async with called(loses={2, 3, 4}.__contains__) as (engine, browser, phone):
