@@ -40,7 +40,7 @@ from tests.media.engine_support import Browser, Phone, browser_sdp, config, freq
 from tests.media.plane_rig import break_off, native_plane
 from tests.media.srtp_pair import SrtpSession
 from tests.media.text_support import TextPhone
-from tests.media.three_streams import RATES, StreamPhone, agree_anew, hear_each_other, steps
+from tests.media.three_streams import RATES, StreamPhone, agree_anew, hear_each_other, stepped, steps
 from tests.media.video_support import VideoBrowser
 
 pytestmark = pytest.mark.serial
@@ -409,7 +409,7 @@ async def test_the_streams_of_a_phone_go_on_by_the_clock(rig: Rig) -> None:
             await agree_anew(engine, {LEFT: left, OTHER: right})
             await hear_each_other(left, right, times)
         for phone in (left, right):
-            assert steps(phone) == {kind: [0.25, 0.25] for kind in RATES}
+            assert steps(phone) == {kind: stepped(rate, 0.25, 0.5) for kind, rate in RATES.items()}
 
 
 async def test_a_call_that_has_not_answered_yet_is_not_taken_up_as_if_it_had(rig: Rig) -> None:

@@ -12,7 +12,7 @@ from gateway.media.embedded.resuming import values_of
 from gateway.media.embedded.timeline import Timeline
 from gateway.media.engine import Kind, Party
 from tests.media.engine_support import phone_sdp, running
-from tests.media.three_streams import RATES, StreamPhone, agree_anew, hear_each_other, steps
+from tests.media.three_streams import RATES, StreamPhone, agree_anew, hear_each_other, stepped, steps
 
 LEFT, RIGHT = Party("left", Kind.RTP), Party("right", Kind.RTP)
 BEGAN = 1_900_000_000.0
@@ -31,7 +31,15 @@ def test_a_timeline_goes_by_its_clock_and_begins_anywhere() -> None:
     assert max(drawn) > 1 << 31 > min(drawn)
     line = Timeline(0xFFFFFF00, 1000.0)
     assert [line.at(1000.0 + passed, 8000) for passed in (0.0, 0.02, 0.04)] == [0xFFFFFF00, 0xFFFFFFA0, 0x40]
-    assert line.at(1001.0, 90_000) - line.at(1000.5, 90_000) == 45_000
+    assert line.at(1001.0, 90_000) - line.at(1000.5, 90_000) == 45_009
+
+
+def test_a_stream_of_a_fast_clock_is_not_ahead_of_what_is_begun_after_it() -> None:
+    """The clock of who made it and ours may be 100 ppm off, each in its direction: 0.7 s in an hour, 7 s in ten."""
+    line = Timeline(1000, 50.0)
+    for hours in (1, 10):
+        sent = 1000 + hours * 3600 * 8000 * (1 + 2e-4)
+        assert 0 <= line.at(50.0 + hours * 3600, 8000) - sent < 1
 
 
 async def test_the_next_process_begins_a_stream_where_the_one_before_would_be() -> None:
@@ -49,7 +57,7 @@ async def test_the_next_process_begins_a_stream_where_the_one_before_would_be() 
                 await hear_each_other(left, right, times)
                 values = written_down(engine)
         for phone in (left, right):
-            assert steps(phone) == {kind: [2.5, 3600.0] for kind in RATES}
+            assert steps(phone) == {kind: stepped(rate, 2.5, 3602.5) for kind, rate in RATES.items()}
 
 
 async def test_who_takes_up_the_flows_of_a_call_knows_its_timelines() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.timeline import Timeline
 from gateway.media.engine import Party
 from sdp import SessionDescription
 from tests.media.engine_support import is_rtcp, until
@@ -96,6 +97,12 @@ async def agree_anew(engine: EmbeddedEngine, phones: dict[Party, StreamPhone]) -
         phones[party].take(await engine.create_offer("call", party, peer))
         await engine.answer("call", party, None, phones[party].sdp())
     await engine.join("call", first.tag, second.tag)
+
+
+def stepped(rate: int, *passed: float) -> list[float]:
+    """What `steps` are of a stream of so many Hz that begins at 0 and again so many seconds after that."""
+    line = Timeline(0, 0.0)
+    return [(line.at(new, rate) - line.at(old, rate)) / rate for old, new in pairwise((0.0, *passed))]
 
 
 def steps(phone: StreamPhone) -> dict[str, list[float]]:

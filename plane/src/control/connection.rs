@@ -233,6 +233,17 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_that_reads_nothing_is_given_up_at_the_bound() {
+        let (_gateway, plane) = UnixStream::pair().unwrap();
+        let mut connection = Connection::new(plane, THEIRS, 1);
+        connection.output = vec![0; ALL_ROOM];
+        connection.queue(&[1]);
+        assert!(!connection.is_over() && connection.waiting() == ALL_ROOM + 1);
+        connection.queue(&[2]);
+        assert!(connection.is_over() && connection.waiting() == ALL_ROOM + 1);
+    }
+
+    #[test]
     fn who_proves_the_secret_is_the_gateway() {
         let secret = Secret::new(&[5; 32]).unwrap();
         let (connection, proved, answer) = tried(&secret.proof("gateway", &OURS, &THEIRS));
