@@ -295,7 +295,9 @@ fn a_changed_octet_is_not_authentic_and_teaches_nothing() {
 #[test]
 fn the_source_idle_longest_makes_room_for_one_that_authenticates() {
     let (mut sender, mut receiver) = pair(Suite::Gcm128);
-    for ssrc in 0..31 {
+    let first = protect(&mut sender, &packet(1, 0, b"x"));
+    receiver.open(&mut first.clone()).unwrap();
+    for ssrc in 1..31 {
         receiver.open(&mut protect(&mut sender, &packet(1, ssrc, b"x"))).unwrap();
     }
     for round in 2..40u16 {
@@ -304,6 +306,18 @@ fn the_source_idle_longest_makes_room_for_one_that_authenticates() {
         receiver.open(&mut protect(&mut sender, &packet(round, 0, b"x"))).unwrap();
     }
     assert_eq!(receiver.sources.len(), MAX_SOURCES);
+    assert_eq!(receiver.open(&mut first.clone()), Err(Refused::Replay), "who goes on keeps its place");
+}
+
+#[test]
+fn an_index_of_rtcp_that_would_come_again_is_not_used() {
+    for suite in SUITES {
+        let (mut sender, _) = pair(suite);
+        sender.rtcp_index = 0x7fff_fffe;
+        let mut protected = || sender.protect_rtcp(&mut [0; 8 + ROOM], 8);
+        assert!(protected().is_ok(), "{suite:?}");
+        assert_eq!((protected(), protected()), (Err(Refused::Repeated), Err(Refused::Repeated)));
+    }
 }
 
 #[test]
