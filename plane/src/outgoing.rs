@@ -275,6 +275,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_lost_is_asked_for_of_who_sent_it_alone() {
+        let mut line = Line::new();
+        line.pass(10, 0);
+        line.pass(12, 320);
+        assert_eq!((line.out.lost_before(101, 9), line.out.lost_before(101, 1)), (Some(11), None));
+        line.out.skip();
+        assert_eq!(line.out.lost_before(101, 9), None);
+        line.pass(15, 480);
+        assert_eq!((line.out.lost_before(103, 9), line.out.lost_before(101, 9)), (Some(15), None));
+        line.out.refresh();
+        assert_eq!(line.out.lost_before(103, 9), None);
+        line.pass(4000, 9);
+        assert_eq!((line.out.lost_before(104, 9), line.out.lost_before(103, 9)), (Some(4000), None));
+    }
+
+    #[test]
     fn a_new_run_goes_on_by_the_wall_clock_with_a_marker() {
         let mut line = Line::new();
         line.pass(10, 0);

@@ -122,6 +122,7 @@ async def test_the_answer_to_an_offer_that_was_given_up_in_time_is_not_the_next_
     assert page.client.offers == 2
     assert await page.page_answers()
     assert other.replies == {}
+    assert not await page.page_offers()
     assert await page.page_answers()
     assert isinstance(other.replies[1], str)
     other.says(HungUp())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,8 +19,15 @@ from sdp import SessionDescription
 from tests.media.data_support import Talker, opened
 from tests.media.engine_support import config, phone_sdp, running, until
 
-ONE, OTHER = Party("one", Kind.WEBRTC), Party("other", Kind.WEBRTC)
+ONE, OTHER, THIRD = (Party(tag, Kind.WEBRTC) for tag in ("one", "other", "third"))
 ECHO = Party("echo", Kind.SERVICE, service="echo")
+
+
+def without_data(answer: str) -> str:
+    """The answer of one that refuses the section of data."""
+    head, _, section = answer.partition("m=application ")
+    head = re.sub(r"(a=group:BUNDLE \S+) \S+", r"\1", head)
+    return f"{head}m=application 0 {section.partition(' ')[2]}"
 
 
 @asynccontextmanager
@@ -112,14 +120,13 @@ async def test_channels_end_with_the_call_between_two() -> None:
 
 async def test_who_takes_over_has_channels_of_its_own_and_not_those_of_before() -> None:
     """A transfer: what both had is closed at both ends, what one of the new two opens is open at the other."""
-    third = Party("third", Kind.WEBRTC)
     async with called() as (engine, one, other, channel):
         await opened(channel)
         await until(lambda: other.channels)
         newcomer = Talker()
         try:
-            offered = await engine.create_offer("call", third, ONE)
-            await engine.answer("call", third, None, await newcomer.answer(offered))
+            offered = await engine.create_offer("call", THIRD, ONE)
+            await engine.answer("call", THIRD, None, await newcomer.answer(offered))
             await engine.join("call", "one", "third")
             await until(lambda: one.closed == other.closed == ["chat"])
             again = await opened(one.open("again"))
@@ -130,6 +137,22 @@ async def test_who_takes_over_has_channels_of_its_own_and_not_those_of_before() 
             assert other.messages == []
         finally:
             await newcomer.close()
+
+
+async def test_a_channel_to_who_takes_no_data_closes() -> None:
+    """What is opened after a transfer to somebody who has refused the section waits for nobody."""
+    async with called() as (engine, one, other, first):
+        await opened(first)
+        await until(lambda: other.channels)
+        third = Talker()
+        try:
+            offer = await engine.create_offer("call", THIRD, ONE)
+            await engine.answer("call", THIRD, None, without_data(await third.answer(offer)))
+            await engine.join("call", "one", "third")
+            channel = one.open("again")
+            await until(lambda: channel.readyState == "closed")
+        finally:
+            await third.close()
 
 
 async def test_more_channels_than_configured_are_closed() -> None:

@@ -21,7 +21,7 @@ from gateway.media.embedded.resuming import values_of
 from gateway.media.embedded.settings import DataConfig, TextConfig
 from gateway.media.engine import Kind, MediaError, Party, TextStatistics
 from sdp import SessionDescription
-from tests.media.data_support import Talker
+from tests.media.data_support import Talker, opened
 from tests.media.engine_support import config, phone_sdp, running, until
 from tests.media.text_call_support import BROWSER, OTHER, PHONE, called, figures, typed
 from tests.media.text_support import TextPhone
@@ -78,11 +78,13 @@ async def test_a_browser_that_is_called_is_opened_a_channel() -> None:
             answer = await engine.answer("call", BROWSER, PHONE, await browser.answer(offer))
             assert sections(answer) == [("audio", True), ("text", True)]
             phone.take(answer)
-            phone.type("hello")
-            await until(lambda: typed(browser) == "hello")
-            assert [channel.protocol for channel in browser.channels] == ["t140"]
+            await until(lambda: [channel.protocol for channel in browser.channels] == ["t140"])
+            await opened(browser.channels[0])
             browser.channels[0].send("hi")
             await until(lambda: phone.read == "hi")
+            phone.type("hello")
+            await until(lambda: typed(browser) == "hello")
+            assert len(browser.channels) == 1
         finally:
             await browser.close()
             await phone.close()

@@ -489,7 +489,8 @@ async def running(
 ) -> AsyncIterator[WebServer]:
     """The front ends of `gateway` on loopback, on a free port unless it is said."""
     settings = settings or WebSettings(open_rooms=True)
-    push = PushSender(Subscriptions(None, gateway.credential_mark), read_key(None), "mailto:postmaster@gateway.example")
+    subscriptions = Subscriptions(None, gateway.credential_mark)
+    push = PushSender(subscriptions, read_key(None), "mailto:postmaster@gateway.example", services=())
     app = create_app(gateway, settings, push=push, provider=provider, links=links)
     server = await serve(app, "127.0.0.1", port, settings=settings)
     try:

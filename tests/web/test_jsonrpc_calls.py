@@ -302,6 +302,7 @@ async def test_both_sides_can_change_an_answered_call() -> None:
         assert (await alice.fails("offer", to_peer_id="1001", sdp=SDP))["message"] == "Negotiation in progress"
         call.channel.answered(call, None)
         await alice.ok("offer", to_peer_id="1001", sdp=SDP)
+        assert (await alice.fails("offer", to_peer_id="1001", sdp=SDP))["message"] == "Negotiation in progress"
         assert call.log == [("update", SDP)]
         call.channel.updated(call, ANSWER, "answer")
         await alice.notified("call_state", state="answered")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import socket
+import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.app.push import Waker
+from gateway.app.settings import waking
+from gateway.config import load
 from gateway.web.app import WebSettings, create_app
 from gateway.web.push.sender import PushSender, read_key
 from gateway.web.push.subscriptions import Subscription, SubscriptionError, Subscriptions, checked
@@ -26,7 +32,7 @@ SERVICES = ("https://fcm.example.com", "https://*.push.example.com", "http://127
 
 def _sender(path: Path | None = None) -> PushSender:
     subscriptions = Subscriptions(path and path / "push.json", str)
-    return PushSender(subscriptions, read_key(path and path / "push.pem"), "mailto:admin@example.com")
+    return PushSender(subscriptions, read_key(path and path / "push.pem"), "mailto:admin@example.com", services=())
 
 
 async def _sent(sender: PushSender, service: PushService, **message: Any) -> tuple[str, dict[str, str], bytes]:
@@ -67,12 +73,16 @@ async def test_a_service_that_hangs_holds_up_nothing_else() -> None:
         await sender.close()
 
 
-async def test_a_service_that_hangs_leaves_threads_to_others() -> None:
+async def test_a_service_that_hangs_leaves_threads_to_others(tmp_path: Path) -> None:
     """However long it takes, by however many hosts, and however many wait for it: the other half are of others."""
     browser, [port] = PushBrowser(), free_ports(1)
     hosts = [f"127.{number}.0.1" for number in (1, 2, 3)]
-    known, key = (f"http://*.0.1:{port}",), read_key(None)
-    sender = PushSender(Subscriptions(None, str), key, "mailto:admin@example.com", services=known, timeout=120)
+    known = ["https://*.push.example.com"]
+    environ = {"GATEWAY_STATE_DIR": str(tmp_path), "GATEWAY_WEB__PUSH_SERVICES": json.dumps(known)}
+    settings = waking(load(None, environ))
+    assert list(settings.services) == known
+    sender = Waker(replace(settings, services=(f"http://*.0.1:{port}",)), time.time, str).sender
+    sender._timeout = 120
     with ExitStack() as stack, push_service() as service:
         for host in hosts:
             stack.enter_context(socket.create_server((host, port), backlog=128))

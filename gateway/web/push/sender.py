@@ -86,7 +86,7 @@ class PushSender:
         key: ec.EllipticCurvePrivateKey,
         contact: str,
         *,
-        services: tuple[str, ...] = (),
+        services: tuple[str, ...],
         timeout: float = 5.0,
         clock: Callable[[], float] = time.time,
     ) -> None:

@@ -1,9 +1,11 @@
 use super::super::feeding::{feed, MOST_HELD};
+use super::super::path::place;
 use super::*;
 use crate::counters::ThreadCounters;
-use crate::flow::{Action, Config, Feed, Route, Stage};
+use crate::flow::{Action, Config, Feed, Lane, Route, Send, Stage, Way};
 use crate::key_frame::Format;
 use crate::limits::PER_SOURCE;
+use crate::outgoing::Outgoing;
 use crate::srtp::{Receiver, Sender, Suite, ROOM};
 use crate::sys::Bell;
 use std::sync::atomic::AtomicBool;
@@ -230,15 +232,28 @@ fn what_waits_for_a_stream_that_never_begins_is_bounded() {
     receive.feeds.push(Feed { target: 2, slot: usize::MAX, types, stage: Stage::Waits });
     let slot = thread.table.put_receive(receive);
     let header = Header { second: 96, ..Header::default() };
-    let mut hear = |payload: u8| {
+    let mut come = |payload: u8, began: bool| {
         let Thread { table, outbox, uplink, .. } = &mut thread;
-        feed(table, outbox, uplink, slot, &header, &[payload], false, NOW);
+        feed(table, outbox, uplink, slot, &header, &[payload], began, NOW);
         match &table.receives[slot].as_ref().unwrap().feeds[0].stage {
             Stage::Begins(held) => Some(held.len()),
             _ => None,
         }
     };
+    assert_eq!((come(8, true), come(0, true), come(0, false)), (Some(1), None, None));
+    let mut hear = |payload: u8| come(payload, false);
     assert_eq!(hear(8), Some(1));
     assert_eq!((1..MOST_HELD).map(|_| hear(0)).last(), Some(Some(MOST_HELD)));
     assert_eq!((hear(0), hear(0), hear(8)), (None, None, Some(1)));
+}
+
+#[test]
+fn padding_alone_goes_to_browsers() {
+    let mut thread = thread();
+    let mut send = Send::new(2, false, None, Arc::default());
+    send.outgoing = Some(Outgoing::new(7, 1, 1, 90_000, true));
+    send.rtp = Some(Way::new(Lane::Shared(0), &PEER));
+    send.open = true;
+    place(&mut thread.outbox, &mut send, 0, 96, &Header::default(), 0, &[], NOW);
+    assert_eq!(send.outgoing.unwrap().last_sent, Some(NOW));
 }
