@@ -8,7 +8,7 @@ import pytest
 
 from gateway.sip.flow import Flow
 from gateway.sip.invite import modify
-from gateway.sip.invite.events import Answered, Confirmed, Ended, Failed, OfferAnswered, Offered, Reply
+from gateway.sip.invite.events import Accepted, Answered, Confirmed, Ended, Failed, OfferAnswered, Offered, Reply
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.message.addresses import NameAddr
@@ -77,6 +77,10 @@ def test_an_update_that_overtakes_the_prack_is_answered_and_the_prack_counts() -
     caller.cseq = 1
     stage.send(caller.make("ACK"))
     stage.puppet.take()
+    # The number of the PRACK takes nothing back: what was answered is not taken a second time.
+    stage.send(caller.make("UPDATE", cseq=3, body=HOLD))
+    assert [one.status for one in finals(stage, "UPDATE")] == [500]
+    assert len(log.of(Offered)) == 1
     stage.run(40)
     assert log.of(Ended) == []
     assert stage.puppet.take() == []
@@ -229,15 +233,23 @@ PRIVATE = "sip:puppet@10.0.0.7:5060"
 
 
 def registered_from(
-    place: tuple[str, int], contact: str, status: int = 200, *, also: Flow | None = None, dies: bool = False
+    place: tuple[str, int],
+    contact: str,
+    status: int = 200,
+    *,
+    by: str | None = "tester",
+    also: Flow | None = None,
+    dies: bool = False,
 ) -> list[str]:
     """The methods of what a phone behind NAT that called us gets at `place`, having registered from there.
 
-    Somebody else of the same name has registered by `also` before; `dies`: we die after that, and the next process
-    goes on.
+    `by` is who it has proved to be, the caller's own identity or another; None: of neither anybody has asked. Somebody else of the
+    same name has registered by `also` before; `dies`: we die after that, and the next process goes on.
     """
     stage = Stage()
     stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
+    if by is None:
+        stage.agent.verdict = lambda request, source: Accepted(None)
     caller = PuppetDialog(stage)
     caller.contact = Uri.parse(PRIVATE)
     stage.send(caller.make("INVITE", body=OFFER))
@@ -251,6 +263,7 @@ def registered_from(
     stage.agent.reply = lambda request: Reply(status)
     if also is not None:
         stage.agent.core.receive(PuppetDialog(stage, call_id="other").make("REGISTER").write(), also)
+    stage.agent.verdict = lambda request, source: Accepted(by)
     puppet = stage.network.nodes.get(place) or Puppet(stage.network, place)
     assert isinstance(puppet, Puppet)
     puppet.send(phone.make("REGISTER"), ALICE)
@@ -270,17 +283,21 @@ def test_a_phone_whose_nat_gives_it_another_port_is_asked_there_once_it_has_regi
 
 
 @pytest.mark.parametrize(
-    ("place", "contact", "status"),
+    ("place", "contact", "status", "by"),
     [
-        (("192.0.2.77", 40123), PRIVATE, 200),
-        ((BOB[0], 40123), "sip:puppet@10.0.0.8:5060", 200),
-        ((BOB[0], 40123), "sip:puppet@10.0.0.7:5062", 200),
-        ((BOB[0], 40123), PRIVATE, 403),
+        (("192.0.2.77", 40123), PRIVATE, 200, "tester"),
+        ((BOB[0], 40123), "sip:puppet@10.0.0.8:5060", 200, "tester"),
+        ((BOB[0], 40123), "sip:puppet@10.0.0.7:5062", 200, "tester"),
+        ((BOB[0], 40123), PRIVATE, 403, "tester"),
+        ((BOB[0], 40123), PRIVATE, 200, "a colleague"),
+        ((BOB[0], 40123), PRIVATE, 200, None),
     ],
 )
-def test_another_phone_that_registers_changes_no_call(place: tuple[str, int], contact: str, status: int) -> None:
-    """Behind another NAT, of another name, or refused."""
-    assert registered_from(place, contact, status) == []
+def test_another_phone_that_registers_changes_no_call(
+    place: tuple[str, int], contact: str, status: int, by: str | None
+) -> None:
+    """Behind another NAT, of another name, refused, or of another user of the same office and name."""
+    assert registered_from(place, contact, status, by=by) == []
 
 
 # ---- ends that cross answers
@@ -458,7 +475,13 @@ def test_a_late_2xx_of_the_try_before_is_ended_though_the_next_one_is_over(secon
     assert is_idle(stage.agent.core)
 
 
-def test_a_reinvite_that_two_places_of_a_trunk_answer_is_acknowledged_at_each_by_its_number() -> None:
+@pytest.mark.parametrize(
+    "order",
+    [("first", "first", "second"), ("second", "first", "second", "first"), ("first", "second", "first", "second")],
+)
+def test_a_reinvite_that_two_places_of_a_trunk_answer_is_acknowledged_at_each_by_its_number(
+    order: tuple[str, ...],
+) -> None:
     """The first was silent for 32 s, so that the second was asked, and answers after all."""
     stage, log, session, invite = stage_with_invite()
     second = Puppet(stage.network, ("192.0.2.3", 5060))
@@ -470,10 +493,13 @@ def test_a_reinvite_that_two_places_of_a_trunk_answer_is_acknowledged_at_each_by
     first, *_ = stage.requests("INVITE")
     again, *_ = [one for one in second.take() if isinstance(one, Request)]
     assert again.cseq.number > first.cseq.number
-    for _ in range(2):
-        stage.send(answer(first, 200, body=HELD))
-    second.send(answer(again, 200, body=HELD), ALICE)
-    stage.run()
+    numbers = {"first": first.cseq.number, "second": again.cseq.number}
+    for who in order:
+        if who == "first":
+            stage.send(answer(first, 200, body=HELD))
+        else:
+            second.send(answer(again, 200, body=HELD), ALICE)
+            stage.run()
     acks = [one.cseq.number for one in stage.puppet.take() if isinstance(one, Request)]
-    assert acks == [first.cseq.number, first.cseq.number, again.cseq.number]
+    assert acks == [numbers[who] for who in order]
     assert log.of(OfferAnswered) == [OfferAnswered(number, 200, HELD)]

@@ -541,6 +541,26 @@ def test_a_change_whose_answer_was_lost_with_its_process_is_answered_by_the_next
     assert [one.status for one in finals(stage, method) if one.status != 200] == [500]
 
 
+def test_of_the_changes_before_a_kill_the_last_alone_is_answered_again() -> None:
+    """A hold that was taken back since would put the call on hold once more."""
+    stage = Stage()
+    caller, session, log = answered_call(stage)
+    kept = Kept(session)
+    held = caller.next("INVITE", body=HOLD)
+    for body in (HELD, ANSWER):
+        session.answer_offer(log.of(Offered)[-1].exchange, body)
+        stage.run()
+        stage.send(caller.make("ACK"))
+        if body == HELD:
+            caller.next("INVITE", body=OFFER)
+    stage.puppet.take()
+    node = stage.agent = killed(stage)
+    ours = SessionLog(node.core.resume(kept.values, 0.5))
+    stage.send(caller.make("INVITE", cseq=held.cseq.number, body=HOLD))
+    assert stage.puppet.statuses() == [500]
+    assert ours.of(Offered) == []
+
+
 def test_a_digit_whose_answer_was_lost_with_its_process_is_not_pressed_twice() -> None:
     """What is no change of the session has been done."""
     stage = Stage()
