@@ -243,8 +243,9 @@ def registered_from(
 ) -> list[str]:
     """The methods of what a phone behind NAT that called us gets at `place`, having registered from there.
 
-    `by` is who it has proved to be, the caller's own identity or another; None: of neither anybody has asked. Somebody else of the
-    same name has registered by `also` before; `dies`: we die after that, and the next process goes on.
+    `by` is who it has proved to be, the caller's own identity or another; None: nobody has asked either of them.
+    Somebody else of the same name has registered by `also` before; `dies`: we die after that, and the next process
+    goes on.
     """
     stage = Stage()
     stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
