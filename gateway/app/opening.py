@@ -45,6 +45,8 @@ T = TypeVar("T")
 
 _EXPIRY_SECONDS = 60.0
 """How often what ran out is swept from a store."""
+_OFFER_SECONDS = 60.0
+"""How often it is looked whether commands on this machine find the gateway."""
 
 
 class Opening:
@@ -218,5 +220,5 @@ async def open_page(opening: Opening, application: FastAPI, web_settings: WebSet
         return 0
 
     await offer(0.0)
-    opening.sweep(offer)  # where the disk had no room for it
+    opening.sweep(offer, _OFFER_SECONDS)  # where the disk had no room for it
     return server.port, tls

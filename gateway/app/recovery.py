@@ -22,7 +22,7 @@ from gateway.app.left_values import asked, left_beside, left_call, moved_to, tak
 from gateway.app.observers import ended, keep_records, recording
 from gateway.app.opening import Opening
 from gateway.call.call import Call
-from gateway.call.journal import UP, Journal, JournalError, JournalStore, Values, read
+from gateway.call.journal import ENDING, UP, Journal, JournalError, JournalStore, Values, read
 from gateway.call.leg import Leg
 from gateway.call.registry import Calls
 from gateway.call.state import State
@@ -86,6 +86,8 @@ def open_journal(state_dir: Path, random: Callable[[int], bytes], calls: int) ->
         for call_id, record in file.open().items():
             try:
                 found[call_id] = read(record)
+                if call_id in file.outdated:
+                    found[call_id]["stage"] = ENDING
             except JournalError as error:
                 _remove(file, call_id)
                 log.error("a call of the gateway before is lost", call_id=call_id, reason=str(error))

@@ -59,6 +59,9 @@ class JournalStore(Protocol):
     def remove(self, call_id: str) -> None:
         """Forget it, now or, where JournalError is raised, as soon as it can be; an unknown one is no error."""
 
+    def outdate(self, call_id: str) -> None:
+        """Whoever finds what was kept ends the call, for it has changed since. As `remove`, until the next `put`."""
+
 
 @dataclass(slots=True)
 class _Goodbyes:
@@ -117,13 +120,13 @@ class Journal:
         except JournalError as error:
             self._unkept.pop(call.id, None)
             self._unkept[call.id] = None
-            self._forget(call.id)
+            self._outdate(call.id)
             if not self._said:
                 self._said = True
                 log.error("calls are not written down, and would be lost with this process", reason=str(error))
         except Exception:
             self._unkept.pop(call.id, None)
-            self._forget(call.id)
+            self._outdate(call.id)
             log.exception("call not written down", call_id=call.id)
 
     def _put(self, call_id: str, values: dict[str, Any]) -> None:
@@ -209,8 +212,15 @@ class Journal:
         for call_id in tuple(self._goodbyes):
             self._forget(call_id)
 
+    def _outdate(self, call_id: str) -> None:
+        """An older record tells of legs that may have gone on, or to somebody else: it is good for goodbyes alone."""
+        self._unheard.add(call_id)
+        self._legs.pop(call_id, None)
+        with contextlib.suppress(JournalError):
+            self._store.outdate(call_id)
+
     def _forget(self, call_id: str) -> None:
-        """Keep nothing of it: an older record tells of legs that may have gone on, or to somebody else."""
+        """Keep nothing of it."""
         self._unheard.discard(call_id)
         self._legs.pop(call_id, None)
         goodbyes = self._goodbyes.pop(call_id, None)

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 _NONCE = 12
 _HEAD = struct.Struct("!IB")
 """Octets of name and record, octets of the name. A record of no octets says that the call is over."""
+_OUTDATED = b"!"
+"""In place of a record: the one before it no more tells how the call stands."""
 _SPARE = 4 << 20
 """Octets that the file may have beside four times what is kept, before it is written anew."""
 
@@ -46,8 +48,10 @@ class JournalFile:
         """A file that is being written to take the place of this one."""
         self._since: list[bytes] = []
         """What was appended to this one meanwhile."""
-        self._stale: set[str] = set()
-        """Records to be removed, for which there was no room yet."""
+        self._late: dict[str, bytes] = {}
+        """What is to be said of records, for which there was no room yet."""
+        self.outdated: set[str] = set()
+        """Records of calls that have changed since."""
         self._refused = 0
         """Size of the file when it could not be written anew; it is given as much room again before the next try."""
         self._kept: dict[str, bytes] = {}
@@ -68,7 +72,7 @@ class JournalFile:
             (found, lost), unread = self._unseal(), len(data) - self._size
             aside = self._keep_aside() if lost and not found else ""
             try:
-                self._replace(*_write(self._draft, self._kept), ())
+                self._replace(*_write(self._draft, self._frames()), ())
             except OSError:
                 # There is no room for another file, yet what was read is worth going on with.
                 self._go_on()
@@ -114,9 +118,15 @@ class JournalFile:
         self._append(call_id, sealed)
 
     def remove(self, call_id: str) -> None:
+        self._say(call_id, b"")
+
+    def outdate(self, call_id: str) -> None:
+        self._say(call_id, _OUTDATED)
+
+    def _say(self, call_id: str, what: bytes) -> None:
         if call_id in self._kept:
-            self._stale.add(call_id)
-            self._append(call_id, b"")
+            self._late[call_id] = what
+            self._append(call_id, what)
 
     def close(self) -> None:
         """Let go of the file; idempotent."""
@@ -135,8 +145,8 @@ class JournalFile:
     def _append(self, call_id: str, sealed: bytes) -> None:
         if self._file is None:
             raise JournalError("the journal is not open")
-        gone = [_frame(stale, b"") for stale in self._stale if stale != call_id]
-        frames = b"".join([_frame(call_id, sealed), *gone])
+        late = {name: what for name, what in self._late.items() if name != call_id}
+        frames = b"".join(_frame(name, what) for name, what in ((call_id, sealed), *late.items()))
         try:
             written = os.write(self._file, frames)
             if written < len(frames):
@@ -147,9 +157,9 @@ class JournalFile:
             raise JournalError(f"{self._path} cannot be written: {error.strerror}") from None
         self._size += written
         self._take(call_id, sealed)
-        for stale in self._stale - {call_id}:
-            self._take(stale, b"")
-        self._stale.clear()
+        for name, what in late.items():
+            self._take(name, what)
+        self._late.clear()
         self._go_on_anew(frames)
 
     def _go_on_anew(self, frames: bytes) -> None:
@@ -157,7 +167,7 @@ class JournalFile:
         if self._anew is None:
             if self._size > 4 * self._octets + _SPARE + self._refused:
                 self._since = []
-                self._anew = self._writer.submit(_write, self._draft, dict(self._kept))
+                self._anew = self._writer.submit(_write, self._draft, self._frames())
             return
         self._since.append(frames)
         if self._anew.done():
@@ -171,7 +181,14 @@ class JournalFile:
             self._refused = self._size
             log.warning("the journal cannot be written anew", path=str(self._path), reason=error.strerror)
 
+    def _frames(self) -> list[tuple[str, bytes]]:
+        return [*self._kept.items(), *((name, _OUTDATED) for name in self.outdated)]
+
     def _take(self, call_id: str, sealed: bytes) -> None:
+        if sealed == _OUTDATED:
+            self.outdated.update({call_id} & self._kept.keys())
+            return
+        self.outdated.discard(call_id)
         self._octets += len(sealed) - len(self._kept.pop(call_id, b""))
         if sealed:
             self._kept[call_id] = sealed
@@ -211,10 +228,10 @@ class JournalFile:
         self._file, self._size, self._refused = file, size + len(late), 0
 
 
-def _write(draft: Path, kept: Mapping[str, bytes]) -> tuple[int, int]:
-    """A descriptor of a new file with these records, and its size. Raises OSError."""
+def _write(draft: Path, frames: Sequence[tuple[str, bytes]]) -> tuple[int, int]:
+    """A descriptor of a new file with these, and its size. Raises OSError."""
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-    whole = b"".join([_frame(name, sealed) for name, sealed in kept.items()])
+    whole = b"".join([_frame(name, sealed) for name, sealed in frames])
     try:
         if os.write(file, whole) < len(whole):
             raise OSError(None, "no space is left")

@@ -101,6 +101,10 @@ class SharedRecords:
         self._tell(call_id, None)
         self._file.remove(call_id)
 
+    def outdate(self, call_id: str) -> None:
+        self._tell(call_id, None)  # only its own gateway may still find who is to hear of its end
+        self._file.outdate(call_id)
+
     def told(self, call_ids: Iterable[str]) -> None:
         """The cluster has records of these under our name, though not from here."""
         self._told.update(call_ids)

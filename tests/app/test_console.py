@@ -21,6 +21,7 @@ from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from tests.app.phones import Phone
 from tests.interop.gateway import config_on_free_ports
+from tests.media.plane_rig import until
 from tests.net.peers import Application
 
 
@@ -34,6 +35,25 @@ def shown(show: Callable[[Console], None], terminal: bool = False) -> str:
 
 async def printed(show: Callable[..., None], operator: Operator, *rest: str | None, **options: bool) -> str:
     return await asyncio.to_thread(shown, lambda console: show(operator, console, *rest, **options))
+
+
+async def test_commands_find_a_gateway_that_could_not_be_offered_at_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full, or somebody else's folder in the way; once that is over nobody has to do anything."""
+    monkeypatch.setattr("gateway.app.opening._OFFER_SECONDS", 0.05)
+    in_the_way = tmp_path / FILE_NAME / "other"
+    in_the_way.mkdir(parents=True)
+    app = GatewayApp(config_on_free_ports(tmp_path))
+    await app.start()
+    try:
+        assert read(tmp_path) is None
+        in_the_way.rmdir()
+        in_the_way.parent.rmdir()
+        await until(lambda: read(tmp_path) is not None)
+        assert await printed(show_calls, Operator(tmp_path)) == "No calls.\n"
+    finally:
+        await app.stop()
 
 
 async def test_an_operator_at_the_machine_sees_calls_their_ladder_and_bans(tmp_path: Path) -> None:

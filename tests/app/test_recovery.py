@@ -32,6 +32,8 @@ from gateway.store.journal_file import JournalFile
 from gateway.store.journal_shared import Begun
 from gateway.testing.timers import ManualTimers
 
+UP_CALL = {"stage": UP, "legs": [], "targets": [], "times": (None, 1.0, None), "age": 1.0}
+
 
 @pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +102,8 @@ async def test_of_calls_taken_over_one_that_cannot_be_read_costs_no_other() -> N
 
         def remove(self, call_id: str) -> None:
             gone.append(call_id)
+
+        def outdate(self, call_id: str) -> None: ...
 
     calls, kept = cast(Any, {"here": object()}), JournalFound(File())
     nobody: Any = object()
@@ -235,6 +239,19 @@ def test_whoever_takes_a_call_up_again_is_past_all_numbers_of_who_did_before() -
     assert [each["accepted"] for each in found[1:]] == [None, None]
 
 
+def test_a_call_that_has_changed_since_it_was_written_is_ended(tmp_path: Path) -> None:
+    """The disk was full; of two that were up the other goes on."""
+    for is_second in (False, True):
+        found = open_journal(tmp_path, os.urandom, 10)
+        assert found.file is not None
+        if not is_second:
+            for call_id in ("changed", "same"):
+                found.file.put(call_id, VERSION + marshal.dumps(UP_CALL | {"id": call_id}))
+            found.file.outdate("changed")
+        found.close()
+    assert {call_id: values["stage"] for call_id, values in found.calls.items()} == {"changed": ENDING, "same": UP}
+
+
 def test_calls_that_pages_left_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many gateways end in the life of this one."""
     monkeypatch.setattr(recovery, "_REMEMBERED", 2)
@@ -258,6 +275,8 @@ class Store:
 
     def remove(self, call_id: str) -> None:
         self.kept.pop(call_id, None)
+
+    def outdate(self, call_id: str) -> None: ...
 
 
 class Shared:

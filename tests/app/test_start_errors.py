@@ -151,3 +151,13 @@ def test_a_folder_that_cannot_be_written_will_do_when_nothing_is_missing(
     assert passwords.resolve(wanted, tmp_path, os.urandom).values == made.values
     with pytest.raises(ConfigError, match="Read-only"):
         passwords.resolve(wanted | {"carol": "auto"}, tmp_path, os.urandom)
+
+
+@pytest.mark.parametrize(
+    ("code", "passes"), [(13, True), (778, True), (517, True), (261, True), (262, True), (11, False)]
+)
+def test_errors_of_sqlite_that_may_pass_are_told_by_their_plain_code(code: int, passes: bool) -> None:
+    """FULL, IOERR_WRITE, BUSY_SNAPSHOT, BUSY_RECOVERY; not CORRUPT."""
+    error = sqlite3.OperationalError("it failed")
+    error.sqlite_errorcode = code
+    assert may_pass(error) is passes

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from gateway.call.branches import Branch
 from gateway.call.call import Call
-from gateway.call.journal import JournalError, read
+from gateway.call.journal import ENDING, JournalError, read
 from gateway.call.leg import Answered, CalleeLeg, LegEvent, OfferAnswered, Offered, Ringing
 from gateway.call.machine import unsaid
 from gateway.call.record import CallSettings
@@ -41,6 +41,10 @@ class Store:
 
     def remove(self, call_id: str) -> None:
         self.kept.pop(call_id, None)
+
+    def outdate(self, call_id: str) -> None:
+        if call_id in self.kept:
+            self.kept[call_id]["stage"] = ENDING
 
     @property
     def stage(self) -> str | None:

@@ -541,25 +541,29 @@ async def test_a_call_whose_record_cannot_be_made_keeps_no_other_from_being_writ
     assert list(rig.store.kept) == [second.id] != [first.id]
 
 
-async def test_a_record_that_is_refused_leaves_no_older_one() -> None:
-    """It tells of legs that have gone on; nobody is called back into a call by it."""
+async def test_of_a_record_that_is_refused_the_older_one_is_good_for_goodbyes_alone() -> None:
+    """It tells of legs that have gone on; nobody is called back into a call by it, nor left alone."""
     rig = Rig()
     _, caller, _ = await rig.connected()
-    assert len(rig.store.kept) == 1
+    assert rig.store.stage == UP
     rig.store.is_full = True
     caller.says(SignallingChanged())
-    assert rig.store.kept == {}
+    assert rig.store.stage == ENDING
+    rig.store.is_full = False
+    rig.journal.again(rig.calls.get)
+    assert rig.store.stage == UP
 
 
-async def test_a_record_that_cannot_be_made_leaves_no_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_record_that_cannot_be_made_has_the_older_one_end_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours in a leg's values; the next record is whole again."""
     rig = Rig()
     _, caller, _ = await rig.connected()
     with monkeypatch.context() as faulty:
         faulty.setattr(FakeLeg, "values", lambda leg: {"kind": object()})
         caller.says(SignallingChanged())
-    assert rig.store.kept == {}
+    assert rig.store.stage == ENDING
     caller.says(SignallingChanged())
+    assert rig.store.stage == UP
     [values] = rig.store.kept.values()
     assert len(values["legs"]) == 2
 

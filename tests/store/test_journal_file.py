@@ -7,7 +7,7 @@ import resource
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from itertools import count
@@ -178,7 +178,7 @@ def test_what_is_put_while_the_file_is_written_anew_is_found(
     begun, may_end = threading.Event(), threading.Event()
     write = journal_file._write
 
-    def slowly(draft: Path, kept: Mapping[str, bytes]) -> tuple[int, int]:
+    def slowly(draft: Path, kept: Sequence[tuple[str, bytes]]) -> tuple[int, int]:
         begun.set()
         assert may_end.wait(30)
         return write(draft, kept)
@@ -209,7 +209,7 @@ def test_a_file_that_cannot_be_written_anew_goes_on(
     tries = 0
     write = journal_file._write
 
-    def full(draft: Path, kept: Mapping[str, bytes]) -> tuple[int, int]:
+    def full(draft: Path, kept: Sequence[tuple[str, bytes]]) -> tuple[int, int]:
         nonlocal tries
         tries += 1
         if tries == 1:
@@ -264,6 +264,39 @@ def test_what_cannot_be_removed_on_a_full_disk_is_removed_when_there_is_room(fil
         file.remove("a")
     file.put("c", b"3")
     assert reopened(file, tmp_path) == {"b": b"2", "c": b"3"}
+
+
+def test_a_record_of_a_call_that_has_changed_since_is_found_as_one(
+    file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the disk had room for no more than that, or with the next record; until it is put again, or removed."""
+    path = tmp_path / "calls.journal"
+    for name in "abcd":
+        file.put(name, b"1" * 100)
+    with full_disk(path.stat().st_size + 10):
+        with pytest.raises(JournalError):
+            file.put("a", b"2" * 100)
+        file.outdate("a")
+        for name in "bc":
+            with pytest.raises(JournalError):
+                file.outdate(name)
+        file.outdate("unknown")
+    file.put("b", b"2" * 100)
+    file.outdate("d")
+    file.remove("d")
+    monkeypatch.setattr(journal_file, "_SPARE", -1_000_000)
+    file.put("e", b"1")  # the file is written anew
+    assert file._anew is not None
+    wait([file._anew])
+    for _ in range(2):
+        assert reopened(file, tmp_path) == {"a": b"1" * 100, "b": b"2" * 100, "c": b"1" * 100, "e": b"1"}
+        file = journal(tmp_path)
+        file.open()
+        assert file.outdated == {"a", "c"}
+    file.put("a", b"3")
+    file.remove("c")
+    assert file.outdated == set()
+    assert reopened(file, tmp_path) == {"a": b"3", "b": b"2" * 100, "e": b"1"}
 
 
 def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ class File:
             raise JournalError("no space is left")
         self.kept[call_id] = record
 
+    def outdate(self, call_id: str) -> None:
+        raise JournalError("no space is left")
+
     def remove(self, call_id: str) -> None:
         self.kept.pop(call_id, None)
         if self.is_full:
@@ -129,12 +132,17 @@ async def test_while_it_is_away_calls_come_and_go_and_leave_nothing() -> None:
 
 
 async def test_a_call_that_the_disk_did_not_take_is_no_call_for_the_others() -> None:
-    """Nor one whose end it did not take."""
+    """Nor one whose end it did not take, or what it has become since."""
     file, shared = File(), Shared()
     records = SharedRecords(file, shared)
     running = asyncio.create_task(records.run())
     records.put("a", record())
+    records.put("c", record())
+    await records.written()
+    assert shared.seen.keys() == {"a", "c"}
     file.is_full = True
+    with pytest.raises(JournalError):
+        records.outdate("c")
     with pytest.raises(JournalError):
         records.put("b", record())
     with pytest.raises(JournalError):
