@@ -78,7 +78,10 @@ async def transcodes(engine: MediaEngine, folder: Path) -> set[str]:
 
 
 async def create_offer(engine: MediaEngine, folder: Path) -> bool:
-    return await can(lambda: engine.create_offer("call", THIRD, BROWSER))
+    """To who comes in, and once more to who is there."""
+    comes = await can(lambda: engine.create_offer("call", THIRD, BROWSER))
+    assert comes == await can(lambda: engine.create_offer("call", PHONE, BROWSER))
+    return comes
 
 
 async def first_offer(engine: MediaEngine, folder: Path) -> bool:
@@ -148,9 +151,15 @@ async def keeps(engine: MediaEngine, folder: Path) -> bool:
 
 
 async def join(engine: MediaEngine, folder: Path) -> bool:
-    return await can(lambda: engine.isolate("call", "browser")) and await can(
+    """And, of parties that need no other offer for that, `adopt` and `release`."""
+    joined = await can(lambda: engine.isolate("call", "browser")) and await can(
         lambda: engine.join("call", "browser", "phone")
     )
+    await engine.offer("other", PHONE, THIRD, phone_sdp())
+    await engine.answer("other", THIRD, PHONE, phone_sdp())
+    assert joined == await can(lambda: engine.adopt("call", "other", "third"))
+    assert not joined or await can(lambda: engine.release("call", "third"))
+    return joined
 
 
 async def key_frames(engine: MediaEngine, folder: Path) -> bool:

@@ -290,6 +290,7 @@ async def test_what_was_acknowledged_is_not_given_back() -> None:
         assert not unread
         pair.ours.close()
         assert unread == {one: b"one2 one3 one4 one5 ", other: b"other2 other3 other4 other5 "}
+        assert [*unread] == [other, one]  # each is put before what waits, so that of the channel before comes first
 
 
 async def test_what_found_no_room_is_given_back_in_its_order() -> None:
@@ -308,6 +309,43 @@ async def test_what_found_no_room_is_given_back_in_its_order() -> None:
         shown: list[str] = []
         text.take([MagicMock(closed=False, kind=T140, send=shown.append)], opens=False)
         assert "".join(shown) == written
+
+
+async def test_what_waits_for_a_browser_without_a_channel_is_bounded() -> None:
+    """However much a phone types to it."""
+    text = TextChannels(lambda: None, 10)
+    text.tell(MagicMock(), "phone")
+    for _ in range(5):
+        text.type("1234567")
+    shown: list[str] = []
+    text.take([MagicMock(closed=False, kind=T140, send=shown.append)], opens=False)
+    assert shown == ["1234567123" + MISSING]
+
+
+async def test_what_another_page_sends_as_octets_is_counted_in_characters() -> None:
+    """A page that has read the first of them is shown the rest again."""
+    text, shown = TextChannels(lambda: None, 10), list[str]()
+    channel, again = MagicMock(closed=False, kind=T140), MagicMock(closed=False, kind=T140, send=shown.append)
+    text.carry(channel, "page")
+    text.pass_on(channel, "ä你b".encode())
+    text.has_read(1)
+    text.carry(again, "page")
+    assert shown == ["你b"]
+
+
+async def test_word_that_its_connection_is_up_begins_no_other_association() -> None:
+    """Said again of the same one, as after a check of ICE, it changes nothing."""
+    async with called() as (engine, browser, _):
+        await opened(browser.channels[0])
+        data = engine._sessions["call"].party("browser").data
+        assert data is not None
+        before = data._association
+        assert before is not None
+        assert data._dtls is not None
+        data.connected(data._dtls)
+        assert data._association is before
+        data.connected(data._dtls + 1)
+        assert data._association is not before
 
 
 async def test_what_waits_for_a_channel_to_open_is_given_back() -> None:

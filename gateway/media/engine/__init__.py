@@ -277,7 +277,10 @@ class Capabilities:
     keeps: bool = False
     """`values` and `resume` work: media goes on while this process is not there."""
     join: bool = False
-    """`join`, `isolate`, `release` and `adopt` work: a party can change its peer and be without one."""
+    """`join`, `isolate`, `release` and `adopt` work: a party can change its peer and be without one.
+
+    `adopt` may be refused all the same (501) of a party that the engine would have to offer anew first, and cannot.
+    """
 
 
 class MediaEngine(Protocol):

@@ -195,9 +195,7 @@ class DataChannels:
         """
         if peer is self._peer and text is self._text.listener and self._is_joined:
             return
-        had, self._peer, self._is_joined = self._peer, peer, True
-        for each in self._channels if had is not None else ():
-            each.channel.close()
+        self._peer, self._is_joined = peer, True
         self._text.tell(text, text or peer)
         self._mirror_all()
 
