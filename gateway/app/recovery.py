@@ -17,6 +17,7 @@ import structlog
 
 from gateway.accounts.vault import read_key
 from gateway.app.cluster_settings import cluster, shared_key
+from gateway.app.elapsed import boot, elapsed
 from gateway.app.lease import Lease, clock
 from gateway.app.left_values import asked, left_beside, left_call, moved_to, taken_up, together, trunks_of
 from gateway.app.observers import ended, keep_records, recording
@@ -329,8 +330,7 @@ class Recovery:
 
     def _since(self, values: Values) -> float:
         """Seconds since these were taken."""
-        taken_at: float = values["taken_at"]
-        return max(self.wall_clock() - taken_at, 0.0)
+        return elapsed(values, self.wall_clock(), boot())
 
     def _leg(self, values: Values, elapsed: float) -> Leg:
         assert self._user_agent is not None
@@ -488,7 +488,7 @@ async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Rec
     recovery.shared, recovery.lease, recovery.gone = shared, lease, gone
     if kept.file is not None:
         loop = asyncio.get_running_loop()
-        recovery.journal = Journal(kept.file, engine, loop.time, opening.wall_clock, loop.call_later)
+        recovery.journal = Journal(kept.file, engine, loop.time, opening.wall_clock, loop.call_later, boot)
         opening.stack.callback(recovery.journal.close)
         if keeps:
             calls.keep = recovery.journal.write

@@ -83,15 +83,18 @@ class Journal:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         later: Callable[[float, Callable[[], None]], Timer] | None = None,
+        boot: Callable[[], tuple[str, float]] = lambda: ("", 0.0),
     ) -> None:
         """`clock` is that of the calls (seconds), `wall_clock` gives seconds since 1970; `later` calls after seconds.
 
-        Without `later` a call is forgotten at its end, though its goodbyes may be lost with the process.
+        `boot` names the start of the machine, "" where it has no name, and gives the seconds since then. Without
+        `later` a call is forgotten at its end, though its goodbyes may be lost with the process.
         """
         self._store = store
         self._engine = engine
         self._clock = clock
         self._wall_clock = wall_clock
+        self._boot = boot
         self._said = False
         self._unkept: dict[str, None] = {}
         """Calls whose last record the store did not take."""
@@ -230,7 +233,8 @@ class Journal:
             self._store.remove(call_id)
 
     def _values(self, call: Call, caller: Caller, changed: Sequence[Leg] | None, ending: bool) -> dict[str, Any]:
-        bridge, legs, now = call.bridge, call.legs, self._wall_clock()
+        bridge, legs = call.bridge, call.legs
+        now = {"taken_at": self._wall_clock(), "on_boot": self._boot()}
         asked = bridge.transfer.targets if bridge is not None and bridge.transfer is not None else ()
         # Whoever finds the call ends those as well who are leaving it.
         targets = [*asked, *(leg for leg in call.leaving if leg not in (*legs, *asked))]
@@ -249,9 +253,8 @@ class Journal:
             values["stage"] = ENDING
         elif bridge is not None:
             record, parked = call.record, call.record.parked
-            values |= {
+            values |= now | {
                 "stage": UP,
-                "taken_at": now,
                 "caller": flat(caller),
                 "age": self._clock() - record.started_at,
                 "longest": record.longest,
@@ -262,13 +265,13 @@ class Journal:
             }
         return values
 
-    def _leg(self, leg: Leg, before: _Leg | None, changed: bool, now: float) -> _Leg:
+    def _leg(self, leg: Leg, before: _Leg | None, changed: bool, now: Values) -> _Leg:
         address = leg.address
         if before is not None and not changed and before[0] is address:
             return before
         named = before[1] if before is not None and before[0] is address else marshal.dumps(name_values(leg), _FORMAT)
         own = leg.values()
-        return address, named, marshal.dumps(own and {**own, "identity": leg.identity, "taken_at": now}, _FORMAT)
+        return address, named, marshal.dumps(own and {**own, **now, "identity": leg.identity}, _FORMAT)
 
 
 def _nothing() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from gateway.accounts.vault import read_key
 from gateway.app import recovery
+from gateway.app.elapsed import boot, elapsed
 from gateway.app.left_values import moved_to, taken_up, trunks_of
 from gateway.app.opening import Opening
 from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, find_calls, open_journal
@@ -237,6 +238,34 @@ def test_whoever_takes_a_call_up_again_is_past_all_numbers_of_who_did_before() -
     assert found[0] == session
     assert [each["dialog"]["local_cseq"] for each in found] == [5, 5 + CSEQ_JUMP, 5 + 2 * CSEQ_JUMP]
     assert [each["accepted"] for each in found[1:]] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("wall", "on_boot", "seconds"),
+    [
+        (86_405.0, ("this", 100.0), 5.0),
+        (-86_395.0, ("this", 100.0), 5.0),
+        (7.0, ("this", 200.0), 0.0),
+        (7.0, ("other", 100.0), 7.0),
+        (7.0, ("", 0.0), 7.0),
+        (7.0, None, 7.0),
+        (-7.0, None, 0.0),
+    ],
+)
+def test_how_long_a_gateway_was_dead_is_told_by_no_clock_that_was_set(
+    wall: float, on_boot: tuple[str, float] | None, seconds: float
+) -> None:
+    """Nobody sets the time since the machine was started; another machine's, and an older record's, is not ours."""
+    values = {"taken_at": 0.0} | ({} if on_boot is None else {"on_boot": on_boot})
+    assert elapsed(values, wall, ("this", 105.0)) == seconds
+    assert elapsed(values, wall, ("", 0.0)) == max(wall, 0.0)
+
+
+def test_the_start_of_this_machine_has_a_name_and_time_goes_on_from_it() -> None:
+    """Both are the same in each process of it."""
+    (name, before), (again, after) = boot(), boot()
+    assert name == again != ""
+    assert 0.0 < before <= after
 
 
 def test_a_call_that_has_changed_since_it_was_written_is_ended(tmp_path: Path) -> None:

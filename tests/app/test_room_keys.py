@@ -187,6 +187,7 @@ async def test_a_user_ends_what_users_began_and_nothing_else(by_user: bool, tmp_
     if by_user:
         recordings.change("c1", on=False, by_user=True)
         assert stopped.call_count == 1
+        recordings.change("c1", on=True, by_user=True)
         recordings.change("c1", on=True)
     else:
         recordings.change("c1", on=True, by_user=True)

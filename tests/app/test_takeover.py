@@ -306,7 +306,7 @@ async def test_it_goes_on_looking_when_the_journal_was_away(rig: Rig) -> None:
 async def test_a_page_waits_for_its_call(rig: Rig) -> None:
     """As long as some gateway has it; for one that nobody has, or another user's, no longer than it may."""
     takeovers = rig.takeovers
-    assert not await takeovers.to_come("alice", "leg", 60)
+    assert not await asyncio.wait_for(takeovers.to_come("alice", "leg", 600), 30)
     rig.journal.legs = {"leg": TWO}
     assert not await takeovers.to_come("alice", "leg", 0.01)
     waiting = asyncio.create_task(takeovers.to_come("alice", "leg", 60))

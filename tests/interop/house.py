@@ -244,4 +244,5 @@ def _otherwise(leg: dict[str, Any] | None) -> tuple[bytes, bytes]:
 
 
 def _older(values: dict[str, Any], seconds: float) -> dict[str, Any]:
-    return {**values, "taken_at": values["taken_at"] - seconds}
+    name, at = values["on_boot"]
+    return {**values, "taken_at": values["taken_at"] - seconds, "on_boot": (name, at - seconds)}
