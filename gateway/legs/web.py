@@ -131,15 +131,20 @@ class WebHandle:
         self._emit(self, Offered(self._offers, sdp))
 
     @property
-    def awaits_answer(self) -> bool:
-        """Whether the call waits for the page's answer to an offer."""
-        return bool(self._open)
+    def open_offer(self) -> int:
+        """Number of the offer to the page whose answer the call waits for; 0: none."""
+        return self._open
 
-    def update_answer(self, sdp: str | None) -> bool:
-        """Its answer to the oldest offer that it has not answered, None refuses it; False: there is none."""
-        if not self._unanswered:
+    def update_answer(self, sdp: str | None, exchange: int = 0) -> bool:
+        """Its answer to the offer of that number, 0 the oldest that it has not answered; None refuses it.
+
+        False: there is none, or it is answered, or was given up and another has taken its place.
+        """
+        if not self._unanswered or exchange not in (0, *self._unanswered):
             return False
-        exchange = self._unanswered.popleft()
+        exchange = exchange or self._unanswered[0]
+        while self._unanswered.popleft() != exchange:
+            pass  # whoever answers a later one has let those before be
         if exchange == self._open:
             self._open = 0
         self._emit(self, OfferAnswered(exchange, sdp))

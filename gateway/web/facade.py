@@ -60,11 +60,11 @@ class WebCall(Protocol):
     def update(self, sdp: str) -> None: ...
 
     @property
-    def awaits_answer(self) -> bool:
-        """Whether the gateway waits for the answer to an offer that `WebChannel.updated` brought."""
+    def open_offer(self) -> int:
+        """Number of the offer, brought by `WebChannel.updated`, whose answer the gateway waits for; 0: none."""
 
-    def update_answer(self, sdp: str | None) -> bool:
-        """Answer the oldest such offer that is not answered, None refuses it; False: there is none."""
+    def update_answer(self, sdp: str | None, exchange: int = 0) -> bool:
+        """Answer the offer of that number, 0 the oldest that is not answered; None refuses it. False: there is none."""
 
     def transfer(self, to: str, consultation: str | None, report: TransferReport) -> None:
         """Leave the call to whoever `to` means, or to the other side of the user's call `consultation`."""

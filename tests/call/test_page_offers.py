@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from gateway.call.branches import Branch
 from gateway.call.call import Call
-from gateway.call.leg import Address, Answered, HungUp, Offered
+from gateway.call.leg import Address, Answered, HungUp, OfferAnswered, Offered
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.legs.web import WebCallerLeg
@@ -15,6 +17,7 @@ from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
 from gateway.web.rpc.calls import Calls
+from gateway.web.rpc.entry import Entry
 from gateway.web.settings import WebSettings
 from tests.call.rig import ANSWER, OFFER
 
@@ -24,6 +27,11 @@ class Client:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.exchanges: list[int] = []
+
+    def tell_offer(self, entry: Entry, sdp: str, exchange: int) -> None:
+        self.told.append("tell_offer")
+        self.exchanges.append(exchange)
 
     def __getattr__(self, name: str) -> Any:
         return lambda *what: self.told.append(name)
@@ -74,8 +82,8 @@ class PageCall:
         await self.settle()
         return taken
 
-    async def page_answers(self) -> bool:
-        taken = self.page.accept(self.entry, ANSWER)
+    async def page_answers(self, exchange: int = 0) -> bool:
+        taken = self.page.accept(self.entry, ANSWER, exchange)
         await self.settle()
         return taken
 
@@ -128,3 +136,51 @@ async def test_the_answer_to_an_offer_that_was_given_up_in_time_is_not_the_next_
     other.says(HungUp())
     await page.settle()
     assert page.call.state is State.ENDED
+
+
+@pytest.mark.parametrize("own", [False, True])
+async def test_an_answer_that_names_its_offer_is_never_the_next_ones(own: bool) -> None:
+    """It was on its way as its time ended, and the next offer on its own; between them the page may have offered."""
+    page = await PageCall().up()
+    await page.phone_offers()
+    await page.is_late()
+    if own:
+        assert await page.page_offers()
+        page.phone.says(OfferAnswered(page.phone.exchanges[-1], ANSWER))
+        await page.settle()
+    await page.phone_offers()
+    first, second = page.client.exchanges
+    assert not await page.page_answers(first)
+    assert 2 not in page.phone.replies
+    assert await page.page_answers(second)
+    assert isinstance(page.phone.replies[2], str)
+    assert not await page.page_answers(second)
+
+
+async def test_an_answer_that_is_given_twice_answers_one_offer() -> None:
+    """The second time it finds another offer open, and says nothing of that."""
+    page = await PageCall().up()
+    await page.phone_offers()
+    [first] = page.client.exchanges
+    assert await page.page_answers(first)
+    await page.phone_offers()
+    assert not await page.page_answers(first)
+    assert await page.page_answers(page.client.exchanges[-1])
+    assert isinstance(page.phone.replies[2], str)
+
+
+async def test_an_answer_to_what_a_page_was_offered_before_it_was_loaded_again_is_none() -> None:
+    """The page that is back is offered what is wanted anew."""
+    page = await PageCall().up()
+    await page.phone_offers()
+    [before] = page.client.exchanges
+    former, page.page = page.page, Calls(page.client, WebSettings(), lambda then: None)
+    former.on_call = lambda entry: None  # who has announced itself may come back
+    former.close()
+    page.page.take_over(page.entry, former, None)
+    await page.settle()
+    await page.is_late()
+    await page.phone_offers()
+    assert not await page.page_answers(before)
+    assert await page.page_answers(page.client.exchanges[-1])
+    assert isinstance(page.phone.replies[page.changes], str)

@@ -378,11 +378,11 @@ async def test_a_late_answer_of_a_page_belongs_to_the_offer_it_was_asked_first()
 async def test_an_offer_that_a_page_has_left_unanswered_takes_no_later_answer(offers: bool) -> None:
     """Its time was over, or the page has offered itself; until it is asked again it may answer late."""
     leg, _, ear = caller()
-    awaits = [leg.handle.awaits_answer]
+    awaits = [leg.handle.open_offer]
     await leg.offer(4, "first")
-    awaits.append(leg.handle.awaits_answer)
+    awaits.append(leg.handle.open_offer)
     leg.forget_offer(4, timed_out=not offers)
-    awaits.append(leg.handle.awaits_answer)
+    awaits.append(leg.handle.open_offer)
     if offers:
         leg.handle.update("its own")
     await leg.offer(5, "second")
@@ -394,7 +394,7 @@ async def test_an_offer_that_a_page_has_left_unanswered_takes_no_later_answer(of
         OfferAnswered(5, "second answer"),
         OfferAnswered(6, "late"),
     ]
-    assert awaits == [False, True, False]
+    assert awaits == [0, 4, 0]
 
 
 async def test_a_page_that_vanished_comes_back_over_another_channel() -> None:
@@ -404,7 +404,7 @@ async def test_a_page_that_vanished_comes_back_over_another_channel() -> None:
     leg.handle.away()
     new = Page()
     leg.handle.returned(new, "restart")
-    assert not leg.handle.awaits_answer
+    assert not leg.handle.open_offer
     leg.handle.update_answer("too late")
     await leg.answer_offer(1, "answer")
     assert ear.heard == [Away(), Returned(1, "restart")]

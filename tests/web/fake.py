@@ -43,7 +43,9 @@ class FakeCall:
     log: list[tuple[Any, ...]] = field(default_factory=list)
     on_event: Callable[[FakeCall, tuple[Any, ...]], None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    unanswered: int = 0
+    unanswered: list[int] = field(default_factory=list)
+    """Numbers of the offers that its client has not answered."""
+    offered: int = 0
     takes_digits: bool | None = True
     """Whether the other side gets them; None: nobody ever says."""
 
@@ -78,17 +80,18 @@ class FakeCall:
 
     def offers(self, sdp: str) -> None:
         """The gateway changes the call."""
-        self.unanswered += 1
+        self.offered += 1
+        self.unanswered.append(self.offered)
         self.channel.updated(self, sdp, "offer")
 
     @property
-    def awaits_answer(self) -> bool:
-        return self.unanswered > 0
+    def open_offer(self) -> int:
+        return self.unanswered[-1] if self.unanswered else 0
 
-    def update_answer(self, sdp: str | None) -> bool:
-        if not self.unanswered:
+    def update_answer(self, sdp: str | None, exchange: int = 0) -> bool:
+        if not self.unanswered or exchange not in (0, *self.unanswered):
             return False
-        self.unanswered -= 1
+        del self.unanswered[: self.unanswered.index(exchange or self.unanswered[0]) + 1]
         self._note("update_answer", sdp)
         return True
 

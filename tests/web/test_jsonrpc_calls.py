@@ -335,6 +335,30 @@ async def test_each_of_two_offers_that_cross_the_first_answer_is_answered() -> N
         await alice.ok("offer", to_peer_id="1001", sdp=SDP)
 
 
+async def test_an_answer_may_name_the_offer_that_it_answers() -> None:
+    """One that comes late, or twice, is then never taken for that of the next offer; a number is all it may be."""
+    gateway = FakeGateway()
+    async with running(gateway) as server, rpc(server, "alice", token="wonder") as alice:
+        await alice.ok("offer", to_peer_id="1001", sdp=SDP)
+        call = gateway.calls[0]
+        call.channel.answered(call, ANSWER)
+        named = []
+        for _ in range(2):
+            call.offers(SDP)
+            named.append((await alice.notified("offer"))["exchange"])
+            await alice.ok("answer", to_peer_id="1001", sdp=ANSWER, exchange=named[-1])
+        call.offers(SDP)
+        for number in named:
+            error = await alice.fails("answer", to_peer_id="1001", sdp=ANSWER, exchange=number)
+            assert error["message"] == "No offer waits for this answer"
+        await alice.fails("answer", to_peer_id="1001", sdp=ANSWER, exchange="3")
+        assert len(call.log) == 2
+        await alice.ok(
+            "answer", to_peer_id="1001", type="rollback", exchange=(await alice.notified("offer"))["exchange"]
+        )
+        assert call.log[-1] == ("update_answer", None)
+
+
 async def test_an_answer_nobody_waits_for_is_refused() -> None:
     """An outgoing call is not answered by its caller."""
     gateway = FakeGateway()

@@ -118,10 +118,13 @@ class Calls:
         else:
             notice()
 
-    def accept(self, entry: Entry, sdp: str | None) -> bool:
-        """The client answers an offer of ours, None refuses a re-offer; False when none waits."""
+    def accept(self, entry: Entry, sdp: str | None, exchange: int = 0) -> bool:
+        """The client answers an offer of ours, None refuses a re-offer; False when none waits, or not that one.
+
+        `exchange` is the number that the re-offer was told with; 0: it answers them in order.
+        """
         if entry.state is State.ANSWERED:
-            was_asked = entry.call.update_answer(sdp)
+            was_asked = entry.call.update_answer(sdp, exchange)
             if was_asked and sdp is not None:
                 self._shows(entry, picture_of(sdp))
             return was_asked
@@ -137,7 +140,7 @@ class Calls:
 
     def reoffer(self, entry: Entry, sdp: str) -> bool:
         """The client changes a call; False when it is not answered yet or another change is under way."""
-        if entry.state is not State.ANSWERED or entry.offering or entry.call.awaits_answer:
+        if entry.state is not State.ANSWERED or entry.offering or entry.call.open_offer:
             return False
         entry.offering = True
         entry.proposed = picture_of(sdp)
@@ -248,7 +251,7 @@ class Calls:
         entry = Entry(call, caller_uri, False, State.RINGING, call.id, caller_name, verified, held=None)
         entry.ours = picture_of(sdp)
         self._entries[call.id] = entry
-        self._listener.tell_offer(entry, sdp)
+        self._listener.tell_offer(entry, sdp, 0)
         self._later(call.ring)
 
     def early_answer(self, call: WebCall, sdp: str) -> None:
@@ -274,7 +277,7 @@ class Calls:
         def handle(entry: Entry) -> None:
             if kind == "offer" and sdp is not None:
                 entry.ours = picture_of(sdp)
-                self._tell(entry, partial(self._listener.tell_offer, entry, sdp))
+                self._tell(entry, partial(self._listener.tell_offer, entry, sdp, call.open_offer))
             elif entry.offering:
                 entry.offering = False
                 if sdp is not None:

@@ -141,7 +141,8 @@ def outcome(entry: Entry) -> dict[str, Any]:
 class CallListener(Protocol):
     """Puts what happened into the dialect of the client."""
 
-    def tell_offer(self, entry: Entry, sdp: str) -> None: ...
+    def tell_offer(self, entry: Entry, sdp: str, exchange: int) -> None:
+        """`exchange`: number of the offer in an answered call, which its answer may name; 0 for that of the call."""
 
     def tell_answer(self, entry: Entry, sdp: str | None) -> None:
         """`sdp` None: the client's re-offer was refused, it rolls back (RFC 8829 section 4.1.10.2)."""

@@ -117,7 +117,7 @@ async def give_answer(peer: Peer, params: Params, target: str, extra: dict[str, 
     entry = peer.calls.find(to, params.call_id())
     if entry is not None:
         peer.heard(entry, "answer", {"sdp": sdp} if sdp else {"type": kind})
-        if not peer.calls.accept(entry, sdp):
+        if not peer.calls.accept(entry, sdp, params.number("exchange")):
             raise peer.dialect.error(Problem.BAD_ANSWER, "No offer waits for this answer")
         return Reply({**extra, "to_peer_id": to})
     partner = peer.relay_to(to)

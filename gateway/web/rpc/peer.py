@@ -368,10 +368,13 @@ class Peer:
 
     # CallListener: what its calls tell.
 
-    def tell_offer(self, entry: Entry, sdp: str) -> None:
+    def tell_offer(self, entry: Entry, sdp: str, exchange: int) -> None:
         notice = self.dialect.offer(self.peer_id, entry.peer_id, entry.offer_id, sdp, "offer")
+        extra: dict[str, Any] = {"exchange": exchange} if exchange else {}
         is_update = entry.state is not State.RINGING
-        self._notify_call(entry, notice, from_name=entry.caller_name, verified=entry.verified, update=is_update)
+        self._notify_call(
+            entry, notice, from_name=entry.caller_name, verified=entry.verified, update=is_update, **extra
+        )
 
     def tell_answer(self, entry: Entry, sdp: str | None) -> None:
         kind = "rollback" if sdp is None else "answer"

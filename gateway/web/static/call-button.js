@@ -149,7 +149,7 @@
       } else if (method === "answer") {
         await this.media?.setRemoteDescription({ type: "answer", sdp: params.sdp }).catch(() => this.end("failed"));
       } else if (method === "offer" && params.update) {
-        this.#tell("answer", await this.#answerTo(params.sdp));
+        this.#tell("answer", { ...(await this.#answerTo(params.sdp)), exchange: params.exchange });
       } else if (method === "call_state" && params.state === "ringing") {
         say(words.ringing);
       } else if (method === "call_state" && params.state === "answered") {

@@ -203,10 +203,13 @@ export class Call extends ReturningCall {
     }
   }
 
-  /** The far end changes the session: hold, video, another codec, another device. @param {{sdp: string}} params */
-  async #updated({ sdp: offer }) {
+  /**
+   * The far end changes the session: hold, video, another codec, another device; the answer names the offer.
+   * @param {{sdp: string, exchange?: number}} params
+   */
+  async #updated({ sdp: offer, exchange }) {
     this.noted({ heldByPeer: isHolding(offer) });
-    this.tell("answer", "to_peer_id", await this.session.answer(offer, this.held));
+    this.tell("answer", "to_peer_id", { ...(await this.session.answer(offer, this.held)), exchange });
     this.flush();
     await this.#lookAtVideo();
     this.changed();
