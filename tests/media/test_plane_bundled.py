@@ -73,6 +73,14 @@ async def test_padding_alone_reaches_no_phone(call: Call) -> None:
     assert numbers(heard) == list(range(4))
 
 
+async def test_padding_alone_reaches_browsers(call: Call) -> None:
+    """Its number is told of by the browser, so whoever tries what the network bears hears how much of it came."""
+    for number, payload in enumerate((b"a", b"", b"b")):
+        call.scene.right.send(bytes(RtpPacket(102, number, 9, 3, payload)))
+    seen = await call.sees(3)
+    assert [packet.payload for packet in seen] == [b"a", b"", b"b"]
+
+
 async def test_a_retransmission_fills_its_gap_once(call: Call) -> None:
     """Unwrapped for the phone (RFC 4588); the same again, one of a packet that came, and padding are dropped.
 

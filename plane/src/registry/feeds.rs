@@ -145,6 +145,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_is_gone_is_fed_by_nobody() {
+        let (mut registry, orders) = registry();
+        feed(&mut registry, 1).unwrap();
+        registry.begin_feed(STREAM, 1).unwrap();
+        feed(&mut registry, 2).unwrap();
+        told(&orders);
+        registry.close_flow(STREAM);
+        assert_eq!(told(&orders), [(1, "end"), (2, "end")]);
+        assert_eq!([1, 2].map(|source| registry.flows[&source].feeds.len()), [0, 0]);
+    }
+
+    #[test]
     fn who_feeds_as_many_as_it_may_feeds_no_more() {
         let (mut registry, orders) = registry();
         registry.flows.get_mut(&1).unwrap().feeds = vec![9; MAX_FEEDS];
