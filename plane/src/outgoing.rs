@@ -75,6 +75,13 @@ impl Outgoing {
         self.resume = true;
     }
 
+    /// The RTP clock of what will be sent, while nothing has been.
+    pub fn set_clock(&mut self, clock_rate: u32) {
+        if self.last_sent.is_none() {
+            self.rate_out = clock_rate;
+        }
+    }
+
     /// The source speaks with these clocks; others than before must be joined afresh.
     pub fn set_rates(&mut self, rate_in: u32, rate_out: u32) {
         if (rate_in, rate_out) != (self.rate_in, self.rate_out) {

@@ -52,6 +52,16 @@ async def test_two_streams_of_one_transport_reach_two_targets_and_come_back(call
     assert picture_figures.destination == call.browser.address
 
 
+async def test_who_sends_a_picture_alone_has_been_heard(call: Call) -> None:
+    """The transport is one: with the voice muted its flow is not taken for gone."""
+    before = (await call.scene.figures(VOICE)).heard
+    call.send(video(1))
+    await call.scene.right.hears(1)
+    figures = await call.scene.figures(VOICE)
+    assert figures.heard > before
+    assert figures.received == 0
+
+
 async def test_the_marker_of_video_is_its_sources_alone(call: Call) -> None:
     """It ends a frame: the first packet of a run has none unless the source gave it one."""
     call.send(video(1, stamp=3000))

@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 
 from gateway.media.embedded.plane.srtp import SendContext, SrtpProfile
-from gateway.media.embedded.plane.values import FlowConfig
+from gateway.media.embedded.plane.values import NEVER, FlowConfig
 from tests.media.engine_support import until
-from tests.media.plane_scene import CM, GCM, LEFT, PLANES, Phone, Scene, made_plane, rtp
+from tests.media.plane_scene import CM, GCM, LEFT, PLANES, RIGHT, SSRC, Phone, Scene, made_plane, rtp
 from tests.media.plane_scene import key as key_of
 from tests.media.webrtc_support import binding_check
 
@@ -61,6 +61,14 @@ async def test_a_first_packet_of_no_agreed_payload_type_makes_no_source(scene: S
     await scene.settle(LEFT, 3)
     figures = await scene.figures(LEFT)
     assert (dict(figures.discarded), figures.source) == ({"wrong_source": 1, "no_route": 1}, scene.left.address)
+
+
+async def test_a_first_packet_that_is_malformed_makes_no_source(scene: Scene) -> None:
+    """It says that it has fifteen contributing sources, and ends before them."""
+    scene.left.send(b"\x8f" + rtp(1)[1:])
+    await scene.settle(LEFT, 1)
+    figures = await scene.figures(LEFT)
+    assert (dict(figures.discarded), figures.source) == ({"malformed": 1}, None)
 
 
 async def test_any_payload_type_makes_a_source_before_one_is_agreed(scene: Scene) -> None:
@@ -231,3 +239,39 @@ async def test_rtcp_beside_rtp_is_unexpected_whatever_its_length(scene: Scene) -
         scene.left.send(bytes((0x80, 201)) + bytes(size - 2))
     await scene.settle(LEFT, 5)
     assert dict((await scene.figures(LEFT)).discarded) == {"malformed": 1, "unexpected_rtcp": 4}
+
+
+async def test_reports_in_the_clear_do_not_keep_a_phone_alive(scene: Scene) -> None:
+    """Anybody may send them in its name: the gateway is given them, and the phone has been silent all the same."""
+    host, port = scene.left.to
+    scene.left.to = (host, port + 1)
+    scene.left.send(bytes((0x80, 201, 0, 1, 0, 0, 0, 7)))
+    await until(lambda: scene.handler.compounds)
+    assert (await scene.figures(LEFT)).heard == NEVER
+    scene.left.to = (host, port)
+    scene.left.send(rtp(1))
+    await scene.right.hears(1)
+    assert (await scene.figures(LEFT)).heard != NEVER
+
+
+async def test_packets_that_are_missing_in_a_row_are_one_run_of_loss(scene: Scene) -> None:
+    """By it quality tells bursts from loss at random (ITU-T G.107)."""
+    for number in (1, 2, 6, 7, 9, 10):
+        scene.left.send(rtp(number))
+    await scene.right.hears(6)
+    figures = await scene.figures(LEFT)
+    assert (figures.lost, figures.loss_runs) == (4, 2)
+
+
+async def test_a_stream_that_is_started_again_goes_on(scene: Scene) -> None:
+    """Of the same source: its numbers do not come again, and its clock is another's while nothing was sent."""
+    scene.plane.start_stream(RIGHT, SSRC + RIGHT, 7, 7, 16_000)
+    assert (await scene.figures(RIGHT)).rate_out == 16_000
+    for number in (1, 2):
+        scene.left.send(rtp(number))
+        await scene.right.hears(number)
+        scene.plane.start_stream(RIGHT, SSRC + RIGHT, 7, 7, 8000)
+        await scene.done()
+    scene.left.send(rtp(3))
+    heard = await scene.right.hears(3)
+    assert [(packet.sequence_number, packet.timestamp) for packet in heard] == [(100, 1000), (101, 1160), (102, 1320)]

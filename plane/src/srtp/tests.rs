@@ -159,6 +159,7 @@ fn come_back(suite: Suite, unheard: u64) -> (Sender, Receiver, Vec<Vec<u8>>) {
     for index in (1010..1010 + unheard).step_by(0x4000) {
         protect(&mut sender, &packet(index as u16, 99, b"unheard"));
     }
+    receiver.searches = 0;
     receiver.resume(pair(suite).1);
     (sender, receiver, heard)
 }

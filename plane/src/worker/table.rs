@@ -261,8 +261,8 @@ impl Table {
 }
 
 fn start(send: &mut Send, stream: Outgoing) {
-    if send.outgoing.as_ref().is_some_and(|outgoing| outgoing.ssrc == stream.ssrc) {
-        return;
+    if let Some(outgoing) = send.outgoing.as_mut().filter(|outgoing| outgoing.ssrc == stream.ssrc) {
+        return outgoing.set_clock(stream.rate_out);
     }
     send.counters.sent.ssrc.set(u64::from(stream.ssrc) + 1);
     send.outgoing = Some(stream);
@@ -364,16 +364,46 @@ mod tests {
         found
     }
 
-    #[test]
-    fn silence_yields_to_speech_and_comes_again_after_it() {
-        let (mut table, mut outbox) = (Table::new(1), Outbox::new(None));
+    /// A table with one send half that can send.
+    fn sending() -> (Table, Outbox) {
+        let (mut table, outbox) = (Table::new(1), Outbox::new(None));
         let mut send = Send::new(1, false, None, Arc::default());
         send.outgoing = Some(Outgoing::new(7, 1, 1, 8000, false));
         send.rtp = Some(crate::flow::Way::new(crate::flow::Lane::Rtp, &crate::addr::Addr::v4(1, 1)));
         send.open = true;
-        let silence = Silence { payload_type: 0, payload: [0xff].into(), after: 50 * MS, interval: 20 * MS };
         table.put_send(Box::new(send));
-        table.obey_send(&mut outbox, 1, SendOrder::Silence(Some(silence)), 1000 * MS);
+        (table, outbox)
+    }
+
+    fn silence() -> Silence {
+        Silence { payload_type: 0, payload: [0xff].into(), after: 50 * MS, interval: 20 * MS }
+    }
+
+    #[test]
+    fn a_silence_that_is_asked_for_again_is_played_once() {
+        let (mut table, mut outbox) = sending();
+        for now in [1000, 1001, 1002] {
+            table.obey_send(&mut outbox, 1, SendOrder::Silence(Some(silence())), now * MS);
+        }
+        let quiet = played(&mut table, &mut outbox, 1003..2003, false);
+        assert!((45..=50).contains(&quiet.len()), "{quiet:?}");
+    }
+
+    #[test]
+    fn a_thread_that_was_held_up_does_not_catch_up_with_silence() {
+        let (mut table, mut outbox) = sending();
+        table.obey_send(&mut outbox, 1, SendOrder::Silence(Some(silence())), 1000 * MS);
+        let before = stream(&mut table).last_sequence_number;
+        table.play(&mut outbox, 1200 * MS);
+        table.play(&mut outbox, 9000 * MS);
+        assert_eq!(stream(&mut table).last_sequence_number, before.wrapping_add(2));
+        assert!(table.next_due() > Some(9000 * MS));
+    }
+
+    #[test]
+    fn silence_yields_to_speech_and_comes_again_after_it() {
+        let (mut table, mut outbox) = sending();
+        table.obey_send(&mut outbox, 1, SendOrder::Silence(Some(silence())), 1000 * MS);
         assert_eq!(played(&mut table, &mut outbox, 1000..2000, true), []);
         let quiet = played(&mut table, &mut outbox, 2000..3000, false);
         assert!((2030..=2031).contains(&quiet[0]), "{quiet:?}");
