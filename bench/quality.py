@@ -1,6 +1,7 @@
 """How calls sound: a sweep and speech through real calls of every codec pair, and on networks that lose and delay.
 
-`python -m bench.quality` prints the tables of docs/transcoding.md: the native plane, and rtpengine where it is.
+`python -m bench.quality` prints the tables of docs/transcoding.md: the native plane, and where they are rtpengine and
+pjsua2's conference bridge, which has no Opus.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.pjsip import Bridges, bridges
 from bench.rtpengine import rtpengine
 from bench.table import Result, report
 from gateway.media.embedded.audio.codecs import make_decoder, make_encoder, narrowest_rate, read_audio
@@ -63,6 +65,8 @@ NETWORKS: dict[str, tuple[float, float]] = {
 """Share of the packets that is lost, and the most that one is delayed (s)."""
 PAIRS = (("opus", "pcmu"), ("pcmu", "opus"), ("g722", "pcma"))
 """On those networks."""
+OF_A_BRIDGE = ("g722", "pcmu", "pcma")
+"""What pjsua2 codes and decodes of CODECS."""
 
 Network = Callable[[int], float | None]
 """Delay (s) of the packet of that number; None: it is lost."""
@@ -163,6 +167,7 @@ class End(asyncio.DatagramProtocol):
         """20 ms a packet, each when it is due and as late as the network brings it."""
         loop = asyncio.get_running_loop()
         step = 960 if self.codec == "opus" else 160
+        self.came.clear()  # a bridge sends silence as soon as it is joined
         self.began = loop.time()
         for number, payload in enumerate(payloads):
             packet = bytes(RtpPacket(self._number, number + 1, 4000 + number * step, 77, payload, number == 0))
@@ -195,8 +200,11 @@ class End(asyncio.DatagramProtocol):
         return line[: -decoder.rate // 2], float(np.median(begins))
 
 
-async def joined(engine: MediaEngine, call: str, left: End, right: End) -> None:
+async def joined(engine: MediaEngine | Bridges, call: str, left: End, right: End) -> None:
     """A call of the two."""
+    if isinstance(engine, Bridges):
+        await engine.joined(call, left, right)
+        return
     right.take(await engine.offer(call, LEFT, RIGHT, left.sdp()))
     left.take(await engine.answer(call, RIGHT, LEFT, right.sdp()))
 
@@ -314,7 +322,7 @@ def top_of(left: str, right: str) -> float:
     return WIDE if narrowest_rate(left, right) > 8000 else NARROW
 
 
-async def pairs(engine: MediaEngine, codecs: Iterable[str] = CODECS) -> dict[tuple[str, str], Sound]:
+async def pairs(engine: MediaEngine | Bridges, codecs: Iterable[str] = CODECS) -> dict[tuple[str, str], Sound]:
     """Each codec to each, all calls at once, both directions."""
     calls = []
     for left, right in combinations_with_replacement(codecs, 2):
@@ -360,7 +368,7 @@ def network(loss: float, delay: float, seed: int) -> Network:
 
 
 async def survived(
-    engine: MediaEngine, source: str, target: str, loss: float, delay: float, seconds: float = VOWEL
+    engine: MediaEngine | Bridges, source: str, target: str, loss: float, delay: float, seconds: float = VOWEL
 ) -> Survived:
     """One direction of a call on that network; the other one says the same without fault."""
     ends = await End(source).open(), await End(target).open()
@@ -442,18 +450,19 @@ async def theirs() -> AsyncIterator[MediaEngine | None]:
             await engine.close()
 
 
-async def networks(engine: MediaEngine) -> dict[str, Survived]:
-    """Each of PAIRS on each of NETWORKS, all at once."""
+async def networks(engine: MediaEngine | Bridges, codecs: Iterable[str] = CODECS) -> dict[str, Survived]:
+    """Each of PAIRS of these on each of NETWORKS, all at once."""
     wanted = {
         f"{source} -> {target}, {name}": survived(engine, source, target, *bad)
         for source, target in PAIRS
+        if {source, target} <= {*codecs}
         for name, bad in NETWORKS.items()
     }
     return dict(zip(wanted, await asyncio.gather(*wanted.values()), strict=True))
 
 
 async def measured() -> list[Result]:
-    """Every pair, then every network, one engine after the other."""
+    """Every pair, then every network, one after the other of those that are compared."""
     for codec in CODECS:
         held_vowel(codec, VOWEL)
     async with ours() as own:
@@ -461,7 +470,10 @@ async def measured() -> list[Result]:
     async with theirs() as other:
         peers = await pairs(other) if other is not None else {}
         peers_held = await networks(other) if other is not None else {}
-    return [*_of_pairs(mine, peers), *_of_networks(held, peers_held)]
+    async with bridges() as bridge:
+        bridged = await pairs(bridge, OF_A_BRIDGE) if bridge is not None else {}
+        bridged_held = await networks(bridge, OF_A_BRIDGE) if bridge is not None else {}
+    return [*_of_pairs(mine, peers), *_of_networks(held, peers_held), *_of_a_bridge(bridged, bridged_held)]
 
 
 def _of_pairs(mine: Mapping[tuple[str, str], Sound], peers: Mapping[tuple[str, str], Sound]) -> Iterable[Result]:
@@ -485,6 +497,17 @@ def _of_networks(mine: Mapping[str, Survived], peers: Mapping[str, Survived]) ->
         )
         yield Result(f"{name}: MOS before", here.mos_before, "")
         yield Result(f"{name}: MOS heard", here.mos, "", None, "rtpengine", None if there is None else there.mos)
+
+
+def _of_a_bridge(pairs: Mapping[tuple[str, str], Sound], held: Mapping[str, Survived]) -> Iterable[Result]:
+    for pair, sound in pairs.items():
+        name = "pjsua2, " + " -> ".join(pair)
+        yield Result(f"{name}: sweep off by", sound.sweep, "dB")
+        yield Result(f"{name}: speech off by", sound.speech, "dB")
+        yield Result(f"{name}: delay", sound.delay, "ms")
+    for name, there in held.items():
+        yield Result(f"pjsua2, {name}: gaps heard", there.gaps, "‰")
+        yield Result(f"pjsua2, {name}: MOS heard", there.mos, "")
 
 
 def main() -> bool:

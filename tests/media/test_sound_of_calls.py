@@ -7,15 +7,19 @@ from collections.abc import Sequence
 import pytest
 
 from bench import quality
+from bench.pjsip import bridges
 from bench.quality import Sound
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.engine import MediaEngine
+from tests import peers
 from tests.media.engine_support import config, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial, pytest.mark.timeout(180)]  # real time
 
 WORST = 1.0
 """dB."""
+HEARD = 6.0
+"""dB by which what is heard of something is off at most."""
 
 
 MOST_LATE = 20.0
@@ -44,6 +48,16 @@ async def test_codecs_are_within_a_decibel_on_the_python_plane() -> None:
     async with running(config(silence_after=0.0)) as (engine, _):
         found = await measured(engine, ("g722", "pcmu"))
     assert {pair: sound for pair, sound in found.items() if sound.sweep > WORST or sound.speech > WORST} == {}
+
+
+async def test_the_same_signal_is_heard_through_a_bridge_of_another_make() -> None:
+    """By plain SIP through pjsua2, for the figures of docs/transcoding.md; how well it keeps time is not ours."""
+    peers.pjsua2()
+    async with bridges() as bridge:
+        assert bridge is not None
+        found = await quality.pairs(bridge, ("g722", "pcmu"))
+    assert len(found) == 4
+    assert {pair: sound for pair, sound in found.items() if sound.sweep > HEARD or sound.speech > HEARD} == {}
 
 
 async def test_what_is_heard_may_wrap_and_is_of_the_far_end_alone() -> None:
