@@ -105,7 +105,10 @@ async def test_somebody_calls_from_another_site_and_both_hear() -> None:
 
 
 async def test_another_end_takes_the_call_over_and_an_offer_that_is_none_is_refused() -> None:
-    """Another certificate is met by another connection; what cannot be taken is told to be, and the call goes on."""
+    """Another certificate is met by another connection; what cannot be taken is told to be, and the call goes on.
+
+    Each answer names its offer.
+    """
     async with shop() as (page, phone):
         answering(phone)
         await page.add_init_script(COUNTING)
@@ -125,6 +128,7 @@ async def test_another_end_takes_the_call_over_and_an_offer_that_is_none_is_refu
             while not (given := [event[1] for event in call.log if event[0] == "update_answer" and event[1]]):
                 await call.changed.wait()
                 call.changed.clear()
+            assert call.named == [1, 2]
             answer = RTCSessionDescription(given[0], "answer")
             await other.connection.setRemoteDescription(answer)
             await other.sound.wait()

@@ -173,9 +173,23 @@ async def test_one_of_two_ringing_pages_closes_and_the_other_has_the_call(
     await phone.expect("state", state="ended")
 
 
+_NOTE_WHAT_IS_SENT = """() => {
+  const send = WebSocket.prototype.send;
+  window.sent = [];
+  WebSocket.prototype.send = function (data) {
+    window.sent.push(JSON.parse(data));
+    return send.call(this, data);
+  };
+}"""
+
+
 async def test_hold_by_the_phone_and_resume(page: SoftphoneBrowser, phone: DeskPhone) -> None:
-    """A re-INVITE with sendonly stops the page's voice, one with sendrecv brings both tones back."""
+    """A re-INVITE with sendonly stops the page's voice, one with sendrecv brings both tones back.
+
+    The page's answers name the offers that they answer.
+    """
     await talk(page, phone)
+    await page.page.evaluate(_NOTE_WHAT_IS_SENT)
     phone.hold()
     await silent(phone)
     await says(page.page, "The other side has put you on hold.")
@@ -184,6 +198,9 @@ async def test_hold_by_the_phone_and_resume(page: SoftphoneBrowser, phone: DeskP
     await phone_hears(phone)
     await page.tone(PHONE_HZ)
     assert await page.status("talking") == "talking"
+    named = await page.page.evaluate("sent.filter((one) => one.method === 'answer').map((one) => one.params.exchange)")
+    assert len(named) >= 2
+    assert named == sorted({*filter(None, named)})
     await page.hang_up()
     await phone.expect("state", state="ended")
 

@@ -184,3 +184,13 @@ async def test_an_answer_to_what_a_page_was_offered_before_it_was_loaded_again_i
     assert not await page.page_answers(before)
     assert await page.page_answers(page.client.exchanges[-1])
     assert isinstance(page.phone.replies[page.changes], str)
+
+
+async def test_a_page_has_one_offer_open_at_a_time() -> None:
+    """RFC 3264 section 4; once the phone has answered it may offer again."""
+    page = await PageCall().up()
+    assert await page.page_offers()
+    assert not await page.page_offers()
+    page.phone.says(OfferAnswered(page.phone.exchanges[-1], ANSWER))
+    await page.settle()
+    assert await page.page_offers()

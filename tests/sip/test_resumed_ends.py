@@ -109,12 +109,14 @@ def test_a_bye_that_was_answered_leaves_no_values() -> None:
 
 
 def test_an_answer_from_nowhere_is_let_be() -> None:
-    """Its Contact cannot be reached: there is nobody to acknowledge to."""
-    stage, node, _ = left_ringing()
+    """Its Contact cannot be reached: there is nobody to acknowledge to, and no more to say."""
+    told = list[str]()
+    stage, node, _ = left_ringing(told)
     [invite] = stage.requests("INVITE")
     nowhere = NameAddr(Uri.parse("sip:puppet@nowhere.example"))
     stage.send(answer(invite, 200, body=ANSWER, contact=nowhere))
     assert stage.requests("ACK") == []
+    assert told == ["answered"]
     stage.run(2 * SETTLED)
     assert is_idle(node.core)
 

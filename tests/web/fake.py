@@ -46,6 +46,8 @@ class FakeCall:
     unanswered: list[int] = field(default_factory=list)
     """Numbers of the offers that its client has not answered."""
     offered: int = 0
+    named: list[int] = field(default_factory=list)
+    """Which offers the answers to them have named; 0: none."""
     takes_digits: bool | None = True
     """Whether the other side gets them; None: nobody ever says."""
 
@@ -91,6 +93,7 @@ class FakeCall:
     def update_answer(self, sdp: str | None, exchange: int = 0) -> bool:
         if not self.unanswered or exchange not in (0, *self.unanswered):
             return False
+        self.named.append(exchange)
         del self.unanswered[: self.unanswered.index(exchange or self.unanswered[0]) + 1]
         self._note("update_answer", sdp)
         return True
