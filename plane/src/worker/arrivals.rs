@@ -61,3 +61,23 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Config;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_has_come_is_told_of_though_the_way_to_number_is_said_again() {
+        let mut receive = Receive::new(1, Config::default(), None, Arc::default());
+        let mut note = |number, extension| {
+            obey(&mut receive, Some(Counting { extension, head: [].into() }));
+            receive.arrivals.as_mut().unwrap().note(number, 7, 100, 5)
+        };
+        assert!(note(1, 3).is_some(), "the first begins a timer");
+        assert_eq!((note(2, 3), note(3, 4)), (None, None), "which goes on");
+        obey(&mut receive, None);
+        assert!(receive.arrivals.is_none());
+    }
+}
