@@ -94,6 +94,15 @@ def test_a_journal_that_another_gateway_has_is_said(tmp_path: Path) -> None:
     assert ["Calls are not written down" in sentence for sentence in said[1]] == [True]
 
 
+def test_calls_that_the_journal_did_not_take_are_counted(tmp_path: Path) -> None:
+    """For the operator; none is no condition."""
+    nothing = cast(Any, None)
+    found = Recovery(nothing, nothing, LeftCalls(), JournalFound(), False, lambda: 0.0)
+    for unkept in (2, 0):
+        found.journal = cast(Any, SimpleNamespace(unkept=unkept))
+        assert [sentence.partition(" ")[0] for sentence in found.conditions()] == ["2"] * (unkept > 0)
+
+
 async def test_of_calls_taken_over_one_that_cannot_be_read_costs_no_other() -> None:
     """One that is here already goes on as it is: its gateway was not gone after all."""
     gone: list[str] = []
@@ -288,6 +297,7 @@ def test_calls_that_pages_left_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     for tag in ("a", "b", "c"):
         left.add(tag, call)
     assert [left.of("alice", tag) for tag in ("a", "b", "c")] == [None, call, call]
+    assert left.of("bob", "c") is None
 
 
 class Store:

@@ -191,6 +191,18 @@ async def test_users_routes_and_limits_hold_at_once(tmp_path: Path) -> None:
         assert await at.status("1001", "700") == 403
 
 
+async def test_messages_are_logged_once_each_however_often_debug_is_asked_for(tmp_path: Path) -> None:
+    """And no more once it is not."""
+    async with world(tmp_path) as at:
+        taps = at.app._user_agent.taps
+        before = taps._taps
+        for _ in range(2):
+            await at.reload(log={"level": "debug"})
+        assert len(taps._taps) == len(before) + 1
+        await at.reload(log={"level": "info"})
+        assert taps._taps == before
+
+
 async def test_what_cannot_be_used_changes_nothing_and_is_said(tmp_path: Path) -> None:
     """Until a reload that can be; keys that take a restart are named, and no more once they are as they were."""
     async with world(tmp_path, USERS=json.dumps(users("1001"))) as at:
