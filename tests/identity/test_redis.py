@@ -13,7 +13,7 @@ import redis.asyncio
 from gateway.identity.model import Binding
 from gateway.identity.store import StoreError
 from gateway.store.identity_redis import RedisStore
-from gateway.store.redis_database import RedisDatabase
+from gateway.store.redis_database import RedisDatabase, _read
 from tests.identity.conftest import redis_server
 from tests.ports import free_port
 
@@ -110,6 +110,47 @@ async def test_what_another_version_has_written_hides_nothing_else(redis_url: st
         await client.hset(f"later{text}:bindings:{AOR}", "sip:b@h", f"7 {NOW + 60} -\n{text}")
     assert [found.contact for found in await store.bindings(AOR, NOW)] == ["sip:a@h"]
     await store.close()
+
+
+async def test_what_is_changed_is_gone_from_redis_once_it_has_expired(redis_url: str) -> None:
+    """Though no gateway is left to sweep it."""
+    store = RedisStore(redis_url, prefix="swept by nobody:")
+    await store.open()
+    one = replace(binding("sip:a@h"), aor="sip:a@h")
+    assert await store.change_bindings("sip:a@h", (), (), (one,), NOW)
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        left = await client.pttl("swept by nobody:bindings:sip:a@h")
+    assert 0 < left <= (one.expires_at - NOW) * 1000
+    await store.close()
+
+
+async def test_who_is_cancelled_does_not_go_on_where_the_driver_takes_that_for_a_lost_connection() -> None:
+    """It raises an error of its own then, and the task would never end."""
+    began = asyncio.Event()
+
+    async def command() -> None:
+        try:
+            began.set()
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            raise redis.asyncio.ConnectionError from None
+
+    task = asyncio.create_task(RedisDatabase("redis://h:1", 600, "the store", StoreError).answered(command()))
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_who_signs_in_at_several_servers_is_read_from_the_url() -> None:
+    """Name and password as URLs write them; none is none."""
+    assert _read("rediss+cluster://us%40er:p%3Ass@h:1,[::1]:2/x") == (
+        [("h", 1), ("::1", 2)],
+        "x",
+        {"ssl": True, "username": "us@er", "password": "p:ss"},
+    )
+    assert _read("redis+cluster://:p@h:1")[2] == {"username": None, "password": "p"}
+    assert _read("redis+cluster://h:1")[2] == {}
 
 
 async def test_expire_works_through_more_than_one_batch(redis_url: str) -> None:

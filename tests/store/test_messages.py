@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.people.messages import InstantMessage, MessageStore, MessageStoreError
+from gateway.store import messages_redis
 from gateway.store.messages_memory import MemoryMessages
 from gateway.store.messages_redis import RedisMessages
 from gateway.store.messages_sqlite import SqliteMessages
@@ -135,6 +136,23 @@ async def test_a_claim_is_given_back_or_goes_with_its_message(store: MessageStor
     assert await store.claim("a", 60)
     await store.remove("a")
     assert await store.claim("a", 60) is not store.is_shared
+    await store.put(message("a"), 10)
+    assert await store.claim("a", 60)
+
+
+async def test_more_than_one_batch_of_messages_expires(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them, and all are counted."""
+    monkeypatch.setattr(messages_redis, "_EXPIRE_BATCH", 2)
+    store = RedisMessages(redis_url, prefix=f"{tmp_path}:")
+    await store.open()
+    try:
+        for number in range(5):
+            await store.put(message(str(number)), 10)
+        assert await store.expire(101.0) == 5
+    finally:
+        await store.close()
 
 
 async def test_two_gateways_share_what_is_kept(redis_url: str, tmp_path: Path) -> None:
