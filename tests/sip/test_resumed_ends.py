@@ -136,6 +136,20 @@ def test_an_answer_that_makes_no_dialog_is_the_end_of_the_goodbye() -> None:
     assert is_idle(node.core)
 
 
+def test_beside_an_answer_that_makes_no_dialog_another_is_hung_up_on_first() -> None:
+    """Of two forks one has a Contact: the goodbye is over once that one has answered its BYE."""
+    told = list[str]()
+    stage, _, _ = left_ringing(told)
+    [invite] = stage.requests("INVITE")
+    stage.send(answer(invite, 200, body=ANSWER))
+    [bye] = stage.requests("BYE")
+    bare = answer(invite, 200, tag="bare", body=ANSWER)
+    stage.send(bare.with_headers(bare.headers.without("Contact")))
+    assert "answered" not in told
+    stage.send(answer(bye, 200))
+    assert told[-1] == "answered"
+
+
 def test_where_nobody_is_there_any_more_the_goodbye_is_over() -> None:
     """Nothing rings; whoever wants it said hears that once, though the answer comes all the same."""
     stage = Stage()
