@@ -199,6 +199,18 @@ async def test_of_two_that_come_at_the_same_moment_one_is_parked() -> None:
     assert first.told == third.told == ["accepted", Cause.NORMAL]
 
 
+async def test_what_a_trunk_parks_goes_back_to_nobody() -> None:
+    """Nor to who had parked it before, in the next process either."""
+    world = await parked()
+    await world.later()
+    [phone] = world.rung
+    await world.rig.hears(phone, Answered(ANSWER))
+    assert (await world.parks(phone, "702", by="trunk:office")).told == ["accepted", Cause.NORMAL]
+    assert world.rig.call.record.parked is None
+    await world.later(3 * TIMEOUT)
+    assert len(world.rung) == 1
+
+
 class Next:
     """The process that finds a parked call `dead` seconds after the one before it was killed."""
 
