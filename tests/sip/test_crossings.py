@@ -106,6 +106,18 @@ def test_an_update_of_ours_waits_for_the_answer_to_our_prack() -> None:
     ]
 
 
+def test_an_update_of_ours_waits_for_no_prack_of_another_fork() -> None:
+    """Numbers are counted in each dialog by itself."""
+    stage, _, session, invite = stage_with_invite()
+    for tag in ("one", "two"):
+        stage.send(answer(invite, 183, tag=tag, body=ANSWER, headers=(*RELIABLE, *WITH_UPDATE)))
+    [prack] = [one for one in stage.requests("PRACK") if one.to_tag == "one"]
+    stage.send(answer(prack, 200, tag="one"))
+    session.offer(HOLD)
+    stage.run(1)
+    assert {one.to_tag for one in stage.requests("UPDATE")} == {"one"}
+
+
 def test_an_update_of_ours_waits_for_the_peers_prack() -> None:
     """RFC 3311 section 5.1: the answer in the 183 is not acknowledged."""
     stage, caller, session, log, progress = progressing_call()
