@@ -22,7 +22,7 @@ from sdp.frozen import filled_at_once
 class State(Enum):
     """Where a call is; every call goes from NEW to ENDED and never back."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     NEW = "new"
     CALLING = "calling"
@@ -43,7 +43,7 @@ class State(Enum):
 class Input(Enum):
     """What can happen to a call, whoever it came from."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     START = "start"
     CALLEE_RINGING = "callee-ringing"
@@ -118,7 +118,7 @@ class Input(Enum):
 class Action(Enum):
     """What is done about it; each is one method of Attempt, of Bridge, or of both."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     OFFER_MEDIA = "offer_media"
     """Have the engine turn the caller's offer into one for each callee, or make one where there is none."""

@@ -17,7 +17,7 @@ from gateway.sip.errors import DialogError
 class Invite(Enum):
     """Whose INVITE is under way; two at once are never (RFC 3261 14.1)."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     NONE = "none"
     LOCAL = "ours"
@@ -29,7 +29,7 @@ class Invite(Enum):
 class Offer(Enum):
     """Who has an offer open."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     NONE = "nobody"
     LOCAL = "we"
@@ -43,7 +43,7 @@ class Offer(Enum):
 class Carrier(Enum):
     """Messages that can carry a session description, or whose coming changes what may."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     INVITE = "INVITE"
     PROVISIONAL = "unreliable 1xx"
@@ -62,7 +62,7 @@ class Carrier(Enum):
 class Meaning(Enum):
     """What a message does to the exchange."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     NOTHING = "nothing, or nothing new"
     OFFER = "its description is an offer, to be answered"
@@ -75,7 +75,7 @@ class Meaning(Enum):
 class Way(Enum):
     """Who sent the message."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     SENT = "sent"
     RECEIVED = "received"

@@ -13,7 +13,7 @@ from enum import Enum
 class SessionState(Enum):
     """Where the session stands."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     IDLE = "idle"
     CALLING = "INVITE sent, nothing heard"
@@ -30,7 +30,7 @@ class SessionState(Enum):
 class SessionInput(Enum):
     """What our user or the peer does; `CALL` and `HANG_UP` to `REJECT` are ours."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     CALL = "we call"
     HANG_UP = "we end it"
@@ -53,7 +53,7 @@ class SessionInput(Enum):
 class SessionAction(Enum):
     """What the user agent is to do, in the order given."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     SEND_INVITE = "send the INVITE"
     SEND_CANCEL = "send CANCEL"

@@ -38,7 +38,7 @@ class State(Enum):
     Timed out and Cancelled are ours: an INVITE that was given up, for who says something after all.
     """
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     CALLING = "Calling"
     TRYING = "Trying"
@@ -54,7 +54,7 @@ class State(Enum):
 class Input(Enum):
     """All that can happen to a transaction."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     START = "start"
     """The transaction user creates a client transaction."""

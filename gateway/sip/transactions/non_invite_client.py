@@ -11,7 +11,7 @@ from gateway.sip.transactions.machine import Input, State, Table, Timers, Transa
 class Action(Enum):
     """What the rows of the table do."""
 
-    __hash__ = object.__hash__  # by identity: Enum\'s own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
     SEND_REQUEST = auto()
     RESEND_DOUBLING = auto()
