@@ -6,6 +6,7 @@ EVERY engine keeps the rules of the interface; REAL engines also make descriptio
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -187,7 +188,7 @@ async def test_every_kind_can_call_every_kind(real: MediaEngine, source: Kind, t
         assert media.has("crypto") is (kind in (Kind.SDES, Kind.BEST_EFFORT))
         assert "abcd" not in text
         assert "AB:AB:AB:AB" not in text
-        assert "41000" not in text
+        assert not re.search(r"\b41000\b", text)
         if not (passes_keys_on(real) and {source, target} <= {Kind.SDES, Kind.BEST_EFFORT}):
             assert "AAAA" not in text
     if source is Kind.WEBRTC:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 
 import pytest
@@ -13,23 +12,12 @@ from pylibsrtp import Session
 
 from gateway.media.embedded.plane import srtp
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError, SrtpProfile, split_exported_keys
-from tests.media.srtp_pair import SrtpSession
+from tests.media.srtp_pair import PROFILES, SrtpSession, key, sessions
 from tests.media.srtp_support import derive, reference_rtp, xor
 from tests.media.webrtc_support import rtp
 from tests.shared import corpus
 
-PROFILES = list(SrtpProfile)
 RTCP = bytes.fromhex("80c8000611223344") + bytes(range(20))
-
-
-def key(profile: SrtpProfile, seed: int) -> SrtpKey:
-    return SrtpKey.generate(profile, random.Random(seed).randbytes)
-
-
-def sessions(profile: SrtpProfile, max_ssrcs: int = 32) -> tuple[SrtpSession, SrtpSession]:
-    """Two ends that understand each other."""
-    one, two = key(profile, 1), key(profile, 2)
-    return SrtpSession(one, two), SrtpSession(two, one, max_ssrcs)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -1,0 +1,64 @@
+"""A key that comes back after others: its packets are heard wherever they are, and never twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, ReceiveContext, SrtpKey, SrtpProfile, receiver_of
+from tests.media.srtp_pair import PROFILES, SrtpSession, key, sessions
+from tests.media.webrtc_support import rtp
+
+
+def comes_back(profile: SrtpProfile, unheard: int) -> tuple[SrtpSession, SrtpSession, list[bytes]]:
+    """A source heard at the numbers 1,000 to 1,009, that has sent so many more since; what was heard."""
+    here, there = sessions(profile)
+    heard = [here.protect(rtp(number)) or b"" for number in range(1000, 1010)]
+    assert all(there.unprotect(each) for each in heard)
+    for number in range(1010, 1010 + unheard, 0x4000):
+        here.protect(rtp(number))
+    there._receive._sources._searches = 0
+    there._receive.resume()
+    return here, there, heard
+
+
+@pytest.mark.parametrize("unheard", [1, 0x7000, 0x8000, 0x9000, 0xFFF0, 0x1_8000, 0x7_F000])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_its_packets_are_heard_wherever_they_are_and_never_twice(profile: SrtpProfile, unheard: int) -> None:
+    """Up to eight roll-over counts further, and what was searched before takes nothing from that."""
+    here, there, heard = comes_back(profile, unheard)
+    assert [there.unprotect(each) for each in heard] == [None] * len(heard)
+    for number in range(1012 + unheard, 1020 + unheard):
+        sent = here.protect(rtp(number))
+        assert sent is not None
+        assert there.unprotect(sent) == rtp(number)
+        assert there.unprotect(sent) is None
+    assert [there.unprotect(each) for each in heard] == [None] * len(heard)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_late_packet_does_not_say_how_far_a_source_has_come(profile: SrtpProfile) -> None:
+    """It was sent before the other keys were, and the count may have gone on since."""
+    here, there = sessions(profile)
+    late, last = here.protect(rtp(1000)), here.protect(rtp(1001))
+    assert late is not None
+    assert there.unprotect(last or b"") is not None
+    there._receive.resume()
+    assert there.unprotect(late) is not None
+    assert there.unprotect(late) is None
+    for number in range(1002, 0x1_8000, 0x4000):
+        here.protect(rtp(number))
+    assert there.unprotect(here.protect(rtp(0x1_8000)) or b"") is not None
+
+
+def test_so_many_keys_are_remembered() -> None:
+    """64 beside the one in use; of one that came before them nothing is known."""
+    known: dict[SrtpKey, ReceiveContext] = {}
+    first, *others = (key(SrtpProfile.AEAD_AES_128_GCM, seed) for seed in range(MAX_SEND_KEYS + 2))
+    context = receiver_of(first, known, {})
+    for each in others[:-1]:
+        receiver_of(each, known, {})
+    assert receiver_of(first, known, {}) is context
+    for each in others:
+        receiver_of(each, known, {})
+    assert receiver_of(first, known, {}) is not context
+    assert len(known) == 1 + MAX_SEND_KEYS
