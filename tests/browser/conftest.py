@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,16 @@ from tests import peers
 from tests.browser.sip_pages import STAGES, Stage
 from tests.browser.softphone import RING_SECONDS
 from tests.interop.gateway import BROWSER_HZ, PHONE_HZ, Gateway, config_on_free_ports, gateway_with
+from tests.media.engine_support import PLANE
 from tests.web.browser import chromiums
+
+
+@pytest.fixture(autouse=True)
+def plane_of_one_test() -> Iterator[None]:
+    """Whatever plane a test has its engines made with, those of the next one have their own."""
+    token = PLANE.set(None)
+    yield
+    PLANE.reset(token)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
