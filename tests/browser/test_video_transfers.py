@@ -74,17 +74,22 @@ async def seen(pages: list[Page]) -> list[Page]:
     return pages
 
 
-async def test_who_is_passed_on_at_once_and_who_takes_the_call_see_each_other(seen: list[Page]) -> None:
-    """Each shows its camera still, and the page that passed the call on shows nobody."""
-    alice, bob, carol = seen
-    await alice.press("#target", "Enter")
-    await carol.click("#accept-video")
+async def talks_on(alice: Page, bob: Page, carol: Page) -> None:
+    """Alice has left the call to the two others: each of them is seen, and either ends it."""
     await passed_on(alice)
     await sees(bob, carol)
     for page in (bob, carol):
         assert await page.evaluate(MOVES, "#self")
     await bob.click("#hangup")
     await says(carol, "The call ended.")
+
+
+async def test_who_is_passed_on_at_once_and_who_takes_the_call_see_each_other(seen: list[Page]) -> None:
+    """Each shows its camera still, and the page that passed the call on shows nobody."""
+    alice, bob, carol = seen
+    await alice.press("#target", "Enter")
+    await carol.click("#accept-video")
+    await talks_on(alice, bob, carol)
 
 
 async def test_who_is_passed_on_after_a_word_and_who_takes_the_call_see_each_other(seen: list[Page]) -> None:
@@ -95,12 +100,7 @@ async def test_who_is_passed_on_after_a_word_and_who_takes_the_call_see_each_oth
     await sees(alice, carol)
     await bob.locator("#picture").wait_for(state="hidden")
     await alice.click("#lines [data-act=connect]")
-    await passed_on(alice)
-    await sees(bob, carol)
-    for page in (bob, carol):
-        assert await page.evaluate(MOVES, "#self")
-    await bob.click("#hangup")
-    await says(carol, "The call ended.")
+    await talks_on(alice, bob, carol)
 
 
 async def test_who_takes_a_call_after_a_word_of_sound_alone_is_seen_once_its_camera_is_on(seen: list[Page]) -> None:
