@@ -23,6 +23,7 @@ from typing import Any
 
 from bench.sip import _QUIET, USER, _callee, _ended, _Phone, _sipp
 from bench.table import Result, report
+from gateway.call.load import LoadPolicy
 from gateway.demo.ports import free_ports
 
 FIRST, STEP = 40, 1.25
@@ -220,7 +221,7 @@ def main() -> bool:
         return True
     port, callee = free_ports(2)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        command = [sys.executable, "-m", "bench.sip", "serve", str(port), str(callee), folder]
+        command = [sys.executable, "-m", "bench.sip", "serve", str(port), str(callee), folder, str(LoadPolicy().busy)]
         ours: subprocess.Popen[Any] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         stack.callback(_ended, ours)
         assert ours.stdout is not None

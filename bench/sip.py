@@ -138,8 +138,11 @@ def _say_blocks() -> None:
     print(sys.getallocatedblocks(), flush=True)
 
 
-async def _serve(port: int, callee: int, folder: str) -> None:
-    """A whole gateway until SIGTERM: one user whose phone is sipp at `callee`, and loopback as a trunk."""
+async def _serve(port: int, callee: int, folder: str, load_bound: str = "0") -> None:
+    """A whole gateway until SIGTERM: one user whose phone is sipp at `callee`, and loopback as a trunk.
+
+    `load_bound`: how busy it may be; 0 where every call is to be measured, for beside other work it waits for a core.
+    """
     _silent()
     web, webrtc = free_ports(2)
     config = load(
@@ -162,8 +165,7 @@ async def _serve(port: int, callee: int, folder: str) -> None:
                 [{"name": "load", "uri": f"sip:127.0.0.1:{callee}", "sources": ["127.0.0.1"], "options_interval": 0}]
             ),
             "GATEWAY_LIMITS__CALLS_PER_SECOND": "100000",
-            # Beside other work the gateway waits for a core, and would refuse calls that are to be measured.
-            "GATEWAY_LIMITS__LOAD": "0",
+            "GATEWAY_LIMITS__LOAD": load_bound,
             "GATEWAY_SIP__LIMITS__MAX_TRANSACTIONS": "200000",
             "GATEWAY_SIP__REGISTRATION__MAX_CONTACTS": "10",
         },
@@ -386,6 +388,6 @@ def main() -> bool:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        uvloop.run(_serve(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
+        uvloop.run(_serve(int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:6]))
     else:
         raise SystemExit(0 if main() else 1)

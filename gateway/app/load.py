@@ -79,6 +79,7 @@ def limit_new_calls(user_agent: UserAgent, control: LoadControl, is_emergency: C
     """
 
     admitted: OrderedDict[str, None] = OrderedDict()
+    now = asyncio.get_running_loop().time
 
     def may_begin(invite: Request, known: bool) -> bool:
         # The call of a stranger to 112 is not one: who registered here is known.
@@ -86,7 +87,7 @@ def limit_new_calls(user_agent: UserAgent, control: LoadControl, is_emergency: C
             return True
         if invite.headers.count("Authorization") and admitted.pop(invite.call_id, _NEVER) is None:
             return True  # the same call again, with what it was challenged for
-        if not control.admit():
+        if not control.admit(now()):
             return False
         admitted[invite.call_id] = None
         if len(admitted) > _ADMITTED:

@@ -169,7 +169,11 @@ class WebFront:
             SessionDescription.parse(sdp)
         except SdpSyntaxError as error:
             raise PlaceError(Cause.NOT_ACCEPTABLE, f"the offer is not a session description: {error}", 400) from None
-        if self._load is not None and not self._calls.is_emergency(to) and not self._load.admit():
+        if (
+            self._load is not None
+            and not self._calls.is_emergency(to)
+            and not self._load.admit(asyncio.get_running_loop().time())
+        ):
             raise PlaceError(Cause.OVERLOADED, "the gateway has more calls to begin than it can")
         known = self._identity.by_id(caller.id)
         guest = known is None

@@ -1,28 +1,44 @@
-"""Overload control: which share of new calls a gateway takes that has more to do than it can.
+"""Overload control: how many new calls a second a gateway takes that has more to do than it can.
 
-Occupancy decides (RFC 6357 section 5.2): how busy the event loop was moves the share of calls that are let in, so that
-it stays just below full; how long the store takes to answer counts as the loop's lateness does. What is refused costs
-little, so that what is let in completes. A few calls a second are let in at any time: where other programs take the
-processor one caller meets a loop that is full, and has not filled it.
+Occupancy decides (RFC 6357 section 5.2): where the event loop has more to do than its bound, the calls that it let in a
+second are what it carries, and this pace is lowered while it stays too busy and raised while it has time left, so that
+it stays just below full. Where the store answers slowly, or timers come late, it is lowered in the same way. What is
+refused costs little, so that what is let in completes. A few calls a second are let in at any time: where other
+programs take the processor one caller meets a loop that is full, and has not filled it.
 
 The threads that forward packets are filled by calls that stay, and by what strangers send them, which costs about a
-tenth of a packet that is forwarded: from a bound on fewer are let in the fuller they are, and none where they are full.
+tenth of a packet that is forwarded: from a bound on a share of calls is let in, the fuller they are the smaller, and
+none where they are full.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 _SMOOTHING = 0.5
-"""Weight of the newest measurement."""
-_GAIN = 0.5
-"""How much of an excess, or of what is left, the share is changed by."""
-_FULL = 0.985
-_HARDER = 0.2
-"""Excess that is assumed for each measurement in a row at which no time was left."""
-_LEAST = 0.02
-"""Of the share, so that it can grow again."""
+"""Weight of the newest measurement of the loop."""
+_COUNTED = 0.15
+"""Weight of the calls since the last measurement among those before."""
+_FULL = 0.98
+"""Beyond it no time was left: how much more there is to do waits in the sockets, where it cannot be seen."""
+_HARDER = 0.03
+"""By how much the pace is lowered for each measurement in a row at which no time was left."""
+_GAIN = 0.8
+"""By how much of an excess, or of what is left, it is changed else."""
+_MOST = 0.5
+"""Of the pace, by which it is lowered at once."""
+_LEFT = 0.2
+"""Of the bound, which counts as left even where more is."""
+_KEPT = 0.93
+"""Of a pace that was too high, to which it comes back in large steps."""
+_BURST = 0.1
+"""Seconds of the pace that may be let in at once."""
+_OVER = 1.25
+"""Times what is offered, from which pace on nothing is refused any more."""
+_LEAST = 0.1
+"""Calls a second, so that the pace can rise again."""
 _ALWAYS = 5.0
 """Calls a second that are let in however busy it is."""
 EVERY = 0.1
@@ -43,6 +59,19 @@ class LoadPolicy:
     """Seconds that the store may take to answer; 0: nothing is refused for it."""
 
 
+class _Rate:
+    """Calls a second, of late."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.value = 0.0
+
+    def measured(self, seconds: float) -> None:
+        """So long after the last time."""
+        self.value += _COUNTED * (self.count / seconds - self.value)
+        self.count = 0
+
+
 class LoadControl:
     """`measured` is told every EVERY seconds how it goes; `admit` asks for one new call."""
 
@@ -57,11 +86,20 @@ class LoadControl:
         self._late = 0.0
         self._full = 0
         """Measurements in a row at which there was no time left."""
-        self._credit = 1.0
+        self._was_over = False
+        self._offered, self._let_in = _Rate(), _Rate()
+        self._pace = math.inf
+        """Calls a second that the loop and the store leave; infinity: all."""
+        self._carried = math.inf
+        """The pace that was too high last, or a little less."""
+        self._credit = 0.0
+        """Calls that may be let in now at this pace."""
+        self._asked = -math.inf
+        """When (s) the credit was counted last."""
         self._spare = _ALWAYS
-        """Calls that may be let in beside the share."""
-        self._share = 1.0
-        """What the loop and the store leave."""
+        """Calls that may be let in beside the pace."""
+        self._turn = 1.0
+        """Of the next call, where the packet threads leave a share."""
         self.refused = 0
         self.told: list[Callable[[float, float], None]] = []
         """Told of every measurement, as `measured` is."""
@@ -69,7 +107,8 @@ class LoadControl:
     @property
     def share(self) -> float:
         """Of new calls that are let in, 0 to 1."""
-        return min(self._share, self._left_by_plane)
+        offered = max(self._offered.value, _ALWAYS)
+        return min(1.0, self._pace / offered, self._left_by_plane)
 
     @property
     def _left_by_plane(self) -> float:
@@ -81,7 +120,7 @@ class LoadControl:
     @property
     def overloaded(self) -> bool:
         """Whether calls are refused now."""
-        return self.share < 1.0
+        return self._pace < math.inf or self._left_by_plane < 1.0
 
     @property
     def reasons(self) -> list[str]:
@@ -97,12 +136,16 @@ class LoadControl:
         """The loop was `busy` for that share of the time, and something came `late` by so many seconds."""
         for tell in self.told:
             tell(busy, late)
-        policy = self.policy
-        self._spare = min(_ALWAYS, self._spare + _ALWAYS * (EVERY + late))
+        policy, seconds = self.policy, EVERY + late
+        self._spare = min(_ALWAYS, self._spare + _ALWAYS * seconds)
+        self._offered.measured(seconds)
+        self._let_in.measured(seconds)
         excess = max(self._of_loop(busy, late), self.store() / policy.store - 1.0 if policy.store else -1.0)
-        if excess <= -1.0:  # nothing bounds it
-            self._share = 1.0
-        self._share = max(_LEAST, min(1.0, self._share * (1.0 - _GAIN * max(-1.0, min(excess, 1.0)))))
+        if excess > 0.0:
+            self._lower(excess)
+        elif self._pace < math.inf:
+            self._raise(-excess)
+        self._was_over = excess > 0.0
 
     def _of_loop(self, busy: float, late: float) -> float:
         """By how much of its bound the loop is beyond it; below 0: so much is left."""
@@ -112,25 +155,56 @@ class LoadControl:
             return -1.0
         self._busy += _SMOOTHING * (busy - self._busy)
         self._late += _SMOOTHING * (late - self._late)
-        excess = max(self._busy / policy.busy, self._late / policy.late) - 1.0
-        if self._busy < _FULL:
-            self._full = 0
-            return excess
-        # How much more there is to do cannot be seen, for it waits in the sockets: the longer, the harder.
-        self._full += 1
-        return max(excess, _HARDER * self._full)
+        self._full = self._full + 1 if self._busy >= _FULL else 0
+        return max(self._busy / policy.busy, self._late / policy.late) - 1.0
 
-    def admit(self) -> bool:
-        """Whether one more call is let in; evenly, not by chance."""
-        share = self.share
-        if share >= 1.0:
-            self._credit = 1.0
+    def _lower(self, excess: float) -> None:
+        if self._pace == math.inf:
+            self._pace = max(self._let_in.value, _ALWAYS)
+        if not self._was_over:
+            self._carried = _KEPT * min(self._carried, self._pace)
+        step = max(_GAIN * excess, _HARDER * self._full)
+        self._pace = max(_LEAST, self._pace * (1.0 - min(_MOST, step)))
+
+    def _raise(self, left: float) -> None:
+        if left >= 1.0:  # nothing bounds it
+            self._pace = self._carried = math.inf
+        elif self._pace < self._carried:
+            self._pace = min(self._carried, 2.0 * self._pace)
+        else:
+            self._pace *= 1.0 + _GAIN * min(left, _LEFT)
+        if self._pace > _OVER * self._offered.value + _ALWAYS:
+            self._pace = self._carried = math.inf
+
+    def admit(self, now: float) -> bool:
+        """Whether one more call is let in at `now` (monotonic seconds); evenly, not by chance."""
+        self._offered.count += 1
+        is_let_in = self._has_turn() and self._has_credit(now)
+        if is_let_in:
+            self._let_in.count += 1
+        else:
+            self.refused += 1
+        return is_let_in
+
+    def _has_turn(self) -> bool:
+        """Of what the packet threads leave."""
+        share = self._left_by_plane
+        self._turn = min(1.0, self._turn) + share
+        if share < 1.0 and self._turn < 1.0:
+            return False
+        self._turn -= 1.0
+        return True
+
+    def _has_credit(self, now: float) -> bool:
+        """Of what the loop and the store leave, or of the few that are always let in."""
+        passed, self._asked = now - self._asked, now
+        if self._pace == math.inf:
+            self._credit = 0.0
             return True
-        self._credit = min(1.0, self._credit) + share
+        self._credit = min(self._credit + self._pace * passed, max(1.0, _BURST * self._pace))
         if self._credit >= 1.0:
             self._credit -= 1.0
-        elif self._spare < 1.0 or self._left_by_plane < 1.0:
-            self.refused += 1
+        elif self._spare < 1.0:
             return False
         self._spare = max(0.0, self._spare - 1.0)
         return True

@@ -174,7 +174,7 @@ async def test_a_call_for_help_is_let_in_however_much_there_is_to_do(written: st
     control = LoadControl(LoadPolicy())
     for _ in range(500):
         control.measured(1.0, 100.0)
-    while control.admit():
+    while control.admit(asyncio.get_running_loop().time()):
         pass
     rig = Rig(control)
     rig.dialer.legs_given = [FakeLeg("callee")]

@@ -200,7 +200,7 @@ async def test_a_full_packet_plane_refuses_calls_until_it_has_time(
             while (answer := await http.get(ready)).json()["status"] != "overloaded":
                 pass
             assert "limits.plane_load" in answer.json()["conditions"][1]
-            app._load.admit()
+            app._load.admit(0.0)
             assert [await Phone(agent, app, "1001").status() for _ in range(10)] == [503] * 10
             busy[0] = RuntimeError("a test's own")
             await failed.wait()
@@ -239,7 +239,7 @@ async def test_a_call_is_asked_for_once_though_it_comes_twice_and_in_need_only_b
     for _ in range(500):
         control.measured(1.0, 100.0)
     assert agent.may_begin(invite("600"), True)
-    while control.admit():
+    while control.admit(asyncio.get_running_loop().time()):
         pass
     assert agent.may_begin(invite("600", signed=True), True)
     assert not agent.may_begin(invite("600", signed=True), True)
@@ -253,7 +253,7 @@ async def test_a_call_is_asked_for_once_though_it_comes_twice_and_in_need_only_b
     control.policy = LoadPolicy()
     for _ in range(500):
         control.measured(1.0, 100.0)
-    while control.admit():
+    while control.admit(asyncio.get_running_loop().time()):
         pass
     # Without credentials it is another call; of a thousand the first that was let in is forgotten.
     assert [agent.may_begin(invite("600", more[-1], signed=signed), True) for signed in (False, True)] == [False, True]

@@ -13,6 +13,11 @@ UNANSWERED = 0.1
 """Tokens of a response or an ACK: a call that is let in brings some of each, but reading one costs time as well."""
 
 
+def cost_of(data: bytes) -> float:
+    """Tokens of one message, by how it begins."""
+    return UNANSWERED if data.startswith((b"SIP/", b"ACK ")) else 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionLimits:
     """Limits on requests; a repeated one counts like any other, ACKs and responses a tenth of one."""

@@ -31,7 +31,7 @@ from gateway.sip.transactions import (
     Transaction,
     input_of_status,
 )
-from gateway.sip.transactions.admission import UNANSWERED, Admission, Proofs
+from gateway.sip.transactions.admission import UNANSWERED, Admission, Proofs, cost_of
 from gateway.sip.transactions.answers import fitting
 from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.events import (
@@ -46,11 +46,13 @@ from gateway.sip.transactions.events import (
 )
 from gateway.sip.transactions.machine import is_armed
 from gateway.sip.transactions.peers import Peers, Strangers, answers
+from gateway.sip.transactions.refusals import Refusals
 from gateway.sip.transactions.via import (
     COOKIE,
     call_id_of,
     client_key,
     is_same_sender,
+    own_via,
     quoted_key,
     reconnected,
     response_flow,
@@ -61,9 +63,6 @@ from gateway.sip.transactions.via import (
 )
 
 ServerKey = tuple[object, ...]
-
-_UNANSWERED = (b"SIP/", b"ACK ")
-"""How responses and ACKs begin; nothing is answered to them."""
 
 
 class StackFullError(SipError):
@@ -91,6 +90,7 @@ class Stack:
         self._secret = token().encode()
         self.admission = Admission(config.admission)
         self._proofs = Proofs(config.admission)
+        self._refusals = Refusals()
         self._clients: dict[object, Transaction] = {}
         self._servers: dict[object, Transaction] = {}
         self._merged: dict[object, object] = {}
@@ -105,10 +105,10 @@ class Stack:
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Take one datagram (or one message of a stream) that came by `flow` at `now` (monotonic seconds)."""
-        if self._is_keepalive(data, flow, now):
+        if self._is_keepalive(data, flow, now) or self._refusals.is_ack(data, flow, now):
             return
         # Before a byte of it is understood: a repeated request costs its source the same as a new one.
-        if not self.admission.admit(flow.host, now, UNANSWERED if data.startswith(_UNANSWERED) else 1.0):
+        if not self.admission.admit(flow.host, now, cost_of(data)):
             self.counts["over rate"] += 1
             return
         try:
@@ -319,11 +319,7 @@ class Stack:
     # ---- inside
 
     def _via(self, flow: Flow, branch: str) -> Via:
-        host, port = self._sent_by(flow)
-        host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        alias = (("alias", None),) if flow.transport == "tls" and self.config.alias else ()
-        params: tuple[tuple[str, str | None], ...] = (("rport", None), *alias, ("branch", branch))
-        return Via(flow.transport.upper(), host, port, params)
+        return own_via(flow, self._sent_by(flow), branch, self.config.alias)
 
     def _begin_client(self, request: Request, branch: str, flow: Flow, now: float) -> Transaction:
         key = client_key(branch, request.method)
@@ -389,10 +385,13 @@ class Stack:
         answer_to = response_flow(request.top_via, flow)
         credit = self._credit(flow, now, size)
         message = stamped(request, flow)
-        new_call = request.method == "INVITE" and request.to_tag is None
-        if len(self) >= self._room_for(request) or (
-            new_call and not self.may_begin(request, not self._is_stranger(flow, credit, now))
+        begins = request.method == "INVITE" and request.to_tag is None
+        if (
+            len(self) >= self._room_for(request)
+            or (begins and self._refusals.has(request, flow, now))
+            or (begins and not self.may_begin(request, not self._is_stranger(flow, credit, now)))
         ):
+            self._refusals.add(request, flow, now)
             self._refuse_new(message, 503, answer_to, credit, now, (("Retry-After", self.config.retry_after),))
         elif request.method == "CANCEL":
             self._receive_cancel(message, key, flow, answer_to, now, credit)

@@ -94,6 +94,15 @@ def server_key(request: Request, method: str | None = None) -> tuple[object, ...
     return "2543", request.call_id, request.from_tag, request.cseq.number, sent_by, str(request.uri), method
 
 
+def own_via(flow: Flow, sent_by: tuple[str, int | None], branch: str, alias: bool) -> Via:
+    """The Via of a request of ours by `flow`, which is answered to `sent_by` (RFC 3261 18.1.1)."""
+    host, port = sent_by
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    reused = (("alias", None),) if flow.transport == "tls" and alias else ()
+    params: tuple[tuple[str, str | None], ...] = (("rport", None), *reused, ("branch", branch))
+    return Via(flow.transport.upper(), host, port, params)
+
+
 def client_key(branch: str, method: str) -> tuple[str, str]:
     """What identifies a client transaction (RFC 3261 17.1.3)."""
     return branch, method

@@ -1,0 +1,104 @@
+"""Calls that are refused before anything is kept of them: their copies ring nobody, and their ACKs cost little."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from gateway.sip.flow import Flow
+from gateway.sip.message.message import Request
+from gateway.sip.transactions.admission import AdmissionLimits
+from gateway.sip.transactions.config import StackConfig
+from gateway.sip.transactions.layer import Stack
+from gateway.sip.transactions.refusals import Refusals
+from tests.sip.stack_support import SOURCE, answers, stack_of, text
+
+ELSEWHERE = Flow("udp", "192.0.2.77", 5070, "here")
+
+
+def busy_once(transactions: int = 20_000) -> Stack:
+    """A stack that has time for every call but the first."""
+    stack = stack_of(StackConfig(admission=AdmissionLimits(rate=0), transactions=transactions))
+    asked = itertools.count()
+    stack.may_begin = lambda invite, known: next(asked) > 0
+    return stack
+
+
+def test_a_copy_of_a_refused_call_begins_nothing() -> None:
+    """It was on its way when the first was refused: whoever sent both has given up, and would be rung for nothing."""
+    stack = busy_once()
+    for when in (0.0, 0.1, 31.9):
+        stack.receive(text("INVITE"), SOURCE, when)
+    refused = answers(stack)
+    assert [response.status for response, _ in refused] == [503, 503, 503]
+    assert len({response.to_tag for response, _ in refused}) == 1
+    assert stack.events() == []
+
+
+@pytest.mark.parametrize("again", [{"branch": "z9hG4bKtwo", "cseq": 2}, {"branch": "z9hG4bKtwo", "call_id": "c2"}])
+def test_the_next_try_of_a_refused_call_is_let_in(again: dict[str, object]) -> None:
+    """It has a branch of its own (RFC 3261 8.1.1.7)."""
+    stack = busy_once()
+    stack.receive(text("INVITE"), SOURCE, 0.0)
+    stack.receive(text("INVITE", **again), SOURCE, 0.1)  # type: ignore[arg-type]
+    assert len(stack.events()) == 1
+
+
+@pytest.mark.parametrize(
+    ("branch", "source", "when"), [("z9hG4bKone", ELSEWHERE, 0.1), ("old", SOURCE, 0.1), ("z9hG4bKone", SOURCE, 32.1)]
+)
+def test_only_that_copy_is_refused(branch: str, source: Flow, when: float) -> None:
+    """Not who has the same branch elsewhere, not one that says no branch is alone of its kind, and not for ever."""
+    stack = busy_once()
+    stack.receive(text("INVITE", branch=branch), SOURCE, 0.0)
+    stack.receive(text("INVITE", branch=branch, call_id="c2", cseq=2), source, when)
+    assert len(stack.events()) == 1
+
+
+def test_a_call_refused_for_want_of_room_stays_refused() -> None:
+    """Room that was made between two copies of it is for others."""
+    stack = stack_of(StackConfig(admission=AdmissionLimits(rate=0), transactions=0))
+    stack.receive(text("INVITE"), SOURCE, 0.0)
+    stack.config = StackConfig(admission=AdmissionLimits(rate=0))
+    stack.receive(text("INVITE"), SOURCE, 0.5)
+    assert stack.events() == []
+    assert len(answers(stack)) == 2
+
+
+def test_a_request_in_a_dialog_is_not_the_copy_of_a_call() -> None:
+    """Only what begins one is remembered."""
+    stack = stack_of(StackConfig(admission=AdmissionLimits(rate=0), transactions=0))
+    stack.receive(text("OPTIONS"), SOURCE, 0.0)
+    stack.config = StackConfig(admission=AdmissionLimits(rate=0))
+    stack.receive(text("INVITE"), SOURCE, 0.5)
+    assert len(stack.events()) == 1
+
+
+@pytest.mark.parametrize("written", [b"Via:", b"v:", b"VIA :"])
+def test_the_ack_of_a_refusal_is_dropped_before_it_is_read(written: bytes) -> None:
+    """It is half of what a refusal costs; another one, or from elsewhere, is read as any."""
+    stack = busy_once()
+    stack.receive(text("INVITE"), SOURCE, 0.0)
+    ack = text("ACK", to_tag="t").replace(b"Via:", written).replace(b"Call-ID", b"Call ID")
+    stack.receive(ack, SOURCE, 0.1)
+    assert "malformed" not in stack.counts
+    stack.receive(ack, ELSEWHERE, 0.1)
+    stack.receive(ack.replace(b"z9hG4bKone", b"z9hG4bKonf"), SOURCE, 0.1)
+    stack.receive(ack, SOURCE, 32.1)
+    assert stack.counts["malformed"] == 3
+
+
+def test_ten_thousand_refusals_are_remembered() -> None:
+    """Of more, the oldest are forgotten."""
+    refusals = Refusals()
+    stack = stack_of()
+    stack.receive(text("INVITE"), SOURCE, 0.0)
+    [event] = stack.events()
+    invite = event.request  # type: ignore[union-attr]
+    assert isinstance(invite, Request)
+    for port in range(10_001):
+        refusals.add(invite, Flow("udp", f"host{port}", 5060, "here"), 0.0)
+    assert len(refusals) == 10_000
+    assert not refusals.has(invite, Flow("udp", "host0", 5060, "here"), 1.0)
+    assert refusals.has(invite, Flow("udp", "host10000", 5060, "here"), 1.0)
