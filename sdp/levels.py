@@ -1,4 +1,8 @@
-"""How large and fast the H.264 pictures are that a side takes (RFC 6184 section 8.1), and what many sides all take."""
+"""How large and fast the pictures are that a side takes, and what many sides all take.
+
+H.264 says so by its level, and what it takes beyond (RFC 6184 section 8.1), VP8 and VP9 by `max-fr` and `max-fs`
+(RFC 7741 and 9628 section 6.1), H.265 by `level-id` (RFC 7798 section 7.1), AV1 by `level-idx` and `tier`.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,19 @@ _OF_LEVEL: Final = {
 """Macroblocks a second and a picture, by twice the level_idc (ITU-T H.264 table A-1)."""
 _BEYOND: Final = frozenset({"max-mbps", "max-smbps", "max-fs", "max-cpb", "max-dpb", "max-br"})
 """By what a side says that it takes more than its level."""
+_UNBOUNDED: Final = 10**9
+"""More than any number that is read."""
+_BOUNDS: Final = {
+    "vp8": (("max-fr", _UNBOUNDED), ("max-fs", _UNBOUNDED)),
+    "vp9": (("max-fr", _UNBOUNDED), ("max-fs", _UNBOUNDED)),
+    "av1": (("level-idx", 5), ("tier", 0)),
+    "h265": (("level-id", 93),),
+}
+"""Parameters by which other codecs bound what a side takes, and what they are when left out."""
 
 
 class PictureLimit(NamedTuple):
-    """What one side takes."""
+    """What one side takes of H.264."""
 
     level: int
     """Twice the level_idc; 21 of level 1b, which is between 1 and 1.1."""
@@ -36,23 +49,38 @@ class PictureLimit(NamedTuple):
     """Macroblocks a picture, of the level or as `max-fs` says beyond it."""
 
 
-Limits = Mapping[tuple[str, ...], PictureLimit]
-"""By `Codec.traits`: packetization mode, then profile. A side often takes less in one of them."""
+Limit = tuple[int, ...]
+"""Bounds of one codec: `PictureLimit`, or those of `_BOUNDS`."""
+Limits = Mapping[tuple[str, ...], Limit]
+"""By `key_of`. A side often takes less in one profile or packetization mode."""
+
+
+def key_of(codec: Codec) -> tuple[str, ...]:
+    """Its name and `Codec.traits`: of H.264 packetization mode, then profile."""
+    return (codec.key[0], *codec.traits)
 
 
 def limits_of(codecs: Iterable[Codec]) -> Limits:
     """What the side takes that has said these."""
-    found: dict[tuple[str, ...], PictureLimit] = {}
+    found: dict[tuple[str, ...], Limit] = {}
     for codec in codecs:
-        limit = _least([limit_of(codec), found.get(codec.traits)])
+        key = key_of(codec)
+        limit = _least([limit_of(codec), found.get(key)])
         if limit is not None:
-            found[codec.traits] = limit
+            found[key] = limit
     return found
 
 
-def limit_of(codec: Codec) -> PictureLimit | None:
-    """What the side takes that has said this of H.264; None where it has said no level, or of another codec."""
-    said = parameters(codec.fmtp) if codec.key[0] == "h264" else {}
+def limit_of(codec: Codec) -> Limit | None:
+    """What the side takes that has said this; None of another codec, and of H.264 where it has said no level."""
+    name = codec.key[0]
+    if name in _BOUNDS:
+        said = parameters(codec.fmtp)
+        return tuple([_bound(said, bound, missing) for bound, missing in _BOUNDS[name]])
+    return _limit_of_h264(parameters(codec.fmtp)) if name == "h264" else None
+
+
+def _limit_of_h264(said: dict[str, str]) -> PictureLimit | None:
     profile = said.get(PROFILE, "")
     if not is_written(profile):
         return None
@@ -62,33 +90,46 @@ def limit_of(codec: Codec) -> PictureLimit | None:
 
 
 def all_take(many: Sequence[Limits]) -> Limits:
-    """What each of them takes; who has not one of the profiles gets it as the nearest that it has."""
+    """What each of them takes; who has not one of H.264's profiles gets it as the nearest that it has."""
     keys = dict.fromkeys([key for limits in many for key in limits])
     return {key: limit for key in keys if (limit := _least([_taken(limits, key) for limits in many])) is not None}
 
 
-def _taken(limits: Limits, key: tuple[str, ...]) -> PictureLimit | None:
-    """What a side takes of that mode and profile, or of any profile in that mode."""
+def _taken(limits: Limits, key: tuple[str, ...]) -> Limit | None:
+    """What a side takes of that codec: of H.264 in that mode and profile, or in any profile of that mode."""
     known = limits.get(key)
-    return known if known is not None else _least([limit for near, limit in limits.items() if near[:1] == key[:1]])
+    if known is not None or key[0] != "h264":
+        return known
+    return _least([limit for near, limit in limits.items() if near[:2] == key[:2]])
 
 
-def _least(limits: Iterable[PictureLimit | None]) -> PictureLimit | None:
+def _least(limits: Iterable[Limit | None]) -> Limit | None:
     said = [limit for limit in limits if limit is not None]
-    return PictureLimit(*map(min, *said)) if len(said) > 1 else next(iter(said), None)
+    return tuple(map(min, *said)) if len(said) > 1 else next(iter(said), None)
 
 
 def limited(codec: Codec, limits: Limits) -> Codec:
-    """H.264 as said by a side that takes no more than that; another codec, or one without a level, as it is."""
-    own, limit = limit_of(codec), limits.get(codec.traits)
+    """The codec as said by a side that takes that and no more; as it is where nothing is known of it."""
+    own, limit = limit_of(codec), limits.get(key_of(codec))
     if own is None or limit is None or own == limit:
         return codec
-    said = {name: value for name, value in parameters(codec.fmtp).items() if name not in _BEYOND}
-    said[PROFILE] = with_level(said[PROFILE], limit.level)
-    rate, size = _of(limit.level)
-    said |= {"max-mbps": str(limit.rate)} if limit.rate > rate else {}
-    said |= {"max-fs": str(limit.size)} if limit.size > size else {}
+    said = parameters(codec.fmtp)
+    if codec.key[0] == "h264":
+        return codec.with_fmtp(written(_limited_h264(said, PictureLimit(*limit))))
+    for (name, _), bound in zip(_BOUNDS[codec.key[0]], limit, strict=True):
+        said[name] = str(bound)
+        if bound == _UNBOUNDED:
+            del said[name]
     return codec.with_fmtp(written(said))
+
+
+def _limited_h264(said: dict[str, str], limit: PictureLimit) -> dict[str, str]:
+    found = {name: value for name, value in said.items() if name not in _BEYOND}
+    found[PROFILE] = with_level(found[PROFILE], limit.level)
+    rate, size = _of(limit.level)
+    found |= {"max-mbps": str(limit.rate)} if limit.rate > rate else {}
+    found |= {"max-fs": str(limit.size)} if limit.size > size else {}
+    return found
 
 
 def _of(level: int) -> tuple[int, int]:
@@ -96,10 +137,16 @@ def _of(level: int) -> tuple[int, int]:
     return next((most for known, most in reversed(_OF_LEVEL.items()) if known <= level), _OF_LEVEL[20])
 
 
-def _number(said: dict[str, str], name: str) -> int:
-    """A parameter's number; 0 where it has none."""
+def _number(said: dict[str, str], name: str, missing: int = 0) -> int:
+    """A parameter's number, or `missing` where it has none."""
     text = said.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else missing
+
+
+def _bound(said: dict[str, str], name: str, missing: int) -> int:
+    """As `_number`; a picture of no macroblocks, or none a second, is no bound."""
+    found = _number(said, name, missing)
+    return missing if missing == _UNBOUNDED and not found else found
 
 
 def written(said: dict[str, str]) -> str:

@@ -165,3 +165,51 @@ async def test_who_sees_nobody_and_who_has_said_nothing_makes_no_picture_smaller
     bare = phone("", "").replace("profile-level-id=", "x=y")
     await room.come("bare", PHONE, bare)
     assert await room.wanted() == []
+
+
+def small(fmtp: str) -> str:
+    """A phone with VP8."""
+    said = f"a=fmtp:98 {fmtp}\r\n" if fmtp else ""
+    return f"{phone_sdp()}m=video 5004 RTP/AVP 98\r\na=rtpmap:98 VP8/90000\r\n{said}a=sendrecv\r\n"
+
+
+def bounds(sdp: str) -> str:
+    """What is said of VP8."""
+    media = next(each for each in SessionDescription.parse(sdp).media if each.kind == "video")
+    number = next(each.split()[0] for each in media.values("rtpmap") if "VP8" in each)
+    return next((each.partition(" ")[2] for each in media.values("fmtp") if each.startswith(f"{number} ")), "")
+
+
+async def test_all_are_told_how_large_and_fast_vp8_the_slowest_takes_and_nothing_of_it_once_it_has_left(
+    room: Room,
+) -> None:
+    """A browser that names no bound, a phone that names one, and a slower one that comes and goes (RFC 7741 6.1)."""
+    await room.come("chromium", BROWSER, CHROMIUM)
+    await room.come("phone", PHONE, small(""))
+    assert await room.wanted() == []
+    await room.come("slow", PHONE, small("max-fs=396;max-fr=15"))
+    assert await room.wanted() == ["chromium", "phone"]
+    offers: dict[str, str] = {}
+    for after, expected in ((0, "max-fr=15;max-fs=396"), (33, "")):
+        if after:
+            room.seats.pop("slow").leave()
+            await room.pass_seconds(after)
+            assert await room.wanted() == ["chromium", "phone"]
+        for name, party, answer in (("chromium", BROWSER, taking), ("phone", PHONE, small(""))):
+            offers[name] = await room.engine.create_offer(name, party, PROGRAM)
+            await room.engine.answer(name, party, None, answer if isinstance(answer, str) else answer(offers[name]))
+            assert bounds(offers[name]) == expected
+        await room.pass_seconds(60)
+        assert await room.wanted() == []
+
+
+async def test_of_vp8_alone_less_is_said_at_once_and_only_to_who_said_more(room: Room) -> None:
+    """Who takes no more itself has been answered what it offered, and is left alone."""
+    await room.come("one", PHONE, small("max-fs=396"))
+    await room.come("two", PHONE, small("max-fs=3600"))
+    assert await room.wanted() == ["two"]
+    offer = await room.engine.create_offer("two", PHONE, PROGRAM)
+    assert bounds(offer) == "max-fs=396"
+    await room.engine.answer("two", PHONE, None, small("max-fs=3600"))
+    await room.pass_seconds(60)
+    assert await room.wanted() == []

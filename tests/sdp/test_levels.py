@@ -1,11 +1,11 @@
-"""What sides that take different H.264 pictures all take, as each of them is told it."""
+"""What sides that take different pictures all take, as each of them is told it."""
 
 from __future__ import annotations
 
 import pytest
 
 from sdp import Codec, SessionDescription, read_codecs
-from sdp.levels import PictureLimit, all_take, limit_of, limited, limits_of
+from sdp.levels import PictureLimit, all_take, key_of, limit_of, limited, limits_of
 from tests.sdp.corpus import OWN
 
 
@@ -40,14 +40,14 @@ def told(codecs: tuple[Codec, ...], *others: tuple[Codec, ...]) -> list[str]:
         (h264("428000"), PictureLimit(0, 1_485, 99)),
         (h264("zz"), None),
         (Codec("H264", 90_000), None),
-        (Codec("VP8", 90_000, fmtp="profile-level-id=42e01f"), None),
+        (Codec("H263", 90_000, fmtp="profile-level-id=42e01f"), None),
     ],
 )
 def test_what_a_side_takes_is_its_level_or_what_it_says_beyond(codec: Codec, limit: PictureLimit | None) -> None:
     """Macroblocks a second and a picture (ITU-T H.264 table A-1); what is no level is none."""
     assert limit_of(codec) == limit
     if limit is not None and limit.level:
-        assert limited(h264("42e028"), {h264("42e028").traits: limit}) != h264("42e028")
+        assert limited(h264("42e028"), {key_of(h264("42e028")): limit}) != h264("42e028")
 
 
 def test_chromium_is_told_the_level_of_a_phone_that_takes_less_in_every_profile() -> None:
@@ -85,3 +85,50 @@ def test_one_who_takes_more_in_a_profile_of_its_own_is_told_the_least_in_the_oth
     both, other = (h264("42e01f"), h264("640034")), (h264("42e028"),)
     assert told(both, other) == [h264("42e01f").fmtp, h264("640028").fmtp]
     assert told(other, both) == [h264("42e01f").fmtp]
+
+
+def coded(name: str, fmtp: str) -> Codec:
+    return Codec(name, 90_000, payload_type=97, fmtp=fmtp)
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "others", "told_then"),
+    [
+        ("VP8", "", [""], ""),
+        ("VP8", "", ["max-fs=396"], "max-fs=396"),
+        ("VP8", "", ["max-fs=396;max-fr=30", "max-fs=1620;max-fr=15"], "max-fr=15;max-fs=396"),
+        ("VP8", "max-fs=12288;max-fr=60", ["max-fs=396;max-fr=15"], "max-fs=396;max-fr=15"),
+        ("VP8", "max-fs=12288;max-fr=60", ["max-fr=15"], "max-fs=12288;max-fr=15"),
+        ("VP8", "max-fs=396", ["max-fs=12288", ""], "max-fs=396"),
+        # No picture, no number, more digits than any: no bound.
+        ("VP8", "", ["max-fs=0;max-fr=x", "max-fs=" + "9" * 5_000], ""),
+        ("VP9", "profile-id=0", ["max-fs=396"], "profile-id=0;max-fs=396"),
+        ("VP9", "profile-id=2", ["profile-id=0;max-fs=396"], "profile-id=2"),
+        ("AV1", "level-idx=9;profile=0;tier=1", ["level-idx=4;profile=0;tier=0"], "level-idx=4;profile=0;tier=0"),
+        ("AV1", "level-idx=9;profile=0;tier=1", ["profile=0"], "level-idx=5;profile=0;tier=0"),
+        ("AV1", "", ["level-idx=0"], "level-idx=0;tier=0"),
+        ("AV1", "", ["level-idx=9"], ""),
+        ("AV1", "profile=1;level-idx=9", ["profile=0;level-idx=5"], "profile=1;level-idx=9"),
+        ("H265", "level-id=120", ["level-id=63"], "level-id=63"),
+        ("H265", "level-id=120", [""], "level-id=93"),
+        ("H263", "max-fs=9", ["max-fs=1"], "max-fs=9"),
+    ],
+)
+def test_each_codec_is_bounded_by_its_own_parameters(name: str, own: str, others: list[str], told_then: str) -> None:
+    """VP8 and VP9: RFC 7741 and 9628 section 6.1; AV1: its payload format, 7.2.1; H.265: RFC 7798 section 7.1."""
+    codec = coded(name, own)
+    limits = all_take([limits_of([each]) for each in (codec, *(coded(name, other) for other in others))])
+    assert limited(codec, limits).fmtp == told_then
+
+
+def test_a_bound_that_is_gone_is_said_no_more() -> None:
+    """Who was told the slowest one's is told its own again."""
+    own = limits_of([coded("VP8", "max-fr=60")])
+    assert limited(coded("VP8", "max-fs=396;max-fr=15;x=y"), own).fmtp == "max-fr=60;x=y"
+
+
+def test_what_a_side_takes_of_one_codec_says_nothing_of_another() -> None:
+    """A phone with VP8 alone, and a browser with both."""
+    browser = of("chrome-audio-video-offer")
+    limits = all_take([limits_of(browser), limits_of([coded("VP8", "max-fs=396")])])
+    assert [codec.name for codec in browser if limited(codec, limits) != codec] == ["VP8"]

@@ -1,4 +1,4 @@
-"""How large a party of a room may send its H.264 pictures: as large as the slowest who sees one there takes."""
+"""How large a party of a room may send its pictures: as large as the slowest who sees one there takes."""
 
 from __future__ import annotations
 
