@@ -20,6 +20,7 @@ from gateway.media.embedded.video import VideoStream
 from sdp import SessionDescription
 from sdp import text as sdp_text
 from sdp.extensions import ORIENTATION
+from sdp.levels import limited
 
 
 async def open_for(
@@ -102,7 +103,9 @@ async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
     # How pictures lie is said to those alone who say it themselves: nobody else turns what they are shown.
     if video is not party.video:
         shown = video.agreement.extensions.get(ORIENTATION)
-        return _offering(party, video_description(video.agreement.receive, orientation=shown))
+        # The party may send what the other one takes, whoever that one was joined to before.
+        codecs = tuple([limited(codec, video.level.takes) for codec in video.agreement.receive])
+        return _offering(party, video_description(codecs, orientation=shown))
     among = known is not None and bool(known.party.video)
     codecs = video.level.wanted if among else video.agreement.receive
     said = partial(video_description, codecs, orientation=video.orientation if among else None)

@@ -1,4 +1,4 @@
-"""How large a party of a room may send its pictures: as large as the slowest who sees one there takes."""
+"""How large a party may send its pictures: as large as whoever sees them takes, of a room the slowest."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class SendLevel:
         """What the peer is to be told that it may send: what it takes itself, or less."""
         self._told: tuple[Codec, ...] = ()
         self._room: Limits = {}
+        self._viewer: object | None = None
+        """Who alone sees it; None: nobody, or a room."""
+        self._may_rise = False
+        """Whether others have seen it before: what it was told first was made for who saw it then."""
         self._since = NEVER
         self._wish = OfferWish(have_offered)
 
@@ -39,21 +43,30 @@ class SendLevel:
 
     def room(self, takes: Limits, now: float) -> None:
         """What all take who see a picture in its room, as far as they have said."""
-        if takes != self._room:
-            self._room, self._since = takes, now
+        self._see(None, takes, now)
+
+    def beside(self, viewer: object, takes: Limits, now: float) -> None:
+        """What `viewer` takes, who alone sees it now."""
+        self._see(viewer, takes, now)
+
+    def _see(self, viewer: object | None, takes: Limits, now: float) -> None:
+        if viewer is not self._viewer or takes != self._room:
+            self._may_rise = self._may_rise or viewer is None or viewer is not self._viewer is not None
+            self._viewer, self._room, self._since = viewer, takes, now
             self._wish.anew()
             self._decide()
         self.look(now)
 
     def _decide(self) -> None:
-        limits = all_take((self.takes, self._room))
+        # What it takes itself is told to it in a room, where all are told the same.
+        limits = all_take((self.takes, self._room)) if self._viewer is None else self._room
         self.wanted = tuple([limited(codec, limits) for codec in self._told])
 
     def look(self, now: float) -> None:
         """Have the peer offered what is wanted where it was told something else: less at once."""
         if self.wanted == self._told:
             self._wish.had()
-        elif now - self._since >= _PATIENCE or self._is_less():
+        elif self._is_less() or (self._may_rise and now - self._since >= _PATIENCE):
             self._wish.want(now)
 
     def _is_less(self) -> bool:

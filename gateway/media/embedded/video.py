@@ -210,6 +210,7 @@ class VideoStream(Viewer):
         if is_open:
             self.ask_key_frame()
             self.limit_rate()
+            self.level.beside(listener, listener.level.takes, self._shared.clock())
         self.have_upright()
 
     @property
@@ -373,8 +374,7 @@ class VideoStream(Viewer):
         if self.watchers or self._among:
             most = self._shared.config.video.max_bitrate
             least = min(most, LEAST_FOR_MANY) if self._among else 0
-            most = max(least, min([most, *[watcher.most for watcher in self.watchers]]))
-            self._sender.limit(most)
+            self._sender.limit(max(least, min([most, *[watcher.most for watcher in self.watchers]])))
 
     # What the plane tells
 
@@ -493,7 +493,7 @@ class VideoStream(Viewer):
     def report(self, snapshot: FlowSnapshot) -> None:
         """Send the report that is due, and look whether something is to be offered again."""
         self.have_upright()
-        if self._among:
+        if self._among or self.heard is not None:
             self.level.look(self._shared.clock())
         if self._transport.ready and reports_wanted(self.agreement):
             self._shared.plane.send_rtcp(self.flow, self.reporter.report(snapshot))

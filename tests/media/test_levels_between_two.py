@@ -1,0 +1,126 @@
+"""How large a picture one of two may send: as the other one takes it, also where that one came later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.engine import Kind, MediaEvent, OfferWanted, Party
+from sdp import SessionDescription
+from tests.media.engine_support import phone_sdp, running
+from tests.media.rtp_support import ManualClock
+
+CALLER, CALLEE, THIRD = (Party(tag, Kind.RTP) for tag in ("caller", "callee", "third"))
+H264 = "packetization-mode=1;profile-level-id={};level-asymmetry-allowed=1"
+LARGE, SMALL, LARGER = H264.format("42e01f"), H264.format("42e00c"), H264.format("42e028")
+
+
+def phone(fmtp: str, codec: str = "H264") -> str:
+    said = f"a=fmtp:98 {fmtp}\r\n" if fmtp else ""
+    return f"{phone_sdp()}m=video 5004 RTP/AVP 98\r\na=rtpmap:98 {codec}/90000\r\n{said}a=sendrecv\r\n"
+
+
+def said(sdp: str) -> dict[str, str]:
+    """Of the picture."""
+    media = next(each for each in SessionDescription.parse(sdp).media if each.kind == "video")
+    lines = [line.partition(" ")[2] for line in media.values("fmtp")]
+    return dict(part.split("=") for part in lines[0].split(";")) if lines else {}
+
+
+def level(sdp: str) -> str:
+    return said(sdp)["profile-level-id"][4:]
+
+
+class Call:
+    """One call of an engine, in which nobody is real."""
+
+    def __init__(self, engine: EmbeddedEngine, events: list[MediaEvent], clock: ManualClock) -> None:
+        self.engine, self.events, self.clock = engine, events, clock
+
+    async def up(self, offer: str, answer: str, parties: tuple[Party, Party] = (CALLER, CALLEE)) -> str:
+        """A call, or another offer in it; what who offered was answered."""
+        await self.engine.offer("call", *parties, offer)
+        return await self.engine.answer("call", parties[1], parties[0], answer)
+
+    async def reoffered(self, party: Party, peer: Party, answer: str) -> str:
+        """What a party is offered by us, which it answers."""
+        offered = await self.engine.create_offer("call", party, peer)
+        await self.engine.answer("call", party, None, answer)
+        return offered
+
+    async def wanted(self) -> list[str]:
+        """Who is to be made an offer, since this was asked last."""
+        await asyncio.sleep(0)  # events come in the loop's next round
+        found = sorted({each.tag for each in self.events if isinstance(each, OfferWanted)})
+        self.events.clear()
+        return found
+
+    async def pass_seconds(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1.0)
+            await self.engine.sweep()
+
+
+@pytest_asyncio.fixture
+async def call() -> AsyncIterator[Call]:
+    clock = ManualClock()
+    async with running(clock=clock) as (engine, events):
+        yield Call(engine, events, clock)
+
+
+@pytest.mark.parametrize(("caller", "callee"), [(LARGE, SMALL), (SMALL, LARGE), (LARGE, LARGE), (LARGE, "x=y")])
+async def test_a_call_says_it_once(call: Call, caller: str, callee: str) -> None:
+    """Each was told what the other one takes as the call began, and nobody is offered anything more."""
+    await call.up(phone(caller), phone(callee))
+    await call.pass_seconds(60)
+    assert await call.wanted() == []
+
+
+async def test_who_is_passed_on_to_a_slower_phone_is_told_what_that_one_takes(call: Call) -> None:
+    """At once, and once; from there to a faster one after half a minute, in which it might be passed on again."""
+    await call.up(phone(LARGE), phone(LARGE))
+    assert level(await call.reoffered(THIRD, CALLER, phone(SMALL))) == "1f"
+    await call.engine.join("call", CALLER.tag, THIRD.tag)
+    assert await call.wanted() == ["caller"]
+    assert level(await call.reoffered(CALLER, THIRD, phone(LARGE))) == "0c"
+    await call.engine.join("call", CALLER.tag, THIRD.tag)
+    await call.pass_seconds(60)
+    assert await call.wanted() == []
+    await call.engine.join("call", CALLER.tag, CALLEE.tag)
+    await call.pass_seconds(28)
+    assert await call.wanted() == []
+    await call.pass_seconds(3)
+    assert await call.wanted() == ["caller"]
+    assert level(await call.reoffered(CALLER, CALLEE, phone(LARGE))) == "1f"
+    await call.pass_seconds(60)
+    assert await call.wanted() == []
+
+
+async def test_who_offers_less_in_mid_call_is_sent_no_more_by_whoever_comes_later(call: Call) -> None:
+    """The other one is told in the same exchange, and who takes its place in the offer that it is made."""
+    await call.up(phone(LARGE), phone(LARGE))
+    assert level(await call.up(phone(SMALL), phone(LARGE))) == "1f"
+    await call.pass_seconds(60)
+    assert await call.wanted() == []
+    assert level(await call.reoffered(THIRD, CALLER, phone(LARGER))) == "0c"
+    await call.engine.join("call", CALLER.tag, THIRD.tag)
+    await call.pass_seconds(28)
+    assert await call.wanted() == []
+    await call.pass_seconds(3)
+    assert await call.wanted() == ["caller"]
+    assert level(await call.reoffered(CALLER, THIRD, phone(SMALL))) == "28"
+
+
+async def test_two_who_are_joined_are_told_what_the_other_takes_of_vp8(call: Call) -> None:
+    """`max-fs` and `max-fr` of who came last (RFC 7741 section 6.1)."""
+    await call.up(phone("", "VP8"), phone("", "VP8"))
+    await call.reoffered(THIRD, CALLER, phone("max-fs=396;max-fr=15", "VP8"))
+    await call.engine.join("call", CALLER.tag, THIRD.tag)
+    assert await call.wanted() == ["caller"]
+    assert said(await call.reoffered(CALLER, THIRD, phone("", "VP8"))) == {"max-fr": "15", "max-fs": "396"}
+    await call.pass_seconds(60)
+    assert await call.wanted() == []
