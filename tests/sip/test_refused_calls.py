@@ -7,12 +7,14 @@ import itertools
 import pytest
 
 from gateway.sip.flow import Flow
-from gateway.sip.message.message import Request
+from gateway.sip.message.message import Request, Response
+from gateway.sip.transactions import State
 from gateway.sip.transactions.admission import AdmissionLimits
 from gateway.sip.transactions.config import StackConfig
+from gateway.sip.transactions.events import RequestReceived
 from gateway.sip.transactions.layer import Stack
 from gateway.sip.transactions.refusals import Refusals
-from tests.sip.stack_support import SOURCE, answers, stack_of, text
+from tests.sip.stack_support import FREE, SOURCE, answers, stack_of, text
 
 ELSEWHERE = Flow("udp", "192.0.2.77", 5070, "here")
 
@@ -46,7 +48,7 @@ def test_the_next_try_of_a_refused_call_is_let_in(again: dict[str, object]) -> N
 
 
 @pytest.mark.parametrize(
-    ("branch", "source", "when"), [("z9hG4bKone", ELSEWHERE, 0.1), ("old", SOURCE, 0.1), ("z9hG4bKone", SOURCE, 32.1)]
+    ("branch", "source", "when"), [("z9hG4bKone", ELSEWHERE, 0.1), ("old", SOURCE, 0.1), ("z9hG4bK", SOURCE, 0.1), ("z9hG4bKone", SOURCE, 32.1)]
 )
 def test_only_that_copy_is_refused(branch: str, source: Flow, when: float) -> None:
     """Not who has the same branch elsewhere, not one that says no branch is alone of its kind, and not for ever."""
@@ -66,13 +68,28 @@ def test_a_call_refused_for_want_of_room_stays_refused() -> None:
     assert len(answers(stack)) == 2
 
 
-def test_a_request_in_a_dialog_is_not_the_copy_of_a_call() -> None:
-    """Only what begins one is remembered."""
+@pytest.mark.parametrize("first", [text("OPTIONS"), text("INVITE", to_tag="t")])
+def test_only_what_begins_a_call_is_remembered(first: bytes) -> None:
+    """Neither another request nor a re-INVITE that found no room says anything of a call with its branch."""
     stack = stack_of(StackConfig(admission=AdmissionLimits(rate=0), transactions=0))
-    stack.receive(text("OPTIONS"), SOURCE, 0.0)
-    stack.config = StackConfig(admission=AdmissionLimits(rate=0))
+    stack.receive(first, SOURCE, 0.0)
+    assert [response.status for response, _ in answers(stack)] == [503]
+    stack.config = FREE
     stack.receive(text("INVITE"), SOURCE, 0.5)
     assert len(stack.events()) == 1
+
+
+def test_the_ack_of_a_copy_that_found_room_is_taken() -> None:
+    """A re-INVITE that was refused for want of room is answered when it comes again, and its ACK ends that answer."""
+    stack = stack_of(StackConfig(admission=AdmissionLimits(rate=0), transactions=0))
+    stack.receive(text("INVITE", to_tag="t"), SOURCE, 0.0)
+    stack.config = FREE
+    stack.receive(text("INVITE", to_tag="t"), SOURCE, 0.5)
+    [event] = stack.events()
+    assert isinstance(event, RequestReceived)
+    stack.respond(event.transaction, Response(491, "Request Pending"), 0.5)
+    stack.receive(text("ACK", to_tag="t"), SOURCE, 0.6)
+    assert event.transaction.state is State.CONFIRMED
 
 
 @pytest.mark.parametrize("written", [b"Via:", b"v:", b"VIA :"])

@@ -391,7 +391,8 @@ class Stack:
             or (begins and self._refusals.has(request, flow, now))
             or (begins and not self.may_begin(request, not self._is_stranger(flow, credit, now)))
         ):
-            self._refusals.add(request, flow, now)
+            if begins:
+                self._refusals.add(request, flow, now)
             self._refuse_new(message, 503, answer_to, credit, now, (("Retry-After", self.config.retry_after),))
         elif request.method == "CANCEL":
             self._receive_cancel(message, key, flow, answer_to, now, credit)

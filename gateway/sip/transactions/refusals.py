@@ -32,8 +32,8 @@ class Refusals:
 
     def add(self, invite: Request, source: Flow, now: float) -> None:
         """It is refused at `now` (monotonic seconds); the oldest is forgotten where there are too many."""
-        branch = invite.branch
-        if invite.method != "INVITE" or branch is None or not branch.startswith(COOKIE):
+        branch = invite.branch or ""
+        if not branch.startswith(COOKIE) or branch == COOKIE:
             return  # only the cookie says that no other request has this branch (RFC 3261 8.1.1.7)
         key = (source.host, branch)
         self._until[key] = now + _LIFETIME
