@@ -48,7 +48,13 @@ def test_the_next_try_of_a_refused_call_is_let_in(again: dict[str, object]) -> N
 
 
 @pytest.mark.parametrize(
-    ("branch", "source", "when"), [("z9hG4bKone", ELSEWHERE, 0.1), ("old", SOURCE, 0.1), ("z9hG4bK", SOURCE, 0.1), ("z9hG4bKone", SOURCE, 32.1)]
+    ("branch", "source", "when"),
+    [
+        ("z9hG4bKone", ELSEWHERE, 0.1),
+        ("old", SOURCE, 0.1),
+        ("z9hG4bK", SOURCE, 0.1),
+        ("z9hG4bKone", SOURCE, 32.1),
+    ],
 )
 def test_only_that_copy_is_refused(branch: str, source: Flow, when: float) -> None:
     """Not who has the same branch elsewhere, not one that says no branch is alone of its kind, and not for ever."""
