@@ -44,7 +44,7 @@ from sdp import SdpError, SdpSyntaxError, SessionDescription, negotiate, read_co
 FOLDER = Path(__file__).parent / "data" / "seeds"
 HUNTED = "hunted.json"
 MOST = 1_000
-"""Seeds of one kind."""
+"""Seeds of one kind; where so many each have a way of their own, only faults are looked for."""
 LONGEST = 4_096
 """Octets of one seed."""
 _KEEP_EVERY = 60.0
@@ -305,6 +305,12 @@ def hunted(folder: Path = FOLDER) -> dict[str, dict[str, int]]:
     return found
 
 
+def thinned(kind: Kind, kept: Sequence[bytes]) -> list[bytes]:
+    """Those of them that take, the newest first, a way that no newer one has taken: all ways are taken still."""
+    ways = Ways(kind.rooms)
+    return [data for data in reversed(kept) if ways.are_new(kind, data)][::-1]
+
+
 def grow(name: str, seconds: float, folder: Path = FOLDER) -> tuple[int, int]:
     """Look for more of a kind for so much processor time; how many there are then, and how many were tried."""
     kind, ways = KINDS[name], Ways(KINDS[name].rooms)
@@ -313,7 +319,7 @@ def grow(name: str, seconds: float, folder: Path = FOLDER) -> tuple[int, int]:
     chance, tried = random.Random(f"{name} {before['inputs']}"), 0
     begun = kept_at = time.process_time()
     kept = [data for data in dict.fromkeys(known) if ways.are_new(kind, data)]
-    while (now := time.process_time()) - begun < seconds and len(kept) < MOST:
+    while (now := time.process_time()) - begun < seconds:
         if now - kept_at > _KEEP_EVERY:
             kept_at = now
             _keep(name, folder, kept, before, now - begun, tried)
@@ -324,8 +330,9 @@ def grow(name: str, seconds: float, folder: Path = FOLDER) -> tuple[int, int]:
         error = fault(kind, data)
         if error is not None:
             sys.stdout.write(f"{name}: {type(error).__name__}: {error}: {data!r}"[:300] + "\n")
-        if ways.are_new(kind, data) or error is not None:
+        if (error is not None or len(kept) < MOST) and ways.are_new(kind, data):
             kept.append(data)
+            kept = thinned(kind, kept) if len(kept) == MOST else kept
     _keep(name, folder, kept, before, time.process_time() - begun, tried)
     return len(kept), tried
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.seeds import KINDS, Kind, Ways, fault, grow, hunted, mutated, seeds
+from tests.seeds import KINDS, Kind, Ways, fault, grow, hunted, mutated, seeds, thinned
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -54,6 +54,19 @@ def test_a_search_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     assert second > first
     assert hunted(tmp_path)["ng"]["inputs"] == tried + more
     assert found <= {*seeds("ng", tmp_path)}
+
+
+def test_of_too_many_seeds_those_are_kept_that_take_every_way() -> None:
+    """What a newer one runs as well is given up, and the search goes on."""
+
+    def parse(data: bytes) -> None:
+        if b"x" in data:
+            raise ValueError("x")
+        if b"y" in data:
+            data.strip()
+
+    kind = Kind(parse, (ValueError,), ("tests/test_seeds.py",), ())
+    assert thinned(kind, [b"z", b"x", b"y", b"xy", b"yy"]) == [b"z", b"xy", b"yy"]
 
 
 def test_the_page_says_how_long_was_searched_and_what_was_found() -> None:
