@@ -1,7 +1,7 @@
 """How large and fast the pictures are that a side takes, and what many sides all take.
 
 H.264 says so by its level, and what it takes beyond (RFC 6184 section 8.1), VP8 and VP9 by `max-fr` and `max-fs`
-(RFC 7741 and 9628 section 6.1), H.265 by `level-id` (RFC 7798 section 7.1), AV1 by `level-idx` and `tier`.
+(RFC 7741 and 9628 section 6.1), AV1 by `level-idx` and `tier`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ _OF_LEVEL: Final = {
     102: (983_040, 36_864), 104: (2_073_600, 36_864),
 }  # fmt: skip
 """Macroblocks a second and a picture, by twice the level_idc (ITU-T H.264 table A-1)."""
-_BEYOND: Final = frozenset({"max-mbps", "max-smbps", "max-fs", "max-cpb", "max-dpb", "max-br"})
-"""By what a side says that it takes more than its level."""
+_BEYOND: Final = frozenset({"max-recv-level", "max-mbps", "max-smbps", "max-fs", "max-cpb", "max-dpb", "max-br"})
+"""By what a side says that it takes more than its level (RFC 6184 section 8.1)."""
 _UNBOUNDED: Final = 10**9
 """More than any number that is read."""
 _BOUNDS: Final = {
     "vp8": (("max-fr", _UNBOUNDED), ("max-fs", _UNBOUNDED)),
     "vp9": (("max-fr", _UNBOUNDED), ("max-fs", _UNBOUNDED)),
     "av1": (("level-idx", 5), ("tier", 0)),
-    "h265": (("level-id", 93),),
 }
 """Parameters by which other codecs bound what a side takes, and what they are when left out."""
 

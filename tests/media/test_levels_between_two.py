@@ -124,3 +124,48 @@ async def test_two_who_are_joined_are_told_what_the_other_takes_of_vp8(call: Cal
     assert said(await call.reoffered(CALLER, THIRD, phone("", "VP8"))) == {"max-fr": "15", "max-fs": "396"}
     await call.pass_seconds(60)
     assert await call.wanted() == []
+
+
+@pytest.mark.parametrize(
+    ("codec", "large", "small", "name", "value"),
+    [("VP8", "", "max-fs=396", "max-fs", "396"), ("H264", LARGE, SMALL, "profile-level-id", "42e00c")],
+)
+async def test_who_takes_less_when_it_answers_an_offer_of_ours_is_sent_less_and_then_more(
+    call: Call, codec: str, large: str, small: str, name: str, value: str
+) -> None:
+    """An answer says what its side takes as an offer does, whatever that side has said before (RFC 7741 6.1)."""
+    await call.up(phone(large, codec), phone(large, codec))
+    await call.reoffered(CALLEE, CALLER, phone(small, codec))
+    await call.engine.join("call", CALLER.tag, CALLEE.tag)
+    assert await call.wanted() == ["caller"]
+    assert said(await call.reoffered(CALLER, CALLEE, phone(large, codec)))[name] == value
+    await call.reoffered(CALLEE, CALLER, phone(large, codec))
+    await call.engine.join("call", CALLER.tag, CALLEE.tag)
+    assert said(await call.reoffered(CALLER, CALLEE, phone(large, codec))) == said(phone(large, codec))
+
+
+async def test_who_comes_back_to_a_slower_one_within_half_a_minute_is_told_nothing_more(call: Call) -> None:
+    """It was told what that one takes, and nothing else since."""
+    await call.up(phone(LARGE), phone(LARGE))
+    await call.reoffered(THIRD, CALLER, phone(SMALL))
+    await call.engine.join("call", CALLER.tag, THIRD.tag)
+    await call.reoffered(CALLER, THIRD, phone(LARGE))
+    await call.wanted()
+    for _ in range(5):
+        for other in (CALLEE, THIRD):
+            await call.engine.join("call", CALLER.tag, other.tag)
+            await call.pass_seconds(20)
+    assert await call.wanted() == []
+
+
+async def test_who_does_not_take_what_it_is_offered_is_offered_it_three_times(call: Call) -> None:
+    """An offer that crosses another one, or that a phone refuses, is made again five seconds later."""
+    await call.up(phone(LARGE), phone(LARGE))
+    await call.reoffered(THIRD, CALLER, phone(SMALL))
+    await call.engine.join("call", CALLER.tag, THIRD.tag)
+    times = 0
+    for _ in range(60):
+        times += len(await call.wanted())
+        await call.pass_seconds(1)
+    assert times == 3
+    assert level(await call.reoffered(CALLER, THIRD, phone(LARGE))) == "0c"

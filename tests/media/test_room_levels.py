@@ -213,3 +213,18 @@ async def test_of_vp8_alone_less_is_said_at_once_and_only_to_who_said_more(room:
     await room.engine.answer("two", PHONE, None, small("max-fs=3600"))
     await room.pass_seconds(60)
     assert await room.wanted() == []
+
+
+async def test_who_repeats_in_its_answer_what_it_was_offered_does_not_take_less_for_that(room: Room) -> None:
+    """Some phones copy an offer's parameters: what they said themselves before counts on."""
+    for name in ("one", "two"):
+        await room.come(name, PHONE, small("max-fs=3600"))
+    await room.come("slow", PHONE, small("max-fs=396"))
+    assert await room.wanted() == ["one", "two"]
+    for name in ("one", "two"):
+        await room.engine.create_offer(name, PHONE, PROGRAM)
+        await room.engine.answer(name, PHONE, None, small("max-fs=396"))
+    room.seats.pop("slow").leave()
+    await room.pass_seconds(35)
+    assert await room.wanted() == ["one", "two"]
+    assert bounds(await room.engine.create_offer("one", PHONE, PROGRAM)) == "max-fs=3600"

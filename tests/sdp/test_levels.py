@@ -109,13 +109,11 @@ def coded(name: str, fmtp: str) -> Codec:
         ("AV1", "", ["level-idx=0"], "level-idx=0;tier=0"),
         ("AV1", "", ["level-idx=9"], ""),
         ("AV1", "profile=1;level-idx=9", ["profile=0;level-idx=5"], "profile=1;level-idx=9"),
-        ("H265", "level-id=120", ["level-id=63"], "level-id=63"),
-        ("H265", "level-id=120", [""], "level-id=93"),
         ("H263", "max-fs=9", ["max-fs=1"], "max-fs=9"),
     ],
 )
 def test_each_codec_is_bounded_by_its_own_parameters(name: str, own: str, others: list[str], told_then: str) -> None:
-    """VP8 and VP9: RFC 7741 and 9628 section 6.1; AV1: its payload format, 7.2.1; H.265: RFC 7798 section 7.1."""
+    """VP8 and VP9: RFC 7741 and 9628 section 6.1; AV1: its payload format, 7.2.1."""
     codec = coded(name, own)
     limits = all_take([limits_of([each]) for each in (codec, *(coded(name, other) for other in others))])
     assert limited(codec, limits).fmtp == told_then
@@ -132,3 +130,9 @@ def test_what_a_side_takes_of_one_codec_says_nothing_of_another() -> None:
     browser = of("chrome-audio-video-offer")
     limits = all_take([limits_of(browser), limits_of([coded("VP8", "max-fs=396")])])
     assert [codec.name for codec in browser if limited(codec, limits) != codec] == ["VP8"]
+
+
+def test_who_is_told_a_lower_level_is_told_of_no_higher_one() -> None:
+    """`max-recv-level` and all else by which it takes more than its level (RFC 6184 section 8.1)."""
+    beyond = ";max-recv-level=e01f;max-mbps=108000;max-fs=3600;max-br=14000"
+    assert told((h264("42e015", beyond),), (h264("42e00c"),)) == [h264("42e00c").fmtp]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from gateway.media.embedded.plane.values import NEVER
 from gateway.media.embedded.wish import OfferWish
 from sdp import Codec, MediaAgreement
-from sdp.levels import Limits, all_take, limit_of, limited, limits_of
+from sdp.levels import Limit, Limits, all_take, limit_of, limited, limits_of
 from sdp.negotiation import Side
 
 _PATIENCE = 30.0
@@ -35,10 +35,12 @@ class SendLevel:
 
     def agree(self, agreement: MediaAgreement, side: Side) -> None:
         """Take what was agreed."""
-        # Who allows no other level for what it sends answers with the one it was offered, which says less of it.
-        if side == "answerer" or not self.takes:
-            self.takes = limits_of(agreement.send)
-        self._told = agreement.receive
+        said, told, before = limits_of(agreement.send), limits_of(agreement.receive), self.takes
+        if side == "offerer":
+            # An answer that repeats our offer takes nothing back: so does who allows no other level for what it sends.
+            repeated = [key for key, limit in said.items() if limit == told.get(key) and _less(limit, before.get(key))]
+            said = {**said, **{key: before[key] for key in repeated}}
+        self.takes, self._told = said, agreement.receive
         self._decide()
 
     def room(self, takes: Limits, now: float) -> None:
@@ -71,5 +73,9 @@ class SendLevel:
 
     def _is_less(self) -> bool:
         """Whether less is wanted of anything."""
-        both = [(limit_of(new), limit_of(old)) for new, old in zip(self.wanted, self._told, strict=True)]
-        return any(new and old and any(map(operator.lt, new, old)) for new, old in both)
+        return any(_less(limit_of(new), limit_of(old)) for new, old in zip(self.wanted, self._told, strict=True))
+
+
+def _less(new: Limit | None, old: Limit | None) -> bool:
+    """Whether it is less of anything."""
+    return new is not None and old is not None and any(map(operator.lt, new, old))
