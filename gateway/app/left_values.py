@@ -57,12 +57,13 @@ def _with_sessions(values: Values, change: Callable[[Values], Values]) -> dict[s
 def taken_up(record: bytes, times: int) -> dict[str, Any]:
     """The values of a call that is taken up for the `times`-th time since they were written. Raises JournalError.
 
-    Who took it up before may have used numbers that they know nothing of: ours are past those too.
+    Who took it up before may have used numbers that they know nothing of: ours are past those too. Of those of its
+    media "taken_up" tells the engine.
     """
     values = read(record)
     for _ in range(times - 1):
         values = asked(values)
-    return values
+    return values | {"taken_up": times}
 
 
 def together(values: Values) -> dict[str, Any]:

@@ -206,13 +206,13 @@ class Recovery:
                 moved.pop(call_id, None)
                 self.forget(call_id)
         again = replace(self, kept=JournalFound(self.kept.file, moved), resumed=[], flowing=[], silent=set())
-        for call_id, values in moved.items():
-            if call_id in whole:
-                # Flows of its numbers are other calls' in the plane of this gateway.
-                with again.without_media(call_id):
-                    await self.engine.restore(call_id, values["media"])
-                    again.silent.add(call_id)
-                    again.flowing.append(call_id)
+        for call_id in whole:
+            # Flows of its numbers are other calls' in the plane of this gateway.
+            with again.without_media(call_id):
+                values = moved[call_id]
+                await self.engine.restore(call_id, values["media"], values.get("taken_up", 1))
+                again.silent.add(call_id)
+                again.flowing.append(call_id)
         again.resume_calls(self._user_agent)
         return await again.end_rest()
 
@@ -264,13 +264,14 @@ class Recovery:
         self.engine.end_left()
 
     async def _resume_media(self, call_id: str, values: Values) -> None:
+        media, times = values["media"], values.get("taken_up", 1)
         try:
-            await self.engine.resume(call_id, values["media"])
+            await self.engine.resume(call_id, media, times)
         except MediaError as error:
             log.warning("a call's media is gone", call_id=call_id, reason=error.reason)
             if any("session" in leg for leg in values["legs"]):
                 raise MediaError("its session of the HTTP API takes no offer", 488) from None
-            await self.engine.restore(call_id, values["media"])
+            await self.engine.restore(call_id, media, times)
             self.silent.add(call_id)
 
     def resume_calls(self, user_agent: UserAgent) -> None:

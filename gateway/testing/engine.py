@@ -49,7 +49,8 @@ class Request:
     target: str = ""
     sdp: str = ""
     detail: tuple[object, ...] = ()
-    """trickle: (candidate, mid); send_dtmf: (digit, duration_ms); adopt: (other call id,)."""
+    """trickle: (candidate, mid); send_dtmf: (digit, duration_ms); adopt: (other call id,);
+    resume and restore: (times,)."""
 
 
 @dataclass(slots=True)
@@ -294,12 +295,14 @@ class FakeEngine:
         call = self._calls.get(call_id)
         return None if call is None else {"agreed": sorted(call.agreed)}
 
-    async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
+    async def resume(self, call_id: str, values: Mapping[str, Any], times: int = 1) -> None:
+        self.requests.append(Request("resume", call_id, detail=(times,)))
         self._scripted("resume")
         call = self._calls[call_id] = _Call(agreed=set(values["agreed"]))
         call.parties = {tag: Party(tag, Kind.RTP) for tag in values["agreed"]}
 
-    async def restore(self, call_id: str, values: Mapping[str, Any]) -> None:
+    async def restore(self, call_id: str, values: Mapping[str, Any], times: int = 1) -> None:
+        self.requests.append(Request("restore", call_id, detail=(times,)))
         self._scripted("restore")
         call = self._calls[call_id] = _Call()
         call.parties = {tag: Party(tag, Kind.RTP) for tag in values["agreed"]}

@@ -23,6 +23,7 @@ from gateway.app.opening import Opening
 from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, find_calls, open_journal
 from gateway.call.journal import ENDING, SETTING_UP, UP, VERSION, Journal, JournalError, JournalStore, read
 from gateway.config import Config
+from gateway.media.engine import MediaError
 from gateway.observe.ledger import SqliteLedger, connect
 from gateway.observe.records import stamp
 from gateway.sip.dialogs.values import CSEQ_JUMP
@@ -31,6 +32,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
 from gateway.store.journal_file import JournalFile
 from gateway.store.journal_shared import Begun
+from gateway.testing.engine import FakeEngine
 from gateway.testing.timers import ManualTimers
 
 UP_CALL = {"stage": UP, "legs": [], "targets": [], "times": (None, 1.0, None), "age": 1.0}
@@ -247,6 +249,23 @@ def test_whoever_takes_a_call_up_again_is_past_all_numbers_of_who_did_before() -
     assert found[0] == session
     assert [each["dialog"]["local_cseq"] for each in found] == [5, 5 + CSEQ_JUMP, 5 + 2 * CSEQ_JUMP]
     assert [each["accepted"] for each in found[1:]] == [None, None]
+
+
+@pytest.mark.parametrize("flows", [True, False])
+async def test_whoever_takes_a_call_up_again_has_the_engine_be_past_what_they_said(flows: bool) -> None:
+    """It is told how often that was: of a call of its own, whose packets flow or not, and of another gateway's."""
+    engine, nothing = FakeEngine(), cast(Any, SimpleNamespace(resume=lambda *_, **__: None, get=lambda _: None))
+    if not flows:
+        engine.script("resume", MediaError("gone", 481))
+    service = marshal.dumps({}), marshal.dumps({"kind": "service", "tag": "a", "service": "tone", "name": ""})
+    up = {**UP_CALL, "id": "a", "dialled": "", "media": {"agreed": ["a"]}, "legs": [service, service]}
+    values = taken_up(VERSION + marshal.dumps({**up, "taken_at": 0.0, "times": (None, 1.0, None)}), 3)
+    taking = Recovery(nothing, engine, LeftCalls(), JournalFound(None, {"a": values}), False, lambda: 0.0)
+    taking.resume_calls(nothing)
+    await taking.resume_media()
+    await taking.take_over({"a": values})
+    asked = [(each.verb, each.detail) for each in engine.requests if each.verb in ("resume", "restore")]
+    assert asked == [("resume", (3,)), *[("restore", (3,))] * (not flows), ("restore", (3,))]
 
 
 @pytest.mark.parametrize(

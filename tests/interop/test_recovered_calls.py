@@ -16,6 +16,8 @@ import pytest_asyncio
 from gateway.demo.phone import DeskPhone
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request
+from sdp import SessionDescription
 from tests.app.ws_phone import TcpPhone, UdpPhone
 from tests.interop.gateway import NEAR, PASSWORDS, PHONE_HZ, TONE_HZ
 from tests.interop.house import OTHER_HZ, House, hear_each_other, house, talk
@@ -276,6 +278,44 @@ async def test_a_cancel_that_was_lost_with_the_gateway_is_said_again(gateway: Ho
         await phone.send(build.response(cancel, 200, to_tag="phone"))
         await phone.send(build.response(invite, 487, to_tag="phone"))
         await phone.request("ACK")
+
+
+async def test_what_a_phone_is_offered_next_is_newer_than_what_the_dead_gateway_offered(
+    gateway: House, one: DeskPhone
+) -> None:
+    """It has taken a change of which no process heard that it did: it may ignore what is as old (RFC 3264 section 8).
+
+    The session is the same.
+    """
+    async with stranger() as socket:
+        phone = UdpPhone(socket, ("127.0.0.1", gateway.sip), "1003", "gateway.example", PASSWORDS["1003"])
+        contact = f"sip:1003@{socket.place[0]}:{socket.place[1]}"
+        assert (await phone.register(contact=contact)).status == 200
+        one.dial("sip:1003@gateway.example")
+        first = await phone.request("INVITE")
+        await phone.answer(first, contact)
+        await one.expect("state", state="answered")
+        one.hold()
+        held = await offered(phone, after=first)
+        await killed(gateway)
+        await phone.answer(held, contact)
+        again = await offered(phone, after=held)
+        before, now = (SessionDescription.parse(each.body.decode()).origin for each in (held, again))
+        assert before is not None
+        assert now is not None
+        assert now.session_id == before.session_id
+        assert now.session_version > before.session_version
+        await phone.answer(again, contact)
+        one.hangup()
+        await phone.request("BYE")
+        await one.expect("state", state="ended")
+
+
+async def offered(phone: UdpPhone, after: Request) -> Request:
+    """The next INVITE; those before it may come again."""
+    while (invite := await phone.request("INVITE")).cseq.number <= after.cseq.number:
+        pass
+    return invite
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fractions
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextvars import ContextVar
@@ -24,6 +25,7 @@ from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.packet import RtpPacket
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.reports import Reporter
+from gateway.media.embedded.resuming import values_of
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.engine import (
@@ -91,6 +93,11 @@ async def running(
         yield engine, events
     finally:
         await engine.close()
+
+
+def written_down(engine: EmbeddedEngine) -> Any:
+    """The call as a record has it, of either plane."""
+    return json.loads(json.dumps(values_of({each.party.tag: each for each in engine._session("call").parties})))
 
 
 def audio_of(sdp: str) -> tuple[str, int, list[str]]:

@@ -86,6 +86,28 @@ async def test_a_call_goes_on_with_the_next_process_and_can_be_held_and_ended() 
         await phone.close()
 
 
+async def test_what_the_next_process_says_is_newer_than_all_that_the_dead_has_said() -> None:
+    """Of each description the daemon counts the version itself, of what was written down and what was not."""
+    other = Party("other", Kind.RTP, private_source="127.0.0.1")
+
+    async def said(by: RtpengineEngine, direction: str) -> int:
+        offer = phone_sdp(port=41002, direction=direction)
+        origin = SessionDescription.parse(await by.offer("call", other, PHONE, offer)).origin
+        assert origin is not None
+        return origin.session_version
+
+    async with engine(dies=True) as first:
+        await first.offer("call", PHONE, other, phone_sdp())
+        await first.answer("call", other, PHONE, phone_sdp(port=41002))
+        values = written(first.values("call"))
+        dead = [await said(first, direction) for direction in ("sendonly", "sendrecv", "sendonly")]
+    async with engine() as second:
+        await second.resume("call", values)
+        assert sorted(dead) == dead
+        assert await said(second, "sendrecv") > dead[-1]
+        await second.delete("call")
+
+
 async def test_what_no_record_knows_is_ended_and_other_gateways_calls_stay() -> None:
     """Calls in set-up, and those whose record was lost; an rtpengine may be many gateways'."""
     async with engine("other-") as other:

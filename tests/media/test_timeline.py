@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from random import Random
-from typing import Any
 
-from gateway.media.embedded.engine import EmbeddedEngine
-from gateway.media.embedded.resuming import values_of
 from gateway.media.embedded.timeline import Timeline
 from gateway.media.engine import Kind, Party
-from tests.media.engine_support import phone_sdp, running
+from tests.media.engine_support import phone_sdp, running, written_down
 from tests.media.three_streams import RATES, StreamPhone, agree_anew, hear_each_other, stepped, steps
 
 LEFT, RIGHT = Party("left", Kind.RTP), Party("right", Kind.RTP)
 BEGAN = 1_900_000_000.0
 """Unix seconds."""
-
-
-def written_down(engine: EmbeddedEngine) -> Any:
-    """The call as a record has it, of either plane."""
-    return json.loads(json.dumps(values_of({each.party.tag: each for each in engine._session("call").parties})))
 
 
 def test_a_timeline_goes_by_its_clock_and_begins_anywhere() -> None:

@@ -345,11 +345,11 @@ class EmbeddedEngine:
             return None
         return values_of({party.party.tag: party for party in session.parties})
 
-    async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
+    async def resume(self, call_id: str, values: Mapping[str, Any], times: int = 1) -> None:
         session = Session(self._running(), call_id)
         try:
             with own_faults():
-                for party in await resumed(self._running(), call_id, values):
+                for party in await resumed(self._running(), call_id, values, times):
                     session.take_in(party)
                 for one, other in values["joined"]:
                     session.join(one, other)
@@ -358,9 +358,9 @@ class EmbeddedEngine:
             raise
         self._sessions[call_id] = session
 
-    async def restore(self, call_id: str, values: Mapping[str, Any]) -> None:
+    async def restore(self, call_id: str, values: Mapping[str, Any], times: int = 1) -> None:
         with own_faults():
-            self._sessions[call_id] = await restored(self._running(), call_id, values)
+            self._sessions[call_id] = await restored(self._running(), call_id, values, times)
 
     def end_left(self) -> None:
         """Close every port and flow that no call of ours has."""

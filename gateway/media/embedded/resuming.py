@@ -16,7 +16,11 @@ from gateway.media.embedded.session import Session
 from gateway.media.embedded.timeline import Timeline
 from gateway.media.embedded.transport import opened
 from gateway.media.engine import Kind, MediaError, Party
-from sdp import negotiate
+from sdp import SessionDescription, negotiate
+from sdp.negotiation import Side
+
+VERSION_JUMP = 1000
+"""What is added to the version of our descriptions: so many may have been said since the values were taken."""
 
 
 def party_values(party: PartyMedia) -> dict[str, Any] | None:
@@ -67,7 +71,28 @@ def _has_channels(parties: Iterable[PartyMedia]) -> bool:
     return any(data for data, _ in has) and sum(data or text for data, text in has) > 1
 
 
-async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any]) -> list[PartyMedia]:
+def _agreed(
+    resources: Resources, values: Sequence[str], times: int
+) -> tuple[SessionDescription, SessionDescription, Side]:
+    """The offer and the answer, and which of them is ours; it is past what others may have said (RFC 3264 section 8).
+
+    A peer may ignore what is older than what it has, or as old, and says something else. Raises MediaError 400.
+    """
+    offer, answer, side = agreed_of(resources.config, values)
+    if side == "offerer":
+        return _later(offer, times), answer, side
+    return offer, _later(answer, times), side
+
+
+def _later(description: SessionDescription, times: int) -> SessionDescription:
+    origin = description.origin
+    if origin is None:
+        return description
+    said = replace(origin, session_version=origin.session_version + times * VERSION_JUMP)
+    return description.with_lines(f"o={said}" if line.startswith("o=") else line for line in description.lines)
+
+
+async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any], times: int = 1) -> list[PartyMedia]:
     """The parties, not joined yet; raises MediaError 481 where packets of one flow no more."""
     made: dict[str, PartyMedia] = {}
     try:
@@ -78,7 +103,7 @@ async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any])
             made[party.tag] = PartyMedia(resources, call_id, party, each)
         snapshots = await resources.plane.snapshot([one.flow for one in made.values() if one.flow is not None])
         for each, media in zip(values["parties"], made.values(), strict=True):
-            resume(resources, media, each, snapshots.get(media.flow or 0))
+            resume(resources, media, each, snapshots.get(media.flow or 0), times)
     except BaseException:
         for media in made.values():
             media.close()
@@ -86,13 +111,15 @@ async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any])
     return list(made.values())
 
 
-def resume(resources: Resources, party: PartyMedia, values: Mapping[str, Any], snapshot: FlowSnapshot | None) -> None:
+def resume(
+    resources: Resources, party: PartyMedia, values: Mapping[str, Any], snapshot: FlowSnapshot | None, times: int
+) -> None:
     """Go on with what the plane holds of a party; raises MediaError 481 where it does not.
 
     Its text, which was not kept, begins again where a description speaks of it the next time.
     """
     if values["agreed"] is not None:
-        offer, answer, side = agreed_of(resources.config, values["agreed"])
+        offer, answer, side = _agreed(resources, values["agreed"], times)
         party.agreed = offer, answer, side
         party.sent, party.theirs = (answer, offer) if side == "answerer" else (offer, answer)
         party.agreement = checked(lambda: negotiate(offer, answer, local=side)).first("audio")
@@ -132,15 +159,15 @@ async def renewed(resources: Resources, session: Session) -> Sequence[PartyMedia
     return list(made.values())
 
 
-async def restored(resources: Resources, call_id: str, values: Mapping[str, Any]) -> Session:
+async def restored(resources: Resources, call_id: str, values: Mapping[str, Any], times: int = 1) -> Session:
     """The call of another process with new transports, as its parties were joined; raises MediaError."""
-    session, config = Session(resources, call_id), resources.config
+    session = Session(resources, call_id)
     try:
         for each in values["parties"]:
             media = PartyMedia(resources, call_id, _party(each))
             session.take_in(media)
             if each["agreed"] is not None:
-                offer, answer, side = agreed_of(config, each["agreed"])
+                offer, answer, side = _agreed(resources, each["agreed"], times)
                 spoken = codec_names(negotiate(offer, answer, local=side).first("audio"))
                 ours, theirs = (answer, offer) if side == "answerer" else (offer, answer)
                 data, text = each.get("beside", (False, False))

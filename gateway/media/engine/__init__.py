@@ -399,17 +399,19 @@ class MediaEngine(Protocol):
         None for an unknown call, for one that is not agreed, and where that cannot be done (`Capabilities.keeps`).
         """
 
-    async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
+    async def resume(self, call_id: str, values: Mapping[str, Any], times: int = 1) -> None:
         """Go on with a call of the process before, whose packets flow still; before any other call is made.
 
-        MediaError 481 where they do not, 501 where the engine cannot.
+        It is the `times`-th that does since the values were taken: what it says is later than what any of them may
+        have said (RFC 3264 section 8). MediaError 481 where they do not, 501 where the engine cannot.
         """
 
-    async def restore(self, call_id: str, values: Mapping[str, Any]) -> None:
+    async def restore(self, call_id: str, values: Mapping[str, Any], times: int = 1) -> None:
         """Make a call of the process before anew, whose packets flow no more; before any other call is made.
 
         Its parties have other ports, keys and ICE credentials than they were told, and must be offered them
-        (`create_offer`); until then nothing flows. MediaError 503 where no port is left, 501 where the engine cannot.
+        (`create_offer`); until then nothing flows. `times` as for `resume`. MediaError 503 where no port is left, 501
+        where the engine cannot.
         """
 
     def end_left(self) -> None:

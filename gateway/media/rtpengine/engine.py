@@ -308,7 +308,7 @@ class RtpengineEngine:
         call = self._calls.get(call_id)
         return None if call is None else kept.values_of(call)
 
-    async def resume(self, call_id: str, values: Mapping[str, Any]) -> None:
+    async def resume(self, call_id: str, values: Mapping[str, Any], times: int = 1) -> None:
         """The daemon has gone on with it; of a party with SDES a new description is wanted for digits and re-offers."""
         if not self._running:
             raise MediaError("the media engine is not running", 503)
@@ -328,7 +328,7 @@ class RtpengineEngine:
         self._calls[call_id] = call
         self._watch.see(call_id)
 
-    async def restore(self, call_id: str, values: Mapping[str, Any]) -> None:
+    async def restore(self, call_id: str, values: Mapping[str, Any], times: int = 1) -> None:
         raise MediaError("this media engine makes no media anew", 501)
 
     def end_left(self) -> None:
