@@ -209,8 +209,7 @@ class Recovery:
         for call_id in whole:
             # Flows of its numbers are other calls' in the plane of this gateway.
             with again.without_media(call_id):
-                values = moved[call_id]
-                await self.engine.restore(call_id, values["media"], values.get("taken_up", 1))
+                await self.engine.restore(call_id, moved[call_id]["media"], moved[call_id].get("taken_up", 1))
                 again.silent.add(call_id)
                 again.flowing.append(call_id)
         again.resume_calls(self._user_agent)

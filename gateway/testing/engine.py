@@ -49,8 +49,7 @@ class Request:
     target: str = ""
     sdp: str = ""
     detail: tuple[object, ...] = ()
-    """trickle: (candidate, mid); send_dtmf: (digit, duration_ms); adopt: (other call id,);
-    resume and restore: (times,)."""
+    """trickle: (candidate, mid); send_dtmf: (digit, duration_ms); adopt: (other call id,)."""
 
 
 @dataclass(slots=True)
@@ -296,13 +295,11 @@ class FakeEngine:
         return None if call is None else {"agreed": sorted(call.agreed)}
 
     async def resume(self, call_id: str, values: Mapping[str, Any], times: int = 1) -> None:
-        self.requests.append(Request("resume", call_id, detail=(times,)))
         self._scripted("resume")
         call = self._calls[call_id] = _Call(agreed=set(values["agreed"]))
         call.parties = {tag: Party(tag, Kind.RTP) for tag in values["agreed"]}
 
     async def restore(self, call_id: str, values: Mapping[str, Any], times: int = 1) -> None:
-        self.requests.append(Request("restore", call_id, detail=(times,)))
         self._scripted("restore")
         call = self._calls[call_id] = _Call()
         call.parties = {tag: Party(tag, Kind.RTP) for tag in values["agreed"]}
