@@ -16,6 +16,17 @@ from tests.interop.gateway import Gateway
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 
+SMALL = """() => {
+  const { get } = Object.getOwnPropertyDescriptor(RTCPeerConnection.prototype, "localDescription");
+  const sdp = (text) => text.replace(/(a=rtpmap:(\\d+) VP8.90000\\r\\n)/g, "$1a=fmtp:$2 max-fs=99;max-fr=10\\r\\n");
+  Object.defineProperty(RTCPeerConnection.prototype, "localDescription", {
+    get() { const said = get.call(this); return said && { type: said.type, sdp: sdp(said.sdp) }; },
+  });
+}"""
+"""A browser that takes pictures of 99 macroblocks in VP8, as it says."""
+TALL = "size => document.querySelector('#picture').videoHeight === size"
+
+
 async def gone(page: Page, name: str = "#picture") -> None:
     await page.locator(name).wait_for(state="hidden", timeout=30_000)
 
@@ -97,6 +108,28 @@ async def test_cameras_come_on_in_a_call_that_began_without(page: SoftphoneBrows
     await sees(alice, bob)
     await alice.click("#hangup")
     await says(bob, "The call ended.")
+
+
+@pytest.mark.slow
+async def test_a_page_shows_smaller_pictures_to_who_takes_no_larger_ones(page: SoftphoneBrowser, bob: Page) -> None:
+    """Its camera has 1280x720, of which it sends 199x112: as the other side is called, and as it calls."""
+    alice = page.page
+    await bob.add_init_script(f"({SMALL})()")
+    await bob.reload()
+    await bob.locator("body[data-view=idle]").wait_for()
+    await video_call(alice, bob)
+    await bob.wait_for_function(TALL, arg=112)
+    await bob.click("#hangup")
+    await says(alice, "The call ended.")
+    await bob.fill("#dial", "alice")
+    await bob.click("#video")
+    await alice.click("#accept")
+    await says(alice, "Connected.")
+    await alice.click("#camera")
+    await sees(bob, alice)
+    await bob.wait_for_function(TALL, arg=112)
+    await bob.click("#hangup")
+    await says(alice, "The call ended.")
 
 
 async def test_a_phone_without_a_picture_has_the_call_and_the_camera_goes_off(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fractions
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -237,17 +237,20 @@ class VideoPhone:
         """Let the next picture be a whole one."""
         self._key_frame = True
 
-    def seen(self) -> list[int]:
-        """The grey of each picture that the packets so far make."""
+    def pictures(self) -> Iterator[Any]:
+        """Those that the packets so far make."""
         _, make_decoder, descriptor = CODECS[self._codec]
-        decoder, found, data = make_decoder(), [], b""
+        decoder, data = make_decoder(), b""
         for packet in (RtpPacket.parse(each) for each in self.packets if not is_rtcp(each)):
             data += descriptor.parse(packet.payload)[1]
             if packet.marker:
                 with contextlib.suppress(av.error.FFmpegError):
-                    found += [grey_of(each) for each in decoder.decode(JitterFrame(data, packet.timestamp))]
+                    yield from decoder.decode(JitterFrame(data, packet.timestamp))
                 data = b""
-        return found
+
+    def seen(self) -> list[int]:
+        """The grey of each picture."""
+        return [grey_of(each) for each in self.pictures()]
 
     def sees(self, luma: int) -> bool:
         """Whether the last pictures are that grey."""

@@ -3,6 +3,7 @@
 import { CallText } from "./call-text.js";
 import { Emitter } from "./events.js";
 import { certificates, hasVideo, pictured, picturing, unpicturing } from "./media-sdp.js";
+import { boundPictures, replaceTrack } from "./picture-bounds.js";
 
 /** A microphone or camera that cannot be had; `name` is getUserMedia's, or "InsecureContext" where pages get none at all. */
 class DeviceError extends Error {
@@ -150,6 +151,7 @@ export class CallMedia extends Emitter {
     this.#pictures.clear();
     connection.addEventListener("icecandidate", ({ candidate }) => this.#found(candidate));
     this.text.listen(connection);
+    boundPictures(connection);
     connection.addEventListener("track", ({ track, transceiver }) => this.#take(track, transceiver.mid ?? ""));
     connection.addEventListener("connectionstatechange", () => this.connection === connection && this.dispatchEvent(new Event("state")));
     if (offer) await this.#takeOffer(offer);
@@ -167,11 +169,9 @@ export class CallMedia extends Emitter {
     const track = this.camera?.getVideoTracks()[0] ?? null;
     const video = this.#video;
     if (!this.connection) return;
-    if (!video) {
-      if (track && this.camera) this.connection.addTransceiver(track, { direction: "sendrecv", streams: [this.camera] });
-      return;
-    }
-    await video.sender.replaceTrack(track);
+    if (!video && track && this.camera) this.connection.addTransceiver(track, { direction: "sendrecv", streams: [this.camera] });
+    if (!video) return;
+    await replaceTrack(video.sender, track);
     video.direction = track ? "sendrecv" : "recvonly";
   }
 

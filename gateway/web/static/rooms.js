@@ -1,6 +1,7 @@
 // A mesh of connections in one room: one RTCPeerConnection for every other peer.
 
 import { $ } from "./dom.js";
+import { boundPictures, replaceTrack } from "./picture-bounds.js";
 import { Session } from "./session.js";
 
 /** @type {Map<string, Link>} */
@@ -24,6 +25,7 @@ class Link {
   constructor(peer) {
     this.peer = peer;
     this.connection = new RTCPeerConnection({ iceServers });
+    boundPictures(this.connection);
     this.item = document.createElement("li");
     this.video = Object.assign(document.createElement("video"), { autoplay: true, playsInline: true });
     this.name = Object.assign(document.createElement("b"), { textContent: peer });
@@ -118,7 +120,7 @@ async function picture(track) {
   const sent = track ?? stream?.getVideoTracks()[0] ?? null;
   for (const { connection } of links.values()) {
     const sender = connection.getSenders().find((one) => one.track?.kind === "video");
-    if (sender) await sender.replaceTrack(sent);
+    if (sender) await replaceTrack(sender, sent);
   }
   $("self").srcObject = sent ? new MediaStream([sent]) : null;
   $("self").classList.toggle("screen", Boolean(track));
