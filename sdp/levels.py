@@ -30,11 +30,11 @@ _BEYOND: Final = frozenset({"max-recv-level", "max-mbps", "max-smbps", "max-fs",
 _UNBOUNDED: Final = 10**9
 """More than any number that is read."""
 _BOUNDS: Final = {
-    "vp8": (("max-fr", _UNBOUNDED), ("max-fs", _UNBOUNDED)),
-    "vp9": (("max-fr", _UNBOUNDED), ("max-fs", _UNBOUNDED)),
-    "av1": (("level-idx", 5), ("tier", 0)),
+    "vp8": (("max-fr", _UNBOUNDED, 5), ("max-fs", _UNBOUNDED, 99)),
+    "vp9": (("max-fr", _UNBOUNDED, 5), ("max-fs", _UNBOUNDED, 99)),
+    "av1": (("level-idx", 5, 0), ("tier", 0, 0)),
 }
-"""Parameters by which other codecs bound what a side takes, and what they are when left out."""
+"""Parameters by which other codecs bound what a side takes, what they are when left out, and the least of `of_many`."""
 
 
 class PictureLimit(NamedTuple):
@@ -75,7 +75,7 @@ def limit_of(codec: Codec) -> Limit | None:
     name = codec.key[0]
     if name in _BOUNDS:
         said = parameters(codec.fmtp)
-        return tuple([_bound(said, bound, missing) for bound, missing in _BOUNDS[name]])
+        return tuple([_bound(said, bound, missing) for bound, missing, _ in _BOUNDS[name]])
     return _limit_of_h264(parameters(codec.fmtp)) if name == "h264" else None
 
 
@@ -92,6 +92,16 @@ def all_take(many: Sequence[Limits]) -> Limits:
     """What each of them takes; who has not one of H.264's profiles gets it as the nearest that it has."""
     keys = dict.fromkeys([key for limits in many for key in limits])
     return {key: limit for key in keys if (limit := _least([_taken(limits, key) for limits in many])) is not None}
+
+
+def of_many(limits: Limits) -> Limits:
+    """These, but no less than pictures as of H.264's lowest level: nobody takes it from many by what it says."""
+    return {
+        key: tuple([max(bound, least) for bound, (_, _, least) in zip(limit, _BOUNDS[key[0]], strict=True)])
+        if key[0] in _BOUNDS
+        else limit
+        for key, limit in limits.items()
+    }
 
 
 def _taken(limits: Limits, key: tuple[str, ...]) -> Limit | None:
@@ -115,7 +125,7 @@ def limited(codec: Codec, limits: Limits) -> Codec:
     said = parameters(codec.fmtp)
     if codec.key[0] == "h264":
         return codec.with_fmtp(written(_limited_h264(said, PictureLimit(*limit))))
-    for (name, _), bound in zip(_BOUNDS[codec.key[0]], limit, strict=True):
+    for (name, *_), bound in zip(_BOUNDS[codec.key[0]], limit, strict=True):
         said[name] = str(bound)
         if bound == _UNBOUNDED:
             del said[name]

@@ -169,3 +169,15 @@ async def test_who_does_not_take_what_it_is_offered_is_offered_it_three_times(ca
         await call.pass_seconds(1)
     assert times == 3
     assert level(await call.reoffered(CALLER, THIRD, phone(LARGE))) == "0c"
+
+
+async def test_what_is_answered_in_mid_call_stands_also_after_a_transfer_there_and_back(call: Call) -> None:
+    """Who was passed on and came back is not offered at once more than it has just been answered."""
+    await call.up(phone(LARGE), phone(LARGE))
+    await call.reoffered(THIRD, CALLER, phone(LARGE))
+    for other in (THIRD, CALLEE):
+        await call.engine.join("call", CALLER.tag, other.tag)
+    await call.pass_seconds(60)
+    assert level(await call.up(phone(LARGE), phone(SMALL))) == "0c"
+    await call.pass_seconds(60)
+    assert await call.wanted() == []

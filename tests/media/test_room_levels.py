@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+import pytest
 import pytest_asyncio
 
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
@@ -149,6 +150,7 @@ async def test_who_offers_anew_in_the_room_is_told_once_more_what_the_others_tak
     await room.reoffered("one", PHONE, phone("42e01f"))
     await room.wanted()
     await room.offers("slow", PHONE, phone("42e00a"))
+    await room.pass_seconds(6)
     assert await room.wanted() == ["one"]
     room.seats.pop("one").leave()  # before it has taken the offer
     await room.wanted()
@@ -228,3 +230,28 @@ async def test_who_repeats_in_its_answer_what_it_was_offered_does_not_take_less_
     await room.pass_seconds(35)
     assert await room.wanted() == ["one", "two"]
     assert bounds(await room.engine.create_offer("one", PHONE, PROGRAM)) == "max-fs=3600"
+
+
+@pytest.mark.parametrize("fmtp", ["max-fs=1;max-fr=1", "max-fs=98;max-fr=4"])
+async def test_nobody_takes_the_picture_from_all_others_by_what_it_says_of_vp8(room: Room, fmtp: str) -> None:
+    """What H.264's lowest level has of blocks is the least that all are told, and five pictures a second."""
+    await room.come("chromium", BROWSER, CHROMIUM)
+    await room.come("phone", PHONE, small(""))
+    await room.come("hostile", PHONE, small(fmtp))
+    assert bounds(await room.engine.create_offer("chromium", BROWSER, PROGRAM)) == "max-fr=5;max-fs=99"
+
+
+async def test_who_says_less_again_and_again_has_nobody_offered_more_than_once_in_five_seconds(room: Room) -> None:
+    """What it takes at last is what all are told."""
+    await room.come("one", PHONE, small(""))
+    await room.come("falling", PHONE, small("max-fs=3600"))
+    times = 0
+    for count in range(40):
+        times += len(await room.wanted())
+        await room.offers("falling", PHONE, small(f"max-fs={3_599 - count}"))
+        if count % 2:
+            await room.pass_seconds(1)
+    assert 4 <= times <= 5
+    await room.pass_seconds(5)
+    assert await room.wanted() == ["one"]
+    assert bounds(await room.engine.create_offer("one", PHONE, PROGRAM)) == "max-fs=3560"

@@ -55,7 +55,7 @@ class SendLevel:
         if viewer is not self._viewer or takes != self._room:
             self._may_rise = self._may_rise or viewer is None or viewer is not self._viewer is not None
             self._viewer, self._room, self._since = viewer, takes, now
-            self._wish.anew()
+            self._wish.had()
             self._decide()
         self.look(now)
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Protocol, Self
 
 from gateway.media.embedded.sources.pacer import TICK_MS
-from sdp.levels import Limits, all_take
+from sdp.levels import Limits, all_take, of_many
 
 _HELD_TICKS = 600 // TICK_MS
 """Ticks that somebody must be the loudest before it is seen: who coughs is not."""
@@ -192,7 +192,7 @@ class Pictures:
             share = self._shares.get(name)
             picture.see(shown[: share.most] if share is not None else shown)
             self._note(name, picture, names)
-        takes = all_take(limits)
+        takes = of_many(all_take(limits))
         for picture in tuple(self._pictures.values()):
             picture.suit(all_can, takes)
 
