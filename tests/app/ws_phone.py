@@ -112,7 +112,10 @@ class ScriptedPhone(ABC):
             if method == "INVITE":
                 await self.send(_ack(request, answer))
             self.challenges += answer.status in (401, 407)
-            if answer.status not in (401, 407) or not self._digest.challenged(answer, "gateway"):
+            if answer.status not in (401, 407):
+                self._digest.accepted("gateway")
+                break
+            if not self._digest.challenged(answer, "gateway"):
                 break
         return answer
 

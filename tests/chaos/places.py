@@ -16,7 +16,7 @@ from tests.netns import Host, host
 from tests.ports import free_port
 
 HOST = "127.0.0.1"
-_DAY = 86_400.0
+_DAY, _HOUR = 86_400.0, 3_600.0
 _LOSS = "meta l4proto udp numgen random mod 5 == 0"
 _REJECT = "reject with icmp type port-unreachable"
 _ERRORS = f"""
@@ -92,6 +92,8 @@ class Elsewhere:
         troubles: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
             "ON": lambda: self._set_by(_DAY),
             "BACK": lambda: self._set_by(-_DAY),
+            "HOUR_ON": lambda: self._set_by(_HOUR),
+            "HOUR_BACK": lambda: self._set_by(-_HOUR),
             "LOSS": self._lost,
             "ERRORS": lambda: self._ruled(_ERRORS, _ERRORS),
             # Nobody listens at its port any more, and nothing comes from there.

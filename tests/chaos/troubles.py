@@ -54,11 +54,14 @@ class Trouble(StrEnum):
     TRUNK = "its trunk is away for a while"
     ON = "its clock is set on by a day for a while"
     BACK = "its clock is set back by a day for a while"
+    HOUR_ON = "its clock is set on by an hour for a while"
+    HOUR_BACK = "its clock is set back by an hour for a while"
 
 
 KILLS = (Trouble.GATEWAY, Trouble.PLANE, Trouble.BOTH, Trouble.UNKEPT)
 """Those that set-ups end with."""
-_ELSEWHERE = (Trouble.LOSS, Trouble.ERRORS, Trouble.TRUNK, Trouble.ON, Trouble.BACK)
+_CLOCKS = (Trouble.ON, Trouble.BACK, Trouble.HOUR_ON, Trouble.HOUR_BACK)
+_ELSEWHERE = (Trouble.LOSS, Trouble.ERRORS, Trouble.TRUNK, *_CLOCKS)
 """Those of a gateway whose network and clock are the test's."""
 _NO_STORE = (Trouble.REDIS, Trouble.LOCKED, Trouble.FULL)
 """Those that who registers may be asked to wait for."""
@@ -165,7 +168,7 @@ class Scene:
 
     async def _register(self, trouble: Trouble) -> None:
         """Have somebody refresh what there is, and somebody who is new register."""
-        numbers = self.phones.numbers if trouble in (Trouble.ON, Trouble.BACK) else self.phones.numbers[:1]
+        numbers = self.phones.numbers if trouble in _CLOCKS else self.phones.numbers[:1]
         self._registered = await self.phones.register([*numbers, next(self._new)])
 
     async def _forgotten(self) -> tuple[str, ...]:
@@ -221,12 +224,12 @@ class Scene:
             return await self._back(began)
         with self._lasting(trouble):
             registering = asyncio.create_task(self._register(trouble))
-            if trouble in (Trouble.ON, Trouble.BACK):
+            if trouble in _CLOCKS:
                 await registering  # the clock has let bindings run out
             found = await self._back(began)
             await registering
             await asyncio.sleep(max(0.0, began + _FOR - time.monotonic()))
-        if trouble in (Trouble.ON, Trouble.BACK):
+        if trouble in _CLOCKS:
             await self._register(trouble)  # what was registered then has run out by now
         return found
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
+
 from bench.process import Gateway, running, waited_for_a_core
 from gateway.app.observers import FILE_NAME
 from gateway.app.recovery import open_journal
@@ -157,8 +159,28 @@ class House:
 
     async def terminate(self) -> int:
         """SIGTERM; the exit status."""
-        self._process.process.terminate()
+        self.signal(signal.SIGTERM)
+        return await self.ended()
+
+    def signal(self, number: int) -> None:
+        self._process.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait until it has; the exit status."""
         return await asyncio.to_thread(self._process.process.wait)
+
+    async def health(self) -> dict[str, Any]:
+        """What /healthz says."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            found: dict[str, Any] = (await client.get(f"http://{self.environ['GATEWAY_WEB__LISTEN']}/healthz")).json()
+        return found
+
+    async def drain(self) -> None:
+        """SIGTERM, and wait until new calls are refused."""
+        self.signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            while (await self.health())["status"] != "draining":  # noqa: ASYNC110  # it tells only who asks
+                await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         await self._up.aclose()

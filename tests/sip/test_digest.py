@@ -228,6 +228,17 @@ def test_a_clock_that_is_set_back_keeps_nobody_out_and_lets_no_replay_in(remembe
             assert server.check(one, users, NOW - earlier + 4).stale
 
 
+@pytest.mark.parametrize("seconds", [3_600.0, 86_400.0])
+def test_a_clock_that_is_set_on_and_back_lets_no_replay_in(seconds: float) -> None:
+    """What came to the end of its life by the wrong clock is not good again by the right one; what is new then is."""
+    server = DigestServer(REALM, SECRET, since=NOW)
+    taken = answered(server, now=NOW + 10)
+    assert server.check(taken, users, NOW + 10).result is DigestResult.OK
+    assert server.check(answered(server, now=NOW + seconds), users, NOW + seconds).result is DigestResult.OK
+    assert server.check(taken, users, NOW + 20).stale
+    assert server.check(answered(server, now=NOW + 20), users, NOW + 20).result is DigestResult.OK
+
+
 def test_two_users_may_share_a_nonce() -> None:
     """Challenges of one moment carry the same nonce; the counts are each user's own."""
     server = DigestServer(REALM, SECRET)

@@ -275,8 +275,9 @@ class DigestServer:
 
     def _look_at(self, now: float) -> None:
         if now < self._latest - _EARLY:
-            # The clock was set back: what is issued from now on is not what was forgotten.
-            self._forgotten = min(self._forgotten, now - _EARLY)
+            # The clock was set back: what is issued from now on is not what was forgotten, and of what was issued
+            # before nobody knows which counts were used where it came to its end by the other clock.
+            self._forgotten = now - _EARLY
             self._latest = now
         self._latest = max(self._latest, now)
 
