@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import struct
 from collections.abc import Callable, Sequence
@@ -90,12 +91,21 @@ class JournalFile:
         """The records that are kept, and the names of those that do not open, which are kept no longer."""
         found, lost = {}, []
         for name, sealed in tuple(self._kept.items()):
-            try:
-                found[name] = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())
-            except (InvalidTag, ValueError):
+            if (record := self._opened(name, sealed)) is not None:
+                found[name] = record
+            elif (record := self._opened(name, _changed(sealed))) is not None:
+                found[name], self._kept[name] = record, _changed(sealed)
+                self.outdated.add(name)
+            else:
                 self._take(name, b"")
                 lost.append(name)
         return found, lost
+
+    def _opened(self, name: str, sealed: bytes) -> bytes | None:
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())
+        except (InvalidTag, ValueError):
+            return None
 
     def _keep_aside(self) -> str:
         """Have the file that was read under another name too, for the key that it was written with; where it is."""
@@ -124,9 +134,28 @@ class JournalFile:
         self._say(call_id, _OUTDATED)
 
     def _say(self, call_id: str, what: bytes) -> None:
-        if call_id in self._kept:
-            self._late[call_id] = what
+        if call_id not in self._kept:
+            return
+        self._late[call_id] = what
+        try:
             self._append(call_id, what)
+        except JournalError:
+            with contextlib.suppress(OSError):
+                self._mark(self._kept[call_id])
+            raise
+
+    def _mark(self, sealed: bytes) -> None:
+        """Have a record found as outdated by another octet in its place: a full disk has room for that."""
+        if self._file is None:
+            return
+        file = os.open(self._path, os.O_RDWR)
+        try:
+            with mmap.mmap(file, 0, prot=mmap.PROT_READ) as whole:
+                place = whole.rfind(sealed)
+            if place >= 0:  # else it was marked before
+                os.pwrite(file, _changed(sealed)[:1], place)
+        finally:
+            os.close(file)
 
     def close(self) -> None:
         """Let go of the file; idempotent."""
@@ -240,6 +269,11 @@ def _write(draft: Path, frames: Sequence[tuple[str, bytes]]) -> tuple[int, int]:
         draft.unlink(missing_ok=True)
         raise
     return file, len(whole)
+
+
+def _changed(sealed: bytes) -> bytes:
+    """A record that opens no more, and this again gives what it was."""
+    return bytes((sealed[0] ^ 0xFF,)) + sealed[1:]
 
 
 def _frame(call_id: str, sealed: bytes) -> bytes:

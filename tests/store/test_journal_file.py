@@ -299,6 +299,33 @@ def test_a_record_of_a_call_that_has_changed_since_is_found_as_one(
     assert reopened(file, tmp_path) == {"a": b"3", "b": b"2" * 100, "e": b"1"}
 
 
+def test_that_a_call_has_changed_is_found_though_the_disk_has_no_room_at_all(file: JournalFile, tmp_path: Path) -> None:
+    """Of each of many, said again or not; so is that one is over. Once there is room it is as it was put last."""
+    path = tmp_path / "calls.journal"
+    names = [f"call {number}" for number in range(50)]
+    for name in names:
+        file.put(name, b"1" * 100)
+    with full_disk(path.stat().st_size):
+        for name in (*names, *names[:3]):
+            with pytest.raises(JournalError):
+                file.put(name, b"2" * 100)
+            with pytest.raises(JournalError):
+                (file.remove if name == "call 7" else file.outdate)(name)
+        for number in range(2):  # the second goes on with the file of the first, and cannot write it anew either
+            shutil.copytree(tmp_path, tmp_path / f"killed {number}", ignore=shutil.ignore_patterns("killed *"))
+            killed = journal(tmp_path / f"killed {number}")
+            assert killed.open() == dict.fromkeys(names, b"1" * 100)
+            assert killed.outdated == set(names)
+            killed.close()
+    file.put("call 0", b"3")
+    found = reopened(file, tmp_path)
+    assert found == {"call 0": b"3"} | {name: b"1" * 100 for name in names if name not in ("call 0", "call 7")}
+    again = journal(tmp_path)
+    again.open()
+    assert again.outdated == set(found) - {"call 0"}
+    again.close()
+
+
 def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Path) -> None:
     """The file cannot be written anew: what it holds is found, a record that was cut off is taken out of it."""
     file.put("a", b"1" * 100)
@@ -313,7 +340,7 @@ def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Pat
         with pytest.raises(JournalError):
             again.remove("a")
     assert [entry["unread_octets"] for entry in logs] == [20]
-    assert path.read_bytes() == whole
+    assert path.stat().st_size == len(whole)
     assert not path.with_suffix(".new").exists()
     again.put("c", b"3")
     assert reopened(again, tmp_path) == {"b": b"2" * 100, "c": b"3"}
