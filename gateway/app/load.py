@@ -16,6 +16,7 @@ from gateway.app.opening import Opening
 from gateway.call.load import EVERY, LoadControl
 from gateway.net.user_agent import UserAgent
 from gateway.sip.message.message import Request
+from gateway.web.limits import TokenBucket
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,8 @@ _LINE = 128
 _ADMITTED = 1_000
 """Calls that were let in lately, and may come again with credentials."""
 _NEVER = object()
+_IN_NEED = 50.0
+"""INVITEs to emergency numbers that are let in a second of sources that have proved nothing (yet): a call takes two."""
 _PLANE_EVERY = 1.0
 """Seconds between two questions of how full the packet plane is."""
 
@@ -80,10 +83,11 @@ def limit_new_calls(user_agent: UserAgent, control: LoadControl, is_emergency: C
 
     admitted: OrderedDict[str, None] = OrderedDict()
     now = asyncio.get_running_loop().time
+    in_need = TokenBucket(_IN_NEED, _IN_NEED, _IN_NEED, now())
 
     def may_begin(invite: Request, known: bool) -> bool:
-        # The call of a stranger to 112 is not one: who registered here is known.
-        if known and is_emergency(str(invite.uri)):
+        # After a restart or by a new connection nobody has proved anything: such a call is challenged, a flood is not.
+        if is_emergency(str(invite.uri)) and (known or in_need.take(now())):
             return True
         if invite.headers.count("Authorization") and admitted.pop(invite.call_id, _NEVER) is None:
             return True  # the same call again, with what it was challenged for

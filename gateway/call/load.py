@@ -162,7 +162,7 @@ class LoadControl:
         if self._pace == math.inf:
             self._pace = max(self._let_in.value, _ALWAYS)
         if not self._was_over:
-            self._carried = _KEPT * min(self._carried, self._pace)
+            self._carried = _KEPT * self._pace
         step = max(_GAIN * excess, _HARDER * self._full)
         self._pace = max(_LEAST, self._pace * (1.0 - min(_MOST, step)))
 

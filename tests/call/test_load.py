@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 
 import pytest
 
@@ -35,12 +36,14 @@ class Gateway:
         self._known: set[int] = set()
         self._offered = 0
 
-    def offered(self, rate: float, seconds: float) -> tuple[float, float]:
-        """Offer calls at `rate`; (completed a second, the longest wait in seconds)."""
+    def offered(self, rate: float, seconds: float, chance: random.Random | None = None) -> tuple[float, float]:
+        """Offer calls at `rate`, evenly or by `chance`; (completed a second, the longest wait in seconds)."""
         self.completed, self.longest, until = 0, 0.0, self.now + seconds
-        for number in range(round(rate * seconds)):
+        at = self.now
+        while at < until:
             self._offered += 1
-            self._comes(self.now + number / rate, self._offered, 0.5)
+            self._comes(at, self._offered, 0.5)
+            at += 1.0 / rate if chance is None else chance.expovariate(rate)
         while self.now < until:
             self._turn(until)
         return self.completed / seconds, self.longest
@@ -108,6 +111,13 @@ def test_beyond_its_capacity_it_completes_what_it_can(times: float, share: float
     assert gateway.control.share < 1.1 / times
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_beyond_its_capacity_it_completes_what_it_can_of_calls_that_come_by_chance(seed: int) -> None:
+    """As callers do, who know nothing of each other: for a minute, at 1.2 times what it carries."""
+    gateway = Gateway(LoadControl(LoadPolicy()))
+    assert gateway.offered(CAPACITY * 1.2, 60, random.Random(seed))[0] >= 0.9 * CAPACITY
+
+
 def test_it_recovers_within_seconds() -> None:
     """All calls are let in again."""
     control = LoadControl(LoadPolicy())
@@ -120,11 +130,12 @@ def test_it_recovers_within_seconds() -> None:
     assert control.refused == refused
 
 
-def test_who_comes_back_after_something_else_had_the_processor_carries_at_once_what_it_did() -> None:
+@pytest.mark.parametrize("before", [5, 60])
+def test_who_comes_back_after_something_else_had_the_processor_carries_at_once_what_it_did(before: float) -> None:
     """For five seconds no time was left, whatever was let in; a second later the pace is back."""
     control = LoadControl(LoadPolicy())
     gateway = Gateway(control)
-    gateway.offered(CAPACITY * 1.5, 5)
+    gateway.offered(CAPACITY * 1.5, before)
     assert gateway.without_time(CAPACITY * 1.5, 5) <= 1
     gateway.offered(CAPACITY * 1.5, 1)
     assert control.overloaded

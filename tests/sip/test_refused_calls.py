@@ -57,11 +57,23 @@ def test_the_next_try_of_a_refused_call_is_let_in(again: dict[str, object]) -> N
     ],
 )
 def test_only_that_copy_is_refused(branch: str, source: Flow, when: float) -> None:
-    """Not who has the same branch elsewhere, not one that says no branch is alone of its kind, and not for ever."""
+    """Not who has the same branch elsewhere, not one whose branch is not alone of its kind, and not for ever."""
     stack = busy_once()
     stack.receive(text("INVITE", branch=branch), SOURCE, 0.0)
     stack.receive(text("INVITE", branch=branch, call_id="c2", cseq=2), source, when)
     assert len(stack.events()) == 1
+
+
+def test_another_phone_behind_the_same_address_may_have_the_same_branch() -> None:
+    """Browsers draw it from ten million, and behind a proxy all have one address; sent-by differs (RFC 3261 17.2.3)."""
+    stack = busy_once()
+    stack.receive(text("INVITE", via="aaa.invalid"), SOURCE, 0.0)
+    other = Flow("udp", SOURCE.host, 5071, "here")
+    stack.receive(text("INVITE", via="bbb.invalid", call_id="c2"), other, 0.1)
+    assert len(stack.events()) == 1
+    ack = text("ACK", to_tag="t", via="bbb.invalid", call_id="c2")
+    stack.receive(ack.replace(b"Call-ID", b"Call ID"), other, 0.2)
+    assert stack.counts["malformed"] == 1
 
 
 def test_a_call_refused_for_want_of_room_stays_refused() -> None:
@@ -99,11 +111,14 @@ def test_the_ack_of_a_copy_that_found_room_is_taken() -> None:
 
 
 @pytest.mark.parametrize("written", [b"Via:", b"v:", b"VIA :"])
-def test_the_ack_of_a_refusal_is_dropped_before_it_is_read(written: bytes) -> None:
+@pytest.mark.parametrize(
+    "via", ["192.0.2.9:5070;rport", "192.0.2.9", "[2001:DB8::9]:5070 ; rport", "[2001:db8::9]", "Phone.example;a=b;c"]
+)
+def test_the_ack_of_a_refusal_is_dropped_before_it_is_read(written: bytes, via: str) -> None:
     """It is half of what a refusal costs; another one, or from elsewhere, is read as any."""
     stack = busy_once()
-    stack.receive(text("INVITE"), SOURCE, 0.0)
-    ack = text("ACK", to_tag="t").replace(b"Via:", written).replace(b"Call-ID", b"Call ID")
+    stack.receive(text("INVITE", via=via), SOURCE, 0.0)
+    ack = text("ACK", to_tag="t", via=via).replace(b"Via:", written).replace(b"Call-ID", b"Call ID")
     stack.receive(ack, SOURCE, 0.1)
     assert "malformed" not in stack.counts
     stack.receive(ack, ELSEWHERE, 0.1)
