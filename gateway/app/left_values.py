@@ -32,6 +32,7 @@ def left_call(leg: BrowserLeg, values: Values, cause: Cause | None = None) -> Le
         outgoing=leg.is_caller,
         cause=cause,
         session=leg.session,
+        age=values.get("age", 0.0),
     )
 
 

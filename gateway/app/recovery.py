@@ -317,15 +317,15 @@ class Recovery:
 
     def _resume(self, values: Values) -> None:
         legs = [self._leg(each, self._since(each)) for each in values["legs"]]
+        aged = {**values, "age": values["age"] + self._since(values)}
         silent = values["id"] in self.silent
         away: list[Leg] = []
         for leg, each in zip(legs, values["legs"], strict=True):
             if isinstance(leg, BrowserLeg) and (each["returns"] or ("session" in each and not silent)):
                 away.append(leg)
-                self.left.add(leg.party.tag, left_call(leg, values))
+                self.left.add(leg.party.tag, left_call(leg, aged))
             elif silent and isinstance(leg, SipResumedLeg) and is_by_websocket(each["sessions"][0]["dialog"]):
                 away.append(leg)
-        aged = {**values, "age": values["age"] + self._since(values)}
         self.calls.resume(aged, (legs[0], legs[1]), away, silent=silent)
 
     def _since(self, values: Values) -> float:

@@ -90,6 +90,8 @@ class LeftCall:
     """Why it has ended, before its page has come back; None: it goes on."""
     session: Mapping[str, Any] | None = None
     """As `WebChannel.session` gave it; None for the call of a page."""
+    age: float = 0.0
+    """Seconds from its beginning until this process found it, by no clock that can be set."""
 
 
 class WebChannel(Protocol):

@@ -21,7 +21,18 @@ from gateway.app.elapsed import boot, elapsed
 from gateway.app.left_values import moved_to, taken_up, trunks_of
 from gateway.app.opening import Opening
 from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, find_calls, open_journal
-from gateway.call.journal import ENDING, SETTING_UP, UP, VERSION, Journal, JournalError, JournalStore, read
+from gateway.call.journal import (
+    ENDING,
+    SETTING_UP,
+    UP,
+    VERSION,
+    Journal,
+    JournalError,
+    JournalStore,
+    flat_address,
+    read,
+)
+from gateway.call.leg import Address
 from gateway.config import Config
 from gateway.media.engine import MediaError
 from gateway.observe.ledger import SqliteLedger, connect
@@ -315,6 +326,27 @@ def test_a_call_that_has_changed_since_it_was_written_is_ended(tmp_path: Path) -
             found.file.outdate("changed")
         found.close()
     assert {call_id: values["stage"] for call_id, values in found.calls.items()} == {"changed": ENDING, "same": UP}
+
+
+@pytest.mark.parametrize("set_by", [86_400.0, -86_400.0])
+async def test_how_old_a_call_is_that_a_page_left_is_told_by_no_clock_that_was_set(set_by: float) -> None:
+    """So its session of the HTTP API ends neither too early nor too late."""
+    browser = {"kind": "web", "tag": "a", "user": "alice", "is_caller": True, "returns": True, "party": {"tag": "a"}}
+    address = flat_address(Address("sip:1@gateway.example"))
+    service = {"kind": "service", "tag": "b", "service": "echo", "name": ""}
+    name, now = boot()
+    taken = {"taken_at": 1000.0, "on_boot": (name, now - 5.0)}
+    legs = [{**browser, "address": address, **taken}, {**service, **taken}]
+    values = {**UP_CALL, **taken, "id": "a", "dialled": "1", "age": 60.0, "legs": legs, "media": {"agreed": []}}
+    nothing = cast(Any, SimpleNamespace(resume=lambda *_, **__: None))
+    going_on = Recovery(
+        nothing, FakeEngine(), LeftCalls(), JournalFound(None, {"a": values}), False, lambda: 1005.0 + set_by
+    )
+    await going_on.resume_media()
+    going_on.resume_calls(nothing)
+    left = going_on.left.of("alice", "a")
+    assert left is not None
+    assert left.age == pytest.approx(65.0, abs=1.0)
 
 
 def test_calls_that_pages_left_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,13 +180,17 @@ async def test_a_session_of_the_process_before_goes_on_for_its_owner_alone() -> 
         assert (await http.get("/webrtc/sessions/g")).json()["cause"] == "media-timeout"
 
 
-async def test_a_session_ends_after_its_lifetime_though_the_gateway_has_started_anew() -> None:
-    """It counts from when it was made."""
-    gateway, call = FakeGateway(), FakeCall("a", cast(Any, None))
-    session = {"id": "a", "owner": None, "created_at": time.time() - 100}
-    gateway.sessions.append(LeftCall(user="x", call=call, peer_id="1", name="", outgoing=True, session=session))
-    async with client_of(gateway, WebSettings(session_lifetime=100)):
-        await call.happens("hangup", Cause.NORMAL)
+@pytest.mark.parametrize("set_by", [0.0, 86_400.0, -86_400.0])
+async def test_a_session_ends_after_its_lifetime_though_the_gateway_has_started_anew(set_by: float) -> None:
+    """It counts from when it was made, whoever set the clock meanwhile."""
+    gateway, old, new = FakeGateway(), FakeCall("old", cast(Any, None)), FakeCall("new", cast(Any, None))
+    for call, age in ((old, 100.0), (new, 50.0)):
+        session = {"id": call.id, "owner": None, "created_at": time.time() - age - set_by}
+        left = LeftCall(user="x", call=call, peer_id="1", name="", outgoing=True, age=age, session=session)
+        gateway.sessions.append(left)
+    async with client_of(gateway, WebSettings(session_lifetime=100)) as http:
+        await old.happens("hangup", Cause.NORMAL)
+        assert (await http.get("/webrtc/sessions/new")).json()["state"] == "answered"
 
 
 async def test_who_has_gone_waits_no_more_for_what_a_session_is_at() -> None:

@@ -172,7 +172,7 @@ class SessionTable:
         session = self.open(session_id, owner, left.peer_id)
         session.state, session.created_at = "answered", began
         session.connected(left.call)
-        session.live(left.call, max(0.0, began + lifetime - time.time()))
+        session.live(left.call, max(0.0, lifetime - left.age))
         left.call.returned(session, None)
 
     def ended(self, session_id: str) -> tuple[str | None, Cause] | None:
