@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8,40}")
 _USER = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
 SOUND = ".opus"
+_BEGUN = ".part"
+"""Beside the sound of a message that is being left, what is known of it, for whoever finds it if the process dies."""
 _SLACK = 60.0
 """Seconds between the end of a message and when it is surely kept."""
 _REMOVALS = 10
@@ -66,17 +68,24 @@ class Mailboxes:
         """Whether no further message fits."""
         return len(await self.messages(user)) >= self._max_messages
 
-    async def place(self, user: str, message_id: str) -> Path:
+    async def place(self, user: str, message: VoiceMessage) -> Path:
         """The file for the sound of a message that is about to be left; raises OSError."""
-        path = self._path(user, message_id)
+        path = self._path(user, message.id)
         await asyncio.to_thread(lambda: path.parent.mkdir(mode=0o700, parents=True, exist_ok=True))
+        await asyncio.to_thread(write_whole, path.with_suffix(_BEGUN), _about(message))
         return path
+
+    async def unfinished(self, user: str) -> list[tuple[VoiceMessage, Path]]:
+        """What was being left when a process died, each with its sound."""
+        found = await asyncio.to_thread(self._read, user, _BEGUN)
+        return [(one, self._path(user, one.id)) for one in found]
 
     async def put(self, user: str, message: VoiceMessage) -> None:
         """Keep a message whose sound is there; raises OSError."""
         path = self._path(user, message.id).with_suffix(".json")
         async with self._lock:
             await asyncio.to_thread(write_whole, path, _about(message))
+            await asyncio.to_thread(path.with_suffix(_BEGUN).unlink, missing_ok=True)
 
     async def heard(self, user: str, message: VoiceMessage) -> None:
         """Keep that a message was heard, unless it was deleted meanwhile; raises OSError."""
@@ -146,7 +155,7 @@ class Mailboxes:
         except OSError:
             return []
 
-    def _read(self, user: str) -> list[VoiceMessage]:
+    def _read(self, user: str, wanted: str = ".json") -> list[VoiceMessage]:
         if not _USER.fullmatch(user):
             return []
         found = []
@@ -155,8 +164,8 @@ class Mailboxes:
         except OSError:
             return []
         for name in names:
-            stem, _, kind = name.partition(".")
-            if kind == "json" and _ID.fullmatch(stem):
+            stem, kind = os.path.splitext(name)
+            if kind == wanted and _ID.fullmatch(stem):
                 message = _message(self._folder / user / name, stem)
                 if message is not None:
                     found.append(message)
@@ -208,6 +217,6 @@ def _remove_folder(folder: Path) -> None:
 
 def _unlink(path: Path) -> bool:
     there = path.with_suffix(".json").is_file()
-    path.with_suffix(".json").unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    for suffix in (".json", _BEGUN, SOUND):
+        path.with_suffix(suffix).unlink(missing_ok=True)
     return there

@@ -31,6 +31,8 @@ LISTEN = "voicemail-listen"
 _CHOICE = 5.0
 """Seconds that a user has to press a digit after a message."""
 _GREETING_LONGEST = 60.0
+_RATE = 16_000
+"""Samples a second of sound that is read."""
 REPEAT, NEXT, DELETE = "1", "2", "3"
 
 
@@ -86,8 +88,21 @@ class Voicemail:
         return self.settings.after
 
     async def load(self) -> None:
-        """Say what waits for whom."""
-        await self._count(await self._boxes.users())
+        """Say what waits for whom, and what was being said when the process before this one died."""
+        users = await self._boxes.users()
+        for user in users:
+            for message, path in await self._boxes.unfinished(user):
+                await self._finish(user, message, path)
+        await self._count(users)
+
+    async def _finish(self, user: str, message: VoiceMessage, path: Path) -> None:
+        """What is too short stays, for it may be being said to another process, until it is old."""
+        try:
+            pcm = await asyncio.to_thread(self._read_audio, str(path), _RATE, self.settings.longest)
+            if len(pcm) >= self.settings.shortest * _RATE:
+                await self._boxes.put(user, replace(message, seconds=len(pcm) / _RATE))
+        except Exception as error:
+            log.warning("message not kept", user=user, reason=type(error).__name__)
 
     async def expire(self, now: float) -> int:
         """Delete what was kept long enough; of how many."""
@@ -179,9 +194,12 @@ class Voicemail:
         now = self._wall_clock()
         message_id = f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{self._new_token()}"
         ended: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        settings = self.settings
+        settings, caller = self.settings, session.caller
+        message = VoiceMessage(
+            id=message_id, caller=caller.uri, display_name=caller.display_name, at=now, seconds=0.0, new=True
+        )
         try:
-            path = await self._boxes.place(user, message_id)
+            path = await self._boxes.place(user, message)
             wanted = RecordingFile(
                 path=str(path), format="opus", channels=1, min_free=settings.min_free, longest=settings.longest
             )
@@ -197,16 +215,14 @@ class Voicemail:
             hash_pressed.cancel()
             recording.stop()
             # Also where this program is being stopped: what was said is kept.
-            await asyncio.shield(self._keep(session, user, message_id, now, ended, lambda: recording.seconds, gone))
+            await asyncio.shield(self._keep(user, message, ended, lambda: recording.seconds, gone))
         if session.ended is None:
             await session.play(sound(REFUSED if gone.done() else DONE))
 
     async def _keep(
         self,
-        session: Session,
         user: str,
-        message_id: str,
-        now: float,
+        message: VoiceMessage,
         ended: asyncio.Future[str | None],
         seconds: Callable[[], float],
         gone: asyncio.Future[None],
@@ -214,23 +230,15 @@ class Voicemail:
         reason = await ended
         if reason is not None:
             log.info("message ended", user=user, reason=reason)
-        caller = session.caller
-        message = VoiceMessage(
-            id=message_id,
-            caller=caller.uri,
-            display_name=caller.display_name,
-            at=now,
-            seconds=seconds(),
-            new=True,
-        )
+        message = replace(message, seconds=seconds())
         try:
             await self._boxes.put(user, message)
         except OSError as error:
             log.warning("message not kept", user=user, reason=error.strerror)
         if gone.done():
-            await self._boxes.discard(user, message_id)
+            await self._boxes.discard(user, message.id)
         elif message.seconds < self.settings.shortest:
-            await self._boxes.drop(user, message_id)
+            await self._boxes.drop(user, message.id)
         await self._count([user])
 
     async def listen(self, session: Session, _: str) -> None:
@@ -272,7 +280,7 @@ class Voicemail:
     async def _say(self, session: Session, path: str) -> None:
         """Play a file in pieces, for a program may not have more than a minute wait."""
         try:
-            pcm = await asyncio.to_thread(self._read_audio, path, 16_000, max(self.settings.longest, _GREETING_LONGEST))
+            pcm = await asyncio.to_thread(self._read_audio, path, _RATE, max(self.settings.longest, _GREETING_LONGEST))
         except Exception as error:
             log.warning("sound not played", file=Path(path).name, reason=str(error))
             return
@@ -281,7 +289,7 @@ class Voicemail:
                 return
 
 
-_PIECE = 30 * 16_000
+_PIECE = 30 * _RATE
 """Samples played at once."""
 
 

@@ -91,6 +91,10 @@ class House:
             await phone.hang_up()
 
 
+def said(message_id: str) -> VoiceMessage:
+    return VoiceMessage(id=message_id, caller="sip:a@b", display_name="", at=0.0, seconds=1.0, new=True)
+
+
 @contextlib.asynccontextmanager
 async def house(folder: Path, **changes: str) -> AsyncIterator[House]:
     changes = {"USERS": json.dumps(_USERS), "ROUTES": json.dumps(_ROUTES), "VOICEMAIL__USERS": "alice"} | changes
@@ -262,7 +266,7 @@ async def test_a_folder_that_is_added_to_while_it_is_emptied_goes_all_the_same(
 ) -> None:
     """The recorder opens its file between the reading of the folder and its removal."""
     boxes = Mailboxes(tmp_path, max_messages=5, keep=0.0, longest=180.0)
-    path = await boxes.place("alice", "20261122-200000-0123456789abcdef")
+    path = await boxes.place("alice", said("20261122-200000-0123456789abcdef"))
     late = ["one", "two", "three"]
     rmdir = os.rmdir
 
@@ -281,23 +285,25 @@ async def test_sound_of_which_no_message_came_is_deleted_when_it_is_old(tmp_path
     """A process that was killed leaves it; what may still be being said stays, and so does what is a message."""
     folder = tmp_path / "voicemail"
     boxes = Mailboxes(folder, max_messages=5, keep=0.0, longest=180.0)
-    paths = [await boxes.place("alice", f"20261122-20000{number}-0123456789abcdef") for number in range(3)]
+    left = [said(f"20261122-20000{number}-0123456789abcdef") for number in range(3)]
+    paths = [await boxes.place("alice", one) for one in left]
     for path in paths:
         path.write_bytes(b"sound")
-        os.utime(path, (1_000_000.0, 1_000_000.0))
-    kept = VoiceMessage(id=paths[0].stem, caller="sip:a@b", display_name="", at=0.0, seconds=1.0, new=True)
-    await boxes.put("alice", kept)
+        for each in (path, path.with_suffix(".part")):
+            os.utime(each, (1_000_000.0, 1_000_000.0))
+    await boxes.put("alice", left[0])
     os.utime(paths[1], (1_000_500.0, 1_000_500.0))
     assert await boxes.expire(1_000_600.0) == []
     assert [path.exists() for path in paths] == [True, True, False]
+    assert [path.with_suffix(".part").exists() for path in paths] == [False, False, False]
 
 
 async def test_a_message_that_was_deleted_while_it_was_heard_does_not_come_back(tmp_path: Path) -> None:
     """Its user hears it by phone and deletes it on the page."""
     boxes = Mailboxes(tmp_path, max_messages=5, keep=0.0, longest=180.0)
-    path = await boxes.place("alice", "20261122-200001-0123456789abcdef")
+    kept = said("20261122-200001-0123456789abcdef")
+    path = await boxes.place("alice", kept)
     path.write_bytes(b"sound")
-    kept = VoiceMessage(id=path.stem, caller="sip:a@b", display_name="", at=0.0, seconds=1.0, new=True)
     await boxes.put("alice", kept)
     await boxes.heard("alice", kept)
     assert [one.new for one in await boxes.messages("alice")] == [False]
