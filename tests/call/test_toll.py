@@ -49,6 +49,16 @@ def test_numbers_near_each_other_count_together_and_callers_apart() -> None:
     assert (refused.value.cause, refused.value.retry_after) == (Cause.LINE_FULL, 360)
 
 
+def test_guests_count_by_where_they_call_from_whatever_they_call_themselves() -> None:
+    """They take any name; two who are users may call from one place."""
+    brake = TollBrake(CallLimits(prefix_length=5, prefix_calls_per_hour=10), Clock())
+    guests = [Caller(f"guest-{name}", ("*",), guest=True, source="192.0.2.9") for name in "abc"]
+    assert [passed(brake, guest, number("+2376001"), 4) for guest in guests] == [4, 4, 2]
+    assert passed(brake, Caller("guest-a", ("*",), guest=True, source="192.0.2.10"), number("+2376001")) == 10
+    users = [Caller(name, ("*",), source="192.0.2.9") for name in ("alice", "bob")]
+    assert [passed(brake, user, number("+2376001")) for user in users] == [10, 10]
+
+
 def test_who_dials_thousands_of_numbers_once_does_not_make_it_forget_the_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those with the fewest calls are forgotten first, and its memory is bounded."""
     monkeypatch.setattr("gateway.call.toll._REMEMBERED", 100)

@@ -127,6 +127,51 @@ def test_the_ack_of_a_refusal_is_dropped_before_it_is_read(written: bytes, via: 
     assert stack.counts["malformed"] == 3
 
 
+def test_the_ack_of_a_refusal_costs_its_source_nothing() -> None:
+    """It is dropped though that one may send no more at the moment; another request is not answered."""
+    stack = stack_of(StackConfig(admission=AdmissionLimits(rate=1, burst=1)))
+    stack.may_begin = lambda invite, known: False
+    stack.receive(text("INVITE"), SOURCE, 0.0)
+    for _ in range(3):
+        stack.receive(text("ACK", to_tag="t"), SOURCE, 0.0)
+    assert stack.counts["over rate"] == 0
+    stack.receive(text("OPTIONS", branch="z9hG4bKtwo"), SOURCE, 0.0)
+    assert stack.counts["over rate"] == 1
+
+
+def test_the_branch_of_an_ack_is_that_of_its_first_via() -> None:
+    """One that came through a proxy has another behind a comma: that is not whose INVITE was refused."""
+    stack = busy_once()
+    stack.receive(text("INVITE"), SOURCE, 0.0)
+    ack = text("ACK", to_tag="t", branch="").replace(b"Call-ID", b"Call ID")
+    via = b"Via: SIP/2.0/UDP 192.0.2.9:5070;rport"
+    assert via in ack
+    stack.receive(ack.replace(via, via + b", SIP/2.0/UDP 192.0.2.8;branch=z9hG4bKone"), SOURCE, 0.1)
+    assert stack.counts["malformed"] == 1
+
+
+def test_of_what_looks_like_an_ack_little_is_read_before_its_rate_is_asked() -> None:
+    """A datagram of 64 kB costs no more than a short one; an ACK whose Via is that far behind is read as any."""
+    stack = busy_once()
+    stack.receive(text("INVITE"), SOURCE, 0.0)
+    ack = text("ACK", to_tag="t").replace(b"Call-ID", b"Call ID")
+    for padding, read in ((400, 0), (1_000, 1), (60_000, 2)):
+        stack.receive(ack.replace(b"Via: SIP/2.0/UDP ", b"Via: SIP/2.0/UDP" + b" " * padding), SOURCE, 0.1)
+        assert stack.counts["malformed"] == read
+
+
+def test_refusals_are_forgotten_once_nobody_repeats_what_was_refused() -> None:
+    """Those that are younger stay."""
+    stack = busy_once()
+    refusals = stack._refusals
+    for branch, when in (("z9hG4bKone", 0.0), ("z9hG4bKtwo", 20.0)):
+        stack.may_begin = lambda invite, known: False
+        stack.receive(text("INVITE", branch=branch, call_id=branch), SOURCE, when)
+    for when, left in ((31.9, 2), (32.0, 1), (52.0, 0)):
+        stack.receive(text("ACK", to_tag="t", branch="z9hG4bKother"), SOURCE, when)
+        assert len(refusals) == left
+
+
 def test_ten_thousand_refusals_are_remembered() -> None:
     """Of more, the oldest are forgotten."""
     refusals = Refusals()

@@ -106,6 +106,23 @@ async def test_while_it_is_away_only_the_latest_waits() -> None:
     running.cancel()
 
 
+async def test_what_comes_while_a_word_with_it_fails_is_newer_than_that_word() -> None:
+    """Whoever takes the call goes on with it as it stands."""
+    shared = Shared()
+    shared.is_away = True
+    records = SharedRecords(File(), shared)
+    records.put("a", record("old"))
+    records.put("b", record("both"))
+    failing = asyncio.create_task(records._write())
+    await asyncio.sleep(0)
+    records.put("a", record("new"))
+    with pytest.raises(JournalError):
+        await failing
+    shared.is_away = False
+    await records._write()
+    assert {call_id: tags for call_id, (_, tags) in shared.seen.items()} == {"a": ["new"], "b": ["both"]}
+
+
 async def test_while_it_is_away_calls_come_and_go_and_leave_nothing() -> None:
     """Only the ends of those that the others may have seen wait, of whatever process they were."""
     file, shared = File(), Shared()

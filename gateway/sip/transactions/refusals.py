@@ -16,6 +16,8 @@ _ACK: Final = re.compile(
     re.IGNORECASE,
 )
 """An ACK whose first header is its Via, as nearly all write it: sent-by and branch. Of others every octet is read."""
+_READ: Final = 700
+"""Octets of what looks like an ACK that are looked at: at what rate its source may send is asked later."""
 _MOST: Final = 10_000
 _LIFETIME: Final = 32.0
 """Seconds for which an INVITE is sent again that nobody answers (RFC 3261 17.1.1.2, 64*T1)."""
@@ -49,7 +51,9 @@ class Refusals:
         """Whether it acknowledges a refusal, after which there is nothing to do."""
         if not (self._until and data.startswith(b"ACK ")):
             return False
-        match = _ACK.match(data)
+        while self._until and next(iter(self._until.values())) <= now:
+            self._until.popitem(last=False)
+        match = _ACK.match(data, 0, _READ)
         if match is None:
             return False
         host, port, branch = match.groups()
