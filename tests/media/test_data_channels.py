@@ -155,6 +155,23 @@ async def test_a_channel_to_who_takes_no_data_closes() -> None:
             await third.close()
 
 
+async def test_a_channel_that_waits_for_somebody_closes_when_that_one_refuses_data() -> None:
+    """Who took it at first has never been there; what was opened toward it waits no more."""
+    async with called() as (engine, one, other, first):
+        await opened(first)
+        await until(lambda: other.channels)
+        third = Talker()
+        answer = await third.answer(await engine.create_offer("call", THIRD, ONE))
+        await third.close()
+        await engine.answer("call", THIRD, None, answer)
+        await engine.join("call", "one", "third")
+        waiting = await opened(one.open("again"))
+        waiting.send("to the third")
+        await engine.create_offer("call", THIRD, ONE)
+        await engine.answer("call", THIRD, None, without_data(answer))
+        await until(lambda: waiting.readyState == "closed")
+
+
 async def test_more_channels_than_configured_are_closed() -> None:
     """And the others go on."""
     async with echoed(max_channels=2) as (_, browser, channel):
@@ -177,6 +194,27 @@ async def test_the_longest_message_is_what_the_description_says() -> None:
         channel.send("x" * 1001)
         await until(lambda: browser.closed == ["chat"])
         assert engine.sessions == 1
+
+
+async def test_who_names_no_longest_message_is_sent_none_of_more_than_64_kib() -> None:
+    """The default of RFC 8841 section 6.1; the channel that a longer one would go by ends."""
+    async with running(config(data=DataConfig(max_message=200_000))) as (engine, _):
+        browser = Talker()
+        try:
+            channel = browser.open("chat")
+            offer = await browser.offer()
+            unnamed = re.sub(r"a=max-message-size:.*\r\n", "", offer)
+            assert unnamed != offer
+            await engine.offer("call", ONE, ECHO, unnamed)
+            await browser.take_answer(await engine.answer("call", ECHO, ONE, phone_sdp()))
+            await opened(channel)
+            channel.send("x" * 65_536)
+            await until(lambda: len(browser.messages) == 1)
+            channel.send("x" * 65_537)
+            await until(lambda: browser.closed == ["chat"])
+            assert len(browser.messages) == 1
+        finally:
+            await browser.close()
 
 
 async def test_without_channels_configured_the_section_is_refused() -> None:

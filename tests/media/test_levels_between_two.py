@@ -16,6 +16,8 @@ from tests.media.rtp_support import ManualClock
 
 CALLER, CALLEE, THIRD = (Party(tag, Kind.RTP) for tag in ("caller", "callee", "third"))
 H264 = "packetization-mode=1;profile-level-id={};level-asymmetry-allowed=1"
+ALIKE = "packetization-mode=1;profile-level-id={}"
+"""Of who allows no other level for what it sends."""
 LARGE, SMALL, LARGER = H264.format("42e01f"), H264.format("42e00c"), H264.format("42e028")
 
 
@@ -72,7 +74,16 @@ async def call() -> AsyncIterator[Call]:
         yield Call(engine, events, clock)
 
 
-@pytest.mark.parametrize(("caller", "callee"), [(LARGE, SMALL), (SMALL, LARGE), (LARGE, LARGE), (LARGE, "x=y")])
+@pytest.mark.parametrize(
+    ("caller", "callee"),
+    [
+        (LARGE, SMALL),
+        (SMALL, LARGE),
+        (LARGE, LARGE),
+        (LARGE, "x=y"),
+        (ALIKE.format("42e01f"), ALIKE.format("42e028")),  # told the lower of both, which is less than the other takes
+    ],
+)
 async def test_a_call_says_it_once(call: Call, caller: str, callee: str) -> None:
     """Each was told what the other one takes as the call began, and nobody is offered anything more."""
     await call.up(phone(caller), phone(callee))
@@ -181,3 +192,32 @@ async def test_what_is_answered_in_mid_call_stands_also_after_a_transfer_there_a
     assert level(await call.up(phone(LARGE), phone(SMALL))) == "0c"
     await call.pass_seconds(60)
     assert await call.wanted() == []
+
+
+async def test_who_was_passed_on_is_told_more_once_the_same_one_takes_more(call: Call) -> None:
+    """Half a minute later, as after a transfer."""
+    await call.up(phone(LARGE), phone(LARGE))
+    await call.reoffered(THIRD, CALLER, phone(SMALL))
+    await call.engine.join("call", CALLER.tag, THIRD.tag)
+    await call.reoffered(CALLER, THIRD, phone(LARGE))
+    await call.reoffered(THIRD, CALLER, phone(LARGE))
+    await call.engine.join("call", CALLER.tag, THIRD.tag)
+    await call.wanted()
+    await call.pass_seconds(28)
+    assert await call.wanted() == []
+    await call.pass_seconds(3)
+    assert await call.wanted() == ["caller"]
+
+
+async def test_who_is_passed_on_to_one_who_takes_as_much_is_told_so_if_it_was_told_less(call: Call) -> None:
+    """The lower of both levels was made for the first one; the offer waits, for it might be passed on again."""
+    most = ALIKE.format("42e028")
+    await call.up(phone(ALIKE.format("42e01f")), phone(most))
+    await call.engine.create_offer("call", THIRD, CALLER)
+    await call.engine.answer("call", THIRD, None, phone(most))
+    await call.pass_seconds(60)
+    await call.engine.join("call", CALLER.tag, THIRD.tag)
+    await call.pass_seconds(28)
+    assert await call.wanted() == []
+    await call.pass_seconds(3)
+    assert await call.wanted() == ["caller"]

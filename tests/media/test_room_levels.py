@@ -167,6 +167,8 @@ async def test_who_sees_nobody_and_who_has_said_nothing_makes_no_picture_smaller
     bare = phone("", "").replace("profile-level-id=", "x=y")
     await room.come("bare", PHONE, bare)
     assert await room.wanted() == []
+    await room.pass_seconds(60)
+    assert await room.wanted() == []  # nor does who is slow hear that the others take more
 
 
 def small(fmtp: str) -> str:

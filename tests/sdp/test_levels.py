@@ -103,6 +103,7 @@ def coded(name: str, fmtp: str) -> Codec:
         # No picture, no number, more digits than any: no bound.
         ("VP8", "", ["max-fs=0;max-fr=x", "max-fs=" + "9" * 5_000], ""),
         ("VP9", "profile-id=0", ["max-fs=396"], "profile-id=0;max-fs=396"),
+        ("VP9", "profile-id=0;max-fr=60", ["max-fr=15"], "profile-id=0;max-fr=15"),
         ("VP9", "profile-id=2", ["profile-id=0;max-fs=396"], "profile-id=2"),
         ("AV1", "level-idx=9;profile=0;tier=1", ["level-idx=4;profile=0;tier=0"], "level-idx=4;profile=0;tier=0"),
         ("AV1", "level-idx=9;profile=0;tier=1", ["profile=0"], "level-idx=5;profile=0;tier=0"),
@@ -136,3 +137,9 @@ def test_who_is_told_a_lower_level_is_told_of_no_higher_one() -> None:
     """`max-recv-level` and all else by which it takes more than its level (RFC 6184 section 8.1)."""
     beyond = ";max-recv-level=e01f;max-mbps=108000;max-fs=3600;max-br=14000"
     assert told((h264("42e015", beyond),), (h264("42e00c"),)) == [h264("42e00c").fmtp]
+
+
+def test_who_says_a_codec_twice_takes_the_lesser() -> None:
+    """Under two payload types; in any order."""
+    both = [coded("VP8", "max-fs=396;max-fr=30"), coded("VP8", "max-fs=1620;max-fr=15")]
+    assert limits_of(both) == limits_of(both[::-1]) == limits_of([coded("VP8", "max-fs=396;max-fr=15")])
