@@ -11,12 +11,14 @@ from pathlib import Path
 
 import structlog
 
+from gateway.access.sources import source_of
 from gateway.app.observers import ended
 from gateway.app.opening import Opening
 from gateway.call.load import EVERY, LoadControl
 from gateway.net.user_agent import UserAgent
+from gateway.sip.flow import Flow
 from gateway.sip.message.message import Request
-from gateway.web.limits import TokenBucket
+from gateway.web.limits import KeyedBuckets, TokenBucket
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +29,8 @@ _ADMITTED = 1_000
 _NEVER = object()
 _IN_NEED = 50.0
 """INVITEs to emergency numbers that are let in a second of sources that have proved nothing (yet): a call takes two."""
+_IN_NEED_THERE = 10.0
+"""The same of one source."""
 _PLANE_EVERY = 1.0
 """Seconds between two questions of how full the packet plane is."""
 
@@ -84,10 +88,13 @@ def limit_new_calls(user_agent: UserAgent, control: LoadControl, is_emergency: C
     admitted: OrderedDict[str, None] = OrderedDict()
     now = asyncio.get_running_loop().time
     in_need = TokenBucket(_IN_NEED, _IN_NEED, _IN_NEED, now())
+    in_need_there = KeyedBuckets(_IN_NEED_THERE, _IN_NEED_THERE, now)
 
-    def may_begin(invite: Request, known: bool) -> bool:
+    def may_begin(invite: Request, source: Flow, known: bool) -> bool:
         # After a restart or by a new connection nobody has proved anything: such a call is challenged, a flood is not.
-        if is_emergency(str(invite.uri)) and (known or in_need.take(now())):
+        if is_emergency(str(invite.uri)) and (
+            known or (in_need_there.take(source_of(source.host)) and in_need.take(now()))
+        ):
             return True
         if invite.headers.count("Authorization") and admitted.pop(invite.call_id, _NEVER) is None:
             return True  # the same call again, with what it was challenged for

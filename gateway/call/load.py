@@ -39,6 +39,8 @@ _OVER = 1.25
 """Times what is offered, from which pace on nothing is refused any more."""
 _LEAST = 0.1
 """Calls a second, so that the pace can rise again."""
+_LASTING = 1.0
+"""Seconds for which calls are bounded before it is said: a busy moment is no reason to send callers elsewhere."""
 _ALWAYS = 5.0
 """Calls a second that are let in however busy it is."""
 EVERY = 0.1
@@ -87,6 +89,8 @@ class LoadControl:
         self._full = 0
         """Measurements in a row at which there was no time left."""
         self._was_over = False
+        self._bounded = 0.0
+        """Seconds for which there has been a pace."""
         self._offered, self._let_in = _Rate(), _Rate()
         self._pace = math.inf
         """Calls a second that the loop and the store leave; infinity: all."""
@@ -119,8 +123,8 @@ class LoadControl:
 
     @property
     def overloaded(self) -> bool:
-        """Whether calls are refused now."""
-        return self._pace < math.inf or self._left_by_plane < 1.0
+        """Whether calls are refused, and not for a moment."""
+        return self._bounded >= _LASTING or self._left_by_plane < 1.0
 
     @property
     def reasons(self) -> list[str]:
@@ -146,6 +150,7 @@ class LoadControl:
         elif self._pace < math.inf:
             self._raise(-excess)
         self._was_over = excess > 0.0
+        self._bounded = self._bounded + seconds if self._pace < math.inf else 0.0
 
     def _of_loop(self, busy: float, late: float) -> float:
         """By how much of its bound the loop is beyond it; below 0: so much is left."""

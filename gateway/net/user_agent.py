@@ -191,10 +191,10 @@ class UserAgent:
         """Have `sign` give each request the form in which it goes to a flow; who is at a `vouched` address gets in."""
         self._core.signer, self._core.stack.admission.vouched = sign, vouched
 
-    def admit_calls(self, may_begin: Callable[[Request, bool], bool]) -> None:
+    def admit_calls(self, may_begin: Callable[[Request, Flow, bool], bool]) -> None:
         """Have `may_begin` decide first about each INVITE that begins a call (else 503).
 
-        It is told whether the source is a trusted one, or has proved itself.
+        It is told by what flow it came, and whether its source is a trusted one, or has proved itself.
         """
         self._core.stack.may_begin = may_begin
 

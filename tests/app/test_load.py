@@ -19,6 +19,7 @@ from gateway.config import Config
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
+from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
@@ -210,13 +211,16 @@ async def test_a_full_packet_plane_refuses_calls_until_it_has_time(
             assert await Phone(agent, app, "1001").status() == 200
 
 
+PHONE = Flow("udp", "192.0.2.250", 5060, "")
+
+
 class Requests:
     """What has begun at a user agent."""
 
     def __init__(self) -> None:
-        self.may_begin: Callable[[Request, bool], bool] = lambda invite, known: True
+        self.may_begin: Callable[[Request, Flow, bool], bool] = lambda invite, source, known: True
 
-    def admit_calls(self, may_begin: Callable[[Request, bool], bool]) -> None:
+    def admit_calls(self, may_begin: Callable[[Request, Flow, bool], bool]) -> None:
         self.may_begin = may_begin
 
 
@@ -238,29 +242,35 @@ async def test_a_call_is_asked_for_once_though_it_comes_twice_and_strangers_in_n
     watch.close()
     for _ in range(500):
         control.measured(1.0, 100.0)
-    assert agent.may_begin(invite("600"), True)
+    assert agent.may_begin(invite("600"), PHONE, True)
     while control.admit(asyncio.get_running_loop().time()):
         pass
-    assert agent.may_begin(invite("600", signed=True), True)
-    assert not agent.may_begin(invite("600", signed=True), True)
-    assert not any(agent.may_begin(invite("600", str(number)), True) for number in range(40))
-    assert all(agent.may_begin(invite("112"), True) for _ in range(400))
+    assert agent.may_begin(invite("600", signed=True), PHONE, True)
+    assert not agent.may_begin(invite("600", signed=True), PHONE, True)
+    assert not any(agent.may_begin(invite("600", str(number)), PHONE, True) for number in range(40))
+    assert all(agent.may_begin(invite("112"), PHONE, True) for _ in range(400))
     began = time.monotonic()
-    let_in = [agent.may_begin(invite("112", str(number)), False) for number in range(200)].count(True)
-    assert 50 <= let_in <= 52 + 55 * (time.monotonic() - began)
-    assert agent.may_begin(invite("112"), True)
+    let_in = [agent.may_begin(invite("112", str(number)), PHONE, False) for number in range(200)].count(True)
+    assert 10 <= let_in <= 12 + 15 * (time.monotonic() - began)
+    places = [Flow("udp", f"192.0.2.{number % 200}", 5060, "") for number in range(400)]
+    let_in += [agent.may_begin(invite("112", place.host), place, False) for place in places].count(True)
+    assert 50 <= let_in <= 54 + 55 * (time.monotonic() - began)
+    assert agent.may_begin(invite("112"), PHONE, True)
     more = [f"m{number}" for number in range(1_001)]
     control.policy = LoadPolicy(busy=0.0, store=0.0)
     control.measured(0.0, 0.0)
-    assert all(agent.may_begin(invite("600", call_id), True) for call_id in more)
+    assert all(agent.may_begin(invite("600", call_id), PHONE, True) for call_id in more)
     control.policy = LoadPolicy()
     for _ in range(500):
         control.measured(1.0, 100.0)
     while control.admit(asyncio.get_running_loop().time()):
         pass
     # Without credentials it is another call; of a thousand the first that was let in is forgotten.
-    assert [agent.may_begin(invite("600", more[-1], signed=signed), True) for signed in (False, True)] == [False, True]
-    assert [agent.may_begin(invite("600", more[place], signed=True), True) for place in (0, 1)] == [False, True]
+    assert [agent.may_begin(invite("600", more[-1], signed=signed), PHONE, True) for signed in (False, True)] == [
+        False,
+        True,
+    ]
+    assert [agent.may_begin(invite("600", more[place], signed=True), PHONE, True) for place in (0, 1)] == [False, True]
 
 
 def _full(app: GatewayApp, pace: float) -> None:

@@ -118,6 +118,18 @@ def test_beyond_its_capacity_it_completes_what_it_can_of_calls_that_come_by_chan
     assert gateway.offered(CAPACITY * 1.2, 60, random.Random(seed))[0] >= 0.9 * CAPACITY
 
 
+def test_a_busy_moment_is_not_said_to_be_overload() -> None:
+    """Calls that come by chance fill the loop now and then: of four fifths of what it carries few are refused."""
+    control = LoadControl(LoadPolicy())
+    said: list[bool] = []
+    control.told.append(lambda busy, late: said.append(control.overloaded))
+    gateway = Gateway(control)
+    gateway.offered(CAPACITY * 0.8, 60, random.Random(1))
+    assert control.refused < 0.03 * 0.8 * CAPACITY * 60
+    turns = sum(after and not before for before, after in itertools.pairwise(said))
+    assert 0 < turns <= 4  # the longest of its busy moments are
+
+
 def test_it_recovers_within_seconds() -> None:
     """All calls are let in again."""
     control = LoadControl(LoadPolicy())

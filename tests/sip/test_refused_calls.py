@@ -23,7 +23,7 @@ def busy_once(transactions: int = 20_000) -> Stack:
     """A stack that has time for every call but the first."""
     stack = stack_of(StackConfig(admission=AdmissionLimits(rate=0), transactions=transactions))
     asked = itertools.count()
-    stack.may_begin = lambda invite, known: next(asked) > 0
+    stack.may_begin = lambda invite, source, known: next(asked) > 0
     return stack
 
 
@@ -130,7 +130,7 @@ def test_the_ack_of_a_refusal_is_dropped_before_it_is_read(written: bytes, via: 
 def test_the_ack_of_a_refusal_costs_its_source_nothing() -> None:
     """It is dropped though that one may send no more at the moment; another request is not answered."""
     stack = stack_of(StackConfig(admission=AdmissionLimits(rate=1, burst=1)))
-    stack.may_begin = lambda invite, known: False
+    stack.may_begin = lambda invite, source, known: False
     stack.receive(text("INVITE"), SOURCE, 0.0)
     for _ in range(3):
         stack.receive(text("ACK", to_tag="t"), SOURCE, 0.0)
@@ -165,7 +165,7 @@ def test_refusals_are_forgotten_once_nobody_repeats_what_was_refused() -> None:
     stack = busy_once()
     refusals = stack._refusals
     for branch, when in (("z9hG4bKone", 0.0), ("z9hG4bKtwo", 20.0)):
-        stack.may_begin = lambda invite, known: False
+        stack.may_begin = lambda invite, source, known: False
         stack.receive(text("INVITE", branch=branch, call_id=branch), SOURCE, when)
     for when, left in ((31.9, 2), (32.0, 1), (52.0, 0)):
         stack.receive(text("ACK", to_tag="t", branch="z9hG4bKother"), SOURCE, when)

@@ -100,7 +100,7 @@ class Stack:
         self.ended: list[Transaction] = []
         self._source: Flow | None = None
         self.peers: Peers = Strangers()
-        self.may_begin: Callable[[Request, bool], bool] = lambda invite, known: True
+        self.may_begin: Callable[[Request, Flow, bool], bool] = lambda invite, source, known: True
         """Whether there is time for one more call; else it is answered 503, and nothing is kept of it."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
@@ -389,7 +389,7 @@ class Stack:
         if (
             len(self) >= self._room_for(request)
             or (begins and self._refusals.has(request, flow, now))
-            or (begins and not self.may_begin(request, not self._is_stranger(flow, credit, now)))
+            or (begins and not self.may_begin(request, flow, not self._is_stranger(flow, credit, now)))
         ):
             if begins:
                 self._refusals.add(request, flow, now)
