@@ -303,6 +303,8 @@ class Rooms:
     def _forget(self, room: Room) -> None:
         del self._rooms[room.name]
         self._opened.pop(room.name, None)
+        if room.recording is not None:
+            room.record_ended(room.recording)  # now, before there is another room of that name
         room.conference.close()
 
     def _forget_unused(self) -> None:

@@ -195,3 +195,30 @@ async def test_members_end_the_recording_that_a_user_began(record: bool) -> None
     assert recording.stop.called
     session.happened(HungUp(Cause.NORMAL))
     await task
+
+
+async def test_the_end_of_a_recording_is_not_told_of_the_room_that_has_the_name_next() -> None:
+    """The last member leaves and another comes at once: the file of the room before is finished after that."""
+    house, ended, told = House(record=True), list[Any](), list[bool]()
+
+    def recording(name: str, conference: object, over: Any) -> MagicMock:
+        ended.append(over)
+        return MagicMock()
+
+    house.recorder.room.side_effect = recording
+    house.rooms.watch(lambda event: told.append(event["on"]) if event["event"] == "recording" else None)
+    for count in (1, 2):
+        session = house.session("1001")
+        task = asyncio.create_task(house.rooms.attend(session, "team"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert told == [True, False, True][: 2 * count - 1]
+        if count == 2:
+            ended[0]()
+            assert told == [True, False, True]
+            assert [each["recording"] for each in house.rooms.shown()] == [True]
+        session.happened(HungUp(Cause.NORMAL))
+        await task
+        assert told == [True, False] * count
+    ended[1]()
+    assert told == [True, False] * 2

@@ -17,7 +17,7 @@ import aiortc.rtcdtlstransport
 import pylibsrtp
 import pytest
 
-from gateway.media.embedded import plane_loss, resuming
+from gateway.media.embedded import level, plane_loss, resuming
 from gateway.media.embedded.audio.codecs import make_encoder
 from gateway.media.embedded.audio.pcm import tone
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
@@ -32,10 +32,11 @@ from gateway.media.embedded.resources import Resources
 from gateway.media.embedded.resuming import renewed
 from gateway.media.embedded.session import Session
 from gateway.media.embedded.transport import opened
-from gateway.media.engine import Connected, Kind, MediaError, MediaEvent, MediaFailed, MediaLost, Party
+from gateway.media.engine import Connected, Kind, MediaError, MediaEvent, MediaFailed, MediaLost, OfferWanted, Party
 from sdp import SessionDescription, attributes
 from sdp.attributes import Crypto, Fingerprint
 from sdp.fields import Origin
+from tests.media import test_levels_between_two as between_two
 from tests.media.engine_support import Browser, Phone, browser_sdp, config, frequency_of, phone_sdp, until
 from tests.media.plane_rig import break_off, native_plane
 from tests.media.srtp_pair import SrtpSession
@@ -343,6 +344,29 @@ async def test_a_call_with_data_channels_is_not_gone_on_with_by_the_next_process
 
 
 @pytest.mark.slow
+async def test_a_level_that_was_for_somebody_else_rises_after_a_loss_as_before_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was called first takes small pictures; passed on to one who takes larger ones, the plane dies."""
+    monkeypatch.setattr(level, "_PATIENCE", 2.0)
+    caller, callee, third = (Party(tag, Kind.RTP) for tag in ("caller", "callee", "third"))
+    large, small = (between_two.phone(said) for said in (between_two.LARGE, between_two.SMALL))
+    await rig.engine.offer("call", caller, callee, large)
+    assert between_two.level(await rig.engine.answer("call", callee, caller, small)) == "0c"
+    await rig.engine.create_offer("call", third, caller)
+    await rig.engine.answer("call", third, None, large)
+    await rig.engine.join("call", "caller", "third")
+    rig.kill()
+    await rig.lost("caller", "third", "callee")
+    for party, peer in ((caller, third), (third, caller)):
+        await rig.engine.create_offer("call", party, peer)
+        await rig.engine.answer("call", party, None, large)
+    rig.events.clear()
+    await rig.engine.join("call", "caller", "third")
+    await until(lambda: [each.tag for each in rig.events if isinstance(each, OfferWanted)] == ["caller"])
+    assert between_two.level(await rig.engine.create_offer("call", caller, third)) == "1f"
+
+
 async def test_pictures_of_a_conference_are_offered_again(rig: Rig) -> None:
     """Its members have other connections, and see each other by them."""
     engine, program = rig.engine, Party("program", Kind.SERVICE, service="program", video=("h264",))

@@ -62,6 +62,31 @@ async def test_a_program_and_its_caller_hear_each_other(codec: str) -> None:
             await phone.close()
 
 
+@pytest.mark.parametrize("direction", ["inactive", "recvonly"])
+async def test_who_says_that_it_sends_nothing_is_not_heard_by_a_program(direction: str) -> None:
+    """Whatever comes all the same; it is again once it has said otherwise (RFC 3264 section 8.4)."""
+    async with running() as (engine, _):
+        phone = await Phone(("pcmu",)).open()
+        try:
+            await engine.offer("call", PHONE, PROGRAM, phone.sdp())
+            phone.take(await engine.answer("call", PROGRAM, PHONE, SERVICE_DESCRIPTION))
+            audio = engine.audio("call", "program")
+            assert isinstance(audio, ProgramAudio)
+            program = Program(audio)
+            phone.play(700.0)
+            await until(lambda: near(program.hears(), 700.0))
+            await engine.offer("call", PHONE, PROGRAM, phone.sdp(direction=direction))
+            await engine.answer("call", PROGRAM, PHONE, SERVICE_DESCRIPTION)
+            heard, sent = len(program.frames), phone.sequence_number
+            await until(lambda: (phone.sequence_number - sent) % 65_536 > 50)
+            assert len(program.frames) - heard <= 5  # those on their way
+            await engine.offer("call", PHONE, PROGRAM, phone.sdp())
+            await engine.answer("call", PROGRAM, PHONE, SERVICE_DESCRIPTION)
+            await until(lambda: len(program.frames) > heard + 50)
+        finally:
+            await phone.close()
+
+
 async def test_a_browser_talks_to_a_program_and_hears_the_end_of_what_is_said() -> None:
     """Over DTLS-SRTP and Opus; `said` comes once, when the last of it is on its way."""
     async with running() as (engine, _):

@@ -28,8 +28,8 @@ class SendLevel:
         self._room: Limits = {}
         self._viewer: object | None = None
         """Who alone sees it; None: nobody, or a room."""
-        self._may_rise = False
-        """Whether others have seen it before: what it was told first was made for who saw it then."""
+        self.may_rise = False
+        """Whether others have seen it before, also over a transport that is gone: what it was told was for them."""
         self._since = NEVER
         self._wish = OfferWish(have_offered)
 
@@ -53,7 +53,7 @@ class SendLevel:
 
     def _see(self, viewer: object | None, takes: Limits, now: float) -> None:
         if viewer is not self._viewer or takes != self._room:
-            self._may_rise = self._may_rise or viewer is None or viewer is not self._viewer is not None
+            self.may_rise = self.may_rise or viewer is None or viewer is not self._viewer is not None
             self._viewer, self._room, self._since = viewer, takes, now
             self._wish.had()
             self._decide()
@@ -68,7 +68,7 @@ class SendLevel:
         """Have the peer offered what is wanted where it was told something else: less at once."""
         if self.wanted == self._told:
             self._wish.had()
-        elif self._is_less() or (self._may_rise and now - self._since >= _PATIENCE):
+        elif self._is_less() or (self.may_rise and now - self._since >= _PATIENCE):
             self._wish.want(now)
 
     def _is_less(self) -> bool:

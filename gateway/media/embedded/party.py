@@ -157,6 +157,7 @@ class PartyMedia:
         transport = webrtc or rtp_leg(self._shared, self.party.kind, identity, config.video, family=self.party.family)
         ask, want = partial(self._wanted, KeyFrameWanted), partial(self._wanted, OfferWanted)
         video = VideoStream(self._shared, identity, self.identity.cname, transport, ask, want)
+        video.level.may_rise = self.former is not None
         if not await self._opens(video, "video"):
             return False
         if webrtc is not None:

@@ -49,8 +49,10 @@ def deaf_routes(heard: MediaAgreement, on_digit: Callable[[str, int], None]) -> 
 
 
 def heard_by_program(heard: MediaAgreement, audio: ProgramAudio, on_digit: Callable[[str, int], None]) -> Routing:
-    """All audio that can be decoded goes to a program, digits are read, the rest ends here."""
+    """All audio that is said to come and can be decoded goes to a program, digits are read, the rest ends here."""
     made = deaf_routes(heard, on_digit)
+    if not heard.direction.receives:
+        return made
     seat = audio.seat
     for codec in heard.receive:
         number, name = codec.payload_type, codec.key[0]
