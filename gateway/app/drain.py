@@ -13,6 +13,8 @@ from gateway.net.user_agent import UserAgent
 
 _EVERY = 1.0
 """Seconds between two looks at who is in no call any more."""
+_LAST = 5.0
+"""Seconds that the others' store may still take to hear of our end once no call is left."""
 
 
 async def drain(user_agent: UserAgent, presence: Presence, cluster: Cluster, calls: Calls, seconds: float) -> None:
@@ -23,18 +25,21 @@ async def drain(user_agent: UserAgent, presence: Presence, cluster: Cluster, cal
     user_agent.drain(math.ceil(seconds))
     elsewhere = bool(cluster.live)
     presence.drain(seconds, elsewhere)
-    await cluster.close()
-    leaving = asyncio.create_task(_send_away(user_agent)) if elsewhere else None
+    closing = asyncio.create_task(cluster.close())
+    leaving = asyncio.create_task(_send_away(user_agent, closing)) if elsewhere else None
     try:
-        await asyncio.sleep(0)  # once also where no call is up
         await calls.drain(seconds)
+        await asyncio.wait((closing,), timeout=_LAST)
     finally:
+        await ended(closing)
         if leaving is not None:
             await ended(leaving)
             user_agent.send_away_idle()
 
 
-async def _send_away(user_agent: UserAgent) -> None:
+async def _send_away(user_agent: UserAgent, closing: asyncio.Task[None]) -> None:
+    """Once the others know that we are going."""
+    await asyncio.wait((closing,))
     while True:
         user_agent.send_away_idle()
         await asyncio.sleep(_EVERY)

@@ -1,0 +1,109 @@
+"""A gateway that drains refuses calls and ends in its time, whatever its cluster's store does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from gateway.app import drain as draining
+from gateway.app.drain import drain
+
+
+class Rooms:
+    """What is drained, and what became of it in order."""
+
+    def __init__(self, *, others: bool = False, calls: bool = False) -> None:
+        self.live = {"other"} if others else set()
+        self.said: list[str] = []
+        self.store, self.last = asyncio.Event(), asyncio.Event()
+        """Set once the store answers, and once the last call has ended."""
+        if not calls:
+            self.last.set()
+
+    async def run(self, seconds: float = 60.0) -> None:
+        rooms = cast(Any, self)
+        await drain(rooms.agent, rooms.presence, rooms, rooms.calls, seconds)
+
+    @property
+    def agent(self) -> Any:
+        return self._room("agent")
+
+    @property
+    def presence(self) -> Any:
+        return self._room("presence")
+
+    @property
+    def calls(self) -> Any:
+        return self._room("calls")
+
+    def _room(self, name: str) -> Any:
+        rooms = self
+
+        class Room:
+            def drain(self, *_: object) -> Any:
+                rooms.said.append(name)
+                return rooms._ended() if name == "calls" else None
+
+            def send_away_idle(self) -> None:
+                rooms.said.append("send away")
+
+        return Room()
+
+    async def _ended(self) -> None:
+        await self.last.wait()
+
+    async def close(self) -> None:
+        """As the cluster."""
+        try:
+            await self.store.wait()
+            self.said.append("gone")
+        except asyncio.CancelledError:
+            self.said.append("given up")
+            raise
+
+
+async def test_calls_are_refused_before_the_store_has_answered() -> None:
+    """It may take seconds for each page that is open; whoever is last to hang up ends the gateway once it has."""
+    rooms = Rooms(calls=True)
+    running = asyncio.create_task(rooms.run())
+    await asyncio.sleep(0)
+    assert rooms.said == ["agent", "presence", "calls"]
+    rooms.store.set()
+    rooms.last.set()
+    await running
+    assert rooms.said[-1] == "gone"
+
+
+@pytest.mark.parametrize("is_asked_again", [False, True])
+async def test_a_store_that_does_not_answer_holds_no_gateway_up(
+    monkeypatch: pytest.MonkeyPatch, is_asked_again: bool
+) -> None:
+    """It is waited for a little once no call is left, and not at all where a second signal came."""
+    monkeypatch.setattr(draining, "_LAST", 0.01)
+    rooms = Rooms(calls=is_asked_again)
+    running = asyncio.create_task(rooms.run())
+    await asyncio.sleep(0)
+    if is_asked_again:
+        await asyncio.sleep(0)
+        running.cancel()
+    await asyncio.wait([running], timeout=30)
+    assert running.done()
+    assert rooms.said[-1] == "given up"
+
+
+async def test_pages_are_sent_elsewhere_once_the_others_know() -> None:
+    """Else a page that connects anew would be counted here; at the end whoever is left is sent as well."""
+    rooms = Rooms(others=True, calls=True)
+    running = asyncio.create_task(rooms.run())
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert "send away" not in rooms.said
+    rooms.store.set()
+    for _ in range(8):
+        await asyncio.sleep(0)
+    assert rooms.said[-2:] == ["gone", "send away"]
+    rooms.last.set()
+    await running
+    assert rooms.said[-2:] == ["send away", "send away"]
