@@ -6,17 +6,20 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
 from bench.process import plane_of
+from gateway.call.call import Call
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.media.embedded.plane.native.process import find_program
 from tests import peers
 from tests.browser.sip_pages import HZ, LIBRARIES, Stage, chromium_stage, desk_phone, hears
 from tests.browser.softphone import phone_hears, talk
+from tests.browser.text_phone import sip_text_phone
 from tests.interop.gateway import BROWSER_HZ, PHONE_HZ
 from tests.media.plane_rig import until
 
@@ -106,6 +109,43 @@ async def test_two_pages_type_to_each_other_by_the_new_connections(stage: Stage)
         await alice.fill("#text-line", "Hi")
         await expect(bob.locator("#text-theirs")).to_have_text("Hi", timeout=30_000)
         await browser.hang_up()
+
+
+async def test_a_page_and_a_phone_type_to_each_other_once_both_have_agreed_anew(stage: Stage) -> None:
+    """Twice: each time by a new channel, and by the phone's other port; what is typed then is whole, either way."""
+    gateway = stage.gateway
+    async with (
+        sip_text_phone(gateway.app) as phone,
+        SoftphoneBrowser(peers.chromium(), BROWSER_HZ) as browser,
+    ):
+        await browser.open(gateway.app.signed_in_url("alice"))
+        alice = browser.page
+        await alice.evaluate("localStorage.setItem('softphone.text', '1')")
+        await browser.dial("1002")
+        line, theirs = alice.locator("#text-line"), alice.locator("#text-log li:not(.ours) p")
+        await expect(line).to_be_enabled(timeout=30_000)
+        [call] = gateway.app.calls
+        for number, (ours, heard) in enumerate((("Grüße", "Hello"), ("one", "two"), ("three", "four"))):
+            if number:
+                agreed, place = answered(call), phone.remote
+                await kill_plane(stage)
+                # The page gives the channel up as it answers, so that its line is open by the next one alone.
+                await until(partial(lambda before: answered(call) >= before + 2, agreed))
+                assert phone.remote != place
+                await expect(line).to_be_enabled(timeout=30_000)
+            phone.read = ""
+            await line.fill(ours)
+            await until(partial(lambda typed: phone.read.endswith(typed), ours))
+            phone.type(f"{heard}\r\n")
+            await expect(theirs.last).to_have_text(heard, timeout=30_000)
+        assert browser.console == []
+        await browser.hang_up()
+        await alice.evaluate("localStorage.removeItem('softphone.text')")
+
+
+def answered(call: Call) -> int:
+    """How many offers of a call were."""
+    return [step.input.value for step in call.history].count("offer-answered")
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -16,17 +16,11 @@ from gateway.call.state import State
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
 from gateway.media.embedded.data.t140 import MISSING
-from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
-from gateway.sip.invite import events
-from gateway.sip.invite.incoming import IncomingSession
-from gateway.sip.invite.session import InviteSession
-from sdp import SessionDescription
 from tests.browser.softphone import accessible, says
+from tests.browser.text_phone import SipTextPhone, sip_text_phone
 from tests.interop.gateway import PASSWORDS, Gateway
 from tests.media.engine_support import until
-from tests.media.text_support import TextPhone
-from tests.net.peers import Application, Recorder, started
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 TYPED = "Hello from thrx\bee phones\r\nand mo"
@@ -38,54 +32,11 @@ SLOWLY = 150
 """Milliseconds between two keys: so that each packet of 300 ms has something new."""
 
 
-class SipTextPhone(TextPhone):
-    """1002, which takes every call and every offer, and loses one packet of text, then two in a row, each way."""
-
-    def __init__(self) -> None:
-        super().__init__(loses=lambda number: number % 7 in (2, 5, 6))
-        self.agent: UserAgent
-        self.sessions: list[InviteSession] = []
-        self.is_heard = True
-        """Whether the last offer was to receive."""
-
-    def take_call(self, session: IncomingSession, recorder: Recorder) -> None:
-        self.follow(session)
-        session.answer(self.answer_to(session.initial_offer))
-
-    def follow(self, session: InviteSession) -> None:
-        self.sessions.append(session)
-        session.listen(lambda event: self._heard(session, event))
-
-    def _heard(self, session: InviteSession, event: events.SessionEvent) -> None:
-        if isinstance(event, events.Offered):
-            session.answer_offer(event.exchange, self.answer_to(event.body))
-        elif isinstance(event, events.Answered):
-            self.take(event.body.decode())
-
-    def answer_to(self, offer: bytes) -> bytes:
-        self.is_heard = b"a=sendonly" not in offer and b"a=inactive" not in offer
-        text = any(media.kind == "text" for media in SessionDescription.parse(offer.decode()).media)
-        (self.take if text else self.voice.take)(offer.decode())
-        return self.sdp(text=text).encode()
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def text_phone(gateway: Gateway) -> AsyncIterator[SipTextPhone]:
-    """A phone with text, registered as 1002."""
-    phone = SipTextPhone()
-    await phone.open()
-    phone.agent = await started(Application(phone.take_call))
-    try:
-        app = gateway.app
-        credentials = Credentials("1002", PASSWORDS["1002"])
-        registration = await phone.agent.register(
-            f"sip:{app.sip_hostport}", aor=f"sip:1002@{app.config.domain}", credentials=credentials
-        )
+    """A phone with text on a bad network, registered as 1002."""
+    async with sip_text_phone(gateway.app, loses=lambda number: number % 7 in (2, 5, 6)) as phone:
         yield phone
-        await registration.unregister()
-    finally:
-        await phone.agent.close()
-        await phone.close()
 
 
 @contextlib.asynccontextmanager
