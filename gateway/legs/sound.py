@@ -7,7 +7,8 @@ import contextlib
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ _WAITING_TEXT, _LONGEST_TEXT = 10_000, 100
 """Pieces of text, likewise, and characters of one: who types long ones is told in several."""
 
 T = TypeVar("T")
+_Playing = dict[asyncio.Future[bool], "asyncio.Task[Any] | None"]
+"""Whether each piece that is played was said to its end, and who waits for that."""
 
 
 class Sound:
@@ -27,11 +30,10 @@ class Sound:
 
     def __init__(self, port: AudioPort) -> None:
         self._port = port
-        self._quiet = asyncio.Event()
-        self._quiet.set()
-        self._over = self._cut = False
+        self._over = False
         self._waiters: weakref.WeakSet[asyncio.Event] = weakref.WeakSet()
-        port.on_said(self._quiet.set)
+        self._playing: _Playing = {}
+        port.on_said(partial(_end, self._playing, True))
 
     @property
     def waiting(self) -> float:
@@ -41,7 +43,7 @@ class Sound:
     def close(self) -> None:
         """The call is over: whoever listens or speaks stops."""
         self._over = True
-        self._quiet.set()
+        _end(self._playing, False)
         for waiter in self._waiters:
             waiter.set()
 
@@ -73,23 +75,25 @@ class Sound:
 
         Whoever is cancelled while it is said stops it. Raises MediaError as `AudioPort.say` does.
         """
-        self._cut = False
-        self._quiet.clear()
+        if any(task.cancelling() for task in self._playing.values() if task is not None):
+            self.stop()  # now: at its turn whoever is cancelled would stop this as well
         self.say(pcm, rate)
         if not self._port.waiting:
             return True
+        said: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._playing[said] = asyncio.current_task()
         speech = asyncio.ensure_future(self._speech(rate)) if until_speech else None
-        quiet = asyncio.ensure_future(self._quiet.wait())
-        both = [task for task in (quiet, speech) if task is not None]
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [said] if speech is None else [said, speech]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            return said.done() and said.result()
         finally:
-            if not self._quiet.is_set():
+            if not said.done():
                 self.stop()
-            for task in both:
-                task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
-        return not self._cut and not self._over
+            del self._playing[said]
+            if speech is not None:
+                speech.cancel()
+                await asyncio.gather(speech, return_exceptions=True)
 
     def say(self, pcm: Samples, rate: int) -> None:
         """Say it after all that waits. Raises MediaError as `AudioPort.say` does."""
@@ -116,9 +120,8 @@ class Sound:
 
     def stop(self) -> None:
         """Say no more of what waits."""
-        self._cut = True
         self._port.clear()
-        self._quiet.set()
+        _end(self._playing, False)
 
     async def _speech(self, rate: int) -> None:
         """Return once the other side speaks, or the call is over."""
@@ -128,6 +131,13 @@ class Sound:
                 detector.hear(frame)
                 if detector.speaking:
                     return
+
+
+def _end(playing: _Playing, whole: bool) -> None:
+    """Tell all who play that it is over, and whether it was said to its end."""
+    for said in playing:
+        if not said.done():
+            said.set_result(whole)
 
 
 class _Pieces(Generic[T]):

@@ -120,3 +120,111 @@ async def test_what_is_typed_is_read_until_the_end_of_the_call_and_by_nobody_who
     port.readers[0]("x" * 2_000_000)
     sound.close()
     assert sum([len(each) async for each in text]) == 1_000_000
+
+
+class Line(Port):
+    """A port whose line is said when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line: list[int] = []
+        self._said: Callable[[], None] = lambda: None
+
+    @property
+    def waiting(self) -> float:  # type: ignore[override]  # which the others never have
+        return float(len(self.line))
+
+    def say(self, pcm: bytes, rate: int = RATE) -> None:
+        self.line.append(int(np.frombuffer(pcm, np.int16)[0]))
+
+    def clear(self) -> None:
+        self.line.clear()
+
+    def on_said(self, said: Callable[[], None]) -> None:
+        self._said = said
+
+    def all_said(self) -> None:
+        self.line.clear()
+        self._said()
+
+
+def piece(number: int) -> Samples:
+    return np.full(FRAME, number, np.int16)
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+async def playing(sound: Sound, number: int, *, until_speech: bool = False) -> asyncio.Task[bool]:
+    """Something that is being said."""
+    task = asyncio.create_task(sound.play(piece(number), RATE, until_speech=until_speech))
+    await asyncio.sleep(0)
+    return task
+
+
+@pytest.mark.parametrize("until_speech", [False, True])
+async def test_what_is_played_after_a_cut_is_said_whoever_still_waits_for_what_was_cut(
+    line: Line, until_speech: bool
+) -> None:
+    """One task says something, another stops it and says something else without a turn in between."""
+    sound = Sound(line)
+    first = await playing(sound, 1, until_speech=until_speech)
+    sound.stop()
+    second = asyncio.create_task(sound.play(piece(2), RATE, until_speech=until_speech))
+    assert await first is False
+    assert line.line == [2]
+    line.all_said()
+    assert await second is True
+    assert line.listeners == []
+
+
+@pytest.mark.parametrize("until_speech", [False, True])
+async def test_what_is_played_right_after_another_was_cancelled_is_said_in_its_place(
+    line: Line, until_speech: bool
+) -> None:
+    """`task.cancel()`, and `play` before that task has had its turn to be cancelled."""
+    sound = Sound(line)
+    first = await playing(sound, 1, until_speech=until_speech)
+    asyncio.get_running_loop().call_later(0.1, line.all_said)
+    first.cancel()
+    assert await sound.play(piece(2), RATE, until_speech=until_speech) is True
+    assert first.cancelled()
+
+
+async def test_two_who_play_wait_for_the_end_of_both_and_either_stops_both(line: Line) -> None:
+    """One line: what comes second is said after the first."""
+    sound = Sound(line)
+    both = [await playing(sound, number) for number in (1, 2)]
+    assert line.line == [1, 2]
+    line.all_said()
+    assert await asyncio.gather(*both) == [True, True]
+    both = [await playing(sound, number) for number in (3, 4)]
+    both[0].cancel()
+    assert await both[1] is False
+    assert line.line == []
+
+
+async def test_who_plays_when_the_call_ends_is_told_that_it_was_not_said(line: Line) -> None:
+    """At once, and so is who listens."""
+    sound = Sound(line)
+    task = await playing(sound, 1)
+    listening = asyncio.ensure_future(anext(sound.frames(RATE), None))
+    await asyncio.sleep(0)
+    sound.close()
+    assert await task is False
+    assert await listening is None
+
+
+async def test_what_is_played_until_the_caller_speaks_is_cut_by_speech(line: Line) -> None:
+    """And what comes next is said."""
+    sound = Sound(line)
+    task = await playing(sound, 1, until_speech=True)
+    await asyncio.sleep(0)  # it has begun to listen
+    line.hear(speech())
+    assert await task is False
+    assert line.line == []
+    task = await playing(sound, 2)
+    line.all_said()
+    assert await task is True
