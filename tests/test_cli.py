@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import re
@@ -289,6 +290,37 @@ async def test_a_running_gateway_reads_its_configuration_again(tmp_path: Path) -
     assert status == 0
     assert "the configuration was not reloaded" in log
     assert "Traceback" not in log
+
+
+async def test_a_gateway_ends_though_its_configuration_is_still_being_read(tmp_path: Path) -> None:
+    """SIGTERM after SIGHUP: the file is a pipe that nobody writes to the end, as one on a server that is gone."""
+    config = tmp_path / "own.yaml"
+    config.write_text("routes: []\n")
+    async with running(tmp_path, config) as gateway:
+        config.unlink()
+        os.mkfifo(config)
+        gateway.process.send_signal(signal.SIGHUP)
+        writer = await begun_to_read(config)
+        try:
+            status, output, log = await gateway.end(signal.SIGTERM)
+        finally:
+            os.close(writer)
+    assert status == 0
+    assert output.strip().endswith("Stopped.")
+    assert "the configuration was not reloaded: the gateway ends" in log
+    assert "Traceback" not in log
+
+
+async def begun_to_read(pipe: Path) -> int:
+    """The other end of a pipe, once somebody reads it."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                await asyncio.sleep(0.02)
 
 
 async def test_sighup_reads_renewed_certificates(tmp_path: Path) -> None:

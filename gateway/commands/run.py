@@ -31,6 +31,9 @@ GC_THRESHOLDS = (50_000, 20, 20)
 """New objects, and passes of each younger generation, before the next is looked through. Calls free nearly everything
 by reference counts; Python's 700 would have a pass for every call."""
 
+_LAST = 2.0
+"""Seconds that a reload may still take in a gateway that ends."""
+
 
 def run_gateway(config: Config, output: Console, reread: Callable[[], Config] | None = None) -> None:
     """Run until SIGINT or SIGTERM; at SIGHUP `reread` reads it again. Raises ConfigError for a port in use."""
@@ -91,8 +94,26 @@ async def _serve(
         if len(app.calls):
             output.print(f"Ending {len(app.calls)} calls …")
     finally:
+        is_reading = await _given_up(reloads)
         await app.stop()
     output.print("Stopped.")
+    if is_reading:
+        # A thread waits for a file of a server that is gone, say, and Python would wait for the thread.
+        close_log()
+        _end_at_once(output)
+
+
+async def _given_up(reloads: set[asyncio.Task[None]]) -> bool:
+    """Let reloads come to their end, for a moment; whether one did not, and is none any more."""
+    if reloads:
+        await asyncio.wait(reloads, timeout=_LAST)
+    late = tuple(reloads)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    if late:
+        log.warning("the configuration was not reloaded: the gateway ends")
+    return bool(late)
 
 
 async def _reload(app: GatewayApp) -> None:

@@ -58,12 +58,16 @@ class World:
 
     async def reload(self, **sections: Any) -> Reloaded:
         """Have these sections of the configuration changed, keys within them one by one."""
+        self.next = self.changed(**sections)
+        return await self.app.reloader.reload()
+
+    def changed(self, **sections: Any) -> Config:
+        """The configuration with these sections changed so."""
         values: dict[str, Any] = self.app.config.model_dump(by_alias=True)
         values["users"] = [user.model_dump() for user in self.app.config.users]
         for name, section in sections.items():
             values[name] = {**values[name], **section} if isinstance(section, dict) else section
-        self.next = Config(**values).check()
-        return await self.app.reloader.reload()
+        return Config(**values).check()
 
     async def status(self, user: str, number: str) -> int:
         """What becomes of a call, which is hung up on and over when this returns."""
@@ -323,6 +327,32 @@ async def test_reloads_at_once_come_one_after_the_other_and_while_it_drains(tmp_
         assert await at.status("1001", "700") == 503
         phone.session.hangup()
         await asyncio.wait_for(draining, 30)
+
+
+async def test_a_reload_that_is_refused_between_two_others_costs_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All three are asked for at once: the last one holds, and the refusal is named no more."""
+    async with world(tmp_path) as at:
+        first, last = ([{"match": number, "to": "service:tone"}] for number in ("701", "702"))
+        files = [
+            at.changed(routes=first),
+            ConfigError("routes.0.to", "there is no such trunk"),
+            at.changed(routes=last),
+        ]
+        found: list[Config] = []
+
+        def read() -> Config:
+            at.next = files.pop(0)
+            found.append(at._reread())
+            return found[-1]
+
+        monkeypatch.setattr(at.app.reloader, "_reread", read)
+        outcomes = await asyncio.gather(*(at.app.reloader.reload() for _ in range(3)), return_exceptions=True)
+        assert [type(each) for each in outcomes] == [Reloaded, ConfigError, Reloaded]
+        assert [route.match for route in at.app.config.routes] == ["702"]
+        assert at.app.reloader.refused is None
+        assert [config.routes[0].match for config in found] == ["701", "702"]
 
 
 async def test_pages_sign_in_anew_once_they_do_not_talk(tmp_path: Path) -> None:
