@@ -335,7 +335,7 @@ async def test_a_reload_that_is_refused_between_two_others_costs_neither(
     """All three are asked for at once: the last one holds, and the refusal is named no more."""
     async with world(tmp_path) as at:
         first, last = ([{"match": number, "to": "service:tone"}] for number in ("701", "702"))
-        files = [
+        files: list[Config | ConfigError] = [
             at.changed(routes=first),
             ConfigError("routes.0.to", "there is no such trunk"),
             at.changed(routes=last),
