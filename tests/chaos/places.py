@@ -36,14 +36,15 @@ def locked(file: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def full(pid: int) -> Iterator[None]:
-    """No file of that process may grow past its first octet: EFBIG in the place of ENOSPC."""
+def full(pid: int, octets: int = 1) -> Iterator[None]:
+    """No file of that process may grow past so many octets: EFBIG in the place of ENOSPC."""
     before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, before[1]))
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (octets, before[1]))
     try:
         yield
     finally:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        with contextlib.suppress(ProcessLookupError):  # it was killed meanwhile
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
 
 class Redis:

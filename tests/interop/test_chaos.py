@@ -99,10 +99,14 @@ def test_a_call_ends_with_its_plane_only_where_it_was_being_passed_on(change: Ch
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # starts of a gateway, and phones that wait for it, beside other work
 async def test_calls_outlive_what_their_gateway_stands_on(tmp_path: Path) -> None:
-    """A store that is locked, a disk that is full, and the death of the gateway after that; calls can be made."""
-    found = [each async for each in troubles(tmp_path, [Trouble.LOCKED, Trouble.FULL, Trouble.UNKEPT], 3)]
+    """A store that is locked, a disk that is full, and the death of the gateway after or during that.
+
+    A call that was changed then ends with it, and both are told; others can be made.
+    """
+    wanted = [Trouble.LOCKED, Trouble.FULL, Trouble.UNKEPT, Trouble.CHANGED]
+    found = [each async for each in troubles(tmp_path, wanted, 3)]
     assert [each for each in found if not each.is_right] == []
-    assert [len(each.up) for each in found] == [3] * 3
+    assert [len(each.up) for each in found] == [3] * 4
 
 
 @pytest.mark.slow
@@ -127,7 +131,8 @@ async def test_calls_between_pages_and_sipp_outlive_every_kill(tmp_path: Path) -
 @pytest.mark.parametrize("fate", [Fate.ENDED, Fate.LOST])
 def test_a_call_that_trouble_takes_along_is_a_loss(trouble: Trouble, fate: Fate) -> None:
     """Whatever it is, as is silence; who rings may be told of the end where something was killed."""
-    right = Aftermath(trouble, (Fate.KEPT,), (Fate.KEPT,), 1.0, 0.1, calls_after=True)
+    as_it_was = Fate.ENDED if trouble is Trouble.CHANGED else Fate.KEPT
+    right = Aftermath(trouble, (as_it_was,), (Fate.KEPT,), 1.0, 0.1, calls_after=True)
     assert right.is_right
     assert not replace(right, longest_gap=5.1).is_right
     assert replace(right, longest_gap=0.11).is_right is (
