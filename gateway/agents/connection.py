@@ -192,7 +192,7 @@ class AgentConnection:
             self._check.cancel()
             self._check = None
         done = self._said - session.waiting
-        while self._marks and (self._marks[0][0] <= done + _NEARLY or not session.waiting):
+        while self._marks and self._marks[0][0] <= done + _NEARLY:
             self._link.send(self._writer.mark(self._marks.popleft()[1]))
         if self._marks:
             wait = max(_NEARLY, self._marks[0][0] - done)

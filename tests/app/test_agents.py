@@ -371,6 +371,42 @@ async def test_a_program_is_told_when_the_caller_begins_and_ends_to_speak(rate: 
     assert at == [54, 132]
 
 
+class Passing(Talker):
+    """A session whose caller is passed on for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(16_000)
+        self.passed, self.over, self.left = list[str](), asyncio.Event(), asyncio.Event()
+
+    async def audio(self, rate: int) -> AsyncIterator[Any]:
+        await self.over.wait()
+        for frame in list[Any]():
+            yield frame
+
+    async def transfer(self, to: str) -> None:
+        self.passed.append(to)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left.set()
+
+
+async def test_a_caller_is_passed_on_once_at_a_time_and_no_more_when_the_call_is_over() -> None:
+    """A second transfer meanwhile is refused; the first is given up with the call."""
+    link, session = Link(), Passing()
+    connection = AgentConnection(link, Form(), lambda: 0.0)
+    talking = asyncio.ensure_future(connection.talk(cast(Any, session), "stream"))
+    await asyncio.sleep(0)
+    for to in ("1002", "1003"):
+        connection.received(json.dumps({"event": "transfer", "transfer": {"to": to}}))
+        await asyncio.sleep(0)
+    assert session.passed == ["1002"]
+    assert json.loads(link.sent[-1])["error"] == {"message": "the caller is being passed on already"}
+    session.over.set()
+    await asyncio.wait_for(talking, PATIENCE)
+    assert session.left.is_set()
+
+
 class Chatterbox(Talker):
     """A session whose caller is never silent, and gives its program each frame as soon as it has had the last."""
 

@@ -24,6 +24,14 @@ PAGE, PHONE = Party("page", Kind.WEBRTC), Party("phone", Kind.RTP, private_sourc
 LARGE = OFFER.replace("320", "1280").replace("240", "720")
 """As the page makes it, with pictures of 1280x720, which Chromium sends smaller at first."""
 
+REPLACED = """async () => {
+  const sender = pc.getSenders().find(({ track }) => track.kind === 'video');
+  const canvas = Object.assign(document.createElement('canvas'), { width: 720, height: 1280 });
+  const [track] = canvas.captureStream().getTracks();
+  await replaceTrack(sender, track);
+  return sender.getParameters().encodings[0].scaleResolutionDownTo;
+}"""
+"""Another picture, which stands upright, in the place of what is sent; the box that it is sent in."""
 SPEED = "pc.getSenders().find(({ track }) => track.kind === 'video').getParameters().encodings[0].maxFramerate"
 
 
@@ -89,6 +97,7 @@ async def test_chromium_sends_no_larger_pictures_than_the_other_side_takes_now(
         assert max(phone.blocks()) > 300
         assert await page.evaluate(SPEED) == (10 if codec == "VP8" else 16)
         if large is None:
+            assert await page.evaluate(REPLACED) == {"maxWidth": 224, "maxHeight": 416}
             return
         phone.fmtp, known = large, len(phone.blocks())
         offer = await engine.offer("call", PHONE, PAGE, phone.sdp())
@@ -126,6 +135,7 @@ async def test_the_bounds_of_each_codec_are_read(bare: Any, codec: str, fmtp: st
         (99, 1_485, (640, 480), (176, 128), 16),
         (3_600, 108_000, (1280, 720), (1280, 720), 30),
         (3_600, 108_000, (3840, 2160), (1280, 720), 30),
+        (396, 6_000, (320, 240), (352, 272), 20),
         (396, inf, (4000, 16), (896, 16), None),
         (1, 1, (640, 480), (16, 16), 1),
     ],

@@ -236,6 +236,18 @@ def test_what_waits_for_the_disk_is_bounded() -> None:
     assert len(track._handed) == MOST_CAME
 
 
+def test_who_comes_has_the_side_that_is_left_by_the_one_it_talks_with(tmp_path: Path) -> None:
+    """After each of several transfers, whoever is passed on; a program that is left alone keeps its own."""
+    pacer = SimpleNamespace(add=lambda tick: 1, remove=lambda ticking: None)
+    wanted = RecordingFile(path=str(tmp_path / "call.wav"))
+    recorder = Recorder(cast(Any, pacer), cast(Any, SimpleNamespace()), wanted, lambda reason: None)
+    sides = {}
+    for one, other in (("caller", "callee"), ("callee", "third"), ("third", "fourth"), ("caller", "third")):
+        for party, peer in ((one, other), (other, one)):
+            sides[party] = recorder.tracks.index(recorder.side(party, peer))
+    assert sides == {"caller": 0, "callee": 1, "third": 0, "fourth": 1}
+
+
 def test_a_disk_that_does_not_keep_up_for_ten_seconds_ends_the_recording(tmp_path: Path) -> None:
     """What waited is in the file, should the disk come round."""
     ticks: list[Callable[[float], bool]] = []

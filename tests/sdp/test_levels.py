@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sdp import Codec, SessionDescription, read_codecs
-from sdp.levels import PictureLimit, all_take, key_of, limit_of, limited, limits_of
+from sdp.levels import PictureLimit, all_take, key_of, limit_of, limited, limits_of, of_many
 from tests.sdp.corpus import OWN
 
 
@@ -143,3 +143,13 @@ def test_who_says_a_codec_twice_takes_the_lesser() -> None:
     """Under two payload types; in any order."""
     both = [coded("VP8", "max-fs=396;max-fr=30"), coded("VP8", "max-fs=1620;max-fr=15")]
     assert limits_of(both) == limits_of(both[::-1]) == limits_of([coded("VP8", "max-fs=396;max-fr=15")])
+
+
+@pytest.mark.parametrize("name", ["VP8", "VP9"])
+def test_of_many_none_is_told_less_than_the_lowest_level_of_h264_has(name: str) -> None:
+    """What H.264 and AV1 have as their lowest level stays."""
+    small = [coded(name, "max-fs=1;max-fr=1"), h264("42e00a"), coded("AV1", "level-idx=0")]
+    bound = of_many(limits_of(small))
+    assert limited(coded(name, ""), bound).fmtp == "max-fr=5;max-fs=99"
+    assert [limited(codec, bound) for codec in small[1:]] == small[1:]
+    assert of_many(limits_of([coded(name, "max-fs=100;max-fr=6")])) == limits_of([coded(name, "max-fs=100;max-fr=6")])

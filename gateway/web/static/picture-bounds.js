@@ -38,10 +38,10 @@ function levelOf(profile) {
  */
 export function fitting({ size, rate, speed }, { width = 1280, height = 720 }) {
   const longest = BLOCK * Math.sqrt(8 * size); // side
-  const scale = Math.min(1, BLOCK * Math.sqrt(size / (width * height)), longest / width, longest / height);
-  // All that fits into a box of whole macroblocks has as few of them, turned by a quarter as well.
-  const [maxWidth, maxHeight] = [width, height].map((side) => Math.max(BLOCK, scale < 1 ? Math.floor((scale * side) / BLOCK) * BLOCK : side));
-  const blocks = Math.ceil(maxWidth / BLOCK) * Math.ceil(maxHeight / BLOCK);
+  const scale = Math.min(BLOCK * Math.sqrt(size / (width * height)), longest / width, longest / height);
+  // All that fits into a box of whole macroblocks has as few of them, turned by a quarter as well; so may what is sent later.
+  const [maxWidth, maxHeight] = [width, height].map((side) => Math.max(BLOCK, Math.floor((scale * side) / BLOCK + 1e-9) * BLOCK));
+  const blocks = Math.ceil(Math.min(maxWidth, width) / BLOCK) * Math.ceil(Math.min(maxHeight, height) / BLOCK);
   const most = Math.min(rate, Math.max(1, Math.floor(speed / blocks)));
   return {
     scaleResolutionDownBy: Math.max(1, width / maxWidth, height / maxHeight), // where the browser knows no box
