@@ -42,15 +42,14 @@ def _curve(ports: list[int], name: str) -> list[Result]:
             own = Path(folder) / f"caller-{port}"
             own.mkdir()
             callers.append(Caller(str(own), port, (USER, OTHER)))
-        carried = max(found.completed / found.seconds for _, found in capacity(callers))
+        carried = max(found.rate for _, found in capacity(callers))
         results = [Result(f"{name}: calls that complete at most", carried, "calls/s")]
         for step in STEPS:
             time.sleep(2)  # until all calls are taken again
             found = offer(callers, carried * step, _LONG)
-            completed = found.completed / found.seconds
-            fate = f"{completed:6.0f} completed, {found.refused} refused, {found.failed} lost"
+            fate = f"{found.rate:6.0f} completed, {found.refused} refused, {found.failed} lost"
             print(f"{name}: {carried * step:6.0f} calls/s offered ({step:g}), {fate}")
-            results.append(Result(f"{name}: completed at {step:g} times that rate, of it", completed / carried, ""))
+            results.append(Result(f"{name}: completed at {step:g} times that rate, of it", found.rate / carried, ""))
     return results
 
 

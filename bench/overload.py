@@ -102,8 +102,8 @@ class Outcome:
     completed: int
     refused: int
     failed: int
-    seconds: float
-    """For which calls were begun."""
+    rate: float
+    """Calls completed a second, from the first second on until no more were begun: what waited then is not in it."""
 
 
 class Caller:
@@ -146,17 +146,27 @@ def offer(callers: Sequence[Caller], rate: float, seconds: float) -> Outcome:
         sum(one.completed for one in found),
         sum(one.refused for one in found),
         sum(one.failed for one in found),
-        seconds,
+        sum(one.rate for one in found),
     )
 
 
 def outcome(figures: Path, seconds: float) -> Outcome:
-    """Read what sipp has written."""
+    """Read what sipp has written each second, which has begun calls for `seconds`."""
     with figures.open(newline="") as file:
-        row = list(csv.DictReader(file, delimiter=";"))[-1]
-    refused = int(row["GenericCounter1(C)"])
-    failed = int(row["FailedCall(C)"])
-    return Outcome(int(row["SuccessfulCall(C)"]) - refused, refused, failed, seconds)
+        rows = list(csv.DictReader(file, delimiter=";"))
+    points = [(_epoch(row["CurrentTime"]) - _epoch(row["StartTime"]), _completed(row)) for row in rows]
+    begun = [point for point in points if 0.9 <= point[0] <= seconds + 0.1]
+    (since, before), (until, after) = begun[0], begun[-1]
+    rate = (after - before) / (until - since) if until > since else 0.0
+    return Outcome(points[-1][1], int(rows[-1]["GenericCounter1(C)"]), int(rows[-1]["FailedCall(C)"]), rate)
+
+
+def _completed(row: dict[str, str]) -> int:
+    return int(row["SuccessfulCall(C)"]) - int(row["GenericCounter1(C)"])
+
+
+def _epoch(written: str) -> float:
+    return float(written.rsplit("\t", 1)[1])
 
 
 def _ready(web: int) -> bool:
@@ -166,13 +176,12 @@ def _ready(web: int) -> bool:
 
 
 def capacity(callers: Sequence[Caller]) -> Iterator[tuple[float, Outcome]]:
-    """Ever higher rates and what became of them, up to the first that was too much."""
-    rate = float(FIRST)
-    while True:
+    """Ever higher rates and what became of them, up to the second in a row that was too much."""
+    rate, too_much = float(FIRST), 0
+    while too_much < 2:
         found = offer(callers, rate, _TRY)
         yield rate, found
-        if found.completed < 0.9 * rate * _TRY:
-            return
+        too_much = too_much + 1 if found.rate < 0.9 * rate else 0
         rate *= STEP
 
 
@@ -190,9 +199,10 @@ def _carried(caller: Caller) -> float:
     """Calls a second that complete at most."""
     carried = 0.0
     for rate, result in capacity([caller]):
-        counts = f"{result.completed} completed, {result.refused} refused, {result.failed} lost"
-        print(f"{rate:7.0f} calls/s offered: {counts}")
-        carried = max(carried, result.completed / result.seconds)
+        print(
+            f"{rate:7.0f} calls/s offered: {result.rate:.0f} completed, {result.refused} refused, {result.failed} lost"
+        )
+        carried = max(carried, result.rate)
     return carried
 
 
@@ -205,10 +215,10 @@ def _measured(caller: Caller, web: int, carried: float) -> list[Result]:
     recovered = until_ready(web)  # from when no more calls are begun, not from when the last of them is over
     flood.wait(180)
     over = outcome(counted, _OVER)
-    share = over.completed / over.seconds / carried
+    share = over.rate / carried
     after = caller.offer(carried / 2, 3)
     lasting.wait(120)
-    kept = outcome(figures, 0)
+    kept = outcome(figures, _OVER + 15)
     return [
         Result("calls that complete at most, with nothing refused", carried, "calls/s"),
         Result("completed at twice that rate, of it", share, "", "value >= 0.9"),
