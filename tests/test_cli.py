@@ -292,6 +292,7 @@ async def test_a_running_gateway_reads_its_configuration_again(tmp_path: Path) -
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 async def test_a_gateway_ends_though_its_configuration_is_still_being_read(tmp_path: Path) -> None:
     """SIGTERM after SIGHUP: the file is a pipe that nobody writes to the end, as one on a server that is gone."""
     config = tmp_path / "own.yaml"

@@ -280,6 +280,7 @@ async def test_a_cancel_that_was_lost_with_the_gateway_is_said_again(gateway: Ho
         await phone.request("ACK")
 
 
+@pytest.mark.slow
 async def test_what_a_phone_is_offered_next_is_newer_than_what_the_dead_gateway_offered(
     gateway: House, one: DeskPhone
 ) -> None:
