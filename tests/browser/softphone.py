@@ -19,6 +19,16 @@ HEARD_WITHIN = 30
 """Seconds in which a phone hears what a call was changed to."""
 
 
+SMALL = """() => {
+  const { get } = Object.getOwnPropertyDescriptor(RTCPeerConnection.prototype, "localDescription");
+  const sdp = (text) => text.replace(/(a=rtpmap:(\\d+) VP8.90000\\r\\n)/g, "$1a=fmtp:$2 max-fs=99;max-fr=10\\r\\n");
+  Object.defineProperty(RTCPeerConnection.prototype, "localDescription", {
+    get() { const said = get.call(this); return said && { type: said.type, sdp: sdp(said.sdp) }; },
+  });
+}"""
+"""A browser that takes pictures of 99 macroblocks in VP8, as it says."""
+
+
 async def says(page: Page, words: str) -> None:
     """Wait until the page's status line says `words`."""
     try:

@@ -7,9 +7,13 @@ import asyncio
 import pytest
 from playwright.async_api import Page
 
+from tests.browser.softphone import SMALL
 from tests.web.browser import Stage, stage
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
+
+
+_WIDTH = "document.querySelector('#peers video').videoWidth"
 
 
 async def _join(it: Stage, page: Page, name: str, *, camera: bool = True) -> None:
@@ -20,6 +24,12 @@ async def _join(it: Stage, page: Page, name: str, *, camera: bool = True) -> Non
         await page.check("#camera")
     await page.click("#enter")
     await page.wait_for_selector("#leave:visible")
+
+
+async def _seen(page: Page, condition: str) -> None:
+    async with asyncio.timeout(30):
+        while not await page.evaluate(condition):  # noqa: ASYNC110  # only asking tells
+            await asyncio.sleep(0.05)
 
 
 async def test_two_people_meet_with_self_view_mute_and_camera_off() -> None:
@@ -41,6 +51,19 @@ async def test_two_people_meet_with_self_view_mute_and_camera_off() -> None:
         assert await it.page.locator("#peers li").count() == 0
 
 
+async def test_a_peer_that_takes_small_pictures_is_sent_no_larger_ones() -> None:
+    """Of who was there before, and of who comes; one without a bound sees the whole camera."""
+    async with stage() as it:
+        small = await it.page.context.new_page()
+        await small.add_init_script(f"({SMALL})()")
+        await _join(it, it.page, "ann")
+        await _join(it, small, "ben")
+        for page in (it.page, small):
+            await page.locator("#peers span", has_text="connected").wait_for(timeout=30_000)
+        await _seen(small, f"0 < {_WIDTH} && {_WIDTH} <= 199")
+        await _seen(it.page, f"{_WIDTH} > 199")
+
+
 async def test_leave_can_be_read_while_the_mouse_is_on_it() -> None:
     """White on red, not white on white."""
     async with stage() as it:
@@ -57,9 +80,6 @@ async def test_leave_can_be_read_while_the_mouse_is_on_it() -> None:
         assert not await it.page.is_visible("#camera-off")
 
 
-_WIDTH = "document.querySelector('#peers video').videoWidth"
-
-
 async def test_the_screen_takes_the_cameras_place_for_the_others_and_gives_it_back() -> None:
     """Seen by its size at the other end; who leaves while sharing shares no more."""
     async with stage() as it:
@@ -68,20 +88,14 @@ async def test_the_screen_takes_the_cameras_place_for_the_others_and_gives_it_ba
         await _join(it, other, "ben")
         for page in (it.page, other):
             await page.locator("#peers span", has_text="connected").wait_for(timeout=30_000)
-
-        async def seen(condition: str) -> None:
-            async with asyncio.timeout(30):
-                while not await other.evaluate(condition):  # noqa: ASYNC110  # only asking tells
-                    await asyncio.sleep(0.05)
-
-        await seen(f"{_WIDTH} > 0")
+        await _seen(other, f"{_WIDTH} > 0")
         camera = await other.evaluate(_WIDTH)
         await it.page.click("#screen")
         await it.page.locator("#screen[aria-pressed=true]").wait_for()
-        await seen(f"{_WIDTH} !== {camera}")
+        await _seen(other, f"{_WIDTH} !== {camera}")
         await it.page.click("#screen")
         await it.page.locator("#screen[aria-pressed=false]").wait_for()
-        await seen(f"{_WIDTH} === {camera}")
+        await _seen(other, f"{_WIDTH} === {camera}")
         await it.page.click("#screen")
         await it.page.locator("#screen[aria-pressed=true]").wait_for()
         await it.page.click("#leave")

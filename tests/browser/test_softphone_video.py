@@ -10,20 +10,12 @@ from playwright.async_api import Page
 
 from gateway.demo.browser import SoftphoneBrowser
 from gateway.demo.phone import DeskPhone
-from tests.browser.softphone import MOVES, accessible, phone_hears, says, sees
+from tests.browser.softphone import MOVES, SMALL, accessible, phone_hears, says, sees
 from tests.interop.gateway import Gateway
 
 pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 
-SMALL = """() => {
-  const { get } = Object.getOwnPropertyDescriptor(RTCPeerConnection.prototype, "localDescription");
-  const sdp = (text) => text.replace(/(a=rtpmap:(\\d+) VP8.90000\\r\\n)/g, "$1a=fmtp:$2 max-fs=99;max-fr=10\\r\\n");
-  Object.defineProperty(RTCPeerConnection.prototype, "localDescription", {
-    get() { const said = get.call(this); return said && { type: said.type, sdp: sdp(said.sdp) }; },
-  });
-}"""
-"""A browser that takes pictures of 99 macroblocks in VP8, as it says."""
 TALL = "size => document.querySelector('#picture').videoHeight === size"
 
 

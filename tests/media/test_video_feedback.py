@@ -276,6 +276,10 @@ async def test_a_phone_that_takes_no_remb_is_limited_by_tmmbr_and_limits_by_it(m
         made.asks(made.one, Feedback(RTPFB, TMMBR, 0x77, 0, temporary_limit(made.source(made.one), 200_000)[:-1]))
         made.asks(made.one, Feedback(RTPFB, TMMBR, 0x77, 0, temporary_limit(made.source(made.one), 250_000)))
         await until(lambda: made.stream("one").most == 250_000)
+        # One of two has its picture as small as it says: it takes it from nobody else.
+        less = temporary_limit(made.source(made.other), 90_000)
+        made.asks(made.other, Feedback(RTPFB, TMMBR, 0x77, 0, less))
+        await until(lambda: told(90_000))
 
 
 @pytest.mark.parametrize("goes", ["bye", "another source"])
