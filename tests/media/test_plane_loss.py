@@ -36,8 +36,10 @@ from gateway.media.engine import Connected, Kind, MediaError, MediaEvent, MediaF
 from sdp import SessionDescription, attributes
 from sdp.attributes import Crypto, Fingerprint
 from sdp.fields import Origin
-from tests.media import test_levels_between_two as between_two
 from tests.media.engine_support import Browser, Phone, browser_sdp, config, frequency_of, phone_sdp, until
+from tests.media.levels_support import LARGE, SMALL
+from tests.media.levels_support import level as level_in
+from tests.media.levels_support import phone as phone_with
 from tests.media.plane_rig import break_off, native_plane
 from tests.media.srtp_pair import SrtpSession
 from tests.media.text_support import TextPhone
@@ -350,9 +352,9 @@ async def test_a_level_that_was_for_somebody_else_rises_after_a_loss_as_before_i
     """Who was called first takes small pictures; passed on to one who takes larger ones, the plane dies."""
     monkeypatch.setattr(level, "_PATIENCE", 2.0)
     caller, callee, third = (Party(tag, Kind.RTP) for tag in ("caller", "callee", "third"))
-    large, small = (between_two.phone(said) for said in (between_two.LARGE, between_two.SMALL))
+    large, small = (phone_with(said) for said in (LARGE, SMALL))
     await rig.engine.offer("call", caller, callee, large)
-    assert between_two.level(await rig.engine.answer("call", callee, caller, small)) == "0c"
+    assert level_in(await rig.engine.answer("call", callee, caller, small)) == "0c"
     await rig.engine.create_offer("call", third, caller)
     await rig.engine.answer("call", third, None, large)
     await rig.engine.join("call", "caller", "third")
@@ -364,7 +366,7 @@ async def test_a_level_that_was_for_somebody_else_rises_after_a_loss_as_before_i
     rig.events.clear()
     await rig.engine.join("call", "caller", "third")
     await until(lambda: [each.tag for each in rig.events if isinstance(each, OfferWanted)] == ["caller"])
-    assert between_two.level(await rig.engine.create_offer("call", caller, third)) == "1f"
+    assert level_in(await rig.engine.create_offer("call", caller, third)) == "1f"
 
 
 async def test_pictures_of_a_conference_are_offered_again(rig: Rig) -> None:
