@@ -869,7 +869,7 @@ async def test_a_call_that_cannot_be_resumed_leaves_no_party(monkeypatch: pytest
     """Whom to join is not there: who is there gives the ports back."""
     made: list[PartyMedia] = []
 
-    async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any]) -> list[PartyMedia]:
+    async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any], times: int) -> list[PartyMedia]:
         made.append(PartyMedia(resources, call_id, Party("here", Kind.RTP)))
         await made[0].open()
         return made
