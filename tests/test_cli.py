@@ -312,6 +312,30 @@ async def test_a_gateway_ends_though_its_configuration_is_still_being_read(tmp_p
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [(signal.SIGINT,), (signal.SIGTERM, signal.SIGTERM)])
+async def test_whoever_asks_again_ends_a_gateway_though_its_configuration_is_still_being_read(
+    tmp_path: Path, asked: tuple[signal.Signals, ...]
+) -> None:
+    """A second Ctrl-C, a third SIGTERM: at once, with 130."""
+    config = tmp_path / "own.yaml"
+    config.write_text("routes: []\n")
+    async with running(tmp_path, config) as gateway:
+        config.unlink()
+        os.mkfifo(config)
+        gateway.process.send_signal(signal.SIGHUP)
+        writer = await begun_to_read(config)
+        try:
+            for one in asked:
+                gateway.process.send_signal(one)
+                await asyncio.sleep(0.2)  # two of a kind that come at once are one
+            status, _, log = await gateway.end(asked[0])
+        finally:
+            os.close(writer)
+    assert status == 130
+    assert "Traceback" not in log
+
+
 async def begun_to_read(pipe: Path) -> int:
     """The other end of a pipe, once somebody reads it."""
     async with asyncio.timeout(30):

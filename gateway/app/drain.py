@@ -14,7 +14,7 @@ from gateway.net.user_agent import UserAgent
 _EVERY = 1.0
 """Seconds between two looks at who is in no call any more."""
 _LAST = 5.0
-"""Seconds that the others' store may still take to hear of our end once no call is left."""
+"""Seconds that the others' store may take to hear of our end: before who is idle goes, and after the last call."""
 
 
 async def drain(user_agent: UserAgent, presence: Presence, cluster: Cluster, calls: Calls, seconds: float) -> None:
@@ -38,8 +38,8 @@ async def drain(user_agent: UserAgent, presence: Presence, cluster: Cluster, cal
 
 
 async def _send_away(user_agent: UserAgent, closing: asyncio.Task[None]) -> None:
-    """Once the others know that we are going."""
-    await asyncio.wait((closing,))
+    """Once the others know that we are going, or cannot be told."""
+    await asyncio.wait((closing,), timeout=_LAST)
     while True:
         user_agent.send_away_idle()
         await asyncio.sleep(_EVERY)

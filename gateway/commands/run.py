@@ -52,11 +52,14 @@ async def _serve(
     config: Config, output: Console, close_log: Callable[[], None], reread: Callable[[], Config] | None
 ) -> None:
     app = GatewayApp(config, reread=reread)
-    terminated, stopped = asyncio.Event(), asyncio.Event()
+    terminated, stopped, hurried = asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
+        if hurried.is_set():
+            _end_at_once(output, 130)
         if stopped.is_set():
+            hurried.set()
             sys.exit(130)  # whoever asks again does not wait for anybody
         stopped.set()
         terminated.set()
@@ -94,13 +97,25 @@ async def _serve(
         if len(app.calls):
             output.print(f"Ending {len(app.calls)} calls …")
     finally:
-        is_reading = await _given_up(reloads)
-        await app.stop()
+        try:
+            is_reading = await _stopped(app, reloads)
+        finally:
+            if hurried.is_set():
+                close_log()
+                _end_at_once(output, 130)
     output.print("Stopped.")
     if is_reading:
         # A thread waits for a file of a server that is gone, say, and Python would wait for the thread.
         close_log()
         _end_at_once(output)
+
+
+async def _stopped(app: GatewayApp, reloads: set[asyncio.Task[None]]) -> bool:
+    """Stop it; whether a reload still reads."""
+    try:
+        return await _given_up(reloads)
+    finally:
+        await app.stop()
 
 
 async def _given_up(reloads: set[asyncio.Task[None]]) -> bool:
@@ -126,10 +141,10 @@ async def _reload(app: GatewayApp) -> None:
         log.exception("the configuration was not reloaded")
 
 
-def _end_at_once(output: Console) -> NoReturn:
+def _end_at_once(output: Console, status: int = 0) -> NoReturn:
     """Without a word to anybody: whoever is told nothing notices nothing."""
     output.file.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 async def _drained(app: GatewayApp, stopped: asyncio.Event, output: Console) -> None:

@@ -161,6 +161,8 @@ class JournalFile:
         """Let go of the file; idempotent."""
         self._writer.shutdown()
         if self._anew is not None:
+            # What this file alone knows by a mark goes into the next one, or that is given up.
+            self._since += [_frame(call_id, what) for call_id, what in self._late.items()]
             self._finish_anew(self._anew)
         for descriptor in (self._file, self._lock):
             if descriptor is not None:

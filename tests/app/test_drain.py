@@ -93,6 +93,19 @@ async def test_a_store_that_does_not_answer_holds_no_gateway_up(
     assert rooms.said[-1] == "given up"
 
 
+async def test_pages_are_sent_elsewhere_though_the_others_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that does not answer keeps nobody at a gateway that goes."""
+    monkeypatch.setattr(draining, "_LAST", 0.01)
+    rooms = Rooms(others=True, calls=True)
+    running = asyncio.create_task(rooms.run())
+    async with asyncio.timeout(30):
+        while "send away" not in rooms.said:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    rooms.last.set()
+    await running
+    assert rooms.said[-2:] == ["given up", "send away"]
+
+
 async def test_pages_are_sent_elsewhere_once_the_others_know() -> None:
     """Else a page that connects anew would be counted here; at the end whoever is left is sent as well."""
     rooms = Rooms(others=True, calls=True)

@@ -326,6 +326,26 @@ def test_that_a_call_has_changed_is_found_though_the_disk_has_no_room_at_all(fil
     again.close()
 
 
+@pytest.mark.parametrize("room", [0, 40])
+def test_that_a_call_has_changed_is_found_though_the_file_was_being_written_anew(
+    file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """The draft was made before: closed in good order, it takes that along, or is given up."""
+    monkeypatch.setattr(journal_file, "_SPARE", 100)
+    file.put("a", b"1" * 10)
+    while file._anew is None:
+        file.put("b", b"2" * 10)
+    wait([file._anew])
+    with full_disk((tmp_path / "calls.new").stat().st_size + room), capture_logs():
+        with pytest.raises(JournalError):
+            file.outdate("a")
+        file.close()
+    again = journal(tmp_path)
+    assert again.open() == {"a": b"1" * 10, "b": b"2" * 10}
+    assert again.outdated == {"a"}
+    again.close()
+
+
 def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Path) -> None:
     """The file cannot be written anew: what it holds is found, a record that was cut off is taken out of it."""
     file.put("a", b"1" * 100)
