@@ -41,7 +41,8 @@ export function fitting({ size, rate, speed }, { width = 1280, height = 720 }) {
   const scale = Math.min(BLOCK * Math.sqrt(size / (width * height)), longest / width, longest / height);
   // All that fits into a box of whole macroblocks has as few of them, turned by a quarter as well; so may what is sent later.
   const [maxWidth, maxHeight] = [width, height].map((side) => Math.max(BLOCK, Math.floor((scale * side) / BLOCK + 1e-9) * BLOCK));
-  const blocks = Math.ceil(Math.min(maxWidth, width) / BLOCK) * Math.ceil(Math.min(maxHeight, height) / BLOCK);
+  const [across, down] = Number.isFinite(size) ? [maxWidth, maxHeight] : [width, height]; // nothing is reckoned anew as it grows
+  const blocks = Math.ceil(across / BLOCK) * Math.ceil(down / BLOCK);
   const most = Math.min(rate, Math.max(1, Math.floor(speed / blocks)));
   return {
     scaleResolutionDownBy: Math.max(1, width / maxWidth, height / maxHeight), // where the browser knows no box
