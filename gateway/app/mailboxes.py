@@ -77,8 +77,13 @@ class Mailboxes:
 
     async def unfinished(self, user: str) -> list[tuple[VoiceMessage, Path]]:
         """What was being left when a process died, each with its sound."""
-        found = await asyncio.to_thread(self._read, user, _BEGUN)
-        return [(one, self._path(user, one.id)) for one in found]
+
+        def found() -> list[tuple[VoiceMessage, Path]]:
+            begun = [(one, self._path(user, one.id)) for one in self._read(user, _BEGUN)]
+            # One that was kept may have been heard since, though its process died before it had tidied up.
+            return [(one, path) for one, path in begun if not path.with_suffix(".json").is_file()]
+
+        return await asyncio.to_thread(found)
 
     async def put(self, user: str, message: VoiceMessage) -> None:
         """Keep a message whose sound is there; raises OSError."""

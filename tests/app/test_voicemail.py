@@ -311,3 +311,15 @@ async def test_a_message_that_was_deleted_while_it_was_heard_does_not_come_back(
     await boxes.heard("alice", kept)
     assert await boxes.messages("alice") == []
     assert boxes.sound("alice", kept.id) is None
+
+
+async def test_a_message_that_was_kept_is_not_being_left_any_more(tmp_path: Path) -> None:
+    """Its process died before it had tidied up: heard since, it would be new again at each start."""
+    boxes = Mailboxes(tmp_path, max_messages=5, keep=0.0, longest=180.0)
+    kept, begun = said("20261122-200001-0123456789abcdef"), said("20261122-200002-0123456789abcdef")
+    path = await boxes.place("alice", kept)
+    about = path.with_suffix(".part").read_bytes()
+    await boxes.put("alice", kept)
+    path.with_suffix(".part").write_bytes(about)
+    await boxes.place("alice", begun)
+    assert [one.id for one, _ in await boxes.unfinished("alice")] == [begun.id]

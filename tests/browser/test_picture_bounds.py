@@ -110,7 +110,7 @@ async def test_chromium_sends_no_larger_pictures_than_the_other_side_takes_now(
     [
         ("video/VP8", "", [inf, inf, inf]),
         ("video/VP8", "max-fr=15;max-fs=396", [396, 15, inf]),
-        ("video/VP9", "profile-id=0;max-fs=0;max-fr=x", [inf, inf, inf]),
+        ("video/VP9", "profile-id=0;max-fs=-3;max-fr=x", [inf, inf, inf]),
         ("video/H264", "packetization-mode=1;profile-level-id=42e01f", [3_600, inf, 108_000]),
         ("video/H264", "profile-level-id=42e00c;max-fs=1620;max-mbps=40500", [1_620, inf, 40_500]),
         ("video/H264", "profile-level-id=42f00b", [99, inf, 1_485]),

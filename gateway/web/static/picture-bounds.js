@@ -16,7 +16,7 @@ const BLOCK = 16; // pixels of a macroblock's side
 /** What the other side takes of a codec, by its format parameters. @param {string} codec as "video/VP8" @param {string} [fmtp] @returns {Bounds} */
 export function bounds(codec, fmtp = "") {
   const said = Object.fromEntries(fmtp.split(";").map((each) => each.trim().split("=")));
-  const number = (/** @type {string} */ name) => Number(said[name]) || 0;
+  const number = (/** @type {string} */ name) => Math.max(0, Number(said[name]) || 0);
   /** @type {number[] | undefined} */
   let level;
   if (codec === "video/H264") level = H264[levelOf(said["profile-level-id"] ?? "")];
