@@ -294,18 +294,9 @@ async def test_a_running_gateway_reads_its_configuration_again(tmp_path: Path) -
 
 @pytest.mark.slow
 async def test_a_gateway_ends_though_its_configuration_is_still_being_read(tmp_path: Path) -> None:
-    """SIGTERM after SIGHUP: the file is a pipe that nobody writes to the end, as one on a server that is gone."""
-    config = tmp_path / "own.yaml"
-    config.write_text("routes: []\n")
-    async with running(tmp_path, config) as gateway:
-        config.unlink()
-        os.mkfifo(config)
-        gateway.process.send_signal(signal.SIGHUP)
-        writer = await begun_to_read(config)
-        try:
-            status, output, log = await gateway.end(signal.SIGTERM)
-        finally:
-            os.close(writer)
+    """SIGTERM after SIGHUP."""
+    async with reading_without_end(tmp_path) as gateway:
+        status, output, log = await gateway.end(signal.SIGTERM)
     assert status == 0
     assert output.strip().endswith("Stopped.")
     assert "the configuration was not reloaded: the gateway ends" in log
@@ -318,22 +309,29 @@ async def test_whoever_asks_again_ends_a_gateway_though_its_configuration_is_sti
     tmp_path: Path, asked: tuple[signal.Signals, ...]
 ) -> None:
     """A second Ctrl-C, a third SIGTERM: at once, with 130."""
-    config = tmp_path / "own.yaml"
+    async with reading_without_end(tmp_path) as gateway:
+        for one in asked:
+            gateway.process.send_signal(one)
+            await asyncio.sleep(0.2)  # two of a kind that come at once are one
+        status, _, log = await gateway.end(asked[0])
+    assert status == 130
+    assert "Traceback" not in log
+
+
+@contextlib.asynccontextmanager
+async def reading_without_end(folder: Path) -> AsyncIterator[Running]:
+    """A gateway whose reload reads a pipe that nobody writes to the end, as a file on a server that is gone."""
+    config = folder / "own.yaml"
     config.write_text("routes: []\n")
-    async with running(tmp_path, config) as gateway:
+    async with running(folder, config) as gateway:
         config.unlink()
         os.mkfifo(config)
         gateway.process.send_signal(signal.SIGHUP)
         writer = await begun_to_read(config)
         try:
-            for one in asked:
-                gateway.process.send_signal(one)
-                await asyncio.sleep(0.2)  # two of a kind that come at once are one
-            status, _, log = await gateway.end(asked[0])
+            yield gateway
         finally:
             os.close(writer)
-    assert status == 130
-    assert "Traceback" not in log
 
 
 async def begun_to_read(pipe: Path) -> int:
