@@ -369,6 +369,7 @@ async def test_a_level_that_was_for_somebody_else_rises_after_a_loss_as_before_i
     assert level_in(await rig.engine.create_offer("call", caller, third)) == "1f"
 
 
+@pytest.mark.slow
 async def test_pictures_of_a_conference_are_offered_again(rig: Rig) -> None:
     """Its members have other connections, and see each other by them."""
     engine, program = rig.engine, Party("program", Kind.SERVICE, service="program", video=("h264",))
