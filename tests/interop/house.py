@@ -238,6 +238,16 @@ async def house(folder: Path, **changes: str) -> AsyncIterator[House]:
         yield made
 
 
+async def two_phones(house: House) -> tuple[DeskPhone, DeskPhone]:
+    """1001 has called 1002."""
+    one, other = await house.phone("1001", PHONE_HZ), await house.phone("1002", OTHER_HZ)
+    one.dial("sip:1002@gateway.example")
+    for phone in (one, other):
+        await phone.expect("state", state="answered")
+    await talk(one, other)
+    return one, other
+
+
 async def talk(one: DeskPhone, other: DeskPhone) -> None:
     """Each hears the other's tone, of now."""
     await asyncio.gather(one.listen(), other.listen())

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.demo.phone import DeskPhone
 from tests.app.ws_phone import UdpPhone
 from tests.chaos.clock import Clock
 from tests.interop.gateway import PASSWORDS, PHONE_HZ
-from tests.interop.house import OTHER_HZ, House, talk
+from tests.interop.house import OTHER_HZ, House, talk, two_phones
 from tests.interop.stranger import stranger
 from tests.media.plane_rig import until
 
@@ -46,16 +45,6 @@ async def house_with_clock(folder: Path, **changes: str) -> AsyncIterator[tuple[
         stack.push_async_callback(gateway.close)
         await gateway.start()
         yield gateway, clock
-
-
-async def two_phones(gateway: House) -> tuple[DeskPhone, DeskPhone]:
-    """1001 has called 1002."""
-    one, other = await gateway.phone("1001", PHONE_HZ), await gateway.phone("1002", OTHER_HZ)
-    one.dial("sip:1002@gateway.example")
-    for phone in (one, other):
-        await phone.expect("state", state="answered")
-    await talk(one, other)
-    return one, other
 
 
 @pytest.mark.parametrize("sign", [1, -1])

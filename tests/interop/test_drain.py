@@ -20,7 +20,7 @@ from tests.app.ws_phone import UdpPhone
 from tests.call.rig import OFFER
 from tests.chaos.places import Redis
 from tests.interop.gateway import NEAR, PASSWORDS, PHONE_HZ, TONE_HZ
-from tests.interop.house import OTHER_HZ, House, hear_each_other, house, talk
+from tests.interop.house import OTHER_HZ, House, hear_each_other, house, talk, two_phones
 from tests.interop.stranger import stranger
 
 ROUTES = json.dumps([{"match": "601", "to": "service:tone"}])
@@ -29,16 +29,6 @@ SOON = 5.0
 """Seconds after its last call in which a gateway is to have ended, beside other work."""
 
 pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
-
-
-async def up(gateway: House) -> tuple[DeskPhone, DeskPhone]:
-    """1001 has called 1002."""
-    one, other = await gateway.phone("1001", PHONE_HZ), await gateway.phone("1002", OTHER_HZ)
-    one.dial("sip:1002@gateway.example")
-    for phone in (one, other):
-        await phone.expect("state", state="answered")
-    await talk(one, other)
-    return one, other
 
 
 async def over(gateway: House, one: DeskPhone, *others: DeskPhone) -> None:
@@ -80,7 +70,7 @@ async def test_a_call_that_rings_as_the_drain_begins_can_be_answered(tmp_path: P
 async def test_a_call_is_passed_on_held_and_reloaded_over_while_the_gateway_drains(tmp_path: Path) -> None:
     """REFER and re-INVITE are of a call that is up; SIGHUP changes what it may, and begins nothing anew."""
     async with house(tmp_path, ROUTES=ROUTES) as gateway:
-        one, other = await up(gateway)
+        one, other = await two_phones(gateway)
         await gateway.drain()
         gateway.signal(signal.SIGHUP)
         await gateway.logged("configuration reloaded")
@@ -125,7 +115,7 @@ async def test_a_page_takes_its_call_back_from_a_gateway_that_drains(tmp_path: P
 async def test_calls_of_a_gateway_that_is_killed_as_it_drains_go_on(tmp_path: Path) -> None:
     """At the next one, which takes new calls."""
     async with house(tmp_path, ROUTES=ROUTES) as gateway:
-        one, other = await up(gateway)
+        one, other = await two_phones(gateway)
         await gateway.drain()
         await gateway.kill()
         await gateway.start()
@@ -148,7 +138,7 @@ async def test_a_drain_outlives_its_redis(tmp_path: Path) -> None:
         gateway = House(tmp_path / "state", stack, IDENTITY__STORE=redis.url, CLUSTER__KEY=KEY, ROUTES=ROUTES)
         stack.push_async_callback(gateway.close)
         await gateway.start(CLUSTER__NODE=f"sip:127.0.0.1:{gateway.sip}", CLUSTER__JOURNAL=redis.url)
-        one, other = await up(gateway)
+        one, other = await two_phones(gateway)
         with redis.away():
             await gateway.drain()
             await refused(gateway)
