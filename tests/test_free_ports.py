@@ -1,22 +1,33 @@
-"""Ports for a gateway that lives for one demonstration: free, different, and none of them inside the RTP range."""
+"""The ports of demo, lessons and tests."""
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
-from gateway.demo import ports
+from gateway.demo.ports import RANGE, FreePorts, free_ports
+
+KINDS = [socket.SOCK_STREAM, socket.SOCK_DGRAM]
 
 
-def test_ports_differ_and_leave_the_range_clear() -> None:
-    """The last is even and begins the range."""
-    found = ports.free_ports(4)
-    assert len(set(found)) == 4
-    assert found[-1] % 2 == 0
-    assert not [port for port in found[:-1] if found[-1] <= port < found[-1] + ports.RANGE]
+def test_no_port_is_given_twice() -> None:
+    """Also where nobody has bound it yet: who asked first may still be on the way."""
+    given: list[int] = []
+    for _ in range(8):
+        *others, rtp = free_ports(3)
+        assert rtp % 2 == 0
+        given += [*others, *range(rtp, rtp + RANGE)]
+    assert len(given) == len({*given})
+    assert 26_000 <= min(given) <= max(given) < 32_768  # where Linux begins to hand them out
 
 
-def test_a_range_over_one_of_the_others_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first two for the last place would have 40050 or 50000 in their range."""
-    offered = iter([40_050, 50_000, 40_001, 49_902, 40_053])
-    monkeypatch.setattr(ports, "_free_port", lambda held: next(offered))
-    assert ports.free_ports(3) == [40_050, 50_000, 40_052]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_port_that_somebody_has_is_left_out(kind: socket.SocketKind) -> None:
+    """For UDP or for TCP, and also in the middle of a range."""
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        around = FreePorts(range(port - 1, port + RANGE + 2), 0)
+        assert around.one() == port - 1
+        assert around.one() != port

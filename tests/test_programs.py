@@ -71,6 +71,13 @@ async def test_nobody_answers_options() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_a_program_that_has_ended_is_not_asked_any_longer(tmp_path: Path) -> None:
+    """It says so, and does not wait for what cannot come."""
+    async with running(tmp_path / "log", "python3", sys.executable, "-c", "raise SystemExit(3)") as program:
+        with pytest.raises(GatewayError, match=r"^what should answer at 127.0.0.1:9 has ended with 3$"):
+            await answers_options("127.0.0.1", 9, 20, program)
+
+
 async def test_options_are_asked_until_they_are_answered() -> None:
     """The first are lost where the program is not there yet."""
     asked: list[bytes] = []

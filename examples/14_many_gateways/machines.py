@@ -13,6 +13,7 @@ from pathlib import Path
 
 from waits import HOST, is_open
 
+from gateway import GatewayError
 from gateway.testing import answers_options, free_ports, running
 
 CONFIG = Path(__file__).with_name("kamailio.cfg")
@@ -50,8 +51,9 @@ async def kamailio(folder: Path, gateways: list[str]) -> AsyncIterator[str]:
     places.write_text("".join(f"1 sip:{one} 0 {10 - rank}\n" for rank, one in enumerate(gateways)))
     file.write_text(CONFIG.read_text().replace("PROXY\n", f"{HOST}:{port}\n").replace("LIST", str(places)))
     options = ("-f", str(file), "-DD", "-E", "-w", str(folder), "-P", str(folder / "kamailio.pid"))
-    async with running(folder / "kamailio.log", "kamailio", "kamailio", *options):
-        await answers_options(HOST, port)
+    log = folder / "kamailio.log"
+    async with running(log, "kamailio", "kamailio", *options) as process:
+        await _answers(port, process, log)
         yield f"{HOST}:{port}"
 
 
@@ -64,5 +66,17 @@ async def gateway(folder: Path, port: int, settings: Mapping[str, str]) -> Async
     empty.touch()  # not the reader's own, which is in the folder that this was begun in
     log, command = folder / f"gateway-{port}.log", (sys.executable, "-m", "gateway", "run", "--config", str(empty))
     async with running(log, "python3", *command, environ=environ) as process:
-        await answers_options(HOST, port)
+        await _answers(port, process, log)
         yield process
+
+
+async def _answers(port: int, program: asyncio.subprocess.Process, log: Path) -> None:
+    """Wait until it does; where it has ended, GatewayError with its last words."""
+    try:
+        await answers_options(HOST, port, program=program)
+    except GatewayError as error:
+        raise GatewayError(f"{error}: {_end_of(log)}") from None
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-300:].strip()

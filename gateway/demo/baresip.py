@@ -27,7 +27,7 @@ _LOOK = 0.01
 _STATES = {"CALL_ESTABLISHED": "answered", "CALL_CLOSED": "ended", "CALL_RINGING": "ringing"}
 _CONFIG = """\
 poll_method epoll
-sip_listen 127.0.0.1:{sip}
+sip_listen 127.0.0.1:0
 net_interface 127.0.0.1
 audio_source ausine,440
 audio_player aubridge,ear
@@ -107,8 +107,8 @@ class BaresipPhone:
         if executable is None or modules is None:
             raise PhoneError("baresip is not installed: install the package baresip")
         folder = tempfile.TemporaryDirectory(prefix="gateway-demo-")
-        sip, control = free_ports(2)
-        config = _CONFIG.format(sip=sip, control=control, folder=folder.name, modules=modules)
+        [control] = free_ports(1)
+        config = _CONFIG.format(control=control, folder=folder.name, modules=modules)
         (Path(folder.name) / "config").write_text(config)
         for empty in ("accounts", "contacts", "current_contact"):
             (Path(folder.name) / empty).touch()

@@ -1,46 +1,57 @@
-"""Free ports for a gateway that lives only as long as a demonstration or a test."""
+"""Free ports for a gateway that lives only as long as a demonstration or a test.
+
+A port found by binding 0 and closed again may be handed to somebody else's client before it is used. These are only
+ever asked for by number: they lie above the default of rtp.ports, and below those that Linux and others hand out.
+"""
 
 from __future__ import annotations
 
+import random
 import socket
+from collections.abc import Iterator
+from itertools import cycle, islice
 
 RANGE = 100
-"""Ports from the last one on that `free_ports` keeps clear of its others."""
+"""Ports for RTP, from the last one of `free_ports` on."""
+
+
+class FreePorts:
+    """The ports of 127.0.0.1 in a range, from place `start` on: none a second time before all were asked for."""
+
+    def __init__(self, among: range, start: int) -> None:
+        ports = [*among]
+        place = start % len(ports)
+        self._ports: Iterator[int] = cycle(ports[place:] + ports[:place])
+
+    def one(self) -> int:
+        """A port that nobody has, for UDP and TCP."""
+        return next(port for port in self._ports if _free(port))
+
+    def several(self, count: int) -> list[int]:
+        """`count` different ones; the last is even and begins `RANGE` free ones, for RTP."""
+        others = [self.one() for _ in range(count - 1)]
+        while True:
+            ports = list(islice(self._ports, RANGE + 1))
+            if ports[-1] - ports[0] == RANGE and all(map(_free, ports)) and not set(ports) & set(others):
+                return [*others, ports[0] + ports[0] % 2]
+
+
+def _free(port: int) -> bool:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return True
+
+
+_PORTS = FreePorts(range(26_000, 32_000), random.randrange(6_000))
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports free for UDP and TCP on loopback at the moment.
+    """Ports free for UDP and TCP on loopback at the moment, that were not given to this process before.
 
-    The last is even, and neither it nor the 99 likely free ones above it are among the others: a range for RTP.
+    The last is even, and neither it nor the 99 free ones above it are among the others: a range for RTP.
     """
-    held: list[socket.socket] = []
-    ports: list[int] = []
-    try:
-        while len(ports) < count:
-            port = _free_port(held)
-            if len(ports) == count - 1:
-                port -= port % 2
-                if any(port <= other < port + RANGE for other in ports):
-                    continue
-            if port + RANGE <= 65_536:
-                ports.append(port)
-    finally:
-        for sock in held:
-            sock.close()
-    return ports
-
-
-def _free_port(held: list[socket.socket]) -> int:
-    """A port nobody has; its sockets stay in `held`, so that the next one is another."""
-    while True:
-        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        held.append(tcp)
-        tcp.bind(("127.0.0.1", 0))
-        port = int(tcp.getsockname()[1])
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        held.append(udp)
-        try:
-            udp.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return port
+    return _PORTS.several(count)

@@ -56,8 +56,13 @@ class _Ear(asyncio.DatagramProtocol):
         self.heard.set()
 
 
-async def answers_options(host: str, port: int, seconds: float = 60.0) -> None:
-    """Ask this UDP address by OPTIONS, ten times a second, until it answers; TimeoutError after `seconds`."""
+async def answers_options(
+    host: str, port: int, seconds: float = 60.0, program: asyncio.subprocess.Process | None = None
+) -> None:
+    """Ask this UDP address by OPTIONS, ten times a second, until it answers; TimeoutError after `seconds`.
+
+    GatewayError as soon as the `program` that should answer has ended.
+    """
     transport, ear = await asyncio.get_running_loop().create_datagram_endpoint(_Ear, local_addr=(host, 0))
     here = transport.get_extra_info("sockname")
     asked = build.request(
@@ -68,6 +73,8 @@ async def answers_options(host: str, port: int, seconds: float = 60.0) -> None:
     try:
         async with asyncio.timeout(seconds):
             while not ear.heard.is_set():
+                if program is not None and program.returncode is not None:
+                    raise GatewayError(f"what should answer at {host}:{port} has ended with {program.returncode}")
                 transport.sendto(asked.write(), (host, port))
                 with suppress(TimeoutError):
                     await asyncio.wait_for(ear.heard.wait(), 0.1)
