@@ -202,12 +202,25 @@ def test_remembered_nonces_are_bounded_and_forgetting_lets_no_replay_in() -> Non
     assert server.check(old, users, NOW + 1).stale
 
 
+def test_forgetting_lets_no_replay_in_of_what_another_gateway_issued_whose_clock_was_set_back() -> None:
+    """Its nonces say so, and are good here as those of any other are, once."""
+    server = DigestServer(REALM, SECRET, policy=NoncePolicy(remembered=1))
+    other = DigestServer(REALM, SECRET)
+    challenge(other, request(), NOW + 3_600)
+    taken = []
+    for second in range(3):
+        taken.append(answered(other, now=NOW + second))
+        assert server.check(taken[-1], users, NOW + second).result is DigestResult.OK
+    assert all(server.check(one, users, NOW + 3).stale for one in taken)
+
+
 def test_nonces_at_the_end_of_their_life_are_not_remembered() -> None:
     """They are refused as stale in any case: what is remembered is what came in the last `lifetime` seconds."""
     server = DigestServer(REALM, SECRET, policy=NoncePolicy(lifetime=10))
-    requests = [answered(server, now=NOW + second) for second in range(30)]
-    for second, one in enumerate(requests):
-        assert server.check(one, users, NOW + second).result is DigestResult.OK
+    requests = []
+    for second in range(30):
+        requests.append(answered(server, now=NOW + second))
+        assert server.check(requests[-1], users, NOW + second).result is DigestResult.OK
     assert server.check(requests[0], users, NOW + 30).stale
     assert len(server._seen) == 11
 
@@ -226,6 +239,22 @@ def test_a_clock_that_is_set_back_keeps_nobody_out_and_lets_no_replay_in(remembe
             assert server.check(taken[-1], users, NOW - earlier + second).result is DigestResult.OK
         for one in (*taken, *before):
             assert server.check(one, users, NOW - earlier + 4).stale
+
+
+@pytest.mark.parametrize("later", [5.0, 3_600.0])
+def test_what_was_forgotten_at_a_later_time_is_not_good_again_when_that_time_comes_back(later: float) -> None:
+    """Whether there was no room for it or a clock let it run out, it is not what is issued at that time then."""
+    server = DigestServer(REALM, SECRET, policy=NoncePolicy(remembered=2), since=NOW)
+    taken = []
+    for now in (NOW + 10, *(NOW + later + second for second in (10, 11, 12))):
+        taken.append(answered(server, now=now))
+        assert server.check(taken[-1], users, now).result is DigestResult.OK
+    for back in (5, 7):
+        for now in (NOW + back, NOW + 10, NOW + 11, NOW + 12):
+            assert server.check(taken[0], users, now).stale
+            new = answered(server, now=now)
+            assert server.check(new, users, now).result is DigestResult.OK
+            assert server.check(new, users, now).stale
 
 
 @pytest.mark.parametrize("seconds", [3_600.0, 86_400.0])

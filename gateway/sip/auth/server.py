@@ -32,8 +32,12 @@ _EARLY = 1.0
 """Seconds that a nonce may seem to come from later than now."""
 _STAMP = 6
 """Octets of a nonce that are its time stamp in ms."""
-_SALT = 2
+_MARK = 1
+"""Octets of a nonce that say by which setting of its maker's clock the time stamp is."""
+_SALT = 1
 """Octets of a nonce that keep two of one moment apart."""
+_HEAD = _STAMP + _MARK + _SALT
+"""Octets of a nonce that are sealed."""
 _SEAL = 10
 """Octets of a nonce's HMAC."""
 _NONCE_LENGTH = 24
@@ -102,7 +106,7 @@ class NoncePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Nonces:
-    """Makes and reads nonces: time stamp, salt, and an HMAC over both, the realm and whom it was given to.
+    """Makes and reads nonces: time stamp, mark, salt, and an HMAC over them, the realm and whom it was given to.
 
     24 characters: the nonce is the larger part of a challenge, which must not outweigh a phone's shortest REGISTER.
     """
@@ -115,10 +119,10 @@ class Nonces:
         if len(self.secret) < 16:
             raise SipBuildError("nonce secret is shorter than 16 bytes")
 
-    def make(self, now: float, salt: bytes = b"", source: str = "") -> str:
+    def make(self, now: float, salt: bytes = b"", source: str = "", mark: int = 0) -> str:
         """A nonce of `now` (seconds, the same clock as `issued_at`); `salt` keeps two of one moment apart."""
-        stamp = int(now * 1000).to_bytes(_STAMP, "big") + salt[:_SALT].ljust(_SALT, b"\0")
-        return base64.urlsafe_b64encode(stamp + self._seal(stamp, source)).decode()
+        head = int(now * 1000).to_bytes(_STAMP, "big") + mark.to_bytes(_MARK, "big") + salt[:_SALT].ljust(_SALT, b"\0")
+        return base64.urlsafe_b64encode(head + self._seal(head, source)).decode()
 
     def issued_at(self, nonce: str, source: str = "") -> float | None:
         """When we made `nonce` for `source`, None when we did not."""
@@ -128,17 +132,21 @@ class Nonces:
             whole = base64.b64decode(nonce, b"-_", validate=True)
         except ValueError:
             return None
-        stamp = whole[: _STAMP + _SALT]
-        return _time_of(nonce) if hmac.compare_digest(whole[_STAMP + _SALT :], self._seal(stamp, source)) else None
+        return _time_of(nonce) if hmac.compare_digest(whole[_HEAD:], self._seal(whole[:_HEAD], source)) else None
 
-    def _seal(self, stamp: bytes, source: str) -> bytes:
-        text = b"\0".join((stamp, self.realm.encode(), source.encode()))
+    def _seal(self, head: bytes, source: str) -> bytes:
+        text = b"\0".join((head, self.realm.encode(), source.encode()))
         return hmac.digest(self.secret, text, "sha256")[:_SEAL]
 
 
 def _time_of(nonce: str) -> float:
     """The time stamp of a nonce that is known to be ours."""
     return int.from_bytes(base64.urlsafe_b64decode(nonce)[:_STAMP], "big") / 1000
+
+
+def _mark_of(nonce: str) -> int:
+    """The mark of a nonce that is known to be ours."""
+    return int.from_bytes(base64.urlsafe_b64decode(nonce)[_STAMP : _STAMP + _MARK], "big")
 
 
 class DigestResult(Enum):
@@ -174,7 +182,7 @@ Ha1Lookup = Callable[[str, str], Mapping[str, str] | None]
 class DigestServer:
     """Challenges and checks requests for one realm."""
 
-    __slots__ = ("_algorithms", "_forgotten", "_latest", "_nonces", "_seen", "policy", "realm")
+    __slots__ = ("_algorithms", "_before", "_forgotten", "_latest", "_mark", "_nonces", "_seen", "policy", "realm")
 
     def __init__(
         self,
@@ -190,7 +198,11 @@ class DigestServer:
         self.policy = policy
         self._nonces = Nonces(secret, realm)
         self._seen: OrderedDict[tuple[str, str], _Window] = OrderedDict()
-        self._forgotten = self._latest = since
+        self._latest = since
+        self._mark = 0
+        """Of what is issued: another one each time that the clock is set back."""
+        self._forgotten = self._before = since
+        """Up to when nonces that are not remembered are stale: those of this mark, and those of others."""
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -214,7 +226,7 @@ class DigestServer:
         out, in the name of an address that is not its own.
         """
         self._look_at(now)
-        nonce = self._nonces.make(now, salt, source)
+        nonce = self._nonces.make(now, salt, source, self._mark)
         found: list[AuthValue] = []
         for algorithm in self._algorithms if algorithms is None else algorithms:
             params = [("realm", self.realm), ("nonce", nonce), ("algorithm", algorithm), ("qop", "auth")]
@@ -275,9 +287,11 @@ class DigestServer:
 
     def _look_at(self, now: float) -> None:
         if now < self._latest - _EARLY:
-            # The clock was set back: what is issued from now on is not what was forgotten, and of what was issued
-            # before nobody knows which counts were used where it came to its end by the other clock.
+            # The clock was set back. Of what was issued before nobody knows which counts were used where there was no
+            # room for it, or it came to its end by the other clock; what is issued now may be of the same times.
+            self._before = max(self._before, self._latest + _EARLY)
             self._forgotten = now - _EARLY
+            self._mark = (self._mark + 1 + int(now * 1000) % 255) % 256
             self._latest = now
         self._latest = max(self._latest, now)
 
@@ -287,7 +301,7 @@ class DigestServer:
         key = (given.nonce, username)
         window = self._seen.get(key)
         if window is None:
-            if issued <= self._forgotten:
+            if issued <= (self._forgotten if _mark_of(given.nonce) == self._mark else self._before):
                 return False
             window = self._seen[key] = _Window()
             self._bound(now)
@@ -297,7 +311,10 @@ class DigestServer:
     def _bound(self, now: float) -> None:
         while len(self._seen) > self.policy.remembered:
             (nonce, _), _ = self._seen.popitem(last=False)
-            self._forgotten = max(self._forgotten, min(_time_of(nonce), now))
+            if _mark_of(nonce) == self._mark:
+                self._forgotten = max(self._forgotten, min(_time_of(nonce), now))
+            else:
+                self._before = max(self._before, _time_of(nonce))
         # What has come to the end of its life is stale without being remembered.
         while self._seen and now - _time_of(next(iter(self._seen))[0]) > self.policy.lifetime:
             self._seen.popitem(last=False)
