@@ -9,7 +9,9 @@ import contextlib
 import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from importlib import metadata, resources
@@ -26,6 +28,8 @@ from gateway.config import Config, check_ports, load, state_folder
 from gateway.errors import ConfigError, GatewayError, may_pass
 
 DEFAULT_CONFIG = Path("gateway.yaml")
+_READING = 5.0
+"""Seconds that the file may take to be read for who asks a gateway that runs."""
 USAGE_ERROR = 2
 """Exit status for a configuration or an argument that cannot be used."""
 AWAY = 75
@@ -84,8 +88,21 @@ def read_config(path: Path | None) -> Config:
 
 
 def kept_in(path: Path | None) -> Path:
-    """The folder of the gateway that is meant; raises ConfigError."""
-    return state_folder(config_path(path), os.environ)
+    """The folder of the gateway that is meant; raises ConfigError, also for a file that does not answer."""
+    found: Future[Path] = Future()
+
+    def read() -> None:
+        try:
+            found.set_result(state_folder(config_path(path), os.environ))
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=read, daemon=True).start()  # nothing waits for it at the end, nor can anything stop it
+    try:
+        return found.result(_READING)
+    except TimeoutError:
+        name = path or DEFAULT_CONFIG
+        raise ConfigError("", f"{name} does not answer: it was not read within {_READING:g} s") from None
 
 
 def fail(error: GatewayError) -> typer.Exit:

@@ -318,6 +318,27 @@ async def test_whoever_asks_again_ends_a_gateway_though_its_configuration_is_sti
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_reload_of_a_file_that_does_not_answer_ends_with_a_word(tmp_path: Path, named: bool) -> None:
+    """Whether the command reads it as well or the gateway alone; the gateway goes on, and ends when it is told to."""
+    config = tmp_path / "own.yaml"
+    config.write_text("routes: []\n")
+    async with running(tmp_path, config) as one:
+        config.unlink()
+        os.mkfifo(config)
+        arguments = ["reload", *(["--config", str(config)] if named else [])]
+        for _ in range(2):
+            done = await asyncio.to_thread(gateway, tmp_path, *arguments, environ=dict(one.environ))
+            assert (done.returncode, done.stdout) == (2, "")
+            assert ("own.yaml" if named else "its file") + " does not answer" in done.stderr
+            assert "Traceback" not in done.stderr
+        status, _, log = await one.end(signal.SIGTERM, within=10)
+    assert status == 0
+    assert ("the configuration was not reloaded" in log) != named
+    assert "Traceback" not in log
+
+
 @contextlib.asynccontextmanager
 async def reading_without_end(folder: Path) -> AsyncIterator[Running]:
     """A gateway whose reload reads a pipe that nobody writes to the end, as a file on a server that is gone."""

@@ -74,6 +74,10 @@ _CERTIFICATES = frozenset({"cert", "key", "certificates", "client_certificates",
 _TLS = ("sip.tls", "web.tls")
 
 
+_READING = 5.0
+"""Seconds that the configuration may take to be read; less than `gateway reload` waits for an answer."""
+
+
 class Reader(Protocol):
     """Reads the configuration whenever it needs something of it."""
 
@@ -180,6 +184,7 @@ class Reloader:
         self._reread = reread
         self._random = random
         self._rooms = rooms
+        self._reading: asyncio.Future[Config] | None = None
         self._turn = asyncio.Lock()
         self._messages = MessageLog()
         self.waiting: tuple[str, ...] = ()
@@ -193,6 +198,11 @@ class Reloader:
         rooms.calls.observe(self.call_changed)
         self._show_messages(config)
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether a thread reads the configuration, for a reload that may have been given up."""
+        return self._reading is not None and not self._reading.done()
+
     async def reload(self) -> Reloaded:
         """Read the configuration and apply what can be applied.
 
@@ -200,18 +210,32 @@ class Reloader:
         """
         async with self._turn:
             try:
-                wanted = self._config if self._reread is None else await asyncio.to_thread(self._reread)
+                wanted = self._config if self._reread is None else await self._read(self._reread)
                 found = changes(self._config, wanted)
                 await self._check_certificates(found.config)
                 await self._apply(found)
             except ConfigError as error:
-                self.refused = error.key
+                self.refused = error.key or "its file"
                 log.error("the configuration was not reloaded", key=error.key, reason=error.reason)
                 raise
             self.refused, self.waiting = None, found.waiting
             certificates = tuple(self._renewed(found.config))
         log.info("configuration reloaded", applied=list(found.applied), wait_for_restart=list(found.waiting))
         return Reloaded(found.applied, found.waiting, certificates)
+
+    async def _read(self, reread: Callable[[], Config]) -> Config:
+        """What the file says from now on. Raises ConfigError, also where it does not say it in time."""
+        try:
+            async with asyncio.timeout(_READING):
+                # A thread that waits for a server that is gone cannot be stopped: there is one of them at most.
+                if self._reading is not None:
+                    await asyncio.wait((self._reading,))
+                self._reading = asyncio.ensure_future(asyncio.to_thread(reread))
+                await asyncio.wait((self._reading,))
+        except TimeoutError:
+            reason = f"the configuration was not read within {_READING:g} s: its file does not answer"
+            raise ConfigError("", reason) from None
+        return self._reading.result()
 
     async def _check_certificates(self, config: Config) -> None:
         """Raises ConfigError where other files than those in use cannot be used."""

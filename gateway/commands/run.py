@@ -98,28 +98,27 @@ async def _serve(
             output.print(f"Ending {len(app.calls)} calls …")
     finally:
         try:
-            is_reading = await _stopped(app, reloads)
+            await _stopped(app, reloads)
         finally:
             if hurried.is_set():
                 close_log()
                 _end_at_once(output, 130)
     output.print("Stopped.")
-    if is_reading:
+    if app.reloader.is_reading:
         # A thread waits for a file of a server that is gone, say, and Python would wait for the thread.
         close_log()
         _end_at_once(output)
 
 
-async def _stopped(app: GatewayApp, reloads: set[asyncio.Task[None]]) -> bool:
-    """Stop it; whether a reload still reads."""
+async def _stopped(app: GatewayApp, reloads: set[asyncio.Task[None]]) -> None:
+    """Stop it, and let reloads come to their end before, for a moment."""
     try:
-        return await _given_up(reloads)
+        await _given_up(reloads)
     finally:
         await app.stop()
 
 
-async def _given_up(reloads: set[asyncio.Task[None]]) -> bool:
-    """Let reloads come to their end, for a moment; whether one did not, and is none any more."""
+async def _given_up(reloads: set[asyncio.Task[None]]) -> None:
     if reloads:
         await asyncio.wait(reloads, timeout=_LAST)
     late = tuple(reloads)
@@ -128,7 +127,6 @@ async def _given_up(reloads: set[asyncio.Task[None]]) -> bool:
     await asyncio.gather(*late, return_exceptions=True)
     if late:
         log.warning("the configuration was not reloaded: the gateway ends")
-    return bool(late)
 
 
 async def _reload(app: GatewayApp) -> None:

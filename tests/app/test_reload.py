@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -327,6 +328,32 @@ async def test_reloads_at_once_come_one_after_the_other_and_while_it_drains(tmp_
         assert await at.status("1001", "700") == 503
         phone.session.hangup()
         await asyncio.wait_for(draining, 30)
+
+
+async def test_a_reload_whose_file_does_not_answer_is_refused_and_the_next_reads_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is asked for meanwhile, one thread waits for the file; what it read is not what is asked for."""
+    monkeypatch.setattr("gateway.app.reload._READING", 0.1)
+    async with world(tmp_path) as at:
+        answers, read = threading.Event(), []
+
+        def slow() -> Config:
+            read.append(config := at._reread())
+            answers.wait(30)
+            return config
+
+        monkeypatch.setattr(at.app.reloader, "_reread", slow)
+        for _ in range(3):
+            with pytest.raises(ConfigError, match="does not answer"):
+                await at.reload(routes=TONE)
+        assert len(read) == 1
+        assert at.app.reloader.is_reading
+        assert await at.conditions("was not reloaded")
+        answers.set()
+        await until(lambda: not at.app.reloader.is_reading)
+        assert (await at.reload(routes=ECHO, limits={"max_calls": 7})).applied == ("limits.max_calls",)
+        assert not await at.conditions("was not reloaded")
 
 
 async def test_a_reload_that_is_refused_between_two_others_costs_neither(
