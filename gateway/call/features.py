@@ -25,6 +25,8 @@ FEATURES = (
     "do-not-disturb-off",
 )
 """What a route's `to: feature:NAME` may name."""
+TAKING = frozenset((PARK, PICK_UP))
+"""Those by which whoever dials talks in a call that there is."""
 _RINGING = (State.CALLING, State.RINGING, State.EARLY)
 
 

@@ -17,7 +17,7 @@ from gateway.call.branches import Branch
 from gateway.call.branching import Branching, Journey, Mailboxes, own_rights
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
-from gateway.call.features import Features
+from gateway.call.features import TAKING, Features
 from gateway.call.journal import caller_of, parked_of
 from gateway.call.leg import CalleeLeg, CallerLeg, Leg
 from gateway.call.limits import Admission, CallLimits
@@ -302,7 +302,7 @@ class Calls:
         return call
 
     async def drain(self, timeout: float) -> bool:
-        """Refuse new calls but those to emergency numbers, and wait for the last one to end.
+        """Refuse new calls but those to emergency numbers and those that take one over, and wait for the last to end.
 
         At most `timeout` seconds, which refused callers are told to wait; whether no call is left.
         """
@@ -331,7 +331,8 @@ class Calls:
         if self._closing:
             raise RouteError(Cause.OVERLOADED, "the gateway is closing")
         emergency = isinstance(target, SipTarget) and target.emergency
-        if self._draining and not emergency:
+        takes = isinstance(target, FeatureTarget) and target.feature in TAKING
+        if self._draining and not emergency and not takes:
             raise RouteError(Cause.OVERLOADED, "draining: the gateway takes no new calls", retry_after=self._draining)
         self._admission.admit(caller, max_calls, self._timers.time(), emergency=emergency)
         try:

@@ -203,6 +203,33 @@ async def test_a_parked_call_waits_and_is_taken_back_by_its_number(tmp_path: Pat
         assert await at.dials("1003", "701").status() == 404
 
 
+async def test_calls_that_are_there_are_taken_while_the_gateway_drains(tmp_path: Path) -> None:
+    """One that is parked, one that rings, and by another phone of the same user; what else is dialled is refused."""
+    async with world(tmp_path, USERS__1002__PICKUP_GROUPS="sales", USERS__1003__PICKUP_GROUPS="sales") as at:
+        await at.registers("1002")
+        _, waiting = await parked(at, "701")
+        caller = at.dials("1001", "1002")
+        _, callee = await at.rung()
+        draining = asyncio.ensure_future(at.app.drain())
+        await asyncio.sleep(0)
+        for number in ("600", "1002", "*78", "*21600"):
+            assert await at.dials("1003", number).status() == 503
+        taker = at.dials("1003", "701")
+        assert await taker.status() == 200
+        assert await at.dials("1003", "702").status() == 404
+        picker = at.dials("1003", "*8")
+        assert (await picker.status(), await caller.status()) == (200, 200)
+        await callee.wait(events.Ended)
+        other = Phone(at.agent, at.app, "1003", picker.name)
+        assert await other.status() == 200
+        await asyncio.wait_for(picker.over, 30)
+        assert len(at.app.calls) == 2
+        for phone in (waiting, other):
+            phone.session.hangup()
+        await asyncio.wait_for(draining, 30)
+        assert not len(at.app.calls)
+
+
 async def test_a_parked_call_rings_back_at_who_parked_it(tmp_path: Path) -> None:
     """sip.park_timeout; once refused it waits and rings again, and is over where it is taken and hung up on."""
     async with world(tmp_path, SIP__PARK_TIMEOUT="0.3") as at:

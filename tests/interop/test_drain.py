@@ -93,6 +93,28 @@ async def test_a_call_is_passed_on_held_and_reloaded_over_while_the_gateway_drai
         await over(gateway, other)
 
 
+async def test_who_talks_is_passed_on_to_others_while_the_gateway_drains(tmp_path: Path) -> None:
+    """To whom was consulted before, and to whom nobody talks with yet; a consultation is a new call, and refused."""
+    async with house(tmp_path, ROUTES=ROUTES) as gateway:
+        one, other = await two_phones(gateway)
+        third = await gateway.phone("1003", PHONE_HZ)
+        one.consult("sip:1003@gateway.example")
+        for phone in (one, third):
+            await phone.expect("state", state="answered")
+        await gateway.drain()
+        one.connect()
+        await one.expect("transfer", code=200, final=True)
+        await one.expect("state", state="ended")
+        await talk(third, other)
+        await refused(gateway)
+        other.transfer("sip:1001@gateway.example")
+        await other.expect("transfer", code=200, final=True)
+        await other.expect("state", state="ended")
+        one.speak(OTHER_HZ)
+        await talk(third, one)
+        await over(gateway, third, one)
+
+
 async def test_a_page_takes_its_call_back_from_a_gateway_that_drains(tmp_path: Path) -> None:
     """It signs in as ever, and is refused another call."""
     async with house(tmp_path, ROUTES=ROUTES) as gateway, gateway.browser() as browser:
