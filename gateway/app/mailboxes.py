@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
@@ -23,7 +24,8 @@ _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8,40}")
 _USER = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
 SOUND = ".opus"
 _BEGUN = ".part"
-"""Beside the sound of a message that is being left, what is known of it, for whoever finds it if the process dies."""
+"""Beside the sound of a message that is being left, what is known of it, for whoever finds it if the process dies,
+which locks it until then."""
 _SLACK = 60.0
 """Seconds between the end of a message and when it is surely kept."""
 _REMOVALS = 10
@@ -55,6 +57,8 @@ class Mailboxes:
         self._keep = keep
         self._longest = longest
         self._lock = asyncio.Lock()
+        self._locked: dict[Path, int] = {}
+        """Descriptors of the messages that are this process's to keep."""
 
     async def messages(self, user: str) -> list[VoiceMessage]:
         """The new ones first, each the oldest first."""
@@ -71,26 +75,72 @@ class Mailboxes:
     async def place(self, user: str, message: VoiceMessage) -> Path:
         """The file for the sound of a message that is about to be left; raises OSError."""
         path = self._path(user, message.id)
-        await asyncio.to_thread(lambda: path.parent.mkdir(mode=0o700, parents=True, exist_ok=True))
-        await asyncio.to_thread(write_whole, path.with_suffix(_BEGUN), _about(message))
+        begun = path.with_suffix(_BEGUN)
+
+        def begin() -> None:
+            begun.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(begun, _about(message))
+            self._take(begun, fcntl.LOCK_EX)
+
+        await asyncio.to_thread(begin)
         return path
 
     async def unfinished(self, user: str) -> list[tuple[VoiceMessage, Path]]:
-        """What was being left when a process died, each with its sound."""
+        """What was being left when a process died, each with its sound; this one's until it is put or given up."""
 
         def found() -> list[tuple[VoiceMessage, Path]]:
             begun = [(one, self._path(user, one.id)) for one in self._read(user, _BEGUN)]
-            # One that was kept may have been heard since, though its process died before it had tidied up.
-            return [(one, path) for one, path in begun if not path.with_suffix(".json").is_file()]
+            return [(one, path) for one, path in begun if self._is_left(path.with_suffix(_BEGUN))]
 
         return await asyncio.to_thread(found)
 
+    def _is_left(self, begun: Path) -> bool:
+        """Whether nobody else is to keep it, or has; it is locked then."""
+        if not self._take(begun, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return False
+        # One that was kept may have been heard since, though its process died before it had tidied up.
+        if begun.is_file() and not begun.with_suffix(".json").is_file():
+            return True
+        self._let_go(begun)
+        return False
+
     async def put(self, user: str, message: VoiceMessage) -> None:
-        """Keep a message whose sound is there; raises OSError."""
+        """Keep a message whose sound is there, unless another has found and deleted it; raises OSError."""
         path = self._path(user, message.id).with_suffix(".json")
-        async with self._lock:
-            await asyncio.to_thread(write_whole, path, _about(message))
-            await asyncio.to_thread(path.with_suffix(_BEGUN).unlink, missing_ok=True)
+        begun = path.with_suffix(_BEGUN)
+        try:
+            async with self._lock:
+                if await asyncio.to_thread(begun.is_file):
+                    await asyncio.to_thread(write_whole, path, _about(message))
+                    await asyncio.to_thread(begun.unlink, missing_ok=True)
+        finally:
+            self._let_go(begun)
+
+    def give_up(self, user: str, message_id: str) -> None:
+        """Whoever looks next may keep the message."""
+        self._let_go(self._path(user, message_id).with_suffix(_BEGUN))
+
+    def _take(self, begun: Path, operation: int) -> bool:
+        """Lock it until the process ends; False where another has, or it is there no more. Raises OSError."""
+        try:
+            descriptor = os.open(begun, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, operation)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:  # of a disk that knows no locks
+            os.close(descriptor)
+            return True
+        self._locked[begun] = descriptor
+        return True
+
+    def _let_go(self, begun: Path) -> None:
+        descriptor = self._locked.pop(begun, None)
+        if descriptor is not None:
+            os.close(descriptor)
 
     async def heard(self, user: str, message: VoiceMessage) -> None:
         """Keep that a message was heard, unless it was deleted meanwhile; raises OSError."""
@@ -104,7 +154,9 @@ class Mailboxes:
         if not self._is_message(user, message_id):
             return False
         async with self._lock:
-            return await asyncio.to_thread(_unlink, self._path(user, message_id))
+            there = await asyncio.to_thread(_unlink, self._path(user, message_id))
+        self.give_up(user, message_id)
+        return there
 
     def sound(self, user: str, message_id: str) -> Path | None:
         """The file of a message."""
@@ -153,6 +205,7 @@ class Mailboxes:
                 stem = name.partition(".")[0]
                 if _ID.fullmatch(stem) and f"{stem}.json" not in names and (folder / name).stat().st_mtime < before:
                     (folder / name).unlink(missing_ok=True)
+                    self._let_go(folder / name)
 
     def _users(self) -> list[str]:
         try:

@@ -19,7 +19,7 @@ from gateway.conference.tones import DONE, LEFT, PROMPT, REFUSED, sound
 from gateway.identity.model import User
 from gateway.legs.application import Session, SessionError
 from gateway.legs.speech import Samples
-from gateway.media.engine import MediaError, RecordingFile
+from gateway.media.engine import MediaError, Recording, RecordingFile
 from gateway.people.board import Board
 from gateway.people.mailboxes import MailboxCounts
 
@@ -88,7 +88,7 @@ class Voicemail:
         return self.settings.after
 
     async def load(self) -> None:
-        """Say what waits for whom, and what was being said when the process before this one died."""
+        """Say what waits for whom, also what others put there, and what was being said when a process died."""
         users = await self._boxes.users()
         for user in users:
             for message, path in await self._boxes.unfinished(user):
@@ -96,16 +96,19 @@ class Voicemail:
         await self._count(users)
 
     async def _finish(self, user: str, message: VoiceMessage, path: Path) -> None:
-        """What is too short stays, for it may be being said to another process, until it is old."""
+        """What is too short stays until it is old."""
         try:
             pcm = await asyncio.to_thread(self._read_audio, str(path), _RATE, self.settings.longest)
             if len(pcm) >= self.settings.shortest * _RATE:
                 await self._boxes.put(user, replace(message, seconds=len(pcm) / _RATE))
         except Exception as error:
             log.warning("message not kept", user=user, reason=type(error).__name__)
+        finally:
+            self._boxes.give_up(user, message.id)
 
     async def expire(self, now: float) -> int:
-        """Delete what was kept long enough; of how many."""
+        """Delete what was kept long enough; of how many users. Find what other processes have left or put there."""
+        await self.load()
         changed = await self._boxes.expire(now)
         await self._count(changed)
         return len(changed)
@@ -194,16 +197,12 @@ class Voicemail:
         now = self._wall_clock()
         message_id = f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{self._new_token()}"
         ended: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        settings, caller = self.settings, session.caller
+        caller = session.caller
         message = VoiceMessage(
             id=message_id, caller=caller.uri, display_name=caller.display_name, at=now, seconds=0.0, new=True
         )
         try:
-            path = await self._boxes.place(user, message)
-            wanted = RecordingFile(
-                path=str(path), format="opus", channels=1, min_free=settings.min_free, longest=settings.longest
-            )
-            recording = session.record(wanted, ended.set_result)
+            recording = await self._record(session, user, message, ended.set_result)
         except (OSError, MediaError) as error:
             log.warning("message not taken", user=user, reason=str(error))
             await session.play(sound(REFUSED))
@@ -218,6 +217,21 @@ class Voicemail:
             await asyncio.shield(self._keep(user, message, ended, lambda: recording.seconds, gone))
         if session.ended is None:
             await session.play(sound(REFUSED if gone.done() else DONE))
+
+    async def _record(
+        self, session: Session, user: str, message: VoiceMessage, ended: Callable[[str | None], None]
+    ) -> Recording:
+        """Begin to write what is said; raises OSError, MediaError, SessionError."""
+        settings = self.settings
+        path = await self._boxes.place(user, message)
+        wanted = RecordingFile(
+            path=str(path), format="opus", channels=1, min_free=settings.min_free, longest=settings.longest
+        )
+        try:
+            return session.record(wanted, ended)
+        except (MediaError, SessionError):
+            await self._boxes.drop(user, message.id)
+            raise
 
     async def _keep(
         self,
