@@ -21,8 +21,8 @@ _WAITING_TEXT, _LONGEST_TEXT = 10_000, 100
 """Pieces of text, likewise, and characters of one: who types long ones is told in several."""
 
 T = TypeVar("T")
-_Playing = dict[asyncio.Future[bool], "asyncio.Task[Any] | None"]
-"""Whether each piece that is played was said to its end, and who waits for that."""
+_Playing = dict[asyncio.Future[bool], Callable[[], bool]]
+"""Whether each piece that is played was said to its end, and what tells whether who waits for that is cancelled."""
 
 
 class Sound:
@@ -75,13 +75,11 @@ class Sound:
 
         Whoever is cancelled while it is said stops it. Raises MediaError as `AudioPort.say` does.
         """
-        if any(task.cancelling() for task in self._playing.values() if task is not None):
-            self.stop()  # now: at its turn whoever is cancelled would stop this as well
         self.say(pcm, rate)
         if not self._port.waiting:
             return True
         said: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._playing[said] = asyncio.current_task()
+        self._playing[said] = _cancelled_from_now_on()
         speech = asyncio.ensure_future(self._speech(rate)) if until_speech else None
         try:
             either: list[asyncio.Future[Any]] = [said] if speech is None else [said, speech]
@@ -96,7 +94,12 @@ class Sound:
                 await asyncio.gather(speech, return_exceptions=True)
 
     def say(self, pcm: Samples, rate: int) -> None:
-        """Say it after all that waits. Raises MediaError as `AudioPort.say` does."""
+        """Say it after all that waits, in the place of all that somebody played who is cancelled.
+
+        Raises MediaError as `AudioPort.say` does.
+        """
+        if any(is_cancelled() for said, is_cancelled in self._playing.items() if not said.done()):
+            self.stop()  # now: at its turn whoever is cancelled would stop this as well
         self._port.say(np.ascontiguousarray(pcm, np.int16).tobytes(), rate)
 
     def join(self, conference: Conference, name: str, group: str | None = None, label: str = "") -> Seat:
@@ -131,6 +134,13 @@ class Sound:
                 detector.hear(frame)
                 if detector.speaking:
                     return
+
+
+def _cancelled_from_now_on() -> Callable[[], bool]:
+    """Whether the running task is cancelled once more: who has caught that may have a farewell to say."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    return lambda: task is not None and task.cancelling() > before
 
 
 def _end(playing: _Playing, whole: bool) -> None:

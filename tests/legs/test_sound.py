@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -191,6 +193,79 @@ async def test_what_is_played_right_after_another_was_cancelled_is_said_in_its_p
     first.cancel()
     assert await sound.play(piece(2), RATE, until_speech=until_speech) is True
     assert first.cancelled()
+
+
+async def test_what_is_said_right_after_another_was_cancelled_is_said_in_its_place(line: Line) -> None:
+    """`task.cancel()` and `say`, which waits for nothing."""
+    sound = Sound(line)
+    first = await playing(sound, 1)
+    first.cancel()
+    sound.say(piece(2), RATE)
+    await asyncio.wait((first,))
+    assert (first.cancelled(), line.line) == (True, [2])
+
+
+async def test_a_farewell_of_who_was_cancelled_is_said_to_its_end_whatever_else_is_played(line: Line) -> None:
+    """It catches CancelledError; cancelled once more it is stopped like any other."""
+
+    async def program() -> bool:
+        try:
+            return await sound.play(piece(1), RATE, until_speech=False)
+        except asyncio.CancelledError:
+            return await sound.play(piece(2), RATE, until_speech=False)
+
+    sound = Sound(line)
+    farewells: list[bool | BaseException] = []
+    for second in (3, 4):
+        task = asyncio.create_task(program())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it has begun to say its farewell
+        assert line.line == [2]
+        if second == 4:
+            task.cancel()
+        other = await playing(sound, second)
+        assert line.line == ([2, 3] if second == 3 else [4])
+        line.all_said()
+        assert await other is True
+        farewells += await asyncio.gather(task, return_exceptions=True)
+    assert farewells[0] is True
+    assert isinstance(farewells[1], asyncio.CancelledError)
+
+
+async def test_who_is_cancelled_once_its_piece_was_said_stops_nobody(line: Line) -> None:
+    """The end was told, though it has had no turn since."""
+    sound = Sound(line)
+    first = await playing(sound, 1)
+    line.all_said()
+    sound.say(piece(2), RATE)
+    first.cancel()
+    sound.say(piece(3), RATE)
+    await asyncio.wait((first,))
+    assert line.line == [2, 3]
+
+
+async def test_an_end_after_the_end_changes_nothing(line: Line) -> None:
+    """The engine tells that all was said where it was stopped before whoever waits has had its turn."""
+    sound = Sound(line)
+    task = await playing(sound, 1)
+    sound.stop()
+    line.all_said()
+    assert await task is False
+
+
+async def test_who_has_played_is_not_kept_for_the_rest_of_the_call(line: Line) -> None:
+    """A program may play a task a sentence, for hours."""
+    sound = Sound(line)
+    task = await playing(sound, 1)
+    line.all_said()
+    await task
+    kept = weakref.ref(task)
+    del task
+    await asyncio.sleep(0)  # the loop has let go of it as well
+    gc.collect()
+    assert kept() is None
 
 
 async def test_two_who_play_wait_for_the_end_of_both_and_either_stops_both(line: Line) -> None:
