@@ -38,7 +38,7 @@ async def examined(config: Config, output: Console) -> list[Finding]:
 
     show(notice("configuration", one) for one in config.notices)
     show(machine.ports(config, await asyncio.to_thread(machine.running, config)))
-    show(media.plane(config))
+    show(await media.plane(config))
     show(_system(config))
     show(await media.rtpengines(config))
     show(await stores.stores(config))

@@ -10,27 +10,29 @@ from gateway.app.plane import choose
 from gateway.config import Config
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.errors import ConfigError
+from gateway.media.embedded.plane.native.process import PlaneProcess
+from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaError
 from gateway.media.rtpengine.client import Address, ClientConfig, NgHost
 
+_ELSEWHERE = "Start its unit (`systemctl start gateway-plane`) or container, as this user and with this state folder."
+_SLOWER = "With the native plane one core carries many times the calls, and audio outlives a restart."
 
-def plane(config: Config) -> Iterator[Finding]:
-    """Who will forward packets, where it is not rtpengine."""
+
+async def plane(config: Config) -> list[Finding]:
+    """Who will forward packets, where it is not rtpengine; one that others start is asked."""
     if config.media.rtpengines:
-        return
+        return []
     try:
         choice = choose(config)
+        if choice.native and choice.program is not None and not config.media.plane_start:
+            await PlaneProcess(choice.program, config.state_dir, starts=False).look()
     except ConfigError as error:
-        yield wrong(error.key, f"{error.reason}.", "`make plane` builds it where cargo is.")
-        return
-    if choice.native:
-        yield good("media.plane", f"Packets are forwarded by the {choice}.")
-    else:
-        yield notice(
-            "media.plane",
-            f"Packets are forwarded by the {choice}.",
-            "With the native plane one core carries many times the calls, and audio outlives a restart.",
-        )
+        return [wrong(error.key, f"{error.reason}.", "`make plane` builds it where cargo is.")]
+    except PlaneError as error:
+        return [wrong("media.plane", f"{str(error)[0].upper()}{str(error)[1:]}.", _ELSEWHERE)]
+    told = f"Packets are forwarded by the {choice}."
+    return [good("media.plane", told) if choice.native else notice("media.plane", told, _SLOWER)]
 
 
 async def rtpengines(config: Config) -> Iterator[Finding]:

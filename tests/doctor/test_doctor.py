@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import sqlite3
+import struct
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis.asyncio
@@ -20,11 +21,16 @@ from gateway.commands.doctor import examined
 from gateway.config import Config
 from gateway.doctor import certificates, machine, media, network, stores
 from gateway.doctor.findings import Finding, Verdict
+from gateway.media.embedded.plane.native import wire
+from gateway.media.embedded.plane.native.plane import NativePlane
+from gateway.media.embedded.plane.native.process import SOCKET
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.store.identity_sqlite import SqliteStore
 from tests.identity.conftest import redis_server
 from tests.interop.gateway import config_on_free_ports, gateway_with
+from tests.media.plane_rig import Told, leave
+from tests.media.plane_scene import made_plane
 from tests.media.rtpengine_support import shared
 from tests.net.certificates import Authority
 from tests.net.peers import Application
@@ -255,6 +261,60 @@ async def test_rtpengine_is_asked() -> None:
     assert (gone.verdict, "does not answer" in gone.found) == (Verdict.WRONG, True)
     assert "--listen-ng" in gone.advice
     assert list(await media.rtpengines(config())) == []
+
+
+async def test_a_plane_that_others_start_is_asked(tmp_path: Path) -> None:
+    """One that is not there; one that has a gateway, and keeps it; one that waits for the next."""
+    by_others = config(media={"plane_start": False}, state_dir=str(tmp_path / "state"))
+    (gone,) = await media.plane(by_others)
+    where = tmp_path / "state" / SOCKET
+    assert (gone.verdict, gone.found) == (
+        Verdict.WRONG,
+        f"No packet plane listens on {where}, and media.plane_start is false.",
+    )
+    assert "systemctl start gateway-plane" in gone.advice
+    assert not (tmp_path / "state").exists()
+    plane = made_plane("auto", tmp_path / "there")
+    by_others = config(media={"plane_start": False}, state_dir=str(tmp_path / "there" / "plane"))
+    await plane.start(Told())
+    try:
+        for _ in range(2):
+            assert [one.verdict for one in await media.plane(by_others)] == [Verdict.GOOD]
+        await plane.open_pair(5, "127.0.0.1", 0)
+        await leave(cast(NativePlane, plane))
+        for _ in range(2):
+            assert [one.verdict for one in await media.plane(by_others)] == [Verdict.GOOD]
+        await plane.start(Told())
+    finally:
+        await plane.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (None, "The packet plane does not answer."),
+        (b"", "The packet plane closed the connection."),
+        (wire.frame(wire.Up.HELLO, struct.pack("!H", wire.VERSION + 7) + bytes(wire.NONCE)), "speaks version"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "What listens in the state folder is no packet plane."),
+    ],
+)
+async def test_what_is_no_plane_for_us_is_a_fault(
+    answer: bytes | None, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of another version, one that hangs, another program."""
+    monkeypatch.setattr("gateway.media.embedded.plane.native.process.PROOF_TIME", 0.3)
+
+    async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        if answer is None:
+            await reader.read()
+        writer.write(answer or b"")
+        writer.close()
+
+    server = await asyncio.start_unix_server(answered, tmp_path / SOCKET)
+    async with server:
+        (finding,) = await media.plane(config(media={"plane_start": False}, state_dir=str(tmp_path)))
+    assert (finding.verdict, found in finding.found) == (Verdict.WRONG, True), finding.found
 
 
 def test_certificates_of_sip_are_looked_at(tmp_path: Path) -> None:

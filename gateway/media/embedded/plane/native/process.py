@@ -112,6 +112,24 @@ class PlaneProcess:
         self._listener = _PEER.unpack(found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
         return found, ran
 
+    async def look(self) -> None:
+        """Ask what listens whether it speaks with us, and leave it as it is; raises PlaneError where it does not."""
+        try:
+            found = await self._open()
+        except OSError:
+            found = None  # there is not even the folder
+        if found is None:
+            raise self._nobody()
+        try:
+            await asyncio.wait_for(_greet(found), PROOF_TIME)
+        except (TimeoutError, OSError):
+            raise PlaneError("lost", "the packet plane does not answer") from None
+        except PlaneError as error:
+            if error.code != "busy":
+                raise
+        finally:
+            found.close()
+
     def watched(self) -> AbstractContextManager[asyncio.Event]:
         """Set once the process connected last has ended and what it had bound is free; at once where it is not seen."""
         return _watched(self._listener)
@@ -150,9 +168,9 @@ class PlaneProcess:
 
     async def _open(self) -> socket.socket | None:
         """Connect to what listens in the state folder, None where nothing does."""
+        folder = os.open(self.state_dir, os.O_PATH | os.O_DIRECTORY)
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         made.setblocking(False)
-        folder = os.open(self.state_dir, os.O_PATH | os.O_DIRECTORY)
         try:
             # The name of a Unix socket has about a hundred octets, a state folder's may have more.
             await asyncio.get_running_loop().sock_connect(made, f"/proc/self/fd/{folder}/{SOCKET}")
@@ -180,9 +198,12 @@ class PlaneProcess:
                 while (found := await self._open()) is None:  # noqa: ASYNC110  # nobody tells when it listens
                     await asyncio.sleep(_LOOKS_EVERY)
         except TimeoutError:
-            where = self.state_dir / SOCKET
-            raise PlaneError("lost", f"no packet plane listens on {where}, and media.plane_start is false") from None
+            raise self._nobody() from None
         return found
+
+    def _nobody(self) -> PlaneError:
+        where = self.state_dir / SOCKET
+        return PlaneError("lost", f"no packet plane listens on {where}, and media.plane_start is false")
 
     async def _spawn(self, secret: bytes) -> None:
         """Start the program and wait until it listens; raises PlaneError."""
@@ -281,10 +302,20 @@ async def prove(connection: socket.socket, secret: bytes) -> int:
 
     Raises PlaneError.
     """
-    loop = asyncio.get_running_loop()
+    version, ours, theirs = await _greet(connection)
+    proof = _proof(secret, b"gateway", ours, theirs)
+    await asyncio.get_running_loop().sock_sendall(connection, wire.frame(wire.Down.PROOF, proof))
+    answer = await _expect(connection, wire.Up.PROOF)
+    if not hmac.compare_digest(answer, _proof(secret, b"plane", ours, theirs)):
+        raise PlaneError("refused", "what listens in the state folder does not know its secret")
+    return version
+
+
+async def _greet(connection: socket.socket) -> tuple[int, bytes, bytes]:
+    """The version that the plane speaks with us, our nonce and its; raises PlaneError."""
     ours = os.urandom(wire.NONCE)
     greeting = wire.MAGIC + struct.pack("!HH", wire.OLDEST, wire.VERSION) + ours
-    await loop.sock_sendall(connection, wire.frame(wire.Down.HELLO, greeting))
+    await asyncio.get_running_loop().sock_sendall(connection, wire.frame(wire.Down.HELLO, greeting))
     hello = wire.Reader(await _expect(connection, wire.Up.HELLO))
     try:
         version, theirs = hello.number("H"), hello.rest()[: wire.NONCE]
@@ -294,12 +325,7 @@ async def prove(connection: socket.socket, secret: bytes) -> int:
         raise PlaneError("refused", "what listens in the state folder is no packet plane")
     if not wire.OLDEST <= version <= wire.VERSION:
         raise PlaneError("version", f"the packet plane that runs speaks version {version}, this gateway {wire.VERSION}")
-    proof = _proof(secret, b"gateway", ours, theirs)
-    await loop.sock_sendall(connection, wire.frame(wire.Down.PROOF, proof))
-    answer = await _expect(connection, wire.Up.PROOF)
-    if not hmac.compare_digest(answer, _proof(secret, b"plane", ours, theirs)):
-        raise PlaneError("refused", "what listens in the state folder does not know its secret")
-    return version
+    return version, ours, theirs
 
 
 def _proof(secret: bytes, role: bytes, gateway: bytes, plane: bytes) -> bytes:
