@@ -304,16 +304,21 @@ async def test_what_is_no_plane_for_us_is_a_fault(
     """One of another version, one that hangs, another program."""
     monkeypatch.setattr("gateway.media.embedded.plane.native.process.PROOF_TIME", 0.3)
 
+    left = asyncio.Event()
+
     async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         if answer is None:
             await reader.read()
         writer.write(answer or b"")
         writer.close()
+        await writer.wait_closed()
+        left.set()
 
     server = await asyncio.start_unix_server(answered, tmp_path / SOCKET)
     async with server:
         (finding,) = await media.plane(config(media={"plane_start": False}, state_dir=str(tmp_path)))
+        await left.wait()
     assert (finding.verdict, found in finding.found) == (Verdict.WRONG, True), finding.found
 
 
