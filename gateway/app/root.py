@@ -60,6 +60,7 @@ from gateway.app.sip_front import SipFront
 from gateway.app.sip_opening import open_gatekeeper, open_registrar
 from gateway.app.subscriptions import Subscriptions
 from gateway.app.takeover import go_on
+from gateway.app.toll_kept import keep_toll
 from gateway.app.tracing import send_traces
 from gateway.app.trunk_care import TrunkCare
 from gateway.app.users import Users
@@ -198,6 +199,7 @@ class GatewayApp:
         self._rooms = open_personal_rooms(opening, identity, store, self._directory, router, self._cluster, can=can)
         dialer.room_elsewhere = self._rooms.elsewhere
         await self._open_calls(engine, identity, router, dialer)
+        await keep_toll(self._opening, self.calls.toll, store, self.config.cluster.node)
         dialer.incoming = lambda trunk: self.calls.of(TRUNK + trunk)
         self.recovery = await find_calls(self._opening, self.calls, engine)
         self._subscriptions = self._open_subscriptions(identity, store, router, dialer)

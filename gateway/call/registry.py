@@ -81,7 +81,7 @@ class Calls:
         self._router = router
         self.rules: RuleStore = rules or MemoryRules()
         limits = limits or CallLimits()
-        toll = self._toll = TollBrake(limits, timers.time)
+        toll = self.toll = TollBrake(limits, timers.time)
         self._branching = Branching(router, dialer, self.rules, uri_of, payer, mailboxes, toll.check, self)
         self._timers = timers
         self._settings = settings or CallSettings()
@@ -120,7 +120,7 @@ class Calls:
     def change(self, settings: CallSettings, limits: CallLimits) -> None:
         """Go by these from now on; calls that are up end by the settings that they began with."""
         self._settings = settings
-        self._admission.limits = self._toll.limits = limits
+        self._admission.limits = self.toll.limits = limits
         self.ended = deque(self.ended, maxlen=limits.history)
         if self.transfers is not None:
             self.transfers.parking.timeout = settings.park_timeout
@@ -143,11 +143,11 @@ class Calls:
 
     def counts(self) -> dict[str, float]:
         """What counts here for limits, by names that other gateways have as well."""
-        return self._admission.counts() | self._toll.counts()
+        return self._admission.counts() | self.toll.counts()
 
     def count_others(self, others: Callable[[str], float]) -> None:
         """Have what other gateways count under such a name count here, too."""
-        self._admission.others = self._toll.others = others
+        self._admission.others = self.toll.others = others
 
     def get(self, call_id: str) -> Call | None:
         return self._calls.get(call_id)
@@ -336,7 +336,7 @@ class Calls:
             raise RouteError(Cause.OVERLOADED, "draining: the gateway takes no new calls", retry_after=self._draining)
         self._admission.admit(caller, max_calls, self._timers.time(), emergency=emergency)
         try:
-            self._toll.check(caller, target)
+            self.toll.check(caller, target)
         except RouteError:
             self._admission.withdraw(caller)
             raise

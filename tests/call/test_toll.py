@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 
 from gateway.call.limits import CallLimits
-from gateway.call.routing import Caller, RouteError, ServiceTarget, SipTarget, Target
+from gateway.call.routing import Caller, RouteError, ServiceTarget, Target
 from gateway.call.status import Cause
 from gateway.call.toll import TollBrake
-
-ALICE, BOB = Caller("alice", ("*",)), Caller("bob", ("*",))
-
-
-class Clock:
-    """Turned by hand."""
-
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def number(text: str, trunk: str | None = "office", *, emergency: bool = False) -> SipTarget:
-    return SipTarget(text if trunk is not None else f"sip:{text}@pbx.test", trunk, emergency)
-
-
-def passed(brake: TollBrake, caller: Caller, target: Target, count: int = 100) -> int:
-    """How many of so many calls are let through."""
-    through = 0
-    for _ in range(count):
-        with contextlib.suppress(RouteError):
-            brake.check(caller, target)
-            through += 1
-    return through
+from tests.call.toll_rig import ALICE, BOB, Clock, number, passed
 
 
 def test_numbers_near_each_other_count_together_and_callers_apart() -> None:
@@ -117,6 +91,31 @@ def test_calls_by_way_of_other_gateways_count() -> None:
     assert len(here.counts()) == 2
     clock.now += 3_600
     assert here.counts() == there.counts() == {}
+
+
+def test_what_another_process_has_counted_counts_on() -> None:
+    """Less what was forgiven since, and beside what was counted here meanwhile; those with the most calls are told."""
+    clock = Clock()
+    before, after = (TollBrake(CallLimits(prefix_calls_per_hour=10), clock) for _ in range(2))
+    assert passed(before, ALICE, number("+2376001")) == 10
+    assert passed(before, BOB, number("+2376001"), 2) == 2
+    assert before.spent(1) == [("alice", "+23760", 10.0)]
+    assert before.counted == 12
+    assert passed(after, ALICE, number("+2376001"), 2) == 2
+    after.add(before.spent(100), ago=1_800)
+    assert after.spent(100) == [("alice", "+23760", 7.0)]
+    assert passed(after, ALICE, number("+2376001")) == 3
+    assert passed(after, BOB, number("+2376001")) == 10
+    clock.now += 3_600
+    assert after.spent(100) == []
+
+
+def test_what_another_process_has_counted_is_nothing_where_there_is_no_bound() -> None:
+    """Nor is it there when one is set."""
+    brake = TollBrake(CallLimits(prefix_calls_per_hour=0), Clock())
+    brake.add([("alice", "+23760", 10.0)], ago=0)
+    brake.limits = CallLimits(prefix_calls_per_hour=10)
+    assert passed(brake, ALICE, number("+2376001")) == 10
 
 
 def test_what_is_forgiven_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
