@@ -150,12 +150,14 @@ def test_other_certificates_are_taken_up_and_the_first_takes_a_restart(tmp_path:
     assert set(changes(config(web={"tls": one}), config()).waiting) == {"web.tls.cert", "web.tls.key"}
 
 
-def test_a_configuration_that_is_whole_only_after_a_restart_is_refused() -> None:
+def test_a_configuration_that_is_whole_only_after_a_restart_is_refused_by_the_key_that_cannot_be() -> None:
     """An alias of the domain that is to be is nobody's yet; here it is somebody's of the domain that is."""
     before = config(users=users("1001"))
     after = config(domain="b.test", users=users("1001", "1002", of_1002={"aliases": ["sip:1001@gateway.local"]}))
-    with pytest.raises(ConfigError, match="until a restart applies domain"):
+    with pytest.raises(ConfigError) as refused:
         changes(before, after)
+    assert refused.value.key == "users.1.aliases.0"
+    assert refused.value.reason == "'sip:1001@gateway.local' already means user '1001', until a restart applies domain"
 
 
 async def test_a_call_hears_through_reloads_that_take_its_user_and_its_route(tmp_path: Path) -> None:
