@@ -36,7 +36,9 @@ function levelOf(profile) {
  * What an encoding is to be so that it keeps to them.
  * @param {Bounds} bounds @param {{width?: number, height?: number}} picture that is sent, as far as it is known
  */
-export function fitting({ size, rate, speed }, { width = 1280, height = 720 }) {
+export function fitting({ size, rate, speed }, picture) {
+  const { width = 0, height = 0 } = picture;
+  if (!(width > 0 && height > 0)) return fitting({ size, rate, speed }, { width: 1280, height: 720 }); // not known yet
   const longest = BLOCK * Math.sqrt(8 * size); // side
   const scale = Math.min(BLOCK * Math.sqrt(size / (width * height)), longest / width, longest / height);
   // All that fits into a box of whole macroblocks has as few of them, turned by a quarter as well; so may what is sent later.
@@ -51,13 +53,25 @@ export function fitting({ size, rate, speed }, { width = 1280, height = 720 }) {
   };
 }
 
+/** What is done last for each. @type {WeakMap<RTCRtpSender, Promise<void>>} */
+const latest = new WeakMap();
+
 /** Have a sender of a picture keep to what the other side takes by its latest description. @param {RTCRtpSender} sender */
-async function keepToBounds(sender) {
+function keepToBounds(sender) {
+  // One after the other, for what somebody sets makes stale what another has read; once more where the page itself did so.
+  const tried = (latest.get(sender) ?? Promise.resolve()).then(() => fit(sender)).catch(() => fit(sender));
+  const done = tried.catch(() => {}); // the call is over
+  latest.set(sender, done);
+  return done;
+}
+
+/** @param {RTCRtpSender} sender */
+async function fit(sender) {
   const parameters = sender.getParameters();
   const codec = parameters.codecs?.find(({ mimeType }) => /\/(H264|VP8|VP9|AV1)$/.test(mimeType)); // the one it sends
   if (!codec || parameters.encodings.length !== 1) return;
   Object.assign(parameters.encodings[0], fitting(bounds(codec.mimeType, codec.sdpFmtpLine), sender.track?.getSettings() ?? {}));
-  await sender.setParameters(parameters).catch(() => {}); // the call is over
+  await sender.setParameters(parameters);
 }
 
 /** Have a connection send no more than the other side takes, from each pair of descriptions on. @param {RTCPeerConnection} connection */
