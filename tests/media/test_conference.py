@@ -51,14 +51,20 @@ class Member:
         self.phone = Phone((codec, *{"pcmu", "pcma"} - {codec}))
         self.seat: Seat
 
-    async def come(self, frequency: float | None = None, group: str | None = None) -> Member:
+    async def come(
+        self, frequency: float | None = None, group: str | None = None, direction: str = "sendrecv"
+    ) -> Member:
         await self.phone.open()
-        party = Party("phone", Kind.RTP, private_source="127.0.0.1")
-        await self.engine.offer(self.name, party, PROGRAM, self.phone.sdp())
-        self.phone.take(await self.engine.answer(self.name, PROGRAM, party, SERVICE_DESCRIPTION))
+        await self.say(direction)
         self.seat = self.conference.seat(self.engine.audio(self.name, "program"), self.name, group)
         self.phone.play(frequency or TONES[self.codec], self.codec)
         return self
+
+    async def say(self, direction: str) -> None:
+        """Offer that; again: hold (sendonly), or resume."""
+        party = Party("phone", Kind.RTP, private_source="127.0.0.1")
+        await self.engine.offer(self.name, party, PROGRAM, self.phone.sdp(direction=direction))
+        self.phone.take(await self.engine.answer(self.name, PROGRAM, party, SERVICE_DESCRIPTION))
 
     def hears(self, tones: Collection[float] = tuple(TONES.values())) -> set[float]:
         self.phone.packets = self.phone.packets[-100:]
@@ -99,6 +105,36 @@ async def test_each_hears_exactly_the_others() -> None:
             member.seat.leave()
             await engine.delete(member.name)
         assert engine.players == 0
+
+
+async def test_who_puts_a_room_on_hold_is_not_heard_there() -> None:
+    """A phone sends its own music then (`sendonly`), and says so again at each refresh; who comes back is heard."""
+    async with meeting("pcmu", "g722", "pcma") as (_, _, (holder, other, _)):
+        await until(lambda: other.hears() == {TONES["pcmu"], TONES["pcma"]})
+        for _ in range(2):
+            await holder.say("sendonly")
+            await until(lambda: other.hears() == {TONES["pcma"]})
+            await holder.say("sendonly")
+            await asyncio.sleep(0.6)  # longer than what `hears` looks at
+            assert other.hears() == {TONES["pcma"]}
+            await holder.say("sendrecv")
+            await until(lambda: other.hears() == {TONES["pcmu"], TONES["pcma"]})
+
+
+async def test_who_comes_to_speak_alone_is_heard() -> None:
+    """`sendonly` of who never heard the room is no hold: an announcer, a microphone on the wall."""
+    async with meeting("g722") as (engine, conference, (other,)):
+        speaker = await Member(engine, conference, "pcmu", "speaker").come(direction="sendonly")
+        try:
+            await until(lambda: other.hears() == {TONES["pcmu"]})
+            await speaker.say("sendonly")
+            await asyncio.sleep(0.6)  # longer than what `hears` looks at
+            assert other.hears() == {TONES["pcmu"]}
+            await speaker.say("sendrecv")
+            await speaker.say("sendonly")
+            await until(lambda: other.hears() == set())
+        finally:
+            await speaker.phone.close()
 
 
 def test_members_of_a_large_room_are_spoken_to_with_less_work(monkeypatch: pytest.MonkeyPatch) -> None:

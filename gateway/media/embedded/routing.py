@@ -48,10 +48,14 @@ def deaf_routes(heard: MediaAgreement, on_digit: Callable[[str, int], None]) -> 
     return made
 
 
-def heard_by_program(heard: MediaAgreement, audio: ProgramAudio, on_digit: Callable[[str, int], None]) -> Routing:
-    """All audio that is said to come and can be decoded goes to a program, digits are read, the rest ends here."""
+def heard_by_program(
+    heard: MediaAgreement, caller: str, audio: ProgramAudio, on_digit: Callable[[str, int], None]
+) -> Routing:
+    """All audio that is said to come from the caller of that tag and can be decoded goes to a program, digits are read,
+    the rest ends here, and so does what is meant for a room that is on hold.
+    """
     made = deaf_routes(heard, on_digit)
-    if not heard.direction.receives:
+    if audio.holds(caller, heard.direction) or not heard.direction.receives:
         return made
     seat = audio.seat
     for codec in heard.receive:

@@ -21,7 +21,7 @@ from gateway.media.embedded.sources.pacer import TICK_MS
 from gateway.media.embedded.sources.packets import NOTHING, Injected, Packets
 from gateway.media.embedded.sources.pictures import Picture
 from gateway.media.engine import MediaError
-from sdp import Codec
+from sdp import Codec, Direction
 
 logger = logging.getLogger("gateway.media.program")
 
@@ -95,6 +95,8 @@ class ProgramAudio:
         self.tap: Callable[[Pcm], None] | None = None
         """Hears what the program says, as it is said."""
         self.text = ProgramText()
+        self._listener: str | None = None
+        """Tag of who has said to hear it."""
         self._heard: dict[int, tuple[Callable[[bytes], None], Resampler | None]] = {}
         self._next_listener = 0
         self._line: deque[Pcm] = deque()
@@ -105,6 +107,15 @@ class ProgramAudio:
         """Of what is said, by its rate: a filter's history goes on from piece to piece."""
         self._rests: dict[int, bytes] = {}
         """What was said at each rate and is no whole sample of `RATE` yet."""
+
+    def holds(self, caller: str, direction: Direction) -> bool:
+        """Whether the caller of that tag has a conference on hold: it has heard that, and as is agreed now does not.
+
+        What it sends then is its own music, for one who waits, and not for a room. Who only ever spoke is heard.
+        """
+        if direction.sends:
+            self._listener = caller
+        return self.seat is not None and not direction.sends and self._listener == caller
 
     @property
     def waiting(self) -> float:
