@@ -272,7 +272,7 @@ def init(
         typer.Option(help="What it keeps; default: .gateway beside the file, or /var/lib/gateway."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: what is not said is as detected.")] = False,
-    force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option(help="Write over a file that is there, and keep it as FILE.before.")] = False,
 ) -> None:
     """Ask for what a first real installation needs, and write a commented configuration of it.
 

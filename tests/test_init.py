@@ -96,8 +96,38 @@ def test_a_file_that_is_there_stays_unless_its_owner_says_otherwise(tmp_path: Pa
     asked = init(tmp_path, *options, "--yes")
     assert (asked.returncode, "is there already" in asked.stderr) == (2, True)
     assert path.read_text() == "domain: mine.test\n"
-    assert init(tmp_path, *options, "--yes", "--force").returncode == 0
-    assert load(path, {}).domain == "a.test"
+    for name in ("gateway.yaml.before", "gateway.yaml.before-2"):
+        before = path.read_text()
+        done = init(tmp_path, *options, "--yes", "--force")
+        assert (done.returncode, f"the one before is {name}" in done.stdout) == (0, True)
+        assert (tmp_path / name).read_text() == before
+        assert load(path, {}).domain == "a.test"
+        path.write_text(path.read_text() + "# by hand\n")
+    assert sorted(each.name for each in tmp_path.iterdir() if each.is_file()) == [
+        "gateway.yaml",
+        "gateway.yaml.before",
+        "gateway.yaml.before-2",
+    ]
+
+
+@pytest.mark.parametrize("service", [False, True])
+def test_a_certificate_that_comes_later_takes_a_few_lines_of_the_file(service: bool, tmp_path: Path) -> None:
+    """What was written meanwhile stays: with the # taken off it is as with the certificate at once."""
+    answers = Answers(domain="phone.test", address="203.0.113.7", service=service)
+    path = tmp_path / "gateway.yaml"
+    write(path, answers, overwrite=False)
+    page = load(path, {}).web
+    assert (str(page.listen), page.tls.cert) == ("127.0.0.1:8080", None)
+    said = " ".join(next_steps(path, answers))
+    assert f"take the # off the lines of `web:` in {path} that name it" in said
+    assert "--force" not in said
+    text = path.read_text()
+    assert text.count("  listen: 127.0.0.1:8080\n") == 1
+    path.write_text(text.replace("  listen: 127.0.0.1:8080\n", "").replace("\n  #  ", "\n  "))
+    live = Path("/etc/letsencrypt/live/phone.test")
+    there = replace(answers, certificate=live / "fullchain.pem", key=live / "privkey.pem")
+    write(tmp_path / "other.yaml", there, overwrite=False)
+    assert load(path, {}) == load(tmp_path / "other.yaml", {})
 
 
 def test_answers_that_make_no_configuration_write_nothing(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
@@ -133,26 +134,32 @@ def _web(answers: Answers) -> Iterator[str]:
     yield "# The page. Browsers give their microphone to https:// pages only, and to localhost."
     yield "web:"
     if answers.certificate is not None:
-        yield f'  listen: "{answers.everywhere}:{answers.page}"'
-        yield "  # Renewed files are taken up within a minute, without a call noticing."
-        cert, key = answers.tls
-        yield f"  tls: {{cert: {_text(cert)}, key: {_text(key)}}}"
+        yield from _public_page(answers)
     elif answers.proxied:
         yield "  # A web server on this machine has the certificate and passes WebSockets on (docs/deployment.md)."
         yield f"  listen: 127.0.0.1:{answers.page}"
         yield "  proxies: [127.0.0.1]"
+        yield f"  public_url: {_text(f'https://{answers.domain}')}"
     else:
-        yield "  # There is no certificate yet: only this machine reaches the page. Once there is one, listen on"
-        yield "  # 0.0.0.0:443 and name it here:"
+        yield "  # There is no certificate yet: only this machine reaches the page. Once there is one, take the # off"
+        yield "  # the next lines, and the `listen` after them away:"
         kept = _CERTBOT / answers.domain
-        yield f"  # tls: {{cert: {kept}/fullchain.pem, key: {kept}/privkey.pem}}"
+        later = replace(answers, certificate=kept / "fullchain.pem", key=kept / "privkey.pem")
+        yield from (f"  #{line}" for line in _public_page(later))
         yield f"  listen: 127.0.0.1:{answers.page}"
-    port = "" if answers.proxied or answers.page == 443 else f":{answers.page}"
-    if answers.certificate is not None or answers.proxied:
-        yield f"  public_url: {_text(f'https://{answers.domain}{port}')}"
     yield "  # Only people with an account call from the page."
     yield '  guests: "off"'
     yield ""
+
+
+def _public_page(answers: Answers) -> Iterator[str]:
+    """What the page of a domain with a certificate takes."""
+    yield "  # Renewed files are taken up within a minute, without a call noticing."
+    cert, key = answers.tls
+    yield f"  tls: {{cert: {_text(cert)}, key: {_text(key)}}}"
+    port = "" if answers.page == 443 else f":{answers.page}"
+    yield f"  public_url: {_text(f'https://{answers.domain}{port}')}"
+    yield f'  listen: "{answers.everywhere}:{answers.page}"'
 
 
 def _media(answers: Answers) -> Iterator[str]:
@@ -207,12 +214,13 @@ def _pbx(answers: Answers) -> Iterator[str]:
         yield "  trunk: pbx"
 
 
-def write(path: Path, answers: Answers, *, overwrite: bool) -> None:
+def write(path: Path, answers: Answers, *, overwrite: bool) -> Path | None:
     """Write the file whole or not at all; for its owner alone, but that of the service, in which no password is.
 
-    Raises ConfigError for answers that make no good configuration, and where there is a file already.
+    Returns under which name the one before is kept, if there was one. Raises ConfigError for answers that make no good
+    configuration, and where there is a file already.
     """
-    text = configuration(answers)
+    text, kept = configuration(answers), None
     try:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             draft = Path(folder) / path.name
@@ -221,6 +229,7 @@ def write(path: Path, answers: Answers, *, overwrite: bool) -> None:
             draft.write_text(text, encoding="utf-8")
             load(draft, {})
             if overwrite:
+                kept = _keep(path)
                 draft.replace(path)
             else:
                 os.link(draft, path)
@@ -228,6 +237,21 @@ def write(path: Path, answers: Answers, *, overwrite: bool) -> None:
         raise ConfigError("", f"{path} is there already; --force writes it anew") from None
     except OSError as error:
         raise ConfigError("", f"{path} cannot be written: {error.strerror}") from None
+    return kept
+
+
+def _keep(path: Path) -> Path | None:
+    """Give the file that is there another name beside its own, which no other has; None where there is none."""
+    for number in count(1):
+        name = path.with_name(f"{path.name}.before{f'-{number}' if number > 1 else ''}")
+        try:
+            os.link(path, name)
+        except FileNotFoundError:
+            return None
+        except FileExistsError:
+            continue
+        return name
+    raise AssertionError
 
 
 def next_steps(path: Path, answers: Answers) -> Iterator[str]:
@@ -237,7 +261,7 @@ def next_steps(path: Path, answers: Answers) -> Iterator[str]:
         yield f"Make {_HOOK}, which copies certificates to where the service reads them (docs/deployment.md has it)."
     if answers.certificate is None and not answers.proxied:
         get = f"certbot certonly --standalone -d {answers.domain}{hook}"
-        yield f"Get a certificate: {get}; then run gateway init --force again."
+        yield f"Get a certificate: {get}; then take the # off the lines of `web:` in {path} that name it."
     elif answers.service and answers.certificate is not None and answers.tls[0] != answers.certificate:
         yield f"Have it copied for the first time: RENEWED_LINEAGE={answers.certificate.parent} {_HOOK}"
         yield f"Have renewed certificates copied: certbot renew{hook}."
@@ -259,8 +283,9 @@ def next_steps(path: Path, answers: Answers) -> Iterator[str]:
 
 def run_init(path: Path, answers: Answers, output: Console, *, overwrite: bool) -> None:
     """Write the file and say what is next; raises ConfigError."""
-    write(path, answers, overwrite=overwrite)
-    output.print(f"[green]{escape(str(path))} is written.[/] Next:", soft_wrap=True)
+    kept = write(path, answers, overwrite=overwrite)
+    before = f"; the one before is {kept}" if kept is not None else ""
+    output.print(f"[green]{escape(f'{path} is written{before}')}.[/] Next:", soft_wrap=True)
     for sentence in next_steps(path, answers):
         output.print(f"- {escape(sentence)}", soft_wrap=True)
 
