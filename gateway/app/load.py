@@ -27,10 +27,12 @@ _LINE = 128
 _ADMITTED = 1_000
 """Calls that were let in lately, and may come again with credentials."""
 _NEVER = object()
-_IN_NEED = 50.0
+_IN_NEED = 25.0
 """INVITEs to emergency numbers that are let in a second of sources that have proved nothing (yet): a call takes two."""
 _IN_NEED_THERE = 10.0
 """The same of one source."""
+_IN_NEED_FIRST, _AGAIN = 4.0, 60.0
+"""The same of one source in so many seconds, for which there is as much room again: few who flood leave it alone."""
 _PLANE_EVERY = 1.0
 """Seconds between two questions of how full the packet plane is."""
 
@@ -89,12 +91,17 @@ def limit_new_calls(user_agent: UserAgent, control: LoadControl, is_emergency: C
     now = asyncio.get_running_loop().time
     in_need = TokenBucket(_IN_NEED, _IN_NEED, _IN_NEED, now())
     in_need_there = KeyedBuckets(_IN_NEED_THERE, _IN_NEED_THERE, now)
+    in_need_first = TokenBucket(_IN_NEED, _IN_NEED, _IN_NEED, now())
+    first_there = KeyedBuckets(_IN_NEED_FIRST / _AGAIN, _IN_NEED_FIRST, now)
+
+    def may_be_in_need(source: str) -> bool:
+        if not in_need_there.take(source):
+            return False
+        return (first_there.take(source) and in_need_first.take(now())) or in_need.take(now())
 
     def may_begin(invite: Request, source: Flow, known: bool) -> bool:
         # After a restart or by a new connection nobody has proved anything: such a call is challenged, a flood is not.
-        if is_emergency(str(invite.uri)) and (
-            known or (in_need_there.take(source_of(source.host)) and in_need.take(now()))
-        ):
+        if is_emergency(str(invite.uri)) and (known or may_be_in_need(source_of(source.host))):
             return True
         if invite.headers.count("Authorization") and admitted.pop(invite.call_id, _NEVER) is None:
             return True  # the same call again, with what it was challenged for

@@ -273,6 +273,22 @@ async def test_a_call_is_asked_for_once_though_it_comes_twice_and_strangers_in_n
     assert [agent.may_begin(invite("600", more[place], signed=True), PHONE, True) for place in (0, 1)] == [False, True]
 
 
+async def test_five_sources_that_flood_an_emergency_number_leave_room_for_who_calls_it_first() -> None:
+    """A phone that is new needs two INVITEs, the second with credentials; so do some more behind its address."""
+    agent, control = Requests(), LoadControl(LoadPolicy())
+    limit_new_calls(agent, control, lambda dialled: dialled == "sip:112@gw.test").close()  # type: ignore[arg-type]
+    for _ in range(500):
+        control.measured(1.0, 100.0)
+    while control.admit(asyncio.get_running_loop().time()):
+        pass
+    control._spare = 0.0
+    for number in range(300):
+        place = Flow("udp", f"192.0.2.{number % 5}", 5060, "")
+        agent.may_begin(invite("112", str(number)), place, False)
+    new = Flow("udp", "192.0.2.77", 5060, "")
+    assert all(agent.may_begin(invite("112", f"new{number}"), new, False) for number in range(4))
+
+
 def _full(app: GatewayApp, pace: float) -> None:
     """Nothing more is measured: the gateway lets in `pace` calls a second, and none beside."""
     control = app._load
