@@ -31,6 +31,10 @@ class Outlet:
         self.hears = True
         self.rate_out = clock_rate
         self.muted: list[bool] = []
+        self.codec: Codec | None = Codec("PCMU", 8000, payload_type=0)
+
+    def send_codec(self) -> Codec | None:
+        return self.codec
 
     def inject(self, packet: Injected) -> None:
         self.path.plane.inject(TARGET, packet.payload_type, packet.marker, packet.payload, packet.advance)
@@ -251,10 +255,10 @@ async def test_a_digit_that_is_cut_off_silences_nobody_afterwards() -> None:
 async def test_a_digit_goes_out_at_once_while_a_file_plays_which_goes_on_thereafter() -> None:
     """The file loses nothing: it is interrupted where it is, and one digit does not wait for two minutes of sound."""
     outlet, pacer = Outlet(), Pacer(ManualClock())
-    playing, codec = Playing(pacer, outlet), Codec("PCMU", 8000, payload_type=0)
+    playing = Playing(pacer, outlet)
     frames = tuple([bytes([number]) * 160 for number in range(30)])
     for _ in range(2):
-        playing.file({"pcmu": frames}, lambda: codec)
+        playing.file({"pcmu": frames})
     for _ in range(10):
         playing._queue_tick(0.0)
     playing.digit("5", 100, {8000: 101})
@@ -274,30 +278,73 @@ async def test_a_digit_goes_out_at_once_while_a_file_plays_which_goes_on_thereaf
 
 
 async def test_files_that_are_stopped_under_a_digit_end_after_it() -> None:
-    """A stop that comes while the digit is sent: one last packet of the file, and none of those that wait."""
+    """A stop that comes while the digit is sent: no packet of the file follows, and none of those that wait."""
     outlet, pacer = Outlet(), Pacer(ManualClock())
-    playing, codec = Playing(pacer, outlet), Codec("PCMU", 8000, payload_type=0)
+    playing = Playing(pacer, outlet)
     for _ in range(3):
-        playing.file({"pcmu": (bytes(160),) * 50}, lambda: codec)
+        playing.file({"pcmu": (bytes(160),) * 50})
     playing._queue_tick(0.0)
     playing.digit("5", 100, {8000: 101})
     playing._queue_tick(0.0)
     playing.stop_files()
     while playing._queue_tick(0.0):
         pass
-    assert len([packet for packet in outlet.path.sent if packet.payload_type == 0]) == 2
+    assert len([packet for packet in outlet.path.sent if packet.payload_type == 0]) == 1
     assert outlet.muted == [True, False]
+    pacer.close()
+
+
+async def test_a_file_goes_on_in_another_codec_that_it_was_made_in_and_ends_in_one_that_it_was_not() -> None:
+    """Nothing is lost on the way, nor while nothing is agreed."""
+    outlet, pacer = Outlet(), Pacer(ManualClock())
+    playing = Playing(pacer, outlet)
+    playing.file({name: tuple([bytes([number]) * 160 for number in range(30)]) for name in ("pcmu", "pcma")})
+    for codec in (outlet.codec, None, Codec("PCMA", 8000, payload_type=8), Codec("G722", 8000, payload_type=9)):
+        outlet.codec = codec
+        for _ in range(5):
+            playing._queue_tick(0.0)
+    heard = outlet.path.sent
+    assert [packet.payload_type for packet in heard] == [0] * 5 + [8] * 5
+    assert [packet.payload[0] for packet in heard] == [*range(10)]
+    assert [packet.marker for packet in heard] == [True, *[False] * 4] * 2
+    assert outlet.muted == [True, False]
+    playing.close()
+    assert len(pacer) == 0
+    pacer.close()
+
+
+async def test_files_outlast_whoever_a_party_talks_with_and_its_transport_and_digits_do_not() -> None:
+    """The successor of a party goes on where the file was, with those that waited."""
+    outlet, pacer = Outlet(), Pacer(ManualClock())
+    first, second = Playing(pacer, outlet), Playing(pacer, outlet)
+    for _ in range(2):
+        first.file({"pcmu": tuple([bytes([number]) * 160 for number in range(10)])})
+    first._queue_tick(0.0)
+    first.digit("1", 100, {8000: 101})
+    first._queue_tick(0.0)
+    first.part()
+    first._queue_tick(0.0)
+    first.close()
+    second.succeed(first)
+    assert not first._queue_tick(0.0)
+    while second._queue_tick(0.0):
+        pass
+    heard = [packet for packet in outlet.path.sent if packet.payload_type == 0]
+    assert [packet.payload[0] for packet in heard] == [*range(10), *range(10)]
+    assert [number for number, packet in enumerate(heard) if packet.marker] == [0, 1, 2, 10]
+    assert len(outlet.path.sent) == 21
+    assert not second.digits_going
     pacer.close()
 
 
 async def test_files_beyond_those_that_may_wait_are_refused() -> None:
     """503, and digits still go."""
     pacer = Pacer(ManualClock())
-    playing, codec = Playing(pacer, Outlet()), Codec("PCMU", 8000, payload_type=0)
+    playing = Playing(pacer, Outlet())
     for _ in range(64):
-        playing.file({"pcmu": (bytes(160),)}, lambda: codec)
+        playing.file({"pcmu": (bytes(160),)})
     with pytest.raises(MediaError) as raised:
-        playing.file({"pcmu": (bytes(160),)}, lambda: codec)
+        playing.file({"pcmu": (bytes(160),)})
     assert raised.value.status == 503
     playing.digit("1", 100, {8000: 101})
     playing.close()

@@ -232,7 +232,9 @@ class PartyMedia:
         if self._resting_video is not None:
             self._resting_video.close()
             self._resting_video = None
-        self._fall_silent()  # what becomes of its packets goes with its flow
+        self.joined = None
+        self.playing.close()
+        self.stations.close()  # what becomes of its packets goes with its flow
         transport = self.transport
         if transport is None:
             return
@@ -243,7 +245,9 @@ class PartyMedia:
 
     def part(self) -> None:
         """Hear and say nothing."""
-        self._fall_silent()
+        self.joined = None
+        self.playing.part()
+        self.stations.close()
         if self.video is not None:
             self.video.part()
         if self.data is not None:
@@ -255,11 +259,6 @@ class PartyMedia:
             self._shared.plane.route(flow, None, {})
             self._shared.plane.set_open(flow, False)
             self._shared.plane.set_silence(flow, None)
-
-    def _fall_silent(self) -> None:
-        self.joined = None
-        self.playing.close()
-        self.stations.close()
 
     def leave(self) -> None:
         """Another callee has answered instead: say nothing until this one answers again."""

@@ -22,7 +22,7 @@ async def play_file(session: Callable[[], Session], path: str, tags: Sequence[st
         raise MediaError(str(error), 400) from None
     # Meanwhile somebody may have gone, or want another codec.
     for party in _listening(session(), tags):
-        party.playing.file(frames, party.send_codec)
+        party.playing.file(frames)
 
 
 def stop_files(session: Session) -> None:

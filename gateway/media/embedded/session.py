@@ -250,6 +250,7 @@ class Session:
         lost, self.lost = self.lost, {}
         for old, new in made.items():
             self._parties[old.party.tag] = new
+            new.playing.succeed(old.playing)
             if (other := lost[old]) is not None:
                 new.joined = made.get(other, other)
                 new.joined.joined = new

@@ -45,6 +45,7 @@ class Successors:
         old, self._parties[tag] = self._parties[tag], party
         other = old.joined
         old.close()
+        party.playing.succeed(old.playing)
         if other is not None:
             party.joined, other.joined = other, party
 

@@ -441,8 +441,8 @@ class MediaEngine(Protocol):
     async def play(self, call_id: str, path: str, tags: Sequence[str] | None = None) -> None:
         """Play a file, two minutes of it, to these parties, None: to all, in the place of what they hear else.
 
-        MediaError 481 for an unknown call or party, 400 for what is no sound, 503 where too much waits, 501 where the
-        engine cannot.
+        It goes on whoever they talk with meanwhile, and over another transport. MediaError 481 for an unknown call or
+        party, 400 for what is no sound, 503 where too much waits, 501 where the engine cannot.
         """
 
     def stop_playing(self, call_id: str) -> None:

@@ -107,6 +107,9 @@ class Outlet(Protocol):
     def rate_out(self) -> int:
         """RTP clock of what is sent, Hz."""
 
+    def send_codec(self) -> Codec | None:
+        """What the party wants best; None: nothing is agreed."""
+
     def inject(self, packet: Injected) -> None: ...
 
     def mute(self, value: bool) -> None:
@@ -159,28 +162,38 @@ class ToneSender:
         return self._player.next(), self._frames > 0
 
 
-class FileSender(ToneSender):
-    """A file from its beginning to its end, or as long as its codec is the party's."""
+class FileSender:
+    """A file from its beginning to its end, a packet a tick, or as long as it is made in the party's codec."""
 
-    __slots__ = ("_stands",)
+    __slots__ = ("_codec", "_frames", "_next")
 
-    def __init__(self, codec: Codec, frames: tuple[bytes, ...], stands: Callable[[], bool]) -> None:
-        """`frames` of 20 ms; `stands`: whether the party still wants that codec."""
-        super().__init__(codec, frames, SHORTEST_MS)
-        self._frames = len(frames)
-        self._stands = stands
+    def __init__(self, frames: Mapping[str, tuple[bytes, ...]]) -> None:
+        """`frames` of 20 ms by the names of their codecs."""
+        self._frames = frames
+        self._next = 0
+        self._codec: Codec | None = None
+        """That of the packet before."""
 
-    def tick(self) -> tuple[Injected, bool]:
-        packet, going = super().tick()
-        return packet, going and self._stands()
+    def tick(self, codec: Codec | None) -> tuple[Injected | None, bool]:
+        """The next packet, None without a codec, and whether more follow."""
+        if codec is None:
+            self.interrupt()
+            return None, bool(self._frames)
+        made = self._frames.get(codec.key[0], ())
+        if codec.payload_type is None or self._next >= len(made):
+            return None, False
+        first, self._codec = codec != self._codec, codec
+        frame, self._next = made[self._next], self._next + 1
+        step = None if first else codec.clock_rate * TICK_MS // 1000
+        return Injected(codec.payload_type, frame, step, first), self._next < len(made)
 
     def interrupt(self) -> None:
-        """Something else goes out now; it goes on thereafter."""
-        self._player.interrupt()
+        """Something else goes out now, or nothing; it goes on thereafter."""
+        self._codec = None
 
     def stop(self) -> None:
-        """The next packet is the last."""
-        self._frames = min(self._frames, 1)
+        """No packet follows."""
+        self._frames = {}
 
 
 class Playing:
@@ -198,22 +211,35 @@ class Playing:
         self._digits: list[Callable[[], DigitSender | ToneSender]] = []
         self._beep: Callable[[], ToneSender] | None = None
         """One that is to be played."""
-        self._files: list[Callable[[], FileSender]] = []
+        self._files: list[FileSender] = []
         self._digit: DigitSender | ToneSender | None = None
         self._file: FileSender | None = None
         """The file that is played, and that a digit interrupts."""
         self._gap = 0
 
     def close(self) -> None:
-        """Play no more."""
-        self.stop()
+        """Play no more; a successor may go on with the files."""
+        self.part()
         self._pacer.remove(self._ticking)
         self._ticking = None
-        self._digits.clear()
-        self._files.clear()
-        self._beep, self._digit, self._file, self._gap = None, None, None, 0
-        # Whoever is heard next is not to be silenced by a digit that was cut off.
         self._have_stream(False)
+
+    def part(self) -> None:
+        """Play no more of what was for whoever the party talked with, nor digits; files go on."""
+        self.stop()
+        self._digits.clear()
+        self._beep, self._digit, self._gap = None, None, 0
+        # Whoever is heard next is not to be silenced by a digit that was cut off.
+        self._have_stream(self._file is not None)
+
+    def succeed(self, other: Playing) -> None:
+        """Go on with the files of the same party over a transport that is gone."""
+        self._files, self._file = other._files, other._file
+        other._files, other._file = [], None
+        if self._file is not None:
+            self._file.interrupt()
+        if self._file is not None or self._files:
+            self._begin()
 
     def digit(self, digit: str, duration_ms: int, events: dict[int, int]) -> None:
         """Queue one digit; `events`: telephone-event payload types by clock rate in Hz.
@@ -245,18 +271,15 @@ class Playing:
             self._beep = lambda: ToneSender(codec, loop_frames(codec.key[0], BEEP, BEEP_LEVEL), BEEP_MS)
             self._begin()
 
-    def file(self, frames: Mapping[str, tuple[bytes, ...]], wanted: Callable[[], Codec | None]) -> None:
+    def file(self, frames: Mapping[str, tuple[bytes, ...]]) -> None:
         """Queue a file, in the place of all that the party hears else; raises MediaError 503 where too much waits.
 
-        `frames` by the names of their codecs; `wanted` gives the one that the party takes.
+        `frames` of 20 ms by the names of their codecs.
         """
         if len(self._files) >= MAXIMUM_DIGITS:
             raise MediaError("too many files are waiting", 503)
-        codec = wanted()
-        made = frames.get(codec.key[0], ()) if codec is not None else ()
-        if codec is not None and codec.payload_type is not None and made:
-            self._files.append(lambda: FileSender(codec, made, lambda: wanted() == codec))
-            self._begin()
+        self._files.append(FileSender(frames))
+        self._begin()
 
     def stop_files(self) -> None:
         """Play no file that was queued, nor the rest of the one that is played."""
@@ -292,18 +315,24 @@ class Playing:
             if not self._files:
                 self._ticking = None
                 return False
-            self._file = self._files.pop(0)()
+            self._file = self._files.pop(0)
         self._have_stream(True)
-        sender = self._digit or self._file
-        assert sender is not None
-        packet, going = sender.tick()
-        self._outlet.inject(packet)
+        packet, going = self._tick()
+        if packet is not None:
+            self._outlet.inject(packet)
         if not going:
             if self._digit is None:
                 self._file = None
             self._digit, self._gap = None, DIGIT_GAP_TICKS
             self._have_stream(self._file is not None)
         return True
+
+    def _tick(self) -> tuple[Injected | None, bool]:
+        """The packet of this tick, and whether more of the same follow."""
+        if self._digit is not None:
+            return self._digit.tick()
+        assert self._file is not None
+        return self._file.tick(self._outlet.send_codec())
 
     def _have_stream(self, value: bool) -> None:
         if self.digits_going is not value:
