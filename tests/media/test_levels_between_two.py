@@ -135,6 +135,33 @@ async def test_who_takes_less_when_it_answers_an_offer_of_ours_is_sent_less_and_
     assert said(await call.reoffered(CALLER, CALLEE, phone(large, codec))) == said(phone(large, codec))
 
 
+@pytest.mark.parametrize(
+    ("codec", "large", "small"),
+    [
+        ("VP8", "max-fs=3600", "max-fs=396"),
+        ("VP9", "max-fs=3600", "max-fs=396"),
+        ("AV1", "level-idx=8;tier=0", "level-idx=4;tier=0"),
+        ("H264", LARGE, SMALL),
+        ("H264", ALIKE.format("42e01f"), ALIKE.format("42e00c")),
+    ],
+)
+async def test_who_answers_what_it_is_offered_is_sent_as_much_as_before_and_told_more_again(
+    call: Call, codec: str, large: str, small: str
+) -> None:
+    """As Asterisk does: what it was offered for somebody slower is not what it takes; what it offers itself is."""
+    await call.up(phone(large, codec), phone(large, codec))
+    await call.reoffered(THIRD, CALLER, phone(small, codec))
+    await call.engine.join("call", CALLER.tag, THIRD.tag)
+    await call.reoffered(CALLER, THIRD, phone(small, codec))
+    await call.engine.join("call", CALLER.tag, CALLEE.tag)
+    await call.wanted()
+    await call.pass_seconds(31)
+    assert await call.wanted() == ["caller"]
+    assert said(await call.reoffered(CALLER, CALLEE, phone(large, codec))) == said(phone(large, codec))
+    await call.up(phone(small, codec), phone(large, codec))
+    assert said(await call.reoffered(CALLEE, CALLER, phone(large, codec))) == said(phone(small, codec))
+
+
 async def test_who_comes_back_to_a_slower_one_within_half_a_minute_is_told_nothing_more(call: Call) -> None:
     """It was told what that one takes, and nothing else since."""
     await call.up(phone(LARGE), phone(LARGE))

@@ -37,7 +37,10 @@ class SendLevel:
         """Take what was agreed."""
         said, told, before = limits_of(agreement.send), limits_of(agreement.receive), self.takes
         if side == "offerer":
-            # An answer that repeats our offer takes nothing back: so does who allows no other level for what it sends.
+            # An answer that repeats our offer takes nothing back: so does who allows no other level for what it sends,
+            # and Asterisk, which answers the lesser of both for VP8 and copies H.264's parameters, asymmetry and all.
+            # Two such sides, once offered less for a third, would each be told the other's echo for the rest of the
+            # call. Whose bound has become the very one that it is offered is believed once it offers that itself.
             repeated = [key for key, limit in said.items() if limit == told.get(key) and _less(limit, before.get(key))]
             said = {**said, **{key: before[key] for key in repeated}}
         self.takes, self._told = said, agreement.receive
