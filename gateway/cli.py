@@ -9,9 +9,7 @@ import contextlib
 import gc
 import os
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from importlib import metadata, resources
@@ -26,10 +24,9 @@ from gateway.commands.examples import examples_app
 from gateway.commands.sdp import sdp_app
 from gateway.config import Config, check_ports, load, state_folder
 from gateway.errors import ConfigError, GatewayError, may_pass
+from gateway.reading import PATIENCE, by_thread
 
 DEFAULT_CONFIG = Path("gateway.yaml")
-_READING = 5.0
-"""Seconds that the file may take to be read for who asks a gateway that runs."""
 USAGE_ERROR = 2
 """Exit status for a configuration or an argument that cannot be used."""
 AWAY = 75
@@ -89,20 +86,11 @@ def read_config(path: Path | None) -> Config:
 
 def kept_in(path: Path | None) -> Path:
     """The folder of the gateway that is meant; raises ConfigError, also for a file that does not answer."""
-    found: Future[Path] = Future()
-
-    def read() -> None:
-        try:
-            found.set_result(state_folder(config_path(path), os.environ))
-        except BaseException as error:
-            found.set_exception(error)
-
-    threading.Thread(target=read, daemon=True).start()  # nothing waits for it at the end, nor can anything stop it
     try:
-        return found.result(_READING)
+        return by_thread(lambda: state_folder(config_path(path), os.environ)).result(PATIENCE)
     except TimeoutError:
         name = path or DEFAULT_CONFIG
-        raise ConfigError("", f"{name} does not answer: it was not read within {_READING:g} s") from None
+        raise ConfigError("", f"{name} does not answer: it was not read within {PATIENCE:g} s") from None
 
 
 def fail(error: GatewayError) -> typer.Exit:

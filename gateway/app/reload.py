@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
 from pydantic import BaseModel
 
+from gateway import reading
 from gateway.access.bans import Bans
 from gateway.access.gatekeeper import Gatekeeper
 from gateway.access.register import RegisterService
@@ -19,6 +20,7 @@ from gateway.accounts.trunks import Trunks
 from gateway.app import media_settings, room_settings, settings
 from gateway.app.message_log import MessageLog
 from gateway.app.presence import Presence
+from gateway.app.renewals import certificates_of
 from gateway.app.rights import LegRights
 from gateway.app.sip_front import SipFront
 from gateway.app.trunk_care import TrunkCare
@@ -41,6 +43,7 @@ from gateway.log import set_level
 from gateway.media.engine import MediaEngine
 from gateway.net.tls import Tls, TlsFiles
 from gateway.net.user_agent import UserAgent
+from gateway.reading import Reading
 
 log = structlog.get_logger(__name__)
 
@@ -72,10 +75,6 @@ LIVE = frozenset(
 """Keys, and whole sections, that a reload applies; every other one is named as waiting for a restart."""
 _CERTIFICATES = frozenset({"cert", "key", "certificates", "client_certificates", "wildcards"})
 _TLS = ("sip.tls", "web.tls")
-
-
-_READING = 5.0
-"""Seconds that the configuration may take to be read; less than `gateway reload` waits for an answer."""
 
 
 class Reader(Protocol):
@@ -184,7 +183,8 @@ class Reloader:
         self._reread = reread
         self._random = random
         self._rooms = rooms
-        self._reading: asyncio.Future[Config] | None = None
+        self._reading = Reading()
+        self._looking = {section: Reading() for section in _TLS}
         self._turn = asyncio.Lock()
         self._messages = MessageLog()
         self.waiting: tuple[str, ...] = ()
@@ -197,11 +197,6 @@ class Reloader:
         """Users who are no more, or others, and have a call: their pages are signed out at its end."""
         rooms.calls.observe(self.call_changed)
         self._show_messages(config)
-
-    @property
-    def is_reading(self) -> bool:
-        """Whether a thread reads the configuration, for a reload that may have been given up."""
-        return self._reading is not None and not self._reading.done()
 
     async def reload(self) -> Reloaded:
         """Read the configuration and apply what can be applied.
@@ -219,23 +214,17 @@ class Reloader:
                 log.error("the configuration was not reloaded", key=error.key, reason=error.reason)
                 raise
             self.refused, self.waiting = None, found.waiting
-            certificates = tuple(self._renewed(found.config))
+            certificates = tuple([sentence async for sentence in self._renewed(found.config)])
         log.info("configuration reloaded", applied=list(found.applied), wait_for_restart=list(found.waiting))
         return Reloaded(found.applied, found.waiting, certificates)
 
     async def _read(self, reread: Callable[[], Config]) -> Config:
         """What the file says from now on. Raises ConfigError, also where it does not say it in time."""
         try:
-            async with asyncio.timeout(_READING):
-                # A thread that waits for a server that is gone cannot be stopped: there is one of them at most.
-                if self._reading is not None:
-                    await asyncio.wait((self._reading,))
-                self._reading = asyncio.ensure_future(asyncio.to_thread(reread))
-                await asyncio.wait((self._reading,))
+            return await self._reading.ask(reread)
         except TimeoutError:
-            reason = f"the configuration was not read within {_READING:g} s: its file does not answer"
+            reason = f"the configuration was not read within {reading.PATIENCE:g} s: its file does not answer"
             raise ConfigError("", reason) from None
-        return self._reading.result()
 
     async def _check_certificates(self, config: Config) -> None:
         """Raises ConfigError where other files than those in use cannot be used."""
@@ -244,9 +233,9 @@ class Reloader:
             ("web.tls", settings.web_certificates(config), settings.web_certificates(self._config)),
         ):
             if files != before:
-                await asyncio.to_thread(Tls(files, section).load)
+                await certificates_of(section, self._looking[section], Tls(files, section).load)
 
-    def _renewed(self, config: Config) -> Iterator[str]:
+    async def _renewed(self, config: Config) -> AsyncIterator[str]:
         """Read every certificate again; a sentence for each that could not be."""
         rooms = self._rooms
         pairs: tuple[tuple[Tls, TlsFiles], ...] = (
@@ -255,6 +244,7 @@ class Reloader:
         )
         for tls, files in pairs:
             try:
+                await certificates_of(tls.section, self._looking[tls.section], files.touch)
                 tls.change(files)
             except ConfigError as error:
                 log.error("certificates were not renewed", key=error.key, reason=error.reason)

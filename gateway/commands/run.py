@@ -104,10 +104,6 @@ async def _serve(
                 close_log()
                 _end_at_once(output, 130)
     output.print("Stopped.")
-    if app.reloader.is_reading:
-        # A thread waits for a file of a server that is gone, say, and Python would wait for the thread.
-        close_log()
-        _end_at_once(output)
 
 
 async def _stopped(app: GatewayApp, reloads: set[asyncio.Task[None]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from dataclasses import dataclass
 from itertools import chain
@@ -33,6 +34,18 @@ class TlsFiles:
     wildcards: bool = False
     """Whether "*.example.com" in a peer's certificate stands for hosts of that domain."""
 
+    @property
+    def named(self) -> tuple[Path | None, ...]:
+        """Every file, and None for those that there are not to be."""
+        return (self.cert, self.key, self.ca, *chain.from_iterable(self.certificates))
+
+    def touch(self) -> None:
+        """Read each, for nothing: a thread is held up where one does not answer, and who reads them next is not."""
+        for path in self.named:
+            with contextlib.suppress(OSError):
+                if path is not None:
+                    path.read_bytes()
+
 
 class Tls:
     """One context for all listeners, one for each further certificate, two for connections of ours; TLS 1.2 and later.
@@ -55,6 +68,13 @@ class Tls:
     def is_renewed(self) -> bool:
         """Whether a file is another than the one that was read, or is gone."""
         return self._stamps != self._stamps_now()
+
+    def is_renewed_and_answers(self) -> bool:
+        """`is_renewed`, where that can take for ever: for a thread."""
+        is_renewed = self.is_renewed
+        if is_renewed:
+            self._files.touch()
+        return is_renewed
 
     def change(self, files: TlsFiles) -> None:
         """Use these files from now on; raises ConfigError as `load` does, and then those before stay."""
@@ -92,10 +112,8 @@ class Tls:
 
     def _stamps_now(self) -> list[Stamp | None]:
         """Of each file; None for one that is not there."""
-        files = self._files
-        named = (files.cert, files.key, files.ca, *chain.from_iterable(files.certificates))
         found: list[Stamp | None] = []
-        for path in named:
+        for path in self._files.named:
             try:
                 found.append(None if path is None else stamp(path))
             except OSError:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -336,7 +338,7 @@ async def test_a_reload_whose_file_does_not_answer_is_refused_and_the_next_reads
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it is asked for meanwhile, one thread waits for the file; what it read is not what is asked for."""
-    monkeypatch.setattr("gateway.app.reload._READING", 0.1)
+    monkeypatch.setattr("gateway.reading.PATIENCE", 0.1)
     async with world(tmp_path) as at:
         answers, read = threading.Event(), []
 
@@ -350,12 +352,34 @@ async def test_a_reload_whose_file_does_not_answer_is_refused_and_the_next_reads
             with pytest.raises(ConfigError, match="does not answer"):
                 await at.reload(routes=TONE)
         assert len(read) == 1
-        assert at.app.reloader.is_reading
         assert await at.conditions("was not reloaded")
         answers.set()
-        await until(lambda: not at.app.reloader.is_reading)
         assert (await at.reload(routes=ECHO, limits={"max_calls": 7})).applied == ("limits.max_calls",)
         assert not await at.conditions("was not reloaded")
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_certificate_that_does_not_answer_holds_no_reload_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    """One that the reload names for the first time has it refused, one that is in use is said to be as it was."""
+    monkeypatch.setattr("gateway.reading.PATIENCE", 0.1)
+    cert, key = Authority(tmp_path).issue("127.0.0.1")
+    async with world(tmp_path, WEB__TLS__CERT=str(cert), WEB__TLS__KEY=str(key)) as at:
+        pipe = tmp_path / "other.pem" if named else cert
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+        rescue = threading.Timer(20, lambda: os.close(os.open(pipe, os.O_RDWR)))  # else nothing ended the test
+        rescue.start()
+        began = time.monotonic()
+        if named:
+            with pytest.raises(ConfigError, match=r"web\.tls: its files do not answer"):
+                await at.reload(web={"tls": {"cert": str(pipe), "key": str(key)}})
+        else:
+            assert "web.tls: its files do not answer" in (await at.app.reloader.reload()).certificates[0]
+        assert time.monotonic() - began < 10
+        rescue.cancel()
+        os.close(os.open(pipe, os.O_WRONLY))
 
 
 async def test_a_reload_that_is_refused_between_two_others_costs_neither(

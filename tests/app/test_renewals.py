@@ -8,6 +8,8 @@ import os
 import ssl
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,6 +196,33 @@ async def test_files_that_cannot_be_used_are_said_until_they_can(
     assert (await files.looked())[1] == 0
     assert await files.looked() == (0, 0)
     assert await files.shown() == before
+
+
+async def test_files_that_do_not_answer_hold_up_nothing_and_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are named until they do; what is in use stays."""
+    monkeypatch.setattr("gateway.reading.PATIENCE", 0.1)
+    files = Files(tmp_path)
+    before, threads = await files.shown(), threading.active_count()
+    good = files.cert.read_bytes()
+    files.cert.unlink()
+    os.mkfifo(files.cert)
+    answers = threading.Timer(20, lambda: os.close(os.open(files.cert, os.O_RDWR)))  # else nothing ended the test
+    answers.start()
+    began = time.monotonic()
+    assert [await files.looked() for _ in range(3)] == [(0, 1)] * 3
+    assert "do not answer" in files.renewals.conditions()[0]
+    assert time.monotonic() - began < 10
+    assert threading.active_count() == threads + 2
+    answers.cancel()
+    assert await files.shown() == before
+    pipe = os.open(files.cert, os.O_WRONLY)
+    files.cert.unlink()
+    files.cert.write_bytes(good)
+    os.close(pipe)
+    assert await files.looked() == (1, 0)
+    assert await files.looked() == (0, 0)
 
 
 async def test_one_that_is_known_by_its_place_alone_is_renewed_too(tmp_path: Path) -> None:
