@@ -18,6 +18,7 @@ from gateway.call.journal import JournalError
 from gateway.call.registry import Calls
 from gateway.identity.repeated import Repeated
 from gateway.legs.web import BrowserLeg
+from gateway.media.engine import MediaHandover
 from gateway.net.user_agent import UserAgent
 from gateway.store.journal_shared import SharedStore
 
@@ -134,8 +135,10 @@ class LeaseKeeper:
             self._lease.renewed(at + LEASE * self._interval)
 
 
-def let_go(calls: Calls, user_agent: UserAgent, call_ids: Collection[str]) -> None:
+def let_go(calls: Calls, user_agent: UserAgent, media: MediaHandover | None, call_ids: Collection[str]) -> None:
     """End calls that another gateway goes on with: nothing is sent to phones, and pages are to go there."""
+    if media is not None:
+        media.leave(call_ids)
     names: set[str] = set()
     for call_id in call_ids:
         call = calls.get(call_id)

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,14 +18,13 @@ from gateway.accounts.vault import read_key
 from gateway.app.cluster_settings import cluster, shared_key
 from gateway.app.elapsed import boot, elapsed
 from gateway.app.lease import Lease, clock
+from gateway.app.left_calls import LeftCalls
 from gateway.app.left_values import asked, left_beside, left_call, moved_to, taken_up, together, trunks_of
 from gateway.app.observers import ended, keep_records, recording
 from gateway.app.opening import Opening
-from gateway.call.call import Call
 from gateway.call.journal import ENDING, UP, Journal, JournalError, JournalStore, Values, read
 from gateway.call.leg import Leg
 from gateway.call.registry import Calls
-from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.errors import AwayError
 from gateway.legs.service import ServiceLeg
@@ -44,15 +42,12 @@ from gateway.sip.invite.resumed import bare
 from gateway.store.factory import journal_named
 from gateway.store.journal_file import JournalFile
 from gateway.store.journal_shared import SharedRecords, SharedStore
-from gateway.web.facade import LeftCall
 
 log = structlog.get_logger(__name__)
 
 FILE = "calls.journal"
 _STARTING = 60.0
 """Seconds that a gateway which starts is waited for by those who would take its calls."""
-_REMEMBERED = 100_000
-"""Calls of pages that were left by other processes and gateways."""
 _AGAIN = 2.0
 """Seconds between two tries to write down what the journal did not take."""
 _AT_ONCE = 50
@@ -106,36 +101,6 @@ def _remove(file: JournalStore, call_id: str) -> None:
         log.error("a call stays in the journal", call_id=call_id, reason=str(error))
 
 
-class LeftCalls:
-    """Calls of pages that are to come back, and how those of the gateway before ended, for a while."""
-
-    def __init__(self) -> None:
-        self._calls: OrderedDict[str, LeftCall] = OrderedDict()
-
-    def add(self, tag: str, left: LeftCall) -> None:
-        """A page may ask for this one; the oldest is forgotten where there are too many."""
-        self._calls[tag] = left
-        if len(self._calls) > _REMEMBERED:
-            self._calls.popitem(last=False)
-
-    def of(self, user: str, tag: str) -> LeftCall | None:
-        """The call of that id, if it is this user's."""
-        left = self._calls.get(tag)
-        return left if left is not None and left.user == user else None
-
-    def sessions(self) -> list[LeftCall]:
-        """Those of the HTTP API."""
-        return [left for left in self._calls.values() if left.session is not None]
-
-    def call_changed(self, call: Call) -> None:
-        """Keep why a call ended before its page came back (an observer of the calls)."""
-        if call.state is State.ENDED and self._calls:
-            for leg in call.legs:
-                left = self._calls.get(leg.party.tag)
-                if left is not None:
-                    left.cause = call.cause
-
-
 @dataclass(slots=True)
 class Recovery:
     """What became of each call that was found."""
@@ -166,6 +131,8 @@ class Recovery:
     silent: set[str] = field(default_factory=set)
     """Those whose media was made anew: it must be offered to both sides."""
     journal: Journal | None = None
+    is_taking: bool = False
+    """Whether they were another gateway's, whose Contact their phones have."""
     _user_agent: UserAgent | None = None
 
     def conditions(self) -> list[str]:
@@ -189,10 +156,7 @@ class Recovery:
             await asyncio.to_thread(self.records.close)
 
     async def take_over(self, calls: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
-        """Go on with calls of another gateway, whose media is made anew here, and end those that cannot.
-
-        What `end_rest` gives.
-        """
+        """Go on with calls of another gateway, and end those that cannot be; what `end_rest` gives."""
         assert self._user_agent is not None
         moved, whole = {}, []
         for call_id, values in calls.items():
@@ -205,15 +169,25 @@ class Recovery:
                 log.exception("a call of another gateway is lost", call_id=call_id)
                 moved.pop(call_id, None)
                 self.forget(call_id)
-        again = replace(self, kept=JournalFound(self.kept.file, moved), resumed=[], flowing=[], silent=set())
+        kept = JournalFound(self.kept.file, moved)
+        again = replace(self, kept=kept, resumed=[], flowing=[], silent=set(), is_taking=True)
         for call_id in whole:
-            # Flows of its numbers are other calls' in the plane of this gateway.
             with again.without_media(call_id):
-                await self.engine.restore(call_id, moved[call_id]["media"], moved[call_id].get("taken_up", 1))
-                again.silent.add(call_id)
+                await again._take_media(call_id, moved[call_id])
                 again.flowing.append(call_id)
         again.resume_calls(self._user_agent)
         return await again.end_rest()
+
+    async def _take_media(self, call_id: str, values: Values) -> None:
+        media, times = values["media"], values.get("taken_up", 1)
+        if self.engine.handover is None:
+            # Flows of its numbers are other calls' in the plane of this gateway.
+            await self.engine.restore(call_id, media, times)
+            self.silent.add(call_id)
+        elif any("session" in leg for leg in values["legs"]):
+            raise MediaError("its session of the HTTP API is the other gateway's", 488)
+        else:
+            await self.engine.resume(call_id, media, times)
 
     def taken(self, call_ids: Iterable[str]) -> None:
         """Records of these are ours now where the cluster sees them."""
@@ -327,6 +301,9 @@ class Recovery:
             elif silent and isinstance(leg, SipResumedLeg) and is_by_websocket(each["sessions"][0]["dialog"]):
                 away.append(leg)
         self.calls.resume(aged, (legs[0], legs[1]), away, silent=silent)
+        for leg in legs if self.is_taking and not silent else ():
+            if isinstance(leg, SipResumedLeg):
+                leg.refresh_target()
 
     def _since(self, values: Values) -> float:
         """Seconds since these were taken."""
@@ -457,6 +434,15 @@ async def _records(shared: SharedStore, call_ids: Sequence[str]) -> dict[str, tu
     return found
 
 
+async def _elsewhere(shared: SharedStore, call_ids: Sequence[str]) -> Collection[str]:
+    """Those of these calls that other gateways have; all of them where nobody knows."""
+    try:
+        return await shared.elsewhere(call_ids)
+    except JournalError as error:
+        log.warning("media of the gateway before may linger", reason=str(error))
+        return call_ids
+
+
 async def _write_again(journal: Journal, calls: Calls) -> None:
     while True:
         await asyncio.sleep(_AGAIN)
@@ -477,9 +463,12 @@ async def find_calls(opening: Opening, calls: Calls, engine: MediaEngine) -> Rec
         if not keeps:
             kept = replace(kept, refused="")  # as it is wanted
         # Others may have taken those calls, whether or not there are to be more.
-        if kept.file is not None and cluster(config).journal is not None and (keeps or kept.calls):
+        others_may = keeps or kept.calls or engine.handover is not None
+        if kept.file is not None and cluster(config).journal is not None and others_may:
             found = await _shared_too(opening, kept, had_file)
             kept, gone = found.kept, found.gone
+            if engine.handover is not None:
+                engine.handover.elsewhere = partial(_elsewhere, found.store)
             if keeps:
                 shared, lease = found.store, found.lease
     calls.observe(left.call_changed)

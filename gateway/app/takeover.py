@@ -152,12 +152,21 @@ async def go_on(
         return await takeovers.to_come(user, tag, patience)
 
     recovery.to_come = to_come
+    media, say = recovery.engine.handover, user_agent.share(lease.is_ours, lease.waits)
+    if media is not None:
+        media.waits = lease.waits
+
+    def wait_no_more() -> None:
+        say()
+        if media is not None:
+            media.go_on()
+
     keeper = LeaseKeeper(
         lease,
         shared,
         interval,
-        partial(let_go, recovery.calls, user_agent),
-        user_agent.share(lease.is_ours, lease.waits),
+        partial(let_go, recovery.calls, user_agent, media),
+        wait_no_more,
         lambda: [is_there(node) for node in cluster.live],
         recovery.gone,
     )

@@ -26,7 +26,7 @@ from gateway.legs.base import LegBase
 from gateway.legs.sip_bodies import cause_of_q850, reason_of, text_of
 from gateway.legs.sip_diversion import hidden, identity_fields, shows_itself
 from gateway.legs.sip_info import LegInfos
-from gateway.legs.sip_sessions import Reader, Session, Shown, nobody
+from gateway.legs.sip_sessions import Reader, ResumedSession, Session, Shown, nobody
 from gateway.media.engine import Kind, Party
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
@@ -259,13 +259,16 @@ class SipLeg(LegBase):
 class SipResumedLeg(SipLeg):
     """A far end whose call another process has set up."""
 
-    def __init__(self, values: Mapping[str, Any], session: Session, party: Party, reads: Reader = nobody) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], session: ResumedSession, party: Party, reads: Reader = nobody
+    ) -> None:
         """`values` as `SipLeg.values` gives them; raises LookupError or TypeError for others."""
         super().__init__(party, address_of(values["address"]), values["identity"])
         self.is_caller = values["is_caller"]
         self._shown, self._reads = Shown(**values["shown"]), reads
         self._session = session
         session.changed = self._changed
+        self.refresh_target = session.refresh_target
         session.listen(self._happened)
 
     def _happened(self, event: events.SessionEvent) -> None:

@@ -52,6 +52,13 @@ class Session(InfoSession, Protocol):
     def refuse_offer(self, exchange: int, status: int = 488) -> None: ...
 
 
+class ResumedSession(Session, Protocol):
+    """One that another process has set up."""
+
+    def refresh_target(self) -> None:
+        """Tell the far end where its requests go from now on."""
+
+
 class CallerSession(Session, Protocol):
     """The server side of an INVITE."""
 

@@ -91,6 +91,17 @@ end
 return found
 """
 
+# KEYS: records of gateways. ARGV: ids. Those that one of these gateways has.
+_HAVE = """
+local found = {}
+for _, id in ipairs(ARGV) do
+  for _, records in ipairs(KEYS) do
+    if redis.call('HEXISTS', records, id) == 1 then found[#found + 1] = id break end
+  end
+end
+return found
+"""
+
 # KEYS: our records, the word that we are starting, since when we do, what was taken of us, what we have taken. ARGV:
 # how long that word stands, how long it may in all, how long is remembered since when (ms).
 _BEGIN = """
@@ -141,6 +152,7 @@ class RedisJournal:
         self._write = client.register_script(_WRITE)
         self._take = client.register_script(_TAKE)
         self._read = client.register_script(_READ)
+        self._have = client.register_script(_HAVE)
         self._begin = client.register_script(_BEGIN)
         self._renew = client.register_script(_RENEW)
 
@@ -194,6 +206,18 @@ class RedisJournal:
     async def claimed(self) -> frozenset[str]:
         client = self._database.client
         return frozenset(await self._database.answered(client.smembers(self._key("claimed", self._node))))
+
+    async def elsewhere(self, call_ids: Sequence[str]) -> frozenset[str]:
+        found, asked, nodes = await self.claimed() & frozenset(call_ids), frozenset[str](), await self._others()
+        while nodes - asked:
+            # A record moves in one step: where it was seen nowhere it may have gone to a gateway that was not asked.
+            keys, asked = [self._records(node) for node in sorted(nodes)], nodes
+            found |= frozenset(await self._database.answered(self._have(keys=keys, args=list(call_ids))))
+            nodes = await self._others()
+        return found
+
+    async def _others(self) -> frozenset[str]:
+        return await self.nodes() - {self._node}
 
     async def records(self, call_ids: Sequence[str]) -> dict[str, tuple[bytes, int]]:
         if not call_ids:

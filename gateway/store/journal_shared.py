@@ -76,6 +76,9 @@ class SharedStore(Writes, Protocol):
     async def claimed(self) -> frozenset[str]:
         """Ids of calls that we have taken and not written or removed since, be it in the process before."""
 
+    async def elsewhere(self, call_ids: Sequence[str]) -> frozenset[str]:
+        """Those of these calls that other gateways have, or that are `claimed`."""
+
     async def records(self, call_ids: Sequence[str]) -> dict[str, tuple[bytes, int]]:
         """Those of these calls that are ours and can be read, and the how manieth time since they were written."""
 

@@ -16,6 +16,7 @@ from gateway.media.engine import (
     Kind,
     MediaError,
     MediaEvent,
+    MediaHandover,
     MediaLost,
     Party,
     PartyStatistics,
@@ -86,6 +87,8 @@ class FakeEngine:
     that verb: a string is returned, a MediaError is raised. After `accept`, `answer` returns the
     description the target already has, as a real engine does while the media can run on it.
     """
+
+    handover: MediaHandover | None = None
 
     def __init__(
         self,

@@ -263,7 +263,10 @@ def test_of_calls_that_others_have_nothing_more_is_said_to_anybody() -> None:
     calls: Any = SimpleNamespace(get=here.get, ended=ended)
     told: list[set[str]] = []
     agent: Any = SimpleNamespace(leave=told.append)
-    let_go(calls, agent, ["odd", "talk", "ended", "plain", "unknown"])
+    order: list[str] = []
+    media: Any = SimpleNamespace(leave=lambda call_ids: order.append(f"{len(call_ids)} of {talk.left}"))
+    let_go(calls, agent, media, ["odd", "talk", "ended", "plain", "unknown"])
+    assert order == ["5 of 0"]  # before any of them ends
     assert told == [{"a", "b", "c", "target", "d", "ended-1", "ended-2"}]
     assert [call.left for call in (talk, plain, own)] == [1, 1, 0]
 

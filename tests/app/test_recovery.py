@@ -16,11 +16,12 @@ from typing import Any, cast
 import pytest
 
 from gateway.accounts.vault import read_key
-from gateway.app import recovery
+from gateway.app import left_calls, recovery
 from gateway.app.elapsed import boot, elapsed
+from gateway.app.left_calls import LeftCalls
 from gateway.app.left_values import moved_to, taken_up, trunks_of
 from gateway.app.opening import Opening
-from gateway.app.recovery import FILE, JournalFound, LeftCalls, Recovery, find_calls, open_journal
+from gateway.app.recovery import FILE, JournalFound, Recovery, find_calls, open_journal
 from gateway.call.journal import (
     ENDING,
     SETTING_UP,
@@ -189,7 +190,10 @@ async def test_without_keeping_calls_those_that_another_gateway_has_are_left_to_
     opening = Opening(Config(state_dir=tmp_path, **given), os.urandom, lambda: 0.0)
     told: list[str] = []
     agent = SimpleNamespace(end_left=lambda session, status, reason, farewell: told.append(session["waits"]))
-    calls, engine = SimpleNamespace(observe=lambda observer: None), SimpleNamespace(end_left=lambda: None)
+    calls, engine = (
+        SimpleNamespace(observe=lambda observer: None),
+        SimpleNamespace(end_left=lambda: None, handover=None),
+    )
     async with opening.stack:
         found = await find_calls(opening, cast(Any, calls), cast(Any, engine))
         found.resume_calls(cast(Any, agent))
@@ -287,6 +291,41 @@ async def test_whoever_takes_a_call_up_again_has_the_engine_be_past_what_they_sa
     assert asked == [("resume", 3), *[("restore", 3)] * (not flows), ("restore", 3)]
 
 
+async def test_calls_whose_media_both_gateways_have_are_resumed_and_phones_told_where_they_are() -> None:
+    """Nothing is offered anew. Who asks for its session by HTTP asks the gateway that is gone, so that one ends."""
+    asked: list[tuple[str, str]] = []
+
+    class Engine(FakeEngine):
+        handover = cast(Any, object())
+
+        async def resume(self, call_id: str, values: Any, times: int = 1) -> None:
+            asked.append(("resume", call_id))
+            if call_id == "gone":
+                raise MediaError("gone", 481)
+
+        async def restore(self, call_id: str, values: Any, times: int = 1) -> None:
+            asked.append(("restore", call_id))
+
+    told: list[tuple[str, bool]] = []
+    calls = cast(
+        Any, SimpleNamespace(get=lambda _: None, resume=lambda values, *_, silent: told.append((values["id"], silent)))
+    )
+    service = (
+        marshal.dumps({}),
+        marshal.dumps({"kind": "service", "tag": "a", "service": "tone", "name": "", "taken_at": 0.0}),
+    )
+    session = marshal.dumps({}), marshal.dumps({"kind": "service", "tag": "b", "session": "id"})
+    found = {}
+    for call_id, legs in (("up", [service, service]), ("gone", [service, service]), ("http", [service, session])):
+        up = {**UP_CALL, "id": call_id, "dialled": "", "media": {"agreed": ["a"]}, "legs": legs, "taken_at": 0.0}
+        found[call_id] = taken_up(VERSION + marshal.dumps({**up, "times": (None, 1.0, None)}), 1)
+    taking = Recovery(calls, Engine(), LeftCalls(), JournalFound(), False, lambda: 0.0)
+    taking.resume_calls(cast(Any, SimpleNamespace()))
+    await taking.take_over(found)
+    assert asked == [("resume", "up"), ("resume", "gone")]
+    assert told == [("up", False)]
+
+
 @pytest.mark.parametrize(
     ("wall", "on_boot", "seconds"),
     [
@@ -351,7 +390,7 @@ async def test_how_old_a_call_is_that_a_page_left_is_told_by_no_clock_that_was_s
 
 def test_calls_that_pages_left_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many gateways end in the life of this one."""
-    monkeypatch.setattr(recovery, "_REMEMBERED", 2)
+    monkeypatch.setattr(left_calls, "_REMEMBERED", 2)
     left, call = LeftCalls(), cast(Any, SimpleNamespace(user="alice"))
     for tag in ("a", "b", "c"):
         left.add(tag, call)

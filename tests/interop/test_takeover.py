@@ -3,85 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
-import json
-import os
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from gateway.demo.phone import DeskPhone
-from gateway.store.journal_redis import RedisJournal
-from tests.identity.conftest import redis_server
 from tests.interop.gateway import PHONE_HZ
-from tests.interop.house import OTHER_HZ, House, hear_each_other, talk
+from tests.interop.house import OTHER_HZ, hear_each_other, talk
+from tests.interop.site import KEY, TAKEN, Site, dialled, over, recorded, two_of_one_journal
 from tests.media.plane_rig import until
-from tests.ports import free_ports
 
 pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
-
-KEY = "the-key-of-the-cluster-in-these-tests"
-TAKEN = "calls of another gateway were taken over"
-
-
-async def over(phone: DeskPhone) -> None:
-    """Wait for the end of its call."""
-    await phone.expect("state", state="ended")
-
-
-@dataclass(slots=True)
-class Site:
-    """Two gateways of one Redis; phones and pages are at the first."""
-
-    first: House
-    second: House
-    redis: str
-    stack: AsyncExitStack
-
-    async def phones(self, *users: tuple[str, int]) -> list[DeskPhone]:
-        return [await self.first.phone(user, hz) for user, hz in users]
-
-    def journal(self, key: bytes) -> RedisJournal:
-        """As the second gateway has it."""
-        return RedisJournal(self.redis, f"sip:127.0.0.1:{self.second.sip}", key, os.urandom)
 
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    [port] = free_ports(1)
-    async with AsyncExitStack() as stack:
-        for name in ("first", "second"):
-            (tmp_path / name).mkdir()
-        stack.enter_context(redis_server(port, tmp_path))
-        first, second = [await gateway_of(stack, tmp_path / name, port) for name in ("first", "second")]
-        yield Site(first, second, f"redis://127.0.0.1:{port}/0", stack)
-
-
-async def gateway_of(stack: AsyncExitStack, folder: Path, redis: int) -> House:
-    url = f"redis://127.0.0.1:{redis}/0"
-    gateway = House(folder, stack, IDENTITY__STORE=url, CLUSTER__JOURNAL=url, CLUSTER__KEY=KEY, CDR__ENABLED="true")
-    stack.push_async_callback(gateway.close)
-    await gateway.start(CLUSTER__NODE=f"sip:127.0.0.1:{gateway.sip}", CLUSTER__INTERVAL="0.3")
-    return gateway
-
-
-def recorded(gateway: House) -> list[object]:
-    """The causes of the records it has, and None of each that is open."""
-    with contextlib.closing(sqlite3.connect(gateway.folder / "cdr.sqlite")) as ledger:
-        ended = [json.loads(text)["cause"] for (text,) in ledger.execute("SELECT detail FROM calls")]
-        return [*ended, *(None for _ in ledger.execute("SELECT id FROM talking"))]
-
-
-async def dialled(one: DeskPhone, other: DeskPhone) -> None:
-    """1001 calls 1002."""
-    one.dial("sip:1002@gateway.example")
-    for phone in (one, other):
-        await phone.expect("state", state="answered")
+    async with two_of_one_journal(tmp_path, {}, {}) as made:
+        yield made
 
 
 async def test_calls_of_a_gateway_that_is_gone_go_on_at_another(site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 import pytest
@@ -143,3 +143,88 @@ async def test_ending_what_was_left_stops_with_the_engine() -> None:
         assert ending is not None
         await engine.close()
         assert ending.cancelled()
+
+
+async def test_nothing_is_changed_while_it_is_not_known_whose_calls_they_are() -> None:
+    """It is done once that is known to be ours; how they are may be asked."""
+    async with running() as (engine, peer, _):
+        waits = True
+        engine.handover.waits = lambda: waits
+        blocking = asyncio.create_task(engine.isolate("call", "one"))
+        asking = asyncio.create_task(engine.query("call"))
+        await asking
+        engine.handover.go_on()
+        await engine.query("call")
+        assert set(peer.commands()) == {"query"}
+        waits = False
+        engine.handover.go_on()
+        await asyncio.wait_for(blocking, 10)
+        assert asked(peer, "block media") != []
+
+
+async def test_of_calls_that_another_gateway_has_nothing_is_changed_any_more() -> None:
+    """Neither what waited, nor by the end of the call here; those of ours go on, and so does one that comes back."""
+    async with running() as (engine, peer, _):
+        await engine.offer("ours", ONE, OTHER, phone_sdp())
+        await engine.answer("ours", OTHER, ONE, phone_sdp(port=42000))
+        values = engine.values("call")
+        assert values is not None
+        peer.requests.clear()
+        waits = True
+        engine.handover.waits = lambda: waits
+        waiting = asyncio.create_task(engine.isolate("call", "one")), asyncio.create_task(engine.delete("ours"))
+        await asyncio.sleep(0)
+        engine.handover.leave(["call", "unknown"])
+        waits = False
+        engine.handover.go_on()
+        with pytest.raises(MediaError) as raised:
+            await asyncio.wait_for(waiting[0], 10)
+        assert raised.value.status == 481
+        await asyncio.wait_for(waiting[1], 10)
+        await engine.delete("call")
+        assert [request["call-id"] for request in asked(peer, "delete")] == ["ours"]
+        assert asked(peer, "block media") == []
+        await engine.resume("call", values)
+        await engine.delete("call")
+        assert [request["call-id"] for request in asked(peer, "delete")] == ["ours", "call"]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_what_others_have_is_not_ended_with_what_was_left(is_known: bool) -> None:
+    """Nor anything where nobody knows; a call of ours is not asked about."""
+    names: list[Encodable] = ["gw-taken", "gw-left", "gw-call", "other-call", 5]
+
+    def listing(request: dict[str, Any]) -> Encodable:
+        return {"result": "ok", "calls": names} if request["command"] == "list" else answering(request)
+
+    told: list[list[str]] = []
+
+    async def elsewhere(call_ids: Sequence[str]) -> Collection[str]:
+        told.append(list(call_ids))
+        return {"taken"} if is_known else call_ids
+
+    async with running(owner="gw-") as (engine, peer, _):
+        peer.answer = listing
+        engine.handover.elsewhere = elsewhere
+        engine.end_left()
+        assert engine._ending is not None
+        await engine._ending
+        assert told == [["taken", "left"]]
+        assert [request["call-id"] for request in asked(peer, "delete")] == ["gw-left"] * is_known
+
+
+async def test_a_call_of_another_gateway_is_gone_on_with_under_the_name_that_it_has() -> None:
+    """Whatever ours would be; what it was told stays, and its end is ours."""
+    async with running(owner="first-") as (first, peer, _):
+        values = first.values("call")
+        assert values is not None
+        other = RtpengineEngine(rtpengine_support.config(tuple(values["host"]), owner="second-"))
+        await other.start()
+        peer.requests.clear()
+        await other.resume("call", values)
+        assert peer.commands() == ["query"]
+        again = other.values("call")
+        assert again == values
+        await other.delete("call")
+        assert [request["call-id"] for request in asked(peer, "delete")] == ["first-call"]
+        await other.close()

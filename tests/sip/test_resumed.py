@@ -10,6 +10,7 @@ from gateway.sip.invite.events import Confirmed, Ended, Failed, OfferAnswered, O
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.resumed import ResumedSession, bare, session_moved
 from gateway.sip.invite.session import InviteSession
+from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
@@ -606,3 +607,26 @@ def test_a_refresh_under_way_when_its_process_died_is_made_by_the_next(moves: bo
     stage.run(2)
     assert stage.requests("UPDATE") != []
     assert log.events == []
+
+
+@pytest.mark.parametrize(("headers", "method"), [(WITH_UPDATE, "UPDATE"), ((), "INVITE")])
+def test_who_takes_a_call_over_tells_the_peer_at_once_where_it_is(headers: build.Fields, method: str) -> None:
+    """By a target refresh with what stands, once; from then on it is the peer's own word where the call is."""
+    stage = Stage()
+    _, session, _ = answered_call(stage, headers=headers)
+    values, place = Kept(session).values, ("192.0.2.8", 5060)
+    killed(stage)
+    stage.puppet.take()
+    node = AgentNode(stage.network, place)
+    taken = node.core.resume(session_moved(values, lambda flow, uri: node.core.contact(flow, uri.user)))
+    log = SessionLog(taken)
+    taken.refresh_target()
+    stage.run(0.01)
+    [refresh] = stage.requests(method)
+    assert refresh.contact is not None
+    assert (refresh.contact.uri.host, refresh.body) == (place[0], ANSWER if method == "INVITE" else b"")
+    stage.puppet.send(answer(refresh, 200, body=OFFER if method == "INVITE" else b""), place)
+    stage.run(SETTLED)
+    assert stage.requests(method) == []
+    assert log.kinds == ["FlowFound"]
+    assert taken.is_confirmed

@@ -136,6 +136,37 @@ async def test_who_was_taken_over_is_told_until_it_has_let_go(house: House) -> N
     assert await one.renew(60, ["b", "a"], is_up=True) == frozenset()
 
 
+async def test_of_calls_those_that_others_have_are_told_however_often_they_have_moved(house: House) -> None:
+    """Also long after who had them first has let go; of our own those that we have taken and not gone on with."""
+    one, two, three = [await house.gateway(node) for node in (ONE, TWO, THREE)]
+    await one.write({name: (b"call", []) for name in ("moved", "ended", "taken")})
+    await all_of(two, ONE)
+    await one.renew(60, ["moved", "ended", "taken"], is_up=True)
+    await two.write({"ended": None, "moved": (b"gone on with", [])})
+    await one.write({"own": (b"call", [])})
+    asked = ["moved", "ended", "taken", "own", "unknown"]
+    assert await one.elsewhere(asked) == {"moved", "taken"}
+    assert await two.elsewhere(asked) == {"taken", "own"}
+    await all_of(three, TWO)
+    assert await one.elsewhere(asked) == await three.elsewhere(["moved", "taken"]) == {"moved", "taken"}
+    assert await one.elsewhere([]) == frozenset()
+
+
+async def test_a_call_that_moves_while_it_is_asked_for_is_found(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a gateway that nobody knew a moment ago."""
+    one, two, three = [await house.gateway(node) for node in (ONE, TWO, THREE)]
+    await two.write({"a": (b"call", [])})
+    nodes = one.nodes
+
+    async def before_it_moves() -> frozenset[str]:
+        found = await nodes()
+        await all_of(three, TWO)
+        return found
+
+    monkeypatch.setattr(one, "nodes", before_it_moves)
+    assert await one.elsewhere(["a"]) == {"a"}
+
+
 async def test_a_call_that_comes_back_is_not_told_as_taken(house: House) -> None:
     """The one that had it first has it again, for the other has died since."""
     one, two = await house.gateway(ONE), await house.gateway(TWO)

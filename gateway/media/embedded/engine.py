@@ -62,6 +62,8 @@ LONGEST_CANDIDATE = 1024
 class EmbeddedEngine:
     """`gateway.media.engine.MediaEngine` in this process. All methods raise MediaError only."""
 
+    handover = None
+
     def __init__(
         self,
         config: EmbeddedConfig | None = None,

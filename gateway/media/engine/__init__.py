@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from gateway.media.engine.handover import Elsewhere as Elsewhere
+from gateway.media.engine.handover import MediaHandover as MediaHandover
 from gateway.media.engine.programs import AudioPort as AudioPort
 from gateway.media.engine.programs import Conference as Conference
 from gateway.media.engine.programs import Recording as Recording
@@ -296,6 +298,10 @@ class MediaEngine(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     @property
+    def handover(self) -> MediaHandover | None:
+        """What other gateways may go on with; None: the media is this gateway's alone."""
+
+    @property
     def ports(self) -> tuple[int, int] | None:
         """Pairs of RTP ports that cannot be had now, and how many there are; None: others know."""
 
@@ -404,6 +410,8 @@ class MediaEngine(Protocol):
 
         It is the `times`-th that does since the values were taken: what it says is later than what any of them may
         have said (RFC 3264 section 8). MediaError 481 where they do not, 501 where the engine cannot.
+
+        With `handover` it may also be one of another gateway, and at any time.
         """
 
     async def restore(self, call_id: str, values: Mapping[str, Any], times: int = 1) -> None:

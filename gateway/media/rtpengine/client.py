@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -32,6 +32,10 @@ class ClientConfig:
     """Seconds between two questions whether a daemon is there."""
 
 
+async def _at_once(request: Request) -> None:
+    """There is nothing to wait for."""
+
+
 class Unreachable(MediaError):
     """The daemon did not answer in time, or there is none at its address; status 503."""
 
@@ -43,15 +47,24 @@ class NgHost(asyncio.DatagramProtocol):
     """One daemon: requests go out, replies find who waits for them."""
 
     def __init__(
-        self, address: Address, config: ClientConfig, clock: Callable[[], float], random: Callable[[int], bytes]
+        self,
+        address: Address,
+        config: ClientConfig,
+        clock: Callable[[], float],
+        random: Callable[[int], bytes],
+        passed: Callable[[Request], Awaitable[None]] = _at_once,
     ) -> None:
-        """`clock` gives monotonic seconds; `random(n)` n unguessable bytes, for the cookies."""
+        """`clock` gives monotonic seconds; `random(n)` n unguessable bytes, for the cookies.
+
+        `passed` returns once a request may be sent, or raises MediaError.
+        """
         self.address = address
         self.alive = True
         """Whether the last exchange was answered; new calls go to daemons that are."""
         self._config = config
         self._clock = clock
         self._random = random
+        self._passed = passed
         self._exchanges = Exchanges(config.retries)
         self._waiters: dict[str, asyncio.Future[Reply | None]] = {}
         self._turns = asyncio.Semaphore(config.in_flight)
@@ -97,6 +110,7 @@ class NgHost(asyncio.DatagramProtocol):
             raise MediaError("too many requests wait for rtpengine", 503)
         self._asking += 1
         try:
+            await self._passed(request)
             async with self._turns:
                 reply = await self._exchange(request)
         finally:
@@ -188,8 +202,10 @@ class NgHosts:
         config: ClientConfig,
         clock: Callable[[], float],
         random: Callable[[int], bytes],
+        passed: Callable[[Request], Awaitable[None]] = _at_once,
     ) -> None:
-        self.all = tuple(NgHost(address, config, clock, random) for address in addresses)
+        """As `NgHost`."""
+        self.all = tuple(NgHost(address, config, clock, random, passed) for address in addresses)
         self._config = config
         self._next = 0
         self._pinging: asyncio.Task[None] | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,9 @@ from gateway.media.engine import (
 from gateway.media.rtpengine import descriptions, kept
 from gateway.media.rtpengine.agreements import Agreements, Said
 from gateway.media.rtpengine.call import CallState, Patience
-from gateway.media.rtpengine.client import Address, ClientConfig, NgHost, NgHosts, Unreachable
+from gateway.media.rtpengine.client import Address, ClientConfig, NgHosts, Unreachable
+from gateway.media.rtpengine.handover import Handover
+from gateway.media.rtpengine.left import end_left
 from gateway.media.rtpengine.moves import Moves
 from gateway.media.rtpengine.ng import Request
 from gateway.media.rtpengine.profiles import DIGITS_READY, Policy
@@ -46,8 +47,6 @@ LONGEST_CALL_ID = 256
 """Characters, of a call id and of a tag."""
 DIGITS = frozenset("0123456789*#ABCD")
 _UNKNOWN_CALL = "unknown call"
-_LISTED = (1000, 100)
-"""Calls of a daemon that one reply names, and how many where their names are too long for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +85,9 @@ class RtpengineEngine:
         self.config = config
         """May be another one in the course of things; `hosts`, `client` and `rhythm` count at the start only."""
         self._clock = clock
-        self._hosts = NgHosts(config.hosts, config.client, clock, random)
         self._calls: dict[str, CallState] = {}
+        self.handover = Handover(self._name_of)
+        self._hosts = NgHosts(config.hosts, config.client, clock, random, self.handover.passed)
         self._recordings: dict[str, DaemonRecording] = {}
         """The last of each call."""
         self._watch = Watch(config.rhythm, clock, self._look)
@@ -277,6 +277,7 @@ class RtpengineEngine:
                 return CallStatistics()
             await self._end(call)
             self._calls.pop(call_id, None)
+            self.handover.over(call.name)
         return call.statistics()
 
     def audio(self, call_id: str, tag: str) -> AudioPort:
@@ -337,36 +338,8 @@ class RtpengineEngine:
             self._ending = asyncio.get_running_loop().create_task(self._end_left())
 
     async def _end_left(self) -> None:
-        await asyncio.gather(*[self._end_left_at(host) for host in self._hosts.all])
-
-    async def _end_left_at(self, host: NgHost) -> None:
-        try:
-            names = await self._listed(host)
-            for name in names if isinstance(names, list) else ():
-                if isinstance(name, str) and self._is_left(name):
-                    await self._end_one_left(host, name)
-        except MediaError as error:
-            log.warning("calls of the gateway before may linger at rtpengine", host=host.name, reason=error.reason)
-
-    async def _listed(self, host: NgHost) -> object:
-        for limit in _LISTED:
-            with contextlib.suppress(Unreachable):
-                reply = await ask(host, {"command": "list", "limit": limit}, may_be_large=True)
-                return reply.get("calls")
-        raise Unreachable(f"rtpengine at {host.name} does not say what calls it has")
-
-    async def _end_one_left(self, host: NgHost, name: str) -> None:
-        """One that the daemon will not end keeps no other; raises Unreachable."""
-        try:
-            await ask(host, delete(name))
-            log.info("call of the gateway before ended at rtpengine", name=name)
-        except Unreachable:
-            raise
-        except MediaError as error:
-            log.warning("a call of the gateway before may linger at rtpengine", name=name, reason=error.reason)
-
-    def _is_left(self, name: str) -> bool:
-        return name.startswith(self.config.owner) and name.removeprefix(self.config.owner) not in self._calls
+        elsewhere, owner = self.handover.elsewhere, self.config.owner
+        await asyncio.gather(*[end_left(host, owner, self._calls, elsewhere) for host in self._hosts.all])
 
     async def query(self, call_id: str) -> CallStatistics:
         call = self._call(call_id)
@@ -465,6 +438,10 @@ class RtpengineEngine:
             raise MediaError("rtpengine has no built-in services", 488)
         if len({party.tag for party in parties}) < len(parties):
             raise MediaError("a call needs two parties", 488)
+
+    def _name_of(self, call_id: str) -> str | None:
+        call = self._calls.get(call_id)
+        return None if call is None else call.name
 
     def _call(self, call_id: str) -> CallState:
         if not self._running:

@@ -55,6 +55,11 @@ class FlowRecovery:
             self._is_on, self._tries = True, 0
             self._wait()
 
+    def refresh(self) -> None:
+        """Begin without waiting: the peer is to know another Contact of ours than it has (RFC 3261 12.2)."""
+        self._is_on, self._tries = True, 0
+        self._due()
+
     def stop(self) -> None:
         """The session is over."""
         self._is_on = False

@@ -184,6 +184,10 @@ class ResumedSession(InviteSession):
         self.timer.resume(values["timer"], core.now(), elapsed)
         self.arm_timer()
 
+    def refresh_target(self) -> None:
+        """Tell the peer where its requests go from now on, again until it answers (see `session_moved`)."""
+        self._recovery.refresh()
+
     def when_answered(self, told: Callable[[], None]) -> None:
         """Have `told` called once the peer has answered a BYE, or nobody does."""
         assert self.dialog is not None

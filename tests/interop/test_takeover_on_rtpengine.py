@@ -1,0 +1,165 @@
+"""A gateway vanishes whose calls a shared rtpengine carries: another one goes on with them, and no packet is missed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.rtpengine import Daemon
+from gateway.media.rtpengine.client import ClientConfig, NgHost
+from tests.interop.gateway import PHONE_HZ
+from tests.interop.house import OTHER_HZ, hear_each_other, talk
+from tests.interop.site import KEY, TAKEN, Site, dialled, over, recorded, two_of_one_journal
+from tests.media.plane_rig import until
+from tests.media.rtpengine_support import rtpengine
+
+pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+def carried_by(daemon: Daemon) -> dict[str, str]:
+    return {"MEDIA__ENGINE": "rtpengine:{}:{}".format(*daemon.address)}
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    with rtpengine() as made:
+        yield made
+
+
+@pytest.fixture
+async def site(tmp_path: Path, daemon: Daemon) -> AsyncIterator[Site]:
+    """Two gateways of one rtpengine."""
+    async with two_of_one_journal(tmp_path, carried_by(daemon), carried_by(daemon)) as made:
+        yield made
+
+
+async def calls_at(daemon: Daemon) -> list[str]:
+    """What it has."""
+    with contextlib.closing(NgHost(daemon.address, ClientConfig(), time.monotonic, os.urandom)) as host:
+        await host.open()
+        found = (await host.ask({"command": "list", "limit": 1000}))["calls"]
+        assert isinstance(found, list)
+        return sorted(str(name) for name in found)
+
+
+async def has_none(daemon: Daemon) -> None:
+    """Wait until it has no call."""
+    async with asyncio.timeout(10):
+        while await calls_at(daemon):  # noqa: ASYNC110  # the daemon tells of nothing
+            await asyncio.sleep(0.05)
+
+
+async def test_calls_on_a_shared_rtpengine_go_on_at_another_gateway(site: Site, daemon: Daemon) -> None:
+    """One between phones and one of a page can be held and ended there; whose they were comes back twice meanwhile."""
+    first, second = site.first, site.second
+    one, other, third = await site.phones(("1001", PHONE_HZ), ("1002", OTHER_HZ), ("1003", PHONE_HZ))
+    await dialled(one, other)
+    browser = await site.stack.enter_async_context(first.browser())
+    await browser.dial("1003")
+    await third.expect("state", state="answered")
+    await asyncio.gather(talk(one, other), hear_each_other(browser, third))
+    there = await calls_at(daemon)
+    assert len(there) == 2
+    await first.kill()
+    await talk(one, other)
+    assert (await second.take_back(browser))["state"] == "answered"
+    await second.logged(TAKEN)
+    await asyncio.gather(talk(one, other), hear_each_other(browser, third))
+    for _ in range(2):
+        await first.start()
+        await first.logged("calls of the gateway before at rtpengine")
+        assert await calls_at(daemon) == there
+        await first.kill()
+    for phone in (one, third):
+        phone.hold()
+    await browser.notified("call_held", held=True)
+    for phone in (one, third):
+        phone.unhold()
+    await browser.notified("call_held", held=False)
+    await asyncio.gather(talk(one, other), hear_each_other(browser, third))
+    one.hangup()
+    await browser.hang_up()
+    await asyncio.gather(over(one), over(other), over(third))
+    await has_none(daemon)
+    await until(lambda: recorded(second) == ["normal"] * 2)
+    assert recorded(first) == []
+
+
+async def test_a_suspended_gateway_says_nothing_to_the_rtpengine_that_carries_calls_on(
+    site: Site, daemon: Daemon
+) -> None:
+    """Its page has gone to the other one, and it neither blocks nor ends what is not its own any more."""
+    first, second = site.first, site.second
+    one, other, third = await site.phones(("1001", PHONE_HZ), ("1002", OTHER_HZ), ("1003", PHONE_HZ))
+    await dialled(one, other)
+    browser = await site.stack.enter_async_context(first.browser())
+    await browser.dial("1003")
+    await third.expect("state", state="answered")
+    await asyncio.gather(talk(one, other), hear_each_other(browser, third))
+    there = await calls_at(daemon)
+    async with first.suspended():
+        assert (await second.take_back(browser))["state"] == "answered"
+        await second.logged(TAKEN)
+        await asyncio.gather(talk(one, other), hear_each_other(browser, third))
+    await first.logged("another gateway has taken calls of this one over")
+    await until(lambda: first.said("state=ended") == 2)
+    assert await calls_at(daemon) == there
+    await asyncio.gather(talk(one, other), hear_each_other(browser, third))
+    await browser.hang_up()
+    other.hangup()
+    await asyncio.gather(over(one), over(other), over(third))
+    await has_none(daemon)
+    await until(lambda: recorded(second) == ["normal"] * 2)
+
+
+async def test_calls_on_rtpengine_are_gone_on_with_though_who_took_them_died(site: Site, daemon: Daemon) -> None:
+    """The store had moved them, and nothing more had come of it; when that one dies again, they come back."""
+    first, second = site.first, site.second
+    one, other = await site.phones(("1001", PHONE_HZ), ("1002", OTHER_HZ))
+    await dialled(one, other)
+    await talk(one, other)
+    await second.kill()
+    await first.kill()
+    journal = site.journal(hmac.digest(KEY.encode(), b"gateway cluster: journal", "sha256"))
+    await journal.open()
+    try:
+        async with asyncio.timeout(30):
+            while not await journal.take(f"sip:127.0.0.1:{first.sip}"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        await journal.close()
+    await second.start()
+    await second.logged(TAKEN)
+    await talk(one, other)
+    await second.kill()
+    await first.start()
+    await first.logged(TAKEN)
+    await talk(one, other)
+    other.hangup()
+    await asyncio.gather(over(one), over(other))
+    await has_none(daemon)
+    await until(lambda: recorded(first) == ["normal"])
+
+
+async def test_calls_of_an_rtpengine_that_who_takes_them_has_not_end_on_both_sides(
+    tmp_path: Path, daemon: Daemon
+) -> None:
+    """Nobody is left alone, and the one that is back ends them at its rtpengine, too."""
+    with rtpengine() as elsewhere:
+        async with two_of_one_journal(tmp_path, carried_by(daemon), carried_by(elsewhere)) as site:
+            one, other = await site.phones(("1001", PHONE_HZ), ("1002", OTHER_HZ))
+            await dialled(one, other)
+            await talk(one, other)
+            await site.first.kill()
+            await site.second.logged(TAKEN)
+            await asyncio.gather(over(one), over(other))
+            await until(lambda: recorded(site.second) == ["gateway-lost"])
+            await site.first.start()
+            await has_none(daemon)
