@@ -333,7 +333,7 @@ async def test_a_reload_of_a_file_that_does_not_answer_ends_with_a_word(tmp_path
             assert (done.returncode, done.stdout) == (2, "")
             assert ("own.yaml" if named else "its file") + " does not answer" in done.stderr
             assert "Traceback" not in done.stderr
-        status, _, log = await one.end(signal.SIGTERM, within=10)
+        status, _, log = await one.end(signal.SIGTERM)
     assert status == 0
     assert ("the configuration was not reloaded" in log) != named
     assert "Traceback" not in log
