@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gateway.config import Config
-from gateway.doctor import certificates, machine, media, network, stores
+from gateway.doctor import certificates, machine, media, names, network, stores
 from gateway.doctor.findings import Finding, Verdict, notice
 
 _MARKS = {Verdict.GOOD: "[green]good  [/]", Verdict.NOTICE: "[yellow]notice[/]", Verdict.WRONG: "[bold red]wrong [/]"}
@@ -26,7 +26,7 @@ def run_doctor(config: Config, output: Console) -> bool:
 
 
 async def examined(config: Config, output: Console) -> list[Finding]:
-    """Every finding, each shown as it comes: trunks that do not answer take seconds."""
+    """Every finding, each shown as it comes: names and trunks that do not answer take seconds."""
     findings: list[Finding] = []
 
     def show(found: Iterable[Finding]) -> None:
@@ -43,8 +43,8 @@ async def examined(config: Config, output: Console) -> list[Finding]:
     show(await media.rtpengines(config))
     show(await stores.stores(config))
     show(network.addresses(config))
-    show(await network.nat(config))
-    show(await network.trunks(config))
+    for found in await asyncio.gather(network.nat(config), names.names(config), network.trunks(config)):
+        show(found)
     return findings
 
 

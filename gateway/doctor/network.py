@@ -1,4 +1,4 @@
-"""What is around: the addresses peers are told, NAT, DNS, trunks."""
+"""What is around: the addresses peers are told, NAT, trunks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from random import random
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator
 
 from gateway.app.settings import reachable, sip_certificates
 from gateway.config import Config, advertised
 from gateway.config.people import Trunk
+from gateway.config.values import ip_version
 from gateway.doctor.findings import Finding, good, notice, wrong
+from gateway.doctor.lookup import in_dns, look_up, look_up_host, place_of
 from gateway.errors import ConfigError
 from gateway.net.names import covers
-from gateway.net.resolver import Resolver, ResolverConfig
 from gateway.net.tls import Tls
 from gateway.sip.flow import Flow
 from gateway.sip.message.uri import Uri
@@ -31,7 +30,6 @@ _AGAIN = 0.5
 _COOKIE = 0x2112A442
 _BINDING_REQUEST, _BINDING_RESPONSE = 0x0001, 0x0101
 _XOR_MAPPED_ADDRESS = 0x0020
-_STUN_PORT = 3478
 
 
 def addresses(config: Config) -> Iterator[Finding]:
@@ -47,7 +45,8 @@ def addresses(config: Config) -> Iterator[Finding]:
             key = "rtp.listen" if len(config.rtp.listen) == 1 else f"rtp.listen ({host})"
             told[key] = advertised_host or reachable(host)
     for key, host in told.items():
-        yield _reach(key, host)
+        if not in_dns(host):  # else what it leads to counts, see names.py
+            yield _reach(key, host)
 
 
 def _reach(key: str, host: str) -> Finding:
@@ -71,19 +70,14 @@ def _reach(key: str, host: str) -> Finding:
 
 async def nat(config: Config) -> Iterator[Finding]:
     """What a STUN server sees of us, if one is configured, beside what peers are told."""
-    server = config.webrtc.stun_server
-    if server is None:
+    seen = await seen_from_outside(config)
+    if seen is None:
         return iter(())
-    place = urlsplit(f"stun://{server.partition(':')[2]}")
-    host, port = place.hostname or "", place.port or _STUN_PORT
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            seen = await mapped_address(host, port)
-    except (OSError, TimeoutError):
-        advice = "Check the name, and that UDP may leave; browsers are told of this server."
-        return iter([wrong("webrtc.stun_server", f"{server} does not answer.", advice)])
+    if isinstance(seen, Finding):
+        return iter([seen])
     told = {str(one.host) for one in config.webrtc.advertised} or {reachable(config.webrtc.listen.host)}
-    if seen in told:
+    led = await asyncio.gather(*(look_up_host(host, config) for host in told if in_dns(host)))
+    if seen in told or any(seen in one.addresses for one in led):
         return iter([good("NAT", f"The world sees us as {seen}, and peers are told so.")])
     return iter(
         [
@@ -94,6 +88,25 @@ async def nat(config: Config) -> Iterator[Finding]:
             )
         ]
     )
+
+
+async def seen_from_outside(config: Config) -> str | Finding | None:
+    """The address that the STUN server sees us at, or why it says none; None where none is configured."""
+    server = config.webrtc.stun_server
+    if server is None:
+        return None
+    host, port = place_of(server)
+    advice = "Check the name, and that UDP may leave; browsers are told of this server."
+    if in_dns(host):
+        found = await look_up_host(host, config)
+        if not found.addresses:
+            return found.nothing("webrtc.stun_server", host, advice)
+        host = min(found.addresses, key=ip_version)
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await mapped_address(host, port)
+    except (OSError, TimeoutError, ValueError, OverflowError):
+        return wrong("webrtc.stun_server", f"{server} does not answer.", advice)
 
 
 async def mapped_address(host: str, port: int) -> str:
@@ -136,39 +149,33 @@ def _mapped(answer: bytes, request: bytes) -> str | None:
 
 async def trunks(config: Config) -> Iterator[Finding]:
     """Whether each trunk has an address, is who it should be by TLS, and answers."""
-    transports = ("udp", "tcp", "tls")
-    resolver = Resolver(
-        ResolverConfig(transports=transports, timeout=config.sip.timers.lookup), now=time.monotonic, random=random
-    )
-    files, domain = Tls(sip_certificates(config)), config.domain
-    return iter(await asyncio.gather(*(_trunk(one, resolver.resolve, domain, files) for one in config.trunks)))
+    files = Tls(sip_certificates(config))
+    return iter(await asyncio.gather(*(_trunk(one, config, files) for one in config.trunks)))
 
 
-async def _trunk(
-    trunk: Trunk, resolve: Callable[[Uri], Awaitable[tuple[Flow, ...]]], domain: str, files: Tls
-) -> Finding:
+async def _trunk(trunk: Trunk, config: Config, files: Tls) -> Finding:
     subject = f"trunk {trunk.name}"
-    flows = await resolve(Uri.parse(trunk.uri))
-    if not flows:
-        return wrong(subject, f"{trunk.uri} leads to no address.", "Check the name, and this machine's DNS.")
+    found = await look_up(Uri.parse(trunk.uri), config)
+    if not found.flows:
+        return found.nothing(subject, trunk.uri, "Check the name, and this machine's DNS.")
     mistrusted = ""
-    for flow in flows:
+    for flow in found.flows:
         began = time.monotonic()
         try:
-            said = await _answer(flow, trunk.uri, domain, files)
+            said = await _answer(flow, trunk.uri, config.domain, files)
         except ssl.SSLError as error:
             mistrusted = f"{flow} and we do not agree on TLS: {_why(error)}."
             continue
         except (OSError, TimeoutError, ConfigError):
             continue
         if said is None:
-            found = f"{flow} takes connections, but answers no OPTIONS within {_PATIENCE:g} s."
-            return notice(subject, found, "Check that it takes requests from our address.")
+            mute = f"{flow} takes connections, but answers no OPTIONS within {_PATIENCE:g} s."
+            return notice(subject, mute, "Check that it takes requests from our address.")
         return good(subject, f"{flow} {said} after {1000 * (time.monotonic() - began):.0f} ms.")
     if mistrusted:
         advice = "Put the authority of its certificate into sip.tls.ca, and write uri with a name of that certificate."
         return wrong(subject, mistrusted, advice)
-    places = ", ".join(map(str, flows))
+    places = ", ".join(map(str, found.flows))
     return wrong(
         subject,
         f"Nothing answers at {places} within {_PATIENCE:g} s.",

@@ -122,6 +122,11 @@ class Resolver:
                 return found
         return await self._addresses(last, host, began) if isinstance(last, AddressLookup) else ()
 
+    @property
+    def unanswered(self) -> tuple[Question, ...]:
+        """What was asked, and no name server has said anything of so far, not even that there is none."""
+        return (*self._asking, *(question for question, answer in self._cache.items() if not answer.ends))
+
     async def _by_service(self, services: Sequence[SrvLookup], domain: str, began: float) -> tuple[Flow, ...] | None:
         """The flows that SRV records lead to, None where there is no such record at all.
 

@@ -7,18 +7,14 @@ import socket
 import sqlite3
 import struct
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import redis.asyncio
-from aioice import stun
 from rich.console import Console
 
 from gateway.commands.doctor import examined
-from gateway.config import Config
 from gateway.doctor import certificates, machine, media, network, stores
 from gateway.doctor.findings import Finding, Verdict
 from gateway.media.embedded.plane.native import wire
@@ -27,28 +23,16 @@ from gateway.media.embedded.plane.native.process import SOCKET
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.store.identity_sqlite import SqliteStore
+from tests.doctor.around import config, said, stun_server, trunk
 from tests.identity.conftest import redis_server
 from tests.interop.gateway import config_on_free_ports, gateway_with
 from tests.media.plane_rig import Told, leave
 from tests.media.plane_scene import made_plane
 from tests.media.rtpengine_support import shared
 from tests.net.certificates import Authority
+from tests.net.name_server import NameServer
 from tests.net.peers import Application
 from tests.ports import free_port, free_ports
-
-
-def said(findings: Iterable[Finding], subject: str) -> Finding:
-    """The one finding of that subject."""
-    (found,) = [one for one in findings if one.subject == subject]
-    return found
-
-
-def config(**sections: Any) -> Config:
-    return Config.model_validate(sections).check()
-
-
-def trunk(uri: str) -> dict[str, str]:
-    return {"name": "office", "uri": uri}
 
 
 def test_a_port_in_use_is_a_fault_and_our_own_gateway_is_none(tmp_path: Path) -> None:
@@ -73,34 +57,6 @@ async def test_beside_a_gateway_that_runs_everything_is_looked_at(tmp_path: Path
     assert 'says that it is "ok"' in said(findings, "ports").found
     assert 'answers "200 OK"' in said(findings, "trunk office").found
     assert [one for one in findings if one.verdict is Verdict.WRONG] == []
-
-
-@asynccontextmanager
-async def stun_server(seen: tuple[str, int] | None) -> AsyncIterator[str]:
-    """Says that it sees everybody at `seen`; None: says nothing."""
-
-    class Server(asyncio.DatagramProtocol):
-        def connection_made(self, transport: Any) -> None:
-            self.transport = transport
-            self.asked = 0
-
-        def datagram_received(self, data: bytes, address: Any) -> None:
-            request = stun.parse_message(data)
-            self.asked += 1
-            if seen is None or self.asked == 1:  # the first answer is lost, and one for somebody else comes
-                self.transport.sendto(bytes(20), address)
-                return
-            answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
-            answer.attributes["SOFTWARE"] = "test"
-            answer.attributes["XOR-MAPPED-ADDRESS"] = seen
-            self.transport.sendto(bytes(answer), address)
-
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(Server, local_addr=("127.0.0.1", 0))
-    try:
-        yield "stun:127.0.0.1:{}".format(transport.get_extra_info("sockname")[1])
-    finally:
-        transport.close()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +94,7 @@ def test_a_malformed_stun_answer_is_none(answer: bytes) -> None:
     assert network._mapped(answer, bytes(20)) is None
 
 
-async def test_a_trunk_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_trunk_that_is_not_there_is_a_fault(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing answers; no such name; one that takes connections and says nothing is to be looked at."""
     monkeypatch.setattr(network, "_PATIENCE", 0.3)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, socket.socket() as listening:
@@ -162,7 +118,7 @@ async def test_a_trunk_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPa
         ("10.0.0.1", Verdict.NOTICE),
         ("fd00::1", Verdict.NOTICE),
         ("9.9.9.9", Verdict.GOOD),
-        ("sip.example.com", Verdict.GOOD),
+        ("phone.local", Verdict.GOOD),
     ],
 )
 def test_an_address_that_peers_outside_cannot_reach_is_told(host: str, verdict: Verdict) -> None:
