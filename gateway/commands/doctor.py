@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gateway.config import Config
-from gateway.doctor import certificates, machine, media, names, network, stores
+from gateway.doctor import certificates, machine, media, names, network, rtpengine, stores
 from gateway.doctor.findings import Finding, Verdict, notice
 
 _MARKS = {Verdict.GOOD: "[green]good  [/]", Verdict.NOTICE: "[yellow]notice[/]", Verdict.WRONG: "[bold red]wrong [/]"}
@@ -40,7 +40,7 @@ async def examined(config: Config, output: Console) -> list[Finding]:
     show(machine.ports(config, await asyncio.to_thread(machine.running, config)))
     show(await media.plane(config))
     show(_system(config))
-    show(await media.rtpengines(config))
+    show(await rtpengine.rtpengines(config))
     show(await stores.stores(config))
     show(network.addresses(config))
     for found in await asyncio.gather(network.nat(config), names.names(config), network.trunks(config)):

@@ -15,7 +15,7 @@ import redis.asyncio
 from rich.console import Console
 
 from gateway.commands.doctor import examined
-from gateway.doctor import certificates, machine, media, network, stores
+from gateway.doctor import certificates, machine, media, network, rtpengine, stores
 from gateway.doctor.findings import Finding, Verdict
 from gateway.media.embedded.plane.native import wire
 from gateway.media.embedded.plane.native.plane import NativePlane
@@ -211,12 +211,13 @@ async def test_a_file_that_takes_no_writes_is_a_fault(tmp_path: Path) -> None:
 async def test_rtpengine_is_asked() -> None:
     """A real one, and one that is not there."""
     host, port = shared().address
-    there = said(await media.rtpengines(config(media={"engine": f"rtpengine:{host}:{port}"})), "media.engine")
+    there = said(await rtpengine.rtpengines(config(media={"engine": f"rtpengine:{host}:{port}"})), "media.engine")
     assert (there.verdict, "answers after" in there.found) == (Verdict.GOOD, True)
-    gone = said(await media.rtpengines(config(media={"engine": f"rtpengine:127.0.0.1:{free_port()}"})), "media.engine")
+    nobody = config(media={"engine": f"rtpengine:127.0.0.1:{free_port()}"})
+    gone = said(await rtpengine.rtpengines(nobody), "media.engine")
     assert (gone.verdict, "does not answer" in gone.found) == (Verdict.WRONG, True)
     assert "--listen-ng" in gone.advice
-    assert list(await media.rtpengines(config())) == []
+    assert list(await rtpengine.rtpengines(config())) == []
 
 
 async def test_a_plane_that_others_start_is_asked(tmp_path: Path) -> None:
