@@ -214,9 +214,9 @@ class Voicemail:
             hash_pressed.cancel()
             recording.stop()
             # Also where this program is being stopped: what was said is kept.
-            await asyncio.shield(self._keep(user, message, ended, lambda: recording.seconds, gone))
+            is_kept = await asyncio.shield(self._keep(user, message, ended, lambda: recording.seconds, gone))
         if session.ended is None:
-            await session.play(sound(REFUSED if gone.done() else DONE))
+            await session.play(sound(DONE if is_kept else REFUSED))
 
     async def _record(
         self, session: Session, user: str, message: VoiceMessage, ended: Callable[[str | None], None]
@@ -240,20 +240,24 @@ class Voicemail:
         ended: asyncio.Future[str | None],
         seconds: Callable[[], float],
         gone: asyncio.Future[None],
-    ) -> None:
+    ) -> bool:
+        """Whether it is one that its user will find."""
         reason = await ended
         if reason is not None:
             log.info("message ended", user=user, reason=reason)
         message = replace(message, seconds=seconds())
+        is_kept = message.seconds >= self.settings.shortest
         try:
             await self._boxes.put(user, message)
         except OSError as error:
             log.warning("message not kept", user=user, reason=error.strerror)
+            is_kept = False
         if gone.done():
             await self._boxes.discard(user, message.id)
         elif message.seconds < self.settings.shortest:
             await self._boxes.drop(user, message.id)
         await self._count([user])
+        return is_kept and not gone.done()
 
     async def listen(self, session: Session, _: str) -> None:
         """Let a user hear its messages: 1 again, 2 or # the next one, 3 delete it."""
@@ -286,7 +290,6 @@ class Voicemail:
                 await asyncio.wait((digit,), timeout=_CHOICE)
             return digit.result() if digit.done() else None
         finally:
-            session.stop_playing()
             for task in (playing, digit):
                 task.cancel()
             await asyncio.gather(playing, digit, return_exceptions=True)
