@@ -64,12 +64,17 @@ class Cluster:
 
     def _is_gateway(self, host: str) -> bool:
         """Whether another gateway that is there has that address."""
-        return any(_host_of(node) == host for node in self.live)
+        return any(_host_of(node) == host for node in self.with_calls)
 
     @property
     def live(self) -> frozenset[str]:
-        """The others that are there."""
+        """The others that are there, for new calls as well."""
         return self._others.live
+
+    @property
+    def with_calls(self) -> frozenset[str]:
+        """Those, and the others that drain."""
+        return self._others.with_calls
 
     @property
     def is_open(self) -> bool:
@@ -79,6 +84,10 @@ class Cluster:
     async def open(self) -> None:
         """Be there for the others. Raises StoreError."""
         await self._others.open()
+
+    async def drain(self) -> None:
+        """Be there for no new calls."""
+        await self._others.drain()
 
     async def close(self) -> None:
         """Be there no longer."""

@@ -20,26 +20,38 @@ _LAST = 5.0
 async def drain(user_agent: UserAgent, presence: Presence, cluster: Cluster, calls: Calls, seconds: float) -> None:
     """Refuse new calls, tell everybody so, and wait for the last call to end, at most so long.
 
-    Where there is another gateway, pages and SIP clients over WebSocket are sent there once they are in no call.
+    Where there is another gateway, or comes up meanwhile, pages and SIP clients over WebSocket are sent there once they
+    are in no call.
     """
     user_agent.drain(math.ceil(seconds))
-    elsewhere = bool(cluster.live)
+    elsewhere, end = bool(cluster.live), asyncio.get_running_loop().time() + seconds
     presence.drain(seconds, elsewhere)
-    closing = asyncio.create_task(cluster.close())
-    leaving = asyncio.create_task(_send_away(user_agent, closing)) if elsewhere else None
+    telling = asyncio.create_task(cluster.drain())
+    leaving = asyncio.create_task(_send_away(user_agent, presence, cluster, elsewhere, end, telling))
     try:
         await calls.drain(seconds)
-        await asyncio.wait((closing,), timeout=_LAST)
+        await asyncio.wait((telling,), timeout=_LAST)
     finally:
-        await ended(closing)
-        if leaving is not None:
-            await ended(leaving)
+        await ended(telling)
+        await ended(leaving)
+        if cluster.live:
             user_agent.send_away_idle()
 
 
-async def _send_away(user_agent: UserAgent, closing: asyncio.Task[None]) -> None:
-    """Once the others know that we are going, or cannot be told."""
-    await asyncio.wait((closing,), timeout=_LAST)
+async def _send_away(
+    user_agent: UserAgent,
+    presence: Presence,
+    cluster: Cluster,
+    elsewhere: bool,
+    end: float,
+    telling: asyncio.Task[None],
+) -> None:
+    """Once the others know that we are going, or cannot be told; `elsewhere` is what pages were told of them."""
+    await asyncio.wait((telling,), timeout=_LAST)
     while True:
-        user_agent.send_away_idle()
+        if elsewhere != bool(cluster.live):
+            elsewhere = not elsewhere
+            presence.drain(max(0.0, end - asyncio.get_running_loop().time()), elsewhere)
+        if elsewhere:
+            user_agent.send_away_idle()
         await asyncio.sleep(_EVERY)

@@ -1,7 +1,7 @@
 """Limits of a cluster: what callers have at the other gateways counts here, too, and who is banned there is here.
 
-Each gateway says twice a second what it counts, as a text in the store that stands no longer than its word that it is
-there; nothing is asked when a call comes. Where the store is away, each counts alone after a while.
+Each gateway says twice a second what it counts, also while it drains, as a text in the store that stands no longer than
+its word that it is there; nothing is asked when a call comes. Where the store is away, each counts alone after a while.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Peers(Protocol):
     node: str
 
     @property
-    def live(self) -> Collection[str]: ...
+    def with_calls(self) -> Collection[str]: ...
 
 
 class SharedLimits:
@@ -94,7 +94,7 @@ class SharedLimits:
             await self._texts.put_text(_NAME + self._peers.node, said, self._wall_clock() + self._stands)
             self._said, self._said_at = said, now
         found: dict[str, float] = {}
-        nodes = sorted(self._peers.live)
+        nodes = sorted(self._peers.with_calls)
         # All at once: where the store is slow, the last would else be read when the first has run out.
         texts = await asyncio.gather(*(self._texts.text(_NAME + node) for node in nodes))
         for node, text in zip(nodes, texts, strict=True):

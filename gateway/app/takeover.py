@@ -74,13 +74,17 @@ class Takeovers:
             # We have written nothing yet, or the store has lost it, as one does that keeps nothing on disk.
             await self._recovery.keep_again()
         for node in sorted(nodes - {self._cluster.node}):
-            if node not in self._cluster.live and not await self._answers(node) and node not in self._cluster.live:
+            if not self._is_seen(node) and not await self._answers(node) and not self._is_seen(node):
                 while moved := await self._journal.take(node):
                     log.info("calls of another gateway are ours now", node=node, calls=moved)
         claimed = await self._journal.claimed()
         self._seen &= claimed
         if claimed - self._seen:
             await self._go_on(sorted(claimed - self._seen))
+
+    def _is_seen(self, node: str) -> bool:
+        """Whether another gateway says that it is there, or that it drains."""
+        return node in self._cluster.with_calls
 
     async def _go_on(self, call_ids: Sequence[str]) -> None:
         self._recovery.taken(call_ids)

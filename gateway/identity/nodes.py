@@ -1,13 +1,14 @@
 """Which gateways share a store, and which web users have a page open at which of them.
 
 Both are bindings of addresses that no SIP URI can be: a gateway is bound to `node:`, a page to `page:USER`, and each
-names the gateway's SIP URI. A gateway that says nothing for three intervals is gone, and with it its pages.
+names the gateway's SIP URI. A gateway that says nothing for three intervals is gone, and with it its pages. One that
+drains says so: nothing new is sent there, but it sees the others and they know of the calls that it still has.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -20,13 +21,14 @@ from gateway.identity.store import IdentityStore, StoreError
 log = structlog.get_logger(__name__)
 
 _NODES, _PAGE = "node:", "page:"
+_DRAINS = "drains"
+"""What the binding of such a gateway has for its user agent."""
 _MOST = 1_000
 """Gateways of one store."""
 _PAGE_TIME = 3_600.0
 """Seconds that a page stands without being written again."""
 _MISSED = 3
 """Intervals without a word after which a gateway is gone."""
-_ATTEMPTS = 5
 
 
 class ClusterNodes:
@@ -43,10 +45,12 @@ class ClusterNodes:
         self._interval = interval
         self._clock = clock
         self._live: frozenset[str] = frozenset()
+        self._with_calls: frozenset[str] = frozenset()
         self._places: dict[tuple[str, int], str] = {}
         self._pages: dict[str, float] = {}
         """When the page of a user was written down last."""
         self._closed: set[str] = set()
+        self._drains = False
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.opened = asyncio.Event()
@@ -54,8 +58,13 @@ class ClusterNodes:
 
     @property
     def live(self) -> frozenset[str]:
-        """The other gateways that are there."""
+        """The other gateways that are there, for new calls as well."""
         return self._live
+
+    @property
+    def with_calls(self) -> frozenset[str]:
+        """Those, and the others that drain."""
+        return self._with_calls
 
     def node_at(self, host: str, port: int) -> str | None:
         """The gateway that listens at that address, also one that was there once."""
@@ -71,23 +80,40 @@ class ClusterNodes:
         self.opened.set()
         self._task = asyncio.create_task(self._run())
 
+    async def drain(self) -> None:
+        """Be there for no new calls, but go on seeing the others, and being seen to have some; idempotent."""
+        if self._task is None or self._drains:
+            return
+        self._drains = True
+        self.opened.clear()
+        pages = {*self._pages, *self._closed}
+        self._pages.clear()
+        self._closed.clear()
+        task, self._task = self._task, asyncio.create_task(self._beats())
+        await _end(task)
+        try:
+            await self._beat()
+            await self._remove_pages(pages)
+        except StoreError as error:
+            log.warning("the other gateways do not know yet that this one drains", reason=str(error))
+
     async def close(self) -> None:
         """Be there no longer; idempotent."""
         if self._task is None:
             return
         task, self._task = self._task, None
         self.opened.clear()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await _end(task)
         try:
             await self._remove(_NODES)
-            for user in {*self._pages, *self._closed}:
-                await self._remove(_PAGE + user)
+            await self._remove_pages({*self._pages, *self._closed})
         except StoreError as error:
             log.warning("the other gateways do not know that this one has gone", reason=str(error))
 
     def page(self, user: str, is_open: bool) -> None:
         """A user has a page open here, or none any more."""
+        if self._drains:
+            return
         if is_open:
             self._closed.discard(user)
             self._pages.setdefault(user, float("-inf"))
@@ -128,24 +154,32 @@ class ClusterNodes:
 
     async def _beat(self) -> None:
         now = self._clock()
-        here = Binding(_NODES, self.node, now + _MISSED * self._interval, call_id=self._start)
+        stands, state = now + _MISSED * self._interval, _DRAINS if self._drains else ""
+        here = Binding(_NODES, self.node, stands, call_id=self._start, user_agent=state)
         try:
-            starts = {binding.contact: binding.call_id for binding in await self._store.bindings(_NODES, now)}
-        finally:
+            found = {binding.contact: binding for binding in await self._store.bindings(_NODES, now)}
+        except Exception:
             await self._store.put_binding(here, now, _MOST)
-        if self.node not in starts:
+            raise
+        await self._store.put_binding(here, now, _MOST)
+        if self.node not in found:
             # A store that has lost us, as one does that keeps nothing on disk, has lost our pages with us.
             self._pages = dict.fromkeys(self._pages, float("-inf"))
             self._news.set()
-        live = {node for node in starts.keys() - {self.node} if _is_place(node)}
+        others = {node: binding for node, binding in found.items() if node != self.node and _is_place(node)}
+        self._see(frozenset(others), frozenset(node for node in others if others[node].user_agent != _DRAINS))
+        for node, binding in others.items():
+            self._places[place_of(node)] = node
+            self._starts[node] = binding.call_id
+
+    def _see(self, with_calls: frozenset[str], live: frozenset[str]) -> None:
         for node in live - self._live:
             log.info("another gateway is there", node=node)
-        for node in self._live - live:
+        for node in (self._live - live) & with_calls:
+            log.info("another gateway drains", node=node)
+        for node in self._with_calls - with_calls:
             log.warning("another gateway is gone", node=node)
-        self._live = frozenset(live)
-        for node in live:
-            self._places[place_of(node)] = node
-            self._starts[node] = starts[node]
+        self._live, self._with_calls = live, with_calls
 
     async def _write_pages(self) -> None:
         for user in tuple(self._closed):
@@ -160,14 +194,18 @@ class ClusterNodes:
                 else:
                     self._closed.add(user)
 
+    async def _remove_pages(self, users: Iterable[str]) -> None:
+        for user in users:
+            await self._remove(_PAGE + user)
+
     async def _remove(self, aor: str) -> None:
-        """Take our own name away, whatever others do to theirs meanwhile."""
-        for _ in range(_ATTEMPTS):
-            now = self._clock()
-            current = await self._store.bindings(aor, now)
-            ours = [binding for binding in current if binding.contact == self.node]
-            if not ours or await self._store.change_bindings(aor, current, ours, (), now):
-                return
+        """Take our own name away."""
+        await self._store.put_binding(Binding(aor, self.node, 0.0), self._clock(), _MOST)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def place_of(node: str) -> tuple[str, int]:

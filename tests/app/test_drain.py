@@ -17,6 +17,8 @@ class Rooms:
     def __init__(self, *, others: bool = False, calls: bool = False) -> None:
         self.live = {"other"} if others else set()
         self.said: list[str] = []
+        self.told: list[tuple[object, ...]] = []
+        """What pages were told: seconds, and whether there is another gateway."""
         self.store, self.last = asyncio.Event(), asyncio.Event()
         """Set once the store answers, and once the last call has ended."""
         if not calls:
@@ -24,7 +26,7 @@ class Rooms:
 
     async def run(self, seconds: float = 60.0) -> None:
         rooms = cast(Any, self)
-        await drain(rooms.agent, rooms.presence, rooms, rooms.calls, seconds)
+        await drain(rooms.agent, rooms.presence, rooms.cluster, rooms.calls, seconds)
 
     @property
     def agent(self) -> Any:
@@ -38,12 +40,33 @@ class Rooms:
     def calls(self) -> Any:
         return self._room("calls")
 
+    @property
+    def cluster(self) -> Any:
+        rooms = self
+
+        class Cluster:
+            @property
+            def live(self) -> set[str]:
+                return rooms.live
+
+            async def drain(self) -> None:
+                try:
+                    await rooms.store.wait()
+                    rooms.said.append("gone")
+                except asyncio.CancelledError:
+                    rooms.said.append("given up")
+                    raise
+
+        return Cluster()
+
     def _room(self, name: str) -> Any:
         rooms = self
 
         class Room:
-            def drain(self, *_: object) -> Any:
+            def drain(self, *told: object) -> Any:
                 rooms.said.append(name)
+                if name == "presence":
+                    rooms.told.append(told)
                 return rooms._ended() if name == "calls" else None
 
             def send_away_idle(self) -> None:
@@ -53,15 +76,6 @@ class Rooms:
 
     async def _ended(self) -> None:
         await self.last.wait()
-
-    async def close(self) -> None:
-        """As the cluster."""
-        try:
-            await self.store.wait()
-            self.said.append("gone")
-        except asyncio.CancelledError:
-            self.said.append("given up")
-            raise
 
 
 async def test_calls_are_refused_before_the_store_has_answered() -> None:
@@ -120,3 +134,30 @@ async def test_pages_are_sent_elsewhere_once_the_others_know() -> None:
     rooms.last.set()
     await running
     assert rooms.said[-2:] == ["send away", "send away"]
+
+
+async def test_pages_are_told_when_another_gateway_comes_up_and_when_none_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the time that is left; nobody is sent away while there is nowhere to go."""
+    monkeypatch.setattr(draining, "_EVERY", 0.01)
+    rooms = Rooms(calls=True)
+    rooms.store.set()
+    running = asyncio.create_task(rooms.run())
+    async with asyncio.timeout(30):
+        await asyncio.sleep(0.05)
+        assert "send away" not in rooms.said
+        rooms.live.add("new")
+        while "send away" not in rooms.said:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        rooms.live.clear()
+        while len(rooms.told) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        sent = rooms.said.count("send away")
+        await asyncio.sleep(0.05)
+        rooms.last.set()
+        await running
+    assert rooms.said.count("send away") == sent
+    assert [elsewhere for _, elsewhere in rooms.told] == [False, True, False]
+    first, second, third = [cast(float, seconds) for seconds, _ in rooms.told]
+    assert 60.0 == first > second > third > 0.0

@@ -57,7 +57,7 @@ class Node:
     """One gateway, as its others see it."""
 
     def __init__(self, name: str, texts: Texts, *others: str) -> None:
-        self.node, self.live = name, frozenset(others)
+        self.node, self.with_calls = name, frozenset(others)
         self.counts: dict[str, float] = {}
         self.bans = Bans(BanPolicy(after=2), texts.clock)
         self.limits = SharedLimits(self, texts, lambda: self.counts, self.bans, 5.0, texts.clock, texts.clock)
@@ -73,7 +73,7 @@ async def test_what_others_count_is_added_up() -> None:
     assert one.limits.others("calls:a") == 3.5
     assert one.limits.others("calls:b") == two.limits.others("calls:a") == 0
     two.counts = {}
-    one.live = frozenset(("two",))
+    one.with_calls = frozenset(("two",))
     for node in (two, one):
         await node.limits.exchange()
     assert one.limits.others("calls:a") == 0
@@ -229,9 +229,31 @@ def test_few_bans_are_told_and_few_lifted_are_remembered() -> None:
 class House:
     """Two gateways of one Redis, and somebody who calls."""
 
-    def __init__(self, apps: list[GatewayApp], agent: UserAgent) -> None:
-        self.one, self.two = apps
-        self.agent = agent
+    one: GatewayApp
+    two: GatewayApp
+    agent: UserAgent
+
+    def __init__(self, folder: Path, redis: int, stack: AsyncExitStack) -> None:
+        self._folder = folder
+        self._redis = redis
+        self._stack = stack
+
+    async def start(self, name: str) -> GatewayApp:
+        (self._folder / name).mkdir()
+        [sip] = free_ports(1)
+        config = config_on_free_ports(
+            self._folder / name,
+            SIP__LISTEN=f'["udp:127.0.0.1:{sip}"]',
+            IDENTITY__STORE=f"redis://127.0.0.1:{self._redis}/0",
+            CLUSTER__NODE=f"sip:127.0.0.1:{sip}",
+            CLUSTER__KEY=KEY,
+            CLUSTER__INTERVAL="0.5",
+            USERS=json.dumps(USERS),
+        )
+        app = GatewayApp(config)
+        await app.start()
+        self._stack.push_async_callback(app.stop)
+        return app
 
     async def refused(self, app: GatewayApp, user: str, status: int = 503) -> None:
         """Wait until a call of that user is."""
@@ -256,28 +278,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     [redis] = free_ports(1)
     async with AsyncExitStack() as stack:
         stack.enter_context(redis_server(redis, tmp_path))
-        apps = []
-        for name in ("one", "two"):
-            (tmp_path / name).mkdir()
-            [sip] = free_ports(1)
-            config = config_on_free_ports(
-                tmp_path / name,
-                SIP__LISTEN=f'["udp:127.0.0.1:{sip}"]',
-                IDENTITY__STORE=f"redis://127.0.0.1:{redis}/0",
-                CLUSTER__NODE=f"sip:127.0.0.1:{sip}",
-                CLUSTER__KEY=KEY,
-                CLUSTER__INTERVAL="0.5",
-                USERS=json.dumps(USERS),
-            )
-            app = GatewayApp(config)
-            await app.start()
-            stack.push_async_callback(app.stop)
-            apps.append(app)
-        agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
-        await agent.start()
-        stack.push_async_callback(agent.close)
-        await until(lambda: all(app._cluster.live for app in apps))
-        yield House(apps, agent)
+        house = House(tmp_path, redis, stack)
+        house.one, house.two = await house.start("one"), await house.start("two")
+        house.agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+        await house.agent.start()
+        stack.push_async_callback(house.agent.close)
+        await until(lambda: house.one._cluster.live and house.two._cluster.live)
+        yield house
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -301,3 +308,26 @@ async def test_a_user_who_is_at_the_limit_at_one_gateway_is_refused_at_the_other
     await until(lambda: not len(house.one.calls) and not len(house.two.calls))
     await house.one.stop()
     (await house.taken(house.two, "1001")).session.hangup()
+
+
+async def test_calls_of_a_gateway_that_drains_count_until_they_end(house: House) -> None:
+    """At the others, and at one that begins meanwhile."""
+    first, second = Phone(house.agent, house.one, "1001"), Phone(house.agent, house.one, "1001")
+    assert await first.status() == await second.status() == 200
+    draining = asyncio.create_task(house.one.drain())
+    await until(lambda: not house.two._cluster.live)
+    late = await house.start("late")
+    await until(lambda: late._cluster.with_calls == {house.one._cluster.node, house.two._cluster.node})
+    await house.refused(late, "1001")
+    await asyncio.sleep(2)  # longer than a gateway stands that says nothing
+    for app in (house.two, late):
+        await house.refused(app, "1001")
+    second.session.hangup()
+    third = await house.taken(house.two, "1001")
+    await house.refused(late, "1001")
+    third.session.hangup()
+    assert not draining.done()
+    first.session.hangup()
+    await draining
+    await house.one.stop()
+    await until(lambda: house.one._cluster.node not in house.two._cluster.with_calls)

@@ -81,7 +81,7 @@ class Cluster:
     node = ONE
 
     def __init__(self) -> None:
-        self.live: set[str] = set()
+        self.with_calls: set[str] = set()
         self.is_open = True
 
     async def opened(self) -> None:
@@ -146,13 +146,13 @@ def rig() -> Rig:
 async def test_only_who_is_gone_and_silent_is_taken_over(rig: Rig) -> None:
     """One that others see, one that answers though nobody sees it, and we ourselves keep their calls."""
     rig.journal.left = {ONE: {"a": record("a")}, TWO: {"b": record("b")}, THREE: {"c": record("c")}}
-    rig.cluster.live, rig.answering = {TWO}, {THREE}
+    rig.cluster.with_calls, rig.answering = {TWO}, {THREE}
     await rig.takeovers.look()
     assert rig.recovery.went_on == []
     rig.answering = set()
     await rig.takeovers.look()
     assert rig.recovery.went_on == ["c"]
-    rig.cluster.live = set()
+    rig.cluster.with_calls = set()
     await rig.takeovers.look()
     await rig.takeovers.look()
     assert rig.recovery.went_on == ["c", "b"]
@@ -163,7 +163,7 @@ async def test_one_that_comes_back_while_it_is_asked_keeps_its_calls(rig: Rig) -
     """It answers no OPTIONS yet, but the others see it again before anything is taken."""
 
     async def asked(node: str) -> bool:
-        rig.cluster.live.add(node)
+        rig.cluster.with_calls.add(node)
         return False
 
     cluster, journal, recovery, dialer = cast(Any, (rig.cluster, rig.journal, rig.recovery, rig))

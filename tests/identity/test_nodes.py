@@ -111,6 +111,113 @@ async def test_a_gateway_that_says_nothing_is_gone_after_three_intervals(interva
         await each.close()
 
 
+async def test_a_gateway_that_drains_is_not_there_but_still_has_calls() -> None:
+    """Nobody sends anything new there, nor to pages that come to it; whoever begins meanwhile knows it as well."""
+    store = Store()
+    one, two = nodes(store, ONE), ClusterNodes(store, TWO, QUICK, lambda: store.now, "first")
+    await one.open()
+    await two.open()
+    two.page("alice", True)
+    await page_is_at(one, "alice", TWO)
+    await two.drain()
+    await two.drain()
+    assert not two.opened.is_set()
+    two.page("bob", True)
+    await until(lambda: not one.live)
+    assert await store.bindings("page:alice", store.now) == await store.bindings("page:bob", store.now) == []
+    three = nodes(store, "sip:10.0.0.3")
+    await three.open()
+    for seeing in (one, three):
+        assert TWO not in seeing.live
+        assert TWO in seeing.with_calls
+        assert seeing.node_at("10.0.0.2", 5070) == TWO
+        assert seeing.start_of(TWO) == "first"
+    await two.close()
+    await until(lambda: TWO not in one.with_calls)
+    for each in (one, three):
+        await each.close()
+
+
+async def test_a_gateway_that_drains_goes_on_seeing_the_others() -> None:
+    """Who is new, who is gone, who drains as well, and who is another process now."""
+    store = Store()
+    one, two = nodes(store, ONE), ClusterNodes(store, TWO, QUICK, lambda: store.now, "first")
+    await one.open()
+    await two.open()
+    await until(lambda: one.live == {TWO})
+    await one.drain()
+    await two.close()
+    await until(lambda: not one.live)
+    for start in ("second", "third"):
+        two = ClusterNodes(store, TWO, 60, lambda: store.now, start)
+        await two.open()
+        two.page("alice", True)
+        await until(lambda start=start: one.start_of(TWO) == start)  # type: ignore[misc]
+    await page_is_at(one, "alice", TWO)
+    await two.drain()
+    await until(lambda: not one.live)
+    assert one.with_calls == {TWO}
+    await one.close()
+    await two.close()
+
+
+async def test_that_a_gateway_drains_is_told_though_the_store_was_away() -> None:
+    """As soon as it is there again; until then whoever was there is taken to be there."""
+    store = Store()
+    one, two = nodes(store, ONE), nodes(store, TWO)
+    await one.open()
+    await two.open()
+    await until(lambda: one.live == {TWO})
+    store.is_away = True
+    await two.drain()
+    await asyncio.sleep(5 * QUICK)
+    assert one.live == {TWO}
+    store.is_away = False
+    await until(lambda: not one.live)
+    assert one.with_calls == {TWO}
+    await one.close()
+    await two.close()
+
+
+async def test_a_gateway_that_is_killed_as_it_drains_has_no_calls_after_three_intervals() -> None:
+    """One that begins anew at its place is there at once."""
+    store = Store()
+    dead = nodes(store, TWO, 5)
+    await dead.open()
+    await dead.drain()
+    one = nodes(store, ONE)
+    await one.open()
+    assert not one.live
+    assert one.with_calls == {TWO}
+    store.now += 16
+    await until(lambda: not one.with_calls)
+    successor = nodes(store, TWO)
+    await successor.open()
+    await until(lambda: one.live == {TWO})
+    for each in (one, successor, dead):
+        await each.close()
+
+
+async def test_a_drain_whose_pages_the_store_holds_up_is_told_and_can_be_given_up() -> None:
+    """The others know before any page is taken away; it is gone once it is closed."""
+    store = Store()
+    one, two = nodes(store, ONE), nodes(store, TWO)
+    await one.open()
+    await two.open()
+    two.page("alice", True)
+    await page_is_at(one, "alice", TWO)
+    store.pages_stall = True
+    draining = asyncio.create_task(two.drain())
+    await until(lambda: not one.live and one.with_calls == {TWO})
+    assert not draining.done()
+    draining.cancel()
+    await asyncio.wait([draining])
+    store.pages_stall = False
+    await two.close()
+    await until(lambda: not one.with_calls)
+    await one.close()
+
+
 async def test_a_page_is_told_while_it_is_open() -> None:
     """Of a gateway that is there; one that opens and closes at once is nobody's."""
     store = Store()
@@ -161,6 +268,7 @@ async def test_pages_that_cannot_be_written_keep_nobody_from_being_there() -> No
     await one.open()
     one.page("alice", True)
     await until(lambda: store.beats >= 4)
+    store.pages_stall = False
     await one.close()
 
 

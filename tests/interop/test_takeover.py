@@ -49,6 +49,25 @@ async def test_calls_of_a_gateway_that_is_gone_go_on_at_another(site: Site) -> N
     assert recorded(first) == []
 
 
+async def test_calls_of_a_gateway_that_drains_are_taken_only_once_it_is_killed(site: Site) -> None:
+    """However long it drains it is seen to have them."""
+    first, second = site.first, site.second
+    one, other = await site.phones(("1001", PHONE_HZ), ("1002", OTHER_HZ))
+    await dialled(one, other)
+    await first.drain()
+    await second.logged("another gateway drains")
+    await asyncio.sleep(2)  # longer than a gateway stands that says nothing
+    await talk(one, other)
+    assert not second.said("another gateway is gone")
+    await first.kill()
+    await first.kill_plane()
+    await second.logged(TAKEN)
+    await talk(one, other)
+    one.hangup()
+    await asyncio.gather(over(one), over(other))
+    await until(lambda: recorded(second) == ["normal"])
+
+
 async def test_a_gateway_that_was_suspended_lets_go_of_what_was_taken(site: Site) -> None:
     """It says nothing to anybody, sends the page to the other gateway, and goes on with calls of its own."""
     first, second = site.first, site.second
