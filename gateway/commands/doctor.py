@@ -15,6 +15,8 @@ from gateway.doctor.findings import Finding, Verdict, notice
 
 _MARKS = {Verdict.GOOD: "[green]good  [/]", Verdict.NOTICE: "[yellow]notice[/]", Verdict.WRONG: "[bold red]wrong [/]"}
 
+_KEY = "Set the key that is named: `gateway example-config` shows it and those beside it."
+
 
 def run_doctor(config: Config, output: Console) -> bool:
     """Look at everything and show it; whether nothing is wrong."""
@@ -36,7 +38,7 @@ async def examined(config: Config, output: Console) -> list[Finding]:
             if one.advice:
                 output.print(f"        {escape(one.advice)}", soft_wrap=True)
 
-    show(notice("configuration", one) for one in config.notices)
+    show(notice("configuration", one, _KEY) for one in config.notices)
     show(machine.ports(config, await asyncio.to_thread(machine.running, config)))
     show(await media.plane(config))
     show(_system(config))

@@ -15,7 +15,10 @@ from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.errors import ConfigError
 from gateway.net.tls import Tls, names_of
 
-_PAIR = "The file must hold the whole chain, and the key belong to it."
+_PAIR = (
+    "This user must be able to read both files, that of the certificate hold the whole chain, and the key belong to it."
+)
+_AUTHORITIES = "Name a file that this user can read, of the authorities' certificates (PEM)."
 _RENEW = "Renew it, and run `gateway reload`."
 
 
@@ -51,7 +54,7 @@ def _of_sip(config: Config, now: float) -> Iterator[Finding]:
     try:
         Tls(files).load()
     except ConfigError as error:
-        yield wrong(error.key, f"{error.reason}.", _PAIR)
+        yield wrong(error.key, f"{error.reason}.", _AUTHORITIES if error.key == "sip.tls.ca" else _PAIR)
         return
     further = [cert for cert, _ in files.certificates]
     if files.cert is not None:

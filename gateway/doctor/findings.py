@@ -32,9 +32,9 @@ def good(subject: str, found: str) -> Finding:
     return Finding(Verdict.GOOD, subject, found)
 
 
-def notice(subject: str, found: str, advice: str = "") -> Finding:
+def notice(subject: str, found: str, advice: str) -> Finding:
     return Finding(Verdict.NOTICE, subject, found, advice)
 
 
-def wrong(subject: str, found: str, advice: str = "") -> Finding:
+def wrong(subject: str, found: str, advice: str) -> Finding:
     return Finding(Verdict.WRONG, subject, found, advice)

@@ -15,7 +15,7 @@ from gateway.app import settings
 from gateway.app.plane import is_running
 from gateway.config import Config, check_ports
 from gateway.doctor.findings import Finding, good, notice, wrong
-from gateway.errors import ConfigError
+from gateway.errors import AwayError, ConfigError
 
 _FILES_A_CALL = 8
 """Sockets and pipes that a call may take, with room to spare."""
@@ -24,6 +24,8 @@ _BUFFER = 1 << 20
 _RMEM_MAX = Path("/proc/sys/net/core/rmem_max")
 _CLOCK_NOT_SYNCHRONISED = 5
 """TIME_ERROR of adjtimex(2)."""
+_BUSY = "Its /healthz says why; until that is over it refuses new calls."
+_UNUSABLE = "Listen on an address of this machine (`ip address` lists them), at a port that this user may open."
 
 
 def running(config: Config) -> str | None:
@@ -43,12 +45,15 @@ def running(config: Config) -> str | None:
 def ports(config: Config, status: str | None) -> Iterator[Finding]:
     """Whether everything that is listened on can be had, or this gateway has it already."""
     if status is not None:
-        yield good("ports", f'A gateway answers at web.listen; it says that it is "{status}".')
+        answers = f'A gateway answers at web.listen; it says that it is "{status}".'
+        yield good("ports", answers) if status == "ok" else notice("ports", answers, _BUSY)
         return
     try:
         check_ports(config, media=not is_running(config.state_dir))
-    except ConfigError as error:
+    except AwayError as error:
         yield wrong(error.key, f"{error.reason}.", "End the other program (`ss -lnp` names it) or take another port.")
+    except ConfigError as error:
+        yield wrong(error.key, f"{error.reason}.", _UNUSABLE)
     else:
         yield good("ports", "Every listening address can be opened.")
 
@@ -84,7 +89,7 @@ def limits(config: Config) -> Iterator[Finding]:
         yield notice(
             "socket buffers",
             f"A socket keeps {largest:,} octets at most; bursts beyond are lost.",
-            f"sysctl -w net.core.rmem_max={4 * _BUFFER}",
+            f"Run `sysctl -w net.core.rmem_max={4 * _BUFFER}`, and have it in /etc/sysctl.d.",
         )
     else:
         yield good("socket buffers", f"A socket keeps up to {largest:,} octets.")

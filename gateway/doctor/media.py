@@ -10,7 +10,10 @@ from gateway.media.embedded.plane.native.process import PlaneProcess
 from gateway.media.embedded.plane.protocol import PlaneError
 
 _ELSEWHERE = "Start its unit (`systemctl start gateway-plane`) or container, as this user and with this state folder."
-_SLOWER = "With the native plane one core carries many times the calls, and audio outlives a restart."
+_SLOWER = (
+    "Have the native one (`make plane` where cargo is) and media.plane: auto. "
+    "One core carries many times the calls by it, and audio outlives a restart."
+)
 
 
 async def plane(config: Config) -> list[Finding]:

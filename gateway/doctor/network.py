@@ -59,7 +59,7 @@ def _reach(key: str, host: str) -> Finding:
         return notice(
             key, f"Peers are told {host}: only this machine reaches it.", f"To open it to a network, set {name}.listen."
         )
-    if address.is_private:
+    if not address.is_global:
         return notice(
             key,
             f"Peers are told {host}: only this network reaches it.",

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from gateway.config import Config
-from gateway.doctor.findings import Finding, good, wrong
+from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.identity.store import StoreError
 from gateway.store.factory import store_named
 
@@ -69,8 +69,10 @@ async def _looked_at(key: str, name: str, folder: Path) -> Finding:
         advice = "Name the server itself, not one behind a balancer or a proxy that answers reads from a replica."
         return wrong(key, f"What is written into {shown} is not what is read from it.", advice)
     took = time.monotonic() - began
-    far = f", but takes {1000 * took:.0f} ms for it: calls wait that long" if took > _SLOW else ""
-    return good(key, f"{shown} can be read and written{far}.")
+    if took > _SLOW:
+        slow = f"{shown} can be read and written, but takes {1000 * took:.0f} ms for it: calls wait that long."
+        return notice(key, slow, "Have it nearer to here, and look at its load and its disk.")
+    return good(key, f"{shown} can be read and written.")
 
 
 def _without_password(name: str) -> str:

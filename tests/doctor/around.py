@@ -10,12 +10,13 @@ from typing import Any
 from aioice import stun
 
 from gateway.config import Config
-from gateway.doctor.findings import Finding
+from gateway.doctor.findings import Finding, Verdict
 
 
 def said(findings: Iterable[Finding], subject: str) -> Finding:
-    """The one finding of that subject."""
+    """The one finding of that subject; it says what to do, unless all is well."""
     (found,) = [one for one in findings if one.subject == subject]
+    assert bool(found.advice) == (found.verdict is not Verdict.GOOD), found
     return found
 
 

@@ -45,7 +45,17 @@ def test_a_port_in_use_is_a_fault_and_our_own_gateway_is_none(tmp_path: Path) ->
         taken = said(machine.ports(found, None), "sip.listen.0")
         assert (taken.verdict, "in use" in taken.found) == (Verdict.WRONG, True)
         assert "ss -lnp" in taken.advice
-        assert "draining" in said(machine.ports(found, "draining"), "ports").found
+        assert said(machine.ports(found, "ok"), "ports").verdict is Verdict.GOOD
+        drains = said(machine.ports(found, "draining"), "ports")
+        assert (drains.verdict, "draining" in drains.found) == (Verdict.NOTICE, True)
+
+
+def test_an_address_that_is_not_ours_is_no_other_programs(tmp_path: Path) -> None:
+    """Nobody is to be ended for it."""
+    elsewhere = config_on_free_ports(tmp_path, SIP__LISTEN="udp:203.0.113.9:5060")
+    fault = said(machine.ports(elsewhere, None), "sip.listen.0")
+    assert (fault.verdict, "not an address of this machine" in fault.found) == (Verdict.WRONG, True)
+    assert "ip address" in fault.advice
 
 
 async def test_beside_a_gateway_that_runs_everything_is_looked_at(tmp_path: Path) -> None:
@@ -117,12 +127,13 @@ async def test_a_trunk_that_is_not_there_is_a_fault(server: NameServer, monkeypa
         ("127.0.0.1", Verdict.NOTICE),
         ("10.0.0.1", Verdict.NOTICE),
         ("fd00::1", Verdict.NOTICE),
+        ("100.64.0.1", Verdict.NOTICE),
         ("9.9.9.9", Verdict.GOOD),
         ("phone.local", Verdict.GOOD),
     ],
 )
 def test_an_address_that_peers_outside_cannot_reach_is_told(host: str, verdict: Verdict) -> None:
-    """Loopback and private ones."""
+    """Loopback, private ones, those that a provider shares among its customers."""
     listen = "::1" if ":" in host else "127.0.0.1"
     found = said(network.addresses(config(rtp={"listen": listen, "advertised": host})), "rtp.listen")
     assert found.verdict is verdict
@@ -142,6 +153,13 @@ async def test_a_store_that_cannot_be_used_is_a_fault(tmp_path: Path) -> None:
     assert not (tmp_path / "broken.sqlite").exists()
     (tmp_path / "broken.sqlite").write_bytes(b"this is no database, and never was one" * 100)
     assert said(await stores.stores(broken), "identity.store").verdict is Verdict.WRONG
+
+
+async def test_a_store_that_is_slow_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls wait for it."""
+    monkeypatch.setattr(stores, "_SLOW", 0.0)
+    slow = said(await stores.stores(config(identity={"store": "memory"})), "identity.store")
+    assert (slow.verdict, "calls wait that long" in slow.found) == (Verdict.NOTICE, True)
 
 
 def test_plain_http_for_others_and_a_certificate_that_is_none_are_told(tmp_path: Path) -> None:
@@ -295,6 +313,9 @@ def test_certificates_of_sip_are_looked_at(tmp_path: Path) -> None:
     assert (ends.verdict, ends.subject, "gateway reload" in ends.advice) == (Verdict.WRONG, "sip.tls", True)
     [match] = found(cert=cert, key=other_key)
     assert (match.verdict, "cannot be used" in match.found) == (Verdict.WRONG, True)
+    [authorities] = found(cert=cert, key=key, ca=tmp_path / "none.pem")
+    assert (authorities.verdict, authorities.subject) == (Verdict.WRONG, "sip.tls.ca")
+    assert "authorities" in authorities.advice
     [lasts] = found(cert=cert, key=key)
     assert lasts.verdict is Verdict.GOOD
     [name] = found(cert=other, key=other_key)
