@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,45 @@ def test_a_unit_is_started_again_however_often_it_ended() -> None:
     prevented = re.search(r"^RestartPreventExitStatus=(.*)$", (DEPLOY / "gateway.service").read_text(), re.MULTILINE)
     assert prevented is not None
     assert prevented[1] == str(USAGE_ERROR) != str(AWAY)
+
+
+AGAIN = {
+    "no": set[str](),
+    "on-failure": {"status", "signal"},
+    "always": {"clean", "status", "signal"},
+    "unless-stopped": {"clean", "status", "signal"},
+}
+"""After which ends each word of `Restart=` (systemd.service(5)) and `restart:` (Compose) has a program started anew."""
+
+
+def test_a_gateway_that_was_killed_and_a_plane_however_it_ended_are_started_again() -> None:
+    """A plane ends clean with a gateway that stops on purpose, and the next gateway needs another."""
+    units = {name: service_of(f"{name}.service")["Restart"] for name in ("gateway", "gateway-plane")}
+    assert AGAIN[units["gateway"]] == {"status", "signal"}, "a gateway that was told to stop has stopped"
+    assert AGAIN[units["gateway-plane"]] == {"clean", "status", "signal"}
+    for name, service in compose()["services"].items():
+        assert AGAIN[service.get("restart", "no")] == {"clean", "status", "signal"}, name
+
+
+def test_the_plane_is_not_killed_with_the_gateway_and_a_reload_is_a_hangup() -> None:
+    """As docs/deployment.md says each: its process alone is ended, and `systemctl reload` is SIGHUP to it."""
+    unit, text = service_of("gateway.service"), (ROOT / "docs/deployment.md").read_text()
+    assert unit["KillMode"] == "process"
+    said = re.findall(r"`([A-Z]\w+)=([^`$]+)`", text.partition("## As a service")[2].partition("\n## ")[0])
+    assert "KillMode" in dict(said)
+    assert [(key, value) for key, value in said if key in unit and unit[key] != value] == []
+    with subprocess.Popen(["sleep", "60"]) as gateway:
+        try:
+            subprocess.run(["sh", "-c", unit["ExecReload"]], env={"MAINPID": str(gateway.pid)}, check=True, timeout=30)
+            assert gateway.wait(30) == -signal.SIGHUP
+        finally:
+            gateway.kill()
+
+
+def service_of(name: str) -> dict[str, str]:
+    """What a unit says of its service; where a key is there twice, the last word holds."""
+    section = (DEPLOY / name).read_text().partition("[Service]\n")[2].partition("\n[")[0]
+    return dict(re.findall(r"^(\w+)=(.*)$", section, re.MULTILINE))
 
 
 def test_a_stop_has_more_patience_than_calls_are_given() -> None:
