@@ -40,7 +40,8 @@ _OVER = 1.25
 _LEAST = 0.1
 """Calls a second, so that the pace can rise again."""
 _LASTING = 1.0
-"""Seconds for which calls are bounded before it is said: a busy moment is no reason to send callers elsewhere."""
+"""Seconds for which calls are bounded before it is said, or are not before that is over: a busy moment is no reason to
+send callers elsewhere, nor a quiet one to call them back."""
 _ALWAYS = 5.0
 """Calls a second that are let in however busy it is."""
 EVERY = 0.1
@@ -89,8 +90,10 @@ class LoadControl:
         self._full = 0
         """Measurements in a row at which there was no time left."""
         self._was_over = False
-        self._bounded = 0.0
-        """Seconds for which there has been a pace."""
+        self._is_bounded = self._is_said = False
+        """Whether there is a pace, and whether there was when that had lasted."""
+        self._lasted = 0.0
+        """Seconds for which the former has been so."""
         self._offered, self._let_in = _Rate(), _Rate()
         self._pace = math.inf
         """Calls a second that the loop and the store leave; infinity: all."""
@@ -124,7 +127,7 @@ class LoadControl:
     @property
     def overloaded(self) -> bool:
         """Whether calls are refused, and not for a moment."""
-        return self._bounded >= _LASTING or self._left_by_plane < 1.0
+        return self._is_said or self._left_by_plane < 1.0
 
     @property
     def reasons(self) -> list[str]:
@@ -150,7 +153,15 @@ class LoadControl:
         elif self._pace < math.inf:
             self._raise(-excess)
         self._was_over = excess > 0.0
-        self._bounded = self._bounded + seconds if self._pace < math.inf else 0.0
+        self._see(self._pace < math.inf, seconds)
+
+    def _see(self, is_bounded: bool, seconds: float) -> None:
+        if is_bounded != self._is_bounded:
+            self._is_bounded, self._lasted = is_bounded, 0.0  # what came before, a stall as well, was under the other
+        else:
+            self._lasted += seconds
+        if self._lasted >= _LASTING:
+            self._is_said = is_bounded
 
     def _of_loop(self, busy: float, late: float) -> float:
         """By how much of its bound the loop is beyond it; below 0: so much is left."""
