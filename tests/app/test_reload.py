@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import threading
@@ -14,14 +15,18 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from gateway.app import GatewayApp
 from gateway.app.reload import LIVE, Reloaded, changes
 from gateway.config import Config, shape
 from gateway.demo.chromium import BrowserError
 from gateway.errors import ConfigError
+from gateway.identity.directory import Directory
 from gateway.identity.model import Credential
 from gateway.identity.store import StoreError
+from gateway.log import configure
+from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.store.identity_memory import MemoryStore
@@ -160,6 +165,100 @@ def test_a_configuration_that_is_whole_only_after_a_restart_is_refused_by_the_ke
         changes(before, after)
     assert refused.value.key == "users.1.aliases.0"
     assert refused.value.reason == "'sip:1001@gateway.local' already means user '1001', until a restart applies domain"
+
+
+async def test_a_gateway_that_was_reloaded_goes_by_what_one_that_is_started_anew_goes_by(tmp_path: Path) -> None:
+    """Room by room, each of which is told of another configuration by a line of its own."""
+    trunk = {"name": "office", "uri": "sip:127.0.0.9", "options_interval": 0}
+    async with world(tmp_path) as at:
+        before = goes_by(at.app)
+        await at.reload(
+            limits={"max_calls": 7, "load": 0.5, "delay": 0.5, "max_call_duration": 60},
+            rtp={"srtp": "required", "media_timeout": 7, "latching": "off"},
+            sip={
+                "proxies": ["192.0.2.0/24"],
+                "limits": {"failed_logins": 3, "requests_per_second": 7},
+                "registration": {"max_contacts": 2},
+                "bans": {"time": 7},
+                "ring_timeout": 7,
+            },
+            codecs={"rtp": ["pcmu"]},
+            web={"guests": "on", "guests_may_call": ["600"]},
+            voicemail={"users": ["1001"], "after": 7},
+            trunks=[trunk],
+            routes=TONE,
+        )
+        after, wanted = goes_by(at.app), at.app.config
+    assert [room for room in before if before[room] == after[room]] == []
+    anew = GatewayApp(wanted)
+    await anew.start()
+    try:
+        assert goes_by(anew) == after
+    finally:
+        await anew.stop()
+
+
+def goes_by(app: GatewayApp) -> dict[str, Any]:
+    """What each room that a reload tells goes by."""
+    rooms = app.reloader._rooms
+    engine = rooms.engine
+    assert isinstance(engine, EmbeddedEngine)
+    return {
+        "trunks": dict(rooms.trunks),
+        "trunk accounts": rooms.known_trunks._accounts,
+        "routes": rooms.router._routes,
+        "calls": rooms.calls._settings,
+        "call limits": rooms.calls._admission.limits,
+        "guests": rooms.rights.guests_may_call,
+        "load": rooms.load.policy,
+        "voicemail": rooms.voicemail.settings,
+        "engine": engine.config,
+        "rtp": rooms.front.rtp,
+        "lock-out": rooms.gatekeeper.guesses.policy,
+        "proxies": "192.0.2.7" in rooms.gatekeeper.proxies,
+        "bans": rooms.bans._policy,
+        "registrar": rooms.registrar.policy,
+        "flood": rooms.user_agent._core.stack.admission._limits,
+        "ringing": rooms.user_agent._core.config.longest_ringing,
+    }
+
+
+async def test_the_log_says_as_much_as_it_is_asked_for(tmp_path: Path) -> None:
+    """Less at once, and more again."""
+    stream = io.StringIO()
+    close = configure("info", stream=stream)
+    try:
+        async with world(tmp_path) as at:
+            for level in ("error", "warning"):
+                await at.reload(log={"level": level})
+                structlog.get_logger().warning(f"said while it is to say {level}")
+    finally:
+        close()
+    assert "while it is to say warning" in stream.getvalue()
+    assert "while it is to say error" not in stream.getvalue()
+
+
+async def test_a_reload_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what the first read, which a store was slow to take, came into force after what the second read."""
+    asked, answers = asyncio.Event(), asyncio.Event()
+    configure_directory = Directory.configure
+
+    async def slow(self: Directory, *given: Any) -> None:
+        if not asked.is_set():
+            asked.set()
+            await answers.wait()
+        await configure_directory(self, *given)
+
+    async with world(tmp_path) as at:
+        monkeypatch.setattr(Directory, "configure", slow)
+        first = asyncio.ensure_future(at.reload(routes=ECHO, limits={"max_calls": 7}))
+        await asked.wait()
+        second = asyncio.ensure_future(at.reload(routes=TONE))
+        await asyncio.wait((second,), timeout=1)  # as long as one that does not wait may take
+        answers.set()
+        await asyncio.gather(first, second)
+        assert len(at.app.config.routes) == len(TONE)
+        assert await at.status("1001", "700") == 200
 
 
 async def test_a_call_hears_through_reloads_that_take_its_user_and_its_route(tmp_path: Path) -> None:
