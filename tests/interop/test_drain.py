@@ -134,6 +134,21 @@ async def test_a_page_takes_its_call_back_from_a_gateway_that_drains(tmp_path: P
         await over(gateway, one)
 
 
+async def test_a_page_passes_its_call_on_while_the_gateway_drains(tmp_path: Path) -> None:
+    """To a phone that rings for it; the two talk, and the gateway ends with them."""
+    async with house(tmp_path) as gateway, gateway.browser() as browser:
+        one, other = await gateway.phone("1001", PHONE_HZ), await gateway.phone("1002", OTHER_HZ)
+        await browser.dial("1001")
+        await one.expect("state", state="answered")
+        await hear_each_other(browser, one)
+        await gateway.drain()
+        [call] = {params["call_id"] for _, params in browser.told if params.get("call_id")}
+        await browser.ask("call.transfer", call_id=call, to_peer_id="1002")
+        await other.expect("state", state="answered")
+        await talk(one, other)
+        await over(gateway, one, other)
+
+
 async def test_calls_of_a_gateway_that_is_killed_as_it_drains_go_on(tmp_path: Path) -> None:
     """At the next one, which takes new calls."""
     async with house(tmp_path, ROUTES=ROUTES) as gateway:
