@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from gateway.app.settings import reachable, sip_certificates
 from gateway.config import Config, advertised
 from gateway.config.people import Trunk
-from gateway.config.values import ip_version
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.doctor.lookup import in_dns, look_up, look_up_host, place_of
 from gateway.errors import ConfigError
@@ -101,7 +100,7 @@ async def seen_from_outside(config: Config) -> str | Finding | None:
         found = await look_up_host(host, config)
         if not found.addresses:
             return found.nothing("webrtc.stun_server", host, advice)
-        host = min(found.addresses, key=ip_version)
+        host = found.addresses[0]
     try:
         async with asyncio.timeout(_PATIENCE):
             return await mapped_address(host, port)

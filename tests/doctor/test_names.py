@@ -72,6 +72,13 @@ async def test_a_name_server_that_does_not_answer_is_another_fault(server: NameS
     assert "/etc/resolv.conf" in finding.advice
 
 
+async def test_a_name_that_does_not_exist_is_told_by_those_who_know_no_naptr_too(server: NameServer) -> None:
+    """They answer what else they are asked."""
+    server.mute_kinds = {"NAPTR"}
+    finding = await found("domain", domain="nowhere.example", sip={"timers": {"lookup": 0.5}})
+    assert (finding.verdict, "leads to no address" in finding.found) == (Verdict.WRONG, True)
+
+
 async def test_names_are_looked_up_beside_each_other(server: NameServer) -> None:
     """A name server that says nothing costs one wait, however many names and trunks there are."""
     server.silent = True

@@ -23,6 +23,8 @@ class NameServer(asyncio.DatagramProtocol):
         self.silent = False
         self.mute: set[str] = set()
         """Names of which it says nothing."""
+        self.mute_kinds: set[str] = set()
+        """Types of records of which it says nothing."""
         self.fails = False
         """It cannot say anything of any name (SERVFAIL)."""
 
@@ -34,7 +36,7 @@ class NameServer(asyncio.DatagramProtocol):
         name, kind = query.question[0].name, query.question[0].rdtype
         key = (name.to_text().lower(), dns.rdatatype.to_text(kind))
         self.asked.append(key)
-        if self.silent or key[0] in self.mute:
+        if self.silent or key[0] in self.mute or key[1] in self.mute_kinds:
             return
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA | dns.flags.AA

@@ -300,3 +300,19 @@ async def test_a_srv_target_of_root_says_that_there_is_no_service() -> None:
     async with resolving() as setup:
         assert await setup.flows("sip:a@off.example") == []
         assert (".", "A") not in setup.server.asked
+
+
+async def test_what_nobody_has_answered_is_told_from_what_is_not_there() -> None:
+    """While it is asked, and after; a name that does not exist has its answer."""
+    async with resolving(timeout=0.5) as setup:
+        assert await setup.flows("sip:nowhere.example:5060") == []
+        assert setup.resolver.unanswered == ()
+        setup.server.silent = True
+        asking = asyncio.ensure_future(setup.flows("sip:pbx.example:5060"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        both = {("pbx.example", "A"), ("pbx.example", "AAAA")}
+        assert set(setup.resolver.unanswered) == both
+        assert await asking == []
+        await setup.settled()
+        assert set(setup.resolver.unanswered) == both
