@@ -31,6 +31,7 @@ class Picture:
         self.overrun = False
         self.views: list[Picture] = []
         self.wanted = 1
+        self.arranged = 0
 
     def be_among_many(self) -> None:
         self.among = True
@@ -62,6 +63,7 @@ class Picture:
 
     def suit(self, all_can: bool, takes: Limits) -> None:
         self.limited = takes
+        self.arranged += 1
         if self.turned[-1:] != [all_can]:
             self.turned.append(all_can)
 
@@ -271,6 +273,41 @@ def test_who_cannot_take_all_pictures_sees_fewer_the_one_who_speaks_among_them()
     assert len(seen()) == 2
     pass_time(90)
     assert len(seen()) == 3
+
+
+def test_who_cannot_take_what_is_left_sees_one_less_than_that() -> None:
+    """Others have gone since it was counted; who takes all again has nobody arranged any more."""
+    browser = Browser(6)
+    room = Room(a=browser, **{name: Picture() for name in "bcdef"})
+    room.pictures = Pictures(5)
+    for name, picture in room.by_name.items():
+        room.pictures.take(name, picture)
+    for view in browser.views:
+        room.by_name[f"view {view.mid}"] = view
+    browser.overrun = True
+    room.pass_time(2.1)
+    assert len(room.pictures.all_seen_by("a")) == 4
+    for name in "bcd":
+        room.pictures.drop(name)
+    room.pass_time(2.1)
+    assert len(room.pictures.all_seen_by("a")) == 1
+    browser.overrun = False
+    room.pass_time(60)
+    assert len(room.pictures.all_seen_by("a")) == 2
+    arranged = browser.arranged
+    room.pass_time(60)
+    assert browser.arranged == arranged
+
+
+def test_who_has_gone_has_nobody_arranged_any_more() -> None:
+    """Whatever becomes of its picture elsewhere."""
+    room = Room(a=Picture(), b=Picture(), c=Picture())
+    room.pictures.drop("a")
+    arranged = room.by_name["c"].arranged
+    room.by_name["a"].changed()
+    assert room.by_name["c"].arranged == arranged
+    room.by_name["b"].changed()
+    assert room.by_name["c"].arranged == arranged + 1
 
 
 def test_who_see_each_other_elsewhere_do_not_see_each_other_here() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import av
 import numpy as np
 import pytest
 
+from gateway.media.embedded.audio.files import FORMATS
 from gateway.media.embedded.audio.pcm import Pcm, tone
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.engine import EmbeddedEngine
@@ -294,6 +296,34 @@ def test_room_for_the_file_is_made_where_it_is_written(tmp_path: Path) -> None:
         then(job())
     assert ended == ["the disk is nearly full"]
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"), [(None, "No space left on device"), ("the call was moved", "the call was moved")]
+)
+def test_a_file_that_cannot_be_finished_is_said_to_have_ended_early(
+    first: str | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the disk takes no more when the last of it is written; the first reason stands."""
+
+    class Full:
+        def __init__(self, *_: Any) -> None: ...
+
+        def write(self, pcm: Any) -> None: ...
+
+        def close(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(FORMATS, "wav", Full)
+    jobs: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
+    ended: list[str | None] = []
+    pacer = SimpleNamespace(add=lambda tick: 1, remove=lambda ticking: None)
+    writers = SimpleNamespace(do=lambda *job: jobs.append(job))
+    made = Recorder(cast(Any, pacer), cast(Any, writers), RecordingFile(path="/tmp/call.wav"), ended.append)
+    made.stop(first)
+    job, then = jobs.pop()
+    then(job())
+    assert ended == [reason]
 
 
 async def test_a_disk_that_fills_while_it_is_recorded_to_ends_the_recording(

@@ -321,6 +321,22 @@ def test_what_a_page_can_take_is_divided_among_all_that_it_sees() -> None:
     assert main.views[0].most == 600_000
 
 
+@pytest.mark.parametrize("is_said", [False, True])
+def test_in_a_section_that_is_refused_nobody_is_shown_any_more(is_said: bool) -> None:
+    """Said with port 0, or left out; who was seen there is seen in none."""
+    resources = MagicMock(**{"config.video": VideoConfig()})
+    parts = resources, MagicMock(ssrc=1), "cname", MagicMock(), MagicMock(), MagicMock()
+    main, shown = VideoStream(*parts), MagicMock(flow=7)
+    view = VideoStream(*parts, main)
+    main.views, view.agreement = [view], MagicMock()
+    own, refused = MagicMock(kind="video"), MagicMock(kind="video", accepted=False)
+    view.is_shown(shown)
+    main.agree_all(own, MagicMock(media=(own, refused) if is_said else (own,)), "answerer", None)
+    left: list[object] = [view.agreement, view.heard, shown.watchers]
+    assert left == [None, None, []]
+    assert main.agreement is own
+
+
 async def test_who_says_less_than_it_is_sent_is_overrun_once_it_says_no_more() -> None:
     """By REMB of all that it sees: less than the two pictures have, more of it, and with losses."""
     one, phone, other = VideoPhone(DARK), VideoPhone(GREY), VideoPhone(LIGHT)

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from gateway.media.engine import Kind, MediaError, MediaEvent, OfferWanted, Party
+from gateway.media.engine import Connected, FirstMedia, Kind, MediaError, MediaEvent, OfferWanted, Party
+from gateway.media.rtpengine import engine as rtpengine
 from gateway.media.rtpengine.bencode import Encodable
 from gateway.media.rtpengine.engine import RtpengineEngine
+from gateway.media.rtpengine.statistics import Heard
 from tests.media import rtpengine_support
 from tests.media.engine_support import phone_sdp, until
 from tests.media.ng_daemon import Daemon, daemon, friendly
@@ -103,6 +105,28 @@ async def test_an_answer_without_anything_of_the_offer_is_refused_before_there_i
             await engine.answer("call", THIRD, None, foreign)
         assert raised.value.status == 488
         await engine.answer("call", THIRD, None, phone_sdp(port=42002))
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_nothing_is_told_of_a_call_that_ended_while_it_was_asked_about(
+    has_ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its figures come late; nor is it written down for another process."""
+    async with running() as (engine, _, events):
+        call, ask = engine._calls["call"], vars(rtpengine)["ask"]
+
+        async def asked_late(host: Any, request: Any, **more: Any) -> Any:
+            reply = await ask(host, request, **more)
+            call.closed = has_ended
+            return reply
+
+        monkeypatch.setattr(rtpengine, "ask", asked_late)
+        monkeypatch.setattr(rtpengine, "heard", lambda _: {"one": Heard(packets=5)})
+        assert engine.values("call") is not None
+        await engine.query("call")
+        await asyncio.sleep(0)  # events come in the loop's next round
+        assert [type(each) for each in events] == ([] if has_ended else [Connected, FirstMedia])
+        assert (engine.values("call") is None) is has_ended
 
 
 async def test_an_offer_of_ours_is_answered_once() -> None:

@@ -27,6 +27,7 @@ from tests.media.text_call_support import BROWSER, OTHER, PHONE, called, figures
 from tests.media.text_support import TextPhone
 
 ECHO = Party("echo", Kind.SERVICE, service="echo")
+SECOND = Party("second", Kind.WEBRTC)
 SENTENCE = "Grüße, 你好! \U0001f44b\r\n"
 
 
@@ -87,6 +88,30 @@ async def test_a_browser_that_is_called_is_opened_a_channel() -> None:
             assert len(browser.channels) == 1
         finally:
             await browser.close()
+            await phone.close()
+
+
+async def test_a_browser_that_has_other_channels_is_opened_one_for_text_once_it_offers_again() -> None:
+    """It opened what it wanted at first; a page that asks for text later only makes an offer (`CallText.ask`)."""
+    async with running() as (engine, _):
+        browser, second, phone = Talker(), Talker(), await TextPhone().open()
+        try:
+            channel = browser.open("chat")
+            offer = await engine.offer("call", BROWSER, SECOND, await browser.offer())
+            await browser.take_answer(await engine.answer("call", SECOND, BROWSER, await second.answer(offer)))
+            await opened(channel)
+            await engine.create_offer("call", PHONE, BROWSER)
+            await engine.answer("call", PHONE, None, phone.sdp(text=False))
+            await engine.join("call", BROWSER.tag, PHONE.tag)
+            await browser.peer.setLocalDescription(await browser.peer.createOffer())
+            phone.take(await engine.offer("call", BROWSER, PHONE, browser.peer.localDescription.sdp))
+            await browser.take_answer(await engine.answer("call", PHONE, BROWSER, phone.sdp()))
+            await until(lambda: [channel.protocol for channel in browser.channels] == ["", "t140"])
+            (await opened(browser.channels[1])).send("hi")
+            await until(lambda: phone.read == "hi")
+        finally:
+            await browser.close()
+            await second.close()
             await phone.close()
 
 

@@ -15,7 +15,7 @@ from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.embedded.settings import VideoConfig
 from gateway.media.engine import KeyFrameWanted, Kind, MediaError, Party
 from sdp import SessionDescription, read_codecs
-from tests.media.engine_support import config, phone_sdp, running, until
+from tests.media.engine_support import config, is_rtcp, phone_sdp, running, until
 from tests.media.rtp_support import ManualClock
 from tests.media.video_support import VideoBrowser, VideoPhone
 
@@ -355,6 +355,24 @@ async def test_a_picture_that_was_offered_in_a_call_and_never_agreed_gives_its_p
             assert engine.ports_in_use == 2
         finally:
             await one.close()
+
+
+async def test_a_picture_of_another_source_is_taken_at_once_after_another_description() -> None:
+    """The phone shows another camera from its re-INVITE on: not one packet of it counts as a stranger's."""
+    other = Party("other", Kind.RTP, private_source="127.0.0.1")
+    async with running() as (engine, _):
+        phone, seeing = await VideoPhone(LIGHT).open(), await VideoPhone(DARK).open()
+        try:
+            for ssrc in (0x77, 0x78):
+                seeing.take(await engine.offer("call", PHONE, other, phone.sdp()))
+                phone.take(await engine.answer("call", other, PHONE, seeing.sdp()))
+                for number in range(3):
+                    phone.show_once(number, ssrc)
+                await until(lambda: len([each for each in seeing.packets if not is_rtcp(each)]) == 3)
+                seeing.packets.clear()
+        finally:
+            await phone.close()
+            await seeing.close()
 
 
 async def test_video_that_goes_and_comes_back_shows_under_its_source() -> None:

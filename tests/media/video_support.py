@@ -213,9 +213,9 @@ class VideoPhone:
         """Send pictures from now on."""
         self._showing = asyncio.ensure_future(self._show())
 
-    def show_once(self, number: int) -> None:
+    def show_once(self, number: int, ssrc: int = 0x77) -> None:
         """Send one packet, which is no whole picture."""
-        packet = RtpPacket(self.payload_type, 1000 + number, 3000 * number, 0x77, b"\x61\x00", True)
+        packet = RtpPacket(self.payload_type, 1000 + number, 3000 * number, ssrc, b"\x61\x00", True)
         self._transports[2].sendto(bytes(packet), self.remote)
 
     async def _show(self) -> None:
