@@ -172,11 +172,14 @@ def emergency(config: Config) -> Emergency:
     return Emergency(numbers=frozenset(config.emergency.numbers), trunk=config.emergency.trunk)
 
 
-def digest(config: Config, secret: bytes, since: float = 0.0) -> DigestServer:
-    """The challenges for phones; `secret` signs the nonces, of which those before `since` are stale."""
+def digest(config: Config, secret: bytes, since: float = 0.0, mark: int = 0) -> DigestServer:
+    """The challenges for phones; `secret` signs the nonces, of which those before `since` are stale, and those that a
+    process of this gateway made by another `mark`.
+    """
     registration = config.sip.registration
     policy = NoncePolicy(lifetime=registration.nonce_lifetime)
-    return DigestServer(config.realm, secret, registration.digest_algorithms, policy, since)
+    node = config.cluster.node or ""
+    return DigestServer(config.realm, secret, registration.digest_algorithms, policy, since, node=node, mark=mark)
 
 
 def algorithms(config: Config) -> Algorithms:

@@ -24,10 +24,11 @@ def open_gatekeeper(
 ) -> Gatekeeper:
     """Who lets requests in."""
     config = opening.config
+    key = shared_key(config, "nonces") or opening.random(32)
     return Gatekeeper(
         identity,
         store,
-        settings.digest(config, shared_key(config, "nonces") or opening.random(32), opening.wall_clock()),
+        settings.digest(config, key, opening.wall_clock(), opening.random(1)[0]),
         OwnNames.of(config),
         trunks,
         opening.wall_clock,

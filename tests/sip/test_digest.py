@@ -205,7 +205,7 @@ def test_remembered_nonces_are_bounded_and_forgetting_lets_no_replay_in() -> Non
 def test_forgetting_lets_no_replay_in_of_what_another_gateway_issued_whose_clock_was_set_back() -> None:
     """Its nonces say so, and are good here as those of any other are, once."""
     server = DigestServer(REALM, SECRET, policy=NoncePolicy(remembered=1))
-    other = DigestServer(REALM, SECRET)
+    other = DigestServer(REALM, SECRET, node="other")
     challenge(other, request(), NOW + 3_600)
     taken = []
     for second in range(3):
@@ -266,6 +266,22 @@ def test_a_clock_that_is_set_on_and_back_lets_no_replay_in(seconds: float) -> No
     assert server.check(answered(server, now=NOW + seconds), users, NOW + seconds).result is DigestResult.OK
     assert server.check(taken, users, NOW + 20).stale
     assert server.check(answered(server, now=NOW + 20), users, NOW + 20).result is DigestResult.OK
+
+
+def test_a_start_after_the_clock_was_set_back_lets_no_replay_in() -> None:
+    """What the process before had made by that clock is good at no time; what others make and what is new then is."""
+    before = DigestServer(REALM, SECRET, since=NOW - 100, node="one", mark=1)
+    taken, unused = answered(before, now=NOW), answered(before, now=NOW + 1)
+    assert before.check(taken, users, NOW).result is DigestResult.OK
+    after = DigestServer(REALM, SECRET, since=NOW - 3_600, node="one", mark=2)
+    other = DigestServer(REALM, SECRET, node="two", mark=1)
+    for now in (NOW - 3_600 + 1, NOW - 1_800, NOW + 0.5, NOW + 2):
+        assert after.check(taken, users, now).stale
+        assert after.check(unused, users, now).stale
+        for maker in (other, after):
+            new = answered(maker, now=now)
+            assert after.check(new, users, now).result is DigestResult.OK
+            assert after.check(new, users, now).stale
 
 
 def test_two_users_may_share_a_nonce() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,13 +33,15 @@ _EARLY = 1.0
 """Seconds that a nonce may seem to come from later than now."""
 _STAMP = 6
 """Octets of a nonce that are its time stamp in ms."""
+_MAKER = 2
+"""Octets of a nonce that say which gateway made it."""
 _MARK = 1
-"""Octets of a nonce that say by which setting of its maker's clock the time stamp is."""
+"""Octets of a nonce that say which process of that gateway did, and by which setting of its clock."""
 _SALT = 1
 """Octets of a nonce that keep two of one moment apart."""
-_HEAD = _STAMP + _MARK + _SALT
+_HEAD = _STAMP + _MAKER + _MARK + _SALT
 """Octets of a nonce that are sealed."""
-_SEAL = 10
+_SEAL = 8
 """Octets of a nonce's HMAC."""
 _NONCE_LENGTH = 24
 
@@ -106,7 +109,7 @@ class NoncePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Nonces:
-    """Makes and reads nonces: time stamp, mark, salt, and an HMAC over them, the realm and whom it was given to.
+    """Makes and reads nonces: time stamp, maker, mark, salt, and an HMAC over them, the realm and whom it was given to.
 
     24 characters: the nonce is the larger part of a challenge, which must not outweigh a phone's shortest REGISTER.
     """
@@ -119,9 +122,9 @@ class Nonces:
         if len(self.secret) < 16:
             raise SipBuildError("nonce secret is shorter than 16 bytes")
 
-    def make(self, now: float, salt: bytes = b"", source: str = "", mark: int = 0) -> str:
+    def make(self, now: float, salt: bytes = b"", source: str = "", by: bytes = bytes(_MAKER + _MARK)) -> str:
         """A nonce of `now` (seconds, the same clock as `issued_at`); `salt` keeps two of one moment apart."""
-        head = int(now * 1000).to_bytes(_STAMP, "big") + mark.to_bytes(_MARK, "big") + salt[:_SALT].ljust(_SALT, b"\0")
+        head = int(now * 1000).to_bytes(_STAMP, "big") + by + salt[:_SALT].ljust(_SALT, b"\0")
         return base64.urlsafe_b64encode(head + self._seal(head, source)).decode()
 
     def issued_at(self, nonce: str, source: str = "") -> float | None:
@@ -144,9 +147,9 @@ def _time_of(nonce: str) -> float:
     return int.from_bytes(base64.urlsafe_b64decode(nonce)[:_STAMP], "big") / 1000
 
 
-def _mark_of(nonce: str) -> int:
-    """The mark of a nonce that is known to be ours."""
-    return int.from_bytes(base64.urlsafe_b64decode(nonce)[_STAMP : _STAMP + _MARK], "big")
+def _maker_of(nonce: str) -> bytes:
+    """Maker and mark of a nonce that is known to be ours."""
+    return base64.urlsafe_b64decode(nonce)[_STAMP : _STAMP + _MAKER + _MARK]
 
 
 class DigestResult(Enum):
@@ -182,7 +185,18 @@ Ha1Lookup = Callable[[str, str], Mapping[str, str] | None]
 class DigestServer:
     """Challenges and checks requests for one realm."""
 
-    __slots__ = ("_algorithms", "_before", "_forgotten", "_latest", "_mark", "_nonces", "_seen", "policy", "realm")
+    __slots__ = (
+        "_algorithms",
+        "_before",
+        "_forgotten",
+        "_latest",
+        "_maker",
+        "_mark",
+        "_nonces",
+        "_seen",
+        "policy",
+        "realm",
+    )
 
     def __init__(
         self,
@@ -191,18 +205,25 @@ class DigestServer:
         algorithms: Sequence[str] = ("SHA-256", "MD5"),
         policy: NoncePolicy = NoncePolicy(),
         since: float = float("-inf"),
+        *,
+        node: str = "",
+        mark: int = 0,
     ) -> None:
-        """Nonces from before `since` are stale: which of their counts were used then nobody here knows."""
+        """Nonces from before `since` are stale: which of their counts were used then nobody here knows.
+
+        `node` names us among those who share the secret; `mark` (0 to 255) is another one than the process before had,
+        whose nonces are stale as well, whatever the time by their clock.
+        """
         self.realm = realm
         self._algorithms = tuple(algorithms)
         self.policy = policy
         self._nonces = Nonces(secret, realm)
         self._seen: OrderedDict[tuple[str, str], _Window] = OrderedDict()
         self._latest = since
-        self._mark = 0
-        """Of what is issued: another one each time that the clock is set back."""
+        self._maker, self._mark = hashlib.sha256(node.encode()).digest()[:_MAKER], mark
+        """Of what is issued; another mark each time that the clock is set back."""
         self._forgotten = self._before = since
-        """Up to when nonces that are not remembered are stale: those of this mark, and those of others."""
+        """Up to when nonces that are not remembered are stale: those of this mark, and those of other makers."""
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -226,7 +247,7 @@ class DigestServer:
         out, in the name of an address that is not its own.
         """
         self._look_at(now)
-        nonce = self._nonces.make(now, salt, source, self._mark)
+        nonce = self._nonces.make(now, salt, source, self._by)
         found: list[AuthValue] = []
         for algorithm in self._algorithms if algorithms is None else algorithms:
             params = [("realm", self.realm), ("nonce", nonce), ("algorithm", algorithm), ("qop", "auth")]
@@ -285,6 +306,10 @@ class DigestServer:
         plain = {algorithm.upper() for algorithm in self._algorithms}
         return plain | {f"{algorithm}-SESS" for algorithm in plain}
 
+    @property
+    def _by(self) -> bytes:
+        return self._maker + self._mark.to_bytes(_MARK, "big")
+
     def _look_at(self, now: float) -> None:
         if now < self._latest - _EARLY:
             # The clock was set back. Of what was issued before nobody knows which counts were used where there was no
@@ -301,19 +326,28 @@ class DigestServer:
         key = (given.nonce, username)
         window = self._seen.get(key)
         if window is None:
-            if issued <= (self._forgotten if _mark_of(given.nonce) == self._mark else self._before):
+            if issued <= self._stale_until(given.nonce):
                 return False
             window = self._seen[key] = _Window()
             self._bound(now)
         # A client of RFC 2069 sends no count: its nonce is good for one request (RFC 3261 22.4 wants it served).
         return window.take(int(given.nc, 16) if given.qop else 1)
 
+    def _stale_until(self, nonce: str) -> float:
+        """Up to when those of its maker and mark are stale."""
+        by = _maker_of(nonce)
+        if by == self._by:
+            return self._forgotten
+        # Of our own by another mark we remember all that are good; the process before us may have taken any.
+        return math.inf if by.startswith(self._maker) else self._before
+
     def _bound(self, now: float) -> None:
         while len(self._seen) > self.policy.remembered:
             (nonce, _), _ = self._seen.popitem(last=False)
-            if _mark_of(nonce) == self._mark:
+            by = _maker_of(nonce)
+            if by == self._by:
                 self._forgotten = max(self._forgotten, min(_time_of(nonce), now))
-            else:
+            elif not by.startswith(self._maker):
                 self._before = max(self._before, _time_of(nonce))
         # What has come to the end of its life is stale without being remembered.
         while self._seen and now - _time_of(next(iter(self._seen))[0]) > self.policy.lifetime:
