@@ -159,6 +159,21 @@ async def test_who_is_on_hold_is_shown_to_nobody_and_a_refresh_changes_nothing()
         await until(lambda: one.sees(LIGHT) and phone.sees(DARK))
 
 
+async def test_who_puts_a_room_on_hold_is_not_seen_there() -> None:
+    """`sendonly` of voice and picture after `sendrecv`: as it is not heard; it is seen once it is back."""
+    one, phone = VideoPhone(DARK), VideoPhone(LIGHT)
+    async with meeting(one, phone) as (engine, (first, second)):
+        await until(lambda: one.sees(LIGHT) and phone.sees(DARK))
+        for direction, seen in (("sendonly", None), ("sendonly", None), ("sendrecv", second.name)):
+            offer = phone.sdp().replace("a=sendrecv", f"a={direction}")
+            await engine.offer(second.name, second.party, PROGRAM, offer)
+            phone.take(await engine.answer(second.name, PROGRAM, second.party, SERVICE_DESCRIPTION))
+            assert first.seat.sees == seen
+        one.packets.clear()
+        phone.packets.clear()
+        await until(lambda: one.sees(LIGHT) and phone.sees(DARK))
+
+
 async def test_a_member_sees_those_alone_whose_codec_it_takes() -> None:
     """A browser with VP8 alone among one with both, which sends H.264: it is seen, and sees nobody but its like."""
     both, vp8, other = VideoBrowser(DARK, ("h264", "vp8")), VideoBrowser(GREY, ("vp8",)), VideoBrowser(LIGHT, ("vp8",))

@@ -157,10 +157,11 @@ def _reads(party: PartyMedia) -> TextEnd | None:
 
 
 def show_among(caller: PartyMedia, program: PartyMedia) -> None:
-    """Show the caller's picture where the program has given it a place, to nobody else."""
-    seat = program.audio.seat if program.audio is not None else None
-    if seat is not None:
-        seat.show(caller.video if program.party.video else None)
+    """Show the caller's picture where the program has given it a place that it does not hold, to nobody else."""
+    audio, agreement = program.audio, caller.agreement
+    if audio is not None and audio.seat is not None:
+        holds = agreement is not None and audio.holds(caller.party.tag, agreement.direction)
+        audio.seat.show(caller.video if program.party.video and not holds else None)
     elif caller.video is not None:
         caller.video.part()
 
