@@ -92,6 +92,56 @@ async def test_calls_on_a_shared_rtpengine_go_on_at_another_gateway(site: Site, 
     assert recorded(first) == []
 
 
+async def test_calls_taken_over_on_rtpengine_are_changed_and_passed_on_by_both_sides(
+    site: Site, daemon: Daemon
+) -> None:
+    """A hold and a re-INVITE of each, and a transfer, after which who passed it on is out of it."""
+    first, second = site.first, site.second
+    one, other = await site.phones(("1001", PHONE_HZ), ("1002", OTHER_HZ))
+    third = await second.phone("1003", OTHER_HZ)
+    await dialled(one, other)
+    await talk(one, other)
+    await first.kill()
+    await second.logged(TAKEN)
+    for phone in (one, other):
+        phone.hold()
+        await phone.expect("held")
+        phone.unhold()
+        await phone.expect("media")
+        await talk(one, other)
+    other.transfer("sip:1003@gateway.example")
+    await third.expect("state", state="answered")
+    await over(other)
+    await talk(one, third)
+    third.hangup()
+    await asyncio.gather(over(one), over(third))
+    await has_none(daemon)
+    await until(lambda: recorded(second) == ["normal"])
+
+
+async def test_a_call_that_is_recorded_is_recorded_anew_by_who_takes_it_over(tmp_path: Path) -> None:
+    """By its rule, into another file; that of before ends."""
+    (spool := tmp_path / "spool").mkdir()
+    with rtpengine(f"--recording-dir={spool}") as daemon:
+        records = {"RECORDING__BEEP": "false", "RECORDING__CALLS": '["1002"]', "MEDIA__RTPENGINE_RECORDS": "true"}
+        settings = carried_by(daemon) | records
+        async with two_of_one_journal(tmp_path, settings, settings) as site:
+            one, other = await site.phones(("1001", PHONE_HZ), ("1002", OTHER_HZ))
+            await dialled(one, other)
+            await talk(one, other)
+            await until(lambda: len(list(spool.glob("pcaps/*"))) == 1)
+            [before] = spool.glob("pcaps/*")
+            await site.first.kill()
+            await site.second.logged(TAKEN)
+            await until(lambda: len(list(spool.glob("pcaps/*"))) == 2)
+            size = before.stat().st_size
+            await talk(one, other)
+            assert before.stat().st_size == size
+            one.hangup()
+            await asyncio.gather(over(one), over(other))
+            await has_none(daemon)
+
+
 async def test_a_suspended_gateway_says_nothing_to_the_rtpengine_that_carries_calls_on(
     site: Site, daemon: Daemon
 ) -> None:
