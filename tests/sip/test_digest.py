@@ -284,6 +284,23 @@ def test_a_start_after_the_clock_was_set_back_lets_no_replay_in() -> None:
             assert after.check(new, users, now).stale
 
 
+def test_clocks_that_are_set_back_twice_let_no_replay_in_of_what_another_gateway_issued() -> None:
+    """The second time forgets nothing of the first: of the time between the two nobody knows which counts were used."""
+    server = DigestServer(REALM, SECRET, since=NOW, node="one")
+    taken = answered(DigestServer(REALM, SECRET, node="two"), now=NOW + 10)
+    assert server.check(taken, users, NOW + 10).result is DigestResult.OK
+    for now in (NOW + 3_600, NOW + 5, NOW):
+        assert server.check(answered(server, now=now), users, now).result is DigestResult.OK
+    assert server.check(taken, users, NOW + 10).stale
+
+
+def test_a_clock_that_is_put_right_by_less_than_a_second_has_nobody_asked_again() -> None:
+    """A nonce that was given just before is as good as it was."""
+    server = DigestServer(REALM, SECRET, since=NOW)
+    asked = answered(server, now=NOW + 10)
+    assert server.check(asked, users, NOW + 9.5).result is DigestResult.OK
+
+
 def test_two_users_may_share_a_nonce() -> None:
     """Challenges of one moment carry the same nonce; the counts are each user's own."""
     server = DigestServer(REALM, SECRET)

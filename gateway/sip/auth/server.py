@@ -314,7 +314,7 @@ class DigestServer:
         if now < self._latest - _EARLY:
             # The clock was set back. Of what was issued before nobody knows which counts were used where there was no
             # room for it, or it came to its end by the other clock; what is issued now may be of the same times.
-            self._before = max(self._before, self._latest + _EARLY)
+            self._before = max(self._before, self._latest)
             self._forgotten = now - _EARLY
             self._mark = (self._mark + 1 + int(now * 1000) % 255) % 256
             self._latest = now
