@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -221,11 +221,13 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, config: Path = ROOT / "gateway.yaml", /, **changes: str) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, config: Path = ROOT / "gateway.yaml", /, command: Sequence[str] = (str(SCRIPT),), **changes: str
+) -> AsyncIterator[Running]:
     """Start `gateway run` on free ports and wait until it is up; what still runs at the end is killed."""
     environ = environment(folder, **changes)
     process = await asyncio.create_subprocess_exec(
-        str(SCRIPT),
+        *command,
         "run",
         "--config",
         str(config),
@@ -316,6 +318,36 @@ async def test_whoever_asks_again_ends_a_gateway_though_its_configuration_is_sti
         status, _, log = await gateway.end(asked[0])
     assert status == 130
     assert "Traceback" not in log
+
+
+STUCK = """
+import asyncio, contextlib, threading
+from gateway import cli
+from gateway.app import GatewayApp
+
+async def stop(self):
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.to_thread(threading.Event().wait)
+
+GatewayApp.stop = stop
+cli.app()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_whoever_asks_a_third_time_ends_a_gateway_that_cannot_stop(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Whatever it waits for, a thread that never comes back among it: at once, with 130."""
+    async with running(tmp_path, command=(sys.executable, "-c", STUCK)) as gateway:
+        for _ in range(2 if number == signal.SIGINT else 3):
+            gateway.process.send_signal(number)
+            await asyncio.sleep(0.2)  # two of a kind that come at once are one
+        assert gateway.process.returncode is None
+        status, _, _ = await gateway.end(number)
+    assert status == 130
 
 
 @pytest.mark.slow

@@ -19,6 +19,8 @@ class Rooms:
         self.said: list[str] = []
         self.told: list[tuple[object, ...]] = []
         """What pages were told: seconds, and whether there is another gateway."""
+        self.retry_after: list[tuple[object, ...]] = []
+        """What peers are told."""
         self.store, self.last = asyncio.Event(), asyncio.Event()
         """Set once the store answers, and once the last call has ended."""
         if not calls:
@@ -67,6 +69,8 @@ class Rooms:
                 rooms.said.append(name)
                 if name == "presence":
                     rooms.told.append(told)
+                elif name == "agent":
+                    rooms.retry_after.append(told)
                 return rooms._ended() if name == "calls" else None
 
             def send_away_idle(self) -> None:
@@ -76,6 +80,15 @@ class Rooms:
 
     async def _ended(self) -> None:
         await self.last.wait()
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.4, 1), (7.5, 8), (60.0, 60)])
+async def test_peers_come_back_when_it_is_over_and_not_before(seconds: float, told: int) -> None:
+    """Retry-After has whole seconds; 0 of them would say that nothing drains."""
+    rooms = Rooms()
+    rooms.store.set()
+    await rooms.run(seconds)
+    assert rooms.retry_after == [(told,)]
 
 
 async def test_calls_are_refused_before_the_store_has_answered() -> None:

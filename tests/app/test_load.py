@@ -273,8 +273,8 @@ async def test_a_call_is_asked_for_once_though_it_comes_twice_and_strangers_in_n
     assert [agent.may_begin(invite("600", more[place], signed=True), PHONE, True) for place in (0, 1)] == [False, True]
 
 
-async def test_five_sources_that_flood_an_emergency_number_leave_room_for_who_calls_it_first() -> None:
-    """A phone that is new needs two INVITEs, the second with credentials; so do some more behind its address."""
+def full() -> Requests:
+    """A user agent that has more to do than it can, where strangers call 112."""
     agent, control = Requests(), LoadControl(LoadPolicy())
     limit_new_calls(agent, control, lambda dialled: dialled == "sip:112@gw.test").close()  # type: ignore[arg-type]
     for _ in range(500):
@@ -282,6 +282,21 @@ async def test_five_sources_that_flood_an_emergency_number_leave_room_for_who_ca
     while control.admit(asyncio.get_running_loop().time()):
         pass
     control._spare = 0.0
+    return agent
+
+
+async def test_who_has_a_network_of_ipv6_is_one_source_of_emergency_calls() -> None:
+    """From whichever of its addresses they come; who calls from elsewhere is let in."""
+    agent, began = full(), time.monotonic()
+    theirs = [Flow("udp", f"2001:db8::{number:x}", 5060, "") for number in range(40)]
+    let_in = [agent.may_begin(invite("112", place.host), place, False) for place in theirs].count(True)
+    assert 10 <= let_in <= 11 + 10 * (time.monotonic() - began)
+    assert agent.may_begin(invite("112"), Flow("udp", "2001:db8:0:1::1", 5060, ""), False)
+
+
+async def test_five_sources_that_flood_an_emergency_number_leave_room_for_who_calls_it_first() -> None:
+    """A phone that is new needs two INVITEs, the second with credentials; so do some more behind its address."""
+    agent = full()
     for number in range(300):
         place = Flow("udp", f"192.0.2.{number % 5}", 5060, "")
         agent.may_begin(invite("112", str(number)), place, False)

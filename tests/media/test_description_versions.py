@@ -94,3 +94,15 @@ async def test_who_goes_on_with_the_packets_of_a_call_is_past_it_too(direction: 
             assert said.session_version > last.session_version
             assert await asked(engine, PHONE, OTHER, direction) == said
             last = said
+
+
+async def test_who_goes_on_with_packets_after_others_is_past_what_each_of_them_may_have_said() -> None:
+    """As who makes the call anew is."""
+    versions = []
+    async with running() as (engine, _):
+        values = await up(engine, PHONE, OTHER)
+        for times in (1, 2, 3):
+            del engine._sessions["call"]
+            await engine.resume("call", values, times)
+            versions.append((await asked(engine, PHONE, OTHER, "sendonly")).session_version)
+    assert versions == [versions[0], versions[0] + VERSION_JUMP, versions[0] + 2 * VERSION_JUMP]

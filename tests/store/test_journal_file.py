@@ -326,11 +326,12 @@ def test_that_a_call_has_changed_is_found_though_the_disk_has_no_room_at_all(fil
     again.close()
 
 
+@pytest.mark.parametrize("is_over", [False, True])
 @pytest.mark.parametrize("room", [0, 40])
 def test_that_a_call_has_changed_is_found_though_the_file_was_being_written_anew(
-    file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+    file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, is_over: bool
 ) -> None:
-    """The draft was made before: closed in good order, it takes that along, or is given up."""
+    """The draft was made before: closed in good order, it takes that along, or is given up; also that it is over."""
     monkeypatch.setattr(journal_file, "_SPARE", 100)
     file.put("a", b"1" * 10)
     while file._anew is None:
@@ -338,11 +339,12 @@ def test_that_a_call_has_changed_is_found_though_the_file_was_being_written_anew
     wait([file._anew])
     with full_disk((tmp_path / "calls.new").stat().st_size + room), capture_logs():
         with pytest.raises(JournalError):
-            file.outdate("a")
+            (file.remove if is_over else file.outdate)("a")
         file.close()
+    is_found = not (is_over and room)
     again = journal(tmp_path)
-    assert again.open() == {"a": b"1" * 10, "b": b"2" * 10}
-    assert again.outdated == {"a"}
+    assert again.open() == ({"a": b"1" * 10} if is_found else {}) | {"b": b"2" * 10}
+    assert again.outdated == ({"a"} if is_found else set())
     again.close()
 
 
