@@ -446,6 +446,31 @@ async def test_a_page_goes_to_the_other_gateway_when_its_own_drains(cluster: Clu
         assert json.loads(await page.recv())["id"] == 2
 
 
+async def test_who_talks_at_a_gateway_that_drains_is_passed_on_to_one_that_was_started_anew(cluster: Cluster) -> None:
+    """Its new process believes what the one that drains sends, which has seen it come."""
+    draining, other = await cluster.start(), await cluster.start()
+    desk = await cluster.phone(draining, "alice")
+    talking = Phone(await cluster.caller(), draining, "1002", dials="alice")
+    await desk.answer(await desk.request("INVITE"), "sip:alice@127.0.0.1:9;transport=tcp")
+    assert await talking.status() == 200
+    drained = asyncio.create_task(draining.drain())
+    await until(lambda: not other._cluster.live)
+    await other.stop()
+    await until(lambda: not draining._cluster.live)
+    anew = GatewayApp(cluster.configs[1])
+    await anew.start()
+    try:
+        phone = await cluster.phone(anew, "1001", supported="outbound")
+        await until(lambda: draining._cluster.live)
+        talking.session.refer(Uri.of("1001", draining.config.domain), lambda status, of_refer: None)
+        await refuse(phone)
+        assert not anew._cluster.refused
+    finally:
+        talking.session.hangup()
+        await drained
+        await anew.stop()
+
+
 async def test_a_sip_client_over_websocket_is_sent_to_the_other_gateway_when_its_own_drains(cluster: Cluster) -> None:
     """One that is in no call at once, one that is once its call is over (RFC 7118 clients connect again)."""
     leaving = await cluster.start()
