@@ -339,7 +339,9 @@ class Reloader:
         rooms.bans.change(settings.bans(config))
         rooms.registrar.policy = settings.registrar_policy(config)
         told = settings.user_agent(config)
-        rooms.user_agent.change(admission=told.stack.admission, longest_ringing=told.longest_ringing)
+        rooms.user_agent.change(
+            admission=told.stack.admission, longest_ringing=told.longest_ringing, flow_grace=told.flow_grace
+        )
 
     def _apply_accounts(self, config: Config) -> list[Account]:
         """Forget accounts that the configuration gives no more, and others whose registrar or user is gone.

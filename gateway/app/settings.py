@@ -382,6 +382,7 @@ def user_agent(config: Config) -> UserAgentConfig:
         sessions=sip.limits.max_dialogs,
         longest_ringing=sip.ring_timeout + 60,
         answer_patience=sip.timers.answer,
+        flow_grace=sip.registration.websocket_grace,
         referral_time=sip.timers.transfer,
         trickle_ice=sip.trickle_ice,
     )

@@ -236,8 +236,11 @@ class SipLeg(LegBase):
         if isinstance(event, events.Offered) and event.body:
             self._deliver(Returned(event.exchange, self._description(event.body)))
             return True
+        is_outcome = isinstance(event, events.OfferAnswered)
+        if isinstance(event, events.OfferAnswered):
+            self._outcome(event)  # first, for what nobody has answered yet is given up for who returns
         self._deliver(Returned())
-        return False
+        return is_outcome
 
     def _outcome(self, event: events.OfferAnswered) -> None:
         """The peer's answer to an offer of ours, whoever had asked for it: the call, the peer, or the session timer."""

@@ -44,6 +44,8 @@ class UserAgentConfig:
     """Seconds."""
     answer_patience: float = 30.0
     """Seconds that our own side may take to answer what a peer asks in a call."""
+    flow_grace: float = 5.0
+    """Seconds that what ends or changes a call waits for a peer whose WebSocket is gone to connect again."""
     referral_time: float = 180.0
     """Seconds that the outcome of a REFER is waited for and told."""
     symmetric: bool = True
@@ -77,6 +79,7 @@ class UserAgentConfig:
             sessions=self.sessions,
             longest_ringing=self.longest_ringing,
             answer_patience=self.answer_patience,
+            flow_grace=self.flow_grace,
             referral_time=self.referral_time,
             large_by_tcp=bool(self.listen_tcp),
             symmetric=self.symmetric,

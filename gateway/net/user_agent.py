@@ -65,6 +65,7 @@ class UserAgent:
         if not self._shell.is_open:
             return
         self._core.refusing = True
+        self._core.absences.close()
         self._core.subscriptions.end(f"probation;retry-after={_BACK_IN}")
         for session in list(self._core.sessions):
             session.hangup('SIP;cause=503;text="Shutting down"')
@@ -79,10 +80,10 @@ class UserAgent:
         await self._keeper.close()
         await self._shell.close()
 
-    def change(self, *, admission: AdmissionLimits, longest_ringing: float) -> None:
+    def change(self, *, admission: AdmissionLimits, longest_ringing: float, flow_grace: float) -> None:
         """Go by these from now on; raises ValueError for an entry of `trusted` that is no network."""
         self._core.stack.admission.change(admission)
-        self._core.config = replace(self._core.config, longest_ringing=longest_ringing)
+        self._core.config = replace(self._core.config, longest_ringing=longest_ringing, flow_grace=flow_grace)
 
     def drain(self, retry_after: int) -> None:
         """Tell whoever asks by OPTIONS that new calls are to be tried elsewhere, or in `retry_after` seconds."""

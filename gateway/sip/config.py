@@ -58,6 +58,8 @@ class CoreConfig:
     """Seconds after which a call that nobody answers or rejects is answered 480; 0 for never."""
     answer_patience: float = 30.0
     """Seconds that our own side may take to answer an offer of the peer's, before it is refused for it."""
+    flow_grace: float = 5.0
+    """Seconds that a BYE, or a change of the session, waits for a peer whose WebSocket is gone to connect again."""
     referral_time: float = 180.0
     """Seconds that the outcome of a REFER is waited for and told (RFC 3515 section 2.4.4)."""
     info_packages: tuple[str, ...] = (TRICKLE, "infodtmf")

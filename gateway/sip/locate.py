@@ -138,6 +138,11 @@ def direct_flow(uri: Uri) -> Flow | None:
     return Flow(transport, target.host, target.port or DEFAULT_PORTS[transport])
 
 
+def is_nowhere(uri: Uri) -> bool:
+    """Whether its host is a name that nobody has, as the Contacts of browsers (RFC 7118 section 5, RFC 6761 6.4)."""
+    return target_of(uri).host.lower().endswith(".invalid")
+
+
 def transport_of(target: Target, usable: Sequence[str] = ()) -> str:
     """The transport of a target where DNS has no say: named, else TLS or UDP, else the first of `usable`."""
     if target.transport is not None:

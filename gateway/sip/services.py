@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 from gateway.sip.alarms import Alarm, Alarms
 from gateway.sip.config import TRICKLE, CoreConfig
+from gateway.sip.dialogs.absence import Absences
 from gateway.sip.dialogs.dialog import Dialog, DialogId
 from gateway.sip.dialogs.ports import Hop
 from gateway.sip.dialogs.table import DialogTable
@@ -18,7 +19,7 @@ from gateway.sip.errors import SipError
 from gateway.sip.flow import Flow, is_ip_address
 from gateway.sip.handover import Handover
 from gateway.sip.invite.session import InviteSession
-from gateway.sip.locate import contact_uri, direct_flow
+from gateway.sip.locate import contact_uri, direct_flow, is_nowhere
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
@@ -50,6 +51,7 @@ class Services:
         self.signer: Callable[[Request, Flow], Request] = lambda request, flow: request
         """Proves to peers of its choice who we are; requests without Via are given to it for each flow."""
         self._alarms: Alarms[DialogUsage | None] = Alarms()
+        self.absences = Absences(self, config.sessions)
         self._dialogs = DialogTable()
         self.handover = Handover(self.stack, self._dialogs, self.sessions, self.now)
         self._mistaken: WeakSet[DialogUsage] = WeakSet()
@@ -99,7 +101,7 @@ class Services:
         flow = direct_flow(hop) if hop.is_sip else None
         if flow is not None:
             done((flow,))
-        elif not hop.is_sip or is_ip_address(hop.param("maddr") or hop.host):
+        elif not hop.is_sip or is_ip_address(hop.param("maddr") or hop.host) or is_nowhere(hop):
             done(())
         else:
             self.environment.resolve(hop, lambda flows: self.guard(owner, lambda: done(flows)))

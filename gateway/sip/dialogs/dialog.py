@@ -56,6 +56,7 @@ class Dialog:
         "_flow_is_lost",
         "_sent_to",
         "_told",
+        "_waiting",
         "asked_before",
         "contact",
         "device",
@@ -127,6 +128,7 @@ class Dialog:
         self._flow_is_lost = False
         self._sent_to: tuple[Flow, ...] = ()
         self._told: Callable[[], None] = _nobody
+        self._waiting: tuple[Callable[[], None], ...] = ()
         self.moved: Callable[[], None] = _nobody
         """Called when requests to the peer go elsewhere from now on."""
 
@@ -242,6 +244,7 @@ class Dialog:
         self.state, self.is_leaving = DialogState.TERMINATED, False
         told, self._told, self.moved = self._told, _nobody, _nobody
         told()
+        self._tell_who_waits()
 
     def when_over(self, told: Callable[[], None]) -> bool:
         """Have `told`, and nobody else, called once it is over; False where it is."""
@@ -357,11 +360,29 @@ class Dialog:
         self._flow_is_lost = False
         if flow != before:
             self.moved()
+        self._tell_who_waits()
+
+    def wait(self, told: Callable[[], None]) -> None:
+        """Have `told` called when the peer speaks from another flow, and when the dialog is over."""
+        self._waiting = (*self._waiting, told)
+
+    def wait_no_more(self, told: Callable[[], None]) -> None:
+        """Take `wait` back."""
+        self._waiting = tuple(one for one in self._waiting if one != told)
+
+    def _tell_who_waits(self) -> None:
+        for told in self._waiting:
+            told()
 
     @property
     def has_lost_flow(self) -> bool:
         """Whether the connection that it lived on is gone, and no other has taken its place."""
         return self._flow_is_lost
+
+    @property
+    def is_by_its_connection(self) -> bool:
+        """Whether the peer is reached by the WebSocket that it makes, and by nothing else (RFC 7118 section 5)."""
+        return self.is_direct and not self.route_set and self.flow is not None and self.flow.transport in WEBSOCKET
 
     def registered(self, identity: str, contacts: Collection[NameAddr], flow: Flow) -> None:
         """Somebody who proved to be `identity` is reached by `flow` at these contacts.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from gateway.sip.alarms import Alarm
 from gateway.sip.config import CoreConfig
+from gateway.sip.dialogs.absence import Absences
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import SipError
@@ -30,6 +31,8 @@ class Core(Protocol):
     """Value of our Allow."""
     counts: Counter[str]
     """What was dropped or strange, by name."""
+    absences: Absences
+    """What waits for peers that are away."""
 
     def now(self) -> float:
         """Monotonic seconds."""

@@ -38,5 +38,36 @@ def send_in_dialog(
         done(response)
 
     request = ClientRequest(core, make, answered, owner=owner, authenticator=authenticator)
-    request.begin(*dialog.hops)
+    *first, last = dialog.hops
+    # Nobody else would end that call. Who has come back may be gone again before it has answered.
+    awaited = (NextFlow(core, dialog, owner),) * 2 if method == "BYE" and dialog.is_by_its_connection else ()
+    request.begin(*first, *awaited, last)
     return request
+
+
+class NextFlow:
+    """The connection that the peer of a dialog makes next, as a hop: waited for in the time that it is given for it."""
+
+    __slots__ = ("_core", "_dialog", "_owner", "_until")
+
+    def __init__(self, core: Core, dialog: Dialog, owner: DialogUsage | None) -> None:
+        self._core = core
+        self._dialog = dialog
+        self._owner = owner
+        self._until: float | None = None
+
+    def locate(self, failed: Flow | None, done: Callable[[tuple[Flow, ...]], None]) -> None:
+        """Where the peer is now, which is not at the `failed` flow; () for nowhere."""
+        core = self._core
+        if self._until is None:
+            self._until = core.now() + core.config.flow_grace
+
+        def found() -> None:
+            done(self._flows(failed))
+
+        if self._flows(failed) or core.absences.wait(self._dialog, self._until, found, self._owner) is None:
+            found()
+
+    def _flows(self, failed: Flow | None) -> tuple[Flow, ...]:
+        flow = self._dialog.flow
+        return () if flow is None or flow == failed or self._dialog.has_lost_flow else (flow,)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from gateway.sip.alarms import Alarm
+from gateway.sip.dialogs.absence import Absence
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.dialogs.ports import Core
 from gateway.sip.dialogs.usage import DialogUsage
@@ -25,6 +27,10 @@ ANSWER_MISSING = 1.0
 """Seconds until an offer is made again whose answer could not be read."""
 RETRY_AFTER_LIMIT = 10
 """A 500 that asks for no longer a wait than this says that offers overlapped (RFC 3261 14.2): it is tried again."""
+
+
+Delay = Alarm[DialogUsage | None] | Absence
+"""What waits, and can be called off."""
 
 
 class Modifiable(DialogUsage, Protocol):
@@ -104,6 +110,8 @@ class Want:
     headers: build.Fields = ()
     local: NameAddr | None = None
     """Who we are from then on (RFC 4916)."""
+    until: float | None = None
+    """How long it waits for a peer that is away; None: it has not had to."""
     is_in_doubt: bool = False
     """Whether the peer may have taken it, since its answer could not be read."""
 
@@ -157,6 +165,19 @@ class AcceptedChange:
     number: int
     accepted: AcceptedInvite
     offer: bytes = b""
+
+
+def absence(session: Modifiable, dialog: Dialog, want: Want, then: Callable[[], None]) -> Absence | None:
+    """What waits for a peer that is away, and calls `then`; None: it is there, or has had the time to come back.
+
+    Nothing is sent yet, so that what the peer offers as it comes back crosses nothing.
+    """
+    core = session.core
+    if not dialog.has_lost_flow or not dialog.is_by_its_connection:
+        return None
+    if want.until is None:
+        want.until = core.now() + core.config.flow_grace
+    return core.absences.wait(dialog, want.until, then, session)
 
 
 def retry_delay(session: Modifiable, dialog: Dialog, change: LocalChange, response: Response) -> float | None:

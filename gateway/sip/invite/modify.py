@@ -13,20 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from gateway.sip.alarms import Alarm
 from gateway.sip.dialogs.dialog import Dialog, DialogState
-from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.errors import DialogError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.acknowledgement import Acknowledgement
 from gateway.sip.invite.changes import (
     AcceptedChange,
+    Delay,
     LocalChange,
     Modifiable,
     Purpose,
     RemoteChange,
     Want,
+    absence,
     retry_delay,
 )
 from gateway.sip.invite.events import OfferAnswered, OfferCancelled, Offered
@@ -71,8 +71,8 @@ class Modification:
     _local: LocalChange | None = None
     _remote: RemoteChange | None = None
     _accepted: AcceptedChange | None = None
-    _retry: Alarm[DialogUsage | None] | None = None
-    _patience: Alarm[DialogUsage | None] | None = None
+    _retry: Delay | None = None
+    _patience: Delay | None = None
     _is_stopped: bool = False
     _is_in_doubt: bool = False
     """Whether the peer may not have the answer that stands here."""
@@ -150,8 +150,11 @@ class Modification:
         if self.dialog.state is DialogState.TERMINATED:
             # The INVITE went out anew: the next dialog takes over what waits.
             return
-        method = self._method_for(self._queue[0])
-        if method is not None:
+        want = self._queue[0]
+        if (method := self._method_for(want)) is None:
+            return
+        self._retry = absence(self.session, self.dialog, want, self._waited)
+        if self._retry is None:
             self._send(self._queue.popleft(), method)
 
     def _method_for(self, want: Want) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from gateway.sip.auth.account import Authenticator
 from gateway.sip.dialogs.ports import Core, Hop
@@ -11,10 +12,18 @@ from gateway.sip.errors import DialogError, SipError
 from gateway.sip.flow import Flow
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
 from gateway.sip.transactions import Input, Reason, Transaction
 
 MAX_CHALLENGES = 4
 """How often one request may be challenged (by several proxies in turn, or for a stale nonce)."""
+
+
+class Awaited(Protocol):
+    """A hop of which only time tells where it is."""
+
+    def locate(self, failed: Flow | None, done: Callable[[tuple[Flow, ...]], None]) -> None:
+        """The flows to it, now or later, () for none; `failed` is the one that was tried last."""
 
 
 class ClientRequest:
@@ -77,7 +86,7 @@ class ClientRequest:
         self._retried = retried
         self._sent = sent
         self._family = family
-        self._hops: list[Hop] = []
+        self._hops: list[Hop | Awaited] = []
         self._hop: Hop | None = None
         self._udp: Flow | None = None
         """Where it goes by UDP should nobody take the TCP that it was sent by for its size."""
@@ -116,7 +125,7 @@ class ClientRequest:
         request: Request = self.transaction.request
         return tuple(request.headers.only("Authorization", "Proxy-Authorization"))
 
-    def begin(self, *hops: Hop) -> None:
+    def begin(self, *hops: Hop | Awaited) -> None:
         """Send the first try. Without a flow, or where the stack is full, `done` gets a 503."""
         self._hops = list(hops)
         self._locate(503)
@@ -232,8 +241,12 @@ class ClientRequest:
                 self.authenticator.bind(flows)
             self._try_next(status)
 
-        self._hop = self._hops.pop(0)
-        self._core.locate(self._hop, located, self.owner)
+        hop = self._hops.pop(0)
+        if isinstance(hop, Uri | Flow):
+            self._hop = hop
+            self._core.locate(hop, located, self.owner)
+        else:
+            hop.locate(self.flow, located)
 
     def _try_next(self, status: int) -> None:
         """RFC 3263 4.3: the next server."""
@@ -253,7 +266,8 @@ class ClientRequest:
                 request = self._built(tcp)
             transaction = self._core.send_request(request, way)
         except DialogError:
-            return False  # its dialog is over meanwhile, and nobody is there to be asked
+            self.abandon()  # its dialog is over meanwhile, and nobody is there to be asked
+            return False
         except SipError as error:
             self._core.not_built(error)
             return False

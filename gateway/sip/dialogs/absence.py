@@ -1,0 +1,96 @@
+"""What is to reach a peer that is away waits for the connection that it alone can make (RFC 5626 5.3, RFC 7118 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.sip.alarms import Alarm
+from gateway.sip.dialogs.dialog import Dialog, DialogState
+from gateway.sip.dialogs.usage import DialogUsage
+
+
+class Clock(Protocol):
+    """What of the core it takes to wait."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    def wake(self) -> None:
+        """A deadline has moved."""
+
+    def at(self, deadline: float, callback: Callable[[], None], owner: DialogUsage | None) -> Alarm[DialogUsage | None]:
+        """Have `callback` called at `deadline`."""
+
+
+class Absences:
+    """Everything that waits for a peer to connect again, in number and in time."""
+
+    __slots__ = ("_clock", "_is_closed", "_most", "_waiting")
+
+    def __init__(self, clock: Clock, most: int) -> None:
+        """`most`: how many may wait at once."""
+        self._clock = clock
+        self._most = most
+        self._waiting: set[Absence] = set()
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def wait(self, dialog: Dialog, until: float, then: Callable[[], None], owner: DialogUsage | None) -> Absence | None:
+        """Have `then` called once requests in `dialog` go elsewhere, when it is over, and at `until` at the latest.
+
+        None: nobody is waited for (any more), and `then` is not called.
+        """
+        is_over = self._is_closed or dialog.state is DialogState.TERMINATED or until <= self._clock.now()
+        if is_over or len(self._waiting) >= self._most:
+            return None
+        absence = Absence(self._clock, dialog, until, then, owner, self._waiting.discard)
+        self._waiting.add(absence)
+        return absence
+
+    def close(self) -> None:
+        """Wait for nobody any more."""
+        self._is_closed = True
+        for absence in tuple(self._waiting):
+            absence.over()
+
+
+class Absence:
+    """One thing that waits for a peer."""
+
+    __slots__ = ("_alarm", "_clock", "_dialog", "_forget", "_owner", "_then")
+
+    def __init__(
+        self,
+        clock: Clock,
+        dialog: Dialog,
+        until: float,
+        then: Callable[[], None],
+        owner: DialogUsage | None,
+        forget: Callable[[Absence], None],
+    ) -> None:
+        self._clock = clock
+        self._dialog = dialog
+        self._then = then
+        self._owner = owner
+        self._forget = forget
+        self._alarm = clock.at(until, self._go_on, owner)
+        dialog.wait(self.over)
+
+    def over(self) -> None:
+        """The peer is there, or is waited for no longer: it goes on when what happens now is done with."""
+        self._alarm.cancel()
+        self._alarm = self._clock.at(self._clock.now(), self._go_on, self._owner)
+        self._clock.wake()
+
+    def cancel(self) -> None:
+        """It goes on no more."""
+        self._alarm.cancel()
+        self._dialog.wait_no_more(self.over)
+        self._forget(self)
+
+    def _go_on(self) -> None:
+        self.cancel()
+        self._then()

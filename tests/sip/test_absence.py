@@ -1,0 +1,314 @@
+"""A peer that alone can make the next connection and is away: what is to reach it waits (RFC 5626 5.3, RFC 7118 5)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from gateway.sip.config import CoreConfig
+from gateway.sip.flow import Flow
+from gateway.sip.invite.events import OfferAnswered, Offered
+from gateway.sip.invite.resumed import session_values
+from gateway.sip.invite.session import InviteSession
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request, Response
+from gateway.sip.message.uri import Uri
+from gateway.testing.sip_peer import Puppet, SessionLog
+from tests.sip.agents import ALICE, ANSWER, BOB, HELD, HOLD, OFFER, PuppetDialog, Stage, answer
+from tests.sip.resumption import killed
+
+GRACE = 5.0
+CONTACT = Uri.parse("sip:k3v1@df7jal23ls0d.invalid;transport=ws")
+REGISTRAR = NameAddr(Uri.of("alice", *ALICE))
+
+
+class Client(PuppetDialog):
+    """A browser that has called our agent and is answered; each of its connections comes from another port."""
+
+    def __init__(self, stage: Stage, call_id: str = "c1") -> None:
+        super().__init__(stage, call_id)
+        self.contact = CONTACT
+        stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
+        stage.send(self.make("INVITE", body=OFFER))
+        ok = next(one for one in stage.puppet.take() if isinstance(one, Response) and one.status == 200)
+        self.remote = ok.to
+        stage.send(self.make("ACK"))
+        self.log: SessionLog = stage.agent.calls[-1]
+        assert self.log.kinds == ["Confirmed"]
+        self.session: InviteSession = self.log.session
+
+    def register(self, at: Puppet, contact: Uri = CONTACT) -> None:
+        before, self.contact = self.contact, contact
+        at.send(self.make("REGISTER", call_id="r", remote=REGISTRAR), ALICE)
+        self.contact = before
+        self.stage.run()
+
+
+def talking(**config: object) -> tuple[Stage, Client]:
+    stage = Stage(CoreConfig(**{"flow_grace": GRACE, **config}), transport="ws")  # type: ignore[arg-type]
+    return stage, Client(stage)
+
+
+def lose(stage: Stage, at: tuple[str, int] = BOB) -> None:
+    stage.agent.core.transport_failed(Flow("ws", *at, "here"))
+
+
+def is_done(stage: Stage) -> bool:
+    """Whether nobody is in a call, or is to hear of the end of one."""
+    return not stage.agent.core.has_calls and len(stage.agent.core.absences) == 0
+
+
+_PORTS = itertools.count(5100)
+
+
+def connect(stage: Stage) -> Puppet:
+    """The next connection of the client."""
+    return Puppet(stage.network, (BOB[0], next(_PORTS)))
+
+
+def taken(puppet: Puppet, method: str) -> list[Request]:
+    return [one for one in puppet.take() if isinstance(one, Request) and one.method == method]
+
+
+def away() -> tuple[Stage, Client]:
+    """Its connection is gone, and our side has hung up."""
+    stage, client = talking()
+    lose(stage)
+    client.session.hangup()
+    stage.run()
+    assert client.log.kinds == ["Confirmed", "FlowLost", "Ended"]
+    return stage, client
+
+
+def test_a_bye_waits_for_the_next_connection() -> None:
+    """It goes out behind the answer to the REGISTER by which the client is there again."""
+    stage, client = away()
+    stage.run(GRACE - 1)
+    back = connect(stage)
+    client.register(back)
+    ok, bye = back.take()
+    assert isinstance(ok, Response)
+    assert isinstance(bye, Request)
+    assert (ok.cseq.method, bye.method) == ("REGISTER", "BYE")
+    back.send(answer(bye, 200), ALICE)
+    stage.run()
+    assert is_done(stage)
+    assert taken(stage.puppet, "BYE") == []
+
+
+def test_who_does_not_come_back_in_time_is_given_up() -> None:
+    """Then there is nobody to whom the BYE could be sent."""
+    stage, client = away()
+    stage.run(GRACE - 0.5)
+    assert not is_done(stage)
+    stage.run(0.5)
+    assert is_done(stage)
+    back = connect(stage)
+    client.register(back)
+    assert taken(back, "BYE") == []
+
+
+def test_who_comes_back_as_somebody_else_is_not_told() -> None:
+    """A page that was loaded again has another Contact, and no call."""
+    stage, client = away()
+    back = connect(stage)
+    client.register(back, Uri.parse("sip:other@another.invalid;transport=ws"))
+    assert taken(back, "BYE") == []
+    stage.run(GRACE)
+    assert is_done(stage)
+
+
+def test_who_comes_back_to_hang_up_is_answered_and_told_nothing() -> None:
+    """Both ends have the same to say."""
+    stage, client = away()
+    back = connect(stage)
+    client.cseq += 1
+    back.send(client.make("BYE"), ALICE)
+    stage.run()
+    assert back.statuses() == [200]
+    assert is_done(stage)
+
+
+def test_who_hangs_up_while_our_bye_is_under_way_is_answered() -> None:
+    """It has registered first, so that the two cross."""
+    stage, client = away()
+    back = connect(stage)
+    client.register(back)
+    [bye] = taken(back, "BYE")
+    client.cseq += 1
+    back.send(client.make("BYE"), ALICE)
+    stage.run()
+    assert back.statuses() == [200]
+    back.send(answer(bye, 481), ALICE)
+    stage.run()
+    assert is_done(stage)
+
+
+def test_who_is_gone_again_before_it_has_answered_is_waited_for_once_more() -> None:
+    """In the time that was left."""
+    stage, client = away()
+    first, second = connect(stage), connect(stage)
+    client.register(first)
+    assert len(taken(first, "BYE")) == 1
+    lose(stage, first.address)
+    stage.run(1)
+    client.register(second)
+    [bye] = taken(second, "BYE")
+    second.send(answer(bye, 200), ALICE)
+    stage.run()
+    assert is_done(stage)
+
+
+def test_who_comes_and_goes_holds_nothing_beyond_its_time() -> None:
+    """However often it does."""
+    stage, client = away()
+    for _ in range(10):
+        back = connect(stage)
+        client.register(back)
+        lose(stage, back.address)
+        stage.run(GRACE / 10)
+    assert is_done(stage)
+
+
+def test_a_connection_that_ends_with_a_bye_on_it_has_a_next_one() -> None:
+    """Nobody can tell whether the client has read it."""
+    stage, client = talking()
+    client.session.hangup()
+    lose(stage)
+    stage.puppet.take()
+    stage.run()
+    back = connect(stage)
+    client.register(back)
+    [bye] = taken(back, "BYE")
+    back.send(answer(bye, 481), ALICE)
+    stage.run()
+    assert is_done(stage)
+
+
+def test_a_core_that_closes_waits_for_nobody() -> None:
+    """Neither for those that it has waited for, nor for others."""
+    stage, client = talking()
+    other = Client(stage, "c2")
+    lose(stage)
+    client.session.hangup()
+    stage.run()
+    assert len(stage.agent.core.absences) == 1
+    stage.agent.core.absences.close()
+    other.session.hangup()
+    stage.run()
+    assert is_done(stage)
+
+
+def test_no_more_are_waited_for_than_calls_are_taken() -> None:
+    """Who comes, calls and goes holds no more of us than that."""
+    stage, client = talking(sessions=1)
+    for number in range(2, 4):
+        lose(stage)
+        client.session.hangup()
+        stage.run()
+        assert len(stage.agent.core.absences) == 1
+        client = Client(stage, f"c{number}")
+
+
+def test_a_call_that_others_go_on_with_waits_for_nobody() -> None:
+    """They say BYE."""
+    stage, client = away()
+    stage.agent.core.handover.leave([client.call_id])
+    back = connect(stage)
+    client.register(back)
+    assert taken(back, "BYE") == []
+    assert is_done(stage)
+
+
+def test_every_call_of_a_client_that_has_come_back_after_a_kill_is_ended() -> None:
+    """Of the process before none has a connection any more."""
+    stage, client = talking()
+    clients = [client, *(Client(stage, f"c{number}") for number in range(2, 9))]
+    values = [json.loads(json.dumps(session_values(each.session))) for each in clients]
+    stage.agent = killed(stage)
+    stage.agent.transport = "ws"
+    for each in values:
+        stage.agent.core.resume(each).hangup()
+    stage.run(1)
+    back = connect(stage)
+    client.register(back)
+    byes = taken(back, "BYE")
+    assert {bye.call_id for bye in byes} == {each.call_id for each in clients}
+    for bye in byes:
+        back.send(answer(bye, 200), ALICE)
+    stage.run()
+    assert is_done(stage)
+
+
+def test_an_offer_waits_for_the_next_connection() -> None:
+    """As a BYE does."""
+    stage, client = talking()
+    lose(stage)
+    client.session.offer(HOLD)
+    stage.run(1)
+    assert client.log.kinds == ["Confirmed", "FlowLost"]
+    back = connect(stage)
+    client.register(back)
+    [invite] = taken(back, "INVITE")
+    back.send(answer(invite, 200, body=HELD, contact=NameAddr(CONTACT)), ALICE)
+    stage.run()
+    assert len(taken(back, "ACK")) == 1
+    assert [each.body for each in client.log.of(OfferAnswered)] == [HELD]
+
+
+def test_an_offer_to_who_does_not_come_back_fails_in_time() -> None:
+    """Whoever has asked for it is told, and the call goes on."""
+    stage, client = talking()
+    lose(stage)
+    client.session.offer(HOLD)
+    stage.run(GRACE - 0.5)
+    assert client.log.of(OfferAnswered) == []
+    stage.run(0.6)
+    assert [each.status for each in client.log.of(OfferAnswered)] == [503]
+    assert client.session.is_confirmed
+
+
+def test_what_the_client_offers_as_it_comes_back_crosses_no_offer_that_has_waited() -> None:
+    """It is answered first, for clients end the call where they are refused it (491)."""
+    stage, client = talking()
+    lose(stage)
+    client.session.offer(HOLD)
+    stage.run(1)
+    back = connect(stage)
+    client.cseq += 1
+    again = OFFER.replace(b"a 1 1", b"a 1 2")
+    back.send(client.make("INVITE", body=again), ALICE)
+    stage.run()
+    [offered] = client.log.of(Offered)
+    assert taken(back, "INVITE") == []
+    client.session.answer_offer(offered.exchange, ANSWER)
+    stage.run()
+    [ok] = [one for one in back.take() if isinstance(one, Response) and one.status == 200]
+    assert ok.body == ANSWER
+    back.send(client.make("ACK"), ALICE)
+    stage.run()
+    assert len(taken(back, "INVITE")) == 1
+
+
+def test_a_bye_behind_an_offer_that_waits_is_all_that_the_client_hears() -> None:
+    """The offer is over with the call."""
+    stage, client = talking()
+    lose(stage)
+    client.session.offer(HOLD)
+    client.session.hangup()
+    stage.run(1)
+    back = connect(stage)
+    client.register(back)
+    assert [one.method for one in back.take() if isinstance(one, Request)] == ["BYE"]
+
+
+@pytest.mark.parametrize("host", ["df7jal23ls0d.invalid", "DF7JAL23LS0D.INVALID"])
+def test_a_name_that_nobody_has_is_not_looked_up(host: str) -> None:
+    """It is what browsers call themselves (RFC 7118 section 5, RFC 6761 section 6.4)."""
+    stage = Stage()
+    stage.agent.names[host] = (Flow("udp", *BOB),)
+    found: list[tuple[Flow, ...]] = []
+    stage.agent.core.locate(Uri.of("bob", host), found.append)
+    assert found == [()]
