@@ -30,12 +30,13 @@ from gateway.call.journal import (
     Journal,
     JournalError,
     JournalStore,
+    flat,
     flat_address,
     read,
 )
 from gateway.call.leg import Address
 from gateway.config import Config
-from gateway.media.engine import MediaError
+from gateway.media.engine import Kind, MediaError, Party
 from gateway.observe.ledger import SqliteLedger, connect
 from gateway.observe.records import stamp
 from gateway.sip.dialogs.values import CSEQ_JUMP
@@ -386,6 +387,50 @@ async def test_how_old_a_call_is_that_a_page_left_is_told_by_no_clock_that_was_s
     left = going_on.left.of("alice", "a")
     assert left is not None
     assert left.age == pytest.approx(65.0, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("flows", "flow", "is_awaited"),
+    [
+        (False, "ws:192.0.2.7:5060/3.1", True),
+        (False, "udp:192.0.2.7:5060", False),
+        (True, "ws:192.0.2.7:5060/3.1", False),
+    ],
+)
+async def test_a_client_over_websocket_whose_media_is_gone_is_awaited(flows: bool, flow: str, is_awaited: bool) -> None:
+    """What was made anew cannot be offered to it before it has connected again; a phone is offered it at once."""
+
+    class Engine(FakeEngine):
+        async def resume(self, call_id: str, values: Any, times: int = 1) -> None:
+            if not flows:
+                raise MediaError("gone", 481)
+
+        async def restore(self, call_id: str, values: Any, times: int = 1) -> None: ...
+
+    awaited: list[str] = []
+
+    def resume(values: Any, legs: Any, away: Any, *, silent: bool) -> None:
+        assert silent is not flows
+        awaited.extend(each.party.tag for each in away)
+
+    address = flat_address(Address("sip:1@gateway.example"))
+    service = {"kind": "service", "tag": "b", "service": "echo", "name": "", "address": address}
+    client = {**leg({"dialog": {"flow": flow}}), "party": flat(Party("a", Kind.WEBRTC)), "is_caller": True}
+    client |= {"address": address, "identity": "1001", "shown": {}}
+    values = {**UP_CALL, "taken_at": 0.0, "id": "a", "dialled": "1", "media": {"agreed": []}}
+    values["legs"] = [{**each, "taken_at": 0.0} for each in (client, service)]
+    going_on = Recovery(
+        cast(Any, SimpleNamespace(resume=resume)),
+        Engine(),
+        LeftCalls(),
+        JournalFound(None, {"a": values}),
+        False,
+        lambda: 0.0,
+    )
+    await going_on.resume_media()
+    going_on.resume_calls(cast(Any, SimpleNamespace(resume=lambda *_: SimpleNamespace(listen=lambda _: None))))
+    assert going_on.resumed == ["a"]
+    assert awaited == ["a"] * is_awaited
 
 
 def test_calls_that_pages_left_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

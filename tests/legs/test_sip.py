@@ -693,6 +693,16 @@ def test_a_browser_may_return_whose_media_ended_first(sdp: bytes, returns: bool)
     assert heard == [Returned(3, sdp.decode())]
 
 
+async def test_who_comes_back_to_answer_an_offer_has_answered_it_before_it_is_back() -> None:
+    """What nobody has answered yet is given up for who returns, so this must not come behind the return."""
+    session, leg, heard = connected_caller()
+    await leg.offer(7, "offer")
+    [number] = leg._ours
+    session.says(events.OfferAnswered(number, 200, SDP))
+    assert heard == [OfferAnswered(7, SDP.decode()), Returned()]
+    assert not leg.signalling_lost
+
+
 def test_an_offer_of_ours_that_nobody_answered_brings_nobody_back() -> None:
     """408 is our own word."""
     session, leg, heard = connected_caller()
