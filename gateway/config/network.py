@@ -132,7 +132,7 @@ class SipRegistration(Section):
     """Contacts registered at once for one address of record."""
     websocket_grace: float = Field(default=5.0, ge=0, le=600)
     """How long a contact stays whose WebSocket is gone, or another connection that is its only way, unless it registers
-    again by another (s)."""
+    again by another; and how long a BYE, or a change of a call, waits for the next WebSocket of its far end (s)."""
     flow_timer: int = Field(default=120, ge=0, le=3_600)
     """How often phones that know RFC 5626 are asked to send keep-alives (Flow-Timer); the connection of one that has
     sent some and stops is closed (s); 0 asks for none."""

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
+from gateway.sip.invite.changes import FIRST_WORD
 from gateway.sip.invite.events import OfferAnswered, Offered
 from gateway.sip.invite.resumed import session_values
 from gateway.sip.invite.session import InviteSession
@@ -243,7 +244,7 @@ def test_every_call_of_a_client_that_has_come_back_after_a_kill_is_ended() -> No
 
 
 def test_an_offer_waits_for_the_next_connection() -> None:
-    """As a BYE does."""
+    """As a BYE does; and for a moment longer, in which the client may have something to offer itself."""
     stage, client = talking()
     lose(stage)
     client.session.offer(HOLD)
@@ -251,6 +252,9 @@ def test_an_offer_waits_for_the_next_connection() -> None:
     assert client.log.kinds == ["Confirmed", "FlowLost"]
     back = connect(stage)
     client.register(back)
+    stage.run(FIRST_WORD - 0.2)
+    assert taken(back, "INVITE") == []
+    stage.run(0.2)
     [invite] = taken(back, "INVITE")
     back.send(answer(invite, 200, body=HELD, contact=NameAddr(CONTACT)), ALICE)
     stage.run()
@@ -270,13 +274,17 @@ def test_an_offer_to_who_does_not_come_back_fails_in_time() -> None:
     assert client.session.is_confirmed
 
 
-def test_what_the_client_offers_as_it_comes_back_crosses_no_offer_that_has_waited() -> None:
-    """It is answered first, for clients end the call where they are refused it (491)."""
+@pytest.mark.parametrize("has_registered", [True, False])
+def test_what_the_client_offers_as_it_comes_back_crosses_no_offer_that_has_waited(has_registered: bool) -> None:
+    """It is answered first, for browsers that restart ICE take offers badly meanwhile."""
     stage, client = talking()
     lose(stage)
     client.session.offer(HOLD)
     stage.run(1)
     back = connect(stage)
+    if has_registered:
+        client.register(back)
+        back.take()
     client.cseq += 1
     again = OFFER.replace(b"a 1 1", b"a 1 2")
     back.send(client.make("INVITE", body=again), ALICE)
@@ -288,7 +296,7 @@ def test_what_the_client_offers_as_it_comes_back_crosses_no_offer_that_has_waite
     [ok] = [one for one in back.take() if isinstance(one, Response) and one.status == 200]
     assert ok.body == ANSWER
     back.send(client.make("ACK"), ALICE)
-    stage.run()
+    stage.run(FIRST_WORD)
     assert len(taken(back, "INVITE")) == 1
 
 

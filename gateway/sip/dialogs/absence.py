@@ -38,15 +38,23 @@ class Absences:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def wait(self, dialog: Dialog, until: float, then: Callable[[], None], owner: DialogUsage | None) -> Absence | None:
-        """Have `then` called once requests in `dialog` go elsewhere, when it is over, and at `until` at the latest.
+    def wait(
+        self,
+        dialog: Dialog,
+        until: float,
+        then: Callable[[], None],
+        owner: DialogUsage | None,
+        *,
+        pause: float = 0.0,
+    ) -> Absence | None:
+        """Have `then` called `pause` seconds after requests in `dialog` go elsewhere, or it is over; else at `until`.
 
         None: nobody is waited for (any more), and `then` is not called.
         """
         is_over = self._is_closed or dialog.state is DialogState.TERMINATED or until <= self._clock.now()
         if is_over or len(self._waiting) >= self._most:
             return None
-        absence = Absence(self._clock, dialog, until, then, owner, self._waiting.discard)
+        absence = Absence(self._clock, dialog, until, then, owner, pause, self._waiting.discard)
         self._waiting.add(absence)
         return absence
 
@@ -60,7 +68,7 @@ class Absences:
 class Absence:
     """One thing that waits for a peer."""
 
-    __slots__ = ("_alarm", "_clock", "_dialog", "_forget", "_owner", "_then")
+    __slots__ = ("_alarm", "_clock", "_dialog", "_forget", "_owner", "_pause", "_then")
 
     def __init__(
         self,
@@ -69,20 +77,22 @@ class Absence:
         until: float,
         then: Callable[[], None],
         owner: DialogUsage | None,
+        pause: float,
         forget: Callable[[Absence], None],
     ) -> None:
         self._clock = clock
         self._dialog = dialog
         self._then = then
         self._owner = owner
+        self._pause = pause
         self._forget = forget
         self._alarm = clock.at(until, self._go_on, owner)
         dialog.wait(self.over)
 
     def over(self) -> None:
-        """The peer is there, or is waited for no longer: it goes on when what happens now is done with."""
+        """The peer is there, or is waited for no longer: it goes on once what happens now is done with."""
         self._alarm.cancel()
-        self._alarm = self._clock.at(self._clock.now(), self._go_on, self._owner)
+        self._alarm = self._clock.at(self._clock.now() + self._pause, self._go_on, self._owner)
         self._clock.wake()
 
     def cancel(self) -> None:

@@ -25,6 +25,8 @@ from gateway.sip.requests.server import ServerRequest
 
 ANSWER_MISSING = 1.0
 """Seconds until an offer is made again whose answer could not be read."""
+FIRST_WORD = 2.0
+"""Seconds that a peer which has come back is left to make an offer of its own: browsers restart ICE."""
 RETRY_AFTER_LIMIT = 10
 """A 500 that asks for no longer a wait than this says that offers overlapped (RFC 3261 14.2): it is tried again."""
 
@@ -170,14 +172,14 @@ class AcceptedChange:
 def absence(session: Modifiable, dialog: Dialog, want: Want, then: Callable[[], None]) -> Absence | None:
     """What waits for a peer that is away, and calls `then`; None: it is there, or has had the time to come back.
 
-    Nothing is sent yet, so that what the peer offers as it comes back crosses nothing.
+    Nothing is sent yet, nor at once when it is back, so that what it offers itself then crosses nothing.
     """
     core = session.core
     if not dialog.has_lost_flow or not dialog.is_by_its_connection:
         return None
     if want.until is None:
         want.until = core.now() + core.config.flow_grace
-    return core.absences.wait(dialog, want.until, then, session)
+    return core.absences.wait(dialog, want.until, then, session, pause=FIRST_WORD)
 
 
 def retry_delay(session: Modifiable, dialog: Dialog, change: LocalChange, response: Response) -> float | None:
