@@ -64,6 +64,47 @@ async def test_a_call_outlives_its_socket(stage: Stage, library: str, calls: boo
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_page_without_its_socket_hears_of_the_end_as_it_connects_again(stage: Stage, library: str) -> None:
+    """Its library registers the same Contact by the next socket, and the call is over there, too."""
+    async with desk_phone(stage.gateway) as desk, stage.phone(library) as page:
+        await page.do("call", "1001")
+        await page.tone(PHONE_HZ)
+        await hears(desk, HZ)
+        await page.get("phone.lose()")
+        await page.until("disconnected")
+        desk.hangup()
+        await desk.expect("state", state="ended")
+        await page.until("registered")
+        await page.until("ended")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_page_that_was_put_on_hold_while_it_had_no_socket_comes_back_as_documented(
+    stage: Stage, library: str
+) -> None:
+    """Its own re-INVITE with an ICE restart comes first, and crosses nothing."""
+    async with desk_phone(stage.gateway) as desk, stage.phone(library) as page:
+        await page.do("call", "1001")
+        await page.tone(PHONE_HZ)
+        await hears(desk, HZ)
+        before = await page.ice_name()
+        await page.get("phone.lose()")
+        await page.until("disconnected")
+        desk.hold()
+        await page.silence()
+        await page.until("registered")
+        await page.run(f"const {{ session }} = phone; {shown(library, 'when it is registered again')}")
+        async with asyncio.timeout(30):
+            while await page.ice_name() == before:  # noqa: ASYNC110  # only asking tells
+                await asyncio.sleep(0.02)
+        desk.unhold()
+        await page.tone(PHONE_HZ)
+        await hears(desk, HZ)
+        desk.hangup()
+        await page.until("ended")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 async def test_a_page_that_was_reloaded_takes_its_call_back(stage: Stage, library: str) -> None:
     """By what is documented, an INVITE that replaces the old dialog; the phone keeps its call, and hears the page."""
     gateway = stage.gateway
