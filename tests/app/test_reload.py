@@ -29,9 +29,13 @@ from gateway.log import configure
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
+from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.uri import Uri
 from gateway.store.identity_memory import MemoryStore
 from tests.app import tone_peers
-from tests.app.phones import Phone
+from tests.app.phones import SDP, Phone
+from tests.app.ws_phone import CONTACT, WebSocketPhone
 from tests.call.rig import OFFER
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.media.engine_support import until
@@ -297,6 +301,26 @@ async def test_users_routes_and_limits_hold_at_once(tmp_path: Path) -> None:
         assert await at.status("1001", "700") == 200
         await at.reload(users=users("1001", "1002", of_1001={"may_call": ["600"]}))
         assert await at.status("1001", "700") == 403
+
+
+async def test_how_long_a_client_over_websocket_is_waited_for_changes_at_once(tmp_path: Path) -> None:
+    """Its BYE waits for it by the grace that was read last."""
+    async with world(tmp_path, SIP__REGISTRATION__WEBSOCKET_GRACE="0") as at:
+        registration = at.app.config.sip.registration.model_dump() | {"websocket_grace": 60.0}
+        assert (await at.reload(sip={"registration": registration})).applied == ("sip.registration.websocket_grace",)
+        url, domain = at.app.page_url.replace("http", "ws", 1) + "sip", at.app.config.domain
+        client = await WebSocketPhone.open(url, "1001", domain, PASSWORDS["1001"])
+        assert (await client.register()).status == 200
+        echo, body = Uri.of("600", domain), SDP.format(port=40000).encode()
+        assert (await client.ask("INVITE", echo, echo, NameAddr.parse(f"<{CONTACT}>"), body)).status == 200
+        await client.close()
+        [call] = at.app.calls
+        call.stop()
+        await call.finished()
+        back = await WebSocketPhone.open(url, "1001", domain, PASSWORDS["1001"])
+        assert (await back.register()).status == 200
+        await back.send(build.response(await back.request("BYE"), 200))
+        await back.close()
 
 
 async def test_messages_are_logged_once_each_however_often_debug_is_asked_for(tmp_path: Path) -> None:
