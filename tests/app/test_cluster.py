@@ -461,7 +461,7 @@ async def test_who_talks_at_a_gateway_that_drains_is_passed_on_to_one_that_was_s
     await anew.start()
     try:
         phone = await cluster.phone(anew, "1001", supported="outbound")
-        await until(lambda: draining._cluster.live)
+        await until(lambda: bool(draining._cluster.live))
         talking.session.refer(Uri.of("1001", draining.config.domain), lambda status, of_refer: None)
         await refuse(phone)
         assert not anew._cluster.refused
