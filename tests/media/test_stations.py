@@ -78,6 +78,9 @@ class Scene:
     def rate_out(self) -> int:
         return 8000
 
+    def send_codec(self) -> None:
+        """Nothing is agreed."""
+
     def mute(self, value: bool) -> None: ...
 
     def inject(self, packet: Injected) -> None:
