@@ -327,6 +327,52 @@ async def test_calls_whose_media_both_gateways_have_are_resumed_and_phones_told_
     assert told == [("up", False)]
 
 
+def up_call(call_id: str, *legs: dict[str, Any]) -> dict[str, Any]:
+    """A call that was up, as it is read from a journal."""
+    up = {**UP_CALL, "id": call_id, "dialled": "", "media": {"agreed": ["a", "b"]}, "taken_at": 0.0}
+    address = flat_address(Address("sip:b@gw.test"))
+    packed = [
+        (marshal.dumps({}), marshal.dumps({"tag": "b", "name": "", "taken_at": 0.0, "address": address, **leg}))
+        for leg in legs
+    ]
+    return taken_up(VERSION + marshal.dumps({**up, "legs": packed, "times": (None, 1.0, None)}), 1)
+
+
+async def test_of_a_call_that_cannot_be_taken_up_no_media_goes_on() -> None:
+    """Its ports and flows would be nobody's; those of the next call are its own."""
+    engine, tone = FakeEngine(), {"kind": "service", "service": "tone"}
+    found = {"on": up_call("on", tone, tone), "odd": up_call("odd", tone, {"kind": "service"})}
+    calls = cast(Any, SimpleNamespace(get=lambda _: None, resume=lambda *_, **__: None))
+    starting = Recovery(calls, engine, LeftCalls(), JournalFound(None, found), False, lambda: 0.0)
+    await starting.resume_media()
+    assert engine.calls == {"on", "odd"}
+    starting.resume_calls(cast(Any, SimpleNamespace()))
+    await starting.end_rest()
+    assert engine.calls == {"on"}
+
+
+@pytest.mark.parametrize("flows", [True, False])
+async def test_a_session_of_the_http_api_is_waited_for_where_its_packets_flow(flows: bool) -> None:
+    """Else it would have to take an offer, which nobody can make it: it is heard no more, and the call ends."""
+    waited: list[list[str]] = []
+
+    def resume(values: Any, legs: Any, away: Any, *, silent: bool) -> None:
+        waited.append([leg.party.tag for leg in away])
+
+    page = {"kind": "web", "user": "", "is_caller": False, "returns": False, "session": {"id": "s"}}
+    page |= {"party": {"tag": "b"}}
+    found = {"a": up_call("a", {"kind": "service", "service": "tone"}, page)}
+    calls = cast(Any, SimpleNamespace(get=lambda _: None, resume=resume))
+    taking = Recovery(calls, FakeEngine(), LeftCalls(), JournalFound(None, found), False, lambda: 0.0)
+    if flows:
+        await taking.resume_media()
+        taking.resume_calls(cast(Any, SimpleNamespace()))
+    else:
+        taking.resume_calls(cast(Any, SimpleNamespace()))
+        await taking.take_over(found)
+    assert waited == [["b"] if flows else []]
+
+
 @pytest.mark.parametrize(
     ("wall", "on_boot", "seconds"),
     [

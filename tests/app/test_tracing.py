@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from gateway.app.opening import Opening
 from gateway.app.tracing import check_traces, send_traces, traces_url
 from gateway.call.call import Call
+from gateway.call.leg import Leg
 from gateway.call.registry import Calls
 from gateway.call.status import Cause
 from gateway.cli import app
@@ -25,6 +26,8 @@ from gateway.config import Config, load
 from gateway.errors import ConfigError
 from gateway.observe import traces
 from gateway.observe.traces import CallTraces, Side, is_sampled
+from gateway.testing.leg import FakeLeg
+from gateway.testing.timers import ManualTimers
 from tests.call.rig import Rig
 from tests.interop.gateway import config_on_free_ports, gateway_with
 from tests.observe.otlp_collector import OtlpCollector, attributes, events, eventually
@@ -175,6 +178,35 @@ async def test_calls_leave_nothing_behind(share: float) -> None:
         assert observer._seen == {}
     assert [len(spans) for spans in sent] == ([3, 3, 65] if share else [])
     assert all(spans[0].fault == Cause.ERROR.sentence for spans in sent)
+
+
+class WithLegs:
+    """A call in which these are at the moment."""
+
+    def __init__(self, call: Call, *legs: Leg) -> None:
+        self._call, self.legs = call, legs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+
+async def test_whoever_comes_back_into_a_call_is_in_it_to_its_end() -> None:
+    """As one that a transfer which failed had left it to; who does not come back is in it until it left."""
+    sent: list[list[traces.Span]] = []
+    clock = ManualTimers()
+    observer = CallTraces(sent.append, clock.time, clock.time, lambda leg: Side("sip"))
+    rig, gone = await Rig().connected(), FakeLeg("gone")
+    rig.call.record.started_at = clock.time()
+    caller, callee = rig.caller, rig.callee
+    for legs in ((caller, callee, gone), (caller,), (caller, callee)):
+        clock.advance(1.0)
+        observer.call_changed(cast(Call, WithLegs(rig.call, *legs)))
+    rig.call.stop(Cause.ERROR)
+    await rig.settle()
+    clock.advance(1.0)
+    observer.call_changed(cast(Call, WithLegs(rig.call, caller, callee)))
+    [[_, *spans]] = sent
+    assert [span.ended for span in spans] == [1004.0, 1004.0, 1002.0]
 
 
 class Listeners:

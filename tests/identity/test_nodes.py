@@ -73,6 +73,7 @@ async def test_gateways_see_each_other_and_where_they_listen() -> None:
     assert one.node_at("10.0.0.1", 5060) is None
     await two.close()
     await two.close()
+    assert not two.opened.is_set(), "whoever looks at the others on its behalf has to end"
     await until(lambda: not one.live)
     assert one.node_at("10.0.0.2", 5070) == TWO
     await one.close()
