@@ -56,11 +56,14 @@ class Call:
         await self.ask("BYE")
         assert (await self.phone.final("BYE")).status == 200
 
-    async def come_back(self, contact: str = CONTACT) -> WebSocketPhone:
+    async def come_back(self) -> WebSocketPhone:
         """The client connects again, and registers."""
         client = await open_client(self.gateway)
-        assert (await client.register(contact=contact)).status == 200
+        assert (await client.register(contact=DEVICE)).status == 200
         return client
+
+
+DEVICE = f'<{CONTACT}>;+sip.instance="<urn:uuid:00000000-0000-4000-8000-000000001001>";reg-id=1'
 
 
 async def open_client(gateway: House) -> WebSocketPhone:
@@ -75,7 +78,7 @@ async def calling(folder: Path) -> AsyncIterator[Call]:
         contact = f"sip:1003@{socket.place[0]}:{socket.place[1]}"
         assert (await phone.register(contact=contact)).status == 200
         client = await open_client(gateway)
-        assert (await client.register()).status == 200
+        assert (await client.register(contact=DEVICE)).status == 200
         to = Uri.of("1003", "gateway.example")
         asking = asyncio.create_task(client.ask("INVITE", to, to, NameAddr.parse(f"<{CONTACT}>"), BODY))
         invite = await phone.request("INVITE")
@@ -119,6 +122,14 @@ async def test_a_client_that_was_away_is_told_of_a_change_when_it_comes_back(tmp
         assert b"a=sendonly" in invite.body
         await client.answer(invite, CONTACT)
         assert (await call.phone.final("INVITE")).status == 200
+        await call.hang_up()
+        await client.send(build.response(await client.request("BYE"), 200))
+
+
+async def test_a_client_whose_network_has_changed_is_reached_by_its_next_socket(tmp_path: Path) -> None:
+    """It has registered there, and the gateway has not noticed that the socket before leads nowhere."""
+    async with calling(tmp_path) as call:
+        client = await call.come_back()
         await call.hang_up()
         await client.send(build.response(await client.request("BYE"), 200))
 

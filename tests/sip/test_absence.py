@@ -28,9 +28,13 @@ REGISTRAR = NameAddr(Uri.of("alice", *ALICE))
 class Client(PuppetDialog):
     """A browser that has called our agent and is answered; each of its connections comes from another port."""
 
-    def __init__(self, stage: Stage, call_id: str = "c1") -> None:
+    def __init__(self, stage: Stage, call_id: str = "c1", instance: str = "") -> None:
+        """`instance`: as it registers before it calls, "" for a client that does not register."""
         super().__init__(stage, call_id)
         self.contact = CONTACT
+        if instance:
+            self.register(stage.puppet, instance=instance)
+            stage.puppet.take()
         stage.agent.on_call = lambda session, log: session.answer(ANSWER)  # type: ignore[attr-defined]
         stage.send(self.make("INVITE", body=OFFER))
         ok = next(one for one in stage.puppet.take() if isinstance(one, Response) and one.status == 200)
@@ -40,10 +44,10 @@ class Client(PuppetDialog):
         assert self.log.kinds == ["Confirmed"]
         self.session: InviteSession = self.log.session
 
-    def register(self, at: Puppet, contact: Uri = CONTACT) -> None:
-        before, self.contact = self.contact, contact
-        at.send(self.make("REGISTER", call_id="r", remote=REGISTRAR), ALICE)
-        self.contact = before
+    def register(self, at: Puppet, contact: Uri = CONTACT, instance: str = "") -> None:
+        request = self.make("REGISTER", call_id="r", remote=REGISTRAR)
+        parameters = f';+sip.instance="<urn:uuid:{instance}>";reg-id=1' if instance else ""
+        at.send(request.with_headers(request.headers.with_("Contact", f"<{contact}>{parameters}")), ALICE)
         self.stage.run()
 
 
@@ -186,6 +190,55 @@ def test_a_connection_that_ends_with_a_bye_on_it_has_a_next_one() -> None:
     back.send(answer(bye, 481), ALICE)
     stage.run()
     assert is_done(stage)
+
+
+def test_a_client_that_has_another_connection_is_reached_by_that() -> None:
+    """Nobody has noticed yet that the one before is gone (RFC 5626 section 5.3): a network was changed."""
+    stage, _ = talking()
+    client = Client(stage, "c2", "a")
+    back = connect(stage)
+    client.register(back, instance="a")
+    back.take()
+    client.session.hangup()
+    stage.run()
+    [bye] = taken(back, "BYE")
+    assert taken(stage.puppet, "BYE") == []
+    back.send(answer(bye, 200), ALICE)
+    stage.run()
+    lose(stage)
+    assert client.log.kinds == ["Confirmed", "Ended"]
+
+
+@pytest.mark.parametrize("is_noticed", [True, False])
+def test_a_bye_that_went_into_a_connection_that_was_gone_goes_by_the_next(is_noticed: bool) -> None:
+    """As soon as that is noticed, and once 64*T1 are over in any case."""
+    stage, _ = talking()
+    client = Client(stage, "c2", "a")
+    client.session.hangup()
+    stage.run()
+    assert len(taken(stage.puppet, "BYE")) == 1
+    back = connect(stage)
+    client.register(back, instance="a")
+    assert taken(back, "BYE") == []
+    if is_noticed:
+        lose(stage)
+    stage.run(0.1 if is_noticed else 64 * 0.5)
+    assert len(taken(back, "BYE")) == 1
+
+
+@pytest.mark.parametrize(
+    ("contact", "instance"), [(CONTACT, "b"), (CONTACT, ""), (Uri.parse("sip:other@another.invalid;transport=ws"), "a")]
+)
+def test_another_client_of_the_user_takes_no_call_over(contact: Uri, instance: str) -> None:
+    """Nor does one that does not say which it is, while the connection of the call stands."""
+    stage, _ = talking()
+    client = Client(stage, "c2", "a")
+    other = connect(stage)
+    client.register(other, contact, instance)
+    client.session.hangup()
+    stage.run()
+    assert taken(other, "BYE") == []
+    assert len(taken(stage.puppet, "BYE")) == 1
 
 
 def test_a_core_that_closes_waits_for_nobody() -> None:

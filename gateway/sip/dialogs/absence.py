@@ -87,7 +87,7 @@ class Absence:
         self._pause = pause
         self._forget = forget
         self._alarm = clock.at(until, self._go_on, owner)
-        dialog.wait(self.over)
+        dialog.waiting = (*dialog.waiting, self.over)
 
     def over(self) -> None:
         """The peer is there, or is waited for no longer: it goes on once what happens now is done with."""
@@ -98,7 +98,7 @@ class Absence:
     def cancel(self) -> None:
         """It goes on no more."""
         self._alarm.cancel()
-        self._dialog.wait_no_more(self.over)
+        self._dialog.waiting = tuple(one for one in self._dialog.waiting if one != self.over)
         self._forget(self)
 
     def _go_on(self) -> None:

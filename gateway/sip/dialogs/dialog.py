@@ -56,7 +56,6 @@ class Dialog:
         "_flow_is_lost",
         "_sent_to",
         "_told",
-        "_waiting",
         "asked_before",
         "contact",
         "device",
@@ -76,6 +75,7 @@ class Dialog:
         "route_set",
         "secure",
         "state",
+        "waiting",
     )
 
     def __init__(
@@ -128,7 +128,8 @@ class Dialog:
         self._flow_is_lost = False
         self._sent_to: tuple[Flow, ...] = ()
         self._told: Callable[[], None] = _nobody
-        self._waiting: tuple[Callable[[], None], ...] = ()
+        self.waiting: tuple[Callable[[], None], ...] = ()
+        """Called when the peer speaks from another flow, and when the dialog is over."""
         self.moved: Callable[[], None] = _nobody
         """Called when requests to the peer go elsewhere from now on."""
 
@@ -362,16 +363,8 @@ class Dialog:
             self.moved()
         self._tell_who_waits()
 
-    def wait(self, told: Callable[[], None]) -> None:
-        """Have `told` called when the peer speaks from another flow, and when the dialog is over."""
-        self._waiting = (*self._waiting, told)
-
-    def wait_no_more(self, told: Callable[[], None]) -> None:
-        """Take `wait` back."""
-        self._waiting = tuple(one for one in self._waiting if one != told)
-
     def _tell_who_waits(self) -> None:
-        for told in self._waiting:
+        for told in self.waiting:
             told()
 
     @property
@@ -390,11 +383,13 @@ class Dialog:
         Where the dialog has lost its connection and the peer calls itself so, requests go by that one from now on
         (RFC 5626 5.3), but never in the clear where it was not. The port of a Contact may be the one of the connection
         that is gone, so that phones of one user may call themselves the same behind one NAT: they are told apart by
-        their instances.
+        their instances. A browser that has one registers by another WebSocket only once its own is gone, whether or not
+        we have noticed.
         """
         if self.flow is not None and self.flow.transport in SECURE and flow.transport not in SECURE:
             return
-        is_its_own = self._flow_is_lost and self.identity == identity and not self.route_set
+        is_gone = self.is_by_its_connection and self.instance in {one.instance for one in contacts} - {None}
+        is_its_own = (self._flow_is_lost or is_gone) and self.identity == identity and not self.route_set
         if is_its_own and any(self._is_of_peer(one) for one in contacts):
             self.is_direct = True
             self.move(flow)

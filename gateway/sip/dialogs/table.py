@@ -36,8 +36,8 @@ class DialogTable:
     def __init__(self) -> None:
         self._entries: dict[DialogId, Entry] = {}
         self._lost: dict[str | None, dict[DialogId, Dialog]] = {}
-        """By whose they are, those whose connection was lost (it may have been found again since), or may be: by UDP
-        nothing tells."""
+        """By whose they are, those whose connection was lost (it may have been found again since), or may be: of a NAT
+        nothing tells, of a browser not always."""
         self._instances: dict[tuple[str, str, int], tuple[str, str]] = {}
         """By the connections that are up, who has registered there, and with which device."""
 
@@ -52,7 +52,7 @@ class DialogTable:
         if dialog.instance is None and dialog.flow is not None:
             identity, instance = self._instances.get(_place(dialog.flow), (None, None))
             dialog.instance = instance if identity == dialog.identity else None
-        if dialog.has_lost_flow or dialog.is_behind_nat:
+        if dialog.has_lost_flow or dialog.is_behind_nat or dialog.is_by_its_connection:
             self._look_for(dialog)
 
     def remove(self, dialog: Dialog, usage: DialogUsage) -> None:
@@ -98,7 +98,7 @@ class DialogTable:
             del self._instances[next(iter(self._instances))]
         for dialog in tuple(self._lost.get(identity, {}).values()):
             dialog.registered(identity, contacts, flow)
-            if not dialog.has_lost_flow and not dialog.is_behind_nat:
+            if not dialog.has_lost_flow and not dialog.is_behind_nat and not dialog.is_by_its_connection:
                 self._look_no_more(dialog)
 
     def _look_for(self, dialog: Dialog) -> None:
