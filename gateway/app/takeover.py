@@ -174,6 +174,8 @@ async def go_on(
         lambda: [is_there(node) for node in cluster.live],
         recovery.gone,
     )
-    opening.stack.callback(lease.renewed, math.inf)  # goodbyes wait for nothing
+    # Goodbyes wait for nothing; what waits already is told once that is so.
+    opening.stack.callback(wait_no_more)
+    opening.stack.callback(lease.renewed, math.inf)
     opening.stack.push_async_callback(ended, asyncio.create_task(keeper.run()))
     opening.stack.push_async_callback(ended, asyncio.create_task(takeovers.run(interval)))
