@@ -119,6 +119,46 @@ async def test_calls_taken_over_on_rtpengine_are_changed_and_passed_on_by_both_s
     await until(lambda: recorded(second) == ["normal"])
 
 
+async def test_phones_with_keys_of_their_own_talk_on_and_hold_each_other(
+    tmp_path: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No record has a key: what they said with one is said anew by them."""
+    monkeypatch.setenv("PHONE_SRTP", "2")
+    settings = carried_by(daemon) | {"RTP__SRTP": "required"}
+    async with two_of_one_journal(tmp_path, settings, settings) as site:
+        one, other = await site.phones(("1001", PHONE_HZ), ("1002", OTHER_HZ))
+        await dialled(one, other)
+        await talk(one, other)
+        await site.first.kill()
+        await site.second.logged(TAKEN)
+        await talk(one, other)
+        for phone in (one, other):
+            phone.hold()
+            await phone.expect("held")
+            phone.unhold()
+            await phone.expect("media")
+            await talk(one, other)
+        one.hangup()
+        await asyncio.gather(over(one), over(other))
+        await has_none(daemon)
+
+
+async def test_who_has_hung_up_meanwhile_ends_the_call_at_who_takes_it(tmp_path: Path, daemon: Daemon) -> None:
+    """Its BYE has gone nowhere, and pjsip takes the UPDATE all the same: nothing comes from it any more."""
+    settings = carried_by(daemon) | {"RTP__MEDIA_TIMEOUT": "5"}
+    async with two_of_one_journal(tmp_path, settings, settings) as site:
+        one, other = await site.phones(("1001", PHONE_HZ), ("1002", OTHER_HZ))
+        await dialled(one, other)
+        await talk(one, other)
+        await site.first.kill()
+        one.hangup()
+        await over(one)
+        await site.second.logged(TAKEN)
+        await other.expect("state", 30, state="ended")
+        await has_none(daemon)
+        await until(lambda: recorded(site.second) == ["media-timeout"])
+
+
 async def test_a_call_that_is_recorded_is_recorded_anew_by_who_takes_it_over(tmp_path: Path) -> None:
     """By its rule, into another file; that of before ends."""
     (spool := tmp_path / "spool").mkdir()
