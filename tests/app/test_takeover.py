@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import marshal
 from collections.abc import Container, Iterable
+from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from gateway.app.takeover import Takeovers, answers
+from gateway.app.lease import Lease
+from gateway.app.takeover import Takeovers, answers, go_on
 from gateway.call.journal import VERSION, JournalError
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
@@ -319,3 +322,36 @@ async def test_a_page_waits_for_its_call(rig: Rig) -> None:
     assert await takeovers.to_come("alice", "leg", 60)
     rig.journal.is_away = True
     assert not await takeovers.to_come("bob", "leg", 60)
+
+
+async def test_media_that_others_have_waits_as_long_as_messages_do(rig: Rig) -> None:
+    """Until the store has said whose the calls are; those that are others' are left there first, and at the end all
+    that waited is told to go on.
+    """
+    told: list[object] = []
+    taken = [frozenset({"a"}), frozenset[str]()]
+
+    async def renew(seconds: float, let_go: Iterable[str], *, is_up: bool) -> frozenset[str]:
+        return taken.pop(0) if taken else frozenset()
+
+    async def end_rest() -> dict[str, list[str]]:
+        return {}
+
+    media = SimpleNamespace(waits=None, go_on=lambda: told.append(media.waits()), leave=told.append)
+    now, lost = [10.0], SimpleNamespace(get=lambda call_id: None, ended=())
+    lease = Lease(lambda: now[0], 5.0)
+    recovery, journal = cast(Any, rig.recovery), cast(Any, rig.journal)
+    journal.renew, recovery.end_rest, recovery.gone, recovery.calls = renew, end_rest, frozenset(), lost
+    recovery.shared, recovery.lease, recovery.engine = journal, lease, SimpleNamespace(handover=media)
+    agent = SimpleNamespace(share=lambda is_ours, waits: lambda: told.append("messages"), leave=lambda names: None)
+    config = SimpleNamespace(cluster=SimpleNamespace(interval=60.0), limits=SimpleNamespace(reattach_time=1.0))
+    async with AsyncExitStack() as stack:
+        opening = SimpleNamespace(config=config, stack=stack)
+        await go_on(*cast(Any, (opening, recovery, rig.cluster, agent, rig)))
+        assert media.waits()
+        async with asyncio.timeout(10):
+            while len(told) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert told == [{"a"}, "messages", False]
+        told.clear()
+    assert told == ["messages", False]
