@@ -266,8 +266,7 @@ class ClientRequest:
                 request = self._built(tcp)
             transaction = self._core.send_request(request, way)
         except DialogError:
-            self.abandon()  # its dialog is over meanwhile, and nobody is there to be asked
-            return False
+            return False  # its dialog is over meanwhile, and nobody is there to be asked
         except SipError as error:
             self._core.not_built(error)
             return False
