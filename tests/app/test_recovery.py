@@ -474,7 +474,8 @@ async def test_a_client_over_websocket_whose_media_is_gone_is_awaited(flows: boo
         lambda: 0.0,
     )
     await going_on.resume_media()
-    going_on.resume_calls(cast(Any, SimpleNamespace(resume=lambda *_: SimpleNamespace(listen=lambda _: None))))
+    session = SimpleNamespace(listen=lambda _: None, refresh_target=lambda: None)
+    going_on.resume_calls(cast(Any, SimpleNamespace(resume=lambda *_: session)))
     assert going_on.resumed == ["a"]
     assert awaited == ["a"] * is_awaited
 
