@@ -102,11 +102,11 @@ class Cluster:
     async def places(self, user: User, bindings: Iterable[Binding], device: str = "") -> list[Destination]:
         """The other gateways where that user is, each once: by these contacts, and without a device by pages as well.
 
-        Raises StoreError.
+        Contacts stay at a gateway that drains until it is gone, pages do not. Raises StoreError.
         """
         if not self.node:
             return []
-        found = self._others.live & {binding.node for binding in bindings}
+        found = self._others.with_calls & {binding.node for binding in bindings}
         if user.web and not device:
             found |= await self._others.with_page_of(user.id)
         return [self._place(node, user, device) for node in sorted(found)]

@@ -24,13 +24,15 @@ async def drain(user_agent: UserAgent, presence: Presence, cluster: Cluster, cal
     are in no call.
     """
     user_agent.drain(math.ceil(seconds))
-    elsewhere, end = bool(cluster.live), asyncio.get_running_loop().time() + seconds
+    time = asyncio.get_running_loop().time
+    elsewhere, end = bool(cluster.live), time() + seconds
     presence.drain(seconds, elsewhere)
     telling = asyncio.create_task(cluster.drain())
     leaving = asyncio.create_task(_send_away(user_agent, presence, cluster, elsewhere, end, telling))
     try:
         await calls.drain(seconds)
         await asyncio.wait((telling,), timeout=_LAST)
+        await calls.drain(max(0.0, end - time()))  # of those that were let in meanwhile
     finally:
         await ended(telling)
         await ended(leaving)

@@ -159,6 +159,7 @@ class GatewayApp:
         At most `limits.drain_timeout` seconds. `stop` is what follows; it may be called meanwhile.
         """
         seconds = self.config.limits.drain_timeout
+        self._registrar.drain()
         await drain(self._user_agent, self._presence, self._cluster, self.calls, seconds)
 
     async def stop(self) -> None:

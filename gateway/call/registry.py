@@ -23,7 +23,16 @@ from gateway.call.leg import CalleeLeg, CallerLeg, Leg
 from gateway.call.limits import Admission, CallLimits
 from gateway.call.machine import unsaid
 from gateway.call.record import CallRecord, CallSettings
-from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget, SipTarget, Target
+from gateway.call.routing import (
+    Caller,
+    FeatureTarget,
+    RouteError,
+    Router,
+    ServiceTarget,
+    SipTarget,
+    Target,
+    UserTarget,
+)
 from gateway.call.rules import MemoryRules, RuleStore
 from gateway.call.state import State
 from gateway.call.status import Cause
@@ -302,15 +311,16 @@ class Calls:
         return call
 
     async def drain(self, timeout: float) -> bool:
-        """Refuse new calls but those to emergency numbers and those that take one over, and wait for the last to end.
+        """Refuse new calls, and wait for the last to end.
 
+        Not refused are those to emergency numbers, those that take one over, and those that other gateways send on.
         At most `timeout` seconds, which refused callers are told to wait; whether no call is left.
         """
         self._draining = max(1, math.ceil(timeout))
-        self._emptied.clear()
-        if self._calls:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._calls:
+                    self._emptied.clear()
                     await self._emptied.wait()
         return not self._calls
 
@@ -332,7 +342,8 @@ class Calls:
             raise RouteError(Cause.OVERLOADED, "the gateway is closing")
         emergency = isinstance(target, SipTarget) and target.emergency
         takes = isinstance(target, FeatureTarget) and target.feature in TAKING
-        if self._draining and not emergency and not takes:
+        is_here = caller.is_sent_on and isinstance(target, UserTarget)  # nobody else can ring that phone
+        if self._draining and not (emergency or takes or is_here):
             raise RouteError(Cause.OVERLOADED, "draining: the gateway takes no new calls", retry_after=self._draining)
         self._admission.admit(caller, max_calls, self._timers.time(), emergency=emergency)
         try:

@@ -183,9 +183,14 @@ class Caller:
     """Id of the user whom it calls whatever it dials: it came to the account that this user has at a trunk, or from
     another gateway."""
     device: str | None = None
-    """The one device of that user, as `UserTarget` has it."""
+    """The one device of that user, as `UserTarget` has it; None where no other gateway has sent the call on to it."""
     room: str | None = None
     """Number of the room that it calls whatever it dials: another gateway has sent it on to where that is."""
+
+    @property
+    def is_sent_on(self) -> bool:
+        """Whether another gateway has sent its call on to a user who is here."""
+        return self.device is not None
 
     def may_reach(self, meant: _Dialled) -> bool:
         """Whether it may dial that, as long as the call stays here."""

@@ -51,13 +51,13 @@ class BusyStore(MemoryStore):
 class Desk:
     """A registrar for phone 1001, with a clock turned by hand."""
 
-    def __init__(self, store: MemoryStore | None = None, policy: RegistrarPolicy | None = None) -> None:
+    def __init__(self, store: MemoryStore | None = None, policy: RegistrarPolicy | None = None, node: str = "") -> None:
         self.now = 1_000_000.0
         self.store = store or MemoryStore()
         identity = IdentityMap([User("1001", sip=True), User("1002", sip=True)], [], REALM)
         gruus = Gruus(REALM, bytes(32), bytes)
         self.registrar = RegisterService(
-            identity, self.store, policy or RegistrarPolicy(), lambda: self.now, read_gruu=gruus.read
+            identity, self.store, policy or RegistrarPolicy(), lambda: self.now, node=node, read_gruu=gruus.read
         )
         self._cseq = 0
 
@@ -104,6 +104,23 @@ async def test_a_contact_is_added_with_its_flow_and_its_time() -> None:
     assert reply.status == 200
     assert (binding.contact, binding.received, binding.expires_at) == (ONE, "udp:192.0.2.7:5060", desk.now + 300)
     assert any(name == "Contact" and "expires=300" in str(value) for name, value in reply.headers)
+
+
+async def test_a_phone_is_to_come_back_soon_to_a_gateway_of_several_that_drains() -> None:
+    """What is written down stands as long as ever; who came with a Path is reached by all the others."""
+    for node, told in (("sip:gw.test", "60"), ("", "300")):
+        desk = Desk(policy=RegistrarPolicy(min_expires=60), node=node)
+        desk.registrar.drain()
+        reply = await desk.sent(f"<{ONE}>")
+        assert f"expires={told}" in str(dict(reply.headers)["Contact"])
+        (binding,) = await desk.store.bindings(AOR, desk.now)
+        assert binding.expires_at == desk.now + 300
+        desk.now += 280
+        assert "expires=20" in str(dict((await desk.sent()).headers)["Contact"])
+    desk = Desk(node="sip:gw.test")
+    desk.registrar.drain()
+    reply = await desk.sent(f"<{ONE}>", path="<sip:192.0.2.1;lr>", supported="path")
+    assert "expires=300" in str(dict(reply.headers)["Contact"])
 
 
 async def test_a_refresh_prolongs_and_keeps_what_is_known_of_the_phone() -> None:

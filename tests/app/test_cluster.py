@@ -32,7 +32,7 @@ from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
 from gateway.store.identity_sqlite import SqliteStore
 from tests.app.phones import SDP, Phone
-from tests.app.ws_phone import CONTACT, TcpPhone, WebSocketPhone
+from tests.app.ws_phone import CONTACT, ScriptedPhone, TcpPhone, WebSocketPhone
 from tests.interop.gateway import PASSWORDS, RpcBrowser, config_on_free_ports
 from tests.net.peers import LOOPBACK, Application
 from tests.ports import free_ports
@@ -62,7 +62,7 @@ class Cluster:
         self.apps: list[GatewayApp] = []
         self.configs: list[Config] = []
 
-    async def start(self, key: str = KEY, **changes: str) -> GatewayApp:
+    async def start(self, key: str = KEY, interval: str = "1", **changes: str) -> GatewayApp:
         """One more gateway, which the others know."""
         number = len(self.apps)
         folder = self._folder / str(number)
@@ -75,7 +75,7 @@ class Cluster:
             CLUSTER__NODE=f"sip:127.0.0.1:{sip}",
             CLUSTER__KEY=key,
             # Who says nothing for three of these is gone, and a busy machine may stand still for most of a second.
-            CLUSTER__INTERVAL="1",
+            CLUSTER__INTERVAL=interval,
             USERS=json.dumps(USERS),
             **changes,
         )
@@ -125,7 +125,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
         yield Cluster(tmp_path, stack)
 
 
-async def refuse(phone: TcpPhone, status: int = 486) -> None:
+async def refuse(phone: ScriptedPhone, status: int = 486) -> None:
     invite = await phone.request("INVITE")
     assert "Gateway-Node" not in invite.headers
     await phone.send(build.response(invite, status, to_tag="phone"))

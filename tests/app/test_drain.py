@@ -21,6 +21,8 @@ class Rooms:
         """What pages were told: seconds, and whether there is another gateway."""
         self.retry_after: list[tuple[object, ...]] = []
         """What peers are told."""
+        self.waited: list[float] = []
+        """Seconds that the last call was given, each time."""
         self.store, self.last = asyncio.Event(), asyncio.Event()
         """Set once the store answers, and once the last call has ended."""
         if not calls:
@@ -71,6 +73,8 @@ class Rooms:
                     rooms.told.append(told)
                 elif name == "agent":
                     rooms.retry_after.append(told)
+                elif name == "calls":
+                    rooms.waited += cast(tuple[float, ...], told)
                 return rooms._ended() if name == "calls" else None
 
             def send_away_idle(self) -> None:
@@ -100,7 +104,7 @@ async def test_calls_are_refused_before_the_store_has_answered() -> None:
     rooms.store.set()
     rooms.last.set()
     await running
-    assert rooms.said[-1] == "gone"
+    assert rooms.said[-2:] == ["gone", "calls"]
 
 
 @pytest.mark.parametrize("is_asked_again", [False, True])
@@ -118,6 +122,23 @@ async def test_a_store_that_does_not_answer_holds_no_gateway_up(
     await asyncio.wait([running], timeout=30)
     assert running.done()
     assert rooms.said[-1] == "given up"
+
+
+async def test_a_call_that_is_let_in_while_the_store_answers_is_waited_for() -> None:
+    """With what is left of the time."""
+    rooms = Rooms()
+    running = asyncio.create_task(rooms.run(30))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    rooms.last.clear()
+    rooms.store.set()
+    async with asyncio.timeout(30):
+        while rooms.said.count("calls") < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert not running.done()
+    rooms.last.set()
+    await running
+    assert [0 < seconds <= 30 for seconds in rooms.waited] == [True, True]
 
 
 async def test_pages_are_sent_elsewhere_though_the_others_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +167,7 @@ async def test_pages_are_sent_elsewhere_once_the_others_know() -> None:
     assert rooms.said[-2:] == ["gone", "send away"]
     rooms.last.set()
     await running
-    assert rooms.said[-2:] == ["send away", "send away"]
+    assert rooms.said[-3:] == ["send away", "calls", "send away"]
 
 
 async def test_pages_are_told_when_another_gateway_comes_up_and_when_none_is_left(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -13,7 +14,7 @@ from gateway.call.call import Call
 from gateway.call.leg import CalleeLeg, HungUp
 from gateway.call.limits import Admission, CallLimits
 from gateway.call.registry import Calls
-from gateway.call.routing import Caller, Emergency, Route, RouteError, Router, Target
+from gateway.call.routing import Caller, Emergency, RoomDoor, Route, RouteError, Router, Target
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.identity.model import User
@@ -26,9 +27,11 @@ OFFER = "v=0\r\n"
 BOB = Caller("bob", ("1",))
 
 
-class Nobody:
+class People:
+    """One user, whom nobody dials."""
+
     def find(self, uri_or_user: str) -> User | None:
-        return None
+        return User("1001", sip=True) if uri_or_user == "1001" else None
 
 
 class Dialer:
@@ -55,11 +58,12 @@ class Rig:
         self.calls = Calls(
             self.engine,
             Router(
-                Nobody(),
+                People(),
                 [Route("*", to)],
                 [],
                 {"pbx": "pbx.test"},
                 Emergency(numbers=frozenset({"112"}), trunk="pbx"),
+                rooms=RoomDoor(has_number=lambda number: True),
             ),
             self.dialer,
             self.timers,
@@ -306,6 +310,24 @@ async def test_draining_refuses_new_calls_but_those_for_help_and_ends_with_the_l
     await rig.settle()
     assert not draining.done()
     help_leg.says(HungUp())
+    assert await asyncio.wait_for(draining, 30)
+
+
+async def test_draining_lets_in_what_another_gateway_sends_to_a_user_here_and_waits_for_it() -> None:
+    """Nobody else can ring that phone; also where it comes as the last call ends. Rooms are refused."""
+    rig = Rig()
+    _, leg = await rig.place()
+    draining = asyncio.create_task(rig.calls.drain(30))
+    await rig.settle()
+    gateway = Caller("node:sip:192.0.2.1", ("*",), transit=False, calls="1001", device="here:")
+    for not_sent_on in (replace(gateway, device=None), Caller(gateway.id, (), transit=False, room="47")):
+        with pytest.raises(RouteError) as refusal:
+            await rig.place(not_sent_on)
+        assert refusal.value.cause is Cause.OVERLOADED
+    leg.says(HungUp())
+    _, late = await rig.place(gateway)
+    assert not draining.done()
+    late.says(HungUp())
     assert await asyncio.wait_for(draining, 30)
 
 
