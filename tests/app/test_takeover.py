@@ -337,7 +337,7 @@ async def test_media_that_others_have_waits_as_long_as_messages_do(rig: Rig) -> 
     async def end_rest() -> dict[str, list[str]]:
         return {}
 
-    media = SimpleNamespace(waits=None, go_on=lambda: told.append(media.waits()), leave=told.append)
+    media: Any = SimpleNamespace(waits=None, go_on=lambda: told.append(media.waits()), leave=told.append)
     now, lost = [10.0], SimpleNamespace(get=lambda call_id: None, ended=())
     lease = Lease(lambda: now[0], 5.0)
     recovery, journal = cast(Any, rig.recovery), cast(Any, rig.journal)
