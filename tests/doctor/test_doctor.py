@@ -16,7 +16,7 @@ from rich.console import Console
 
 from gateway.commands.doctor import examined
 from gateway.doctor import certificates, machine, media, network, rtpengine, stores
-from gateway.doctor.findings import Finding, Verdict
+from gateway.doctor.findings import Finding, Verdict, good
 from gateway.media.embedded.plane.native import wire
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import SOCKET
@@ -236,6 +236,30 @@ async def test_rtpengine_is_asked() -> None:
     assert (gone.verdict, "does not answer" in gone.found) == (Verdict.WRONG, True)
     assert "--listen-ng" in gone.advice
     assert list(await rtpengine.rtpengines(config())) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "node", "journal", "is_alone"),
+    [
+        ("127.0.0.1", "sip:192.0.2.1:5060", "redis://192.0.2.9/0", True),
+        ("localhost", "sip:192.0.2.1:5060", "redis://192.0.2.9/0", True),
+        ("127.0.0.1", "sip:127.0.0.1:5060", "redis://192.0.2.9/0", False),
+        ("127.0.0.1", "sip:192.0.2.1:5060", None, False),
+        ("192.0.2.2", "sip:192.0.2.1:5060", "redis://192.0.2.9/0", False),
+    ],
+)
+async def test_an_rtpengine_that_no_other_gateway_has_is_named(
+    engine: str, node: str, journal: str | None, is_alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the others are to go on with the calls of this one, and are on other machines."""
+
+    async def asked(address: tuple[str, int]) -> Finding:
+        return good("media.engine", "there")
+
+    monkeypatch.setattr(rtpengine, "_asked", asked)
+    told = {"node": node, "key": "k" * 32, "journal": journal}
+    found = list(await rtpengine.rtpengines(config(media={"engine": f"rtpengine:{engine}:2223"}, cluster=told)))
+    assert [each.verdict for each in found] == [Verdict.GOOD, *[Verdict.NOTICE] * is_alone]
 
 
 async def test_a_plane_that_others_start_is_asked(tmp_path: Path) -> None:
