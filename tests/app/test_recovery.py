@@ -49,6 +49,15 @@ from gateway.testing.engine import FakeEngine
 from gateway.testing.timers import ManualTimers
 
 UP_CALL = {"stage": UP, "legs": [], "targets": [], "times": (None, 1.0, None), "age": 1.0}
+TONE = {"kind": "service", "service": "tone"}
+BY_HTTP = {
+    "kind": "web",
+    "user": "",
+    "is_caller": False,
+    "returns": False,
+    "session": {"id": "s"},
+    "party": {"tag": "b"},
+}
 
 
 @pytest.fixture
@@ -340,8 +349,8 @@ def up_call(call_id: str, *legs: dict[str, Any]) -> dict[str, Any]:
 
 async def test_of_a_call_that_cannot_be_taken_up_no_media_goes_on() -> None:
     """Its ports and flows would be nobody's; those of the next call are its own."""
-    engine, tone = FakeEngine(), {"kind": "service", "service": "tone"}
-    found = {"on": up_call("on", tone, tone), "odd": up_call("odd", tone, {"kind": "service"})}
+    engine = FakeEngine()
+    found = {"on": up_call("on", TONE, TONE), "odd": up_call("odd", TONE, {"kind": "service"})}
     calls = cast(Any, SimpleNamespace(get=lambda _: None, resume=lambda *_, **__: None))
     starting = Recovery(calls, engine, LeftCalls(), JournalFound(None, found), False, lambda: 0.0)
     await starting.resume_media()
@@ -353,24 +362,32 @@ async def test_of_a_call_that_cannot_be_taken_up_no_media_goes_on() -> None:
 
 @pytest.mark.parametrize("flows", [True, False])
 async def test_a_session_of_the_http_api_is_waited_for_where_its_packets_flow(flows: bool) -> None:
-    """Else it would have to take an offer, which nobody can make it: it is heard no more, and the call ends."""
+    """One of another gateway whose media was made anew is not: it would have to take an offer, and cannot."""
     waited: list[list[str]] = []
 
     def resume(values: Any, legs: Any, away: Any, *, silent: bool) -> None:
         waited.append([leg.party.tag for leg in away])
 
-    page = {"kind": "web", "user": "", "is_caller": False, "returns": False, "session": {"id": "s"}}
-    page |= {"party": {"tag": "b"}}
-    found = {"a": up_call("a", {"kind": "service", "service": "tone"}, page)}
+    found = {"a": up_call("a", TONE, BY_HTTP)}
     calls = cast(Any, SimpleNamespace(get=lambda _: None, resume=resume))
-    taking = Recovery(calls, FakeEngine(), LeftCalls(), JournalFound(None, found), False, lambda: 0.0)
+    going_on = Recovery(calls, FakeEngine(), LeftCalls(), JournalFound(None, found), False, lambda: 0.0)
     if flows:
-        await taking.resume_media()
-        taking.resume_calls(cast(Any, SimpleNamespace()))
-    else:
-        taking.resume_calls(cast(Any, SimpleNamespace()))
-        await taking.take_over(found)
+        await going_on.resume_media()
+    going_on.resume_calls(cast(Any, SimpleNamespace()))
+    if not flows:
+        await going_on.take_over(found)
     assert waited == [["b"] if flows else []]
+
+
+async def test_a_call_of_the_http_api_whose_packets_are_gone_is_not_made_anew() -> None:
+    """The call beside it is."""
+    engine = FakeEngine()
+    engine.script("resume", *[MediaError("gone", 481)] * 2)
+    found = {"http": up_call("http", TONE, BY_HTTP), "other": up_call("other", TONE, TONE)}
+    nothing = cast(Any, SimpleNamespace(get=lambda _: None))
+    starting = Recovery(nothing, engine, LeftCalls(), JournalFound(None, found), False, lambda: 0.0)
+    await starting.resume_media()
+    assert engine.calls == {"other"}
 
 
 @pytest.mark.parametrize(
