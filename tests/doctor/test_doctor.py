@@ -8,6 +8,7 @@ import sqlite3
 import struct
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -22,6 +23,7 @@ from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import SOCKET
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
+from gateway.store.identity_memory import MemoryStore
 from gateway.store.identity_sqlite import SqliteStore
 from tests.doctor.around import config, said, stun_server, trunk
 from tests.identity.conftest import redis_server
@@ -160,6 +162,27 @@ async def test_a_store_that_is_slow_is_told(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(stores, "_SLOW", 0.0)
     slow = said(await stores.stores(config(identity={"store": "memory"})), "identity.store")
     assert (slow.verdict, "calls wait that long" in slow.found) == (Verdict.NOTICE, True)
+
+
+async def test_a_store_that_gives_something_else_than_was_written_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a replica does that is behind."""
+
+    async def before(self: MemoryStore, name: str, now: float) -> str | None:
+        return "what stood there before"
+
+    monkeypatch.setattr(MemoryStore, "text", before)
+    found = said(await stores.stores(config(identity={"store": "memory"})), "identity.store")
+    assert (found.verdict, "is not what is read from it" in found.found) == (Verdict.WRONG, True)
+
+
+@pytest.mark.parametrize(("state", "verdicts"), [(0, [Verdict.GOOD]), (5, [Verdict.NOTICE]), (-1, [])])
+def test_a_clock_that_nothing_keeps_right_is_told(
+    monkeypatch: pytest.MonkeyPatch, state: int, verdicts: list[Verdict]
+) -> None:
+    """As adjtimex(2) says; where the kernel does not tell (a sandbox), nothing is said."""
+    kernel = SimpleNamespace(adjtimex=lambda asked: state)
+    monkeypatch.setattr("ctypes.CDLL", lambda name, use_errno: kernel)
+    assert [found.verdict for found in machine.clock()] == verdicts
 
 
 def test_plain_http_for_others_and_a_certificate_that_is_none_are_told(tmp_path: Path) -> None:
