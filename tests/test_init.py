@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import stat
@@ -122,8 +123,8 @@ def test_a_certificate_that_comes_later_takes_a_few_lines_of_the_file(service: b
     assert f"take the # off the lines of `web:` in {path} that name it" in said
     assert "--force" not in said
     text = path.read_text()
-    assert text.count("  listen: 127.0.0.1:8080\n") == 1
-    path.write_text(text.replace("  listen: 127.0.0.1:8080\n", "").replace("\n  #  ", "\n  "))
+    head, lines, rest = re.split(r"(?<=away:\n)((?:#.*\n)+)  listen: 127.0.0.1:8080\n", text)
+    path.write_text(head + "".join(line.removeprefix("#") for line in lines.splitlines(keepends=True)) + rest)
     live = Path("/etc/letsencrypt/live/phone.test")
     there = replace(answers, certificate=live / "fullchain.pem", key=live / "privkey.pem")
     write(tmp_path / "other.yaml", there, overwrite=False)

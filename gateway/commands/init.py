@@ -145,7 +145,7 @@ def _web(answers: Answers) -> Iterator[str]:
         yield "  # the next lines, and the `listen` after them away:"
         kept = _CERTBOT / answers.domain
         later = replace(answers, certificate=kept / "fullchain.pem", key=kept / "privkey.pem")
-        yield from (f"  #{line}" for line in _public_page(later))
+        yield from (f"#{line}" for line in _public_page(later))
         yield f"  listen: 127.0.0.1:{answers.page}"
     yield "  # Only people with an account call from the page."
     yield '  guests: "off"'
