@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.config import Config
 from gateway.media.engine import MediaEngine
-from gateway.net.tls import Stamp, stamp
+from gateway.reading import Reading
 
 _NEARLY_FULL = 0.9
 """Share of the calls at which it is said that there are many."""
@@ -72,12 +73,16 @@ class Watch:
         taken, most = len(self._calls), self.config.limits.calls
         return [f"{taken} of {most} calls are taken (limits.max_calls)."] if taken >= most * _NEARLY_FULL else []
 
-    def _certificates(self, now: float) -> list[str]:
-        """Of every certificate that the configuration names; a renewed one is read again."""
+    async def look(self, now: float) -> int:
+        """Read every certificate that the configuration names; how many are near their end, or cannot be read."""
         named = [self.config.web.tls.cert, self.config.sip.tls.cert]
         named += [one.cert for one in self.config.sip.tls.certificates]
         paths = dict.fromkeys(path for path in named if path is not None)
         self._read = {path: self._read.get(path) or Certificate(path) for path in paths}
+        await asyncio.gather(*(one.look() for one in self._read.values()))
+        return len(self._certificates(now))
+
+    def _certificates(self, now: float) -> list[str]:
         return [sentence for read in self._read.values() for sentence in read.conditions(now)]
 
     def _trunks(self) -> list[str]:
@@ -146,29 +151,31 @@ class StoreWatch:
 
 
 class Certificate:
-    """When the certificate in a file ends; read again when the file changes."""
+    """When the certificate in a file ends; whoever asks is told what the latest look has found."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._read_at: Stamp | None = None
-        self._ends = 0.0
+        self._reading = Reading()
+        self._ends: float | None = None
+        self._trouble: str | None = None
+
+    async def look(self) -> None:
+        """Read it, as long as its file answers: it may be on a server that is gone."""
+        try:
+            self._ends, self._trouble = await self._reading.ask(self._end), None
+        except TimeoutError:
+            self._trouble = "its file does not answer"
+        except (OSError, ValueError) as error:
+            self._trouble = getattr(error, "strerror", None) or str(error)
 
     def conditions(self, now: float) -> list[str]:
         """What there is to say of it at `now`, seconds since 1970."""
-        if self._path is None:
+        if self._trouble is not None:
+            return [f"The certificate {self._path} cannot be read: {self._trouble}."]
+        if self._ends is None or self._ends - now >= _CERTIFICATE_DAYS * 86_400:
             return []
-        try:
-            ends = self._end(self._path)
-        except (OSError, ValueError) as error:
-            return [f"The certificate {self._path} cannot be read: {getattr(error, 'strerror', None) or error}."]
-        day = datetime.fromtimestamp(ends, UTC).date()
-        if ends <= now:
-            return [f"The certificate {self._path} ended on {day}."]
-        return [f"The certificate {self._path} ends on {day}."] if ends - now < _CERTIFICATE_DAYS * 86_400 else []
+        day = datetime.fromtimestamp(self._ends, UTC).date()
+        return [f"The certificate {self._path} {'ended' if self._ends <= now else 'ends'} on {day}."]
 
-    def _end(self, path: Path) -> float:
-        changed = stamp(path)
-        if changed != self._read_at:
-            self._ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
-            self._read_at = changed
-        return self._ends
+    def _end(self) -> float:
+        return x509.load_pem_x509_certificate(self._path.read_bytes()).not_valid_after_utc.timestamp()

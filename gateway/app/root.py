@@ -405,6 +405,8 @@ class GatewayApp:
             left_sessions=self.recovery.left.sessions,
             to_come=self.recovery.to_come,
         )
+        await watch.look(self._wall_clock())
+        self._opening.sweep(watch.look, _RENEWAL_SECONDS)
         self._readers += [accounts, front, watch]
         watch.others += [store_watch.conditions, partial(ports_taken, engine), self.recovery.conditions]
         watch.others.append(lambda: reload_state(self.reloader.refused, self.reloader.waiting))

@@ -142,12 +142,35 @@ def test_a_reload_that_was_refused_or_waits_is_said() -> None:
     assert "web.listen, domain" in waiting
 
 
-def test_certificates_of_sip_are_watched_too(tmp_path: Path) -> None:
+async def test_certificates_of_sip_are_watched_too(tmp_path: Path) -> None:
     """Each that is named, further ones as well."""
     paths = [certificate(tmp_path / f"{name}.pem", 3) for name in "abc"]
     files = [{"cert": str(path), "key": str(path)} for path in paths]
     made = config(web={"tls": files[0]}, sip={"tls": {**files[1], "certificates": [files[2]]}})
-    assert len(watch(made, Few(0)).conditions) == 3
+    watching = Watch(made, cast(Calls, Few(0)), frozenset, Reachability(), NOW.timestamp)
+    assert await watching.look(NOW.timestamp()) == 3
+    assert len(watching().conditions) == 3
+
+
+async def test_a_certificate_whose_file_does_not_answer_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks how the gateway is opens no file; what was known of it is said until the look is over."""
+    monkeypatch.setattr("gateway.reading.PATIENCE", 0.2)
+    path = certificate(tmp_path / "cert.pem", 3)
+    made = config(web={"tls": {"cert": str(path), "key": str(path)}})
+    watching = Watch(made, cast(Calls, Few(0)), frozenset, Reachability(), NOW.timestamp)
+    await watching.look(NOW.timestamp())
+    path.unlink()
+    os.mkfifo(path)
+    for _ in range(2):
+        looking = asyncio.create_task(watching.look(NOW.timestamp()))
+        await asyncio.sleep(0)
+        assert watching().conditions != ()
+        assert not looking.done()
+        await looking
+        assert watching().conditions == (f"The certificate {path} cannot be read: its file does not answer.",)
+    os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
 
 
 def certificate(path: Path, days: float) -> Path:
@@ -169,23 +192,28 @@ def certificate(path: Path, days: float) -> Path:
 
 
 @pytest.mark.parametrize(("days", "word"), [(31, ""), (29, "ends on"), (-1, "ended on")])
-def test_a_certificate_is_named_before_it_ends(tmp_path: Path, days: float, word: str) -> None:
+async def test_a_certificate_is_named_before_it_ends(tmp_path: Path, days: float, word: str) -> None:
     """Thirty days before, and after it has."""
-    told = Certificate(certificate(tmp_path / "cert.pem", days)).conditions(NOW.timestamp())
+    seen = Certificate(certificate(tmp_path / "cert.pem", days))
+    await seen.look()
+    told = seen.conditions(NOW.timestamp())
     assert len(told) == bool(word)
     assert all(word in sentence for sentence in told)
 
 
-def test_a_renewed_certificate_is_read_again_and_a_missing_one_said(tmp_path: Path) -> None:
-    """By the time and size of its file."""
+async def test_a_renewed_certificate_is_read_again_and_a_missing_one_said(tmp_path: Path) -> None:
+    """At each look."""
     path = certificate(tmp_path / "cert.pem", 3)
     seen = Certificate(path)
-    assert seen.conditions(NOW.timestamp())
+
+    async def said() -> list[str]:
+        await seen.look()
+        return seen.conditions(NOW.timestamp())
+
+    assert await said()
     certificate(path, 300)
-    os.utime(path, (1, 1))
-    assert seen.conditions(NOW.timestamp()) == []
+    assert await said() == []
     path.write_bytes(b"nonsense")
-    assert "cannot be read" in seen.conditions(NOW.timestamp())[0]
+    assert "cannot be read" in (await said())[0]
     path.unlink()
-    assert "No such file" in seen.conditions(NOW.timestamp())[0]
-    assert Certificate(None).conditions(NOW.timestamp()) == []
+    assert "No such file" in (await said())[0]
