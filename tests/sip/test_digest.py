@@ -202,6 +202,20 @@ def test_remembered_nonces_are_bounded_and_forgetting_lets_no_replay_in() -> Non
     assert server.check(old, users, NOW + 1).stale
 
 
+@pytest.mark.parametrize("by_another", [False, True])
+@pytest.mark.parametrize("issued", [(2.0, 0.0, 3.0), (2.5, 1.0)])
+def test_forgetting_lets_no_replay_in_whatever_order_nonces_are_used_in(
+    issued: tuple[float, ...], by_another: bool
+) -> None:
+    """Also of one that was issued before a clock was put right by less than a second."""
+    server, now = DigestServer(REALM, SECRET, policy=NoncePolicy(remembered=1)), NOW + 2
+    maker = DigestServer(REALM, SECRET, node="another") if by_another else server
+    made = {second: answered(maker, now=NOW + second) for second in sorted(issued)}
+    for second in issued:
+        assert server.check(made[second], users, now).result is DigestResult.OK
+    assert server.check(made[issued[0]], users, now).stale
+
+
 def test_forgetting_lets_no_replay_in_of_what_another_gateway_issued_whose_clock_was_set_back() -> None:
     """Its nonces say so, and are good here as those of any other are, once."""
     server = DigestServer(REALM, SECRET, policy=NoncePolicy(remembered=1))

@@ -344,10 +344,9 @@ class DigestServer:
     def _bound(self, now: float) -> None:
         while len(self._seen) > self.policy.remembered:
             (nonce, _), _ = self._seen.popitem(last=False)
-            by = _maker_of(nonce)
-            if by == self._by:
-                self._forgotten = max(self._forgotten, min(_time_of(nonce), now))
-            elif not by.startswith(self._maker):
+            if _maker_of(nonce) == self._by:
+                self._forgotten = max(self._forgotten, _time_of(nonce))
+            else:
                 self._before = max(self._before, _time_of(nonce))
         # What has come to the end of its life is stale without being remembered.
         while self._seen and now - _time_of(next(iter(self._seen))[0]) > self.policy.lifetime:
