@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Protocol
 
 import structlog
 
-from gateway.app.shared_accounts import Peers
 from gateway.identity.repeated import Repeated
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.people.presence import Activity, Presences, PresenceState
@@ -27,6 +26,18 @@ _SLOWEST = 1.0
 """Seconds between two looks at the most."""
 _LONGEST = 256
 """Characters of a note that is shown."""
+
+
+class Peers(Protocol):
+    """The gateways of the cluster (gateway.app.cluster)."""
+
+    node: str
+
+    @property
+    def with_calls(self) -> Collection[str]: ...
+
+    async def opened(self) -> object:
+        """Wait until the others see us."""
 
 
 class SharedPresence:
@@ -58,21 +69,21 @@ class SharedPresence:
         self._said: tuple[str, float] = ("", float("-inf"))
 
     async def run(self) -> None:
-        """Look again and again, from when the others see us until they do no more."""
+        """Look again and again, from when the others see us, also while we drain."""
         await self._peers.opened()
         # While the store is away whoever was there is taken to be there still.
         away, failed = "the presence at other gateways cannot be seen", "looking for the presence elsewhere failed"
         look = Repeated(self.look, StoreError, away=away, failed=failed)
-        while self._peers.is_open:
+        while True:
             await look.once()
             await asyncio.sleep(self._interval)
 
     async def look(self) -> None:
         """Take in what the others say, and tell them what they ask. Raises StoreError."""
-        now, live = self._clock(), sorted(self._peers.live)
-        for node in live:
+        now, there = self._clock(), sorted(self._peers.with_calls)
+        for node in there:
             self._take_in(node, await self._store.text(_TEXT + node, now) or "")
-        for node in self._texts.keys() - {*live}:
+        for node in self._texts.keys() - {*there}:
             self._take_in(node, "")
             del self._texts[node], self._watched[node]
         before = self._presences.watched_elsewhere

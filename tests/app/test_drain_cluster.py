@@ -13,13 +13,16 @@ from gateway.app import GatewayApp
 from gateway.call.status import Cause
 from gateway.identity.store import StoreError
 from gateway.legs.sip_bodies import reason_of
+from gateway.sip.auth.account import Credentials
 from gateway.sip.invite import events
 from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Response
+from gateway.sip.message.uri import Uri
 from tests.app.phones import Phone
 from tests.app.test_cluster import INSTANCE, Cluster, cluster, refuse, until  # noqa: F401
 from tests.app.ws_phone import ScriptedPhone, UdpPhone
-from tests.interop.gateway import PASSWORDS
+from tests.interop.gateway import PASSWORDS, RpcBrowser
 from tests.interop.stranger import Stranger
 
 TCP = f'<sip:1001@a.invalid;transport=tcp>;+sip.instance="<{INSTANCE}>";reg-id=1'
@@ -136,6 +139,54 @@ async def test_a_phone_at_a_gateway_that_drains_is_to_come_back_soon(house: Hous
     assert binding.expires_at > now + 500
     up.session.hangup()
     await draining
+
+
+async def test_a_phone_at_a_gateway_that_drains_is_written_to_from_the_others(house: House) -> None:
+    """As it is called."""
+    await house.open()
+    phone = await house.phone("udp")
+    up = house.call(house.two, "600")
+    assert await up.status() == 200
+    draining = await house.draining()
+    sending = asyncio.create_task(
+        house.caller.request(
+            "MESSAGE",
+            Uri.parse(f"sip:1001@{house.one.sip_hostport}"),
+            caller=NameAddr(Uri.of("1002", house.one.config.domain)),
+            credentials=Credentials("1002", PASSWORDS["1002"]),
+            body=b"hello",
+            content_type="text/plain",
+        )
+    )
+    message = await phone.request("MESSAGE")
+    assert message.body == b"hello"
+    await phone.send(build.response(message, 200, to_tag="phone"))
+    assert (await sending).status == 200
+    up.session.hangup()
+    await draining
+
+
+async def test_who_talks_at_a_gateway_that_drains_is_seen_so_at_the_others(house: House) -> None:
+    """Until the call is over."""
+    await house.open()
+    phone = await house.phone("udp")
+    up = house.call(house.two, "600")
+    assert await up.status() == 200
+    async with RpcBrowser() as page:
+        await page.open(house.one.signed_in_url("alice"))
+        await page.ask("presence.watch", peer_id="1001")
+        draining = await house.draining()
+        call = house.call()
+        invite = await phone.request("INVITE")
+        await phone.answer(invite, str(invite.to.uri))
+        assert await call.status() == 200
+        await page.notified("presence", peer_id="1001", status="on-the-phone")
+        page.told.clear()
+        call.session.hangup()
+        await phone.send(build.response(await phone.request("BYE"), 200))
+        await page.notified("presence", peer_id="1001", status="available")
+        up.session.hangup()
+        await draining
 
 
 async def test_a_call_that_is_on_its_way_as_the_drain_begins_rings(house: House) -> None:

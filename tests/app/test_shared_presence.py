@@ -54,7 +54,7 @@ class Node:
         )
 
     @property
-    def live(self) -> set[str]:
+    def with_calls(self) -> set[str]:
         return {one.node for one in self._house.nodes if one.is_open} - {self.node}
 
     async def opened(self) -> None:
