@@ -426,6 +426,29 @@ async def test_sighup_reads_renewed_certificates(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
+async def test_certificates_whose_files_do_not_answer_are_named_and_hold_nobody_up(tmp_path: Path) -> None:
+    """`gateway reload` waits for all of them, and who asks how the gateway is for none."""
+    cert, key = Authority(tmp_path).issue("127.0.0.1")
+    [sip] = free_ports(1)
+    files = {
+        f"{side}__TLS__{name}": str(file) for side in ("SIP", "WEB") for name, file in (("CERT", cert), ("KEY", key))
+    }
+    async with running(tmp_path, SIP__LISTEN=f'["tls:127.0.0.1:{sip}"]', **files) as one:
+        cert.unlink()
+        os.mkfifo(cert)
+        reloading = asyncio.create_task(asyncio.to_thread(gateway, tmp_path, "reload", environ=dict(one.environ)))
+        port = int(one.environ["GATEWAY_WEB__LISTEN"].rpartition(":")[2])
+        while not reloading.done():
+            async with asyncio.timeout(4):
+                await shown_by(port)
+            await asyncio.sleep(0.2)
+        done = reloading.result()
+        status, _, log = await one.end(signal.SIGTERM)
+    assert done.stdout.count("do not answer") == 2, done
+    assert status == 0
+    assert log.count("certificates were not renewed") == 2
+
+
 async def test_calls_over_tls_go_on_while_certificates_are_renewed(tmp_path: Path) -> None:
     """SIGHUP: both calls stay on the connection that they have, what is asked on it from either side is answered."""
     authority = Authority(tmp_path)

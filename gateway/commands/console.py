@@ -21,6 +21,8 @@ from gateway.errors import GatewayError
 
 _PATIENCE = 10.0
 """Seconds that the gateway may take to answer."""
+_RELOADED = 40.0
+"""Seconds that a reload may take: its file, each certificate that is new and each that is read again have five."""
 _LANE = 30
 """Characters between two lines of the ladder."""
 _CLOCK = 12
@@ -42,8 +44,8 @@ class Operator:
             raise ConsoleError(f"no gateway runs on {state_dir} (state_dir): start it by `gateway run`")
         self._access: ConsoleAccess = access
 
-    def ask(self, path: str, method: str = "GET") -> Any:
-        """What /api says, None where it says nothing; raises ConsoleError with its own words."""
+    def ask(self, path: str, method: str = "GET", patience: float = _PATIENCE) -> Any:
+        """What /api says, None where it says nothing; raises ConsoleError with its own words, or after `patience` s."""
         body = b"{}" if method == "POST" else None
         request = urllib.request.Request(f"{self._access.url}{path}", body, method=method)
         request.add_header("Content-Type", "application/json")
@@ -52,7 +54,7 @@ class Operator:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
-            with urllib.request.urlopen(request, timeout=_PATIENCE, context=context) as answer:
+            with urllib.request.urlopen(request, timeout=patience, context=context) as answer:
                 told = answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -79,7 +81,7 @@ def _reason(error: urllib.error.HTTPError) -> str:
 
 def reload_configuration(operator: Operator, output: Console) -> None:
     """Have the configuration read again, and say what became of it."""
-    found = operator.ask("/api/reload", "POST")
+    found = operator.ask("/api/reload", "POST", _RELOADED)
     for key in found["applied"]:
         output.print(f"{escape(key)}: applied")
     for key in found["waiting"]:
