@@ -49,14 +49,37 @@ class Call:
         await self.engine.answer("call", party, None, phone.sdp())
 
     def hears(self, tag: str) -> float:
-        """Hz of the last half second."""
-        pcm, rate = self.phones[tag].heard("pcmu")
+        """Hz of the last half second, in the codec that the phone has first."""
+        pcm, rate = self.phones[tag].heard(self.phones[tag].codecs[0])
         return frequency_of(pcm[-rate // 2 :], rate) if len(pcm) > rate // 2 else 0.0
 
     async def heard(self, tag: str, frequency: float) -> None:
         """All that comes from now on is of that frequency."""
         self.phones[tag].packets.clear()
         await until(lambda: abs(self.hears(tag) - frequency) < 15)
+
+
+class Lost(Call):
+    """The same on a plane that can die."""
+
+    def __init__(self, folder: Path) -> None:
+        self._plane = native_plane(folder)
+        super().__init__(EmbeddedEngine(config(), make_plane=lambda: self._plane), folder)
+        self._events: list[MediaEvent] = []
+        self.engine.subscribe(self._events.append)
+
+    async def lose(self) -> None:
+        """The plane dies."""
+        self._events.clear()
+        assert self._plane.process_id is not None
+        os.kill(self._plane.process_id, signal.SIGKILL)
+        await until(lambda: {each.tag for each in self._events if isinstance(each, MediaLost)} == {"a", "b"})
+
+    async def agree(self) -> None:
+        """Both agree on other transports."""
+        await self.anew(A, B)
+        await self.anew(B, A)
+        await self.engine.join("call", "a", "b")
 
 
 @pytest.fixture
@@ -87,6 +110,27 @@ async def test_a_file_goes_on_while_who_hears_it_is_passed_on(call: Call) -> Non
     await call.heard("a", TONES["c"])
 
 
+@pytest.mark.parametrize("codec", ["pcma", "g722", "opus"])
+async def test_a_file_goes_on_where_who_hears_it_is_passed_on_to_somebody_with_another_codec(
+    call: Call, codec: str
+) -> None:
+    """A transfer has it offered what the other one took: the rest is made in that while it lasts."""
+    engine, a = call.engine, call.phones["a"]
+    c = call.phones["c"] = await Phone((codec, "event"), ssrc=77).open()
+    try:
+        await engine.isolate("call", "a")
+        await call.anew(C, A)
+        c.play(TONES["c"], codec)
+        a.codecs = (codec, "event")
+        await call.anew(A, C)
+        await engine.join("call", "a", "c")
+        await call.heard("a", PLAYED)
+        engine.stop_playing("call")
+        await call.heard("a", TONES["c"])
+    finally:
+        await c.close()
+
+
 async def test_a_file_goes_on_where_who_hears_it_has_moved_to_the_other_ip_version(call: Call) -> None:
     """A re-INVITE from there is answered by a transport of its own."""
     moved = call.phones["a"] = await Phone(ssrc=9).open("::1")
@@ -107,29 +151,44 @@ async def test_a_file_ends_with_who_hears_it(call: Call) -> None:
     assert call.engine.players == 0
 
 
-async def test_a_file_goes_on_where_it_was_over_the_transport_that_comes_after_a_loss(tmp_path: Path) -> None:
-    """The plane dies: the rest, once another transport is agreed on; another death before that changes nothing."""
-    plane = native_plane(tmp_path)
-    engine = EmbeddedEngine(config(), make_plane=lambda: plane)
-    events: list[MediaEvent] = []
-    engine.subscribe(events.append)
-    await engine.start()
+@pytest.fixture
+async def lost(tmp_path: Path) -> AsyncIterator[Lost]:
+    """Two phones on a plane that can die."""
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(engine.close)
-        call = Call(engine, tmp_path)
-        await call.begin(stack)
-        await call.heard("a", TONES["b"])
-        await engine.play("call", str(call.file), ["a"])
-        await call.heard("a", PLAYED)
-        for _ in range(2):
-            events.clear()
-            assert plane.process_id is not None
-            os.kill(plane.process_id, signal.SIGKILL)
-            await until(lambda: {each.tag for each in events if isinstance(each, MediaLost)} == {"a", "b"})
-        await call.anew(A, B)
-        await call.anew(B, A)
-        await engine.join("call", "a", "b")
-        await call.heard("a", PLAYED)
-        await call.heard("b", TONES["a"])
-        engine.stop_playing("call")
-        await call.heard("a", TONES["b"])
+        made = Lost(tmp_path)
+        await made.engine.start()
+        stack.push_async_callback(made.engine.close)
+        await made.begin(stack)
+        await made.heard("a", TONES["b"])
+        yield made
+
+
+async def test_a_file_goes_on_where_it_was_over_the_transport_that_comes_after_a_loss(lost: Lost) -> None:
+    """The plane dies: the rest, once another transport is agreed on; another death before that changes nothing."""
+    await lost.engine.play("call", str(lost.file), ["a"])
+    await lost.heard("a", PLAYED)
+    for _ in range(2):
+        await lost.lose()
+    await lost.agree()
+    await lost.heard("a", PLAYED)
+    await lost.heard("b", TONES["a"])
+    lost.engine.stop_playing("call")
+    await lost.heard("a", TONES["b"])
+
+
+async def test_a_file_that_is_played_after_a_loss_is_heard_over_the_transport_that_comes(lost: Lost) -> None:
+    """It begins when that is agreed on; until then it waits."""
+    await lost.lose()
+    await lost.engine.play("call", str(lost.file), ["a"])
+    await lost.agree()
+    await lost.heard("a", PLAYED)
+    lost.engine.stop_playing("call")
+    await lost.heard("a", TONES["b"])
+
+
+async def test_a_file_that_is_played_after_a_loss_ends_with_the_call(lost: Lost) -> None:
+    """Though no other transport has come."""
+    await lost.lose()
+    await lost.engine.play("call", str(lost.file), ["a"])
+    await lost.engine.delete("call")
+    assert lost.engine.players == 0

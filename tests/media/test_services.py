@@ -12,6 +12,7 @@ from gateway.media.embedded.audio.codecs import CODECS, make_decoder
 from gateway.media.embedded.plane.packet import timestamp_delta
 from gateway.media.embedded.plane.values import FlowConfig
 from gateway.media.embedded.sources.digits import TelephoneEvent
+from gateway.media.embedded.sources.files import Frame
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.players import LoopPlayer, Playing, loop_frames, silence_in
@@ -41,6 +42,16 @@ class Outlet:
 
     def mute(self, value: bool) -> None:
         self.muted.append(value)
+
+
+def file_in(made: dict[str, tuple[bytes, ...]]) -> Frame:
+    """A file of these frames by codec; in others it is being made."""
+
+    def frame(codec: str, number: int) -> bytes | None:
+        frames = made.get(codec)
+        return None if frames is None else frames[number] if number < len(frames) else b""
+
+    return frame
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
@@ -258,7 +269,7 @@ async def test_a_digit_goes_out_at_once_while_a_file_plays_which_goes_on_thereaf
     playing = Playing(pacer, outlet)
     frames = tuple([bytes([number]) * 160 for number in range(30)])
     for _ in range(2):
-        playing.file({"pcmu": frames})
+        playing.file(file_in({"pcmu": frames}))
     for _ in range(10):
         playing._queue_tick(0.0)
     playing.digit("5", 100, {8000: 101})
@@ -282,7 +293,7 @@ async def test_files_that_are_stopped_under_a_digit_end_after_it() -> None:
     outlet, pacer = Outlet(), Pacer(ManualClock())
     playing = Playing(pacer, outlet)
     for _ in range(3):
-        playing.file({"pcmu": (bytes(160),) * 50})
+        playing.file(file_in({"pcmu": (bytes(160),) * 50}))
     playing._queue_tick(0.0)
     playing.digit("5", 100, {8000: 101})
     playing._queue_tick(0.0)
@@ -294,15 +305,22 @@ async def test_files_that_are_stopped_under_a_digit_end_after_it() -> None:
     pacer.close()
 
 
-async def test_a_file_goes_on_in_another_codec_that_it_was_made_in_and_ends_in_one_that_it_was_not() -> None:
-    """Nothing is lost on the way, nor while nothing is agreed."""
+async def test_a_file_goes_on_in_another_codec_once_it_is_made_in_that_and_ends_in_one_that_it_cannot_be() -> None:
+    """Nothing is lost on the way, nor while it is being made or nothing is agreed."""
     outlet, pacer = Outlet(), Pacer(ManualClock())
     playing = Playing(pacer, outlet)
-    playing.file({name: tuple([bytes([number]) * 160 for number in range(30)]) for name in ("pcmu", "pcma")})
-    for codec in (outlet.codec, None, Codec("PCMA", 8000, payload_type=8), Codec("G722", 8000, payload_type=9)):
+    frames = tuple([bytes([number]) * 160 for number in range(30)])
+    made: dict[str, tuple[bytes, ...]] = {"pcmu": frames, "g729": ()}
+    playing.file(file_in(made))
+    pcma = Codec("PCMA", 8000, payload_type=8)
+    for codec in (outlet.codec, None, pcma, Codec("G729", 8000, payload_type=18)):
         outlet.codec = codec
         for _ in range(5):
             playing._queue_tick(0.0)
+        if codec is pcma:
+            made["pcma"] = frames
+            for _ in range(5):
+                playing._queue_tick(0.0)
     heard = outlet.path.sent
     assert [packet.payload_type for packet in heard] == [0] * 5 + [8] * 5
     assert [packet.payload[0] for packet in heard] == [*range(10)]
@@ -314,25 +332,28 @@ async def test_a_file_goes_on_in_another_codec_that_it_was_made_in_and_ends_in_o
 
 
 async def test_files_outlast_whoever_a_party_talks_with_and_its_transport_and_digits_do_not() -> None:
-    """The successor of a party goes on where the file was, with those that waited."""
+    """The successor of a party goes on where the file was, with those that waited or came since, which play for nobody
+    until then."""
     outlet, pacer = Outlet(), Pacer(ManualClock())
     first, second = Playing(pacer, outlet), Playing(pacer, outlet)
     for _ in range(2):
-        first.file({"pcmu": tuple([bytes([number]) * 160 for number in range(10)])})
+        first.file(file_in({"pcmu": tuple([bytes([number]) * 160 for number in range(10)])}))
     first._queue_tick(0.0)
     first.digit("1", 100, {8000: 101})
     first._queue_tick(0.0)
     first.part()
     first._queue_tick(0.0)
     first.close()
+    first.file(file_in({"pcmu": (bytes([10]) * 160,)}))
+    assert len(pacer) == 0
     second.succeed(first)
     assert not first._queue_tick(0.0)
     while second._queue_tick(0.0):
         pass
     heard = [packet for packet in outlet.path.sent if packet.payload_type == 0]
-    assert [packet.payload[0] for packet in heard] == [*range(10), *range(10)]
-    assert [number for number, packet in enumerate(heard) if packet.marker] == [0, 1, 2, 10]
-    assert len(outlet.path.sent) == 21
+    assert [packet.payload[0] for packet in heard] == [*range(10), *range(11)]
+    assert [number for number, packet in enumerate(heard) if packet.marker] == [0, 1, 2, 10, 20]
+    assert len(outlet.path.sent) == 22
     assert not second.digits_going
     pacer.close()
 
@@ -342,9 +363,9 @@ async def test_files_beyond_those_that_may_wait_are_refused() -> None:
     pacer = Pacer(ManualClock())
     playing = Playing(pacer, Outlet())
     for _ in range(64):
-        playing.file({"pcmu": (bytes(160),)})
+        playing.file(file_in({"pcmu": (bytes(160),)}))
     with pytest.raises(MediaError) as raised:
-        playing.file({"pcmu": (bytes(160),)})
+        playing.file(file_in({"pcmu": (bytes(160),)}))
     assert raised.value.status == 503
     playing.digit("1", 100, {8000: 101})
     playing.close()

@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.audio.pcm import AudioError
 from gateway.media.embedded.party import PartyMedia
 from gateway.media.embedded.session import Session
-from gateway.media.embedded.sources.music import Frames, prepare_file
+from gateway.media.embedded.sources.files import PlayedFile
+from gateway.media.embedded.sources.music import Frames
 from gateway.media.engine import Kind, MediaError
 
 
 async def play_file(session: Callable[[], Session], path: str, tags: Sequence[str] | None) -> None:
     """Play it to the parties of these tags, None: to all. `session` and this raise MediaError."""
-    wanted = {codec.key[0] for party in _listening(session(), tags) if (codec := party.send_codec())}
+    _listening(session(), tags)
     try:
-        frames = await asyncio.to_thread(prepare_file, path, wanted & CODECS)
+        file = await asyncio.to_thread(PlayedFile, path)
     except AudioError as error:
         raise MediaError(str(error), 400) from None
-    # Meanwhile somebody may have gone, or want another codec.
+    # Meanwhile somebody may have gone.
     for party in _listening(session(), tags):
-        party.playing.file(frames)
+        party.playing.file(file.frame)
 
 
 def stop_files(session: Session) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -17,6 +17,8 @@ GENERATED = "generated"
 LONGEST = 120.0
 """Seconds of a file that are played; then it begins again."""
 _RATE = 16_000
+SAMPLES = _RATE * TICK_MS // 1000
+"""Of a frame, before it is encoded."""
 _NOTES = (262, 330, 392, 523, 392, 330, 294, 349, 440, 587, 440, 349)
 """Hz, one after the other."""
 _NOTE = 0.5
@@ -29,14 +31,13 @@ Frames = dict[str, tuple[bytes, ...]]
 
 def prepare_music(source: str) -> Frames:
     """The music of `source`, a file or GENERATED, for every codec. Takes a second; raises AudioError."""
-    pcm = _generated() if source == GENERATED else read_audio(source, _RATE, LONGEST)
-    return {codec: _encoded(codec, pcm) for codec in sorted(CODECS)}
+    pcm = _generated() if source == GENERATED else read_music(source)
+    return {codec: tuple(encoded(codec, pcm)) for codec in sorted(CODECS)}
 
 
-def prepare_file(path: str, codecs: Iterable[str]) -> Frames:
-    """A file for these codecs, at most LONGEST of it. Takes a second; raises AudioError."""
-    pcm = read_audio(path, _RATE, LONGEST)
-    return {codec: _encoded(codec, pcm) for codec in codecs}
+def read_music(path: str) -> Pcm:
+    """The sound of a file, at most LONGEST of it, for `encoded`; raises AudioError."""
+    return read_audio(path, _RATE, LONGEST)
 
 
 class Music:
@@ -99,15 +100,13 @@ def hold_music(
     return music.get(codec.key[0], ()) if codec is not None and holds else ()
 
 
-def _encoded(codec: str, pcm: Pcm) -> tuple[bytes, ...]:
+def encoded(codec: str, pcm: Pcm) -> Iterator[bytes]:
+    """Frames of 20 ms in a codec by its name, each made of SAMPLES; raises AudioError."""
     encoder = make_encoder(codec, _RATE, TICK_MS)
     resampler = make_resampler(_RATE, encoder.rate)
-    size = _RATE * TICK_MS // 1000
-    frames = []
-    for start in range(0, len(pcm) - size + 1, size):
-        frame = pcm[start : start + size]
-        frames.append(encoder.encode(frame if resampler is None else resampler.process(frame)))
-    return tuple(frames)
+    for start in range(0, len(pcm) - SAMPLES + 1, SAMPLES):
+        frame = pcm[start : start + SAMPLES]
+        yield encoder.encode(frame if resampler is None else resampler.process(frame))
 
 
 def _generated() -> Pcm:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
@@ -15,6 +15,7 @@ from gateway.media.embedded.audio.tones import COLUMNS, KEYPAD, ROWS
 from gateway.media.embedded.plane.packet import RtpError
 from gateway.media.embedded.plane.values import Silence
 from gateway.media.embedded.sources.digits import LONGEST_MS, SHORTEST_MS, DigitSender
+from gateway.media.embedded.sources.files import FileSender, Frame
 from gateway.media.embedded.sources.pacer import TICK_MS, Pacer
 from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.program import Mouth, ProgramAudio, Seated
@@ -162,40 +163,6 @@ class ToneSender:
         return self._player.next(), self._frames > 0
 
 
-class FileSender:
-    """A file from its beginning to its end, a packet a tick, or as long as it is made in the party's codec."""
-
-    __slots__ = ("_codec", "_frames", "_next")
-
-    def __init__(self, frames: Mapping[str, tuple[bytes, ...]]) -> None:
-        """`frames` of 20 ms by the names of their codecs."""
-        self._frames = frames
-        self._next = 0
-        self._codec: Codec | None = None
-        """That of the packet before."""
-
-    def tick(self, codec: Codec | None) -> tuple[Injected | None, bool]:
-        """The next packet, None without a codec, and whether more follow."""
-        if codec is None:
-            self.interrupt()
-            return None, bool(self._frames)
-        made = self._frames.get(codec.key[0], ())
-        if codec.payload_type is None or self._next >= len(made):
-            return None, False
-        first, self._codec = codec != self._codec, codec
-        frame, self._next = made[self._next], self._next + 1
-        step = None if first else codec.clock_rate * TICK_MS // 1000
-        return Injected(codec.payload_type, frame, step, first), self._next < len(made)
-
-    def interrupt(self) -> None:
-        """Something else goes out now, or nothing; it goes on thereafter."""
-        self._codec = None
-
-    def stop(self) -> None:
-        """No packet follows."""
-        self._frames = {}
-
-
 class Playing:
     """The players of one party. Digits silence all else while they last, files all but digits."""
 
@@ -216,9 +183,11 @@ class Playing:
         self._file: FileSender | None = None
         """The file that is played, and that a digit interrupts."""
         self._gap = 0
+        self._closed = False
 
     def close(self) -> None:
         """Play no more; a successor may go on with the files."""
+        self._closed = True
         self.part()
         self._pacer.remove(self._ticking)
         self._ticking = None
@@ -271,14 +240,14 @@ class Playing:
             self._beep = lambda: ToneSender(codec, loop_frames(codec.key[0], BEEP, BEEP_LEVEL), BEEP_MS)
             self._begin()
 
-    def file(self, frames: Mapping[str, tuple[bytes, ...]]) -> None:
+    def file(self, frame: Frame) -> None:
         """Queue a file, in the place of all that the party hears else; raises MediaError 503 where too much waits.
 
-        `frames` of 20 ms by the names of their codecs.
+        Once this is closed it waits for a successor.
         """
         if len(self._files) >= MAXIMUM_DIGITS:
             raise MediaError("too many files are waiting", 503)
-        self._files.append(FileSender(frames))
+        self._files.append(FileSender(frame))
         self._begin()
 
     def stop_files(self) -> None:
@@ -298,7 +267,7 @@ class Playing:
         self._begin()
 
     def _begin(self) -> None:
-        if self._ticking is None:
+        if self._ticking is None and not self._closed:
             self._ticking = self._pacer.add(self._queue_tick)
 
     def _queue_tick(self, now: float) -> bool:
