@@ -156,11 +156,11 @@ async def test_a_certificate_whose_file_does_not_answer_holds_nobody_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever asks how the gateway is opens no file; what was known of it is said until the look is over."""
-    monkeypatch.setattr("gateway.reading.PATIENCE", 0.2)
     path = certificate(tmp_path / "cert.pem", 3)
     made = config(web={"tls": {"cert": str(path), "key": str(path)}})
     watching = Watch(made, cast(Calls, Few(0)), frozenset, Reachability(), NOW.timestamp)
     await watching.look(NOW.timestamp())
+    monkeypatch.setattr("gateway.reading.PATIENCE", 0.2)
     path.unlink()
     os.mkfifo(path)
     for _ in range(2):

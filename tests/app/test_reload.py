@@ -477,6 +477,7 @@ async def test_a_reload_whose_file_does_not_answer_is_refused_and_the_next_reads
         assert len(read) == 1
         assert await at.conditions("was not reloaded")
         answers.set()
+        monkeypatch.setattr("gateway.reading.PATIENCE", 30.0)
         assert (await at.reload(routes=ECHO, limits={"max_calls": 7})).applied == ("limits.max_calls",)
         assert not await at.conditions("was not reloaded")
 
@@ -486,7 +487,7 @@ async def test_a_certificate_that_does_not_answer_holds_no_reload_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
     """One that the reload names for the first time has it refused, one that is in use is said to be as it was."""
-    monkeypatch.setattr("gateway.reading.PATIENCE", 0.1)
+    monkeypatch.setattr("gateway.reading.PATIENCE", 1.5)
     cert, key = Authority(tmp_path).issue("127.0.0.1")
     async with world(tmp_path, WEB__TLS__CERT=str(cert), WEB__TLS__KEY=str(key)) as at:
         pipe = tmp_path / "other.pem" if named else cert

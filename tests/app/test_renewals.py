@@ -221,6 +221,7 @@ async def test_files_that_do_not_answer_hold_up_nothing_and_one_thread(
     files.cert.unlink()
     files.cert.write_bytes(good)
     os.close(pipe)
+    monkeypatch.setattr("gateway.reading.PATIENCE", 30.0)
     assert await files.looked() == (1, 0)
     assert await files.looked() == (0, 0)
 
