@@ -31,8 +31,9 @@ class Walk:
         self.byes: set[int] = set()
         """Numbers of those that the client has had."""
         self.ended_at: float | None = None
-        """From when on it is to hear of the end, since our side has hung up: into a connection of which nobody knows
-        that it is gone the BYE goes in vain for 64*T1."""
+        """When our side hung up."""
+        self._in_vain = 0.0
+        """Seconds that the BYE is under way on a connection that is gone, and of which nobody knows that."""
         self.has_hung_up = False
         self._at: Puppet | None = self.stage.puppet
         self._is_noticed = True
@@ -102,18 +103,23 @@ class Walk:
 
     def _hang_up(self) -> None:
         if self.ended_at is None and not self.client.session.is_over:
-            in_vain = self._at is None and not self._is_noticed
-            self.ended_at = self.stage.clock.now + (64 * 0.5 if in_vain else 0.0)
+            self.ended_at = self.stage.clock.now
+            self._in_vain = 0.0 if self._is_noticed else 64 * 0.5
             self.client.session.hangup()
             self.stage.run()
 
     def check(self) -> None:
         """Whoever was there in its time, and has not hung up itself, has heard of the end."""
         now, ended = self.stage.clock.now, self.ended_at
-        if ended is None or self._at is None or self.has_hung_up or self._since > ended + GRACE - _SOON:
+        if ended is None or self._at is None or self.has_hung_up or self._since > self._latest:
             return
         if now - max(self._since, ended) > _SOON:
             assert self.byes
+
+    @property
+    def _latest(self) -> float:
+        """Until when it has to be back."""
+        return (self.ended_at or 0.0) + self._in_vain + GRACE - _SOON
 
     def finish(self) -> None:
         """Nobody is left in the call."""

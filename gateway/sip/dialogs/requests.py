@@ -39,8 +39,11 @@ def send_in_dialog(
 
     request = ClientRequest(core, make, answered, owner=owner, authenticator=authenticator)
     *first, last = dialog.hops
-    # Nobody else would end that call. Who has come back may be gone again before it has answered.
-    awaited = (NextFlow(core, dialog, owner),) * 2 if method == "BYE" and dialog.is_by_its_connection else ()
+    awaited: tuple[NextFlow, ...] = ()
+    if method == "BYE" and dialog.is_by_its_connection:
+        # Nobody else would end that call. Who has come back may be gone again before it has answered.
+        awaited = (NextFlow(core, dialog, owner),) * 2
+        dialog.waiting = (*dialog.waiting, lambda: request.goes_on() if request.flow != dialog.flow else None)
     request.begin(*first, *awaited, last)
     return request
 

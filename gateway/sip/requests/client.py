@@ -147,6 +147,11 @@ class ClientRequest:
         if self.transaction is not None and not self._is_final:
             self.transaction.step(Input.TRANSPORT_ERROR, self._core.now())
 
+    def goes_on(self) -> None:
+        """Whoever it was sent to is elsewhere by now: a request that is no INVITE and has no answer tries the next."""
+        if self.transaction is not None and self._living and not self._has_answered:
+            self.transaction.step(Input.TRANSPORT_ERROR, self._core.now())
+
     def cancel(self) -> None:
         """Take an INVITE back as soon as a 1xx came (RFC 3261 9.1); it may still be answered with a 2xx."""
         self.abandon()
