@@ -21,8 +21,8 @@ _WAITING_TEXT, _LONGEST_TEXT = 10_000, 100
 """Pieces of text, likewise, and characters of one: who types long ones is told in several."""
 
 T = TypeVar("T")
-_Playing = dict[asyncio.Future[bool], Callable[[], bool]]
-"""Whether each piece that is played was said to its end, and what tells whether who waits for that is cancelled."""
+_Playing = dict[asyncio.Future[bool], int]
+"""Whether each piece that is played was said to its end, and its number."""
 
 
 class Sound:
@@ -73,13 +73,14 @@ class Sound:
     async def play(self, pcm: Samples, rate: int, *, until_speech: bool) -> bool:
         """Say it; whether it was said to its end. With `until_speech` it stops when the other side speaks.
 
-        Whoever is cancelled while it is said stops it. Raises MediaError as `AudioPort.say` does.
+        Then, and where whoever waits is cancelled, it is taken back with what waits before it, and nothing that was
+        said since. Raises MediaError as `AudioPort.say` does.
         """
-        self.say(pcm, rate)
+        piece = self.say(pcm, rate)
         if not self._port.waiting:
             return True
         said: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._playing[said] = _cancelled_from_now_on()
+        self._playing[said] = piece
         speech = asyncio.ensure_future(self._speech(rate)) if until_speech else None
         try:
             either: list[asyncio.Future[Any]] = [said] if speech is None else [said, speech]
@@ -87,20 +88,15 @@ class Sound:
             return said.done() and said.result()
         finally:
             if not said.done():
-                self.stop()
+                self._take_back(piece)
             del self._playing[said]
             if speech is not None:
                 speech.cancel()
                 await asyncio.gather(speech, return_exceptions=True)
 
-    def say(self, pcm: Samples, rate: int) -> None:
-        """Say it after all that waits, in the place of all that somebody played who is cancelled.
-
-        Raises MediaError as `AudioPort.say` does.
-        """
-        if any(is_cancelled() for said, is_cancelled in self._playing.items() if not said.done()):
-            self.stop()  # now: at its turn whoever is cancelled would stop this as well
-        self._port.say(np.ascontiguousarray(pcm, np.int16).tobytes(), rate)
+    def say(self, pcm: Samples, rate: int) -> int:
+        """Say it after all that waits; gives its number, and raises MediaError, as `AudioPort.say` does."""
+        return self._port.say(np.ascontiguousarray(pcm, np.int16).tobytes(), rate)
 
     def join(self, conference: Conference, name: str, group: str | None = None, label: str = "") -> Seat:
         """Have the caller be part of a conference; raises MediaError as `Conference.seat`."""
@@ -126,6 +122,13 @@ class Sound:
         self._port.clear()
         _end(self._playing, False)
 
+    def _take_back(self, piece: int) -> None:
+        """Say no more of that one, nor of what waits before it."""
+        self._port.clear(piece)
+        _end({said: number for said, number in self._playing.items() if number <= piece}, False)
+        if not self._port.waiting:
+            _end(self._playing, True)  # of what came since nothing was to be said, or all is
+
     async def _speech(self, rate: int) -> None:
         """Return once the other side speaks, or the call is over."""
         detector = SpeechDetector(rate)
@@ -134,13 +137,6 @@ class Sound:
                 detector.hear(frame)
                 if detector.speaking:
                     return
-
-
-def _cancelled_from_now_on() -> Callable[[], bool]:
-    """Whether the running task is cancelled once more: who has caught that may have a farewell to say."""
-    task = asyncio.current_task()
-    before = task.cancelling() if task is not None else 0
-    return lambda: task is not None and task.cancelling() > before
 
 
 def _end(playing: _Playing, whole: bool) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,9 +35,10 @@ class Port:
         self.listeners.append(heard)
         return lambda: self.listeners.remove(heard)
 
-    def say(self, pcm: bytes, rate: int = RATE) -> None: ...
+    def say(self, pcm: bytes, rate: int = RATE) -> int:
+        return 1
 
-    def clear(self) -> None: ...
+    def clear(self, last: int | None = None) -> None: ...
 
     def on_said(self, said: Callable[[], None]) -> None: ...
 
@@ -129,24 +131,32 @@ class Line(Port):
 
     def __init__(self) -> None:
         super().__init__()
-        self.line: list[int] = []
+        self._pieces: dict[int, int] = {}
+        self._next = 1
         self._said: Callable[[], None] = lambda: None
 
     @property
+    def line(self) -> list[int]:
+        return list(self._pieces.values())
+
+    @property
     def waiting(self) -> float:  # type: ignore[override]  # which the others never have
-        return float(len(self.line))
+        return float(len(self._pieces))
 
-    def say(self, pcm: bytes, rate: int = RATE) -> None:
-        self.line.append(int(np.frombuffer(pcm, np.int16)[0]))
+    def say(self, pcm: bytes, rate: int = RATE) -> int:
+        number, self._next = self._next, self._next + 1
+        if pcm:
+            self._pieces[number] = int(np.frombuffer(pcm, np.int16)[0])
+        return number
 
-    def clear(self) -> None:
-        self.line.clear()
+    def clear(self, last: int | None = None) -> None:
+        self._pieces = {number: one for number, one in self._pieces.items() if last is not None and number > last}
 
     def on_said(self, said: Callable[[], None]) -> None:
         self._said = said
 
     def all_said(self) -> None:
-        self.line.clear()
+        self.clear()
         self._said()
 
 
@@ -195,10 +205,31 @@ async def test_what_is_played_right_after_another_was_cancelled_is_said_in_its_p
     assert first.cancelled()
 
 
-async def test_what_is_said_right_after_another_was_cancelled_is_said_in_its_place(line: Line) -> None:
-    """`task.cancel()` and `say`, which waits for nothing."""
+async def _wait(playing: Coroutine[Any, Any, bool]) -> None:
+    task = asyncio.ensure_future(playing)
+    try:
+        await asyncio.wait((task,))
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "within", [asyncio.ensure_future, lambda playing: asyncio.wait_for(playing, 60), asyncio.gather, _wait]
+)
+async def test_what_is_said_right_after_another_was_cancelled_is_said_in_its_place(
+    line: Line, within: Callable[[Coroutine[Any, Any, bool]], Awaitable[object]]
+) -> None:
+    """`task.cancel()` and `say`, which waits for nothing, whichever task of that task's it is that plays."""
+
+    async def program() -> None:
+        await within(sound.play(piece(1), RATE, until_speech=False))
+
     sound = Sound(line)
-    first = await playing(sound, 1)
+    first = asyncio.create_task(program())
+    for _ in range(4):  # turns until the innermost task plays
+        await asyncio.sleep(0)
+    assert line.line == [1]
     first.cancel()
     sound.say(piece(2), RATE)
     await asyncio.wait((first,))
@@ -268,17 +299,30 @@ async def test_who_has_played_is_not_kept_for_the_rest_of_the_call(line: Line) -
     assert kept() is None
 
 
-async def test_two_who_play_wait_for_the_end_of_both_and_either_stops_both(line: Line) -> None:
-    """One line: what comes second is said after the first."""
+async def test_two_who_play_wait_for_the_end_of_both_and_each_takes_back_what_was_said_until_then(line: Line) -> None:
+    """One line: what comes second is said after the first, and goes with it where the second one is cancelled."""
     sound = Sound(line)
     both = [await playing(sound, number) for number in (1, 2)]
     assert line.line == [1, 2]
     line.all_said()
     assert await asyncio.gather(*both) == [True, True]
-    both = [await playing(sound, number) for number in (3, 4)]
-    both[0].cancel()
-    assert await both[1] is False
-    assert line.line == []
+    for cancelled, left in ((0, [2]), (1, [])):
+        both = [await playing(sound, number) for number in (1, 2)]
+        both[cancelled].cancel()
+        await asyncio.wait((both[cancelled],))
+        assert line.line == left
+        line.all_said()
+        assert await both[1 - cancelled] is bool(left)
+
+
+async def test_who_has_nothing_to_say_after_another_who_is_cancelled_has_said_it(line: Line) -> None:
+    """It waited for the end of what was said before."""
+    sound = Sound(line)
+    first = await playing(sound, 1)
+    second = asyncio.create_task(sound.play(piece(2)[:0], RATE, until_speech=False))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second is True
 
 
 async def test_who_plays_when_the_call_ends_is_told_that_it_was_not_said(line: Line) -> None:

@@ -181,6 +181,21 @@ def test_what_waits_is_bounded() -> None:
     audio.say(bytes(2))
 
 
+def test_what_was_said_until_a_piece_is_forgotten_and_what_came_since_is_said() -> None:
+    """Also where the piece is said in part, or all of it."""
+    audio = ProgramAudio()
+    first, second, third = (audio.say(np.full(2 * FRAME, number, np.int16).tobytes()) for number in (1, 2, 3))
+    assert audio.next() is not None
+    audio.clear(second)
+    assert audio.waiting == 0.04
+    audio.clear(first)
+    frame = audio.next()
+    assert frame is not None
+    assert set(frame) == {3}
+    audio.clear(third)
+    assert (audio.waiting, audio.next()) == (0.0, None)
+
+
 def test_a_program_that_fails_to_listen_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and the next frame comes."""
     audio = ProgramAudio()

@@ -21,14 +21,14 @@ class AudioPort(Protocol):
         `rate`: 8,000, 16,000, 32,000 or 48,000 samples a second; MediaError 400 for another.
         """
 
-    def say(self, pcm: bytes, rate: int = 16_000) -> None:
-        """Say this after all that waits.
+    def say(self, pcm: bytes, rate: int = 16_000) -> int:
+        """Say this after all that waits; gives its number, which is higher than that of anything said before.
 
         MediaError 503 where a minute waits already, 400 for half a sample and for another rate than above.
         """
 
-    def clear(self) -> None:
-        """Forget what was not said yet."""
+    def clear(self, last: int | None = None) -> None:
+        """Forget what was not said yet, of what has no higher number than `last`; None: all of it."""
 
     def on_text(self, heard: Callable[[str], None]) -> Callable[[], None]:
         """Have `heard` called in the event loop with what the other side types (`Party.text`); returns what ends that.

@@ -99,7 +99,9 @@ class ProgramAudio:
         """Tag of who has said to hear it."""
         self._heard: dict[int, tuple[Callable[[bytes], None], Resampler | None]] = {}
         self._next_listener = 0
-        self._line: deque[Pcm] = deque()
+        self._line: deque[tuple[int, Pcm]] = deque()
+        """With the number of its piece."""
+        self._pieces = 0
         self._waiting = 0
         """Samples in the line."""
         self._said: Callable[[], None] | None = None
@@ -140,7 +142,7 @@ class ProgramAudio:
     def on_said(self, said: Callable[[], None]) -> None:
         self._said = said
 
-    def say(self, pcm: bytes, rate: int = RATE) -> None:
+    def say(self, pcm: bytes, rate: int = RATE) -> int:
         if len(pcm) % 2:
             raise MediaError("PCM of 16 bits has an even number of octets", 400)
         if rate not in self._resamplers:
@@ -154,14 +156,17 @@ class ProgramAudio:
         samples = np.frombuffer(pcm[:end], np.int16)
         if resampler is not None and len(samples):
             samples = resampler.process(samples)
+        self._pieces += 1
         if len(samples):
-            self._line.append(samples)
+            self._line.append((self._pieces, samples))
             self._waiting += len(samples)
+        return self._pieces
 
-    def clear(self) -> None:
-        self._line.clear()
-        self._rests.clear()
-        self._waiting = 0
+    def clear(self, last: int | None = None) -> None:
+        while self._line and (last is None or self._line[0][0] <= last):
+            self._waiting -= len(self._line.popleft()[1])
+        if not self._line:
+            self._rests.clear()
 
     def take_seat(self, seat: Seated | None) -> None:
         """Have the caller be part of a conference, None: talk with the program alone."""
@@ -187,9 +192,9 @@ class ProgramAudio:
             return None
         parts, missing = [], FRAME
         while missing and self._line:
-            part = self._line.popleft()
+            number, part = self._line.popleft()
             if len(part) > missing:
-                self._line.appendleft(part[missing:])
+                self._line.appendleft((number, part[missing:]))
                 part = part[:missing]
             parts.append(part)
             missing -= len(part)
