@@ -210,10 +210,11 @@ class Journal:
                 self._forget(call_id)
 
     def close(self) -> None:
-        """Forget calls whose goodbyes nobody has answered: this process has said all that it has to."""
+        """Whoever comes next says the goodbyes that nobody has answered; of calls that end from now on none is kept."""
         self._later = None
-        for call_id in tuple(self._goodbyes):
-            self._forget(call_id)
+        for goodbyes in self._goodbyes.values():
+            goodbyes.timer.cancel()
+        self._goodbyes.clear()
 
     def _outdate(self, call_id: str) -> None:
         """An older record tells of legs that may have gone on, or to somebody else: it is good for goodbyes alone."""

@@ -199,7 +199,12 @@ async def test_without_keeping_calls_those_that_another_gateway_has_are_left_to_
     }
     opening = Opening(Config(state_dir=tmp_path, **given), os.urandom, lambda: 0.0)
     told: list[str] = []
-    agent = SimpleNamespace(end_left=lambda session, status, reason, farewell: told.append(session["waits"]))
+
+    def end_left(session: dict[str, Any], status: int, reason: str, farewell: Farewell) -> None:
+        told.append(session["waits"])
+        farewell.answered()
+
+    agent = SimpleNamespace(end_left=end_left)
     calls, engine = (
         SimpleNamespace(observe=lambda observer: None),
         SimpleNamespace(end_left=lambda: None, handover=None),

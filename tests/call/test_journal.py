@@ -259,7 +259,7 @@ async def test_a_call_is_forgotten_once_its_far_ends_have_answered_that_it_is_ov
     assert (rig.store.kept, rig.timers.pending) == ({}, 0)
 
 
-async def test_no_answer_is_waited_for_for_ever_nor_at_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_answer_is_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that comes later changes nothing."""
     rig = Goodbyes(monkeypatch)
     await rig.end(lambda call, _: call.stop())
@@ -268,10 +268,21 @@ async def test_no_answer_is_waited_for_for_ever_nor_at_a_stop(monkeypatch: pytes
     rig.timers.advance(2)
     assert rig.store.kept == {}
     rig.answer()
-    await rig.end(lambda call, _: call.stop())
-    rig.journal.close()
     assert (rig.store.kept, rig.timers.pending) == ({}, 0)
+
+
+async def test_a_goodbye_that_nobody_has_answered_at_a_stop_is_the_next_process_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after a kill: whoever was away may come back to it. An answer that comes later changes nothing."""
+    rig = Goodbyes(monkeypatch)
+    await rig.end(lambda call, _: call.stop())
     rig.answer()
+    rig.journal.close()
+    assert (rig.store.stage, rig.timers.pending) == (ENDING, 0)
+    rig.answer()
+    assert rig.store.stage == ENDING
+    rig.store.kept.clear()
     await rig.end(lambda call, _: call.stop())
     assert (rig.store.kept, rig.timers.pending) == ({}, 0)
 

@@ -144,10 +144,13 @@ async def test_a_gateway_that_is_killed_again_before_the_client_is_back_tells_it
         await client.send(build.response(await client.request("BYE"), 200))
 
 
-async def test_a_stop_waits_for_no_client_that_is_away(tmp_path: Path) -> None:
-    """It would come back to another process."""
+async def test_a_stop_waits_for_no_client_that_is_away_and_the_next_process_tells_it(tmp_path: Path) -> None:
+    """That is whom it comes back to."""
     async with calling(tmp_path) as call:
         await _drop(call)
         await call.hang_up()
         async with asyncio.timeout(GRACE / 2):
             await call.gateway.terminate()
+        await call.gateway.start()
+        client = await call.come_back()
+        await client.send(build.response(await client.request("BYE"), 200))

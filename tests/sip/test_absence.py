@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from functools import partial
 
 import pytest
 
@@ -244,17 +245,22 @@ def test_another_client_of_the_user_takes_no_call_over(contact: Uri, instance: s
 
 
 def test_a_core_that_closes_waits_for_nobody() -> None:
-    """Neither for those that it has waited for, nor for others."""
+    """Neither for those that it has waited for, nor for others; that their BYE was never sent is no answer to it."""
     stage, client = talking()
     other = Client(stage, "c2")
     lose(stage)
     client.session.hangup()
     stage.run()
     assert len(stage.agent.core.absences) == 1
+    heard: list[str] = []
+    for one in (client, other):
+        assert one.session.dialog is not None
+        assert one.session.dialog.when_over(partial(heard.append, one.call_id))
     stage.agent.core.absences.close()
     other.session.hangup()
     stage.run()
     assert is_done(stage)
+    assert heard == []
 
 
 def test_no_more_are_waited_for_than_calls_are_taken() -> None:

@@ -51,7 +51,10 @@ class Absences:
 
         None: nobody is waited for (any more), and `then` is not called.
         """
-        is_over = self._is_closed or dialog.state is DialogState.TERMINATED or until <= self._clock.now()
+        if self._is_closed:
+            dialog.when_over(_said_by_another)
+            return None
+        is_over = dialog.state is DialogState.TERMINATED or until <= self._clock.now()
         if is_over or len(self._waiting) >= self._most:
             return None
         absence = Absence(self._clock, dialog, until, then, owner, pause, self._waiting.discard)
@@ -59,16 +62,17 @@ class Absences:
         return absence
 
     def close(self) -> None:
-        """Wait for nobody any more."""
+        """Wait for nobody any more. That those dialogs end is told to nobody here: their peers come back to another."""
         self._is_closed = True
         for absence in tuple(self._waiting):
+            absence.dialog.when_over(_said_by_another)
             absence.over()
 
 
 class Absence:
     """One thing that waits for a peer."""
 
-    __slots__ = ("_alarm", "_clock", "_dialog", "_forget", "_owner", "_pause", "_then")
+    __slots__ = ("_alarm", "_clock", "_forget", "_owner", "_pause", "_then", "dialog")
 
     def __init__(
         self,
@@ -81,7 +85,7 @@ class Absence:
         forget: Callable[[Absence], None],
     ) -> None:
         self._clock = clock
-        self._dialog = dialog
+        self.dialog = dialog
         self._then = then
         self._owner = owner
         self._pause = pause
@@ -98,9 +102,13 @@ class Absence:
     def cancel(self) -> None:
         """It goes on no more."""
         self._alarm.cancel()
-        self._dialog.waiting = tuple(one for one in self._dialog.waiting if one != self.over)
+        self.dialog.waiting = tuple(one for one in self.dialog.waiting if one != self.over)
         self._forget(self)
 
     def _go_on(self) -> None:
         self.cancel()
         self._then()
+
+
+def _said_by_another() -> None:
+    """The peer has not heard of the end."""
