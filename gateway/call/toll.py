@@ -44,34 +44,36 @@ class TollBrake:
         self.counted = 0
         """Calls, since the process began."""
         self._clock = clock
-        self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
-        """Calls that are left, and when that was so, by caller and prefix."""
+        self._counted: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        """Calls that were not forgiven, and when that was so, by caller and prefix: the limit may be another since."""
 
     def counts(self) -> dict[str, float]:
         """Calls of this hour that are not forgiven yet, by names that other gateways have as well; the latest."""
-        most, now = self.limits.prefix_calls_per_hour, self._clock()
-        latest = islice(reversed(self._left.items()), _TOLD)
-        spent = {_name(key): most - left - (now - since) * most / _HOUR for key, (left, since) in latest}
-        return {name: count for name, count in spent.items() if count > 0}
+        latest = islice(reversed(self._counted), _TOLD)
+        return {_name(key): count for key in latest if (count := self._spent(key)) > 0}
 
     def spent(self, most: int) -> list[Spent]:
         """Those who have called the most, at most so many."""
-        spent = ((caller, prefix, round(count, 2)) for (caller, prefix), count in self._spent().items() if count > 0)
+        spent = ((*key, round(count, 2)) for key in self._counted if (count := self._spent(key)) > 0)
         return nlargest(most, spent, key=itemgetter(2))
 
     def add(self, spent: Iterable[Spent], ago: float) -> None:
         """Have what `spent` gave somewhere else, `ago` seconds ago, count here beside what was counted here."""
-        most, now = float(self.limits.prefix_calls_per_hour), self._clock()
-        here = self._spent()
         for caller, prefix, count in spent:
-            remains = count - ago * most / _HOUR
-            if most and remains > 0:
-                key = (caller, prefix)
-                self._left[key] = (most - remains - here.get(key, 0.0), now)
+            remains, key = self._remains(count, ago), (caller, prefix)
+            if remains > 0:
+                self._counted[key] = (remains + self._spent(key), self._clock())
 
-    def _spent(self) -> dict[tuple[str, str], float]:
-        most, now = self.limits.prefix_calls_per_hour, self._clock()
-        return {key: most - left - (now - since) * most / _HOUR for key, (left, since) in self._left.items()}
+    def _spent(self, key: tuple[str, str]) -> float:
+        """Calls that are not forgiven yet."""
+        now = self._clock()
+        count, since = self._counted.get(key, (0.0, now))
+        return self._remains(count, now - since)
+
+    def _remains(self, count: float, seconds: float) -> float:
+        """Of so many calls, after so long; who had called more often than one may now has used up what there is."""
+        most = self.limits.prefix_calls_per_hour
+        return max(0.0, min(count, most) - seconds * most / _HOUR)
 
     def check(self, caller: Caller, target: Target) -> None:
         """Count a call of `caller`, who pays for it; raises RouteError for one too many.
@@ -84,28 +86,26 @@ class TollBrake:
         number = target.uri.removeprefix("sips:").removeprefix("sip:").partition("@")[0]
         # Who has no account takes any name.
         key = (caller.source if caller.guest else caller.id, number[: self.limits.prefix_length])
-        now = self._clock()
-        left, since = self._left.pop(key, (float(most), now))
-        left = min(float(most), left + (now - since) * most / _HOUR)
+        spent = self._spent(key)
         elsewhere = self.others(_name(key))
-        is_let_through = left - elsewhere >= 1.0
+        is_let_through = spent + elsewhere <= most - 1.0
         self.counted += is_let_through
-        self._left[key] = (left - is_let_through, now)
-        if len(self._left) > _REMEMBERED + _MORE:
+        self._counted[key] = (spent + is_let_through, self._clock())
+        self._counted.move_to_end(key)
+        if len(self._counted) > _REMEMBERED + _MORE:
             self._forget()
         if not is_let_through:
             log.warning("toll brake", caller=caller.id, prefix=key[1], trunk=target.trunk)
             raise RouteError(
                 Cause.LINE_FULL,
                 f"limits.prefix_calls_per_hour: {caller.id} has called numbers that begin with {key[1]} {most} times",
-                retry_after=round((1.0 - left + elsewhere) * _HOUR / most),
+                retry_after=round((1.0 + spent + elsewhere - most) * _HOUR / most),
             )
 
     def _forget(self) -> None:
         # Whoever dials thousands of numbers once is not to make us forget the one that was dialled too often.
-        spent = self._spent()
-        for key in sorted(spent, key=spent.__getitem__)[: len(spent) - _REMEMBERED]:
-            del self._left[key]
+        for key in sorted(self._counted, key=self._spent)[: len(self._counted) - _REMEMBERED]:
+            del self._counted[key]
 
 
 def _name(key: tuple[str, str]) -> str:

@@ -44,7 +44,7 @@ def test_who_dials_thousands_of_numbers_once_does_not_make_it_forget_the_one(mon
         clock.now += 0.001
         brake.check(ALICE, number(f"{700_000 + other}"))
     assert passed(brake, ALICE, number("+2376001")) == 0
-    assert len(brake._left) <= 110
+    assert len(brake._counted) <= 110
 
 
 def test_it_opens_again_little_by_little() -> None:
@@ -142,3 +142,28 @@ def test_who_is_refused_is_told_when_to_call_again() -> None:
         with pytest.raises(RouteError) as refused:
             brake.check(ALICE, number("111"))
         assert refused.value.retry_after == seconds
+
+
+def test_another_limit_counts_at_once() -> None:
+    """What was dialled stays counted: a higher one leaves more, of a lower one no more is used up than all of it."""
+    brake = TollBrake(CallLimits(prefix_calls_per_hour=10), Clock())
+    assert passed(brake, ALICE, number("+2376001")) == 10
+    brake.limits = CallLimits(prefix_calls_per_hour=100)
+    assert passed(brake, ALICE, number("+2376001"), 40) == 40
+    assert brake.spent(1) == [("alice", "+23760", 50.0)]
+    brake.limits = CallLimits(prefix_calls_per_hour=10)
+    with pytest.raises(RouteError) as refused:
+        brake.check(ALICE, number("+2376001"))
+    assert refused.value.retry_after == 360
+
+
+def test_a_lower_limit_of_the_next_process_keeps_nobody_out_for_longer_than_an_hour() -> None:
+    """Nor for less than the limit says."""
+    clock = Clock()
+    brake = TollBrake(CallLimits(prefix_calls_per_hour=10), clock)
+    brake.add([("alice", "+23760", 50.0)], ago=0)
+    with pytest.raises(RouteError) as refused:
+        brake.check(ALICE, number("+2376001"))
+    assert refused.value.retry_after == 360
+    clock.now += 3_600
+    assert passed(brake, ALICE, number("+2376001")) == 10
