@@ -8,7 +8,7 @@ drains says so: nothing new is sent there, but it sees the others and they know 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -86,14 +86,12 @@ class ClusterNodes:
             return
         self._drains = True
         self.opened.clear()
-        pages = {*self._pages, *self._closed}
-        self._pages.clear()
-        self._closed.clear()
-        task, self._task = self._task, asyncio.create_task(self._beats())
+        self._close_pages()
+        task, self._task = self._task, asyncio.create_task(self._run())
         await _end(task)
         try:
             await self._beat()
-            await self._remove_pages(pages)
+            await self._write_pages()
         except StoreError as error:
             log.warning("the other gateways do not know yet that this one drains", reason=str(error))
 
@@ -106,7 +104,8 @@ class ClusterNodes:
         await _end(task)
         try:
             await self._remove(_NODES)
-            await self._remove_pages({*self._pages, *self._closed})
+            self._close_pages()
+            await self._write_pages()
         except StoreError as error:
             log.warning("the other gateways do not know that this one has gone", reason=str(error))
 
@@ -194,9 +193,10 @@ class ClusterNodes:
                 else:
                     self._closed.add(user)
 
-    async def _remove_pages(self, users: Iterable[str]) -> None:
-        for user in users:
-            await self._remove(_PAGE + user)
+    def _close_pages(self) -> None:
+        """All of them: they stay in mind until the store has taken that."""
+        self._closed.update(self._pages)
+        self._pages.clear()
 
     async def _remove(self, aor: str) -> None:
         """Take our own name away."""

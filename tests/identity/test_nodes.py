@@ -219,6 +219,25 @@ async def test_a_drain_whose_pages_the_store_holds_up_is_told_and_can_be_given_u
     await one.close()
 
 
+@pytest.mark.parametrize("is_back_before", ["the next look", "the end"])
+async def test_pages_of_a_drain_that_the_store_has_not_taken_are_taken_away_later(is_back_before: str) -> None:
+    """Else they would count again once that gateway is started anew."""
+    store = Store()
+    one = nodes(store, ONE, 60 if is_back_before == "the end" else QUICK)
+    await one.open()
+    await store.put_binding(Binding("page:alice", ONE, store.now + 3_600), store.now, 10)
+    one.page("alice", True)
+    store.is_away = True
+    await one.drain()
+    store.is_away = False
+    if is_back_before == "the end":
+        await one.close()
+    async with asyncio.timeout(30):
+        while await store.bindings("page:alice", store.now):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    await one.close()
+
+
 async def test_a_page_is_told_while_it_is_open() -> None:
     """Of a gateway that is there; one that opens and closes at once is nobody's."""
     store = Store()
