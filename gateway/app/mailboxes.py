@@ -57,8 +57,8 @@ class Mailboxes:
         self._keep = keep
         self._longest = longest
         self._lock = asyncio.Lock()
-        self._locked: dict[Path, int] = {}
-        """Descriptors of the messages that are this process's to keep."""
+        self._locked: dict[Path, int | None] = {}
+        """Descriptors of the messages that are this process's to keep; None on a disk that knows no locks."""
 
     async def messages(self, user: str) -> list[VoiceMessage]:
         """The new ones first, each the oldest first."""
@@ -82,24 +82,33 @@ class Mailboxes:
             write_whole(begun, _about(message))
             self._take(begun, fcntl.LOCK_EX)
 
-        await asyncio.to_thread(begin)
+        self._locked[begun] = None
+        try:
+            await asyncio.to_thread(begin)
+        except OSError:
+            self._let_go(begun)
+            raise
         return path
 
-    async def unfinished(self, user: str) -> list[tuple[VoiceMessage, Path]]:
-        """What was being left when a process died, each with its sound; this one's until it is put or given up."""
+    async def unfinished(self, user: str, *, is_start: bool) -> list[tuple[VoiceMessage, Path]]:
+        """What was being left when a process died, each with its sound; this one's until it is put or given up.
+
+        On a disk that knows no locks, where nobody can tell who is alive, at the start of this process only.
+        """
 
         def found() -> list[tuple[VoiceMessage, Path]]:
             begun = [(one, self._path(user, one.id)) for one in self._read(user, _BEGUN)]
-            return [(one, path) for one, path in begun if self._is_left(path.with_suffix(_BEGUN))]
+            return [(one, path) for one, path in begun if self._is_left(path.with_suffix(_BEGUN), is_start)]
 
         return await asyncio.to_thread(found)
 
-    def _is_left(self, begun: Path) -> bool:
-        """Whether nobody else is to keep it, or has; it is locked then."""
-        if not self._take(begun, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    def _is_left(self, begun: Path, is_start: bool) -> bool:
+        """Whether nobody is to keep it, or has; it is locked then."""
+        if begun in self._locked or not self._take(begun, fcntl.LOCK_EX | fcntl.LOCK_NB):
             return False
+        is_free = is_start or self._locked[begun] is not None
         # One that was kept may have been heard since, though its process died before it had tidied up.
-        if begun.is_file() and not begun.with_suffix(".json").is_file():
+        if is_free and begun.is_file() and not begun.with_suffix(".json").is_file():
             return True
         self._let_go(begun)
         return False
@@ -133,6 +142,7 @@ class Mailboxes:
             return False
         except OSError:  # of a disk that knows no locks
             os.close(descriptor)
+            self._locked[begun] = None
             return True
         self._locked[begun] = descriptor
         return True

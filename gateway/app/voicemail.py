@@ -88,10 +88,13 @@ class Voicemail:
         return self.settings.after
 
     async def load(self) -> None:
-        """Say what waits for whom, also what others put there, and what was being said when a process died."""
+        """Say what waits for whom, and what was being said when a process died, at the start of this one."""
+        await self._look(is_start=True)
+
+    async def _look(self, *, is_start: bool) -> None:
         users = await self._boxes.users()
         for user in users:
-            for message, path in await self._boxes.unfinished(user):
+            for message, path in await self._boxes.unfinished(user, is_start=is_start):
                 await self._finish(user, message, path)
         await self._count(users)
 
@@ -108,7 +111,7 @@ class Voicemail:
 
     async def expire(self, now: float) -> int:
         """Delete what was kept long enough; of how many users. Find what other processes have left or put there."""
-        await self.load()
+        await self._look(is_start=False)
         changed = await self._boxes.expire(now)
         await self._count(changed)
         return len(changed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +83,44 @@ async def test_what_was_being_left_to_a_process_that_died_since_is_found(
     assert living.new() == len(kept)
 
 
-async def test_what_another_has_found_and_deleted_does_not_come_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A disk that knows no locks: what is still being said is listed with what there is so far."""
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is on a disk that knows none."""
 
     def refused(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "no locks there")
 
     monkeypatch.setattr(fcntl, "flock", refused)
+
+
+@pytest.mark.usefixtures("no_locks")
+async def test_without_locks_what_is_being_left_is_listed_by_its_own_process_once_it_is_whole(tmp_path: Path) -> None:
+    """However often it looks for what others have left; nor does another look for that but at its start."""
+    living, other = Process(tmp_path), Process(tmp_path)
+    await other.voicemail.load()
+    await living.begin()
+    for process in (living, other):
+        await process.voicemail.expire(0.0)
+        assert (await process.kept(), process.new()) == ([], 0)
+    await living.boxes.put("alice", replace(MESSAGE, seconds=60.0))
+    await living.voicemail.expire(0.0)
+    assert (await living.kept(), living.new()) == ([60.0], 1)
+
+
+@pytest.mark.usefixtures("no_locks")
+async def test_without_locks_what_was_being_left_to_a_process_that_died_is_found_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    """By who starts, which does not tell whether it has died."""
+    await Process(tmp_path).begin()
+    newer = Process(tmp_path)
+    await newer.voicemail.load()
+    assert (await newer.kept(), newer.new()) == ([2.0], 1)
+
+
+@pytest.mark.usefixtures("no_locks")
+async def test_what_another_has_found_and_deleted_does_not_come_back(tmp_path: Path) -> None:
+    """A disk that knows no locks: what is still being said is listed with what there is so far."""
     older, newer = Process(tmp_path), Process(tmp_path)
     path = await older.begin()
     await newer.voicemail.load()

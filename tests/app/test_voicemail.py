@@ -324,4 +324,4 @@ async def test_a_message_that_was_kept_is_not_being_left_any_more(tmp_path: Path
     path.with_suffix(".part").write_bytes(about)
     await boxes.place("alice", begun)
     boxes.give_up("alice", begun.id)  # as the end of a process does
-    assert [one.id for one, _ in await boxes.unfinished("alice")] == [begun.id]
+    assert [one.id for one, _ in await boxes.unfinished("alice", is_start=False)] == [begun.id]
