@@ -183,12 +183,14 @@ def trace(
 def reload(config: ConfigOption = None) -> None:
     """Have the running gateway read its configuration again, as SIGHUP does, and say what waits for a restart.
 
-    Calls stay up. Status 2 for a file that cannot be used: then nothing has changed.
+    Calls stay up. Status 2 for a file that cannot be used: then nothing has changed; 1 where a certificate could
+    not be read again, and is in use as it was.
     """
     from gateway.commands.console import Operator, reload_configuration
 
     with told():
-        reload_configuration(Operator(kept_in(config)), output)
+        if not reload_configuration(Operator(kept_in(config)), output):
+            raise typer.Exit(1)
 
 
 @app.command()

@@ -79,8 +79,8 @@ def _reason(error: urllib.error.HTTPError) -> str:
         return f"the gateway answers {error.code}"
 
 
-def reload_configuration(operator: Operator, output: Console) -> None:
-    """Have the configuration read again, and say what became of it."""
+def reload_configuration(operator: Operator, output: Console) -> bool:
+    """Have the configuration read again, and say what became of it; False: a certificate could not be read again."""
     found = operator.ask("/api/reload", "POST", _RELOADED)
     for key in found["applied"]:
         output.print(f"{escape(key)}: applied")
@@ -88,8 +88,9 @@ def reload_configuration(operator: Operator, output: Console) -> None:
         output.print(f"[yellow]{escape(key)}: takes a restart[/]")
     for sentence in found["certificates"]:
         output.print(f"[yellow]{escape(sentence)}[/]", soft_wrap=True)
-    if not found["applied"] and not found["waiting"]:
+    if not found["applied"] and not found["waiting"] and not found["certificates"]:
         output.print("Nothing has changed; the certificates were read again.")
+    return not found["certificates"]
 
 
 def show_calls(operator: Operator, output: Console) -> None:
