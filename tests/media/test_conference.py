@@ -121,6 +121,45 @@ async def test_who_puts_a_room_on_hold_is_not_heard_there() -> None:
             await until(lambda: other.hears() == {TONES["pcmu"], TONES["pcma"]})
 
 
+@pytest.mark.parametrize("moves", [False, True])
+async def test_who_has_its_peer_on_hold_and_is_passed_on_to_a_room_is_not_heard_there(moves: bool) -> None:
+    """It answers as before, with its music (`sendonly`), also over a transport that is new since."""
+    hosts = (("127.0.0.1", None), ("::1", None))
+    async with running(config(max_packets_per_second=2000, rtp_hosts=hosts)) as (engine, _):
+        conference = engine.conference()
+        a, b = Party("a", Kind.RTP), Party("b", Kind.RTP)
+        async with contextlib.AsyncExitStack() as stack:
+            phones = [Phone(ssrc=number) for number in range(3)]
+            for phone, host in zip(phones, ("127.0.0.1", "127.0.0.1", "::1"), strict=True):
+                await phone.open(host)
+                stack.push_async_callback(phone.close)
+            holder, held, moved = phones
+            other = await Member(engine, conference, "g722", "other").come()
+            stack.push_async_callback(other.phone.close)
+
+            async def says(phone: Phone, direction: str) -> None:
+                held.take(await engine.offer("x", a, b, phone.sdp(direction=direction)))
+                phone.take(await engine.answer("x", b, a, held.sdp()))
+
+            await says(holder, "sendrecv")
+            await says(holder, "sendonly")
+            if moves:
+                holder = moved
+                await says(holder, "sendonly")
+            holder.play(TONES["pcmu"])
+            await engine.isolate("x", "a")
+            await engine.create_offer("x", PROGRAM, a)
+            for direction in ("sendonly", "sendrecv"):
+                holder.take(await engine.create_offer("x", a, PROGRAM))
+                await engine.answer("x", a, None, holder.sdp(direction=direction))
+                if direction == "sendonly":
+                    await engine.join("x", "a", "program")
+                    conference.seat(engine.audio("x", "program"), "a")
+                    await asyncio.sleep(0.8)  # longer than what `hears` looks at
+                    assert other.hears() == set()
+            await until(lambda: other.hears() == {TONES["pcmu"]})
+
+
 async def test_who_comes_to_speak_alone_is_heard() -> None:
     """`sendonly` of who never heard the room is no hold: an announcer, a microphone on the wall."""
     async with meeting("g722") as (engine, conference, (other,)):

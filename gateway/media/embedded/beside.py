@@ -160,7 +160,7 @@ def show_among(caller: PartyMedia, program: PartyMedia) -> None:
     """Show the caller's picture where the program has given it a place that it does not hold, to nobody else."""
     audio, agreement = program.audio, caller.agreement
     if audio is not None and audio.seat is not None:
-        holds = agreement is not None and audio.holds(caller.party.tag, agreement.direction)
+        holds = agreement is not None and audio.holds(agreement.direction, caller.has_heard)
         audio.seat.show(caller.video if program.party.video and not holds else None)
     elif caller.video is not None:
         caller.video.part()

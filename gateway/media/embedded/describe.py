@@ -137,6 +137,8 @@ class Former:
     """Whether it had data channels."""
     has_text: bool = False
     """Whether it had text, of a phone."""
+    has_heard: bool = False
+    """Whether it had agreed to hear anybody."""
 
 
 def parse(config: EmbeddedConfig, text: str) -> SessionDescription:

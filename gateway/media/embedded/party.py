@@ -72,7 +72,7 @@ class PartyMedia:
         """What was said over a transport that is gone, until this one is agreed on."""
         self._has_moved = False
         """Whether its media was elsewhere, from where it may still be sent some."""
-        self.answered_early = False
+        self.answered_early = self.has_heard = False  # whether it has ever agreed to hear anybody
         self.joined: PartyMedia | None = None
         """Whose media it hears and who hears it."""
         self.connected_after: float | None = None
@@ -338,6 +338,7 @@ class PartyMedia:
             self.data.agree(data, theirs.media[data.index] if data is not None else None, side)
         self._has_moved = self._has_moved or self.former is not None
         self.agreement, self.former = agreement, None
+        self.has_heard = self.has_heard or agreement.direction.sends
         if video is None:
             self.close_video()
         elif (seen := self.video) is not None:

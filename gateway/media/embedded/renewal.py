@@ -25,6 +25,7 @@ def former_of(party: PartyMedia) -> Former:
         video=seen or (before.video if before is not None else ""),
         has_data=has_data(party),
         has_text=has_text(party),
+        has_heard=party.has_heard,
     )
 
 
@@ -32,6 +33,7 @@ def begin_anew(party: PartyMedia, former: Former, random: Random) -> None:
     """Have our next description for a new party go on from what was said, as that of another DTLS association."""
     party.identity = replace(party.identity, timeline=former.timeline)
     party.sent, party.theirs, party.former = former.sent, former.theirs, former
+    party.has_heard = former.has_heard
     if party.webrtc is not None:
         party.webrtc.tls_id = f"{random.getrandbits(128):032x}"
 

@@ -49,13 +49,13 @@ def deaf_routes(heard: MediaAgreement, on_digit: Callable[[str, int], None]) -> 
 
 
 def heard_by_program(
-    heard: MediaAgreement, caller: str, audio: ProgramAudio, on_digit: Callable[[str, int], None]
+    heard: MediaAgreement, has_heard: bool, audio: ProgramAudio, on_digit: Callable[[str, int], None]
 ) -> Routing:
-    """All audio that is said to come from the caller of that tag and can be decoded goes to a program, digits are read,
-    the rest ends here, and so does what is meant for a room that is on hold.
+    """All audio that is said to come and can be decoded goes to a program, digits are read, the rest ends here, and so
+    does what is meant for a room that is on hold, by a caller that has heard somebody before.
     """
     made = deaf_routes(heard, on_digit)
-    if audio.holds(caller, heard.direction) or not heard.direction.receives:
+    if audio.holds(heard.direction, has_heard) or not heard.direction.receives:
         return made
     seat = audio.seat
     for codec in heard.receive:

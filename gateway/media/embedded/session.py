@@ -470,7 +470,7 @@ class Session:
         program = caller.joined
         if heard is None or codec is None or caller.flow is None or program is None or program.audio is not audio:
             return
-        routing = heard_by_program(heard, caller.party.tag, audio, caller.stations.on_digit)
+        routing = heard_by_program(heard, caller.has_heard, audio, caller.stations.on_digit)
         find_tones(caller, routing, audio.seat)
         self._tap(caller, routing)
         self._shared.plane.route(caller.flow, None, routing.routes)

@@ -95,8 +95,6 @@ class ProgramAudio:
         self.tap: Callable[[Pcm], None] | None = None
         """Hears what the program says, as it is said."""
         self.text = ProgramText()
-        self._listener: str | None = None
-        """Tag of who has said to hear it."""
         self._heard: dict[int, tuple[Callable[[bytes], None], Resampler | None]] = {}
         self._next_listener = 0
         self._line: deque[tuple[int, Pcm]] = deque()
@@ -110,14 +108,12 @@ class ProgramAudio:
         self._rests: dict[int, bytes] = {}
         """What was said at each rate and is no whole sample of `RATE` yet."""
 
-    def holds(self, caller: str, direction: Direction) -> bool:
-        """Whether the caller of that tag has a conference on hold: it has heard that, and as is agreed now does not.
+    def holds(self, direction: Direction, has_heard: bool) -> bool:
+        """Whether a caller has a conference on hold: it has heard that or others, and as is agreed now does not.
 
         What it sends then is its own music, for one who waits, and not for a room. Who only ever spoke is heard.
         """
-        if direction.sends:
-            self._listener = caller
-        return self.seat is not None and not direction.sends and self._listener == caller
+        return self.seat is not None and has_heard and not direction.sends
 
     @property
     def waiting(self) -> float:
