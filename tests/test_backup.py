@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from gateway import cli
 from gateway.app import GatewayApp
 from gateway.app.recovery import FILE as CALLS
+from gateway.app.sip_opening import MARK_FILE
 from gateway.commands.backup import BackupError, backup, restore
 from gateway.errors import ConfigError
 from gateway.store.identity_sqlite import MIGRATIONS, SqliteStore
@@ -30,6 +31,7 @@ async def test_users_and_passwords_come_back_on_another_machine(tmp_path: Path) 
     """Taken while the gateway runs and writes; another gateway on the restored folder knows what the first knew."""
     state, elsewhere = tmp_path / "state", tmp_path / "elsewhere" / "state"
     state.mkdir()
+    (state / MARK_FILE).write_text("7")
     changes = {"IDENTITY__STORE": "sqlite:gateway.sqlite"}
     app = GatewayApp(config_on_free_ports(state, **changes))
     await app.start()
@@ -45,6 +47,8 @@ async def test_users_and_passwords_come_back_on_another_machine(tmp_path: Path) 
     # Who took up its calls elsewhere would speak into them while they go on here.
     assert (state / CALLS).exists()
     assert not [name for name in names if "calls." in name]
+    # The process after the one that was restored over would have its mark.
+    assert f"state/{MARK_FILE}" not in names
     assert not [name for name in names if "console" in name or name.endswith(("-wal", "-shm", ".sock"))]
     restore(archive, elsewhere, None)
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in elsewhere.iterdir() if path.is_file())

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
 
 from gateway.access.bans import Bans
 from gateway.access.gatekeeper import Gatekeeper
@@ -12,11 +16,16 @@ from gateway.accounts.trunks import Trunks
 from gateway.app import settings
 from gateway.app.cluster import Cluster
 from gateway.app.cluster_settings import shared_key
+from gateway.app.files import write_whole
 from gateway.app.opening import Opening
 from gateway.app.own_names import OwnNames
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.store import IdentityStore
 from gateway.net.user_agent import UserAgent
+
+log = structlog.get_logger(__name__)
+
+MARK_FILE = "nonces.mark"
 
 
 def open_gatekeeper(
@@ -24,11 +33,12 @@ def open_gatekeeper(
 ) -> Gatekeeper:
     """Who lets requests in."""
     config = opening.config
-    key = shared_key(config, "nonces") or opening.random(32)
+    key = shared_key(config, "nonces")
+    mark = 0 if key is None else next_mark(config.state_dir, opening.random)
     return Gatekeeper(
         identity,
         store,
-        settings.digest(config, key, opening.wall_clock(), opening.random(1)[0]),
+        settings.digest(config, key or opening.random(32), opening.wall_clock(), mark),
         OwnNames.of(config),
         trunks,
         opening.wall_clock,
@@ -40,6 +50,20 @@ def open_gatekeeper(
         cluster.verify,
         config.sip.proxies,
     )
+
+
+def next_mark(state_dir: Path, random: Callable[[int], bytes]) -> int:
+    """Another one (0 to 255) than the process before had, as the state folder says; drawn where that says nothing."""
+    path, drawn = state_dir / MARK_FILE, random(1)[0]
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileNotFoundError, ValueError):
+            drawn = (int(path.read_text("ascii")) + 1) % 256
+        write_whole(path, str(drawn))
+    except OSError as error:
+        log.warning("nonces of the process before may be good", reason=str(error.strerror))
+        return random(1)[0]
+    return drawn
 
 
 def open_registrar(

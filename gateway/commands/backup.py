@@ -20,6 +20,7 @@ from typing import IO, BinaryIO
 
 from gateway.app.console import FILE_NAME as CONSOLE
 from gateway.app.recovery import FILE as CALLS
+from gateway.app.sip_opening import MARK_FILE
 from gateway.errors import GatewayError
 
 FORMAT = 1
@@ -28,7 +29,7 @@ _MANIFEST = "manifest.json"
 _STATE = "state"
 _CONFIG = "gateway.yaml"
 _SQLITE = b"SQLite format 3\0"
-_LEFT_OUT = (CONSOLE, CALLS, f"{Path(CALLS).stem}.new")
+_LEFT_OUT = (CONSOLE, MARK_FILE, CALLS, f"{Path(CALLS).stem}.new")
 """What is of the running process and its calls alone."""
 _OF_SQLITE = ("-wal", "-shm", "-journal")
 _LARGEST = 64 * 1024**3
