@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from gateway.app import toll_kept
-from gateway.app.toll_kept import KeptToll
+from gateway.app.opening import Opening
+from gateway.app.toll_kept import KeptToll, keep_toll
 from gateway.call.limits import CallLimits
 from gateway.call.toll import TollBrake
+from gateway.config import Config
 from gateway.identity.store import StoreError
+from gateway.store.identity_memory import MemoryStore
 from tests.call.toll_rig import ALICE, BOB, Clock, number, passed
 
 
@@ -88,6 +93,29 @@ async def test_what_cannot_be_read_at_the_start_is_read_later_and_not_written_ov
     await next_one.kept.look()
     await last.kept.look()
     assert passed(last.brake, ALICE, number("+2376001")) == 0
+
+
+async def test_what_was_counted_before_counts_once() -> None:
+    """However often it is looked whether there is more to be kept."""
+    texts, clock = Texts(), Clock()
+    one = Process(texts, clock, clock)
+    assert passed(one.brake, ALICE, number("+2376001"), 3) == 3
+    await one.kept.look()
+    next_one = Process(texts, clock, clock)
+    for _ in range(3):
+        await next_one.kept.look()
+    assert passed(next_one.brake, ALICE, number("+2376001")) == 7
+
+
+async def test_what_was_counted_last_is_kept_at_a_stop(tmp_path: Path) -> None:
+    """Though the next look was not due yet."""
+    clock, store = Clock(), MemoryStore()
+    brakes = [TollBrake(CallLimits(prefix_calls_per_hour=10), clock) for _ in range(2)]
+    for brake, through in zip(brakes, (10, 0), strict=True):
+        opening = Opening(Config(state_dir=tmp_path), os.urandom, clock)
+        async with opening.stack:
+            await keep_toll(opening, brake, store, None)
+            assert passed(brake, ALICE, number("+2376001")) == through
 
 
 async def test_it_is_written_when_there_is_more() -> None:
