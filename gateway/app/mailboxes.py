@@ -104,7 +104,11 @@ class Mailboxes:
 
     def _is_left(self, begun: Path, is_start: bool) -> bool:
         """Whether nobody is to keep it, or has; it is locked then."""
-        if begun in self._locked or not self._take(begun, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        try:
+            if begun in self._locked or not self._take(begun, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                return False
+        except OSError as error:
+            log.warning("message not kept", user=begun.parent.name, reason=error.strerror)
             return False
         is_free = is_start or self._locked[begun] is not None
         # One that was kept may have been heard since, though its process died before it had tidied up.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,30 @@ async def test_what_was_being_left_to_a_process_that_died_since_is_found(
     await living.voicemail.expire(0.0)
     assert await living.kept() == kept
     assert living.new() == len(kept)
+
+
+async def test_a_message_that_cannot_be_opened_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its user may write nothing there, or no file is left to this process: others are found, and old ones expire."""
+    path = await Process(tmp_path).boxes.place("alice", MESSAGE)
+    path.write_bytes(b"sound")
+    other = await Process(tmp_path).boxes.place("bob", MESSAGE)
+    other.write_bytes(b"sound")
+    for begun in (path.with_suffix(".part"), other.with_suffix(".part")):
+        about = begun.read_bytes()
+        begun.unlink()  # as the end of its process opens the lock
+        begun.write_bytes(about)
+    opening = os.open
+
+    def refused(name: Any, *how: Any, **more: Any) -> int:
+        if name == path.with_suffix(".part"):
+            raise PermissionError(errno.EACCES, "not yours")
+        return opening(name, *how, **more)
+
+    monkeypatch.setattr(os, "open", refused)
+    living = Process(tmp_path)
+    await living.voicemail.load()
+    await living.voicemail.expire(0.0)
+    assert (living.new(), living.board.of("bob").voice_new) == (0, 1)
 
 
 @pytest.fixture

@@ -331,6 +331,49 @@ async def test_a_file_goes_on_in_another_codec_once_it_is_made_in_that_and_ends_
     pacer.close()
 
 
+async def test_a_file_begins_anew_where_its_codec_changes_from_one_packet_to_the_next() -> None:
+    """Marked, and at the time that it is then: the step of one clock says nothing in another."""
+    outlet, pacer = Outlet(), Pacer(ManualClock())
+    playing = Playing(pacer, outlet)
+    playing.file(file_in({name: (bytes(160),) * 30 for name in ("pcmu", "opus")}))
+    for codec in (outlet.codec, Codec("opus", 48000, payload_type=107)):
+        outlet.codec = codec
+        for _ in range(3):
+            playing._queue_tick(0.0)
+    assert [packet.marker for packet in outlet.path.sent] == [True, False, False] * 2
+    playing.close()
+    pacer.close()
+
+
+async def test_a_file_that_is_stopped_while_nothing_is_agreed_ends() -> None:
+    """It does not wait for what will not be sent."""
+    outlet, pacer = Outlet(), Pacer(ManualClock())
+    playing = Playing(pacer, outlet)
+    outlet.codec = None
+    playing.file(file_in({"pcmu": (bytes(160),)}))
+    for _ in range(3):
+        assert playing._queue_tick(0.0)
+    playing.stop_files()
+    assert any([not playing._queue_tick(0.0) for _ in range(10)])
+    playing.close()
+    pacer.close()
+
+
+async def test_a_file_that_waits_when_its_transport_goes_is_played_over_the_next() -> None:
+    """It was queued, and not begun."""
+    outlet, pacer = Outlet(), Pacer(ManualClock())
+    first, second = Playing(pacer, outlet), Playing(pacer, outlet)
+    first.file(file_in({"pcmu": (bytes(160),) * 5}))
+    first.close()
+    second.succeed(first)
+    assert len(pacer) == 1
+    while second._queue_tick(0.0):
+        pass
+    assert len(outlet.path.sent) == 5
+    second.close()
+    pacer.close()
+
+
 async def test_files_outlast_whoever_a_party_talks_with_and_its_transport_and_digits_do_not() -> None:
     """The successor of a party goes on where the file was, with those that waited or came since, which play for nobody
     until then."""
