@@ -117,8 +117,9 @@ class Mailboxes:
         self._let_go(begun)
         return False
 
-    async def put(self, user: str, message: VoiceMessage) -> None:
-        """Keep a message whose sound is there, unless another has found and deleted it; raises OSError."""
+    async def put(self, user: str, message: VoiceMessage) -> bool:
+        """Keep a message whose sound is there, unless another has found and deleted it; whether it is kept now. Raises
+        OSError."""
         path = self._path(user, message.id).with_suffix(".json")
         begun = path.with_suffix(_BEGUN)
         try:
@@ -126,6 +127,7 @@ class Mailboxes:
                 if await asyncio.to_thread(begun.is_file):
                     await asyncio.to_thread(write_whole, path, _about(message))
                     await asyncio.to_thread(begun.unlink, missing_ok=True)
+                return await asyncio.to_thread(path.is_file)
         finally:
             self._let_go(begun)
 

@@ -249,18 +249,19 @@ class Voicemail:
         if reason is not None:
             log.info("message ended", user=user, reason=reason)
         message = replace(message, seconds=seconds())
-        is_kept = message.seconds >= self.settings.shortest
         try:
-            await self._boxes.put(user, message)
+            is_kept = await self._boxes.put(user, message) and message.seconds >= self.settings.shortest
         except OSError as error:
             log.warning("message not kept", user=user, reason=error.strerror)
             is_kept = False
         if gone.done():
+            is_kept = False
             await self._boxes.discard(user, message.id)
-        elif message.seconds < self.settings.shortest:
-            await self._boxes.drop(user, message.id)
+        elif not is_kept:  # who has left it is told so
+            with contextlib.suppress(OSError):
+                await self._boxes.drop(user, message.id)
         await self._count([user])
-        return is_kept and not gone.done()
+        return is_kept
 
     async def listen(self, session: Session, _: str) -> None:
         """Let a user hear its messages: 1 again, 2 or # the next one, 3 delete it."""

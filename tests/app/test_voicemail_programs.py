@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from gateway.app import voicemail
+from gateway.app import mailboxes, voicemail
 from gateway.app.mailboxes import VoiceMessage
 from gateway.app.voicemail import Voicemail, VoicemailSettings
 from gateway.call.leg import DigitPressed, LegEvent
@@ -151,5 +152,31 @@ async def test_a_message_that_cannot_be_recorded_leaves_nothing(tmp_path: Path) 
 
     caller = Caller(recording=refuse)
     await box.leave(cast(Any, caller), "alice")
+    assert caller.heard == ["PROMPT", "REFUSED"]
+    assert list((tmp_path / "alice").iterdir()) == []
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+async def test_what_its_caller_is_told_is_not_kept_is_not_found_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_full: bool
+) -> None:
+    """The disk is full at its end, or its user has found it on another gateway and deleted it."""
+    box = await mailbox(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    def record(wanted: RecordingFile, ended: Callable[[str | None], None]) -> Any:
+        assert isinstance(wanted.path, str)
+        Path(wanted.path).write_bytes(b"sound")
+        if is_full:
+            monkeypatch.setattr(mailboxes, "write_whole", full)
+        else:
+            Path(wanted.path).with_suffix(".part").unlink()
+        ended(None)
+        return SimpleNamespace(stop=lambda: None, seconds=5.0)
+
+    caller = Caller(recording=record)
+    await asyncio.wait_for(box.leave(cast(Any, caller), "alice"), 30)
     assert caller.heard == ["PROMPT", "REFUSED"]
     assert list((tmp_path / "alice").iterdir()) == []
