@@ -367,10 +367,9 @@ class GatewayApp:
         self, engine: MediaEngine, identity: IdentityMap, presence: Presence, store: ProvisionedStore
     ) -> None:
         config = self.config
-        console_token = self._random(32).hex()
         register = self._care.registrations
         accounts = open_own_accounts(self._opening, identity, self._accounts, register, store, self._cluster)
-        web_settings, oidc = settings.web(config, console_token), settings.oidc(config)
+        web_settings, oidc = settings.web(config, self._random(32).hex()), settings.oidc(config)
         links = open_links(self._opening, store, self._directory, lambda by, to: link_refusal(front, by, to))
         voicemail, courier, rooms, random = self._voicemail, self._messages.courier, self._rooms, self._random
         users = Users(

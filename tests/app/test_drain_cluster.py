@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,8 @@ from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
+from tests.app.clustering import INSTANCE, Cluster, refuse, until
 from tests.app.phones import Phone
-from tests.app.test_cluster import INSTANCE, Cluster, cluster, refuse, until  # noqa: F401
 from tests.app.ws_phone import ScriptedPhone, UdpPhone
 from tests.interop.gateway import PASSWORDS, RpcBrowser
 from tests.interop.stranger import Stranger
@@ -42,7 +43,7 @@ class PatientPhone(UdpPhone):
 class House:
     """Two gateways, one phone at the second by each transport, and somebody who calls by the first."""
 
-    def __init__(self, cluster: Cluster, stack: AsyncExitStack) -> None:  # noqa: F811
+    def __init__(self, cluster: Cluster, stack: AsyncExitStack) -> None:
         self.cluster = cluster
         self._stack = stack
 
@@ -97,9 +98,9 @@ def why(call: Phone) -> str | None:
 
 
 @pytest.fixture
-async def house(cluster: Cluster) -> AsyncIterator[House]:  # noqa: F811
+async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
-        yield House(cluster, stack)
+        yield House(Cluster(tmp_path, stack), stack)
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])

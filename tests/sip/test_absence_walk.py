@@ -11,9 +11,9 @@ from gateway.sip.invite.resumed import session_values
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.testing.sip_peer import Puppet
+from tests.sip.absent_client import CONTACT, GRACE, Client, connect, is_done, lose, talking
 from tests.sip.agents import ALICE, HELD, HOLD, answer
 from tests.sip.resumption import killed
-from tests.sip.test_absence import CONTACT, GRACE, Client, connect, is_done, lose, talking
 
 STEPS = 40
 _SOON = 0.5
