@@ -143,14 +143,25 @@ async def test_a_service_may_call_a_phone() -> None:
             await phone.close()
 
 
-@pytest.mark.parametrize("bandwidth", ["b=RS:0", "b=RR:0", "b=RS:800"])
-async def test_a_phone_that_leaves_senders_no_rtcp_bandwidth_is_sent_none(bandwidth: str) -> None:
-    """RFC 3556: we send media, so RS is what counts; its BYE is RTCP as well."""
+@pytest.mark.parametrize(
+    ("bandwidth", "direction", "is_reported"),
+    [
+        ("b=RS:0", "sendrecv", False),
+        ("b=RR:0", "sendrecv", True),
+        ("b=RS:800", "sendrecv", True),
+        ("b=RR:0", "sendonly", False),
+        ("b=RS:0", "sendonly", True),
+    ],
+)
+async def test_a_phone_that_leaves_us_no_rtcp_bandwidth_is_sent_none(
+    bandwidth: str, direction: str, is_reported: bool
+) -> None:
+    """RFC 3556: RS is what counts where we send media, else RR; a BYE is RTCP as well."""
     async with running(config(report_interval=0.1)) as (engine, _):
         phone, other = await Phone().open(), await Phone().open()
         first, second = Party("first", Kind.RTP), Party("second", Kind.RTP)
         try:
-            said = phone.sdp().replace("a=rtcp:", f"{bandwidth}\r\na=rtcp:")
+            said = phone.sdp(direction=direction).replace("a=rtcp:", f"{bandwidth}\r\na=rtcp:")
             other.take(await engine.offer("call", first, second, said))
             phone.take(await engine.answer("call", second, first, other.sdp()))
             phone.play(600)
@@ -158,7 +169,7 @@ async def test_a_phone_that_leaves_senders_no_rtcp_bandwidth_is_sent_none(bandwi
             await until(lambda: len(other.rtcp) > 3)
             await engine.delete("call")
             await until(lambda: len(other.rtcp) > 4)
-            assert bool(phone.rtcp) is (bandwidth != "b=RS:0")
+            assert bool(phone.rtcp) is is_reported
         finally:
             await phone.close()
             await other.close()

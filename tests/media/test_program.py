@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from gateway.media.embedded.audio.pcm import tone
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.embedded.sources.program import FRAME, LONGEST_WAITING, RATE, ProgramAudio
 from gateway.media.engine import Kind, MediaError, Party
+from sdp.attributes import Direction
 from tests.media.engine_support import Browser, Phone, frequency_of, running, until
 
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
@@ -179,6 +181,15 @@ def test_what_waits_is_bounded() -> None:
     assert odd.value.status == 400
     audio.clear()
     audio.say(bytes(2))
+
+
+def test_a_room_is_on_hold_for_who_has_heard_and_does_not_now_and_a_program_never_is() -> None:
+    """A program or an agent goes on hearing whoever calls it; who only ever spoke is heard in a room as well."""
+    audio = ProgramAudio()
+    assert not any([audio.holds(each, True) for each in Direction])
+    audio.seat = Mock()
+    assert {each for each in Direction if audio.holds(each, True)} == {Direction.RECVONLY, Direction.INACTIVE}
+    assert not any([audio.holds(each, False) for each in Direction])
 
 
 def test_what_was_said_until_a_piece_is_forgotten_and_what_came_since_is_said() -> None:
