@@ -151,6 +151,7 @@ async def test_a_stop_waits_for_no_client_that_is_away_and_the_next_process_tell
         await call.hang_up()
         async with asyncio.timeout(GRACE / 2):
             await call.gateway.terminate()
+        assert call.gateway.said("closing without an answer") == 0
         await call.gateway.start()
         client = await call.come_back()
         await client.send(build.response(await client.request("BYE"), 200))
