@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.demo.ports import RANGE, FreePorts
 
-FIRST, LAST = 20_000, 26_000
+FIRST, LAST = 20_000, 29_000
 """Above the default of rtp.ports and the highest port that browsers refuse, below those of the demo and the lessons."""
 
 

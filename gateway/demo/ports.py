@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Iterator
-from itertools import cycle, islice
+from itertools import cycle
 
 RANGE = 100
 """Ports for RTP, from the last one of `free_ports` on."""
@@ -30,10 +30,16 @@ class FreePorts:
     def several(self, count: int) -> list[int]:
         """`count` different ones; the last is even and begins `RANGE` free ones, for RTP."""
         others = [self.one() for _ in range(count - 1)]
-        while True:
-            ports = list(islice(self._ports, RANGE + 1))
-            if ports[-1] - ports[0] == RANGE and all(map(_free, ports)) and not set(ports) & set(others):
-                return [*others, ports[0] + ports[0] % 2]
+        run: list[int] = []
+        while len(run) <= RANGE:
+            port = next(self._ports)
+            if not _free(port) or port in others:
+                run = []
+            elif run and port != run[-1] + 1:
+                run = [port]
+            else:
+                run.append(port)
+        return [*others, run[0] + run[0] % 2]
 
 
 def _free(port: int) -> bool:
@@ -46,7 +52,7 @@ def _free(port: int) -> bool:
     return True
 
 
-_PORTS = FreePorts(range(26_000, 32_000), random.randrange(6_000))
+_PORTS = FreePorts(range(29_000, 32_700), random.randrange(3_700))
 
 
 def free_ports(count: int) -> list[int]:
