@@ -21,6 +21,7 @@ from gateway.doctor.findings import Finding, Verdict, good
 from gateway.media.embedded.plane.native import wire
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import SOCKET
+from gateway.media.embedded.plane.values import FlowConfig
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.store.identity_memory import MemoryStore
@@ -28,7 +29,7 @@ from gateway.store.identity_sqlite import SqliteStore
 from tests.doctor.around import config, said, stun_server, trunk
 from tests.identity.conftest import redis_server
 from tests.interop.gateway import config_on_free_ports, gateway_with
-from tests.media.plane_rig import Told, leave
+from tests.media.plane_rig import Told, figures, leave
 from tests.media.plane_scene import made_plane
 from tests.media.rtpengine_support import shared
 from tests.net.certificates import Authority
@@ -304,6 +305,8 @@ async def test_a_plane_that_others_start_is_asked(tmp_path: Path) -> None:
             (found,) = await media.plane(by_others)
             assert found.verdict is Verdict.GOOD, found.found
         await plane.open_pair(5, "127.0.0.1", 0)
+        plane.open_flow(6, 5, FlowConfig())
+        await figures(plane, 6)
         await leave(cast(NativePlane, plane))
         for _ in range(2):
             (found,) = await media.plane(by_others)
