@@ -172,10 +172,21 @@ class Certificate:
         """What there is to say of it at `now`, seconds since 1970."""
         if self._trouble is not None:
             return [f"The certificate {self._path} cannot be read: {self._trouble}."]
-        if self._ends is None or self._ends - now >= _CERTIFICATE_DAYS * 86_400:
-            return []
-        day = datetime.fromtimestamp(self._ends, UTC).date()
-        return [f"The certificate {self._path} {'ended' if self._ends <= now else 'ends'} on {day}."]
+        return [] if self._ends is None else nears_its_end(self._path, self._ends, now)
 
     def _end(self) -> float:
-        return x509.load_pem_x509_certificate(self._path.read_bytes()).not_valid_after_utc.timestamp()
+        return end_of(self._path)
+
+
+def end_of(path: Path) -> float:
+    """When the certificate in a file ends, seconds since 1970. Raises OSError and ValueError."""
+    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
+
+
+def nears_its_end(path: Path, ends: float, now: float) -> list[str]:
+    """What there is to say at `now` of a certificate that ends then."""
+    if ends - now >= _CERTIFICATE_DAYS * 86_400:
+        return []
+    return [
+        f"The certificate {path} {'ended' if ends <= now else 'ends'} on {datetime.fromtimestamp(ends, UTC).date()}."
+    ]

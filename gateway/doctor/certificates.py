@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from gateway.app import settings
-from gateway.app.health import Certificate
+from gateway.app.health import end_of, nears_its_end
 from gateway.config import Config
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.errors import ConfigError
@@ -67,7 +67,7 @@ def _of_sip(config: Config, now: float) -> Iterator[Finding]:
 
 def _looked_at(key: str, path: Path, wanted: Iterable[str], now: float, *, wildcards: bool) -> Iterator[Finding]:
     names = names_of(path) | _addresses_of(path)
-    said = Certificate(path).conditions(now)
+    said = nears_its_end(path, end_of(path), now)
     yield from (wrong(key, one, _RENEW) for one in said)
     missing = [name for name in wanted if not _is_among(name.lower(), names, wildcards=wildcards)]
     for name in missing:
