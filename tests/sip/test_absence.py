@@ -254,6 +254,74 @@ def test_an_offer_waits_for_the_next_connection() -> None:
     assert [each.body for each in client.log.of(OfferAnswered)] == [HELD]
 
 
+@pytest.mark.parametrize("has_rung", [True, False])
+def test_a_connection_that_ends_with_an_offer_on_it_has_a_next_one(has_rung: bool) -> None:
+    """A browser is gone before its gateway can know: the offer went into a socket that nobody reads."""
+    stage, client = talking()
+    client.session.offer(HOLD)
+    stage.run()
+    [lost] = taken(stage.puppet, "INVITE")
+    if has_rung:
+        stage.send(answer(lost, 100))
+    lose(stage)
+    stage.run(1)
+    assert client.log.of(OfferAnswered) == []
+    back = connect(stage)
+    client.register(back)
+    stage.run(FIRST_WORD)
+    [invite] = taken(back, "INVITE")
+    assert (invite.body, invite.cseq.number) == (lost.body, lost.cseq.number + 1)
+    back.send(answer(invite, 200, body=HELD, contact=NameAddr(CONTACT)), ALICE)
+    stage.run()
+    assert [each.body for each in client.log.of(OfferAnswered)] == [HELD]
+
+
+def test_an_offer_that_went_into_a_connection_that_was_gone_goes_by_the_one_that_is_there() -> None:
+    """The client is back before the end of the first one is noticed."""
+    stage, _ = talking()
+    client = Client(stage, "c2", "a")
+    client.session.offer(HOLD)
+    stage.run()
+    back = connect(stage)
+    client.register(back, instance="a")
+    assert taken(back, "INVITE") == []
+    lose(stage)
+    stage.run()
+    stage.run(FIRST_WORD)
+    assert len(taken(back, "INVITE")) == 1
+
+
+def test_an_offer_whose_connections_end_again_and_again_fails() -> None:
+    """In the time that a client is given to come back, and after so many tries as any offer has."""
+    stage, client = talking()
+    client.session.offer(HOLD)
+    stage.run()
+    at, tries = BOB, 1
+    while not client.log.of(OfferAnswered):
+        lose(stage, at)
+        back = connect(stage)
+        client.register(back)
+        stage.run(FIRST_WORD)
+        tries += len(taken(back, "INVITE"))
+        at = back.address
+        assert tries < 10
+    assert [each.status for each in client.log.of(OfferAnswered)] == [503]
+    assert tries == 4
+    assert client.session.is_confirmed
+
+
+def test_an_offer_on_a_connection_that_ends_and_has_no_next_one_fails_in_time() -> None:
+    """As one that was to go out later."""
+    stage, client = talking()
+    client.session.offer(HOLD)
+    stage.run()
+    lose(stage)
+    stage.run(GRACE - 0.5)
+    assert client.log.of(OfferAnswered) == []
+    stage.run(0.6)
+    assert [each.status for each in client.log.of(OfferAnswered)] == [503]
+
+
 def test_an_offer_to_who_does_not_come_back_fails_in_time() -> None:
     """Whoever has asked for it is told, and the call goes on."""
     stage, client = talking()

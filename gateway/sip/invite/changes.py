@@ -12,6 +12,7 @@ from gateway.sip.dialogs.absence import Absence
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.dialogs.ports import Core
 from gateway.sip.dialogs.usage import DialogUsage
+from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.acknowledgement import Acknowledgement
 from gateway.sip.invite.events import SessionEvent
@@ -169,14 +170,19 @@ class AcceptedChange:
     offer: bytes = b""
 
 
-def absence(session: Modifiable, dialog: Dialog, want: Want, then: Callable[[], None]) -> Absence | None:
+def absence(
+    session: Modifiable, dialog: Dialog, want: Want, then: Callable[[], None], broken: Flow | None = None
+) -> Delay | None:
     """What waits for a peer that is away, and calls `then`; None: it is there, or has had the time to come back.
 
-    Nothing is sent yet, nor at once when it is back, so that what it offers itself then crosses nothing.
+    Nothing is sent yet, nor at once when it is back, so that what it offers itself then crosses nothing. `broken`: the
+    connection that the change was sent by and that has ended before it was answered, noticed by the dialog or not.
     """
     core = session.core
-    if not dialog.has_lost_flow or not dialog.is_by_its_connection:
+    if not dialog.is_by_its_connection or not (dialog.has_lost_flow or broken is not None):
         return None
+    if broken is not None and dialog.flow != broken:
+        return core.at(core.now() + FIRST_WORD, then, session)  # it is back already
     if want.until is None:
         want.until = core.now() + core.config.flow_grace
     return core.absences.wait(dialog, want.until, then, session, pause=FIRST_WORD)

@@ -260,6 +260,16 @@ class Modification:
         self._retry = core.at(core.now() + delay, self._waited, self.session)
         return True
 
+    def _after_absence(self, change: LocalChange) -> bool:
+        """Have it sent once more by the next connection where the one that it was sent by is gone."""
+        want, client = change.want, change.client
+        if client is None or not client.is_broken or want.attempts >= OFFER_ATTEMPTS:
+            return False
+        self._retry = absence(self.session, self.dialog, want, self._waited, client.flow)
+        if self._retry is not None:
+            self._queue.appendleft(want)
+        return self._retry is not None
+
     def _on_failure(self, change: LocalChange, response: Response) -> None:
         """RFC 3261 14.1: the session is as it was; overlapping offers are made again."""
         if change.is_exchange:
@@ -267,7 +277,7 @@ class Modification:
             self.table.received(carrier, False)
         self._local = None
         want, status = change.want, response.status
-        if self._again(want, retry_delay(self.session, self.dialog, change, response)):
+        if self._after_absence(change) or self._again(want, retry_delay(self.session, self.dialog, change, response)):
             return
         if want.purpose is Purpose.REFRESH:
             self._postpone(response.retry_after or 0)

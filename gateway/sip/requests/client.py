@@ -59,6 +59,7 @@ class ClientRequest:
         "authenticator",
         "flow",
         "has_responded",
+        "is_broken",
         "is_unusable",
         "owner",
         "request",
@@ -97,6 +98,8 @@ class ClientRequest:
         self._has_answered = False
         self.has_responded = False
         """Whether any response has come, to whichever try."""
+        self.is_broken = False
+        """Whether the connection of the last try was gone before there was a final response."""
         self.is_unusable = False
         """Whether the 502 that `done` got stands for a final response that could not be read."""
         self._has_reconnected = False
@@ -205,6 +208,7 @@ class ClientRequest:
         """A transaction of ours ended without a final response, or could not send the ACK of one."""
         if transaction is not self.transaction or self._is_final:
             return
+        self.is_broken = reason is Reason.TRANSPORT_ERROR
         if self._has_answered or self._is_abandoned:
             # Who has answered once may have forwarded it: it is not tried elsewhere (RFC 3263 4.3).
             self._tell(self._failure(408 if reason is Reason.TIMEOUT else 503))
