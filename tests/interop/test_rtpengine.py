@@ -164,6 +164,7 @@ async def test_a_phone_holds_a_page_and_takes_it_back(gateway: Gateway, browser:
     await talking(gateway, browser, phone)
     phone.hold()
     await browser.notified("call_held", held=True)
+    await phone.expect("held")  # a phone takes no change back that is under way
     phone.unhold()
     await browser.notified("call_held", held=False)
     await hear_each_other(browser, phone)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from gateway.sip.flow import Flow
-from gateway.sip.invite import modify
+from gateway.sip.invite import changes
 from gateway.sip.invite.events import Accepted, Answered, Confirmed, Ended, Failed, OfferAnswered, Offered, Reply
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.session import InviteSession
@@ -220,7 +220,7 @@ def test_an_offer_that_meets_491_again_and_again_waits_each_time_and_is_given_up
     stage.puppet.take()
     number = session.offer(HOLD)
     refused: list[float] = []
-    for _ in range(modify.OFFER_ATTEMPTS):
+    for _ in range(changes.OFFER_ATTEMPTS):
         for _ in range(500):
             stage.run(0.01)
             if found := stage.requests("INVITE"):

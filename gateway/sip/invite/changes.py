@@ -12,7 +12,6 @@ from gateway.sip.dialogs.absence import Absence
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.dialogs.ports import Core
 from gateway.sip.dialogs.usage import DialogUsage
-from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.acknowledgement import Acknowledgement
 from gateway.sip.invite.events import SessionEvent
@@ -28,6 +27,8 @@ ANSWER_MISSING = 1.0
 """Seconds until an offer is made again whose answer could not be read."""
 FIRST_WORD = 2.0
 """Seconds that a peer which has come back is left to make an offer of its own: browsers restart ICE."""
+OFFER_ATTEMPTS = 8
+"""How often an offer of ours is made because it crossed one of the peer's."""
 RETRY_AFTER_LIMIT = 10
 """A 500 that asks for no longer a wait than this says that offers overlapped (RFC 3261 14.2): it is tried again."""
 
@@ -170,19 +171,26 @@ class AcceptedChange:
     offer: bytes = b""
 
 
-def absence(
-    session: Modifiable, dialog: Dialog, want: Want, then: Callable[[], None], broken: Flow | None = None
-) -> Delay | None:
+def absence(session: Modifiable, dialog: Dialog, want: Want, then: Callable[[], None]) -> Absence | None:
     """What waits for a peer that is away, and calls `then`; None: it is there, or has had the time to come back.
 
-    Nothing is sent yet, nor at once when it is back, so that what it offers itself then crosses nothing. `broken`: the
-    connection that the change was sent by and that has ended before it was answered, noticed by the dialog or not.
+    Nothing is sent yet, nor at once when it is back, so that what it offers itself then crosses nothing.
     """
-    core = session.core
-    if not dialog.is_by_its_connection or not (dialog.has_lost_flow or broken is not None):
+    return _waits(session, dialog, want, then) if dialog.has_lost_flow and dialog.is_by_its_connection else None
+
+
+def absence_after(session: Modifiable, dialog: Dialog, change: LocalChange, then: Callable[[], None]) -> Delay | None:
+    """The same for a change whose connection has ended before it was answered, noticed by the dialog or not."""
+    core, client, want = session.core, change.client, change.want
+    if client is None or not client.is_broken or not dialog.is_by_its_connection or want.attempts >= OFFER_ATTEMPTS:
         return None
-    if broken is not None and dialog.flow != broken:
+    if client.flow != dialog.flow:
         return core.at(core.now() + FIRST_WORD, then, session)  # it is back already
+    return _waits(session, dialog, want, then)
+
+
+def _waits(session: Modifiable, dialog: Dialog, want: Want, then: Callable[[], None]) -> Absence | None:
+    core = session.core
     if want.until is None:
         want.until = core.now() + core.config.flow_grace
     return core.absences.wait(dialog, want.until, then, session, pause=FIRST_WORD)

@@ -19,6 +19,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.acknowledgement import Acknowledgement
 from gateway.sip.invite.changes import (
+    OFFER_ATTEMPTS,
     AcceptedChange,
     Delay,
     LocalChange,
@@ -27,6 +28,7 @@ from gateway.sip.invite.changes import (
     RemoteChange,
     Want,
     absence,
+    absence_after,
     retry_delay,
 )
 from gateway.sip.invite.events import OfferAnswered, OfferCancelled, Offered
@@ -47,9 +49,6 @@ from gateway.sip.transactions import Transaction
 from gateway.sip.transactions.via import same_way
 
 logger = logging.getLogger(__name__)
-
-OFFER_ATTEMPTS = 8
-"""How often an offer of ours is made because it crossed one of the peer's."""
 
 
 _ANSWERED_BY = {
@@ -251,24 +250,14 @@ class Modification:
             self._tell(want, status)
         session.exchange_over()
 
-    def _again(self, want: Want, delay: float | None) -> bool:
-        """Have it sent once more after `delay` seconds; False where that is not worth it."""
-        core = self.session.core
-        if delay is None or want.attempts >= OFFER_ATTEMPTS:
-            return False
-        self._queue.appendleft(want)
-        self._retry = core.at(core.now() + delay, self._waited, self.session)
-        return True
-
-    def _after_absence(self, change: LocalChange) -> bool:
-        """Have it sent once more by the next connection where the one that it was sent by is gone."""
-        want, client = change.want, change.client
-        if client is None or not client.is_broken or want.attempts >= OFFER_ATTEMPTS:
-            return False
-        self._retry = absence(self.session, self.dialog, want, self._waited, client.flow)
-        if self._retry is not None:
+    def _again(self, want: Want, delay: float | None, waits: Delay | None = None) -> bool:
+        """Have it sent once more after `delay` seconds, or after what `waits`; False where that is not worth it."""
+        if waits is None and delay is not None and want.attempts < OFFER_ATTEMPTS:
+            waits = self.session.core.at(self.session.core.now() + delay, self._waited, self.session)
+        if waits is not None:
             self._queue.appendleft(want)
-        return self._retry is not None
+            self._retry = waits
+        return waits is not None
 
     def _on_failure(self, change: LocalChange, response: Response) -> None:
         """RFC 3261 14.1: the session is as it was; overlapping offers are made again."""
@@ -277,7 +266,8 @@ class Modification:
             self.table.received(carrier, False)
         self._local = None
         want, status = change.want, response.status
-        if self._after_absence(change) or self._again(want, retry_delay(self.session, self.dialog, change, response)):
+        waits = absence_after(self.session, self.dialog, change, self._waited)
+        if self._again(want, retry_delay(self.session, self.dialog, change, response), waits):
             return
         if want.purpose is Purpose.REFRESH:
             self._postpone(response.retry_after or 0)
