@@ -31,7 +31,9 @@ _MOST = 10_000
 """Figures and bans of one gateway that are said, the highest figures first, and read."""
 
 
-class _Texts(Protocol):
+class Texts(Protocol):
+    """Of a store that gateways share: `ClusterTexts`."""
+
     async def text(self, name: str) -> str | None: ...
 
     async def put_text(self, name: str, text: str, expires_at: float) -> None: ...
@@ -50,7 +52,7 @@ class SharedLimits:
     def __init__(
         self,
         peers: _Peers,
-        texts: _Texts,
+        texts: Texts,
         counts: Callable[[], Mapping[str, float]],
         bans: Bans,
         interval: float,

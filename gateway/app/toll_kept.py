@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -14,6 +14,7 @@ from gateway.app.cluster import ClusterTexts
 from gateway.app.elapsed import boot, elapsed
 from gateway.app.observers import ended
 from gateway.app.opening import Opening
+from gateway.app.shared_limits import Texts
 from gateway.call.toll import Spent, TollBrake
 from gateway.identity.repeated import Repeated
 from gateway.identity.store import IdentityStore, StoreError
@@ -29,19 +30,13 @@ _MOST = 2_000
 """Callers and prefixes that are kept, those with the most calls."""
 
 
-class _Texts(Protocol):
-    async def text(self, name: str) -> str | None: ...
-
-    async def put_text(self, name: str, text: str, expires_at: float) -> None: ...
-
-
 class KeptToll:
     """Reads once what another process has counted, and writes down what is counted here."""
 
     def __init__(
         self,
         brake: TollBrake,
-        texts: _Texts,
+        texts: Texts,
         node: str,
         wall_clock: Callable[[], float],
         since_boot: Callable[[], tuple[str, float]] = boot,

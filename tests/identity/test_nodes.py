@@ -60,6 +60,16 @@ async def page_is_at(asked: ClusterNodes, user: str, *places: str) -> None:
             await asyncio.sleep(0.005)
 
 
+async def both_there() -> tuple[Store, ClusterNodes, ClusterNodes]:
+    """Two gateways that see each other."""
+    store = Store()
+    one, two = nodes(store, ONE), nodes(store, TWO)
+    await one.open()
+    await two.open()
+    await until(lambda: one.live == {TWO})
+    return store, one, two
+
+
 async def test_gateways_see_each_other_and_where_they_listen() -> None:
     """Nobody sees itself; who says goodbye is gone, and what still comes from there is known as a gateway's."""
     store = Store()
@@ -164,11 +174,7 @@ async def test_a_gateway_that_drains_goes_on_seeing_the_others() -> None:
 
 async def test_that_a_gateway_drains_is_told_though_the_store_was_away() -> None:
     """As soon as it is there again; until then whoever was there is taken to be there."""
-    store = Store()
-    one, two = nodes(store, ONE), nodes(store, TWO)
-    await one.open()
-    await two.open()
-    await until(lambda: one.live == {TWO})
+    store, one, two = await both_there()
     store.is_away = True
     await two.drain()
     await asyncio.sleep(5 * QUICK)
@@ -240,11 +246,7 @@ async def test_pages_of_a_drain_that_the_store_has_not_taken_are_taken_away_late
 
 async def test_a_page_is_told_while_it_is_open() -> None:
     """Of a gateway that is there; one that opens and closes at once is nobody's."""
-    store = Store()
-    one, two = nodes(store, ONE), nodes(store, TWO)
-    await one.open()
-    await two.open()
-    await until(lambda: one.live == {TWO})
+    store, one, two = await both_there()
     for user in ("alice", "bob"):
         two.page(user, True)
     two.page("bob", False)
@@ -294,11 +296,7 @@ async def test_pages_that_cannot_be_written_keep_nobody_from_being_there() -> No
 
 async def test_while_the_store_is_away_who_was_there_is_there_and_what_changed_is_told_afterwards() -> None:
     """Neither a gateway nor a page is forgotten for that."""
-    store = Store()
-    one, two = nodes(store, ONE), nodes(store, TWO)
-    await one.open()
-    await two.open()
-    await until(lambda: one.live == {TWO})
+    store, one, two = await both_there()
     store.is_away = True
     two.page("alice", True)
     await asyncio.sleep(5 * QUICK)

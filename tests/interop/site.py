@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import hmac
 import json
 import os
 import sqlite3
@@ -36,6 +38,17 @@ class Site:
     def journal(self, key: bytes) -> RedisJournal:
         """As the second gateway has it."""
         return RedisJournal(self.redis, f"sip:127.0.0.1:{self.second.sip}", key, os.urandom)
+
+    async def take_those_of_the_first(self) -> None:
+        """Have the store move the calls of the first gateway to the second, as that does which then dies."""
+        journal = self.journal(hmac.digest(KEY.encode(), b"gateway cluster: journal", "sha256"))
+        await journal.open()
+        try:
+            async with asyncio.timeout(30):
+                while not await journal.take(f"sip:127.0.0.1:{self.first.sip}"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        finally:
+            await journal.close()
 
 
 @contextlib.asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.interop.gateway import PHONE_HZ
 from tests.interop.house import OTHER_HZ, hear_each_other, talk
-from tests.interop.site import KEY, TAKEN, Site, dialled, over, recorded, two_of_one_journal
+from tests.interop.site import TAKEN, Site, dialled, over, recorded, two_of_one_journal
 from tests.media.plane_rig import until
 
 pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -107,14 +106,7 @@ async def test_calls_are_gone_on_with_though_who_took_them_died(site: Site) -> N
     await second.kill()
     await first.kill()
     await first.kill_plane()
-    journal = site.journal(hmac.digest(KEY.encode(), b"gateway cluster: journal", "sha256"))
-    await journal.open()
-    try:
-        async with asyncio.timeout(30):
-            while not await journal.take(f"sip:127.0.0.1:{first.sip}"):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-    finally:
-        await journal.close()
+    await site.take_those_of_the_first()
     await second.start()
     await second.logged(TAKEN)
     await talk(one, other)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from bench.rtpengine import Daemon
+from gateway.demo.phone import DeskPhone
 from gateway.media.rtpengine.client import ClientConfig, NgHost
-from tests.interop.gateway import PHONE_HZ
+from tests.interop.gateway import PHONE_HZ, RpcBrowser
 from tests.interop.house import OTHER_HZ, hear_each_other, talk
-from tests.interop.site import KEY, TAKEN, Site, dialled, over, recorded, two_of_one_journal
+from tests.interop.site import TAKEN, Site, dialled, over, recorded, two_of_one_journal
 from tests.media.plane_rig import until
 from tests.media.rtpengine_support import rtpengine
 
@@ -56,15 +56,21 @@ async def has_none(daemon: Daemon) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_calls_on_a_shared_rtpengine_go_on_at_another_gateway(site: Site, daemon: Daemon) -> None:
-    """One between phones and one of a page can be held and ended there; whose they were comes back twice meanwhile."""
-    first, second = site.first, site.second
+async def three_phones_and_a_page(site: Site) -> tuple[DeskPhone, DeskPhone, DeskPhone, RpcBrowser]:
+    """The first two talk, and the third with the page, at the first gateway."""
     one, other, third = await site.phones(("1001", PHONE_HZ), ("1002", OTHER_HZ), ("1003", PHONE_HZ))
     await dialled(one, other)
-    browser = await site.stack.enter_async_context(first.browser())
+    browser = await site.stack.enter_async_context(site.first.browser())
     await browser.dial("1003")
     await third.expect("state", state="answered")
     await asyncio.gather(talk(one, other), hear_each_other(browser, third))
+    return one, other, third, browser
+
+
+async def test_calls_on_a_shared_rtpengine_go_on_at_another_gateway(site: Site, daemon: Daemon) -> None:
+    """One between phones and one of a page can be held and ended there; whose they were comes back twice meanwhile."""
+    first, second = site.first, site.second
+    one, other, third, browser = await three_phones_and_a_page(site)
     there = await calls_at(daemon)
     assert len(there) == 2
     await first.kill()
@@ -187,12 +193,7 @@ async def test_a_suspended_gateway_says_nothing_to_the_rtpengine_that_carries_ca
 ) -> None:
     """Its page has gone to the other one, and it neither blocks nor ends what is not its own any more."""
     first, second = site.first, site.second
-    one, other, third = await site.phones(("1001", PHONE_HZ), ("1002", OTHER_HZ), ("1003", PHONE_HZ))
-    await dialled(one, other)
-    browser = await site.stack.enter_async_context(first.browser())
-    await browser.dial("1003")
-    await third.expect("state", state="answered")
-    await asyncio.gather(talk(one, other), hear_each_other(browser, third))
+    one, other, third, browser = await three_phones_and_a_page(site)
     there = await calls_at(daemon)
     async with first.suspended():
         assert (await second.take_back(browser))["state"] == "answered"
@@ -217,14 +218,7 @@ async def test_calls_on_rtpengine_are_gone_on_with_though_who_took_them_died(sit
     await talk(one, other)
     await second.kill()
     await first.kill()
-    journal = site.journal(hmac.digest(KEY.encode(), b"gateway cluster: journal", "sha256"))
-    await journal.open()
-    try:
-        async with asyncio.timeout(30):
-            while not await journal.take(f"sip:127.0.0.1:{first.sip}"):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-    finally:
-        await journal.close()
+    await site.take_those_of_the_first()
     await second.start()
     await second.logged(TAKEN)
     await talk(one, other)
