@@ -161,10 +161,10 @@ async def test_a_phone_connects_the_two_it_talks_with(gateway: Gateway, browser:
 async def test_a_phone_holds_a_page_and_takes_it_back(gateway: Gateway, browser: RpcBrowser) -> None:
     """The page is told, hears nothing, and hears it again."""
     phone = await gateway.phone("1001")
+    phone.codecs("PCMU")  # of several it asks for one by an UPDATE, and lets its next re-INVITE cross that
     await talking(gateway, browser, phone)
     phone.hold()
     await browser.notified("call_held", held=True)
-    await phone.expect("held")  # a phone takes no change back that is under way
     phone.unhold()
     await browser.notified("call_held", held=False)
     await hear_each_other(browser, phone)
