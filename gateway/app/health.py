@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography import x509
-
 from gateway.accounts.reachability import Reachability, State
 from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.config import Config
 from gateway.media.engine import MediaEngine
+from gateway.net.tls import read_certificate
 from gateway.reading import Reading
 
 _NEARLY_FULL = 0.9
@@ -180,7 +179,7 @@ class Certificate:
 
 def end_of(path: Path) -> float:
     """When the certificate in a file ends, seconds since 1970. Raises OSError and ValueError."""
-    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
+    return read_certificate(path).not_valid_after_utc.timestamp()
 
 
 def nears_its_end(path: Path, ends: float, now: float) -> list[str]:

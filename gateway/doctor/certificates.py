@@ -13,7 +13,7 @@ from gateway.app.health import end_of, nears_its_end
 from gateway.config import Config
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.errors import ConfigError
-from gateway.net.tls import Tls, names_of
+from gateway.net.tls import Tls, names_of, read_certificate
 
 _PAIR = (
     "This user must be able to read both files, that of the certificate hold the whole chain, and the key belong to it."
@@ -82,7 +82,7 @@ def _looked_at(key: str, path: Path, wanted: Iterable[str], now: float, *, wildc
 
 
 def _addresses_of(path: Path) -> set[str]:
-    [certificate, *_] = x509.load_pem_x509_certificates(path.read_bytes())
+    certificate = read_certificate(path)
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

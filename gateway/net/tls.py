@@ -185,14 +185,22 @@ def stamp(path: Path) -> Stamp:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
+def read_certificate(path: Path) -> x509.Certificate:
+    """The first one in a file (PEM). Raises OSError, and ValueError for what is none or of a version that is none."""
+    try:
+        [certificate, *_] = x509.load_pem_x509_certificates(path.read_bytes())
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from None
+    return certificate
+
+
 def names_of(cert: Path) -> set[str]:
     """The domains that the certificate in a file is for: its DNS names, and those of its SIP URIs.
 
     Raises OSError, and ValueError for what is none.
     """
-    [certificate, *_] = x509.load_pem_x509_certificates(cert.read_bytes())
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = read_certificate(cert).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return set()
     domains = {name.lower() for name in names.get_values_for_type(x509.DNSName)}

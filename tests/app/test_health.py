@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -201,6 +202,13 @@ async def test_a_certificate_is_named_before_it_ends(tmp_path: Path, days: float
     assert all(word in sentence for sentence in told)
 
 
+def of_a_version_that_is_none(path: Path) -> bytes:
+    """OpenSSL loads one of version 5."""
+    data = x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(serialization.Encoding.DER)
+    other = data.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x04", 1)
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(other) + b"-----END CERTIFICATE-----\n"
+
+
 async def test_a_renewed_certificate_is_read_again_and_a_missing_one_said(tmp_path: Path) -> None:
     """At each look."""
     path = certificate(tmp_path / "cert.pem", 3)
@@ -213,7 +221,10 @@ async def test_a_renewed_certificate_is_read_again_and_a_missing_one_said(tmp_pa
     assert await said()
     certificate(path, 300)
     assert await said() == []
-    path.write_bytes(b"nonsense")
-    assert "cannot be read" in (await said())[0]
+    for nonsense in (b"nonsense", of_a_version_that_is_none(path)):
+        path.write_bytes(nonsense)
+        assert "cannot be read" in (await said())[0]
+    certificate(path, 300)
+    assert await said() == []
     path.unlink()
     assert "No such file" in (await said())[0]

@@ -26,7 +26,7 @@ from gateway.media.embedded.sources.players import BEEP
 from gateway.media.embedded.sources.program import FRAME, RATE, ProgramAudio
 from gateway.media.engine import Conference, Kind, MediaError, Party, RecordingFile, Seat
 from sdp import Codec
-from tests.media.engine_support import Browser, Phone, config, running, until
+from tests.media.engine_support import Browser, Phone, config, running, until, written_down
 from tests.media.tone_support import packet
 
 TONES = {"pcmu": 400.0, "g722": 700.0, "pcma": 1000.0, "opus": 1300.0}
@@ -121,9 +121,11 @@ async def test_who_puts_a_room_on_hold_is_not_heard_there() -> None:
             await until(lambda: other.hears() == {TONES["pcmu"], TONES["pcma"]})
 
 
-@pytest.mark.parametrize("moves", [False, True])
-async def test_who_has_its_peer_on_hold_and_is_passed_on_to_a_room_is_not_heard_there(moves: bool) -> None:
-    """It answers as before, with its music (`sendonly`), also over a transport that is new since."""
+@pytest.mark.parametrize(("moves", "resumes"), [(False, False), (True, False), (False, True)])
+async def test_who_has_its_peer_on_hold_and_is_passed_on_to_a_room_is_not_heard_there(
+    moves: bool, resumes: bool
+) -> None:
+    """It answers as before, with its music (`sendonly`), also by a transport or at a process that is new since."""
     hosts = (("127.0.0.1", None), ("::1", None))
     async with running(config(max_packets_per_second=2000, rtp_hosts=hosts)) as (engine, _):
         conference = engine.conference()
@@ -138,23 +140,27 @@ async def test_who_has_its_peer_on_hold_and_is_passed_on_to_a_room_is_not_heard_
             stack.push_async_callback(other.phone.close)
 
             async def says(phone: Phone, direction: str) -> None:
-                held.take(await engine.offer("x", a, b, phone.sdp(direction=direction)))
-                phone.take(await engine.answer("x", b, a, held.sdp()))
+                held.take(await engine.offer("call", a, b, phone.sdp(direction=direction)))
+                phone.take(await engine.answer("call", b, a, held.sdp()))
 
             await says(holder, "sendrecv")
             await says(holder, "sendonly")
             if moves:
                 holder = moved
                 await says(holder, "sendonly")
+            if resumes:
+                values = written_down(engine)
+                del engine._sessions["call"]
+                await engine.resume("call", values)
             holder.play(TONES["pcmu"])
-            await engine.isolate("x", "a")
-            await engine.create_offer("x", PROGRAM, a)
+            await engine.isolate("call", "a")
+            await engine.create_offer("call", PROGRAM, a)
             for direction in ("sendonly", "sendrecv"):
-                holder.take(await engine.create_offer("x", a, PROGRAM))
-                await engine.answer("x", a, None, holder.sdp(direction=direction))
+                holder.take(await engine.create_offer("call", a, PROGRAM))
+                await engine.answer("call", a, None, holder.sdp(direction=direction))
                 if direction == "sendonly":
-                    await engine.join("x", "a", "program")
-                    conference.seat(engine.audio("x", "program"), "a")
+                    await engine.join("call", "a", "program")
+                    conference.seat(engine.audio("call", "program"), "a")
                     await asyncio.sleep(0.8)  # longer than what `hears` looks at
                     assert other.hears() == set()
             await until(lambda: other.hears() == {TONES["pcmu"]})

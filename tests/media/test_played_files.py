@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gateway.media.embedded.audio.codecs import make_decoder
 from gateway.media.embedded.audio.pcm import tone
 from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.sources.files import PlayedFile
 from gateway.media.engine import Kind, MediaEvent, MediaLost, Party
 from tests.media.engine_support import Phone, config, frequency_of, running, until
 from tests.media.plane_rig import native_plane
@@ -143,6 +146,24 @@ async def test_a_file_goes_on_where_who_hears_it_has_moved_to_the_other_ip_versi
         await call.heard("a", TONES["b"])
     finally:
         await moved.close()
+
+
+async def test_a_codec_that_is_wanted_later_has_the_file_from_there_on(tmp_path: Path) -> None:
+    """And who wants an earlier part of it in the same codec has that; behind the last frame there is nothing."""
+    with wave.open(str(tmp_path / "two.wav"), "wb") as wav:
+        wav.setparams((1, 2, 8_000, 0, "NONE", ""))
+        for frequency in (400.0, 1_000.0):
+            wav.writeframes(tone(frequency, -10.0, 8_000, 1.0).astype("<i2").tobytes())
+    file = PlayedFile(str(tmp_path / "two.wav"))
+    for first, frequency in ((60, 1_000.0), (10, 400.0)):
+        frames = []
+        for number in range(first, first + 30):
+            await until(lambda number=number: file.frame("pcma", number) is not None)
+            frames.append(file.frame("pcma", number) or b"")
+        pcm = np.concatenate([make_decoder("pcma").decode(frame) for frame in frames])
+        assert abs(frequency_of(pcm, 8_000) - frequency) < 15
+    await until(lambda: file.frame("pcma", 100) == b"")
+    assert file.frame("pcma", 99) != b""
 
 
 async def test_a_file_ends_with_who_hears_it(call: Call) -> None:

@@ -15,7 +15,7 @@ from gateway.media.embedded.sources.digits import TelephoneEvent
 from gateway.media.embedded.sources.files import Frame
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import Injected
-from gateway.media.embedded.sources.players import LoopPlayer, Playing, loop_frames, silence_in
+from gateway.media.embedded.sources.players import MAXIMUM_FILES, LoopPlayer, Playing, loop_frames, silence_in
 from gateway.media.engine import MediaError
 from sdp import Codec
 from tests.media.engine_support import frequency_of, until
@@ -405,7 +405,7 @@ async def test_files_beyond_those_that_may_wait_are_refused() -> None:
     """503, and digits still go."""
     pacer = Pacer(ManualClock())
     playing = Playing(pacer, Outlet())
-    for _ in range(64):
+    for _ in range(MAXIMUM_FILES):
         playing.file(file_in({"pcmu": (bytes(160),)}))
     with pytest.raises(MediaError) as raised:
         playing.file(file_in({"pcmu": (bytes(160),)}))

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from gateway.sip.flow import Flow
-from gateway.sip.invite.changes import FIRST_WORD
+from gateway.sip.invite.changes import FIRST_WORD, OFFER_ATTEMPTS
 from gateway.sip.invite.events import OfferAnswered, Offered
 from gateway.sip.invite.resumed import session_values
 from gateway.sip.message.addresses import NameAddr
@@ -287,7 +287,9 @@ def test_an_offer_that_went_into_a_connection_that_was_gone_goes_by_the_one_that
     assert taken(back, "INVITE") == []
     lose(stage)
     stage.run()
-    stage.run(FIRST_WORD)
+    stage.run(FIRST_WORD - 0.2)
+    assert taken(back, "INVITE") == []
+    stage.run(0.2)
     assert len(taken(back, "INVITE")) == 1
 
 
@@ -308,6 +310,48 @@ def test_an_offer_whose_connections_end_again_and_again_fails() -> None:
     assert [each.status for each in client.log.of(OfferAnswered)] == [503]
     assert tries == 4
     assert client.session.is_confirmed
+
+
+def test_an_offer_that_is_refused_after_its_connection_had_ended_is_refused() -> None:
+    """What the client says by the next one is its answer, whatever became of the first."""
+    stage, client = talking()
+    client.session.offer(HOLD)
+    stage.run()
+    lose(stage)
+    back = connect(stage)
+    client.register(back)
+    stage.run(FIRST_WORD)
+    [invite] = taken(back, "INVITE")
+    back.send(answer(invite, 488), ALICE)
+    stage.run(2 * FIRST_WORD)
+    assert [each.status for each in client.log.of(OfferAnswered)] == [488]
+    assert taken(back, "INVITE") == []
+
+
+def test_an_offer_goes_out_anew_so_many_times_however_long_the_client_is_waited_for() -> None:
+    """One that comes and goes all the time is sent it as often as one whose offers cross ours."""
+    stage, client = talking(flow_grace=1_000.0)
+    client.session.offer(HOLD)
+    stage.run()
+    at, tries = BOB, len(taken(stage.puppet, "INVITE"))
+    for _ in range(2 * OFFER_ATTEMPTS):
+        lose(stage, at)
+        back = connect(stage)
+        client.register(back)
+        stage.run(FIRST_WORD)
+        tries += len(taken(back, "INVITE"))
+        at = back.address
+    assert tries == OFFER_ATTEMPTS
+    assert [each.status for each in client.log.of(OfferAnswered)] == [503]
+
+
+def test_an_offer_that_nobody_answers_is_not_one_whose_connection_has_ended() -> None:
+    """A client that is there and silent has lost its call (RFC 3261 section 14.1)."""
+    stage, client = talking()
+    client.session.offer(HOLD)
+    stage.run(64 * 0.5 + 1)
+    assert [each.status for each in client.log.of(OfferAnswered)] == [408]
+    assert client.log.kinds[-1] == "Ended"
 
 
 def test_an_offer_on_a_connection_that_ends_and_has_no_next_one_fails_in_time() -> None:

@@ -16,7 +16,7 @@ from gateway.media.embedded.session import Session
 from gateway.media.embedded.timeline import Timeline
 from gateway.media.embedded.transport import opened
 from gateway.media.engine import Kind, MediaError, Party
-from sdp import SessionDescription, negotiate
+from sdp import MediaAgreement, SessionDescription, negotiate
 from sdp.negotiation import Side
 
 VERSION_JUMP = 1000
@@ -41,6 +41,7 @@ def party_values(party: PartyMedia) -> dict[str, Any] | None:
         "identity": [identity.session_id, identity.ssrc, identity.stream],
         "timeline": list(astuple(identity.timeline)),
         "agreed": descriptions,
+        "heard": party.has_heard,
         "beside": [has_data(party), has_text(party)],
         "video": former_of(party).video,
         "transport": transport,
@@ -123,6 +124,7 @@ def resume(
         party.agreed = offer, answer, side
         party.sent, party.theirs = (answer, offer) if side == "answerer" else (offer, answer)
         party.agreement = checked(lambda: negotiate(offer, answer, local=side)).first("audio")
+        party.has_heard = _has_heard(values, party.agreement)
     if party.transport is None:
         return
     if snapshot is None or party.agreement is None:
@@ -135,6 +137,11 @@ def resume(
         party.rtp.resume(values["transport"], receivable(party.agreement), snapshot)
     party.mute(False)
     party.watch()
+
+
+def _has_heard(values: Mapping[str, Any], agreement: MediaAgreement | None) -> bool:
+    """Whether the party has ever agreed to hear; where the process before did not say that, whether it does now."""
+    return bool(values.get("heard", agreement is not None and agreement.direction.sends))
 
 
 async def renewed(resources: Resources, session: Session) -> Sequence[PartyMedia]:
@@ -168,17 +175,18 @@ async def restored(resources: Resources, call_id: str, values: Mapping[str, Any]
             session.take_in(media)
             if each["agreed"] is not None:
                 offer, answer, side = _agreed(resources, each["agreed"], times)
-                spoken = codec_names(negotiate(offer, answer, local=side).first("audio"))
+                agreement = negotiate(offer, answer, local=side).first("audio")
                 ours, theirs = (answer, offer) if side == "answerer" else (offer, answer)
                 data, text = each.get("beside", (False, False))
                 former = Former(
                     timeline=Timeline(*each["timeline"]) if "timeline" in each else media.identity.timeline,
                     sent=ours,
                     theirs=theirs,
-                    spoken=spoken,
+                    spoken=codec_names(agreement),
                     video=each.get("video", ""),
                     has_data=data,
                     has_text=text,
+                    has_heard=_has_heard(each, agreement),
                 )
                 begin_anew(media, former, resources.random)
         await opened(session.parties)

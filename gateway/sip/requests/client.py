@@ -282,7 +282,7 @@ class ClientRequest:
         if tcp is not None:
             self._udp = flow
             self._flows.insert(0, flow)
-        self._has_answered = self._is_final = self._is_told = False
+        self._has_answered = self._is_final = self._is_told = self.is_broken = False
         self._living += 1
         self.request, self.transaction, self.flow = request, transaction, way
         transaction.user = self

@@ -29,6 +29,8 @@ _SOON = 0.04
 """Seconds without anything to send before a steady silence."""
 LOOP_SECONDS = 1
 """A whole number of Hz has whole periods in it, so its end joins its beginning."""
+MAXIMUM_FILES = 8
+"""Files that may wait, of two minutes and four megabytes at most."""
 MAXIMUM_DIGITS = 64
 """Digits waiting to be sent to one party."""
 DIGIT_GAP_TICKS = 4
@@ -245,7 +247,7 @@ class Playing:
 
         Once this is closed it waits for a successor.
         """
-        if len(self._files) >= MAXIMUM_DIGITS:
+        if len(self._files) >= MAXIMUM_FILES:
             raise MediaError("too many files are waiting", 503)
         self._files.append(FileSender(frame))
         self._begin()
