@@ -212,7 +212,7 @@ class ConferencingFront:
             raise RefusedError("One of them is no answered call of yours", 404)
         name = f"room-{self._new_token()}"
         with _told():
-            self._rooms.open(name)
+            self._rooms.open(name, host=user.id)
         outcomes = []
         for call, leg in found:
             report = _Report()

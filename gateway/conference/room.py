@@ -13,6 +13,8 @@ from gateway.errors import GatewayError
 from gateway.legs.application import Session
 from gateway.media.engine import Conference, MediaError, Recording, Seat
 
+ANY_USER = "*"
+"""Moderators of a room where each configured user who is in it moderates."""
 _LINKED = "linked"
 """The group of those who hear each other by connections of their own."""
 
@@ -45,7 +47,7 @@ class RoomSettings:
     is_linked: bool = False
     """Whether the room server's room of this name is the same room."""
     moderators: frozenset[str] = frozenset()
-    """Ids of the users who may mute, remove, lock and record; none: each user who is in it."""
+    """Ids of the users who may mute, remove, lock and record; `ANY_USER`: each user who is in it; none: nobody."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -174,7 +176,9 @@ class Room:
         if user is None or not self.is_user(user):
             return False
         wanted = self.settings.moderators
-        return user in wanted if wanted else any(member.user == user for member in self.members.values())
+        if ANY_USER in wanted and any(member.user == user for member in self.members.values()):
+            return True
+        return user in wanted
 
     def shown(self) -> dict[str, Any]:
         """What lists say of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
@@ -49,6 +49,13 @@ class RoomLimits:
     max_rooms: int = 100
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    since: float
+    host: str
+    """Id of the user who moderates it."""
+
+
 class Rooms:
     """The rooms with somebody in them, by name."""
 
@@ -75,8 +82,8 @@ class Rooms:
         self._rooms: dict[str, Room] = {}
         self._calls: dict[str, set[Session]] = {}
         """Everybody who is in a room or on the way in, by its name."""
-        self._opened: dict[str, float] = {}
-        """Rooms that were made for somebody who is to come, with when."""
+        self._opened: dict[str, _Opened] = {}
+        """Rooms that were made for somebody who is to come."""
         self._links: dict[str, tuple[str, float]] = {}
         """Names by which one browser each comes into a room, with that room's, and when they were made."""
         self._wrong: dict[str, tuple[int, float]] = {}
@@ -112,12 +119,12 @@ class Rooms:
         self._forget_unused()
         return name in self._opened or name in self._links
 
-    def open(self, name: str) -> None:
-        """Make a room for those who are about to come; raises RoomError 503."""
+    def open(self, name: str, host: str) -> None:
+        """Make a room for those who are about to come, moderated by that user alone; raises RoomError 503."""
         self._forget_unused()
         if len(self._opened) + len(self._rooms) >= self._max_rooms:
             raise RoomError("there are too many rooms", 503)
-        self._opened[name] = self._clock()
+        self._opened[name] = _Opened(self._clock(), host)
 
     def is_linked(self, name: str) -> bool:
         """Whether the room server's room of that name is the same room."""
@@ -259,6 +266,9 @@ class Rooms:
             if len(self._rooms) >= self._max_rooms:
                 raise RoomError("there are too many rooms", 503)
             made = self._make(settings.max_videos, settings.max_speakers)
+            opened = self._opened.get(name)
+            if opened is not None:
+                settings = replace(settings, moderators=frozenset({opened.host}))
             room = self._rooms[name] = Room(name, settings, made, self._clock, self._tell, self._is_user)
         return room
 
@@ -309,8 +319,8 @@ class Rooms:
 
     def _forget_unused(self) -> None:
         now = self._clock()
-        for name, since in tuple(self._opened.items()):
-            if now - since > UNUSED and name not in self._rooms:
+        for name, opened in tuple(self._opened.items()):
+            if now - opened.since > UNUSED and name not in self._rooms:
                 del self._opened[name]
         for number, (_, since) in tuple(self._links.items()):
             if now - since > UNUSED:

@@ -51,7 +51,8 @@ class RoomConfig(Section):
     members: tuple[Text, ...] = ()
     """Ids of users, and trunk:NAME, who may come in; default: everybody who may dial it."""
     moderators: tuple[Text, ...] = ()
-    """Ids of users who may mute and remove others, lock the room and record it; default: each user who is in it."""
+    """Ids of users who may mute and remove others, lock the room and record it; `"*"`: each user who is in it;
+    default: operators alone."""
 
     @field_validator("pin")
     @classmethod

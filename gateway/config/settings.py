@@ -323,7 +323,7 @@ class Config(BaseSettings):
         _unique("rooms", "name", [room.name for room in self.rooms])
         known = users | {f"trunk:{name}" for name in trunks}
         for index, room in enumerate(self.rooms):
-            for key, named, there in (("members", room.members, known), ("moderators", room.moderators, users)):
+            for key, named, there in (("members", room.members, known), ("moderators", room.moderators, users | {"*"})):
                 for one in named:
                     if one not in there:
                         raise ConfigError(f"rooms.{index}.{key}", f"there is no user {one!r} in users")

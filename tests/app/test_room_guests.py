@@ -22,12 +22,12 @@ from tests.app.room_house import House
 PIN = "4711"
 
 
-@pytest.mark.parametrize("moderators", [frozenset(), frozenset({"guest-7"})])
+@pytest.mark.parametrize("moderators", [frozenset(), frozenset({"*"}), frozenset({"1001"}), frozenset({"guest-7"})])
 @pytest.mark.parametrize(("who", "may"), [("1001", True), ("guest-7", False), ("trunk:pbx", False), (None, False)])
-async def test_who_has_no_account_neither_locks_nor_records(
+async def test_a_room_is_moderated_by_nobody_but_its_moderators(
     moderators: frozenset[str], who: str | None, may: bool
 ) -> None:
-    """*5 and *1, also where a guest calls itself as a moderator is called; lists show it as nobody's."""
+    """*5 and *1 are for moderators: nobody where none is named, "*": each user in it, never a guest of that name."""
     house = House(moderators=moderators)
     session = house.session(who)
     task = asyncio.create_task(house.rooms.attend(session, "team"))
@@ -36,7 +36,7 @@ async def test_who_has_no_account_neither_locks_nor_records(
     for _ in range(20):
         await asyncio.sleep(0)
     room = house.rooms.room("team")
-    may = may and not moderators
+    may = may and bool(moderators & {"*", "1001"})
     assert (room.locked, house.recorder.room.called) == (may, may)
     assert [member.shown()["user"] for member in room.members.values()] == [None if who == "guest-7" else who]
     session.happened(HungUp(Cause.NORMAL))
@@ -178,7 +178,7 @@ async def test_a_watch_ends_with_the_right_to_see_the_room() -> None:
 @pytest.mark.parametrize("record", [True, False])
 async def test_members_end_the_recording_that_a_user_began(record: bool) -> None:
     """rooms[].record and an operator's go on until an operator ends them."""
-    house = House(record=record)
+    house = House(record=record, moderators=frozenset({"*"}))
     recording = house.recorder.room.return_value
     session, task = await _in(house, "1001")
     front, user, operator = _front(house), User("1001"), User("op", role="operator")

@@ -204,9 +204,9 @@ def test_there_are_no_more_rooms_than_configured(most: int) -> None:
     nothing: Any = None
     rooms = Rooms(nothing, nothing, nothing, lambda: 0.0, is_user, RoomLimits(max_rooms=most))
     for number in range(most):
-        rooms.open(f"r{number}")
+        rooms.open(f"r{number}", "1001")
     with pytest.raises(RoomError) as refused:
-        rooms.open("another")
+        rooms.open("another", "1001")
     assert refused.value.status == 503
 
 

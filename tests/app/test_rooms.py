@@ -273,27 +273,31 @@ async def test_a_caller_is_passed_on_into_a_room(place: Place) -> None:
 
 
 async def test_a_user_merges_two_calls_to_three(place: Place) -> None:
-    """Both other sides and the user hear each other; nobody else can dial that room once it is over."""
-    alice = place.browsers["alice"]
-    phones = [place.phone(user) for user in ("1001", "1002")]
+    """All three hear each other; who merged moderates, no other member does; the room ends with its last member."""
+    alice, bob, phone = place.browsers["alice"], place.browsers["bob"], place.phone("1001")
     ids = []
-    for phone in phones:
-        calling = asyncio.ensure_future(phone.dial("alice"))
+    for calling in (phone.dial("alice"), bob.dial("alice")):
+        dialling = asyncio.ensure_future(calling)
         await alice.status("ringing")
         await alice.accept()
-        assert await calling == 200
+        await dialling
         ids.append(await alice.call_id())
-    assert "no answered call of yours" in await refusal(place.browsers["bob"], "call.merge", call_ids=ids)
+    assert "no answered call of yours" in await refusal(bob, "call.merge", call_ids=ids)
     room = (await alice.ask("call.merge", call_ids=ids))["to_peer_id"]
     await alice.status("ready")
     await place.come("alice", room)
-    await until(lambda: alice.hears() == {400.0, 700.0})
-    await until(lambda: phones[0].hears() == {700.0, 1000.0})
-    await until(lambda: phones[1].hears() == {400.0, 1000.0})
-    for phone in phones:
-        await phone.hang_up()
+    await until(lambda: alice.hears() == {400.0, 1300.0})
+    await until(lambda: phone.hears() == {1000.0, 1300.0})
+    await until(lambda: bob.hears() == {400.0, 1000.0})
+    members = {one["user"]: one["id"] for one in (await bob.ask("room.members", room=room))["members"]}
+    assert [(await one.ask("room.members", room=room))["moderates"] for one in (alice, bob)] == [True, False]
+    for action, member in (("kick", {"member": members["alice"]}), ("lock", {}), ("record", {})):
+        assert "does not moderate" in await refusal(bob, f"room.{action}", room=room, **member)
+    await alice.ask("room.kick", room=room, member=members["bob"])
+    await until(lambda: phone.hears() == {1000.0})
+    await phone.hang_up()
     await place.empty()
-    assert "not found" in str(await place.browsers["alice"].refused(room))
+    assert "not found" in str(await alice.refused(room))
 
 
 async def test_a_member_that_vanishes_leaves_the_others_talking(place: Place) -> None:
