@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.identity.model import User
-from gateway.web.rpc.hub import Hub
+from gateway.web.rpc.hub import Hub, RelayedSessions
 
 
 class Rights:
@@ -43,6 +43,7 @@ class Page:
 
     def __init__(self, user: User, is_guest: bool = False) -> None:
         self.user, self.peer_id, self.is_guest = user, user.id, is_guest
+        self.relayed = RelayedSessions(None)
         self.told: list[str] = []
         self.written = Counter[str]()
 
@@ -56,9 +57,6 @@ class Page:
 
     def tell_text(self, text: str) -> None:
         self.told.append(text)
-
-    def knows(self, peer_id: str) -> bool:
-        return False
 
     def notify_elsewhere(self) -> None: ...
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from gateway.identity.model import User
 from gateway.web.app import WebSettings
-from tests.web.fake import ANSWER, SDP, FakeGateway, rpc, running
+from gateway.web.facade import WebChannel
+from tests.web.fake import ANSWER, SDP, FakeCall, FakeGateway, rpc, running
+
+CANDIDATE = "candidate:1 1 udp 1 192.0.2.1 9 typ host"
 
 
 def _bounded() -> FakeGateway:
@@ -26,6 +32,63 @@ async def test_guests_reach_only_guests_they_may_call() -> None:
                 assert error["code"] == -32000
         await ben.ok("answer", to_peer_id="ann", sdp=ANSWER)
         assert (await ann.notified("answer"))["sdp"] == ANSWER
+
+
+_RELAYED: dict[str, dict[str, Any]] = {
+    "offer": {"to_peer_id": "", "sdp": SDP},
+    "answer": {"to_peer_id": "", "sdp": ANSWER},
+    "ice_candidate": {"to_peer_id": "", "candidate": CANDIDATE, "sdp_mid": "0"},
+    "disconnect": {"peer_id": "", "reason": "busy"},
+    "peer.offer": {"to": "", "sdp": SDP},
+    "peer.answer": {"to": "", "sdp": ANSWER},
+    "peer.ice_candidate": {"to": "", "candidate": CANDIDATE, "sdp_mid": "0"},
+    "peer.disconnect": {"peer_id": "", "reason": "busy"},
+}
+"""Methods that are relayed to a guest, each with its target left out."""
+
+
+@pytest.mark.parametrize("method", _RELAYED)
+async def test_a_guest_out_of_sight_is_like_nobody_to_every_method(method: str) -> None:
+    """The same answer by the same path, whether the id is announced or not, and nothing reaches that guest."""
+    gateway = _bounded()
+    gateway.guests_may_call = ("600",)
+    placed: list[str] = []
+    place = gateway.place
+
+    async def counted(channel: WebChannel, caller: User, to: str, sdp: str, source: str = "") -> FakeCall:
+        placed.append(to)
+        return await place(channel, caller, to, sdp, source)
+
+    gateway.place = counted  # type: ignore[method-assign]
+    target = next(name for name, value in _RELAYED[method].items() if value == "")
+    async with running(gateway) as server, rpc(server, "ann") as ann, rpc(server, "ben") as ben:
+        answers = []
+        for name in ("ben", "nil"):
+            answer = await ann.request(method, **_RELAYED[method] | {target: name})
+            answers.append({key: value for key, value in answer.items() if key != "id"})
+        there, absent = answers
+        assert str(there).replace("ben", "nil") == str(absent)
+        if "disconnect" not in method:
+            assert there["error"]["message"] == "Peer not found: ben"
+            assert there["error"]["data"]["cause"] == "forbidden"
+        assert placed in ([], ["ben", "nil"])
+        await ben.silent()
+
+
+async def test_who_was_offered_to_may_answer_until_the_offerer_has_gone() -> None:
+    """The next guest of that id is a stranger, though the guest before it was in a session."""
+    async with running(_bounded()) as server, rpc(server, "ben") as ben:
+        async with rpc(server, "ann") as ann:
+            await ann.ok("offer", to_peer_id="ben", sdp=SDP)
+            await ben.ok("ice_candidate", to_peer_id="ann", candidate=CANDIDATE, sdp_mid="0")
+            assert (await ann.notified("ice_candidate"))["from_peer_id"] == "ben"
+        await ben.fails("ice_candidate", to_peer_id="ann", candidate=CANDIDATE, sdp_mid="0")
+        async with rpc(server, "ann") as ann:
+            await ann.ok("offer", to_peer_id="ben", sdp=SDP)
+        async with rpc(server, "ann") as other:
+            await ben.fails("answer", to_peer_id="ann", sdp=ANSWER)
+            await ben.ok("disconnect", peer_id="ann")
+            await other.silent()
 
 
 async def test_guests_are_not_given_the_list_of_users() -> None:

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import Any, Protocol
 
 from gateway.identity.model import User
+
+_MAX_RELAYED = 64
+
+
+class RelayedSessions:
+    """Devices with which one device has a relayed session, the latest 64."""
+
+    def __init__(self, user_id: str | None) -> None:
+        """`user_id` None: a guest's, whose connection alone has the session, not the next guest of its name."""
+        self.key: Hashable = user_id or object()
+        """Name of the device in the sessions of others."""
+        self._keys: OrderedDict[Hashable, None] = OrderedDict()
+
+    def knows(self, key: Hashable) -> bool:
+        """Whether there is a session with that device."""
+        return key in self._keys
+
+    def add(self, key: Hashable) -> None:
+        """Keep a session, and drop the one unused for longest where there are too many."""
+        self._keys[key] = None
+        self._keys.move_to_end(key)
+        if len(self._keys) > _MAX_RELAYED:
+            self._keys.popitem(last=False)
 
 
 class Device(Protocol):
@@ -28,8 +52,8 @@ class Device(Protocol):
     def dialect_name(self) -> str:
         """Devices of one dialect are told the same text."""
 
-    def knows(self, peer_id: str) -> bool:
-        """Whether it has a relayed session with that peer."""
+    @property
+    def relayed(self) -> RelayedSessions: ...
 
     def notify_elsewhere(self) -> None:
         """A call of the same user, here or on another device, was answered, has moved or ended."""
@@ -43,7 +67,7 @@ class Device(Protocol):
     def tell_text(self, text: str) -> None:
         """Send a text of these."""
 
-    def relay_offer(self, source: str, offer_id: str, sdp: str, kind: str) -> None: ...
+    def relay_offer(self, source: Device, offer_id: str, sdp: str, kind: str) -> None: ...
 
     def relay_answer(self, source: str, sdp: str, kind: str) -> None: ...
 
@@ -163,15 +187,15 @@ class Hub:
                 audience.seen.clear()
                 audience.look(self._sight, self._peers)
 
-    def guest(self, peer_id: str) -> Device | None:
-        """The guest announced under that id: offers to it are relayed, not placed."""
-        first = next(iter(self._peers.get(peer_id, ())), None)
-        return first if first is not None and first.is_guest else None
+    def reach(self, source: Device, peer_id: str, *, begins: bool) -> Device | None:
+        """Return the device that takes what `source` relays to `peer_id`; None: nobody in reach, announced or not.
 
-    def partner(self, peer_id: str, source: str) -> Device | None:
-        """The connection of `peer_id` that what `source` relays is meant for."""
+        A guest that `source` may call; what does not begin a session (`begins`) also reaches who has begun one.
+        """
+        may_call = source.user is not None and self._sight.may_call(source.user, peer_id)
         for device in self._peers.get(peer_id, ()):
-            if device.is_guest or device.knows(source):
+            if (may_call and device.is_guest) or (not begins and device.relayed.knows(source.relayed.key)):
+                source.relayed.add(device.relayed.key)
                 return device
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +39,7 @@ async def announce(peer: Peer, params: Params) -> Reply:
 
 async def offer(peer: Peer, params: Params) -> Reply:
     """offer{to_peer_id?, sdp, type?, call_id?}: without a target, the server's echo answers in the result."""
-    kind = params.kind("offer", ("offer",))
+    params.kind("offer", ("offer",))
     sdp = params.sdp()
     if "to_peer_id" not in params:
         return await offer_to_server(peer, peer.context.settings.default_callee, sdp, _courtesy_result)
@@ -51,21 +50,15 @@ async def offer(peer: Peer, params: Params) -> Reply:
         peer.heard(entry, "offer", {"sdp": sdp})
         if not peer.calls.reoffer(entry, sdp):
             raise peer.dialect.error(Problem.IN_PROGRESS, "Negotiation in progress")
-        return Reply({"offer_id": _offer_id(peer, to), "to_peer_id": to, "call_id": entry.call.id})
-    guest = peer.guest_called(to)
-    if guest is not None:
-        offer_id = _offer_id(peer, to)
-        guest.relay_offer(peer.peer_id, offer_id, sdp, kind)
+        return Reply({"offer_id": peer.offer_id(to), "to_peer_id": to, "call_id": entry.call.id})
+    offer_id = peer.offered_to(to, sdp)
+    if offer_id is not None:
         return Reply({"offer_id": offer_id, "to_peer_id": to})
     entry = await peer.place(to, sdp)
     return Reply(
         {"offer_id": entry.offer_id, "to_peer_id": to, "call_id": entry.call.id},
         then=lambda: peer.calls.release(entry),
     )
-
-
-def _offer_id(peer: Peer, to: str) -> str:
-    return f"{peer.peer_id}_{to}_{int(time.time() * 1000)}"
 
 
 async def offer_to_server(
@@ -120,9 +113,7 @@ async def give_answer(peer: Peer, params: Params, target: str, extra: dict[str, 
         if not peer.calls.accept(entry, sdp, params.number("exchange")):
             raise peer.dialect.error(Problem.BAD_ANSWER, "No offer waits for this answer")
         return Reply({**extra, "to_peer_id": to})
-    partner = peer.relay_to(to)
-    if partner is None:
-        raise peer.not_found(to)
+    partner = peer.partner(to)
     if sdp is None:
         raise invalid("type", "answer")
     partner.relay_answer(peer.peer_id, sdp, kind)
@@ -148,10 +139,7 @@ async def give_candidate(peer: Peer, params: Params, to: str, index: int | None,
             raise peer.dialect.error(Problem.BAD_CANDIDATE, "Too many candidates")
         return Reply({**extra, "to_peer_id": to})
     peer.announced()
-    partner = peer.relay_to(to)
-    if partner is None:
-        raise peer.not_found(to)
-    partner.relay_candidate(peer.peer_id, candidate, mid, index)
+    peer.partner(to).relay_candidate(peer.peer_id, candidate, mid, index)
     return Reply({**extra, "to_peer_id": to})
 
 
@@ -171,7 +159,7 @@ def part(peer: Peer, peer_id: str, params: Params) -> None:
         peer.calls.hang_up(entry, reason)
         return
     peer.announced()
-    partner = peer.relay_to(peer_id)
+    partner = peer.context.hub.reach(peer, peer_id, begins=False)
     if partner is not None:
         partner.relay_disconnect(peer.peer_id, reason)
 

@@ -26,11 +26,10 @@ from gateway.web.rpc.calls import Calls
 from gateway.web.rpc.dialects import Dialect, Notice, PlainDialect, Problem, connection_state, problem_of
 from gateway.web.rpc.directory import CallDirectory
 from gateway.web.rpc.entry import Entry, State, shown
-from gateway.web.rpc.hub import Device, Hub
+from gateway.web.rpc.hub import Device, Hub, RelayedSessions
 from gateway.web.rpc.topics import Topics
 from gateway.web.settings import WebSettings
 
-_MAX_RELAYED = 64
 _MAX_REFUSALS = 5
 _KNOWN_AFTER_END = 64
 
@@ -65,7 +64,7 @@ class Peer:
         self.listing: dict[str, Any] = {"capabilities": {}, "metadata": {}, "connected_at": 0}
         self._outbox = outbox
         self._address = address
-        self._relayed: OrderedDict[str, None] = OrderedDict()
+        self.relayed = RelayedSessions(None)
         self._states: OrderedDict[str, str] = OrderedDict()
         self._refusals = 0
         self._is_gone = False
@@ -87,6 +86,7 @@ class Peer:
         self.dialect = dialect
         self.peer_id = user.id
         self.is_guest = not self.context.gateway.is_configured(user.id)
+        self.relayed = RelayedSessions(None if self.is_guest else user.id)
         now_ms = int(time.time() * 1000)
         self.listing = {"capabilities": capabilities, "metadata": metadata, "connected_at": now_ms}
         self.user = user
@@ -299,35 +299,30 @@ class Peer:
 
     # Relayed sessions, peer to peer.
 
-    def knows(self, peer_id: str) -> bool:
-        return peer_id in self._relayed
-
-    def relay_to(self, peer_id: str) -> Device | None:
-        """The announced peer that an answer, a candidate or a farewell is relayed to."""
-        target = self.context.hub.partner(peer_id, self.peer_id)
-        if target is not None:
-            self._remember(peer_id)
-        return target
-
-    def _remember(self, peer_id: str) -> None:
-        self._relayed[peer_id] = None
-        self._relayed.move_to_end(peer_id)
-        if len(self._relayed) > _MAX_RELAYED:
-            self._relayed.popitem(last=False)
-
-    def guest_called(self, peer_id: str) -> Device | None:
-        """The guest an offer is relayed to; from now on it may answer this connection."""
-        target = self.context.hub.guest(peer_id)
+    def offered_to(self, peer_id: str, sdp: str) -> str | None:
+        """Relay an offer to a guest that this client may call: id of the offer; None: there is none, place a call."""
+        target = self.context.hub.reach(self, peer_id, begins=True)
         if target is None:
             return None
-        if not self.context.gateway.may_call(self.announced(), peer_id):
-            raise self.not_found(peer_id, Cause.FORBIDDEN)
-        self._remember(peer_id)
-        return target
+        offer_id = self.offer_id(peer_id)
+        target.relay_offer(self, offer_id, sdp, "offer")
+        return offer_id
 
-    def relay_offer(self, source: str, offer_id: str, sdp: str, kind: str) -> None:
-        self._remember(source)
-        self._notify(self.dialect.offer(self.peer_id, source, offer_id, sdp, kind))
+    def partner(self, peer_id: str) -> Device:
+        """Return the device that takes an answer or a candidate; the dialect's error for nobody in reach."""
+        target = self.context.hub.reach(self, peer_id, begins=False)
+        if target is not None:
+            return target
+        may_call = not self.is_guest or self.context.gateway.may_call(self.announced(), peer_id)
+        raise self.not_found(peer_id, Cause.NOT_FOUND if may_call else Cause.FORBIDDEN)
+
+    def offer_id(self, peer_id: str) -> str:
+        """Make the id of an offer to that peer."""
+        return f"{self.peer_id}_{peer_id}_{int(time.time() * 1000)}"
+
+    def relay_offer(self, source: Device, offer_id: str, sdp: str, kind: str) -> None:
+        self.relayed.add(source.relayed.key)
+        self._notify(self.dialect.offer(self.peer_id, source.peer_id, offer_id, sdp, kind))
 
     def relay_answer(self, source: str, sdp: str, kind: str) -> None:
         self._notify(self.dialect.answer(self.peer_id, source, sdp, kind))

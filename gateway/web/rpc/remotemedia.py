@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import time
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,9 +43,7 @@ async def offer(peer: Peer, params: Params) -> Reply:
         if not peer.calls.reoffer(entry, sdp):
             raise peer.dialect.error(Problem.IN_PROGRESS, "Negotiation in progress")
         return Reply(_SUCCESS | {"to_peer_id": to})
-    guest = peer.guest_called(to)
-    if guest is not None:
-        guest.relay_offer(peer.peer_id, f"{peer.peer_id}_{to}_{int(time.time() * 1000)}", sdp, "offer")
+    if peer.offered_to(to, sdp) is not None:
         return Reply(_SUCCESS | {"to_peer_id": to})
     placed = await peer.place(to, sdp)
     return Reply(_SUCCESS | {"to_peer_id": to, "call_id": placed.call.id}, then=partial(peer.calls.release, placed))
