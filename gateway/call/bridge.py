@@ -154,7 +154,7 @@ class Bridge(Transferring):
         assert other is not None
         assert what.event.sdp is not None
         scope, number = self._scope, what.event.exchange
-        if not other.can_update:
+        if what.event.repeats or not other.can_update:
             await self._answer_alone(what)
             scope.follow(CallInput(input=Input.EXCHANGE_OVER))
             return
@@ -188,7 +188,8 @@ class Bridge(Transferring):
             return
         await self._speaks_again(source)
         await source.answer_offer(number, answer)
-        await self._show_hold(source, holds(what.event.sdp))
+        if not (isinstance(what.event, Offered) and what.event.repeats):
+            await self._show_hold(source, holds(what.event.sdp))
 
     async def _refuse(self, leg: Leg, number: int, error: MediaError) -> None:
         log.info("offer refused", call_id=self._scope.call_id, tag=leg.party.tag, reason=error.reason)

@@ -150,6 +150,8 @@ class Offered(LegEvent):
     """The leg's number of it."""
     sdp: str | None
     """None: it asks for our offer (a re-INVITE without one); its answer comes as `Confirmed`."""
+    repeats: bool = False
+    """The far end offers what it has said last: nothing changes for the other side."""
 
 
 @dataclass(frozen=True, slots=True)

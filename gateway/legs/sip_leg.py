@@ -155,7 +155,7 @@ class SipLeg(LegBase):
                     self._asked.ended(Cause.CANCELLED)  # what it tells after its BYE is for nobody
                 self._deliver(HungUp(_cause_of_end(event)))
             case events.Offered(exchange=exchange, body=body) if body:
-                self._deliver(Offered(exchange, self._description(body)))
+                self._deliver(Offered(exchange, self._description(body), event.repeats))
             case events.Offered(exchange=exchange):
                 self._wanted.add(exchange)
                 self._deliver(Offered(exchange, None))

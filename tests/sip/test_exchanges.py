@@ -17,6 +17,7 @@ from gateway.sip.invite.events import (
 )
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.testing.sip_peer import SessionLog
 from tests.sip.agents import (
@@ -27,6 +28,7 @@ from tests.sip.agents import (
     RELIABLE,
     WITH_UPDATE,
     PuppetCall,
+    PuppetDialog,
     Stage,
     answer,
     answered_call,
@@ -34,6 +36,7 @@ from tests.sip.agents import (
     is_idle,
     stage_with_invite,
 )
+from tests.sip.resumption import Kept, killed
 
 NO_UPDATE = (("Allow", "INVITE, ACK, BYE, CANCEL, PRACK"),)
 WE_REFRESH = (("Session-Expires", "90;refresher=uas"), ("Supported", "timer"))
@@ -198,7 +201,7 @@ def test_a_refresh_without_any_description_is_lawful(method: str) -> None:
     stage = Stage()
     allow = WITH_UPDATE if method == "UPDATE" else NO_UPDATE
     caller, session, _ = answered_call(stage, headers=(*WE_REFRESH, *allow))
-    session.commit(b"", b"")
+    session.commit(b"", b"", answers=False)
     stage.run(45.5)
     refresh = stage.requests(method)[0]
     assert refresh.body == b""
@@ -439,6 +442,32 @@ def test_the_same_offer_again_is_a_refresh_that_nobody_hears_of() -> None:
     assert [one.body for one in finals(stage, "UPDATE")] == [ANSWER]
     assert log.kinds == ["Confirmed"]
     assert session.is_confirmed
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+@pytest.mark.parametrize("dies", [False, True])
+def test_our_own_offer_is_no_answer_to_a_refresh(method: str, dies: bool) -> None:
+    """The peer repeats its answer as an offer (RFC 3264 6): the listener answers it once, also after a restart."""
+    stage, _, session, invite = stage_with_invite()
+    kept = Kept(session)
+    stage.send(answer(invite, 200, body=ANSWER))
+    kept.take()
+    stage.puppet.take()
+    callee = PuppetDialog(stage, call_id=invite.call_id)
+    callee.local, callee.remote = NameAddr(invite.to.uri).with_tag("puppet"), invite.from_
+    going_on = killed(stage).core.resume(kept.values) if dies else session
+    log = SessionLog(going_on)
+    callee.next(method, body=ANSWER)
+    [offered] = log.of(Offered)
+    assert (offered.body, offered.repeats) == (ANSWER, True)
+    going_on.answer_offer(offered.exchange, HELD)
+    stage.run()
+    assert [one.body for one in finals(stage, method)] == [HELD]
+    if method == "INVITE":
+        stage.send(callee.make("ACK"))
+    callee.next("UPDATE", body=ANSWER)
+    assert [one.body for one in finals(stage, "UPDATE")] == [HELD]
+    assert len(log.of(Offered)) == 1
 
 
 def test_an_update_in_a_call_is_answered() -> None:

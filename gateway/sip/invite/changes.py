@@ -46,6 +46,7 @@ class Modifiable(DialogUsage, Protocol):
     peer_allows: frozenset[str]
     local_body: bytes
     remote_body: bytes
+    answers: bool
     accepted: AcceptedInvite | None
 
     @property
@@ -63,8 +64,8 @@ class Modifiable(DialogUsage, Protocol):
     def exchange_number(self) -> int:
         """The number of one more exchange."""
 
-    def commit(self, local: bytes, remote: bytes) -> None:
-        """These two descriptions stand."""
+    def commit(self, local: bytes, remote: bytes, *, answers: bool) -> None:
+        """Note the two descriptions that stand; `answers`: ours is the answer to the peer's offer."""
 
     def acknowledged(self) -> None:
         """The ACK of our 2xx to the INVITE of the call is not waited for any more: the peer has gone on."""

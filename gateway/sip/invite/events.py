@@ -107,6 +107,8 @@ class Offered(SessionEvent):
 
     exchange: int
     body: bytes = b""
+    repeats: bool = False
+    """The offer is the description of the peer that stands, such as its answer to our offer: a refresh."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,7 @@ class IncomingSession(InviteSession):
             return b""
         meaning = self.modification.table.sent(carrier, True)
         if meaning is Meaning.ANSWER:
-            self.commit(body, self.initial_offer)
+            self.commit(body, self.initial_offer, answers=True)
         elif meaning is Meaning.OFFER:
             self._counter = body
         return b"" if meaning is Meaning.NOTHING else body
@@ -213,7 +213,7 @@ class IncomingSession(InviteSession):
         body = b"" if table.state.invite is Invite.REMOTE and table.state.by is None else context.body
         meaning = table.sent(Carrier.SUCCESS, bool(body))
         if meaning is Meaning.ANSWER:
-            self.commit(body, self.initial_offer)
+            self.commit(body, self.initial_offer, answers=True)
         elif meaning is Meaning.OFFER:
             self._counter = body
         fields = self.timer.accept(self.request, self.core.now())
@@ -299,7 +299,7 @@ class IncomingSession(InviteSession):
             self.step(SessionInput.LOST, Context(ended=Ended("error", 400, text="No answer in the ACK")))
             return
         if meaning is Meaning.ANSWER:
-            self.commit(self._counter, body)
+            self.commit(self._counter, body, answers=False)
         self.step(SessionInput.ACKNOWLEDGED, Context(body=body if meaning is Meaning.ANSWER else b""))
 
     def on_trying(self) -> None:
@@ -342,7 +342,7 @@ class IncomingSession(InviteSession):
 
     def _take_answer(self, meaning: Meaning, body: bytes) -> None:
         if meaning is Meaning.ANSWER:
-            self.commit(self._counter, body)
+            self.commit(self._counter, body, answers=False)
             self.emit(OfferAnswered(FIRST, 200, body))
 
     def _no_prack(self) -> None:

@@ -43,7 +43,7 @@ from gateway.sip.invite.offer_answer import (
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
-from gateway.sip.requests.bodies import SDP, description_of, description_or_nothing
+from gateway.sip.requests.bodies import SDP, description_of, description_or_nothing, is_same_session
 from gateway.sip.requests.server import ServerRequest
 from gateway.sip.transactions import Transaction
 from gateway.sip.transactions.via import same_way
@@ -239,7 +239,7 @@ class Modification:
         session, want = self.session, change.want
         if meaning is Meaning.ANSWER:
             is_news = want.purpose is Purpose.OFFER or body != session.remote_body
-            session.commit(change.body, body)
+            session.commit(change.body, body, answers=False)
             if is_news:
                 session.emit(OfferAnswered(want.number, status, body))
             if want.told is not None:
@@ -314,11 +314,13 @@ class Modification:
             raise
         number = session.exchange_number()
         self._remote = RemoteChange(number, request, carrier, offer)
-        if offer and offer == session.remote_body and session.local_body:
-            # A refresh: nothing is new, so what stands is the answer (RFC 4028 7.4).
+        is_known = bool(offer and session.local_body) and is_same_session(offer, session.remote_body)
+        if session.answers and is_known and offer == session.remote_body:
+            # A refresh of what we have answered gets that answer again (RFC 4028 7.4).
             self.answer(number, session.local_body)
         else:
-            self._await_answer(number, offer)
+            # Our own offer is no answer to the one of the peer, which may repeat its answer (RFC 3264 6).
+            self._await_answer(number, offer, repeats=is_known)
 
     def flow_lost(self, flow: Flow) -> None:
         """A connection is gone."""
@@ -343,10 +345,10 @@ class Modification:
             self._accepted = None
             self.table.received(Carrier.ACK, False)
 
-    def _await_answer(self, number: int, offer: bytes) -> None:
+    def _await_answer(self, number: int, offer: bytes, *, repeats: bool = False) -> None:
         core = self.session.core
         self._patience = core.at(core.now() + core.config.answer_patience, self._out_of_patience, self.session)
-        self.session.emit(Offered(number, offer))
+        self.session.emit(Offered(number, offer, repeats))
 
     def _stop_patience(self) -> None:
         if self._patience is not None:
@@ -384,7 +386,7 @@ class Modification:
         assert change.ack is not None
         change.ack.send(self.session, body)
         if self.table.sent(Carrier.ACK, bool(body)) is Meaning.ANSWER:
-            self.session.commit(body, change.offer)
+            self.session.commit(body, change.offer, answers=True)
 
     def _accept_invite(self, remote: RemoteChange, body: bytes) -> None:
         session, request = self.session, remote.request
@@ -402,7 +404,7 @@ class Modification:
         accepted.may_be_lost = remote.is_cut_off
         self._accepted = AcceptedChange(remote.number, accepted)
         if meaning is Meaning.ANSWER:
-            session.commit(body, remote.offer)
+            session.commit(body, remote.offer, answers=True)
         else:
             self._accepted.offer = body
 
@@ -417,7 +419,7 @@ class Modification:
             body=body,
             content_type=SDP,
         )
-        self.session.commit(body, remote.offer)
+        self.session.commit(body, remote.offer, answers=True)
 
     def _refreshed(self, request: Request) -> build.Fields:
         """A target refresh that we accept: its Contact and its session timer count (RFC 6141 4, RFC 4028 9)."""
@@ -487,7 +489,7 @@ class Modification:
         body = description_or_nothing(ack)
         meaning = self.table.received(Carrier.ACK, bool(body))
         if meaning is Meaning.ANSWER:
-            self.session.commit(change.offer, body)
+            self.session.commit(change.offer, body, answers=False)
             self.session.emit(OfferAnswered(change.number, 200, body))
         elif meaning is Meaning.MISSING:
             # The peer counts our offer as answered, and nobody knows how.

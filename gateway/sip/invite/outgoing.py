@@ -141,7 +141,7 @@ class OutgoingSession(InviteSession):
             self._send_prack(branch, response, body)
             meaning = branch.modification.table.sent(Carrier.PRACK, bool(body)) if body else Meaning.NOTHING
         if meaning is Meaning.ANSWER:
-            self.commit(body, branch.offer)
+            self.commit(body, branch.offer, answers=True)
         self.exchange_over()
 
     @property
@@ -248,7 +248,7 @@ class OutgoingSession(InviteSession):
             return Provisional(response.status, response.phrase, body, FIRST, True)
         self._shown, branch.answer = branch, body
         if meaning is Meaning.ANSWER and branch.dialog is self.dialog:
-            self.commit(self.request.body, body)
+            self.commit(self.request.body, body, answers=False)
         return Provisional(response.status, response.phrase, body, FIRST)
 
     def _tell_answered(self, context: Context) -> None:
@@ -308,7 +308,7 @@ class OutgoingSession(InviteSession):
         if self.modification is not None and self.modification is not branch.modification:
             self.modification.hand_over(branch.modification)
             if branch.answer:
-                self.commit(self.request.body, branch.answer)
+                self.commit(self.request.body, branch.answer, answers=False)
         self.dialog, self.modification = branch.dialog, branch.modification
         self.remote = branch.dialog.remote
 
@@ -448,7 +448,7 @@ class OutgoingSession(InviteSession):
             branch.offer = body
         elif meaning is Meaning.ANSWER:
             branch.answer = body or branch.answer
-            self.commit(self.request.body, branch.answer)
+            self.commit(self.request.body, branch.answer, answers=False)
         elif meaning is Meaning.MISSING:
             self.core.counts["2xx without a description"] += 1
         elif branch.prack is not None:

@@ -76,6 +76,7 @@ def _established(session: InviteSession) -> dict[str, Any]:
         "role": session.role,
         "timer": session.timer.values(session.core.now()),
         "bodies": [_keyless(session.local_body), _keyless(session.remote_body)],
+        "answers": session.answers,
         "allows": sorted(session.peer_allows),
         "supports": sorted(session.peer_supports),
         "packages": sorted(session.peer_packages),
@@ -156,6 +157,7 @@ class ResumedSession(InviteSession):
         self.dialog = dialog
         self.modification: Modification = Modification(weakref.ref(self), dialog)
         self.local_body, self.remote_body = (_octets(body) for body in values["bodies"])
+        self.answers = values.get("answers", False)
         self.peer_allows = frozenset(values["allows"])
         self.peer_supports = frozenset(values["supports"])
         self.peer_packages = frozenset(values["packages"])

@@ -78,6 +78,8 @@ class InviteSession:
         """The last session description of ours that stands."""
         self.remote_body = b""
         """The peer's that stands beside it."""
+        self.answers = False
+        """Whether `local_body` answers `remote_body`, not the other way round."""
         self.timer = SessionTimer(core.config.session_timer)
         self.peer_allows: frozenset[str] = frozenset()
         self.peer_supports: frozenset[str] = frozenset()
@@ -309,9 +311,9 @@ class InviteSession:
         self._exchanges += 1
         return self._exchanges
 
-    def commit(self, local: bytes, remote: bytes) -> None:
-        """These two descriptions stand."""
-        self.local_body, self.remote_body = local, remote
+    def commit(self, local: bytes, remote: bytes, *, answers: bool) -> None:
+        """Note the two descriptions that stand; `answers`: ours is the answer to the peer's offer."""
+        self.local_body, self.remote_body, self.answers = local, remote, answers
 
     def acknowledged(self) -> None:
         """What a callee that waits for the ACK of its 2xx has to know."""

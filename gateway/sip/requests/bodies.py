@@ -7,6 +7,8 @@ from gateway.sip.message.message import Message
 from gateway.sip.message.multipart import find_part
 
 SDP = "application/sdp"
+_ROLE = b"a=setup:"
+"""Actpass in an offer, another role in the answer of the same session (RFC 5763 section 5)."""
 
 
 def description_of(message: Message) -> bytes:
@@ -17,6 +19,15 @@ def description_of(message: Message) -> bytes:
     if kind is None or kind.essence == SDP:
         return message.body
     return find_part(message, SDP) or b"" if kind.type == "multipart" else b""
+
+
+def is_same_session(one: bytes, other: bytes) -> bool:
+    """Whether two descriptions of a peer differ at most in the DTLS role, which an offer leaves open."""
+    return one == other or _without_role(one) == _without_role(other)
+
+
+def _without_role(description: bytes) -> list[bytes]:
+    return [line for line in description.splitlines() if not line.startswith(_ROLE)]
 
 
 def description_or_nothing(message: Message) -> bytes:
