@@ -310,6 +310,7 @@ def web(config: Config, console_token: str = "") -> WebSettings:
         max_connections_per_address=limits.max_connections_per_source,
         messages_per_second=limits.requests_per_second,
         message_burst=limits.burst,
+        messages_per_peer=limits.messages_per_peer,
         send_queue_messages=limits.send_queue,
         ping_interval=limits.ping_interval,
         ping_timeout=limits.ping_timeout,

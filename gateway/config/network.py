@@ -263,9 +263,12 @@ class WebLimits(Section):
     max_connections_per_source: int = Field(default=200, ge=1)
     """HTTP and WebSocket connections at once from one source address."""
     requests_per_second: float = Field(default=20.0, gt=0)
-    """HTTP requests or messages a second from one source address or connection."""
+    """HTTP requests a second from one source address, and messages of one WebSocket; later messages wait unread."""
     burst: int = Field(default=100, ge=1)
-    """Requests one source may send at once before the rate counts."""
+    """Requests one source, or messages one WebSocket, may send at once before the rate counts."""
+    messages_per_peer: int = Field(default=40, ge=0)
+    """Messages that a browser in a room of the room server may send at once beyond `burst`, and that may wait for it
+    beyond `send_queue`, for each other browser there: a description and its candidates."""
     offers_per_second: float = Field(default=10.0, gt=0)
     """HTTP offers (POST /webrtc/offer) a second from one source address."""
     offer_burst: int = Field(default=50, ge=1)

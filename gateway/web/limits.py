@@ -28,6 +28,17 @@ class TokenBucket:
         self.tokens -= 1.0
         return True
 
+    def borrow(self, now: float) -> float:
+        """Take one token, a later one where there is none; return the seconds until it flows in."""
+        self._fill(now)
+        self.tokens -= 1.0
+        return max(0.0, -self.tokens) / self.rate
+
+    def widen(self, tokens: float) -> None:
+        """Keep so many tokens more, and have them at once; fewer where negative."""
+        self.burst += tokens
+        self.tokens = min(self.tokens + max(0.0, tokens), self.burst)
+
     def empty(self, now: float) -> bool:
         """Whether `take` would fail."""
         self._fill(now)

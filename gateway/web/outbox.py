@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import IntEnum
@@ -41,6 +40,10 @@ class Outbox:
         self._wake = asyncio.Event()
         self._closing: tuple[int, str] | None = None
         self.overflowed = asyncio.Event()
+
+    def widen(self, messages: int) -> None:
+        """Let so many messages more wait; fewer where negative."""
+        self._max_messages += messages
 
     @property
     def closed(self) -> bool:
@@ -99,33 +102,46 @@ async def _read_all(websocket: WebSocket, outbox: Outbox, on_message: Callable[[
         on_message(message.get("bytes", b"") if text is None else text)
 
 
-async def _read(
-    websocket: WebSocket, outbox: Outbox, settings: WebSettings, on_text: Callable[[str], Awaitable[None]]
-) -> None:
-    bucket = TokenBucket(settings.messages_per_second, settings.message_burst, settings.message_burst, time.monotonic())
-    while not outbox.closed:
-        message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            return None
-        text = message.get("text")
-        if text is None:
-            return outbox.close(Close.UNSUPPORTED_DATA, "text only")
-        if not bucket.take(time.monotonic()):
-            return outbox.close(Close.POLICY, "too many messages")
-        await on_text(text)
-    return None
+class Line:
+    """An accepted WebSocket: its outbox, and how many messages its client may send at once."""
 
+    def __init__(self, websocket: WebSocket, settings: WebSettings) -> None:
+        self.outbox = Outbox(settings.send_queue_messages, settings.send_queue_bytes)
+        self._websocket = websocket
+        self._per_peer = settings.messages_per_peer
+        now = asyncio.get_running_loop().time()
+        self._allowance = TokenBucket(settings.messages_per_second, settings.message_burst, settings.message_burst, now)
 
-async def converse(
-    websocket: WebSocket, outbox: Outbox, settings: WebSettings, on_text: Callable[[str], Awaitable[None]]
-) -> None:
-    """Run an accepted socket until either side ends it: messages to `on_text` in order, `outbox` to the client."""
-    await _run(websocket, outbox, _read(websocket, outbox, settings, on_text))
+    def widen(self, peers: int) -> None:
+        """Count so many more peers that the client signals with; fewer where negative."""
+        self.outbox.widen(peers * self._per_peer)
+        self._allowance.widen(peers * self._per_peer)
 
+    async def converse(self, on_text: Callable[[str], Awaitable[None]]) -> None:
+        """Run until either side ends it: messages to `on_text` in order, the outbox to the client.
 
-async def converse_unpaced(websocket: WebSocket, outbox: Outbox, on_message: Callable[[str | bytes], None]) -> None:
-    """The same for a protocol that takes binary messages too and has limits of its own on their number."""
-    await _run(websocket, outbox, _read_all(websocket, outbox, on_message))
+        Messages beyond the limits wait unread in the socket, which slows their sender.
+        """
+        await _run(self._websocket, self.outbox, self._read(on_text))
+
+    async def converse_unpaced(self, on_message: Callable[[str | bytes], None]) -> None:
+        """The same for a protocol that takes binary messages too and has limits of its own on their number."""
+        await _run(self._websocket, self.outbox, _read_all(self._websocket, self.outbox, on_message))
+
+    async def _read(self, on_text: Callable[[str], Awaitable[None]]) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.outbox.closed:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return None
+            text = message.get("text")
+            if text is None:
+                return self.outbox.close(Close.UNSUPPORTED_DATA, "text only")
+            pause = self._allowance.borrow(loop.time())
+            if pause:
+                await asyncio.sleep(pause)
+            await on_text(text)
+        return None
 
 
 async def _run(websocket: WebSocket, outbox: Outbox, reading: Coroutine[Any, Any, None]) -> None:

@@ -33,6 +33,8 @@ class WebSettings:
     max_connections_per_address: int = 200
     messages_per_second: float = 50.0
     message_burst: int = 200
+    messages_per_peer: int = 40
+    """Added to `message_burst` and `send_queue_messages` of a room's peer for each other peer of the room."""
     send_queue_messages: int = 512
     send_queue_bytes: int = 1_048_576
     """What may wait for a slow reader before its socket is dropped."""

@@ -11,26 +11,16 @@ from starlette.websockets import WebSocket
 from gateway.web.auth.authenticator import client_address
 from gateway.web.auth.origins import origin_allowed
 from gateway.web.limits import ConnectionCounter
-from gateway.web.outbox import Close, Outbox, converse, converse_unpaced
+from gateway.web.outbox import Close, Line, Outbox
 from gateway.web.settings import WebSettings
 
 
-class Socket:
-    """One accepted WebSocket."""
+class Socket(Line):
+    """One accepted WebSocket, and its client's address."""
 
-    def __init__(self, websocket: WebSocket, outbox: Outbox, address: str, settings: WebSettings) -> None:
-        self.outbox = outbox
+    def __init__(self, websocket: WebSocket, address: str, settings: WebSettings) -> None:
+        super().__init__(websocket, settings)
         self.address = address
-        self._websocket = websocket
-        self._settings = settings
-
-    async def converse(self, on_text: Callable[[str], Awaitable[None]]) -> None:
-        """See `outbox.converse`."""
-        await converse(self._websocket, self.outbox, self._settings, on_text)
-
-    async def converse_unpaced(self, on_message: Callable[[str | bytes], None]) -> None:
-        """See `outbox.converse_unpaced`."""
-        await converse_unpaced(self._websocket, self.outbox, on_message)
 
 
 class SocketGate:
@@ -71,15 +61,15 @@ class SocketGate:
             await _refuse(websocket, 503, "Too many connections.")
             yield None
             return
-        outbox = Outbox(self._settings.send_queue_messages, self._settings.send_queue_bytes)
-        self._outboxes.add(outbox)
+        socket = Socket(websocket, address, self._settings)
+        self._outboxes.add(socket.outbox)
         try:
             # RFC 6455 section 4.2.2: a subprotocol that was asked for is one of those offered, or none.
             offered = websocket.scope.get("subprotocols") or []
             await websocket.accept(subprotocol=subprotocol if subprotocol in offered else None)
-            yield Socket(websocket, outbox, address, self._settings)
+            yield socket
         finally:
-            self._outboxes.discard(outbox)
+            self._outboxes.discard(socket.outbox)
             self._counter.leave(address)
 
     def close_all(self) -> None:

@@ -272,9 +272,10 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "web/test_http_sessions.py::test_a_token_has_the_service_asked_for_ice_servers": (
         *("web.ice_service", "web.ice_service_token"),
     ),
-    "web/test_jsonrpc_hostile.py::test_a_flood_of_messages_closes_the_socket": (
+    "web/test_jsonrpc_hostile.py::test_a_flood_of_messages_is_read_at_the_rate": (
         *("web.limits.requests_per_second", "web.limits.burst"),
     ),
+    "web/test_rooms.py::test_a_newcomer_calls_a_room_of_twelve_at_once": ("web.limits.messages_per_peer",),
     "web/test_jsonrpc_hostile.py::test_a_malformed_frame_is_refused_with_its_code": ("web.limits.max_batch",),
     "web/test_jsonrpc_hostile.py::test_connections_are_limited_for_each_address": ("web.proxies",),
     "web/test_jsonrpc_peers.py::test_guessing_passwords_ends_the_connection_and_is_slowed_down": (

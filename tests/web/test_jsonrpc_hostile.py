@@ -177,13 +177,25 @@ async def test_a_message_in_too_many_fragments_closes_the_socket() -> None:
         assert client.socket.close_code == 1009
 
 
-async def test_a_flood_of_messages_closes_the_socket() -> None:
-    """1008 once the burst is used up."""
-    settings = WebSettings(message_burst=20, messages_per_second=0.001)
+async def test_a_flood_of_messages_is_read_at_the_rate() -> None:
+    """What is beyond the burst waits unread, in order, and costs nobody the connection."""
+    settings = WebSettings(message_burst=20, messages_per_second=500)
     async with running(FakeGateway(), settings) as server, rpc(server) as client:
-        for _ in range(21):
+        for _ in range(60):
             await client.socket.send("{")
-        assert await _ends(client) == 1008
+        assert [(await client.frame())["error"]["code"] for _ in range(60)] == [-32700] * 60
+        await client.ok("ping")
+
+
+async def test_a_flood_beyond_the_rate_ends_with_its_unread_pong() -> None:
+    """The backlog stays in the socket, and the server's ping behind it is never answered: 1011."""
+    settings = WebSettings(message_burst=5, messages_per_second=0.001, ping_interval=0.2, ping_timeout=0.2)
+    async with running(FakeGateway(), settings) as server, rpc(server) as client:
+        for _ in range(200):
+            await client.socket.send("{" + " " * 2_000)
+        assert await _ends(client) == 1011
+        async with rpc(server) as other:
+            assert (await other.fails("nothing"))["code"] == -32601
 
 
 async def _raw_socket(server: WebServer) -> sockets.socket:
@@ -254,8 +266,11 @@ async def _longest_pause(done: asyncio.Event) -> float:
 @pytest.mark.serial
 @pytest.mark.parametrize("opcode", [0, 1, 9])
 async def test_a_storm_of_tiny_frames_does_not_stop_the_loop(opcode: int) -> None:
-    """Fragments, messages or pings: the connection ends, and no step on the way takes 100 ms."""
-    settings = WebSettings(message_burst=100, messages_per_second=1)
+    """Fragments, messages or pings: the connection ends, and no step on the way takes 100 ms.
+
+    Messages wait unread, so that it is the unread pong that ends theirs.
+    """
+    settings = WebSettings(message_burst=100, messages_per_second=1, ping_interval=0.5, ping_timeout=0.5)
     async with running(FakeGateway(), settings) as server:
         raw = await _raw_socket(server)
         loop = asyncio.get_running_loop()

@@ -22,6 +22,23 @@ def test_a_bucket_gives_its_burst_then_its_rate() -> None:
     assert bucket.take(99) is False
 
 
+def test_a_bucket_lends_tokens_for_a_pause() -> None:
+    """Each borrowed token is one over the rate later than the one before; none is lent twice."""
+    bucket = TokenBucket(rate=4, burst=2, tokens=2, updated=0)
+    assert [bucket.borrow(0) for _ in range(4)] == [0, 0, 0.25, 0.5]
+    assert bucket.borrow(0.5) == 0.25
+    assert bucket.borrow(10) == 0
+
+
+def test_a_bucket_that_is_widened_has_the_tokens_at_once() -> None:
+    """Narrowed again, it keeps no more than its burst."""
+    bucket = TokenBucket(rate=1, burst=1, tokens=1, updated=0)
+    bucket.widen(3)
+    assert [bucket.take(0) for _ in range(5)] == [True, True, True, True, False]
+    bucket.widen(-3)
+    assert [bucket.take(100), bucket.take(100)] == [True, False]
+
+
 def test_keys_have_their_own_buckets_and_the_oldest_is_forgotten() -> None:
     """Memory is bounded whoever asks."""
     buckets = KeyedBuckets(rate=0.001, burst=1, clock=lambda: 0.0, max_keys=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import httpx
@@ -160,3 +161,68 @@ async def test_rooms_check_the_origin() -> None:
                     pass
     async with client_of(FakeGateway()) as http:
         assert (await http.get("/webrtc/rooms", headers=evil)).status_code == 403
+
+
+_EACH = 11
+"""Messages of a newcomer to each member: an offer and ten candidates."""
+
+
+@pytest.mark.parametrize("form", ["/webrtc/signaling/r/{}", "/rtc/signal?room=r"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"message_burst": 1, "messages_per_second": 0.0001, "messages_per_peer": _EACH}, id="room-scaled"),
+        pytest.param({"message_burst": 1, "messages_per_second": 500.0, "messages_per_peer": 0}, id="read-pause"),
+        pytest.param({"message_burst": 100, "messages_per_second": 20.0}, id="as-shipped"),
+    ],
+)
+async def test_a_newcomer_calls_a_room_of_twelve_at_once(form: str, settings: dict[str, Any]) -> None:
+    """Every description and candidate arrives, whether the room allows it or a read pause delays it."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(
+            running(FakeGateway(), WebSettings(open_rooms=True, send_queue_messages=50, **settings))
+        )
+        members = [await stack.enter_async_context(joined(server, form.format(number))) for number in range(12)]
+        newcomer = await stack.enter_async_context(joined(server, form.format("newcomer")))
+        others: list[str] = []
+        while not others:
+            told = await newcomer.next()
+            others = told.get("peers", [])
+        target, candidate = ("target", "ice-candidate") if "/rtc" in form else ("target_peer_id", "ice_candidate")
+        for other in others:
+            await newcomer.send(type="offer", **{target: other}, offer=SDP, sdp=SDP)
+            for number in range(_EACH - 1):
+                line = f"candidate:{number} 1 udp 1 192.0.2.1 9 typ host"
+                await newcomer.send(type=candidate, **{target: other}, candidate={"candidate": line})
+        for member in members:
+            arrived: list[str] = []
+            while len(arrived) < _EACH:
+                arrived += [told["type"]] if (told := await member.next())["type"] in ("offer", candidate) else []
+            assert arrived == ["offer", *[candidate] * (_EACH - 1)]
+        if settings["messages_per_second"] > 1:
+            await newcomer.send(type="nonsense")
+            assert (await newcomer.next())["type"] == "error"
+
+
+async def test_a_flood_into_a_room_passes_its_burst_alone() -> None:
+    """The flooder's messages wait unread, and those of others pass; a room that has emptied allows less again."""
+    limits: dict[str, Any] = {"message_burst": 2, "messages_per_second": 0.0001, "messages_per_peer": 3}
+    async with (
+        running(FakeGateway(), WebSettings(open_rooms=True, **limits)) as server,
+        joined(server, "/webrtc/signaling/r/victim") as victim,
+        joined(server, "/webrtc/signaling/r/flooder") as flooder,
+    ):
+        async with joined(server, "/webrtc/signaling/r/gone"):
+            while (await flooder.next()).get("peer_id") != "gone":
+                pass
+        while (await flooder.next())["type"] != "peer_left":
+            pass
+        for number in range(50):
+            await flooder.send(type="ice_candidate", target_peer_id="victim", candidate=f"candidate:{number}")
+        relayed: list[Any] = []
+        while len(relayed) < 5:
+            relayed += [told] if (told := await victim.next())["type"] == "ice_candidate" else []
+        async with joined(server, "/webrtc/signaling/r/honest") as honest:
+            await honest.send(type="ice_candidate", target_peer_id="victim", candidate="candidate:honest")
+            assert (await victim.next())["type"] == "peer_joined"
+            assert (await victim.next())["from_peer_id"] == "honest"

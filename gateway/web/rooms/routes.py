@@ -37,7 +37,7 @@ def create_router(
         allowed = None if settings.open_rooms else authenticator.of_websocket
         async with gate.entered(websocket, allowed) as socket:
             if socket is not None:
-                await signaling.serve(socket.outbox, socket.converse, room, peer, wire)
+                await signaling.serve(socket, room, peer, wire)
 
     @router.websocket("/webrtc/signaling/{room_id}/{peer_id}")
     async def rooms_socket(websocket: WebSocket, room_id: str, peer_id: str) -> None:

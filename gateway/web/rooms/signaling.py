@@ -17,14 +17,14 @@ import inspect
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from fastapi import FastAPI
 from starlette.websockets import WebSocket
 
 from gateway.web.checks import BadJson, is_identifier, load_json
-from gateway.web.outbox import Close, Outbox, converse
+from gateway.web.outbox import Close, Line
 from gateway.web.rooms.messages import (
     PLAIN,
     ROOM,
@@ -119,11 +119,11 @@ class RTCSignaling:
         client_id = client_id or str(uuid.uuid4())
         if client_id in self._clients or websocket in self._ids:
             raise PeerTaken
-        outbox = Outbox(self.settings.send_queue_messages, self.settings.send_queue_bytes)
-        client = self._enter(client_id, room, outbox, PLAIN)
+        line = Line(websocket, self.settings)
+        client = self._enter(client_id, room, line, PLAIN)
         self._clients[client_id] = client
         self._ids[websocket] = client_id
-        task = asyncio.create_task(outbox.drain(websocket))
+        task = asyncio.create_task(line.outbox.drain(websocket))
         self._writers[client_id] = websocket, task
         task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
         return client_id
@@ -149,8 +149,8 @@ class RTCSignaling:
         client = self._by_id(client_id)
         if client is None:
             raise KeyError(client_id)
-        if client.room != room:
-            moved = self._enter(client.id, room, client.outbox, client.wire)
+        if client.room != room and client.line is not None:
+            moved = self._enter(client.id, room, client.line, client.wire)
             self._exit(client)
             self._clients[client.id] = client = moved
         return [other.id for other in self._table.members(room) if other is not client]
@@ -188,53 +188,45 @@ class RTCSignaling:
         """Serve one WebSocket until it ends; accepts it where that was not done."""
         if websocket.application_state.name == "CONNECTING":
             await websocket.accept()
-        outbox = Outbox(self.settings.send_queue_messages, self.settings.send_queue_bytes)
+        await self.serve(Line(websocket, self.settings), room, client_id or str(uuid.uuid4()), wire)
 
-        async def run(on_text: Callable[[str], Awaitable[None]]) -> None:
-            await converse(websocket, outbox, self.settings, on_text)
-
-        await self.serve(outbox, run, room, client_id or str(uuid.uuid4()), wire)
-
-    async def serve(
-        self,
-        outbox: Outbox,
-        run: Callable[[Callable[[str], Awaitable[None]]], Awaitable[None]],
-        room: str,
-        client_id: str,
-        wire: Wire,
-    ) -> None:
-        """The same over a socket that is accepted and counted elsewhere; `run` feeds it text until it ends."""
+    async def serve(self, line: Line, room: str, client_id: str, wire: Wire) -> None:
+        """The same over a socket that is accepted and counted elsewhere."""
         client: Client | None = None
         try:
-            client = self._enter(client_id, room, outbox, wire)
+            client = self._enter(client_id, room, line, wire)
         except ValueError as error:
-            outbox.close(Close.POLICY, str(error))
+            line.outbox.close(Close.POLICY, str(error))
         except PeerTaken:
-            outbox.close(Close.POLICY, "this peer id is taken in this room")
+            line.outbox.close(Close.POLICY, "this peer id is taken in this room")
         except RoomFull:
-            outbox.close(Close.TRY_LATER, "no room left")
+            line.outbox.close(Close.TRY_LATER, "no room left")
 
         async def on_text(text: str) -> None:
             if client is not None:
                 await self._on_text(client, text)
 
         try:
-            await run(on_text)
+            await line.converse(on_text)
         finally:
             if client is not None:
                 self._exit(client)
 
-    def _enter(self, client_id: str, room: str, outbox: Sink, wire: Wire) -> Client:
+    def _enter(self, client_id: str, room: str, line: Line, wire: Wire) -> Client:
         if not is_identifier(room) or not is_identifier(client_id):
             raise ValueError("room and peer ids are 1 to 128 printable characters")
-        client = Client(id=client_id, room=room, outbox=outbox, wire=wire)
+        outbox = line.outbox
+        client = Client(id=client_id, room=room, outbox=outbox, wire=wire, line=line)
         self._settle(room)
         try:
             others = self._table.join(client)
         except (PeerTaken, RoomFull):
             self._leave_alone(room)
             raise
+        line.widen(len(others))
         for other in others:
+            if other.line is not None:
+                other.line.widen(1)
             other.outbox.send(encode(other.wire.joined(client_id)))
         for message in wire.welcome(client_id, [other.id for other in others]):
             outbox.send(encode(message))
@@ -245,7 +237,12 @@ class RTCSignaling:
 
     def _exit(self, client: Client) -> None:
         self._table.leave(client)
-        for other in self._table.members(client.room):
+        others = self._table.members(client.room)
+        if client.line is not None:
+            client.line.widen(-len(others))
+        for other in others:
+            if other.line is not None:
+                other.line.widen(-1)
             other.outbox.send(encode(other.wire.left(client.id)))
         self._leave_alone(client.room)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.web.outbox import Line
 from gateway.web.rooms.messages import Wire
 from gateway.web.settings import WebSettings
 
@@ -37,6 +38,8 @@ class Client:
     room: str
     outbox: Sink
     wire: Wire
+    line: Line | None = None
+    """Limits that grow with the room; None: a peer of our own."""
 
 
 class RoomTable:
