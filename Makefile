@@ -114,8 +114,9 @@ chaos: install-test plane ## Kill the gateway at every message of a call, then g
 soak: install-test plane ## Calls, transfers and reloads at 20 a second, and whether memory, descriptors, tasks and timers stay level (MINUTES=30)
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(ARGS)
 
-fuzz: ## Throw octets at the packet plane's parsers (SECONDS=60 for each)
+fuzz: $(VENV)/.test ## Throw octets at the packet plane's parsers, and mutate what the gateway accepts (SECONDS=60 for each)
 	@scripts/plane fuzz $(or $(SECONDS),60)
+	@$(BIN)/python -m tests.fuzzing --seconds $(or $(SECONDS),60)
 
 plane:
 	@scripts/plane build

@@ -43,6 +43,7 @@ class CoreConfig:
         "gruu",
         "norefersub",
         "replaces",
+        "histinfo",
         FROM_CHANGE,
         TRICKLE,
     )

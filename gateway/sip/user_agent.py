@@ -24,6 +24,7 @@ from gateway.sip.invite.resumed import ResumedSession, end_left, session_values
 from gateway.sip.invite.session import METHODS, InviteSession
 from gateway.sip.invite.session_timer import SessionTimer
 from gateway.sip.message import build
+from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Message, Request, Response
 from gateway.sip.requests.client import ClientRequest
 from gateway.sip.requests.inspection import (
@@ -284,7 +285,13 @@ class UserAgentCore(Services):
 
     def _count_absent(self, names: tuple[str, ...]) -> None:
         for name in names:
-            self.counts[f"malformed {name}"] += 1
+            self._count_malformed(name)
+
+    def _count_malformed(self, name: str) -> None:
+        self.counts[f"malformed {name}"] += 1
+
+    def _inspected(self, request: Request, *, in_dialog: bool = False) -> Refusal | None:
+        return inspect_request(request, self._can, in_dialog=in_dialog, malformed=self._count_malformed)
 
     def _on_ack(self, ack: Request, source: Flow) -> None:
         """An ACK cannot be challenged, so one from elsewhere counts only where its address speaks for the peer."""
@@ -350,7 +357,7 @@ class UserAgentCore(Services):
 
     def _first_notify(self, subscriber: Subscriber, request: ServerRequest) -> None:
         self.stack.proven(request.transaction, self.now())
-        refusal = inspect_request(request.request, self._can)
+        refusal = self._inspected(request.request)
         if refusal is not None:
             request.respond(refusal.status, refusal.headers, refusal.reason or None)
         else:
@@ -359,16 +366,15 @@ class UserAgentCore(Services):
     def _authenticated(self, request: ServerRequest, then: Callable[[ServerRequest, str | None], None]) -> None:
         """Who it is comes first: a stranger gets a challenge, whatever else its request may lack."""
         unreadable = inspect_credentials(request.request)
-        if unreadable is not None:
-            request.refuse(Refused.of(unreadable))
-            return
         request.transaction.user = request
 
         def judged(verdict: Verdict) -> None:
             if request.is_answered:
                 return
             if isinstance(verdict, Refused):
-                request.refuse(verdict)
+                # Another challenge would be answered with the same credentials.
+                is_challenge = unreadable is not None and verdict.status in (401, 407)
+                request.refuse(Refused.of(unreadable) if unreadable is not None and is_challenge else verdict)
             else:
                 self._answering(request, None, lambda: then(request, verdict.identity))
             self.wake()
@@ -423,7 +429,7 @@ class UserAgentCore(Services):
             # Its sender is gone, whatever we make of its words: it ends the call in any case.
             set_aside(request.request, (Message.reason,))
         else:
-            refusal = self.handover.refusal(request.request) or inspect_request(request.request, self._can)
+            refusal = self.handover.refusal(request.request) or self._inspected(request.request, in_dialog=True)
         if refusal is not None:
             request.respond(refusal.status, refusal.headers, refusal.reason or None)
             return
@@ -448,7 +454,7 @@ class UserAgentCore(Services):
         # Whom the application lets in it answers in full; only a question that anybody may ask proves nothing.
         if identity is not None or request.request.method != "OPTIONS":
             self.stack.proven(request.transaction, self.now())
-        refusal = inspect_request(request.request, self._can)
+        refusal = self._inspected(request.request)
         handler = self._handlers.get(request.request.method)
         if refusal is not None:
             request.refuse(Refused.of(refusal))

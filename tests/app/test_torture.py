@@ -58,7 +58,7 @@ UDP: dict[str, tuple[int | None, int | None]] = {
     "ncl": BAD,
     "scalar02": BAD,
     "scalarlg": SILENT,
-    "quotbal": BAD,
+    "quotbal": CALL,
     "ltgtruri": BAD,
     "lwsruri": BAD,
     "lwsstart": BAD,
@@ -67,7 +67,7 @@ UDP: dict[str, tuple[int | None, int | None]] = {
     "baddate": CALL,
     "regbadct": REGISTER,  # its Contact is looked at once it is known who registers
     "badaspec": BAD,
-    "baddn": BAD,
+    "baddn": BAD,  # its empty line is missing
     "badvers": (505, 505),
     "mismatch01": BAD,
     "mismatch02": BAD,
@@ -106,6 +106,7 @@ UDP: dict[str, tuple[int | None, int | None]] = {
 
 TCP: dict[str, tuple[list[int], list[int]]] = {
     "clerr": ([WAITS], [WAITS]),
+    "baddn": ([200], [200]),
     "ncl": ([400, CLOSED], [400, CLOSED]),
     "mcl01": ([400, CLOSED], [400, CLOSED]),
     "inv2543": ([400, CLOSED], [400, CLOSED]),

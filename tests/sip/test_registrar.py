@@ -270,7 +270,17 @@ def test_a_refused_register_changes_nothing() -> None:
     """A bad contact among good ones refuses all of them."""
     assert refused(decide(register("<sip:a@h>", "<sip:b@h>;expires=5"), (), POLICY, NOW)) == 423
     with pytest.raises(SipSyntaxError):
-        decide(register("<sip:a@h>", "<sip:b@h>;q=7"), (), POLICY, NOW)
+        decide(register("<sip:a@h>", "<sip:b@h"), (), POLICY, NOW)
+
+
+@pytest.mark.parametrize(
+    ("written", "q"),
+    [(".5", 0.5), ("0.", 0.0), ("1.0000", 1.0), ("7", 1.0), ("much", 1.0), ("-1", 1.0)],
+)
+def test_a_preference_is_read_however_it_is_written(written: str, q: float) -> None:
+    """q decides the order of phones alone: one that cannot be read counts as absent."""
+    changes = good(decide(register(f"<sip:a@h>;q={written}"), (), POLICY, NOW))
+    assert [binding.q for binding in changes.put] == [q]
 
 
 @pytest.mark.parametrize(

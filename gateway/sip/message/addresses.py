@@ -34,14 +34,18 @@ MAX_BRANCH = 512
 # The grammar wants tokens as unquoted display name; whatever is unmistakable is taken ("AT&T <sip:...>"), and
 # written in quotes.
 _NAME_ADDR = re.compile(rf"[ \t]*+(?:({QUOTED})[ \t]*+|((?:[^\s\"<>,;:\\]++[ \t]*+)*+))<([^<>]*+)>[ \t]*+")
+_UNQUOTED = re.compile(r"([^<>]*+)<([^<>]*+)>[ \t]*+")
+"""A name that should be quoted and is not (`Doe, John <sip:...>`), or is quoted twice, and the URI after it."""
 _ADDR_SPEC = re.compile(r'[ \t]*+([^\s<>",;?]++)[ \t]*+')
 _COMMA = re.compile(r"[ \t]*+,[ \t]*+")
 _VIA = re.compile(
     rf"[ \t]*+([{TOKEN_CHARS}]++)[ \t]*+/[ \t]*+([{TOKEN_CHARS}]++)[ \t]*+/[ \t]*+([{TOKEN_CHARS}]++)[ \t]++"
     r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_][A-Za-z0-9_.\-]*+)(?:[ \t]*+:[ \t]*+([0-9]{1,5}))?+[ \t]*+"
 )
+_REG_ID = re.compile(r"[0-9]{1,10}")
 _CSEQ = re.compile(rf"[ \t]*+([0-9]++)[ \t]++([{TOKEN_CHARS}]++)[ \t]*+")
-_QVALUE = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+_QVALUE = re.compile(r"[0-9]{1,8}(?:\.[0-9]{0,16})?|\.[0-9]{1,16}")
+"""Wider than RFC 3261 25.1: phones write ".5" and "1.0000"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,17 @@ class NameAddr:
         """Read a comma list of addresses; raises SipSyntaxError, also beyond `limit` values."""
         if "," not in text and len(text) <= _KNOWN_LENGTH:
             return [_known_address(text)]
+        try:
+            return cls._read_list(text, limit)
+        except SipSyntaxError as error:
+            # RFC 4475 3.1.2.15: "Doe, John <sip:...>" is one address, and no list that begins with "Doe".
+            one = _unquoted(text)
+            if one is None:
+                raise error from None
+            return [one]
+
+    @classmethod
+    def _read_list(cls, text: str, limit: int) -> list[NameAddr]:
         found: list[NameAddr] = []
         position = 0
         while True:
@@ -129,13 +144,11 @@ class NameAddr:
 
     @property
     def q(self) -> float:
-        """The preference of a contact, 0.0 to 1.0; 1.0 when it is not given (RFC 3261 20.10)."""
+        """The preference of a contact, 0.0 to 1.0; 1.0 when it is absent or unreadable (RFC 3261 20.10)."""
         text = find_param(self.params, "q")
-        if text is None:
+        if text is None or _QVALUE.fullmatch(text) is None:
             return 1.0
-        if _QVALUE.fullmatch(text) is None:
-            raise SipSyntaxError("q is not between 0 and 1", header="contact")
-        return float(text)
+        return min(float(text), 1.0)
 
     @property
     def expires(self) -> int | None:
@@ -155,15 +168,38 @@ class NameAddr:
 
     @property
     def reg_id(self) -> int | None:
-        """reg-id, 1 to 2**31 - 1 (RFC 5626 4.2), None when it is absent."""
+        """reg-id, 1 to 2**31 - 1 (RFC 5626 4.2), None when it is absent or unreadable."""
         text = find_param(self.params, "reg-id")
-        return None if text is None else number(text, "reg-id", 0x7FFFFFFF)
+        if text is None or _REG_ID.fullmatch(text) is None:
+            return None
+        value = int(text)
+        return value if 0 < value <= 0x7FFFFFFF else None
 
 
 def _read_address(text: str) -> NameAddr:
-    value, position = NameAddr.read(text, 0)
-    expect_end(text, position, "address")
+    try:
+        value, position = NameAddr.read(text, 0)
+        expect_end(text, position, "address")
+    except SipSyntaxError as error:
+        one = _unquoted(text)
+        if one is None:
+            raise error from None
+        return one
     return value
+
+
+def _unquoted(text: str) -> NameAddr | None:
+    """The address of a whole line with one "<URI>", all before it being its name; None for any other line."""
+    match = _UNQUOTED.match(text)
+    if match is None or ";" in match[1] or ":" in match[1]:
+        return None
+    try:
+        uri = Uri.parse(match[2])
+        params, end = read_params(text, match.end())
+        expect_end(text, end, "address")
+    except SipSyntaxError:
+        return None
+    return NameAddr(uri, match[1].replace('"', "").replace("\\", "").strip(" \t"), params)
 
 
 _known_address = lru_cache(_KNOWN)(_read_address)

@@ -110,7 +110,7 @@ def _optional(parse: Callable[[str], T]) -> Reader[T | None]:
             raise SipSyntaxError("header may be there only once")
         return None
 
-    return parse, other
+    return lambda text: parse(text) if text else None, other
 
 
 def _required(parse: Callable[[str], T]) -> Reader[T]:
@@ -127,13 +127,13 @@ def _many(parse_list: Callable[[str], list[T]]) -> Reader[tuple[T, ...]]:
         if len(values) > MAX_LIST:
             raise SipSyntaxError("header is there too often")
         found: list[T] = []
-        for value in values:
+        for value in filter(None, values):
             found += parse_list(value)
             if len(found) > MAX_LIST:
                 raise SipSyntaxError("too many values")
         return tuple(found)
 
-    return lambda text: tuple(parse_list(text)), other
+    return lambda text: tuple(parse_list(text)) if text else (), other
 
 
 def _vias() -> Reader[tuple[Via, ...]]:

@@ -1,7 +1,8 @@
 """Bytes of one message to a Request or Response (RFC 3261 sections 7 and 25), strictly and in linear time.
 
-Strict where leniency has hurt others: only SP and HTAB before a header's colon, no bare CR or LF, no control
-byte in the head, every header that identifies a transaction readable and there exactly once.
+Strict where leniency has hurt others: only SP and HTAB before a header's colon, no bare CR or LF, every header that
+identifies a transaction readable, without a control byte and there exactly once. In any other header a control byte
+becomes U+FFFD, which no typed reader takes.
 """
 
 from __future__ import annotations
@@ -47,9 +48,8 @@ _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.DOTALL)
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ESCAPED_CONTROL = re.compile(r"\\(?:([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])|(.))", re.DOTALL)
-_SINGLE = frozenset(
-    ("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "expires", "replaces")
-)
+_NAMING = frozenset((*(name.lower() for name in ANSWER_HEADERS), "content-length"))
+_SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "replaces"))
 
 
 class KeepAlive(Enum):
@@ -228,11 +228,19 @@ def _read_line(items: list[Item], line: str, limits: Limits) -> tuple[int, str] 
         return 513, "header is too long"
     if not colon:
         return 400, "header line has no colon"
-    items.append((known[0], known[1], value.strip(" \t")))
     if not line.isprintable() and has_control(line):
-        items.pop()
-        return 400, "header holds a control byte"
+        if not _may_be_softened(known[0], line):
+            return 400, "header holds a control byte"
+        value = _CONTROL.sub("\ufffd", value)
+    items.append((known[0], known[1], value.strip(" \t")))
     return None
+
+
+def _may_be_softened(key: str, line: str) -> bool:
+    """Whether a control byte in a header is no reason to refuse its message: neither what names the transaction and
+    ends the body, nor a line end that another reader would split the header at.
+    """
+    return key not in _NAMING and "\r" not in line and "\n" not in line
 
 
 def _fold(items: list[Item], line: str, folds: int, limits: Limits) -> tuple[int, str] | None:
@@ -240,9 +248,11 @@ def _fold(items: list[Item], line: str, folds: int, limits: Limits) -> tuple[int
         return 400, "message starts with a folded line"
     if folds > limits.fold_lines:
         return 513, "header is folded too often"
-    if has_control(line):
-        return 400, "header holds a control byte"
     key, name, value = items[-1]
+    if has_control(line):
+        if not _may_be_softened(key, line):
+            return 400, "header holds a control byte"
+        line = _CONTROL.sub("\ufffd", line)
     text = line.strip(" \t")
     if len(value) + len(text) > limits.header_value:
         return 513, "header is too long"

@@ -20,7 +20,7 @@ _USER = rf"[{_UNRESERVED}%&=+$,;?/#]"
 _PASSWORD = rf"[{_UNRESERVED}%&=+$,]"
 _HOST = r"\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*+)"
 _SIP = re.compile(
-    rf"(?:({_USER}++)(?::({_PASSWORD}*+))?+@)?"
+    rf"(?:({_USER}*+)(?::({_PASSWORD}*+))?+@)?"
     rf"({_HOST})(?::([0-9]{{1,5}}))?+"
     r"((?:;[^;?]*+)*+)"
     r"(?:\?(.*))?"
@@ -118,12 +118,12 @@ class Uri:
                 raise SipSyntaxError("port of the URI is out of range")
         return cls(
             scheme,
-            user,
+            user or None,  # "sip:@host" is written by phones without an account, and means the host
             host,
             port,
             _read_params(params) if params else (),
             () if headers is None else _read_headers(headers),
-            password,
+            password if user else None,
         )
 
     @classmethod

@@ -95,10 +95,8 @@ def _inspect_body(request: Request, can: Capabilities) -> Refusal | None:
 
 def _inspect_accept(request: Request, can: Capabilities) -> Refusal | None:
     # Without Accept an INVITE's answer is application/sdp (RFC 3261 20.1); with one that leaves it out there is
-    # nothing that we could say.
-    if request.method not in ("INVITE", "UPDATE") or "Accept" not in request.headers:
-        return None
-    ranges = request.accept
-    if any(one.accepts(essence) for one in ranges for essence in can.content_types):
+    # nothing that we could say. An empty one says nothing: who offers a session takes the answer to it.
+    ranges = request.accept if request.method in ("INVITE", "UPDATE") else ()
+    if not ranges or any(one.accepts(essence) for one in ranges for essence in can.content_types):
         return None
     return Refusal(406)

@@ -1,13 +1,13 @@
 """Every header that somebody behind the door will read, read once at the door (RFC 3261 8.2, 21.4.1).
 
-What has passed here cannot raise later: the typed value is kept with the message. A malformed value refuses a
-request with a 400 that names the header; in a message that nobody can refuse (a response, an ACK) and in headers
-that no decision hangs on it counts as absent. A response whose way or dialog cannot be told is not to be used.
+A header that has passed here cannot raise later: the typed value is kept with the message. What a request needs is in
+one table; a malformed value of that refuses it with a 400 that names the header. Every other header that cannot be read
+counts as absent, in requests, ACK and responses alike. A response whose way or dialog cannot be told is not to be used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.sip.errors import SipSyntaxError
@@ -16,96 +16,72 @@ from gateway.sip.message.message import Lazy, Message, Request, Response
 from gateway.sip.requests.bodies import description_of
 from gateway.sip.requests.checks import Capabilities, inspect
 
-Readers = tuple[Lazy[Any], ...]
+Keys = frozenset[str]
 
-_CREDENTIALS: Readers = (Message.authorization, Message.proxy_authorization)
-_ANY: Readers = (
-    *_CREDENTIALS,
-    Message.max_forwards,
-    Message.route,
-    Message.require,
-    Message.content_type,
-    Message.content_disposition,
-    Message.content_encoding,
-)
-_DIALOG: Readers = (Message.contacts, Message.record_route, Message.supported, Message.allow)
-_TIMER: Readers = (Message.session_expires, Message.min_se)
-_REQUEST: Mapping[str, Readers] = {
-    "INVITE": (*_ANY, *_DIALOG, *_TIMER, Message.accept, Message.replaces, Message.expires),
-    "UPDATE": (*_ANY, *_DIALOG, *_TIMER, Message.accept),
-    "PRACK": (*_ANY, Message.rack),
-    "REGISTER": (*_ANY, Message.contacts, Message.expires, Message.path, Message.supported),
-    "REFER": (*_ANY, *_DIALOG, Message.refer_to),
-    "SUBSCRIBE": (
-        *_ANY,
-        *_DIALOG,
-        Message.event,
-        Message.expires,
-        Message.accept,
-        Message.suppress_if_match,
-    ),
-    "NOTIFY": (*_ANY, *_DIALOG, Message.event, Message.subscription_state),
-    "MESSAGE": (*_ANY, Message.expires),
-    "PUBLISH": (*_ANY, Message.event, Message.expires, Message.sip_if_match),
+_READERS: Mapping[str, Lazy[Any]] = {one.key: one for one in vars(Message).values() if isinstance(one, Lazy)}
+"""The reader of each header that has a typed value, by the header's key."""
+
+
+def _keys(*readers: Lazy[Any]) -> Keys:
+    return frozenset(reader.key for reader in readers)
+
+
+_TRANSACTION = _keys(Message.via, Message.from_, Message.to, Message.call_id, Message.cseq)
+"""Read by the parser; no message is without them."""
+_ANY = _TRANSACTION | _keys(Message.require)
+"""Needed of every request: Require says what its sender would rather have refused than passed over."""
+_BODY = _keys(Message.content_type)
+"""Needed where there is a body. A Content-Encoding that cannot be read counts as absent: the body shows it."""
+_DIALOG = _keys(Message.contacts, Message.record_route)
+"""Needed where a request makes a dialog. In one, a value that cannot be read leaves target and route as they are."""
+_OF_METHOD: Mapping[str, Keys] = {
+    "PRACK": _keys(Message.rack),
+    "REGISTER": _keys(Message.contacts, Message.path),
+    "REFER": _keys(Message.refer_to),
+    "SUBSCRIBE": _keys(Message.event),
+    "NOTIFY": _keys(Message.event, Message.subscription_state),
+    "PUBLISH": _keys(Message.event, Message.sip_if_match),
 }
-"""What a malformed value of refuses a request; other methods have what `_ANY` lists."""
-_IGNORED: Readers = (
-    Message.reason,
-    Message.asserted_identity,
-    Message.preferred_identity,
-    Message.history_info,
-    Message.diversion,
-    Message.referred_by,
-    Message.reply_to,
-    Message.allow_events,
-    Message.recv_info,
-)
-"""Nothing is decided by these, so a malformed one is no reason to refuse (RFC 3261 8.2)."""
-_ACK: Readers = (*_CREDENTIALS, Message.content_type, Message.content_disposition, Message.content_encoding)
-_RESPONSE_NEEDS: Readers = (Message.to, Message.record_route)
-_RESPONSE: Readers = (
-    Message.contacts,
-    Message.require,
-    Message.supported,
-    Message.allow,
-    Message.session_expires,
-    Message.min_se,
-    Message.rseq,
-    Message.expires,
-    Message.min_expires,
-    Message.sip_etag,
-    Message.retry_after,
-    Message.www_authenticate,
-    Message.proxy_authenticate,
-    Message.unsupported,
-    Message.service_route,
-    Message.path,
-    Message.content_type,
-    Message.content_disposition,
-    Message.content_encoding,
-    *_IGNORED,
-)
-_OF_CONTACT = frozenset(("REGISTER",))
-"""Methods whose Contact parameters (q, reg-id) are read as well."""
+_MAKES_DIALOG: Mapping[str, Keys] = {
+    "INVITE": _DIALOG | _keys(Message.replaces),
+    "REFER": _DIALOG,
+    "SUBSCRIBE": _DIALOG,
+    "NOTIFY": _DIALOG,
+}
+_RESPONSE = _TRANSACTION | _keys(Message.record_route)
 
 
-def inspect_request(request: Request, capabilities: Capabilities) -> Refusal | None:
-    """The refusal of a request that we cannot serve or read, None for one that may go on; never raises.
+def _ignored(name: str) -> None:
+    """A malformed header that counts as absent is no matter."""
 
-    In the order of RFC 3261 8.2: what no header need be read for comes first. Not for ACK and CANCEL.
+
+def inspect_request(
+    request: Request,
+    capabilities: Capabilities,
+    *,
+    in_dialog: bool = False,
+    malformed: Callable[[str], None] = _ignored,
+) -> Refusal | None:
+    """Return the refusal of a request that we cannot serve or read, None for one that may go on; never raises.
+
+    In the order of RFC 3261 8.2: what no header need be read for comes first. Not for ACK and CANCEL. `malformed` gets
+    the name of each header that counts as absent.
     """
+    needs = _ANY | _OF_METHOD.get(request.method, frozenset())
+    if request.body:
+        needs |= _BODY
+    if not in_dialog:
+        needs |= _MAKES_DIALOG.get(request.method, frozenset())
+    unreadable = _read(request, needs, malformed)
     try:
         refusal = inspect(request, capabilities)
         if refusal is not None:
             return refusal
-        _read(request, _REQUEST.get(request.method, _ANY))
-        if request.method in _OF_CONTACT:
-            for contact in request.contacts:
-                _ = contact.q, contact.reg_id
+        if unreadable is not None:
+            raise unreadable
         description_of(request)
     except SipSyntaxError as error:
         return Refusal(error.status or 400, detailed_phrase(error))
-    set_aside(request, _IGNORED)
     # We are where the request was going, so 0 is enough for us; but a call goes on from here, and this is what
     # ends a loop of gateways.
     if request.method == "INVITE" and request.max_forwards == 0 and request.to_tag is None:
@@ -114,17 +90,19 @@ def inspect_request(request: Request, capabilities: Capabilities) -> Refusal | N
 
 
 def inspect_credentials(request: Request) -> Refusal | None:
-    """The refusal of credentials that cannot be read, before anybody is asked whose they are; never raises."""
-    try:
-        _read(request, _CREDENTIALS)
-    except SipSyntaxError as error:
-        return Refusal(400, f"Malformed {error.header}")
-    return None
+    """Have credentials that cannot be read count as absent; return what to answer where they are needed.
+
+    Proxy-Authorization is for proxies, and we are none.
+    """
+    bad = set_aside(request, (Message.authorization, Message.proxy_authorization))
+    return Refusal(400, "Malformed Authorization") if Message.authorization.name in bad else None
 
 
 def inspect_ack(ack: Request) -> tuple[str, ...]:
     """Read what an ACK's receiver will read; gives the names of headers that count as absent."""
-    return set_aside(ack, _ACK)
+    absent: list[str] = []
+    _read(ack, _TRANSACTION, absent.append)
+    return tuple(absent)
 
 
 def inspect_response(response: Response) -> tuple[str, ...]:
@@ -132,18 +110,32 @@ def inspect_response(response: Response) -> tuple[str, ...]:
 
     Raises SipSyntaxError for a To or Record-Route that cannot be read: the response is not to be used.
     """
-    _read(response, _RESPONSE_NEEDS)
-    return set_aside(response, _RESPONSE)
+    absent: list[str] = []
+    unreadable = _read(response, _RESPONSE, absent.append)
+    if unreadable is not None:
+        raise unreadable
+    return tuple(absent)
 
 
-def _read(message: Message, readers: Readers) -> None:
-    there = message.headers.index
-    for reader in readers:
-        if reader.key in there:
+def _read(message: Message, needs: Keys, malformed: Callable[[str], None]) -> SipSyntaxError | None:
+    """Read every header of `message`; return what is wrong with the first of `needs` that cannot be read."""
+    failure = None
+    for key in message.headers.index:
+        reader = _READERS.get(key)
+        if reader is None:
+            continue
+        try:
             reader.value_of(message)
+        except SipSyntaxError as error:
+            if key in needs:
+                failure = failure or error
+            else:
+                reader.count_as_absent(message)
+                malformed(reader.name)
+    return failure
 
 
-def set_aside(message: Message, readers: Readers) -> tuple[str, ...]:
+def set_aside(message: Message, readers: tuple[Lazy[Any], ...]) -> tuple[str, ...]:
     """Have every malformed header of `readers` count as absent from now on; gives their names."""
     there = message.headers.index
     bad: list[str] = []

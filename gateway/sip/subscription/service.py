@@ -115,7 +115,7 @@ class SubscriptionServer:
             return Refused(489, headers=(("Allow-Events", self.allow_events),))
         if identity is None:
             return Refused(403)
-        if "Accept" in subscribe.headers and not any(one.accepts(document) for one in subscribe.accept):
+        if subscribe.accept and not any(one.accepts(document) for one in subscribe.accept):
             return Refused(406)
         if subscribe.expires is not None and 0 < subscribe.expires < min(policy.min_expires, _HOUR):
             return Refused(423, headers=(("Min-Expires", str(policy.min_expires)),))
