@@ -35,12 +35,13 @@ ROOMS = (
     Room(
         "gateway/media/embedded",
         "gateway.media.embedded gateway.media.engine gateway.media.delivery sdp numpy structlog "
-        "pylibsrtp av OpenSSL cryptography aiortc",
+        "pylibsrtp av OpenSSL cryptography aiortc gateway.files",
     ),
     Room(
         "gateway/media/rtpengine", "gateway.media.rtpengine gateway.media.engine gateway.media.delivery sdp structlog"
     ),
-    Room("gateway/identity", "gateway.identity gateway.errors structlog"),
+    Room("gateway/files.py", "structlog"),
+    Room("gateway/identity", "gateway.identity gateway.errors gateway.files structlog"),
     Room(
         "gateway/call",
         "gateway.call gateway.media.engine gateway.identity.model gateway.identity.store gateway.errors sdp structlog",
@@ -87,11 +88,14 @@ ROOMS = (
     Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
     Room(
         "gateway/store",
-        "gateway.store gateway.people gateway.errors gateway.call.rules gateway.call.journal gateway.identity "
-        "structlog redis cryptography",
+        "gateway.store gateway.people gateway.errors gateway.files gateway.call.rules gateway.call.journal "
+        "gateway.identity structlog redis cryptography",
     ),
     Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog cryptography"),
-    Room("gateway/accounts", "gateway.accounts gateway.net gateway.sip gateway.errors structlog cryptography"),
+    Room(
+        "gateway/accounts",
+        "gateway.accounts gateway.net gateway.sip gateway.errors gateway.files structlog cryptography",
+    ),
     Room(
         "gateway/observe",
         "gateway.observe gateway.call gateway.identity.model gateway.media.engine gateway.errors opentelemetry",
@@ -100,7 +104,7 @@ ROOMS = (
     Room("gateway/remotemedia", "gateway.remotemedia aiortc av numpy websockets"),
     Room(
         "gateway/web",
-        "gateway.web gateway.call gateway.people gateway.identity.model gateway.errors "
+        "gateway.web gateway.call gateway.people gateway.identity.model gateway.errors gateway.files "
         "fastapi starlette uvicorn pydantic structlog websockets prometheus_client jwt http_ece cryptography",
     ),
 )

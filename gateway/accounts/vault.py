@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.accounts.own import Account
 from gateway.errors import ConfigError, GatewayError
+from gateway.files import write_whole
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ def read_key(state_dir: Path, random: Callable[[int], bytes], file: str = KEY_FI
     try:
         if not path.exists():
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(path, random(_KEY_BYTES), replace=False)
+            write_whole(path, random(_KEY_BYTES), first_wins=True)
     except OSError as error:
         log.warning("what is sealed lasts until the next start", file=file, reason=str(error.strerror))
         return random(_KEY_BYTES)
@@ -88,7 +88,7 @@ class Vault:
         """Keep these and no others; raises VaultError."""
         entries = {account.user: self._seal(account, places) for account in accounts if not account.configured}
         try:
-            _write(self._path, json.dumps({"version": _VERSION, "accounts": entries}, indent=1).encode(), replace=True)
+            write_whole(self._path, json.dumps({"version": _VERSION, "accounts": entries}, indent=1))
         except OSError as error:
             raise VaultError(f"{self._path} cannot be written: {error.strerror}") from None
 
@@ -143,23 +143,3 @@ class Vault:
 def _bound(account: Account, place: str | None) -> bytes:
     """What the seal is bound to."""
     return json.dumps([account.user, account.registrar, place, account.username, account.auth_username]).encode()
-
-
-def _write(path: Path, data: bytes, *, replace: bool) -> None:
-    """Whole or not at all, and never readable by others; without `replace` the first of two writers wins."""
-    draft = path.with_suffix(f".{os.getpid()}.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        if replace:
-            draft.replace(path)
-        else:
-            os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink(missing_ok=True)

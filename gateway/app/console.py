@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+
+from gateway.files import write_whole
 
 log = structlog.get_logger(__name__)
 
@@ -28,17 +28,12 @@ class ConsoleAccess:
 def offer(state_dir: Path, access: ConsoleAccess) -> None:
     """Write the file, readable by the user alone, unless it is there; without it commands find no gateway (logged)."""
     path = state_dir / FILE_NAME
-    draft = path.with_suffix(f".{os.getpid()}")
     if read(state_dir) == access:
         return
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump({"url": access.url, "token": access.token}, file)
-        draft.replace(path)
+        write_whole(path, json.dumps({"url": access.url, "token": access.token}))
     except OSError as error:
         log.warning("commands on this machine do not reach the gateway", file=str(path), reason=error.strerror)
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 def withdraw(state_dir: Path, access: ConsoleAccess) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from gateway.app.files import write_whole
+from gateway.files import write_whole
 
 log = structlog.get_logger(__name__)
 

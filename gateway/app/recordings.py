@@ -23,6 +23,7 @@ from gateway.call.leg import Leg
 from gateway.call.registry import Calls
 from gateway.call.state import State
 from gateway.errors import GatewayError
+from gateway.files import write_whole
 from gateway.media.engine import (
     Conference,
     MediaEngine,
@@ -34,7 +35,7 @@ from gateway.media.engine import (
 log = structlog.get_logger(__name__)
 
 _NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.(wav|opus)")
-_ABOUT = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.json(\.new)?")
+_ABOUT = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.json(\.[0-9a-f]{8}\.new)?")
 _KINDS = (".wav", ".opus")
 _MOST_LISTED = 1_000
 _MOST_ALIKE = 1_000
@@ -355,7 +356,7 @@ class Recordings:
         for name in self._names(_ABOUT):
             path = self._settings.folder / name
             try:
-                if name.removesuffix(".new").removesuffix(".json") not in there and path.stat().st_mtime < before:
+                if name.rpartition(".json")[0] not in there and path.stat().st_mtime < before:
                     path.unlink()
             except FileNotFoundError:
                 continue
@@ -365,26 +366,12 @@ class Recordings:
 
 def _reserved(path: Path, about: dict[str, Any]) -> bool:
     """Make a file that says this, unless there is one of that name already; raises OSError."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return False
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(json.dumps(about))
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    return True
+    return write_whole(path, json.dumps(about), first_wins=True)
 
 
 def _write(path: Path, text: str) -> None:
-    whole = path.with_suffix(".json.new")
     try:
-        descriptor = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        whole.replace(path)
+        write_whole(path, text)
     except OSError as error:
         log.warning("what was recorded could not be noted", file=path.name, reason=error.strerror)
 

@@ -16,9 +16,9 @@ from gateway.accounts.trunks import Trunks
 from gateway.app import settings
 from gateway.app.cluster import Cluster
 from gateway.app.cluster_settings import shared_key
-from gateway.app.files import write_whole
 from gateway.app.opening import Opening
 from gateway.app.own_names import OwnNames
+from gateway.files import write_whole
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.store import IdentityStore
 from gateway.net.user_agent import UserAgent

@@ -22,6 +22,7 @@ from gateway.app.console import FILE_NAME as CONSOLE
 from gateway.app.recovery import FILE as CALLS
 from gateway.app.sip_opening import MARK_FILE
 from gateway.errors import GatewayError
+from gateway.files import DRAFT, draft, sync_folder
 
 FORMAT = 1
 """Of the archive; a higher one is refused."""
@@ -29,7 +30,7 @@ _MANIFEST = "manifest.json"
 _STATE = "state"
 _CONFIG = "gateway.yaml"
 _SQLITE = b"SQLite format 3\0"
-_LEFT_OUT = (CONSOLE, MARK_FILE, CALLS, f"{Path(CALLS).stem}.new")
+_LEFT_OUT = (CONSOLE, MARK_FILE, CALLS)
 """What is of the running process and its calls alone."""
 _OF_SQLITE = ("-wal", "-shm", "-journal")
 _LARGEST = 64 * 1024**3
@@ -52,11 +53,10 @@ def backup(state_dir: Path, config: Path | None, archive: Path) -> int:
         raise BackupError(f"{state_dir} (state_dir) is not there: no gateway has run on it")
     if archive.resolve().is_relative_to(state_dir.resolve()):
         raise BackupError(f"{archive} is inside {state_dir} (state_dir): the next archive would hold it")
-    draft = archive.with_name(f".{archive.name}.{os.getpid()}")
     try:
         with (
             tempfile.TemporaryDirectory(dir=archive.parent) as folder,
-            os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
+            draft(archive) as file,
             tarfile.open(fileobj=file, mode="w:gz") as tar,
         ):
             sums = {}
@@ -70,11 +70,8 @@ def backup(state_dir: Path, config: Path | None, archive: Path) -> int:
             manifest = {"format": FORMAT, "version": version, "made": time.time(), "files": sums}
             written = json.dumps(manifest, indent=2).encode()
             _add(tar, _MANIFEST, io.BytesIO(written), len(written))
-        draft.replace(archive)
     except (OSError, sqlite3.Error) as error:
         raise BackupError(f"{archive} was not written: {error}") from None
-    finally:
-        draft.unlink(missing_ok=True)
     return len(sums)
 
 
@@ -83,7 +80,7 @@ def _contents(state_dir: Path, config: Path | None) -> Iterator[tuple[str, Path]
         yield _CONFIG, config
     for path in sorted(state_dir.rglob("*")):
         name = path.relative_to(state_dir).as_posix()
-        kept = name not in _LEFT_OUT and not name.endswith((*_OF_SQLITE, ".lock", ".log"))
+        kept = name not in _LEFT_OUT and not name.endswith((*_OF_SQLITE, ".lock", ".log", DRAFT))
         if kept and stat.S_ISREG(path.lstat().st_mode):
             yield f"{_STATE}/{name}", path
 
@@ -142,20 +139,23 @@ def restore(archive: Path, state_dir: Path, config: Path | None) -> list[Path]:
     _check(archive)
     # One beside it, renamed in the end; a folder that is there may be a mount and keeps its place.
     beside = not state_dir.exists()
-    draft = state_dir.with_name(f".{state_dir.name}.{os.getpid()}") if beside else state_dir / ".restored"
+    unpacked = state_dir.with_name(f".{state_dir.name}.{os.getpid()}") if beside else state_dir / ".restored"
     config_draft = None if config is None else config.with_name(f".{config.name}.{os.getpid()}")
     try:
-        names = _unpack(archive, draft, config_draft)
+        names = _unpack(archive, unpacked, config_draft)
         if beside:
-            draft.rename(state_dir)
+            unpacked.rename(state_dir)
         else:
-            for path in list(draft.iterdir()):
+            for path in list(unpacked.iterdir()):
                 path.rename(state_dir / path.name)
-            draft.rmdir()
+            unpacked.rmdir()
+            sync_folder(state_dir)
+        sync_folder(state_dir.parent)
         if config is not None and config_draft is not None and _CONFIG in names:
             config_draft.rename(config)
+            sync_folder(config.parent)
     except (OSError, EOFError, tarfile.TarError) as error:
-        for folder in [draft, state_dir] if beside else list(state_dir.iterdir()):
+        for folder in [unpacked, state_dir] if beside else list(state_dir.iterdir()):
             _clear(folder)
         raise BackupError(f"{state_dir} was not written: {error}") from None
     finally:
@@ -183,7 +183,11 @@ def _unpack(archive: Path, folder: Path, config: Path | None) -> list[str]:
                 shutil.copyfileobj(content, file)
                 if entry.name == _CONFIG:
                     os.fchmod(file.fileno(), _PRIVATE | entry.mode & _READABLE)
+                file.flush()
+                os.fsync(file.fileno())
             names.append(entry.name)
+    for written in {folder / PurePosixPath(name).relative_to(_STATE).parent for name in names if name != _CONFIG}:
+        sync_folder(written)
     return names
 
 

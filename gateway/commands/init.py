@@ -19,6 +19,7 @@ from gateway.config.ports import default_route_address
 from gateway.config.settings import VERSION
 from gateway.config.values import ip_version
 from gateway.errors import ConfigError
+from gateway.files import write_whole
 
 _CERTBOT = Path("/etc/letsencrypt/live")
 _STATE = Path("/var/lib/gateway")
@@ -223,20 +224,17 @@ def write(path: Path, answers: Answers, *, overwrite: bool) -> Path | None:
     text, kept = configuration(answers), None
     try:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            draft = Path(folder) / path.name
-            draft.touch(0o600)
-            draft.chmod(0o644 if answers.service else 0o600)
-            draft.write_text(text, encoding="utf-8")
-            load(draft, {})
-            if overwrite:
-                kept = _keep(path)
-                draft.replace(path)
-            else:
-                os.link(draft, path)
-    except FileExistsError:
-        raise ConfigError("", f"{path} is there already; --force writes it anew") from None
+            tried = Path(folder) / path.name
+            tried.touch(0o600)
+            tried.write_text(text, encoding="utf-8")
+            load(tried, {})
+        if overwrite:
+            kept = _keep(path)
+        is_ours = write_whole(path, text, first_wins=not overwrite, mode=0o644 if answers.service else 0o600)
     except OSError as error:
         raise ConfigError("", f"{path} cannot be written: {error.strerror}") from None
+    if not is_ours:
+        raise ConfigError("", f"{path} is there already; --force writes it anew")
     return kept
 
 

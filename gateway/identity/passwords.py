@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import ConfigError
+from gateway.files import write_whole
 from gateway.identity.model import Credential
 from gateway.identity.store import IdentityStore
 
@@ -67,7 +68,7 @@ def resolve(
             kept = _read(path)
             values, state = _completed(wanted, kept, random, digests or {})
             if state != kept:
-                _write(path, state)
+                write_whole(path, _text(state))
     except OSError as error:
         # A folder that cannot be written is no harm where nothing has to be: a container with a read-only volume.
         kept = _read_if_there(path)
@@ -105,7 +106,7 @@ def settle(passwords: Passwords, state_dir: Path) -> None:
         kept = _read(path)
         left = [name for name in kept["provisioned"] if name not in passwords.retired]
         if left != kept["provisioned"]:
-            _write(path, kept | {"provisioned": left})
+            write_whole(path, _text(kept | {"provisioned": left}))
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:
@@ -183,14 +184,5 @@ def _read(path: Path) -> dict[str, Any]:
     return {"version": _VERSION, "passwords": passwords, "provisioned": provisioned}
 
 
-def _write(path: Path, state: dict[str, Any]) -> None:
-    """Whole or not at all, and never readable by others, not even for a moment."""
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(state, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def _text(state: dict[str, Any]) -> str:
+    return json.dumps(state, indent=2) + "\n"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from gateway.call.rules import NO_RULES, MemoryRules, Rules
+from gateway.files import LatestFile
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +19,7 @@ class FileRules(MemoryRules):
     def __init__(self, path: Path) -> None:
         """A file that cannot be read counts as empty, and says so in the log."""
         super().__init__()
-        self._path = path
-        self._writing: asyncio.Task[None] | None = None
-        self._is_stale = False
+        self._file = LatestFile(path, self._text)
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
             self._rules = {user: Rules(**rules) for user, rules in saved.items()}
@@ -33,30 +30,11 @@ class FileRules(MemoryRules):
 
     def put(self, user_id: str, rules: Rules) -> None:
         super().put(user_id, rules)
-        self._is_stale = True
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+        self._file.changed()
 
-    async def _write(self) -> None:
-        try:
-            while self._is_stale:
-                self._is_stale = False
-                text = json.dumps({user: asdict(rules) for user, rules in self._rules.items() if rules != NO_RULES})
-                await asyncio.to_thread(self._replace, text)
-        except OSError as error:
-            logger.error("forwarding rules cannot be kept: %s", error.strerror)
-        finally:
-            self._writing = None
-
-    def _replace(self, text: str) -> None:
-        new = self._path.with_suffix(".new")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+    def _text(self) -> str:
+        return json.dumps({user: asdict(rules) for user, rules in self._rules.items() if rules != NO_RULES})
 
     async def close(self) -> None:
         """Wait for what is being written."""
-        if self._writing is not None:
-            await self._writing
+        await self._file.written()

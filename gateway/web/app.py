@@ -144,7 +144,8 @@ def create_app(
     People also sign in at `provider`, and by the means of `site`; guests come by `links`. In `shared` are the sign-ins
     that other gateways have as well.
 
-    `app.state.close_sockets()` closes every WebSocket with 1001 and ends the HTTP sessions.
+    `app.state.close_sockets()` closes every WebSocket with 1001 and ends the HTTP sessions; `await app.state.written()`
+    waits until sign-ins are in their file.
     """
     settings = settings or WebSettings()
     app = FastAPI(title="SIP to WebRTC gateway", version=_version(), docs_url=None, redoc_url=None)
@@ -180,4 +181,5 @@ def create_app(
         api.sessions.close_all()
 
     app.state.close_sockets = close_sockets
+    app.state.written = authenticator.sign_ins.written
     return app

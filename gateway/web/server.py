@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -29,12 +29,17 @@ class WebServer:
     """One web server on one address or several; made by `serve`."""
 
     def __init__(
-        self, server: uvicorn.Server, listeners: Sequence[socket.socket], close_sockets: Callable[[], None]
+        self,
+        server: uvicorn.Server,
+        listeners: Sequence[socket.socket],
+        close_sockets: Callable[[], None],
+        written: Callable[[], Awaitable[None]],
     ) -> None:
         self._server = server
         self._listeners = listeners
         self.close_sockets = close_sockets
         """Closes every WebSocket with 1001 and ends the HTTP sessions."""
+        self._written = written
         self._task = asyncio.create_task(server.serve(sockets=list(listeners)))
         self.address: tuple[str, int] = listeners[0].getsockname()[:2]
         """Host and port it really listens on, the first ones."""
@@ -60,6 +65,11 @@ class WebServer:
         await asyncio.wait([self._task])
         for listener in self._listeners:
             listener.close()
+        await self._written()
+
+
+async def _nothing_waits() -> None:
+    """An application that keeps nothing in files."""
 
 
 async def bind(host: str, port: int) -> socket.socket:
@@ -114,6 +124,7 @@ async def serve(
     config.ssl = tls
     state = getattr(app, "state", None)
     close_sockets: Callable[[], None] = getattr(state, "close_sockets", lambda: None)
-    server = WebServer(_Server(config), (listener, *also), close_sockets)
+    written: Callable[[], Awaitable[None]] = getattr(state, "written", _nothing_waits)
+    server = WebServer(_Server(config), (listener, *also), close_sockets, written)
     await server.started()
     return server

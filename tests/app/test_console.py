@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +123,7 @@ def test_a_gateway_that_has_gone_without_a_word_is_said_to_be_gone(tmp_path: Pat
 
 def test_a_file_for_which_there_is_no_room_is_written_later(tmp_path: Path) -> None:
     """The gateway runs without it, and its log says so."""
-    in_its_place = (tmp_path / FILE_NAME).with_suffix(f".{os.getpid()}")
+    in_its_place = tmp_path / FILE_NAME
     in_its_place.mkdir()
     mine = ConsoleAccess("http://127.0.0.1:9", "x")
     with capture_logs() as logs:

@@ -88,7 +88,7 @@ async def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def full(*arguments: Any, **named: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(passwords, "_write", full)
+    monkeypatch.setattr(passwords, "write_whole", full)
     error = await _refused(tmp_path, USERS__alice__PASSWORD="auto")
     assert error.key == "state_dir"
     assert "No space left" in str(error)

@@ -38,7 +38,8 @@ def test_a_file_that_cannot_be_read_counts_as_empty(tmp_path: Path, text: str) -
 
 async def test_a_folder_that_cannot_be_written_changes_nothing_else(tmp_path: Path) -> None:
     """The rules hold until the end of the process."""
-    rules = FileRules(tmp_path / "missing" / "forwarding.json")
+    (tmp_path / "file").touch()
+    rules = FileRules(tmp_path / "file" / "forwarding.json")
     rules.put("alice", Rules(always="1"))
     await rules.close()
     assert rules.of("alice").always == "1"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from gateway.files import LatestFile
 
 _FILE_VERSION = 1
 
@@ -44,14 +45,15 @@ class SignIns:
     ) -> None:
         """`grace`: how long the token before the last is still answered (s); a file that is damaged is begun anew."""
         self._clock = clock
-        self._path = path
+        self._file = None if path is None else LatestFile(path, self._text)
         self._lifetime = lifetime
         self._limit = limit
         self._limit_per_user = limit_per_user
         self._grace = grace
         self._entries: dict[str, SignIn] = {}
         self._evicted: list[SignIn] = []
-        self._load()
+        if path is not None:
+            self._load(path)
 
     @property
     def lifetime(self) -> float:
@@ -142,28 +144,25 @@ class SignIns:
                 self._evicted.append(entry)
         del self._evicted[: -self._limit]
 
-    def _load(self) -> None:
-        if self._path is None:
-            return
+    async def written(self) -> None:
+        """Wait until the latest change is in the file."""
+        if self._file is not None:
+            await self._file.written()
+
+    def _load(self, path: Path) -> None:
         try:
-            state = json.loads(self._path.read_text())
+            state = json.loads(path.read_text())
             entries = [SignIn(**entry) for entry in state["sign_ins"]]
         except (OSError, ValueError, TypeError, KeyError):
             return
         self._entries = {entry.id: entry for entry in entries}
 
     def _save(self) -> None:
-        if self._path is None:
-            return
-        state = {"version": _FILE_VERSION, "sign_ins": [asdict(entry) for entry in self._entries.values()]}
-        draft = self._path.with_suffix(".new")
-        try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(state, file)
-            draft.replace(self._path)
-        except OSError:
-            return  # a folder that cannot be written costs the next start its sign-ins, nobody their call
+        if self._file is not None:
+            self._file.changed()
+
+    def _text(self) -> str:
+        return json.dumps({"version": _FILE_VERSION, "sign_ins": [asdict(entry) for entry in self._entries.values()]})
 
 
 def _hash(token: str) -> str:

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from gateway.files import write_whole
 from gateway.web.auth.tokens import vapid_token
 from gateway.web.push.subscriptions import Subscription, Subscriptions, service_of
 
@@ -56,8 +57,7 @@ def read_key(path: Path | None) -> ec.EllipticCurvePrivateKey:
         if path is not None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(pem)
+            write_whole(path, pem)
     except (OSError, ValueError) as error:
         log.warning("the key for Web Push is not kept: %s", type(error).__name__)
         made = ec.generate_private_key(ec.SECP256R1())
@@ -182,8 +182,9 @@ class PushSender:
         return f"vapid t={token}, k={self.public_key}"
 
     async def close(self) -> None:
-        """Give up what is on its way."""
+        """Give up what is on its way, and wait until subscriptions are written."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.subscriptions.written()
         self._threads.shutdown(wait=False, cancel_futures=True)

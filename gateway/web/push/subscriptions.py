@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from gateway.files import LatestFile
 
 _FILE_VERSION = 1
 _MAX_ENDPOINT = 1_024
@@ -107,10 +108,11 @@ class Subscriptions:
         `path` None: they do not outlive a restart.
         """
         self._credential_of = credential_of
-        self._path = path
+        self._file = None if path is None else LatestFile(path, self._text)
         self._limit = limit_per_user
         self._users: dict[str, list[Subscription]] = {}
-        self._load()
+        if path is not None:
+            self._load(path)
 
     def add(self, user: str, subscription: Subscription) -> None:
         """Wake this browser for the user's calls; said again it changes nothing."""
@@ -147,11 +149,14 @@ class Subscriptions:
                 return True
         return False
 
-    def _load(self) -> None:
-        if self._path is None:
-            return
+    async def written(self) -> None:
+        """Wait until the latest change is in the file."""
+        if self._file is not None:
+            await self._file.written()
+
+    def _load(self, path: Path) -> None:
         try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
             if content["version"] == _FILE_VERSION:
                 for user, held in content["users"].items():
                     self._users[user] = [Subscription(**one) for one in held]
@@ -159,12 +164,9 @@ class Subscriptions:
             self._users = {}
 
     def _save(self) -> None:
-        if self._path is None:
-            return
+        if self._file is not None:
+            self._file.changed()
+
+    def _text(self) -> str:
         users = {user: [asdict(one) for one in held] for user, held in self._users.items()}
-        text = json.dumps({"version": _FILE_VERSION, "users": users})
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = self._path.with_suffix(".new")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-        new.replace(self._path)
+        return json.dumps({"version": _FILE_VERSION, "users": users})

@@ -23,6 +23,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.files import write_whole
 from gateway.media.embedded.plane.native import wire
 from gateway.media.embedded.plane.protocol import PlaneError
 
@@ -160,7 +161,7 @@ class PlaneProcess:
         """The state folder's secret, made where there is none."""
         path = self.state_dir / SECRET
         if not path.exists():
-            _make_secret(path)
+            write_whole(path, os.urandom(SECRET_OCTETS), first_wins=True)
         secret = path.read_bytes()
         if len(secret) < SECRET_OCTETS:
             raise PlaneError("refused", f"{path} is damaged; remove it to have another secret made")
@@ -262,22 +263,6 @@ def _watched(process: int) -> Iterator[asyncio.Event]:
     finally:
         loop.remove_reader(watched)
         os.close(watched)
-
-
-def _make_secret(path: Path) -> None:
-    """There as a whole or not at all, for this user only; where two make it, that of the first is everybody's."""
-    draft = path.with_suffix(f".new-{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(os.urandom(SECRET_OCTETS))
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 async def _first_line(descriptor: int) -> bytes:
