@@ -6,6 +6,7 @@ import asyncio
 import fractions
 import json
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +22,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.mediastreams import MediaStreamError
+from numpy.typing import NDArray
 
 from gateway.demo.chromium import BrowserError
 from gateway.demo.tones import Listener, sine
@@ -52,6 +54,22 @@ class ToneTrack(MediaStreamTrack):
         frame.sample_rate, frame.pts, frame.time_base = RATE, self._sent, fractions.Fraction(1, RATE)
         self._sent += FRAME
         return frame
+
+
+class _Mono:
+    """Frames of any codec in one channel at RATE; a resampler of libav takes frames of one form alone."""
+
+    def __init__(self) -> None:
+        self._form: tuple[str, str, int] | None = None
+        self._resampler: av.AudioResampler
+
+    def of(self, frame: av.AudioFrame) -> Iterator[NDArray[np.int16]]:
+        """Resample a frame; a change of the codec brings frames of another form."""
+        form = frame.format.name, frame.layout.name, frame.sample_rate
+        if form != self._form:
+            self._form, self._resampler = form, av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        for mono in self._resampler.resample(frame):
+            yield mono.to_ndarray()[0].astype(np.int16)
 
 
 class AiortcBrowser:
@@ -172,15 +190,15 @@ class AiortcBrowser:
         return connection
 
     async def _listen(self, track: MediaStreamTrack) -> None:
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        mono = _Mono()
         while True:
             try:
                 frame = await track.recv()
             except MediaStreamError:
                 return
             assert isinstance(frame, av.AudioFrame)
-            for mono in resampler.resample(frame):
-                self._ear.hear(mono.to_ndarray()[0].astype(np.int16), time.monotonic())
+            for samples in mono.of(frame):
+                self._ear.hear(samples, time.monotonic())
                 if self._ear.first_sound is not None:
                     self._sound.set()
 
