@@ -14,8 +14,14 @@ from tests.media.plane_rig import native_plane
 ON_BOTH = (
     *("tests.media.test_engine_embedded", "tests.media.test_engine_calls", "tests.media.test_program"),
     *("tests.media.test_recording", "tests.media.test_video_calls", "tests.media.test_video_feedback"),
-    *("tests.media.test_dtls_phones", "tests.media.test_text_calls", "tests.media.test_room_video"),
+    *(
+        "tests.media.test_dtls_phones",
+        "tests.media.test_dtls_begun_again",
+        "tests.media.test_text_calls",
+        "tests.media.test_room_video",
+    ),
     *("tests.media.test_ip_versions", "tests.media.test_transcoding_alike", "tests.media.test_timeline"),
+    "tests.media.test_dtls_begun_again",
 )
 
 

@@ -18,7 +18,13 @@ from gateway.media.embedded.webrtc.certificate import DtlsCertificate, usable_fi
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
 from gateway.media.embedded.webrtc.dtls_records import split_records
-from tests.media.dtls_support import CLIENT_HELLO_NULL_CIPHER, CLOSE_NOTIFY, FATAL_ALERT
+from tests.media.dtls_support import (
+    CLIENT_HELLO_1_0,
+    CLIENT_HELLO_NULL_CIPHER,
+    CLOSE_NOTIFY,
+    FATAL_ALERT,
+    PROTOCOL_VERSION_ALERT,
+)
 from tests.media.webrtc_support import CERTIFICATE, CONTEXT, PEER_CERTIFICATE, PEER_CONTEXT
 
 CONFIG = WebRtcConfig()
@@ -203,6 +209,24 @@ def test_a_hello_without_a_common_cipher_does_not_take_the_place_of_the_true_one
     assert server.resets == 1
     client.start(0)
     exchange(client, server)
+    assert client.state is server.state is DtlsState.CONNECTED
+
+
+def test_a_client_hello_of_dtls_1_0_gets_an_alert_and_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    """The alert goes out before a handshake has begun, and never into one; the log has one line for many hellos."""
+    client, server = pair()
+    for _ in range(2):
+        server.receive(CLIENT_HELLO_1_0, 0)
+        assert server.datagrams_to_send() == [PROTOCOL_VERSION_ALERT]
+    assert len(PROTOCOL_VERSION_ALERT) <= len(CLIENT_HELLO_1_0)
+    assert caplog.messages == ["a DTLS handshake is refused: the peer offers no DTLS 1.2"]
+    assert server.trouble == "the peer offers no DTLS 1.2"
+    client.start(0)
+    (hello,) = client.datagrams_to_send()
+    server.receive(hello, 0)
+    server.receive(CLIENT_HELLO_1_0, 0)
+    assert PROTOCOL_VERSION_ALERT not in server.datagrams_to_send()
+    run(client, server)
     assert client.state is server.state is DtlsState.CONNECTED
 
 
@@ -419,7 +443,7 @@ def test_dtls_1_0_is_refused() -> None:
         connection.do_handshake()
     _, server = pair()
     server.receive(connection.bio_read(65536), 0)
-    assert server.datagrams_to_send() == []
+    assert server.datagrams_to_send() == [PROTOCOL_VERSION_ALERT]
     assert server.resets == 1
 
 

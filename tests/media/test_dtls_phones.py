@@ -23,7 +23,7 @@ from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, Dtl
 from gateway.media.engine import Kind, MediaError, MediaEvent, MediaFailed, Party
 from sdp import SessionDescription
 from sdp.attributes import Crypto, Fingerprint
-from tests.media.dtls_support import FATAL_ALERT
+from tests.media.dtls_support import CLIENT_HELLO_1_0, FATAL_ALERT, PROTOCOL_VERSION_ALERT
 from tests.media.engine_support import Phone, Reports, config, frequency_of, phone_sdp, running, until
 from tests.media.srtp_pair import SrtpSession
 
@@ -221,6 +221,29 @@ async def test_a_handshake_that_does_not_finish_ends_the_call_in_words() -> None
         await until(lambda: any(isinstance(event, MediaFailed) for event in events))
         failed = next(event for event in events if isinstance(event, MediaFailed))
         assert failed.reason.startswith("DTLS did not finish within 0.3 s")
+
+
+async def test_a_phone_of_dtls_1_0_is_told_so_and_the_call_ends_in_words() -> None:
+    """Its ClientHello gets the alert protocol_version."""
+    phone = DtlsPhone(DtlsRole.ACTIVE)
+    settings = replace(config(), webrtc=WebRtcConfig(setup_timeout=0.3))
+    async with running(settings) as (engine, events):
+        plain = await Phone().open()
+        await phone.open()
+        answers: list[bytes] = []
+        phone.datagram_received = lambda data, addr: answers.append(data)  # type: ignore[method-assign]
+        try:
+            phone.take(await engine.offer("call", PLAIN, SECURE, plain.sdp()))
+            plain.take(await engine.answer("call", SECURE, PLAIN, phone.sdp()))
+            phone.send_raw(CLIENT_HELLO_1_0)
+            await until(lambda: answers)
+            await until(lambda: any(isinstance(event, MediaFailed) for event in events))
+            failed = next(event for event in events if isinstance(event, MediaFailed))
+            assert answers == [PROTOCOL_VERSION_ALERT]
+            assert failed.reason == "DTLS did not finish within 0.3 s: the peer offers no DTLS 1.2"
+        finally:
+            await plain.close()
+            await phone.close()
 
 
 async def test_strangers_take_part_in_no_handshake() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -10,10 +11,19 @@ from gateway.media.embedded.plane.values import Address
 from gateway.media.embedded.webrtc.alarm import Alarm, Timer
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.embedded.webrtc.config import WebRtcConfig
-from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, DtlsState
+from gateway.media.embedded.webrtc.dtls import (
+    DtlsAssociation,
+    DtlsContext,
+    DtlsRole,
+    DtlsState,
+    NextAssociation,
+    is_client_hello,
+)
 from gateway.media.engine import MediaError
 from sdp import MediaAgreement
 from sdp.attributes import Fingerprint
+
+logger = logging.getLogger("gateway.media")
 
 
 class DtlsHost(Protocol):
@@ -68,6 +78,17 @@ class Component:
         self.early: list[tuple[Address, bytes]] = []
         """What came before the description that says whose it may be."""
         self.is_keyed = False
+        self.next: dict[Address, DtlsAssociation] = {}
+        """Handshakes that the peer begins again, by its address: the keys serve until one of them is done."""
+        self.next_until = 0.0
+        """When they are given up."""
+        self.next_failed = 0
+        """How many of them came to nothing since the last exchange of descriptions."""
+
+    @property
+    def pending(self) -> list[DtlsAssociation]:
+        """All associations that may wait for a time."""
+        return [*[association for _, association in self.tries], *self.next.values()]
 
     @property
     def tries(self) -> list[tuple[Address | None, DtlsAssociation]]:
@@ -79,10 +100,17 @@ class Component:
         """Forget every association; gives those that have to say so."""
         ended = self.tries
         self.association = self.peer = None
-        self.others, self.refused, self.trouble, self.is_keyed = {}, set(), "", False
+        self.others, self.refused, self.trouble, self.is_keyed, self.next_failed = {}, set(), "", False, 0
+        self.drop_next()
         for _, association in ended:
             association.close()
         return ended
+
+    def drop_next(self) -> None:
+        """Give up what the peer has begun again; nobody is told."""
+        for association in self.next.values():
+            association.close()
+        self.next = {}
 
 
 class PhoneDtls:
@@ -100,6 +128,12 @@ class PhoneDtls:
         """Our fingerprints, where the association is one of another process and goes on; (): those of now."""
         self._role = DtlsRole.PASSIVE
         self._is_muxed = True
+        self._begins_again = False
+        """Whether the phone has begun a handshake of its own accord, though it had keys."""
+        self._exchanged = float("-inf")
+        """When descriptions were last exchanged that left the keys as they were."""
+        self._has_turned = False
+        """Whether the roles have changed in that exchange, and nothing was begun because of that yet."""
         self._deadline: float | None = None
         self._alarm = Alarm(host.call_at, self._on_timer)
 
@@ -120,6 +154,7 @@ class PhoneDtls:
             "role": self._role.value,
             "muxed": self._is_muxed,
             "told": [[each.algorithm, each.digest] for each in self.fingerprints],
+            "begins_again": self._begins_again,
         }
 
     def resume(self, values: dict[str, Any]) -> None:
@@ -128,11 +163,16 @@ class PhoneDtls:
         fingerprints, tls_id = values["agreed"]
         self._agreed = tuple([(algorithm, digest) for algorithm, digest in fingerprints]), tls_id
         self._role, self._is_muxed = DtlsRole(values["role"]), values["muxed"]
-        self._told = tuple([Fingerprint(*each) for each in values["told"]])
+        self._begins_again = values.get("begins_again", False)
+        # A peer that begins again after each exchange must be told whose certificate it will be shown.
+        self._told = () if self._begins_again else tuple([Fingerprint(*each) for each in values["told"]])
+        for each in self._components:
+            each.is_keyed = not (each.rtcp and self._is_muxed)
 
     def agree(self, agreement: MediaAgreement) -> bool:
         """Take what was agreed; whether a new association begins, whose keys are to come (RFC 8842 section 5.1).
 
+        Other roles alone begin one as well (section 3.1), but there the keys serve until it is done.
         Raises MediaError 488 where none can be, and has changed nothing.
         """
         remote = agreement.remote
@@ -144,6 +184,7 @@ class PhoneDtls:
             tls_id = tls_id or before[1]
             if before == (usable, tls_id) or (before[0] == usable and before[1] is None):
                 self._agreed = usable, tls_id
+                self._stay(DtlsRole(agreement.dtls_role))
                 return False
         self._forget()
         self._agreed, self._told = (usable, tls_id), ()
@@ -151,11 +192,27 @@ class PhoneDtls:
         self._deadline = self._host.clock() + self._host.config.setup_timeout
         return True
 
+    def _stay(self, role: DtlsRole) -> None:
+        """Note an exchange of descriptions after which the keys serve on, in another role perhaps."""
+        self._exchanged = self._host.clock()
+        self._has_turned = role is not self._role
+        self._role = role
+        for each in self._components:
+            each.next_failed = 0
+            if self._has_turned:
+                each.drop_next()
+
     def start(self) -> None:
         """Begin the handshakes that were agreed."""
         now = self._host.clock()
+        turned, self._has_turned = self._has_turned, False
         for each in self._components:
-            if each.association is None and self._agreed is not None and not (each.rtcp and self._is_muxed):
+            if each.is_keyed:
+                peer = self._user.dtls_destination(rtcp=each.rtcp)
+                if turned and peer is not None and self._role is DtlsRole.ACTIVE:
+                    self._begin_again(each, peer, self._associate(now), now)
+                    self._follow(each, now)
+            elif each.association is None and self._agreed is not None and not (each.rtcp and self._is_muxed):
                 each.association = self._associate(now)
                 early, each.early = each.early, []
                 for source, data in early:
@@ -168,10 +225,17 @@ class PhoneDtls:
         made.start(now)
         return made
 
+    def _begin_again(self, component: Component, peer: Address, association: DtlsAssociation, now: float) -> None:
+        component.next[peer] = association
+        component.next_until = now + self._host.config.setup_timeout
+
     def receive(self, path: int, source: Address, data: bytes, now: float) -> None:
         """One datagram, of anybody."""
         component = next((each for each in self._components if each.path == path), None)
         if component is None:
+            return
+        if component.is_keyed:
+            self._receive_keyed(component, source, data, now)
             return
         if component.association is None:
             if self._agreed is None and len(component.early) < self._host.config.max_early_datagrams:
@@ -179,6 +243,27 @@ class PhoneDtls:
             return
         self._take(component, source, data, now)
         self._follow(component, now)
+
+    def _receive_keyed(self, component: Component, source: Address, data: bytes, now: float) -> None:
+        """A datagram beside keys: of the association that has made them, or of the next one of the same peer.
+
+        Asterisk begins one after each exchange of descriptions, with the fingerprint of before and without a tls-id.
+        """
+        if source not in (component.peer, self._user.dtls_destination(rtcp=component.rtcp)):
+            return
+        is_hello = is_client_hello(data)
+        if is_hello and source not in component.next and self._may_begin_again(component):
+            assert self._agreed is not None
+            made = NextAssociation(self._host.dtls, self._agreed[0], self._host.config)
+            self._begin_again(component, source, made, now)
+        if source in component.next:
+            component.next[source].receive(data, now)
+        if component.association is not None and source == component.peer and not is_hello:
+            component.association.receive(data, now)
+        self._follow(component, now)
+
+    def _may_begin_again(self, component: Component) -> bool:
+        return self._role is DtlsRole.PASSIVE and component.next_failed < _MOST_TRIES
 
     def _take(self, component: Component, source: Address, data: bytes, now: float) -> None:
         association = self._association_with(component, source, now)
@@ -209,7 +294,7 @@ class PhoneDtls:
         return made
 
     def _follow(self, component: Component, now: float) -> None:
-        """Send what the association has to say, and take over what it has come to."""
+        """Send what the associations have to say, and take over what they have come to."""
         for source, association in component.tries:
             self._send(component, source, association)
             if association.state is DtlsState.CONNECTED and not component.is_keyed:
@@ -219,11 +304,39 @@ class PhoneDtls:
             if association.state in (DtlsState.FAILED, DtlsState.CLOSED):
                 closed = association.state is DtlsState.CLOSED
                 trouble = "the peer closed its DTLS association" if closed else association.failure
+                if closed and component.is_keyed and self._waits_for_next(component, now):
+                    break
                 if self._is_final(component, source):
                     self._fail(trouble)
                     break
                 self._give_up(component, source, trouble, now)
+        self._follow_next(component)
         self._rearm()
+
+    def _follow_next(self, component: Component) -> None:
+        for source, association in list(component.next.items()):
+            self._send(component, source, association)
+            if association.state is DtlsState.CONNECTED:
+                del component.next[source]
+                component.drop_next()
+                component.association, component.peer, self._told = association, source, ()
+                self._begins_again = self._begins_again or association.role is DtlsRole.PASSIVE
+                self._keyed(component, association)
+                return
+            if association.state is not DtlsState.HANDSHAKE:
+                logger.info("a phone keeps its SRTP keys, for its new DTLS handshake failed: %s", association.failure)
+                component.next_failed += 1
+                del component.next[source]
+
+    def _waits_for_next(self, component: Component, now: float) -> bool:
+        """Whether a peer that has closed its association may still begin the next, as it does after an exchange."""
+        until = self._exchanged + self._host.config.setup_timeout
+        if now >= until and not component.next:
+            return False
+        component.association = None
+        if not component.rtcp:
+            self._deadline = max(until, component.next_until)
+        return True
 
     def _is_final(self, component: Component, source: Address | None) -> bool:
         """Whether a handshake that fails is the phone's own: what a neighbour does ends no call."""
@@ -289,7 +402,8 @@ class PhoneDtls:
     # Time
 
     def _next(self) -> float | None:
-        times = [association.deadline for each in self._components for _, association in each.tries]
+        times = [association.deadline for each in self._components for association in each.pending]
+        times += [each.next_until for each in self._components if each.next]
         return min((when for when in (*times, self._deadline) if when is not None), default=None)
 
     def _rearm(self) -> None:
@@ -306,7 +420,9 @@ class PhoneDtls:
                 return
             self._deadline = now + config.setup_timeout  # on hold by an address of nobody
         for each in self._components:
-            for _, association in each.tries:
+            if each.next and now >= each.next_until:
+                each.drop_next()
+            for association in each.pending:
                 association.handle_timer(now)
             self._follow(each, now)
         self._rearm()

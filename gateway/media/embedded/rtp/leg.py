@@ -175,7 +175,7 @@ class RtpLeg:
             private_source=private_source,
             accepts=receivable(agreement),
         )
-        if self._dtls is not None and begins:
+        if self._dtls is not None:
             self._dtls.start()
 
     def _is_other_family(self, host: str) -> bool:

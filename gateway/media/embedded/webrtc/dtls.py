@@ -6,6 +6,9 @@ that they obey the clock that comes in as an argument and start before OpenSSL's
 
 from __future__ import annotations
 
+import hmac
+import logging
+import os
 from enum import StrEnum
 from typing import Any
 
@@ -27,6 +30,7 @@ from gateway.media.embedded.webrtc.dtls_records import (
     split_records,
 )
 
+logger = logging.getLogger("gateway.media")
 DTLS_1_2 = 0xFEFD
 EXPORTER_LABEL = b"EXTRACTOR-dtls_srtp"
 
@@ -45,9 +49,14 @@ ALERTS = {
     80: "internal_error",
 }
 """Names of the alerts a handshake may meet (RFC 5246 section 7.2)."""
+_TOO_OLD = frozenset({"unsupported protocol", "version too low"})
+"""OpenSSL's reasons for refusing a ClientHello of DTLS 1.0."""
 CLOSE_NOTIFY, FATAL = b"\1\0", 2
 FINISHED = 20
 """Type of the handshake message (RFC 5246 section 7.4.9)."""
+_RANDOM = slice(27, 59)
+"""Where a datagram that begins with a ClientHello has its random (RFC 6347 section 4.3.2)."""
+COOKIE_BYTES = 16
 LONGEST_RETRANSMIT = 2.0
 READ_SIZE = 4_096
 
@@ -68,6 +77,11 @@ class DtlsState(StrEnum):
     CONNECTED = "connected"
     FAILED = "failed"
     CLOSED = "closed"
+
+
+def is_client_hello(datagram: bytes) -> bool:
+    """Whether a datagram begins with a ClientHello in the clear (RFC 6347 section 4.3.2)."""
+    return datagram[:1] == bytes((HANDSHAKE,)) and datagram[3:5] == b"\0\0" and datagram[13:14] == b"\1"
 
 
 def is_plaintext_alert(record: bytes) -> bool:
@@ -94,6 +108,8 @@ class DtlsContext:
         context.use_certificate(certificate.certificate)
         context.use_privatekey(certificate.key)
         context.set_tlsext_use_srtp(b":".join(profile.openssl_name.encode() for profile in self.profiles))
+        context.set_cookie_generate_callback(_cookie)
+        context.set_cookie_verify_callback(lambda connection, given: hmac.compare_digest(given, _cookie(connection)))
         self._context = context
         self.fingerprints = (("sha-256", certificate.fingerprint("sha-256")),)
 
@@ -111,6 +127,12 @@ def _verify(connection: SSL.Connection, certificate: Any, _error: int, depth: in
     """Trust is the fingerprint's alone (RFC 8122 section 6); chains and dates say nothing here."""
     association = connection.get_app_data()
     return depth > 0 or association.accepts(certificate.to_cryptography())
+
+
+def _cookie(connection: SSL.Connection) -> bytes:
+    """The cookie of the association that listens by this connection (RFC 6347 section 4.2.1)."""
+    cookie: bytes = connection.get_app_data().cookie
+    return cookie
 
 
 class DtlsAssociation:
@@ -151,7 +173,7 @@ class DtlsAssociation:
         self._retransmit_at: float | None = None
         self._alert: str = ""
         self._alert_deadline: float | None = None
-        self._connection: SSL.Connection | None = self._new_connection()
+        self._connection: SSL.Connection | None = self._first_connection()
         """Until the handshake is done; from then on there are `_records`."""
         self._records: Records | None = None
 
@@ -215,6 +237,10 @@ class DtlsAssociation:
         self._mismatch = not algorithm or (algorithm, fingerprint(certificate, algorithm)) not in self.fingerprints
         return not self._mismatch
 
+    def _first_connection(self) -> SSL.Connection | None:
+        """The connection that the next datagram is for; None: the datagram makes one."""
+        return self._new_connection()
+
     def _new_connection(self) -> SSL.Connection:
         connection = self._context.connection(self.role, self._config.mtu)
         connection.set_app_data(self)
@@ -227,10 +253,13 @@ class DtlsAssociation:
                 self._note_alert(record, now)
             else:
                 records.append(record)
-        if not records or self._connection is None:
-            return
-        self._connection.bio_write(b"".join(records))
-        self._advance(now)
+        if records:
+            self._take_records(b"".join(records), now)
+
+    def _take_records(self, records: bytes, now: float) -> None:
+        if self._connection is not None:
+            self._connection.bio_write(records)
+            self._advance(now)
 
     def _note_alert(self, record: bytes, now: float) -> None:
         # Anybody on the path could have written it, so it only counts when the handshake stays stuck.
@@ -285,14 +314,21 @@ class DtlsAssociation:
             return
         self.ignored += 1
         self.resets += 1
+        trouble = _describe(error)
+        if trouble in _TOO_OLD and not self._flight:
+            # Whoever sends this has no other version to begin with, so the alert ends no handshake of the true peer.
+            self._pending.extend(self._read_output())
+            trouble = "the peer offers no DTLS 1.2"
+            if self.trouble != trouble:
+                logger.warning("a DTLS handshake is refused: %s", trouble)
         if self.resets > self._config.dtls_resets:
-            self._fail(f"the DTLS handshake failed: {_describe(error)}")
+            self._fail(f"the DTLS handshake failed: {trouble}")
             return
-        # The alert OpenSSL has ready is thrown away: it would end the handshake of the true peer.
-        self._connection = self._new_connection()
+        # Any other alert that OpenSSL has ready is thrown away: it would end the handshake of the true peer.
+        self._connection = self._first_connection()
         self._flight = []
         self._retransmit_at = None
-        self.trouble = _describe(error)
+        self.trouble = trouble
         self._set_deadline()
         if self.role is DtlsRole.ACTIVE:
             self._advance(now)
@@ -339,12 +375,7 @@ class DtlsAssociation:
 
     def _read_output(self) -> list[bytes]:
         """What OpenSSL wrote, cut at record borders and packed into datagrams."""
-        written = b""
-        while self._connection is not None:
-            try:
-                written += self._connection.bio_read(READ_SIZE)
-            except SSL.Error:
-                break
+        written = b"" if self._connection is None else _written(self._connection)
         datagrams: list[bytes] = []
         for record in split_records(written):
             if datagrams and len(datagrams[-1]) + len(record) <= self._config.mtu:
@@ -369,6 +400,59 @@ class DtlsAssociation:
         if self._connection is not None:
             self._connection.set_app_data(None)
             self._connection = None
+
+
+class NextAssociation(DtlsAssociation):
+    """A handshake that a peer with keys begins again on the same addresses; we are its server.
+
+    A ClientHello is answered by a HelloVerifyRequest, which is shorter, and begins nothing until its cookie comes back
+    (RFC 6347 section 4.2.1): who forges the peer's address gets no association and no octet more than it has sent.
+    """
+
+    def __init__(self, context: DtlsContext, fingerprints: tuple[tuple[str, str], ...], config: WebRtcConfig) -> None:
+        self.cookie = os.urandom(COOKIE_BYTES)
+        """Known to the address alone that the HelloVerifyRequest goes to."""
+        self._random = b""
+        """Of the ClientHello that has begun the handshake."""
+        super().__init__(context, DtlsRole.PASSIVE, fingerprints, config)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the peer has returned the cookie."""
+        return self._connection is not None or self.state is not DtlsState.HANDSHAKE
+
+    def _first_connection(self) -> SSL.Connection | None:
+        return None
+
+    def _take_records(self, records: bytes, now: float) -> None:
+        is_hello = is_client_hello(records)
+        if not is_hello or (self._connection is not None and records[_RANDOM] == self._random):
+            super()._take_records(records, now)
+            return
+        connection = self._new_connection()
+        connection.bio_write(records)
+        try:
+            connection.DTLSv1_listen()
+        except SSL.WantReadError:
+            self._pending += split_records(_written(connection))
+        except SSL.Error:
+            self.ignored += 1
+        else:
+            # Also in the place of a handshake that the peer has given up: its own word is the last one.
+            self._connection, self._random = connection, records[_RANDOM]
+            self._advance(now)
+            return
+        connection.set_app_data(None)
+
+
+def _written(connection: SSL.Connection) -> bytes:
+    """Everything that waits to be sent."""
+    written = b""
+    while True:
+        try:
+            written += connection.bio_read(READ_SIZE)
+        except SSL.Error:
+            return written
 
 
 def _came_to(connection: SSL.Connection) -> tuple[Suite, Secrets]:
