@@ -18,8 +18,8 @@ from gateway.net.user_agent import UserAgent
 from gateway.sip.invite import events
 from tests.app.tone_peers import TONES, Browser, tones_in
 from tests.interop.gateway import config_on_free_ports
+from tests.media.dtls_phone import Renewing
 from tests.media.engine_support import until
-from tests.media.test_dtls_begun_again import Renewing
 from tests.net.peers import LOOPBACK, Application, Recorder, address
 
 OURS = TONES["1001"]

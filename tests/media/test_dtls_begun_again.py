@@ -2,65 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from gateway.media.embedded.engine import EmbeddedEngine
-from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsRole, DtlsState
 from gateway.media.engine import MediaEvent, MediaFailed
+from tests.media.dtls_phone import (
+    ANOTHER,
+    PLAIN,
+    SECURE,
+    DtlsPhone,
+    Renewing,
+    everything,
+    is_verify_request,
+    nothing,
+    restarted,
+)
 from tests.media.dtls_support import client_hello
 from tests.media.engine_support import Phone, config, frequency_of, running, until
-from tests.media.test_dtls_phones import PLAIN, SECURE, DtlsPhone, restarted
 
 HELLO = client_hello(b"\xc0\x2b")
-ANOTHER = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=1), "another")
-
-
-class Renewing(DtlsPhone):
-    """A phone that begins a handshake whenever descriptions were exchanged; its voice goes on meanwhile."""
-
-    def __init__(self, *, mux: bool = True) -> None:
-        super().__init__(DtlsRole.ACTIVE, mux=mux)
-        self.takes: Callable[[bytes], bool] = everything
-        """Which datagrams of DTLS it reads."""
-        self.answers: list[bytes] = []
-        """The others."""
-
-    def begin(self, sdp: str) -> None:
-        if self._ticking is not None:
-            self._ticking.cancel()
-        self.sessions.clear()
-        super().begin(sdp)
-
-    def _received(self, data: bytes, addr: Any, *, rtcp: bool) -> None:
-        if 20 <= data[0] <= 63 and not self.takes(data):
-            self.answers.append(data)
-        elif 20 <= data[0] <= 63 or (not self.mux if rtcp else False) in self.sessions:
-            super()._received(data, addr, rtcp=rtcp)
-
-    @property
-    def is_keyed(self) -> bool:
-        return len(self.sessions) == (1 if self.mux else 2)
-
-
-def is_verify_request(data: bytes) -> bool:
-    """Whether a datagram is a HelloVerifyRequest (RFC 6347 section 4.2.1)."""
-    return data[0] == 22 and data[13] == 3
-
-
-def everything(data: bytes) -> bool:
-    return True
-
-
-def nothing(data: bytes) -> bool:
-    return False
 
 
 @asynccontextmanager

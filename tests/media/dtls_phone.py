@@ -1,0 +1,188 @@
+"""Phones with DTLS-SRTP and no ICE, and their associations with a gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.resuming import values_of
+from gateway.media.embedded.webrtc.certificate import DtlsCertificate
+from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole
+from gateway.media.engine import Kind, Party
+from sdp import SessionDescription
+from sdp.attributes import Fingerprint
+from tests.media.engine_support import Phone
+from tests.media.srtp_pair import SrtpSession
+
+CERTIFICATE = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=1), "phone")
+ANOTHER = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=1), "another")
+PLAIN = Party("plain", Kind.RTP, private_source="127.0.0.1")
+SECURE = Party("secure", Kind.DTLS, private_source="127.0.0.1")
+
+
+class DtlsPhone(Phone):
+    """A desk phone with DTLS-SRTP and no ICE."""
+
+    def __init__(
+        self, role: DtlsRole = DtlsRole.PASSIVE, *, mux: bool = True, certificate: DtlsCertificate = CERTIFICATE
+    ) -> None:
+        super().__init__()
+        self.role, self.mux = role, mux
+        self.shown = certificate
+        self.certificate = CERTIFICATE
+        self.sessions: dict[bool, SrtpSession] = {}
+        """What protects RTP (False) and RTCP apart from it (True)."""
+        self.associations: dict[bool, DtlsAssociation] = {}
+        self.reports: list[bytes] = []
+        self._ticking: asyncio.Task[None] | None = None
+
+    def sdp(self, *, setup: str = "", **others: Any) -> str:
+        """UDP/TLS/RTP/SAVP with the fingerprint of `shown`."""
+        extra = [
+            f"a=fingerprint:sha-256 {self.shown.fingerprint()}",
+            f"a=setup:{setup or self.role}",
+            *(["a=rtcp-mux"] if self.mux else []),
+        ]
+        return super().sdp(extra=extra, **others).replace("RTP/AVP", "UDP/TLS/RTP/SAVP")
+
+    def begin(self, sdp: str) -> None:
+        """Speak DTLS with who is described."""
+        self.take(sdp)
+        description = SessionDescription.parse(sdp)
+        prints = description.all_of(description.media[0], Fingerprint)
+        context = DtlsContext(self.certificate, ("SRTP_AEAD_AES_128_GCM",))
+        for rtcp in (False,) if self.mux else (False, True):
+            association = DtlsAssociation(
+                context, self.role, tuple((each.algorithm, each.digest) for each in prints), WebRtcConfig()
+            )
+            self.associations[rtcp] = association
+            association.start(self._now())
+            self._follow(rtcp)
+        self._ticking = asyncio.ensure_future(self._tick())
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            for rtcp, association in self.associations.items():
+                if association.deadline is not None and association.deadline <= self._now():
+                    association.handle_timer(self._now())
+                    self._follow(rtcp)
+
+    def _follow(self, rtcp: bool) -> None:
+        association = self.associations[rtcp]
+        for datagram in association.datagrams_to_send():
+            if rtcp:
+                self.send_rtcp(datagram)
+            else:
+                self.send_raw(datagram)
+        if association.send_key is not None and association.receive_key is not None:
+            self.sessions.setdefault(rtcp, SrtpSession(association.send_key, association.receive_key))
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._received(data, addr, rtcp=False)
+
+    def _received(self, data: bytes, addr: Any, *, rtcp: bool) -> None:
+        if 20 <= data[0] <= 63:
+            if rtcp in self.associations:
+                self.associations[rtcp].receive(data, self._now())
+                self._follow(rtcp)
+        elif rtcp or 192 <= data[1] <= 223:
+            opened = self.sessions[not self.mux].unprotect_rtcp(data)
+            self.reports += [opened] if opened is not None else []
+        else:
+            opened = self.sessions[False].unprotect(data) if self.sessions else None
+            if opened is not None:
+                self.packets.append((opened, addr))
+
+    async def open(self, host: str = "127.0.0.1") -> Phone:
+        await super().open(host)
+        self._rtcp.close()
+        await asyncio.sleep(0)
+        phone = self
+
+        class Rtcp(asyncio.DatagramProtocol):
+            def datagram_received(self, data: bytes, addr: Any) -> None:
+                phone._received(data, addr, rtcp=True)
+
+        self._rtcp, _ = await asyncio.get_running_loop().create_datagram_endpoint(Rtcp, local_addr=(host, 0))
+        self.rtcp_port = self._rtcp.get_extra_info("sockname")[1]
+        return self
+
+    def send(self, payload: bytes, payload_type: int, **others: Any) -> None:
+        """Protected, once there are keys."""
+        transport = self._transport
+        if False not in self.sessions:
+            return
+        session = self.sessions[False]
+
+        class Protecting:
+            def sendto(self, data: bytes, to: Any) -> None:
+                transport.sendto(session.protect(data), to)
+
+        self._transport = Protecting()
+        try:
+            super().send(payload, payload_type, **others)
+        finally:
+            self._transport = transport
+
+    async def close(self) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        await super().close()
+
+
+class Renewing(DtlsPhone):
+    """A phone that begins a handshake whenever descriptions were exchanged; its voice goes on meanwhile."""
+
+    def __init__(self, *, mux: bool = True) -> None:
+        super().__init__(DtlsRole.ACTIVE, mux=mux)
+        self.takes: Callable[[bytes], bool] = everything
+        """Which datagrams of DTLS it reads."""
+        self.answers: list[bytes] = []
+        """The others."""
+
+    def begin(self, sdp: str) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self.sessions.clear()
+        super().begin(sdp)
+
+    def _received(self, data: bytes, addr: Any, *, rtcp: bool) -> None:
+        if 20 <= data[0] <= 63 and not self.takes(data):
+            self.answers.append(data)
+        elif 20 <= data[0] <= 63 or (not self.mux if rtcp else False) in self.sessions:
+            super()._received(data, addr, rtcp=rtcp)
+
+    @property
+    def is_keyed(self) -> bool:
+        return len(self.sessions) == (1 if self.mux else 2)
+
+
+def is_verify_request(data: bytes) -> bool:
+    """Whether a datagram is a HelloVerifyRequest (RFC 6347 section 4.2.1)."""
+    return data[0] == 22 and data[13] == 3
+
+
+def everything(data: bytes) -> bool:
+    return True
+
+
+def nothing(data: bytes) -> bool:
+    return False
+
+
+async def restarted(engine: EmbeddedEngine) -> None:
+    """The call goes on in another process, whose certificate is another."""
+    left = engine._sessions.pop("call")
+    values = json.loads(json.dumps(values_of({each.party.tag: each for each in left.parties})))
+    engine.port.renew()
+    await engine.resume("call", values)
