@@ -1,4 +1,7 @@
-"""Whose rights a leg has that asks for something in the middle of a call (gateway.call.transfer.Rights)."""
+"""Whose rights a leg has that asks for something in a call, or sends it on.
+
+What `gateway.call.transfer.Rights` and `gateway.call.branching.Payers` ask for.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ from gateway.access.gatekeeper import TRUNK
 from gateway.access.nodes import NODE
 from gateway.accounts.own import Accounts
 from gateway.call.leg import Leg
-from gateway.call.routing import Caller
+from gateway.call.routing import Caller, without_port
 from gateway.identity.mapping import IdentityMap
+from gateway.identity.model import User
 from gateway.legs.application import ApplicationLeg
 
 
@@ -33,7 +37,17 @@ class LegRights:
         user = self._identity.by_id(who)
         if user is None:
             return Caller(who, self.guests_may_call, guest=True)
+        return self.of_user(user)
+
+    def of_user(self, user: User) -> Caller:
         return Caller(user.id, user.may_call, account=self._accounts.registrar_of(user.id))
+
+    def of_leg(self, leg: Leg) -> Caller | None:
+        """A callee at a foreign host, of whom nothing else is known, may send calls on to us and to itself."""
+        if leg.identity is not None or isinstance(leg, ApplicationLeg):
+            return self.caller_of(leg)
+        host = without_port(leg.address.uri.partition(";")[0].rpartition("@")[2].lower())
+        return Caller(host, ("*", f"*@{host}", f"*@{host}:*"))
 
     def may_pick_up(self, by: str, of: str) -> bool:
         """Whether the two are users of one group (`pickup_groups`)."""

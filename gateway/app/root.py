@@ -68,7 +68,7 @@ from gateway.app.voicemail import Voicemail
 from gateway.app.web_front import WebFront
 from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
-from gateway.call.routing import Caller, Router
+from gateway.call.routing import Router
 from gateway.config import Config
 from gateway.identity import passwords
 from gateway.identity.directory import Directory
@@ -319,7 +319,7 @@ class GatewayApp:
             rights=self._rights,
             rules=ShownRules(rules, self._presences, identity.users),
             uri_of=lambda user: identity.sip_uri(user.id),
-            payer=lambda user: Caller(user.id, user.may_call, account=self._accounts.registrar_of(user.id)),
+            payers=self._rights,
             mailboxes=self._voicemail,
         )
         calls.observe(dialer.call_changed)

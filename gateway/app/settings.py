@@ -34,6 +34,7 @@ from gateway.people.courier import Keeping
 from gateway.sip.auth.server import DigestServer, NoncePolicy
 from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.message.parser import Limits
+from gateway.sip.message.uri import Uri
 from gateway.sip.registration.registrar import RegistrarPolicy
 from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.sip.transactions import Timers
@@ -132,20 +133,20 @@ def guests_may_call(config: Config) -> tuple[str, ...]:
     return config.web.guests_may_call if config.web.guests_welcome else ()
 
 
-def trunk_places(config: Config) -> dict[str, str]:
-    """Trunk name -> the host, or host:port, that its numbers belong to in a SIP URI."""
-    places = {}
-    for trunk in config.every_trunk:
-        host, port = trunk.place
-        host = f"[{host}]" if ":" in host else host
-        places[trunk.name] = host if port is None else f"{host}:{port}"
-    return places
+def trunk_places(config: Config) -> dict[str, tuple[str, ...]]:
+    """Trunk name -> the host, or host:port, of each of its places: where its numbers belong to in a SIP URI."""
+    return {trunk.name: tuple(map(_place, trunk.uris)) for trunk in config.every_trunk}
+
+
+def _place(uri: str) -> str:
+    place = Uri.parse(uri)
+    host = place.host.lower()
+    return host if place.port is None else f"{host}:{place.port}"
 
 
 def registrar_places(config: Config) -> dict[str, str]:
     """Name of a registrar of users' own accounts -> its host, or host:port."""
-    places = trunk_places(config)
-    return {trunk.name: places[trunk.name] for trunk in config.registrars}
+    return {trunk.name: _place(trunk.uri) for trunk in config.registrars}
 
 
 def configured_accounts(config: Config) -> tuple[Account, ...]:

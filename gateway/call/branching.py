@@ -51,9 +51,24 @@ class Mailboxes(Protocol):
         """Seconds until nobody has answered."""
 
 
-def own_rights(user: User) -> Caller:
-    """A user who pays for a call, without an account at a trunk."""
-    return Caller(user.id, user.may_call)
+class Payers(Protocol):
+    """By which rights a call goes on to somebody else."""
+
+    def of_user(self, user: User) -> Caller:
+        """The rights of a user who forwards a call."""
+
+    def of_leg(self, leg: Leg) -> Caller | None:
+        """The rights of a callee who names others instead; None: another gateway has held them against its own."""
+
+
+class OwnRights:
+    """Users without an account at a trunk, and callees of whom nobody knows who they are."""
+
+    def of_user(self, user: User) -> Caller:
+        return Caller(user.id, user.may_call)
+
+    def of_leg(self, leg: Leg) -> Caller | None:
+        return None
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +87,17 @@ class Journey:
     """Of the legs of its later branches."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Whom a callee names instead of itself."""
+
+    uris: Sequence[str]
+    """Best first."""
+    diversions: Diversions
+    by: Caller | None
+    """The callee, as far as its rights count."""
+
+
 class Branching:
     """Makes the branches of attempts."""
 
@@ -81,12 +107,12 @@ class Branching:
         dialer: Dialer,
         rules: RuleStore | None = None,
         uri_of: Callable[[User], str] = lambda user: f"sip:{user.id}",
-        payer: Callable[[User], Caller] = own_rights,
+        payers: Payers | None = None,
         mailboxes: Mailboxes | None = None,
         toll: Callable[[Caller, Target], None] = lambda caller, target: None,
         calls: Iterable[Call] = (),
     ) -> None:
-        """`uri_of` gives a user's SIP URI, by which diversions are told; `payer` by what rights that one forwards.
+        """`uri_of` gives a user's SIP URI, by which diversions are told; `payers` by what rights a call goes on.
 
         `toll` raises RouteError where who pays has called such numbers too often; `calls` are those that there are now.
         """
@@ -97,7 +123,7 @@ class Branching:
         self._dialer = dialer
         self._rules = rules or MemoryRules()
         self._uri_of = uri_of
-        self._payer = payer
+        self._payers = payers or OwnRights()
 
     async def first(self, target: Target, journey: Journey) -> Branch:
         """Those who stand for what was dialled; raises RouteError where nobody does at the moment."""
@@ -173,7 +199,7 @@ class Branching:
             return None
         number, reason = to
         told = (Diversion(self._uri_of(user), reason), *diversions)
-        return await self._diverted(journey, number, told, self._payer(user))
+        return await self._diverted(journey, number, told, self._payers.of_user(user))
 
     async def _group(self, group: Group, journey: Journey, diversions: Diversions, name: str) -> Branch:
         """Everybody of a group at once, or in turn; whoever is not to be disturbed, or is not there, is left out."""
@@ -213,28 +239,38 @@ class Branching:
     # -- diversions ------------------------------------------------------------------
 
     async def redirected(self, journey: Journey, leg: Leg, event: Redirected) -> Branch | None:
-        """Those whom a callee names instead, one after the other; None where the caller may call none of them."""
-        diversion = Diversion(leg.address.uri, "unconditional")
-        return await self._one_of(journey, event.targets, (diversion, *event.diversions))
+        """Those whom a callee names instead, one after the other; None where the caller or the callee may call none.
 
-    async def _one_of(self, journey: Journey, uris: Sequence[str], diversions: Diversions) -> Branch | None:
+        The caller pays, so the callee must have the right as well: nobody spends another's.
+        """
+        diversion = Diversion(leg.address.uri, "unconditional")
+        named = _Named(event.targets, (diversion, *event.diversions), self._payers.of_leg(leg))
+        return await self._one_of(journey, named)
+
+    async def _one_of(self, journey: Journey, named: _Named) -> Branch | None:
         """The first of these that can be asked; those after it when it does not take the call."""
-        for number, uri in enumerate(uris, start=1):
-            branch = await self._diverted(journey, uri, diversions, replace(journey.caller, calls=None))
+        pays = replace(journey.caller, calls=None)
+        for number, uri in enumerate(named.uris, start=1):
+            branch = await self._diverted(journey, uri, named.diversions, pays, named.by)
             if branch is not None:
-                branch.then = _one_after_the_other(branch.then, self._then(journey, uris[number:], diversions))
+                others = replace(named, uris=named.uris[number:])
+                branch.then = _one_after_the_other(branch.then, self._then(journey, others))
                 return branch
         return None
 
-    def _then(self, journey: Journey, uris: Sequence[str], diversions: Diversions) -> Then:
-        return lambda cause: self._one_of(journey, uris, diversions)
+    def _then(self, journey: Journey, named: _Named) -> Then:
+        return lambda cause: self._one_of(journey, named)
 
-    async def _diverted(self, journey: Journey, uri: str, diversions: Diversions, pays: Caller) -> Branch | None:
-        """Those who stand for a URI or number that the call goes on to, by the rights of who pays."""
+    async def _diverted(
+        self, journey: Journey, uri: str, diversions: Diversions, pays: Caller, by: Caller | None = None
+    ) -> Branch | None:
+        """Those who stand for a URI or number that the call goes on to, where who pays and `by` may both call it."""
         if not journey.left:
             log.info("not diverted again", call_id=journey.call_id, to=uri[:80])
             return None
         try:
+            if by is not None:
+                self._router.route(uri, by)
             target = somebody(self._router.route(uri, pays))
             self._toll(pays, target)
             key = _key(target)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 import structlog
 
 from gateway.call.branches import Branch
-from gateway.call.branching import Branching, Journey, Mailboxes, own_rights
+from gateway.call.branching import Branching, Journey, Mailboxes, Payers
 from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.features import TAKING, Features
@@ -76,14 +76,14 @@ class Calls:
         rights: Rights | None = None,
         rules: RuleStore | None = None,
         uri_of: Callable[[User], str] = lambda user: f"sip:{user.id}",
-        payer: Callable[[User], Caller] = own_rights,
+        payers: Payers | None = None,
         mailboxes: Mailboxes | None = None,
         passed_on: PassedOn | None = None,
     ) -> None:
         """Without `rights` nobody can be asked who may transfer a call, so nobody may.
 
-        `rules` are what users want done with their calls; `uri_of` their URIs, as diversions name them; `payer` whose
-        rights and account count where a user forwards a call; `mailboxes` where messages are left for users;
+        `rules` are what users want done with their calls; `uri_of` their URIs, as diversions name them; `payers` whose
+        rights and account count where a callee sends a call on; `mailboxes` where messages are left for users;
         `passed_on` says which transfers are others' business.
         """
         self._engine = engine
@@ -91,7 +91,7 @@ class Calls:
         self.rules: RuleStore = rules or MemoryRules()
         limits = limits or CallLimits()
         toll = self.toll = TollBrake(limits, timers.time)
-        self._branching = Branching(router, dialer, self.rules, uri_of, payer, mailboxes, toll.check, self)
+        self._branching = Branching(router, dialer, self.rules, uri_of, payers, mailboxes, toll.check, self)
         self._timers = timers
         self._settings = settings or CallSettings()
         self._admission = Admission(limits, timers.time())

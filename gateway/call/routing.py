@@ -23,6 +23,7 @@ _REMEMBERED = 2_048
 """How many dial strings are kept as they were read: whoever announces itself is held against the patterns of all."""
 _DIAL_STRING = re.compile(r"(?:(?:sips?|tel):)?[^\s<>\"\x00-\x20\x7f]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\+?[0-9 #*().\-/]+")
+_OWN_PORTS = frozenset(("5060", "5061"))
 _ORNAMENT = str.maketrans("", "", " -.()/")
 _USER_SAFE = "-_.!~*'()&=+$,;?/"  # "unreserved" and "user-unreserved" of RFC 3261 section 25.1
 
@@ -196,6 +197,13 @@ class Caller:
         """Whether it may dial that, as long as the call stays here."""
         return any(meant.matches(pattern) for pattern in self.may_call)
 
+    def may_go_to(self, meant: _Dialled) -> bool:
+        """Whether a pattern of it names the foreign host of a URI; numbers and "sip:*@*" name none."""
+        return self.transit and any(
+            "@" in pattern and bool(pattern.rpartition("@")[2].strip("*?.")) and meant.matches(pattern)
+            for pattern in self.may_call
+        )
+
     def may_leave(self, meant: _Dialled, trunk: str | None, *, is_ours: bool) -> bool:
         """Whether it may dial that through `trunk`, or to a URI elsewhere: only where it is said.
 
@@ -235,13 +243,13 @@ class Router:
         directory: Directory,
         routes: Sequence[Route],
         domains: Container[str],
-        trunks: Mapping[str, str] | None = None,
+        trunks: Mapping[str, Sequence[str]] | None = None,
         emergency: Emergency | None = None,
         groups: Sequence[Group] = (),
         devices: Callable[[str], tuple[str, str] | None] = lambda dialled: None,
         rooms: RoomDoor | None = None,
     ) -> None:
-        """`domains` are hosts that mean this gateway, in lower case; `trunks` is their names with the host, or
+        """`domains` are hosts that mean this gateway, in lower case; `trunks` are their names with every host, or
         host:port, that their numbers belong to.
 
         `devices` reads a URI that means one device: the URI of its user, and the device.
@@ -251,7 +259,9 @@ class Router:
         self._routes = tuple(routes)
         self._domains = domains
         self._trunks = dict(trunks or {})
-        self._trunk_hosts = {host.lower(): name for name, host in reversed(self._trunks.items())}
+        places = [(name, place.lower()) for name, found in reversed(self._trunks.items()) for place in found]
+        self._trunk_places = {place: name for name, place in places}
+        self._trunk_hosts = {_plain(place): name for name, place in places}
         self._emergency = emergency or Emergency()
         self._rooms = rooms or RoomDoor()
         self._groups = {group.name: group for group in groups}
@@ -279,6 +289,8 @@ class Router:
         if self._is_ours(meant.written) and self._rooms.is_open(meant.user):
             return ApplicationTarget(f"{ROOM}:{meant.user}", meant.user)
         target = self._by_account(meant, self._target(meant), caller)
+        if self._is_nobodys(target, meant) and caller.may_go_to(meant):
+            return SipTarget(meant.written)
         if isinstance(target, SipTarget):
             own = target.account is not None and caller.may_reach(meant)
             if not own and not caller.may_leave(meant, target.trunk, is_ours=self._is_ours(meant.written)):
@@ -294,6 +306,11 @@ class Router:
         if isinstance(target, ApplicationTarget) and not self._admits(target, caller):
             raise RouteError(Cause.FORBIDDEN, f"{caller.id} is no member of {target.name}")
         return replace(target, device=device) if device and isinstance(target, UserTarget) else target
+
+    def _is_nobodys(self, target: Target | RouteError, meant: _Dialled) -> bool:
+        """Whether a URI has a foreign host that no trunk, route or user of ours answers for."""
+        is_unknown = isinstance(target, RouteError) and target.cause is Cause.NOT_FOUND
+        return is_unknown and not self._is_ours(meant.written) and self._trunk_of(meant.written) is None
 
     def is_emergency(self, dialled: str) -> bool:
         """Whether that is an emergency number, however it is written."""
@@ -335,11 +352,16 @@ class Router:
         return target
 
     def _target(self, meant: _Dialled) -> Target | RouteError:
-        """Who is meant, whoever asks; the error where it is nobody, for those who may know."""
+        """Who is meant, whoever asks; the error where it is nobody, for those who may know.
+
+        The host decides first: rows of numbers are for our own domain and for what has no host, so that an extension
+        of a PBX is no number of ours.
+        """
         trunk = self._trunk_of(meant.written)
+        has_number = trunk is None and self._is_ours(meant.written)
         try:
             for route in self._routes:
-                if meant.matches(route.match) if trunk is None else fnmatchcase(meant.uri, route.match):
+                if meant.matches(route.match) if has_number else meant.is_at(route.match):
                     return self._follow(route, meant.user)
         except RouteError as error:
             return error
@@ -359,11 +381,14 @@ class Router:
         host = uri.rpartition("@")[2].lower() if "@" in uri else ""
         if host in self._domains:
             return None
-        return self._trunk_hosts.get(host)
+        named = self._trunk_places.get(host)
+        if named is not None or _plain(host) in self._domains:
+            return named
+        return self._trunk_hosts.get(_plain(host))
 
     def _is_ours(self, uri: str) -> bool:
         host = uri.rpartition("@")[2] if "@" in uri else ""
-        return not host or host in self._domains or _without_port(host) in self._domains
+        return not host or host in self._domains or without_port(host) in self._domains
 
     def _follow(self, route: Route, user: str) -> Target:
         dialled = route.prefix + user[route.strip :]
@@ -415,8 +440,12 @@ class _Dialled:
     def matches(self, pattern: str) -> bool:
         """Against a whole URI where the pattern has a host, scheme and user where it has a scheme, else the user."""
         if "@" in pattern:
-            return fnmatchcase(self.uri, pattern)
+            return self.is_at(pattern)
         return fnmatchcase(self.user, pattern) or (":" in pattern and fnmatchcase(self.uri.partition("@")[0], pattern))
+
+    def is_at(self, pattern: str) -> bool:
+        """Against a pattern that has a host, with or without SIP's own port."""
+        return "@" in pattern and (fnmatchcase(self.uri, pattern) or fnmatchcase(_plain(self.uri), pattern))
 
 
 @lru_cache(_REMEMBERED)
@@ -453,7 +482,13 @@ def allows(patterns: Sequence[str], dialled: str) -> bool:
     return any(meant.matches(pattern) for pattern in patterns)
 
 
-def _without_port(host: str) -> str:
+def _plain(place: str) -> str:
+    """A "host:port" without a port that is SIP's own: peers write it, and leave it out, as they like."""
+    host, colon, port = place.rpartition(":")
+    return host if colon and port in _OWN_PORTS and not host.endswith(":") else place
+
+
+def without_port(host: str) -> str:
     """The host of a "host:port"; an IPv6 address keeps its brackets."""
     address, bracket, _ = host.partition("]")
     return address + bracket if bracket else host.partition(":")[0]

@@ -63,7 +63,7 @@ class Rig:
         self.dialer, self.presence = Dialer(), Presence()
         self.calls = Calls(
             FakeEngine(),
-            Router(self.identity, [Route("6*", "service:echo")], [self.config.domain], {"office": "pbx.test"}, HELP),
+            Router(self.identity, [Route("6*", "service:echo")], [self.config.domain], {"office": ("pbx.test",)}, HELP),
             cast(Any, self.dialer),
             ManualTimers(),
             limits=settings.call_limits(self.config),

@@ -66,7 +66,7 @@ class Post:
                 Route(match="0*", to="trunk:pbx", strip=1),
             ],
             ["gw.test"],
-            {"pbx": "pbx.test"},
+            {"pbx": ("pbx.test",)},
             groups=[Group("desk", USERS[:1])],
         )
         self.presence = Presence()

@@ -89,7 +89,7 @@ class Pbx:
 class Rig:
     def __init__(self, per_user: int = 2) -> None:
         identity = IdentityMap([ALICE, BOB], [], "gw.test")
-        relay = SubscriptionRelay(identity, Router(identity, [], ["gw.test"], {"pbx": "pbx.test"}), self)
+        relay = SubscriptionRelay(identity, Router(identity, [], ["gw.test"], {"pbx": ("pbx.test",)}), self)
         tags, self.now = iter(range(1, 1000)), 0.0
         self.pbx = Pbx()
         self.places = [Destination(FIRST)]

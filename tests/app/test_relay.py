@@ -47,7 +47,7 @@ class Rig:
         self.core = self.phone.agent.core
         self.pbx = Puppet(self.phone.network, PBX)
         identity = IdentityMap([WATCHER], [], "gw.test")
-        router = Router(identity, [], ["gw.test", ALICE[0]], {"pbx": "pbx.test"})
+        router = Router(identity, [], ["gw.test", ALICE[0]], {"pbx": ("pbx.test",)})
         self.relay = SubscriptionRelay(identity, router, self)
         self.relay.subscribing = self
         self.core.serve_packages({"presence": PIDF, "dialog": INFO}, self._subscribed)

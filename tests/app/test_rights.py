@@ -9,7 +9,7 @@ import pytest
 from gateway.accounts.own import Accounts
 from gateway.app import settings
 from gateway.app.rights import LegRights
-from gateway.call.leg import Leg
+from gateway.call.leg import Address, Leg
 from gateway.config import load
 from gateway.identity.mapping import IdentityMap
 
@@ -34,3 +34,28 @@ def test_a_guest_transfers_to_whom_guests_may_call_where_they_are_welcome(
     assert alice is not None
     assert (guest.may_call, guest.guest) == (may_call, True)
     assert alice.may_call == ("1*",)
+
+
+class _Callee(_Leg):
+    def __init__(self, identity: str | None, uri: str) -> None:
+        self.identity = identity  # type: ignore[assignment]
+        self.address = Address(uri)
+
+
+@pytest.mark.parametrize(
+    ("identity", "uri", "may_call"),
+    [
+        ("alice", "sip:alice@gateway.local", ("1*",)),
+        ("trunk:pbx", "sip:2001@pbx.test", ("*", "trunk:pbx")),
+        (None, "sip:bob@Friends.Example:5070;transport=tcp", ("*", "*@friends.example", "*@friends.example:*")),
+        ("node:b", "sip:alice@gateway.local", None),
+    ],
+)
+def test_who_redirects_a_call_has_the_rights_of_its_own(
+    identity: str | None, uri: str, may_call: tuple[str, ...] | None
+) -> None:
+    """A user's, a trunk's back to itself, a stranger's to its own domain; another gateway has asked its own rights."""
+    config = load(None, {"GATEWAY_USERS": '[{"id": "alice", "web": true, "may_call": ["1*"]}]'})
+    rights = LegRights(IdentityMap(config.identity_users(), [], config.domain), Accounts(bytes(32)), ())
+    caller = rights.of_leg(cast(Leg, _Callee(identity, uri)))
+    assert (None if caller is None else caller.may_call) == may_call

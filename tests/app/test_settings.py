@@ -105,12 +105,16 @@ def test_trickled_candidates_are_taken_unless_it_says_otherwise() -> None:
         assert ("trickle-ice" in core.supported, "trickle-ice" in core.info_packages) == (value == "true",) * 2
 
 
-OFFICE = '[{"name": "office", "uri": "sip:PBX.example.com:5070"}, {"name": "b", "uri": "sip:gw@[2001:db8::1]"}]'
+OFFICE = (
+    '[{"name": "office", "uri": "sip:PBX.example.com:5070", "fallback_uris": ["sip:10.0.0.1"]},'
+    ' {"name": "b", "uri": "sip:gw@[2001:db8::1]"}]'
+)
 
 
 def test_a_trunks_number_plan_is_where_its_uri_leads() -> None:
     """Host and port, in lower case; IPv6 in brackets."""
-    assert settings.trunk_places(config(TRUNKS=OFFICE)) == {"office": "pbx.example.com:5070", "b": "[2001:db8::1]"}
+    places = {"office": ("pbx.example.com:5070", "10.0.0.1"), "b": ("[2001:db8::1]",)}
+    assert settings.trunk_places(config(TRUNKS=OFFICE)) == places
 
 
 def test_emergency_numbers_go_through_their_trunk() -> None:

@@ -212,7 +212,7 @@ async def benches(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dic
                 # Many of its messages are new calls: a busy machine would have most of them wait.
                 LIMITS__LOAD="0",
                 TRUNKS=json.dumps([trunk]),
-                ROUTES=json.dumps([{"match": "*", "to": "service:echo"}]),
+                ROUTES=json.dumps([{"match": match, "to": "service:echo"} for match in ("*", "sip:*@*", "sips:*@*")]),
             )
             app = GatewayApp(config)
             stack.push_async_callback(app.stop)

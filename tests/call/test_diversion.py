@@ -8,7 +8,7 @@ import pytest
 
 from gateway.call.branches import Branch
 from gateway.call.branching import Branching, Journey
-from gateway.call.leg import Answered, CalleeLeg, Diversion, HungUp, Redirected, Rejected, Ringing
+from gateway.call.leg import Answered, CalleeLeg, Diversion, HungUp, Leg, Redirected, Rejected, Ringing
 from gateway.call.routing import Caller, Route, RouteError, Router, ServiceTarget, SipTarget, Target, UserTarget
 from gateway.call.state import State
 from gateway.call.status import Cause
@@ -289,11 +289,19 @@ class Found:
 
     def __init__(self, may_call: tuple[str, ...] = ("*",), left: int = 5, *, transit: bool = True) -> None:
         self.dialer = Dialer()
-        router = Router(Directory(), [Route("600", "service:echo")], ["gw.test"], {"office": "pbx.test"})
+        router = Router(Directory(), [Route("600", "service:echo")], ["gw.test"], {"office": ("pbx.test",)})
         self.dear: set[str] = set()
         """Users who have called such numbers too often."""
-        self.branching = Branching(router, self.dialer, toll=self.toll)
+        self.by: Caller | None = None
+        """The rights of the callee who names others."""
+        self.branching = Branching(router, self.dialer, toll=self.toll, payers=self)
         self.journey = Journey("c1", Caller("x", may_call, transit=transit), left, "1001")
+
+    def of_user(self, user: User) -> Caller:
+        return Caller(user.id, user.may_call)
+
+    def of_leg(self, leg: Leg) -> Caller | None:
+        return self.by
 
     def toll(self, caller: Caller, target: Target) -> None:
         if caller.id in self.dear:
@@ -322,7 +330,7 @@ async def test_a_diversion_counts_for_who_pays_for_it() -> None:
         (("*",), "sip:0123@pbx.test", None),
         (("*", "trunk:office"), "sip:0123@pbx.test", SipTarget("0123", trunk="office")),
         (("*",), "sip:b@elsewhere.test", None),
-        (("*", "sip:*@elsewhere.test"), "sip:b@elsewhere.test", None),
+        (("*", "sip:*@elsewhere.test"), "sip:b@elsewhere.test", SipTarget("sip:b@elsewhere.test")),
         (("*",), "nonsense", None),
         (("*",), "sip:nobody@gw.test", None),
         (("*",), "sip:e@gw.test", None),
@@ -339,6 +347,29 @@ async def test_a_redirection_leads_where_the_caller_itself_may_call(
     if branch is not None:
         assert found.dialer.asked[-1] == target
         assert branch.diversions == (Diversion("sip:a@example.test", "unconditional"),)
+
+
+@pytest.mark.parametrize(
+    ("by", "to", "follows"),
+    [
+        (None, "sip:0123@pbx.test", True),
+        (("*",), "sip:0123@pbx.test", False),
+        (("*", "0*"), "sip:0123@pbx.test", True),
+        (("*", "trunk:office"), "sip:0123@pbx.test", True),
+        (("*",), "sip:b@gw.test", True),
+        (("c",), "sip:b@gw.test", False),
+        (("*", "sip:*@pbx.test"), "sip:b@elsewhere.test", False),
+        ((), "sip:b@gw.test", False),
+    ],
+)
+async def test_who_redirects_spends_no_right_of_the_caller_that_it_has_not(
+    by: tuple[str, ...] | None, to: str, follows: bool
+) -> None:
+    """The caller may dial out; a callee that may not sends no call of another's there (RFC 3261 21.3)."""
+    found = Found(("*", "trunk:office", "sip:*@elsewhere.test"))
+    found.by = None if by is None else Caller("a", by)
+    await found.first()
+    assert (await found.redirected(to) is not None) is follows
 
 
 async def test_a_trunks_call_is_not_redirected_out_again() -> None:

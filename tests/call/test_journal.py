@@ -80,7 +80,7 @@ class Rig:
     def __init__(self, **limits: int) -> None:
         self.engine, self.dialer, self.timers, self.store = FakeEngine(), Dialer(), ManualTimers(), Store()
         numbers = count(1)
-        router = Router(Nobody(), [Route("*", "sip:{user}@pbx.test")], [], {"pbx": "pbx.test"})
+        router = Router(Nobody(), [Route("*", "sip:{user}@pbx.test")], [], {"pbx": ("pbx.test",)})
         self.calls = Calls(
             self.engine,
             router,

@@ -61,7 +61,7 @@ class Rig:
                 People(),
                 [Route("*", to)],
                 [],
-                {"pbx": "pbx.test"},
+                {"pbx": ("pbx.test",)},
                 Emergency(numbers=frozenset({"112"}), trunk="pbx"),
                 rooms=RoomDoor(has_number=lambda number: True),
             ),

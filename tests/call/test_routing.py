@@ -40,7 +40,7 @@ ROUTES = (
 
 
 def router() -> Router:
-    return Router(Directory(), ROUTES, ["gw.test"], {"pbx": "pbx.test"}, HELP)
+    return Router(Directory(), ROUTES, ["gw.test"], {"pbx": ("pbx.test",)}, HELP)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_what_leads_nowhere_says_why(dialled: str, cause: Cause) -> None:
 def test_a_row_that_bars_numbers_is_not_walked_round(dialled: str) -> None:
     """However a number is written, the first row that means it decides (RFC 3261 section 19.1.4)."""
     rows = [Route("00*", "service:barred"), Route("*", "trunk:pbx")]
-    barred = Router(Directory(), rows, ["gw.test"], {"pbx": "pbx.test"})
+    barred = Router(Directory(), rows, ["gw.test"], {"pbx": ("pbx.test",)})
     assert barred.route(dialled, ANYONE) == ServiceTarget("barred")
 
 
@@ -221,9 +221,61 @@ def test_a_number_of_a_pbx_leads_to_its_trunk_and_to_nobody_of_ours(dialled: str
     assert router().route(dialled, Caller("bob", ("*", "trunk:pbx"))) == SipTarget(user, trunk="pbx")
 
 
+PLACES = {"pbx": ("10.99.0.10:5060", "10.99.0.11"), "tls": ("[2001:db8::1]",), "odd": ("10.99.0.12:5070",)}
+NUMBERS = (Route("3*", "trunk:odd", strip=1), Route("600", "service:echo"), Route("*", "user:alice"))
+
+
+@pytest.mark.parametrize(
+    ("dialled", "target"),
+    [
+        ("sip:3601@10.99.0.10", SipTarget("3601", trunk="pbx")),
+        ("sip:3601@10.99.0.10:5060", SipTarget("3601", trunk="pbx")),
+        ("sip:3601@10.99.0.10:5061;transport=tls", SipTarget("3601", trunk="pbx")),
+        ("sip:3601@10.99.0.11:5060", SipTarget("3601", trunk="pbx")),
+        ("sips:3601@[2001:DB8::1]:5061", SipTarget("3601", trunk="tls")),
+        ("sip:3601@10.99.0.12:5070", SipTarget("3601", trunk="odd")),
+        ("sip:3601@10.99.0.12", None),
+        ("sip:3601@10.99.0.10:5070", None),
+        ("sip:600@elsewhere.example", None),
+        ("sip:600@friends.example", SipTarget("sip:600@friends.example")),
+        ("sip:3601@friends.example;transport=tcp", SipTarget("sip:3601@friends.example")),
+        ("sip:600@gw.test:5060", ServiceTarget("echo")),
+        ("sip:3601@gw.test", SipTarget("601", trunk="odd")),
+        ("3601", SipTarget("601", trunk="odd")),
+        ("tel:3601", SipTarget("601", trunk="odd")),
+        ("sip:9@gw.test", UserTarget(ALICE)),
+    ],
+)
+def test_the_host_of_a_uri_decides_before_the_number_plan(dialled: str, target: object) -> None:
+    """A foreign host is its trunk's, a domain's that may_call names, or nobody's; numbers are for our own domain."""
+    plan = Router(Directory(), NUMBERS, ["gw.test"], PLACES)
+    caller = Caller("bob", ("*", "trunk:*", "sip:*@friends.example"))
+    if target is None:
+        with pytest.raises(RouteError) as refusal:
+            plan.route(dialled, caller)
+        assert refusal.value.cause is Cause.NOT_FOUND
+    else:
+        assert plan.route(dialled, caller) == target
+
+
+@pytest.mark.parametrize("may_call", [("*",), ("6*",), ("sip:*",), ("sip:*@*",), ("*@*.*",), ("trunk:*",)])
+def test_a_foreign_domain_needs_a_pattern_that_names_it(may_call: tuple[str, ...]) -> None:
+    """A pattern of numbers is no permission to call a stranger's server."""
+    with pytest.raises(RouteError):
+        router().route("sip:600@elsewhere.example", Caller("bob", may_call))
+
+
+def test_a_row_with_a_host_is_for_that_host() -> None:
+    """Such a row comes before the trunk of the host, as rows come before everything."""
+    rows = [Route("sip:600@*", "service:echo"), Route("sip:7*@pbx.test", "user:alice")]
+    plan = Router(Directory(), rows, ["gw.test"], {"pbx": ("pbx.test",)})
+    assert plan.route("sip:600@elsewhere.example", ANYONE) == ServiceTarget("echo")
+    assert plan.route("sip:71@pbx.test:5060", ANYONE) == UserTarget(ALICE)
+
+
 def test_a_trunk_on_our_own_host_takes_nothing_that_is_ours() -> None:
     """A PBX on the same address has another port; what names ours is ours."""
-    local = Router(Directory(), ROUTES, ["gw.test"], {"pbx": "gw.test:5070", "odd": "gw.test"})
+    local = Router(Directory(), ROUTES, ["gw.test"], {"pbx": ("gw.test:5070",), "odd": ("gw.test",)})
     everything = Caller("bob", ("*", "trunk:*"))
     assert local.route("sip:alice@gw.test", everything) == UserTarget(ALICE)
     assert local.route("sip:alice@gw.test:5060", everything) == UserTarget(ALICE)

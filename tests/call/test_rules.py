@@ -9,7 +9,7 @@ import pytest
 
 from gateway.call.branches import Branch
 from gateway.call.branching import Branching, Journey
-from gateway.call.leg import CalleeLeg, Diversion, Redirected
+from gateway.call.leg import CalleeLeg, Diversion, Leg, Redirected
 from gateway.call.routing import Caller, Group, GroupTarget, Route, RouteError, Router, SipTarget, Target, UserTarget
 from gateway.call.rules import MemoryRules, Rules
 from gateway.call.status import Cause
@@ -31,11 +31,16 @@ class World:
             self.rules.put(user, what)
         self.targets: list[Target] = []
         routes = [Route("0*", "trunk:office"), Route("70?", "feature:park")]
-        router = Router(self, routes, ["gw.test"], {"office": "pbx.test"})
-        self.branching = Branching(
-            router, self, self.rules, payer=lambda user: Caller(user.id, user.may_call, account=account)
-        )
+        router = Router(self, routes, ["gw.test"], {"office": ("pbx.test",)})
+        self._account = account
+        self.branching = Branching(router, self, self.rules, payers=self)
         self.journey = Journey("c1", Caller("x", ("*",)), left, "1001")
+
+    def of_user(self, user: User) -> Caller:
+        return Caller(user.id, user.may_call, account=self._account)
+
+    def of_leg(self, leg: Leg) -> Caller | None:
+        return None
 
     def find(self, uri_or_user: str) -> User | None:
         return USERS.get(uri_or_user.removeprefix("sip:").partition("@")[0])
