@@ -10,7 +10,8 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from threading import Thread
+from pathlib import Path
+from typing import IO
 
 from tests import peers
 
@@ -49,11 +50,18 @@ class Host:
 
     def tcp_socket(self) -> socket.socket:
         """A TCP socket of IPv4 that is in it, for a program of ours."""
-        made: list[socket.socket] = []
-        thread = Thread(target=lambda: made.append(_entered(self.name)))  # a thread has a namespace of its own
-        thread.start()
-        thread.join()
-        return made[0]
+        with self.inside():
+            return socket.socket()
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """Have sockets that this thread makes in the block be in it; those that there are stay where they are."""
+        with open("/proc/thread-self/ns/net") as before:
+            try:
+                _enter(Path("/run/netns") / self.name)
+                yield
+            finally:
+                _set_namespace(before)
 
     def rules(self, text: str) -> None:
         """nft rules in it."""
@@ -61,12 +69,15 @@ class Host:
         assert done.returncode == 0, done.stderr
 
 
-def _entered(name: str) -> socket.socket:
-    """A socket, once this thread is in the namespace."""
-    with open(f"/run/netns/{name}") as namespace:
-        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _NETWORK):
-            raise OSError(ctypes.get_errno(), "setns")
-    return socket.socket()
+def _enter(path: Path) -> None:
+    with path.open() as namespace:
+        _set_namespace(namespace)
+
+
+def _set_namespace(namespace: IO[str]) -> None:
+    """Put this thread into a namespace of the network."""
+    if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _NETWORK):
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 WORLD = "198.19.0.0/16"

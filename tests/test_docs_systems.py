@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import ssl
 import subprocess
@@ -20,6 +19,7 @@ from tests import peers
 from tests.docs_blocks import ROOT, blocks_of
 from tests.interop.gateway import config_on_free_ports, gateway_with
 from tests.net.certificates import Authority
+from tests.nginx import listens, nginx
 from tests.ports import free_port
 
 HERE, THERE = ("10.213.79.1", "fd00:213:79::1"), ("10.213.79.2", "fd00:213:79::2")
@@ -140,32 +140,6 @@ def test_the_zone_names_two_gateways() -> None:
         targets = {str(one.target) for one in zone.find_rdataset(f"_sip._{transport}.example.com.", "SRV")}
         assert targets == {"one.example.com.", "two.example.com."}
     assert len(zone.find_rdataset("gw.example.com.", "A")) == 2
-
-
-@contextlib.contextmanager
-def nginx(folder: Path, server: str) -> Iterator[None]:
-    """One with that server, ended with the block."""
-    file, log = folder / "nginx.conf", folder / "nginx.log"
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
-    own = f"daemon off;\npid {folder}/nginx.pid;\nerror_log {log};\nevents {{}}\n"
-    file.write_text(f"{own}http {{\naccess_log off;\n{paths}{server}}}\n")
-    with subprocess.Popen([peers.program("nginx", "nginx-light"), "-c", str(file), "-e", str(log)]) as running:
-        try:
-            yield
-        finally:
-            running.terminate()
-    assert "[emerg]" not in log.read_text()
-
-
-async def listens(port: int) -> bool:
-    """Whether somebody takes connections there."""
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except ConnectionError:
-        return False
-    writer.close()
-    return True
 
 
 async def refusal(port: int, name: str, origin: str, trusting: ssl.SSLContext) -> int | None:

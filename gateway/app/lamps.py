@@ -15,7 +15,6 @@ from gateway.legs.web import BrowserLeg
 from gateway.people.board import Board
 from gateway.people.dialogs import DialogName, Progress, UserDialog
 from gateway.people.presence import Presences
-from gateway.sip.message.values import Replaces
 
 Dialogs = tuple[UserDialog, ...]
 
@@ -114,6 +113,6 @@ class Lamps:
 def _names_of(leg: Leg) -> tuple[DialogName, ...]:
     """What the user's devices call the dialogs: their own tag is the one that is remote to us."""
     if isinstance(leg, SipLeg | BrowserLeg):
-        names = (Replaces.parse(text) for text in leg.dialog_names)
-        return tuple(DialogName(one.call_id, local_tag=one.from_tag, remote_tag=one.to_tag) for one in names)
+        names = leg.dialog_names
+        return tuple(DialogName(one.call_id, local_tag=one.remote_tag, remote_tag=one.local_tag) for one in names)
     return ()

@@ -24,7 +24,7 @@ from gateway.config.people import Trunk
 from gateway.config.srtp import SrtpKeying, SrtpPolicy
 from gateway.identity.mapping import IdentityMap
 from gateway.legs.sip_caller import SipCallerLeg
-from gateway.legs.sip_sessions import Reader, Shown
+from gateway.legs.sip_sessions import Reader, Shown, named_by
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.dialogs.dialog import is_gruu
 from gateway.sip.flow import WEBSOCKET, Flow
@@ -166,12 +166,11 @@ class SipFront:
 
     def _replace(self, session: IncomingSession, leg: SipCallerLeg, replaces: Replaces, dialled: str) -> None:
         """A call that takes the place of one of its user's own, or that we have asked for (RFC 3891)."""
-        name = str(replace(replaces, early_only=False))
         transfers = self._calls.transfers
         status = 481
         if transfers is not None:
             offer, early = leg.initial_offer, replaces.early_only
-            status = transfers.replace(name, leg, offer, early_only=early, dialled=dialled)
+            status = transfers.replace(named_by(replaces), leg, offer, early_only=early, dialled=dialled)
         if status:
             session.reject(status)
 

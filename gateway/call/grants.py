@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.call.call import Call
-from gateway.call.leg import Leg
+from gateway.call.leg import DialogName, Leg, LegName
 from gateway.call.state import State
 from gateway.call.status import Cause
 
@@ -30,30 +30,30 @@ class Grant:
 
 
 class Grants:
-    """Each under a name that nobody can guess, as a Replaces is written; it names no dialog, so it tells nothing."""
+    """Each under a name that nobody can guess; it is written as a dialog's, and names none, so it tells nothing."""
 
     def __init__(self, new_id: Callable[[], str], now: Callable[[], float]) -> None:
         """`new_id` gives words that nobody can guess."""
         self._new_id = new_id
         self._now = now
-        self._by_name: dict[str, Grant] = {}
-        self._outcomes: dict[str, bool | None] = {}
+        self._by_name: dict[LegName, Grant] = {}
+        self._outcomes: dict[LegName, bool | None] = {}
         """Of those that were used: whether the place was taken, None while nobody knows; until the REFER is decided."""
-        self._waiting: dict[str, Callable[[bool], None]] = {}
+        self._waiting: dict[LegName, Callable[[bool], None]] = {}
 
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def give(self, call: Call, leg: Leg, identity: str, target: str) -> str:
+    def give(self, call: Call, leg: Leg, identity: str, target: str) -> DialogName:
         """Let who was identified so, once, take the place of that leg; the name to be told."""
         now = self._now()
         for name in [name for name, grant in self._by_name.items() if grant.until <= now]:
             del self._by_name[name]
-        name = f"{self._new_id()};to-tag={self._new_id()};from-tag={self._new_id()}"
+        name = DialogName(self._new_id(), local_tag=self._new_id(), remote_tag=self._new_id())
         self._by_name[name] = Grant(call=call, leg=leg, identity=identity, target=target, until=now + LIFETIME)
         return name
 
-    def use(self, name: str) -> Callable[[Cause], None]:
+    def use(self, name: LegName) -> Callable[[Cause], None]:
         """Somebody comes, and nobody else can; to be told once: NORMAL where it then had the place."""
         del self._by_name[name]
         self._outcomes[name] = None
@@ -68,7 +68,7 @@ class Grants:
 
         return done
 
-    def decide(self, name: str, then: Callable[[bool], None]) -> None:
+    def decide(self, name: DialogName, then: Callable[[bool], None]) -> None:
         """Its REFER is over, so it is not to be used any more; `then` hears, once that is known, whether the place was
         taken."""
         self._by_name.pop(name, None)
@@ -78,7 +78,7 @@ class Grants:
         else:
             then(outcome)
 
-    def of(self, name: str, identity: str | None, dialled: str) -> Grant | int | None:
+    def of(self, name: LegName, identity: str | None, dialled: str) -> Grant | int | None:
         """What an INVITE with that Replaces may do; the status that refuses it; None: it was never granted.
 
         One that is used up, too late, or whose leg has gone is 481, one from elsewhere or to somebody else 403.

@@ -242,6 +242,22 @@ class SignallingChanged(LegEvent):
     """Nothing has changed, but the far end is about to see that the call has come (`Leg.is_unaware`)."""
 
 
+@dataclass(frozen=True, slots=True)
+class DialogName:
+    """Name of a dialog at the gateway's side (RFC 3891 section 3): compared with others, never built into text.
+
+    The parser accepts tags that no message of ours may hold.
+    """
+
+    call_id: str
+    local_tag: str
+    remote_tag: str
+
+
+LegName = str | DialogName
+"""A word of ours (a web call's id, a parking place), or the dialog of a SIP phone."""
+
+
 class TransferReport(Protocol):
     """How whoever asked for a transfer hears what becomes of it; what comes after `ended` does nothing."""
 
@@ -262,7 +278,7 @@ class TransferRequested(LegEvent):
     to: str
     """What it would dial: a number or a SIP URI."""
     report: TransferReport
-    consultation: str | None = None
+    consultation: LegName | None = None
     """Name (`Leg.is_named`) of another call of its own, whose other side is meant: an attended transfer."""
     caller: Caller | None = None
     """Who asks in its place, and pays for it: an operator; None: the far end itself."""
@@ -294,8 +310,8 @@ class Leg(Protocol):
     def identity(self) -> str | None:
         """Who the far end has proved to be, or was called as: a user's id, "trunk:NAME"; None: nobody knows."""
 
-    def is_named(self, name: str) -> bool:
-        """Whether its own protocol calls this leg so: a SIP dialog as Replaces writes it, a web call's id."""
+    def is_named(self, name: LegName) -> bool:
+        """Whether its own protocol calls this leg so: a SIP dialog, a web call's id."""
 
     @property
     def signalling_lost(self) -> bool:
@@ -356,8 +372,11 @@ class Leg(Protocol):
     async def connected(self) -> None:
         """Media can flow between its far end and us: ICE and DTLS are up, or its first RTP packet came."""
 
-    def refer(self, to: str, report: TransferReport) -> None:
-        """Ask its far end to call the URI `to` in our place; `report.ended` without `accepted`: it will not."""
+    def refer(self, to: str, report: TransferReport, replaces: DialogName | None = None) -> None:
+        """Ask its far end to call the URI `to` in our place; `report.ended` without `accepted`: it will not.
+
+        `replaces`: name by which that call takes a place here (RFC 3891), of words of ours.
+        """
 
     async def held(self, held: bool) -> None:
         """The other side holds this one now, or has taken it back; for front ends that can show it."""

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from itertools import count
 from typing import Any, Protocol
-from urllib.parse import quote
 
 import structlog
 
@@ -18,7 +17,7 @@ from gateway.call.call import Call
 from gateway.call.dialer import Dialer
 from gateway.call.features import PARK, is_engaged
 from gateway.call.grants import Grants
-from gateway.call.leg import CallerLeg, Leg, TransferReport, TransferRequested, only_secure
+from gateway.call.leg import CallerLeg, DialogName, Leg, LegName, TransferReport, TransferRequested, only_secure
 from gateway.call.parking import Parking, ParkReport
 from gateway.call.routing import Caller, FeatureTarget, RouteError, Router, ServiceTarget, Target, UserTarget
 from gateway.call.state import Transfer
@@ -159,7 +158,7 @@ class Transfers:
         staying: Leg,
         uri: str,
         request: TransferRequested,
-        grant: str | None = None,
+        grant: DialogName | None = None,
     ) -> None:
         """Have the far end of the leg that stays call by itself; where it will not, we do it.
 
@@ -187,7 +186,7 @@ class Transfers:
                 self._begin(self._carry_out(call, leg, request, passed_on=True))
 
         log.info("transfer passed on", call_id=call.id, leg=leg.party.tag, to=request.to[:80])
-        staying.refer(uri, _Relay(request.report, over))
+        staying.refer(uri, _Relay(request.report, over), grant)
 
     def _require_alone(self, call: Call) -> None:
         if call.id in self._passing:
@@ -237,11 +236,12 @@ class Transfers:
             return False
         self._require_alone(call)
         name = self.grants.give(other, consulting, staying.identity, user)
-        uri = f"{uri}?Replaces={quote(name, safe='')}"
         self._pass_on(call, leg, staying, uri, request, name)
         return True
 
-    def replace(self, name: str, newcomer: CallerLeg, offer: str | None, *, early_only: bool, dialled: str = "") -> int:
+    def replace(
+        self, name: LegName, newcomer: CallerLeg, offer: str | None, *, early_only: bool, dialled: str = ""
+    ) -> int:
         """Have `newcomer`, who has dialled that URI, take the place of the leg of that name; gives 0, or the status
         that refuses it.
 
@@ -280,7 +280,7 @@ class Transfers:
             return False
         return by == of or self._rights.may_pick_up(by, of)
 
-    def find(self, name: str) -> tuple[Call, Leg] | None:
+    def find(self, name: LegName) -> tuple[Call, Leg] | None:
         """The leg that its own protocol calls so, and its call."""
         return next(((call, leg) for call in self._calls for leg in call.legs if leg.is_named(name)), None)
 

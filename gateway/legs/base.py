@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from gateway.call.leg import Address, LegEvent, LegListener, TransferReport
+from gateway.call.leg import Address, DialogName, LegEvent, LegListener, LegName, TransferReport
 from gateway.call.status import Cause
 from gateway.media.engine import Party
 
@@ -45,7 +45,7 @@ class LegBase(ABC):
     def identity(self) -> str | None:
         return self._identity
 
-    def is_named(self, name: str) -> bool:
+    def is_named(self, name: LegName) -> bool:
         return name == self._party.tag
 
     @property
@@ -90,7 +90,7 @@ class LegBase(ABC):
         """Pages have HTTPS, or are on this machine; services are here."""
         return True
 
-    def refer(self, to: str, report: TransferReport) -> None:
+    def refer(self, to: str, report: TransferReport, replaces: DialogName | None = None) -> None:
         """Most far ends cannot be asked to call somebody else."""
         report.ended(Cause.NOT_ACCEPTABLE)
 

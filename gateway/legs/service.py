@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gateway.call.leg import Address, Answered, LegEvent, OfferAnswered
+from gateway.call.leg import Address, Answered, LegEvent, LegName, OfferAnswered
 from gateway.call.status import Cause
 from gateway.legs.base import LegBase
 from gateway.media.engine import Kind, Party
@@ -20,7 +20,7 @@ class ServiceLeg(LegBase):
         super().__init__(party, Address(f"sip:{service}@service.invalid", service.capitalize()))
         self._name = name
 
-    def is_named(self, name: str) -> bool:
+    def is_named(self, name: LegName) -> bool:
         return super().is_named(name) or (bool(self._name) and name == self._name)
 
     async def invite(self, sdp: str, caller: Address) -> None:

@@ -10,13 +10,22 @@ from typing import Any
 
 import structlog
 
-from gateway.call.leg import Address, Answered, Offered, Redirected, Rejected, Ringing
+from gateway.call.leg import Address, Answered, DialogName, Offered, Redirected, Rejected, Ringing
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.sip_bodies import reason_of, refusal
 from gateway.legs.sip_diversion import caller_fields, redirections
 from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, ip_version, is_flow_failure
 from gateway.legs.sip_leg import SipLeg
-from gateway.legs.sip_sessions import CalleeSession, CalleeSettings, Destination, Inviter, Reader, nobody, nobody_asks
+from gateway.legs.sip_sessions import (
+    CalleeSession,
+    CalleeSettings,
+    Destination,
+    Inviter,
+    Reader,
+    names_of,
+    nobody,
+    nobody_asks,
+)
 from gateway.media.engine import Party
 from gateway.sip.errors import SipError
 from gateway.sip.invite import events
@@ -138,10 +147,9 @@ class SipCalleeLeg(SipLeg):
         return called.pop() if len(called) == 1 else None
 
     @property
-    def dialog_names(self) -> tuple[str, ...]:
+    def dialog_names(self) -> tuple[DialogName, ...]:
         """Early dialogs have names, too: a ringing phone's may be replaced (RFC 3891 section 3)."""
-        early = (session.dialog_name for session in self._alerted.values())
-        return super().dialog_names or tuple(name for name in early if name is not None)
+        return super().dialog_names or names_of(self._alerted.values())
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -11,7 +11,9 @@ from gateway.call.leg import (
     Address,
     AnswerChanged,
     Confirmed,
+    DialogName,
     HungUp,
+    LegName,
     OfferAnswered,
     OfferCancelled,
     Offered,
@@ -26,13 +28,14 @@ from gateway.legs.base import LegBase
 from gateway.legs.sip_bodies import cause_of_q850, reason_of, text_of
 from gateway.legs.sip_diversion import hidden, identity_fields, shows_itself
 from gateway.legs.sip_info import LegInfos
-from gateway.legs.sip_sessions import Reader, ResumedSession, Session, Shown, nobody
+from gateway.legs.sip_sessions import Reader, ResumedSession, Session, Shown, named_by, names_of, nobody
 from gateway.media.engine import Kind, Party
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Message
 from gateway.sip.message.uri import Uri
+from gateway.sip.message.values import Replaces
 from gateway.sip.subscription.referral import Referral, Referred
 
 
@@ -64,10 +67,9 @@ class SipLeg(LegBase):
         return () if self._session is None else (self._session.call_id,)
 
     @property
-    def dialog_names(self) -> tuple[str, ...]:
-        """What a Replaces calls the dialog that has the call, or each that may get it."""
-        name = None if self._session is None else self._session.dialog_name
-        return () if name is None else (name,)
+    def dialog_names(self) -> tuple[DialogName, ...]:
+        """Names of the dialog that has the call, or of each that may get it."""
+        return () if self._session is None else names_of((self._session,))
 
     def when_left(self, told: Callable[[], None]) -> bool:
         dialog = None if self._session is None else self._session.dialog
@@ -81,7 +83,7 @@ class SipLeg(LegBase):
     def awaited(self) -> None:
         self._signalling_lost = True
 
-    def is_named(self, name: str) -> bool:
+    def is_named(self, name: LegName) -> bool:
         return name in self.dialog_names
 
     async def offer(self, exchange: int, sdp: str) -> None:
@@ -105,7 +107,7 @@ class SipLeg(LegBase):
         else:
             self._session.answer_offer(exchange, sdp.encode())
 
-    def refer(self, to: str, report: TransferReport) -> None:
+    def refer(self, to: str, report: TransferReport, replaces: DialogName | None = None) -> None:
         def told(status: int, of_refer: bool) -> None:
             if status >= 300:
                 cause = cause_of_status(status)
@@ -122,7 +124,11 @@ class SipLeg(LegBase):
             report.ended(Cause.UNAVAILABLE)
             return
         self._asked = report
-        self._session.refer(Uri.parse(to), told)
+        target = Uri.parse(to)
+        if replaces is not None:
+            wanted = Replaces(replaces.call_id, to_tag=replaces.local_tag, from_tag=replaces.remote_tag)
+            target = target.with_header("Replaces", str(wanted))
+        self._session.refer(target, told)
 
     @property
     def refers_by(self) -> Flow | None:
@@ -167,7 +173,7 @@ class SipLeg(LegBase):
             case events.Identified(message=message):
                 self._renamed(message)
             case Referred(referral=referral):
-                name = str(referral.replaces) if referral.replaces is not None else None
+                name = named_by(referral.replaces) if referral.replaces is not None else None
                 self._referral = referral
                 self._deliver(TransferRequested(str(referral.target), SipTransferReport(referral), name))
             case events.InfoReceived():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gateway.call.leg import Address
+from gateway.call.leg import Address, DialogName
 from gateway.legs.sip_info import InfoSession
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.auth.account import Credentials
@@ -16,6 +16,7 @@ from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Message
 from gateway.sip.message.uri import Uri
+from gateway.sip.message.values import Replaces
 
 
 class Session(InfoSession, Protocol):
@@ -33,10 +34,6 @@ class Session(InfoSession, Protocol):
     def values(self) -> dict[str, Any] | None:
         """What another process needs to go on with it or to end it, as JSON can hold it; None where nothing is left."""
 
-    @property
-    def dialog_name(self) -> str | None:
-        """How a Replaces names its dialog (RFC 3891); None before there is one."""
-
     def listen(self, handler: Callable[[events.SessionEvent], None]) -> None: ...
 
     def identify(self, local: NameAddr, headers: Iterable[tuple[str, object]] = ()) -> None: ...
@@ -50,6 +47,17 @@ class Session(InfoSession, Protocol):
     def answer_offer(self, exchange: int, body: bytes) -> None: ...
 
     def refuse_offer(self, exchange: int, status: int = 488) -> None: ...
+
+
+def names_of(sessions: Iterable[Session]) -> tuple[DialogName, ...]:
+    """Names of the dialogs of sessions that have one; a dialog without a remote tag (RFC 2543) has none."""
+    dialogs = (session.dialog.id for session in sessions if session.dialog is not None)
+    return tuple(DialogName(one.call_id, one.local_tag, one.remote_tag) for one in dialogs if one.remote_tag)
+
+
+def named_by(replaces: Replaces) -> DialogName:
+    """The dialog that a Replaces of a peer means: its to-tag is the tag of our side (RFC 3891 section 3)."""
+    return DialogName(replaces.call_id, local_tag=replaces.to_tag, remote_tag=replaces.from_tag)
 
 
 class ResumedSession(Session, Protocol):

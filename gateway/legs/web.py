@@ -16,9 +16,11 @@ from gateway.call.leg import (
     Answered,
     Away,
     CandidateAdded,
+    DialogName,
     DigitPressed,
     HungUp,
     LegEvent,
+    LegName,
     OfferAnswered,
     Offered,
     Rejected,
@@ -217,12 +219,12 @@ class BrowserLeg(LegBase):
         return self._session
 
     @property
-    def dialog_names(self) -> tuple[str, ...]:
-        """What a Replaces calls the call of a page, which has no dialog of SIP: a phone picks it up by that."""
+    def dialog_names(self) -> tuple[DialogName, ...]:
+        """Name of the call of a page, which has no dialog of SIP: a phone picks it up by that (RFC 3891)."""
         tag = self._party.tag
-        return (f"{tag};to-tag={tag};from-tag={tag}",)
+        return (DialogName(tag, tag, tag),)
 
-    def is_named(self, name: str) -> bool:
+    def is_named(self, name: LegName) -> bool:
         return super().is_named(name) or name in self.dialog_names
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.app import GatewayApp
+from gateway.call.leg import DialogName
 from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite import events
@@ -23,6 +24,13 @@ def name_of(session: InviteSession) -> str:
     assert session.dialog is not None
     name = session.dialog.id
     return f"{name.call_id};to-tag={name.remote_tag};from-tag={name.local_tag}"
+
+
+def dialog_of(session: InviteSession) -> DialogName:
+    """The same as a value: what a leg of the gateway is found by."""
+    assert session.dialog is not None
+    name = session.dialog.id
+    return DialogName(name.call_id, local_tag=name.remote_tag, remote_tag=name.local_tag)
 
 
 class Phone:
@@ -73,3 +81,8 @@ class Phone:
     def name(self) -> str:
         """Its dialog, as the gateway sees it."""
         return name_of(self.session)
+
+    @property
+    def dialog(self) -> DialogName:
+        """The same as a value."""
+        return dialog_of(self.session)

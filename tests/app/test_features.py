@@ -179,7 +179,7 @@ async def parked(at: World, place: str) -> tuple[Cause, Phone]:
     session, callee = await at.rung()
     session.answer(SDP.format(port=40002).encode())
     assert await caller.status() == 200
-    call = next(call for call in at.app.calls if call.caller.is_named(caller.name))
+    call = next(call for call in at.app.calls if call.caller.is_named(caller.dialog))
     outcome = Outcome()
     call.leg_event(call.legs[1], TransferRequested(place, outcome))
     cause = await asyncio.wait_for(outcome.cause, 30)

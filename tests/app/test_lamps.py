@@ -10,6 +10,7 @@ import pytest
 from gateway.app.lamps import MOST_SHOWN, Lamps
 from gateway.call.call import Call
 from gateway.call.leg import Address
+from gateway.call.leg import DialogName as LegDialog
 from gateway.call.state import State
 from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import User
@@ -138,7 +139,8 @@ def test_each_device_that_is_rung_is_named_for_who_may_take_the_call() -> None:
     board.show(State.RINGING, leg("1001"), cast(FakeLeg, page))
     [row] = board.lamps.board.of("alice")
     assert row.name == DialogName("c1-web", "c1-web", "c1-web")
-    assert page.is_named("c1-web;to-tag=c1-web;from-tag=c1-web")
+    assert page.dialog_names == (LegDialog("c1-web", "c1-web", "c1-web"),)
+    assert page.is_named(*page.dialog_names)
     assert "c1-web" not in row.id
     board.show(State.CONNECTED, leg("1001"), cast(FakeLeg, page))
     [still] = board.lamps.board.of("alice")

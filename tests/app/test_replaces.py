@@ -37,7 +37,7 @@ async def test_only_the_same_user_takes_a_call_over(tmp_path: Path, user: str, c
         if status == 200:
             await asyncio.wait_for(first.over, 30)
             [call] = app.calls
-            assert any(leg.is_named(second.name) for leg in call.legs)
+            assert any(leg.is_named(second.dialog) for leg in call.legs)
         else:
             assert not first.over.done()
     finally:
@@ -84,7 +84,7 @@ async def test_a_ringing_call_is_picked_up_by_the_same_user_or_its_group(
             assert await caller.status() == 200
             assert await callee.wait(events.Ended) == events.Ended("remote", cause=200, text="Call completed elsewhere")
             [call] = app.calls
-            assert any(leg.is_named(picker.name) for leg in call.legs)
+            assert any(leg.is_named(picker.dialog) for leg in call.legs)
             caller.session.hangup()
             await asyncio.wait_for(picker.over, 30)
         else:
@@ -117,7 +117,7 @@ async def test_a_talk_is_taken_over_by_the_group_of_who_talks(
         if status == 200:
             await asyncio.wait_for(first.over, 30)
             [call] = app.calls
-            assert any(leg.is_named(second.name) for leg in call.legs)
+            assert any(leg.is_named(second.dialog) for leg in call.legs)
             assert await Phone(agent, app, "1003", name).status() == 481
         else:
             assert not first.over.done()
@@ -142,7 +142,7 @@ async def test_of_two_phones_that_take_a_talk_over_at_once_one_has_it(tmp_path: 
         comes = both[statuses.index(200)]
         await asyncio.wait_for(talks.over, 30)
         [call] = app.calls
-        assert any(leg.is_named(comes.name) for leg in call.legs)
+        assert any(leg.is_named(comes.dialog) for leg in call.legs)
         assert not comes.over.done()
     finally:
         await agent.close()

@@ -11,7 +11,7 @@ from gateway.call.branches import Branch
 from gateway.call.call import Call
 from gateway.call.features import parked_as
 from gateway.call.journal import Journal
-from gateway.call.leg import Answered, CalleeLeg, HungUp, Leg, Rejected, TransferRequested
+from gateway.call.leg import Answered, CalleeLeg, HungUp, Leg, LegName, Rejected, TransferRequested
 from gateway.call.record import CallSettings
 from gateway.call.registry import Calls
 from gateway.call.routing import Caller, FeatureTarget, Route, RouteError, Router, Target, UserTarget
@@ -37,7 +37,7 @@ class Place(FakeLeg):
         super().__init__(tag, Kind.SERVICE, service="silence")
         self.place = place
 
-    def is_named(self, name: str) -> bool:
+    def is_named(self, name: LegName) -> bool:
         return name == parked_as(self.place)
 
     async def invite(self, sdp: str, caller: object) -> None:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import count
-from urllib.parse import unquote
 
 import pytest
 
-from gateway.call.leg import Address, Answered, CalleeLeg, HungUp, Leg, Ringing, TransferReport, TransferRequested
+from gateway.call.leg import (
+    Address,
+    Answered,
+    CalleeLeg,
+    DialogName,
+    HungUp,
+    Leg,
+    Ringing,
+    TransferReport,
+    TransferRequested,
+)
 from gateway.call.routing import Caller, Route, RouteError, Router, Target
 from gateway.call.state import State, Transfer
 from gateway.call.status import Cause
@@ -321,8 +330,8 @@ class Consulted:
     def __init__(self, two: Two) -> None:
         self.two = two
         two.a._identity, two.b._identity, two.c._identity = "trunk:pbx", "bob", "bob"
-        self.asked: list[tuple[str, TransferReport]] = []
-        two.a.refer = lambda to, report: self.asked.append((to, report))  # type: ignore[method-assign]
+        self.asked: list[tuple[str, TransferReport, DialogName | None]] = []
+        two.a.refer = lambda *asked: self.asked.append(asked)  # type: ignore[method-assign]
         self.world = World(two.rig, two.other)
         self.world.back = "sip:{user}@192.0.2.1"
 
@@ -330,11 +339,12 @@ class Consulted:
         return await self.world.asks(self.two.b, "", "c")
 
     @property
-    def name(self) -> str:
+    def name(self) -> DialogName:
         """What the Replaces of the last Refer-To says."""
-        uri, _, replaces = self.asked[-1][0].partition("?Replaces=")
+        uri, _, replaces = self.asked[-1]
         assert uri == "sip:d@192.0.2.1"
-        return unquote(replaces)
+        assert replaces is not None
+        return replaces
 
     def calls(
         self,
@@ -488,7 +498,7 @@ async def test_the_trunk_is_told_of_nobody_who_hides(address: Address) -> None:
     consulted = Consulted(await Two().up())
     consulted.two.d._address = address
     await consulted.begins()
-    assert consulted.asked[0][0].startswith("sip:transfer@192.0.2.1?Replaces=")
+    assert consulted.asked[0][0] == "sip:transfer@192.0.2.1"
 
 
 @pytest.mark.parametrize(("verb", "refusals", "adopted"), [("adopt", 1, 2), ("adopt", 2, 2), ("join", 1, 1)])

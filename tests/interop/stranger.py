@@ -74,6 +74,7 @@ class Stranger(asyncio.DatagramProtocol):
         """A request as text on the wire."""
         self._count += 1
         host, port = self.place
+        host = f"[{host}]" if ":" in host else host
         domain = uri.partition(":")[2].rpartition("@")[2]
         lines = [
             f"{method} {uri} SIP/2.0",

@@ -26,7 +26,6 @@ class FakeSession:
         self.initial_offer = body
         self.call_id = "call-id@phone"
         self.dialog: Dialog | None = None
-        self.dialog_name: str | None = "call-id@phone;to-tag=ours;from-tag=theirs"
         self.told: list[tuple[object, ...]] = []
         self.retry_after: object = None
         self.has_responded = False

@@ -16,7 +16,7 @@ from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.events import RequestReceived
 from gateway.sip.transactions.layer import Stack
 from gateway.sip.transactions.via import stamp
-from tests.sip.agents import Stage, answer, answered_call, stage_with_invite
+from tests.sip.agents import answer, stage_with_invite
 
 STRANGER = Flow("udp", "192.0.2.9", 5070, "here")
 STREAM = Flow("tcp", "192.0.2.9", 5070, "here")
@@ -111,17 +111,6 @@ def test_a_ping_is_answered_on_a_stream_alone() -> None:
     assert made.datagrams() == []
     made.receive(b"\r\n\r\n", STREAM, 0.0)
     assert made.datagrams() == [(b"\r\n", STREAM)]
-
-
-def test_a_session_is_named_for_replaces_once_there_is_a_dialog() -> None:
-    """Call-ID, our tag, the peer's (RFC 3891 section 3); before, and for a peer without a tag, there is no name."""
-    stage, _, session, _ = stage_with_invite()
-    assert session.dialog_name is None
-    _, answered, _ = answered_call(Stage())
-    assert answered.dialog is not None
-    name = answered.dialog.id
-    assert answered.dialog_name == f"{name.call_id};to-tag={name.local_tag};from-tag={name.remote_tag}"
-    assert stage.agent.core.sessions
 
 
 def test_a_request_of_ours_that_comes_back_fails_at_once() -> None:

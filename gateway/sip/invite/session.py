@@ -32,7 +32,6 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.grammar import has_control
 from gateway.sip.message.message import Message, Request, Response
 from gateway.sip.message.uri import Uri
-from gateway.sip.message.values import Replaces
 from gateway.sip.requests.bodies import description_of
 from gateway.sip.requests.client import ClientRequest
 from gateway.sip.requests.server import ServerRequest
@@ -113,14 +112,6 @@ class InviteSession:
         kept, self._kept = self._kept, []
         for event in kept:
             self._deliver(event)
-
-    @property
-    def dialog_name(self) -> str | None:
-        """How a Replaces that a peer sends us names the dialog (RFC 3891 section 3); None before there is one."""
-        if self.dialog is None:
-            return None
-        name = self.dialog.id
-        return str(Replaces(name.call_id, name.local_tag, name.remote_tag)) if name.remote_tag else None
 
     @property
     def is_over(self) -> bool:

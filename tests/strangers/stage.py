@@ -1,0 +1,187 @@
+"""A whole gateway, and another host on a cable to it where strangers and phones are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
+from tests import peers
+from tests.app.phones import Phone
+from tests.docs_blocks import ROOT, blocks_of
+from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
+from tests.interop.stranger import Stranger
+from tests.net.peers import Application
+from tests.netns import Host, host
+from tests.nginx import listens, nginx
+from tests.ports import free_port
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How strangers reach the gateway's web side."""
+
+    ipv6: bool
+    proxied: bool
+
+    def __str__(self) -> str:
+        return f"{'IPv6' if self.ipv6 else 'IPv4'}, {'nginx' if self.proxied else 'direct'}"
+
+
+WAYS = tuple(Way(ipv6, proxied) for ipv6 in (False, True) for proxied in (False, True))
+
+
+class Stage:
+    """The gateway, the other host, and what comes from there; all is closed with the stage."""
+
+    def __init__(self, gateway: Gateway, there: Host, way: Way, web_port: int, stack: AsyncExitStack) -> None:
+        self.gateway = gateway
+        self.app = gateway.app
+        self.host = there
+        self.way = way
+        self.web = (there.here, web_port)
+        self._stack = stack
+
+    @property
+    def hostport(self) -> str:
+        """Where the web side is, as a URL has it."""
+        return f"[{self.web[0]}]:{self.web[1]}" if self.way.ipv6 else f"{self.web[0]}:{self.web[1]}"
+
+    @property
+    def sip(self) -> tuple[str, int]:
+        """Where SIP is."""
+        return self.host.here, self.app.config.sip.listen[0].port
+
+    def address(self, network: int = 0, number: int = 0) -> str:
+        """An address of the other host: the one on its cable, or `number` of network 1 and so on.
+
+        A network is a /64 of IPv6; of IPv4 it is one address, whatever `number`.
+        """
+        if not network:
+            return self.host.there
+        return (
+            f"{_prefix(self.host, self.way)}{network:x}::{number + 1:x}"
+            if self.way.ipv6
+            else (f"{_prefix(self.host, self.way)}{network}")
+        )
+
+    async def socket(self, target: tuple[str, int], network: int = 0, number: int = 0) -> socket.socket:
+        """A TCP connection from there, from that address."""
+        loop = asyncio.get_running_loop()
+        with self.host.inside():
+            made = socket.socket(socket.AF_INET6 if self.way.ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+        made.setblocking(False)
+        try:
+            made.bind((self.address(network, number), 0))
+            await loop.sock_connect(made, target)
+        except BaseException:
+            made.close()
+            raise
+        self._stack.callback(made.close)
+        return made
+
+    async def http(
+        self, request: bytes, network: int = 0, number: int = 0
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """An HTTP connection from there on which `request` was sent."""
+        made = await self.socket(self.web, network, number)
+        reader, writer = await asyncio.open_connection(sock=made)
+        self._stack.callback(writer.close)
+        writer.write(request)
+        await writer.drain()
+        return reader, writer
+
+    async def status(self, request: bytes, network: int = 0, number: int = 0) -> int:
+        """The status that answers an HTTP request from there; 0 where the connection ends without one."""
+        try:
+            reader, writer = await self.http(request, network, number)
+            line = await asyncio.wait_for(reader.readline(), 30)
+        except ConnectionError:
+            return 0
+        writer.close()
+        return int(line.split()[1]) if line else 0
+
+    async def websocket(self, protocol: str, path: str, network: int = 0, number: int = 0) -> ClientConnection:
+        """A WebSocket from there."""
+        made = await self.socket(self.web, network, number)
+        url = f"ws://{self.hostport}{path}"
+        protocols = [Subprotocol(protocol)] if protocol else None
+        found = await connect(url, sock=made, subprotocols=protocols, proxy=None, ping_interval=None)
+        self._stack.push_async_callback(found.close)
+        return found
+
+    async def stranger(self) -> Stranger:
+        """A UDP socket there."""
+        with self.host.inside():
+            made = socket.socket(socket.AF_INET6 if self.way.ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
+        made.bind((self.host.there, 0))
+        _, found = await asyncio.get_running_loop().create_datagram_endpoint(Stranger, sock=made)
+        self._stack.callback(found.close)
+        return found
+
+    async def phones(self, application: Application) -> UserAgent:
+        """A user agent there, which is any number of phones."""
+        agent = UserAgent(UserAgentConfig(listen=((self.host.there, 0),)), application)
+        with self.host.inside():
+            await agent.start()
+        self._stack.push_async_callback(agent.close)
+        return agent
+
+    def calls(self, agent: UserAgent, user: str, number: str, replaces: str | None = None) -> Phone:
+        """A call of a user from there."""
+        return Phone(agent, self.app, user, replaces, dials=number)
+
+
+def _prefix(there: Host, way: Way) -> str:
+    """How the addresses of the other host's networks begin."""
+    number = int(there.name.removeprefix("gwh"))
+    return f"fd00:6778:{number:x}:" if way.ipv6 else f"10.{77 + number // 256}.{number % 256}."
+
+
+def _add_networks(there: Host, way: Way) -> None:
+    """Have every address of the networks be the other host's own."""
+    net = f"{_prefix(there, way)}:/48" if way.ipv6 else f"{_prefix(there, way)}0/24"
+    there.run(f"ip route add local {net} dev lo")
+    peers.in_namespace(f"ip route add {net} via {there.there}")
+
+
+def _server(listen: str, port: int) -> str:
+    """The server of docs/deployment.md without TLS, on `listen`, in front of `port`."""
+    [server] = [block for block in blocks_of(ROOT / "docs/deployment.md") if "server {" in block.text]
+    kept = [line for line in server.text.splitlines() if "ssl_certificate" not in line]
+    text = "\n".join(kept).replace("443 ssl", listen).replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+    assert text.count(listen) == text.count(f"http://127.0.0.1:{port}") == 1
+    return text + "\n"
+
+
+@contextlib.asynccontextmanager
+async def stage(folder: Path, way: Way, **changes: str) -> AsyncIterator[Stage]:
+    """A gateway that listens where the other host is, `way.proxied`: behind an nginx as docs/deployment.md has it."""
+    async with AsyncExitStack() as stack:
+        there = stack.enter_context(host(ipv6=way.ipv6))
+        _add_networks(there, way)
+        here = f"[{there.here}]" if way.ipv6 else there.here
+        sip, own, front = free_port(), free_port(), free_port()
+        listen = json.dumps([f"udp:{here}:{sip}", f"tcp:{here}:{sip}"])
+        web = f"127.0.0.1:{own}" if way.proxied else f"{here}:{own}"
+        # Other tests beside this one keep the machine busy: that is not what refuses a call here.
+        load = {"LIMITS__LOAD": "0", "LIMITS__DELAY": "60", "LIMITS__PLANE_LOAD": "0", "RTP__PORTS": "10000-11999"}
+        settings = {"SIP__LISTEN": listen, "WEB__LISTEN": web, "WEB__PROXIES": '["127.0.0.1"]', **load, **changes}
+        config = config_on_free_ports(folder, **settings)
+        gateway = await stack.enter_async_context(gateway_with(config, folder / "gateway.log"))
+        if way.proxied:
+            stack.enter_context(nginx(folder, _server(f"{here}:{front}", own)))
+            async with asyncio.timeout(30):
+                while not await listens(front, there.here):  # noqa: ASYNC110  # nginx notifies nobody
+                    await asyncio.sleep(0.02)
+        yield Stage(gateway, there, way, front if way.proxied else own, stack)
