@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from gateway.call.call import Call
 from gateway.call.state import State
@@ -17,10 +18,15 @@ class LeftCalls:
 
     def __init__(self) -> None:
         self._calls: OrderedDict[str, LeftCall] = OrderedDict()
+        self._untold: list[LeftCall] = []
+        """Sessions of the HTTP API that its front end does not know yet."""
+        self._take: Callable[[LeftCall], None] | None = None
 
     def add(self, tag: str, left: LeftCall) -> None:
         """A page may ask for this one; the oldest is forgotten where there are too many."""
         self._calls[tag] = left
+        if left.session is not None:
+            self._untold.append(left)
         if len(self._calls) > _REMEMBERED:
             self._calls.popitem(last=False)
 
@@ -29,9 +35,17 @@ class LeftCalls:
         left = self._calls.get(tag)
         return left if left is not None and left.user == user else None
 
-    def sessions(self) -> list[LeftCall]:
-        """Those of the HTTP API."""
-        return [left for left in self._calls.values() if left.session is not None]
+    def watch_sessions(self, take: Callable[[LeftCall], None]) -> None:
+        """Hand `take` each session of the HTTP API: those there are, and those that are taken over later."""
+        self._take = take
+        self.hand_over_sessions()
+
+    def hand_over_sessions(self) -> None:
+        """Give sessions whose calls go on, or have ended, to the HTTP API."""
+        if self._take is not None:
+            untold, self._untold = self._untold, []
+            for left in untold:
+                self._take(left)
 
     def call_changed(self, call: Call) -> None:
         """Keep why a call ended before its page came back (an observer of the calls)."""

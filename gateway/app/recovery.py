@@ -176,7 +176,9 @@ class Recovery:
                 await again._take_media(call_id, moved[call_id])
                 again.flowing.append(call_id)
         again.resume_calls(self._user_agent)
-        return await again.end_rest()
+        trunks = await again.end_rest()
+        self.left.hand_over_sessions()
+        return trunks
 
     async def _take_media(self, call_id: str, values: Values) -> None:
         media, times = values["media"], values.get("taken_up", 1)
@@ -184,8 +186,6 @@ class Recovery:
             # Flows of its numbers are other calls' in the plane of this gateway.
             await self.engine.restore(call_id, media, times)
             self.silent.add(call_id)
-        elif any("session" in leg for leg in values["legs"]):
-            raise MediaError("its session of the HTTP API is the other gateway's", 488)
         else:
             await self.engine.resume(call_id, media, times)
 

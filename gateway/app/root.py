@@ -401,7 +401,7 @@ class GatewayApp:
             conferencing=self._conferencing,
             reloader=lambda: self.reloader,
             left=self.recovery.left.of,
-            left_sessions=self.recovery.left.sessions,
+            watch_left_sessions=self.recovery.left.watch_sessions,
             to_come=self.recovery.to_come,
         )
         await watch.look(self._wall_clock())

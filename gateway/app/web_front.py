@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -69,7 +69,7 @@ class WebFront:
         conferencing: Conferencing,
         reloader: Callable[[], Reloader] | None = None,
         left: Callable[[str, str], LeftCall | None] = lambda user_id, call_id: None,
-        left_sessions: Callable[[], Sequence[LeftCall]] = tuple,
+        watch_left_sessions: Callable[[Callable[[LeftCall], None]], None] = lambda take: None,
         to_come: Callable[[str, str], Coroutine[Any, Any, bool]] = _nobody_comes,
     ) -> None:
         self._bans = bans
@@ -80,7 +80,7 @@ class WebFront:
         """In force now; another one after a reload."""
         self.users = users
         self.left_call = left
-        self.left_sessions = left_sessions
+        self.watch_left_sessions = watch_left_sessions
         self.call_to_come = to_come
         self._ladders = ladders or Ladders(0, time.time)
         self._identity = identity

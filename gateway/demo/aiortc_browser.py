@@ -56,7 +56,7 @@ class ToneTrack(MediaStreamTrack):
         return frame
 
 
-class _Mono:
+class Mono:
     """Frames of any codec in one channel at RATE; a resampler of libav takes frames of one form alone."""
 
     def __init__(self) -> None:
@@ -190,7 +190,7 @@ class AiortcBrowser:
         return connection
 
     async def _listen(self, track: MediaStreamTrack) -> None:
-        mono = _Mono()
+        mono = Mono()
         while True:
             try:
                 frame = await track.recv()

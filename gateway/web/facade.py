@@ -7,7 +7,7 @@ what takes time comes back as a later call of the other side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -275,8 +275,8 @@ class Gateway(Protocol):
     def left_call(self, user_id: str, call_id: str) -> LeftCall | None:
         """The call of that id which this user had at the process before this one."""
 
-    def left_sessions(self) -> Iterable[LeftCall]:
-        """Calls with a `session` that the process before this one had."""
+    def watch_left_sessions(self, take: Callable[[LeftCall], None]) -> None:
+        """Hand `take` each call with a `session` that the process before this one had, or a gateway that is gone."""
 
     async def call_to_come(self, user_id: str, call_id: str) -> bool:
         """Wait for the call of that id which a gateway that is gone had; whether `left_call` has it now."""

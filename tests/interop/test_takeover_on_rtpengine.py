@@ -9,12 +9,16 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from bench.rtpengine import Daemon
+from gateway.client import Call, GatewayClient
+from gateway.demo.aiortc_browser import RATE, Mono, ToneTrack
 from gateway.demo.phone import DeskPhone
+from gateway.demo.tones import Listener
 from gateway.media.rtpengine.client import ClientConfig, NgHost
-from tests.interop.gateway import PHONE_HZ, RpcBrowser
+from tests.interop.gateway import BROWSER_HZ, NEAR, PASSWORDS, PHONE_HZ, RpcBrowser
 from tests.interop.house import OTHER_HZ, hear_each_other, talk
 from tests.interop.site import TAKEN, Site, dialled, over, recorded, two_of_one_journal
 from tests.media.plane_rig import until
@@ -96,6 +100,53 @@ async def test_calls_on_a_shared_rtpengine_go_on_at_another_gateway(site: Site, 
     await has_none(daemon)
     await until(lambda: recorded(second) == ["normal"] * 2)
     assert recorded(first) == []
+
+
+async def hears(call: Call, hz: float) -> None:
+    """Wait until the program hears that tone."""
+    ear, mono = Listener(RATE), Mono()
+    async for frame in call.frames():
+        for samples in mono.of(frame):
+            ear.hear(samples, 0.0)
+        if abs((ear.tone() or 0.0) - hz) <= NEAR:
+            return
+    pytest.fail("the sound has ended")
+
+
+async def test_a_session_of_the_http_api_goes_on_at_who_takes_it_over(site: Site, daemon: Daemon) -> None:
+    """Its program hears and is heard, asks the other gateway for its state, and ends it there."""
+    first, second = site.first, site.second
+    [phone] = await site.phones(("1003", PHONE_HZ))
+    urls = [f"http://{house.environ['GATEWAY_WEB__LISTEN']}" for house in (first, second)]
+    async with httpx.AsyncClient(base_url=urls[0], trust_env=False) as http:
+        client = GatewayClient("", user="alice", password=PASSWORDS["alice"], http=http)
+        call = await client.call("1003", audio=ToneTrack(BROWSER_HZ))
+        await phone.expect("state", state="answered")
+
+        async def talk_by_http() -> None:
+            await asyncio.gather(phone.listen(), asyncio.wait_for(hears(call, PHONE_HZ), 30))
+            assert abs(float((await phone.expect("tone")).details["hz"]) - BROWSER_HZ) <= NEAR
+
+        await talk_by_http()
+        there = await calls_at(daemon)
+        await first.kill()
+        http.base_url = httpx.URL(urls[1])
+        await second.logged(TAKEN)
+        await talk_by_http()
+        assert await calls_at(daemon) == there
+        await call.look()
+        assert call.state == "answered"
+        assert [one.session_id for one in await client.sessions()] == [call.session_id]
+        phone.hold()
+        await phone.expect("held")
+        phone.unhold()
+        await phone.expect("media")
+        await talk_by_http()
+        await call.hang_up()
+        await over(phone)
+        await has_none(daemon)
+        await until(lambda: recorded(second) == ["normal"])
+        await client.close()
 
 
 async def test_calls_taken_over_on_rtpengine_are_changed_and_passed_on_by_both_sides(

@@ -393,8 +393,10 @@ class FakeGateway:
     async def call_to_come(self, user_id: str, call_id: str) -> bool:
         return False
 
-    def left_sessions(self) -> list[LeftCall]:
-        return self.sessions
+    def watch_left_sessions(self, take: Callable[[LeftCall], None]) -> None:
+        self.take_session = take
+        for left in self.sessions:
+            take(left)
 
     def left_call(self, user_id: str, call_id: str) -> LeftCall | None:
         return self.left.get((user_id, call_id))

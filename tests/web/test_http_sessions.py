@@ -180,6 +180,25 @@ async def test_a_session_of_the_process_before_goes_on_for_its_owner_alone() -> 
         assert (await http.get("/webrtc/sessions/g")).json()["cause"] == "media-timeout"
 
 
+async def test_a_session_of_a_gateway_that_is_gone_comes_while_others_are_live() -> None:
+    """It is asked for like any other; one whose id a live session has goes on until its lifetime ends."""
+    gateway = FakeGateway()
+    async with client_of(gateway, WebSettings(session_lifetime=100)) as http:
+        await http.post("/webrtc/offer", json={**OFFER, "session_id": "same"})
+        [live] = gateway.calls
+        for name, owner, age in (("new", "alice", 10.0), ("same", "bob", 99.95)):
+            call = FakeCall(name, cast(Any, None))
+            session = {"id": name, "owner": owner, "created_at": time.time()}
+            gateway.take_session(
+                LeftCall(user="x", call=call, peer_id="1", name="", outgoing=True, age=age, session=session)
+            )
+            assert call.log == [("returned", None)]
+        assert (await http.get("/webrtc/sessions/new", headers=ALICE)).json()["state"] == "answered"
+        await call.happens("hangup", Cause.NORMAL)
+        assert (await http.delete("/webrtc/sessions/same")).status_code == 200
+        await live.happens("hangup", Cause.NORMAL)
+
+
 @pytest.mark.parametrize("set_by", [0.0, 86_400.0, -86_400.0])
 async def test_a_session_ends_after_its_lifetime_though_the_gateway_has_started_anew(set_by: float) -> None:
     """It counts from when it was made, whoever set the clock meanwhile."""

@@ -14,7 +14,7 @@ from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address, credentials
 from gateway.web.checks import is_identifier
-from gateway.web.facade import Gateway, PlaceError
+from gateway.web.facade import Gateway, LeftCall, PlaceError
 from gateway.web.http.errors import ApiError
 from gateway.web.http.models import CandidateRequest, CloseRequest, OfferRequest
 from gateway.web.http.sessions import Session, SessionEnded, SessionTable
@@ -40,15 +40,17 @@ class SdpApi:
 
     def __init__(self, gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> None:
         self.sessions = SessionTable(settings)
-        for left in gateway.left_sessions():
-            try:
-                self.sessions.resume(left, settings.session_lifetime)
-            except (LookupError, TypeError):
-                log.exception("a session of the gateway before is not known any more")
         self._gateway = gateway
         self._authenticator = authenticator
         self._settings = settings
         self._offers = KeyedBuckets(settings.offers_per_second, settings.offer_burst, time.monotonic)
+        gateway.watch_left_sessions(self._resume)
+
+    def _resume(self, left: LeftCall) -> None:
+        try:
+            self.sessions.resume(left, self._settings.session_lifetime)
+        except (LookupError, TypeError):
+            log.exception("a session of the gateway before is not known any more")
 
     async def offer(self, body: OfferRequest, request: Request) -> dict[str, Any]:
         """Place the call and wait for its answer. Raises ApiError."""

@@ -160,16 +160,22 @@ class SessionTable:
         return session
 
     def resume(self, left: LeftCall, lifetime: float) -> None:
-        """Go on with one of the process before; what its client said of it beside is not known any more.
+        """Go on with one of the process before, or of a gateway that is gone; its metadata is not known any more.
 
-        Raises LookupError or TypeError for a session that no process has written.
+        An id that a live session has stays that session's; the other one goes on without an id. Raises LookupError or
+        TypeError for a session that no process has written.
         """
         assert left.session is not None
         session_id, owner, began = (left.session[name] for name in ("id", "owner", "created_at"))
+        is_taken = session_id in self._sessions
         if left.cause is not None:
-            self._remember(session_id, owner, left.cause)
+            if not is_taken:
+                self._remember(session_id, owner, left.cause)
             return
-        session = self.open(session_id, owner, left.peer_id)
+        session = Session(session_id, owner, left.peer_id, None, self._forget)
+        if not is_taken:
+            self._ended.pop(session_id, None)
+            self._sessions[session_id] = session
         session.state, session.created_at = "answered", began
         session.connected(left.call)
         session.live(left.call, max(0.0, lifetime - left.age))
