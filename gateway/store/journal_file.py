@@ -266,6 +266,7 @@ def _write(draft: Path, frames: Sequence[tuple[str, bytes]]) -> tuple[int, int]:
     try:
         if os.write(file, whole) < len(whole):
             raise OSError(None, "no space is left")
+        os.fsync(file)  # before it takes the place of a file that is whole
     except OSError:
         os.close(file)
         draft.unlink(missing_ok=True)

@@ -182,3 +182,29 @@ async def _refusal(socket: websockets.ClientConnection) -> None:
         if "error" in reply:
             return
     assert reply == 1009
+
+
+DESCRIPTION = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"
+RELAYED: list[tuple[str, str, dict[str, Any]]] = [
+    ("offer", "to_peer_id", {"sdp": DESCRIPTION}),
+    ("answer", "to_peer_id", {"sdp": DESCRIPTION}),
+    ("ice_candidate", "to_peer_id", {"candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host", "sdp_mid": "0"}),
+    ("disconnect", "peer_id", {"reason": "busy"}),
+    ("peer.offer", "to", {"sdp": DESCRIPTION}),
+    ("peer.answer", "to", {"sdp": DESCRIPTION}),
+    ("peer.ice_candidate", "to", {"candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host", "sdp_mid": "0"}),
+    ("peer.disconnect", "peer_id", {"reason": "busy"}),
+]
+
+
+async def test_a_guest_neither_finds_nor_reaches_a_guest_out_of_sight(talk: Talk) -> None:
+    """As shipped guests may call the test services alone: one that is there is answered for like one that is not."""
+    async with websockets.connect(rpc_url(talk)) as prober, websockets.connect(rpc_url(talk)) as hidden:
+        for socket, name in ((prober, "prober"), (hidden, "hidden")):
+            assert "result" in await ask(socket, "announce", peer_id=name)
+        for method, target, params in RELAYED:
+            there, absent = [await ask(prober, method, **params, **{target: name}) for name in ("hidden", "nobody")]
+            assert json.dumps(there).replace("hidden", "nobody") == json.dumps(absent)
+            assert ("error" in there) is ("disconnect" not in method), there
+        await hidden.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}))
+        assert json.loads(await hidden.recv())["id"] == 1

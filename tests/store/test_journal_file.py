@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -346,6 +347,29 @@ def test_that_a_call_has_changed_is_found_though_the_file_was_being_written_anew
     assert again.open() == ({"a": b"1" * 10} if is_found else {}) | {"b": b"2" * 10}
     assert again.outdated == ({"a"} if is_found else set())
     again.close()
+
+
+def test_a_file_that_is_not_on_the_disk_takes_no_other_ones_place(
+    file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut would leave an empty journal in the place of a whole one."""
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(journal_file, "_SPARE", 100)
+    monkeypatch.setattr(os, "fsync", refuse)
+    path = tmp_path / "calls.journal"
+    before = path.stat().st_ino
+    with capture_logs() as logs:
+        for number in range(100):
+            file.put("a", b"%d" % number * 10)
+            if file._anew is not None:
+                file._anew.exception(30)
+    assert {entry["reason"] for entry in logs} == {"the disk fails"}
+    assert path.stat().st_ino == before
+    monkeypatch.undo()
+    assert reopened(file, tmp_path) == {"a": b"99" * 10}
 
 
 def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Path) -> None:
