@@ -99,10 +99,10 @@ class Gatekeeper:
         if trunk is None and self._bans.is_scanner(request.user_agent):
             self._bans.ban(source.host, f"calls itself {(request.user_agent or '')[:64]}")
             return events.Refused(403)
-        if request.method == "OPTIONS":
-            return events.Accepted(None)
         if request.method != "REGISTER" and trunk is not None:
             return events.Accepted(TRUNK + trunk)
+        if request.method == "OPTIONS":
+            return events.Accepted(None)
         now = self._clock()
         realm = self._digest.realm
         mine = next((value for value in request.authorization if value.get("realm") == realm), None)

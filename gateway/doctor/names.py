@@ -85,8 +85,14 @@ class _Here:
 def _judged(name: _Name, found: Found, here: _Here) -> Finding:
     host, use = name.host, name.use.format(name.host)
     if not found.addresses:
-        records = "(SRV, A or AAAA)" if name.has_services else "(A or AAAA)"
-        make = f"Make a record of it that leads here {records}, or correct {name.key}."
+        if name.has_services and not found.unanswered:
+            return notice(
+                name.key,
+                f"{host} leads to no address.",
+                "Right where phones are given this machine's address (as outbound proxy) and the domain only names"
+                " accounts; else make a record of it that leads here (SRV, A or AAAA), or correct domain.",
+            )
+        make = f"Make a record of it that leads here (A or AAAA), or correct {name.key}."
         return found.nothing(name.key, host, make if name.ours else f"Correct {name.key}, or leave that server out.")
     leads = f"{use}, which leads to {', '.join(found.addresses)}"
     if not name.ours:

@@ -481,7 +481,9 @@ class UserAgentCore(Services):
             # Whoever asks without a name is answered once, as short as its question was.
             request.refuse(Refused(status, headers=tuple((name, str(value)) for name, value in fields)))
         else:
-            request.respond(status, fields)
+            # Trunks place calls only to where a 200 says that we are (RFC 3261 11.2 leaves it to us).
+            contact = self.contact(request.source, request.request.uri.user) if status == 200 else None
+            request.respond(status, fields, contact=contact)
 
     def _register(self, request: ServerRequest, identity: str | None) -> None:
         def answered(reply: Reply) -> None:

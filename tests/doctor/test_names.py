@@ -50,7 +50,15 @@ async def look(key: str, name: str) -> Finding:
     return said([*await names.names(sections), *await network.nat(sections)], key)
 
 
-@pytest.mark.parametrize("key", [*KEYS, *SERVERS])
+async def test_a_domain_that_is_not_in_dns_is_no_fault(server: NameServer) -> None:
+    """It may name accounts alone, for phones that are given an address; what to do otherwise is said."""
+    finding = await look("domain", "nowhere.example")
+    assert (finding.verdict, finding.found) == (Verdict.NOTICE, "nowhere.example leads to no address.")
+    assert "outbound proxy" in finding.advice
+    assert "SRV" in finding.advice
+
+
+@pytest.mark.parametrize("key", [*KEYS[1:], *SERVERS])
 async def test_a_name_that_does_not_exist_is_a_fault(server: NameServer, key: str) -> None:
     """By each key, with the key in what to do or what the name is for."""
     finding = await look(key, "nowhere.example")
@@ -76,7 +84,7 @@ async def test_a_name_that_does_not_exist_is_told_by_those_who_know_no_naptr_too
     """They answer what else they are asked."""
     server.mute_kinds = {"NAPTR"}
     finding = await found("domain", domain="nowhere.example", sip={"timers": {"lookup": 0.5}})
-    assert (finding.verdict, "leads to no address" in finding.found) == (Verdict.WRONG, True)
+    assert (finding.verdict, "leads to no address" in finding.found) == (Verdict.NOTICE, True)
 
 
 async def test_names_are_looked_up_beside_each_other(server: NameServer) -> None:
@@ -146,7 +154,7 @@ async def test_the_domain_may_have_services_alone(server: NameServer) -> None:
     """Phones ask for SRV first; a service that is said not to be there has no address."""
     finding = await found("domain", domain="served.example", sip={"advertised": FOREIGN})
     assert (finding.verdict, FOREIGN in finding.found) == (Verdict.GOOD, True)
-    assert (await found("domain", domain="off.example")).verdict is Verdict.WRONG
+    assert (await found("domain", domain="off.example")).verdict is Verdict.NOTICE
 
 
 @pytest.mark.parametrize("key", SERVERS[:2])
