@@ -139,7 +139,8 @@ class SipRegistration(Section):
     flow_timeout: float = Field(default=4.0, gt=0, le=32)
     """A phone that registered by several ways (RFC 5626) is called by the latest; one by which nothing at all comes
     back for so long is given up for the next (s). So is one IP version of a name that has both, where `rtp.listen` has
-    both, too: each is offered its own address for media."""
+    both, too: each is offered its own address for media. Another gateway of the cluster that says nothing for so long
+    is taken for gone, and its caller hears 480."""
     nonce_lifetime: int = Field(default=300, ge=1)
     """How long a digest nonce is good (s)."""
     digest_algorithms: tuple[DigestAlgorithm, ...] = Field(default=("SHA-512-256", "SHA-256", "MD5"), min_length=1)

@@ -230,9 +230,14 @@ class SipCalleeLeg(SipLeg):
 
     def _flow_is_silent(self, number: int) -> None:
         session = self._alerted.get(number)
-        if session is not None and not session.has_responded:
-            self._try_next_flow(number)
+        if session is None or session.has_responded:
+            return
+        if self._try_next_flow(number):
             self._cancel(session, Cause.ELSEWHERE)
+        else:
+            # Another gateway that has fallen silent: nobody waits for it as long as for a phone (RFC 3261 17.1.1.2).
+            self._cancel(session, Cause.CANCELLED)
+            self._refused(number, Cause.UNREACHABLE.status, Rejected(Cause.UNREACHABLE))
 
     def _try_next_flow(self, number: int) -> bool:
         """Ask the same device by its next flow; False where there is none (RFC 5626 section 7)."""

@@ -22,10 +22,12 @@ _NOT_REACHED = frozenset((408, 503))
 
 
 class DeviceFlows:
-    """The destinations of a callee by number; one that has other flows is watched until something comes back by it."""
+    """The destinations of a callee by number. One that has other flows, and another gateway, which says 100 at once, is
+    watched until something comes back by it.
+    """
 
     def __init__(self, destinations: Iterable[Destination], timeout: float) -> None:
-        """`timeout`: how many seconds a device that has other flows is given for any response."""
+        """`timeout`: how many seconds a destination that is watched is given for any response."""
         self._destinations = list(destinations)
         self._timeout = timeout
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -35,7 +37,7 @@ class DeviceFlows:
 
     def asked(self, number: int, late: Callable[[int], None]) -> None:
         """A device was sent an INVITE; `late` is called with its number once its time is over."""
-        if self[number].others:
+        if self[number].others or self[number].looks_up:
             self._timers[number] = asyncio.get_running_loop().call_later(self._timeout, late, number)
 
     def advance(self, number: int) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,10 @@ class House:
         self.cluster = cluster
         self._stack = stack
 
-    async def open(self, drain_timeout: str = "60", interval: str = "1") -> None:
-        """The first looks every `interval` seconds who is there."""
+    async def open(self, drain_timeout: str = "60", interval: str = "1", **changes: str) -> None:
+        """The first looks every `interval` seconds who is there; `changes` are of its configuration."""
         self.two = await self.cluster.start(LIMITS__DRAIN_TIMEOUT=drain_timeout)
-        self.one = await self.cluster.start(interval=interval)
+        self.one = await self.cluster.start(interval=interval, **changes)
         self.caller = await self.cluster.caller()
 
     async def start_anew(self) -> None:
@@ -256,6 +257,22 @@ async def test_a_call_to_a_gateway_that_has_just_gone_fails_at_once(house: House
     assert await call.status() == 480
     assert why(call) == reason_of(Cause.UNREACHABLE)
     assert asyncio.get_running_loop().time() - began < 5
+
+
+async def test_a_caller_of_a_gateway_that_fell_silent_hears_so_soon(house: House) -> None:
+    """Its machine answers nothing, not even by ICMP: not after the 32 s of a phone, but after `flow_timeout`."""
+    await house.open(interval="60", SIP__REGISTRATION__FLOW_TIMEOUT="0.5")
+    await house.phone("udp")
+    await house.two.drain()
+    host, _, port = house.two.sip_hostport.rpartition(":")
+    await house.two.stop()
+    assert house.one._cluster.with_calls
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as mute:
+        mute.bind((host, int(port)))
+        async with asyncio.timeout(10):
+            call = house.call()
+            assert await call.status() == 480
+    assert why(call) == reason_of(Cause.UNREACHABLE)
 
 
 async def test_a_gateway_whose_store_is_silent_as_it_drains_tells_the_others_callers_so(

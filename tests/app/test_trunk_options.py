@@ -1,4 +1,4 @@
-"""What a whole gateway answers to OPTIONS: a trunk learns where to place calls, a stranger hears no more than it said."""
+"""What a whole gateway answers to OPTIONS: a trunk learns where to place calls, a stranger no more than it said."""
 
 from __future__ import annotations
 
