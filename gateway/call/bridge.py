@@ -13,7 +13,7 @@ from itertools import count
 import structlog
 
 from gateway.call.bridge_table import TABLE
-from gateway.call.description import holds
+from gateway.call.description import holds, is_two_way
 from gateway.call.leg import Confirmed, Leg, OfferAnswered, OfferCancelled, Offered, Returned
 from gateway.call.machine import Scope, cause_of_media
 from gateway.call.state import CallInput, Input, State
@@ -45,10 +45,21 @@ class Exchange:
     """As `source` knows it."""
     wanted: bool = False
     """`target` asked for our offer, so that its answer is Confirmed."""
-    holds: bool = False
-    """The offer puts the other side on hold."""
+    said: str = ""
+    """The offer as `source` made it."""
+    offer: str = ""
+    """The offer as `target` gets it."""
     renews: bool = False
     """The offer has another transport for who has lost its own: without it the call is over."""
+
+    @property
+    def holds(self) -> bool:
+        """True for an offer that puts the other side on hold."""
+        return holds(self.said)
+
+    def may_wait(self, leg: Leg) -> bool:
+        """Return True where an offer of `leg` may come before this one."""
+        return leg is self.target and not (self.wanted or self.renews)
 
 
 class Bridge(Transferring):
@@ -153,22 +164,46 @@ class Bridge(Transferring):
         assert source is not None
         assert other is not None
         assert what.event.sdp is not None
-        scope, number = self._scope, what.event.exchange
         if what.event.repeats or not other.can_update:
             await self._answer_alone(what)
-            scope.follow(CallInput(input=Input.EXCHANGE_OVER))
-            return
+            self._scope.follow(CallInput(input=Input.EXCHANGE_OVER))
+        else:
+            await self._relay(source, other, what.event.exchange, what.event.sdp)
+
+    async def _relay(self, source: Leg, target: Leg, number: int, sdp: str) -> None:
+        """Offer `target` what `source` has offered under that number of its own."""
+        scope = self._scope
         try:
-            sdp = await scope.engine.offer(scope.call_id, source.party, other.party, what.event.sdp)
+            offer = await scope.engine.offer(scope.call_id, source.party, target.party, sdp)
         except MediaError as error:
             await self._refuse(source, number, error)
             scope.follow(CallInput(input=Input.EXCHANGE_OVER))
             return
         ours = next(_NUMBERS)
-        self._open(
-            Exchange(number=ours, target=other, source=source, source_number=number, holds=holds(what.event.sdp))
-        )
-        await other.offer(ours, sdp)
+        self._open(Exchange(number=ours, target=target, source=source, source_number=number, said=sdp, offer=offer))
+        await target.offer(ours, offer)
+
+    async def _cross_offers(self, what: CallInput) -> None:
+        """Answer the target of the open exchange first where it has offered before our offer went out to it."""
+        assert isinstance(what.event, Offered)
+        exchange, leg, number = self.exchange, what.leg, what.event.exchange
+        assert exchange is not None
+        assert leg is not None
+        if not (exchange.may_wait(leg) and leg.take_back_offer(exchange.number)):
+            await self._refuse_glare(what)
+            return
+        self._close_exchange()
+        if what.event.sdp is None:
+            # The far end asks for an offer, and one waits for it.
+            self._open(replace(exchange, number=number, wanted=True))
+            await leg.answer_offer(number, exchange.offer)
+            return
+        await self._answer_alone(what)
+        if exchange.source is not None:
+            await self._relay(exchange.source, leg, exchange.source_number, exchange.said)
+        else:
+            self._remembered.append(leg)
+            self._scope.follow(CallInput(input=Input.EXCHANGE_OVER))
 
     async def _answer_alone(self, what: CallInput) -> None:
         """The engine takes the offer and answers it; the other side goes on with what it has."""
@@ -206,7 +241,7 @@ class Bridge(Transferring):
             await self._refuse(leg, number, error)
             scope.follow(CallInput(input=Input.EXCHANGE_OVER))
             return
-        self._open(Exchange(number=number, target=leg, wanted=True))
+        self._open(Exchange(number=number, target=leg, offer=sdp, wanted=True))
         await leg.answer_offer(number, sdp)
 
     async def _offer_again(self, what: CallInput) -> None:
@@ -219,7 +254,7 @@ class Bridge(Transferring):
                 log.info("no offer could be made", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
             else:
                 ours = next(_NUMBERS)
-                self._open(Exchange(number=ours, target=leg, renews=self._is_silent(leg)))
+                self._open(Exchange(number=ours, target=leg, offer=sdp, renews=self._is_silent(leg)))
                 await leg.offer(ours, sdp)
                 return
         if self._is_silent(leg):
@@ -240,8 +275,9 @@ class Bridge(Transferring):
         if sdp is None:
             if exchange.renews:
                 self._stays_silent(target)
-            if source is not None and isinstance(what.event, OfferAnswered):
-                await source.answer_offer(exchange.source_number, None, what.event.cause)
+            if source is not None:
+                cause = what.event.cause if isinstance(what.event, OfferAnswered) else Cause.NOT_ACCEPTABLE
+                await source.answer_offer(exchange.source_number, None, cause)
             return
         try:
             sent_back = await scope.engine.answer(
@@ -257,7 +293,7 @@ class Bridge(Transferring):
                 await source.answer_offer(exchange.source_number, None, Cause.NOT_ACCEPTABLE)
             return
         await self._speaks_again(target, source)
-        if exchange.renews:
+        if exchange.renews or is_two_way(exchange.said or exchange.offer):
             await self._show_hold(target, holds(sdp))
         if source is not None:
             await source.answer_offer(exchange.source_number, sent_back)

@@ -15,9 +15,9 @@ _EXCHANGE = {
 
 def _table() -> dict[tuple[State, Input], Row]:
     rows: dict[tuple[State, Input], Row] = {
-        # Offers that cross: who has ours must answer it first (RFC 3261 section 14.2), and one side has one open.
-        (State.EXCHANGING, Input.OFFERED): ((Action.REFUSE_GLARE,), State.EXCHANGING),
-        (State.EXCHANGING, Input.OFFER_WANTED): ((Action.REFUSE_GLARE,), State.EXCHANGING),
+        # Offers that cross (RFC 3261 section 14): the first on the wire is answered first, and one side has one open.
+        (State.EXCHANGING, Input.OFFERED): ((Action.CROSS_OFFERS,), State.EXCHANGING),
+        (State.EXCHANGING, Input.OFFER_WANTED): ((Action.CROSS_OFFERS,), State.EXCHANGING),
         (State.EXCHANGING, Input.RENEGOTIATE): ((Action.REMEMBER,), State.EXCHANGING),
         (State.EXCHANGING, Input.OFFER_ANSWERED): ((Action.TAKE_ANSWER,), State.CONNECTED),
         (State.EXCHANGING, Input.OFFER_TIMEOUT): ((Action.GIVE_UP_OFFER,), State.CONNECTED),

@@ -51,14 +51,25 @@ def holds(text: str) -> bool:
 
     With ICE 0.0.0.0 says only that no candidate is known yet (RFC 8840 section 4.1.1).
     """
+    return _audio_direction(text) in (Direction.SENDONLY, Direction.INACTIVE)
+
+
+def is_two_way(text: str) -> bool:
+    """Return True for an offer of audio both ways, whose answer tells by itself that the other side holds."""
+    return _audio_direction(text) is Direction.SENDRECV
+
+
+def _audio_direction(text: str) -> Direction | None:
+    """Direction of the first audio section, SENDONLY where its address is none; None without such a section."""
     try:
         description = SessionDescription.parse(text)
     except SdpSyntaxError:
-        return False
+        return None
     for section in description.media:
         if section.kind == "audio" and section.port:
             connection = description.connection_of(section)
-            silent = description.direction_of(section) in (Direction.SENDONLY, Direction.INACTIVE)
             has_ice = section.has("ice-ufrag") or description.has("ice-ufrag")
-            return silent or (not has_ice and connection is not None and connection.address in _NOWHERE)
-    return False
+            if not has_ice and connection is not None and connection.address in _NOWHERE:
+                return Direction.SENDONLY
+            return description.direction_of(section)
+    return None

@@ -353,6 +353,9 @@ class Leg(Protocol):
     def forget_offer(self, exchange: int, *, timed_out: bool) -> None:
         """Nobody waits any more for its answer to our offer of that number; `timed_out`: it is not likely to come."""
 
+    def take_back_offer(self, exchange: int) -> bool:
+        """Withdraw our offer of that number; False: it has been sent, or answered, and its outcome comes."""
+
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         """Answer its Offered event of that number, with an offer where it asked for one; None refuses with `cause`."""
 

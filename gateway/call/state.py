@@ -156,6 +156,8 @@ class Action(Enum):
     REMEMBER = "remember"
     """Do it once the open exchange is over."""
     REFUSE_GLARE = "refuse_glare"
+    CROSS_OFFERS = "cross_offers"
+    """Answer the offer of a side that was to be sent one, which then follows; refuse where that one is under way."""
     ANSWER_EARLY_OFFER = "answer_early_offer"
     TAKE_ANSWER = "take_answer"
     GIVE_UP_OFFER = "give_up_offer"

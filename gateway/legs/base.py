@@ -125,6 +125,10 @@ class LegBase(ABC):
         """Most front ends bind the answer to its offer."""
         return
 
+    def take_back_offer(self, exchange: int) -> bool:
+        """Most front ends send an offer at once."""
+        return False
+
     @abstractmethod
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None: ...
 

@@ -98,6 +98,13 @@ class SipLeg(LegBase):
         for outcome in outcomes:
             self._in_dialog(outcome)
 
+    def take_back_offer(self, exchange: int) -> bool:
+        number = next((ours for ours, known in self._ours.items() if known == exchange), None)
+        if self._session is None or number is None or not self._session.take_back_offer(number):
+            return False
+        del self._ours[number]
+        return True
+
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         if self._session is None:
             return

@@ -130,6 +130,7 @@ class WebHandle:
             # Who offers has taken those back that came before (RFC 8829 section 4.1.10.2).
             self._moot = self._unanswered[-1]
         self._offers += 1
+        self._leg.asked(self)
         self._emit(self, Offered(self._offers, sdp))
 
     @property
@@ -207,6 +208,10 @@ class BrowserLeg(LegBase):
         self._has_had_media = False
         self._recorded = False
         self._place = "", ""
+        self._is_asked = False
+        """True while the page waits for the answer to an offer of its own."""
+        self._waiting: tuple[int, str] | None = None
+        """An offer to the page that waits for that: number and description."""
 
     @property
     def in_use(self) -> WebHandle | None:
@@ -240,19 +245,35 @@ class BrowserLeg(LegBase):
         """The page behind `handle` is reached over `channel` from now on."""
         if handle is self._handle:
             self._channel = channel
+            self._is_asked, self._waiting = False, None
+
+    def asked(self, handle: WebHandle) -> None:
+        """Have offers to the page wait: it has made one, which came first."""
+        self._is_asked = handle is self._handle
 
     async def offer(self, exchange: int, sdp: str) -> None:
-        if self._channel is not None and self._handle is not None:
+        if self._is_asked:
+            self._waiting = exchange, sdp
+        elif self._channel is not None and self._handle is not None:
             self._handle.asked(exchange)
             self._channel.updated(self._handle, sdp, "offer")
 
+    def take_back_offer(self, exchange: int) -> bool:
+        if self._waiting is None or self._waiting[0] != exchange:
+            return False
+        self._waiting = None
+        return True
+
     def forget_offer(self, exchange: int, *, timed_out: bool) -> None:
-        if self._handle is not None:
+        if not self.take_back_offer(exchange) and self._handle is not None:
             self._handle.forget(exchange, timed_out=timed_out)
 
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         if self._channel is not None and self._handle is not None:
             self._channel.updated(self._handle, sdp, "answer")
+        self._is_asked, waiting, self._waiting = False, self._waiting, None
+        if waiting is not None:
+            await self.offer(*waiting)
 
     async def candidate(self, candidate: str, mid: str | None) -> None:
         if self._channel is not None and self._handle is not None:

@@ -32,6 +32,8 @@ class FakeLeg(LegBase):
         self.takes_digits: bool | None = True
         """Whether its far end takes a digit by signalling; None: that is not known yet (`untold`)."""
         self.untold: list[Callable[[bool], None]] = []
+        self.takes_back = False
+        """True: an offer is held back, as by a SIP leg whose far end has offered."""
         self._can_update = can_update
         self._takes_another_answer = takes_another_answer
 
@@ -73,6 +75,11 @@ class FakeLeg(LegBase):
     async def offer(self, exchange: int, sdp: str) -> None:
         self.exchanges.append(exchange)
         self.told.append(("offer", sdp))
+
+    def take_back_offer(self, exchange: int) -> bool:
+        if self.takes_back:
+            self.told.append(("take_back_offer", exchange))
+        return self.takes_back
 
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         reply = cause if sdp is None else sdp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.call.leg import Away, Confirmed, HungUp, OfferAnswered, OfferCancelled, Offered, Returned
+from gateway.call.leg import AnswerChanged, Away, Confirmed, HungUp, OfferAnswered, OfferCancelled, Offered, Returned
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.media.engine import Kind, MediaError, MediaFailed, MediaTimeout
@@ -25,6 +25,60 @@ async def test_offers_that_cross_are_refused_to_both_who_come_second() -> None:
     assert rig.callee.replies == {2: Cause.GLARE}
     await rig.answers(rig.caller)
     assert isinstance(rig.callee.replies[1], str)
+
+
+async def test_an_offer_that_waits_lets_the_one_of_its_target_go_first() -> None:
+    """The phone has held before the page's hold went out: it is answered, the page sees it, and its own follows."""
+    rig = await Rig().connected()
+    rig.callee.takes_back = True
+    await rig.offered(rig.caller, 1, HOLD)
+    [first] = rig.callee.exchanges
+    await rig.offered(rig.callee, 7, HOLD)
+    assert isinstance(rig.callee.replies[7], str)
+    assert rig.callee.verbs[-3:] == ["take_back_offer", "answer_offer", "offer"]
+    assert ("held", True) in rig.caller.told
+    assert 1 not in rig.caller.replies
+    assert rig.callee.exchanges[-1] != first
+    await rig.answers(rig.callee)
+    assert isinstance(rig.caller.replies[1], str)
+    rig.expect(State.CONNECTED)
+
+
+async def test_an_offer_that_is_refused_before_ours_does_not_stop_ours() -> None:
+    """Nonsense of the phone costs the page nothing."""
+    rig = await Rig().connected()
+    rig.callee.takes_back = True
+    await rig.offered(rig.caller, 1, HOLD)
+    rig.engine.script("offer", MediaError("no such codec", 488))
+    await rig.offered(rig.callee, 7, "nonsense")
+    assert rig.callee.replies == {7: Cause.NOT_ACCEPTABLE}
+    await rig.answers(rig.callee)
+    assert isinstance(rig.caller.replies[1], str)
+
+
+async def test_an_offer_of_our_own_is_made_again_after_the_one_that_came_first() -> None:
+    """After an answer that changed, say: nobody else waits for it."""
+    rig = await Rig().connected()
+    rig.callee.takes_back = True
+    await rig.hears(rig.callee, AnswerChanged())
+    await rig.offered(rig.callee, 7, HOLD)
+    assert rig.callee.verbs[-4:] == ["offer", "take_back_offer", "answer_offer", "offer"]
+    await rig.answers(rig.callee)
+    rig.expect(State.CONNECTED)
+
+
+@pytest.mark.parametrize("answer", [ANSWER, None])
+async def test_an_offer_that_waits_is_made_to_a_target_that_asks_for_one(answer: str | None) -> None:
+    """In the 200 to its re-INVITE without a description; the ACK brings the answer of the other side, or refuses it."""
+    rig = await Rig().connected()
+    rig.callee.takes_back = True
+    await rig.offered(rig.caller, 1, HOLD)
+    offer = rig.callee.told[-1][1]
+    await rig.offered(rig.callee, 7, None)
+    assert rig.callee.replies == {7: offer}
+    await rig.hears(rig.callee, Confirmed(7, answer))
+    assert (rig.caller.replies[1] == Cause.NOT_ACCEPTABLE) is (answer is None)
+    rig.expect(State.CONNECTED)
 
 
 async def test_an_offer_that_is_refused_is_refused_for_the_same_reason() -> None:

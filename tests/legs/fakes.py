@@ -43,6 +43,10 @@ class FakeSession:
     def values(self) -> dict[str, Any] | None:
         return self.kept
 
+    def take_back_offer(self, exchange: int) -> bool:
+        self.told.append(("take_back_offer", exchange))
+        return True
+
     def listen(self, handler: Callable[[events.SessionEvent], None]) -> None:
         self.says = handler
 

@@ -374,6 +374,31 @@ async def test_a_late_answer_of_a_page_belongs_to_the_offer_it_was_asked_first()
     assert ear.heard == [OfferAnswered(4, "late"), OfferAnswered(5, "now")]
 
 
+async def test_an_offer_to_a_page_waits_for_the_answer_to_its_own() -> None:
+    """The page has offered first: until it is answered ours may be taken back, then it goes out."""
+    leg, page, _ = caller()
+    leg.handle.update("its own")
+    await leg.offer(4, "ours")
+    assert leg.take_back_offer(4)
+    assert not leg.take_back_offer(4)
+    await leg.offer(5, "ours again")
+    assert page.told == []
+    await leg.answer_offer(1, "answer")
+    assert page.told == [("updated", "answer", "answer"), ("updated", "ours again", "offer")]
+    assert not leg.take_back_offer(5)
+    assert leg.handle.open_offer == 5
+
+
+async def test_an_offer_that_waits_for_a_page_can_be_forgotten() -> None:
+    """The call needs it no more."""
+    leg, page, _ = caller()
+    leg.handle.update("its own")
+    await leg.offer(4, "ours")
+    leg.forget_offer(4, timed_out=False)
+    await leg.answer_offer(1, "answer")
+    assert page.told == [("updated", "answer", "answer")]
+
+
 @pytest.mark.parametrize("offers", [True, False])
 async def test_an_offer_that_a_page_has_left_unanswered_takes_no_later_answer(offers: bool) -> None:
     """Its time was over, or the page has offered itself; until it is asked again it may answer late."""
@@ -385,6 +410,7 @@ async def test_an_offer_that_a_page_has_left_unanswered_takes_no_later_answer(of
     awaits.append(leg.handle.open_offer)
     if offers:
         leg.handle.update("its own")
+        await leg.answer_offer(1, "answer")
     await leg.offer(5, "second")
     leg.handle.update_answer("second answer")
     await leg.offer(6, "third")

@@ -11,6 +11,7 @@ from gateway.sip.invite import changes
 from gateway.sip.invite.events import Accepted, Answered, Confirmed, Ended, Failed, OfferAnswered, Offered, Reply
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.session import InviteSession
+from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
@@ -237,6 +238,108 @@ def test_an_offer_that_meets_491_again_and_again_waits_each_time_and_is_given_up
     stage.run()
     stage.send(answer(stage.requests("INVITE")[0], 200, body=HELD))
     assert log.of(OfferAnswered)[-1] == OfferAnswered(again, 200, HELD)
+
+
+def crossed() -> tuple[Stage, PuppetCall, IncomingSession, SessionLog, Request, Request]:
+    """Our re-INVITE and the one of the peer, which was sent before ours came."""
+    stage = Stage()
+    caller, session, log = answered_call(stage)
+    session.offer(OFFER)
+    stage.run()
+    [ours] = stage.requests("INVITE")
+    theirs = caller.next("INVITE", body=HOLD)
+    return stage, caller, session, log, ours, theirs
+
+
+def test_an_offer_that_crosses_ours_is_answered_and_ours_follows() -> None:
+    """The peer refuses ours by 491 and repeats nothing: its hold is not lost, and no wait is needed."""
+    stage, caller, session, log, ours, _ = crossed()
+    assert finals(stage, "INVITE") == []
+    stage.send(answer(ours, 491))
+    [offered] = log.of(Offered)
+    session.answer_offer(offered.exchange, HELD)
+    stage.run()
+    assert [one.status for one in finals(stage, "INVITE")] == [200]
+    stage.send(caller.make("ACK"))
+    [again] = stage.requests("INVITE")
+    assert again.cseq.number == ours.cseq.number + 1
+    stage.send(answer(again, 200, body=ANSWER))
+    assert log.events[-1] == OfferAnswered(2, 200, ANSWER)
+
+
+def test_an_offer_that_crosses_ours_is_answered_after_a_peer_that_takes_both() -> None:
+    """A peer that accepts ours while its own is open gets the answer to its own next."""
+    stage, _, session, log, ours, _ = crossed()
+    stage.send(answer(ours, 200, body=ANSWER))
+    assert [type(one) for one in log.events[1:]] == [OfferAnswered, Offered]
+    session.answer_offer(log.of(Offered)[0].exchange, HELD)
+    stage.run()
+    assert [one.status for one in finals(stage, "INVITE")] == [200]
+
+
+def test_an_offer_that_crosses_one_without_an_end_is_491() -> None:
+    """A second one before that is 500; ours is made again after 0 to 2 s (RFC 3261 14.1)."""
+    stage, caller, _, log, ours, theirs = crossed()
+    caller.next("INVITE", body=HOLD)
+    assert [(one.cseq.number, one.status) for one in finals(stage, "INVITE")] == [(theirs.cseq.number + 1, 500)]
+    stage.run(changes.CROSSING_WAIT)
+    assert (theirs.cseq.number, 491) in [(one.cseq.number, one.status) for one in finals(stage, "INVITE")]
+    assert log.of(Offered) == []
+    stage.send(answer(ours, 491))
+    stage.puppet.take()
+    stage.run(2.1)
+    [again] = {one.cseq.number for one in stage.requests("INVITE")}
+    assert again == ours.cseq.number + 1
+
+
+@pytest.mark.parametrize(("ends_by", "status"), [("CANCEL", 487), ("BYE", 487), ("hangup", 487)])
+def test_an_offer_that_crosses_ours_and_the_end_is_487(ends_by: str, status: int) -> None:
+    """Taken back by its sender, or the call is over; nothing waits any more."""
+    stage, caller, session, log, ours, theirs = crossed()
+    if ends_by == "hangup":
+        session.hangup()
+        stage.run()
+    elif ends_by == "CANCEL":
+        stage.send(build.cancel(theirs))
+    else:
+        caller.next("BYE")
+    assert (theirs.cseq.number, status) in [(one.cseq.number, one.status) for one in finals(stage, "INVITE")]
+    stage.send(answer(ours, 491))
+    stage.run(changes.CROSSING_WAIT)
+    assert log.of(Offered) == []
+
+
+def test_an_update_that_crosses_ours_waits_as_well() -> None:
+    """RFC 3311 5.2 would have it refused."""
+    stage = Stage()
+    caller, session, log = answered_call(stage)
+    session.offer(OFFER)
+    stage.run()
+    [ours] = stage.requests("INVITE")
+    caller.next("UPDATE", body=HOLD)
+    stage.send(answer(ours, 491))
+    session.answer_offer(log.of(Offered)[0].exchange, HELD)
+    stage.run()
+    assert [one.status for one in finals(stage, "UPDATE")] == [200]
+    assert stage.requests("INVITE") == []
+
+
+def test_an_offer_that_waits_for_one_of_the_peer_can_be_taken_back() -> None:
+    """Nothing of it is sent then, and no outcome comes; of one under way both do."""
+    stage = Stage()
+    caller, session, log = answered_call(stage)
+    caller.next("INVITE", body=HOLD)
+    number = session.offer(OFFER)
+    assert session.take_back_offer(number)
+    assert not session.take_back_offer(number)
+    session.answer_offer(log.of(Offered)[0].exchange, HELD)
+    stage.run()
+    stage.send(caller.make("ACK"))
+    stage.puppet.take()
+    stage.run(5)
+    assert stage.requests("INVITE") == []
+    number = session.offer(OFFER)
+    assert not session.take_back_offer(number)
 
 
 # ---- a phone that registers in the middle of a call

@@ -468,24 +468,6 @@ def test_bye_ends_the_call_once_and_a_second_one_is_481() -> None:
     assert log.events[1:] == [Ended("remote", None, 31)]
 
 
-def test_glare_is_491_and_our_offer_is_made_again() -> None:
-    """Both sides re-INVITE at once: 491 each, ours comes again after 0 to 2 s (RFC 3261 14.1)."""
-    stage = Stage()
-    caller, session, log = answered_call(stage)
-    session.offer(OFFER)
-    stage.run()
-    [ours] = stage.requests("INVITE")
-    caller.next("INVITE", body=OFFER)
-    assert 491 in stage.puppet.statuses()
-    stage.send(answer(ours, 491))
-    stage.puppet.take()
-    stage.run(2.1)
-    again = stage.requests("INVITE")[0]
-    assert again.cseq.number == ours.cseq.number + 1
-    stage.send(answer(again, 200, body=ANSWER))
-    assert log.events[-1] == OfferAnswered(2, 200, ANSWER)
-
-
 def test_a_second_reinvite_before_the_first_is_answered_is_500() -> None:
     """With Retry-After of 0 to 10 s (RFC 3261 14.2)."""
     stage = Stage()

@@ -25,6 +25,9 @@ from gateway.sip.requests.server import ServerRequest
 
 ANSWER_MISSING = 1.0
 """Seconds until an offer is made again whose answer could not be read."""
+CROSSING_WAIT = 2.0
+"""Seconds that an offer of the peer which crosses ours waits for our response; half of them at the called side of the
+dialog, so that of two gateways one answers first."""
 FIRST_WORD = 2.0
 """Seconds that a peer which has come back is left to make an offer of its own: browsers restart ICE."""
 OFFER_ATTEMPTS = 8
@@ -150,6 +153,16 @@ class LocalChange:
         """Whether the joint table knows of it: an UPDATE without a description is none of its business."""
         return self.method == "INVITE" or bool(self.body)
 
+    def give_up(self, session: DialogUsage) -> None:
+        """Leave no request of it open in a dialog that is over."""
+        if self.ack is not None and not self.ack.is_sent:
+            self.ack.send(session)
+        elif self.client is not None and self.method == "INVITE":
+            # The sender of a BYE need not answer it any more, and an INVITE that has a 1xx waits for ever.
+            self.client.cancel()
+        elif self.client is not None:
+            self.client.abandon()
+
 
 @dataclass(slots=True, eq=False)
 class RemoteChange:
@@ -161,6 +174,15 @@ class RemoteChange:
     offer: bytes
     is_cut_off: bool = False
     """Whether the connection that it came by is gone, so that its sender has given it up."""
+
+
+@dataclass(slots=True, eq=False)
+class Crossing:
+    """A re-INVITE or an UPDATE of the peer that was sent before it had ours, and waits for the end of ours."""
+
+    request: ServerRequest
+    carrier: Carrier
+    alarm: Alarm[DialogUsage | None]
 
 
 @dataclass(slots=True, eq=False)

@@ -19,8 +19,10 @@ from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.acknowledgement import Acknowledgement
 from gateway.sip.invite.changes import (
+    CROSSING_WAIT,
     OFFER_ATTEMPTS,
     AcceptedChange,
+    Crossing,
     Delay,
     LocalChange,
     Modifiable,
@@ -70,6 +72,7 @@ class Modification:
     _local: LocalChange | None = None
     _remote: RemoteChange | None = None
     _accepted: AcceptedChange | None = None
+    _crossing: Crossing | None = None
     _retry: Delay | None = None
     _patience: Delay | None = None
     _is_stopped: bool = False
@@ -95,18 +98,14 @@ class Modification:
         self._stop_patience()
         if self._accepted is not None:
             self._accepted.accepted.acknowledge()
-        remote, self._remote = self._remote, None
-        if remote is not None:
-            remote.request.respond(487 if remote.carrier is Carrier.INVITE else 481)
+        crossing, remote = self._stop_crossing(), self._remote
+        self._remote = None
+        for change in (crossing, remote):
+            if change is not None:
+                change.request.respond(487 if change.carrier is Carrier.INVITE else 481)
         local, self._local = self._local, None
         if local is not None:
-            if local.ack is not None and not local.ack.is_sent:
-                local.ack.send(self.session)
-            elif local.method == "INVITE" and local.client is not None:
-                # Whoever said BYE need not answer it any more, and an INVITE that has a 1xx waits for ever.
-                local.client.cancel()
-            elif local.client is not None:
-                local.client.abandon()
+            local.give_up(self.session)
             self._tell(local.want, 481)
         while self._queue:
             self._tell(self._queue.popleft(), 481)
@@ -126,6 +125,17 @@ class Modification:
         self.advance()
         return want.number
 
+    def take_back(self, number: int) -> bool:
+        """Forget that change where it still waits for its turn; False: it is under way, or answered."""
+        want = next((each for each in self._queue if each.number == number), None)
+        if want is None:
+            return False
+        if self._queue[0] is want:
+            self._stop_retry()
+        self._queue.remove(want)
+        self.advance()
+        return True
+
     def refresh(self) -> None:
         """Keep the session alive (RFC 4028 7.4); a change under way does that as well, if it succeeds."""
         if self._local is not None or self._queue:
@@ -143,7 +153,8 @@ class Modification:
         self.advance()
 
     def advance(self) -> None:
-        """Send what waits, if the time has come."""
+        """Take what of the peer has waited for ours, then send what waits, if the time has come."""
+        self._take_crossing()
         if self._is_stopped or self._local is not None or self._retry is not None or not self._queue:
             return
         if self.dialog.state is DialogState.TERMINATED:
@@ -266,6 +277,11 @@ class Modification:
             self.table.received(carrier, False)
         self._local = None
         want, status = change.want, response.status
+        if status == 491 and self._crossing is not None and want.attempts < OFFER_ATTEMPTS:
+            # The request of the peer came first, so ours follows: the peer has nothing open then that ours could cross.
+            self._queue.appendleft(want)
+            self.advance()
+            return
         waits = absence_after(self.session, self.dialog, change, self._waited)
         if self._again(want, retry_delay(self.session, self.dialog, change, response), waits):
             return
@@ -299,7 +315,46 @@ class Modification:
     # ---- the peer's
 
     def on_offer(self, request: ServerRequest, carrier: Carrier) -> None:
-        """A re-INVITE, or an UPDATE or PRACK with an offer; raises DialogError with the status that answers it."""
+        """Take a re-INVITE, or an UPDATE or PRACK with an offer; raises DialogError with the status that answers it.
+
+        One that crosses ours waits until ours is answered: many phones repeat nothing that got 491 (RFC 3261 14.2).
+        """
+        try:
+            self._take_offer(request, carrier)
+        except DialogError as error:
+            if error.status != 491 or self._local is None or not self.session.is_confirmed:
+                raise
+            if self._crossing is not None:
+                random = self.session.core.random()
+                raise DialogError(error.reason, status=500, retry_after=overlap_delay(random)) from None
+            core = self.session.core
+            wait = CROSSING_WAIT if self.dialog.is_initiator else CROSSING_WAIT / 2
+            alarm = core.at(core.now() + wait, self._crossed_for_long, self.session)
+            self._crossing = Crossing(request, carrier, alarm)
+
+    def _take_crossing(self) -> None:
+        if self._crossing is None or self._local is not None:
+            return
+        crossing = self._stop_crossing()
+        assert crossing is not None
+        try:
+            self._take_offer(crossing.request, crossing.carrier)
+        except DialogError as error:
+            fields = () if error.retry_after is None else (("Retry-After", error.retry_after),)
+            crossing.request.respond(error.status, fields)
+
+    def _stop_crossing(self) -> Crossing | None:
+        crossing, self._crossing = self._crossing, None
+        if crossing is not None:
+            crossing.alarm.cancel()
+        return crossing
+
+    def _crossed_for_long(self) -> None:
+        crossing = self._stop_crossing()
+        if crossing is not None:
+            crossing.request.respond(491)
+
+    def _take_offer(self, request: ServerRequest, carrier: Carrier) -> None:
         session = self.session
         offer = description_of(request.request)
         if carrier is not Carrier.PRACK:
@@ -314,13 +369,12 @@ class Modification:
             raise
         number = session.exchange_number()
         self._remote = RemoteChange(number, request, carrier, offer)
-        is_known = bool(offer and session.local_body) and is_same_session(offer, session.remote_body)
-        if session.answers and is_known and offer == session.remote_body:
+        if session.answers and offer and offer == session.remote_body:
             # A refresh of what we have answered gets that answer again (RFC 4028 7.4).
             self.answer(number, session.local_body)
         else:
             # Our own offer is no answer to the one of the peer, which may repeat its answer (RFC 3264 6).
-            self._await_answer(number, offer, repeats=is_known)
+            self._await_answer(number, offer)
 
     def flow_lost(self, flow: Flow) -> None:
         """A connection is gone."""
@@ -345,10 +399,11 @@ class Modification:
             self._accepted = None
             self.table.received(Carrier.ACK, False)
 
-    def _await_answer(self, number: int, offer: bytes, *, repeats: bool = False) -> None:
-        core = self.session.core
-        self._patience = core.at(core.now() + core.config.answer_patience, self._out_of_patience, self.session)
-        self.session.emit(Offered(number, offer, repeats))
+    def _await_answer(self, number: int, offer: bytes) -> None:
+        session, core = self.session, self.session.core
+        self._patience = core.at(core.now() + core.config.answer_patience, self._out_of_patience, session)
+        repeats = bool(offer and session.local_body) and is_same_session(offer, session.remote_body)
+        session.emit(Offered(number, offer, repeats))
 
     def _stop_patience(self) -> None:
         if self._patience is not None:
@@ -474,6 +529,9 @@ class Modification:
 
     def on_cancel(self, transaction: Transaction) -> None:
         """The peer gave its re-INVITE up."""
+        if self._crossing is not None and self._crossing.request.transaction is transaction:
+            self._crossing.request.respond(487)
+            self._stop_crossing()
         if self._remote is not None and self._remote.request.transaction is transaction:
             number = self._remote.number
             self._refuse(487)

@@ -78,7 +78,7 @@ class InviteSession:
         self.remote_body = b""
         """The peer's that stands beside it."""
         self.answers = False
-        """Whether `local_body` answers `remote_body`, not the other way round."""
+        """True where `local_body` answers `remote_body`, False the other way round."""
         self.timer = SessionTimer(core.config.session_timer)
         self.peer_allows: frozenset[str] = frozenset()
         self.peer_supports: frozenset[str] = frozenset()
@@ -145,6 +145,10 @@ class InviteSession:
         Returns the number of the exchange. Before the answer it goes out as UPDATE where the peer allows that.
         """
         return self._want(Purpose.OFFER, body)
+
+    def take_back_offer(self, exchange: int) -> bool:
+        """Forget our `offer` of that number where nothing of it has been sent; False: its outcome comes."""
+        return self.modification is not None and self.modification.take_back(exchange)
 
     def request_offer(self) -> int:
         """Ask the peer for an offer by a re-INVITE without one; it comes as `Offered` of that number.

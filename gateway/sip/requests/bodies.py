@@ -22,7 +22,7 @@ def description_of(message: Message) -> bytes:
 
 
 def is_same_session(one: bytes, other: bytes) -> bool:
-    """Whether two descriptions of a peer differ at most in the DTLS role, which an offer leaves open."""
+    """Return True for descriptions that differ at most in the DTLS role, which an offer leaves open."""
     return one == other or _without_role(one) == _without_role(other)
 
 

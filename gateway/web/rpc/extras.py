@@ -223,7 +223,7 @@ def _change(peer: Peer, params: Params, directions: tuple[str, ...]) -> Reply:
         raise peer.dialect.error(Problem.BAD_OFFER, f"The offer must say a={' or a='.join(directions)}")
     peer.heard(entry, "offer", {"sdp": sdp})
     if not peer.calls.reoffer(entry, sdp):
-        raise peer.dialect.error(Problem.IN_PROGRESS, "Negotiation in progress")
+        raise peer.crosses()
     return Reply({"call_id": entry.call.id})
 
 

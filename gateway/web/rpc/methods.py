@@ -49,7 +49,7 @@ async def offer(peer: Peer, params: Params) -> Reply:
     if entry is not None:
         peer.heard(entry, "offer", {"sdp": sdp})
         if not peer.calls.reoffer(entry, sdp):
-            raise peer.dialect.error(Problem.IN_PROGRESS, "Negotiation in progress")
+            raise peer.crosses()
         return Reply({"offer_id": peer.offer_id(to), "to_peer_id": to, "call_id": entry.call.id})
     offer_id = peer.offered_to(to, sdp)
     if offer_id is not None:

@@ -221,6 +221,10 @@ class Peer:
         data = {"cause": error.cause.word, "status": error.status, "reason": error.cause.sentence}
         return self.dialect.error(problem_of(error.cause, error.status), str(error), data)
 
+    def crosses(self) -> codec.RpcError:
+        """Return the error of an offer that comes while another one is open: the client answers, and offers again."""
+        return self.dialect.error(Problem.IN_PROGRESS, "Negotiation in progress", _cause_data(Cause.GLARE))
+
     def not_found(self, peer_id: str, cause: Cause = Cause.NOT_FOUND) -> codec.RpcError:
         """Nobody of that id: neither announced nor in a call with this client, nor known to the gateway.
 

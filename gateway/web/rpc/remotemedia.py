@@ -41,7 +41,7 @@ async def offer(peer: Peer, params: Params) -> Reply:
     entry = peer.calls.find(to, params.call_id())
     if entry is not None:
         if not peer.calls.reoffer(entry, sdp):
-            raise peer.dialect.error(Problem.IN_PROGRESS, "Negotiation in progress")
+            raise peer.crosses()
         return Reply(_SUCCESS | {"to_peer_id": to})
     if peer.offered_to(to, sdp) is not None:
         return Reply(_SUCCESS | {"to_peer_id": to})

@@ -226,16 +226,16 @@ export class CallMedia extends Emitter {
     this.#changed();
   }
 
-  /** Our offer is not taken. */
+  /** Our offer is not taken; the other side's may have come in its place. */
   async rollBack() {
-    await this.connection?.setLocalDescription({ type: "rollback" }).catch(() => {});
+    if (this.connection?.signalingState !== "have-local-offer") return;
+    await this.connection.setLocalDescription({ type: "rollback" }).catch(() => {});
   }
 
   /** The other side's offer is not taken. */
   async refuse() {
-    if (this.connection?.signalingState === "have-remote-offer") {
-      await this.connection.setRemoteDescription({ type: "rollback" }).catch(() => {});
-    }
+    if (this.connection?.signalingState !== "have-remote-offer") return;
+    await this.connection.setRemoteDescription({ type: "rollback" }).catch(() => {});
   }
 
   close() {

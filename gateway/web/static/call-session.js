@@ -3,6 +3,8 @@
 import { holding, unholding } from "./media-sdp.js";
 
 const PATIENCE_MS = 10_000;
+const AGAIN_MS = 100; // until the other side's offer, which came first, has had our answer
+const MOST_TRIES = 30;
 
 export class CallSession {
   /** @type {import("./call-media.js").CallMedia} */
@@ -12,6 +14,8 @@ export class CallSession {
   /** @type {(done?: unknown) => void} */
   #tell = () => {};
   #ownOffer = ""; // the browser's, where what was sent says that we hold
+  /** @type {Promise<unknown>} */
+  #described = Promise.resolve(); // descriptions are set one after the other
 
   /** @param {import("./call-media.js").CallMedia} media @param {(method: string, params: object) => Promise<any>} request */
   constructor(media, request) {
@@ -38,10 +42,17 @@ export class CallSession {
     this.#tell();
   }
 
+  /** @template T @param {() => Promise<T>} work @returns {Promise<T>} */
+  #describe(work) {
+    const done = this.#described.then(work);
+    this.#described = done.catch(() => {});
+    return done;
+  }
+
   /** Hold, or go on. Rejects with what went wrong, the session then as it was. @param {boolean} hold @param {string} callId */
   async hold(hold, callId) {
     await this.#sent(async () => {
-      const offer = await this.#media.offer();
+      const offer = await this.#describe(() => this.#media.offer());
       this.#ownOffer = hold ? offer : "";
       await this.#request(hold ? "call.hold" : "call.resume", { call_id: callId, sdp: hold ? holding(offer) : offer });
     });
@@ -51,7 +62,7 @@ export class CallSession {
   async showCamera(to) {
     await this.#sent(async () => {
       await this.#media.showCamera();
-      await this.#request("offer", { ...to, sdp: await this.#media.offer(), type: "offer" });
+      await this.#request("offer", { ...to, sdp: await this.#describe(() => this.#media.offer()), type: "offer" });
     });
   }
 
@@ -60,19 +71,22 @@ export class CallSession {
     await this.#sent(async () => {
       const { connection, text } = this.#media;
       if (connection) text.ask(connection);
-      await this.#request("offer", { ...to, sdp: await this.#media.offer(), type: "offer" });
+      await this.#request("offer", { ...to, sdp: await this.#describe(() => this.#media.offer()), type: "offer" });
     });
   }
 
   /** @param {() => Promise<void>} work */
   async #sent(work) {
     this.#isWaiting = true;
-    try {
-      await work();
-    } catch (error) {
-      await this.#media.rollBack();
-      this.#settle();
-      throw error;
+    for (let tries = 1; ; tries++) {
+      const failure = await work().then(() => null, (error) => error);
+      if (!failure) return;
+      await this.#describe(() => this.#media.rollBack());
+      if (failure.data?.cause !== "glare" || tries === MOST_TRIES) {
+        this.#settle();
+        throw failure;
+      }
+      await new Promise((done) => setTimeout(done, AGAIN_MS));
     }
   }
 
@@ -80,11 +94,16 @@ export class CallSession {
   offer(options) {
     this.#ownOffer = "";
     this.#isWaiting = true;
-    return this.#media.offer(options);
+    return this.#describe(() => this.#media.offer(options));
   }
 
   /** The other side's answer to an offer of ours; "rollback" refuses it. @param {{sdp: string, type: string}} description */
-  async answered({ sdp, type }) {
+  answered({ sdp, type }) {
+    return this.#describe(() => this.#answered(sdp, type));
+  }
+
+  /** @param {string} sdp @param {string} type */
+  async #answered(sdp, type) {
     if (this.#media.connection?.signalingState !== "have-local-offer") return; // of a connection that is gone
     const own = this.#ownOffer;
     this.#ownOffer = "";
@@ -98,15 +117,20 @@ export class CallSession {
 
   /**
    * What is said to an offer of the other side. @param {string} offer
-   * @param {boolean} held whether we hold, which a connection that is made anew has to say
+   * @param {boolean} held whether we hold, which every answer has to say
    * @returns {Promise<{sdp?: string, type: string}>}
    */
-  async answer(offer, held) {
+  answer(offer, held) {
+    return this.#describe(() => this.#answer(offer, held));
+  }
+
+  /** @param {string} offer @param {boolean} held @returns {Promise<{sdp?: string, type: string}>} */
+  async #answer(offer, held) {
     try {
       const isAnew = this.#media.isOfAnother(offer);
       const sdp = await this.#media.answer(offer);
       if (isAnew) this.#settle(); // nobody answers what the connection before has offered
-      return { sdp: isAnew && held ? holding(sdp) : sdp, type: "answer" };
+      return { sdp: held ? holding(sdp) : sdp, type: "answer" };
     } catch {
       await this.#media.refuse();
       return { type: "rollback" };
