@@ -115,6 +115,15 @@ def target_of(uri: Uri) -> Target:
     return Target(_as_the_kernel_writes(host) if ":" in host else host, uri.port, transport, secure)
 
 
+def names_place(uri: Uri) -> bool:
+    """Whether `target_of` takes a URI: it names a host and a transport that requests could be sent to."""
+    try:
+        target_of(uri)
+    except SipBuildError:
+        return False
+    return True
+
+
 @lru_cache(maxsize=1024)
 def _as_the_kernel_writes(host: str) -> str:
     """An IPv6 address in the one form in which it is said where a message came from (RFC 5952)."""

@@ -231,10 +231,8 @@ class UserAgentCore(Services):
         elif (user := event.transaction.user) is None:
             return
         elif isinstance(event, ResponseReceived):
-            if self._is_usable(event.response):
-                user.on_response(event.response, event.source)
-            else:
-                user.on_unusable(event.response)
+            self._count_absent(inspect_response(event.response))
+            user.on_response(event.response, event.source)
         elif isinstance(event, CancelReceived):
             set_aside(event.request, (Message.reason,))
             user.on_cancel(event.transaction, event.request)
@@ -246,7 +244,8 @@ class UserAgentCore(Services):
     def _on_stray(self, response: Response, source: Flow) -> None:
         """A 2xx to an INVITE of which we know nothing but, where another process has sent it, the dialog."""
         self.counts["stray 2xx"] += 1
-        for usage in self._dialogs.of_response(response) if self._is_usable(response) else ():
+        self._count_absent(inspect_response(response))
+        for usage in self._dialogs.of_response(response):
             if isinstance(usage, ResumedSession):
                 usage.on_late_success(response, source)
 
@@ -273,15 +272,6 @@ class UserAgentCore(Services):
         else:
             end_left(self, values, status, reason, farewell)
         self.wake()
-
-    def _is_usable(self, response: Response) -> bool:
-        try:
-            self._count_absent(inspect_response(response))
-        except SipSyntaxError as error:
-            self.counts["malformed response"] += 1
-            logger.info("response dropped: %s", error)
-            return False
-        return True
 
     def _count_absent(self, names: tuple[str, ...]) -> None:
         for name in names:

@@ -87,7 +87,7 @@ class ScriptedPhone(ABC):
         method: str,
         uri: Uri,
         to: Uri,
-        contact: NameAddr,
+        contact: NameAddr | None,
         body: bytes = b"",
         call_id: str = "",
         headers: build.Fields = (),
@@ -188,10 +188,10 @@ class UdpPhone(ScriptedPhone):
 
     def __init__(self, socket: Stranger, place: tuple[str, int], user: str, domain: str, password: str) -> None:
         super().__init__(user, domain, password)
-        self.socket, self._place, self._read = socket, place, 0
+        self.socket, self.place, self._read = socket, place, 0
 
     async def write(self, data: bytes) -> None:
-        self.socket.send(data, self._place)
+        self.socket.send(data, self.place)
 
     async def read(self) -> Request | Response:
         await self.socket.more_than(self._read)

@@ -192,6 +192,7 @@ def test_malformed_credentials_are_400_where_they_are_needed() -> None:
         ("WWW-Authenticate", 'Digest realm="a" realm="b"'),
         ("Proxy-Authenticate", "Digest ,,"),
         ("Reason", "<<"),
+        ("Record-Route", "<sip:"),
         ("Content-Type", "nonsense"),
     ],
 )
@@ -201,12 +202,6 @@ def test_a_malformed_header_of_a_response_is_counted_and_absent(header: str, bad
     assert inspect_response(one) == (header,)
     attribute = "contacts" if header == "Contact" else header.lower().replace("-", "_")
     assert getattr(one, attribute) in (None, ())
-
-
-def test_a_response_without_a_readable_way_is_not_to_be_used() -> None:
-    """A route set that nobody can read would send every later request astray."""
-    with pytest.raises(Exception, match="Record-Route"):
-        inspect_response(response("Record-Route: <sip:"))
 
 
 def test_an_ack_is_never_refused() -> None:

@@ -243,11 +243,15 @@ def test_a_reliable_183_is_pracked_once_and_out_of_order_ones_are_passed_over() 
     assert log.kinds == ["Provisional"]
 
 
-def test_a_2xx_without_contact_fails_the_call() -> None:
-    """Nobody could be sent an ACK."""
-    stage, log, _, invite = stage_with_invite()
-    stage.send(answer(invite, 200, body=ANSWER).with_headers(answer(invite, 200).headers.without("Contact")))
-    assert [event.status for event in log.events if isinstance(event, Failed)] == [502]
+def test_a_2xx_without_contact_goes_on_by_the_flow() -> None:
+    """ACK and BYE go where the INVITE went."""
+    stage, log, session, invite = stage_with_invite()
+    bare = answer(invite, 200, body=ANSWER)
+    stage.send(bare.with_headers(bare.headers.without("Contact")))
+    assert log.kinds == ["Answered"]
+    session.hangup()
+    stage.run()
+    assert [one.method for one in stage.puppet.take() if isinstance(one, Request)] == ["ACK", "BYE"]
 
 
 def test_an_offerless_call_answers_in_the_ack() -> None:

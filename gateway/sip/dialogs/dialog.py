@@ -8,7 +8,7 @@ from enum import Enum
 
 from gateway.sip.errors import DialogError
 from gateway.sip.flow import SECURE, WEBSOCKET, Flow
-from gateway.sip.locate import direct_flow
+from gateway.sip.locate import direct_flow, names_place
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.grammar import find_param
@@ -63,6 +63,7 @@ class Dialog:
         "id",
         "identity",
         "instance",
+        "is_by_flow",
         "is_direct",
         "is_initiator",
         "is_leaving",
@@ -114,6 +115,8 @@ class Dialog:
         """Where the peer speaks from; see `lives_at`."""
         self.is_direct = False
         """Whether the peer is reached where it speaks from rather than at its Contact (NAT, a connection)."""
+        self.is_by_flow = False
+        """Whether the 2xx of our INVITE had no usable Contact or Record-Route: requests go where the INVITE went."""
         self.device: Uri | None = None
         """The contact behind a GRUU of ours, where the peer calls itself so: it is the Request-URI then (RFC 5627)."""
         self.identity: str | None = None
@@ -135,24 +138,21 @@ class Dialog:
 
     @classmethod
     def of_uac(cls, request: Request, response: Response, flow: Flow | None = None) -> Dialog:
-        """The dialog that a 101-299 to our request makes (RFC 3261 12.1.2).
+        """The dialog that a 101-299 to our request makes (RFC 3261 12.1.2); see `take_way` for its way.
 
-        Raises DialogError where it makes none (no To tag, no Contact), SipSyntaxError for malformed headers.
+        Raises DialogError where it makes none (no To tag), SipSyntaxError for malformed headers.
         """
         if not 100 < response.status < 300:
             raise DialogError("only 101 to 299 make a dialog")
-        contact = response.contact
         tag = response.to_tag
-        if contact is None:
-            raise DialogError("response has no Contact")
         if tag is None and response.status < 200:
             raise DialogError("provisional response has no To tag")
         dialog = cls(
             id=DialogId(request.call_id, request.from_tag or "", tag or ""),
             local=request.from_,
             remote=response.to,
-            remote_target=contact.uri,
-            route_set=tuple(reversed(response.record_route)),
+            remote_target=request.uri,
+            route_set=(),
             local_cseq=request.cseq.number,
             remote_cseq=None,
             is_initiator=True,
@@ -161,8 +161,25 @@ class Dialog:
             state=DialogState.CONFIRMED if response.is_success else DialogState.EARLY,
             flow=flow,
         )
-        dialog.instance = contact.instance
+        dialog.take_way(response)
         return dialog
+
+    def take_way(self, response: Response) -> None:
+        """Take route set and remote target from a response to our request (RFC 3261 12.1.2).
+
+        A peer that has answered must be reached by an ACK at least. So without a usable Contact the target stays what
+        it was, at first the Request-URI, and with a Record-Route that cannot be followed there is no route set: in
+        both cases requests go where our request went.
+        """
+        contact, routes = response.contact, tuple(reversed(response.record_route))
+        can_follow = bool(routes) or "Record-Route" not in response.headers
+        if len(routes) > MAX_ROUTES or not all(names_place(one.uri) for one in routes):
+            can_follow, routes = False, ()
+        has_target = contact is not None and names_place(contact.uri)
+        self.is_by_flow = not (can_follow and has_target)
+        self.route_set = routes
+        if contact is not None and has_target:
+            self.remote_target, self.instance = contact.uri, contact.instance
 
     @classmethod
     def of_uas(
@@ -177,8 +194,10 @@ class Dialog:
         if target is None and via is not None and "z9hG4bK" not in via:
             # A client of RFC 2543 may leave it out: requests go to its From then (RFC 4475 3.4.1).
             target = request.from_
-        if target is None or not target.uri.is_sip:
+        if target is None or not names_place(target.uri):
             raise DialogError("request has no SIP Contact", status=400)
+        if not all(names_place(one.uri) for one in request.record_route):
+            raise DialogError("request has a Record-Route that is no SIP URI", status=400)
         if len(request.contacts) > 1:
             raise DialogError("request has more than one Contact", status=400)
         dialog = cls(
@@ -233,11 +252,7 @@ class Dialog:
         if self.state is DialogState.TERMINATED:
             raise DialogError("dialog is over", status=481)
         if response is not None and self.is_initiator and self.state is DialogState.EARLY:
-            routes = tuple(reversed(response.record_route))
-            if len(routes) > MAX_ROUTES:
-                raise DialogError("too many Record-Route values")
-            self.route_set = routes
-            self.refresh_target(response)
+            self.take_way(response)
         self.state = DialogState.CONFIRMED
 
     def terminate(self) -> None:
@@ -261,7 +276,7 @@ class Dialog:
         missing or no SIP URI leaves the target where it is.
         """
         contact = message.contact
-        if contact is not None and contact.uri.is_sip:
+        if contact is not None and names_place(contact.uri):
             self.remote_target = contact.uri
 
     def request(
@@ -335,9 +350,17 @@ class Dialog:
     @property
     def hops(self) -> tuple[Uri | Flow, ...]:
         """Where requests in the dialog go: the first to be tried, and what is left should its connection be gone."""
-        if self.is_direct and not self.route_set and self.flow is not None and not self._flow_is_lost:
-            return self.flow, self.remote_target
+        if self.flow is not None and not self._flow_is_lost:
+            if self.is_by_flow:
+                return (self.flow,)
+            if self.is_direct and not self.route_set:
+                return self.flow, self.remote_target
         return (self.next_hop,)
+
+    @property
+    def last_resort(self) -> Flow | None:
+        """The flow to go by where `hops` lead nowhere: none through a connection that is gone."""
+        return None if self._flow_is_lost else self.flow
 
     def lives_at(self, source: Flow) -> bool:
         """Whether a request from `source` needs no proof that it comes from the peer.
@@ -491,5 +514,5 @@ def _is_same_place(known: Flow, source: Flow) -> bool:
 
 def _flows_of(hop: Uri) -> tuple[Flow, ...]:
     """The flow that a URI with an IP address means."""
-    flow = direct_flow(hop) if hop.is_sip else None
+    flow = direct_flow(hop) if names_place(hop) else None
     return (flow,) if flow is not None else ()

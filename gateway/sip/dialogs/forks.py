@@ -35,12 +35,12 @@ class ForkedDialogs:
 
         `flow` is where it came by.
 
-        Raises DialogError beyond the limit or for a 2xx without Contact, SipSyntaxError for malformed headers.
+        Raises DialogError beyond the limit, SipSyntaxError for malformed headers.
         """
         if not 100 < response.status < 300:
             return None
         tag = response.to_tag
-        if not response.is_success and (tag is None or response.contact is None):
+        if not response.is_success and tag is None:
             return None
         dialog = self._by_tag.get(tag or "")
         if dialog is None:
@@ -56,6 +56,8 @@ class ForkedDialogs:
                 dialog.local_cseq = number
             elif dialog.state is DialogState.EARLY:
                 dialog.confirm(response)
+        elif dialog.is_by_flow:
+            dialog.take_way(response)
         else:
             dialog.refresh_target(response)
         if response.is_success and self.confirmed is None:

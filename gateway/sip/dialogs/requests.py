@@ -44,8 +44,20 @@ def send_in_dialog(
         # Nobody else would end that call. Who has come back may be gone again before it has answered.
         awaited = (NextFlow(core, dialog, owner),) * 2
         dialog.waiting = (*dialog.waiting, lambda: request.goes_on() if request.flow != dialog.flow else None)
-    request.begin(*first, *awaited, last)
+    request.begin(*first, *awaited, last, otherwise=dialog.last_resort)
     return request
+
+
+def locate_peer(
+    core: Core, dialog: Dialog, done: Callable[[tuple[Flow, ...]], None], owner: DialogUsage | None
+) -> None:
+    """Give `done` the flows to the peer of a dialog; where its first hop leads nowhere, the flow it lives on."""
+
+    def located(flows: tuple[Flow, ...]) -> None:
+        last = dialog.last_resort
+        done(flows if flows or last is None else (last,))
+
+    core.locate(dialog.hops[0], located, owner)
 
 
 class NextFlow:

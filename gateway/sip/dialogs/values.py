@@ -30,6 +30,7 @@ def values_of(dialog: Dialog) -> dict[str, Any]:
         "secure": dialog.secure,
         "flow": None if dialog.flow is None else str(dialog.flow),
         "is_direct": dialog.is_direct,
+        "is_by_flow": dialog.is_by_flow,
         "identity": dialog.identity,
         "instance": dialog.instance,
         "device": None if dialog.device is None else str(dialog.device),
@@ -57,7 +58,7 @@ def dialog_of(values: Mapping[str, Any]) -> Dialog:
         flow=None if flow is None else Flow.parse(flow),
     )
     dialog.is_direct, dialog.identity = values["is_direct"], values["identity"]
-    dialog.instance = values.get("instance")
+    dialog.instance, dialog.is_by_flow = values.get("instance"), values.get("is_by_flow", False)
     dialog.asked_before = dialog.remote_cseq
     if device := values.get("device"):
         dialog.device = Uri.parse(device)

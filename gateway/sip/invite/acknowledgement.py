@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.dialogs.ports import Core
+from gateway.sip.dialogs.requests import locate_peer
 from gateway.sip.dialogs.usage import DialogUsage
 from gateway.sip.flow import Flow
 from gateway.sip.message.message import Request
@@ -42,7 +43,7 @@ class Acknowledgement:
                 self._data = self._core.send_ack(self._built(flows[0], body), flows[0])
                 self._core.wake()
 
-        self._core.locate(self._dialog.hops[0], located, owner)
+        locate_peer(self._core, self._dialog, located, owner)
 
     def again(self) -> None:
         """The 2xx came again: so our ACK was lost. Nothing while it was not sent yet."""

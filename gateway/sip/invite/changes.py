@@ -227,8 +227,6 @@ def retry_delay(session: Modifiable, dialog: Dialog, change: LocalChange, respon
     wait = response.retry_after
     if response.status == 500 and wait is not None and wait <= RETRY_AFTER_LIMIT:
         return wait + random
-    if change.client is not None and change.client.is_unusable:
-        return change.want.doubt()
     if response.status == 422 and session.timer.too_small(response):
         return 0.0
     if change.method == "UPDATE" and response.status in (405, 501):

@@ -402,8 +402,8 @@ class OutgoingSession(InviteSession):
             return
         try:
             dialog = self._dialog_of(response)
-        except DialogError as error:
-            self._without_dialog(error)
+        except DialogError:
+            self.core.counts["2xx of too many branches"] += 1
             return
         branch = self._branch_of(dialog)
         if dialog is self._forks.confirmed and not self.is_over:
@@ -418,15 +418,6 @@ class OutgoingSession(InviteSession):
         dialog = self._forks.receive(response, self._client.flow)
         assert dialog is not None
         return dialog
-
-    def _without_dialog(self, error: DialogError) -> None:
-        if self._forks.confirmed is not None or self.is_over:
-            self.core.counts["2xx of too many branches"] += 1
-            return
-        # Without a Contact nobody could be sent an ACK.
-        logger.info("2xx makes no dialog: %s", error)
-        self._cause = Failed(502, "Bad Gateway", Headers())
-        self.step(SessionInput.FAILURE)
 
     def _answered(self, branch: Branch, response: Response) -> None:
         self._stop_alarm()

@@ -16,9 +16,9 @@ from typing import Any, Literal, cast
 from gateway.sip.auth.account import Authenticator
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.dialogs.ports import Core
-from gateway.sip.dialogs.requests import send_in_dialog
+from gateway.sip.dialogs.requests import locate_peer, send_in_dialog
 from gateway.sip.dialogs.values import CSEQ_JUMP, dialog_of, values_of
-from gateway.sip.errors import DialogError, SipSyntaxError
+from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.context import Context
@@ -233,7 +233,7 @@ class ResumedSession(InviteSession):
                 self.core.send_ack(ack, flows[0])
                 self.core.wake()
 
-        self.core.locate(dialog.hops[0], located, self)
+        locate_peer(self.core, dialog, located, self)
         if number not in self._acknowledged and response.body and response.body != self.remote_body:
             self.emit(OfferAnswered(0, response.status, response.body))
         self._acknowledged.add(number)
@@ -289,13 +289,7 @@ class LeftInvite:
             if (ack := self._acks.get(tag)) is not None:
                 self._core.send(*ack)
             return
-        try:
-            dialog = Dialog.of_uac(self._invite, response, self._flow)
-        except DialogError as error:
-            logger.info("2xx makes no dialog: %s", error)  # without a Contact nobody could be sent an ACK
-            if not self._byes:
-                self._over()
-            return
+        dialog = Dialog.of_uac(self._invite, response, self._flow)
         self._acks[tag] = None
         self._byes += 1
 
@@ -309,15 +303,12 @@ class LeftInvite:
             else:
                 self._has_left()
 
-        self._core.locate(dialog.hops[0], located, None)
+        locate_peer(self._core, dialog, located, None)
 
     def _has_left(self) -> None:
         self._byes -= 1
         if not self._byes:
             self._over()
-
-    def on_unusable(self, response: Response) -> None:
-        """Nothing can be made of it."""
 
     def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
         """Nobody cancels what is ours."""

@@ -31,7 +31,7 @@ class ClientRequest:
 
     `make` is called for every try with the flow it goes to, so that each has a CSeq of its own and names the Contact
     that a peer there can reach. `done` gets the final response, always:
-    silence and a broken transport count as 408 and 503 (RFC 3261 8.1.3.1), a 2xx that cannot be read as 502.
+    silence and a broken transport count as 408 and 503 (RFC 3261 8.1.3.1).
     For an INVITE `done` gets every 2xx that comes, and `provisional` each 1xx. `retried` is called before every try
     but the first.
     """
@@ -52,6 +52,7 @@ class ClientRequest:
         "_is_told",
         "_living",
         "_make",
+        "_otherwise",
         "_provisional",
         "_retried",
         "_sent",
@@ -60,7 +61,6 @@ class ClientRequest:
         "flow",
         "has_responded",
         "is_broken",
-        "is_unusable",
         "owner",
         "request",
         "transaction",
@@ -89,6 +89,7 @@ class ClientRequest:
         self._family = family
         self._hops: list[Hop | Awaited] = []
         self._hop: Hop | None = None
+        self._otherwise: Flow | None = None
         self._udp: Flow | None = None
         """Where it goes by UDP should nobody take the TCP that it was sent by for its size."""
         self._flows: list[Flow] = []
@@ -100,8 +101,6 @@ class ClientRequest:
         """Whether any response has come, to whichever try."""
         self.is_broken = False
         """Whether the connection of the last try was gone before there was a final response."""
-        self.is_unusable = False
-        """Whether the 502 that `done` got stands for a final response that could not be read."""
         self._has_reconnected = False
         self._is_final = False
         self._is_told = False
@@ -128,9 +127,12 @@ class ClientRequest:
         request: Request = self.transaction.request
         return tuple(request.headers.only("Authorization", "Proxy-Authorization"))
 
-    def begin(self, *hops: Hop | Awaited) -> None:
-        """Send the first try. Without a flow, or where the stack is full, `done` gets a 503."""
-        self._hops = list(hops)
+    def begin(self, *hops: Hop | Awaited, otherwise: Flow | None = None) -> None:
+        """Send the first try. Without a flow, or where the stack is full, `done` gets a 503.
+
+        `otherwise` is the flow to send it by where none of the hops leads anywhere.
+        """
+        self._hops, self._otherwise = list(hops), otherwise
         self._locate(503)
 
     def again(self) -> bool:
@@ -140,7 +142,7 @@ class ClientRequest:
     def abandon(self) -> None:
         """Try no further: the next final response is the last, and nothing is sent that was not sent yet."""
         self._is_abandoned = True
-        self._hops = []
+        self._hops, self._otherwise = [], None
         self._flows = []
         self._udp = None
 
@@ -186,12 +188,6 @@ class ClientRequest:
             if self.authenticator is not None and self.flow is not None and response.status not in (401, 407):
                 self.authenticator.accepted(self.flow)
             self._tell(response)
-
-    def on_unusable(self, response: Response) -> None:
-        """A final response of which not even the dialog can be read: a failure of the peer's (RFC 3261 16.7, 502)."""
-        if response.is_final:
-            self.is_unusable = True
-            self._tell(self._failure(502))
 
     def _tell(self, response: Response) -> None:
         self._is_told = True
@@ -239,6 +235,8 @@ class ClientRequest:
 
     def _locate(self, status: int) -> None:
         """Look for flows at the next hop; `status` is what to say where none is left."""
+        if not self._hops and self._otherwise is not None and self.transaction is None:
+            self._hops, self._otherwise = [self._otherwise], None
         if not self._hops:
             self._tell(self._failure(status))
             return

@@ -2,7 +2,7 @@
 
 A header that has passed here cannot raise later: the typed value is kept with the message. What a request needs is in
 one table; a malformed value of that refuses it with a 400 that names the header. Every other header that cannot be read
-counts as absent, in requests, ACK and responses alike. A response whose way or dialog cannot be told is not to be used.
+counts as absent, in requests, ACK and responses alike.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ _MAKES_DIALOG: Mapping[str, Keys] = {
     "SUBSCRIBE": _DIALOG,
     "NOTIFY": _DIALOG,
 }
-_RESPONSE = _TRANSACTION | _keys(Message.record_route)
 
 
 def _ignored(name: str) -> None:
@@ -100,20 +99,21 @@ def inspect_credentials(request: Request) -> Refusal | None:
 
 def inspect_ack(ack: Request) -> tuple[str, ...]:
     """Read what an ACK's receiver will read; gives the names of headers that count as absent."""
-    absent: list[str] = []
-    _read(ack, _TRANSACTION, absent.append)
-    return tuple(absent)
+    return _absent(ack)
 
 
 def inspect_response(response: Response) -> tuple[str, ...]:
     """Read what a response's receiver will read; gives the names of headers that count as absent.
 
-    Raises SipSyntaxError for a To or Record-Route that cannot be read: the response is not to be used.
+    A Record-Route is one of them: a peer that has answered is to be sent an ACK at least (`Dialog.take_way`).
     """
+    return _absent(response)
+
+
+def _absent(message: Message) -> tuple[str, ...]:
+    """Have every header of a message that nobody can refuse, and that cannot be read, count as absent."""
     absent: list[str] = []
-    unreadable = _read(response, _RESPONSE, absent.append)
-    if unreadable is not None:
-        raise unreadable
+    _read(message, _TRANSACTION, absent.append)
     return tuple(absent)
 
 
