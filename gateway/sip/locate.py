@@ -116,7 +116,7 @@ def target_of(uri: Uri) -> Target:
 
 
 def names_place(uri: Uri) -> bool:
-    """Whether `target_of` takes a URI: it names a host and a transport that requests could be sent to."""
+    """Return whether a URI names a host and a transport that requests can be sent to (`target_of`)."""
     try:
         target_of(uri)
     except SipBuildError:

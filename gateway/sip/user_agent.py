@@ -242,11 +242,12 @@ class UserAgentCore(Services):
             user.on_trying()
 
     def _on_stray(self, response: Response, source: Flow) -> None:
-        """A 2xx to an INVITE of which we know nothing but, where another process has sent it, the dialog."""
+        """A 2xx to an INVITE by which nothing can be told but the dialog: another process has sent the INVITE, or the
+        peer has made another connection since."""
         self.counts["stray 2xx"] += 1
         self._count_absent(inspect_response(response))
         for usage in self._dialogs.of_response(response):
-            if isinstance(usage, ResumedSession):
+            if isinstance(usage, ResumedSession | OutgoingSession):
                 usage.on_late_success(response, source)
 
     def values_of(self, usage: DialogUsage) -> dict[str, Any] | None:

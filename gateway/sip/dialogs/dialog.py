@@ -116,7 +116,7 @@ class Dialog:
         self.is_direct = False
         """Whether the peer is reached where it speaks from rather than at its Contact (NAT, a connection)."""
         self.is_by_flow = False
-        """Whether the 2xx of our INVITE had no usable Contact or Record-Route: requests go where the INVITE went."""
+        """True where the 2xx of our INVITE had no usable Contact or Record-Route: requests go where the INVITE went."""
         self.device: Uri | None = None
         """The contact behind a GRUU of ours, where the peer calls itself so: it is the Request-URI then (RFC 5627)."""
         self.identity: str | None = None
@@ -167,9 +167,8 @@ class Dialog:
     def take_way(self, response: Response) -> None:
         """Take route set and remote target from a response to our request (RFC 3261 12.1.2).
 
-        A peer that has answered must be reached by an ACK at least. So without a usable Contact the target stays what
-        it was, at first the Request-URI, and with a Record-Route that cannot be followed there is no route set: in
-        both cases requests go where our request went.
+        A callee that has answered needs an ACK at least. Without a usable Contact, or with a Record-Route that cannot
+        be followed, requests go where our request went.
         """
         contact, routes = response.contact, tuple(reversed(response.record_route))
         can_follow = bool(routes) or "Record-Route" not in response.headers
@@ -180,6 +179,10 @@ class Dialog:
         self.route_set = routes
         if contact is not None and has_target:
             self.remote_target, self.instance = contact.uri, contact.instance
+
+    def go_by_flow(self) -> None:
+        """Send requests where the dialog lives, whatever target and route set say."""
+        self.is_by_flow = True
 
     @classmethod
     def of_uas(

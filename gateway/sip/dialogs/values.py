@@ -58,7 +58,9 @@ def dialog_of(values: Mapping[str, Any]) -> Dialog:
         flow=None if flow is None else Flow.parse(flow),
     )
     dialog.is_direct, dialog.identity = values["is_direct"], values["identity"]
-    dialog.instance, dialog.is_by_flow = values.get("instance"), values.get("is_by_flow", False)
+    dialog.instance = values.get("instance")
+    if values.get("is_by_flow", False):
+        dialog.go_by_flow()
     dialog.asked_before = dialog.remote_cseq
     if device := values.get("device"):
         dialog.device = Uri.parse(device)

@@ -10,12 +10,13 @@ from gateway.sip.flow import Flow
 from gateway.sip.message.message import Request
 from gateway.sip.requests.bodies import SDP
 from gateway.sip.requests.client import ClientRequest
+from gateway.sip.transactions.via import same_way
 
 
 class Acknowledgement:
     """Acknowledges the INVITE that `client` sent, and no other one: number, credentials and body are its own."""
 
-    __slots__ = ("_body", "_client", "_core", "_data", "_dialog", "_flow", "cseq")
+    __slots__ = ("_body", "_came_by", "_client", "_core", "_data", "_dialog", "_flow", "cseq")
 
     def __init__(self, core: Core, dialog: Dialog, client: ClientRequest, cseq: int) -> None:
         self._core = core
@@ -26,6 +27,8 @@ class Acknowledgement:
         self._body: bytes | None = None
         self._data = b""
         self._flow: Flow | None = None
+        self._came_by = client.source
+        """The connection, or the address, by which the 2xx came first."""
 
     @property
     def is_sent(self) -> bool:
@@ -45,9 +48,20 @@ class Acknowledgement:
 
         locate_peer(self._core, self._dialog, located, owner)
 
-    def again(self) -> None:
-        """The 2xx came again: so our ACK was lost. Nothing while it was not sent yet."""
-        if self._flow is not None:
+    def again(self, source: Flow | None = None) -> None:
+        """Send the ACK once more for a repeated 2xx; nothing while it was not sent yet.
+
+        `source` is where it came from, by default where the last response did. By another connection than before: the
+        one that the ACK went by is gone for the peer.
+        """
+        source, before = source or self._client.source, self._came_by
+        if self._flow is None:
+            return
+        if source.reliable and before != source and same_way(self._flow, before):
+            self._dialog.heard_from(source)
+            self._came_by = self._flow = source
+            self._data = self._core.send_ack(self._built(source, self._body or b""), source)
+        else:
             self._core.send(self._data, self._flow)
 
     def _built(self, flow: Flow, body: bytes) -> Request:

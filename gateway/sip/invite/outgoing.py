@@ -411,6 +411,13 @@ class OutgoingSession(InviteSession):
         else:
             self.step(SessionInput.LATER_SUCCESS, Context(response=response, dialog=dialog))
 
+    def on_late_success(self, response: Response, source: Flow) -> None:
+        """A 2xx again by a connection that the INVITE did not go by: acknowledged where the dialog lives there now."""
+        known = self._branches.get(response.to_tag or "")
+        ack = None if known is None or not known.dialog.lives_at(source) else known.ack
+        if ack is not None and ack.cseq == response.cseq.number:
+            ack.again(source)
+
     def _dialog_of(self, response: Response) -> Dialog:
         """The dialog of a 2xx; one to an earlier try makes a dialog that never has the call."""
         if response.cseq.number != self.request.cseq.number:

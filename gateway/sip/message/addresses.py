@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -94,6 +95,27 @@ class NameAddr:
                 break
             position = match.end()
         expect_end(text, position, "address")
+        return found
+
+    @classmethod
+    def parse_each(cls, text: str, limit: int = MAX_LIST) -> list[NameAddr]:
+        """Read the addresses of a comma list that can be read, each alone; raises SipSyntaxError where none can be."""
+        try:
+            return cls.parse_list(text, limit)
+        except SipSyntaxError:
+            found: list[NameAddr] = []
+        position = 0
+        for _ in range(limit):
+            end = position
+            with contextlib.suppress(SipSyntaxError):
+                value, end = cls.read(text, position)
+                if end == len(text) or text[end] == ",":
+                    found.append(value)
+            position = text.find(",", end) + 1
+            if not position:
+                break
+        if not found:
+            raise SipSyntaxError("no address can be read")
         return found
 
     @classmethod

@@ -152,6 +152,13 @@ def _contacts() -> Reader[tuple[NameAddr, ...]]:
     return lambda text: () if text == "*" else one(text), other
 
 
+def _readable_contacts() -> Reader[tuple[NameAddr, ...]]:
+    def one(text: str) -> tuple[NameAddr, ...]:
+        return () if text in ("*", "") else tuple(NameAddr.parse_each(text))
+
+    return one, lambda values: () if values is None else one(",".join(values))
+
+
 def _first() -> Reader[str | None]:
     # Nothing depends on these, so a second one is no reason to refuse the message.
     return lambda text: text, lambda values: values[0] if values else None
@@ -358,6 +365,8 @@ class Response(Message):
     """A response (RFC 3261 7.2); two are equal when they say the same on the wire."""
 
     __slots__ = ("phrase", "status")
+
+    contacts = Lazy("Contact", _readable_contacts(), "Every Contact that can be read; () for `*`.")
 
     def __init__(
         self,

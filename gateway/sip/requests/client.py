@@ -63,6 +63,7 @@ class ClientRequest:
         "is_broken",
         "owner",
         "request",
+        "source",
         "transaction",
     )
 
@@ -114,6 +115,8 @@ class ClientRequest:
         self.request: Request | None = None
         """The request as `make` built it last, without Via."""
         self.flow: Flow | None = None
+        self.source = Flow("udp", "", 0)
+        """Flow by which the last response came."""
 
     def credentials(self, flow: Flow) -> build.Fields:
         """The fields that answered a challenge, for the ACK of a 2xx (RFC 3261 22.1).
@@ -166,6 +169,7 @@ class ClientRequest:
 
     def on_response(self, response: Response, source: Flow) -> None:
         """A response of the running transaction, or a late 2xx to an INVITE of a try before."""
+        self.source = source
         if self.request is not None and response.cseq.number != self.request.cseq.number:
             # It says nothing of the try that is under way (RFC 3261 13.2.2.4).
             self._done(response)

@@ -20,6 +20,8 @@ Keys = frozenset[str]
 
 _READERS: Mapping[str, Lazy[Any]] = {one.key: one for one in vars(Message).values() if isinstance(one, Lazy)}
 """The reader of each header that has a typed value, by the header's key."""
+_OF_RESPONSE: Mapping[str, Lazy[Any]] = _READERS | {Response.contacts.key: Response.contacts}
+"""The same of a response, where each element of a Contact list stands alone."""
 
 
 def _keys(*readers: Lazy[Any]) -> Keys:
@@ -119,9 +121,9 @@ def _absent(message: Message) -> tuple[str, ...]:
 
 def _read(message: Message, needs: Keys, malformed: Callable[[str], None]) -> SipSyntaxError | None:
     """Read every header of `message`; return what is wrong with the first of `needs` that cannot be read."""
-    failure = None
+    failure, readers = None, _OF_RESPONSE if isinstance(message, Response) else _READERS
     for key in message.headers.index:
-        reader = _READERS.get(key)
+        reader = readers.get(key)
         if reader is None:
             continue
         try:

@@ -347,17 +347,22 @@ class Stack:
         transaction = self._clients.get(client_key(response.branch or "", response.cseq.method))
         if transaction is None:
             self.counts["stray response"] += 1
-            if response.is_success and response.cseq.method == "INVITE":
-                self._events.append(StrayResponse(response, flow))
+            self._stray(response, flow)
             return
         # RFC 3261 8.1.3.3: more than one Via means that it was meant for somebody behind us.
         if len(response.via) != 1 or not answers(response, flow, transaction, self.peers):
             self.counts["foreign response"] += 1
+            self._stray(response, flow)
             return
         self._source = flow
         if not flow.reliable:
             self._proofs.add(flow, now)
         transaction.step(input_of_status(response.status), now, response)
+
+    def _stray(self, response: Response, flow: Flow) -> None:
+        """Report a 2xx without a transaction: its dialog may be known (RFC 3261 13.2.2.4)."""
+        if response.is_success and response.cseq.method == "INVITE" and len(response.via) == 1:
+            self._events.append(StrayResponse(response, flow))
 
     def _receive_request(self, request: Request, flow: Flow, now: float, size: int) -> None:
         if request.headers.count("Via") == 0:
