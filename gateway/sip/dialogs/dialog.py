@@ -167,8 +167,7 @@ class Dialog:
     def take_way(self, response: Response) -> None:
         """Take route set and remote target from a response to our request (RFC 3261 12.1.2).
 
-        A callee that has answered needs an ACK at least. Without a usable Contact, or with a Record-Route that cannot
-        be followed, requests go where our request went.
+        Without a usable Contact or Record-Route requests go where ours went: an answer needs an ACK at least.
         """
         contact, routes = response.contact, tuple(reversed(response.record_route))
         can_follow = bool(routes) or "Record-Route" not in response.headers

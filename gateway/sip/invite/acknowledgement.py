@@ -49,10 +49,9 @@ class Acknowledgement:
         locate_peer(self._core, self._dialog, located, owner)
 
     def again(self, source: Flow | None = None) -> None:
-        """Send the ACK once more for a repeated 2xx; nothing while it was not sent yet.
+        """Send the ACK once more, if it was sent, for a 2xx repeated from `source`, by default the last response's.
 
-        `source` is where it came from, by default where the last response did. By another connection than before: the
-        one that the ACK went by is gone for the peer.
+        Another connection than before means that the first one is gone for the peer.
         """
         source, before = source or self._client.source, self._came_by
         if self._flow is None:

@@ -20,7 +20,7 @@ Keys = frozenset[str]
 
 _READERS: Mapping[str, Lazy[Any]] = {one.key: one for one in vars(Message).values() if isinstance(one, Lazy)}
 """The reader of each header that has a typed value, by the header's key."""
-_OF_RESPONSE: Mapping[str, Lazy[Any]] = _READERS | {Response.contacts.key: Response.contacts}
+_OF_RESPONSE: Mapping[str, Lazy[Any]] = {**_READERS, Response.contacts.key: Response.contacts}
 """The same of a response, where each element of a Contact list stands alone."""
 
 
