@@ -10,6 +10,7 @@ from sdp.codecs import read_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpNegotiationError
 from sdp.extensions import answered_extensions
+from sdp.keys import usable_keys
 from sdp.negotiation import said_direction
 from sdp.pairing import PLAN_FAMILIES, Family, families, is_live, partners, slots
 from sdp.passing import answered_feedback, kept_bandwidths, packet_times
@@ -85,7 +86,7 @@ class Answerer:
         setup = self._role if bundled and self._role is not None else self._setup(index, transport)
         ice = transport.ice is not None and has_ice(offer, transport_section(offer, media))
         if family == "sctp":
-            section = channel_plan(plan, transport, media.protocol, setup, media.value("mid"), ice, media)
+            section = channel_plan(plan, transport, media.protocol, setup, media.mid, ice, media)
         else:
             other = read_codecs(partner) if partner is not None else None
             if reflected:
@@ -101,7 +102,7 @@ class Answerer:
                 profile=media.protocol,
                 family=family,
                 transport=transport,
-                mid=media.value("mid"),
+                mid=media.mid,
                 setup=setup,
                 ice=ice,
                 direction=self._direction(media, partner),
@@ -125,7 +126,7 @@ class Answerer:
 
     def _joins(self, media: MediaDescription) -> bool:
         """Whether the section shares the transport of the first one accepted of its BUNDLE group."""
-        mid = media.value("mid")
+        mid = media.mid
         group = next((mids for mids in self._bundle if mid in mids), None)
         return group is not None and (self._tagged is None or self._tagged in group)
 
@@ -167,11 +168,7 @@ def _agreed_key(offered: Iterable[Crypto], transport: TransportPlan) -> Crypto |
     One without a master key identifier comes first, since fewer mistakes are made with it.
     """
     by_suite = {crypto.suite: crypto for crypto in reversed(transport.crypto)}
-    usable = [
-        crypto
-        for crypto in offered
-        if crypto.suite in by_suite and len(crypto.keys) == 1 and not crypto.session_parameters
-    ]
+    usable = usable_keys(offered, by_suite)
     simple = [crypto for crypto in usable if crypto.keys[0].mki is None]
     for crypto in simple or (usable if transport.mki else ()):
         return replace(by_suite[crypto.suite], tag=crypto.tag)

@@ -50,6 +50,7 @@ EVENT: Final = "telephone-event"
 REPAIR: Final = frozenset({"rtx", "red", "ulpfec", "flexfec", "flexfec-03", "parityfec", "raptorfec"})
 """Formats that repeat or protect another format: no codec of their own."""
 NOISE: Final = "cn"
+_OPUS_CLOCK: Final = 48_000
 AUXILIARY: Final = REPAIR | {EVENT, NOISE}
 """Formats that make no section usable by themselves."""
 
@@ -187,6 +188,8 @@ def _read_rtpmap(rtpmap: str) -> tuple[str, int, int] | None:
     rate, _, channels = rest.partition("/")
     if not (name and rate.isascii() and rate.isdigit() and len(rate) < 10 and int(rate)):
         return None
+    if name.lower() == "opus" and int(rate) == _OPUS_CLOCK:
+        return name, _OPUS_CLOCK, 2  # whatever is said (RFC 7587 section 7): some phones leave "/2" out
     usable = channels.isascii() and channels.isdigit() and 0 < int(channels[:3]) < 256 and len(channels) < 4
     return name, int(rate), int(channels) if usable else 1
 
@@ -276,7 +279,7 @@ def _by_payload_type(values: Iterable[str]) -> dict[str, str]:
     """The first value of each payload type ("111 opus/48000/2")."""
     found: dict[str, str] = {}
     for value in values:
-        payload_type, _, rest = value.partition(" ")
+        payload_type, _, rest = value.lstrip(" ").partition(" ")
         if payload_type not in found:
             found[payload_type] = rest.strip()
     return found

@@ -14,7 +14,7 @@ from sdp.attributes.security import Crypto
 from sdp.attributes.source import Mid
 from sdp.errors import SdpSyntaxError
 from sdp.fields import Bandwidth, Connection, MediaLine, Origin, Repeat, Timing, Zones
-from sdp.grammar import DEFAULT_LIMITS, Limits, decode, split_sections
+from sdp.grammar import DEFAULT_LIMITS, Limits, decode, has_tail, split_sections
 from sdp.json import form as json_form
 from sdp.lines import Section, unchecked
 
@@ -82,7 +82,7 @@ class MediaDescription(Section):
 
     @property
     def mid(self) -> str | None:
-        """The section's identification (RFC 5888)."""
+        """The section's identification (RFC 5888); None where there is none, or no readable one."""
         found = self.first(Mid)
         return found.value if found else None
 
@@ -125,26 +125,31 @@ class SessionDescription(Section):
     media: tuple[MediaDescription, ...] = ()
     charset: str = field(default="utf-8", kw_only=True, compare=False, repr=False)
     """What its bytes were in: "utf-8", or "latin-1" where they were not UTF-8."""
+    tail: int = field(default=0, kw_only=True, compare=False, repr=False)
+    """Line number of NULs and blanks that followed the last line and were left out; 0: none."""
 
     @classmethod
-    def parse(cls, text: str | bytes, limits: Limits = DEFAULT_LIMITS) -> Self:
+    def parse(cls, text: str | bytes, limits: Limits = DEFAULT_LIMITS, *, strict: bool = False) -> Self:
         """Read a description: CRLF or LF, unknown lines and attributes kept.
 
         Raises SdpSyntaxError (line, column, expected) for what is not lines beginning with v=0,
-        for a malformed m= line, and beyond `limits`. Other malformed values raise when their view is asked for.
+        for a malformed m= line, and beyond `limits`. Other malformed lines count as absent, and NULs and blanks
+        after the last line as nothing; a `strict` reader refuses both, malformed values when their view is asked for.
+        `sdp.lint` lists every line that was passed over.
         """
         string, charset = decode(text, limits)
-        sections = split_sections(string, limits)
+        sections = split_sections(string, limits, strict=strict)
         number = 1 + len(sections[0])
         media = []
         for lines in sections[1:]:
-            section = unchecked(MediaDescription, lines, number)
+            section = unchecked(MediaDescription, lines, number, strict)
             section.media_line  # noqa: B018
             media.append(section)
             number += len(lines)
-        description = unchecked(cls, sections[0], 1)
+        description = unchecked(cls, sections[0], 1, strict)
         object.__setattr__(description, "media", tuple(media))
         object.__setattr__(description, "charset", charset)
+        object.__setattr__(description, "tail", number if has_tail(string) else 0)
         return description
 
     @classmethod
@@ -227,8 +232,11 @@ class SessionDescription(Section):
         return replace(self, media=tuple(media))
 
     def connection_of(self, media: MediaDescription) -> Connection | None:
-        """The c= line that holds for a section: its own, else the session's (RFC 8866 section 5.7)."""
-        return media.connection or self.connection
+        """The c= line that holds for a section: its own, else the session's (RFC 8866 section 5.7).
+
+        None where there is none, and where the section's own cannot be read: the session's does not replace it.
+        """
+        return media.connection if media.field_values("c") else self.connection
 
     def direction_of(self, media: MediaDescription) -> Direction:
         """The direction that holds for a section: its own, the session's, sendrecv (RFC 8866 section 6.7)."""

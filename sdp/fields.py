@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from typing import Final, Protocol, Self, final
 from sdp.errors import SdpSyntaxError
 from sdp.frozen import filled_at_once
 from sdp.grammar import ADDRESS, Grammar, remember
+from sdp.hosts import IpAddress, ip_of
 
 
 class Field(Protocol):
@@ -31,6 +33,9 @@ _MEDIA: Final = Grammar(
 )
 
 
+_IN_CAPITALS: Final = re.compile(r"(?:UDP/TLS/)?RTP/S?AVPF?|(?:(?:UDP|TCP)/)?DTLS/SCTP")
+
+
 @final
 @filled_at_once
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class MediaLine:
     port: int
     """0 to 65535; 0 rejects or disables the section (RFC 3264 section 6)."""
     protocol: str
-    """As "UDP/TLS/RTP/SAVPF"."""
+    """As "UDP/TLS/RTP/SAVPF"; of RTP and SCTP in capitals, however it was written."""
     formats: tuple[str, ...] = ()
     """Payload types, or what the protocol names, as text."""
     port_count: int = 1
@@ -64,7 +69,11 @@ def _read_media_line(value: str) -> MediaLine:
     if port > 65535:
         raise SdpSyntaxError(0, match.start("port") + 1, "a port of at most 65535")
     formats = tuple(match["formats"].split())
-    return MediaLine(match["kind"], port, match["protocol"], formats, int(match["count"] or 1))
+    protocol = match["protocol"]
+    capitals = protocol.upper()
+    if _IN_CAPITALS.fullmatch(capitals):
+        protocol = capitals
+    return MediaLine(match["kind"], port, protocol, formats, int(match["count"] or 1))
 
 
 @filled_at_once
@@ -117,7 +126,7 @@ class Connection:
     """c= (RFC 8866 section 5.7)."""
 
     address: str
-    """An IP address or a host name."""
+    """An IP address or a host name, as written."""
     address_type: str = "IP4"
     network_type: str = "IN"
     ttl: int | None = None
@@ -129,6 +138,11 @@ class Connection:
     def parse(cls, value: str) -> Connection:
         """Read what stands after c=; SdpSyntaxError (line 0) otherwise."""
         return _read_connection(value)
+
+    @property
+    def ip(self) -> IpAddress | None:
+        """The IP address; None for a host name."""
+        return ip_of(self.address)
 
     def __str__(self) -> str:
         ttl = f"/{self.ttl}" if self.ttl is not None else ""

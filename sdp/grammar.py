@@ -64,23 +64,42 @@ def decode(text: str | bytes, limits: Limits) -> tuple[str, str]:
     return text, "utf-8"
 
 
-def split_sections(text: str, limits: Limits) -> list[list[str]]:
+def split_sections(text: str, limits: Limits, *, strict: bool = False) -> list[list[str]]:
     """The lines of the session part and of each media section, line ends taken off.
 
-    CRLF and LF end a line, also mixed; empty lines after the last one are dropped.
+    CRLF and LF end a line, also mixed; empty lines after the last one are dropped, and where the reading is not
+    `strict` also NULs and lines of blanks.
     Raises SdpSyntaxError for what is not `type=value` lines that begin with `v=0`, and beyond `limits`.
     """
     sections = _split(text.removesuffix("\r\n"), "\r\n")
     plain = "\n".join(["\n".join(lines) for lines in sections]) + "\n"
     if not _are_lines(plain) or plain.count("\n") != sum(map(len, sections)):
         # Lines that do not all end in CRLF, empty ones at the end, or no description.
-        text = text.replace("\r\n", "\n").rstrip("\n")
+        text = text.replace("\r\n", "\n")
+        text = text.rstrip("\n") if strict else _without_tail(text)
         plain = text + "\n"
         if not _are_lines(plain):
             _refuse_lines(plain)
         sections = _split(text, "\n")
     _check_sections(sections, limits, len(plain) > limits.line_length)
     return sections
+
+
+def has_tail(text: str) -> bool:
+    """Whether NULs, or a line of blanks, follow the last line of a text."""
+    ended = text.rstrip("\r\n")
+    if ended[-1:] not in (" ", "\t", "\0"):
+        return False
+    plain = ended.replace("\r\n", "\n")
+    return len(_without_tail(plain)) < len(plain)
+
+
+def _without_tail(text: str) -> str:
+    """The text up to the end of its last line: what follows holds line ends, blanks and NULs alone."""
+    kept = text.rstrip(" \t\n\0")
+    tail = text[len(kept) :]
+    ends = [place for place in (tail.find("\n"), tail.find("\0")) if place >= 0]
+    return kept + tail[: min(ends, default=len(tail))]
 
 
 def _split(text: str, end: str) -> list[list[str]]:
@@ -173,6 +192,16 @@ class Grammar:
                 return SdpSyntaxError(0, column, what)
             column = match.end() + 1
         return SdpSyntaxError(0, column, "the end of the line")
+
+
+def read_tolerantly(parse: Callable[[str], T], value: str) -> T | None:
+    """What `parse` makes of a value, without blanks around it where it cannot be read with them; None where neither."""
+    for text in dict.fromkeys((value, value.strip(" \t"))):
+        try:
+            return parse(text)
+        except SdpSyntaxError:
+            continue
+    return None
 
 
 def remember(parse: Callable[[str], T]) -> Callable[[str], T]:

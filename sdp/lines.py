@@ -16,7 +16,7 @@ from sdp.attributes.direction import Direction
 from sdp.attributes.security import Fingerprint, Setup, SetupRole
 from sdp.errors import SdpSyntaxError
 from sdp.fields import Bandwidth, Connection, Field, Key
-from sdp.grammar import check_lines
+from sdp.grammar import check_lines, read_tolerantly
 from sdp.index import Index, index_lines, read_lines
 
 A = TypeVar("A", bound=Attribute)
@@ -36,6 +36,8 @@ class Section:
     """Raw lines, `type=value`, without line ends."""
     first_line: int = field(default=1, kw_only=True, compare=False, repr=False)
     """Line number of lines[0] in the text it was read from."""
+    strict: bool = field(default=False, kw_only=True, compare=False, repr=False)
+    """Whether a view raises SdpSyntaxError for a malformed line; else such a line counts as absent."""
     _index: Index = field(default_factory=dict, init=False, compare=False, repr=False)
     _views: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
@@ -96,7 +98,7 @@ class Section:
     # Typed reading
 
     def all(self, view: type[A]) -> tuple[A, ...]:
-        """Every attribute of that type, in order; SdpSyntaxError naming the first line that is malformed."""
+        """Every readable attribute of that type, in order; where `strict`, SdpSyntaxError names the first malformed."""
         found: tuple[A, ...] | None = self._views.get(view)
         if found is None:
             key = "a=" + view.NAME
@@ -119,7 +121,10 @@ class Section:
 
     def _read(self, key: str, skip: int, parse: Callable[[str], Any]) -> tuple[Any, ...]:
         found: list[Any] = []
-        for value in self._indexed().get(key, ()):
+        values = self._indexed().get(key, ())
+        if not self.strict:
+            return tuple([read for value in values if (read := read_tolerantly(parse, value)) is not None])
+        for value in values:
             try:
                 found.append(parse(value))
             except SdpSyntaxError as error:
@@ -216,12 +221,13 @@ class Section:
 S = TypeVar("S", bound=Section)
 
 
-def unchecked(kind: type[S], lines: list[str], first_line: int) -> S:
+def unchecked(kind: type[S], lines: list[str], first_line: int, strict: bool = False) -> S:
     """A section of lines that the reader has already checked."""
     section = object.__new__(kind)
     put = object.__setattr__
     put(section, "lines", tuple(lines))
     put(section, "first_line", first_line)
+    put(section, "strict", strict)
     put(section, "_index", {})
     put(section, "_views", {})
     return section

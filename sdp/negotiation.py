@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sdp.attributes import Crypto, Direction, MaxPtime, Ptime, SetupRole
-from sdp.codecs import Codec, event_map, matched_codecs, read_codecs
+from sdp.codecs import Codec, event_map, find_match, matched_codecs, read_codecs
 from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpNegotiationError
 from sdp.extensions import agreed_extensions
 from sdp.fields import Bandwidth, MediaLine
 from sdp.frozen import filled_at_once
+from sdp.keys import KEY_OCTETS, usable_keys
 from sdp.pairing import group_alternatives
 from sdp.transport import RemoteTransport, bundle_groups, is_held, read_transport, setup_of
 
@@ -39,6 +40,9 @@ class MediaAgreement:
     """What we may send, best first, under the payload types the remote side gave them."""
     receive: tuple[Codec, ...] = ()
     """What may arrive, best first, under the payload types we gave them."""
+    receive_also: tuple[Codec, ...] = ()
+    """What the remote side may send although we gave it another payload type: some peers send by their own numbers,
+    which RFC 3264 section 5.1 does not allow."""
     send_events: dict[int, int] = field(default_factory=dict)
     """telephone-event payload types to send, by clock rate in Hz."""
     receive_events: dict[int, int] = field(default_factory=dict)
@@ -59,6 +63,11 @@ class MediaAgreement:
     """Index of the section whose transport this one shares; None where it has its own."""
     extensions: dict[str, int] = field(default_factory=dict)
     """Identifiers of the header extensions that both sides may send, by URI (RFC 8285)."""
+
+    @property
+    def arriving(self) -> tuple[Codec, ...]:
+        """All that is taken."""
+        return (*self.receive, *self.receive_also)
 
     @property
     def held(self) -> bool:
@@ -86,19 +95,32 @@ class Agreement:
 def negotiate(offer: SessionDescription, answer: SessionDescription, *, local: Side) -> Agreement:
     """What `offer` and `answer` agreed on, seen by the side that wrote one of them.
 
-    An answer that leaves the last sections out has refused them: phones without a screen do so, though RFC 3264
-    section 6 wants them repeated with port 0. Raises SdpNegotiationError where the answer breaks a rule that leaves its
-    meaning open (other sections than offered), SdpSyntaxError for malformed lines.
+    Sections of the answer stand for those of the offer by their place (see `fitted`); what it says of mids and groups
+    that were not offered is passed over. Raises SdpNegotiationError where the answer breaks a rule that leaves its
+    meaning open (no section, or one of another kind than offered).
     """
-    if 0 < len(answer.media) < len(offer.media):
-        refused = [replace(media.media_line, port=0) for media in offer.media[len(answer.media) :]]
-        answer = answer.with_media([*answer.media, *(MediaDescription((f"m={line}",)) for line in refused)])
-    if len(answer.media) != len(offer.media):
-        raise SdpNegotiationError(f"the answer has {len(answer.media)} media sections, the offer {len(offer.media)}")
+    answer = fitted(offer, answer)
     bundled = _bundled(offer, answer)
     return Agreement(
         local, tuple([_agree(_Pair(offer, answer, index, local), bundled) for index in range(len(offer.media))])
     )
+
+
+def fitted(offer: SessionDescription, answer: SessionDescription) -> SessionDescription:
+    """The answer with a section for each of the offer's (RFC 3264 section 6).
+
+    One that leaves the last sections out has refused them: phones without a screen do so. Sections beyond those offered
+    answer nothing. Raises SdpNegotiationError for an answer without any.
+    """
+    answered, offered = len(answer.media), len(offer.media)
+    if answered == offered:
+        return answer
+    if answered > offered:
+        return answer.with_media(answer.media[:offered])
+    if not answered:
+        raise SdpNegotiationError(f"the answer has no media section, the offer {offered}")
+    refused = [replace(media.media_line, port=0) for media in offer.media[answered:]]
+    return answer.with_media([*answer.media, *(MediaDescription((f"m={line}",)) for line in refused)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +134,17 @@ class _Bundle:
 
 
 def _bundled(offer: SessionDescription, answer: SessionDescription) -> dict[str, _Bundle]:
-    """The bundle of every mid that both bundled; mids that no section has count for nothing."""
+    """The bundle of every mid that both bundled; mids of no section and groups not offered count for nothing."""
     answered = bundle_groups(answer)
     if not answered:
         return {}
     offered = bundle_groups(offer)
-    index = {media.value("mid"): number for number, media in enumerate(offer.media)}
+    index = {media.mid: number for number, media in enumerate(offer.media)}
     bundled: dict[str, _Bundle] = {}
     for mids in filter(None, answered):
         group = next((each for each in offered if mids[0] in each), ())
         if not set(mids).issubset(group):
-            raise SdpNegotiationError("the answer bundles sections that the offer did not")
+            continue
         live = [place for mid in mids if (place := index.get(mid)) is not None and answer.media[place].port]
         if live:
             bundle = _Bundle(_offerer_tagged(offer, [index[mid] for mid in group if mid in index], live), live[0])
@@ -152,7 +174,7 @@ class _Pair:
     def __init__(self, offer: SessionDescription, answer: SessionDescription, index: int, local: Side) -> None:
         self.offer, self.answer, self.index, self.local = offer, answer, index, local
         self.offered, self.answered = offer.media[index], answer.media[index]
-        self.mid = self.offered.value("mid")
+        self.mid = self.offered.mid
         self.ours, self.theirs = (offer, answer) if local == "offerer" else (answer, offer)
         self.mine, self.remote = self.ours.media[index], self.theirs.media[index]
 
@@ -162,8 +184,6 @@ def _agree(pair: _Pair, bundled: dict[str, _Bundle]) -> MediaAgreement:
     if offered.kind != answered.kind:
         raise SdpNegotiationError(f"the answer's section {pair.index} is {answered.kind}, the offer's {offered.kind}")
     mid = pair.mid
-    if mid is not None and pair.answered.value("mid") not in (None, mid):
-        raise SdpNegotiationError(f"the answer's section {pair.index} has another mid than the offer's")
     bundle = bundled.get(mid) if mid is not None else None
     live = answered.port != 0 and (offered.port != 0 or (bundle is not None and pair.offered.has("bundle-only")))
     send: tuple[Codec, ...] = ()
@@ -181,6 +201,13 @@ def _agreed_codecs(mine: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> tuple[
     matched = matched_codecs(theirs, mine)
     ours = {our.payload_type for _, our in matched}
     return tuple([their for their, _ in matched]), tuple([codec for codec in mine if codec.payload_type in ours])
+
+
+def _under_their_numbers(pair: _Pair, send: tuple[Codec, ...], receive: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """What the remote side numbers otherwise than we do, where its number means nothing else to us."""
+    ours = {codec.payload_type for codec in read_codecs(pair.mine)}
+    others = [codec for codec in send if codec.payload_type not in ours]
+    return tuple([codec for codec in others if (codec.is_media or codec.is_event) and find_match(codec, receive)])
 
 
 def _accepted(
@@ -201,6 +228,7 @@ def _accepted(
         direction=agreed_direction(pair.ours, pair.mine, pair.theirs, pair.remote),
         send=send,
         receive=receive,
+        receive_also=_under_their_numbers(pair, send, receive),
         send_events=event_map(send),
         receive_events=event_map(receive),
         ptime=ptime.value if ptime is not None else None,
@@ -240,15 +268,20 @@ def _dtls_role(pair: _Pair, in_offer: int, in_answer: int) -> Literal["active", 
 def _agreed_crypto(pair: _Pair) -> tuple[Crypto | None, Crypto | None]:
     """The local and the remote SDES key: the answer's, and the offer's of the same tag (RFC 4568 section 5.1.3).
 
-    A key that answers none is nothing to go by: some phones put theirs into every answer.
+    A key that answers none is nothing to go by: some phones put theirs into every answer. Neither is a line that
+    cannot be used: the first usable one counts.
     """
-    answered = pair.answered.first(Crypto) if pair.offered.has("crypto") else None
-    if answered is None:
+    if not pair.offered.has("crypto"):
         return None, None
-    offered = next((crypto for crypto in pair.offered.all(Crypto) if crypto.tag == answered.tag), None)
-    if offered is None or offered.suite != answered.suite:
-        raise SdpNegotiationError(f"the answer's section {pair.index} has a key for a suite that was not offered")
-    return (offered, answered) if pair.local == "offerer" else (answered, offered)
+    usable = usable_keys(pair.answered.all(Crypto), KEY_OCTETS)
+    offered = {(crypto.tag, crypto.suite): crypto for crypto in reversed(pair.offered.all(Crypto))}
+    answered = next((crypto for crypto in usable if (crypto.tag, crypto.suite) in offered), None)
+    if answered is None:
+        if usable:
+            raise SdpNegotiationError(f"the answer's section {pair.index} has a key for a suite that was not offered")
+        return None, None
+    asked = offered[answered.tag, answered.suite]
+    return (asked, answered) if pair.local == "offerer" else (answered, asked)
 
 
 def pair_media(first: Agreement, second: Agreement) -> tuple[tuple[MediaAgreement, MediaAgreement], ...]:

@@ -51,7 +51,7 @@ class Offerer:
     def _group(self, sections: Iterable[MediaDescription]) -> tuple[str, ...]:
         if not self._bundled:
             return ()
-        return tuple([mid for section in sections if section.port and (mid := section.value("mid")) is not None])
+        return tuple([mid for section in sections if section.port and (mid := section.mid) is not None])
 
     def _sections(self, most: int) -> list[MediaDescription]:
         """The sections there were, then new ones; at most `most` codecs in each beside digits and noise."""
@@ -60,7 +60,7 @@ class Offerer:
         kept = [codec for media in self._previous for codec in read_codecs(media)]
         self._numbering = Numbering(kept)
         self._identifiers = Identifiers(self._previous)
-        self._mids = {mid for media in self._previous if (mid := media.value("mid")) is not None}
+        self._mids = {mid for media in self._previous if (mid := media.mid) is not None}
         source = self._source.media
         if self._bundled:
             self._numbering.wish(codec for media in source for codec in read_codecs(media))
@@ -175,7 +175,7 @@ class Offerer:
         return [write_section(section, self._plan)]
 
     def _mid(self, earlier: MediaDescription | None) -> str | None:
-        if earlier is not None and (mid := earlier.value("mid")) is not None:
+        if earlier is not None and (mid := earlier.mid) is not None:
             return mid
         if not self._plan.is_webrtc:
             return None

@@ -63,7 +63,7 @@ def slots(media: Sequence[MediaDescription]) -> list[tuple[int, ...]]:
     """
     for section in media:
         if section.protocol in _SDES_PROFILES:
-            return group_alternatives([(each.kind, each.protocol, each.value("mid")) for each in media])
+            return group_alternatives([(each.kind, each.protocol, each.mid) for each in media])
     return [(index,) for index in range(len(media))]
 
 

@@ -159,7 +159,7 @@ def refused_section(media: MediaDescription, *, mid: str | None = None, profile:
     """
     line = media.media_line
     lines = [f"m={line.kind} 0 {profile or line.protocol} {' '.join(line.formats) or '0'}"]
-    mid = mid or media.value("mid")
+    mid = mid or media.mid
     if mid is not None:
         lines += ["c=IN IP4 0.0.0.0", f"a=mid:{mid}"]
     lines.append("a=inactive")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final
 
-from sdp.attributes import Crypto, Fingerprint, Rtcp, Setup, SetupRole
+from sdp.attributes import Crypto, Fingerprint, IcePwd, IceUfrag, Rtcp, Setup, SetupRole
 from sdp.description import MediaDescription, SessionDescription
+from sdp.fields import Connection
 from sdp.frozen import filled_at_once
-
-UNSPECIFIED: Final = ("0.0.0.0", "::")
+from sdp.hosts import IpAddress, ip_of
 
 
 @filled_at_once
@@ -20,7 +18,7 @@ class RemoteTransport:
     """Where to send one section's packets, and what to expect of its sender."""
 
     address: str
-    """IP address or name of its c= line; "" where it has none."""
+    """IP address, canonically written, or name of its c= line; "" where it has no readable one."""
     port: int
     """RTP port."""
     rtcp_address: str
@@ -50,6 +48,16 @@ class RemoteTransport:
         """Whether the peer does ICE."""
         return self.ice_ufrag is not None
 
+    @property
+    def host(self) -> IpAddress | None:
+        """Where RTP goes; None for a name, and where no c= line holds."""
+        return ip_of(self.address)
+
+    @property
+    def rtcp_host(self) -> IpAddress | None:
+        """Where RTCP goes: with RTP where a=rtcp gives a name."""
+        return ip_of(self.rtcp_address) or self.host
+
 
 @lru_cache(maxsize=1024)
 def is_private(address: str) -> bool:
@@ -58,24 +66,33 @@ def is_private(address: str) -> bool:
     True for private, shared, loopback, link-local, unspecified, multicast and reserved addresses, and for
     names (a browser's mDNS name among them), which nothing here resolves.
     """
-    try:
-        parsed: IPv4Address | IPv6Address = ip_address(address)
-    except ValueError:
+    parsed = ip_of(address)
+    if parsed is None:
         return True
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    usable: IPv4Address | IPv6Address = mapped or parsed
+    usable: IpAddress = getattr(parsed, "ipv4_mapped", None) or parsed
     return not usable.is_global or usable.is_multicast
 
 
 def address_of(description: SessionDescription, media: MediaDescription) -> str:
-    """The address of its c= line, its own or the session's; "" where there is none."""
+    """The address of its c= line, its own or the session's; "" where there is no readable one."""
     connection = description.connection_of(media)
-    return connection.address if connection is not None else ""
+    return _canonical(connection.address) if connection is not None else ""
+
+
+def _canonical(address: str) -> str:
+    """An IP address as sockets write it; a name as it is."""
+    parsed = ip_of(address)
+    return address if parsed is None else str(parsed)
+
+
+def is_nowhere(connection: Connection | None) -> bool:
+    """Whether a c= line says 0.0.0.0 or ::."""
+    return connection is not None and (address := connection.ip) is not None and address.is_unspecified
 
 
 def has_ice(description: SessionDescription, media: MediaDescription) -> bool:
     """Whether the section's writer does ICE."""
-    return description.value_of(media, "ice-ufrag") is not None
+    return description.first_of(media, IceUfrag) is not None
 
 
 def transport_section(description: SessionDescription, media: MediaDescription) -> MediaDescription:
@@ -83,15 +100,14 @@ def transport_section(description: SessionDescription, media: MediaDescription) 
     that has a port (RFC 9143 section 7.2.1), else itself."""
     if media.port or not media.has("bundle-only"):
         return media
-    mid = media.value("mid")
+    mid = media.mid
     group = next((mids for mids in bundle_groups(description) if mid in mids), ())
-    return next((other for other in description.media if other.port and other.value("mid") in group), media)
+    return next((other for other in description.media if other.port and other.mid in group), media)
 
 
 def is_held(description: SessionDescription, media: MediaDescription) -> bool:
     """Whether the section is on hold the old way, by an address of 0.0.0.0 (RFC 3264 section 8.4)."""
-    connection = media.connection or description.connection
-    return connection is not None and connection.address in UNSPECIFIED and not has_ice(description, media)
+    return is_nowhere(description.connection_of(media)) and not has_ice(description, media)
 
 
 def setup_of(description: SessionDescription, media: MediaDescription) -> SetupRole | None:
@@ -103,29 +119,26 @@ def setup_of(description: SessionDescription, media: MediaDescription) -> SetupR
 def read_transport(
     description: SessionDescription, media: MediaDescription, *, rtcp_mux: bool, crypto: Crypto | None = None
 ) -> RemoteTransport:
-    """What `media` says of its own end; `rtcp_mux` and `crypto` are what both agreed.
-
-    Raises SdpSyntaxError for malformed lines.
-    """
+    """What `media` says of its own end; `rtcp_mux` and `crypto` are what both agreed."""
     address = address_of(description, media)
     port = media.port
     rtcp = media.first(Rtcp)
     if rtcp_mux or not port:
         rtcp_address, rtcp_port = address, port
     elif rtcp is not None:
-        rtcp_address, rtcp_port = rtcp.address or address, rtcp.port
+        rtcp_address, rtcp_port = _canonical(rtcp.address or address), rtcp.port
     else:
         rtcp_address, rtcp_port = address, port + 1 if port < 65535 else 0
     options = description.value_of(media, "ice-options")
-    ufrag = description.value_of(media, "ice-ufrag")
+    ufrag, password = description.first_of(media, IceUfrag), description.first_of(media, IcePwd)
     return RemoteTransport(
         address=address,
         port=port,
         rtcp_address=rtcp_address,
         rtcp_port=rtcp_port,
         rtcp_mux=rtcp_mux,
-        ice_ufrag=ufrag,
-        ice_pwd=description.value_of(media, "ice-pwd"),
+        ice_ufrag=ufrag.value if ufrag is not None else None,
+        ice_pwd=password.value if password is not None else None,
         ice_options=tuple(options.split()) if options else (),
         ice_lite=description.has("ice-lite"),
         candidates=tuple(["candidate:" + value for value in media.values("candidate")]),
@@ -133,9 +146,9 @@ def read_transport(
         fingerprints=description.all_of(media, Fingerprint),
         setup=setup_of(description, media),
         crypto=crypto,
-        tls_id=description.value_of(media, "tls-id"),
+        tls_id=description.value_of(media, "tls-id") or None,
         private=is_private(address),
-        held=address in UNSPECIFIED and ufrag is None,
+        held=ufrag is None and is_nowhere(description.connection_of(media)),
     )
 
 

@@ -45,7 +45,7 @@ class TrickleFragment:
         """
         whole = _FIRST.encode() + text if isinstance(text, bytes) else _FIRST + text
         try:
-            return cls._read(SessionDescription.parse(whole, limits))
+            return cls._read(SessionDescription.parse(whole, limits, strict=True))
         except SdpSyntaxError as error:
             raise SdpSyntaxError(max(error.line - 1, 0), error.column, error.expected) from None
 

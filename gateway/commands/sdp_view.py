@@ -164,12 +164,13 @@ def _extensions(media: MediaDescription, trouble: list[SdpSyntaxError]) -> Table
 
 
 def _readable(section: Section, view: type[Any], trouble: list[SdpSyntaxError]) -> tuple[Any, ...]:
-    """The values of one attribute; what is malformed goes to `trouble`."""
-    try:
-        return section.all(view)
-    except SdpSyntaxError as error:
-        trouble.append(error)
-        return ()
+    """The values of one attribute; the errors of malformed ones go to `trouble`."""
+    for number, value in zip(section.line_numbers(view.NAME), section.values(view.NAME), strict=True):
+        try:
+            view.parse(value)
+        except SdpSyntaxError as error:
+            trouble.append(error.at(number, len(f"a={view.NAME}:")))
+    return section.all(view)
 
 
 def _plain_table() -> Table:

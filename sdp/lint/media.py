@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -21,30 +20,22 @@ from sdp.attributes import (
     SsrcGroup,
 )
 from sdp.description import MediaDescription
+from sdp.hosts import ip_of, is_name
+from sdp.keys import KEY_OCTETS
 from sdp.lint.reading import Hit, Reading, in_use, speaks_webrtc
 
 _FIRST_DYNAMIC: Final = 35
 _DIRECTIONS: Final = ("sendrecv", "sendonly", "recvonly", "inactive")
 _BROKEN_HASHES: Final = ("md2", "md5")
 _DIGEST_OCTETS: Final = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64, "md5": 16, "md2": 16}
-_KEY_OCTETS: Final = {
-    "AES_CM_128_HMAC_SHA1_80": 30,
-    "AES_CM_128_HMAC_SHA1_32": 30,
-    "F8_128_HMAC_SHA1_80": 30,
-    "AES_192_CM_HMAC_SHA1_80": 38,
-    "AES_192_CM_HMAC_SHA1_32": 38,
-    "AES_256_CM_HMAC_SHA1_80": 46,
-    "AES_256_CM_HMAC_SHA1_32": 46,
-    "AEAD_AES_128_GCM": 28,
-    "AEAD_AES_256_GCM": 44,
-}
+_KEY_OCTETS: Final = KEY_OCTETS | {"F8_128_HMAC_SHA1_80": 30}
 _PRIVATE: Final = tuple(
     map(
         ipaddress.ip_network,
         ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"),
     )
 )
-_HOST_NAME: Final = re.compile(r"[^:]*[A-Za-z][^:]*")
+_NOWHERE: Final = ip_of("0.0.0.0")
 
 
 def no_connection(reading: Reading) -> Iterator[Hit]:
@@ -256,7 +247,8 @@ def ssrc_group_of_strangers(reading: Reading) -> Iterator[Hit]:
 
 def no_keys(reading: Reading) -> Iterator[Hit]:
     for section in reading.phone():
-        keyed = section.has("crypto") or section.has("fingerprint") or reading.description.has("fingerprint")
+        levels = (section, reading.description)
+        keyed = reading.all(section, Crypto) or any(reading.all(level, Fingerprint) for level in levels)
         if "SAVP" in section.protocol.upper() and not keyed:
             yield Hit(section.first_line, section.protocol)
 
@@ -283,18 +275,23 @@ def _addresses(reading: Reading) -> Iterator[tuple[int, str]]:
 
 
 def old_hold(reading: Reading) -> Iterator[Hit]:
-    return (Hit(number) for number, address in _addresses(reading) if address == "0.0.0.0")
+    return (Hit(number) for number, address in _addresses(reading) if ip_of(address) == _NOWHERE)
 
 
 def private_address(reading: Reading) -> Iterator[Hit]:
     for number, address in _addresses(reading):
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            continue
-        if any(parsed in network for network in _PRIVATE):
+        parsed = ip_of(address)
+        if parsed is not None and any(parsed in network for network in _PRIVATE):
+            yield Hit(number, address)
+
+
+def no_address(reading: Reading) -> Iterator[Hit]:
+    for number, address in _addresses(reading):
+        if ip_of(address) is None and not is_name(address):
             yield Hit(number, address)
 
 
 def host_name(reading: Reading) -> Iterator[Hit]:
-    return (Hit(number, address) for number, address in _addresses(reading) if _HOST_NAME.fullmatch(address))
+    return (
+        Hit(number, address) for number, address in _addresses(reading) if ip_of(address) is None and is_name(address)
+    )

@@ -10,11 +10,15 @@ from typing import Any, Final, TypeVar
 from sdp.attributes import ATTRIBUTES, Attribute
 from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpSyntaxError
-from sdp.fields import FIELDS
+from sdp.fields import FIELDS, Connection, MediaLine
+from sdp.grammar import read_tolerantly
+from sdp.hosts import has_leading_zeros
 from sdp.lines import Section
 
 A = TypeVar("A", bound=Attribute)
 
+_OPTIONAL: Final = "ab"
+"""Types of lines that phones pass over where they cannot be read; browsers refuse the description."""
 _RFC: Final = re.compile(r"RFC \d+(?: section [\d.]*\d)?")
 
 
@@ -25,6 +29,15 @@ class Hit:
     line: int
     detail: str | int = ""
     reference: str = ""
+
+
+def _misspelt(found: Any, value: str) -> str:
+    """How a value that can be read is written wrongly; "" where it is not."""
+    if isinstance(found, MediaLine) and found.protocol not in value:
+        return f"written in other letters than {found.protocol}"
+    if isinstance(found, Connection) and has_leading_zeros(found.address):
+        return "an address with leading zeros, read as decimal"
+    return ""
 
 
 def reference_of(view: type[Any]) -> str:
@@ -40,11 +53,16 @@ class Reading:
         self.description = description
         self.media = description.media
         self.malformed: list[Hit] = []
+        self.tolerated: list[Hit] = []
+        """Lines that a strict reader refuses and `SessionDescription.parse` passes over or reads all the same."""
         self._values: dict[tuple[int, str], list[tuple[int, Any]]] = {}
         for section in (description, *description.media):
             self._read(section)
+        if description.tail:
+            self.tolerated.append(Hit(description.tail, "NULs or blanks follow the last line", "RFC 8866 section 9"))
 
     def _read(self, section: Section) -> None:
+        parts = [section] if isinstance(section, MediaDescription) else self.media
         for number, line in enumerate(section.lines, section.first_line):
             if line[0] == "a":
                 name, _, value = line[2:].partition(":")
@@ -58,11 +76,16 @@ class Reading:
                 continue
             try:
                 found = view.parse(value)
+                wrong = _misspelt(found, value)
             except SdpSyntaxError as error:
-                detail = f"{what} is malformed: column {error.column + skip}, expected {error.expected}"
-                self.malformed.append(Hit(number, detail, reference_of(view)))
-            else:
+                found = read_tolerantly(view.parse, value)
+                wrong = f"malformed: column {error.column + skip}, expected {error.expected}"
+            if found is not None:
                 self._values.setdefault((section.first_line, name), []).append((number, found))
+            if wrong:
+                passed_over = line[0] in _OPTIONAL and not any(map(speaks_webrtc, parts))
+                told = self.tolerated if found is not None or passed_over else self.malformed
+                told.append(Hit(number, f"{what} is {wrong}", reference_of(view)))
 
     def all(self, section: Section, view: type[A]) -> list[tuple[int, A]]:
         """The well-formed attributes of that type in the section, with their line numbers."""

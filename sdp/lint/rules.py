@@ -94,6 +94,7 @@ RULES: Final = (
         "{}= stands after a line it belongs before", lint_session.media_order,
     ),
     Rule("malformed", _E, _BOTH, "", "{}", lint_session.malformed),
+    Rule("tolerated", _W, _BOTH, "", "{}", lint_session.tolerated),
     Rule("wrong-level", _W, _BOTH, "", "a={} does not belong at this level", lint_session.wrong_level),
     Rule("no-media", _W, _BOTH, "RFC 3264 section 5", "there is no media section", lint_session.no_media),
     Rule(
@@ -193,6 +194,10 @@ RULES: Final = (
     Rule(
         "private-address", _W, _PHONE, "RFC 1918 section 3",
         "{} is reached only inside its own network", lint_media.private_address,
+    ),
+    Rule(
+        "no-address", _E, _PHONE, "RFC 8866 section 5.7",
+        "{} is neither an IP address nor a host name", lint_media.no_address,
     ),
     Rule("host-name", _W, _PHONE, "RFC 8866 section 5.7", "few phones look up the name {}", lint_media.host_name),
     # What browsers demand

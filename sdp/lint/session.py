@@ -91,6 +91,10 @@ def malformed(reading: Reading) -> Iterator[Hit]:
     yield from reading.malformed
 
 
+def tolerated(reading: Reading) -> Iterator[Hit]:
+    yield from reading.tolerated
+
+
 def wrong_level(reading: Reading) -> Iterator[Hit]:
     for name, reference in _MEDIA_ONLY.items():
         for number in reading.description.line_numbers(name):

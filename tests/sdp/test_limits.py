@@ -100,7 +100,7 @@ def test_a_description_of_430_kilobytes_is_refused_at_once(line: str, as_bytes: 
 
 
 def every_view(text: str) -> None:
-    description = SessionDescription.parse(text)
+    description = SessionDescription.parse(text, strict=True)
     for section in (description, *description.media):
         section.connection  # noqa: B018  # a view
         for view in ATTRIBUTES.values():

@@ -37,7 +37,7 @@ class Routing:
 def deaf_routes(heard: MediaAgreement, on_digit: Callable[[str, int], None]) -> Routing:
     """Everything ends here but digits, which are read."""
     made = Routing()
-    for codec in heard.receive:
+    for codec in heard.arriving:
         if codec.payload_type is None:
             continue
         if codec.is_event:
@@ -58,7 +58,7 @@ def heard_by_program(
     if audio.holds(heard.direction, has_heard) or not heard.direction.receives:
         return made
     seat = audio.seat
-    for codec in heard.receive:
+    for codec in heard.arriving:
         number, name = codec.payload_type, codec.key[0]
         if number is not None and codec.is_media and name in CODECS:
             made.routes[number] = Route(action=Action.PUNT, clock_rate=codec.clock_rate)
@@ -77,7 +77,7 @@ def tapped(routing: Routing, heard: MediaAgreement) -> dict[int, str]:
             routing.routes[number] = replace(route, action=Action.COPY)
     return {
         codec.payload_type: codec.key[0]
-        for codec in heard.receive
+        for codec in heard.arriving
         if codec.payload_type is not None and codec.is_media and codec.key[0] in CODECS
     }
 
@@ -92,10 +92,10 @@ def routes_between(
 ) -> Routing:
     """From what may arrive (`heard`) to what may be sent (`told`); `native`: the plane transcodes by itself."""
     made = Routing()
-    forward = payload_map(heard.receive, told.send)
+    forward = payload_map(heard.arriving, told.send)
     target = next((codec for codec in told.send if codec.is_media), None)
-    converts = any(codec.is_media and codec.payload_type not in forward for codec in heard.receive)
-    for codec in heard.receive:
+    converts = any(codec.is_media and codec.payload_type not in forward for codec in heard.arriving)
+    for codec in heard.arriving:
         number = codec.payload_type
         if number is None:
             continue
@@ -114,7 +114,7 @@ def routes_between(
 
 def without_tones(routing: Routing, heard: MediaAgreement, on_tone: Callable[[str, int], None]) -> None:
     """Have audio that may hold digits as tones pass a gate, on the way to where it goes."""
-    for codec in heard.receive:
+    for codec in heard.arriving:
         number, name = codec.payload_type, codec.key[0]
         route = routing.routes.get(number) if number is not None else None
         if number is None or route is None or not codec.is_media or name not in CODECS:
@@ -136,14 +136,14 @@ def _gate(
 
 def video_routes(heard: MediaAgreement, told: MediaAgreement) -> dict[int, Route]:
     """From video that may arrive (`heard`) to what may be sent (`told`); retransmissions become what they repeat."""
-    forward = payload_map(heard.receive, told.send)
-    for codec in heard.receive:
+    forward = payload_map(heard.arriving, told.send)
+    for codec in heard.arriving:
         # Who answers an offer of H.264 with another profile sends that one: both were agreed all the same.
         near = next((each for each in told.send if each.key == codec.key and each.traits[:1] == codec.traits[:1]), None)
         if codec.is_media and codec.payload_type is not None and near is not None and near.payload_type is not None:
             forward.setdefault(codec.payload_type, near.payload_type)
     routes: dict[int, Route] = {}
-    for codec in heard.receive:
+    for codec in heard.arriving:
         number = codec.payload_type
         if number is None:
             continue
@@ -176,7 +176,7 @@ def unrouted(heard: MediaAgreement) -> dict[int, Route]:
         codec.payload_type: Route(action=Action.DROP, clock_rate=codec.clock_rate)
         if codec.is_media
         else Route(action=Action.UNWRAP)
-        for codec in heard.receive
+        for codec in heard.arriving
         if codec.payload_type is not None and (codec.is_media or codec.key[0] == "rtx")
     }
 
@@ -193,9 +193,9 @@ def repeat_types(told: MediaAgreement) -> dict[int, int]:
 
 def require_common(heard: MediaAgreement, told: MediaAgreement, config: EmbeddedConfig) -> None:
     """Raises MediaError 488 where nothing of one party could reach the other."""
-    forward = payload_map(heard.receive, told.send)
+    forward = payload_map(heard.arriving, told.send)
     target = next((codec for codec in told.send if codec.is_media), None)
-    for codec in heard.receive:
+    for codec in heard.arriving:
         if codec.is_media and (codec.payload_type in forward or _can_convert(codec, target, config)):
             return
     raise MediaError("no audio codec in common, and none can be turned into the other", 488)

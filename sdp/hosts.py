@@ -1,0 +1,49 @@
+"""IP addresses as descriptions write them."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+IpAddress = IPv4Address | IPv6Address
+
+_ZEROS: Final = re.compile(r"(?:^|\.)0[0-9]")
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME: Final = re.compile(rf"(?:{_LABEL}\.)*+(?=[0-9_-]*[A-Za-z]){_LABEL}")
+_LONGEST_NAME: Final = 256
+"""Characters, with a dot at the end (RFC 1035 section 2.3.4)."""
+_LONGEST: Final = 64
+"""Characters: no address is longer, nor worth remembering."""
+
+
+def ip_of(host: str) -> IpAddress | None:
+    """Return the IP address that `host` writes, None for a name.
+
+    Leading zeros are decimal, as RFC 8866's grammar has no octal number. Brackets and a zone are left out.
+    """
+    text = host.strip("[]").partition("%")[0]
+    return _ip_of(text) if len(text) <= _LONGEST else None
+
+
+def is_name(host: str) -> bool:
+    """Whether it may be a host name: labels of letters, digits, "-" and "_", the last one no number (RFC 1123)."""
+    return len(host) < _LONGEST_NAME and _NAME.fullmatch(host.removesuffix(".")) is not None
+
+
+def has_leading_zeros(host: str) -> bool:
+    """Whether an IPv4 address is written with zeros that say nothing."""
+    return ip_of(host) is not None and ":" not in host and _ZEROS.search(host) is not None
+
+
+@lru_cache(maxsize=8192)
+def _ip_of(text: str) -> IpAddress | None:
+    if ":" not in text and text.isascii():
+        text = ".".join(
+            [part.lstrip("0") or "0" if part.isdigit() and len(part) < 4 else part for part in text.split(".")]
+        )
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
