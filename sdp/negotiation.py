@@ -14,7 +14,7 @@ from sdp.extensions import agreed_extensions
 from sdp.fields import Bandwidth, MediaLine
 from sdp.frozen import filled_at_once
 from sdp.keys import KEY_OCTETS, usable_keys
-from sdp.pairing import group_alternatives
+from sdp.pairing import families, group_alternatives
 from sdp.transport import RemoteTransport, bundle_groups, is_held, read_transport, setup_of
 
 Side = Literal["offerer", "answerer"]
@@ -97,7 +97,7 @@ def negotiate(offer: SessionDescription, answer: SessionDescription, *, local: S
 
     Sections of the answer stand for those of the offer by their place (see `fitted`); what it says of mids and groups
     that were not offered is passed over. Raises SdpNegotiationError where the answer breaks a rule that leaves its
-    meaning open (no section, or one of another kind than offered).
+    meaning open (no section, one of another kind than offered, or with other protection).
     """
     answer = fitted(offer, answer)
     bundled = _bundled(offer, answer)
@@ -186,6 +186,8 @@ def _agree(pair: _Pair, bundled: dict[str, _Bundle]) -> MediaAgreement:
     mid = pair.mid
     bundle = bundled.get(mid) if mid is not None else None
     live = answered.port != 0 and (offered.port != 0 or (bundle is not None and pair.offered.has("bundle-only")))
+    if live and "TLS/" in answered.protocol and "dtls" not in families(pair.offer, pair.offered):
+        raise SdpNegotiationError(f"the answer's section {pair.index} speaks DTLS, which was not offered")
     send: tuple[Codec, ...] = ()
     receive: tuple[Codec, ...] = ()
     if live and "RTP/" in offered.protocol:

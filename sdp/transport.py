@@ -55,8 +55,9 @@ class RemoteTransport:
 
     @property
     def rtcp_host(self) -> IpAddress | None:
-        """Where RTCP goes: with RTP where a=rtcp gives a name."""
-        return ip_of(self.rtcp_address) or self.host
+        """Where RTCP goes: with RTP where a=rtcp gives a name, or an address of the other IP version."""
+        host, rtcp = self.host, ip_of(self.rtcp_address)
+        return rtcp if rtcp is not None and host is not None and rtcp.version == host.version else host
 
 
 @lru_cache(maxsize=1024)

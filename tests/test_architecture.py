@@ -32,13 +32,15 @@ ROOMS = (
     Room("gateway/net", "gateway.net gateway.sip gateway.errors cryptography dns structlog websockets"),
     Room("gateway/media/engine", "gateway.media.engine sdp", NO_IO),
     Room("gateway/media/delivery.py", "gateway.media.engine"),
+    Room("gateway/media/described.py", "gateway.media.engine sdp", NO_IO),
     Room(
         "gateway/media/embedded",
-        "gateway.media.embedded gateway.media.engine gateway.media.delivery sdp numpy structlog "
-        "pylibsrtp av OpenSSL cryptography aiortc gateway.files",
+        "gateway.media.embedded gateway.media.engine gateway.media.delivery gateway.media.described sdp numpy "
+        "structlog pylibsrtp av OpenSSL cryptography aiortc gateway.files",
     ),
     Room(
-        "gateway/media/rtpengine", "gateway.media.rtpengine gateway.media.engine gateway.media.delivery sdp structlog"
+        "gateway/media/rtpengine",
+        "gateway.media.rtpengine gateway.media.engine gateway.media.delivery gateway.media.described sdp structlog",
     ),
     Room("gateway/files.py", "structlog"),
     Room("gateway/identity", "gateway.identity gateway.errors gateway.files structlog"),

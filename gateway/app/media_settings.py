@@ -8,6 +8,7 @@ from ipaddress import ip_network
 
 from gateway.app.plane import PYTHON, PlaneChoice, maker
 from gateway.config import Config
+from gateway.media.described import Names
 from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.rtp.latching import Latching, LatchRules
@@ -20,14 +21,22 @@ from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.profiles import Policy
 
 
-def engine(config: Config, clock: Callable[[], float], plane: PlaneChoice = PYTHON, *, owner: str = "") -> MediaEngine:
+def engine(
+    config: Config,
+    clock: Callable[[], float],
+    plane: PlaneChoice = PYTHON,
+    *,
+    owner: str = "",
+    names: Names | None = None,
+) -> MediaEngine:
     """The media engine the configuration names, on the packet plane chosen; not started yet.
 
     `owner`: what the calls of this gateway begin with at an rtpengine, which may have other gateways' as well.
+    `names` looks up the hosts that phones name as where their media goes; None: they lead nowhere.
     """
     if config.media.rtpengines:
-        return RtpengineEngine(replace(_rtpengine(config), owner=owner), clock=clock)
-    return EmbeddedEngine(_embedded(config), clock=clock, make_plane=maker(config, plane, clock))
+        return RtpengineEngine(replace(_rtpengine(config), owner=owner), clock=clock, names=names)
+    return EmbeddedEngine(_embedded(config), clock=clock, make_plane=maker(config, plane, clock), names=names)
 
 
 def change_engine(engine: MediaEngine, config: Config) -> None:

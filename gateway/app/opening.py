@@ -28,6 +28,7 @@ from gateway.identity.mapping import IdentityMap
 from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.remembering import RememberingStore
 from gateway.identity.store import IdentityStore, StoreError
+from gateway.media.described import Names
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaEngine, MediaError, PortTakenError
 from gateway.net.tls import Tls
@@ -157,11 +158,21 @@ def open_gruus(opening: Opening) -> Gruus:
     return Gruus(opening.config.domain, key, opening.random)
 
 
-async def open_media(opening: Opening) -> MediaEngine:
+class HostNames:
+    """Host names of media, looked up by the resolver of the user agent, which is opened after the media."""
+
+    def __init__(self, user_agent: Callable[[], UserAgent]) -> None:
+        self._user_agent = user_agent
+
+    async def address_of(self, name: str, version: int) -> str | None:
+        return await self._user_agent().address_of(name, version)
+
+
+async def open_media(opening: Opening, names: Names) -> MediaEngine:
     """The media engine on the packet plane that can be had; raises ConfigError."""
     config, clock = opening.config, asyncio.get_running_loop().time
     choice = choose(config)
-    engine = media_settings.engine(config, clock, choice, owner=_owner(opening))
+    engine = media_settings.engine(config, clock, choice, owner=_owner(opening), names=names)
     try:
         await opening.opened(media_settings.engine_key(config), engine.start())
     except PlaneError as error:
@@ -170,7 +181,7 @@ async def open_media(opening: Opening) -> MediaEngine:
             kind = ConfigError if error.code == "refused" else AwayError
             raise kind("media.plane", str(error)) from None
         log.warning("packets are forwarded in this process", reason=str(error))
-        engine = media_settings.engine(config, clock)
+        engine = media_settings.engine(config, clock, names=names)
         await opening.opened(media_settings.engine_key(config), engine.start())
     opening.stack.push_async_callback(engine.close)
     return engine

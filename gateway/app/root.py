@@ -35,6 +35,7 @@ from gateway.app.messages import Messages
 from gateway.app.metrics import Metrics
 from gateway.app.observers import collecting, copy_messages, keep_messages
 from gateway.app.opening import (
+    HostNames,
     Opening,
     open_accounts,
     open_directory,
@@ -172,7 +173,7 @@ class GatewayApp:
         self._credentials = store.credentials
         self._identity, self._directory = identity, await open_directory(self._opening, identity, store)
         self._accounts = open_accounts(self._opening, identity)
-        engine = await open_media(self._opening)
+        engine = await open_media(self._opening, HostNames(lambda: self._user_agent))
         presence = self._presence
         services = engine.capabilities.services
         self._waker = Waker(settings.waking(self.config), self._wall_clock, self._credential_mark)

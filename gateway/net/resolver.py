@@ -7,6 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from itertools import chain
 
 import dns.asyncresolver
@@ -65,6 +66,7 @@ class ResolverConfig:
 
 
 Question = tuple[str, str]
+_NEVER_ASKED = (".invalid", ".local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,20 @@ class Resolver:
             if found is not None:
                 return found
         return await self._addresses(last, host, began) if isinstance(last, AddressLookup) else ()
+
+    async def address_of(self, name: str, version: int) -> str | None:
+        """The first IP address of that version of a host; None where there is none, or none in time.
+
+        Names that the DNS never has (RFC 6761 section 6.4, RFC 6762 section 3) are not asked for.
+        """
+        host = name.rstrip(".").lower()
+        known = self._hosts.get(host)
+        if known is None:
+            if not host or f".{host}".endswith(_NEVER_ASKED):
+                return None
+            answer = await self._ask(host, "A" if version == 4 else "AAAA", asyncio.get_running_loop().time())
+            known = tuple(str(getattr(one, "address", "")) for one in answer)
+        return next((address for address in known if address and ip_address(address).version == version), None)
 
     @property
     def unanswered(self) -> tuple[Question, ...]:

@@ -468,6 +468,10 @@ class UserAgent:
         """Every place that a SIP URI leads to now, best first (RFC 3263); () for none."""
         return await self._shell.resolver.resolve(uri)
 
+    async def address_of(self, name: str, version: int) -> str | None:
+        """An IP address of that version of a host; None for a name that nobody knows."""
+        return await self._shell.resolver.address_of(name, version)
+
     def contact(self, flow: Flow, user: str | None, *, secure: bool = False) -> NameAddr:
         """Our Contact as a peer on `flow` is to use it, a sips URI where it is `secure`."""
         return self._core.contact(flow, user, secure=secure)

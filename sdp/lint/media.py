@@ -28,7 +28,7 @@ _FIRST_DYNAMIC: Final = 35
 _DIRECTIONS: Final = ("sendrecv", "sendonly", "recvonly", "inactive")
 _BROKEN_HASHES: Final = ("md2", "md5")
 _DIGEST_OCTETS: Final = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64, "md5": 16, "md2": 16}
-_KEY_OCTETS: Final = KEY_OCTETS | {"F8_128_HMAC_SHA1_80": 30}
+_KEY_OCTETS: Final = {**KEY_OCTETS, "F8_128_HMAC_SHA1_80": 30}
 _PRIVATE: Final = tuple(
     map(
         ipaddress.ip_network,

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from sdp.attributes import ATTRIBUTES, Attribute
+from sdp.attributes import Attribute
 from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpSyntaxError
-from sdp.fields import FIELDS, Connection, MediaLine
+from sdp.fields import Connection, MediaLine
 from sdp.grammar import read_tolerantly
 from sdp.hosts import has_leading_zeros
 from sdp.lines import Section
+from sdp.typed import typed
 
 A = TypeVar("A", bound=Attribute)
 
@@ -64,24 +65,18 @@ class Reading:
     def _read(self, section: Section) -> None:
         parts = [section] if isinstance(section, MediaDescription) else self.media
         for number, line in enumerate(section.lines, section.first_line):
-            if line[0] == "a":
-                name, _, value = line[2:].partition(":")
-                view: type[Any] | None = ATTRIBUTES.get(name)
-                what, skip = f"a={name}", len(name) + 3
-            else:
-                name, value = line[:2], line[2:]
-                view = FIELDS.get(line[0])
-                what, skip = name, 2
+            head, value, view = typed(line)
             if view is None:
                 continue
+            what = head.removesuffix(":")
             try:
                 found = view.parse(value)
                 wrong = _misspelt(found, value)
             except SdpSyntaxError as error:
                 found = read_tolerantly(view.parse, value)
-                wrong = f"malformed: column {error.column + skip}, expected {error.expected}"
+                wrong = f"malformed: column {error.column + len(head)}, expected {error.expected}"
             if found is not None:
-                self._values.setdefault((section.first_line, name), []).append((number, found))
+                self._values.setdefault((section.first_line, what), []).append((number, found))
             if wrong:
                 passed_over = line[0] in _OPTIONAL and not any(map(speaks_webrtc, parts))
                 told = self.tolerated if found is not None or passed_over else self.malformed
@@ -89,7 +84,7 @@ class Reading:
 
     def all(self, section: Section, view: type[A]) -> list[tuple[int, A]]:
         """The well-formed attributes of that type in the section, with their line numbers."""
-        return self._values.get((section.first_line, view.NAME), [])
+        return self._values.get((section.first_line, "a=" + view.NAME), [])
 
     def fields(self, section: Section, letter: str) -> list[tuple[int, Any]]:
         """The well-formed lines of another type in the section, with their line numbers."""

@@ -13,9 +13,9 @@ from bench.rtpengine import Daemon
 from bench.rtpengine import rtpengine as started
 from gateway.media.engine import MediaEvent
 from gateway.media.rtpengine.client import Address, ClientConfig
-from gateway.media.rtpengine.descriptions import KEY_LENGTHS
 from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.ng import Retries
+from sdp.keys import KEY_OCTETS
 from tests import peers
 from tests.media.engine_support import phone_sdp
 from tests.ports import OTHERS, free_port, free_ports
@@ -64,7 +64,7 @@ async def running(made: RtpengineConfig | None = None) -> AsyncIterator[tuple[Rt
 def sdes_sdp(offer: str = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:") -> str:
     """A secure phone's offer, or its answer with the first suite of `offer`."""
     suite = offer.partition("a=crypto:")[2].split()[1]
-    key = base64.b64encode(bytes(KEY_LENGTHS[suite])).decode()
+    key = base64.b64encode(bytes(KEY_OCTETS[suite])).decode()
     return phone_sdp().replace("RTP/AVP", "RTP/SAVP") + f"a=crypto:1 {suite} inline:{key}\r\n"
 
 

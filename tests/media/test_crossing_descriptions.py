@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 
@@ -11,7 +12,7 @@ import pytest
 
 from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.values import Address
-from gateway.media.embedded.rtp.leg import RtpLeg
+from gateway.media.embedded.rtp.leg import Endpoint, RtpLeg
 from gateway.media.embedded.rtp.ports import PortPool
 from tests.media.plane_scene import PLANES, RIGHT, Phone, Scene, made_plane, native, rtp
 from tests.media.plane_support import Handler
@@ -21,6 +22,11 @@ from tests.media.webrtc_support import finished
 OLD, NEW = ("192.0.2.1", 4000), ("192.0.2.1", 4002)
 PATIENCE = 30.0
 """Seconds until a test gives up."""
+
+
+def endpoint(address: Address) -> Endpoint:
+    """A peer's address as its description is read."""
+    return ip_address(address[0]), address[1]
 
 
 class Listener(Handler):
@@ -48,13 +54,13 @@ def leg() -> RtpLeg:
 
 def test_a_source_of_the_description_before_moves_nothing(leg: RtpLeg) -> None:
     """Neither once, nor where the phone has moved back to the address that it was learned by."""
-    leg.set_remote(OLD, None)
+    leg.set_remote(endpoint(OLD), None)
     leg.source_learned(OLD, 1, 0.0)
-    leg.set_remote(NEW, None)
+    leg.set_remote(endpoint(NEW), None)
     leg.source_learned(OLD, 1, 0.0)
     assert leg.remote_address == NEW
     leg.source_learned(("192.0.2.9", 4000), 1, 0.0)
-    leg.set_remote(OLD, None)
+    leg.set_remote(endpoint(OLD), None)
     leg.source_learned(("192.0.2.9", 4000), 1, 0.0)
     leg.source_learned(NEW, 2, 0.0)
     assert leg.remote_address == OLD
@@ -63,15 +69,15 @@ def test_a_source_of_the_description_before_moves_nothing(leg: RtpLeg) -> None:
 
 def test_a_description_that_names_the_same_address_keeps_what_was_learned(leg: RtpLeg) -> None:
     """A refresh is no move: what the plane has learned before it, and tells after it, counts."""
-    leg.set_remote(OLD, None)
-    leg.set_remote(OLD, None)
+    leg.set_remote(endpoint(OLD), None)
+    leg.set_remote(endpoint(OLD), None)
     leg.source_learned(NEW, 1, 0.0)
     assert leg.remote_address == NEW
 
 
 def test_a_plane_that_tells_no_descriptions_is_believed(leg: RtpLeg) -> None:
     """Version 1 of the messages."""
-    leg.set_remote(OLD, None)
+    leg.set_remote(endpoint(OLD), None)
     leg.source_learned(NEW, None, 0.0)
     assert leg.remote_address == NEW
 
@@ -114,7 +120,7 @@ async def test_a_phone_that_moves_while_its_old_source_is_told_of_is_sent_to_at_
         await leg.open()
         scene.plane.start_stream(leg.flow, 0xABC, 1, 160, 8000)
         scene.plane.set_open(leg.flow, True)
-        leg.set_remote(old.address, None)
+        leg.set_remote(endpoint(old.address), None)
         scene.join(leg.flow, RIGHT)
         scene.join(RIGHT, leg.flow)
         await scene.done()
@@ -125,7 +131,7 @@ async def test_a_phone_that_moves_while_its_old_source_is_told_of_is_sent_to_at_
         scene.right.socket.settimeout(PATIENCE)
         assert scene.right.socket.recv(2048)
         scene.right.socket.setblocking(False)
-        leg.set_remote(new.address, None)
+        leg.set_remote(endpoint(new.address), None)
 
         # Twice: what the leg says to what it reads by then is done, too.
         await scene.done()

@@ -14,11 +14,11 @@ import pytest_asyncio
 
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.engine import CallStatistics, Kind, MediaEngine, MediaError, Party
-from gateway.media.rtpengine.descriptions import KEY_LENGTHS
 from gateway.media.rtpengine.engine import RtpengineEngine
 from gateway.testing.engine import FakeEngine
 from sdp import SessionDescription, read_codecs
 from sdp.attributes import Fingerprint
+from sdp.keys import KEY_OCTETS
 from tests.media import rtpengine_support
 from tests.media.engine_support import browser_sdp, config, phone_sdp
 
@@ -85,7 +85,7 @@ def dtls_sdp(setup: str = "actpass") -> str:
 def sdes_sdp(offer: str | None = None) -> str:
     """A secure phone's offer, or its answer to `offer` with the same suite."""
     suite = description(offer).media[0].values("crypto")[0].split()[1] if offer else "AES_CM_128_HMAC_SHA1_80"
-    key = base64.b64encode(bytes(KEY_LENGTHS[suite])).decode()
+    key = base64.b64encode(bytes(KEY_OCTETS[suite])).decode()
     text = phone_sdp().replace("RTP/AVP", "RTP/SAVP")
     return text + f"a=crypto:1 {suite} inline:{key}\r\n"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -11,7 +10,6 @@ from typing import NamedTuple, TypeVar
 
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
-from gateway.media.embedded.rtp.keys import is_usable
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.timeline import Timeline
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
@@ -29,9 +27,11 @@ from sdp import (
     translate,
     transport_section,
 )
-from sdp.attributes import Crypto, Fingerprint
+from sdp.attributes import Crypto, Fingerprint, IcePwd, IceUfrag
 from sdp.errors import SdpError
 from sdp.extensions import ORIENTATION, TRANSPORT_CC
+from sdp.hosts import ip_of
+from sdp.keys import usable_keys
 from sdp.negotiation import Side
 from sdp.plan import PlanKind
 
@@ -142,7 +142,7 @@ class Former:
 
 
 def parse(config: EmbeddedConfig, text: str) -> SessionDescription:
-    """A stranger's description; raises MediaError 400."""
+    """A description of our own, or one agreed before; raises MediaError 400."""
     return checked(lambda: SessionDescription.parse(text, config.sdp_limits))
 
 
@@ -292,17 +292,8 @@ def service_of(party: Party) -> str | None:
 def family_of(offer: SessionDescription) -> int:
     """IP version of where the first voice of a description goes, 4 or 6; 0 where it is held, or given by name."""
     connection = next((offer.connection_of(media) for media in _audio_of(offer)), None)
-    address = _address(connection.address) if connection is not None else None
+    address = connection.ip if connection is not None else None
     return 0 if address is None or address.is_unspecified else address.version
-
-
-@lru_cache(maxsize=1024)
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """None for a name. The same few hosts come in every call."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
 
 
 def has_audio(offer: SessionDescription) -> bool:
@@ -356,21 +347,21 @@ def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription
     if not has_audio(offer):
         raise MediaError("the offer has no audio", 488)
     if kind not in (Kind.WEBRTC, Kind.SERVICE):
-        family, ours = family_of(offer), [_address(host) for host, _ in config.rtp_hosts]
+        family, ours = family_of(offer), [ip_of(host) for host, _ in config.rtp_hosts]
         if family and not any(one is not None and one.version == family for one in ours):
             raise MediaError(f"this side has no IPv{family}", 488)
     if kind is Kind.WEBRTC:
         for media in [transport_section(offer, each) for each in audio]:
-            for name in ("ice-ufrag", "ice-pwd"):
-                if not (media.has(name) or offer.has(name)):
-                    raise MediaError(f"the offer has no a={name}", 488)
+            for view in (IceUfrag, IcePwd):
+                if offer.first_of(media, view) is None:
+                    raise MediaError(f"the offer has no usable a={view.NAME}", 488)
             _require_fingerprint(offer, media)
     elif kind is Kind.DTLS:
         for media in audio:
             _require_fingerprint(offer, media)
     elif kind is Kind.SDES:
         keys = [crypto for media in audio for crypto in media.all(Crypto)]
-        if not any(crypto.suite in config.srtp_suites and is_usable(crypto) for crypto in keys):
+        if not usable_keys(keys, config.srtp_suites):
             raise MediaError("the offer has no a=crypto that can be used", 488)
 
 

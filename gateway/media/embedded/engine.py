@@ -13,6 +13,7 @@ from random import Random, SystemRandom
 from typing import Any, TypeVar
 
 from gateway.media.delivery import EventDelivery
+from gateway.media.described import Names, NoNames, described
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.audio.pcm import AudioError
 from gateway.media.embedded.data.exchange import prepare
@@ -72,15 +73,18 @@ class EmbeddedEngine:
         wall_clock: Callable[[], float] = time.time,
         random: Random | None = None,
         make_plane: Callable[[], Plane] | None = None,
+        names: Names | None = None,
     ) -> None:
         """`clock` gives monotonic, `wall_clock` Unix seconds; `random` draws keys, so a SystemRandom outside tests.
 
-        `make_plane` makes the packet plane, None: the one in this process.
+        `make_plane` makes the packet plane, None: the one in this process. `names` knows the hosts that phones name as
+        where their media goes, None: they lead nowhere.
         """
         self.config = config or EmbeddedConfig()
         self._clock, self._wall_clock = clock, wall_clock
         self._random = random or SystemRandom()
         self._make_plane = make_plane or (lambda: PythonPlane(asyncio.get_running_loop(), clock))
+        self._names = names or NoNames()
         self._delivery = EventDelivery()
         self._sessions: dict[str, Session] = {}
         self._sweeper: asyncio.TimerHandle | None = None
@@ -251,7 +255,9 @@ class EmbeddedEngine:
         await resources.plane.close()
 
     async def offer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
-        return await self._making(call_id, lambda session: session.offer(source, target, sdp))
+        self._running()
+        said = await described(sdp, source.kind, self.config.sdp_limits, self._names)
+        return await self._making(call_id, lambda session: session.offer(source, target, said))
 
     async def create_offer(self, call_id: str, target: Party, peer: Party | None = None) -> str:
         return await self._making(call_id, lambda session: session.create_offer(target, peer))
@@ -297,7 +303,9 @@ class EmbeddedEngine:
         return await self._doing(call_id, accepted)
 
     async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:
-        return await self._doing(call_id, lambda session: session.answer(source, target, sdp))
+        self._session(call_id)
+        said = await described(sdp, source.kind, self.config.sdp_limits, self._names)
+        return await self._doing(call_id, lambda session: session.answer(source, target, said))
 
     async def join(self, call_id: str, a: str, b: str) -> None:
         await self._doing(call_id, lambda session: session.join(a, b))

@@ -42,7 +42,7 @@ from gateway.media.engine import (
 )
 from sdp import Agreement, Codec, MediaAgreement, Plan, SessionDescription, TransportPlan, negotiate
 from sdp.attributes import SetupRole
-from sdp.negotiation import Side
+from sdp.negotiation import Side, fitted
 
 logger = logging.getLogger("gateway.media")
 Answer = Callable[[Plan], SessionDescription]
@@ -296,15 +296,17 @@ class PartyMedia:
         )
         return plan if self.data is None else replace(plan, data_channel=self.data.plan)
 
-    def take_answer(self, answer: SessionDescription) -> None:
-        """The peer answered our offer; raises MediaError."""
+    def take_answer(self, answer: SessionDescription) -> SessionDescription:
+        """Agree to the peer's answer to our offer; gives it with a section for each offered. Raises MediaError."""
         if self.party.kind is Kind.SERVICE:
-            return
+            return answer
         offer = self.our_offer
         if offer is None:
             raise MediaError("no offer to this party is waiting for an answer", 481)
-        self._agree(checked(lambda: negotiate(offer, answer, local="offerer")), "offerer", answer)
-        self.agreed, self.theirs = (offer, answer, "offerer"), answer
+        answered = checked(lambda: fitted(offer, answer))
+        self._agree(checked(lambda: negotiate(offer, answered, local="offerer")), "offerer", answered)
+        self.agreed, self.theirs = (offer, answered, "offerer"), answered
+        return answered
 
     def give_answer(self, make: Answer, prefer: tuple[str, ...] = ()) -> None:
         """Answer the peer's offer with what `make` makes of our plan; raises MediaError."""

@@ -41,7 +41,7 @@ from gateway.media.embedded.succession import Successors
 from gateway.media.embedded.tones import find_tones
 from gateway.media.embedded.transport import opened
 from gateway.media.engine import CallStatistics, Dtmf, MediaError, MediaLost, Party, RecordingFile
-from sdp import translate
+from sdp import SessionDescription, translate
 
 
 class Session:
@@ -62,13 +62,12 @@ class Session:
 
     # Requests
 
-    async def offer(self, source: Party, target: Party, sdp: str) -> str:
+    async def offer(self, source: Party, target: Party, description: SessionDescription) -> str:
         """`source`'s offer in, the offer for `target` out; raises MediaError.
 
         The same offer may go to several targets (forking); the one whose answer comes last is joined.
         """
         config = self._shared.config
-        description = parse(config, sdp)
         checked(lambda: require_usable(config, source.kind, description))
         family = family_of(description)
         made: list[PartyMedia] = []
@@ -117,9 +116,8 @@ class Session:
             self._reconnect(caller)
         return str(caller.sent)
 
-    def answer(self, source: Party, target: Party | None, sdp: str) -> str:
+    def answer(self, source: Party, target: Party | None, description: SessionDescription) -> str:
         """`source`'s answer in, the answer for `target` out; raises MediaError."""
-        description = parse(self._shared.config, sdp)
         callee = self.party(source.tag)
         if target is None and service_of(source) is not None:
             return ""  # a service agrees to everything
@@ -134,7 +132,7 @@ class Session:
             raise MediaError("a party cannot answer itself", 500)
         for media, party in ((callee, source), (caller, target)):
             media.describe_again(party)
-        callee.take_answer(description)
+        description = callee.take_answer(description)
         offer = caller.offered
         if service_of(target) is not None:
             caller.offered = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.media.described import LIMITS
 from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.embedded.rtp.latching import LatchRules
 from gateway.media.embedded.webrtc.config import WebRtcConfig
@@ -129,5 +130,5 @@ class EmbeddedConfig:
     """Seconds by which the echo service speaks later."""
     report_interval: float = 5.0
     """Seconds between RTCP reports, each drawn between half and one and a half of it (RFC 3550 section 6.2)."""
-    sdp_limits: Limits = field(default_factory=lambda: Limits(size=32768, lines=1024, media=16, section_lines=512))
+    sdp_limits: Limits = LIMITS
     """What a stranger's description may be at most."""

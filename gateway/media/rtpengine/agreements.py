@@ -13,7 +13,8 @@ from gateway.media.rtpengine.client import NgHost
 from gateway.media.rtpengine.ng import Request
 from gateway.media.rtpengine.profiles import DIGITS_READY, Policy, flags, offer_flags
 from gateway.media.rtpengine.requests import ask
-from sdp import Direction, MediaDescription, SessionDescription
+from sdp import Direction, MediaDescription, SdpError, SessionDescription
+from sdp.negotiation import fitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ class Agreements:
         self._policy = policy
         self._clock = clock
 
-    def read(self, source: Party, sdp: str) -> Said:
-        """A party's offer; MediaError 400 where it cannot be read, 488 where nothing of it could be carried."""
-        return self._said(source, descriptions.read(sdp), source.codecs)
+    def read(self, source: Party, description: SessionDescription) -> Said:
+        """A party's offer; MediaError 488 where nothing of it could be carried."""
+        return self._said(source, description, source.codecs)
 
     def _said(self, source: Party, description: SessionDescription, codecs: tuple[str, ...]) -> Said:
         policy = self._policy()
@@ -81,10 +82,10 @@ class Agreements:
         call.parties[target.tag].transport = descriptions.transport_of(told, section)
         return str(told)
 
-    async def answer(self, call: CallState, source: Party, target: Party, sdp: str) -> str:
+    async def answer(self, call: CallState, source: Party, target: Party, said: SessionDescription) -> str:
         """Have the daemon make of a party's answer the one for who offered; the two talk from now on."""
         offer = self._open(call, source, target)
-        description, audio, text = self.check(offer, source, sdp)
+        description, audio, text = self.check(offer, source, said)
         addresses = descriptions.addresses_of(description)
         request: dict[str, Encodable] = {
             "command": "answer",
@@ -118,13 +119,15 @@ class Agreements:
             raise MediaError("no offer of this party is waiting for an answer", 481)
         return offer
 
-    def check(self, offer: Offer, source: Party, sdp: str) -> tuple[SessionDescription, MediaDescription, str]:
+    def check(
+        self, offer: Offer, source: Party, said: SessionDescription
+    ) -> tuple[SessionDescription, MediaDescription, str]:
         """A party's answer, its audio, and what the daemon is to know of it."""
-        policy, description = self._policy(), descriptions.read(sdp)
+        policy, description = self._policy(), _fitted(offer, said)
         audio = descriptions.audio_of(description, source.kind, policy.srtp_suites)
         if audio is None or not descriptions.fits(audio, offer.ours):
             raise MediaError("the answer has no audio in common with the offer", 488)
-        if len(description.media) != offer.sections or descriptions.index_of(description, audio) != offer.place:
+        if descriptions.index_of(description, audio) != offer.place:
             raise MediaError("the answer has other sections than the offer", 488)
         video = descriptions.video_of(description, source.kind, policy.srtp_suites, policy.video)
         if video is not None and descriptions.index_of(description, video) != offer.video:
@@ -167,6 +170,14 @@ class Agreements:
         if len(description.media) != sections:
             raise MediaError("rtpengine gave a description with other sections", 500)
         return description
+
+
+def _fitted(offer: Offer, answer: SessionDescription) -> SessionDescription:
+    """The answer with a section for each offered; raises MediaError 488 for an answer without any."""
+    try:
+        return fitted(SessionDescription.parse(str(offer.request["sdp"])), answer)
+    except SdpError as error:
+        raise MediaError(str(error), error.status) from None
 
 
 def _agree(

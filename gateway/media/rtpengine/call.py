@@ -96,7 +96,7 @@ class CallState:
     """By the tags of two parties their last offer and its answer, to be said again."""
     ours: dict[str, str] = field(default_factory=dict)
     """By the tag of whom we have made an offer, the tag of whose words it has."""
-    agreed: dict[tuple[str, str], str] = field(default_factory=dict)
+    agreed: dict[tuple[str, str], SessionDescription] = field(default_factory=dict)
     """Answers to such offers, by the tags of whose words those had and of who answers: `join` makes use of them."""
     gone: set[str] = field(default_factory=set)
     """Tags of parties that are forgotten here, and are still to be at the daemon."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from gateway.media.described import LIMITS
 from gateway.media.engine import Kind, MediaError
-from sdp import Codec, Direction, Limits, MediaDescription, SdpError, SessionDescription, read_codecs
-from sdp.attributes import Crypto
+from sdp import Codec, Connection, Direction, MediaDescription, SdpError, SessionDescription, read_codecs
+from sdp.attributes import Attribute, Crypto, Fingerprint, IcePwd, IceUfrag
+from sdp.keys import usable_keys
+from sdp.typed import cleaned
 
-LIMITS = Limits(size=32768, lines=1024, media=16, section_lines=512)
-"""What a stranger's description may be at most."""
-
+_NOWHERE = Connection("0.0.0.0")
 _BROWSERS_OWN = frozenset(
     {
         *("end-of-candidates", "ice-options", "mid", "group", "rtcp-mux", "rtcp-mux-only", "rtcp-rsize"),
@@ -24,32 +25,6 @@ _DTLS_OWN = (_BROWSERS_OWN | {"crypto"}) - {"fingerprint", "setup", "tls-id", "r
 """Those that mislead a phone with DTLS."""
 _PHONES_OWN = frozenset({"crypto", "end-of-candidates", "group", "msid-semantic", "ssrc", "ssrc-group"})
 """Attributes of the other side that would mislead a browser."""
-
-
-KEY_LENGTHS = {
-    "AEAD_AES_256_GCM": 44,
-    "AEAD_AES_128_GCM": 28,
-    "AES_256_CM_HMAC_SHA1_80": 46,
-    "AES_256_CM_HMAC_SHA1_32": 46,
-    "AES_192_CM_HMAC_SHA1_80": 38,
-    "AES_192_CM_HMAC_SHA1_32": 38,
-    "AES_CM_128_HMAC_SHA1_80": 30,
-    "AES_CM_128_HMAC_SHA1_32": 30,
-}
-"""Octets of master key and salt by suite (RFC 4568 section 6.2, RFC 6188, RFC 7714)."""
-
-
-def read(text: str) -> SessionDescription:
-    """A party's description; raises MediaError 400 where it cannot be read."""
-    try:
-        description = SessionDescription.parse(text, LIMITS)
-        for section in description.media:
-            _ = section.media_line
-            if description.connection_of(section) is None:
-                raise MediaError(f"no address for the section of line {section.first_line}", 400)
-    except SdpError as error:
-        raise MediaError(f"the session description cannot be read: {error}", 400) from None
-    return description
 
 
 def audio_of(description: SessionDescription, kind: Kind, suites: Collection[str]) -> MediaDescription | None:
@@ -114,11 +89,33 @@ def only(
     if video is not None:
         place = index_of(description, video)
         media[place] = _of_codecs(_usable_keys(video, suites), pictures, others=False)
-    return str(description.with_media(media))
+    return str(_for_daemon(description.with_media(media)))
+
+
+def _for_daemon(description: SessionDescription) -> SessionDescription:
+    """What the daemon's own reader takes: every section has an IP address, also where none of it is used."""
+    description = cleaned(description)
+    media = [
+        section if _has_address(description.connection_of(section)) else section.replace_field("c", _NOWHERE)
+        for section in description.media
+    ]
+    if description.connection is not None and not _has_address(description.connection):
+        description = description.replace_field("c")
+    return description.with_media(media)
+
+
+def _has_address(connection: Connection | None) -> bool:
+    return connection is not None and connection.ip is not None
 
 
 def _usable_keys(section: MediaDescription, suites: Collection[str]) -> MediaDescription:
-    return section.with_lines(line for line in section.lines if not line.startswith("a=crypto:") or _key(line, suites))
+    keys = [replace(key, session_parameters=()) for key in _keys(section, suites)]
+    return section.replace_attribute(*keys) if keys else section.without("crypto")
+
+
+def _keys(section: MediaDescription, suites: Collection[str]) -> list[Crypto]:
+    """The keys that the daemon can use: it reads no packet that names its key."""
+    return [key for key in usable_keys(section.cryptos, suites) if key.keys[0].mki is None]
 
 
 def index_of(description: SessionDescription, section: MediaDescription) -> int:
@@ -150,7 +147,7 @@ def _asking_for_pictures(section: MediaDescription) -> MediaDescription:
     return section.with_attribute("rtcp-fb:* nack pli", "rtcp-fb:* ccm fir")
 
 
-def repeated(said: SessionDescription, offer: MediaDescription) -> str:
+def repeated(said: SessionDescription, offer: MediaDescription) -> SessionDescription:
     """What a party said before, as its answer to a new offer: it sends and receives what the offer lets it.
 
     A browser is the active side of DTLS, since rtpengine is told to be the passive one.
@@ -162,7 +159,7 @@ def repeated(said: SessionDescription, offer: MediaDescription) -> str:
         section = section.without(*Direction, "setup")
         added = ["setup:active"] if "TLS/" in section.protocol.upper() else []
         media.append(section.with_attribute(str(now), *added))
-    return str(said.without(*Direction, "setup").with_media(media))
+    return said.without(*Direction, "setup").with_media(media)
 
 
 def offered_again(said: SessionDescription, *, holds: bool) -> SessionDescription:
@@ -213,25 +210,14 @@ def _carries(section: MediaDescription) -> bool:
 
 def _keyed(description: SessionDescription, section: MediaDescription, kind: Kind, suites: Collection[str]) -> bool:
     if kind is Kind.WEBRTC:
-        needed = ("fingerprint", "ice-ufrag", "ice-pwd")
+        needed: tuple[type[Attribute], ...] = (Fingerprint, IceUfrag, IcePwd)
         secure = "TLS/" in section.protocol.upper()
-        return secure and all(section.has(name) or description.has(name) for name in needed)
+        return secure and all(description.first_of(section, view) is not None for view in needed)
     if kind is Kind.DTLS:
-        return section.has("fingerprint") or description.has("fingerprint")
+        return description.first_of(section, Fingerprint) is not None
     if "RTP/SAVP" not in section.protocol.upper():
         return kind in (Kind.RTP, Kind.BEST_EFFORT)
-    return any(_key(line, suites) for line in section.lines if line.startswith("a=crypto:"))
-
-
-def _key(line: str, suites: Collection[str]) -> bool:
-    """Whether a crypto line has one key of a suite that is wanted; what is wrong with it is not said, nor shown."""
-    try:
-        crypto = Crypto.parse(line.partition(":")[2])
-    except SdpError:
-        return False
-    if crypto.suite not in suites or len(crypto.keys) != 1 or crypto.keys[0].mki is not None:
-        return False
-    return len(crypto.keys[0].key_and_salt) == KEY_LENGTHS.get(crypto.suite)
+    return bool(_keys(section, suites))
 
 
 def _of_codecs(section: MediaDescription, names: Collection[str], *, others: bool = True) -> MediaDescription:

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from gateway.media.delivery import EventDelivery
+from gateway.media.described import LIMITS, Names, NoNames, described
 from gateway.media.engine import (
     AudioPort,
     CallStatistics,
@@ -38,6 +39,7 @@ from gateway.media.rtpengine.recording import DaemonRecording
 from gateway.media.rtpengine.requests import ask, delete
 from gateway.media.rtpengine.statistics import heard
 from gateway.media.rtpengine.watch import Rhythm, Watch
+from sdp import SessionDescription
 
 log = structlog.get_logger(__name__)
 
@@ -80,11 +82,16 @@ class RtpengineEngine:
         *,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[int], bytes] = os.urandom,
+        names: Names | None = None,
     ) -> None:
-        """`clock` gives monotonic seconds; `random(n)` n unguessable bytes."""
+        """`clock` gives monotonic seconds; `random(n)` n unguessable bytes.
+
+        `names` knows the hosts that phones name as where their media goes, None: they lead nowhere.
+        """
         self.config = config
         """May be another one in the course of things; `hosts`, `client` and `rhythm` count at the start only."""
         self._clock = clock
+        self._names = names or NoNames()
         self._calls: dict[str, CallState] = {}
         self.handover = Handover(self._name_of)
         self._hosts = NgHosts(config.hosts, config.client, clock, random, self.handover.passed)
@@ -159,7 +166,7 @@ class RtpengineEngine:
 
     async def offer(self, call_id: str, source: Party, target: Party, sdp: str) -> str:
         self._check(call_id, source, target)
-        said = self._agreements.read(source, sdp)
+        said = self._agreements.read(source, await self._read(source, sdp))
         call = self._calls.get(call_id)
         if call is not None:
             async with call.lock:
@@ -188,14 +195,18 @@ class RtpengineEngine:
 
     async def answer(self, call_id: str, source: Party, target: Party | None, sdp: str) -> str:
         call = self._call(call_id)
+        said = await self._read(source, sdp)
         async with call.lock:
             self._still_open(call)
             if target is None:
-                await self._moves.commit(call, source, sdp)
+                await self._moves.commit(call, source, said)
                 return ""
-            answer = await self._agreements.answer(call, source, target, sdp)
+            answer = await self._agreements.answer(call, source, target, said)
         self._watch.see(call_id)
         return answer
+
+    async def _read(self, source: Party, sdp: str) -> SessionDescription:
+        return await described(sdp, source.kind, LIMITS, self._names)
 
     async def create_offer(self, call_id: str, target: Party, peer: Party | None = None) -> str:
         self._check(call_id, target)

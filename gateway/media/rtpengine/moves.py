@@ -13,6 +13,7 @@ from gateway.media.engine import Kind, MediaError, MediaEvent, OfferWanted, Part
 from gateway.media.rtpengine.agreements import Agreements
 from gateway.media.rtpengine.call import CallState, PartyState
 from gateway.media.rtpengine.requests import ask, delete
+from sdp import SessionDescription
 
 log = structlog.get_logger(__name__)
 
@@ -39,26 +40,26 @@ class Moves:
             await self._agreements.repeat(call, talking)
         return offer
 
-    async def commit(self, call: CallState, source: Party, sdp: str) -> None:
+    async def commit(self, call: CallState, source: Party, said: SessionDescription) -> None:
         """Take the answer to our offer."""
         tag = call.ours.get(source.tag)
         offer = None if tag is None else call.offers.get((tag, source.tag))
         if tag is None or offer is None:
             raise MediaError("no offer of ours is waiting for an answer", 481)
         if call.joined == {tag, source.tag}:
-            changed = await self._answered(call, tag, source, sdp)
+            changed = await self._answered(call, tag, source, said)
             await self._clear(call)
             self._want(call, changed)
         else:
-            self._agreements.check(offer, source, sdp)
-            call.agreed[tag, source.tag] = sdp
+            self._agreements.check(offer, source, said)
+            call.agreed[tag, source.tag] = said
         call.ours.pop(source.tag, None)
 
-    async def _answered(self, call: CallState, tag: str, source: Party, sdp: str) -> str | None:
+    async def _answered(self, call: CallState, tag: str, source: Party, said: SessionDescription) -> str | None:
         """The two agree; gives the tag of whose words were offered where something has changed for it."""
         state = call.party_of(tag)
         before = state.transport, state.codec
-        await self._agreements.answer(call, source, state.party, sdp)
+        await self._agreements.answer(call, source, state.party, said)
         return tag if (state.transport, state.codec) != before else None
 
     def _want(self, call: CallState, tag: str | None) -> None:

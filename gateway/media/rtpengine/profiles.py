@@ -8,8 +8,8 @@ from ipaddress import ip_address
 
 from gateway.media.engine import Kind, Party
 from gateway.media.rtpengine.bencode import Encodable
-from gateway.media.rtpengine.descriptions import KEY_LENGTHS
 from sdp import is_private
+from sdp.keys import KEY_OCTETS
 
 NAMES = {"opus": "opus", "g722": "G722", "pcmu": "PCMU", "pcma": "PCMA"}
 """Codecs by the names rtpengine knows them by; others in capitals."""
@@ -78,7 +78,7 @@ _TOWARD: dict[Kind, Flags] = {
 }
 """What the description that comes back is to be, by the kind of who gets it."""
 
-_EVERY_SUITE = (*KEY_LENGTHS, "F8_128_HMAC_SHA1_80", "F8_128_HMAC_SHA1_32", "NULL_HMAC_SHA1_80", "NULL_HMAC_SHA1_32")
+_EVERY_SUITE = (*KEY_OCTETS, "F8_128_HMAC_SHA1_80", "F8_128_HMAC_SHA1_32", "NULL_HMAC_SHA1_80", "NULL_HMAC_SHA1_32")
 """What rtpengine may offer unless told not to."""
 
 

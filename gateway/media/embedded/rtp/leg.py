@@ -18,7 +18,11 @@ from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.engine import MediaError
 from sdp import MediaAgreement, TransportPlan
 from sdp.attributes import Crypto, CryptoKey
+from sdp.hosts import IpAddress
 from sdp.negotiation import Side
+
+Endpoint = tuple[IpAddress, int]
+"""Where media goes: never a name, so that the plane is only told of what is an address."""
 
 
 class RtpLeg:
@@ -158,8 +162,10 @@ class RtpLeg:
         remote = agreement.remote
         if remote is None:
             raise MediaError("the description does not say where its media goes", 488)
-        named = None if remote.held else (canonical(remote.address), remote.port)
-        if named is not None and self._is_other_family(named[0]):
+        host, rtcp_host = remote.host, remote.rtcp_host
+        if host is None or rtcp_host is None:
+            raise MediaError("the description has no address that media could be sent to", 488)
+        if not remote.held and host.version != self.family:
             raise MediaError(f"this side has no IPv{10 - self.family}", 488)
         begins = self._dtls is not None and self._dtls.agree(agreement)
         if begins:
@@ -167,19 +173,15 @@ class RtpLeg:
             self._plane.drop_keys(self.flow)
         elif self._dtls is None and self.keys and (agreement.crypto_local is not None or self._is_secure):
             self._agree_keys(agreement.crypto_local, remote.crypto)
-        rtcp = (canonical(remote.rtcp_address or remote.address), remote.rtcp_port)
         self.set_remote(
-            named,
-            None if remote.held or not remote.rtcp_port else rtcp,
+            None if remote.held else (host, remote.port),
+            None if remote.held or not remote.rtcp_port else (rtcp_host, remote.rtcp_port),
             mux=remote.rtcp_mux,
             private_source=private_source,
             accepts=receivable(agreement),
         )
         if self._dtls is not None:
             self._dtls.start()
-
-    def _is_other_family(self, host: str) -> bool:
-        return (":" in host) != (self.family == 6)
 
     def _agree_keys(self, local: Crypto | None, remote: Crypto | None) -> None:
         if local is None or remote is None:
@@ -205,8 +207,8 @@ class RtpLeg:
 
     def set_remote(
         self,
-        rtp: Address | None,
-        rtcp: Address | None,
+        rtp: Endpoint | None,
+        rtcp: Endpoint | None,
         *,
         mux: bool = False,
         private_source: str | None = None,
@@ -220,9 +222,10 @@ class RtpLeg:
         """
         source = canonical(private_source) if private_source is not None else None
         if rtp is not None:
-            self._latch.expect(rtp, source, self._clock())
-            self._plane.expect(self.flow, rtp, self._latch.description)
-        self._rtcp_named = rtcp
+            named = _written(rtp)
+            self._latch.expect(named, source, self._clock())
+            self._plane.expect(self.flow, named, self._latch.description)
+        self._rtcp_named = _written(rtcp) if rtcp is not None else None
         self._rtcp_learned = None
         self._private_source = source
         self._accepts = accepts
@@ -329,7 +332,12 @@ class RtpLeg:
 
 def receivable(agreement: MediaAgreement) -> frozenset[int]:
     """Payload types that may arrive."""
-    return frozenset([codec.payload_type for codec in agreement.receive if codec.payload_type is not None])
+    return frozenset([codec.payload_type for codec in agreement.arriving if codec.payload_type is not None])
+
+
+def _written(endpoint: Endpoint) -> Address:
+    """The address as the plane's sockets write it."""
+    return str(endpoint[0]), endpoint[1]
 
 
 def _address(value: Sequence[Any] | None) -> Address | None:
