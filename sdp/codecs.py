@@ -188,10 +188,15 @@ def _read_rtpmap(rtpmap: str) -> tuple[str, int, int] | None:
     rate, _, channels = rest.partition("/")
     if not (name and rate.isascii() and rate.isdigit() and len(rate) < 10 and int(rate)):
         return None
-    if name.lower() == "opus" and int(rate) == _OPUS_CLOCK:
-        return name, _OPUS_CLOCK, 2  # whatever is said (RFC 7587 section 7): some phones leave "/2" out
-    usable = channels.isascii() and channels.isdigit() and 0 < int(channels[:3]) < 256 and len(channels) < 4
-    return name, int(rate), int(channels) if usable else 1
+    return name, int(rate), _channels(name, int(rate), channels)
+
+
+def _channels(name: str, rate: int, said: str) -> int:
+    """Return the number of channels, 1 where none can be read."""
+    if name.lower() == "opus" and rate == _OPUS_CLOCK:
+        return 2  # RFC 7587 section 7 allows no other number; some phones leave it out.
+    usable = said.isascii() and said.isdigit() and 0 < int(said[:3]) < 256 and len(said) < 4
+    return int(said) if usable else 1
 
 
 _LONGEST_REMEMBERED: Final = 200

@@ -132,10 +132,8 @@ class SessionDescription(Section):
     def parse(cls, text: str | bytes, limits: Limits = DEFAULT_LIMITS, *, strict: bool = False) -> Self:
         """Read a description: CRLF or LF, unknown lines and attributes kept.
 
-        Raises SdpSyntaxError (line, column, expected) for what is not lines beginning with v=0,
-        for a malformed m= line, and beyond `limits`. Other malformed lines count as absent, and NULs and blanks
-        after the last line as nothing; a `strict` reader refuses both, malformed values when their view is asked for.
-        `sdp.lint` lists every line that was passed over.
+        Raises SdpSyntaxError for other text, a malformed m= line, and beyond `limits`. Other malformed lines count as
+        absent; views of a `strict` reading raise.
         """
         string, charset = decode(text, limits)
         sections = split_sections(string, limits, strict=strict)

@@ -67,9 +67,8 @@ def decode(text: str | bytes, limits: Limits) -> tuple[str, str]:
 def split_sections(text: str, limits: Limits, *, strict: bool = False) -> list[list[str]]:
     """The lines of the session part and of each media section, line ends taken off.
 
-    CRLF and LF end a line, also mixed; empty lines after the last one are dropped, and where the reading is not
-    `strict` also NULs and lines of blanks.
-    Raises SdpSyntaxError for what is not `type=value` lines that begin with `v=0`, and beyond `limits`.
+    CRLF and LF end a line, also mixed. Empty lines at the end are dropped, unless `strict` also NULs and blanks.
+    Raises SdpSyntaxError for lines other than `type=value` after `v=0`, and beyond `limits`.
     """
     sections = _split(text.removesuffix("\r\n"), "\r\n")
     plain = "\n".join(["\n".join(lines) for lines in sections]) + "\n"
@@ -86,7 +85,7 @@ def split_sections(text: str, limits: Limits, *, strict: bool = False) -> list[l
 
 
 def has_tail(text: str) -> bool:
-    """Whether NULs, or a line of blanks, follow the last line of a text."""
+    """Tell a text whose last line is followed by NULs or by a line of blanks."""
     ended = text.rstrip("\r\n")
     if ended[-1:] not in (" ", "\t", "\0"):
         return False
@@ -195,7 +194,7 @@ class Grammar:
 
 
 def read_tolerantly(parse: Callable[[str], T], value: str) -> T | None:
-    """What `parse` makes of a value, without blanks around it where it cannot be read with them; None where neither."""
+    """Return the value read, if need be without the blanks around it; None where `parse` refuses both."""
     for text in dict.fromkeys((value, value.strip(" \t"))):
         try:
             return parse(text)

@@ -28,12 +28,12 @@ def ip_of(host: str) -> IpAddress | None:
 
 
 def is_name(host: str) -> bool:
-    """Whether it may be a host name: labels of letters, digits, "-" and "_", the last one no number (RFC 1123)."""
+    """Tell a host name (RFC 1123, "_" allowed, last label no number) from other text."""
     return len(host) < _LONGEST_NAME and _NAME.fullmatch(host.removesuffix(".")) is not None
 
 
 def has_leading_zeros(host: str) -> bool:
-    """Whether an IPv4 address is written with zeros that say nothing."""
+    """Tell an IPv4 address with zeros that say nothing from others."""
     return ip_of(host) is not None and ":" not in host and _ZEROS.search(host) is not None
 
 

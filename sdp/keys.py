@@ -1,4 +1,4 @@
-"""Which SDES keys can be used: each a=crypto line is judged by itself (RFC 4568)."""
+"""SDES keys that can be used; each a=crypto line is judged by itself (RFC 4568)."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ the order of error correction, which is never agreed here."""
 
 
 def binding_parameters(crypto: Crypto) -> tuple[str, ...]:
-    """The session parameters without which the packets of that key cannot be read."""
+    """Return the session parameters without which the packets of that key cannot be read."""
     return tuple([each for each in crypto.session_parameters if not _CHANGES_NOTHING.fullmatch(each)])
 
 
 def identifier_of(crypto: Crypto) -> bytes | None:
-    """What every packet protected with its first key carries, b"" for nothing; None where its length is no length."""
+    """Return the octets that name the first key in each packet, b"" for none; None where their length is no length."""
     key = crypto.keys[0]
     if key.mki is None:
         return b""
@@ -47,7 +47,7 @@ def identifier_of(crypto: Crypto) -> bytes | None:
 
 
 def usable_keys(keys: Iterable[Crypto], suites: Collection[str]) -> tuple[Crypto, ...]:
-    """The lines of these suites with one key of the right length and nothing else that would have to be obeyed."""
+    """Return the lines of these suites with one key of the right length and no session parameter to obey."""
     return tuple([crypto for crypto in keys if crypto.suite in suites and _is_usable(crypto)])
 
 

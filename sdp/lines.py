@@ -37,7 +37,7 @@ class Section:
     first_line: int = field(default=1, kw_only=True, compare=False, repr=False)
     """Line number of lines[0] in the text it was read from."""
     strict: bool = field(default=False, kw_only=True, compare=False, repr=False)
-    """Whether a view raises SdpSyntaxError for a malformed line; else such a line counts as absent."""
+    """Raise SdpSyntaxError in the view of a malformed line; else such a line counts as absent."""
     _index: Index = field(default_factory=dict, init=False, compare=False, repr=False)
     _views: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 

@@ -41,8 +41,8 @@ class MediaAgreement:
     receive: tuple[Codec, ...] = ()
     """What may arrive, best first, under the payload types we gave them."""
     receive_also: tuple[Codec, ...] = ()
-    """What the remote side may send although we gave it another payload type: some peers send by their own numbers,
-    which RFC 3264 section 5.1 does not allow."""
+    """The same codecs under the remote side's own payload types, where they differ: some peers send by those, which
+    RFC 3264 section 5.1 does not allow."""
     send_events: dict[int, int] = field(default_factory=dict)
     """telephone-event payload types to send, by clock rate in Hz."""
     receive_events: dict[int, int] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Agreement:
 
 
 def negotiate(offer: SessionDescription, answer: SessionDescription, *, local: Side) -> Agreement:
-    """What `offer` and `answer` agreed on, seen by the side that wrote one of them.
+    """Return what `offer` and `answer` agreed on, seen by the side that wrote one of them.
 
     Sections of the answer stand for those of the offer by their place (see `fitted`); what it says of mids and groups
     that were not offered is passed over. Raises SdpNegotiationError where the answer breaks a rule that leaves its
@@ -107,10 +107,10 @@ def negotiate(offer: SessionDescription, answer: SessionDescription, *, local: S
 
 
 def fitted(offer: SessionDescription, answer: SessionDescription) -> SessionDescription:
-    """The answer with a section for each of the offer's (RFC 3264 section 6).
+    """Return the answer with a section for each of the offer's (RFC 3264 section 6).
 
-    One that leaves the last sections out has refused them: phones without a screen do so. Sections beyond those offered
-    answer nothing. Raises SdpNegotiationError for an answer without any.
+    Sections left out at the end count as refused, sections beyond those offered are dropped. Raises
+    SdpNegotiationError for an answer without any.
     """
     answered, offered = len(answer.media), len(offer.media)
     if answered == offered:
@@ -186,7 +186,7 @@ def _agree(pair: _Pair, bundled: dict[str, _Bundle]) -> MediaAgreement:
     mid = pair.mid
     bundle = bundled.get(mid) if mid is not None else None
     live = answered.port != 0 and (offered.port != 0 or (bundle is not None and pair.offered.has("bundle-only")))
-    if live and "TLS/" in answered.protocol and "dtls" not in families(pair.offer, pair.offered):
+    if live and answered.protocol.startswith("UDP/TLS/") and "dtls" not in families(pair.offer, pair.offered):
         raise SdpNegotiationError(f"the answer's section {pair.index} speaks DTLS, which was not offered")
     send: tuple[Codec, ...] = ()
     receive: tuple[Codec, ...] = ()
@@ -206,7 +206,7 @@ def _agreed_codecs(mine: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> tuple[
 
 
 def _under_their_numbers(pair: _Pair, send: tuple[Codec, ...], receive: tuple[Codec, ...]) -> tuple[Codec, ...]:
-    """What the remote side numbers otherwise than we do, where its number means nothing else to us."""
+    """Return the codecs that the remote side numbers otherwise than we do, where its number means nothing else."""
     ours = {codec.payload_type for codec in read_codecs(pair.mine)}
     others = [codec for codec in send if codec.payload_type not in ours]
     return tuple([codec for codec in others if (codec.is_media or codec.is_event) and find_match(codec, receive)])
@@ -270,8 +270,7 @@ def _dtls_role(pair: _Pair, in_offer: int, in_answer: int) -> Literal["active", 
 def _agreed_crypto(pair: _Pair) -> tuple[Crypto | None, Crypto | None]:
     """The local and the remote SDES key: the answer's, and the offer's of the same tag (RFC 4568 section 5.1.3).
 
-    A key that answers none is nothing to go by: some phones put theirs into every answer. Neither is a line that
-    cannot be used: the first usable one counts.
+    The first usable line counts. A key that answers none is nothing to go by: some phones put theirs into every answer.
     """
     if not pair.offered.has("crypto"):
         return None, None

@@ -50,12 +50,12 @@ class RemoteTransport:
 
     @property
     def host(self) -> IpAddress | None:
-        """Where RTP goes; None for a name, and where no c= line holds."""
+        """IP address of RTP; None for a name, and without a c= line."""
         return ip_of(self.address)
 
     @property
     def rtcp_host(self) -> IpAddress | None:
-        """Where RTCP goes: with RTP where a=rtcp gives a name, or an address of the other IP version."""
+        """IP address of RTCP: that of RTP where a=rtcp gives a name, or an address of the other IP version."""
         host, rtcp = self.host, ip_of(self.rtcp_address)
         return rtcp if rtcp is not None and host is not None and rtcp.version == host.version else host
 
@@ -87,7 +87,7 @@ def _canonical(address: str) -> str:
 
 
 def is_nowhere(connection: Connection | None) -> bool:
-    """Whether a c= line says 0.0.0.0 or ::."""
+    """Tell a c= line of 0.0.0.0 or :: from others."""
     return connection is not None and (address := connection.ip) is not None and address.is_unspecified
 
 

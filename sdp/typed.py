@@ -1,4 +1,4 @@
-"""Which type reads a line, and a description without the lines that no type can read."""
+"""Types of lines, and descriptions without the lines that their types cannot read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ S = TypeVar("S", bound=Section)
 
 
 def typed(line: str) -> tuple[str, str, type[Any] | None]:
-    """The head of a line ("a=ptime:", "a=rtcp-mux", "c="), its value, and the type that reads it; None: no type."""
+    """Return the head of a line ("a=ptime:", "c="), its value, and the type that reads it, None for no type."""
     if line[0] != "a":
         return line[:2], line[2:], FIELDS.get(line[0])
     name, colon, value = line.partition(":")
@@ -23,7 +23,7 @@ def typed(line: str) -> tuple[str, str, type[Any] | None]:
 
 
 def cleaned(description: SessionDescription) -> SessionDescription:
-    """The description as this library reads it, for a reader that is stricter.
+    """Return the description as this library reads it, for a stricter reader.
 
     Lines that cannot be read are left out, m= lines have their protocol in capitals, Opus its two channels.
     """
@@ -38,7 +38,7 @@ def _cleaned_section(media: MediaDescription) -> MediaDescription:
 
 
 def _mapped(line: str) -> str:
-    """The payload type of an a=rtpmap line; "" for other lines."""
+    """Return the payload type of an a=rtpmap line, "" for other lines."""
     _, value, view = typed(line)
     return value.partition(" ")[0] if view is RtpMap else ""
 

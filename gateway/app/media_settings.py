@@ -31,8 +31,7 @@ def engine(
 ) -> MediaEngine:
     """The media engine the configuration names, on the packet plane chosen; not started yet.
 
-    `owner`: what the calls of this gateway begin with at an rtpengine, which may have other gateways' as well.
-    `names` looks up the hosts that phones name as where their media goes; None: they lead nowhere.
+    `owner` begins the names of this gateway's calls at an rtpengine. `names` looks up host names of media.
     """
     if config.media.rtpengines:
         return RtpengineEngine(replace(_rtpengine(config), owner=owner), clock=clock, names=names)

@@ -12,7 +12,7 @@ from sdp.hosts import is_name
 S = TypeVar("S", SessionDescription, MediaDescription)
 
 LIMITS = Limits(size=32768, lines=1024, media=64, section_lines=512)
-"""What a stranger's description may be at most."""
+"""Largest description taken from a stranger."""
 
 
 class Names(Protocol):
@@ -30,11 +30,10 @@ class NoNames:
 
 
 async def described(text: str, kind: Kind, limits: Limits, names: Names) -> SessionDescription:
-    """Read the description of a party of that kind.
+    """Read a description; look up the host name of a phone's c= line, at most one.
 
-    What a phone's c= lines name is looked up, one name a description, the voice's first. A section without an address
-    is out of the call: its port becomes 0. Raises MediaError: 400 for text that cannot be read, 488 where the voice has
-    no address.
+    The port of a section without an address becomes 0. Raises MediaError 400 for unreadable text, 488 for a voice
+    without an address.
     """
     try:
         description = SessionDescription.parse(text, limits)
@@ -52,7 +51,7 @@ def _connections(description: SessionDescription) -> list[Connection | None]:
 
 
 def _is_plain(connection: Connection | None) -> bool:
-    """Whether a c= line has an IP address as sockets write it."""
+    """Tell a c= line with an IP address as sockets write it from others."""
     return connection is not None and str(connection.ip) == connection.address
 
 

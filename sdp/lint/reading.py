@@ -33,7 +33,7 @@ class Hit:
 
 
 def _misspelt(found: Any, value: str) -> str:
-    """How a value that can be read is written wrongly; "" where it is not."""
+    """Name the fault of a value that can be read all the same; "" for none."""
     if isinstance(found, MediaLine) and found.protocol not in value:
         return f"written in other letters than {found.protocol}"
     if isinstance(found, Connection) and has_leading_zeros(found.address):

@@ -77,8 +77,7 @@ class EmbeddedEngine:
     ) -> None:
         """`clock` gives monotonic, `wall_clock` Unix seconds; `random` draws keys, so a SystemRandom outside tests.
 
-        `make_plane` makes the packet plane, None: the one in this process. `names` knows the hosts that phones name as
-        where their media goes, None: they lead nowhere.
+        `make_plane` makes the packet plane, None: the one in this process. `names` looks up host names of media.
         """
         self.config = config or EmbeddedConfig()
         self._clock, self._wall_clock = clock, wall_clock

@@ -93,7 +93,7 @@ def only(
 
 
 def _for_daemon(description: SessionDescription) -> SessionDescription:
-    """What the daemon's own reader takes: every section has an IP address, also where none of it is used."""
+    """Return what the daemon's own reader takes: with an IP address for every section, also unused ones."""
     description = cleaned(description)
     media = [
         section if _has_address(description.connection_of(section)) else section.replace_field("c", _NOWHERE)

@@ -84,10 +84,7 @@ class RtpengineEngine:
         random: Callable[[int], bytes] = os.urandom,
         names: Names | None = None,
     ) -> None:
-        """`clock` gives monotonic seconds; `random(n)` n unguessable bytes.
-
-        `names` knows the hosts that phones name as where their media goes, None: they lead nowhere.
-        """
+        """`clock` gives monotonic seconds; `random(n)` n unguessable bytes. `names` looks up host names of media."""
         self.config = config
         """May be another one in the course of things; `hosts`, `client` and `rhythm` count at the start only."""
         self._clock = clock
