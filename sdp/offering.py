@@ -13,7 +13,7 @@ from sdp.errors import SdpNegotiationError
 from sdp.extensions import Identifiers
 from sdp.negotiation import said_direction
 from sdp.pairing import PLAN_FAMILIES, families, is_live, partners, slots
-from sdp.passing import kept_bandwidths, offered_feedback, packet_times
+from sdp.passing import kept_bandwidths, mapped_port, offered_feedback, packet_times
 from sdp.places import Place, Places
 from sdp.plan import DATAGRAM, PROFILES, Plan, TransportPlan
 from sdp.sections import SectionPlan, channel_plan, refused_section, write_section, write_session
@@ -171,7 +171,9 @@ class Offerer:
         if "sctp" not in families(self._source, source) or not transport.fingerprints:
             return []
         mid, ice = self._mid(earlier), transport.ice is not None
-        section = channel_plan(self._plan, transport, "UDP/DTLS/SCTP", SetupRole.ACTPASS, mid, ice, earlier)
+        is_old = earlier is not None and mapped_port(earlier) is not None
+        profile = earlier.protocol if earlier is not None and is_old else "UDP/DTLS/SCTP"
+        section = channel_plan(self._plan, transport, profile, SetupRole.ACTPASS, mid, ice, earlier)
         return [write_section(section, self._plan)]
 
     def _mid(self, earlier: MediaDescription | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sdp.attributes import DcMap, MaxPtime, Ptime
+from sdp.attributes import DcMap, MaxPtime, Ptime, SctpPort
 from sdp.codecs import Codec
 from sdp.description import MediaDescription, SessionDescription
 from sdp.errors import SdpSyntaxError
@@ -67,6 +67,18 @@ def named_channels(media: MediaDescription, most: int) -> dict[int, DcMap]:
         if named.stream_id <= MOST_STREAM:
             found.setdefault(named.stream_id, named)
     return found
+
+
+def mapped_port(media: MediaDescription) -> int | None:
+    """Return the SCTP port of an m= line in the form before RFC 8841, "DTLS/SCTP 5000"; None in another form."""
+    first = media.formats[0] if media.formats else ""
+    return int(first) if first.isascii() and first.isdigit() and len(first) < 6 and int(first) < 65536 else None
+
+
+def sctp_port(media: MediaDescription) -> int | None:
+    """Return the SCTP port of a section of data channels: a=sctp-port, else the m= line's; None where neither says."""
+    said = media.first(SctpPort)
+    return said.value if said is not None else mapped_port(media)
 
 
 def kept_bandwidths(source: SessionDescription | MediaDescription) -> tuple[str, ...]:

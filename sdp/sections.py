@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Final
 
 from sdp.attributes import Direction, SetupRole
 from sdp.codecs import DECISIONS, Codec, know_codecs
@@ -12,8 +13,12 @@ from sdp.fields import Connection, Origin
 from sdp.frozen import filled_at_once
 from sdp.index import Index, read_lines
 from sdp.pairing import Family
-from sdp.passing import kept_bandwidths, named_channels
+from sdp.passing import kept_bandwidths, mapped_port, named_channels
 from sdp.plan import DataChannelPlan, IceParameters, Plan, TransportPlan
+
+_CHANNELS: Final = "webrtc-datachannel"
+_STREAMS: Final = 1024
+"""Streams that a=sctpmap says, as browsers did."""
 
 
 @filled_at_once
@@ -132,8 +137,13 @@ def channel_plan(
     ice: bool,
     named: MediaDescription | None = None,
 ) -> SectionPlan:
-    """The section of our data channels (RFC 8841), with those that `named` names (RFC 8864 section 6)."""
+    """The section of our data channels (RFC 8841), with those that `named` names (RFC 8864 section 6).
+
+    Written as the drafts before RFC 8841 had it where `named` is.
+    """
     channel = plan.data_channel or DataChannelPlan()
+    is_old = named is not None and mapped_port(named) is not None
+    port = f"sctpmap:{channel.sctp_port} {_CHANNELS} {_STREAMS}" if is_old else f"sctp-port:{channel.sctp_port}"
     names = named_channels(named, channel.most_named) if named is not None else {}
     return SectionPlan(
         kind="application",
@@ -144,11 +154,11 @@ def channel_plan(
         setup=setup,
         ice=ice,
         lines=(
-            f"a=sctp-port:{channel.sctp_port}",
+            f"a={port}",
             f"a=max-message-size:{channel.max_message_size}",
             *[f"a=dcmap:{each}" for each in names.values()],
         ),
-        formats=("webrtc-datachannel",),
+        formats=(str(channel.sctp_port) if is_old else _CHANNELS,),
     )
 
 

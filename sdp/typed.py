@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sdp.attributes import ATTRIBUTES, RtpMap
 from sdp.codecs import read_codecs
@@ -10,6 +10,9 @@ from sdp.description import MediaDescription, SessionDescription
 from sdp.fields import FIELDS
 from sdp.grammar import read_tolerantly
 from sdp.lines import Section
+
+_ORDER: Final = "micbk?a"
+"""Types of the lines of a section, in the order of RFC 8866 section 5; "?" stands for others."""
 
 S = TypeVar("S", bound=Section)
 
@@ -25,7 +28,8 @@ def typed(line: str) -> tuple[str, str, type[Any] | None]:
 def cleaned(description: SessionDescription) -> SessionDescription:
     """Return the description as this library reads it, for a stricter reader.
 
-    Lines that cannot be read are left out, m= lines have their protocol in capitals, Opus its two channels.
+    Lines that cannot be read are left out, those of a section stand in order, m= lines have their protocol in capitals,
+    Opus its two channels.
     """
     return _without_unreadable(description).with_media(map(_cleaned_section, description.media))
 
@@ -34,7 +38,13 @@ def _cleaned_section(media: MediaDescription) -> MediaDescription:
     opus = [codec for codec in read_codecs(media) if codec.key[0] == "opus"]
     wanted = {f"{codec.payload_type}": f"a=rtpmap:{codec.payload_type} {codec.rtpmap}" for codec in opus}
     kept = _without_unreadable(media).with_media_line(media.media_line)
-    return kept.with_lines(wanted.get(_mapped(line), line) for line in kept.lines)
+    lines = sorted(kept.lines, key=_rank)
+    return kept.with_lines(wanted.get(_mapped(line), line) for line in lines)
+
+
+def _rank(line: str) -> int:
+    found = _ORDER.find(line[0])
+    return found if found >= 0 else _ORDER.index("?")
 
 
 def _mapped(line: str) -> str:

@@ -15,7 +15,7 @@ from gateway.sip.message.values import TokenParams, retry_after
 
 V = TypeVar("V")
 
-_AUDIO = re.compile(r"^m=audio [0-9/]+ ([A-Z/]+)", re.MULTILINE)
+_AUDIO = re.compile(r"^m=audio [0-9/]+ ([A-Za-z/]+)", re.MULTILINE)
 _SIGNAL = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#])\s*$", re.MULTILINE | re.IGNORECASE)
 _DURATION = re.compile(r"^\s*Duration\s*=\s*([0-9]{1,5})\s*$", re.MULTILINE | re.IGNORECASE)
 _UFRAG = re.compile(r"^a=ice-ufrag:(\S+)", re.MULTILINE)
@@ -33,7 +33,7 @@ def text_of(body: bytes | None) -> str:
 def kind_of(sdp: str) -> Kind:
     """What the first audio line of a description speaks; nonsense counts as plain RTP and is refused later."""
     found = _AUDIO.search(sdp)
-    protocol = found[1] if found else ""
+    protocol = found[1].upper() if found else ""
     has_keys = "\na=crypto:" in sdp
     if protocol.startswith("UDP/TLS/") or (protocol.startswith("RTP/SAVP") and not has_keys and _PRINT in sdp):
         return Kind.WEBRTC if _UFRAG.search(sdp) else Kind.DTLS

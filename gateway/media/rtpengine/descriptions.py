@@ -100,7 +100,7 @@ def _for_daemon(description: SessionDescription) -> SessionDescription:
         for section in description.media
     ]
     if description.connection is not None and not _has_address(description.connection):
-        description = description.replace_field("c")
+        description = description.replace_field("c", *[section.connection for section in media[:1]])
     return description.with_media(media)
 
 
