@@ -75,10 +75,12 @@ def mapped_port(media: MediaDescription) -> int | None:
     return int(first) if first.isascii() and first.isdigit() and len(first) < 6 and int(first) < 65536 else None
 
 
-def sctp_port(media: MediaDescription) -> int | None:
-    """Return the SCTP port of a section of data channels: a=sctp-port, else the m= line's; None where neither says."""
-    said = media.first(SctpPort)
-    return said.value if said is not None else mapped_port(media)
+def sctp_port(media: MediaDescription, otherwise: int) -> int:
+    """Return the SCTP port of a section of data channels: a=sctp-port, else the m= line's, else `otherwise`."""
+    said, mapped = media.first(SctpPort), mapped_port(media)
+    if said is not None:
+        return said.value
+    return otherwise if mapped is None else mapped
 
 
 def kept_bandwidths(source: SessionDescription | MediaDescription) -> tuple[str, ...]:

@@ -77,6 +77,7 @@ GOES_ON: dict[str, Edit] = {
     "fingerprint of nothing": plus("a=fingerprint:", "a=fingerprint:sha-256 x"),
     "a key that is none": plus("a=crypto:x"),
     "a section more": plus("m=video 0 RTP/AVP 31", "m=application 0 DTLS/SCTP 5000"),
+    "sixty-three sections more": plus(*["m=video 0 RTP/AVP 31"] * 63),
     "a name that is known": address("c=IN IP4 localhost"),
     "leading zeros": address("c=IN IP4 127.000.000.001"),
     "a name that the audio replaces": address("c=IN IP4 nobody.invalid", "c=IN IP4 127.0.0.1"),
@@ -185,6 +186,8 @@ async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, edit: 
         phone.take(outcome.body.decode())
         phone.play(CALLER_HZ)
         talks = await in_time(lambda: hears(phone, CALLEE_HZ) and hears(pbx.phones[number], CALLER_HZ))
+        # No packet of theirs may come to ports that the next call has.
+        await pbx.phones.pop(number).close()
         session.hangup()
         await pbx.ends[number].wait(events.Ended)
         return Line(200, "talks" if talks else "silent")

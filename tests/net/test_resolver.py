@@ -158,6 +158,33 @@ async def test_without_srv_the_addresses_of_the_name_are_used() -> None:
         assert "udp:192.0.2.1:5060" in await setup.flows("sip:a@pbx.example")
 
 
+@pytest.mark.parametrize(
+    ("name", "version", "address"),
+    [
+        ("pbx.example", 4, "192.0.2.1"),
+        ("PBX.example.", 4, "192.0.2.1"),
+        ("pbx.example", 6, "2001:db8::1"),
+        ("off.example", 6, None),
+        ("unknown.example", 4, None),
+        ("localhost", 4, "127.0.0.1"),
+        ("localhost", 6, "::1"),
+    ],
+)
+async def test_a_host_name_gives_an_address_of_one_version(name: str, version: int, address: str | None) -> None:
+    """The records of the host alone: no service is asked for."""
+    async with resolving() as setup:
+        assert await setup.resolver.address_of(name, version) == address
+        assert {kind for _, kind in setup.server.asked} <= {"A" if version == 4 else "AAAA"}
+
+
+@pytest.mark.parametrize("name", ["nobody.invalid", "a2b.local", ".", ""])
+async def test_names_that_the_dns_never_has_are_not_asked_for(name: str) -> None:
+    """RFC 6761 section 6.4, RFC 6762 section 3."""
+    async with resolving() as setup:
+        assert await setup.resolver.address_of(name, 4) is None
+        assert not setup.server.asked
+
+
 async def test_answers_are_kept_for_their_ttl() -> None:
     """A second look asks nothing; after 60 s it asks again."""
     async with resolving() as setup:

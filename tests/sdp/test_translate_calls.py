@@ -19,6 +19,7 @@ from sdp import (
     translate,
 )
 from sdp.attributes import Crypto, SetupRole
+from sdp.passing import sctp_port
 from tests.sdp.plans import (
     CHROME_AUDIO,
     CHROME_DATA,
@@ -416,6 +417,19 @@ def test_data_channels_are_answered_where_the_plan_ends_them() -> None:
     assert data.direction is None
     refused = translate(described(PHONE_AUDIO), plan, offer=chrome(data=True))
     assert layout(refused) == [("audio", 3478), ("application", 0)]
+
+
+def test_data_channels_are_answered_in_the_form_of_their_offer() -> None:
+    """Drafts before RFC 8841 named the SCTP port in the m= line, and older browsers still do."""
+    old = "m=application 9 DTLS/SCTP 5000|a=sctpmap:5000 webrtc-datachannel 256"
+    plan = browser_plan(data_channel=DataChannelPlan(5001, 65536))
+    offer = browser(CHROME_AUDIO, old, session="a=group:BUNDLE 0 1")
+    data = answer(offer, plan).media[1]
+    assert (data.protocol, data.formats) == ("DTLS/SCTP", ("5001",))
+    assert (data.value("sctpmap"), data.value("sctp-port")) == ("5001 webrtc-datachannel 1024", None)
+    again = translate(offer, replace(plan, previous=answer(offer, plan))).media[1]
+    assert (again.protocol, again.formats) == ("DTLS/SCTP", ("5001",))
+    assert sctp_port(offer.media[1], 1) == 5000
 
 
 def test_data_channels_are_offered_to_browsers_that_may_have_them() -> None:

@@ -110,11 +110,11 @@ class DataChannels:
             if self._peer is not None:
                 self._peer._mirror_all()  # what waits there for this one waits for nothing
             return
-        port, longest = sctp_port(remote), remote.value("max-message-size")
+        port, longest = sctp_port(remote, OUR_PORT), remote.value("max-message-size")
         # Who offered data channels first opens what it wants (RFC 8832 has no rule): two for one text are one too many.
         self._opens_text = self._opens_text or side == "offerer" or self._agreed is not None
         self._agreed = (
-            OUR_PORT if port is None else port,
+            port,
             _number(longest, _DEFAULT_MESSAGE, 1 << 40),
             agreement.dtls_role == "active",
         )

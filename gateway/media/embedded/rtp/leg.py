@@ -16,7 +16,7 @@ from gateway.media.embedded.rtp.keys import key_identifier, srtp_key
 from gateway.media.embedded.rtp.latching import Latch, LatchRules, may_send_to
 from gateway.media.embedded.rtp.ports import PortPool
 from gateway.media.engine import MediaError
-from sdp import MediaAgreement, TransportPlan
+from sdp import MediaAgreement, RemoteTransport, TransportPlan
 from sdp.attributes import Crypto, CryptoKey
 from sdp.hosts import IpAddress
 from sdp.negotiation import Side
@@ -162,11 +162,7 @@ class RtpLeg:
         remote = agreement.remote
         if remote is None:
             raise MediaError("the description does not say where its media goes", 488)
-        host, rtcp_host = remote.host, remote.rtcp_host
-        if host is None or rtcp_host is None:
-            raise MediaError("the description has no address that media could be sent to", 488)
-        if not remote.held and host.version != self.family:
-            raise MediaError(f"this side has no IPv{10 - self.family}", 488)
+        rtp, rtcp = self._endpoints(remote)
         begins = self._dtls is not None and self._dtls.agree(agreement)
         if begins:
             self._keyed = False
@@ -174,14 +170,25 @@ class RtpLeg:
         elif self._dtls is None and self.keys and (agreement.crypto_local is not None or self._is_secure):
             self._agree_keys(agreement.crypto_local, remote.crypto)
         self.set_remote(
-            None if remote.held else (host, remote.port),
-            None if remote.held or not remote.rtcp_port else (rtcp_host, remote.rtcp_port),
+            rtp,
+            rtcp,
             mux=remote.rtcp_mux,
             private_source=private_source,
             accepts=receivable(agreement),
         )
         if self._dtls is not None:
             self._dtls.start()
+
+    def _endpoints(self, remote: RemoteTransport) -> tuple[Endpoint | None, Endpoint | None]:
+        """Return where RTP and RTCP go, None where the phone is on hold; raises MediaError 488."""
+        host, rtcp_host = remote.host, remote.rtcp_host
+        if host is None or rtcp_host is None:
+            raise MediaError("the description has no address that media could be sent to", 488)
+        if remote.held:
+            return None, None
+        if host.version != self.family:
+            raise MediaError(f"this side has no IPv{10 - self.family}", 488)
+        return (host, remote.port), (rtcp_host, remote.rtcp_port) if remote.rtcp_port else None
 
     def _agree_keys(self, local: Crypto | None, remote: Crypto | None) -> None:
         if local is None or remote is None:
