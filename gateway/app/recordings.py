@@ -35,7 +35,7 @@ from gateway.media.engine import (
 log = structlog.get_logger(__name__)
 
 _NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.(wav|opus)")
-_ABOUT = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.json(\.[0-9a-f]{8}\.new)?")
+_ABOUT = re.compile(r"[0-9]{8}-[0-9]{6}-[A-Za-z0-9._+-]{1,80}\.json((\.[0-9a-f]{8})?\.new)?")
 _KINDS = (".wav", ".opus")
 _MOST_LISTED = 1_000
 _MOST_ALIKE = 1_000

@@ -168,6 +168,7 @@ async def test_what_is_said_of_a_recording_without_sound_goes_as_well(tmp_path: 
     goes_on = set(os.listdir(tmp_path))
     assert len(goes_on) == 1
     gone = ["20260101-000000-c1.json", "20260101-000000-c1.2.json", "20260101-000000-c2.json.new"]
+    gone.append("20260101-000000-c3.json.0123abcd.new")
     kept = ["20260101-000001-young.json", "20260101-000002-c1.json", "20260101-000002-c1.wav", "notes.json"]
     for name in (*gone, *kept):
         (tmp_path / name).touch()
