@@ -447,6 +447,7 @@ class Bridge(Transferring):
         await self._introduce(staying)
         await self._introduce(coming)
         await self._take_off_hold(staying if was_held else None, coming if what.held else None)
+        self._widen(staying, coming)
         if not self._reattach and self.state is State.AWAY:
             scope.follow(CallInput(input=Input.ALL_RETURNED))
 
@@ -491,6 +492,12 @@ class Bridge(Transferring):
             if leg is not None and not self.is_away(leg):
                 await leg.held(False)
                 self._remembered.append(leg)
+
+    def _widen(self, *legs: Leg) -> None:
+        """Offer audio both ways to those whose former peer has left them with less."""
+        scope = self._scope
+        narrow = [leg for leg in legs if leg.can_update and scope.engine.narrows(scope.call_id, leg.party.tag)]
+        self._remembered += [leg for leg in narrow if leg not in self._remembered]
 
     async def _give_leg_away(self, what: CallInput) -> None:
         """Another call takes a leg with its running media; who is left has nobody to talk to and is ended."""

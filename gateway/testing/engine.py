@@ -101,6 +101,8 @@ class FakeEngine:
         """`movable` False is an engine that can neither make offers nor join parties anew."""
         self.requests: list[Request] = []
         """Everything asked of the engine."""
+        self.narrowed: set[str] = set()
+        """Tags of the parties that have less audio than they asked for."""
         self.started = False
         self._capabilities = Capabilities(
             early_answer=early_answer,
@@ -266,6 +268,9 @@ class FakeEngine:
         self.requests.append(Request(verb, call_id, tag, detail=(digit, duration_ms)))
         self._scripted(verb)
         self._known(call_id)
+
+    def narrows(self, call_id: str, tag: str) -> bool:
+        return tag in self.narrowed
 
     def request_key_frame(self, call_id: str, tag: str) -> None:
         self.requests.append(Request("request_key_frame", call_id, tag))

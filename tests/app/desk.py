@@ -43,6 +43,8 @@ class Desk:
         self.rtp = RtpPhone(("pcmu", "event"), ssrc=int(user))
         self.holds = False
         """Whether it says sendonly."""
+        self.direction = "sendrecv"
+        """Of its offers while it does not hold."""
         self.offers: list[bytes] = []
         """Those of the gateway after the first."""
         self.answers: list[bytes] = []
@@ -64,7 +66,7 @@ class Desk:
     def describe(self, offer: bytes = b"", *, video: bool = False) -> bytes:
         """An answer to `offer`, or an offer of its own; a video line that it is offered is refused."""
         theirs = direction_in(offer) if offer else "sendrecv"
-        direction = "sendonly" if self.holds else "sendrecv"
+        direction = "sendonly" if self.holds else "sendrecv" if offer else self.direction
         if theirs != "sendrecv":
             direction = (
                 "inactive" if theirs == "inactive" or (self.holds and theirs == "sendonly") else _MIRRORED[theirs]

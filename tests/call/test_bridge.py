@@ -352,3 +352,17 @@ async def test_a_leg_that_comes_in_for_one_who_is_in_an_exchange_takes_its_place
     assert isinstance(new.replies[1], str)
     await rig.hears(new, HungUp())
     rig.expect(State.ENDED)
+
+
+@pytest.mark.parametrize("narrow", ["caller", "coming", None])
+async def test_a_new_peer_is_offered_audio_both_ways_where_the_former_gave_less(narrow: str | None) -> None:
+    """The engine says to whom; nobody else is asked anything."""
+    rig = await Rig(caller_kind=Kind.RTP).connected()
+    coming = FakeLeg("coming")
+    await rig.engine.create_offer("c1", coming.party)
+    await rig.engine.answer("c1", coming.party, None, ANSWER)
+    rig.engine.narrowed = {narrow} if narrow else set()
+    rig.call.replace(rig.callee, coming, lambda cause: None, held=False)
+    await rig.settle()
+    offered = [leg.party.tag for leg in (rig.caller, coming) if "offer" in leg.verbs]
+    assert offered == ([narrow] if narrow else [])

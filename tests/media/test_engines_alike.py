@@ -244,3 +244,27 @@ async def test_a_call_of_no_offer_at_all_is_refused_or_made(stage: Stage) -> Non
         await stage.engine.create_offer("new", party("phone"))
     assert raised.value.status == 501
     assert not (await stage.engine.delete("new")).parties
+
+
+@pytest.mark.parametrize(
+    ("offered", "answered", "narrow"),
+    [
+        ("sendrecv", "sendrecv", set()),
+        ("recvonly", "sendonly", {"second"}),
+        ("sendonly", "recvonly", {"second"}),
+        ("inactive", "inactive", {"second"}),
+        ("sendrecv", "sendonly", {"phone"}),
+        ("sendrecv", "inactive", {"phone"}),
+    ],
+)
+async def test_a_party_is_narrow_that_was_given_less_than_it_asked_for(
+    stage: Stage, offered: str, answered: str, narrow: set[str]
+) -> None:
+    """Its peer holds, or takes no part in one direction; who asks for less itself is not."""
+    one, other = await stage.phone("phone"), await stage.phone("second")
+    offer = await stage.engine.offer("call", party("phone"), party("second"), one.sdp(direction=offered))
+    assert f"a={offered}" in offer or offered == "sendrecv"
+    await stage.engine.answer("call", party("second"), party("phone"), other.sdp(direction=answered))
+    assert {name for name in ("phone", "second") if stage.engine.narrows("call", name)} == narrow
+    assert not stage.engine.narrows("call", "nobody")
+    assert not stage.engine.narrows("no call", "phone")

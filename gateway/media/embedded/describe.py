@@ -27,7 +27,7 @@ from sdp import (
     translate,
     transport_section,
 )
-from sdp.attributes import Crypto, Fingerprint, IcePwd, IceUfrag
+from sdp.attributes import Crypto, Direction, Fingerprint, IcePwd, IceUfrag
 from sdp.errors import SdpError
 from sdp.extensions import ORIENTATION, TRANSPORT_CC
 from sdp.hosts import ip_of
@@ -150,6 +150,17 @@ def agreed_of(config: EmbeddedConfig, values: Sequence[str]) -> tuple[SessionDes
     """The offer and the answer of these texts, and which of them is ours; raises MediaError 400."""
     offer, answer, side = values
     return parse(config, offer), parse(config, answer), "offerer" if side == "offerer" else "answerer"
+
+
+def is_narrowed(offer: SessionDescription, answer: SessionDescription, ours: Side) -> bool:
+    """Return True where our side of an agreement lets less audio flow than the peer had asked for."""
+    for asked, said in zip(offer.media, answer.media, strict=False):
+        if asked.kind == "audio" and said.port:
+            wanted = offer.direction_of(asked)
+            if ours == "offerer":
+                return wanted is not Direction.SENDRECV
+            return answer.direction_of(said) is not wanted.reversed()
+    return False
 
 
 def without_keys(description: SessionDescription) -> str:

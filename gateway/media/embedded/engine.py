@@ -17,6 +17,7 @@ from gateway.media.described import Names, NoNames, described
 from gateway.media.embedded.audio.codecs import CODECS
 from gateway.media.embedded.audio.pcm import AudioError
 from gateway.media.embedded.data.exchange import prepare
+from gateway.media.embedded.describe import is_narrowed
 from gateway.media.embedded.faults import own_faults
 from gateway.media.embedded.flows import FlowTable
 from gateway.media.embedded.occupancy import Occupancy
@@ -399,6 +400,11 @@ class EmbeddedEngine:
         session = self._session(call_id)
         self._still_open(session)
         session.send_dtmf(tag, digit, duration_ms, tones=tones)
+
+    def narrows(self, call_id: str, tag: str) -> bool:
+        session = self._sessions.get(call_id)
+        agreed = next((each.agreed for each in session.parties if each.party.tag == tag), None) if session else None
+        return agreed is not None and is_narrowed(*agreed)
 
     def request_key_frame(self, call_id: str, tag: str) -> None:
         self._session(call_id).request_key_frame(tag)

@@ -390,6 +390,12 @@ class MediaEngine(Protocol):
         not take it so, 400 for what is no digit, 503 where too many wait.
         """
 
+    def narrows(self, call_id: str, tag: str) -> bool:
+        """Return True where the party was given less audio than it asked for, for the sake of its peer.
+
+        An offer of our own gives it both ways.
+        """
+
     def request_key_frame(self, call_id: str, tag: str) -> None:
         """Have whom this party sees asked for a whole picture (RFC 5168); nothing where it sees none.
 

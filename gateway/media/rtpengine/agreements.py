@@ -106,9 +106,11 @@ class Agreements:
         call.answered_at = call.answered_at or now
         theirs = SessionDescription.parse(str(offer.request["sdp"]))
         asked = theirs.media[offer.place]
-        told = call.party(target, now)
-        _agree(call.party(source, now), description, audio, audio, theirs.direction_of(asked))
+        told, answerer, wanted = call.party(target, now), call.party(source, now), theirs.direction_of(asked)
+        _agree(answerer, description, audio, audio, wanted)
         _agree(told, theirs, asked, section, Direction.SENDRECV)
+        answerer.narrowed = wanted is not Direction.SENDRECV
+        told.narrowed = answer.direction_of(section) is not wanted.reversed()
         told.transport = descriptions.transport_of(answer, section)
         return str(answer)
 

@@ -73,6 +73,8 @@ class PartyState:
     """Where it was last told to send to."""
     holds: bool = False
     """It takes no audio, by its own will."""
+    narrowed: bool = False
+    """True where it has been given less audio than both ways, though it asked for no less."""
     placed: bool = True
     """The daemon has it in this call; False: it came from another one, and is to be offered this one's media."""
     warned: bool = False

@@ -250,6 +250,11 @@ class RtpengineEngine:
             raise MediaError("the candidate is too long", 400)
         self._call(call_id).party_of(tag)
 
+    def narrows(self, call_id: str, tag: str) -> bool:
+        call = self._calls.get(call_id)
+        state = None if call is None else call.parties.get(tag)
+        return state is not None and state.narrowed
+
     def request_key_frame(self, call_id: str, tag: str) -> None:
         raise MediaError("rtpengine asks for no key frames by itself", 501)
 

@@ -128,7 +128,9 @@ class Moves:
             # It would have to begin DTLS anew with who has the same certificate (RFC 8842 section 4).
             raise MediaError("rtpengine cannot take an association into another call", 501)
         await self.release(other, tag)
-        call.parties[tag] = PartyState(state.party, self._clock(), codec=state.codec, said=state.said, placed=False)
+        moved = PartyState(state.party, self._clock(), codec=state.codec, said=state.said, placed=False)
+        moved.narrowed = state.narrowed
+        call.parties[tag] = moved
 
 
 def _newcomer(states: dict[str, PartyState]) -> str:
