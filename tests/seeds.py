@@ -125,7 +125,7 @@ _OFFER = (
     b"a=fingerprint:sha-256 AA:BB\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:YWJj|2^20|1:4\r\na=sendrecv\r\n"
     b"m=video 0 RTP/AVP 96\r\ni=x\r\na=rtcp-fb:96 nack pli\r\na=extmap:1/sendonly urn:x y\r\na=simulcast:send 1;~2\r\n"
 )
-_CHECK = webrtc_stun.check(bytes(12), "aaaa:bbbb", "p" * 22, 1)
+_CHECK = webrtc_stun.Check(username="aaaa:bbbb", password="p" * 22).write(bytes(12), 1)
 _MAPPED = stun.success_response(bytes(12), ("192.0.2.1", 3478), b"key")
 
 

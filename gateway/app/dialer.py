@@ -427,6 +427,9 @@ class GatewayDialer:
             settings = self._settings(destinations[0].uri, trunk.codecs, srtp, Dtmf(trunk.dtmf))
             settings = replace(settings, codecs=trunk.codecs, failover=True, patience=trunk.failover_after)
             settings = replace(settings, owner=f"trunk:{trunk.name}")
+            if trunk.webrtc:
+                # Candidates tell it every address.
+                settings = replace(settings, kind=Kind.WEBRTC, instead=(), by_version=False)
             self._trunk_load[trunk.name] += 1
             self._trunk_calls.setdefault(call_id, []).append(trunk.name)
         places = await self._lookups.with_versions(destinations, self.config.rtp.listen, self.agent)

@@ -21,7 +21,7 @@ from gateway.call.routing import Caller, RouteError
 from gateway.call.status import Cause
 from gateway.config.network import RtpConfig
 from gateway.config.people import Trunk
-from gateway.config.srtp import SrtpKeying, SrtpPolicy
+from gateway.config.srtp import SrtpPolicy
 from gateway.identity.mapping import IdentityMap
 from gateway.legs.sip_caller import SipCallerLeg
 from gateway.legs.sip_sessions import Reader, Shown, named_by
@@ -126,7 +126,7 @@ class SipFront:
             session.reject(403)
             return
         policy = self.srtp_policy(identity)
-        kind = _kind_offered(policy, self.rtp.srtp_keying[0], session.source)
+        kind = self._kind_offered(policy, identity, session.source)
         await self._find_device(session, identity)
         leg = SipCallerLeg(
             self._new_tag(),
@@ -197,6 +197,15 @@ class SipFront:
         trunk = self._trunk(identity)
         return self.rtp.srtp if trunk is None else trunk.srtp or self.rtp.srtp
 
+    def _kind_offered(self, policy: SrtpPolicy, identity: str | None, source: Flow) -> Kind:
+        """Return the kind of offer for a caller whose INVITE makes none."""
+        trunk = self._trunk(identity)
+        if source.transport in WEBSOCKET or (trunk is not None and trunk.webrtc):
+            return Kind.WEBRTC
+        if policy == "required":
+            return Kind.SDES if self.rtp.srtp_keying[0] == "sdes" else Kind.DTLS
+        return Kind.BEST_EFFORT if policy == "best_effort" else Kind.RTP
+
     def _trunk(self, identity: str | None) -> Trunk | None:
         """The trunk of that identity; None for a user's, and where there is no such trunk any more."""
         if identity is None or not identity.startswith(TRUNK):
@@ -240,15 +249,6 @@ def _refused_by(policy: SrtpPolicy, kind: Kind) -> str:
     if policy == "required" and kind is Kind.RTP:
         return "SRTP is required"
     return "SRTP is off" if policy == "off" and kind in (Kind.SDES, Kind.DTLS) else ""
-
-
-def _kind_offered(policy: SrtpPolicy, keying: SrtpKeying, source: Flow) -> Kind:
-    """What a caller is offered whose INVITE makes no offer of its own."""
-    if source.transport in WEBSOCKET:
-        return Kind.WEBRTC
-    if policy == "required":
-        return Kind.SDES if keying == "sdes" else Kind.DTLS
-    return Kind.BEST_EFFORT if policy == "best_effort" else Kind.RTP
 
 
 def _told(error: RouteError) -> str:

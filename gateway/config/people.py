@@ -330,6 +330,9 @@ class Trunk(Section):
     """The only codecs used with it, in both directions, best first; default: codecs.rtp."""
     srtp: SrtpPolicy | None = None
     """Overrides rtp.srtp for this trunk."""
+    webrtc: bool = False
+    """Offer it ICE and DTLS-SRTP, as WhatsApp's servers want. A trunk that offers these itself is answered so either
+    way."""
     dtmf: Dtmf = "auto"
     """How it takes digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what it says as
     well), "auto" (the first that works)."""

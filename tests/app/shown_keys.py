@@ -18,6 +18,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "app/test_room_server.py::test_a_phone_and_the_browsers_of_the_room_server_meet": ("rooms[].room_server",),
     "app/test_room_server.py::test_the_rooms_are_the_same_at_every_address": ("web.also_listen",),
     "app/test_callers.py::test_only_a_trunk_that_checks_signatures_is_believed_about_them": ("trunks[].verstat",),
+    "app/test_lite_trunk.py::test_a_page_calls_a_trunk_that_is_ice_lite": ("trunks[].webrtc",),
     "call/test_toll.py::test_numbers_near_each_other_count_together_and_callers_apart": (
         "limits.prefix_length",
         "limits.prefix_calls_per_hour",

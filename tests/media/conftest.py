@@ -16,12 +16,12 @@ ON_BOTH = (
     *("tests.media.test_recording", "tests.media.test_video_calls", "tests.media.test_video_feedback"),
     *(
         "tests.media.test_dtls_phones",
-        "tests.media.test_dtls_begun_again",
+        *("tests.media.test_dtls_begun_again", "tests.media.test_ice_lite"),
         "tests.media.test_text_calls",
         "tests.media.test_room_video",
     ),
     *("tests.media.test_ip_versions", "tests.media.test_transcoding_alike", "tests.media.test_timeline"),
-    "tests.media.test_dtls_begun_again",
+    *("tests.media.test_dtls_begun_again", "tests.media.test_ice_lite"),
 )
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_network
 from itertools import pairwise
 
 import pytest
 from aioice import stun
 
+from gateway.media.embedded.plane.values import Address
 from gateway.media.embedded.webrtc.checks import PACE, ROUNDS, Checklist, may_be_sent_to
 from gateway.media.embedded.webrtc.config import WebRtcConfig
+from gateway.media.embedded.webrtc.controlling import CONSENT_EVERY
+from gateway.media.embedded.webrtc.dtls import DtlsRole
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import LegState
 from gateway.media.engine import Kind, MediaError, Party
-from tests.media.engine_support import browser_sdp, config, phone_sdp, running
-from tests.media.webrtc_support import PEER_CONTEXT, Bench
+from sdp import MediaAgreement, RemoteTransport
+from sdp.attributes import Fingerprint
+from tests.media.engine_support import browser_sdp, running
+from tests.media.webrtc_support import PEER_CONTEXT, Bench, Peer
 
 HOST = "candidate:1 1 udp 2130706431 {} {} typ host"
 
@@ -145,15 +149,110 @@ def test_a_thousand_candidates_cost_a_bounded_number_of_packets() -> None:
     assert leg.state is LegState.FAILED
 
 
+LITE_AT: Address = ("198.51.100.7", 5000)
+LITE_PASSWORD = "q" * 22
+
+
+def lite(*, is_full: bool = False) -> tuple[Bench, WebRtcLeg]:
+    """A leg whose peer has said a=ice-lite and named one address."""
+    bench = Bench(WebRtcConfig(own_addresses=False, listen=("192.0.2.1",), full_ice=is_full))
+    leg = bench.open_leg()
+    remote = RemoteTransport(
+        *("198.51.100.7", 5000, "198.51.100.7", 5000),
+        ice_ufrag="them",
+        ice_pwd=LITE_PASSWORD,
+        ice_lite=True,
+        candidates=(HOST.format(*LITE_AT),),
+        fingerprints=tuple([Fingerprint(*each) for each in PEER_CONTEXT.fingerprints]),
+    )
+    leg.agree(
+        MediaAgreement(0, "audio", "0", True, "UDP/TLS/RTP/SAVPF", dtls_role="passive", remote=remote), "answerer"
+    )
+    bench.clock.advance(0.01)
+    return bench, leg
+
+
+def checks_of(bench: Bench) -> list[stun.Message]:
+    """The checks that the lite peer got since it was last looked, with the peer's integrity."""
+    found = [stun.parse_message(data) for data in bench.socket.take(LITE_AT) if data[0] <= 3]
+    for each in found:
+        each.check_message_integrity(LITE_PASSWORD.encode())
+    return found
+
+
+def respond(bench: Bench, check: stun.Message, source: Address = LITE_AT, password: str = LITE_PASSWORD) -> None:
+    response = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, check.transaction_id)
+    response.attributes["XOR-MAPPED-ADDRESS"] = ("192.0.2.1", 4000)
+    response.add_message_integrity(password.encode())
+    bench.deliver(bytes(response), source)
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_pair_of_a_lite_peer_is_proved_and_nominated_by_our_checks(is_full: bool) -> None:
+    """One plain check, whose response proves the pair, and one that nominates it."""
+    bench, leg = lite(is_full=is_full)
+    [first] = checks_of(bench)
+    assert "USE-CANDIDATE" not in first.attributes
+    respond(bench, first)
+    assert leg.remote_address == LITE_AT
+    [second] = checks_of(bench)
+    assert "USE-CANDIDATE" in second.attributes
+    assert second.attributes["ICE-CONTROLLING"] == 2**64 - 1
+    respond(bench, second)
+    bench.clock.advance(3)
+    assert checks_of(bench) == []
+
+
 @pytest.mark.parametrize(
-    ("is_full", "reason"), [(False, "both sides are ICE-lite"), (True, "an ICE-lite peer waits for us to nominate")]
+    ("source", "password"), [(("198.51.100.9", 5000), LITE_PASSWORD), (LITE_AT, "x" * 22), (("198.51.100.7", 5001), "")]
 )
-async def test_a_lite_peer_is_refused_and_told_why(is_full: bool, reason: str) -> None:
-    """Neither of ours nominates a pair (RFC 8445 section 8.1.1)."""
-    own = WebRtcConfig(listen=("127.0.0.1",), port=0, own_addresses=False, full_ice=is_full)
-    async with running(replace(config(), webrtc=own)) as (engine, _):
+def test_a_forged_response_proves_nothing(source: Address, password: str) -> None:
+    """From another address than the check went to (RFC 8445 section 7.2.5.2.1), or signed by somebody else."""
+    bench, leg = lite()
+    [first] = checks_of(bench)
+    respond(bench, first, source, password)
+    assert leg.remote_address is None
+    assert bench.addresses == 0
+    assert leg.discarded == {"stun_response": 1}
+
+
+def test_a_lite_peer_that_answers_nothing_costs_a_bounded_number_of_packets() -> None:
+    """Five checks, and the leg fails in words."""
+    bench, leg = lite()
+    for _ in range(400):
+        bench.clock.advance(0.05)
+    assert len(checks_of(bench)) == 4 + 1
+    assert bench.states[-1] == (LegState.FAILED, "no valid ICE check came within 15 s")
+    leg.close()
+    assert bench.port.table_sizes["checks"] == 0
+
+
+def test_consent_keeps_a_silent_lite_peer_and_its_end_fails_the_leg() -> None:
+    """Every five seconds, give or take a fifth, also where no media flows (RFC 7675 section 5.1)."""
+    bench, leg = lite()
+    peer = Peer(bench, leg, DtlsRole.ACTIVE, LITE_AT)
+    for _ in range(2):
+        for each in checks_of(bench):
+            respond(bench, each)
+    peer.start()
+    asked = 0
+    for _ in range(240):
+        bench.clock.advance(0.5)
+        for each in checks_of(bench):
+            asked += 1
+            respond(bench, each)
+    assert 120 / (1.2 * CONSENT_EVERY) - 1 <= asked <= 120 / (0.8 * CONSENT_EVERY) + 1
+    assert [state for state, _ in bench.states][-1] is LegState.CONNECTED
+    bench.clock.advance(70)
+    assert [state for state, _ in bench.states][-1] is LegState.FAILED
+    leg.close()
+    assert bench.port.table_sizes["checks"] == 0
+
+
+async def test_a_lite_peer_without_a_candidate_is_refused_before_anybody_rings() -> None:
+    """There is nobody to send a check to."""
+    async with running() as (engine, _):
         caller, callee = Party("browser", Kind.WEBRTC), Party("phone", Kind.RTP)
-        await engine.offer("call", caller, callee, browser_sdp().replace("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n"))
-        with pytest.raises(MediaError, match=reason) as raised:
-            await engine.answer("call", callee, caller, phone_sdp())
+        with pytest.raises(MediaError, match="no candidate of the ICE-lite peer may be sent to") as raised:
+            await engine.offer("call", caller, callee, browser_sdp().replace("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n"))
         assert raised.value.status == 488

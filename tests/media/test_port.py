@@ -365,4 +365,4 @@ async def test_closing_the_port_closes_every_leg() -> None:
     port.close()
     port.close()
     assert states == [LegState.CHECKING, LegState.CLOSED]
-    assert port.table_sizes == {"legs": 0, "ufrags": 0, "addresses": 0, "error_sources": 0}
+    assert port.table_sizes == {"legs": 0, "ufrags": 0, "addresses": 0, "error_sources": 0, "checks": 0}

@@ -393,7 +393,7 @@ def test_a_new_end_is_not_greeted_at_the_old_ends_address() -> None:
     bench.deliver(binding_request(leg, username=f"{old_ufrag}:peer", password=old_password))
     bench.clock.advance(1)
     assert bench.socket.take() == []
-    assert bench.port.table_sizes == {"legs": 1, "ufrags": 1, "addresses": 0, "error_sources": 0}
+    assert bench.port.table_sizes == {"legs": 1, "ufrags": 1, "addresses": 0, "error_sources": 0, "checks": 0}
     bench.deliver(binding_request(leg), ELSEWHERE)
     assert [datagram[0] for datagram in bench.socket.take()] == [1, 22]
 
@@ -432,7 +432,7 @@ def test_close_says_goodbye_and_forgets_everything() -> None:
     peer.dtls.receive(goodbye, 0)
     assert peer.dtls.state == "closed"
     assert bench.states[-1] == (LegState.CLOSED, "")
-    assert bench.port.table_sizes == {"legs": 0, "ufrags": 0, "addresses": 0, "error_sources": 0}
+    assert bench.port.table_sizes == {"legs": 0, "ufrags": 0, "addresses": 0, "error_sources": 0, "checks": 0}
     assert bench.clock.pending == 0
     bench.send(leg, rtp(1))
     leg.set_remote("other", PASSWORD, PEER_CONTEXT.fingerprints, "active")
@@ -460,7 +460,7 @@ def test_a_leg_may_be_closed_from_its_own_state_handler(when: LegState) -> None:
         peer.check()
         peer.start()
     assert seen[-2:] == [when, LegState.CLOSED]
-    assert bench.port.table_sizes == {"legs": 0, "ufrags": 0, "addresses": 0, "error_sources": 0}
+    assert bench.port.table_sizes == {"legs": 0, "ufrags": 0, "addresses": 0, "error_sources": 0, "checks": 0}
     assert bench.clock.pending == 0
     assert "internal_error" not in bench.counters
 

@@ -69,7 +69,7 @@ def test_a_spray_before_during_and_after_set_up_changes_nothing(role: str, sourc
     assert sink.rtcp == []
     assert bench.discarded(leg) == {}
     assert len(bench.socket.take(source)) <= 5
-    assert bench.port.table_sizes == {"legs": 1, "ufrags": 1, "addresses": 1, "error_sources": 1}
+    assert bench.port.table_sizes == {"legs": 1, "ufrags": 1, "addresses": 1, "error_sources": 1, "checks": 0}
     assert "internal_error" not in bench.counters
 
 

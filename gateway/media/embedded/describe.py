@@ -13,6 +13,7 @@ from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.timeline import Timeline
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
+from gateway.media.embedded.webrtc.checks import networks_of_lite, require_candidate
 from gateway.media.engine import Dtmf, Kind, MediaError, Party
 from sdp import (
     Codec,
@@ -352,9 +353,9 @@ def fingerprints_of(description: SessionDescription) -> frozenset[tuple[str, str
     return frozenset(usable_fingerprints(said))
 
 
-def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription) -> None:
+def require_usable(config: EmbeddedConfig, source: Party, offer: SessionDescription) -> None:
     """Refuse an offer at once, before anybody rings, that no answer could make into a call; raises MediaError."""
-    audio = _audio_of(offer)
+    kind, audio = source.kind, _audio_of(offer)
     if not has_audio(offer):
         raise MediaError("the offer has no audio", 488)
     if kind not in (Kind.WEBRTC, Kind.SERVICE):
@@ -362,11 +363,7 @@ def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription
         if family and not any(one is not None and one.version == family for one in ours):
             raise MediaError(f"this side has no IPv{family}", 488)
     if kind is Kind.WEBRTC:
-        for media in [transport_section(offer, each) for each in audio]:
-            for view in (IceUfrag, IcePwd):
-                if offer.first_of(media, view) is None:
-                    raise MediaError(f"the offer has no usable a={view.NAME}", 488)
-            _require_fingerprint(offer, media)
+        _require_ice(config, source, offer, audio)
     elif kind is Kind.DTLS:
         for media in audio:
             _require_fingerprint(offer, media)
@@ -374,6 +371,19 @@ def require_usable(config: EmbeddedConfig, kind: Kind, offer: SessionDescription
         keys = [crypto for media in audio for crypto in media.all(Crypto)]
         if not usable_keys(keys, config.srtp_suites):
             raise MediaError("the offer has no a=crypto that can be used", 488)
+
+
+def _require_ice(
+    config: EmbeddedConfig, source: Party, offer: SessionDescription, audio: Sequence[MediaDescription]
+) -> None:
+    for media in [transport_section(offer, each) for each in audio]:
+        for view in (IceUfrag, IcePwd):
+            if offer.first_of(media, view) is None:
+                raise MediaError(f"the offer has no usable a={view.NAME}", 488)
+        _require_fingerprint(offer, media)
+        if offer.has("ice-lite"):
+            allowed = networks_of_lite(config.webrtc.ice_peers_allowed, source.private_source)
+            require_candidate(["candidate:" + each for each in media.values("candidate")], allowed)
 
 
 def _require_fingerprint(offer: SessionDescription, media: MediaDescription) -> None:

@@ -68,7 +68,7 @@ class Session:
         The same offer may go to several targets (forking); the one whose answer comes last is joined.
         """
         config = self._shared.config
-        checked(lambda: require_usable(config, source.kind, description))
+        checked(lambda: require_usable(config, source, description))
         family = family_of(description)
         made: list[PartyMedia] = []
         opened_now: list[Callable[[], None]] = []

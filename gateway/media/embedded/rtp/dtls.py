@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.values import Address
+from gateway.media.embedded.rtp.renewals import Renewals
 from gateway.media.embedded.webrtc.alarm import Alarm, Timer
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.embedded.webrtc.config import WebRtcConfig
@@ -22,8 +22,6 @@ from gateway.media.embedded.webrtc.dtls import (
 from gateway.media.engine import MediaError
 from sdp import MediaAgreement
 from sdp.attributes import Fingerprint
-
-logger = logging.getLogger("gateway.media")
 
 
 class DtlsHost(Protocol):
@@ -78,17 +76,7 @@ class Component:
         self.early: list[tuple[Address, bytes]] = []
         """What came before the description that says whose it may be."""
         self.is_keyed = False
-        self.next: dict[Address, DtlsAssociation] = {}
-        """Handshakes that the peer begins again, by its address: the keys serve until one of them is done."""
-        self.next_until = 0.0
-        """When they are given up."""
-        self.next_failed = 0
-        """How many of them came to nothing since the last exchange of descriptions."""
-
-    @property
-    def pending(self) -> list[DtlsAssociation]:
-        """All associations that may wait for a time."""
-        return [*[association for _, association in self.tries], *self.next.values()]
+        self.renewals = Renewals()
 
     @property
     def tries(self) -> list[tuple[Address | None, DtlsAssociation]]:
@@ -100,17 +88,25 @@ class Component:
         """Forget every association; gives those that have to say so."""
         ended = self.tries
         self.association = self.peer = None
-        self.others, self.refused, self.trouble, self.is_keyed, self.next_failed = {}, set(), "", False, 0
-        self.drop_next()
+        self.others, self.refused, self.trouble, self.is_keyed = {}, set(), "", False
+        self.renewals.drop()
         for _, association in ended:
             association.close()
         return ended
 
-    def drop_next(self) -> None:
-        """Give up what the peer has begun again; nobody is told."""
-        for association in self.next.values():
-            association.close()
-        self.next = {}
+    def settle(
+        self, source: Address | None, association: DtlsAssociation
+    ) -> list[tuple[Address | None, DtlsAssociation]]:
+        """Keep the association that has proved to be the phone's; gives the others, closed."""
+        others = [each for each in self.tries if each[1] is not association]
+        for _, other in others:
+            other.close()
+        self.association, self.peer, self.others = association, source, {}
+        return others
+
+    def is_final(self, role: DtlsRole, source: Address | None, described: Address | None) -> bool:
+        """Tell whether a handshake that fails is the phone's own: a neighbour's ends no call."""
+        return self.is_keyed or role is DtlsRole.ACTIVE or source in (None, described)
 
 
 class PhoneDtls:
@@ -129,11 +125,11 @@ class PhoneDtls:
         self._role = DtlsRole.PASSIVE
         self._is_muxed = True
         self._begins_again = False
-        """Whether the phone has begun a handshake of its own accord, though it had keys."""
+        """True once the phone has begun a handshake of its own accord, though it had keys."""
         self._exchanged = float("-inf")
         """When descriptions were last exchanged that left the keys as they were."""
         self._has_turned = False
-        """Whether the roles have changed in that exchange, and nothing was begun because of that yet."""
+        """True from an exchange that has changed the roles until `start`."""
         self._deadline: float | None = None
         self._alarm = Alarm(host.call_at, self._on_timer)
 
@@ -172,8 +168,7 @@ class PhoneDtls:
     def agree(self, agreement: MediaAgreement) -> bool:
         """Take what was agreed; whether a new association begins, whose keys are to come (RFC 8842 section 5.1).
 
-        Other roles alone begin one as well (section 3.1), but there the keys serve until it is done.
-        Raises MediaError 488 where none can be, and has changed nothing.
+        With other roles alone the keys serve until it is done. Raises MediaError 488, and has changed nothing.
         """
         remote = agreement.remote
         usable = usable_fingerprints(tuple([(f.algorithm, f.digest) for f in remote.fingerprints]) if remote else ())
@@ -198,9 +193,9 @@ class PhoneDtls:
         self._has_turned = role is not self._role
         self._role = role
         for each in self._components:
-            each.next_failed = 0
+            each.renewals.exchanged()
             if self._has_turned:
-                each.drop_next()
+                each.renewals.drop()
 
     def start(self) -> None:
         """Begin the handshakes that were agreed."""
@@ -208,10 +203,8 @@ class PhoneDtls:
         turned, self._has_turned = self._has_turned, False
         for each in self._components:
             if each.is_keyed:
-                peer = self._user.dtls_destination(rtcp=each.rtcp)
-                if turned and peer is not None and self._role is DtlsRole.ACTIVE:
-                    self._begin_again(each, peer, self._associate(now), now)
-                    self._follow(each, now)
+                if turned:
+                    self._turn(each, now)
             elif each.association is None and self._agreed is not None and not (each.rtcp and self._is_muxed):
                 each.association = self._associate(now)
                 early, each.early = each.early, []
@@ -219,15 +212,18 @@ class PhoneDtls:
                     self._take(each, source, data, now)
                 self._follow(each, now)
 
+    def _turn(self, component: Component, now: float) -> None:
+        """Begin the association of another role; where the phone begins it, wait."""
+        peer = self._user.dtls_destination(rtcp=component.rtcp)
+        if peer is not None and self._role is DtlsRole.ACTIVE:
+            component.renewals.begin(peer, self._associate(now), now + self._host.config.setup_timeout)
+            self._follow(component, now)
+
     def _associate(self, now: float) -> DtlsAssociation:
         assert self._agreed is not None
         made = DtlsAssociation(self._host.dtls, self._role, self._agreed[0], self._host.config)
         made.start(now)
         return made
-
-    def _begin_again(self, component: Component, peer: Address, association: DtlsAssociation, now: float) -> None:
-        component.next[peer] = association
-        component.next_until = now + self._host.config.setup_timeout
 
     def receive(self, path: int, source: Address, data: bytes, now: float) -> None:
         """One datagram, of anybody."""
@@ -251,19 +247,14 @@ class PhoneDtls:
         """
         if source not in (component.peer, self._user.dtls_destination(rtcp=component.rtcp)):
             return
-        is_hello = is_client_hello(data)
-        if is_hello and source not in component.next and self._may_begin_again(component):
-            assert self._agreed is not None
+        is_hello, renewals = is_client_hello(data), component.renewals
+        if is_hello and self._role is DtlsRole.PASSIVE and self._agreed is not None and renewals.may_begin(source):
             made = NextAssociation(self._host.dtls, self._agreed[0], self._host.config)
-            self._begin_again(component, source, made, now)
-        if source in component.next:
-            component.next[source].receive(data, now)
+            renewals.begin(source, made, now + self._host.config.setup_timeout)
+        renewals.receive(source, data, now)
         if component.association is not None and source == component.peer and not is_hello:
             component.association.receive(data, now)
         self._follow(component, now)
-
-    def _may_begin_again(self, component: Component) -> bool:
-        return self._role is DtlsRole.PASSIVE and component.next_failed < _MOST_TRIES
 
     def _take(self, component: Component, source: Address, data: bytes, now: float) -> None:
         association = self._association_with(component, source, now)
@@ -298,7 +289,8 @@ class PhoneDtls:
         for source, association in component.tries:
             self._send(component, source, association)
             if association.state is DtlsState.CONNECTED and not component.is_keyed:
-                self._settle(component, source, association)
+                for other, its in component.settle(source, association):
+                    self._send(component, other, its)
                 self._keyed(component, association)
                 break
             if association.state in (DtlsState.FAILED, DtlsState.CLOSED):
@@ -306,50 +298,32 @@ class PhoneDtls:
                 trouble = "the peer closed its DTLS association" if closed else association.failure
                 if closed and component.is_keyed and self._waits_for_next(component, now):
                     break
-                if self._is_final(component, source):
+                if component.is_final(self._role, source, self._user.dtls_destination(rtcp=component.rtcp)):
                     self._fail(trouble)
                     break
                 self._give_up(component, source, trouble, now)
-        self._follow_next(component)
+        self._renew(component)
         self._rearm()
 
-    def _follow_next(self, component: Component) -> None:
-        for source, association in list(component.next.items()):
+    def _renew(self, component: Component) -> None:
+        for source, association in component.renewals.handshakes.items():
             self._send(component, source, association)
-            if association.state is DtlsState.CONNECTED:
-                del component.next[source]
-                component.drop_next()
-                component.association, component.peer, self._told = association, source, ()
-                self._begins_again = self._begins_again or association.role is DtlsRole.PASSIVE
-                self._keyed(component, association)
-                return
-            if association.state is not DtlsState.HANDSHAKE:
-                logger.info("a phone keeps its SRTP keys, for its new DTLS handshake failed: %s", association.failure)
-                component.next_failed += 1
-                del component.next[source]
+        done = component.renewals.settle()
+        if done is not None:
+            component.peer, component.association = done
+            self._told = ()
+            self._begins_again = self._begins_again or self._role is DtlsRole.PASSIVE
+            self._keyed(component, component.association)
 
     def _waits_for_next(self, component: Component, now: float) -> bool:
-        """Whether a peer that has closed its association may still begin the next, as it does after an exchange."""
+        """Keep the keys of a phone that has closed its association, as it may before it begins the next one."""
         until = self._exchanged + self._host.config.setup_timeout
-        if now >= until and not component.next:
+        if now >= until and not component.renewals.handshakes:
             return False
         component.association = None
         if not component.rtcp:
-            self._deadline = max(until, component.next_until)
+            self._deadline = now + self._host.config.setup_timeout
         return True
-
-    def _is_final(self, component: Component, source: Address | None) -> bool:
-        """Whether a handshake that fails is the phone's own: what a neighbour does ends no call."""
-        described = self._user.dtls_destination(rtcp=component.rtcp)
-        return component.is_keyed or self._role is DtlsRole.ACTIVE or source in (None, described)
-
-    def _settle(self, component: Component, source: Address | None, association: DtlsAssociation) -> None:
-        """It has proved whose it is: who else has tried is nobody."""
-        for other, its in component.tries:
-            if its is not association:
-                its.close()
-                self._send(component, other, its)
-        component.association, component.peer, component.others = association, source, {}
 
     def _give_up(self, component: Component, source: Address | None, trouble: str, now: float) -> None:
         """One address has failed; others may still be the phone's."""
@@ -401,13 +375,10 @@ class PhoneDtls:
 
     # Time
 
-    def _next(self) -> float | None:
-        times = [association.deadline for each in self._components for association in each.pending]
-        times += [each.next_until for each in self._components if each.next]
-        return min((when for when in (*times, self._deadline) if when is not None), default=None)
-
     def _rearm(self) -> None:
-        self._alarm.set(self._next())
+        times = [association.deadline for each in self._components for _, association in each.tries]
+        times += [when for each in self._components for when in each.renewals.deadlines()]
+        self._alarm.set(min((when for when in (*times, self._deadline) if when is not None), default=None))
 
     def _on_timer(self) -> None:
         now, config = self._host.clock(), self._host.config
@@ -420,9 +391,8 @@ class PhoneDtls:
                 return
             self._deadline = now + config.setup_timeout  # on hold by an address of nobody
         for each in self._components:
-            if each.next and now >= each.next_until:
-                each.drop_next()
-            for association in each.pending:
+            each.renewals.handle_timer(now)
+            for _, association in each.tries:
                 association.handle_timer(now)
             self._follow(each, now)
         self._rearm()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from gateway.media.embedded.plane.values import Address
+from gateway.media.engine import MediaError
 from sdp import SdpSyntaxError
 from sdp.attributes import Candidate
 
@@ -48,6 +49,24 @@ def may_be_sent_to(host: str, allowed: Sequence[Network] = ()) -> str | None:
     if any(address in network for network in allowed):
         return str(address)
     return None if any(address in network for network in _NEVER) else str(address)
+
+
+def networks_of_lite(allowed: Sequence[Network], signalling_host: str | None) -> tuple[Network, ...]:
+    """Private networks that a lite peer, which waits for checks, may have us send to: its signalling's host as well.
+
+    Media of phones may be sent there, too.
+    """
+    try:
+        return (*allowed, *([ip_network(signalling_host)] if signalling_host is not None else []))
+    except ValueError:
+        return tuple(allowed)
+
+
+def require_candidate(lines: Sequence[str], allowed: Sequence[Network]) -> None:
+    """Raise MediaError 488 where a lite peer names no address that a check may be sent to."""
+    checks = Checklist(allowed)
+    if not any(checks.add(each, 0.0) is not None for each in lines):
+        raise MediaError("no candidate of the ICE-lite peer may be sent to", 488)
 
 
 @dataclass(slots=True, eq=False)

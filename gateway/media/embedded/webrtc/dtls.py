@@ -55,7 +55,7 @@ CLOSE_NOTIFY, FATAL = b"\1\0", 2
 FINISHED = 20
 """Type of the handshake message (RFC 5246 section 7.4.9)."""
 _RANDOM = slice(27, 59)
-"""Where a datagram that begins with a ClientHello has its random (RFC 6347 section 4.3.2)."""
+"""Place of the random in a datagram that begins with a ClientHello (RFC 6347 section 4.3.2)."""
 COOKIE_BYTES = 16
 LONGEST_RETRANSMIT = 2.0
 READ_SIZE = 4_096
@@ -80,7 +80,7 @@ class DtlsState(StrEnum):
 
 
 def is_client_hello(datagram: bytes) -> bool:
-    """Whether a datagram begins with a ClientHello in the clear (RFC 6347 section 4.3.2)."""
+    """Tell whether a datagram begins with a ClientHello in the clear (RFC 6347 section 4.3.2)."""
     return datagram[:1] == bytes((HANDSHAKE,)) and datagram[3:5] == b"\0\0" and datagram[13:14] == b"\1"
 
 
@@ -405,8 +405,8 @@ class DtlsAssociation:
 class NextAssociation(DtlsAssociation):
     """A handshake that a peer with keys begins again on the same addresses; we are its server.
 
-    A ClientHello is answered by a HelloVerifyRequest, which is shorter, and begins nothing until its cookie comes back
-    (RFC 6347 section 4.2.1): who forges the peer's address gets no association and no octet more than it has sent.
+    A ClientHello draws a shorter HelloVerifyRequest and begins nothing until the cookie comes back (RFC 6347
+    section 4.2.1).
     """
 
     def __init__(self, context: DtlsContext, fingerprints: tuple[tuple[str, str], ...], config: WebRtcConfig) -> None:
@@ -415,11 +415,6 @@ class NextAssociation(DtlsAssociation):
         self._random = b""
         """Of the ClientHello that has begun the handshake."""
         super().__init__(context, DtlsRole.PASSIVE, fingerprints, config)
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the peer has returned the cookie."""
-        return self._connection is not None or self.state is not DtlsState.HANDSHAKE
 
     def _first_connection(self) -> SSL.Connection | None:
         return None

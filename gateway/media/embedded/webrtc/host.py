@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 from gateway.media.embedded.plane.protocol import Plane
@@ -11,6 +11,7 @@ from gateway.media.embedded.webrtc.alarm import Timer
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsContext
 from gateway.media.embedded.webrtc.ice import IceCredentials
+from gateway.media.embedded.webrtc.stun import Check
 from sdp import TransportPlan
 
 L = TypeVar("L", contravariant=True)
@@ -56,5 +57,11 @@ class LegHost(Protocol[L]):
     def permit(self, host: str) -> None:
         """Let this address reach us by the relays."""
 
-    def send_check(self, address: Address, remote_ufrag: str, local_ufrag: str, password: str) -> None:
-        """A connectivity check to this address, from every socket of its IP version."""
+    def send_check(self, leg: L, address: Address, check: Check, path: int | None = None) -> list[tuple[bytes, int]]:
+        """Send a check to this address from one socket, or from every one of its IP version.
+
+        Gives (transaction id, path) of each. Of one that controls the leg gets the response.
+        """
+
+    def forget_checks(self, transactions: Iterable[bytes]) -> None:
+        """Nobody waits for these responses any more."""

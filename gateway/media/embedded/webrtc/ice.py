@@ -1,7 +1,8 @@
 """An ICE-lite agent for one leg (RFC 8445 sections 2.5 and 7.3): STUN requests in, responses out.
 
 A lite agent is always controlled, gathers nothing and sends no checks: it answers the
-checks of a full agent, and the address a valid check came from is the peer's. Sans-IO;
+checks of a full agent, and the address a valid check came from is the peer's. Toward a
+peer that is lite itself it controls: responses to its checks prove pairs. Sans-IO;
 `now` comes in as an argument. What a plane answers alone, `note_check` tells.
 """
 
@@ -80,6 +81,8 @@ class IceAgent:
         self.generation = 0
         self.selected: Pair | None = None
         """Where media goes: the last nominated pair, or the first proved one until there is one."""
+        self._is_controlling = False
+        """True toward a lite agent: checks of ours prove pairs and nominate."""
         self.pairs: dict[tuple[int, Address], Pair] = {}
         self.dropped: list[Pair] = []
         """Pairs given up since the owner last looked; it takes them and forgets their addresses."""
@@ -99,6 +102,10 @@ class IceAgent:
         self.credentials = credentials
         self.generation += 1
 
+    def control(self, value: bool) -> None:
+        """Take the controlling role, or the controlled one."""
+        self._is_controlling = value
+
     def in_force(self) -> tuple[IceCredentials, ...]:
         """Ours whose checks are answered, oldest first."""
         return (self.credentials,) if self.previous is None else (self.previous, self.credentials)
@@ -115,19 +122,27 @@ class IceAgent:
         """Answer an *authentic* request and learn from it; `key` is the one that proved it."""
         if request.unknown:
             return error_response(request, 420, key)
-        if request.controlled:
+        if request.controlled and not self._is_controlling:
             return error_response(request, 487, key)
         generation = self.generation if request.local_ufrag == self.credentials.ufrag else self.generation - 1
-        pair = self.pairs.get((path, source))
+        pair = self._proved(path, source, generation, request.remote_ufrag, now)
+        self._select(pair, request.use_candidate)
+        return success_response(request.transaction_id, source, key)
+
+    def prove(self, path: int, address: Address, now: float, remote_ufrag: str, *, nominated: bool) -> None:
+        """The peer has answered a check of ours; `nominated`: one that nominates the pair."""
+        self._select(self._proved(path, address, self.generation, remote_ufrag, now), nominated)
+
+    def _proved(self, path: int, address: Address, generation: int, remote_ufrag: str, now: float) -> Pair:
+        pair = self.pairs.get((path, address))
         if pair is None:
-            pair = Pair(path, source, generation, now, request.remote_ufrag)
+            pair = Pair(path, address, generation, now, remote_ufrag)
             self._admit(pair)
-        pair.last_check, pair.remote_ufrag = now, request.remote_ufrag
+        pair.last_check, pair.remote_ufrag = now, remote_ufrag
         if generation > pair.generation:
             pair.generation = generation
             pair.nominated = False
-        self._select(pair, request.use_candidate)
-        return success_response(request.transaction_id, source, key)
+        return pair
 
     def note_check(self, path: int, address: Address, when: float) -> None:
         """The plane has answered a check of that pair."""

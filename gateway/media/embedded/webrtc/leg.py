@@ -10,13 +10,15 @@ from gateway.media.embedded.plane.stun import BindingRequest
 from gateway.media.embedded.plane.values import Address, FlowConfig, FlowSnapshot
 from gateway.media.embedded.webrtc.alarm import Alarm
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
-from gateway.media.embedded.webrtc.checks import Checklist
+from gateway.media.embedded.webrtc.checks import Checklist, networks_of_lite, require_candidate
+from gateway.media.embedded.webrtc.controlling import Control
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsRole, DtlsState
 from gateway.media.embedded.webrtc.host import LegHost
 from gateway.media.embedded.webrtc.ice import IceAgent, Left, Pair
 from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput, LegState, StateHandler
+from gateway.media.embedded.webrtc.stun import Check, Message
 from gateway.media.engine import MediaError
-from sdp import MediaAgreement, TransportPlan
+from sdp import MediaAgreement, RemoteTransport, TransportPlan
 from sdp.attributes import Fingerprint
 from sdp.negotiation import Side
 
@@ -55,6 +57,8 @@ class WebRtcLeg:
         self._remote_password = ""
         config = host.config
         self._checks = Checklist(config.ice_peers_allowed, config.ice_candidates) if config.full_ice else None
+        self._control: Control | None = None
+        """Our part toward a lite peer, None toward any other."""
         self._tls_id: str | None = None
         self._fingerprints: tuple[tuple[str, str], ...] = ()
         self._told_fingerprints: tuple[Fingerprint, ...] = ()
@@ -86,6 +90,7 @@ class WebRtcLeg:
             "fingerprints": self._fingerprints,
             "role": self._role.value,
             "told": [[each.algorithm, each.digest] for each in told],
+            "controls": self._remote_password if self._control is not None else None,
         }
 
     def resume(self, values: Mapping[str, Any], snapshot: FlowSnapshot) -> None:
@@ -107,6 +112,11 @@ class WebRtcLeg:
                 self._admitted.add((path, address))
         for credentials in Left.of(values).credentials[1:]:
             self._ice.restart(credentials)
+        if values.get("controls"):
+            self._remote_password = values["controls"]
+            self._control, self._checks = Control(), Checklist()
+            self._ice.control(True)
+            self._control.begin(now)
         self._follow_pairs()
         if self._path is None:
             raise MediaError("no address of the peer is proved", 481)
@@ -142,12 +152,14 @@ class WebRtcLeg:
     def plan(self) -> TransportPlan:
         """Our ICE agent, our certificate and where they can be reached."""
         plan = replace(self._host.transport_plan(self._ice.credentials), tls_id=self.tls_id)
+        if self._control is not None and plan.ice is not None:
+            plan = replace(plan, ice=replace(plan.ice, lite=False))
         return replace(plan, fingerprints=self._told_fingerprints) if self._told_fingerprints else plan
 
     @property
-    def local_secrets(self) -> tuple[str, tuple[Fingerprint, ...]]:
-        """What of `plan` changes where the peer asks for a new connection."""
-        return self._ice.credentials.password, self._told_fingerprints
+    def local_secrets(self) -> tuple[str, tuple[Fingerprint, ...], bool]:
+        """Parts of `plan` that change where the peer asks for a new connection, or turns out to be a lite agent."""
+        return self._ice.credentials.password, self._told_fingerprints, self._control is not None
 
     def allow(self, packets_per_second: int) -> None:
         """Take so many packets a second from the peer: of all the streams that share this transport."""
@@ -159,16 +171,30 @@ class WebRtcLeg:
         remote = agreement.remote
         if remote is None or not remote.ice_ufrag or not remote.ice_pwd or agreement.dtls_role is None:
             raise MediaError("the description has no ICE credentials or no fingerprint", 488)
-        if remote.ice_lite:
-            # Two lite agents send no check (RFC 8445 section 6.1.1), and no full one of ours nominates a pair.
-            full = self._checks is not None
-            raise MediaError("an ICE-lite peer waits for us to nominate" if full else "both sides are ICE-lite", 488)
+        self._take_role(remote, private_source)
         fingerprints = tuple([(each.algorithm, each.digest) for each in remote.fingerprints])
         self.set_remote(
             remote.ice_ufrag, remote.ice_pwd, fingerprints, agreement.dtls_role, side=side, tls_id=remote.tls_id
         )
         for candidate in remote.candidates:
             self.trickle(candidate)
+
+    def _take_role(self, remote: RemoteTransport, private_source: str | None) -> None:
+        """Control ICE toward a lite peer, else be controlled; raises MediaError 488 where no check may be sent."""
+        config = self._host.config
+        if not remote.ice_lite:
+            if self._control is not None:
+                self._host.forget_checks(self._control.restart())
+                self._control = None
+                self._ice.control(False)
+                self._checks = Checklist(config.ice_peers_allowed, config.ice_candidates) if config.full_ice else None
+            return
+        allowed = networks_of_lite(config.ice_peers_allowed, private_source)
+        require_candidate(remote.candidates, allowed)
+        if self._control is None:
+            self._control = Control()
+            self._ice.control(True)
+            self._checks = Checklist(allowed, config.ice_candidates)
 
     def set_remote(
         self,
@@ -205,8 +231,8 @@ class WebRtcLeg:
         restarted = not first and ufrag != self._remote_ufrag
         renamed = tls_id is not None and self._tls_id is not None and tls_id != self._tls_id
         rekeyed = not first and (usable != self._fingerprints or renamed)
-        if self._checks is not None and restarted:
-            self._checks.clear()
+        if restarted:
+            self._restart_checks()
         self._remote_ufrag, self._remote_password, self._tls_id = ufrag, password, tls_id or self._tls_id
         if restarted and side == "answerer":
             self._new_generation()
@@ -220,9 +246,16 @@ class WebRtcLeg:
             self._enter(LegInput.REMOTE, now)
         self._proceed(now)
 
+    def _restart_checks(self) -> None:
+        if self._checks is not None:
+            self._checks.clear()
+        if self._control is not None:
+            self._host.forget_checks(self._control.restart())
+
     def trickle(self, candidate: str) -> None:
         """A candidate of the peer ("candidate:…"); a lite agent learns addresses from the checks themselves."""
-        if self._checks is None or self.state is LegState.CLOSED:
+        is_settled = self._control is not None and self._control.is_nominated
+        if self._checks is None or is_settled or self.state is LegState.CLOSED:
             return
         address = self._checks.add(candidate, self._host.clock())
         if address is not None:
@@ -234,7 +267,26 @@ class WebRtcLeg:
             return
         address = self._checks.due(now)
         if address is not None:
-            self._host.send_check(address, self._remote_ufrag, self.local_ufrag, self._remote_password)
+            self._check(address)
+        if self._control is not None and self._path is not None and now >= self._control.deadline():
+            self._check_selected(self._control, self._path, self._address, now)
+
+    def _check(self, address: Address, path: int | None = None, *, nominates: bool = False) -> bytes:
+        """Send a check; one random octet."""
+        username = f"{self._remote_ufrag}:{self.local_ufrag}"
+        control = self._control
+        check = Check(
+            username=username, password=self._remote_password, controls=control is not None, nominates=nominates
+        )
+        sent = self._host.send_check(self, address, check, path)
+        if control is not None:
+            self._host.forget_checks(control.sent(sent, address, nominates=nominates))
+        return sent[0][0][:1] if sent else b"\0"
+
+    def _check_selected(self, control: Control, path: int, address: Address, now: float) -> None:
+        """Nominate the pair, or ask whether the peer still consents."""
+        random = self._check(address, path, nominates=not control.is_nominated)
+        control.again(now, random[0])
 
     def _rekey(self, restarted: bool, ufrag: str, now: float) -> None:
         self._drop_keys()
@@ -258,6 +310,7 @@ class WebRtcLeg:
         self._ice.forget_pairs()
         self._follow_pairs()
         self._forget_ufrags_but(set())
+        self._restart_checks()
         self._host.forget_leg(self)
         self._enter(LegInput.CLOSE, now)
         self._rearm()
@@ -299,9 +352,30 @@ class WebRtcLeg:
         self._follow_pairs()
         self._proceed(now)
 
+    def receive_response(self, response: Message, path: int, source: Address, now: float) -> None:
+        """Take the response to a check of ours, which proves a pair where it is authentic."""
+        control, ufrag = self._control, self._remote_ufrag
+        if control is None or ufrag is None or self.state in (LegState.FAILED, LegState.CLOSED):
+            return
+        sent = control.response(response, self._remote_password.encode(), path, source, now)
+        if sent is None or not self._host.claim_address(self, path, source, now):
+            self.count("stun_response")
+            return
+        self._ice.prove(path, source, now, ufrag, nominated=sent.nominates)
+        self._follow_pairs()
+        if control.is_nominated and self._checks is not None:
+            self._checks.clear()
+        elif not sent.nominates:
+            self._check_selected(control, path, source, now)
+        self._proceed(now)
+
     def idle(self, silent: float) -> None:
         """Nothing authentic came for as long as a connected leg may be silent."""
-        if self.state is LegState.CONNECTED:
+        control = self._control
+        if control is not None and self._host.clock() - control.heard < self._host.config.liveness_timeout:
+            # The peer, which sends no checks, answers ours: count from now.
+            self._host.plane.configure_flow(self.flow, self._config)
+        elif self.state is LegState.CONNECTED:
             self._enter(LegInput.SILENCE, self._host.clock(), f"nothing was heard from the peer for {silent:.0f} s")
             self._rearm()
 
@@ -447,6 +521,8 @@ class WebRtcLeg:
         times = [self._setup_deadline, self._dtls.deadline if self._dtls is not None else None]
         if self._checks is not None:
             times.append(self._checks.deadline())
+        if self._control is not None and self._path is not None:
+            times.append(self._control.deadline())
         return min((time for time in times if time is not None), default=None)
 
     def _rearm(self) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -25,7 +26,7 @@ from gateway.media.embedded.webrtc.gathering import Gathering
 from gateway.media.embedded.webrtc.ice import IceCredentials, Left, host_candidate
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import StateHandler
-from gateway.media.embedded.webrtc.stun import check as connectivity_check
+from gateway.media.embedded.webrtc.stun import Check, parse
 from gateway.media.embedded.webrtc.tcp import TcpListener, tcp_candidate
 from gateway.media.embedded.webrtc.tunnel import Tunnel, inside
 from gateway.media.engine import MediaError, PortTakenError
@@ -89,6 +90,8 @@ class WebRtcPort:
         self._port = ids()
         self._legs: set[WebRtcLeg] = set()
         self._legs_by_ufrag: dict[str, WebRtcLeg] = {}
+        self._checking: dict[bytes, WebRtcLeg] = {}
+        """Legs that wait for the response to a check, by its transaction id."""
         self._holders: dict[tuple[int, Address], WebRtcLeg] = {}
         self._errors = ErrorRate(self.config.error_responses_per_second, self.config.error_sources)
         self._bound: tuple[Bound, ...] = ()
@@ -233,9 +236,7 @@ class WebRtcPort:
     def stun(self, path: int, source: Address, data: bytes, now: float) -> None:
         """Answer a check for one of our legs; a stranger gets silence, a wrong password a few 401."""
         if data[:2] == _BINDING_SUCCESS:
-            if self._gathering is None or not self._gathering.response(data):
-                # Of a check of ours: what it proves, the peer's own checks prove as well.
-                self.count("stun_response")
+            self._response(path, source, data, now)
             return
         try:
             request = parse_binding_request(data, self.config.max_stun_bytes)
@@ -252,6 +253,15 @@ class WebRtcPort:
             self._refuse(error_response(request, 401 if request.signed else 400), len(data), path, source, now)
             return
         leg.receive_check(request, key, path, source, now)
+
+    def _response(self, path: int, source: Address, data: bytes, now: float) -> None:
+        leg = self._checking.pop(data[8:20], None)
+        if leg is not None:
+            with suppress(StunError):
+                leg.receive_response(parse(data), path, source, now)
+        elif self._gathering is None or not self._gathering.response(data):
+            # Of a check as the controlled agent: the peer's own checks prove the same.
+            self.count("stun_response")
 
     def _refuse(self, response: bytes, request_length: int, path: int, source: Address, now: float) -> None:
         # Never more bytes out than came in: the source may be forged.
@@ -274,15 +284,28 @@ class WebRtcPort:
         if self._gathering is not None:
             self._gathering.permit(host)
 
-    def send_check(self, address: Address, remote_ufrag: str, local_ufrag: str, password: str) -> None:
-        """A connectivity check to this address, from every socket of its IP version."""
+    def send_check(
+        self, leg: WebRtcLeg, address: Address, check: Check, path: int | None = None
+    ) -> list[tuple[bytes, int]]:
+        """Send a check to this address from one socket, or from every one of its IP version."""
         there = ip_address(address[0])
+        sent = []
         for bound in self._bound:
             here = ip_address(bound.address[0])
-            if here.version == there.version and here.is_loopback == there.is_loopback:
-                username = f"{remote_ufrag}:{local_ufrag}"
-                check = connectivity_check(self._random_bytes(12), username, password, PEER_REFLEXIVE)
-                self.plane.send(bound.path, address, check)
+            if bound.path == path or (
+                path is None and here.version == there.version and here.is_loopback == there.is_loopback
+            ):
+                transaction_id = self._random_bytes(12)
+                self.plane.send(bound.path, address, check.write(transaction_id, PEER_REFLEXIVE))
+                sent.append((transaction_id, bound.path))
+                if check.controls:
+                    self._checking[transaction_id] = leg
+        return sent
+
+    def forget_checks(self, transactions: Iterable[bytes]) -> None:
+        """Nobody waits for these responses any more."""
+        for each in transactions:
+            self._checking.pop(each, None)
 
     # What legs ask of their port (LegHost)
 
@@ -383,6 +406,7 @@ class WebRtcPort:
             "legs": len(self._legs),
             "ufrags": len(self._legs_by_ufrag),
             "addresses": len(self._holders),
+            "checks": len(self._checking),
             "error_sources": len(self._errors),
         }
 

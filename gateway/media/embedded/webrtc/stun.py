@@ -12,9 +12,11 @@ from gateway.media.embedded.plane.stun import (
     BINDING_REQUEST,
     FINGERPRINT,
     ICE_CONTROLLED,
+    ICE_CONTROLLING,
     MAGIC_COOKIE,
     MESSAGE_INTEGRITY,
     PRIORITY,
+    USE_CANDIDATE,
     USERNAME,
     XOR_MAPPED_ADDRESS,
     StunError,
@@ -115,15 +117,29 @@ def binding(transaction_id: bytes) -> bytes:
     return message(BINDING_REQUEST, transaction_id, b"", None)
 
 
-def check(transaction_id: bytes, username: str, password: str, priority: int) -> bytes:
-    """A connectivity check of a controlled agent (RFC 8445 section 7.1). Its tie-breaker is the smallest there is:
-    whoever believes to be controlled as well takes the other role (section 7.3.1.1)."""
-    attributes = (
-        attribute(USERNAME, username.encode())
-        + attribute(PRIORITY, priority.to_bytes(4))
-        + attribute(ICE_CONTROLLED, bytes(8))
-    )
-    return message(BINDING_REQUEST, transaction_id, attributes, password.encode())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A connectivity check (RFC 8445 section 7.1), but for its transaction id.
+
+    Each role has the tie-breaker with which it wins (section 7.3.1.1): an agent that claims our role takes the other.
+    """
+
+    username: str
+    password: str = field(repr=False)
+    controls: bool = False
+    nominates: bool = False
+    """True to have the peer use the pair (USE-CANDIDATE)."""
+
+    def write(self, transaction_id: bytes, priority: int) -> bytes:
+        """The Binding request."""
+        role = attribute(ICE_CONTROLLING, bytes([255] * 8)) if self.controls else attribute(ICE_CONTROLLED, bytes(8))
+        attributes = (
+            attribute(USERNAME, self.username.encode())
+            + attribute(PRIORITY, priority.to_bytes(4))
+            + role
+            + (attribute(USE_CANDIDATE, b"") if self.nominates else b"")
+        )
+        return message(BINDING_REQUEST, transaction_id, attributes, self.password.encode())
 
 
 def long_term_key(username: str, realm: str, password: str) -> bytes:
