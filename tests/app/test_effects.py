@@ -279,7 +279,6 @@ REACHES = {
     "trunks[].sources": "trunk accounts, user agent",
     "trunks[].codecs": "front, dialled",
     "trunks[].srtp": "front, dialled",
-    "trunks[].webrtc": "front, dialled",
     "trunks[].max_calls": "front, dialled",
     "limits.max_calls": "call limits, engine, rtpengine",
     "recording.min_free": "recordings, voicemail",

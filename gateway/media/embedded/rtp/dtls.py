@@ -289,9 +289,7 @@ class PhoneDtls:
         for source, association in component.tries:
             self._send(component, source, association)
             if association.state is DtlsState.CONNECTED and not component.is_keyed:
-                for other, its in component.settle(source, association):
-                    self._send(component, other, its)
-                self._keyed(component, association)
+                self._keyed(component, source, association)
                 break
             if association.state in (DtlsState.FAILED, DtlsState.CLOSED):
                 closed = association.state is DtlsState.CLOSED
@@ -310,10 +308,9 @@ class PhoneDtls:
             self._send(component, source, association)
         done = component.renewals.settle()
         if done is not None:
-            component.peer, component.association = done
-            self._told = ()
+            component.association, self._told = None, ()
             self._begins_again = self._begins_again or self._role is DtlsRole.PASSIVE
-            self._keyed(component, component.association)
+            self._keyed(component, *done)
 
     def _waits_for_next(self, component: Component, now: float) -> bool:
         """Keep the keys of a phone that has closed its association, as it may before it begins the next one."""
@@ -344,7 +341,9 @@ class PhoneDtls:
             if to is not None:
                 self._plane.send(component.path, to, datagram)
 
-    def _keyed(self, component: Component, association: DtlsAssociation) -> None:
+    def _keyed(self, component: Component, source: Address | None, association: DtlsAssociation) -> None:
+        for other, its in component.settle(source, association):
+            self._send(component, other, its)
         send, receive, peer = association.send_key, association.receive_key, component.peer
         if send is None or receive is None or peer is None:
             return
