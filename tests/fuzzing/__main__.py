@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-KINDS = {"headers": "tests.fuzzing.headers"}
+KINDS = {"headers": "tests.fuzzing.headers", "descriptions": "tests.fuzzing.descriptions"}
 """Module of each kind."""
 _SHOWN = 20
 """Faults of one kind that are written out."""
