@@ -30,6 +30,9 @@ AT_ONCE = 6
 """Calls side by side."""
 ENGINES = ("python", "native", pytest.param("rtpengine", marks=pytest.mark.peer))
 
+OWN = "120"
+"""Payload type under which a callee names and sends Opus, whatever it was offered as."""
+
 Edit = Callable[[str], str]
 
 
@@ -117,7 +120,8 @@ class Line:
 class Pbx:
     """A PBX that answers each call with the edit of a description that the number names."""
 
-    def __init__(self, edits: dict[str, Edit]) -> None:
+    def __init__(self, edits: dict[str, Edit], codec: str = "pcmu") -> None:
+        self.codec = codec
         self._edits = list(edits.values())
         self._answering: list[asyncio.Task[None]] = []
         self.agent = UserAgent(UserAgentConfig(listen=((AT_THE_PBX, 0),)), Application(self._called))
@@ -129,12 +133,15 @@ class Pbx:
 
     async def _answer(self, session: IncomingSession, recorder: Recorder) -> None:
         number = int(session.request.uri.user or "") - 100
-        phone = self.phones[number] = await Phone(("pcmu",), ssrc=0x2000 + number).open()
+        phone = self.phones[number] = await Phone((self.codec,), ssrc=0x2000 + number).open()
         self.ends[number] = recorder
         phone.take(session.request.body.decode())
         edit = self._edits[number] if number < len(self._edits) else plus()
-        session.answer(edit(phone.sdp()).encode())
-        phone.play(CALLEE_HZ)
+        said = edit(phone.sdp())
+        session.answer(said.encode())
+        if OWN in said:
+            phone.numbers[self.codec] = int(OWN)
+        phone.play(CALLEE_HZ, self.codec)
 
     async def close(self) -> None:
         await asyncio.gather(*self._answering)
@@ -166,9 +173,9 @@ async def gateway_on(engine: str, folder: Path, pbx: Pbx) -> AsyncIterator[Gatew
     await pbx.close()
 
 
-async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, edit: Edit) -> Line:
+async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, edit: Edit, codec: str = "pcmu") -> Line:
     """Call through the trunk with an edited offer, and hang up once each has heard the other."""
-    phone = await Phone(("pcmu",), ssrc=0x1000 + number).open()
+    phone = await Phone((codec,), ssrc=0x1000 + number).open()
     session = agent.invite(
         f"sip:0{100 + number}@{gateway.app.sip_hostport}",
         caller=f"<sip:1001@{gateway.config.domain}>",
@@ -184,8 +191,9 @@ async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, edit: 
             return Line(outcome.status, "ended")
         assert isinstance(outcome, events.Answered)
         phone.take(outcome.body.decode())
-        phone.play(CALLER_HZ)
-        talks = await in_time(lambda: hears(phone, CALLEE_HZ) and hears(pbx.phones[number], CALLER_HZ))
+        phone.play(CALLER_HZ, codec)
+        theirs = pbx.phones[number]
+        talks = await in_time(lambda: hears(phone, codec, CALLEE_HZ) and hears(theirs, pbx.codec, CALLER_HZ))
         # No packet of theirs may come to ports that the next call has.
         await pbx.phones.pop(number).close()
         session.hangup()
@@ -203,9 +211,9 @@ async def in_time(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def hears(phone: Phone, frequency: float) -> bool:
+def hears(phone: Phone, codec: str, frequency: float) -> bool:
     phone.packets = phone.packets[-60:]
-    return abs(frequency_of(*phone.heard("pcmu")) - frequency) < NEAR
+    return any(abs(frequency_of(*phone.heard(codec, number)) - frequency) < NEAR for number in (None, int(OWN)))
 
 
 async def outcomes(engine: str, folder: Path, edits: dict[str, Edit], *, of_the_callee: bool) -> dict[str, Line]:
@@ -249,3 +257,28 @@ async def test_an_answer_that_nothing_can_come_of_is_ended(engine: str, tmp_path
     found = await outcomes(engine, tmp_path, ENDS, of_the_callee=True)
     assert {name: line.callee for name, line in found.items()} == dict.fromkeys(ENDS, "ended")
     assert {line.status for line in found.values()} == {488}
+
+
+@pytest.mark.parametrize("engine", ["python", "native"])
+@pytest.mark.parametrize("codec", ["opus", "pcmu"], ids=["forwarded", "transcoded"])
+async def test_a_callee_that_numbers_opus_by_itself_is_heard(engine: str, codec: str, tmp_path: Path) -> None:
+    """It answers 120 for our number, and sends 120: RFC 3264 section 5.1 has it otherwise, peers do so."""
+    pbx = Pbx({"its own number": lambda sdp: sdp.replace("107", OWN)}, "opus")
+    assert await one_call(engine, tmp_path, pbx, plus(), codec) == Line(200, "talks")
+
+
+@pytest.mark.parametrize("engine", ["python", "native"])
+async def test_opus_needs_no_second_channel_in_its_name(engine: str, tmp_path: Path) -> None:
+    """RFC 7587 section 7 wants "/2"; some phones leave it out, and mean the same."""
+    short = other("opus/48000/2", "opus/48000")
+    assert await one_call(engine, tmp_path, Pbx({"short": short}, "opus"), short, "opus") == Line(200, "talks")
+
+
+async def one_call(engine: str, folder: Path, pbx: Pbx, edit: Edit, codec: str) -> Line:
+    agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+    await agent.start()
+    try:
+        async with gateway_on(engine, folder, pbx) as gateway:
+            return await call(gateway, agent, pbx, 0, edit, codec)
+    finally:
+        await agent.close()

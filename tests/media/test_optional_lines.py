@@ -23,7 +23,7 @@ def bench() -> Iterator[Bench]:
 @pytest.fixture(scope="module")
 def known(bench: Bench) -> list[Base]:
     found = bases(bench)
-    assert len(found) > 60
+    assert len(found) > 40
     return found
 
 
