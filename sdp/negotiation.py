@@ -274,8 +274,8 @@ def _agreed_crypto(pair: _Pair) -> tuple[Crypto | None, Crypto | None]:
     """
     if not pair.offered.has("crypto"):
         return None, None
-    usable = usable_keys(pair.answered.all(Crypto), KEY_OCTETS)
-    offered = {(crypto.tag, crypto.suite): crypto for crypto in reversed(pair.offered.all(Crypto))}
+    usable, asked_for = (usable_keys(each.cryptos, KEY_OCTETS) for each in (pair.answered, pair.offered))
+    offered = {(crypto.tag, crypto.suite): crypto for crypto in reversed(asked_for)}
     answered = next((crypto for crypto in usable if (crypto.tag, crypto.suite) in offered), None)
     if answered is None:
         if usable:

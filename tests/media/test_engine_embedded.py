@@ -298,6 +298,57 @@ async def test_sdes_protects_a_call_to_a_plain_phone() -> None:
             await right.close()
 
 
+KEY_LINES = {
+    "an unreadable key beside a good one": ("9 AEAD_AES_128_GCM inline:#", "{}"),
+    "an empty line beside a good one": ("", "{}"),
+    "a key too short beside a good one": ("9 AEAD_AES_128_GCM inline:" + "A" * 36, "{}"),
+    "a parameter to obey beside a good key": ("{} UNENCRYPTED_SRTCP", "{}"),
+    "an optional parameter": ("{} -X=1",),
+    "the size of a window": ("{} WSH=64",),
+    "the usual order of error correction": ("{} FEC_ORDER=FEC_SRTP",),
+}
+"""Lines of keys of a phone; "{}" stands for a good one."""
+
+
+@pytest.mark.parametrize("lines", KEY_LINES.values(), ids=KEY_LINES)
+@pytest.mark.parametrize("answers", [False, True], ids=["offer", "answer"])
+async def test_each_line_of_keys_is_judged_alone(lines: tuple[str, ...], answers: bool) -> None:
+    """Voice passes both ways under the good key, whatever stands beside it (RFC 4568 section 6.3)."""
+    secure, plain = Party("left", Kind.SDES, private_source="127.0.0.1"), Party("right", Kind.RTP)
+    profile = SrtpProfile.AES_CM_128_HMAC_SHA1_80
+    key = SrtpKey.generate(profile, Random(1).randbytes)
+    async with running() as (engine, _):
+        left, right = await Phone(ssrc=1).open(), await Phone(ssrc=2).open()
+
+        def said(tag: int) -> str:
+            keys = [line.format(f"{tag} {profile.suite} {key.to_inline()}") for line in lines]
+            return left.sdp(extra=[f"a=crypto:{line}" for line in keys]).replace("RTP/AVP", "RTP/SAVP")
+
+        try:
+            if answers:
+                told = await engine.offer("call", plain, secure, right.sdp())
+                [ours] = [
+                    each for each in SessionDescription.parse(told).media[0].cryptos if each.suite == profile.suite
+                ]
+                right.take(await engine.answer("call", secure, plain, said(ours.tag)))
+            else:
+                right.take(await engine.offer("call", secure, plain, said(1)))
+                told = await engine.answer("call", plain, secure, right.sdp())
+                [ours] = SessionDescription.parse(told).media[0].cryptos
+            left.take(told)
+            theirs = SrtpSession(key, SrtpKey(profile, ours.keys[0].key_and_salt))
+            protected = theirs.protect(bytes(RtpPacket(0, 1, 160, 1, VOICE)))
+            assert protected is not None
+            left.send_raw(protected)
+            await until(lambda: len(right.packets) == 1)
+            right.send(VOICE, 0)
+            await until(lambda: len(left.packets) == 1)
+            assert theirs.unprotect(left.packets[0][0]) is not None
+        finally:
+            await left.close()
+            await right.close()
+
+
 async def test_a_phone_whose_only_key_has_an_identifier_is_heard() -> None:
     """Its packets carry it before their tag (RFC 3711 section 3.1), ours carry none; another is refused."""
     secure = Party("left", Kind.SDES, private_source="127.0.0.1")
