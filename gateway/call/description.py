@@ -7,11 +7,10 @@ from collections.abc import Collection
 from sdp.attributes.direction import Direction
 from sdp.description import SessionDescription
 from sdp.errors import SdpSyntaxError
+from sdp.transport import is_nowhere
 
 _STATIC = {"0": "pcmu", "8": "pcma", "9": "g722"}
 """Payload types that need no rtpmap (RFC 3551 section 6)."""
-_NOWHERE = ("0.0.0.0", "::")
-"""How old phones hold (RFC 2543 appendix B.5)."""
 _NOT_SPEECH = frozenset({"telephone-event", "cn", "red"})
 
 
@@ -69,7 +68,7 @@ def _audio_direction(text: str) -> Direction | None:
         if section.kind == "audio" and section.port:
             connection = description.connection_of(section)
             has_ice = section.has("ice-ufrag") or description.has("ice-ufrag")
-            if not has_ice and connection is not None and connection.address in _NOWHERE:
+            if not has_ice and is_nowhere(connection):
                 return Direction.SENDONLY
             return description.direction_of(section)
     return None

@@ -17,6 +17,7 @@ from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite import events
 from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.session import InviteSession
 from tests.interop.gateway import PASSWORDS, Gateway, check_log, config_on_free_ports, gateway_with
 from tests.media.engine_support import Phone, frequency_of
 from tests.media.plane_rig import until
@@ -28,6 +29,8 @@ CALLER_HZ, CALLEE_HZ = 400.0, 700.0
 NEAR = 15.0
 AT_ONCE = 6
 """Calls side by side."""
+TRIES = 20
+"""Seconds of sound that are listened to, at most."""
 ENGINES = ("python", "native", pytest.param("rtpengine", marks=pytest.mark.peer))
 
 OWN = "120"
@@ -63,7 +66,7 @@ def address(line: str, media: str = "") -> Edit:
 
 
 GOES_ON: dict[str, Edit] = {
-    "as it should be": plus(),
+    "as it should be": str,
     "ptime without a value": plus("a=ptime:"),
     "ptime behind a blank": plus("a=ptime: 20"),
     "maxptime without a value": plus("a=maxptime:"),
@@ -129,14 +132,14 @@ class Pbx:
         self.ends: dict[int, Recorder] = {}
 
     def _called(self, session: IncomingSession, recorder: Recorder) -> None:
-        self._answering.append(asyncio.ensure_future(self._answer(session, recorder)))
+        self._answering.append(asyncio.ensure_future(self._answer(session)))
 
-    async def _answer(self, session: IncomingSession, recorder: Recorder) -> None:
+    async def _answer(self, session: IncomingSession) -> None:
         number = int(session.request.uri.user or "") - 100
         phone = self.phones[number] = await Phone((self.codec,), ssrc=0x2000 + number).open()
-        self.ends[number] = recorder
+        self.ends[number] = agreeable(session, phone)
         phone.take(session.request.body.decode())
-        edit = self._edits[number] if number < len(self._edits) else plus()
+        edit = self._edits[number] if number < len(self._edits) else str
         said = edit(phone.sdp())
         session.answer(said.encode())
         if OWN in said:
@@ -173,17 +176,30 @@ async def gateway_on(engine: str, folder: Path, pbx: Pbx) -> AsyncIterator[Gatew
     await pbx.close()
 
 
-async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, edit: Edit, codec: str = "pcmu") -> Line:
-    """Call through the trunk with an edited offer, and hang up once each has heard the other."""
-    phone = await Phone((codec,), ssrc=0x1000 + number).open()
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What is said in one call."""
+
+    edit: Edit = str
+    """Of the offer."""
+    codec: str = "pcmu"
+    change: Edit | None = None
+    """Of a re-INVITE, by the callee where `by_callee`."""
+    by_callee: bool = False
+
+
+async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, said: Call) -> Line:
+    """Call through the trunk, and hang up once each has heard the other."""
+    phone = await Phone((said.codec,), ssrc=0x1000 + number).open()
     session = agent.invite(
         f"sip:0{100 + number}@{gateway.app.sip_hostport}",
         caller=f"<sip:1001@{gateway.config.domain}>",
-        body=edit(phone.sdp()).encode(),
+        body=said.edit(phone.sdp()).encode(),
         credentials=Credentials("1001", PASSWORDS["1001"]),
     )
+    recorder = agreeable(session, phone)
     try:
-        outcome = await Recorder(session).wait_for_one_of(events.Answered, events.Failed)
+        outcome = await recorder.wait_for_one_of(events.Answered, events.Failed)
         if isinstance(outcome, events.Failed):
             if number not in pbx.ends:
                 return Line(outcome.status, "")
@@ -191,72 +207,131 @@ async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, edit: 
             return Line(outcome.status, "ended")
         assert isinstance(outcome, events.Answered)
         phone.take(outcome.body.decode())
-        phone.play(CALLER_HZ, codec)
+        phone.play(CALLER_HZ, said.codec)
         theirs = pbx.phones[number]
-        talks = await in_time(lambda: hears(phone, codec, CALLEE_HZ) and hears(theirs, pbx.codec, CALLER_HZ))
+        ears = Ear(phone, said.codec, CALLEE_HZ), Ear(theirs, pbx.codec, CALLER_HZ)
+        line = Line(200, await heard(*ears))
+        if said.change is not None:
+            changing, its = (pbx.ends[number], theirs) if said.by_callee else (recorder, phone)
+            changing.session.offer(said.change(its.sdp()).encode())
+            changed = await changing.wait(events.OfferAnswered)
+            assert isinstance(changed, events.OfferAnswered)
+            line = Line(changed.status, await heard(*ears))
         # No packet of theirs may come to ports that the next call has.
         await pbx.phones.pop(number).close()
         session.hangup()
         await pbx.ends[number].wait(events.Ended)
-        return Line(200, "talks" if talks else "silent")
+        return line
     finally:
         await phone.close()
 
 
-async def in_time(condition: Callable[[], bool]) -> bool:
-    try:
-        await until(condition)
-    except TimeoutError:
-        return False
-    return True
+def agreeable(session: InviteSession, phone: Phone) -> Recorder:
+    """What happens in a session whose phone takes every later offer."""
+
+    def react(event: events.SessionEvent) -> None:
+        if isinstance(event, events.Offered):
+            session.answer_offer(event.exchange, phone.sdp().encode())
+
+    return Recorder(session, react)
 
 
-def hears(phone: Phone, codec: str, frequency: float) -> bool:
-    phone.packets = phone.packets[-60:]
-    return any(abs(frequency_of(*phone.heard(codec, number)) - frequency) < NEAR for number in (None, int(OWN)))
+@dataclass(frozen=True)
+class Ear:
+    """A phone, and the tone that it is to hear."""
+
+    phone: Phone
+    codec: str
+    frequency: float
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.phone.packets) > 55
+
+    def hears(self) -> bool:
+        numbers = (None, int(OWN))
+        return any(abs(frequency_of(*self.phone.heard(self.codec, each)) - self.frequency) < NEAR for each in numbers)
 
 
-async def outcomes(engine: str, folder: Path, edits: dict[str, Edit], *, of_the_callee: bool) -> dict[str, Line]:
-    """Every edit in a call of its own, of what the caller or of what the callee says."""
-    pbx = Pbx(edits if of_the_callee else {})
+async def heard(*ears: Ear) -> str:
+    """ "talks" once each has heard the other for a second, "silent" where that does not come to be."""
+    for _ in range(TRIES):
+        for ear in ears:
+            ear.phone.packets.clear()
+        try:
+            await until(lambda: all(ear.is_full for ear in ears))
+        except TimeoutError:
+            break
+        if all(ear.hears() for ear in ears):
+            return "talks"
+    return "silent"
+
+
+async def outcomes(engine: str, folder: Path, calls: dict[str, Call], pbx: Pbx | None = None) -> dict[str, Line]:
+    """How each call came out."""
+    pbx = pbx or Pbx({})
     agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
     await agent.start()
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def one(number: int, edit: Edit) -> Line:
+    async def one(number: int, said: Call) -> Line:
         async with room:
-            return await call(gateway, agent, pbx, number, plus() if of_the_callee else edit)
+            return await call(gateway, agent, pbx, number, said)
 
     try:
         async with gateway_on(engine, folder, pbx) as gateway:
-            lines = await asyncio.gather(*[one(number, edit) for number, edit in enumerate(edits.values())])
+            lines = await asyncio.gather(*[one(number, said) for number, said in enumerate(calls.values())])
     finally:
         await agent.close()
-    return dict(zip(edits, lines, strict=True))
+    return dict(zip(calls, lines, strict=True))
+
+
+def offering(edits: dict[str, Edit]) -> dict[str, Call]:
+    return {name: Call(edit=edit) for name, edit in edits.items()}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("of_the_callee", [False, True], ids=["offers", "answers"])
-async def test_a_line_that_a_call_does_not_need_ends_none(engine: str, of_the_callee: bool, tmp_path: Path) -> None:
-    """Each side hears the other, whatever the optional line says."""
-    found = await outcomes(engine, tmp_path, GOES_ON, of_the_callee=of_the_callee)
+async def test_an_offer_with_a_line_that_no_call_needs_is_taken(engine: str, tmp_path: Path) -> None:
+    """Each side hears the other, whatever the line says."""
+    found = await outcomes(engine, tmp_path, offering(GOES_ON))
     assert found == dict.fromkeys(GOES_ON, Line(200, "talks"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_an_answer_with_a_line_that_no_call_needs_is_taken(engine: str, tmp_path: Path) -> None:
+    """The same of the callee's 200."""
+    found = await outcomes(engine, tmp_path, dict.fromkeys(GOES_ON, Call()), Pbx(GOES_ON))
+    assert found == dict.fromkeys(GOES_ON, Line(200, "talks"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("by_callee", [False, True], ids=["caller", "callee"])
+async def test_a_change_with_a_line_that_no_call_needs_is_taken(engine: str, by_callee: bool, tmp_path: Path) -> None:
+    """The same of a re-INVITE."""
+    calls = {name: Call(change=edit, by_callee=by_callee) for name, edit in GOES_ON.items()}
+    assert await outcomes(engine, tmp_path, calls) == dict.fromkeys(GOES_ON, Line(200, "talks"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("by_callee", [False, True], ids=["caller", "callee"])
+async def test_a_change_that_nothing_can_come_of_leaves_the_call(engine: str, by_callee: bool, tmp_path: Path) -> None:
+    """The re-INVITE gets 488, and each side hears the other as before."""
+    calls = {name: Call(change=edit, by_callee=by_callee) for name, edit in ENDS.items()}
+    assert await outcomes(engine, tmp_path, calls) == dict.fromkeys(ENDS, Line(488, "talks"))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_an_offer_that_nothing_can_come_of_rings_nowhere(engine: str, tmp_path: Path) -> None:
     """The caller is refused with 488 before the callee hears of the call."""
     edits = ENDS | NO_KEYS
-    found = await outcomes(engine, tmp_path, edits, of_the_callee=False)
-    assert found == dict.fromkeys(edits, Line(488, ""))
+    assert await outcomes(engine, tmp_path, offering(edits)) == dict.fromkeys(edits, Line(488, ""))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_an_answer_that_nothing_can_come_of_is_ended(engine: str, tmp_path: Path) -> None:
     """The callee gets ACK and BYE, the caller hears why."""
-    found = await outcomes(engine, tmp_path, ENDS, of_the_callee=True)
-    assert {name: line.callee for name, line in found.items()} == dict.fromkeys(ENDS, "ended")
-    assert {line.status for line in found.values()} == {488}
+    found = await outcomes(engine, tmp_path, dict.fromkeys(ENDS, Call()), Pbx(ENDS))
+    assert found == dict.fromkeys(ENDS, Line(488, "ended"))
 
 
 @pytest.mark.parametrize("engine", ["python", "native"])
@@ -264,21 +339,12 @@ async def test_an_answer_that_nothing_can_come_of_is_ended(engine: str, tmp_path
 async def test_a_callee_that_numbers_opus_by_itself_is_heard(engine: str, codec: str, tmp_path: Path) -> None:
     """It answers 120 for our number, and sends 120: RFC 3264 section 5.1 has it otherwise, peers do so."""
     pbx = Pbx({"its own number": lambda sdp: sdp.replace("107", OWN)}, "opus")
-    assert await one_call(engine, tmp_path, pbx, plus(), codec) == Line(200, "talks")
+    assert await outcomes(engine, tmp_path, {"": Call(codec=codec)}, pbx) == {"": Line(200, "talks")}
 
 
 @pytest.mark.parametrize("engine", ["python", "native"])
 async def test_opus_needs_no_second_channel_in_its_name(engine: str, tmp_path: Path) -> None:
     """RFC 7587 section 7 wants "/2"; some phones leave it out, and mean the same."""
     short = other("opus/48000/2", "opus/48000")
-    assert await one_call(engine, tmp_path, Pbx({"short": short}, "opus"), short, "opus") == Line(200, "talks")
-
-
-async def one_call(engine: str, folder: Path, pbx: Pbx, edit: Edit, codec: str) -> Line:
-    agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
-    await agent.start()
-    try:
-        async with gateway_on(engine, folder, pbx) as gateway:
-            return await call(gateway, agent, pbx, 0, edit, codec)
-    finally:
-        await agent.close()
+    calls = {"": Call(edit=short, codec="opus")}
+    assert await outcomes(engine, tmp_path, calls, Pbx({"short": short}, "opus")) == {"": Line(200, "talks")}
