@@ -14,7 +14,7 @@ use crate::rtp::Header;
 use crate::srtp::{Receiver, Refused, Sender};
 use crate::sys::SockAddr;
 use crate::transcoding::Transcoding;
-use keys::{change, open_with};
+use keys::{change, open_with, Retired};
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -329,8 +329,8 @@ pub struct Send {
     /// Of RTCP that goes by a connection of its own; None: that of RTP.
     pub rtcp_crypto: Option<Sender>,
     /// Contexts of keys used before: were one to come back, its indices must go on.
-    retired: Vec<Sender>,
-    retired_rtcp: Vec<Sender>,
+    retired: Retired,
+    retired_rtcp: Retired,
     pub outgoing: Option<Outgoing>,
     /// What may be sent again.
     pub kept: Option<Box<Kept>>,
@@ -359,8 +359,8 @@ impl Send {
             secure,
             crypto: None,
             rtcp_crypto: None,
-            retired: Vec::new(),
-            retired_rtcp: Vec::new(),
+            retired: Retired::default(),
+            retired_rtcp: Retired::default(),
             outgoing: None,
             kept: None,
             repeated: None,
@@ -380,7 +380,7 @@ impl Send {
     /// Protect with another key; one that was used before goes on where it stopped.
     pub fn set_key(&mut self, key: Option<Sender>) {
         if key.is_none() {
-            self.retired_rtcp.extend(self.rtcp_crypto.take());
+            self.retired_rtcp.add(self.rtcp_crypto.take());
         }
         change(&mut self.crypto, &mut self.retired, key);
     }

@@ -81,6 +81,18 @@ async def test_a_phone_that_begins_dtls_again_is_heard_again(mux: bool, exchange
             await both_heard(phone, plain)
 
 
+async def test_a_phone_that_begins_dtls_a_hundred_times_is_heard() -> None:
+    """As after as many refreshes of a long call: keys never run out."""
+    phone = Renewing()
+    async with talking(phone) as (engine, _, plain):
+        for _ in range(100):
+            await we_offer(engine, phone, plain)
+            await until(lambda: phone.is_keyed)
+            phone.packets.clear()
+            await until(lambda: phone.packets)
+        await both_heard(phone, plain)
+
+
 async def test_old_keys_serve_until_the_new_handshake_is_done() -> None:
     """A phone that has only sent its ClientHello speaks and hears under the keys it has."""
     phone = Renewing()

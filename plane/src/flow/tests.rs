@@ -79,13 +79,27 @@ fn a_key_of_rtcp_that_comes_back_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn after_too_many_keys_of_rtcp_nothing_leaves() {
+fn the_oldest_of_too_many_keys_is_refused_for_good_and_a_new_one_is_not() {
+    let mut send = sends();
+    for seed in 0..=MAX_KEYS as u8 {
+        send.set_key(Some(sender(seed)));
+        assert!(send.is_safe());
+    }
+    send.set_key(Some(sender(0)));
+    assert!(send.crypto.is_none() && !send.is_safe());
+    send.set_key(Some(sender(2)));
+    assert!(send.is_safe());
+}
+
+#[test]
+fn under_a_spent_key_of_rtcp_nothing_leaves() {
     let mut send = sends();
     send.set_key(Some(sender(200)));
     for seed in 0..=MAX_KEYS as u8 {
-        assert!(send.is_safe());
         send.set_rtcp_key(sender(seed));
+        assert!(send.is_safe());
     }
+    send.set_rtcp_key(sender(0));
     assert!(send.rtcp_crypto.is_none() && !send.is_safe());
 }
 

@@ -10,6 +10,7 @@ pub use window::Window;
 use crate::rtp;
 use crate::sys;
 use cipher::{RTCP_INDEX, RTCP_PREFIX};
+use ring::digest;
 
 /// Sources a peer may use at a time; the one idle longest makes room.
 pub const MAX_SOURCES: usize = 32;
@@ -248,6 +249,14 @@ impl Sender {
 
     pub fn same_key(&self, other: &Self) -> bool {
         self.material == other.material
+    }
+
+    /// Names the key where it is not kept.
+    pub fn digest(&self) -> [u8; 16] {
+        let whole = digest::digest(&digest::SHA256, &self.material);
+        let mut out = [0; 16];
+        out.copy_from_slice(&whole.as_ref()[..16]);
+        out
     }
 
     /// A context of the same key: only for other sources than this one's.

@@ -10,9 +10,9 @@ from gateway.media.embedded.plane.around import FlowHost
 from gateway.media.embedded.plane.flow import SHORTEST_RTCP, Flow
 from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE
 from gateway.media.embedded.plane.routes import NO_ROUTE
+from gateway.media.embedded.plane.send_keys import SendKeys
 from gateway.media.embedded.plane.shared import READS
 from gateway.media.embedded.plane.srtp import (
-    MAX_SEND_KEYS,
     WORKSPACE,
     ReceiveContext,
     SendContext,
@@ -59,7 +59,7 @@ class PairFlow(Flow):
         self._rtcp_receiver: ReceiveContext | None = None
         self._rtcp_receivers: dict[SrtpKey, ReceiveContext] = {}
         self._rtcp_sender: SendContext | None = None
-        self._rtcp_senders: dict[SrtpKey, SendContext] = {}
+        self._rtcp_senders = SendKeys(self.unsent)
         self._strangers_second = NEVER
         self._strangers = 0
         self.update()
@@ -98,13 +98,10 @@ class PairFlow(Flow):
             self.stream.skip()
 
     def set_rtcp_keys(self, receive: SrtpKey, send: SrtpKey) -> None:
-        """Keys of RTCP alone; those used before go on where they stopped, beyond 64 of ours nothing leaves."""
+        """Keys of RTCP alone; those used before go on where they stopped, and under a spent one nothing leaves."""
         self._rtcp_receiver = receiver_of(receive, self._rtcp_receivers, self.discarded)
-        known = self._rtcp_senders.get(send)
-        if known is None and len(self._rtcp_senders) < MAX_SEND_KEYS:
-            known = self._rtcp_senders[send] = SendContext(send, self.unsent)
-        self._rtcp_sender = known
-        if known is None:
+        self._rtcp_sender = self._rtcp_senders.context(send)
+        if self._rtcp_sender is None:
             # It would go under the key of RTP.
             self.sender = None
             self.update()

@@ -9,7 +9,8 @@ from typing import Any
 from gateway.media.embedded.plane.kept import Kept
 from gateway.media.embedded.plane.outgoing import OutgoingStream
 from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, MARKER, one_octet_extension, put_packet
-from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, WORKSPACE, ReceiveContext, SendContext, SrtpKey
+from gateway.media.embedded.plane.send_keys import SendKeys
+from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey
 from gateway.media.embedded.plane.values import FlowConfig
 
 _WRAP = 0xFFFFFFFF
@@ -51,7 +52,7 @@ class SendHalf(ABC):
         self.flowing = False
         """Whether relayed packets go out: open, not muted, and there is somewhere to send to."""
         self.muted = False
-        self._senders: dict[SrtpKey, SendContext] = {}
+        self._senders = SendKeys(self.unsent)
         self._open = False
         self._socket: socket.socket | None = None
         self._rtcp_socket: socket.socket | None = None
@@ -59,14 +60,8 @@ class SendHalf(ABC):
         self._rtcp_address: Any = None
 
     def set_send_key(self, key: SrtpKey) -> None:
-        """A key that was used before goes on counting where it was: no index is ever used twice.
-
-        One beyond `MAX_SEND_KEYS` is refused, and nothing leaves while it would be in use.
-        """
-        known = self._senders.get(key)
-        if known is None and len(self._senders) < MAX_SEND_KEYS:
-            known = self._senders[key] = SendContext(key, self.unsent)
-        self.sender = known
+        """A key that was used before goes on counting where it was, and nothing leaves under one that is spent."""
+        self.sender = self._senders.context(key)
         self.update()
 
     def start_stream(
@@ -89,7 +84,9 @@ class SendHalf(ABC):
     @property
     def ready(self) -> bool:
         """Whether anything that is sent would leave."""
-        return self._address is not None and (self.sender is not None or not (self.config.secure or self._senders))
+        return self._address is not None and (
+            self.sender is not None or (self._senders.is_empty and not self.config.secure)
+        )
 
     @abstractmethod
     def rtcp_contexts(self) -> tuple[ReceiveContext | None, SendContext | None]:

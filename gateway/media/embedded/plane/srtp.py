@@ -25,7 +25,7 @@ REPLAY_WINDOW = 1024
 LONGEST = 1500
 """Octets of a packet before protection; the workspace has room for tag and index beside it."""
 MAX_SEND_KEYS = 64
-"""Keys one flow may send with in its life: forgetting one would let its indices come again."""
+"""Keys of one flow whose contexts are kept: those used last."""
 _STRIDE, _SHORT_OF = 0x7000, 0x4000
 """Packets that one which leads a stream to an index goes ahead, and that it stops short of it: more than reorders."""
 
