@@ -62,8 +62,8 @@ class MediaConfig(Section):
     ice_candidates: int = Field(default=20, ge=1, le=100)
     """Candidates of one browser that a full agent sends checks to; the rest is ignored, names among them."""
     ice_peers_allowed: tuple[NetworkValue, ...] = ()
-    """Networks that a full agent sends checks to, also by relays, though they are private, shared or loopback:
-    otherwise whoever calls could have it knock at doors of the network that it is in."""
+    """Networks that a full agent, and every gateway toward ICE-lite peers, sends checks to, also by relays, though they
+    are private, shared or loopback: otherwise callers could have it knock at doors of the network that it is in."""
     ice_ca: Path | None = None
     """PEM file of the authorities that sign the certificates of TURN servers; default: those of the system."""
     tone: ToneConfig = ToneConfig()
