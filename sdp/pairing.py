@@ -50,6 +50,11 @@ def families(description: SessionDescription, media: MediaDescription) -> tuple[
     return tuple(found)
 
 
+def is_rtp(media: MediaDescription) -> bool:
+    """Tell a section of a profile of RTP that can be answered from others."""
+    return media.protocol in _RTP_PROFILES or media.protocol in _DTLS_PROFILES
+
+
 def is_live(media: MediaDescription, offer: bool = True) -> bool:
     """Whether a section is not rejected; a port of 0 is no refusal in an offer that only bundles it (RFC 9143)."""
     return media.port != 0 or (offer and media.has("bundle-only"))

@@ -99,7 +99,8 @@ ENDS: dict[str, Edit] = {
     "more sections than are carried": plus(*["m=video 0 RTP/AVP 31"] * 64),
 }
 """Edits after which nobody could be heard."""
-NO_KEYS = {
+UNPROTECTED = {
+    "a profile of nobody": other("RTP/AVP", "RTP/AP"),
     "no key at all": other("RTP/AVP", "RTP/SAVP"),
     "a key that is none": plus_in("RTP/AVP", "RTP/SAVP", "a=crypto:x"),
     "a key that is too short": plus_in(
@@ -108,7 +109,7 @@ NO_KEYS = {
     "no fingerprint": other("RTP/AVP", "UDP/TLS/RTP/SAVP"),
     "a fingerprint of nothing": plus_in("RTP/AVP", "UDP/TLS/RTP/SAVP", "a=fingerprint:sha-256 x"),
 }
-"""Offers that are to be protected, and say no key."""
+"""Offers that say a protection and no key, or none that is known."""
 
 
 @dataclass(frozen=True)
@@ -323,7 +324,7 @@ async def test_a_change_that_nothing_can_come_of_leaves_the_call(engine: str, by
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_an_offer_that_nothing_can_come_of_rings_nowhere(engine: str, tmp_path: Path) -> None:
     """The caller is refused with 488 before the callee hears of the call."""
-    edits = ENDS | NO_KEYS
+    edits = ENDS | UNPROTECTED
     assert await outcomes(engine, tmp_path, offering(edits)) == dict.fromkeys(edits, Line(488, ""))
 
 

@@ -34,6 +34,7 @@ from sdp.extensions import ORIENTATION, TRANSPORT_CC
 from sdp.hosts import ip_of
 from sdp.keys import usable_keys
 from sdp.negotiation import Side
+from sdp.pairing import is_live, is_rtp
 from sdp.plan import PlanKind
 
 T = TypeVar("T")
@@ -338,7 +339,7 @@ def video_description(codecs: Iterable[Codec], direction: str = "sendrecv", orie
 
 
 def _audio_of(offer: SessionDescription) -> list[MediaDescription]:
-    return [media for media in offer.media if media.kind == "audio" and (media.port or media.has("bundle-only"))]
+    return [media for media in offer.media if media.kind == "audio" and is_live(media) and is_rtp(media)]
 
 
 def codec_names(agreement: MediaAgreement | None) -> tuple[str, ...]:

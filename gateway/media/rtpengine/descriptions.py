@@ -10,6 +10,7 @@ from gateway.media.engine import Kind, MediaError
 from sdp import Codec, Connection, Direction, MediaDescription, SdpError, SessionDescription, read_codecs
 from sdp.attributes import Attribute, Crypto, Fingerprint, IcePwd, IceUfrag
 from sdp.keys import usable_keys
+from sdp.pairing import is_rtp
 from sdp.typed import cleaned
 
 _NOWHERE = Connection("0.0.0.0")
@@ -203,7 +204,7 @@ def fits(answer: MediaDescription, offer: MediaDescription) -> bool:
 
 
 def _carries(section: MediaDescription) -> bool:
-    if not section.port or "RTP/" not in section.protocol.upper():
+    if not section.port or not is_rtp(section):
         return False
     return any(codec.is_media for codec in codecs_of(section))
 
