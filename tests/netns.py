@@ -90,11 +90,10 @@ def beyond(router: Host) -> Iterator[Host]:
 
     `here` is that address. Nothing comes in unasked but what rules of the test let in.
     """
-    number = next(_numbers) % 1000
+    number = _claimed()
     name, base = f"gwh{number}", f"{WORLD.partition('.0.')[0]}.{number // 4}."
     here, there = (f"{base}{number % 4 * 64 + place}" for place in (1, 2))
     commands = (
-        f"ip netns add {name}",
         f"ip -n {router.name} link add {name}a type veth peer name {name}b netns {name}",
         f"ip -n {router.name} addr add {here}/26 dev {name}a",
         *_quiet(name, f"-n {router.name}"),
@@ -126,6 +125,17 @@ def beyond(router: Host) -> Iterator[Host]:
         subprocess.run(["ip", "route", "del", f"{base}{number % 4 * 64}/26"], capture_output=True, check=False)
 
 
+def _claimed() -> int:
+    """The number of a namespace that was made just now, and that no other run of tests has."""
+    while True:
+        number = next(_numbers) % 1000
+        made = subprocess.run(["ip", "netns", "add", f"gwh{number}"], capture_output=True, text=True, check=False)
+        if not made.returncode:
+            return number
+        if "exists" not in made.stderr:
+            peers.missing("A network namespace", f"what this takes: ip netns add: {made.stderr.strip()}")
+
+
 def _quiet(name: str, near: str = "") -> tuple[str, str]:
     """No addresses that the links make by themselves, and find to be good a second later: a Chromium that loads
     something then drops it, for its network has changed.
@@ -140,7 +150,7 @@ def host(*, net: str = "198.18", ipv6: bool = False) -> Iterator[Host]:
     Where none can be made the test fails in CI, and is skipped elsewhere (`peers.namespaces`).
     """
     peers.namespaces(ipv6=ipv6)
-    number = next(_numbers) % 1000
+    number = _claimed()
     name, base = f"gwh{number}", f"{net}.{number // 4}.{number % 4 * 64}".rsplit(".", 1)
     here, there = (f"{base[0]}.{int(base[1]) + place}" for place in (1, 2))
     bits, nodad = 26, ""
@@ -149,7 +159,6 @@ def host(*, net: str = "198.18", ipv6: bool = False) -> Iterator[Host]:
         here, there = f"fd00:6777:{number:x}::1", f"fd00:6777:{number:x}::2"
         bits, nodad = 64, " nodad"
     commands = (
-        f"ip netns add {name}",
         f"ip link add {name}a type veth peer name {name}b netns {name}",
         f"ip addr add {here}/{bits} dev {name}a{nodad}",
         *_quiet(name),

@@ -28,25 +28,26 @@ class Room:
 
 ROOMS = (
     Room("sdp", "sdp", NO_IO),
-    Room("gateway/sip", "gateway.sip gateway.errors", NO_IO),
-    Room("gateway/net", "gateway.net gateway.sip gateway.errors cryptography dns structlog websockets"),
+    Room("gateway/sip", "gateway.sip gateway.sources gateway.errors", NO_IO),
+    Room("gateway/net", "gateway.net gateway.sip gateway.sources gateway.errors cryptography dns structlog websockets"),
     Room("gateway/media/engine", "gateway.media.engine sdp", NO_IO),
     Room("gateway/media/delivery.py", "gateway.media.engine"),
     Room("gateway/media/described.py", "gateway.media.engine sdp", NO_IO),
     Room(
         "gateway/media/embedded",
-        "gateway.media.embedded gateway.media.engine gateway.media.delivery gateway.media.described sdp numpy "
-        "structlog pylibsrtp av OpenSSL cryptography aiortc gateway.files",
+        "gateway.media.embedded gateway.media.engine gateway.media.delivery gateway.media.described gateway.sources "
+        "sdp numpy structlog pylibsrtp av OpenSSL cryptography aiortc gateway.files",
     ),
     Room(
         "gateway/media/rtpengine",
         "gateway.media.rtpengine gateway.media.engine gateway.media.delivery gateway.media.described sdp structlog",
     ),
     Room("gateway/files.py", "structlog"),
-    Room("gateway/identity", "gateway.identity gateway.errors gateway.files structlog"),
+    Room("gateway/identity", "gateway.identity gateway.sources gateway.errors gateway.files structlog"),
     Room(
         "gateway/call",
-        "gateway.call gateway.media.engine gateway.identity.model gateway.identity.store gateway.errors sdp structlog",
+        "gateway.call gateway.media.engine gateway.identity.model gateway.identity.store gateway.sources "
+        "gateway.errors sdp structlog",
     ),
     Room("gateway/legs/base.py", "gateway.call gateway.media.engine"),
     Room("gateway/legs/service.py", "gateway.legs.base gateway.call gateway.media.engine"),
@@ -93,7 +94,10 @@ ROOMS = (
         "gateway.store gateway.people gateway.errors gateway.files gateway.call.rules gateway.call.journal "
         "gateway.identity structlog redis cryptography",
     ),
-    Room("gateway/access", "gateway.access gateway.sip gateway.identity gateway.errors structlog cryptography"),
+    Room(
+        "gateway/access",
+        "gateway.access gateway.sip gateway.identity gateway.sources gateway.errors structlog cryptography",
+    ),
     Room(
         "gateway/accounts",
         "gateway.accounts gateway.net gateway.sip gateway.errors gateway.files structlog cryptography",
@@ -106,7 +110,8 @@ ROOMS = (
     Room("gateway/remotemedia", "gateway.remotemedia aiortc av numpy websockets"),
     Room(
         "gateway/web",
-        "gateway.web gateway.call gateway.people gateway.identity.model gateway.errors gateway.files "
+        "gateway.web gateway.call gateway.people gateway.identity.model gateway.identity.guesses gateway.sources "
+        "gateway.errors gateway.files "
         "fastapi starlette uvicorn pydantic structlog websockets prometheus_client jwt http_ece cryptography",
     ),
 )

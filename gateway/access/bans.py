@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
 from itertools import islice
 
-from gateway.access.sources import source_of
+from gateway.sources import source_of
 
 _TOLD, _STEP = 500, 30.0
 """Bans that other gateways are told of, and seconds of a step of their ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Container, Coroutine, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -9,8 +10,8 @@ import structlog
 
 from gateway.access.algorithms import Algorithms
 from gateway.access.bans import BanPolicy, Bans
-from gateway.access.guesses import Guesses, LockOut
 from gateway.access.sources import Networks, address_in
+from gateway.identity.guesses import Guesses, LockOut
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.identity.store import IdentityStore, StoreError
@@ -111,10 +112,12 @@ class Gatekeeper:
         name = mine.get("username") if mine is not None and earned else None
         # A trunk's address is never locked: its calls would stay out for the mistake of one phone behind it.
         said, guesser = request.to if request.method == "REGISTER" else request.from_, self._guesser(request, source)
-        if trunk is None and self.guesses.locked(guesser, name or said.uri.user, now):
+        if trunk is None and self.guesses.locked(guesser.host, name or said.uri.user, now, str(guesser)):
             return events.Refused(403, "Too many wrong passwords")
-        if name is not None and trunk is None and self.guesses.slowed(guesser, name, now):
-            return events.Refused(503, "Too many wrong passwords for this user")
+        wait = self.guesses.wait(guesser.host, name, now) if name is not None and trunk is None else 0.0
+        if wait > 0:
+            later = (("Retry-After", str(math.ceil(wait))),)
+            return events.Refused(503, "Too many wrong passwords for this user", later)
         account = self._trunks.by_username(name) if name and self._may_be_trunk(request, name) else None
         if account is not None:
             return self._checked(request, source, now, account[1], account[0])
@@ -175,7 +178,8 @@ class Gatekeeper:
         """The verdict on the credentials, whose HA1 by algorithm are `known`; `trunk` is whose account they are of."""
         checked = self._digest.check(request, lambda *_: known, now, source=source.host)
         if checked.result is DigestResult.OK and checked.username is not None:
-            self.guesses.succeeded(self._guesser(request, source), checked.username)
+            place = self._guesser(request, source)
+            self.guesses.succeeded(place.host, checked.username, str(place))
             self._bans.proved(source.host)
             self._algorithms.signed(request.user_agent, source.host, checked.algorithm)
             return events.Accepted(TRUNK + trunk) if trunk else self._as_claimed(request, checked.username)
@@ -183,7 +187,7 @@ class Gatekeeper:
             return events.Refused(400, "Credentials cannot be read")
         if checked.result is DigestResult.WRONG:
             guesser = self._guesser(request, source)
-            self.guesses.failed(guesser, checked.username or "", now)
+            self.guesses.failed(guesser.host, checked.username or "", now)
             log.warning("wrong password", user=checked.username, source=guesser.host)
         said = request.to if request.method == "REGISTER" else request.from_
         algorithm = self._algorithms.choose(request.user_agent, source.host, self.kept.get(said.uri.user or ""))

@@ -1,25 +1,9 @@
-"""What counts as one source: an IPv4 address, or a network of IPv6, of which one customer has at least a /64."""
+"""Addresses in what peers write, and in the networks that a configuration names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
-from ipaddress import IPv6Network, ip_address, ip_network
-
-_PREFIX = 64
-
-
-@lru_cache(maxsize=4096)
-def source_of(host: str) -> str:
-    """ "192.0.2.7", or "2001:db8:1:2::/64"; what is no address stays as it is."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    mapped = getattr(address, "ipv4_mapped", None)
-    if mapped is not None:
-        return str(mapped)
-    return str(address) if address.version == 4 else str(IPv6Network((int(address), _PREFIX), strict=False))
+from ipaddress import ip_address, ip_network
 
 
 def address_in(host: str) -> str:

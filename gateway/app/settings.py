@@ -9,7 +9,6 @@ from pydantic import SecretStr
 
 from gateway.access.algorithms import Algorithms
 from gateway.access.bans import BanPolicy
-from gateway.access.guesses import LockOut
 from gateway.accounts.own import Account
 from gateway.accounts.trunks import TrunkAccount
 from gateway.app.cluster_settings import shared_key
@@ -24,6 +23,7 @@ from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Group, RoomDoor, Route, Router
 from gateway.config import Config, advertised
 from gateway.identity import passwords
+from gateway.identity.guesses import LockOut
 from gateway.identity.mapping import IdentityMap
 from gateway.net.config import UserAgentConfig
 from gateway.net.connections import StreamLimits
@@ -206,7 +206,10 @@ def registrar_policy(config: Config) -> RegistrarPolicy:
 def lock_out(config: Config) -> LockOut:
     limits = config.sip.limits
     return LockOut(
-        failures=limits.failed_logins, seconds=limits.login_penalty, user_failures=limits.failed_logins_per_user
+        failures=limits.failed_logins,
+        seconds=limits.login_penalty,
+        user_failures=limits.failed_logins_per_user,
+        longest_delay=limits.longest_login_delay,
     )
 
 
@@ -319,6 +322,8 @@ def web(config: Config, console_token: str = "") -> WebSettings:
         max_watches=config.presence.max_subscriptions_per_user,
         failures_per_second=limits.failed_logins / max(limits.login_penalty, 1.0),
         failure_burst=limits.failed_logins,
+        user_failures=limits.failed_logins_per_user,
+        longest_login_delay=limits.longest_login_delay,
     )
 
 

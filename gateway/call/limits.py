@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gateway.call.routing import Caller, RouteError
 from gateway.call.status import Cause
+from gateway.sources import source_of
 
 _WHEN_FULL = 10
 """Seconds a caller is asked to wait when all places are taken: somebody may have hung up by then."""
@@ -33,7 +34,7 @@ class CallLimits:
     guest_calls: int = 250
     """Calls of guests at once; the rest of max_calls is kept for those who have an account."""
     guest_calls_per_source: int = 10
-    """Calls of guests at once from one IP address."""
+    """Calls of guests at once from one IP address, or one /64 of IPv6."""
     prefix_length: int = 6
     """Characters of a number that goes out through a trunk, by which it is near another."""
     prefix_calls_per_hour: int = 200
@@ -50,7 +51,7 @@ class Admission:
         """May be others in the course of things."""
         self._per_caller: Counter[str] = Counter()
         self._per_source: Counter[str] = Counter()
-        """Calls of guests, by IP address."""
+        """Calls of guests, by source."""
         self.others: Callable[[str], float] = none_elsewhere
         """What other gateways count under a name of `counts`."""
         self._tokens = max(limits.calls_per_second, 1.0)
@@ -84,13 +85,13 @@ class Admission:
         """Take a place for a call that has been let in before, by another process."""
         self._per_caller[caller.id] += 1
         if caller.guest:
-            self._per_source[caller.source] += 1
+            self._per_source[source_of(caller.source)] += 1
 
     def release(self, caller: Caller) -> None:
         """Give the place back."""
         _less(self._per_caller, caller.id)
         if caller.guest:
-            _less(self._per_source, caller.source)
+            _less(self._per_source, source_of(caller.source))
 
     def withdraw(self, caller: Caller) -> None:
         """Undo `admit` for a call that something else refuses: it does not count against the rate either."""
@@ -106,10 +107,11 @@ class Admission:
             raise _refused(f"limits.max_calls: all {limits.max_calls} calls are taken", _WHEN_FULL)
         if caller.guest and self._per_source.total() >= limits.guest_calls:
             raise _refused(f"limits.guest_calls: all {limits.guest_calls} calls of guests are taken", _WHEN_FULL)
-        of_source = self._per_source[caller.source] + self.others(_GUESTS + caller.source) if caller.guest else 0
+        source = source_of(caller.source)
+        of_source = self._per_source[source] + self.others(_GUESTS + source) if caller.guest else 0
         if caller.guest and of_source >= limits.guest_calls_per_source:
             raise _refused(
-                f"limits.guest_calls_per_source: {caller.source or 'one address'} has as many calls as guests may",
+                f"limits.guest_calls_per_source: {source or 'one address'} has as many calls as guests may",
                 _WHEN_FULL,
                 Cause.TOO_MANY_OWN,
             )

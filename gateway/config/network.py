@@ -70,24 +70,28 @@ class SipLimits(Section):
     max_dialogs: int = Field(default=5_000, ge=1)
     """Dialogs at once."""
     requests_per_second: float = Field(default=50.0, gt=0)
-    """Requests a second from one source address, responses and ACKs as a tenth of one; above it they are dropped."""
+    """Requests a second from one source (an IPv4 address, a /64 of IPv6), responses and ACKs as a tenth of one; above
+    it they are dropped."""
     burst: int = Field(default=100, ge=1)
     """Requests one source may send at once before the rate counts."""
     max_message_size: int = Field(default=65_535, ge=1_300, le=1_048_576)
     """Largest SIP message (bytes)."""
     max_connections: int = Field(default=2_048, ge=2)
     """TCP, TLS and WebSocket connections at once; when they are all taken, those go first whose peer has never shown
-    who it is, and some are kept for connections of the gateway's own."""
+    who it is, the longest silent first, and some are kept for connections of the gateway's own."""
     max_connections_per_source: int = Field(default=64, ge=1)
-    """Connections at once from one source address."""
+    """Connections at once from one source (an IPv4 address, a /64 of IPv6)."""
     idle_timeout: float = Field(default=1_800.0, ge=10)
     """A connection that brings nothing for so long, not even a keep-alive, is closed (s)."""
     failed_logins: int = Field(default=10, ge=1)
-    """Wrong passwords from one source address before it has to wait."""
+    """Wrong passwords from one source (an IPv4 address, a /64 of IPv6) before it has to wait."""
     login_penalty: float = Field(default=60.0, ge=0)
     """How long that wait is (s)."""
-    failed_logins_per_user: int = Field(default=50, ge=1)
-    """Wrong passwords for one user from everywhere; then who never signed in as that user waits after the first one."""
+    failed_logins_per_user: int = Field(default=10, ge=0)
+    """Wrong passwords for one user, from all sources, before sources that never signed in as that user have to wait:
+    1 s, doubled with each further one; 0: no number of them."""
+    longest_login_delay: float = Field(default=300.0, ge=1, le=86_400)
+    """The longest such wait (s)."""
 
 
 class SipBans(Section):
@@ -260,9 +264,10 @@ class WebLimits(Section):
     max_sessions: int = Field(default=1_000, ge=1)
     """WebRTC sessions at once."""
     max_connections: int = Field(default=2_000, ge=1)
-    """HTTP and WebSocket connections at once."""
+    """HTTP and WebSocket connections at once; when they are all taken, those go first that have proved nothing (no
+    request, an unfinished one, a WebSocket of nobody who signed in and without a call), the longest silent first."""
     max_connections_per_source: int = Field(default=200, ge=1)
-    """HTTP and WebSocket connections at once from one source address."""
+    """HTTP and WebSocket connections at once from one source address (a /64 of IPv6)."""
     requests_per_second: float = Field(default=20.0, gt=0)
     """HTTP requests a second from one source address, and messages of one WebSocket; later messages wait unread."""
     burst: int = Field(default=100, ge=1)
@@ -271,7 +276,7 @@ class WebLimits(Section):
     """Messages that a browser in a room of the room server may send at once beyond `burst`, and that may wait for it
     beyond `send_queue`, for each other browser there: a description and its candidates."""
     offers_per_second: float = Field(default=10.0, gt=0)
-    """HTTP offers (POST /webrtc/offer) a second from one source address."""
+    """HTTP offers (POST /webrtc/offer) a second from one source (an IPv4 address, a /64 of IPv6)."""
     offer_burst: int = Field(default=50, ge=1)
     """HTTP offers one source may make at once before the rate counts."""
     setup_timeout: float = Field(default=25.0, ge=1)
@@ -287,9 +292,14 @@ class WebLimits(Section):
     ping_timeout: float = Field(default=20.0, ge=1)
     """How long a WebSocket ping may stay unanswered (s)."""
     failed_logins: int = Field(default=10, ge=1)
-    """Wrong passwords from one source address before it has to wait."""
+    """Wrong passwords from one source (an IPv4 address, a /64 of IPv6) before it has to wait."""
     login_penalty: float = Field(default=60.0, ge=0)
     """How long that wait is (s)."""
+    failed_logins_per_user: int = Field(default=10, ge=0)
+    """Wrong passwords for one user, from all sources, before sources that never signed in as that user have to wait:
+    1 s, doubled with each further one; 0: no number of them."""
+    longest_login_delay: float = Field(default=300.0, ge=1, le=86_400)
+    """The longest such wait (s)."""
 
 
 class WebConfig(Section):

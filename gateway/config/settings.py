@@ -120,7 +120,7 @@ class LimitsConfig(Section):
     guest_calls: int | None = Field(default=None, ge=0)
     """Calls of guests at once; default: half of max_calls, so that the rest is kept for those with an account."""
     guest_calls_per_source: int = Field(default=10, ge=1)
-    """Calls of guests at once from one IP address."""
+    """Calls of guests at once from one source (an IPv4 address, a /64 of IPv6)."""
     prefix_length: int = Field(default=6, ge=1, le=32)
     """Characters of a number that goes out through a trunk by which it counts as near another (toll fraud)."""
     prefix_calls_per_hour: int = Field(default=200, ge=0)

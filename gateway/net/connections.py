@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.sip.flow import SECURE, Flow
+from gateway.sources import source_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class StreamLimits:
     reserved: int = 64
     """Of them, places that are kept for connections of ours."""
     per_host: int = 64
-    """Incoming ones of one address; several phones may sit behind it."""
+    """Incoming ones of one IPv4 address or one /64 of IPv6; several phones may sit behind it."""
     idle: float = 1800.0
     """A connection that brought nothing for so long is closed."""
     message: float = 10.0
@@ -63,6 +64,9 @@ class Connection(Protocol):
     def stop_waiting(self) -> None:
         """What comes from now on answers no keep-alive that was sent before."""
 
+    def proved(self) -> None:
+        """Note that its peer has shown who it is."""
+
     def close(self) -> None:
         """Close it; what was written is still sent where that is possible."""
 
@@ -96,9 +100,9 @@ class Connections:
         self._by_peer: dict[Place, list[Connection]] = {}
         """Connections to one place, the latest last: over TLS several domains may live there."""
         self._aliases: dict[str, Place] = {}
-        self._hosts: Counter[str] = Counter()
-        self._strangers: dict[str, Connection] = {}
-        """Incoming ones whose peer has not shown who it is, the oldest first."""
+        self._sources: Counter[str] = Counter()
+        self._strangers: OrderedDict[str, Connection] = OrderedDict()
+        """Incoming ones whose peer has not shown who it is, the longest silent first."""
         self.evicted = 0
         """Strangers that were closed to make room."""
 
@@ -116,7 +120,7 @@ class Connections:
     def may_add(self, host: str) -> bool:
         """Whether one more incoming connection of this address is within the limits; a stranger may go for it."""
         limits = self.limits
-        if self._hosts[host] < limits.per_host and self._has_room(limits.connections - limits.reserved):
+        if self._sources[source_of(host)] < limits.per_host and self._has_room(limits.connections - limits.reserved):
             return True
         self.refused += 1
         return False
@@ -127,7 +131,7 @@ class Connections:
 
     def _has_room(self, places: int) -> bool:
         while len(self._by_local) >= places and self._strangers:
-            stranger = self._strangers.pop(next(iter(self._strangers)))
+            _, stranger = self._strangers.popitem(last=False)
             self.evicted += 1
             self.remove(stranger)
             stranger.drop()
@@ -135,7 +139,14 @@ class Connections:
 
     def proven(self, flow: Flow) -> None:
         """The peer of a connection has shown who it is: it does not have to make room any more."""
-        self._strangers.pop(flow.local, None)
+        stranger = self._strangers.pop(flow.local, None)
+        if stranger is not None:
+            stranger.proved()
+
+    def heard(self, flow: Flow) -> None:
+        """Note that the peer of a connection has sent something."""
+        if flow.local in self._strangers:
+            self._strangers.move_to_end(flow.local)
 
     def add(self, connection: Connection) -> None:
         """Keep a connection that is up."""
@@ -143,7 +154,7 @@ class Connections:
         self._by_local[flow.local] = connection
         self._by_peer.setdefault(_place(flow), []).append(connection)
         if connection.incoming:
-            self._hosts[flow.host] += 1
+            self._sources[source_of(flow.host)] += 1
             self._strangers[flow.local] = connection
 
     def remove(self, connection: Connection) -> None:
@@ -159,9 +170,10 @@ class Connections:
             if place is not None and not there:
                 self._by_peer.pop(place, None)
         if connection.incoming:
-            self._hosts[flow.host] -= 1
-            if not self._hosts[flow.host]:
-                del self._hosts[flow.host]
+            source = source_of(flow.host)
+            self._sources[source] -= 1
+            if not self._sources[source]:
+                del self._sources[source]
         self._lost(flow)
 
     def find(self, flow: Flow) -> Connection | None:

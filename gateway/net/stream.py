@@ -94,6 +94,7 @@ class StreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = self._now()
+        self._connections.heard(self.flow)
         for frame in self._framer.feed(data):
             if isinstance(frame, KeepAlive):
                 if frame is KeepAlive.PING:
@@ -146,6 +147,9 @@ class StreamConnection(asyncio.Protocol):
     def stop_waiting(self) -> None:
         """What comes from now on answers no keep-alive that was sent before."""
         self.has_ponged |= self._framer.take_pong()
+
+    def proved(self) -> None:
+        """Nothing else is bound to a connection whose peer has shown who it is."""
 
     def close(self) -> None:
         """Close after what was written."""

@@ -17,7 +17,7 @@ from gateway.net.shell import Answer, Hooks, Shell
 from gateway.net.tap import Taps
 from gateway.net.texts import address_of, uri_of
 from gateway.net.tls import Tls
-from gateway.net.ws import WebSocketConnection, send_away_idle
+from gateway.net.ws import SocketOwner, WebSocketConnection, send_away_idle
 from gateway.sip.auth.account import Authenticator, Credentials
 from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sip.invite.farewell import Farewell
@@ -134,19 +134,14 @@ class UserAgent:
         return self._shell.endpoint.sent_by(flow)
 
     def websocket(
-        self,
-        transport: str,
-        peer: tuple[str, int],
-        here: tuple[str, int] | None,
-        write: Callable[[bytes], None],
-        shut: Callable[[int], None],
+        self, transport: str, peer: tuple[str, int], here: tuple[str, int] | None, socket: SocketOwner
     ) -> WebSocketConnection | None:
         """Take a WebSocket that came to us at `here` into use (see `WebSocketConnection`); None beyond the limits."""
         connections = self._shell.endpoint.connections
         if not connections.may_add(peer[0]):
             return None
         flow = Flow(transport, peer[0], peer[1], connections.name())
-        return WebSocketConnection(connections, flow, here, self._shell.datagram, write, shut, self._shell.now)
+        return WebSocketConnection(connections, flow, here, self._shell.datagram, socket, self._shell.now)
 
     @property
     def tls(self) -> Tls:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -23,11 +24,24 @@ _PATH = "/ws"
 """What servers serve SIP at where a URI cannot say it: PBXs at this or at any path, and so do we."""
 
 
+class SocketOwner(Protocol):
+    """The owner of the socket of a connection: a web server, or the dialler here."""
+
+    def write(self, data: bytes) -> None:
+        """Send one SIP message."""
+
+    def shut(self, code: int) -> None:
+        """Close the socket with a code (RFC 6455 section 7.4)."""
+
+    def proved(self) -> None:
+        """Keep the socket: its peer has shown who it is."""
+
+
 class WebSocketConnection:
     """One connection; a browser's is made by `UserAgent.websocket`.
 
-    Whoever has the socket calls `received` for each WebSocket message, which holds exactly one SIP message (section 5),
-    and `lost` once when the socket is gone; `write` and `shut` are its own ways to send, and to close with a code.
+    The owner of the socket calls `received` for each WebSocket message, which holds exactly one SIP message (section
+    5), and `lost` once when the socket is gone.
     """
 
     def __init__(
@@ -36,8 +50,7 @@ class WebSocketConnection:
         flow: Flow,
         bound: tuple[str, int] | None,
         receive: Callable[[bytes, Flow], None],
-        write: Callable[[bytes], None],
-        shut: Callable[[int], None],
+        socket: SocketOwner,
         now: Callable[[], float],
         *,
         incoming: bool = True,
@@ -47,8 +60,7 @@ class WebSocketConnection:
         self.bound = bound
         self._connections = connections
         self._receive = receive
-        self._write = write
-        self._shut = shut
+        self._socket = socket
         self._now = now
         self.heard = now()
         self.flow_timer = 0.0
@@ -59,6 +71,7 @@ class WebSocketConnection:
     def received(self, data: bytes | str) -> None:
         """One WebSocket message came."""
         self.heard = self._now()
+        self._connections.heard(self.flow)
         self.has_ponged |= self._pong_due and len(data) == len(KeepAlive.PONG.value) and not data.strip()
         self._receive(data.encode("utf-8", "replace") if isinstance(data, str) else data, self.flow)
 
@@ -68,7 +81,7 @@ class WebSocketConnection:
 
     def send(self, data: bytes) -> None:
         """Send one SIP message."""
-        self._write(data)
+        self._socket.write(data)
 
     def serves(self, host: str) -> bool:
         """Whether it is a connection of ours to `host`, whose certificate was verified."""
@@ -77,7 +90,7 @@ class WebSocketConnection:
     def ping(self) -> None:
         """Send a keep-alive (RFC 7118 section 6)."""
         self._pong_due = True
-        self._write(KeepAlive.PING.value)
+        self._socket.write(KeepAlive.PING.value)
 
     def stop_waiting(self) -> None:
         """What comes from now on answers no keep-alive that was sent before."""
@@ -85,15 +98,19 @@ class WebSocketConnection:
 
     def close(self) -> None:
         """Ask whoever has the socket to close it."""
-        self._shut(_NORMAL)
+        self._socket.shut(_NORMAL)
 
     def send_away(self) -> None:
         """Close it so that its client connects again, and perhaps elsewhere."""
-        self._shut(_SERVICE_RESTART)
+        self._socket.shut(_SERVICE_RESTART)
 
     def drop(self) -> None:
         """As `close`; whoever has the socket bounds what waits for its reader."""
-        self._shut(_NORMAL)
+        self._socket.shut(_NORMAL)
+
+    def proved(self) -> None:
+        """Have whoever has the socket keep it."""
+        self._socket.proved()
 
     def overdue(self, now: float, limits: StreamLimits) -> bool:
         """Whether nothing has come for too long."""
@@ -110,6 +127,35 @@ def send_away_idle(connections: Iterable[Connection], sessions: Iterable[InviteS
     for one in idle:
         if isinstance(one, WebSocketConnection) and one.incoming:
             one.send_away()
+
+
+class _Queue:
+    """What waits to be sent by a socket of ours; a reader that leaves too much unread is cut off."""
+
+    def __init__(self, socket: ClientConnection, limit: int) -> None:
+        self._socket = socket
+        self._limit = limit
+        self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._waiting = 0
+
+    def write(self, data: bytes) -> None:
+        self._waiting += len(data)
+        if self._waiting > self._limit:
+            self._socket.transport.abort()
+        else:
+            self._messages.put_nowait(data)
+
+    def shut(self, code: int) -> None:
+        self._messages.put_nowait(None)
+
+    def proved(self) -> None:
+        """A socket of ours gives way to nobody."""
+
+    async def send(self) -> None:
+        """Send until it is shut."""
+        while (data := await self._messages.get()) is not None:
+            self._waiting -= len(data)
+            await self._socket.send(data, text=True)
 
 
 class WebSocketDialer(Dialer):
@@ -153,38 +199,20 @@ class WebSocketDialer(Dialer):
         return self._take(socket, flow)
 
     def _take(self, socket: ClientConnection, flow: Flow) -> WebSocketConnection:
-        outgoing: asyncio.Queue[bytes | None] = asyncio.Queue()
-        waiting = 0
-        limits = self._connections.limits
-
-        def write(data: bytes) -> None:
-            nonlocal waiting
-            waiting += len(data)
-            if waiting > limits.backlog:
-                socket.transport.abort()
-            else:
-                outgoing.put_nowait(data)
-
-        async def send() -> None:
-            nonlocal waiting
-            while (data := await outgoing.get()) is not None:
-                waiting -= len(data)
-                await socket.send(data, text=True)
-
+        queue = _Queue(socket, self._connections.limits.backlog)
         own = Flow(flow.transport, flow.host, flow.port, self._connections.name(), flow.name, dialled=True)
         connection = WebSocketConnection(
             self._connections,
             own,
             None,
             self._receive,
-            write,
-            lambda _: outgoing.put_nowait(None),
+            queue,
             asyncio.get_running_loop().time,
             incoming=False,
         )
 
         async def run() -> None:
-            sender = asyncio.create_task(send())
+            sender = asyncio.create_task(queue.send())
             sender.add_done_callback(lambda _: self._spawn(socket.close()))
             try:
                 async for message in socket:

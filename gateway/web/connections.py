@@ -1,11 +1,11 @@
-"""Who may hold how many TCP connections: a share for each source, and idle ones give way when all are taken."""
+"""TCP connections of the web server: a share for each source; those that proved nothing give way to newcomers."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from typing import Protocol
 
-from gateway.web.limits import ConnectionCounter
+from gateway.web.limits import SourceCounter
 
 
 class Closable(Protocol):
@@ -15,24 +15,28 @@ class Closable(Protocol):
 
 
 class ConnectionTable:
-    """Open connections of the server. A WebSocket goes on under the transport its request came by."""
+    """Open connections of the server. A WebSocket stays under the transport that its request came by.
+
+    At the limit the connection that has been silent longest, of those that hold nothing, makes room for a newcomer: one
+    without a request, with an unfinished one or with an answer that is not read, and a WebSocket of an unknown peer.
+    """
 
     def __init__(self, limit: int, limit_per_source: int, unlimited: tuple[str, ...] = ()) -> None:
         """`unlimited` sources are our own reverse proxies, which speak for many."""
         self._limit = limit
         self._unlimited = frozenset(unlimited)
-        # One more than the limit: the newcomer is counted before the one that gives way has gone.
-        self._counter = ConnectionCounter(limit + 1, limit_per_source)
+        self._counter = SourceCounter(limit_per_source)
         self._sources: dict[Closable, str] = {}
-        self._idle: OrderedDict[Closable, None] = OrderedDict()
+        self._yielding: OrderedDict[Closable, None] = OrderedDict()
+        """Connections that hold nothing, the longest silent first."""
         self.refused = 0
-        """How many were turned away or gave way since the start."""
+        """Connections that were turned away, or gave way, since the start."""
 
     def __len__(self) -> int:
         return len(self._sources)
 
     def enter(self, transport: Closable, source: str) -> bool:
-        """Count a new connection, idle for now; False when its source has its share or none can give way."""
+        """Count a new connection, which gives way; False when its source has its share or none can give way."""
         if source not in self._unlimited and not self._counter.enter(source):
             self.refused += 1
             return False
@@ -41,30 +45,35 @@ class ConnectionTable:
             self.leave(transport)
             self.refused += 1
             return False
-        self._idle[transport] = None
+        self._yielding[transport] = None
         return True
 
     def _make_room(self) -> bool:
-        if not self._idle:
+        if not self._yielding:
             return False
-        longest, _ = self._idle.popitem(last=False)
+        longest, _ = self._yielding.popitem(last=False)
         self.leave(longest)
         self.refused += 1
         longest.abort()
         return True
 
-    def busy(self, transport: Closable) -> None:
-        """A request is being answered, or it became a WebSocket: it gives way to nobody."""
-        self._idle.pop(transport, None)
+    def heard(self, transport: Closable) -> None:
+        """Note that its peer has sent something."""
+        if transport in self._yielding:
+            self._yielding.move_to_end(transport)
 
-    def idle(self, transport: Closable) -> None:
-        """The answer is out, the client keeps the connection."""
+    def hold(self, transport: Closable) -> None:
+        """Have it give way to nobody: its request is whole and waits for us, or its peer has shown who it is."""
+        self._yielding.pop(transport, None)
+
+    def give_way(self, transport: Closable) -> None:
+        """Have it give way again: it waits for its peer."""
         if transport in self._sources:
-            self._idle[transport] = None
+            self._yielding[transport] = None
 
     def leave(self, transport: Closable) -> None:
-        """It has gone; idempotent."""
-        self._idle.pop(transport, None)
+        """Forget one that has gone; idempotent."""
+        self._yielding.pop(transport, None)
         source = self._sources.pop(transport, None)
         if source is not None and source not in self._unlimited:
             self._counter.leave(source)

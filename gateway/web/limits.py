@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from gateway.sources import source_of
 
 
 @dataclass(slots=True)
@@ -78,29 +80,34 @@ class KeyedBuckets:
         return len(self._buckets)
 
 
-class ConnectionCounter:
-    """How many sockets are open, in all and for each address."""
+class SourceBuckets(KeyedBuckets):
+    """One bucket for each source, by its address (`gateway.sources`)."""
 
-    def __init__(self, limit: int, limit_per_address: int) -> None:
+    def take(self, key: str) -> bool:
+        return super().take(source_of(key))
+
+    def empty(self, key: str) -> bool:
+        return super().empty(source_of(key))
+
+
+class SourceCounter:
+    """How many connections each source has, by its address."""
+
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._limit_per_address = limit_per_address
-        self._by_address: dict[str, int] = {}
-        self.total = 0
+        self._counts: Counter[str] = Counter()
 
     def enter(self, address: str) -> bool:
-        """Count one more; False, and nothing counted, when there is no room."""
-        count = self._by_address.get(address, 0)
-        if self.total >= self._limit or count >= self._limit_per_address:
+        """Count one more; False, and nothing counted, when its source has as many as it may."""
+        source = source_of(address)
+        if self._counts[source] >= self._limit:
             return False
-        self._by_address[address] = count + 1
-        self.total += 1
+        self._counts[source] += 1
         return True
 
     def leave(self, address: str) -> None:
         """Count one fewer."""
-        self.total -= 1
-        count = self._by_address[address] - 1
-        if count:
-            self._by_address[address] = count
-        else:
-            del self._by_address[address]
+        source = source_of(address)
+        self._counts[source] -= 1
+        if not self._counts[source]:
+            del self._counts[source]

@@ -16,6 +16,8 @@ from gateway.web.settings import WebSettings
 _FLUSH_SECONDS = 2.0
 ABORT_EXTENSION = "gateway.abort"
 """ASGI scope extension: a callable that drops the connection without flushing (see `server`)."""
+HOLD_EXTENSION = "gateway.hold"
+"""ASGI scope extension: a callable that gets whether the connection gives way to nobody (`ConnectionTable`)."""
 
 
 class Close(IntEnum):

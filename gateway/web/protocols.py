@@ -13,7 +13,7 @@ from websockets.frames import Frame
 
 from gateway.web.connections import ConnectionTable
 from gateway.web.limits import TokenBucket
-from gateway.web.outbox import ABORT_EXTENSION
+from gateway.web.outbox import ABORT_EXTENSION, HOLD_EXTENSION
 
 _MAX_FRAGMENTS = 64
 _MAX_UNREAD_PONGS = 262_144
@@ -41,6 +41,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.table.give_way(self.transport)
         self._backlog = bytearray()
         self._feeding = False
         self._after_close = 0
@@ -85,6 +86,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def send_receive_event_to_app(self) -> None:
+        # Whole messages alone: every client's library answers our pings.
+        self.table.heard(self.transport)
         if self.curr_msg_data_type == "text":
             try:
                 b"".join(self.frames).decode()
@@ -110,7 +113,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         extensions: dict[str, Any] = self.scope["extensions"]
         extensions[ABORT_EXTENSION] = self.transport.abort
+        extensions[HOLD_EXTENSION] = self._hold
         await super().run_asgi()
+
+    def _hold(self, holds: bool) -> None:
+        if holds:
+            self.table.hold(self.transport)
+        else:
+            self.table.give_way(self.transport)
 
     def handle_cont(self, event: Frame) -> None:
         if self.close_sent:
@@ -154,6 +164,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(self.head_seconds, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
+        self.table.heard(self.transport)
         if self._in_head:
             self._unparsed += len(data)
         super().data_received(data)
@@ -183,7 +194,6 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._head_timer.cancel()
-        self.table.busy(self.transport)
         # The head may have come whole in one read: what counts is what the parser saw.
         if self._parsed > _MAX_HEAD:
             self._refuse_head()
@@ -196,9 +206,20 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if self.cycle is not None:
+            if not self.pipeline:
+                self.table.hold(self.transport)
             super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.table.give_way(self.transport)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.table.hold(self.transport)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self.pipeline:
-            self.table.idle(self.transport)
+        # Requests behind the first one hold nothing: a stranger could send them without end.
+        self.table.give_way(self.transport)

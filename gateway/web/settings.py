@@ -57,11 +57,14 @@ class WebSettings:
     """Live sessions of the HTTP front end."""
     session_lifetime: float = 14_400.0
     offers_per_second: float = 10.0
-    """HTTP offers, for each client address."""
+    """HTTP offers, for each source."""
     offer_burst: int = 50
     failures_per_second: float = 0.2
-    """Wrong passwords, for each client address."""
+    """Wrong passwords, for each source."""
     failure_burst: int = 10
+    user_failures: int = 10
+    """Wrong passwords for one user before sources that never signed in as that user have to wait; 0: no number."""
+    longest_login_delay: float = 300.0
     link_lifetime: float = 30 * 86_400.0
     """The longest that a link for guests may be good for; 0: there are none."""
     open_rooms: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -12,7 +11,7 @@ from starlette.websockets import WebSocket
 
 from gateway.web.outbox import Close
 from gateway.web.settings import WebSettings
-from gateway.web.sockets import SocketGate
+from gateway.web.sockets import Socket, SocketGate
 
 SUBPROTOCOL = "sip"
 """What both sides name in Sec-WebSocket-Protocol (RFC 7118 section 4)."""
@@ -30,16 +29,33 @@ class SipConnection(Protocol):
         """The socket is gone."""
 
 
+class SipSocket:
+    """One accepted socket as the SIP side drives it."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+
+    def write(self, data: bytes) -> None:
+        """Send one SIP message."""
+        try:
+            self._socket.outbox.send(data.decode())
+        except UnicodeDecodeError:
+            self._socket.outbox.send(data)
+
+    def shut(self, code: int) -> None:
+        """Close it with a code after what is queued."""
+        self._socket.outbox.close(code)
+
+    def proved(self) -> None:
+        """Have it give way to nobody: its peer has shown who it is."""
+        self._socket.hold(True)
+
+
 class SipSide(Protocol):
     """Takes a socket into use; None beyond the limits."""
 
     def __call__(
-        self,
-        transport: str,
-        peer: tuple[str, int],
-        here: tuple[str, int] | None,
-        write: Callable[[bytes], None],
-        shut: Callable[[int], None],
+        self, transport: str, peer: tuple[str, int], here: tuple[str, int] | None, socket: SipSocket
     ) -> SipConnection | None: ...
 
 
@@ -59,24 +75,15 @@ def create_routes(sip: SipSide, gate: SocketGate) -> list[BaseRoute]:
         async with gate.entered(websocket, subprotocol=SUBPROTOCOL) as socket:
             if socket is None:
                 return
-            outbox = socket.outbox
-
-            def write(data: bytes) -> None:
-                try:
-                    outbox.send(data.decode())
-                except UnicodeDecodeError:
-                    outbox.send(data)
-
             connection = sip(
                 websocket.scope["scheme"],
                 (socket.address, websocket.client.port if websocket.client else 0),
                 _here(websocket),
-                write,
-                outbox.close,
+                SipSocket(socket),
             )
             if connection is None:
-                outbox.close(Close.TRY_LATER, "too many connections")
-                await outbox.drain(websocket)
+                socket.outbox.close(Close.TRY_LATER, "too many connections")
+                await socket.outbox.drain(websocket)
                 return
             try:
                 await socket.converse_unpaced(connection.received)

@@ -10,8 +10,8 @@ from starlette.websockets import WebSocket
 
 from gateway.web.auth.authenticator import client_address
 from gateway.web.auth.origins import origin_allowed
-from gateway.web.limits import ConnectionCounter
-from gateway.web.outbox import Close, Line, Outbox
+from gateway.web.limits import SourceCounter
+from gateway.web.outbox import HOLD_EXTENSION, Close, Line, Outbox
 from gateway.web.settings import WebSettings
 
 
@@ -21,18 +21,25 @@ class Socket(Line):
     def __init__(self, websocket: WebSocket, address: str, settings: WebSettings) -> None:
         super().__init__(websocket, settings)
         self.address = address
+        extensions = websocket.scope.get("extensions") or {}
+        self.hold: Callable[[bool], None] = extensions.get(HOLD_EXTENSION, _held_by_nobody)
+        """Has it give way to nobody, or to newcomers again: whether its peer has shown who it is, or has a call."""
+
+
+def _held_by_nobody(holds: bool) -> None:
+    """Another server than ours bounds its connections by itself."""
 
 
 class SocketGate:
-    """Accepts or refuses; remembers who is inside."""
+    """Accepts or refuses; remembers who is inside. How many there are in all is for the server to bound."""
 
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
-        self._counter = ConnectionCounter(settings.max_connections, settings.max_connections_per_address)
+        self._counter = SourceCounter(settings.max_connections_per_address)
         self._outboxes: set[Outbox] = set()
 
     def __len__(self) -> int:
-        return self._counter.total
+        return len(self._outboxes)
 
     @asynccontextmanager
     async def entered(
@@ -67,6 +74,8 @@ class SocketGate:
             # RFC 6455 section 4.2.2: a subprotocol that was asked for is one of those offered, or none.
             offered = websocket.scope.get("subprotocols") or []
             await websocket.accept(subprotocol=subprotocol if subprotocol in offered else None)
+            if allowed is not None:
+                socket.hold(True)
             yield socket
         finally:
             self._outboxes.discard(socket.outbox)

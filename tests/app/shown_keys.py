@@ -29,8 +29,11 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "access/test_bans.py::test_what_happens_slowly_or_by_crossing_is_no_scan": ("sip.bans.window",),
     "access/test_bans.py::test_who_only_earns_refusals_is_silenced_for_a_while": ("sip.bans.after", "sip.bans.time"),
     "access/test_gatekeeper.py::test_who_guesses_through_a_proxy_locks_nobody_else_behind_it": ("sip.proxies",),
-    "access/test_gatekeeper.py::test_guesses_from_everywhere_slow_only_those_who_guess": (
-        "sip.limits.failed_logins_per_user",
+    "access/test_gatekeeper.py::test_guesses_from_everywhere_slow_all_but_known_sources": (
+        *("sip.limits.failed_logins_per_user", "sip.limits.longest_login_delay"),
+    ),
+    "strangers/test_sources.py::test_the_owner_signs_in_while_others_guess": (
+        *("web.limits.failed_logins_per_user", "web.limits.longest_login_delay"),
     ),
     "access/test_gatekeeper.py::test_wrong_passwords_lock_an_address_for_a_while_and_no_other": (
         *("sip.limits.failed_logins", "sip.limits.login_penalty"),

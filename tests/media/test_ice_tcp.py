@@ -16,7 +16,6 @@ from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsRole, DtlsState
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.states import LegState
-from gateway.media.embedded.webrtc.tcp import _source
 from gateway.media.engine import PortTakenError
 from tests.media.srtp_pair import SrtpSession
 from tests.media.webrtc_support import CONTEXT, PEER_CONTEXT, Bench, LiveBench, RecordingSink, binding_request, rtp
@@ -351,9 +350,3 @@ def test_candidates_say_passive_and_stand_behind_udp() -> None:
     assert sorted(found, key=lambda each: -each.priority) == found
     assert len({each.foundation for each in found}) == 4
     assert not any("tcp" in each for each in Bench().port.candidates())
-
-
-def test_one_subscriber_of_ipv6_is_one_source() -> None:
-    """A /64 is what each is given."""
-    assert _source("2001:db8::1") == _source("2001:db8::ffff:2") != _source("2001:db8:0:1::1")
-    assert _source("192.0.2.1") != _source("192.0.2.2")

@@ -243,16 +243,19 @@ class Browser:
 
     def __init__(self, agent: UserAgent) -> None:
         self.got: list[Request | Response] = []
-        self.closed = False
-        connection = agent.websocket("ws", ("198.51.100.7", 40000), ("127.0.0.1", 8080), self._write, self._shut)
+        self.closed = self.has_proved = False
+        connection = agent.websocket("ws", ("198.51.100.7", 40000), ("127.0.0.1", 8080), self)
         assert isinstance(connection, WebSocketConnection)
         self.connection = connection
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         self.got.append(parse_message(data))
 
-    def _shut(self, code: int) -> None:
+    def shut(self, code: int) -> None:
         self.closed = True
+
+    def proved(self) -> None:
+        self.has_proved = True
 
     def statuses(self) -> list[int]:
         return [one.status for one in self.got if isinstance(one, Response)]

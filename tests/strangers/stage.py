@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from aiortc import RTCPeerConnection
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -39,6 +41,9 @@ class Way:
 
 
 WAYS = tuple(Way(ipv6, proxied) for ipv6 in (False, True) for proxied in (False, True))
+
+
+Connection = socket.socket
 
 
 class Stage:
@@ -120,11 +125,54 @@ class Stage:
         self._stack.push_async_callback(found.close)
         return found
 
-    async def stranger(self) -> Stranger:
+    def request(self, method: str, path: str, body: str = "", headers: tuple[str, ...] = ()) -> bytes:
+        """An HTTP request after which the connection is closed."""
+        lines = (f"{method} {path} HTTP/1.1", f"Host: {self.hostport}", "Connection: close", *headers)
+        kind = ("Content-Type: application/json",) if body else ()
+        return "\r\n".join([*lines, *kind, f"Content-Length: {len(body)}", "", body]).encode()
+
+    async def offer(self) -> str:
+        """The offer of a page."""
+        page = RTCPeerConnection()
+        self._stack.push_async_callback(page.close)
+        page.addTransceiver("audio")
+        await page.setLocalDescription(await page.createOffer())
+        return str(page.localDescription.sdp)
+
+    async def pings(self, network: int = 0, number: int = 0) -> bool:
+        """Whether a SIP connection from there is open, and answers a keep-alive; it stays open."""
+        try:
+            return await self.answers(await self.socket(self.sip, network, number))
+        except ConnectionError:
+            return False
+
+    async def answers(self, connection: Connection) -> bool:
+        """Whether a SIP connection answers a keep-alive."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.sock_sendall(connection, b"\r\n\r\n")
+            return await asyncio.wait_for(loop.sock_recv(connection, 2), 30) == b"\r\n"
+        except ConnectionError:
+            return False
+
+    async def asks(self, page: ClientConnection, method: str, **params: object) -> Any:
+        """The result of one JSON-RPC request."""
+        await page.send(json.dumps({"jsonrpc": "2.0", "id": method, "method": method, "params": params}))
+        async with asyncio.timeout(30):
+            while True:
+                answer = json.loads(await page.recv())
+                if answer.get("id") == method:
+                    return answer["result"]
+
+    async def announces(self, page: ClientConnection, user: str, password: str) -> None:
+        """Sign in on a page's WebSocket."""
+        await self.asks(page, "announce", peer_id=user, token=password, capabilities={"audio": True})
+
+    async def stranger(self, network: int = 0, number: int = 0) -> Stranger:
         """A UDP socket there."""
         with self.host.inside():
             made = socket.socket(socket.AF_INET6 if self.way.ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
-        made.bind((self.host.there, 0))
+        made.bind((self.address(network, number), 0))
         _, found = await asyncio.get_running_loop().create_datagram_endpoint(Stranger, sock=made)
         self._stack.callback(found.close)
         return found
@@ -151,7 +199,10 @@ def _prefix(there: Host, way: Way) -> str:
 def _add_networks(there: Host, way: Way) -> None:
     """Have every address of the networks be the other host's own."""
     net = f"{_prefix(there, way)}:/48" if way.ipv6 else f"{_prefix(there, way)}0/24"
-    there.run(f"ip route add local {net} dev lo")
+    there.run(f"ip route add local {net} dev lo", "sysctl -q -w net.ipv6.ip_nonlocal_bind=1")
+    if way.ipv6:
+        # An address to ask for the gateway's link by, as those of the networks are on no link.
+        there.run(f"ip addr add fe80::2/64 dev {there.name}b nodad")
     peers.in_namespace(f"ip route add {net} via {there.there}")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.web import checks
 from gateway.web.auth.authenticator import credentials
-from gateway.web.limits import ConnectionCounter, KeyedBuckets, TokenBucket
+from gateway.web.limits import KeyedBuckets, SourceBuckets, SourceCounter, TokenBucket
 
 
 def test_a_bucket_gives_its_burst_then_its_rate() -> None:
@@ -51,18 +51,25 @@ def test_keys_have_their_own_buckets_and_the_oldest_is_forgotten() -> None:
     assert buckets.empty("b") is False
 
 
-def test_connections_are_counted_in_all_and_for_each_address() -> None:
-    """What leaves makes room."""
-    counter = ConnectionCounter(limit=2, limit_per_address=1)
-    assert [counter.enter("a"), counter.enter("a"), counter.enter("b"), counter.enter("c")] == [
+def test_connections_are_counted_for_each_source() -> None:
+    """A /64 of IPv6 is one source; what leaves makes room."""
+    counter = SourceCounter(limit=2)
+    assert [counter.enter(f"2001:db8::{number}") for number in range(3)] == [True, True, False]
+    assert counter.enter("2001:db8:0:1::")
+    counter.leave("2001:db8::ffff")
+    assert [counter.enter("2001:db8::3"), counter.enter("2001:db8::4")] == [True, False]
+
+
+def test_a_network_of_ipv6_has_one_bucket() -> None:
+    """An IPv4 address in an IPv6 one is the same source as the IPv4 address."""
+    buckets = SourceBuckets(rate=0.001, burst=1, clock=lambda: 0.0)
+    assert [buckets.take("2001:db8::1"), buckets.take("2001:db8::2"), buckets.empty("2001:db8::3")] == [
         True,
         False,
         True,
-        False,
     ]
-    counter.leave("a")
-    assert counter.enter("c") is True
-    assert counter.total == 2
+    assert [buckets.take("192.0.2.1"), buckets.take("::ffff:192.0.2.1")] == [True, False]
+    assert len(buckets) == 2
 
 
 @given(st.text(max_size=300))

@@ -368,7 +368,7 @@ async def test_journeys_that_nobody_ends_are_bounded_and_end_only_their_own() ->
     with pytest.raises(OidcError, match=r"the provider's token is not valid"):
         await provider.finish({"state": first, "code": "c"})  # it is known, and asked about
     for number in range(1_100):
-        await provider.begin("https://us.test/callback", f"2001:db8::{number:x}")
+        await provider.begin("https://us.test/callback", f"2001:db8:{number:x}::1")
     assert len(provider._attempts) == 1_000
 
 

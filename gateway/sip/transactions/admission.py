@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from gateway.sip.flow import WEBSOCKET, Flow
+from gateway.sources import source_of
 
 UNANSWERED = 0.1
 """Tokens of a response or an ACK: a call that is let in brings some of each, but reading one costs time as well."""
@@ -23,7 +24,7 @@ class AdmissionLimits:
     """Limits on requests; a repeated one counts like any other, ACKs and responses a tenth of one."""
 
     rate: float = 50.0
-    """Requests per second and source address; 0 switches the limit off."""
+    """Requests per second and source (an IPv4 address, a /64 of IPv6); 0 switches the limit off."""
     burst: float = 100.0
     """How many may come at once."""
     sources: int = 10_000
@@ -80,14 +81,15 @@ class Admission:
         limits = self._limits
         if limits.rate <= 0 or self.is_trusted(source):
             return True
-        tokens, since = self._buckets.pop(source, (limits.burst, now))
+        key = source_of(source)
+        tokens, since = self._buckets.pop(key, (limits.burst, now))
         tokens = min(limits.burst, tokens + (now - since) * limits.rate)
         admitted = tokens >= cost or self.vouched(source)
         if tokens >= cost:
             tokens -= cost
         elif not admitted:
             self.refused += 1
-        self._buckets[source] = (tokens, now)
+        self._buckets[key] = (tokens, now)
         if len(self._buckets) > limits.sources:
             self._buckets.popitem(last=False)
         return admitted

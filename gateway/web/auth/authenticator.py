@@ -14,6 +14,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
+from gateway.identity.guesses import Guesses, LockOut
 from gateway.identity.model import User, fold
 from gateway.web.auth.audit import AuditLog
 from gateway.web.auth.links import GuestLinks, Link
@@ -23,7 +24,7 @@ from gateway.web.auth.site import SignInAttempt, SiteSignIn, ask
 from gateway.web.auth.tokens import TokenError, Tokens, looks_like_token
 from gateway.web.checks import is_identifier
 from gateway.web.facade import Gateway
-from gateway.web.limits import KeyedBuckets
+from gateway.web.limits import SourceBuckets
 from gateway.web.settings import WebSettings
 
 _MAX_HEADER = 2_560
@@ -61,7 +62,7 @@ def credentials(header: str | None) -> tuple[str, str] | None:
 
 
 class TooManyFailures(Exception):
-    """This address has guessed too often; ask again later."""
+    """Too many wrong passwords from this source, or for this user; ask again later."""
 
 
 class Authenticator:
@@ -83,8 +84,19 @@ class Authenticator:
         self.links = links
         self._gateway = gateway
         self._site = site
-        self._failures = KeyedBuckets(settings.failures_per_second, settings.failure_burst, clock)
-        self._site_asked = KeyedBuckets(settings.failures_per_second, settings.failure_burst, clock)
+        self._clock = clock
+        self._guesses = Guesses(
+            LockOut(
+                failures=settings.failure_burst,
+                seconds=settings.failure_burst / settings.failures_per_second,
+                user_failures=settings.user_failures,
+                longest_delay=settings.longest_login_delay,
+            )
+        )
+        """Wrong passwords, by source and by user."""
+        self._failures = SourceBuckets(settings.failures_per_second, settings.failure_burst, clock)
+        """Refused credentials that name no user of ours: refresh tokens, answers of a provider, programs."""
+        self._site_asked = SourceBuckets(settings.failures_per_second, settings.failure_burst, clock)
         """What the site did not know is no guess: it takes nobody's tries at passwords."""
         self.tokens = Tokens(settings.issuer, time.time, settings.token_lifetime, shared_key=settings.token_key)
         self.sign_ins = SignIns(time.time, settings.sign_in_file, lifetime=settings.sign_in_lifetime)
@@ -94,16 +106,32 @@ class Authenticator:
 
     async def user(self, name: str, secret: str, address: str) -> User | None:
         """The user who proves to be `name` ("": whoever the token says); None when refused. Raises TooManyFailures."""
-        if self._failures.empty(address):
-            raise TooManyFailures
         if looks_like_token(secret):
-            return await self._of_token(
-                name, secret
-            )  # cannot be guessed: counts for nothing, or a late page locks itself out
-        user = await self._of_password(name, secret)
-        if user is None:
-            self.refused(name, address)
+            # A token cannot be guessed: it counts for nothing, or a late page locks itself out.
+            user = await self._of_token(name, secret)
+        else:
+            self._require_patience(name, address)
+            user = await self._of_password(name, secret)
+            if user is None:
+                self._wrong_password(name, address)
+        if user is not None:
+            self._guesses.succeeded(address, user.id)
         return user
+
+    def _require_patience(self, name: str, address: str) -> None:
+        """Raise TooManyFailures where a password of that name may not be tried yet."""
+        user, now = self._meant(name), self._clock()
+        if self._guesses.locked(address, user, now) or self._guesses.wait(address, user, now) > 0:
+            raise TooManyFailures
+
+    def _wrong_password(self, name: str, address: str) -> None:
+        self._guesses.failed(address, self._meant(name), self._clock())
+        self.audit.add("sign-in refused", name[:64], address)
+
+    def _meant(self, name: str) -> str:
+        """The user that a name counts for, in whatever spelling."""
+        found = self._gateway.find_user(name) if name else None
+        return found.id if found is not None else fold(name[:64])
 
     async def _of_password(self, name: str, secret: str) -> User | None:
         if (not name or is_identifier(name)) and secret.isprintable():
@@ -115,7 +143,7 @@ class Authenticator:
         return self._failures.empty(address)
 
     def refused(self, name: str, address: str, **details: Any) -> None:
-        """Count and write down that somebody was not let in."""
+        """Count and write down that somebody without a password was not let in."""
         self._failures.take(address)
         self.audit.add("sign-in refused", name[:64], address, **details)
 
@@ -192,7 +220,9 @@ class Authenticator:
 
         Without a name the site alone is asked, by `headers`. Raises TooManyFailures.
         """
-        if (self._failures if name else self._site_asked).empty(address):
+        if name:
+            self._require_patience(name, address)
+        elif self._site_asked.empty(address):
             raise TooManyFailures
         user = None if not name or looks_like_token(password) else await self._of_password(name, password)
         if user is not None:
@@ -203,7 +233,7 @@ class Authenticator:
             if found is not None:
                 return await self.vouched(found, address, "site")
         if name:
-            self.refused(name, address)
+            self._wrong_password(name, address)
         else:
             self._site_asked.take(address)
         return None
@@ -220,6 +250,7 @@ class Authenticator:
         return await self._begun(user, address, by=by)
 
     async def _begun(self, user: User, address: str, **details: str) -> tuple[User, SignIn, str]:
+        self._guesses.succeeded(address, user.id)
         entry, token = self.sign_ins.begin(user.id, self._gateway.credential_mark(user.id) or "")
         await self._shared.share(entry.id, entry.expires_at)
         self.audit.add("sign-in", user.id, address, **details)
@@ -239,6 +270,7 @@ class Authenticator:
         if used is None or user is None:
             self._failures.take(address)
             return None
+        self._guesses.succeeded(address, user.id)
         return user, *used
 
     async def sign_out(self, token: str, address: str) -> None:

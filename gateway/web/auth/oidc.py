@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from gateway.errors import GatewayError
+from gateway.sources import source_of
 from gateway.web.auth.tokens import Keys, TokenError, read_keys, verify_id_token
 
 _ATTEMPT_SECONDS = 600.0
@@ -155,7 +156,8 @@ class OpenIdProvider:
     def _make_room(self, address: str, now: float) -> None:
         while self._attempts and next(iter(self._attempts.values())).ends <= now:
             self._attempts.popitem(last=False)
-        same = [state for state, attempt in self._attempts.items() if attempt.address == address]
+        source = source_of(address)
+        same = [state for state, attempt in self._attempts.items() if source_of(attempt.address) == source]
         if len(same) >= _MAX_ATTEMPTS_PER_ADDRESS:
             del self._attempts[same[0]]
         elif len(self._attempts) >= _MAX_ATTEMPTS:

@@ -18,7 +18,7 @@ from gateway.web.facade import Gateway, LeftCall, PlaceError
 from gateway.web.http.errors import ApiError
 from gateway.web.http.models import CandidateRequest, CloseRequest, OfferRequest
 from gateway.web.http.sessions import Session, SessionEnded, SessionTable
-from gateway.web.limits import KeyedBuckets
+from gateway.web.limits import SourceBuckets
 from gateway.web.settings import WebSettings
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class SdpApi:
         self._gateway = gateway
         self._authenticator = authenticator
         self._settings = settings
-        self._offers = KeyedBuckets(settings.offers_per_second, settings.offer_burst, time.monotonic)
+        self._offers = SourceBuckets(settings.offers_per_second, settings.offer_burst, time.monotonic)
         gateway.watch_left_sessions(self._resume)
 
     def _resume(self, left: LeftCall) -> None:

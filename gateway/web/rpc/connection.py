@@ -167,7 +167,7 @@ def create_router(gateway: Gateway, authenticator: Authenticator, gate: SocketGa
         async with gate.entered(websocket) as socket:
             if socket is None:
                 return
-            peer = Peer(context, socket.outbox, socket.address)
+            peer = Peer(context, socket)
             peer.local_address = (websocket.scope.get("server") or ("",))[0]
             connection = Connection(peer, socket.outbox, settings)
             try:

@@ -20,7 +20,7 @@ from gateway.web.auth.authenticator import Authenticator, TooManyFailures
 from gateway.web.auth.links import Link
 from gateway.web.checks import is_target
 from gateway.web.facade import Gateway, PlaceError, WebCall
-from gateway.web.outbox import Close, Outbox
+from gateway.web.outbox import Close
 from gateway.web.rpc import codec
 from gateway.web.rpc.calls import Calls
 from gateway.web.rpc.dialects import Dialect, Notice, PlainDialect, Problem, connection_state, problem_of
@@ -29,6 +29,7 @@ from gateway.web.rpc.entry import Entry, State, shown
 from gateway.web.rpc.hub import Device, Hub, RelayedSessions
 from gateway.web.rpc.topics import Topics
 from gateway.web.settings import WebSettings
+from gateway.web.sockets import Socket
 
 _MAX_REFUSALS = 5
 _KNOWN_AFTER_END = 64
@@ -52,7 +53,7 @@ class Context:
 class Peer:
     """A Device of the hub, a CallListener of its calls, a PageInbox of its user."""
 
-    def __init__(self, context: Context, outbox: Outbox, address: str) -> None:
+    def __init__(self, context: Context, socket: Socket) -> None:
         self.context = context
         self.dialect: Dialect = PlainDialect()
         self.calls = Calls(self, context.settings, asyncio.get_running_loop().call_soon)
@@ -62,8 +63,9 @@ class Peer:
         self.peer_id = ""
         self.is_guest = True
         self.listing: dict[str, Any] = {"capabilities": {}, "metadata": {}, "connected_at": 0}
-        self._outbox = outbox
-        self._address = address
+        self._outbox = socket.outbox
+        self._address = socket.address
+        self._hold_socket = socket.hold
         self.relayed = RelayedSessions(None)
         self._states: OrderedDict[str, str] = OrderedDict()
         self._refusals = 0
@@ -97,6 +99,7 @@ class Peer:
         if not self.is_guest:
             self.calls.on_change = self._calls_changed
         self.context.gateway.connect(user.id, self.calls)
+        self._hold()
         if not self.is_guest:
             # Once the result is out: the page first hears that it is signed in.
             asyncio.get_running_loop().call_soon(self._attend, user.id)
@@ -106,6 +109,11 @@ class Peer:
             "peers_count": 1 + len(others),
             "other_peers": others,
         }
+
+    def _hold(self) -> None:
+        """Give way to no newcomer as a user, nor as a guest with a call."""
+        if not self._is_gone:
+            self._hold_socket(not self.is_guest or len(self.calls) > 0)
 
     def _attend(self, user_id: str) -> None:
         if not self._is_gone:
@@ -410,6 +418,8 @@ class Peer:
         previous = self._note_state(entry, connection_state(state, cause))
         notice = self.dialect.call_state(entry, state, cause, previous, int(time.time() * 1000))
         self._notify_call(entry, notice)
+        # Once the call is in the list, or out of it.
+        asyncio.get_running_loop().call_soon(self._hold)
 
     def tell_connected(self, entry: Entry) -> None:
         previous = self._note_state(entry, "connected")

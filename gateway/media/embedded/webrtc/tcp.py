@@ -15,6 +15,7 @@ from gateway.media.embedded.plane.values import Address
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.tunnel import Tunnel
 from gateway.media.engine import MediaError, PortTakenError
+from gateway.sources import source_of
 
 WINDOW = 0.1
 """Seconds over which frames are counted."""
@@ -227,7 +228,7 @@ class TcpListener:
 
         After those goes who proved something to a leg that is gone.
         """
-        config, source = self._host.config, _source(connection.source[0])
+        config, source = self._host.config, source_of(connection.source[0])
         if self._sources[source] >= config.tcp_max_connections_per_source:
             return False
         if len(self._connections) >= config.tcp_max_connections:
@@ -262,12 +263,6 @@ class TcpListener:
             server.close()
         self._servers.clear()
         self.drop()
-
-
-def _source(host: str) -> str:
-    """Who counts as one: an IPv4 address, or the /64 that a subscriber of IPv6 is given."""
-    address = ip_address(host)
-    return host if address.version == 4 else str(int(address) >> 64)
 
 
 def tcp_candidate(index: int, address: str, port: int) -> str:

@@ -1,0 +1,105 @@
+"""Wrong passwords: how often one source may send them, and how often all sources together for one user."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gateway.sources import source_of
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockOut:
+    """Wrong passwords before a wait: of one source, and for one user from all sources together. Times in seconds."""
+
+    failures: int = 10
+    """Wrong passwords of one source before it has to wait."""
+    seconds: float = 60.0
+    """Wait of such a source, since its last wrong password."""
+    user_failures: int = 10
+    """Wrong passwords for one user before sources that never signed in as that user have to wait; 0: no number."""
+    delay: float = 1.0
+    """First wait for that user, doubled with each further wrong password."""
+    longest_delay: float = 300.0
+    """Longest wait for that user."""
+    memory: float = 3_600.0
+    """Wrong passwords for a user are forgotten once none has come for so long."""
+    remembered: int = 10_000
+    """Entries kept of each kind; the oldest is forgotten first."""
+
+
+class Guesses:
+    """Counts of wrong passwords, bounded, and the sources that each user has signed in from.
+
+    Guessing at a user's password delays only sources that never gave it: nobody is locked out by others at a source
+    where that user has signed in before.
+    """
+
+    def __init__(self, policy: LockOut) -> None:
+        self.policy = policy
+        """Replaced at a reload."""
+        self._of_source: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._of_user: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._of_both: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def locked(self, host: str, user: str | None, now: float, flow: str = "") -> bool:
+        """Return whether the source of `host` has to wait; never the very `flow` on which `user` has signed in before.
+
+        At a source that `user` has signed in from only wrong passwords for that user count: others may be behind it.
+        """
+        place = source_of(host)
+        is_known = user is not None and (user, place) in self._known
+        wrong = self._of_both.get((user or "", place)) if is_known else self._of_source.get(place)
+        count, last = wrong or (0, 0.0)
+        if count < self.policy.failures or not _lasts(last, now, self.policy.seconds):
+            return False
+        return user is None or not flow or (user, flow) not in self._known
+
+    def wait(self, host: str, user: str, now: float) -> float:
+        """Return the seconds until a password of `user` may be tried from `host`, 0 for now.
+
+        Each wrong password beyond `user_failures` doubles the wait. Sources that `user` has signed in from never wait.
+        """
+        policy = self.policy
+        count, last = self._of_user.get(user, (0, 0.0))
+        beyond = count - policy.user_failures
+        if not policy.user_failures or beyond < 0 or (user, source_of(host)) in self._known:
+            return 0.0
+        delay = min(policy.delay * 2.0 ** min(beyond, 32), policy.longest_delay)
+        return last + delay - now if _lasts(last, now, delay) else 0.0
+
+    def failed(self, host: str, user: str, now: float) -> None:
+        """Count a wrong password for `user` from `host`."""
+        place = source_of(host)
+        self._count(self._of_source, place, now, self.policy.seconds)
+        self._count(self._of_user, user, now, self.policy.memory)
+        self._count(self._of_both, (user, place), now, self.policy.seconds)
+
+    def _count(self, table: OrderedDict[K, tuple[int, float]], key: K, now: float, memory: float) -> None:
+        count, last = table.get(key, (0, 0.0))
+        self._keep(table, key, (count + 1 if _lasts(last, now, memory) else 1, now))
+
+    def succeeded(self, host: str, user: str, flow: str = "") -> None:
+        """Remember that `user` has signed in from there.
+
+        That forgives nothing, or an account of one's own would buy guesses.
+        """
+        for place in (flow, source_of(host)):
+            if place:
+                self._keep(self._known, (user, place), None)
+
+    def _keep(self, table: OrderedDict[K, V], key: K, value: V) -> None:
+        table[key] = value
+        table.move_to_end(key)
+        if len(table) > self.policy.remembered:
+            table.popitem(last=False)
+
+
+def _lasts(since: float, now: float, seconds: float) -> bool:
+    """Return whether a time is not over; one that began later than now did so before the clock was set back."""
+    return 0 <= now - since < seconds
