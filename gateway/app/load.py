@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import structlog
 
@@ -22,8 +20,6 @@ from gateway.web.limits import KeyedBuckets, TokenBucket
 
 log = structlog.get_logger(__name__)
 
-_SCHEDULED = Path("/proc/thread-self/schedstat")
-_LINE = 128
 _ADMITTED = 1_000
 """Calls that were let in lately, and may come again with credentials."""
 _NEVER = object()
@@ -37,25 +33,19 @@ _PLANE_EVERY = 1.0
 """Seconds between two questions of how full the packet plane is."""
 
 
-def worked_or_waited() -> float:
-    """Seconds that this thread has had a processor or has waited for one, since it began (proc(5), schedstat).
-
-    The waiting counts: on a machine that others use too a loop is full long before it works all the time.
-    """
-    opened = os.open(_SCHEDULED, os.O_RDONLY)
-    try:
-        worked, waited, _ = os.read(opened, _LINE).split()
-    finally:
-        os.close(opened)
-    return (int(worked) + int(waited)) / 1e9
-
-
 class LoadWatch:
     """Looks at the event loop ten times a second; to be used on the loop's own thread."""
 
-    def __init__(self, control: LoadControl, used: Callable[[], float] | None = None) -> None:
-        """`used` gives seconds that the loop's thread has worked or waited for a processor."""
-        used = used or (worked_or_waited if _SCHEDULED.exists() else time.thread_time)
+    def __init__(
+        self,
+        control: LoadControl,
+        used: Callable[[], float] = time.thread_time,
+        waited: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`used` gives seconds that the loop's thread has worked, `waited` those that a message has waited to be
+        read at most since the last call.
+        """
+        self._waited = waited
         self._control = control
         self._used = used
         self._loop = asyncio.get_running_loop()
@@ -70,12 +60,12 @@ class LoadWatch:
         now, work = self._loop.time(), self._used()
         passed = max(now - self._since, 1e-6)
         control = self._control
-        control.measured((work - self._work) / passed, max(0.0, passed - EVERY))
+        control.measured((work - self._work) / passed, max(0.0, passed - EVERY), self._waited())
         self._since, self._work = now, work
         if control.overloaded != self._said:
             self._said = control.overloaded
             said = "overload: new calls are refused" if self._said else "overload is over"
-            log.warning(said, refused=control.refused)
+            log.warning(said, refused=control.refused, limit=control.limit or None)
         self._timer = self._loop.call_later(EVERY, self._look)
 
 
@@ -112,8 +102,8 @@ def limit_new_calls(user_agent: UserAgent, control: LoadControl, is_emergency: C
             admitted.popitem(last=False)
         return True
 
-    user_agent.admit_calls(may_begin)
-    return LoadWatch(control)
+    user_agent.admit_calls(may_begin, lambda: control.limit)
+    return LoadWatch(control, waited=user_agent.waited)
 
 
 async def watch_plane(control: LoadControl, busy: Callable[[], Awaitable[float | None]]) -> None:

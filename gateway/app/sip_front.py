@@ -42,7 +42,7 @@ _OPEN = frozenset(("udp", "tcp"))
 """Transports by which anybody on the way reads what is said; pages have HTTPS, or are on this machine."""
 _ANY_NUMBER = 1_000_000_000
 """Calls of a trunk without a limit of its own, or of a gateway: limits.max_calls is the bound."""
-_OVERLOADED = (Cause.OVERLOADED, Cause.LINE_FULL, Cause.TOO_MANY_OWN)
+_OVERLOADED = (Cause.OVERLOADED, Cause.LIMIT, Cause.LINE_FULL, Cause.TOO_MANY_OWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ class WebFront:
             and not self._calls.is_emergency(to)
             and not self._load.admit(asyncio.get_running_loop().time())
         ):
-            raise PlaceError(Cause.OVERLOADED, "the gateway has more calls to begin than it can")
+            raise PlaceError(Cause.OVERLOADED, f"{self._load.limit}: the gateway has more calls to begin than it can")
         known = self._identity.by_id(caller.id)
         guest = known is None
         if guest and self._reloader is not None and caller.id in self._reloader().leaving:
@@ -188,7 +188,7 @@ class WebFront:
             who = Caller(caller.id, caller.may_call, guest=guest, source=source, account=account)
             await self._calls.place(leg, who, to, sdp, caller.max_calls)
         except RouteError as error:
-            raise PlaceError(error.cause, str(error)) from None
+            raise PlaceError(error.cause, str(error), retry_after=error.retry_after) from None
         return leg.handle
 
     def forwarding(self, user: User) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class Admission:
             raise _refused(f"limits.calls_per_second: more than {rate:g} new calls in a second", wait)
 
 
-def _refused(reason: str, retry_after: int, cause: Cause = Cause.OVERLOADED) -> RouteError:
+def _refused(reason: str, retry_after: int, cause: Cause = Cause.LIMIT) -> RouteError:
     return RouteError(cause, reason, retry_after=retry_after)
 
 

@@ -1,10 +1,13 @@
 """Overload control: how many new calls a second a gateway takes that has more to do than it can.
 
-Occupancy decides (RFC 6357 section 5.2): where the event loop has more to do than its bound, the calls that it let in a
-second are what it carries, and this pace is lowered while it stays too busy and raised while it has time left, so that
-it stays just below full. Where the store answers slowly, or timers come late, it is lowered in the same way. What is
-refused costs little, so that what is let in completes. A few calls a second are let in at any time: where other
-programs take the processor one caller meets a loop that is full, and has not filled it.
+Lateness begins it: only a process that is late for a second on end, by how long messages wait to be read and timers to
+run, has more to do than it can. A busy moment is none, nor are other programs that leave it time enough.
+
+Occupancy then decides (RFC 6357 section 5.2): the calls that the event loop let in a second are what it carries, and
+this pace is lowered while it is late or too busy and raised while it has time left, so that it stays just below full.
+Where the store answers slowly it is lowered in the same way. What is refused costs little, so that what is let in
+completes. A few calls a second are let in at any time: where other programs take the processor one caller meets a loop
+that is late, and has not made it so.
 
 The threads that forward packets are filled by calls that stay, and by what strangers send them, which costs about a
 tenth of a packet that is forwarded: from a bound on a share of calls is let in, the fuller they are the smaller, and
@@ -33,6 +36,8 @@ _LEFT = 0.2
 """Of the bound, which counts as left even where more is."""
 _KEPT = 0.93
 """Of a pace that was too high, to which it comes back in large steps."""
+_BEGUN = 0.6
+"""Of the calls that were let in before they were bounded, to which the pace comes back in large steps."""
 _BURST = 0.1
 """Seconds of the pace that may be let in at once."""
 _OVER = 1.25
@@ -42,6 +47,10 @@ _LEAST = 0.1
 _LASTING = 1.0
 """Seconds for which calls are bounded before it is said, or are not before that is over: a busy moment is no reason to
 send callers elsewhere, nor a quiet one to call them back."""
+_AGAIN, _LITTLE = 5.0, 0.25
+"""Seconds in which calls that come by chance leave a loop some time and fill it again, and the share of the bound on
+lateness that has its calls bounded again in that time.
+"""
 _ALWAYS = 5.0
 """Calls a second that are let in however busy it is."""
 EVERY = 0.1
@@ -53,9 +62,9 @@ class LoadPolicy:
     """From when on calls are refused."""
 
     busy: float = 0.95
-    """Share of time that the event loop may be at work; 0: nothing is refused for load."""
-    late: float = 1.0
-    """Seconds that a timer may be late."""
+    """Share of time that the event loop may be at work once it was late; 0: nothing is refused for load."""
+    late: float = 0.25
+    """Seconds that a message or a timer may wait, for a second on end."""
     plane: float = 0.9
     """How full the least busy packet thread may be (`MediaEngine.busy`); 0: nothing is refused for it."""
     store: float = 0.5
@@ -89,6 +98,10 @@ class LoadControl:
         self._late = 0.0
         self._full = 0
         """Measurements in a row at which there was no time left."""
+        self._late_for = -math.inf
+        """Seconds for which every measurement has been late; -infinity: the latest was not."""
+        self._ended = math.inf
+        """Seconds since it was bounded last."""
         self._was_over = False
         self._is_bounded = self._is_said = False
         """Whether there is a pace, and whether there was when that had lasted."""
@@ -109,7 +122,7 @@ class LoadControl:
         """Of the next call, where the packet threads leave a share."""
         self.refused = 0
         self.told: list[Callable[[float, float], None]] = []
-        """Told of every measurement, as `measured` is."""
+        """Called with the first two values of every measurement."""
 
     @property
     def share(self) -> float:
@@ -125,6 +138,19 @@ class LoadControl:
         return max(0.0, (1.0 - self.plane) / (1.0 - most)) if most < 1.0 else 1.0
 
     @property
+    def limit(self) -> str:
+        """The setting whose bound new calls are beyond; "" for none."""
+        if self._left_by_plane < 1.0:
+            return "limits.plane_load"
+        if self._pace == math.inf:
+            return ""
+        return "limits.store_delay" if self._is_store_late else "limits.delay"
+
+    @property
+    def _is_store_late(self) -> bool:
+        return bool(self.policy.store) and self.store() > self.policy.store
+
+    @property
     def overloaded(self) -> bool:
         """Whether calls are refused, and not for a moment."""
         return self._is_said or self._left_by_plane < 1.0
@@ -132,28 +158,45 @@ class LoadControl:
     @property
     def reasons(self) -> list[str]:
         """Sentences on what is beyond its bound beside the event loop."""
-        found, policy, took = [], self.policy, self.store()
+        found, took = [], self.store()
         if self._left_by_plane < 1.0:
             found.append(f"A thread that forwards packets works {self.plane:.0%} of its time (limits.plane_load).")
-        if policy.store and took > policy.store:
+        if self._is_store_late:
             found.append(f"The store takes {took:.1f} s to answer (limits.store_delay).")
         return found
 
-    def measured(self, busy: float, late: float) -> None:
-        """The loop was `busy` for that share of the time, and something came `late` by so many seconds."""
+    def measured(self, busy: float, late: float, waited: float = 0.0) -> None:
+        """Take one measurement: the loop was `busy` for that share of the time, it came `late` by so many seconds, and
+        a message `waited` so many to be read.
+        """
         for tell in self.told:
             tell(busy, late)
         policy, seconds = self.policy, EVERY + late
         self._spare = min(_ALWAYS, self._spare + _ALWAYS * seconds)
         self._offered.measured(seconds)
         self._let_in.measured(seconds)
-        excess = max(self._of_loop(busy, late), self.store() / policy.store - 1.0 if policy.store else -1.0)
-        if excess > 0.0:
+        late = max(late, waited)
+        of_store = self.store() / policy.store - 1.0 if policy.store else -1.0
+        excess = max(self._of_loop(busy, late), of_store)
+        may_lower = self._is_late(late, seconds) or of_store > 0.0
+        if not may_lower:
+            self._full = 0
+        if excess > 0.0 and may_lower:
             self._lower(excess)
         elif self._pace < math.inf:
             self._raise(-excess)
-        self._was_over = excess > 0.0
+        self._was_over = excess > 0.0 and may_lower
         self._see(self._pace < math.inf, seconds)
+
+    def _is_late(self, late: float, seconds: float) -> bool:
+        """Whether it has been late for long enough; while it is bounded, and shortly after, a little late is enough."""
+        bound = self.policy.late
+        # The first of several late ones says nothing of the time before it, which a single stall has taken.
+        self._late_for = max(0.0, self._late_for + seconds) if late > bound else -math.inf
+        is_bounded = self._pace < math.inf
+        self._ended = 0.0 if is_bounded else self._ended + seconds
+        again = self._ended < _AGAIN and late > _LITTLE * bound
+        return is_bounded or again or self._late_for >= _LASTING
 
     def _see(self, is_bounded: bool, seconds: float) -> None:
         if is_bounded != self._is_bounded:
@@ -172,12 +215,16 @@ class LoadControl:
         self._busy += _SMOOTHING * (busy - self._busy)
         self._late += _SMOOTHING * (late - self._late)
         self._full = self._full + 1 if self._busy >= _FULL else 0
-        return max(self._busy / policy.busy, self._late / policy.late) - 1.0
+        # Once it works all the time, lateness says what waits still, and not how much less there must be to do.
+        of_time, of_waits = self._busy / policy.busy, self._late / policy.late
+        return (of_time if of_time > 1.0 else max(of_time, of_waits)) - 1.0
 
     def _lower(self, excess: float) -> None:
         if self._pace == math.inf:
             self._pace = max(self._let_in.value, _ALWAYS)
-        if not self._was_over:
+            # What was let in while messages waited was begun, and not all of it carried.
+            self._carried = (_KEPT if self._is_store_late else _BEGUN) * self._pace
+        elif not self._was_over:
             self._carried = _KEPT * self._pace
         step = max(_GAIN * excess, _HARDER * self._full)
         self._pace = max(_LEAST, self._pace * (1.0 - min(_MOST, step)))

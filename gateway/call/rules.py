@@ -12,6 +12,7 @@ NOT_REACHED = (
     Cause.UNAVAILABLE,
     Cause.UNREACHABLE,
     Cause.OVERLOADED,
+    Cause.LIMIT,
     Cause.LOST,
     Cause.MEDIA_FAILED,
 )

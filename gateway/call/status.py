@@ -31,6 +31,7 @@ class Cause(Enum):
     LINE_FULL = ("line-full", 503, 34, "Every line to the outside is taken at the moment.")
     ROOM_CLOSED = ("room-closed", 480, 16, "The room was closed.")
     TOO_MANY_OWN = ("too-many-own", 503, 47, "You have as many calls as you may have at once.")
+    LIMIT = ("limit", 503, 44, "As many calls are up as there may be at once.")
     GLARE = ("glare", 491, 41, "Both sides changed the call at the same moment.")
     OVERLOADED = ("overloaded", 503, 42, "Too many calls at the moment.")
     ERROR = ("error", 500, 41, "Something went wrong in the gateway.")
@@ -117,6 +118,7 @@ _MOST_TELLING = (
     Cause.NO_ANSWER,
     Cause.PEER_ERROR,
     Cause.OVERLOADED,
+    Cause.LIMIT,
     Cause.LINE_FULL,
     Cause.TOO_MANY_OWN,
     Cause.UNAVAILABLE,

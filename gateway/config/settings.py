@@ -109,9 +109,11 @@ class LimitsConfig(Section):
     calls_per_second: float | None = Field(default=None, gt=0)
     """New calls a second; default: 100, or 200 where there are two CPUs or more."""
     load: float = Field(default=0.95, ge=0, le=1)
-    """Share of its time that the event loop may be at work before new calls are answered 503; 0: never for that."""
-    delay: float = Field(default=1.0, gt=0, le=60)
-    """How late the event loop may be before that (s)."""
+    """Share of its time that the event loop may be at work once it was late (`delay`), before new calls are answered
+    503; 0: never for either."""
+    delay: float = Field(default=0.25, gt=0, le=60)
+    """How long messages and timers may wait for the event loop, for a second on end, before new calls are answered 503
+    (s)."""
     plane_load: float = Field(default=0.9, ge=0, lt=1)
     """Share of its time that the least busy thread of the native packet plane may work before fewer new calls are
     taken, and none where it works all of it; 0: never for that."""

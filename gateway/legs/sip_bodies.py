@@ -110,6 +110,7 @@ _BY_Q850 = {
     34: Cause.LINE_FULL,
     38: Cause.PEER_ERROR,
     42: Cause.OVERLOADED,
+    44: Cause.LIMIT,
     88: Cause.NOT_ACCEPTABLE,
 }
 

@@ -110,6 +110,10 @@ class Endpoint:
         """Datagrams that the kernel did not take."""
         return sum(listener.dropped for listener in self._udp)
 
+    def waited(self) -> float:
+        """Seconds that a datagram has waited to be read at most since the last call."""
+        return max((listener.waited() for listener in self._udp), default=0.0)
+
     def send(self, data: bytes, flow: Flow) -> None:
         """Send to a flow; one without `local` goes out by the first listener of its family, or a new connection."""
         transport = flow.transport

@@ -1,7 +1,11 @@
-"""Which of our addresses a datagram came to, and is to leave from, where a socket has them all (ip(7), RFC 3542)."""
+"""What the kernel says of a datagram beside its octets (ip(7), socket(7), RFC 3542).
+
+Which of our addresses it came to, and is to leave from, where a socket has them all; and when it came.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import struct
@@ -13,7 +17,11 @@ _IP_PKTINFO = 8
 """Linux only, and not in the socket module before Python 3.14."""
 _IPV4, _IPV6 = struct.Struct("=I4s4s"), struct.Struct("=16sI")
 """in_pktinfo: interface, local address, destination; in6_pktinfo: address, interface."""
-BUFFER = 64
+_TIMESTAMP, _OVERFLOW = 35, 40
+"""SO_TIMESTAMPNS and SO_RXQ_OVFL: Linux only, and not in the socket module."""
+_TIME, _COUNT = struct.Struct("@ll"), struct.Struct("=I")
+"""timespec of the system's clock; datagrams that a socket had no room for since it was made."""
+BUFFER = 128
 """Octets of ancillary data to read with a datagram."""
 
 Ancillary = list[tuple[int, int, bytes]]
@@ -25,6 +33,25 @@ def ask(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+
+def ask_when(sock: socket.socket) -> None:
+    """Have every datagram say when it came, and how many found no room; where the kernel knows neither, nothing."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
+        sock.setsockopt(socket.SOL_SOCKET, _OVERFLOW, 1)
+
+
+def came_at(ancillary: Ancillary) -> tuple[float | None, int]:
+    """When a datagram came (Unix seconds), None where that is not said, and how many before it found no room."""
+    when, lost = None, 0
+    for level, kind, value in ancillary:
+        if level == socket.SOL_SOCKET and kind == _TIMESTAMP and len(value) == _TIME.size:
+            seconds, nanoseconds = _TIME.unpack(value)
+            when = seconds + nanoseconds / 1e9
+        elif level == socket.SOL_SOCKET and kind == _OVERFLOW and len(value) == _COUNT.size:
+            [lost] = _COUNT.unpack(value)
+    return when, lost
 
 
 def local_address(ancillary: Ancillary) -> bytes:

@@ -7,6 +7,7 @@ import errno
 import logging
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ MAX_DATAGRAM = 65_535
 BATCH = 64
 """Datagrams read before other work of the loop has its turn."""
 REMEMBERED_FLOWS = 4096
+_REPEATED = 0.5
+"""Seconds after which a request is sent again that was lost (T1, RFC 3261 17.1.1.2)."""
 
 # Linux only and not in the socket module: have ICMP errors of an unconnected socket queued with their destination.
 _RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
@@ -91,6 +94,8 @@ class UdpListener:
         self.local = str(Flow("udp", self.host, self.port))
         self.dropped = 0
         """Datagrams not sent because the write buffer was full or the kernel refused."""
+        self._waited = 0.0
+        self._lost = 0
         self._listens_again = False
         self._is_wildcard = self.host in WILDCARDS
         self._take = self._take_with_info if self._is_wildcard else partial(sock.recvfrom, MAX_DATAGRAM)
@@ -102,7 +107,7 @@ class UdpListener:
         receive, take = self._receive, self._take
         for number in range(BATCH):
             try:
-                data, came = take()
+                data, came = take() if number else self._take_first()
             except (BlockingIOError, InterruptedError):
                 if number:
                     return  # an error that waits would have been said in place of the last datagram
@@ -119,6 +124,23 @@ class UdpListener:
         else:
             return
         self._read_errors()
+
+    def _take_first(self) -> tuple[bytes, Came]:
+        """The datagram that has waited longest, as `_take` gives one."""
+        data, ancillary, _, address = self._sock.recvmsg(MAX_DATAGRAM, packet_info.BUFFER)
+        when, lost = packet_info.came_at(ancillary)
+        if when is not None:
+            self._waited = max(self._waited, time.time() - when)
+        if lost != self._lost:
+            self._lost, self._waited = lost, max(self._waited, _REPEATED)
+        return data, (address, packet_info.local_address(ancillary)) if self._is_wildcard else address
+
+    def waited(self) -> float:
+        """Seconds that a datagram has waited to be read at most since the last call; of one that found no room as many
+        as until its sender repeats it.
+        """
+        waited, self._waited = self._waited, 0.0
+        return waited
 
     def _take_with_info(self) -> tuple[bytes, Came]:
         """A datagram, from where it came, and to which of our addresses, from which the answers go (RFC 3581 4)."""
@@ -253,6 +275,7 @@ async def open_udp(
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(*_RECVERR[family], 1)
+        packet_info.ask_when(sock)
         if host in WILDCARDS:
             packet_info.ask(sock)
         mark(sock, limits.dscp)

@@ -114,6 +114,10 @@ class UserAgent:
         """What was dropped, refused or strange, by name; for metrics."""
         return {**self._core.counts, "datagram not sent": self._shell.endpoint.dropped}
 
+    def waited(self) -> float:
+        """Seconds that a datagram has waited to be read at most since the last call."""
+        return self._shell.endpoint.waited()
+
     @property
     def timers(self) -> int:
         """Timers of SIP that are armed; looks at each."""
@@ -187,12 +191,12 @@ class UserAgent:
         """Have `sign` give each request the form in which it goes to a flow; who is at a `vouched` address gets in."""
         self._core.signer, self._core.stack.admission.vouched = sign, vouched
 
-    def admit_calls(self, may_begin: Callable[[Request, Flow, bool], bool]) -> None:
-        """Have `may_begin` decide first about each INVITE that begins a call (else 503).
+    def admit_calls(self, may_begin: Callable[[Request, Flow, bool], bool], limit: Callable[[], str]) -> None:
+        """Have `may_begin` decide first about each INVITE that begins a call (else 503 that names the `limit`).
 
         It is told by what flow it came, and whether its source is a trusted one, or has proved itself.
         """
-        self._core.stack.may_begin = may_begin
+        self._core.stack.may_begin, self._core.stack.limit = may_begin, limit
 
     def serve(self, method: str, answer: Answer) -> None:
         """Have `answer` respond to requests of `method` outside any dialog: MESSAGE (RFC 3428), PUBLISH (RFC 3903)."""

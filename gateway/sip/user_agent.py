@@ -60,6 +60,10 @@ Handler = Callable[[ServerRequest, str | None], None]
 """Answers a request outside any dialog that was let in; the second argument is who sent it."""
 
 
+_FULL: build.Fields = (("Reason", 'Q.850;cause=44;text="limit: sip.limits.max_dialogs"'), ("Retry-After", 10))
+"""Of a 503 while there are as many calls as there may be: one may have ended by then."""
+
+
 class UserAgentCore(Services):
     """Sans-IO: feed `receive` and `handle_timer`, then drain `datagrams`; everything else is callbacks.
 
@@ -457,7 +461,7 @@ class UserAgentCore(Services):
     def _invited(self, request: ServerRequest, identity: str | None) -> None:
         if self.refusing or len(self.sessions) >= self.config.sessions:
             self.counts["call over the limit"] += 1
-            request.respond(503)
+            request.respond(503, () if self.refusing else _FULL)
             return
         SessionTimer(self.config.session_timer).check(request.request)
         session = IncomingSession(self, request, identity)

@@ -23,9 +23,13 @@ from gateway.web.conferencing import Conferencing
 class PlaceError(GatewayError):
     """A call that could not be placed: nobody there, not allowed, nothing in common, no room."""
 
-    def __init__(self, cause: Cause, reason: str = "", status: int | None = None) -> None:
+    def __init__(
+        self, cause: Cause, reason: str = "", status: int | None = None, *, retry_after: int | None = None
+    ) -> None:
         super().__init__(reason or cause.sentence)
         self.cause = cause
+        self.retry_after = retry_after
+        """Seconds after which it may be tried again, where that is known."""
         self.status = cause.status if status is None else status
         """The cause's SIP status, or 400 for a description that cannot be read."""
 

@@ -65,7 +65,7 @@ async def test_a_gateway_that_takes_no_more_calls_says_so_to_who_calls_by_anothe
     assert await call.status() == 503
     told = call.outcome.result()
     assert isinstance(told, events.Failed)
-    assert told.headers.get("Reason") == reason_of(Cause.OVERLOADED)
+    assert told.headers.get("Reason") == reason_of(Cause.LIMIT)
     assert int(told.headers.get("Retry-After") or "") > 500
     assert not phone.has("INVITE")
 

@@ -32,7 +32,7 @@ from tests.ports import free_ports
 
 async def _keep_busy(until: asyncio.Event) -> None:
     while not until.is_set():
-        work = time.thread_time() + 0.02
+        work = time.thread_time() + 0.06
         while time.thread_time() < work:
             pass
         await asyncio.sleep(0)
@@ -64,6 +64,7 @@ async def test_new_calls_wait_while_calls_that_are_up_and_calls_in_need_go_on(tm
     config = config_on_free_ports(
         tmp_path,
         LIMITS__LOAD="0.5",
+        LIMITS__DELAY="0.04",
         USERS__1001__MAX_CALLS="100",
         TRUNKS=json.dumps([{"name": "pbx", "uri": f"sip:127.0.0.1:{pbx}"}]),
         EMERGENCY=json.dumps({"numbers": ["112"], "trunk": "pbx"}),
@@ -96,6 +97,7 @@ async def test_new_calls_wait_while_calls_that_are_up_and_calls_in_need_go_on(tm
             assert statuses.count(503) == len(refused) >= 40 - let_in
             assert refused
             assert all(one.headers.all("Retry-After") == ["5"] for one in refused)
+            assert all("limits.delay" in (one.headers.get("Reason") or "") for one in refused)
             for written in ("112", "1%31-2", "112;user=phone"):
                 await Phone(agent, app, "1001", dials=written).rings
             calm.set()
@@ -220,8 +222,11 @@ class Requests:
     def __init__(self) -> None:
         self.may_begin: Callable[[Request, Flow, bool], bool] = lambda invite, source, known: True
 
-    def admit_calls(self, may_begin: Callable[[Request, Flow, bool], bool]) -> None:
-        self.may_begin = may_begin
+    def admit_calls(self, may_begin: Callable[[Request, Flow, bool], bool], limit: Callable[[], str]) -> None:
+        self.may_begin, self.limit = may_begin, limit
+
+    def waited(self) -> float:
+        return 0.0
 
 
 def invite(number: str, call_id: str = "c", *, signed: bool = False) -> Request:
@@ -309,7 +314,7 @@ def _full(app: GatewayApp, pace: float) -> None:
     control = app._load
     for _ in range(500):
         control.measured(1.0, 100.0)
-    control.measured = lambda busy, late: None  # type: ignore[method-assign]
+    control.measured = lambda busy, late, waited=0.0: None  # type: ignore[method-assign]
     control._pace = pace
     while control.admit(asyncio.get_running_loop().time()):
         pass

@@ -286,7 +286,7 @@ async def test_a_call_that_was_let_in_and_is_announced_counts_once_among_the_new
     house.timers.advance(0.5)
     with pytest.raises(RouteError) as refused:
         await house.calls.place(FakeLeg("caller"), Caller("bob", ("*",)), "x", OFFER)
-    assert refused.value.cause is Cause.OVERLOADED
+    assert refused.value.cause is Cause.LIMIT
 
 
 @pytest.mark.parametrize("why", ["cause", "offer", "announcer", "draining", "full"])

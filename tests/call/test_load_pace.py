@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from gateway.call.load import EVERY, LoadControl, LoadPolicy
@@ -11,6 +13,7 @@ ALL = 1_000
 
 
 USUAL = LoadPolicy()
+LATE = 1.01 * USUAL.late
 
 
 class Loop:
@@ -31,7 +34,8 @@ class Loop:
                 let_in += self.control.admit(self.now)
             if not calls:
                 self.now += EVERY
-            self.control.measured(busy, 0.0)
+            # A loop without time left has messages waiting, here for hardly longer than they may.
+            self.control.measured(busy, 0.0, LATE if busy >= USUAL.busy else 0.0)
         return let_in
 
     def at_once(self) -> int:
@@ -61,10 +65,9 @@ def test_the_first_pace_is_what_was_let_in_in_the_last_second() -> None:
     """Not before, and not in the last moment alone."""
     loop = Loop()
     loop.measured(0.5, 100, calls=5)
-    loop.measured(0.5, 3, calls=15)
     while loop.control.share == 1.0:
         loop.measured(1.0, calls=15)
-    assert loop.in_a_second() in range(98, 112)
+    assert loop.in_a_second() in range(120, 140)
 
 
 def test_the_first_pace_is_of_the_calls_that_were_let_in_and_not_of_those_that_the_packet_threads_refused() -> None:
@@ -93,7 +96,7 @@ def test_a_tenth_of_a_second_of_the_pace_is_let_in_at_once() -> None:
     assert loop.at_once() in range(8, 12)
 
 
-@pytest.mark.parametrize(("busy", "least", "most"), [(0.97, 0.8, 0.9), (0.985, 0.1, 0.4), (1.0, 0.1, 0.35)])
+@pytest.mark.parametrize(("busy", "least", "most"), [(0.97, 0.7, 0.9), (0.985, 0.1, 0.4), (1.0, 0.1, 0.35)])
 def test_where_no_time_is_left_the_pace_falls_faster_and_faster(busy: float, least: float, most: float) -> None:
     """What waits in the sockets cannot be seen; where a little is left it falls by what is too little."""
     loop = full()
@@ -110,8 +113,8 @@ def test_one_slow_answer_of_the_store_halves_the_pace() -> None:
     assert 0.45 < loop.control.share < 0.55
 
 
-def test_a_pace_comes_back_by_doubling_to_a_little_less_than_what_was_too_much() -> None:
-    """And from there in small steps, at most a sixth of it each."""
+def test_a_pace_comes_back_by_doubling_to_three_fifths_of_what_was_let_in_too_late() -> None:
+    """And from there in small steps, at most a sixth of it each: not all that was begun was carried."""
     loop = full()
     loop.measured(1.0, 10, calls=10)
     before = loop.control.share
@@ -120,9 +123,10 @@ def test_a_pace_comes_back_by_doubling_to_a_little_less_than_what_was_too_much()
     while loop.control.share < 1.0:
         loop.measured(0.6, calls=10)
         shares.append(loop.control.share)
-    doubled = [share for share in shares if share < 0.88]
+    doubled = [share for share in shares if share < 0.55]
     assert all(after > 1.9 * one for one, after in zip([before, *doubled], doubled, strict=False))
-    assert 0.9 < shares[len(doubled)] < 0.95
+    assert 0.57 < shares[len(doubled)] < 0.63
+    assert all(after < 1.2 * one for one, after in itertools.pairwise(shares[len(doubled) : -1]))
 
 
 def test_beyond_what_was_too_much_the_pace_grows_by_a_sixth_at_each_measurement() -> None:

@@ -169,9 +169,9 @@ async def test_media_events_find_their_call_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("limits", "cause", "wait"),
     [
-        ({"max_calls": 2}, Cause.OVERLOADED, 10),
+        ({"max_calls": 2}, Cause.LIMIT, 10),
         ({"max_calls_per_caller": 2}, Cause.TOO_MANY_OWN, 10),
-        ({"calls_per_second": 2}, Cause.OVERLOADED, 1),
+        ({"calls_per_second": 2}, Cause.LIMIT, 1),
     ],
 )
 async def test_a_call_too_many_is_refused_and_the_others_go_on(limits: dict[str, int], cause: Cause, wait: int) -> None:
@@ -242,7 +242,7 @@ async def test_guests_leave_the_places_that_are_kept_for_account_holders() -> No
         await rig.place(guest(number, f"192.0.2.{number}"))
     with pytest.raises(RouteError) as refusal:
         await rig.place(guest(9, "192.0.2.9"))
-    assert refusal.value.cause is Cause.OVERLOADED
+    assert refusal.value.cause is Cause.LIMIT
     await rig.place()
     await rig.place()
 

@@ -132,7 +132,7 @@ async def test_limits_that_refuse_calls_are_named(tmp_path: Path) -> None:
     """A user's own, and that of the whole gateway: 503 whose Reason says which, and a count of each cause."""
     heading = "The gateway refuses calls with 503"
     async with rigged(tmp_path, LIMITS__MAX_CALLS="2", METRICS__ENABLED="true") as rig:
-        for user, reason in (("1002", None), ("1002", "too-many-own"), ("1001", None), ("1001", "overloaded")):
+        for user, reason in (("1002", None), ("1002", "too-many-own"), ("1001", None), ("1001", "limit")):
             _, outcome = await rig.calls("601", user=user)
             if reason is None:
                 assert isinstance(outcome, events.Answered)

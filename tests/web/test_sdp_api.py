@@ -340,8 +340,11 @@ async def test_guessing_is_slowed_down(gateway: FakeGateway) -> None:
 async def test_offers_and_sessions_are_limited(gateway: FakeGateway) -> None:
     """A flood of offers is 503 before anything is placed."""
     async with client_of(gateway, WebSettings(max_sessions=1)) as http:
-        codes = [(await http.post("/webrtc/offer", json=OFFER)).status_code for _ in range(2)]
-        assert codes == [200, 503]
+        first, second = [await http.post("/webrtc/offer", json=OFFER) for _ in range(2)]
+        assert [first.status_code, second.status_code] == [200, 503]
+        assert second.headers["retry-after"] == "10"
+        assert second.json()["cause"] == "limit"
+        assert second.json()["error"] == "web.limits.max_sessions: all 1 sessions are taken"
     async with client_of(gateway, WebSettings(offer_burst=1, offers_per_second=0.0001)) as http:
         responses = [await http.post("/webrtc/offer", json=OFFER) for _ in range(2)]
         assert [response.status_code for response in responses] == [200, 503]

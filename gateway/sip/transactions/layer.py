@@ -102,6 +102,8 @@ class Stack:
         self.peers: Peers = Strangers()
         self.may_begin: Callable[[Request, Flow, bool], bool] = lambda invite, source, known: True
         """Whether there is time for one more call; else it is answered 503, and nothing is kept of it."""
+        self.limit: Callable[[], str] = lambda: ""
+        """The setting by which it is not, as the 503 names it."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Take one datagram (or one message of a stream) that came by `flow` at `now` (monotonic seconds)."""
@@ -398,7 +400,9 @@ class Stack:
         ):
             if begins:
                 self._refusals.add(request, flow, now)
-            self._refuse_new(message, 503, answer_to, credit, now, (("Retry-After", self.config.retry_after),))
+            named = (("Reason", f'Q.850;cause=42;text="{self.limit()}"'),) if begins else ()
+            fields = (("Retry-After", self.config.retry_after), *named)
+            self._refuse_new(message, 503, answer_to, credit, now, fields)
         elif request.method == "CANCEL":
             self._receive_cancel(message, key, flow, answer_to, now, credit)
         elif request.to_tag is None and self._is_merged(request):

@@ -29,10 +29,15 @@ def http_status(status: int) -> int:
     return status if 400 <= status < 600 and status != 487 else 403 if status >= 600 else 500
 
 
-def _failed(cause: Cause, status: int, reason: str, session_id: str) -> ApiError:
+_WHEN_FULL = 10
+"""Seconds a client is asked to wait while as many sessions are there as may be: one may have ended by then."""
+
+
+def _failed(cause: Cause, status: int, reason: str, session_id: str, retry_after: int | None = None) -> ApiError:
     code = http_status(status)
     text = f"Failed to process SDP offer: {reason}" if code == 500 else reason
-    return ApiError(code, text, session_id, cause.word)
+    wait = {"Retry-After": str(retry_after)} if code == 503 and retry_after is not None else None
+    return ApiError(code, text, session_id, cause.word, wait)
 
 
 class SdpApi:
@@ -61,7 +66,9 @@ class SdpApi:
         if self.sessions.get(session_id) is not None:
             raise ApiError(409, "A live session has this id", session_id)
         if self.sessions.full:
-            raise ApiError(503, "Too many sessions", session_id, Cause.OVERLOADED.word)
+            most = self._settings.max_sessions
+            reason = f"web.limits.max_sessions: all {most} sessions are taken"
+            raise _failed(Cause.LIMIT, Cause.LIMIT.status, reason, session_id, _WHEN_FULL)
         session = self.sessions.open(session_id, owner, body.to or self._settings.default_callee, body.metadata)
         try:
             async with asyncio.timeout(self._settings.setup_timeout):
@@ -73,7 +80,7 @@ class SdpApi:
             raise _failed(ended.cause, ended.cause.status, str(ended), session_id) from None
         except PlaceError as error:
             session.close(error.cause)
-            raise _failed(error.cause, error.status, str(error), session_id) from None
+            raise _failed(error.cause, error.status, str(error), session_id, error.retry_after) from None
         except ApiError:
             raise
         except Exception:

@@ -38,6 +38,7 @@ _CAUSE_PROBLEMS = {
     Cause.NOT_ACCEPTABLE: Problem.NO_CODEC,
     Cause.NO_ANSWER: Problem.TIMEOUT,
     Cause.OVERLOADED: Problem.LIMIT,
+    Cause.LIMIT: Problem.LIMIT,
 }
 
 

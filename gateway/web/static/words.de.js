@@ -319,6 +319,7 @@ export default {
     "room-closed": "Der Raum wurde geschlossen.",
     "too-many-own": "Sie haben schon so viele Gespräche, wie Sie zugleich haben dürfen.",
     glare: "Beide Seiten haben das Gespräch im selben Augenblick geändert. Versuchen Sie es noch einmal.",
+    limit: "Es sind so viele Gespräche im Gange, wie es zugleich sein dürfen. Versuchen Sie es später noch einmal.",
     overloaded: "Im Augenblick zu viele Anrufe. Versuchen Sie es später noch einmal.",
     "connection-lost": "Die Verbindung zum Gateway ging verloren.",
     error: "Etwas ging schief. Versuchen Sie es noch einmal.",

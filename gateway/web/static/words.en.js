@@ -319,6 +319,7 @@ export default {
     "room-closed": "The room was closed.",
     "too-many-own": "You have as many calls as you may have at once.",
     glare: "Both sides changed the call at the same moment. Try again.",
+    limit: "As many calls are up as there may be at once. Try again later.",
     overloaded: "Too many calls at the moment. Try again later.",
     "connection-lost": "The connection to the gateway was lost.",
     error: "Something went wrong. Try again.",

@@ -1,0 +1,51 @@
+"""How long datagrams wait to be read, as the kernel has stamped them: what a process knows of its own lateness."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from contextlib import closing
+
+import pytest
+
+from gateway.net.udp import UdpLimits, UdpListener, open_udp
+from gateway.sip.flow import Flow
+
+
+async def _listener(host: str, read: asyncio.Queue[bytes], buffer: int = 1 << 20) -> UdpListener:
+    def receive(data: bytes, flow: Flow) -> None:
+        read.put_nowait(data)
+
+    return await open_udp(host, 0, receive, lambda data, flow: None, UdpLimits(receive_buffer=buffer))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+async def test_a_datagram_that_waited_is_told_once(host: str) -> None:
+    """The longest since the last question; a loop that reads in time has none that waited for long."""
+    read: asyncio.Queue[bytes] = asyncio.Queue()
+    listener = await _listener(host, read)
+    with closing(listener), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
+        sender.sendto(b"late", ("127.0.0.1", listener.port))
+        time.sleep(0.3)  # noqa: ASYNC251  # the loop is held up
+        assert await asyncio.wait_for(read.get(), 10) == b"late"
+        assert listener.waited() >= 0.29
+        assert listener.waited() == 0.0
+
+
+async def test_datagrams_without_room_count_as_late_as_their_repetitions() -> None:
+    """A socket that overflows is late, however short what is in it has waited."""
+    read: asyncio.Queue[bytes] = asyncio.Queue()
+    listener = await _listener("127.0.0.1", read, buffer=4096)
+    with closing(listener), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
+        for _ in range(200):
+            sender.sendto(bytes(1000), ("127.0.0.1", listener.port))
+        await asyncio.wait_for(read.get(), 10)
+        while not read.empty():
+            read.get_nowait()
+        listener.waited()
+        sender.sendto(b"after", ("127.0.0.1", listener.port))
+        async with asyncio.timeout(10):
+            while await read.get() != b"after":
+                pass
+        assert listener.waited() >= 0.5
