@@ -444,7 +444,7 @@ impl Send {
         out.octets.set(self.octets.get());
         out.sequence_number.set(u64::from(outgoing.last_sequence_number));
         out.timestamp.set(u64::from(outgoing.last_timestamp));
-        out.sent_at.set(outgoing.last_sent.unwrap_or(0));
+        out.sent_at.set(outgoing.last_sent.map_or(0, |_| outgoing.stamped));
         out.rate_out.set(u64::from(outgoing.rate_out));
     }
 }

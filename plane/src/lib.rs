@@ -8,6 +8,7 @@ pub mod addr;
 pub mod arrivals;
 pub mod control;
 pub mod counters;
+pub mod event;
 pub mod flow;
 pub mod handshake;
 pub mod inbound;

@@ -3,6 +3,7 @@
 //! Where a packet has no place in the stream (on hold, a digit of ours is on its way, a payload
 //! type that is dropped) it leaves no gap in the sequence numbers.
 
+use crate::event::Event;
 use crate::rtp::Header;
 
 /// Seconds a timestamp may go back before its source is taken to have begun a new timeline, and
@@ -21,6 +22,8 @@ pub struct Outgoing {
     pub last_timestamp: u32,
     /// ns; None before the first packet.
     pub last_sent: Option<u64>,
+    /// ns at which `last_timestamp` was first sent: packets of an event or a picture share one.
+    pub stamped: u64,
     /// RTP clocks of the audio that comes and of the audio that goes, Hz.
     pub rate_in: u32,
     pub rate_out: u32,
@@ -34,6 +37,9 @@ pub struct Outgoing {
     anchor_in: u32,
     anchor_out: u32,
     floor: u16,
+    event: Option<Event>,
+    /// Whether the newest packet was of an event.
+    after_event: bool,
 }
 
 impl Outgoing {
@@ -44,6 +50,7 @@ impl Outgoing {
             last_sequence_number: sequence_number.wrapping_sub(1),
             last_timestamp: timestamp,
             last_sent: None,
+            stamped: 0,
             rate_in: clock_rate,
             rate_out: clock_rate,
             begins: if ends_frames { 0 } else { MARKER },
@@ -55,6 +62,8 @@ impl Outgoing {
             anchor_in: 0,
             anchor_out: 0,
             floor: 0,
+            event: None,
+            after_event: false,
         }
     }
 
@@ -68,6 +77,9 @@ impl Outgoing {
     /// What comes next begins a run: its numbers have nothing to do with those before.
     pub fn refresh(&mut self) {
         self.fresh = true;
+        if let Some(event) = &mut self.event {
+            event.part();
+        }
     }
 
     /// An incoming packet has nothing to go out for it: let it leave no gap.
@@ -114,21 +126,93 @@ impl Outgoing {
                 (sequence_number, when) = (number.wrapping_add(self.sequence_offset), self.map(timestamp));
             }
             self.last_sequence_number = sequence_number;
-            self.last_timestamp = when;
-            self.last_sent = Some(now);
+            self.stamp(when, now);
+            self.after_event = false;
         }
         self.injected = false;
         Some(Header { second, sequence_number, timestamp: when, ssrc: self.ssrc, turned: None })
     }
 
+    /// The header of an incoming packet of a telephone-event, as `place`; `ends`: it has the end flag.
+    pub fn place_event(&mut self, incoming: &Header, highest: u16, ends: bool, now: u64) -> Option<Header> {
+        let (number, timestamp) = (incoming.sequence_number, incoming.timestamp);
+        let Some(event) = self.event.filter(|event| event.is(timestamp)) else {
+            let placed = self.place(incoming.second, number, timestamp, highest, now)?;
+            if number == highest {
+                self.note_event(Event::new(placed.timestamp, Some(timestamp), now), ends, now);
+            }
+            return Some(placed);
+        };
+        if self.fresh || self.resume {
+            self.join(number);
+            // After a packet of ours the next audio is to be joined by its time as well.
+            self.resume = self.injected;
+        } else if number != highest && self.is_before_floor(number, highest) {
+            return None;
+        }
+        let sequence_number = number.wrapping_add(self.sequence_offset);
+        if sequence_number.wrapping_sub(self.last_sequence_number) < 0x8000 {
+            self.last_sequence_number = sequence_number;
+            self.last_sent = Some(now);
+        }
+        self.note_event(event, ends, now);
+        let timestamp = event.timestamp;
+        Some(Header { second: incoming.second, sequence_number, timestamp, ssrc: self.ssrc, turned: None })
+    }
+
     /// The header of a packet of our own, after all others; `timestamp` is an outgoing one.
     pub fn emit(&mut self, second: u8, timestamp: u32, now: u64) -> Header {
-        self.last_sequence_number = self.last_sequence_number.wrapping_add(1);
-        self.last_timestamp = timestamp;
-        self.last_sent = Some(now);
-        self.resume = true;
-        self.injected = true;
-        Header { second, sequence_number: self.last_sequence_number, timestamp, ssrc: self.ssrc, turned: None }
+        self.stamp(timestamp, now);
+        self.after_event = false;
+        self.next(second, timestamp)
+    }
+
+    /// The header of a packet of audio of our own, `advance` ticks after the one before; None: by the wall clock, as after
+    /// an event.
+    pub fn emit_audio(&mut self, second: u8, advance: Option<i32>, now: u64) -> Header {
+        self.release_event();
+        let timestamp = match advance {
+            Some(ticks) if !self.after_event => self.last_timestamp.wrapping_add_signed(ticks),
+            _ => self.timestamp_at(now),
+        };
+        self.emit(second, timestamp, now)
+    }
+
+    /// The header of a packet of an event, `advance` ticks after the start of the one before; None: another begins.
+    pub fn emit_event(&mut self, second: u8, advance: Option<i32>, ends: bool, now: u64) -> Header {
+        let event = match (advance, self.event) {
+            (Some(0), Some(event)) => {
+                self.last_sent = Some(now);
+                event
+            }
+            (Some(ticks), Some(event)) => self.begin_event(event.timestamp.wrapping_add_signed(ticks), now),
+            (_, last) => {
+                let timestamp = self.timestamp_at(now);
+                let repeats = last.is_some_and(|event| event.timestamp == timestamp);
+                self.begin_event(timestamp.wrapping_add(u32::from(repeats)), now)
+            }
+        };
+        self.note_event(event, ends, now);
+        self.next(second, event.timestamp)
+    }
+
+    /// Whether an event has the stream to itself: neither audio of ours nor silence may go out.
+    pub fn in_event(&self, now: u64) -> bool {
+        self.event.is_some_and(|event| event.holds(now))
+    }
+
+    /// Note audio of the source that comes while its events go out.
+    pub fn hear_audio(&mut self, now: u64) {
+        if let Some(event) = &mut self.event {
+            event.hear_audio(now);
+        }
+    }
+
+    /// Give the stream back to audio though an event has not ended.
+    pub fn release_event(&mut self) {
+        if let Some(event) = &mut self.event {
+            event.release();
+        }
     }
 
     /// The header of a packet after all others, `offset` ticks after where the incoming `timestamp` belongs.
@@ -149,9 +233,35 @@ impl Outgoing {
         self.emit(second, when, now)
     }
 
-    /// The outgoing timestamp that stands for `now`, by the wall clock since the last packet.
+    /// The outgoing timestamp that stands for `now`, by the wall clock since the last timestamp was first sent.
     pub fn timestamp_at(&self, now: u64) -> u32 {
         self.last_timestamp.wrapping_add(self.elapsed(now))
+    }
+
+    fn begin_event(&mut self, timestamp: u32, now: u64) -> Event {
+        self.stamp(timestamp, now);
+        Event::new(timestamp, None, now)
+    }
+
+    fn note_event(&mut self, mut event: Event, ends: bool, now: u64) {
+        event.note(ends, now);
+        (self.event, self.after_event) = (Some(event), true);
+    }
+
+    fn stamp(&mut self, timestamp: u32, now: u64) {
+        if self.last_sent.is_none() || timestamp != self.last_timestamp {
+            self.stamped = now;
+        }
+        self.last_timestamp = timestamp;
+        self.last_sent = Some(now);
+    }
+
+    /// The header with the next number.
+    fn next(&mut self, second: u8, timestamp: u32) -> Header {
+        self.last_sequence_number = self.last_sequence_number.wrapping_add(1);
+        self.resume = true;
+        self.injected = true;
+        Header { second, sequence_number: self.last_sequence_number, timestamp, ssrc: self.ssrc, turned: None }
     }
 
     fn map(&mut self, timestamp: u32) -> u32 {
@@ -170,10 +280,15 @@ impl Outgoing {
         self.anchor_out.wrapping_add((delta * rate_out).div_euclid(rate_in) as u32)
     }
 
-    /// Join the incoming numbers to the outgoing ones after the last packet sent.
-    fn anchor(&mut self, number: u16, timestamp: u32, now: u64) {
+    /// Join the incoming sequence numbers to the outgoing ones after the last packet sent.
+    fn join(&mut self, number: u16) {
         self.sequence_offset = self.last_sequence_number.wrapping_add(1).wrapping_sub(number);
         self.floor = number;
+    }
+
+    /// Join the incoming numbers to the outgoing ones after the last packet sent.
+    fn anchor(&mut self, number: u16, timestamp: u32, now: u64) {
+        self.join(number);
         let fresh = std::mem::take(&mut self.fresh);
         self.resume = false;
         if !fresh {
@@ -205,10 +320,12 @@ impl Outgoing {
         }
     }
 
-    /// Ticks of the outgoing clock since the last packet sent.
+    /// Ticks of the outgoing clock since the last timestamp was first sent.
     fn elapsed(&self, now: u64) -> u32 {
-        let Some(sent) = self.last_sent else { return 0 };
-        let passed = u128::from(now.saturating_sub(sent)) * u128::from(self.rate_out);
+        if self.last_sent.is_none() {
+            return 0;
+        }
+        let passed = u128::from(now.saturating_sub(self.stamped)) * u128::from(self.rate_out);
         ((passed + 500_000_000) / 1_000_000_000).min(u128::from(LONGEST_PAUSE)) as u32
     }
 

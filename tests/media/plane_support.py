@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.media.embedded.plane.packet import RtpPacket, sequence_delta
+from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.srtp import WORKSPACE
 from gateway.media.embedded.plane.values import Action, Address, FlowConfig, FlowSnapshot, MediaPacket, Route
+from gateway.media.embedded.sources.packets import Injected
 from tests.media.rtp_support import ManualClock, ManualReactor
 from tests.media.webrtc_support import FakeSocket, finished
 
@@ -66,6 +68,12 @@ class Handler:
     def lost(self) -> None: ...
 
     def restarted(self) -> None: ...
+
+
+def injected(plane: Plane, packet: Injected) -> None:
+    """Have the plane send to the listener what a source made."""
+    what = packet.payload_type, packet.marker, packet.payload, packet.advance
+    plane.inject(TARGET, *what, event=packet.event)
 
 
 def forward(clock_rate: int, payload_type: int) -> Route:

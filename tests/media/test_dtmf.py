@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.media.embedded.plane.packet import RtpError, RtpPacket, timestamp_delta
 from gateway.media.embedded.plane.values import Action, Route
 from gateway.media.embedded.sources.digits import DIGITS, DigitSender, EventHandler, TelephoneEvent
-from tests.media.plane_support import TARGET, Direction, forward
+from tests.media.plane_support import TARGET, Direction, forward, injected
 
 
 class Digits:
@@ -36,7 +36,7 @@ class Digits:
         self.path.receive(number, timestamp, payload=payload, payload_type=payload_type, marker=marker)
         for _, packet in self.path.handler.packets:
             for made in self.handler.handle(packet, self.path.clock.now):
-                self.path.plane.inject(TARGET, made.payload_type, made.marker, made.payload, made.advance)
+                injected(self.path.plane, made)
         self.path.handler.packets.clear()
 
     def press(self, code: int, timestamp: int, *, packets: int = 4, step: int = 160, ends: int = 3) -> None:
@@ -152,7 +152,7 @@ def sent_by(sender: DigitSender, path: Direction) -> None:
     while going:
         packet, going = sender.tick()
         path.clock.advance(0.02)
-        path.plane.inject(TARGET, packet.payload_type, packet.marker, packet.payload, packet.advance)
+        injected(path.plane, packet)
         number += 1
         path.receive(number, payload=b"during", after=0.0)
     path.plane.set_muted(TARGET, False)

@@ -19,7 +19,7 @@ from gateway.media.embedded.sources.players import MAXIMUM_FILES, LoopPlayer, Pl
 from gateway.media.engine import MediaError
 from sdp import Codec
 from tests.media.engine_support import frequency_of, until
-from tests.media.plane_support import OUT_SSRC, TARGET, Direction
+from tests.media.plane_support import OUT_SSRC, TARGET, Direction, injected
 from tests.media.rtp_support import ManualClock
 
 
@@ -38,7 +38,7 @@ class Outlet:
         return self.codec
 
     def inject(self, packet: Injected) -> None:
-        self.path.plane.inject(TARGET, packet.payload_type, packet.marker, packet.payload, packet.advance)
+        injected(self.path.plane, packet)
 
     def mute(self, value: bool) -> None:
         self.muted.append(value)

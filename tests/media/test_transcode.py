@@ -17,7 +17,7 @@ from gateway.media.embedded.audio.transcode import Transcoder
 from gateway.media.embedded.plane.packet import RtpPacket, timestamp_delta
 from gateway.media.embedded.plane.values import Action, Route
 from tests.media.engine_support import frequency_of
-from tests.media.plane_support import OUT_SSRC, TARGET, Direction
+from tests.media.plane_support import OUT_SSRC, TARGET, Direction, injected
 from tests.media.rtp_support import ManualClock
 
 PAIRS = [pair for pair in itertools.product(sorted(CODECS), repeat=2) if pair[0] != pair[1]]
@@ -68,7 +68,7 @@ class Path:
             self._owed -= 20
             self.clock.advance(0.02)
             for made in self.transcoder.tick(self.clock.now):
-                self.path.plane.inject(TARGET, made.payload_type, made.marker, made.payload, made.advance)
+                injected(self.path.plane, made)
 
     @property
     def sent(self) -> list[RtpPacket]:

@@ -379,7 +379,8 @@ class PartyMedia:
     def inject(self, packet: Injected) -> None:
         """Send a packet of ours."""
         if self.flow is not None:
-            self._shared.plane.inject(self.flow, packet.payload_type, packet.marker, packet.payload, packet.advance)
+            what = packet.payload_type, packet.marker, packet.payload, packet.advance
+            self._shared.plane.inject(self.flow, *what, event=packet.event)
 
     def mute(self, value: bool) -> None:
         """Whether our packets have the stream to themselves."""

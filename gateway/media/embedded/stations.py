@@ -149,10 +149,10 @@ class Stations:
             if self._player is None:
                 self._player = self._pacer.add(self._tick)
             return
-        listener = self._listener()
-        for made in handler.handle(packet, now):
-            if self._open and listener is not None and listener.hears:
-                listener.inject(made)
+        made, listener = handler.handle(packet, now), self._heard()
+        if listener is not None:
+            for each in made:
+                listener.inject(each)
 
     def flush(self, now: float) -> None:
         """Report digits whose end never came."""

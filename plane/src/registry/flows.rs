@@ -124,9 +124,7 @@ impl Registry {
             Message::Resend { flow, numbers } => (flow, SendOrder::Resend(numbers)),
             Message::SetOpen { flow, value } => (flow, SendOrder::Open(value)),
             Message::SetMuted { flow, value } => (flow, SendOrder::Muted(value)),
-            Message::Inject { flow, second, advance, payload } => {
-                (flow, SendOrder::Inject { second, payload, advance })
-            }
+            Message::Inject { flow, injected } => (flow, SendOrder::Inject(injected)),
             Message::SetSilence { flow, silence } => (flow, SendOrder::Silence(silence)),
             Message::SendRtcp { flow, packet } => {
                 self.owns_report(flow, &packet)?;

@@ -8,7 +8,7 @@ use crate::kept::{self, Kept};
 use crate::key_frame::Format;
 use crate::srtp::{Suite, MAX_MKI};
 use crate::transcoding::Conversion;
-use crate::worker::Relayed;
+use crate::worker::{Injected, Relayed};
 use gateway_audio::{Codec, OpusSettings, Settings};
 
 /// Hosts of a shared port.
@@ -152,9 +152,7 @@ pub enum Message {
     },
     Inject {
         flow: u32,
-        second: u8,
-        advance: Option<i32>,
-        payload: Box<[u8]>,
+        injected: Injected,
     },
     Relay {
         source: u32,
@@ -406,7 +404,9 @@ fn streams(kind: u8, read: &mut Reader<'_>) -> Result<Message, Malformed> {
         22 => {
             let second = read.u8()?;
             let advance = if read.flag()? { Some(read.i32()?) } else { None };
-            Message::Inject { flow, second, advance, payload: data(read)? }
+            let payload = data(read)?;
+            let is_event = !read.is_empty() && read.flag()?;
+            Message::Inject { flow, injected: Injected { second, advance, is_event, payload } }
         }
         23 => {
             let (sequence_number, timestamp, second) = (read.u16()?, read.u32()?, read.u8()?);

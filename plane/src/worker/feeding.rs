@@ -1,7 +1,7 @@
 //! Streams that are fed with what one flow receives: many see one picture, each from a key frame on.
 
 use super::outbox::Outbox;
-use super::path::{place, refresh};
+use super::path::{place, refresh, Passing};
 use super::table::Table;
 use super::{Up, Uplink};
 use crate::flow::{Fed, Feed, Held, Receive, Stage};
@@ -100,5 +100,5 @@ fn send_on(
     }
     let Some((send, at)) = table.still_send(feed.target, at) else { return };
     uplink.counters.forwarded.add(1);
-    place(outbox, send, at, header.second, header, highest, payload, now);
+    place(outbox, send, at, &Passing { header: *header, highest, payload, is_event: false }, now);
 }

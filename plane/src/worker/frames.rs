@@ -47,7 +47,7 @@ impl Table {
 fn send_frame(outbox: &mut Outbox, send: &mut Send, slot: usize, second: u8, timestamp: u32, payload: &[u8], now: u64) {
     let (ready, passes) = (send.ready(), send.passes());
     let Some(outgoing) = &mut send.outgoing else { return };
-    if !passes || !ready {
+    if !passes || !ready || outgoing.in_event(now) {
         return outgoing.skip();
     }
     let header = outgoing.emit_at(second, 0, timestamp, 0, now);

@@ -124,6 +124,18 @@ pub enum ReceiveOrder {
     Orientation(u8),
 }
 
+/// A packet of the gateway's own.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Injected {
+    /// Marker and payload type.
+    pub second: u8,
+    /// Ticks after the packet before, of an event after its start; None: by the wall clock.
+    pub advance: Option<i32>,
+    /// Whether it belongs to a telephone-event (RFC 4733).
+    pub is_event: bool,
+    pub payload: Box<[u8]>,
+}
+
 pub enum SendOrder {
     Secure(bool),
     Key(Option<srtp::Sender>),
@@ -141,11 +153,7 @@ pub enum SendOrder {
     },
     Open(bool),
     Muted(bool),
-    Inject {
-        second: u8,
-        payload: Box<[u8]>,
-        advance: Option<i32>,
-    },
+    Inject(Injected),
     Rtcp(Box<[u8]>),
     Silence(Option<Silence>),
     Keep(Option<Box<Kept>>),

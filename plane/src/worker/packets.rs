@@ -1,7 +1,7 @@
 //! What becomes of one datagram (RFC 7983, RFC 5761): forwarded, answered, punted or dropped and counted.
 
 use super::outbox::Outbox;
-use super::path::{place, refresh, rtp_in};
+use super::path::{place, refresh, rtp_in, Passing};
 use super::table::Table;
 use super::{Handle, Order, ReceiveOrder, Relayed, Shared, Up, Uplink};
 use crate::addr::Addr;
@@ -388,7 +388,8 @@ fn relay(table: &mut Table, outbox: &mut Outbox, slot: usize, relayed: &Relayed,
     let header = Header { second: relayed.second, sequence_number: number, timestamp, ..Header::default() };
     let Some(offset) = relayed.offset else {
         let highest = receive.inbound.highest;
-        return place(outbox, send, at, relayed.second, &header, highest, &relayed.payload, now);
+        let passing = Passing { header, highest, payload: &relayed.payload, is_event: false };
+        return place(outbox, send, at, &passing, now);
     };
     let (ready, passes) = (send.ready(), send.passes());
     let Some(outgoing) = &mut send.outgoing else { return };

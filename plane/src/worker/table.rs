@@ -1,9 +1,10 @@
 //! The halves of flows that one packet thread owns.
 
 use super::outbox::Outbox;
-use super::SendOrder;
+use super::{Injected, SendOrder};
 use crate::addr::Seeded;
 use crate::counters::Unsent;
+use crate::event;
 use crate::flow::{Action, Playing, Receive, Send, Silence};
 use crate::outgoing::{Outgoing, MARKER};
 use crate::rtp::Header;
@@ -171,15 +172,20 @@ impl Table {
             }
             SendOrder::Orientation(identifier) => send.orientation = identifier,
             SendOrder::Open(open) => send.open = open,
-            SendOrder::Muted(muted) => send.muted = muted,
+            SendOrder::Muted(muted) => {
+                send.muted = muted;
+                if let Some(outgoing) = &mut send.outgoing {
+                    outgoing.release_event();
+                }
+            }
             SendOrder::Refresh => {
                 if let Some(outgoing) = &mut send.outgoing {
                     outgoing.refresh();
                 }
             }
-            SendOrder::Inject { second, payload, advance } => {
-                let Some(header) = own_header(send, second, advance, now) else { return };
-                outbox.send_rtp(send, slot, &header, &payload);
+            SendOrder::Inject(injected) => {
+                let Some(header) = own_header(send, &injected, now) else { return };
+                outbox.send_rtp(send, slot, &header, &injected.payload);
             }
             SendOrder::Keep(kept) => {
                 if let Some(before) = std::mem::replace(&mut send.kept, kept) {
@@ -268,18 +274,17 @@ fn start(send: &mut Send, stream: Outgoing) {
     send.outgoing = Some(stream);
 }
 
-/// The header of an injected packet; None, and counted, where it could not leave.
-fn own_header(send: &mut Send, second: u8, advance: Option<i32>, now: u64) -> Option<Header> {
+/// The header of an injected packet; None where it could not leave, which is counted, or an event has the stream.
+fn own_header(send: &mut Send, injected: &Injected, now: u64) -> Option<Header> {
     if !send.ready() || send.outgoing.is_none() {
         send.unsent(Unsent::NotReady);
         return None;
     }
-    let outgoing = send.outgoing.as_mut()?;
-    let timestamp = match advance {
-        Some(ticks) => outgoing.last_timestamp.wrapping_add_signed(ticks),
-        None => outgoing.timestamp_at(now),
-    };
-    Some(outgoing.emit(second, timestamp, now))
+    let (outgoing, &Injected { second, advance, .. }) = (send.outgoing.as_mut()?, injected);
+    if injected.is_event {
+        return Some(outgoing.emit_event(second, advance, event::ends(&injected.payload), now));
+    }
+    (send.muted || !outgoing.in_event(now)).then(|| outgoing.emit_audio(second, advance, now))
 }
 
 /// Begin to play, spread over the interval so that not all flows speak at once.
@@ -296,7 +301,7 @@ fn play_one(send: &mut Send, slot: usize, outbox: &mut Outbox, now: u64) -> Opti
     let quiet_since = outgoing.last_sent.unwrap_or(0).max(playing.since);
     let goes_on = playing.last.is_some() && playing.last == outgoing.last_sent;
     let early = !goes_on && now < quiet_since + playing.silence.after;
-    if early || !goes {
+    if early || !goes || outgoing.in_event(now) {
         playing.last = None;
         playing.due = if early { quiet_since + playing.silence.after } else { now + playing.silence.after };
         return Some(playing.due);

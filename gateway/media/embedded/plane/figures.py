@@ -37,7 +37,7 @@ def figures(flow: Counted, now: float) -> FlowSnapshot:
             "sent_octets": stream.octets,
             "sequence_number": stream.last_sequence_number,
             "timestamp": stream.last_timestamp,
-            "sent_at": stream.last_sent,
+            "sent_at": stream.stamped,
             "rate_out": stream.rate_out,
         }
     return FlowSnapshot(

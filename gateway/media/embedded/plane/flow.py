@@ -12,11 +12,12 @@ from functools import partial
 
 from gateway.media.embedded.plane.around import Bundled, FlowHost
 from gateway.media.embedded.plane.arrivals import Arrivals
+from gateway.media.embedded.plane.event import is_digit
 from gateway.media.embedded.plane.feeding import Feed, place
 from gateway.media.embedded.plane.figures import figures
 from gateway.media.embedded.plane.inbound import Inbound
 from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, MARKER, RtpError, octet_extension, payload_bounds
-from gateway.media.embedded.plane.routes import COPY, DROP, EMPTY, FORWARD, NO_ROUTE, PUNT, UNWRAP, RouteTable, is_digit
+from gateway.media.embedded.plane.routes import COPY, DROP, EMPTY, FORWARD, NO_ROUTE, PUNT, UNWRAP, RouteTable
 from gateway.media.embedded.plane.send_half import SendHalf
 from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey, receiver_of
 from gateway.media.embedded.plane.values import NEVER, Address, FlowConfig, FlowSnapshot, MediaPacket, Silence
@@ -304,11 +305,17 @@ class Flow(SendHalf):
             in_order=sequence_number == self.inbound.highest,
             generation=self.inbound.generation,
         )
+        clock = self._table.clock_rate[payload_type]
         if action == COPY and target is not None and target.flowing:
             second = self._table.payload_type[payload_type] | second & MARKER
-            target.forward(second, sequence_number, timestamp, self.inbound.highest, start, end, now)
+            if clock:
+                target.forward(second, sequence_number, timestamp, self.inbound.highest, start, end, now)
+            else:
+                target.forward_event(second, sequence_number, timestamp, self.inbound.highest, packet.payload, now)
         elif stream is not None:
             stream.skip()
+            if action == PUNT and clock:
+                stream.hear_audio(now)
         if action in (COPY, PUNT):
             self._host.handler.media(self.number, packet, now)
 

@@ -6,6 +6,7 @@ replay window never see a break. A packet that has no place in it leaves no gap.
 
 from __future__ import annotations
 
+from gateway.media.embedded.plane.event import Event
 from gateway.media.embedded.plane.packet import MARKER, timestamp_delta
 from gateway.media.embedded.plane.values import NEVER
 
@@ -28,11 +29,13 @@ class OutgoingStream:
         "_anchor_in",
         "_anchor_out",
         "_begins",
+        "_event",
         "_floor",
         "_fresh",
         "_injected",
         "_resume",
         "_sent_any",
+        "after_event",
         "last_sent",
         "last_sequence_number",
         "last_timestamp",
@@ -44,6 +47,7 @@ class OutgoingStream:
         "rate_out",
         "sequence_offset",
         "ssrc",
+        "stamped",
         "steady",
     )
 
@@ -59,6 +63,10 @@ class OutgoingStream:
         self.last_sequence_number = (sequence_number - 1) & 0xFFFF
         self.last_timestamp = timestamp & _WRAP
         self.last_sent = NEVER
+        self.stamped = NEVER
+        """When `last_timestamp` was first sent: packets of an event or a picture share one."""
+        self.after_event = False
+        """Whether the newest packet was of an event."""
         self.packets = 0
         self.octets = 0
         """Octets of payload that the socket took, as sender reports count them."""
@@ -73,6 +81,7 @@ class OutgoingStream:
         self._resume = self._injected = self._sent_any = False
         self._anchor_in = self._anchor_out = 0
         self._floor = 0
+        self._event: Event | None = None
 
     # What becomes known
 
@@ -86,6 +95,8 @@ class OutgoingStream:
         """Another run of packets begins: join it after the last packet sent, by the clock on the wall."""
         self._fresh = True
         self.steady = False
+        if self._event is not None:
+            self._event.part()
 
     def skip(self) -> None:
         """An incoming packet has nothing to go out for it: let it leave no gap."""
@@ -107,6 +118,20 @@ class OutgoingStream:
             return None
         incoming = (sequence_number - self.sequence_offset) & 0xFFFF
         return incoming if (incoming - self._floor) & 0xFFFF < 0x8000 else None
+
+    def hear_audio(self, now: float) -> None:
+        """Note audio of the source that comes while its events go out."""
+        if self._event is not None:
+            self._event.hear_audio(now)
+
+    def release_event(self) -> None:
+        """Give the stream back to audio though an event has not ended."""
+        if self._event is not None:
+            self._event.release()
+
+    def in_event(self, now: float) -> bool:
+        """Whether an event has the stream to itself: neither audio of ours nor silence may go out."""
+        return self._event is not None and self._event.holds(now)
 
     # Where packets go
 
@@ -132,6 +157,28 @@ class OutgoingStream:
             self._went(out, when, now)
         return out, when, marker
 
+    def place_event(
+        self, sequence_number: int, timestamp: int, highest: int, now: float, *, ends: bool
+    ) -> Placed | None:
+        """Numbers for an incoming packet of a telephone-event, as `place`; `ends`: the packet has the end flag."""
+        event = self._event
+        if event is None or timestamp != event.incoming:
+            placed = self.place(sequence_number, timestamp, highest, now)
+            if placed is not None and sequence_number == highest:
+                self._note_event(Event(placed[1], timestamp, now), ends=ends, now=now)
+            return placed
+        if self._fresh or self._resume:
+            self._join(sequence_number)
+            # After a packet of ours the next audio is to be joined by its time as well.
+            self._resume = self._injected
+        elif sequence_number != highest and self._before_floor(sequence_number, highest):
+            return None
+        out = (sequence_number + self.sequence_offset) & 0xFFFF
+        if (out - self.last_sequence_number) & 0xFFFF < 0x8000:
+            self.last_sequence_number, self.last_sent = out, now
+        self._note_event(event, ends=ends, now=now)
+        return out, event.timestamp, 0
+
     def place_after(self, sequence_number: int, timestamp: int, offset: int, now: float) -> Placed:
         """Numbers for a packet that is no incoming one's equal: the next number, `offset` ticks after where
         `timestamp` belongs."""
@@ -149,10 +196,32 @@ class OutgoingStream:
         return self._next(when, marker, now)
 
     def inject(self, advance: int | None, now: float) -> Placed:
-        """Numbers for a packet of our own, `advance` ticks after the last; None: by the clock on the wall."""
-        when = self.timestamp_at(now) if advance is None else (self.last_timestamp + advance) & _WRAP
+        """Numbers for a packet of our own, `advance` ticks after the last; None: by the clock on the wall, as after an
+        event.
+        """
+        self.release_event()
+        by_clock = advance is None or self.after_event
+        when = self.timestamp_at(now) if by_clock else (self.last_timestamp + (advance or 0)) & _WRAP
         self._injected = True
         return self._next(when, 0, now)
+
+    def inject_event(self, advance: int | None, now: float, *, ends: bool) -> Placed:
+        """Numbers for a packet of an event, `advance` ticks after the start of the one before; None: another begins."""
+        event = self._event
+        if advance == 0 and event is not None:
+            self.last_sequence_number, self.last_sent = (self.last_sequence_number + 1) & 0xFFFF, now
+            placed = self.last_sequence_number, event.timestamp, 0
+            self._resume, self.steady = True, False
+        else:
+            if advance is not None and event is not None:
+                when = (event.timestamp + advance) & _WRAP
+            else:
+                when = self.timestamp_at(now)
+                when = (when + (event is not None and event.timestamp == when)) & _WRAP
+            placed, event = self._next(when, 0, now), Event(when, None, now)
+        self._injected = True
+        self._note_event(event, ends=ends, now=now)
+        return placed
 
     def sent(self, octets: int) -> None:
         """The socket took a packet with so many octets of payload."""
@@ -160,7 +229,7 @@ class OutgoingStream:
         self.octets += octets
 
     def timestamp_at(self, now: float) -> int:
-        """The outgoing timestamp that stands for `now`, by the clock on the wall since the last packet."""
+        """The outgoing timestamp that stands for `now`, by the clock on the wall since the last one was first sent."""
         if not self._sent_any:
             return self.last_timestamp
         return (self.last_timestamp + self._elapsed(now)) & _WRAP
@@ -185,9 +254,15 @@ class OutgoingStream:
         self.steady = False
         return out, when, marker
 
+    def _note_event(self, event: Event, *, ends: bool, now: float) -> None:
+        event.note(now, ends=ends)
+        self._event, self.after_event = event, True
+
     def _went(self, sequence_number: int, timestamp: int, now: float) -> None:
+        if timestamp != self.last_timestamp or not self._sent_any:
+            self.stamped = now
         self.last_sequence_number, self.last_timestamp, self.last_sent = sequence_number, timestamp, now
-        self._sent_any = True
+        self._sent_any, self.after_event = True, False
 
     def _leaps(self, when: int, now: float) -> bool:
         """Whether an outgoing timestamp is too far from the last one to be of the same timeline."""
@@ -196,10 +271,14 @@ class OutgoingStream:
             return self._sent_any and ahead > self.leap + self._elapsed(now)
         return _WRAP + 1 - ahead > self.leap
 
-    def _anchor(self, sequence_number: int, timestamp: int, now: float) -> None:
-        """Join the incoming numbers to the outgoing ones after the last packet sent."""
+    def _join(self, sequence_number: int) -> None:
+        """Join the incoming sequence numbers to the outgoing ones after the last packet sent."""
         self.sequence_offset = self.last_sequence_number + 1 - sequence_number
         self._floor = sequence_number
+
+    def _anchor(self, sequence_number: int, timestamp: int, now: float) -> None:
+        """Join the incoming numbers to the outgoing ones after the last packet sent."""
+        self._join(sequence_number)
         fresh, injected = self._fresh, self._injected
         self._fresh = self._resume = self._injected = False
         self.steady = self.rate_in == self.rate_out
@@ -215,8 +294,8 @@ class OutgoingStream:
         self.offset = self._anchor_out - self._anchor_in
 
     def _elapsed(self, now: float) -> int:
-        """Ticks of the outgoing clock since the last packet sent."""
-        return min(0x40000000, max(0, round((now - self.last_sent) * self.rate_out))) if self._sent_any else 0
+        """Ticks of the outgoing clock since the last timestamp was first sent."""
+        return min(0x40000000, max(0, round((now - self.stamped) * self.rate_out))) if self._sent_any else 0
 
     def _before_floor(self, sequence_number: int, highest: int) -> bool:
         """Whether a late packet belongs before the point where the numbers were joined."""

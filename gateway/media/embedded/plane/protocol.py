@@ -228,8 +228,14 @@ class Plane(Protocol):
     def resync(self, flow: int, ssrc: int | None = None) -> None:
         """The next packet may be of a new source; with `ssrc` only where that is the present one (BYE)."""
 
-    def inject(self, flow: int, payload_type: int, marker: bool, payload: bytes, advance: int | None) -> None:
-        """Send a packet after all others, `advance` ticks after the last; None: by the clock since then."""
+    def inject(
+        self, flow: int, payload_type: int, marker: bool, payload: bytes, advance: int | None, *, event: bool = False
+    ) -> None:
+        """Send a packet after all others, `advance` ticks after the last; None, and after an event: by the clock since.
+
+        Of a telephone-event (`event`) the ticks count from its start, 0 within it, and None begins another. Until it
+        ends, or `set_muted`, the stream is its own: unless muted, what is not of an event is dropped.
+        """
 
     def relay(
         self,

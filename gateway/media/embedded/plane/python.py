@@ -307,9 +307,12 @@ class PythonPlane:
         if (found := self._flow(flow)) is not None:
             found.inbound.expect_new_source(self.clock(), ssrc)
 
-    def inject(self, flow: int, payload_type: int, marker: bool, payload: bytes, advance: int | None) -> None:
+    def inject(
+        self, flow: int, payload_type: int, marker: bool, payload: bytes, advance: int | None, *, event: bool = False
+    ) -> None:
         if (found := self._flow(flow)) is not None:
-            found.inject(payload_type, marker, payload, advance, self.clock())
+            second = payload_type | (0x80 if marker else 0)
+            found.inject(second, payload, advance, self.clock(), event=event)
 
     def relay(
         self,
@@ -446,12 +449,14 @@ class PythonPlane:
         quiet_since = max(stream.last_sent, flow.quiet_since)
         if not going and now < quiet_since + silence.after:
             return quiet_since + silence.after
+        if stream.in_event(now):
+            return now + silence.after
         if flow.muted or not flow.ready:
             flow.silent_at = NEVER
             return now + silence.interval
         full_rate = round(silence.interval * stream.rate_out) == silence.ticks
         advance = silence.ticks if going and full_rate else None
-        if flow.inject(silence.payload_type, not going, silence.payload, advance, now):
+        if flow.inject(silence.payload_type | (0 if going else 0x80), silence.payload, advance, now):
             flow.silent_at = stream.last_sent
         # On a grid that does not drift, unless the loop stood still.
         return due + silence.interval if now - due < 5 * silence.interval else now + silence.interval

@@ -12,16 +12,6 @@ TYPES = 128
 """Payload types there are (RFC 3550 section 5.1)."""
 
 
-_EVENT = 4
-_DIGITS = 16
-"""Octets of a telephone-event, and how many codes are digits (RFC 4733 sections 2.3 and 3.2)."""
-
-
-def is_digit(payload: memoryview) -> bool:
-    """Whether a telephone-event is a digit; other events are for nobody here."""
-    return len(payload) >= _EVENT and payload[0] < _DIGITS
-
-
 @dataclass(frozen=True, slots=True)
 class RouteTable:
     """One entry for each of the 128 payload types."""

@@ -6,9 +6,10 @@ import socket
 from abc import ABC, abstractmethod
 from typing import Any
 
+from gateway.media.embedded.plane.event import has_end
 from gateway.media.embedded.plane.kept import Kept
 from gateway.media.embedded.plane.outgoing import OutgoingStream
-from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, MARKER, one_octet_extension, put_packet
+from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, one_octet_extension, put_packet
 from gateway.media.embedded.plane.send_keys import SendKeys
 from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey
 from gateway.media.embedded.plane.values import FlowConfig
@@ -79,6 +80,8 @@ class SendHalf(ABC):
 
     def set_muted(self, value: bool) -> None:
         self.muted = value
+        if self.stream is not None:
+            self.stream.release_event()
         self.update()
 
     @property
@@ -122,13 +125,16 @@ class SendHalf(ABC):
         if (
             stream.steady
             and sequence_number == highest
-            and (when - stream.last_timestamp) & _WRAP <= stream.leap
+            and (ahead := (when - stream.last_timestamp) & _WRAP) <= stream.leap
         ):  # fmt: skip
             # What `place` would find, without the call.
             out = (sequence_number + stream.sequence_offset) & 0xFFFF
             stream.last_sequence_number = out
             stream.last_timestamp = when
             stream.last_sent = now
+            if ahead:
+                stream.stamped = now
+            stream.after_event = False
         else:
             placed = stream.place(sequence_number, timestamp, highest, now)
             if placed is None:
@@ -158,14 +164,33 @@ class SendHalf(ABC):
             stream.packets += 1
             stream.octets += end - start
 
-    def inject(self, payload_type: int, marker: bool, payload: bytes, advance: int | None, now: float) -> bool:
-        """Send a packet of our own after all others."""
+    def forward_event(
+        self, second: int, sequence_number: int, timestamp: int, highest: int, payload: bytes, now: float
+    ) -> None:
+        """Send a packet of a telephone-event in the place of the incoming one; only while `flowing`."""
+        stream = self.stream
+        if stream is None:
+            return
+        placed = stream.place_event(sequence_number, timestamp, highest, now, ends=has_end(payload))
+        if placed is None:
+            self.count_unsent("late")
+            return
+        out, when, marker = placed
+        self.emit(second | marker, out, when, payload, stream)
+
+    def inject(self, second: int, payload: bytes, advance: int | None, now: float, *, event: bool = False) -> bool:
+        """Send a packet of our own after all others, `second` being marker and payload type; whether it went."""
         stream = self.stream
         if stream is None or not self.ready:
             self.count_unsent("not_ready")
             return False
-        out, when, _ = stream.inject(advance, now)
-        self.emit(payload_type | (MARKER if marker else 0), out, when, payload, stream)
+        if event:
+            out, when, _ = stream.inject_event(advance, now, ends=has_end(payload))
+        elif stream.in_event(now) and not self.muted:
+            return False
+        else:
+            out, when, _ = stream.inject(advance, now)
+        self.emit(second, out, when, payload, stream)
         return True
 
     def emit(

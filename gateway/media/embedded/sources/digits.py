@@ -60,7 +60,17 @@ class TelephoneEvent:
 class DigitDetector:
     """Says each digit once, however many packets of it come, come late or are lost, or begin new segments."""
 
-    __slots__ = ("_base", "_clock_rate", "_done", "_duration", "_event", "_on_digit", "_reported", "_timestamp")
+    __slots__ = (
+        "_clock_rate",
+        "_done",
+        "_duration",
+        "_ended",
+        "_event",
+        "_on_digit",
+        "_reported",
+        "_timestamp",
+        "base",
+    )
 
     def __init__(self, clock_rate: int, on_digit: Callable[[str, int], None]) -> None:
         """`on_digit` gets the digit and its duration in ms when it has ended."""
@@ -69,39 +79,40 @@ class DigitDetector:
         self._timestamp: int | None = None
         self._event = 0
         self._duration = 0
-        self._base = 0
+        self.base = 0
         """Units in the segments before this one."""
-        self._reported = True
+        self._reported = self._ended = True
+        """Whether the digit was reported, and whether its end has come."""
         self._done: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
 
     def receive(self, event: TelephoneEvent, timestamp: int) -> None:
         """One packet with its RTP timestamp, which names the event, or a segment of it."""
-        if (timestamp, event.event) in self._done:
-            # Late or repeated: its event has been told of.
-            return
         if timestamp != self._timestamp or event.event != self._event:
+            if (timestamp, event.event) in self._done:
+                return  # late, of an event before
             self._begin(event, timestamp)
         self._duration = max(self._duration, event.duration)
         if event.end:
             self.finish()
+            self._ended = True
 
     def _begin(self, event: TelephoneEvent, timestamp: int) -> None:
         """Another timestamp: a new event, or where it goes on without a gap the next segment of a long one."""
         last = self._timestamp
         goes_on = (
             last is not None
-            and not self._reported
+            and not self._ended
             and event.event == self._event
             and self._is_next_segment(timestamp_delta(timestamp, last))
         )
         if goes_on and last is not None:
             # RFC 4733 section 2.5.1.3. Packets of the segment that is full are late from now on.
             self._done.append((last, self._event))
-            self._base += self._duration
+            self.base += self._duration
         else:
             self.finish()
-            self._base = 0
-            self._event, self._reported = event.event, False
+            self.base = 0
+            self._event, self._reported, self._ended = event.event, False, False
         self._timestamp, self._duration = timestamp, 0
 
     def _is_next_segment(self, later: int) -> bool:
@@ -116,7 +127,7 @@ class DigitDetector:
         self._reported = True
         self._done.append((self._timestamp, self._event))
         if self._event < len(DIGITS):
-            units = self._base + self._duration
+            units = self.base + self._duration
             self._on_digit(DIGITS[self._event], units * 1000 // self._clock_rate)
 
 
@@ -154,13 +165,14 @@ class EventHandler:
         self._detector.receive(event, packet.timestamp)
         if self._payload_type is None or not packet.in_order:
             return NOTHING
-        duration = min(_LONGEST_UNITS, event.duration * self._clock_out // self._clock_in)
+        segments = self._detector.base
+        # Segments of a long event (RFC 4733 section 2.5.1.3) become one, whose duration is held at the most.
+        duration = min(_LONGEST_UNITS, (segments + event.duration) * self._clock_out // self._clock_in)
         payload = bytes(TelephoneEvent(event.event, event.end, event.volume, duration))
-        if packet.timestamp != self._start_in:
-            # The event counts time in another clock than the audio it interrupts: place it by arrival.
-            self._start_in = packet.timestamp
-            return (Injected(self._payload_type, payload, None, True),)
-        return (Injected(self._payload_type, payload, 0),)
+        begins = packet.timestamp != self._start_in and not segments
+        self._start_in = packet.timestamp
+        # The event may count time in another clock than the audio it interrupts: place it by arrival.
+        return (Injected(self._payload_type, payload, None if begins else 0, marker=begins, event=True),)
 
     def flush(self, now: float) -> None:
         """Report a digit whose end never came."""
@@ -203,7 +215,7 @@ class DigitSender:
         event = TelephoneEvent(self._code, end, VOLUME, elapsed)
         self._advance = 0
         self._ends += end
-        return Injected(self._payload_type, bytes(event), advance, first), self._ends < END_PACKETS
+        return Injected(self._payload_type, bytes(event), advance, first, event=True), self._ends < END_PACKETS
 
     def _new_segment(self) -> int:
         """A duration of 16 bits is full: the event goes on in a new segment (RFC 4733 section 2.5.1.3)."""

@@ -15,8 +15,10 @@ class Injected:
     payload_type: int
     payload: bytes
     advance: int | None
-    """Ticks of the outgoing clock after the last packet; None: by the clock on the wall."""
+    """Ticks of the outgoing clock after the last packet, of an event after its start; None: by the wall clock."""
     marker: bool = False
+    event: bool = False
+    """Whether the packet belongs to a telephone-event (RFC 4733): within one `advance` is 0."""
 
 
 class PacketHandler(Protocol):

@@ -1,5 +1,5 @@
 use super::super::feeding::{feed, MOST_HELD};
-use super::super::path::place;
+use super::super::path::{place, Passing};
 use super::*;
 use crate::counters::ThreadCounters;
 use crate::flow::{Action, Config, Feed, Lane, Route, Send, Stage, Way};
@@ -254,6 +254,7 @@ fn padding_alone_goes_to_browsers() {
     send.outgoing = Some(Outgoing::new(7, 1, 1, 90_000, true));
     send.rtp = Some(Way::new(Lane::Shared(0), &PEER));
     send.open = true;
-    place(&mut thread.outbox, &mut send, 0, 96, &Header::default(), 0, &[], NOW);
+    let header = Header { second: 96, ..Header::default() };
+    place(&mut thread.outbox, &mut send, 0, &Passing { header, highest: 0, payload: &[], is_event: false }, NOW);
     assert_eq!(send.outgoing.unwrap().last_sent, Some(NOW));
 }

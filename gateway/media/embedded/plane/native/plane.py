@@ -290,9 +290,11 @@ class NativePlane:
     def resync(self, flow: int, ssrc: int | None = None) -> None:
         self._send(Down.RESYNC, _ONE.pack(flow) + wire.maybe(ssrc, "I"))
 
-    def inject(self, flow: int, payload_type: int, marker: bool, payload: bytes, advance: int | None) -> None:
+    def inject(
+        self, flow: int, payload_type: int, marker: bool, payload: bytes, advance: int | None, *, event: bool = False
+    ) -> None:
         head = struct.pack("!IB", flow, wire.second(payload_type, marker))
-        self._send(Down.INJECT, head + wire.maybe(advance, "i") + wire.short(payload))
+        self._send(Down.INJECT, head + wire.maybe(advance, "i") + wire.short(payload) + bytes((event,)))
 
     def relay(
         self,

@@ -1,0 +1,58 @@
+"""Telephone-events on an outgoing stream (RFC 4733): every packet of one event has the timestamp of its start."""
+
+from __future__ import annotations
+
+_SIZE, _DIGITS, _END = 4, 16, 0x80
+"""Octets of a telephone-event, codes of digits, and the end flag (RFC 4733 sections 2.3 and 3.2)."""
+_END_PACKETS = 3
+"""Packets that end an event (RFC 4733 section 2.5.1.4)."""
+_LONGEST_PAUSE, _BESIDE_AUDIO, _AFTER_END = 3.0, 0.2, 0.1
+"""Seconds without a packet after which an event is over: its end lost, the source's audio coming, its end begun."""
+
+
+def is_digit(payload: memoryview) -> bool:
+    """Whether a telephone-event is a digit; other events are for nobody here."""
+    return len(payload) >= _SIZE and payload[0] < _DIGITS
+
+
+def has_end(payload: bytes | memoryview) -> bool:
+    """Whether a telephone-event has the end flag."""
+    return len(payload) >= _SIZE and payload[1] & _END != 0
+
+
+class Event:
+    """The newest event of an outgoing stream."""
+
+    __slots__ = ("_end_packets", "_heard", "_released", "incoming", "timestamp")
+
+    def __init__(self, timestamp: int, incoming: int | None, now: float) -> None:
+        """`timestamp` of its start as it goes out; `incoming` of the same as it came, None for an injected event."""
+        self.timestamp = timestamp
+        self.incoming = incoming
+        self._heard = now
+        self._end_packets = 0
+        self._released = False
+
+    def note(self, now: float, *, ends: bool) -> None:
+        """Note a packet of the event."""
+        self._heard = now
+        self._end_packets += ends
+
+    def holds(self, now: float) -> bool:
+        """Whether the event has the stream to itself."""
+        limit = _AFTER_END if self._end_packets else _LONGEST_PAUSE
+        return not self._released and self._end_packets < _END_PACKETS and now - self._heard <= limit
+
+    def hear_audio(self, now: float) -> None:
+        """Note audio of the event's source, which shows that an event without packets is over."""
+        if self._end_packets or now - self._heard >= _BESIDE_AUDIO:
+            self._released = True
+
+    def release(self) -> None:
+        """Give the stream back to audio; packets that still come keep the timestamp."""
+        self._released = True
+
+    def part(self) -> None:
+        """Forget the source's timestamps, as another run begins."""
+        self.incoming = None
+        self._released = True
