@@ -116,6 +116,7 @@ impl Transcoding {
         let packet = Packet {
             sequence_number: header.sequence_number,
             timestamp: header.timestamp,
+            marker: header.second & MARKER != 0,
             kind: if audio { Kind::Audio } else { Kind::Noise },
             payload,
         };

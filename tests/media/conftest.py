@@ -22,6 +22,8 @@ ON_BOTH = (
     ),
     *("tests.media.test_ip_versions", "tests.media.test_transcoding_alike", "tests.media.test_timeline"),
     *("tests.media.test_dtls_begun_again", "tests.media.test_ice_lite"),
+    "tests.media.test_dtls_begun_again",
+    "tests.media.test_event_timestamps",
 )
 
 

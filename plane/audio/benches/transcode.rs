@@ -54,7 +54,8 @@ fn run(from: Codec, to: Codec, payloads: &[Vec<u8>], streams: usize) -> f64 {
         let now = 1_000_000 + number as u64 * 20_000;
         let timestamp = number as u32 * from.clock() / 50;
         for transcoder in &mut transcoders {
-            let packet = Packet { sequence_number: number as u16, timestamp, kind: Kind::Audio, payload };
+            let packet =
+                Packet { sequence_number: number as u16, timestamp, marker: false, kind: Kind::Audio, payload };
             transcoder.push(&packet, now);
             if let Some(frame) = transcoder.tick(now) {
                 frames += 1;

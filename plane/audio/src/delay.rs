@@ -14,6 +14,20 @@ const MEMORY: f32 = 250.0;
 /// A packet whose way took so much longer or shorter, in microseconds, belongs to another timeline.
 const RESTART: i64 = 3_000_000;
 
+/// After a pause so many packets show whether the sender's clock stood still or the network held them up: then each
+/// comes, in microseconds, so much sooner after the one before than it was sent.
+const PROOF: u8 = 4;
+const SOONER: i64 = 10_000;
+
+/// A pause after which the wait is counted from its first packet.
+#[derive(Clone, Copy)]
+struct Pause {
+    /// The quickest packets before.
+    spans: [i64; SPANS],
+    transit: i64,
+    packets: u8,
+}
+
 /// Delays of one stream.
 pub struct Delays {
     histogram: [f32; BINS],
@@ -28,6 +42,7 @@ pub struct Delays {
     bounds: (i64, i64),
     share: f32,
     wanted: i64,
+    pause: Option<Pause>,
 }
 
 impl Delays {
@@ -44,6 +59,7 @@ impl Delays {
             bounds,
             share,
             wanted: start.clamp(bounds.0, bounds.1),
+            pause: None,
         };
         delays.histogram[Self::bin(start - 1)] = 1.0;
         delays
@@ -63,13 +79,47 @@ impl Delays {
             return false;
         }
         self.roll(now / SPAN);
-        let place = (self.span % SPANS as u64) as usize;
-        self.spans[place] = self.spans[place].min(transit);
-        self.quickest = self.spans.iter().copied().min().unwrap_or(transit);
+        self.prove(transit);
+        self.note(transit);
         self.jitter += ((transit - self.latest).abs() as f32 - self.jitter) / 16.0;
         self.latest = transit;
         self.count(transit - self.quickest);
         true
+    }
+
+    /// The packet of media time `media` that comes `now` is the first after a pause; whether the wait is counted from it,
+    /// since by the packets before it would come too late, or be of another timeline.
+    pub fn resume(&mut self, media: i64, now: u64) -> bool {
+        let transit = now as i64 - media;
+        if self.counted == 0.0 || (-RESTART..=self.wanted).contains(&(transit - self.quickest)) {
+            return false;
+        }
+        self.roll(now / SPAN);
+        self.pause = Some(Pause { spans: self.spans, transit, packets: 0 });
+        self.spans = [i64::MAX; SPANS];
+        (self.quickest, self.latest) = (transit, transit);
+        true
+    }
+
+    /// Go back to the quickest packets before the pause where the network held packets up.
+    fn prove(&mut self, transit: i64) {
+        let Some(pause) = &mut self.pause else { return };
+        pause.packets += 1;
+        let Pause { spans, transit: first, packets } = *pause;
+        if transit + SOONER < first {
+            self.spans = spans;
+            self.note(first);
+            self.count(first - self.quickest);
+        } else if packets <= PROOF {
+            return;
+        }
+        self.pause = None;
+    }
+
+    fn note(&mut self, transit: i64) {
+        let place = (self.span % SPANS as u64) as usize;
+        self.spans[place] = self.spans[place].min(transit);
+        self.quickest = self.spans.iter().copied().min().unwrap_or(transit);
     }
 
     fn roll(&mut self, span: u64) {

@@ -20,8 +20,13 @@ fn nothing_is_allocated_once_the_stream_runs() {
         let mut feed = |range: std::ops::Range<usize>| {
             for number in range {
                 let timestamp = number as u32 * from.clock() / 50;
-                let packet =
-                    Packet { sequence_number: number as u16, timestamp, kind: Kind::Audio, payload: &payloads[number] };
+                let packet = Packet {
+                    sequence_number: number as u16,
+                    timestamp,
+                    marker: false,
+                    kind: Kind::Audio,
+                    payload: &payloads[number],
+                };
                 let now = 1_000_000 + number as u64 * 20_000;
                 if number % 31 != 0 {
                     transcoder.push(&packet, now);

@@ -33,7 +33,7 @@ proptest! {
         for (sequence_number, timestamp, is_noise, payload, before, after) in packets {
             now += before;
             let kind = if is_noise { Kind::Noise } else { Kind::Audio };
-            transcoder.push(&Packet { sequence_number, timestamp, kind, payload: &payload }, now);
+            transcoder.push(&Packet { sequence_number, timestamp, marker: sequence_number % 5 == 0, kind, payload: &payload }, now);
             now += after;
             let mut made = 0;
             let mut asked = 0;

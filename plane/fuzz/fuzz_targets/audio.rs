@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         sequence_number = sequence_number.wrapping_add_signed(i16::from(*step as i8));
         timestamp = timestamp.wrapping_add_signed(i32::from(*step as i8) * 160);
         let kind = if noise % 16 == 1 { Kind::Noise } else { Kind::Audio };
-        transcoder.push(&Packet { sequence_number, timestamp, kind, payload }, now);
+        transcoder.push(&Packet { sequence_number, timestamp, marker: sequence_number % 5 == 0, kind, payload }, now);
         now += u64::from(*wait) * 1_000;
         while transcoder.due().is_some_and(|due| due <= now) {
             if let Some(frame) = transcoder.tick(now) {

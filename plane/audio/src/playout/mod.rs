@@ -19,6 +19,9 @@ use crate::{Error, LONGEST_MS, Micros};
 
 /// After so many late packets in a row the sender must have begun another timeline.
 const LATE_RUN: u32 = 25;
+/// A talk spurt begins after so many microseconds without a packet, with a marker after fewer.
+const SPURT_PAUSE: Micros = 200_000;
+const MARKED_PAUSE: Micros = 60_000;
 /// Before the first packet come so many that overtook it or were overtaken.
 const EARLIER: i64 = 8;
 
@@ -190,6 +193,9 @@ impl Playout {
             self.begin(packet);
         }
         let (mut sequence, mut timestamp) = self.extended(packet);
+        if self.begins_spurt(packet, sequence, now) && self.delays.resume(self.micros(timestamp), now) {
+            self.be_silent();
+        }
         let far = sequence >= self.next_sequence + SLOTS || self.late_run >= LATE_RUN;
         if far || !self.delays.arrived(self.micros(timestamp), now) {
             self.restart(packet);
@@ -212,6 +218,12 @@ impl Playout {
         if sequence > self.highest.0 {
             self.highest = (sequence, timestamp);
         }
+    }
+
+    /// Whether the packet is the first of a talk spurt, before which nothing waits any more.
+    fn begins_spurt(&self, packet: &Packet<'_>, sequence: i64, now: Micros) -> bool {
+        let pause = if packet.marker { MARKED_PAUSE } else { SPURT_PAUSE };
+        sequence > self.highest.0 && self.ring.waiting() == 0 && now.saturating_sub(self.last_arrival) >= pause
     }
 
     fn begin(&mut self, packet: &Packet<'_>) {
@@ -237,6 +249,13 @@ impl Playout {
         self.decoder.reset();
         self.begun = false;
         if self.state == State::Voice {
+            self.be_silent();
+        }
+    }
+
+    /// The sender fell silent without a word: noise as loud as its background until the next packet.
+    fn be_silent(&mut self) {
+        if self.state != State::Silent {
             self.state = State::Silent;
             self.noise.set(self.floor);
         }

@@ -39,6 +39,8 @@ pub struct Packet<'a> {
     pub sequence_number: u16,
     /// As in the header, in ticks of the codec's RTP clock.
     pub timestamp: u32,
+    /// Marker bit: a talk spurt begins (RFC 3551 section 4.1).
+    pub marker: bool,
     /// By its payload type.
     pub kind: Kind,
     /// Without padding.

@@ -171,10 +171,15 @@ impl Path {
     }
 
     pub fn push(&mut self, number: usize, ticks: u32, kind: Kind, payload: &[u8], at: u64) {
+        self.push_marked(number, ticks, (kind, false), payload, at);
+    }
+
+    pub fn push_marked(&mut self, number: usize, ticks: u32, (kind, marker): (Kind, bool), payload: &[u8], at: u64) {
         self.tick_until(at);
         let packet = Packet {
             sequence_number: 65_500u16.wrapping_add(number as u16),
             timestamp: u32::MAX - 5000,
+            marker,
             kind,
             payload,
         };

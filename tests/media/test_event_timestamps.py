@@ -1,0 +1,161 @@
+"""Telephone-events through whole calls: one event has one timestamp, whatever becomes of the audio around it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+
+import pytest
+
+from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.embedded.plane.packet import RtpPacket
+from gateway.media.embedded.sources.digits import TelephoneEvent
+from gateway.media.embedded.sources.players import loop_frames
+from gateway.media.engine import DtmfReceived, Kind, Party
+from tests.media.engine_support import MAPS, Phone, config, running, until
+
+CODECS = ("pcmu", "pcma", "g722", "opus")
+FRAME = 0.02
+_MOST_UNITS = 0xFFFF
+
+
+@dataclass(frozen=True)
+class Press:
+    """One digit of a phone."""
+
+    digit: str
+    ms: int
+    pause: float = 0.0
+    """Seconds without a packet in its middle."""
+    after: float = 0.2
+    """Seconds of audio after it."""
+
+
+SHORT = (Press("1", 40), Press("2", 100), Press("2", 400), Press("3", 200, pause=2.0), Press("4", 40, after=0.5))
+LONG = (Press("5", 10_000, after=0.5),)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A call of two phones that press the same keys at once."""
+
+    codecs: tuple[str, str]
+    events: tuple[str, str] = ("event", "event")
+    presses: tuple[Press, ...] = SHORT
+
+    @property
+    def name(self) -> str:
+        return f"{self.codecs} {self.events} {self.presses[0].digit}"
+
+
+ROWS = [
+    *(Row(codecs) for codecs in itertools.combinations_with_replacement(CODECS, 2)),
+    *(Row((codec, "opus"), ("event", "event48")) for codec in CODECS),
+    *(Row(codecs, presses=LONG) for codecs in (("pcmu", "opus"), ("pcma", "g722"), ("pcmu", "pcmu"))),
+    Row(("pcmu", "opus"), ("event", "event48"), LONG),
+]
+
+
+async def _speak(phone: Phone, codec: str, seconds: float) -> None:
+    number, frame = phone.numbers[codec], loop_frames(codec, 1000, -10.0)[0]
+    assert number is not None
+    for _ in range(round(seconds / FRAME)):
+        phone.send(frame, number, step=960 if codec == "opus" else 160)
+        await asyncio.sleep(FRAME)
+
+
+async def _press(phone: Phone, codec: str, event: str, press: Press) -> None:
+    """Send the packets of one digit; of one longer than its field can say, the duration stays at the most."""
+    number, clock = phone.numbers[event], int(MAPS[event].split("/")[1])
+    assert number is not None
+    code, units, frames = int(press.digit), clock // 50, press.ms // 20
+    for frame in range(1, frames):
+        payload = bytes(TelephoneEvent(code, False, 10, min(_MOST_UNITS, frame * units)))
+        phone.send(payload, number, marker=frame == 1, step=0)
+        await asyncio.sleep(FRAME + (press.pause if frame == frames // 2 else 0))
+    for _ in range(3):
+        phone.send(bytes(TelephoneEvent(code, True, 10, min(_MOST_UNITS, frames * units))), number, step=0)
+    phone.timestamp = phone.timestamp + press.ms * (48 if codec == "opus" else 8) & 0xFFFFFFFF
+
+
+class _Call:
+    def __init__(self, row: Row, call_id: str) -> None:
+        self.row, self.call_id = row, call_id
+        self.phones = [Phone((codec, event)) for codec, event in zip(row.codecs, row.events, strict=True)]
+
+    async def perform(self, engine: EmbeddedEngine) -> None:
+        """Set the call up, and have both phones press their keys."""
+        left, right = (Party(name, Kind.RTP, private_source="127.0.0.1") for name in ("left", "right"))
+        one, other = [await phone.open() for phone in self.phones]
+        other.take(await engine.offer(self.call_id, left, right, one.sdp()))
+        one.take(await engine.answer(self.call_id, right, left, other.sdp()))
+        await asyncio.gather(self._perform(0), self._perform(1))
+
+    async def _perform(self, place: int) -> None:
+        """Press the keys of one phone; audio goes on once the other has got the end of each."""
+        phone, codec, event = self.phones[place], self.row.codecs[place], self.row.events[place]
+        await _speak(phone, codec, 0.3)
+        for count, press in enumerate(self.row.presses, start=1):
+            await _press(phone, codec, event, press)
+            await until(lambda count=count: self.ends(1 - place) >= 3 * count)
+            await _speak(phone, codec, press.after)
+
+    def ends(self, place: int) -> int:
+        """Packets with the end flag that a phone has got."""
+        return sum(1 for packet in self.events(place) if TelephoneEvent.parse(packet.payload).end)
+
+    def events(self, place: int) -> list[RtpPacket]:
+        number = int(MAPS[self.row.events[place]].split()[0])
+        packets = [RtpPacket.parse(data) for data, _ in self.phones[place].packets]
+        return [packet for packet in packets if packet.payload_type == number]
+
+    def faults(self, place: int) -> list[str]:
+        """What is wrong with the events that a phone has got."""
+        phone, event = self.phones[place], self.row.events[place]
+        packets = [RtpPacket.parse(data) for data, _ in phone.packets]
+        number, found = int(MAPS[event].split()[0]), []
+        kinds = [str(packet.payload[0]) if packet.payload_type == number else " " for packet in packets]
+        events = self.events(place)
+        starts = list(dict.fromkeys(packet.timestamp for packet in events))
+        if len(starts) != len(self.row.presses):
+            found.append(f"{len(starts)} timestamps for {len(self.row.presses)} events")
+        if [packet.marker for packet in events].count(True) != len(self.row.presses):
+            found.append("a marker within an event, or none at its start")
+        runs = "".join(kind for kind, _ in itertools.groupby(kinds)).split()
+        if runs != [press.digit for press in self.row.presses]:
+            found.append(f"audio within an event, or none after one: {runs}")
+        if any((b.sequence_number - a.sequence_number) & 0xFFFF != 1 for a, b in itertools.pairwise(packets)):
+            found.append("sequence numbers with a gap")
+        if any((b.timestamp - a.timestamp) & 0xFFFFFFFF >= 1 << 31 for a, b in itertools.pairwise(packets)):
+            found.append("a timestamp that goes back")
+        clock = 48_000 if self.row.codecs[place] == "opus" else 8000
+        for a, b in itertools.pairwise(starts):
+            if not 0.2 * clock <= (b - a) & 0xFFFFFFFF <= 60 * clock:
+                found.append(f"an event {((b - a) & 0xFFFFFFFF) / clock:.2f} s after the one before")
+        return found
+
+    async def close(self) -> None:
+        for phone in self.phones:
+            await phone.close()
+
+
+@pytest.mark.serial
+async def test_one_event_has_one_timestamp_in_every_codec_pair() -> None:
+    """Both directions of forwarded and transcoded calls, with silence on, from 40 ms to 10 s, and a pause of 2 s."""
+    calls = [_Call(row, f"call {place}") for place, row in enumerate(ROWS)]
+    async with running(config(silence_after=0.3, silence_interval=0.02)) as (engine, events):
+        try:
+            await asyncio.gather(*(call.perform(engine) for call in calls))
+        finally:
+            for call in calls:
+                await call.close()
+    faults = {
+        f"{call.row.name} to {call.row.codecs[place]}": fault
+        for call in calls
+        for place in range(2)
+        if (fault := call.faults(place))
+    }
+    assert faults == {}
+    digits = [event.digit for event in events if isinstance(event, DtmfReceived)]
+    assert sorted(digits) == sorted(press.digit for call in calls for press in call.row.presses for _ in call.phones)
