@@ -3,6 +3,14 @@
 /// Packets ahead and behind that are still the same run (RFC 3550 appendix A.1).
 pub const MAX_DROPOUT: u16 = 3000;
 pub const MAX_MISORDER: u16 = 100;
+/// Packets that may have overtaken the first one of a run.
+const EARLIER: u32 = 8;
+/// Packets in a row that prove a new run where they may as well be copies, as their timestamps tell nothing else.
+const COPIES: u32 = 5;
+/// Seconds that packets which are still the same run may be apart: 100 of 120 ms.
+const RUN_SECONDS: u32 = 12;
+/// RTP clock of video, whose lost packets may be sent again under their numbers.
+const VIDEO_CLOCK: u32 = 90_000;
 /// Packets in a row that prove a new run or a new source.
 pub const MIN_SEQUENTIAL: u32 = 2;
 /// ns the present source must have been silent before another SSRC may take its place.
@@ -44,8 +52,12 @@ pub struct Inbound {
     base: u16,
     seen: u128,
     timing: Option<(u64, u32)>,
+    /// Timestamp of the highest packet of audio in this run.
+    newest: Option<u32>,
     candidate: Option<(u32, u16)>,
     candidate_run: u32,
+    /// The number that would prove that the source began again, after so many in a row.
+    again: Option<(u16, u32)>,
     resync: Resync,
     lost_before: u64,
 }
@@ -68,7 +80,7 @@ impl Inbound {
     /// Whether the packet counts. `clock_rate` in Hz, 0 leaves jitter alone.
     pub fn admit(&mut self, ssrc: u32, number: u16, timestamp: u32, size: usize, clock_rate: u32, now: u64) -> Verdict {
         let verdict = if self.ssrc == Some(ssrc) {
-            self.place(ssrc, number, now)
+            self.place(ssrc, number, (timestamp, clock_rate), now)
         } else if self.may_replace(ssrc, number, now) {
             self.begin(ssrc, number);
             Verdict::NewRun
@@ -84,12 +96,15 @@ impl Inbound {
         self.arrived = now;
         if clock_rate != 0 {
             self.clock_rate = clock_rate;
+            if number == self.highest {
+                self.newest = Some(timestamp);
+            }
             self.measure(timestamp, clock_rate, now);
         }
         verdict
     }
 
-    fn place(&mut self, ssrc: u32, number: u16, now: u64) -> Verdict {
+    fn place(&mut self, ssrc: u32, number: u16, timing: (u32, u32), now: u64) -> Verdict {
         if let Resync::ArmedAt(since) = self.resync {
             if now.saturating_sub(since) > RESYNC_LAPSE {
                 self.resync = Resync::Off;
@@ -100,6 +115,7 @@ impl Inbound {
             self.seen = self.seen << 1 | 1;
             self.cycles += u32::from(number == 0);
             self.highest = number;
+            self.again = None;
             return Verdict::Taken;
         }
         if ahead > 0 && ahead < MAX_DROPOUT {
@@ -107,16 +123,11 @@ impl Inbound {
             self.cycles += u32::from(number < self.highest);
             self.highest = number;
             self.loss_runs += 1;
+            self.again = None;
             return Verdict::Taken;
         }
-        let behind = self.highest.wrapping_sub(number);
-        if behind < MAX_MISORDER {
-            let bit = 1 << behind;
-            if self.seen & bit != 0 {
-                return Verdict::Refused;
-            }
-            self.seen |= bit;
-            return Verdict::Taken;
+        if self.highest.wrapping_sub(number) < MAX_MISORDER {
+            return self.place_behind(ssrc, number, timing);
         }
         // The same source far off its run: it restarted, if the next packet agrees (appendix A.1).
         if self.resync != Resync::Off || self.candidate == Some((ssrc, number)) {
@@ -126,6 +137,33 @@ impl Inbound {
         self.candidate = Some((ssrc, number.wrapping_add(1)));
         self.candidate_run = 1;
         Verdict::Refused
+    }
+
+    /// A packet behind the highest: late, a copy, or of a source that began again a little behind. Appendix A.1 would leave
+    /// the last out until it passes the highest; here packets in a row prove it, two where no copy has their timestamps.
+    fn place_behind(&mut self, ssrc: u32, number: u16, timing: (u32, u32)) -> Verdict {
+        let bit = 1 << self.highest.wrapping_sub(number);
+        let is_of_run = self.is_of_run(timing);
+        if self.seen & bit == 0 && is_of_run {
+            self.seen |= bit;
+            self.again = None;
+            return Verdict::Taken;
+        }
+        let run = self.again.filter(|(next, _)| *next == number).map_or(1, |(_, run)| run + 1);
+        // Lost packets of video may be sent again under their numbers.
+        let proved = if is_of_run { run >= COPIES && timing.1 != VIDEO_CLOCK } else { run >= MIN_SEQUENTIAL };
+        if proved {
+            self.begin(ssrc, number);
+            return Verdict::NewRun;
+        }
+        self.again = Some((number.wrapping_add(1), run));
+        Verdict::Refused
+    }
+
+    /// Whether a packet behind the highest may be of the same run by its timestamp: not newer, and not far behind.
+    fn is_of_run(&self, (timestamp, clock_rate): (u32, u32)) -> bool {
+        let Some(newest) = self.newest.filter(|_| clock_rate != 0) else { return true };
+        newest.wrapping_sub(timestamp) <= clock_rate.saturating_mul(RUN_SECONDS)
     }
 
     /// A packet that was lost comes in another: whether it is one that never came. What was lost stays counted.
@@ -156,10 +194,10 @@ impl Inbound {
         self.highest = number;
         self.base = number;
         self.cycles = 0;
-        self.seen = 1;
+        self.seen = u128::MAX << (EARLIER + 1) | 1;
         self.run_received = 0;
-        self.timing = None;
-        self.candidate = None;
+        (self.timing, self.newest) = (None, None);
+        (self.candidate, self.again) = (None, None);
         self.resync = Resync::Off;
     }
 
@@ -260,6 +298,66 @@ mod tests {
         let mut inbound = started(10);
         assert_eq!(inbound.admit(1, 40_000, 0, 172, 8000, 20 * MS), Refused);
         assert_eq!(inbound.admit(1, 40_001, 0, 172, 8000, 40 * MS), NewRun);
+    }
+
+    /// Verdicts of `numbers` after a run from 1000 to 1099 with even timestamps, each with its timestamp.
+    fn after_a_hundred(packets: impl Iterator<Item = (u16, u32)>, clock_rate: u32) -> Vec<Verdict> {
+        let mut inbound = started(1000);
+        for number in 1001..1100 {
+            assert_eq!(inbound.admit(1, number, 160 * u32::from(number - 1000), 172, clock_rate, MS), Taken);
+        }
+        packets.map(|(number, timestamp)| inbound.admit(1, number, timestamp, 172, clock_rate, 2 * MS)).collect()
+    }
+
+    #[test]
+    fn a_source_that_goes_back_a_little_is_heard_from_its_second_packet_on() {
+        for back in 2..100 {
+            let first = 1100 - back;
+            let same = 160 * u32::from(first - 1000);
+            // Its timestamps go on, begin far away, or go back with the numbers; those of events tell nothing.
+            for (from, clock_rate, lost) in [(16_000, 8000, 1), (1 << 31, 8000, 1), (same, 8000, 4), (0, 0, 4)] {
+                let packets = (0..9).map(|step| (first + step, from + 160 * u32::from(step)));
+                let verdicts = after_a_hundred(packets, clock_rate);
+                let expected = |place: usize| match place.cmp(&lost) {
+                    std::cmp::Ordering::Less => Refused,
+                    std::cmp::Ordering::Equal if usize::from(back) > lost => NewRun,
+                    _ => Taken,
+                };
+                for (place, verdict) in verdicts.into_iter().enumerate().filter(|(at, _)| *at < usize::from(back)) {
+                    assert_eq!(verdict, expected(place), "{back} {from} {place}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_that_has_just_begun_can_begin_again_before_its_first_number() {
+        let mut inbound = started(1000);
+        assert_eq!(inbound.admit(1, 1001, 160, 172, 8000, 20 * MS), Taken);
+        assert_eq!(inbound.admit(1, 950, 9000, 172, 8000, 40 * MS), Refused);
+        assert_eq!(inbound.admit(1, 951, 9160, 172, 8000, 60 * MS), NewRun);
+        assert_eq!(inbound.admit(1, 952, 9320, 172, 8000, 80 * MS), Taken);
+    }
+
+    #[test]
+    fn what_overtook_the_first_packet_leaves_it_late() {
+        let mut inbound = started(1000);
+        for number in [999, 992, 996] {
+            assert_eq!(inbound.admit(1, number, 0, 172, 8000, MS), Taken);
+        }
+    }
+
+    #[test]
+    fn copies_of_a_few_packets_and_of_video_begin_no_run() {
+        let stamp = |number: u16| (number, 160 * u32::from(number - 1000));
+        let copied = [1096, 1097, 1098, 1099, 1100, 1096, 1097, 1098, 1099, 1100, 1101, 1100].map(stamp);
+        let verdicts = after_a_hundred(copied.into_iter(), 8000);
+        let taken: Vec<_> = verdicts.iter().map(|verdict| *verdict == Taken).collect();
+        assert_eq!((0..12).filter(|place| taken[*place]).collect::<Vec<_>>(), [4, 10]);
+        let late = after_a_hundred([1105, 1100, 1101, 1102, 1103, 1106].map(stamp).into_iter(), 8000);
+        assert!(late.iter().all(|verdict| *verdict == Taken));
+        let video = after_a_hundred((1050..1080).map(stamp), 90_000);
+        assert!(video.iter().all(|verdict| *verdict == Refused));
     }
 
     #[test]

@@ -473,6 +473,87 @@ mod tests {
         assert_eq!(line.out.emit_at(0, 12, 1320, 160, line.now + 520 * MS).timestamp, 9320);
     }
 
+    fn event(line: &mut Line, number: u16, timestamp: u32, ends: bool) -> (u16, u32) {
+        let incoming = Header { second: 101, sequence_number: number, timestamp, ..Header::default() };
+        let placed = line.out.place_event(&incoming, number, ends, line.now).unwrap();
+        line.now += 20 * MS;
+        (placed.sequence_number, placed.timestamp)
+    }
+
+    #[test]
+    fn a_forwarded_event_keeps_its_timestamp_beside_audio_and_over_ten_seconds() {
+        let mut line = Line::new();
+        line.pass(10, 0);
+        for step in 0..500u16 {
+            assert_eq!(event(&mut line, 11 + 2 * step, 160, false), (101 + 2 * step, 5160), "{step}");
+            assert_eq!(line.pass(12 + 2 * step, 160 + 160 * u32::from(step)).1, 5160 + 160 * u32::from(step), "{step}");
+        }
+    }
+
+    #[test]
+    fn audio_after_a_long_event_is_where_its_time_is() {
+        let mut line = Line::new();
+        line.pass(10, 0);
+        (0..500).for_each(|step| assert_eq!(event(&mut line, 11 + step, 160, step > 496).1, 5160));
+        assert_eq!(line.pass(511, 80_160), (601, 85_160, false));
+    }
+
+    #[test]
+    fn an_event_of_ours_has_one_timestamp_and_the_stream_to_itself() {
+        for (packets, pause) in [(1u64, 0), (5, 0), (500, 0), (10, 2_000)] {
+            let mut line = Line::new();
+            line.pass(10, 0);
+            let began = line.now;
+            assert_eq!(line.out.emit_event(101, None, false, line.now).timestamp, 5160);
+            for step in 1..packets {
+                line.now += (20 + if step == packets / 2 { pause } else { 0 }) * MS;
+                assert!(line.out.in_event(line.now), "{packets}");
+                assert_eq!(line.out.emit_event(101, Some(0), false, line.now).timestamp, 5160, "{packets}");
+            }
+            (0..3).for_each(|_| assert_eq!(line.out.emit_event(101, Some(0), true, line.now).timestamp, 5160));
+            assert!(!line.out.in_event(line.now), "{packets}");
+            line.now += 20 * MS;
+            let ticks = ((line.now - began) / MS) as u32 * 8;
+            assert_eq!(line.out.emit_audio(0, Some(160), line.now).timestamp, 5160 + ticks, "{packets}");
+            assert_eq!(line.out.emit_audio(0, Some(160), line.now).timestamp, 5160 + ticks + 160, "{packets}");
+        }
+    }
+
+    #[test]
+    fn an_event_whose_end_is_lost_gives_the_stream_back() {
+        let begun = || {
+            let mut line = Line::new();
+            line.out.emit_event(101, None, false, line.now);
+            line
+        };
+        let mut line = begun();
+        assert!(line.out.in_event(line.now + 3_000 * MS) && !line.out.in_event(line.now + 3_001 * MS));
+        line.out.hear_audio(line.now + 199 * MS);
+        assert!(line.out.in_event(line.now + 199 * MS));
+        line.out.hear_audio(line.now + 200 * MS);
+        assert!(!line.out.in_event(line.now + 200 * MS));
+        let timestamp = line.out.last_timestamp;
+        assert_eq!(line.out.emit_event(101, Some(0), true, line.now + 300 * MS).timestamp, timestamp);
+        line = begun();
+        line.out.emit_event(101, Some(0), true, line.now);
+        assert!(line.out.in_event(line.now + 100 * MS) && !line.out.in_event(line.now + 101 * MS));
+        for give_back in [Outgoing::refresh, Outgoing::release_event] {
+            line = begun();
+            give_back(&mut line.out);
+            assert!(!line.out.in_event(line.now));
+        }
+    }
+
+    #[test]
+    fn events_that_follow_at_once_have_timestamps_of_their_own() {
+        let mut line = Line::new();
+        line.pass(10, 0);
+        let first = line.out.emit_event(101, None, true, line.now).timestamp;
+        let second = line.out.emit_event(101, None, false, line.now).timestamp;
+        assert_eq!(second, first + 1);
+        assert_eq!(line.out.emit_event(101, Some(65_535), false, line.now).timestamp, second + 65_535);
+    }
+
     #[test]
     fn a_late_packet_from_before_the_joint_is_dropped() {
         let mut line = Line::new();

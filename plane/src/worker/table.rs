@@ -419,6 +419,41 @@ mod tests {
         assert!(!played(&mut table, &mut outbox, 4000..4100, false).is_empty());
     }
 
+    fn event(advance: Option<i32>, end: u8) -> SendOrder {
+        SendOrder::Inject(Injected { second: 101, advance, is_event: true, payload: [1, end, 0, 160].into() })
+    }
+
+    #[test]
+    fn silence_never_lands_in_an_event() {
+        let (mut table, mut outbox) = sending();
+        table.obey_send(&mut outbox, 1, SendOrder::Silence(Some(silence())), 1000 * MS);
+        table.obey_send(&mut outbox, 1, event(None, 0), 1001 * MS);
+        assert_eq!(played(&mut table, &mut outbox, 1002..3000, false), []);
+        table.obey_send(&mut outbox, 1, event(Some(0), 0), 3000 * MS);
+        assert_eq!(played(&mut table, &mut outbox, 3001..3100, false), []);
+        table.obey_send(&mut outbox, 1, event(Some(0), 0x80), 3100 * MS);
+        let quiet = played(&mut table, &mut outbox, 3101..3400, false);
+        assert!((3200..=3255).contains(&quiet[0]), "{quiet:?}");
+    }
+
+    #[test]
+    fn audio_of_ours_waits_for_an_event_unless_the_stream_is_muted() {
+        let (mut table, mut outbox) = sending();
+        let audio = || {
+            let payload = [0xff].into();
+            SendOrder::Inject(Injected { second: 0, advance: Some(160), is_event: false, payload })
+        };
+        table.obey_send(&mut outbox, 1, event(None, 0), 1000 * MS);
+        let sent = stream(&mut table).last_sequence_number;
+        table.obey_send(&mut outbox, 1, audio(), 1020 * MS);
+        assert_eq!(stream(&mut table).last_sequence_number, sent);
+        table.obey_send(&mut outbox, 1, SendOrder::Muted(true), 1030 * MS);
+        table.obey_send(&mut outbox, 1, event(None, 0), 1030 * MS);
+        table.obey_send(&mut outbox, 1, audio(), 1040 * MS);
+        assert_eq!(stream(&mut table).last_sequence_number, sent.wrapping_add(2));
+        assert_eq!(stream(&mut table).last_timestamp, 1 + 8 * 40);
+    }
+
     #[test]
     fn a_slot_that_has_become_another_flows_is_not_its_own_any_more() {
         let mut table = Table::new(1);

@@ -12,6 +12,14 @@ SOURCE_SILENCE = 0.1
 RESYNC_LAPSES = 1.0
 """Seconds after which a source that is still heard keeps its place."""
 _SEEN = (1 << MAX_MISORDER) - 1
+_EARLIER = 8
+"""Packets that may have overtaken the first one of a run."""
+_COPIES = 5
+"""Packets in a row that prove a new run where they may as well be copies, as their timestamps tell nothing else."""
+_RUN_SECONDS = 12
+"""Seconds that packets which are still the same run may be apart: 100 of 120 ms."""
+_VIDEO_CLOCK = 90000
+"""RTP clock of video, Hz, whose lost packets may be sent again under their numbers."""
 
 
 class Inbound:
@@ -21,6 +29,8 @@ class Inbound:
     """
 
     __slots__ = (
+        "_again",
+        "_again_run",
         "_base",
         "_candidate",
         "_candidate_next",
@@ -29,6 +39,7 @@ class Inbound:
         "_lost_before",
         "_resync_at",
         "_seen",
+        "_timestamp",
         "_transit",
         "arrived",
         "clock_rate",
@@ -64,6 +75,11 @@ class Inbound:
         self._base = 0
         self._seen = 0
         self._transit: float | None = None
+        self._timestamp: int | None = None
+        """Timestamp of the highest packet of audio in this run."""
+        self._again: int | None = None
+        self._again_run = 0
+        """The number that would prove that the source began again, after so many in a row."""
         self._candidate: int | None = None
         self._candidate_next = 0
         self._candidate_run = 0
@@ -94,7 +110,8 @@ class Inbound:
                 if not sequence_number:
                     self._cycles += 1
                 self.highest = sequence_number
-            elif not self._out_of_order(sequence_number, ahead, now):
+                self._again = None
+            elif not self._out_of_order(sequence_number, ahead, (timestamp, clock_rate), now):
                 self.discarded += 1
                 return False
         self.received += 1
@@ -110,6 +127,8 @@ class Inbound:
                 if moved < 5.0:
                     self.jitter += (moved - self.jitter) / 16
             self._transit = transit
+            if sequence_number == self.highest:
+                self._timestamp = timestamp
         return True
 
     def fill(self, sequence_number: int) -> bool:
@@ -140,13 +159,13 @@ class Inbound:
         self.generation += 1
         self.highest = self._base = sequence_number
         self._cycles = 0
-        self._seen = 1
+        self._seen = (_SEEN << _EARLIER + 1 | 1) & _SEEN
         self.run_received = 0
-        self._transit = None
-        self._candidate = None
+        self._transit = self._timestamp = None
+        self._candidate = self._again = None
         self._resync_at = None
 
-    def _out_of_order(self, sequence_number: int, ahead: int, now: float) -> bool:
+    def _out_of_order(self, sequence_number: int, ahead: int, timing: tuple[int, int], now: float) -> bool:
         """A packet that is not the next: after a loss, late, repeated, or of a new run."""
         if 0 < ahead < MAX_DROPOUT:
             self.loss_runs += 1
@@ -154,14 +173,11 @@ class Inbound:
             if sequence_number < self.highest:
                 self._cycles += 1
             self.highest = sequence_number
+            self._again = None
             return True
         behind = 0x10000 - ahead if ahead else 0
         if behind < MAX_MISORDER:
-            bit = 1 << behind
-            if self._seen & bit:
-                return False
-            self._seen |= bit
-            return True
+            return self._behind(sequence_number, 1 << behind, timing)
         ssrc = self.ssrc
         if ssrc is None:
             return False
@@ -175,6 +191,32 @@ class Inbound:
         self._candidate, self._candidate_run = ssrc, 1
         self._candidate_next = (sequence_number + 1) & 0xFFFF
         return False
+
+    def _behind(self, sequence_number: int, bit: int, timing: tuple[int, int]) -> bool:
+        """A packet behind the highest: late, a copy, or of a source that began again a little behind.
+
+        Appendix A.1 would leave the last out until it passes the highest; here packets in a row prove it, two where no
+        copy has their timestamps.
+        """
+        is_of_run = self._is_of_run(*timing)
+        if is_of_run and not self._seen & bit:
+            self._seen |= bit
+            self._again = None
+            return True
+        self._again_run = self._again_run + 1 if self._again == sequence_number else 1
+        # Lost packets of video may be sent again under their numbers.
+        wanted = MIN_SEQUENTIAL if not is_of_run else _COPIES if timing[1] != _VIDEO_CLOCK else MAX_MISORDER
+        if self._again_run >= wanted and self.ssrc is not None:
+            self._begin(self.ssrc, sequence_number)
+            return True
+        self._again = (sequence_number + 1) & 0xFFFF
+        return False
+
+    def _is_of_run(self, timestamp: int, clock_rate: int) -> bool:
+        """Whether a packet behind the highest may be of the same run: not newer, and not far behind."""
+        if not clock_rate or self._timestamp is None:
+            return True
+        return (self._timestamp - timestamp) & 0xFFFFFFFF <= clock_rate * _RUN_SECONDS
 
     @property
     def extended_highest(self) -> int:
