@@ -21,9 +21,7 @@ ON_BOTH = (
         "tests.media.test_room_video",
     ),
     *("tests.media.test_ip_versions", "tests.media.test_transcoding_alike", "tests.media.test_timeline"),
-    *("tests.media.test_dtls_begun_again", "tests.media.test_ice_lite"),
-    "tests.media.test_dtls_begun_again",
-    "tests.media.test_event_timestamps",
+    *("tests.media.test_event_timestamps", "tests.media.test_speech_after_pauses"),
 )
 
 
