@@ -38,8 +38,6 @@ pub struct Outgoing {
     anchor_out: u32,
     floor: u16,
     event: Option<Event>,
-    /// Whether the newest packet was of an event.
-    after_event: bool,
 }
 
 impl Outgoing {
@@ -63,7 +61,6 @@ impl Outgoing {
             anchor_out: 0,
             floor: 0,
             event: None,
-            after_event: false,
         }
     }
 
@@ -127,7 +124,6 @@ impl Outgoing {
             }
             self.last_sequence_number = sequence_number;
             self.stamp(when, now);
-            self.after_event = false;
         }
         self.injected = false;
         Some(Header { second, sequence_number, timestamp: when, ssrc: self.ssrc, turned: None })
@@ -163,7 +159,6 @@ impl Outgoing {
     /// The header of a packet of our own, after all others; `timestamp` is an outgoing one.
     pub fn emit(&mut self, second: u8, timestamp: u32, now: u64) -> Header {
         self.stamp(timestamp, now);
-        self.after_event = false;
         self.next(second, timestamp)
     }
 
@@ -171,8 +166,9 @@ impl Outgoing {
     /// an event.
     pub fn emit_audio(&mut self, second: u8, advance: Option<i32>, now: u64) -> Header {
         self.release_event();
+        let after_event = self.event.is_some_and(|event| event.timestamp == self.last_timestamp);
         let timestamp = match advance {
-            Some(ticks) if !self.after_event => self.last_timestamp.wrapping_add_signed(ticks),
+            Some(ticks) if !after_event => self.last_timestamp.wrapping_add_signed(ticks),
             _ => self.timestamp_at(now),
         };
         self.emit(second, timestamp, now)
@@ -245,7 +241,7 @@ impl Outgoing {
 
     fn note_event(&mut self, mut event: Event, ends: bool, now: u64) {
         event.note(ends, now);
-        (self.event, self.after_event) = (Some(event), true);
+        self.event = Some(event);
     }
 
     fn stamp(&mut self, timestamp: u32, now: u64) {

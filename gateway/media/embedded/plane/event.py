@@ -11,12 +11,12 @@ _LONGEST_PAUSE, _BESIDE_AUDIO, _AFTER_END = 3.0, 0.2, 0.1
 
 
 def is_digit(payload: memoryview) -> bool:
-    """Whether a telephone-event is a digit; other events are for nobody here."""
+    """Return whether a telephone-event is a digit; other events are dropped."""
     return len(payload) >= _SIZE and payload[0] < _DIGITS
 
 
 def has_end(payload: bytes | memoryview) -> bool:
-    """Whether a telephone-event has the end flag."""
+    """Return whether a telephone-event has the end flag."""
     return len(payload) >= _SIZE and payload[1] & _END != 0
 
 
@@ -39,7 +39,7 @@ class Event:
         self._end_packets += ends
 
     def holds(self, now: float) -> bool:
-        """Whether the event has the stream to itself."""
+        """Return whether the event has the stream to itself."""
         limit = _AFTER_END if self._end_packets else _LONGEST_PAUSE
         return not self._released and self._end_packets < _END_PACKETS and now - self._heard <= limit
 

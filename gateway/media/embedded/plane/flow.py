@@ -305,19 +305,23 @@ class Flow(SendHalf):
             in_order=sequence_number == self.inbound.highest,
             generation=self.inbound.generation,
         )
-        clock = self._table.clock_rate[payload_type]
         if action == COPY and target is not None and target.flowing:
-            second = self._table.payload_type[payload_type] | second & MARKER
-            if clock:
-                target.forward(second, sequence_number, timestamp, self.inbound.highest, start, end, now)
-            else:
-                target.forward_event(second, sequence_number, timestamp, self.inbound.highest, packet.payload, now)
+            self._forward_copied(target, packet, second & MARKER, start, end, now)
         elif stream is not None:
             stream.skip()
-            if action == PUNT and clock:
+            if action == PUNT and self._table.clock_rate[payload_type]:
                 stream.hear_audio(now)
         if action in (COPY, PUNT):
             self._host.handler.media(self.number, packet, now)
+
+    def _forward_copied(self, target: Flow, packet: MediaPacket, marker: int, start: int, end: int, now: float) -> None:
+        """Forward audio, or a telephone-event, which has no clock of its own."""
+        second = self._table.payload_type[packet.payload_type] | marker
+        number, timestamp, highest = packet.sequence_number, packet.timestamp, self.inbound.highest
+        if self._table.clock_rate[packet.payload_type]:
+            target.forward(second, number, timestamp, highest, start, end, now)
+        else:
+            target.forward_event(second, number, timestamp, highest, packet.payload, now)
 
     def receive_rtcp(self, size: int, path: int, source: Address, now: float) -> None:
         """One RTCP datagram of at least the shortest length in the workspace."""

@@ -193,10 +193,9 @@ class Inbound:
         return False
 
     def _behind(self, sequence_number: int, bit: int, timing: tuple[int, int]) -> bool:
-        """A packet behind the highest: late, a copy, or of a source that began again a little behind.
+        """Take a late packet, drop a copy, and begin a run where packets in a row prove that the source began again.
 
-        Appendix A.1 would leave the last out until it passes the highest; here packets in a row prove it, two where no
-        copy has their timestamps.
+        Two do where no copy has their timestamps. Appendix A.1 would drop them until they pass the highest.
         """
         is_of_run = self._is_of_run(*timing)
         if is_of_run and not self._seen & bit:
@@ -213,7 +212,7 @@ class Inbound:
         return False
 
     def _is_of_run(self, timestamp: int, clock_rate: int) -> bool:
-        """Whether a packet behind the highest may be of the same run: not newer, and not far behind."""
+        """Return whether a packet behind the highest may be of the same run: not newer, and not far behind."""
         if not clock_rate or self._timestamp is None:
             return True
         return (self._timestamp - timestamp) & 0xFFFFFFFF <= clock_rate * _RUN_SECONDS

@@ -35,7 +35,7 @@ class OutgoingStream:
         "_injected",
         "_resume",
         "_sent_any",
-        "after_event",
+        "_stamped",
         "last_sent",
         "last_sequence_number",
         "last_timestamp",
@@ -47,7 +47,6 @@ class OutgoingStream:
         "rate_out",
         "sequence_offset",
         "ssrc",
-        "stamped",
         "steady",
     )
 
@@ -63,10 +62,6 @@ class OutgoingStream:
         self.last_sequence_number = (sequence_number - 1) & 0xFFFF
         self.last_timestamp = timestamp & _WRAP
         self.last_sent = NEVER
-        self.stamped = NEVER
-        """When `last_timestamp` was first sent: packets of an event or a picture share one."""
-        self.after_event = False
-        """Whether the newest packet was of an event."""
         self.packets = 0
         self.octets = 0
         """Octets of payload that the socket took, as sender reports count them."""
@@ -82,6 +77,8 @@ class OutgoingStream:
         self._anchor_in = self._anchor_out = 0
         self._floor = 0
         self._event: Event | None = None
+        self._stamped = timestamp, NEVER
+        """A timestamp that several packets may share, and when the first of them was sent."""
 
     # What becomes known
 
@@ -130,8 +127,18 @@ class OutgoingStream:
             self._event.release()
 
     def in_event(self, now: float) -> bool:
-        """Whether an event has the stream to itself: neither audio of ours nor silence may go out."""
+        """Return whether an event has the stream to itself: neither audio of ours nor silence may go out."""
         return self._event is not None and self._event.holds(now)
+
+    def quiet_since(self, now: float) -> float:
+        """Return when the newest packet was sent, `now` within an event."""
+        return now if self.in_event(now) else self.last_sent
+
+    @property
+    def stamped(self) -> float:
+        """Time at which `last_timestamp` was first sent: packets of an event share one."""
+        timestamp, when = self._stamped
+        return when if timestamp == self.last_timestamp else self.last_sent
 
     # Where packets go
 
@@ -200,7 +207,8 @@ class OutgoingStream:
         event.
         """
         self.release_event()
-        by_clock = advance is None or self.after_event
+        after_event = self._event is not None and self._event.timestamp == self.last_timestamp
+        by_clock = advance is None or after_event
         when = self.timestamp_at(now) if by_clock else (self.last_timestamp + (advance or 0)) & _WRAP
         self._injected = True
         return self._next(when, 0, now)
@@ -256,13 +264,15 @@ class OutgoingStream:
 
     def _note_event(self, event: Event, *, ends: bool, now: float) -> None:
         event.note(now, ends=ends)
-        self._event, self.after_event = event, True
+        self._event = event
 
     def _went(self, sequence_number: int, timestamp: int, now: float) -> None:
         if timestamp != self.last_timestamp or not self._sent_any:
-            self.stamped = now
+            self._stamped = timestamp, now
+        elif timestamp != self._stamped[0]:
+            self._stamped = timestamp, self.last_sent
         self.last_sequence_number, self.last_timestamp, self.last_sent = sequence_number, timestamp, now
-        self._sent_any, self.after_event = True, False
+        self._sent_any = True
 
     def _leaps(self, when: int, now: float) -> bool:
         """Whether an outgoing timestamp is too far from the last one to be of the same timeline."""

@@ -231,10 +231,9 @@ class Plane(Protocol):
     def inject(
         self, flow: int, payload_type: int, marker: bool, payload: bytes, advance: int | None, *, event: bool = False
     ) -> None:
-        """Send a packet after all others, `advance` ticks after the last; None, and after an event: by the clock since.
+        """Send a packet after all others, `advance` ticks after the last or, of an `event`, after its start.
 
-        Of a telephone-event (`event`) the ticks count from its start, 0 within it, and None begins another. Until it
-        ends, or `set_muted`, the stream is its own: unless muted, what is not of an event is dropped.
+        None: by the clock; it begins an event. Within an event other packets are dropped, unless muted.
         """
 
     def relay(

@@ -446,11 +446,9 @@ class PythonPlane:
             self._silences.discard(number)
             return None
         going = stream.last_sent == flow.silent_at
-        quiet_since = max(stream.last_sent, flow.quiet_since)
+        quiet_since = max(stream.quiet_since(now), flow.quiet_since)
         if not going and now < quiet_since + silence.after:
             return quiet_since + silence.after
-        if stream.in_event(now):
-            return now + silence.after
         if flow.muted or not flow.ready:
             flow.silent_at = NEVER
             return now + silence.interval

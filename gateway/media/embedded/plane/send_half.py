@@ -125,16 +125,13 @@ class SendHalf(ABC):
         if (
             stream.steady
             and sequence_number == highest
-            and (ahead := (when - stream.last_timestamp) & _WRAP) <= stream.leap
+            and (when - stream.last_timestamp) & _WRAP <= stream.leap
         ):  # fmt: skip
             # What `place` would find, without the call.
             out = (sequence_number + stream.sequence_offset) & 0xFFFF
             stream.last_sequence_number = out
             stream.last_timestamp = when
             stream.last_sent = now
-            if ahead:
-                stream.stamped = now
-            stream.after_event = False
         else:
             placed = stream.place(sequence_number, timestamp, highest, now)
             if placed is None:

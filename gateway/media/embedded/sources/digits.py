@@ -82,7 +82,7 @@ class DigitDetector:
         self.base = 0
         """Units in the segments before this one."""
         self._reported = self._ended = True
-        """Whether the digit was reported, and whether its end has come."""
+        """State of the newest event: its digit was reported, its end has come."""
         self._done: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
 
     def receive(self, event: TelephoneEvent, timestamp: int) -> None:

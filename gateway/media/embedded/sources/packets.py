@@ -18,7 +18,7 @@ class Injected:
     """Ticks of the outgoing clock after the last packet, of an event after its start; None: by the wall clock."""
     marker: bool = False
     event: bool = False
-    """Whether the packet belongs to a telephone-event (RFC 4733): within one `advance` is 0."""
+    """True for a packet of a telephone-event (RFC 4733), within which `advance` is 0."""
 
 
 class PacketHandler(Protocol):
