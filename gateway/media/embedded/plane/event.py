@@ -33,6 +33,13 @@ class Event:
         self._end_packets = 0
         self._released = False
 
+    @classmethod
+    def none(cls) -> Event:
+        """Return what stands for the event where there was none yet: over, with a timestamp that no packet has."""
+        event = cls(-1, None, 0.0)
+        event.release()
+        return event
+
     def note(self, now: float, *, ends: bool) -> None:
         """Note a packet of the event."""
         self._heard = now
@@ -43,9 +50,9 @@ class Event:
         limit = _AFTER_END if self._end_packets else _LONGEST_PAUSE
         return not self._released and self._end_packets < _END_PACKETS and now - self._heard <= limit
 
-    def hear_audio(self, now: float) -> None:
-        """Note audio of the event's source, which shows that an event without packets is over."""
-        if self._end_packets or now - self._heard >= _BESIDE_AUDIO:
+    def hear(self, clock_rate: int, now: float) -> None:
+        """Note a packet of the event's source: audio, which has a clock, shows that an event without packets is over."""
+        if clock_rate and (self._end_packets or now - self._heard >= _BESIDE_AUDIO):
             self._released = True
 
     def release(self) -> None:

@@ -306,22 +306,12 @@ class Flow(SendHalf):
             generation=self.inbound.generation,
         )
         if action == COPY and target is not None and target.flowing:
-            self._forward_copied(target, packet, second & MARKER, start, end, now)
+            _forward_copied(self, target, packet, (start, end), now)
         elif stream is not None:
             stream.skip()
-            if action == PUNT and self._table.clock_rate[payload_type]:
-                stream.hear_audio(now)
+            stream.event.hear(self._table.clock_rate[payload_type] if action == PUNT else 0, now)
         if action in (COPY, PUNT):
             self._host.handler.media(self.number, packet, now)
-
-    def _forward_copied(self, target: Flow, packet: MediaPacket, marker: int, start: int, end: int, now: float) -> None:
-        """Forward audio, or a telephone-event, which has no clock of its own."""
-        second = self._table.payload_type[packet.payload_type] | marker
-        number, timestamp, highest = packet.sequence_number, packet.timestamp, self.inbound.highest
-        if self._table.clock_rate[packet.payload_type]:
-            target.forward(second, number, timestamp, highest, start, end, now)
-        else:
-            target.forward_event(second, number, timestamp, highest, packet.payload, now)
 
     def receive_rtcp(self, size: int, path: int, source: Address, now: float) -> None:
         """One RTCP datagram of at least the shortest length in the workspace."""
@@ -380,3 +370,13 @@ class Flow(SendHalf):
     def snapshot(self, now: float) -> FlowSnapshot:
         """The counters as they stand."""
         return figures(self, now)
+
+
+def _forward_copied(source: Flow, target: Flow, packet: MediaPacket, bounds: tuple[int, int], now: float) -> None:
+    """Forward audio, or a telephone-event, which has no clock of its own; the payload is in the workspace."""
+    second = source._table.payload_type[packet.payload_type] | (MARKER if packet.marker else 0)
+    number, timestamp, highest = packet.sequence_number, packet.timestamp, source.inbound.highest
+    if source._table.clock_rate[packet.payload_type]:
+        target.forward(second, number, timestamp, highest, *bounds, now)
+    else:
+        target.forward_event(second, number, timestamp, highest, packet.payload, now)

@@ -29,13 +29,13 @@ class OutgoingStream:
         "_anchor_in",
         "_anchor_out",
         "_begins",
-        "_event",
         "_floor",
         "_fresh",
         "_injected",
         "_resume",
         "_sent_any",
         "_stamped",
+        "event",
         "last_sent",
         "last_sequence_number",
         "last_timestamp",
@@ -76,7 +76,8 @@ class OutgoingStream:
         self._resume = self._injected = self._sent_any = False
         self._anchor_in = self._anchor_out = 0
         self._floor = 0
-        self._event: Event | None = None
+        self.event = Event.none()
+        """The newest event on the stream."""
         self._stamped = timestamp, NEVER
         """A timestamp that several packets may share, and when the first of them was sent."""
 
@@ -92,8 +93,7 @@ class OutgoingStream:
         """Another run of packets begins: join it after the last packet sent, by the clock on the wall."""
         self._fresh = True
         self.steady = False
-        if self._event is not None:
-            self._event.part()
+        self.event.part()
 
     def skip(self) -> None:
         """An incoming packet has nothing to go out for it: let it leave no gap."""
@@ -116,23 +116,9 @@ class OutgoingStream:
         incoming = (sequence_number - self.sequence_offset) & 0xFFFF
         return incoming if (incoming - self._floor) & 0xFFFF < 0x8000 else None
 
-    def hear_audio(self, now: float) -> None:
-        """Note audio of the source that comes while its events go out."""
-        if self._event is not None:
-            self._event.hear_audio(now)
-
-    def release_event(self) -> None:
-        """Give the stream back to audio though an event has not ended."""
-        if self._event is not None:
-            self._event.release()
-
-    def in_event(self, now: float) -> bool:
-        """Return whether an event has the stream to itself: neither audio of ours nor silence may go out."""
-        return self._event is not None and self._event.holds(now)
-
     def quiet_since(self, now: float) -> float:
         """Return when the newest packet was sent, `now` within an event."""
-        return now if self.in_event(now) else self.last_sent
+        return now if self.event.holds(now) else self.last_sent
 
     @property
     def stamped(self) -> float:
@@ -168,8 +154,8 @@ class OutgoingStream:
         self, sequence_number: int, timestamp: int, highest: int, now: float, *, ends: bool
     ) -> Placed | None:
         """Numbers for an incoming packet of a telephone-event, as `place`; `ends`: the packet has the end flag."""
-        event = self._event
-        if event is None or timestamp != event.incoming:
+        event = self.event
+        if timestamp != event.incoming:
             placed = self.place(sequence_number, timestamp, highest, now)
             if placed is not None and sequence_number == highest:
                 self._note_event(Event(placed[1], timestamp, now), ends=ends, now=now)
@@ -206,8 +192,8 @@ class OutgoingStream:
         """Numbers for a packet of our own, `advance` ticks after the last; None: by the clock on the wall, as after an
         event.
         """
-        self.release_event()
-        after_event = self._event is not None and self._event.timestamp == self.last_timestamp
+        self.event.release()
+        after_event = self.event.timestamp == self.last_timestamp
         by_clock = advance is None or after_event
         when = self.timestamp_at(now) if by_clock else (self.last_timestamp + (advance or 0)) & _WRAP
         self._injected = True
@@ -215,17 +201,17 @@ class OutgoingStream:
 
     def inject_event(self, advance: int | None, now: float, *, ends: bool) -> Placed:
         """Numbers for a packet of an event, `advance` ticks after the start of the one before; None: another begins."""
-        event = self._event
-        if advance == 0 and event is not None:
+        event = self.event
+        if advance == 0 and event.timestamp >= 0:
             self.last_sequence_number, self.last_sent = (self.last_sequence_number + 1) & 0xFFFF, now
             placed = self.last_sequence_number, event.timestamp, 0
             self._resume, self.steady = True, False
         else:
-            if advance is not None and event is not None:
+            if advance is not None and event.timestamp >= 0:
                 when = (event.timestamp + advance) & _WRAP
             else:
                 when = self.timestamp_at(now)
-                when = (when + (event is not None and event.timestamp == when)) & _WRAP
+                when = (when + (event.timestamp == when)) & _WRAP
             placed, event = self._next(when, 0, now), Event(when, None, now)
         self._injected = True
         self._note_event(event, ends=ends, now=now)
@@ -264,7 +250,7 @@ class OutgoingStream:
 
     def _note_event(self, event: Event, *, ends: bool, now: float) -> None:
         event.note(now, ends=ends)
-        self._event = event
+        self.event = event
 
     def _went(self, sequence_number: int, timestamp: int, now: float) -> None:
         if timestamp != self.last_timestamp or not self._sent_any:

@@ -454,7 +454,7 @@ class PythonPlane:
             return now + silence.interval
         full_rate = round(silence.interval * stream.rate_out) == silence.ticks
         advance = silence.ticks if going and full_rate else None
-        if flow.inject(silence.payload_type | (0 if going else 0x80), silence.payload, advance, now):
+        if flow.inject(silence.payload_type | 0x80 * (not going), silence.payload, advance, now):
             flow.silent_at = stream.last_sent
         # On a grid that does not drift, unless the loop stood still.
         return due + silence.interval if now - due < 5 * silence.interval else now + silence.interval

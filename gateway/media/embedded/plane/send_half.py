@@ -81,7 +81,7 @@ class SendHalf(ABC):
     def set_muted(self, value: bool) -> None:
         self.muted = value
         if self.stream is not None:
-            self.stream.release_event()
+            self.stream.event.release()
         self.update()
 
     @property
@@ -183,7 +183,7 @@ class SendHalf(ABC):
             return False
         if event:
             out, when, _ = stream.inject_event(advance, now, ends=has_end(payload))
-        elif stream.in_event(now) and not self.muted:
+        elif stream.event.holds(now) and not self.muted:
             return False
         else:
             out, when, _ = stream.inject(advance, now)
