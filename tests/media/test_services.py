@@ -42,6 +42,7 @@ class Outlet:
 
     def mute(self, value: bool) -> None:
         self.muted.append(value)
+        self.path.plane.set_muted(TARGET, value)
 
 
 def file_in(made: dict[str, tuple[bytes, ...]]) -> Frame:

@@ -51,7 +51,7 @@ class Event:
         return not self._released and self._end_packets < _END_PACKETS and now - self._heard <= limit
 
     def hear(self, clock_rate: int, now: float) -> None:
-        """Note a packet of the event's source: audio, which has a clock, shows that an event without packets is over."""
+        """Note a packet of the source: audio, which has a clock, shows that an event without packets is over."""
         if clock_rate and (self._end_packets or now - self._heard >= _BESIDE_AUDIO):
             self._released = True
 

@@ -309,7 +309,7 @@ class Flow(SendHalf):
             _forward_copied(self, target, packet, (start, end), now)
         elif stream is not None:
             stream.skip()
-            stream.event.hear(self._table.clock_rate[payload_type] if action == PUNT else 0, now)
+            stream.event.hear(self._table.clock_rate[payload_type] * (action == PUNT), now)
         if action in (COPY, PUNT):
             self._host.handler.media(self.number, packet, now)
 
