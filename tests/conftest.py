@@ -10,6 +10,8 @@ from hypothesis import settings
 
 from tests import slow
 
+pytest_plugins = ("tests.virtual",)
+
 # How long an example takes is the machine's business: a deadline on the wall clock fails tests that hold.
 settings.register_profile("gateway", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=300)

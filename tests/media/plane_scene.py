@@ -130,7 +130,7 @@ def made_plane(name: str, folder: Path) -> Plane:
     return native(folder, name)
 
 
-PLANES = ("python", "auto", "epoll")
+PLANES = ("python", *(pytest.param(name, marks=pytest.mark.wall) for name in ("auto", "epoll")))
 """The Python plane, and the native one by the system calls this kernel leads to and by those every kernel has."""
 
 

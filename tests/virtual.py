@@ -1,0 +1,173 @@
+"""Virtual time, the default of every test: a loop whose clock jumps to the next timer once nothing is left to do.
+
+A test whose peer is another process carries the mark `wall` and runs on the ordinary clock. In virtual time the clocks of
+`time`, every random source and the loop follow the test: a slow machine makes no timer fire early, and a run can be repeated by its seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import selectors
+import socket
+import subprocess
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+TURN = 1e-4
+"""Seconds that a turn of the loop takes: two instants of one test differ, as on a machine."""
+GLANCE, GLANCE_AT_THREADS = 1e-4, 1e-3
+"""Real seconds before each jump for what the kernel, or another thread, is about to deliver."""
+THREAD_STEP = 0.05
+"""Longest real wait for a thread before timers are looked at again, in seconds."""
+
+_monotonic, _time, _urandom = time.monotonic, time.time, os.urandom
+
+
+class _Selector(selectors.DefaultSelector):
+    """Selector that moves the clock of `loop` instead of waiting."""
+
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.loop.now += TURN
+        events = super().select(0)
+        if events or timeout == 0:
+            return events
+        if self.loop.jobs or timeout is None:
+            begun = _monotonic()
+            events = super().select(THREAD_STEP if timeout is None else min(timeout, THREAD_STEP))
+            self.loop.now += _monotonic() - begun
+            return events
+        time.sleep(GLANCE if threading.active_count() == 1 else GLANCE_AT_THREADS)
+        events = super().select(0)
+        if not events:
+            self.loop.now += max(timeout, 0)
+        return events
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Event loop in virtual time; jobs of executors take the real time that their threads take."""
+
+    running_tests: ClassVar[list[VirtualLoop]] = []
+    """Loops that are open, the newest last: its clock is the process's."""
+
+    def __init__(self) -> None:
+        selector = _Selector()
+        selector.loop = self
+        self.now = time.monotonic()
+        self.epoch = time.time() - self.now
+        self.jobs = 0
+        super().__init__(selector)
+        self._clock_resolution = 1e-9
+        self.running_tests.append(self)
+
+    def time(self) -> float:
+        return self.now
+
+    def close(self) -> None:
+        if self in self.running_tests:
+            self.running_tests.remove(self)
+        super().close()
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Executor | None, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        future = super().run_in_executor(executor, func, *args)
+        self.jobs += 1
+        future.add_done_callback(self._job_done)
+        return future
+
+    def _job_done(self, _future: asyncio.Future[Any]) -> None:
+        self.jobs -= 1
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect, and refuse a peer that another process owns: virtual time passes no faster there."""
+        await super().sock_connect(sock, address)
+        if sock.family == getattr(socket, "AF_UNIX", None):
+            owner = int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), "little")
+            if owner != os.getpid():
+                raise RuntimeError(f"{OUTSIDE} (it connects to process {owner})")
+
+
+OUTSIDE = "This test runs in virtual time and has a peer in another process: give it the mark `wall`"
+
+
+def now() -> float:
+    """Return the monotonic clock: of the test's loop, outside of tests the machine's."""
+    return VirtualLoop.running_tests[-1].now if VirtualLoop.running_tests else _monotonic()
+
+
+def wall_clock() -> float:
+    """Return seconds since 1970 by the test's loop, outside of tests the machine's."""
+    if VirtualLoop.running_tests:
+        return VirtualLoop.running_tests[-1].epoch + VirtualLoop.running_tests[-1].now
+    return _time()
+
+
+class _Randomness:
+    """Octets of `os.urandom` and so of `secrets`, `uuid` and `random.SystemRandom`, by the test's seed."""
+
+    def __init__(self) -> None:
+        self.source: random.Random | None = None
+
+    def octets(self, count: int) -> bytes:
+        return self.source.randbytes(count) if self.source and VirtualLoop.running_tests else _urandom(count)
+
+
+_randomness = _Randomness()
+_popen = subprocess.Popen.__init__
+
+
+def _start(self: subprocess.Popen[Any], *args: Any, **options: Any) -> None:
+    """Start a process, outside of virtual time alone; there `media.plane: auto` finds a native plane that does not start."""
+    if not VirtualLoop.running_tests:
+        return _popen(self, *args, **options)
+    command = args[0] if args else options.get("args")
+    program = command if isinstance(command, str | os.PathLike) else next(iter(command), "")
+    if Path(program).name == "gateway-plane" and "--version" in command:
+        raise OSError("a test in virtual time has no process beside it")
+    raise RuntimeError(f"{OUTSIDE} (it starts {command})")
+
+
+def is_wall(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("wall", "core", "nightly", "browser", "peer", "serial"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=0, help="seed of every random source of tests in virtual time")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    time.monotonic, time.time = now, wall_clock
+    time.monotonic_ns, time.time_ns = lambda: int(now() * 1e9), lambda: int(wall_clock() * 1e9)
+    os.urandom = random._urandom = _randomness.octets  # type: ignore[attr-defined]
+    subprocess.Popen.__init__ = _start  # type: ignore[method-assign,assignment]
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"test": _loop}
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.SelectorEventLoop() if _current_is_wall else VirtualLoop()
+
+
+_current_is_wall = False
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    global _current_is_wall
+    _current_is_wall = is_wall(item)
+    seed = zlib.crc32(item.nodeid.encode()) ^ item.config.getoption("--seed")
+    _randomness.source = random.Random(seed)
+    return (yield)
