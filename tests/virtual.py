@@ -1,7 +1,7 @@
 """Virtual time, the default of every test: a loop whose clock jumps to the next timer once nothing is left to do.
 
-A test whose peer is another process carries the mark `wall` and runs on the ordinary clock. In virtual time the clocks of
-`time`, every random source and the loop follow the test: a slow machine makes no timer fire early, and a run can be repeated by its seed.
+A test whose peer is another process carries the mark `wall` and runs on the ordinary clock. In virtual time the clocks
+of `time` follow the loop, and every random source follows a seed: a slow machine makes no timer fire early.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 TURN = 1e-4
 """Seconds that a turn of the loop takes: two instants of one test differ, as on a machine."""
@@ -124,18 +124,31 @@ class _Randomness:
 
 
 _randomness = _Randomness()
-_popen = subprocess.Popen.__init__
+_popen, _posix_spawn = subprocess.Popen.__init__, os.posix_spawn
 
 
 def _start(self: subprocess.Popen[Any], *args: Any, **options: Any) -> None:
-    """Start a process, outside of virtual time alone; there `media.plane: auto` finds a native plane that does not start."""
-    if not VirtualLoop.running_tests:
-        return _popen(self, *args, **options)
+    """Start a process, but not in virtual time; `media.plane: auto` then finds that the native plane does not start."""
     command = args[0] if args else options.get("args")
-    program = command if isinstance(command, str | os.PathLike) else next(iter(command), "")
-    if Path(program).name == "gateway-plane" and "--version" in command:
+    if VirtualLoop.running_tests and "gateway-plane" in str(command) and "--version" in command:
         raise OSError("a test in virtual time has no process beside it")
-    raise RuntimeError(f"{OUTSIDE} (it starts {command})")
+    _refuse(command)
+    _popen(self, *args, **options)
+
+
+def _spawn(path: str | os.PathLike[str], *args: Any, **options: Any) -> int:
+    _refuse(path)
+    return _posix_spawn(path, *args, **options)
+
+
+def _refuse(command: object) -> None:
+    if VirtualLoop.running_tests:
+        raise RuntimeError(f"{OUTSIDE} (it starts {command})")
+
+
+def outside(name: str) -> ParameterSet:
+    """Return a parameter whose tests have a peer in another process, such as a store or a plane."""
+    return pytest.param(name, marks=pytest.mark.wall)
 
 
 def is_wall(item: pytest.Item) -> bool:
@@ -151,6 +164,7 @@ def pytest_configure(config: pytest.Config) -> None:
     time.monotonic_ns, time.time_ns = lambda: int(now() * 1e9), lambda: int(wall_clock() * 1e9)
     os.urandom = random._urandom = _randomness.octets  # type: ignore[attr-defined]
     subprocess.Popen.__init__ = _start  # type: ignore[method-assign,assignment]
+    os.posix_spawn = _spawn
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -19,6 +19,7 @@ from gateway.store.identity_memory import MemoryStore
 from gateway.store.identity_redis import RedisStore
 from gateway.store.identity_sqlite import SqliteStore
 from tests.ports import free_port, free_ports
+from tests.virtual import outside
 
 
 def _answers(port: int) -> bool:
@@ -79,7 +80,7 @@ def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         yield f"redis+cluster://127.0.0.1:{port}"
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite", "redis", "cluster"])
+@pytest_asyncio.fixture(params=["memory", "sqlite", outside("redis"), outside("cluster")])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[IdentityStore]:
     """An open, empty store of each kind."""
     opened: IdentityStore

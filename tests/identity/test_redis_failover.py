@@ -55,6 +55,7 @@ async def replicated(sentinel_port: int, replica: int) -> None:
     await watcher.aclose()
 
 
+@pytest.mark.wall
 @pytest.mark.slow
 async def test_a_server_that_dies_is_followed_by_its_replica(tmp_path: Path) -> None:
     """What was registered is there afterwards, and more can be; meanwhile the store says that it is away."""
@@ -113,6 +114,7 @@ async def joined(master: int, bus: str, replica: int) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.wall
 async def test_a_cluster_goes_on_with_the_replica_of_a_server_that_died(tmp_path: Path) -> None:
     """What was registered is there afterwards, and more can be."""
     master, replica = free_ports(2)

@@ -46,6 +46,7 @@ class Clock:
         return self.now
 
 
+@pytest.mark.wall
 async def test_a_redis_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     """What was read or written here is served as long as it lasts; nothing is changed; afterwards Redis is asked."""
     port, clock = free_port(), Clock()

@@ -10,6 +10,7 @@ import pytest
 from gateway.media.embedded.plane.protocol import Plane
 from tests.media.engine_support import PLANE, Reports
 from tests.media.plane_rig import native_plane
+from tests.virtual import outside
 
 ON_BOTH = (
     *("tests.media.test_engine_embedded", "tests.media.test_engine_calls", "tests.media.test_program"),
@@ -51,4 +52,4 @@ def _native(folder: Path) -> Callable[[], Plane]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Both planes, for the files that say what a call does."""
     if metafunc.module.__name__ in ON_BOTH:
-        metafunc.parametrize("plane_under_test", ["python", "native"], indirect=True)
+        metafunc.parametrize("plane_under_test", ["python", outside("native")], indirect=True)

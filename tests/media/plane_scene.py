@@ -21,6 +21,7 @@ from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from gateway.media.embedded.plane.values import Action, Address, FlowConfig, FlowSnapshot, Route
 from tests.media.engine_support import until
 from tests.media.plane_support import Handler, forward
+from tests.virtual import outside
 
 GCM, CM = SrtpProfile.AEAD_AES_128_GCM, SrtpProfile.AES_CM_128_HMAC_SHA1_80
 ROUTES = {0: forward(8000, 0), 111: forward(48000, 96), 101: Route(action=Action.COPY, payload_type=101)}
@@ -130,7 +131,7 @@ def made_plane(name: str, folder: Path) -> Plane:
     return native(folder, name)
 
 
-PLANES = ("python", *(pytest.param(name, marks=pytest.mark.wall) for name in ("auto", "epoll")))
+PLANES = ("python", outside("auto"), outside("epoll"))
 """The Python plane, and the native one by the system calls this kernel leads to and by those every kernel has."""
 
 

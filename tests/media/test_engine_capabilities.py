@@ -18,6 +18,8 @@ from sdp import SessionDescription, read_codecs
 from tests.media import rtpengine_support
 from tests.media.engine_support import browser_sdp, config, phone_sdp
 
+pytestmark = pytest.mark.wall
+
 ENGINES: dict[str, Callable[[], MediaEngine]] = {
     "embedded": lambda: EmbeddedEngine(config()),
     "embedded, which transcodes nothing": lambda: EmbeddedEngine(config(transcode=False)),

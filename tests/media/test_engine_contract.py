@@ -22,6 +22,8 @@ from sdp.keys import KEY_OCTETS
 from tests.media import rtpengine_support
 from tests.media.engine_support import browser_sdp, config, phone_sdp
 
+pytestmark = pytest.mark.wall
+
 Maker = Callable[[], MediaEngine]
 REAL: dict[str, Maker] = {
     "embedded": lambda: EmbeddedEngine(config()),

@@ -17,6 +17,7 @@ from sdp import SessionDescription
 from tests.media import rtpengine_support
 from tests.media.engine_support import Browser, Phone, audio_of, config, frequency_of, until
 from tests.media.video_support import VideoBrowser, VideoPhone
+from tests.virtual import outside
 
 BROWSER = Party("browser", Kind.WEBRTC)
 DARK, LIGHT = 60, 200
@@ -105,7 +106,7 @@ def phone_answer(phone: Phone, offer: str) -> str:
     return text
 
 
-@pytest_asyncio.fixture(params=["embedded", "rtpengine"])
+@pytest_asyncio.fixture(params=["embedded", outside("rtpengine")])
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     engine: MediaEngine
     if request.param == "embedded":

@@ -537,6 +537,7 @@ async def test_a_plane_that_is_not_to_go_on_alone_waits_for_its_first_gateway(tm
     assert await plane._process.ended() == "the packet plane ended with status 0"
 
 
+@pytest.mark.wall
 async def test_an_orphan_ends_after_its_time(tmp_path: Path) -> None:
     """Without a gateway a plane with flows goes on for `orphan_timeout` and no longer."""
     plane = native_plane(tmp_path, orphan_timeout=0.3)

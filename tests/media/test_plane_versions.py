@@ -18,6 +18,8 @@ from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.values import FlowConfig
 from tests.media.plane_rig import Told, figures, leave, native_plane
 
+pytestmark = pytest.mark.wall
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -27,6 +27,8 @@ from tests.media.webrtc_support import CONTEXT, PEER_CONTEXT, LiveBench, binding
 from tests.net.certificates import Authority
 from tests.ports import free_port
 
+pytestmark = pytest.mark.wall
+
 HERE = (ip_network("127.0.0.0/8"),)
 
 

@@ -19,6 +19,8 @@ from tests.media import rtpengine_support
 from tests.media.engine_support import MAPS, Browser, Phone, frequency_of, phone_sdp, until
 from tests.media.rtpengine_support import running
 
+pytestmark = pytest.mark.wall
+
 BROWSER = Party("browser", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
 OTHER = Party("other", Kind.RTP, private_source="127.0.0.1")

@@ -17,6 +17,8 @@ from tests.media.engine_support import Phone, phone_sdp, until
 from tests.media.ng_daemon import daemon, friendly
 from tests.media.rtpengine_support import sdes_sdp, written
 
+pytestmark = pytest.mark.wall
+
 ONE, OTHER, THIRD = (Party(name, Kind.RTP, private_source="127.0.0.1") for name in ("one", "other", "third"))
 SDES = Party("secure", Kind.SDES)
 EVENT = 101

@@ -13,6 +13,8 @@ from tests.media.engine_support import phone_sdp, until
 from tests.media.ng_daemon import daemon
 from tests.media.rtpengine_support import rtpengine
 
+pytestmark = pytest.mark.wall
+
 PHONE, OTHER = Party("phone", Kind.RTP), Party("other", Kind.RTP)
 OFTEN = Rhythm(soon=0.1, steady=0.1)
 

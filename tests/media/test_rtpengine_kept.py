@@ -21,6 +21,8 @@ from tests.media import rtpengine_support
 from tests.media.engine_support import Browser, Phone, audio_of, browser_sdp, frequency_of, phone_sdp, until
 from tests.media.rtpengine_support import sdes_sdp, written
 
+pytestmark = pytest.mark.wall
+
 BROWSER = Party("browser", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
 SDES = Party("secure", Kind.SDES)

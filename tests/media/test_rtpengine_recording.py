@@ -179,6 +179,7 @@ async def test_what_a_dead_gateway_had_recorded_is_recorded_no_more(address: Add
             next_one._calls.clear()
 
 
+@pytest.mark.wall
 async def test_a_daemon_that_is_gone_ends_the_recording_with_a_sentence(folder: Path) -> None:
     """Before it began, or at its end."""
     room = Room()

@@ -15,6 +15,8 @@ from tests.media import rtpengine_support
 from tests.media.engine_support import Browser, Phone, audio_of, frequency_of, until
 from tests.media.rtpengine_support import running
 
+pytestmark = pytest.mark.wall
+
 BROWSER = Party("browser", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
 NEAR = 8.0

@@ -290,6 +290,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.wall
 async def test_of_several_addresses_of_ipv6_the_one_that_was_asked_answers() -> None:
     """In a network of the test's own: the loopback of this machine has one alone."""
     peers.namespaces(ipv6=True)

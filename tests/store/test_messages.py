@@ -17,6 +17,7 @@ from gateway.store.messages_memory import MemoryMessages
 from gateway.store.messages_redis import RedisMessages
 from gateway.store.messages_sqlite import SqliteMessages
 from tests.ports import free_port
+from tests.virtual import outside
 
 
 def message(name: str, recipient: str = "alice", expires_at: float = 100.0) -> InstantMessage:
@@ -34,7 +35,7 @@ def message(name: str, recipient: str = "alice", expires_at: float = 100.0) -> I
     )
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite", "redis"])
+@pytest_asyncio.fixture(params=["memory", "sqlite", outside("redis")])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MessageStore]:
     made: MessageStore
     if request.param == "memory":

@@ -132,6 +132,7 @@ def _self_signed(folder: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
+@pytest.mark.wall
 async def test_serve_speaks_tls(tmp_path: Path) -> None:
     """HTTPS and WSS on the context that is given."""
     certificate, key = _self_signed(tmp_path)

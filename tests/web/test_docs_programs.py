@@ -7,11 +7,15 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.docs_blocks import ROOT, blocks_of
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.processes import kill
 from tests.remotemedia.ear import Ear, transport
 from tests.web.fake import FakeGateway, running
+
+pytestmark = pytest.mark.wall
 
 
 def program(page: str, start: str, **changes: str) -> str:

@@ -8,10 +8,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.client import GatewayClient
 from tests import peers
 from tests.docs_blocks import ROOT, blocks_of
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
+
+pytestmark = pytest.mark.wall
 
 
 def line(page: str, start: str) -> str:

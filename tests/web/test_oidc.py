@@ -62,6 +62,7 @@ async def audit(http: httpx.AsyncClient) -> list[tuple[str, str, str | None]]:
     return [(entry["action"], entry["user"], entry.get("by")) for entry in entries[1:]]
 
 
+@pytest.mark.wall
 async def test_a_browser_goes_to_the_provider_and_comes_back_signed_in() -> None:
     """By PKCE, state and nonce; once: the same way back again leads nowhere, nor does that of another browser."""
     async with gateway_with(name="Office") as (http, clock, _):
@@ -87,6 +88,7 @@ async def test_a_browser_goes_to_the_provider_and_comes_back_signed_in() -> None
         assert [action for action, _, _ in await audit(http)].count("sign-in refused") == 3
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize("name", ["carol", "ALICE", None])
 async def test_who_is_nobody_here_or_gives_up_there_is_not_signed_in(name: str | None) -> None:
     """A name that is only like a user's is nobody's: people may choose names at a provider."""
@@ -98,6 +100,7 @@ async def test_who_is_nobody_here_or_gives_up_there_is_not_signed_in(name: str |
         assert (await audit(http))[0][0] == "sign-in refused"
 
 
+@pytest.mark.wall
 async def test_an_address_counts_where_the_provider_has_verified_it() -> None:
     """It is an identity of the user here; mallory has only said so."""
     async with gateway_with(claim="email") as (http, _, gateway):
