@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-TURN = 1e-4
+TURN = 5e-4
 """Seconds that a turn of the loop takes: two instants of one test differ, as on a machine."""
 GLANCE, GLANCE_AT_THREADS = 1e-4, 1e-3
 """Real seconds before each jump for what the kernel, or another thread, is about to deliver."""

@@ -119,6 +119,7 @@ def payload(pcm: Any) -> str:
     return base64.b64encode(pcm.astype("<i2").tobytes()).decode()
 
 
+@pytest.mark.wall
 async def test_a_program_comes_for_its_calls_and_says_back_what_it_hears(place: Place, tmp_path: Path) -> None:
     """The program of docs/voice-agents.md, as it stands there: two calls, each ended by a digit."""
     text = (Path(__file__).parents[2] / "docs" / "voice-agents.md").read_text()

@@ -58,6 +58,7 @@ async def _again(http: httpx.AsyncClient, ready: str) -> None:
         await asyncio.sleep(pause)
 
 
+@pytest.mark.wall
 async def test_new_calls_wait_while_calls_that_are_up_and_calls_in_need_go_on(tmp_path: Path) -> None:
     """A loop with no time left: 503 with Retry-After, but not for 112; /readyz says so and takes it back."""
     [pbx] = free_ports(1)
@@ -154,6 +155,7 @@ class SlowProxy:
         writer.close()
 
 
+@pytest.mark.wall
 async def test_a_store_that_takes_long_refuses_calls_until_it_is_quick(tmp_path: Path) -> None:
     """A real Redis behind a slow path: calls do not pile up; /healthz names the store, and it heals by itself."""
     async with AsyncExitStack() as stack:
@@ -362,6 +364,7 @@ async def test_calls_come_in_at_the_pace_of_the_gateway(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.wall
 async def test_a_loop_that_was_held_up_is_late_by_as_much() -> None:
     """Though it had nothing to do: what held it up was no work of its own."""
     control = LoadControl(LoadPolicy())

@@ -7,11 +7,14 @@ import tempfile
 from pathlib import Path
 
 import httpx
+import pytest
 from aiortc import RTCPeerConnection
 
 from bench.process import PASSWORD, USER, environment, memory_of, running
 from gateway.demo.aiortc_browser import LOCAL, ToneTrack
 from tests.ports import listening
+
+pytestmark = pytest.mark.wall
 
 SESSIONS = 50
 PROMISED = 1_000_000

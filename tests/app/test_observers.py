@@ -54,6 +54,7 @@ async def test_every_call_has_one_record(tmp_path: Path) -> None:
     assert busy["id"] != talked["id"]
 
 
+@pytest.mark.wall
 @pytest.mark.slow
 async def test_a_call_whose_gateway_is_killed_has_one_record(tmp_path: Path) -> None:
     """kill -9 while nothing can be written to the ledger: the record comes once, with the cause gateway-lost."""

@@ -34,6 +34,7 @@ def program(folder: Path, says: str = "gateway-plane 0.1.0 protocol 2", status: 
     return made
 
 
+@pytest.mark.wall
 async def test_auto_uses_the_program_that_is_there(tmp_path: Path) -> None:
     """With a program that runs the plane is native, and the Python one may stand in for it."""
     made = program(tmp_path)
@@ -127,6 +128,7 @@ async def rings(state_dir: Path, carrier: str) -> int:
         return sum("io_uring" in os.readlink(f"{descriptors}/{each}") for each in os.listdir(descriptors))
 
 
+@pytest.mark.wall
 async def test_the_carrier_that_is_configured_carries(tmp_path: Path) -> None:
     """With epoll no ring is made; with auto one is where the kernel has what io_uring needs."""
     assert await rings(tmp_path, "epoll") == 0

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
+import pytest
 import redis.asyncio
 
 from gateway.app import GatewayApp
@@ -18,6 +19,8 @@ from tests.identity.conftest import redis_server
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.net.peers import LOOPBACK, Application
 from tests.ports import free_ports
+
+pytestmark = pytest.mark.wall
 
 
 async def test_while_redis_is_away_calls_go_on_and_known_phones_ring(tmp_path: Path) -> None:

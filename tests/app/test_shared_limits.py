@@ -293,6 +293,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.wall
 async def test_a_user_who_is_at_the_limit_at_one_gateway_is_refused_at_the_other(house: House) -> None:
     """With one call at each as well; until one of them is over, and others as ever."""
     first, second = Phone(house.agent, house.one, "1001"), Phone(house.agent, house.one, "1001")
@@ -310,6 +311,7 @@ async def test_a_user_who_is_at_the_limit_at_one_gateway_is_refused_at_the_other
     (await house.taken(house.two, "1001")).session.hangup()
 
 
+@pytest.mark.wall
 async def test_calls_of_a_gateway_that_drains_count_until_they_end(house: House) -> None:
     """At the others, and at one that begins meanwhile."""
     first, second = Phone(house.agent, house.one, "1001"), Phone(house.agent, house.one, "1001")

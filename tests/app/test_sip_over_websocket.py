@@ -93,6 +93,7 @@ async def test_text_and_binary_frames_and_the_keep_alive_are_taken(gateway: Gate
         assert str(await browser.recv()).startswith("SIP/2.0 200 ")
 
 
+@pytest.mark.wall
 async def test_an_address_of_record_is_a_browser_and_a_desk_phone_at_once(gateway: Gateway) -> None:
     """A call rings both: the browser is offered DTLS-SRTP with ICE, the phone plain RTP."""
     browser = await phone_of(gateway)

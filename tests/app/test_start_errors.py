@@ -53,6 +53,7 @@ async def test_a_shared_journal_that_is_not_there_is_said(tmp_path: Path) -> Non
     assert fail(error).exit_code == AWAY
 
 
+@pytest.mark.wall
 async def test_a_state_folder_that_another_gateway_has_is_said(tmp_path: Path) -> None:
     """The one before may be ending yet: to start again is worth a try, and it is not disturbed."""
     if find_program() is None:

@@ -158,6 +158,7 @@ async def test_a_store_that_cannot_be_used_is_a_fault(tmp_path: Path) -> None:
     assert said(await stores.stores(broken), "identity.store").verdict is Verdict.WRONG
 
 
+@pytest.mark.wall
 async def test_a_store_that_is_slow_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls wait for it."""
     monkeypatch.setattr(stores, "_SLOW", 0.0)
@@ -204,6 +205,7 @@ def test_more_calls_than_files_are_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert said(machine.limits(config(limits={"max_calls": 100})), "open files").verdict is Verdict.GOOD
 
 
+@pytest.mark.wall
 async def test_a_redis_that_takes_no_writes_is_a_fault(tmp_path: Path) -> None:
     """A replica reads well; where it is said, the password is not."""
     master, replica = free_ports(2)
@@ -250,6 +252,7 @@ async def test_a_file_that_takes_no_writes_is_a_fault(tmp_path: Path) -> None:
         await store.close()
 
 
+@pytest.mark.wall
 async def test_rtpengine_is_asked() -> None:
     """A real one, and one that is not there."""
     host, port = shared().address
@@ -286,6 +289,7 @@ async def test_an_rtpengine_that_no_other_gateway_has_is_named(
     assert [each.verdict for each in found] == [Verdict.GOOD, *[Verdict.NOTICE] * is_alone]
 
 
+@pytest.mark.wall
 async def test_a_plane_that_others_start_is_asked(tmp_path: Path) -> None:
     """One that is not there; one that has a gateway, and keeps it; one that waits for the next."""
     by_others = config(media={"plane_start": False}, state_dir=str(tmp_path / "state"))

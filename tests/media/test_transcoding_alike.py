@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Container, Sequence
@@ -63,6 +65,7 @@ async def received(engine: EmbeddedEngine, packets: int) -> StreamStatistics:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.wall
 async def test_what_comes_too_late_to_be_played_was_lost_to_the_listener(engine: EmbeddedEngine) -> None:
     """It counts for the quality, and goes on counting when nothing is transcoded any more."""
     async with phones(engine, ("pcma", "pcmu")) as (one, _):
@@ -82,6 +85,7 @@ def has_copy(payload: bytes) -> bool:
     return payload[0] < 16 << 3 and not payload[0] & 3 and bool(payload[1] & 0x40)
 
 
+@pytest.mark.wall
 async def test_opus_is_made_as_the_listener_says(engine: EmbeddedEngine) -> None:
     """Of fifteen octets a packet, without copies, and little of it in a pause."""
     said = "a=fmtp:107 maxaveragebitrate=6000;maxplaybackrate=8000;useinbandfec=0;usedtx=1"
@@ -113,6 +117,7 @@ async def test_opus_for_who_takes_copies_has_them(engine: EmbeddedEngine) -> Non
 LOUD = [bytes(frame) for frame in np.random.default_rng(1).integers(0, 256, (30, 160)).astype(np.uint8)]
 
 
+@pytest.mark.wall
 async def test_opus_is_made_as_the_listener_says_from_a_re_offer_on(engine: EmbeddedEngine) -> None:
     """Each of its parameters may change within a call, and be taken back."""
     async with phones(engine, ("pcmu", "opus")) as (one, other):
