@@ -246,6 +246,7 @@ async def running(
             await process.communicate()
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_run_says_where_everything_is_and_ends_tidily(tmp_path: Path, number: signal.Signals) -> None:
     """Page, SIP address, both accounts with passwords; after the signal status 0, no complaint, no traceback."""
@@ -262,6 +263,7 @@ async def test_run_says_where_everything_is_and_ends_tidily(tmp_path: Path, numb
     assert "Traceback" not in log
 
 
+@pytest.mark.wall
 async def test_a_running_gateway_reads_its_configuration_again(tmp_path: Path) -> None:
     """By its command, which says what became of it, and by SIGHUP; a broken file ends nothing."""
     config = tmp_path / "own.yaml"
@@ -294,6 +296,7 @@ async def test_a_running_gateway_reads_its_configuration_again(tmp_path: Path) -
     assert "Traceback" not in log
 
 
+@pytest.mark.wall
 @pytest.mark.slow
 async def test_a_gateway_ends_though_its_configuration_is_still_being_read(tmp_path: Path) -> None:
     """SIGTERM after SIGHUP."""
@@ -305,6 +308,7 @@ async def test_a_gateway_ends_though_its_configuration_is_still_being_read(tmp_p
     assert "Traceback" not in log
 
 
+@pytest.mark.wall
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [(signal.SIGINT,), (signal.SIGTERM, signal.SIGTERM)])
 async def test_whoever_asks_again_ends_a_gateway_though_its_configuration_is_still_being_read(
@@ -335,6 +339,7 @@ cli.app()
 """
 
 
+@pytest.mark.wall
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_whoever_asks_a_third_time_ends_a_gateway_that_cannot_stop(
@@ -350,6 +355,7 @@ async def test_whoever_asks_a_third_time_ends_a_gateway_that_cannot_stop(
     assert status == 130
 
 
+@pytest.mark.wall
 @pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_reload_of_a_file_that_does_not_answer_ends_with_a_word(tmp_path: Path, named: bool) -> None:
@@ -399,6 +405,7 @@ async def begun_to_read(pipe: Path) -> int:
                 await asyncio.sleep(0.02)
 
 
+@pytest.mark.wall
 async def test_sighup_reads_renewed_certificates(tmp_path: Path) -> None:
     """Those of SIP and of the page; what cannot be used is told in the log, and changes nothing."""
     authority = Authority(tmp_path)
@@ -426,6 +433,7 @@ async def test_sighup_reads_renewed_certificates(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
+@pytest.mark.wall
 async def test_certificates_whose_files_do_not_answer_are_named_and_hold_nobody_up(tmp_path: Path) -> None:
     """`gateway reload` waits for all of them, and who asks how the gateway is for none."""
     cert, key = Authority(tmp_path).issue("127.0.0.1")
@@ -450,6 +458,7 @@ async def test_certificates_whose_files_do_not_answer_are_named_and_hold_nobody_
     assert log.count("certificates were not renewed") == 2
 
 
+@pytest.mark.wall
 async def test_calls_over_tls_go_on_while_certificates_are_renewed(tmp_path: Path) -> None:
     """SIGHUP: both calls stay on the connection that they have, what is asked on it from either side is answered."""
     authority = Authority(tmp_path)
@@ -499,6 +508,7 @@ async def test_calls_over_tls_go_on_while_certificates_are_renewed(tmp_path: Pat
     assert ended.by == "remote"
 
 
+@pytest.mark.wall
 async def test_passwords_that_were_configured_are_not_shown(tmp_path: Path) -> None:
     """Neither on the screen nor in the log."""
     async with running(

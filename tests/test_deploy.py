@@ -79,6 +79,7 @@ def plane_commands() -> dict[str, list[str]]:
     return {"unit": unit[1].split(), "compose": service["command"], "chart": yaml.safe_load(chart[1])}
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize("kind", ["unit", "compose", "chart"])
 async def test_a_plane_of_its_own_is_waited_for_and_outlives_the_gateway(tmp_path: Path, kind: str) -> None:
     """Started as the deployment says: by its own secret, before or after a gateway comes; one that died is replaced."""
@@ -204,6 +205,7 @@ def test_the_image_is_good(path: str) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_the_images_health_check_finds_the_page_wherever_it_is(tmp_path: Path, scheme: str) -> None:
     """On another port than 8080, and behind a certificate of another name; without a gateway it fails."""

@@ -152,6 +152,7 @@ async def refusal(port: int, name: str, origin: str, trusting: ssl.SSLContext) -
         return error.response.status_code
 
 
+@pytest.mark.wall
 async def test_the_page_and_its_socket_come_through_nginx(tmp_path: Path) -> None:
     """By HTTPS and WSS, the origin that people type being `web.public_url`; a page of another one gets 403."""
     authority, port, name = Authority(tmp_path), free_port(), "phone.example.com"

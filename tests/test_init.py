@@ -50,6 +50,7 @@ def ports() -> list[str]:
     return [str(one) for one in numbers]
 
 
+@pytest.mark.wall
 async def test_a_stranger_answers_four_questions_and_has_a_gateway_that_starts(tmp_path: Path) -> None:
     """What was typed is in the file, with words; check-config finds it good, and run greets with the user."""
     typed = "phone.example.com\n\ncarol\nsip:pbx.example.com\n"

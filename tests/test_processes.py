@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 import asyncio
 
 from tests.processes import end_group
+
+pytestmark = pytest.mark.wall
 
 
 async def test_what_a_peer_has_begun_ends_with_it() -> None:

@@ -28,6 +28,7 @@ async def test_a_program_that_is_not_there_is_named() -> None:
             pass
 
 
+@pytest.mark.wall
 @pytest.mark.slow
 async def test_a_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
     """A Kamailio may go on after it was asked to end; so does this one."""
@@ -39,6 +40,7 @@ async def test_a_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.wall
 async def test_a_program_that_does_not_end_is_killed_when_its_wait_is_cancelled(tmp_path: Path) -> None:
     """As the second Ctrl-C does; the first has asked it to end."""
     ready, asked = tmp_path / "ready", tmp_path / "asked"
@@ -71,6 +73,7 @@ async def test_nobody_answers_options() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+@pytest.mark.wall
 async def test_a_program_that_has_ended_is_not_asked_any_longer(tmp_path: Path) -> None:
     """It says so, and does not wait for what cannot come."""
     async with running(tmp_path / "log", "python3", sys.executable, "-c", "raise SystemExit(3)") as program:

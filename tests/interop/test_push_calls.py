@@ -70,6 +70,7 @@ async def test_a_call_that_no_page_comes_for_ends_and_is_told_as_missed(service:
         assert await _told(service, asleep) == {"type": "missed", "from": "Bob"}
 
 
+@pytest.mark.wall
 async def test_a_caller_who_gives_up_is_told_as_missed(service: PushService, tmp_path: Path) -> None:
     """The notice of the call is replaced."""
     async with sleeping(service, tmp_path) as (gateway, asleep):
