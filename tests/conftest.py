@@ -32,9 +32,11 @@ def evenly(*groups: list[Path]) -> list[Path]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long is marked so; the longest files first, then those with peers, so that browsers, which compute,
     and others, which wait, come by turns."""
+    from tests.virtual import is_wall  # pytest imports the plugin itself, to explain its assertions
+
     long = slow.named()
     for item in items:
-        if item.nodeid in long:
+        if item.nodeid in long and is_wall(item):
             item.add_marker("slow")
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:

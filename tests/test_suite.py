@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import peers, slow
+from tests.virtual import is_wall
 
 ROOT = Path(__file__).parent.parent
 
@@ -75,7 +76,8 @@ def test_what_is_named_as_slow_is_there_and_marked(request: pytest.FixtureReques
             rf"def {re.escape(function.rpartition('::')[2].partition('[')[0])}\(", (ROOT / file).read_text()
         ), test
     for item in request.session.items:
-        assert item.nodeid not in slow.named() or item.get_closest_marker("slow"), item.nodeid
+        if item.nodeid in slow.named() and is_wall(item):
+            assert item.get_closest_marker("slow"), item.nodeid
 
 
 def test_long_tests_are_found_in_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

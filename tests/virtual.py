@@ -113,24 +113,25 @@ def wall_clock() -> float:
     return _time()
 
 
-class _Randomness:
-    """Octets of `os.urandom` and so of `secrets`, `uuid` and `random.SystemRandom`, by the test's seed."""
+class _Test:
+    """State of the test that runs: its clock and its source of random octets."""
 
-    def __init__(self) -> None:
-        self.source: random.Random | None = None
-
-    def octets(self, count: int) -> bytes:
-        return self.source.randbytes(count) if self.source and VirtualLoop.running_tests else _urandom(count)
+    is_wall = False
+    random = random.Random(0)
 
 
-_randomness = _Randomness()
+def octets(count: int) -> bytes:
+    """Return random octets: of the test's seed in virtual time, outside the machine's."""
+    return _Test.random.randbytes(count) if VirtualLoop.running_tests else _urandom(count)
+
+
 _popen, _posix_spawn = subprocess.Popen.__init__, os.posix_spawn
 
 
 def _start(self: subprocess.Popen[Any], *args: Any, **options: Any) -> None:
     """Start a process, but not in virtual time; `media.plane: auto` then finds that the native plane does not start."""
     command = args[0] if args else options.get("args")
-    if VirtualLoop.running_tests and "gateway-plane" in str(command) and "--version" in command:
+    if VirtualLoop.running_tests and "gateway-plane" in str(command) and "--version" in str(command):
         raise OSError("a test in virtual time has no process beside it")
     _refuse(command)
     _popen(self, *args, **options)
@@ -162,9 +163,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     time.monotonic, time.time = now, wall_clock
     time.monotonic_ns, time.time_ns = lambda: int(now() * 1e9), lambda: int(wall_clock() * 1e9)
-    os.urandom = random._urandom = _randomness.octets  # type: ignore[attr-defined]
-    subprocess.Popen.__init__ = _start  # type: ignore[method-assign,assignment]
-    os.posix_spawn = _spawn
+    os.urandom = random._urandom = octets  # type: ignore[attr-defined]
+    subprocess.Popen.__init__ = _start  # type: ignore[method-assign]
+    os.posix_spawn = _spawn  # type: ignore[assignment]
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -172,16 +173,16 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop() if _current_is_wall else VirtualLoop()
+    return asyncio.SelectorEventLoop() if _Test.is_wall else VirtualLoop()
 
 
-_current_is_wall = False
+def seed(item: pytest.Item) -> None:
+    """Begin the random octets of a test: by its name and `--seed`."""
+    _Test.random = random.Random(zlib.crc32(item.nodeid.encode()) ^ item.config.getoption("--seed"))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    global _current_is_wall
-    _current_is_wall = is_wall(item)
-    seed = zlib.crc32(item.nodeid.encode()) ^ item.config.getoption("--seed")
-    _randomness.source = random.Random(seed)
+    _Test.is_wall = is_wall(item)
+    seed(item)
     return (yield)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Container, Sequence
 from itertools import pairwise
 
 import numpy as np
+import pytest
 import pytest_asyncio
 
 from gateway.media.embedded.engine import EmbeddedEngine
