@@ -153,7 +153,12 @@ def outside(name: str) -> ParameterSet:
 
 
 def is_wall(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(name) for name in ("wall", "core", "nightly", "browser", "peer", "serial"))
+    """Tell whether a test has a peer in another process: by a mark, or by a parameter that names the native plane."""
+    parameters = (
+        item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    )
+    marks = ("wall", "browser", "peer", "serial")
+    return "native" in parameters or any(item.get_closest_marker(name) for name in marks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
