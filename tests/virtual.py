@@ -154,11 +154,9 @@ def outside(name: str) -> ParameterSet:
 
 def is_wall(item: pytest.Item) -> bool:
     """Tell whether a test has a peer in another process: by a mark, or by a parameter that names the native plane."""
-    parameters = (
-        item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
-    )
-    marks = ("wall", "browser", "peer", "serial")
-    return "native" in parameters or any(item.get_closest_marker(name) for name in marks)
+    callspec = getattr(item, "callspec", None)
+    is_native = callspec is not None and "native" in callspec.params.values()
+    return is_native or any(item.get_closest_marker(name) for name in ("wall", "browser", "peer", "serial"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

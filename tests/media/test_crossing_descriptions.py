@@ -105,6 +105,7 @@ async def test_the_plane_tells_by_which_description_it_learned(name: str, tmp_pa
         await scene.close()
 
 
+@pytest.mark.wall
 async def test_a_phone_that_moves_while_its_old_source_is_told_of_is_sent_to_at_once(tmp_path: Path) -> None:
     """The plane has learned the old address, the gateway reads that after it has named the new one."""
     listener = Listener()

@@ -159,21 +159,21 @@ async def test_without_srv_the_addresses_of_the_name_are_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "address"),
+    ("name", "version", "addresses"),
     [
-        ("pbx.example", 4, "192.0.2.1"),
-        ("PBX.example.", 4, "192.0.2.1"),
-        ("pbx.example", 6, "2001:db8::1"),
-        ("off.example", 6, None),
-        ("unknown.example", 4, None),
-        ("localhost", 4, "127.0.0.1"),
-        ("localhost", 6, "::1"),
+        ("pbx.example", 4, {"192.0.2.1", "192.0.2.2"}),
+        ("PBX.example.", 4, {"192.0.2.1", "192.0.2.2"}),
+        ("pbx.example", 6, {"2001:db8::1"}),
+        ("off.example", 6, {None}),
+        ("unknown.example", 4, {None}),
+        ("localhost", 4, {"127.0.0.1"}),
+        ("localhost", 6, {"::1"}),
     ],
 )
-async def test_a_host_name_gives_an_address_of_one_version(name: str, version: int, address: str | None) -> None:
-    """The records of the host alone: no service is asked for."""
+async def test_a_host_name_gives_an_address_of_one_version(name: str, version: int, addresses: set[str | None]) -> None:
+    """The records of the host alone, in the order of the name server: no service is asked for."""
     async with resolving() as setup:
-        assert await setup.resolver.address_of(name, version) == address
+        assert await setup.resolver.address_of(name, version) in addresses
         assert {kind for _, kind in setup.server.asked} <= {"A" if version == 4 else "AAAA"}
 
 

@@ -26,6 +26,8 @@ from tests.interop.stranger import SDP, Stranger, authorization, status_of
 from tests.net.peers import Application, Recorder
 from tests.strangers.stage import WAYS, Stage, Way, stage
 
+pytestmark = pytest.mark.wall
+
 ODD_TAGS = (
     "a@b",
     "host:1.2.3.4",
