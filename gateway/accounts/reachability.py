@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -34,13 +34,29 @@ class Reachability:
     def __init__(self) -> None:
         self._places: dict[str, dict[str, State]] = {}
         self._nameless: set[tuple[str, str]] = set()
+        self._followers: list[Callable[[str, bool], None]] = []
+
+    def follow(self, lost: Callable[[str, bool], None]) -> None:
+        """Have `lost` called with a trunk's name: True once it was there and is not, False once it is back.
+
+        A trunk that has never answered an OPTIONS is not lost: some answer none.
+        """
+        self._followers.append(lost)
+
+    def _tell(self, trunk: str, *, is_lost: bool) -> None:
+        for follower in self._followers:
+            follower(trunk, is_lost)
 
     def answered(self, trunk: str, uri: str, status: int) -> Change | None:
         """An OPTIONS had its outcome; what changes for the trunk as a whole, if anything."""
         before = self.of(trunk)
         self._places.setdefault(trunk, {})[uri] = State.UNREACHABLE if status in _SILENCE else State.REACHABLE
         now = self.of(trunk)
-        return Change(trunk, now) if now is not before else None
+        if now is before:
+            return None
+        if before is not State.UNKNOWN:
+            self._tell(trunk, is_lost=now is State.UNREACHABLE)
+        return Change(trunk, now)
 
     def of(self, trunk: str) -> State:
         """A trunk is there while any place of it is."""
@@ -63,6 +79,9 @@ class Reachability:
 
     def keep(self, places: Mapping[str, Collection[str]]) -> None:
         """Forget the trunks, and places of them, that are not in `places`."""
+        for trunk in self._places:
+            if trunk not in places and self.of(trunk) is State.UNREACHABLE:
+                self._tell(trunk, is_lost=False)
         self._places = {
             trunk: {uri: state for uri, state in known.items() if uri in places[trunk]}
             for trunk, known in self._places.items()

@@ -64,7 +64,12 @@ def _rtpengine(config: Config) -> RtpengineConfig:
             video=config.video.codecs,
             renumbers=config.media.rtpengine_renumbers,
         ),
-        patience=Patience(setup=config.webrtc.setup_timeout, media=rtp.media_timeout, held=rtp.held_timeout),
+        patience=Patience(
+            setup=config.webrtc.setup_timeout,
+            media=rtp.media_timeout,
+            doubted=rtp.unreachable_timeout,
+            held=rtp.held_timeout,
+        ),
         max_sessions=config.limits.calls,
         records=config.media.rtpengine_records,
     )
@@ -98,6 +103,7 @@ def _embedded(config: Config) -> EmbeddedConfig:
         ),
         max_sessions=config.limits.calls,
         media_timeout=rtp.media_timeout,
+        doubted_timeout=rtp.unreachable_timeout,
         held_timeout=rtp.held_timeout,
         silence_after=rtp.silence_after,
         silence_interval=rtp.silence_interval,

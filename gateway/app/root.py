@@ -234,6 +234,7 @@ class GatewayApp:
             self._opening.fraction,
         )
         dialer.routes = self._care.registrations.routes
+        self._reachability.follow(lambda trunk, is_lost: engine.doubt(f"trunk:{trunk}", doubted=is_lost))
         self._care.begin(self.config.accounts.register_expires, self.config.accounts.flows)
         self._stack.push_async_callback(self._care.close)
         watch_load(self._opening, self._user_agent, self._load, self.calls.is_emergency, engine.busy)

@@ -106,7 +106,8 @@ def input_of_media(machine: Attempt | Bridge, event: MediaEvent) -> CallInput | 
     leg = next((leg for leg in machine.legs if leg.party.tag == event.tag), None)
     if leg is None:
         return None
-    if isinstance(event, MediaTimeout | MediaFailed) and leg.may_return and isinstance(machine, Bridge):
+    is_gone = isinstance(event, MediaTimeout) and event.is_doubted
+    if isinstance(event, MediaTimeout | MediaFailed) and leg.may_return and isinstance(machine, Bridge) and not is_gone:
         return CallInput(input=Input.LEG_AWAY, leg=leg)
     match event:
         case Connected() | FirstMedia():

@@ -422,6 +422,8 @@ class RtpConfig(Section):
     """UDP ports, an even one for RTP and the next for RTCP."""
     media_timeout: float = Field(default=60.0, ge=0)
     """A call whose phone sends nothing for so long ends; 0 never (s)."""
+    unreachable_timeout: float = Field(default=10.0, ge=0)
+    """The same of the phone's side of a trunk that answered OPTIONS and answers no more; 0: no other time (s)."""
     held_timeout: float = Field(default=3_600.0, ge=0)
     """The same while the call is on hold; 0 never (s)."""
     latching: Literal["off", "auto", "on"] = "auto"

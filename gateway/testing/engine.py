@@ -269,6 +269,9 @@ class FakeEngine:
         self._scripted(verb)
         self._known(call_id)
 
+    def doubt(self, owner: str, *, doubted: bool) -> None:
+        self.requests.append(Request("doubt", detail=(owner, doubted)))
+
     def narrows(self, call_id: str, tag: str) -> bool:
         return tag in self.narrowed
 

@@ -193,6 +193,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "media/test_engine_embedded.py::test_a_silent_phone_times_out_once_and_a_held_one_later": (
         *("rtp.media_timeout", "rtp.held_timeout"),
     ),
+    "media/test_engine_embedded.py::test_a_phone_is_silent_for_less_time_while_its_trunk_does_not_answer": (
+        "rtp.unreachable_timeout",
+    ),
     "media/test_engine_embedded.py::test_media_over_ipv6": ("rtp.listen",),
     "media/test_engine_embedded.py::test_without_transcoding_a_call_with_nothing_in_common_is_488": (
         "codecs.transcode",

@@ -252,6 +252,7 @@ REACHES = {
     "webrtc.setup_timeout": "engine, rtpengine",
     "rtp.media_timeout": "engine, rtpengine",
     "rtp.held_timeout": "engine, rtpengine",
+    "rtp.unreachable_timeout": "engine, rtpengine",
     "rtp.srtp": "front, dialled",
     "rtp.srtp_keying": "dialled",
     "media.rtpengine_renumbers": "rtpengine",

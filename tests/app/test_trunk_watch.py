@@ -76,6 +76,29 @@ async def test_a_trunk_that_is_back_is_told_once() -> None:
     await rig.watch.close()
 
 
+def test_a_trunk_is_lost_that_has_answered_before() -> None:
+    """A trunk that never answers OPTIONS is not lost; one with a place left is there; a removed one is no more."""
+    told: list[tuple[str, bool]] = []
+    reachability = Reachability()
+    reachability.follow(lambda trunk, is_lost: told.append((trunk, is_lost)))
+    for trunk, uri, status in (
+        ("mute", ONE, 408),
+        ("mute", ONE, 503),
+        ("office", ONE, 200),
+        ("office", TWO, 200),
+        ("office", ONE, 408),
+    ):
+        reachability.answered(trunk, uri, status)
+    assert told == []
+    reachability.answered("office", TWO, 503)
+    reachability.answered("office", TWO, 408)
+    reachability.answered("office", ONE, 401)
+    assert told == [("office", True), ("office", False)]
+    reachability.answered("office", ONE, 408)
+    reachability.keep({"mute": (ONE,)})
+    assert told[2:] == [("office", True), ("office", False)]
+
+
 async def test_a_trunk_that_is_not_to_be_asked_is_not() -> None:
     """options_interval 0."""
     rig = Rig(Asker(one=200, two=200), interval=0)

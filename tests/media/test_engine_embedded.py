@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 from types import SimpleNamespace
@@ -564,6 +565,71 @@ async def test_a_silent_phone_times_out_once_and_a_held_one_later(reports: Repor
         await engine.sweep()
         await until(lambda: MediaTimeout("call", "right", 300.0) in events)
         assert sum(isinstance(event, MediaTimeout) for event in events if event.tag == "right") == 2
+    finally:
+        await made.close()
+        await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("media_timeout", "doubted_timeout", "direction", "sends", "back", "silence"),
+    [
+        (30.0, 10.0, "sendrecv", "", False, 10.0),
+        (0.0, 10.0, "sendrecv", "", False, 10.0),
+        (5.0, 10.0, "sendrecv", "", False, 5.0),
+        (30.0, 0.0, "sendrecv", "", False, 30.0),
+        (30.0, 10.0, "recvonly", "", False, 300.0),
+        (30.0, 10.0, "sendrecv", "RTCP", False, None),
+        (30.0, 10.0, "sendrecv", "RTP", False, None),
+        (30.0, 10.0, "sendrecv", "", True, 30.0),
+    ],
+)
+async def test_a_phone_is_silent_for_less_time_while_its_trunk_does_not_answer(
+    media_timeout: float,
+    doubted_timeout: float,
+    direction: str,
+    sends: str,
+    back: bool,
+    silence: float | None,
+    reports: Reports,
+) -> None:
+    """Counted from then on: RTP and RTCP are life, a held phone owes nothing, and a trunk that is back has time."""
+    clock = ManualClock()
+    settings = config(
+        silence_after=0.0, media_timeout=media_timeout, doubted_timeout=doubted_timeout, held_timeout=300.0
+    )
+    engine = by_hand(settings, clock)
+    events: list[MediaEvent] = []
+    engine.subscribe(events.append)
+    await engine.start()
+    left, right = replace(LEFT, owner="user"), replace(RIGHT, owner="trunk:office")
+    made = Call(engine, events, await Phone(("pcmu",), ssrc=1).open(), await Phone(("pcmu",), ssrc=2).open())
+    try:
+        made.right.take(await engine.offer("call", left, right, made.left.sdp()))
+        made.left.take(await engine.answer("call", right, left, made.right.sdp(direction=direction)))
+        engine.doubt("trunk:office", doubted=True)
+        engine.doubt("trunk:another", doubted=True)
+        if back:
+            engine.doubt("trunk:office", doubted=False)
+        for second in range(400):
+            made.left.send(VOICE, 0)
+            if sends == "RTP":
+                made.right.send(VOICE, 0)
+                await until(lambda second=second: len(made.left.packets) > second)
+            if sends == "RTCP":
+                made.right.send_rtcp(bytes(ReceiverReport(1)))
+                await until(lambda second=second: reports.read > second)
+            await asyncio.sleep(0)
+            clock.advance(1.0)
+            await engine.sweep()
+            timeouts = [event for event in events if isinstance(event, MediaTimeout) and event.tag == "right"]
+            if timeouts or (second > 40 and silence is None):
+                break
+        if silence is None:
+            assert timeouts == []
+        else:
+            is_early = not back
+            assert timeouts == [MediaTimeout("call", "right", silence, is_early)]
+            assert silence <= second + 1 <= silence + 2
     finally:
         await made.close()
         await engine.close()

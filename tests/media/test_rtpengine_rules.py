@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -162,6 +163,25 @@ def test_the_first_packet_is_told_once() -> None:
     assert first == [Connected("call", "rtp"), FirstMedia("call", "rtp")]
     assert not state.take({"rtp": Heard(packets=9)}, clock.advance(1), Patience())
     assert state.statistics().parties["rtp"].connected_after_ms == pytest.approx(300)
+
+
+@pytest.mark.parametrize(
+    ("media", "doubted", "expected", "limit"),
+    [(60, 10, True, 10), (5, 10, True, 5), (0, 10, True, 10), (60, 0, True, 60), (60, 10, False, 600)],
+)
+def test_silence_is_shorter_while_the_trunk_does_not_answer(
+    media: float, doubted: float, expected: bool, limit: float
+) -> None:
+    """Of the parties of that owner alone, and not of one that is held."""
+    clock = ManualClock()
+    state, patience = call(clock), Patience(media=media, doubted=doubted, held=600)
+    state.parties["rtp"].party = replace(state.parties["rtp"].party, owner="trunk:office")
+    seen = {"rtp": Heard(packets=1, expected=expected)}
+    state.take(seen, clock.advance(1), patience, {"trunk:office"})
+    assert state.take(seen, clock.advance(limit - 0.1), patience, {"trunk:office"}) == []
+    [late] = state.take(seen, clock.advance(0.2), patience, {"trunk:office"})
+    assert isinstance(late, MediaTimeout)
+    assert late.is_doubted
 
 
 def test_silence_is_told_once_and_again_after_a_word_in_between() -> None:

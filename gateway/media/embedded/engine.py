@@ -401,6 +401,14 @@ class EmbeddedEngine:
         self._still_open(session)
         session.send_dtmf(tag, digit, duration_ms, tones=tones)
 
+    def doubt(self, owner: str, *, doubted: bool) -> None:
+        resources = self._running()
+        (resources.doubted.add if doubted else resources.doubted.discard)(owner)
+        for session in self._sessions.values():
+            for party in session.parties:
+                if party.party.owner == owner:
+                    party.watch()
+
     def narrows(self, call_id: str, tag: str) -> bool:
         session = self._sessions.get(call_id)
         agreed = next((each.agreed for each in session.parties if each.party.tag == tag), None) if session else None

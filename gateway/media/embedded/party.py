@@ -360,8 +360,18 @@ class PartyMedia:
     def watch(self) -> None:
         """Have a phone's silence told, from now on: after the time that what was agreed allows it."""
         agreement, config = self.agreement, self._shared.config
-        if self.rtp is not None and agreement is not None:
-            self.rtp.watch(config.media_timeout if agreement.direction.receives else config.held_timeout)
+        if self.rtp is None or agreement is None:
+            return
+        if not agreement.direction.receives:
+            self.rtp.watch(config.held_timeout)
+        elif self._is_doubted and config.doubted_timeout:
+            self.rtp.watch(min(config.doubted_timeout, config.media_timeout or config.doubted_timeout))
+        else:
+            self.rtp.watch(config.media_timeout)
+
+    @property
+    def _is_doubted(self) -> bool:
+        return self.party.owner in self._shared.doubted
 
     # The outgoing stream (players.Outlet)
 
@@ -444,7 +454,7 @@ class PartyMedia:
                 # Its reports say that it is there, or what it shows or types, as of the last report about that.
                 self.watch()
             elif self.joined is not None:
-                self._shared.emit(MediaTimeout(self.call_id, self.party.tag, round(silent, 1)))
+                self._shared.emit(MediaTimeout(self.call_id, self.party.tag, round(silent, 1), self._is_doubted))
 
     def digit(self, digit: str, duration_ms: int, *, is_tone: bool = False) -> None:
         """The peer has sent a digit; `is_tone`: in its audio, which goes on without it."""

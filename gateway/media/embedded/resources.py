@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from gateway.media.embedded.flows import FlowTable
@@ -40,3 +40,5 @@ class Resources:
     music: Music
     """For who is on hold."""
     emit: Callable[[MediaEvent], None]
+    doubted: set[str] = field(default_factory=set)
+    """Owners of parties whose signalling does not answer."""

@@ -109,6 +109,8 @@ class EmbeddedConfig:
     """Seconds that a callee is kept after another one of the same call has answered."""
     media_timeout: float = 60.0
     """Seconds without RTP or RTCP from a phone before MediaTimeout; 0: never."""
+    doubted_timeout: float = 10.0
+    """The same while the signalling of the phone's trunk does not answer either; 0: no other time."""
     held_timeout: float = 3600.0
     """The same while the phone has no reason to send; 0: never."""
     silence_after: float = 1.0

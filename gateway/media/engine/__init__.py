@@ -207,6 +207,8 @@ class MediaTimeout(MediaEvent):
     """Nothing was received from the party for `seconds`."""
 
     seconds: float
+    is_doubted: bool = False
+    """Its signalling does not answer either (`MediaEngine.doubt`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +390,12 @@ class MediaEngine(Protocol):
 
         `tones`: as tones also to a party that takes it in any way (Dtmf.AUTO). MediaError 488 where the party does
         not take it so, 400 for what is no digit, 503 where too many wait.
+        """
+
+    def doubt(self, owner: str, *, doubted: bool) -> None:
+        """Say that the signalling of an owner's parties (`Party.owner`) does not answer, or answers again.
+
+        Meanwhile MediaTimeout comes after a shorter silence of those that are to send something.
         """
 
     def narrows(self, call_id: str, tag: str) -> bool:

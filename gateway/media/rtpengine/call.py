@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from gateway.media.engine import (
@@ -33,10 +33,18 @@ class Patience:
     """From the answer to the first packet of a browser."""
     media: float = 60.0
     """Without a packet of a party that may send."""
+    doubted: float = 10.0
+    """The same of a party whose signalling does not answer either; 0: no other time."""
     held: float = 3600.0
     """Without a packet of a party that has no reason to send."""
     daemon: float = 15.0
     """Without a word of the daemon that has the call."""
+
+    def limit(self, *, is_expected: bool, doubted: bool) -> float:
+        """Return how long a party may be silent that is to send something, or has no reason to."""
+        if not is_expected:
+            return self.held
+        return min(self.doubted, self.media or self.doubted) if doubted and self.doubted else self.media
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +169,10 @@ class CallState:
         """Tags of the others."""
         return [other for other in self.parties if other != tag]
 
-    def take(self, heard: Mapping[str, Heard], now: float, patience: Patience) -> list[MediaEvent]:
-        """What a query's reply means now, as events."""
+    def take(
+        self, heard: Mapping[str, Heard], now: float, patience: Patience, doubted: Collection[str] = ()
+    ) -> list[MediaEvent]:
+        """Return what a query's reply means now; the signalling of the owners in `doubted` does not answer."""
         events: list[MediaEvent] = []
         for tag, state in self.parties.items():
             latest = heard.get(tag)
@@ -172,7 +182,7 @@ class CallState:
             if latest.packets + latest.control > before.packets + before.control:
                 self._alive(state, now, events.append)
             elif tag in self.joined and not self.isolated:
-                self._silent(state, now, patience, events.append)
+                self._silent(state, now, patience, state.party.owner in doubted, events.append)
         return events
 
     def _alive(self, state: PartyState, now: float, emit: Callable[[MediaEvent], None]) -> None:
@@ -182,7 +192,9 @@ class CallState:
             emit(Connected(self.call_id, state.party.tag))
             emit(FirstMedia(self.call_id, state.party.tag))
 
-    def _silent(self, state: PartyState, now: float, patience: Patience, emit: Callable[[MediaEvent], None]) -> None:
+    def _silent(
+        self, state: PartyState, now: float, patience: Patience, doubted: bool, emit: Callable[[MediaEvent], None]
+    ) -> None:
         tag = state.party.tag
         silence = now - max(self.answered_at or state.since, state.heard_at or 0.0)
         if state.heard_at is None and state.party.kind is Kind.WEBRTC and patience.setup:
@@ -190,10 +202,10 @@ class CallState:
                 state.failed = True
                 emit(MediaFailed(self.call_id, tag, "the browser's media did not connect"))
             return
-        limit = patience.media if state.heard.expected else patience.held
+        limit = patience.limit(is_expected=state.heard.expected, doubted=doubted)
         if 0 < limit <= silence and not state.warned:
             state.warned = True
-            emit(MediaTimeout(self.call_id, tag, silence))
+            emit(MediaTimeout(self.call_id, tag, silence, doubted))
 
     def statistics(self) -> CallStatistics:
         """From what was last heard; what a party was sent is what its peer was heard saying."""

@@ -99,6 +99,7 @@ class RtpengineEngine:
         self._agreements = Agreements(lambda: self.config.policy, clock)
         self._moves = Moves(self._agreements, clock, self._delivery.emit)
         self._ending: asyncio.Task[None] | None = None
+        self._doubted: set[str] = set()
         self._running = False
 
     @property
@@ -250,6 +251,10 @@ class RtpengineEngine:
             raise MediaError("the candidate is too long", 400)
         self._call(call_id).party_of(tag)
 
+    def doubt(self, owner: str, *, doubted: bool) -> None:
+        """Taken into account from the next look at each call on."""
+        (self._doubted.add if doubted else self._doubted.discard)(owner)
+
     def narrows(self, call_id: str, tag: str) -> bool:
         call = self._calls.get(call_id)
         state = None if call is None else call.parties.get(tag)
@@ -393,7 +398,7 @@ class RtpengineEngine:
         reply = await ask(call.host, {"command": "query", "call-id": call.name})
         call.unanswered_since = None
         if not call.closed:
-            for event in call.take(heard(reply), self._clock(), self.config.patience):
+            for event in call.take(heard(reply), self._clock(), self.config.patience, self._doubted):
                 self._delivery.emit(event)
 
     async def _end(self, call: CallState) -> None:

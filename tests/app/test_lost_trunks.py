@@ -1,0 +1,84 @@
+"""A PBX that dies under a call: its trunk answers OPTIONS no more, its media is silent, and the call ends soon."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.call.status import Cause
+from gateway.net import IncomingSession, UserAgent
+from gateway.net.config import UserAgentConfig
+from tests.app.desk import Desk, desks
+from tests.interop.gateway import config_on_free_ports, gateway_with
+from tests.media.engine_support import Phone as RtpPhone
+from tests.media.engine_support import until
+from tests.net.peers import Application, Recorder
+
+AT_THE_TRUNK = "127.0.0.2"
+USERS = json.dumps([{"id": "1001", "sip": True, "may_call": ["*", "0*"]}])
+ROUTES = json.dumps([{"match": "0*", "to": "trunk:office", "strip": 1}])
+SOON = 8.0
+"""Seconds, of which two are the limit, and the rest OPTIONS and their last answers."""
+
+
+class Pbx:
+    """It answers every call with a tone."""
+
+    def __init__(self) -> None:
+        self.agent = UserAgent(UserAgentConfig(listen=((AT_THE_TRUNK, 0),)), Application(self._answers))
+        self.rtp = RtpPhone(("pcmu",), ssrc=77)
+
+    def _answers(self, session: IncomingSession, recorder: Recorder) -> None:
+        self.rtp.take(session.initial_offer.decode())
+        session.answer(self.rtp.sdp().encode())
+        self.rtp.play(700.0)
+
+    async def open(self) -> str:
+        await self.agent.start()
+        await self.rtp.open(AT_THE_TRUNK)
+        return f"sip:{AT_THE_TRUNK}:{self.agent.listening[0][2]}"
+
+    async def die(self) -> None:
+        """Be gone from the network without a BYE."""
+        await self.agent._shell.close()
+
+
+@pytest.mark.parametrize("plane", ["python", "native"])
+@pytest.mark.parametrize("silent", ["both", "OPTIONS"])
+async def test_a_call_ends_soon_whose_peer_is_silent_in_media_and_signalling(
+    tmp_path: Path, silent: str, plane: str
+) -> None:
+    """Long before `rtp.media_timeout`; while its media goes on, a trunk that answers no OPTIONS ends nothing."""
+    pbx, caller = Pbx(), Desk("1001")
+    trunk = {"name": "office", "uri": await pbx.open(), "sources": [AT_THE_TRUNK], "options_interval": 1}
+    config = config_on_free_ports(
+        tmp_path,
+        USERS=USERS,
+        TRUNKS=json.dumps([trunk]),
+        ROUTES=ROUTES,
+        MEDIA__PLANE=plane,
+        RTP__UNREACHABLE_TIMEOUT="2",
+    )
+    async with gateway_with(config, tmp_path / "gateway.log") as gateway, desks(gateway.app, caller):
+        reachability = gateway.app._reachability
+        await until(lambda: reachability.of("office").value == "reachable")
+        caller.dial(gateway.app, "0600")
+        await caller.is_up()
+        caller.rtp.play(400.0)
+        await until(lambda: caller.hears(700.0))
+        [call] = gateway.app.calls
+        if silent == "both":
+            await pbx.rtp.close()
+        await pbx.die()
+        await until(lambda: reachability.of("office").value == "unreachable")
+        if silent == "both":
+            await asyncio.wait_for(call.finished(), SOON)
+            assert call.cause is Cause.MEDIA_TIMEOUT
+        else:
+            caller.rtp.packets.clear()
+            await until(lambda: len(caller.rtp.packets) > 200)
+            assert call.state.value != "ended"
+            await pbx.rtp.close()
