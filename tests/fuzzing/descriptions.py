@@ -91,13 +91,15 @@ class Base:
     def optional(self) -> list[int]:
         """Indices of the b= and a= lines that the call does not need, and of the c= lines of who does ICE."""
         kind = self.kind
+        # An ICE-lite peer sends no checks: ours go to the candidates that it names.
+        always = {"rtpmap", "candidate"} if "a=ice-lite" in self.lines else {"rtpmap"}
         needed, types = _NEEDED.get(kind, ()), "abc" if kind is Kind.WEBRTC else "ab"
         starts = [0, *[place for place, line in enumerate(self.lines) if line.startswith("m=")], len(self.lines)]
         found: list[int] = []
         for start, end in pairwise(starts):
             names = [line[2:].partition(":")[0] if line[0] == "a" else "" for line in self.lines[start:end]]
             spoken = not self.lines[start].startswith("m=") or self.lines[start].startswith("m=audio")
-            sole = {name for name in needed if spoken and names.count(name) == 1} | {"rtpmap"}
+            sole = {name for name in needed if spoken and names.count(name) == 1} | always
             for place, name in enumerate(names, start):
                 if self.lines[place][0] in types and name not in sole:
                     found.append(place)
