@@ -296,6 +296,8 @@ def web(config: Config, console_token: str = "") -> WebSettings:
         proxies=config.web.proxies,
         link_lifetime=config.web.link_lifetime,
         open_rooms=config.web.rooms_open,
+        rooms_from_here=config.web.open_rooms == "auto",
+        guests_from_here=config.web.guests == "auto",
         ice_service=config.web.ice_service,
         ice_service_token=secret(config.web.ice_service_token) or "",
         push_services=config.web.push_services,

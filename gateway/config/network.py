@@ -30,6 +30,7 @@ from gateway.config.values import (
     SwitchValue,
     Text,
     ip_version,
+    is_loopback,
     loose_route,
 )
 from gateway.config.webrtc import IceServer
@@ -318,14 +319,16 @@ class WebConfig(Section):
     proxies: tuple[LocalAddress, ...] = ()
     """Addresses of reverse proxies in front, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     guests: SwitchValue = "auto"
-    """Let people without an account call from the page; "auto" while only this machine can reach it."""
+    """Let people without an account call from the page; "auto" while only this machine can reach it
+    (no proxy passes others on)."""
     guests_may_call: tuple[Text, ...] = ("600", "601")
     """Patterns of what a guest may dial, other guests included (* stands for anything)."""
     link_lifetime: int = Field(default=2_592_000, ge=0, le=31_536_000)
     """The longest that a link for guests may be good for (s), which users make by POST /api/links for the call button
     of a site or for one call; 0: there are none."""
     open_rooms: SwitchValue = "auto"
-    """Let people without an account use the signalling rooms; "auto" while only this machine can reach them."""
+    """Let people without an account use the signalling rooms; "auto" while only this machine can reach them
+    (no proxy passes others on)."""
     ice_servers: tuple[IceServer, ...] = ()
     """STUN and TURN servers that browsers are told of; with ICE-lite none is needed."""
     ice_service: Text = "https://restsend.com/api/iceservers"
@@ -356,12 +359,15 @@ class WebConfig(Section):
 
     @property
     def only_here(self) -> bool:
-        """Whether only this machine can reach the web side, as far as the configuration tells."""
+        """Whether only this machine can reach the web side, as far as the configuration tells.
+
+        A proxy passes others on.
+        """
         hosts = [
             *(address.host for _, address in self.listeners),
             *([urlsplit(self.public_url).hostname] if self.public_url else []),
         ]
-        return all(host in ("localhost", "127.0.0.1", "::1") for host in hosts)
+        return not self.proxies and all(is_loopback(host or "") for host in hosts)
 
     @property
     def guests_welcome(self) -> bool:

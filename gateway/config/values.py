@@ -67,6 +67,14 @@ def ip_version(text: str) -> int:
         return 0
 
 
+def is_loopback(host: str) -> bool:
+    """Whether this machine alone reaches that address or name."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def network(text: str) -> str:
     """An IP address or network, as a network; raises ValueError."""
     try:

@@ -69,6 +69,10 @@ class WebSettings:
     """The longest that a link for guests may be good for; 0: there are none."""
     open_rooms: bool = False
     """Whether rooms are for everybody who knows a name; else for those who signed in."""
+    rooms_from_here: bool = False
+    """`open_rooms` for this machine's own requests alone: none that a proxy has passed on."""
+    guests_from_here: bool = False
+    """Guests are this machine's own requests alone."""
     max_rooms: int = 1_000
     max_room_peers: int = 50
     ice_service: str = ""

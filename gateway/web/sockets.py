@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
-from gateway.web.auth.authenticator import client_address
+from gateway.web.auth.authenticator import client_address, is_passed_on
 from gateway.web.auth.origins import origin_allowed
 from gateway.web.limits import SourceCounter
 from gateway.web.outbox import HOLD_EXTENSION, Close, Line, Outbox
@@ -21,6 +21,8 @@ class Socket(Line):
     def __init__(self, websocket: WebSocket, address: str, settings: WebSettings) -> None:
         super().__init__(websocket, settings)
         self.address = address
+        self.passed_on = is_passed_on(websocket)
+        """By a proxy, named in the settings or not."""
         extensions = websocket.scope.get("extensions") or {}
         self.hold: Callable[[bool], None] = extensions.get(HOLD_EXTENSION, _held_by_nobody)
         """Has it give way to nobody, or to newcomers again: whether its peer has shown who it is, or has a call."""

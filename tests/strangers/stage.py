@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from aiortc import RTCPeerConnection
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from gateway.config import Config
+from gateway.config.network import WebConfig
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from tests import peers
@@ -206,33 +208,57 @@ def _add_networks(there: Host, way: Way) -> None:
     peers.in_namespace(f"ip route add {net} via {there.there}")
 
 
-def _server(listen: str, port: int) -> str:
-    """The server of docs/deployment.md without TLS, on `listen`, in front of `port`."""
+def _server(listen: str, web: WebConfig) -> str:
+    """The server of docs/deployment.md without TLS, on `listen`, in front of `web`."""
+    loopback = "[::1]" if ":" in web.listen.host else "127.0.0.1"
+    place = f"{loopback}:{web.listen.port}"
     [server] = [block for block in blocks_of(ROOT / "docs/deployment.md") if "server {" in block.text]
     kept = [line for line in server.text.splitlines() if "ssl_certificate" not in line]
-    text = "\n".join(kept).replace("443 ssl", listen).replace("127.0.0.1:8080", f"127.0.0.1:{port}")
-    assert text.count(listen) == text.count(f"http://127.0.0.1:{port}") == 1
+    text = "\n".join(kept).replace("443 ssl", listen).replace("127.0.0.1:8080", place)
+    assert text.count(listen) == text.count(f"http://{place}") == 1
+    text = text if web.tls.cert is None else text.replace("http://", "https://")
     return text + "\n"
+
+
+@contextlib.contextmanager
+def _other_host(way: Way) -> Iterator[Host]:
+    with host(ipv6=way.ipv6) as there:
+        _add_networks(there, way)
+        yield there
+
+
+async def _stands(stack: AsyncExitStack, folder: Path, way: Way, there: Host, config: Config) -> Stage:
+    """The gateway of `config`, with an nginx in front where `way` says so."""
+    gateway = await stack.enter_async_context(gateway_with(config, folder / "gateway.log"))
+    own = config.web.listen.port
+    if not way.proxied:
+        return Stage(gateway, there, way, own, stack)
+    here, front = f"[{there.here}]" if way.ipv6 else there.here, free_port()
+    stack.enter_context(nginx(folder, _server(f"{here}:{front}", config.web)))
+    async with asyncio.timeout(30):
+        while not await listens(front, there.here):  # noqa: ASYNC110  # nginx notifies nobody
+            await asyncio.sleep(0.02)
+    return Stage(gateway, there, way, front, stack)
+
+
+@contextlib.asynccontextmanager
+async def standing(folder: Path, way: Way, config: Config) -> AsyncIterator[Stage]:
+    """A gateway on `config` as it is, and the other host."""
+    async with AsyncExitStack() as stack:
+        there = stack.enter_context(_other_host(way))
+        yield await _stands(stack, folder, way, there, config)
 
 
 @contextlib.asynccontextmanager
 async def stage(folder: Path, way: Way, **changes: str) -> AsyncIterator[Stage]:
     """A gateway that listens where the other host is, `way.proxied`: behind an nginx as docs/deployment.md has it."""
     async with AsyncExitStack() as stack:
-        there = stack.enter_context(host(ipv6=way.ipv6))
-        _add_networks(there, way)
+        there = stack.enter_context(_other_host(way))
         here = f"[{there.here}]" if way.ipv6 else there.here
-        sip, own, front = free_port(), free_port(), free_port()
+        sip, own = free_port(), free_port()
         listen = json.dumps([f"udp:{here}:{sip}", f"tcp:{here}:{sip}"])
         web = f"127.0.0.1:{own}" if way.proxied else f"{here}:{own}"
         # Other tests beside this one keep the machine busy: that is not what refuses a call here.
         load = {"LIMITS__LOAD": "0", "LIMITS__DELAY": "60", "LIMITS__PLANE_LOAD": "0", "RTP__PORTS": "10000-11999"}
         settings = {"SIP__LISTEN": listen, "WEB__LISTEN": web, "WEB__PROXIES": '["127.0.0.1"]', **load, **changes}
-        config = config_on_free_ports(folder, **settings)
-        gateway = await stack.enter_async_context(gateway_with(config, folder / "gateway.log"))
-        if way.proxied:
-            stack.enter_context(nginx(folder, _server(f"{here}:{front}", own)))
-            async with asyncio.timeout(30):
-                while not await listens(front, there.here):  # noqa: ASYNC110  # nginx notifies nobody
-                    await asyncio.sleep(0.02)
-        yield Stage(gateway, there, way, front if way.proxied else own, stack)
+        yield await _stands(stack, folder, way, there, config_on_free_ports(folder, **settings))

@@ -28,6 +28,7 @@ from gateway.web.limits import SourceBuckets
 from gateway.web.settings import WebSettings
 
 _MAX_HEADER = 2_560
+_OF_PROXIES = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
 _CONSOLE = User("console", role="operator")
 """Who commands on the gateway's own machine are."""
 RESERVED = frozenset({"remotemedia-server"})
@@ -37,6 +38,11 @@ RESERVED = frozenset({"remotemedia-server"})
 def client_address(connection: HTTPConnection) -> str:
     """IP address of the client, "" when the server does not know it."""
     return connection.client.host if connection.client else ""
+
+
+def is_passed_on(connection: HTTPConnection) -> bool:
+    """Whether a proxy has passed a request on, one that `web.proxies` need not name."""
+    return any(header in connection.headers for header in _OF_PROXIES)
 
 
 def credentials(header: str | None) -> tuple[str, str] | None:
@@ -103,6 +109,8 @@ class Authenticator:
         self._shared = SharedSignIns(self.sign_ins, shared)
         self.audit = AuditLog()
         self._console = settings.console_token.encode()
+        self._guests_from_here, self._rooms_from_here = settings.guests_from_here, settings.rooms_from_here
+        self._open_rooms = settings.open_rooms
 
     async def user(self, name: str, secret: str, address: str) -> User | None:
         """The user who proves to be `name` ("": whoever the token says); None when refused. Raises TooManyFailures."""
@@ -185,12 +193,20 @@ class Authenticator:
         named = self._gateway.find_user(name)
         return user if named is not None and named.id == user.id else None
 
-    async def guest(self, name: str) -> User | None:
+    async def guest(self, name: str, *, passed_on: bool) -> User | None:
         """A guest of that name; None when guests are not allowed, or the name could be somebody's.
+
+        `passed_on` by a proxy: from elsewhere, though the connection is this machine's own.
 
         Numbers and URIs are never guests': a guest called "1001" would catch the calls of extension 1001.
         """
-        return await self._gateway.authenticate(name, None) if self._may_be_guest(name) else None
+        if (passed_on and self._guests_from_here) or not self._may_be_guest(name):
+            return None
+        return await self._gateway.authenticate(name, None)
+
+    def has_open_rooms(self, connection: HTTPConnection) -> bool:
+        """Whether the rooms are open to whoever that is."""
+        return self._open_rooms and not (self._rooms_from_here and is_passed_on(connection))
 
     async def guest_by_link(self, name: str, token: str) -> tuple[User, Link] | None:
         """A guest of that name with the rights of a link and nothing beside them; None where it is not good."""

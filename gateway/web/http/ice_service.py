@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address, credentials
+from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address, credentials, is_passed_on
 from gateway.web.facade import Gateway
 from gateway.web.settings import WebSettings
 
@@ -87,7 +87,8 @@ class IceService:
         """Id of the user, "guest", or None for whom we would not let call."""
         header = request.headers.get("authorization")
         if header is None:
-            return None if await self._authenticator.guest(_GUEST) is None else _GUEST
+            guest = await self._authenticator.guest(_GUEST, passed_on=is_passed_on(request))
+            return None if guest is None else _GUEST
         given = credentials(header)
         if given is None:
             return None

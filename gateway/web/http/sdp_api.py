@@ -12,7 +12,7 @@ from fastapi import Request
 
 from gateway.call.status import Cause
 from gateway.identity.model import User
-from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address, credentials
+from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address, credentials, is_passed_on
 from gateway.web.checks import is_identifier
 from gateway.web.facade import Gateway, LeftCall, PlaceError
 from gateway.web.http.errors import ApiError
@@ -115,7 +115,8 @@ class SdpApi:
         """Who calls, and as whose property the session is kept."""
         header = request.headers.get("authorization")
         if header is None:
-            guest = await self._authenticator.guest(f"guest-{uuid.uuid4().hex[:12]}")
+            name = f"guest-{uuid.uuid4().hex[:12]}"
+            guest = await self._authenticator.guest(name, passed_on=is_passed_on(request))
             if guest is None:
                 raise ApiError(401, "Authentication required", session_id)
             return guest, None

@@ -24,7 +24,7 @@ def create_router(
     router = APIRouter(route_class=bounded_route(settings), tags=["rooms"])
 
     async def check(request: Request) -> None:
-        if settings.open_rooms:
+        if authenticator.has_open_rooms(request):
             return
         try:
             user = await authenticator.bearer(request)
@@ -34,7 +34,7 @@ def create_router(
             raise ApiError(401, "Sign in to use the rooms", headers={"WWW-Authenticate": "Bearer"})
 
     async def serve(websocket: WebSocket, room: str, peer: str, wire: Wire) -> None:
-        allowed = None if settings.open_rooms else authenticator.of_websocket
+        allowed = None if authenticator.has_open_rooms(websocket) else authenticator.of_websocket
         async with gate.entered(websocket, allowed) as socket:
             if socket is not None:
                 await signaling.serve(socket, room, peer, wire)

@@ -66,6 +66,7 @@ class Peer:
         self._outbox = socket.outbox
         self._address = socket.address
         self._hold_socket = socket.hold
+        self._passed_on = socket.passed_on
         self.relayed = RelayedSessions(None)
         self._states: OrderedDict[str, str] = OrderedDict()
         self._refusals = 0
@@ -122,7 +123,7 @@ class Peer:
     async def _identify(self, dialect: Dialect, peer_id: str, token: str | None) -> User:
         try:
             if token is None:
-                user = await self.context.authenticator.guest(peer_id)
+                user = await self.context.authenticator.guest(peer_id, passed_on=self._passed_on)
             else:
                 user = await self.context.authenticator.user(peer_id, token, self._address)
                 if user is None and (found := await self.context.authenticator.guest_by_link(peer_id, token)):
@@ -215,7 +216,8 @@ class Peer:
         """The caller of an offer without an announcement: the announced user, or a guest for this call."""
         if self.user is not None:
             return self.user
-        guest = await self.context.authenticator.guest(f"guest-{uuid.uuid4().hex[:12]}")
+        name = f"guest-{uuid.uuid4().hex[:12]}"
+        guest = await self.context.authenticator.guest(name, passed_on=self._passed_on)
         if guest is None:
             raise self.dialect.error(Problem.AUTHENTICATION, "Authentication required")
         return guest
