@@ -413,13 +413,14 @@ def test_a_prack_for_nothing_is_481() -> None:
 
 
 def test_a_call_over_the_limit_is_503() -> None:
-    """`sessions` bounds the calls; the next one is told when to come again."""
+    """`sessions` bounds the calls; the next one hears which limit that is, and when to come again."""
     stage = Stage(CoreConfig(sessions=1))
     PuppetCall(stage, call_id="one")
     stage.puppet.take()
     PuppetCall(stage, call_id="two")
     [refused] = [one for one in stage.puppet.take() if isinstance(one, Response) and one.cseq.method == "INVITE"]
-    assert (refused.status, refused.retry_after) == (503, 5)
+    assert (refused.status, refused.retry_after) == (503, 10)
+    assert [reason.param("text") for reason in refused.reason] == ["limit: sip.limits.max_dialogs"]
     assert len(stage.agent.calls) == 1
 
 
