@@ -7,7 +7,7 @@ side has an agreement of its own, and the two are joined.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -41,6 +41,8 @@ class Attempt(Machine):
         self._offer = offer
         self._early: dict[str, str] = {}
         """Early descriptions of callees, by tag."""
+        self._ignored: set[str] = set()
+        """Tags of callees of whom an early description could not be used."""
         self._answer_sdp: str | None = None
         """What the caller is answered."""
         self._committed: str | None = None
@@ -226,16 +228,28 @@ class Attempt(Machine):
         assert isinstance(what.event, Ringing)
         assert what.leg is not None
         assert what.event.sdp is not None
+        leg, sdp = what.leg, what.event.sdp
         try:
-            self._answer_sdp = await self._answer_for_caller(what.leg, what.event.sdp)
+            self._answer_sdp = await self._answer_for_caller(leg, sdp)
         except MediaError as error:
             if self._failed is None:
-                raise
-            log.info("not announced", call_id=self._scope.call_id, reason=error.reason)
-            await self._drop_callee(CallInput(input=Input.CALLEE_FAILED, leg=what.leg))
+                self._ignore_preview(leg, error)
+            else:
+                log.info("not announced", call_id=self._scope.call_id, reason=error.reason)
+                await self._drop_callee(CallInput(input=Input.CALLEE_FAILED, leg=leg))
             return
-        self._committed = what.event.sdp
+        self._committed = sdp
         await self.caller.ring(self._answer_sdp)
+        self._scope.follow(CallInput(input=Input.PREVIEW_TAKEN, leg=leg))
+
+    def _ignore_preview(self, leg: Leg, error: MediaError) -> None:
+        """Have an early description that cannot be used say no more than that the callee rings."""
+        tag = leg.party.tag
+        self._early.pop(tag, None)
+        if tag not in self._ignored:
+            self._ignored.add(tag)
+            log.info("early description ignored", call_id=self._scope.call_id, tag=tag, reason=error.reason)
+        self._scope.follow(CallInput(input=Input.CALLEE_RINGING, leg=leg))
 
     async def _answer_for_caller(self, source: Leg, sdp: str) -> str:
         scope = self._scope
@@ -288,21 +302,47 @@ class Attempt(Machine):
             branch.stop()
         self._branches = []
 
-    def _described(self, what: CallInput) -> str | None:
-        """The answer of who accepted: in this event, or the early one that stands."""
+    def _described(self, what: CallInput) -> list[str]:
+        """The descriptions by which a callee may have accepted, the first that can be used counts.
+
+        The answer of the 2xx, else the early one that stands, else what the 2xx repeats of it.
+        """
         assert isinstance(what.event, Answered)
         assert what.leg is not None
-        return what.event.sdp if what.event.sdp is not None else self._early.get(what.leg.party.tag)
+        answer = what.event.sdp if what.event.sdp is not None else self._early.get(what.leg.party.tag)
+        return [sdp for sdp in (answer, what.event.repeated) if sdp is not None]
 
     async def _answer_media(self, what: CallInput) -> None:
-        assert what.leg is not None
-        sdp = self._described(what)
-        if sdp is None:
-            raise MediaError("the callee accepted without a session description", 488)
-        if sdp != self._committed:
-            self._answer_sdp = await self._answer_for_caller(what.leg, sdp)
-            self._committed = sdp
-        self._scope.learn(what.leg, sdp)
+        leg = what.leg
+        assert leg is not None
+
+        async def take(sdp: str) -> None:
+            if sdp != self._committed:
+                self._answer_sdp = await self._answer_for_caller(leg, sdp)
+                self._committed = sdp
+
+        if await self._takes_answer(what, take):
+            self._scope.follow(CallInput(input=Input.ANSWER_TAKEN, leg=leg, event=what.event))
+
+    async def _takes_answer(self, what: CallInput, take: Callable[[str], Awaitable[None]]) -> bool:
+        """Give the call to a callee whose description the engine takes; one without any leaves the call to the others.
+
+        Such a callee has answered 2xx, so it is ended by its leg.
+        """
+        leg = next(each for each in self.callees if each is what.leg)
+        refused = MediaError("the callee accepted without a session description", 488)
+        for sdp in self._described(what):
+            try:
+                await take(sdp)
+            except MediaError as error:
+                refused = error
+            else:
+                await leg.keep_answer()
+                self._scope.learn(leg, sdp)
+                return True
+        log.info("answer refused", call_id=self._scope.call_id, tag=leg.party.tag, reason=refused.reason)
+        await leg.refuse_answer(cause_of_media(refused))
+        return False
 
     async def _answer_caller(self, _: CallInput) -> None:
         assert self._answer_sdp is not None
@@ -316,12 +356,14 @@ class Attempt(Machine):
         return bool(given) and given[0] not in chosen and not set(given).isdisjoint(chosen)
 
     async def _commit_callee(self, what: CallInput) -> None:
-        assert what.leg is not None
-        sdp = self._described(what)
-        if sdp is None:
-            raise MediaError("the callee accepted without a session description", 488)
-        await self._scope.engine.answer(self._scope.call_id, what.leg.party, None, sdp)
-        self._scope.learn(what.leg, sdp)
+        leg, scope = what.leg, self._scope
+        assert leg is not None
+
+        async def take(sdp: str) -> None:
+            await scope.engine.answer(scope.call_id, leg.party, None, sdp)
+
+        if await self._takes_answer(what, take):
+            scope.follow(CallInput(input=Input.COUNTER_TAKEN, leg=leg, event=what.event))
 
     async def _offer_caller(self, what: CallInput) -> None:
         assert what.leg is not None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gateway.call.state import FINISH, Action, Input, Row, State, Table
 
-_ANSWER = (Action.CHOOSE_CALLEE, Action.ANSWER_MEDIA, Action.ANSWER_CALLER)
-_CONFIRM = (Action.CHOOSE_CALLEE, Action.COMMIT_CALLEE, Action.OFFER_CALLER)
+_ANSWER = (Action.CHOOSE_CALLEE, Action.ANSWER_CALLER)
+_CONFIRM = (Action.CHOOSE_CALLEE, Action.OFFER_CALLER)
 
 BEFORE_ANSWER = (State.CALLING, State.RINGING, State.EARLY)
 ALIVE = (State.NEW, *BEFORE_ANSWER, State.CONFIRMING)
@@ -18,9 +18,11 @@ def _table() -> dict[tuple[State, Input], Row]:
             State.CALLING,
         ),
         (State.CALLING, Input.CALLEE_RINGING): ((Action.RING_CALLER,), State.RINGING),
-        (State.CALLING, Input.CALLEE_EARLY_MEDIA): ((Action.EARLY_MEDIA,), State.EARLY),
+        (State.CALLING, Input.CALLEE_EARLY_MEDIA): ((Action.EARLY_MEDIA,), State.CALLING),
         (State.RINGING, Input.CALLEE_RINGING): ((), State.RINGING),
-        (State.RINGING, Input.CALLEE_EARLY_MEDIA): ((Action.EARLY_MEDIA,), State.EARLY),
+        (State.RINGING, Input.CALLEE_EARLY_MEDIA): ((Action.EARLY_MEDIA,), State.RINGING),
+        (State.CALLING, Input.PREVIEW_TAKEN): ((), State.EARLY),
+        (State.RINGING, Input.PREVIEW_TAKEN): ((), State.EARLY),
         (State.EARLY, Input.CALLEE_RINGING): ((), State.EARLY),
         # The first early description is committed; a changed one takes effect with the answer.
         (State.EARLY, Input.CALLEE_EARLY_MEDIA): ((), State.EARLY),
@@ -33,8 +35,11 @@ def _table() -> dict[tuple[State, Input], Row]:
         (State.CONFIRMING, Input.CALLEE_FAILED): (FINISH, State.ENDED),
     }
     for state in BEFORE_ANSWER:
-        rows[state, Input.CALLEE_ANSWERED] = (_ANSWER, State.CONNECTED)
-        rows[state, Input.CALLEE_TOOK_OFFER] = (_CONFIRM, State.CONFIRMING)
+        # A callee has the call once its description is taken: until then the others ring on.
+        rows[state, Input.CALLEE_ANSWERED] = ((Action.ANSWER_MEDIA,), state)
+        rows[state, Input.ANSWER_TAKEN] = (_ANSWER, State.CONNECTED)
+        rows[state, Input.CALLEE_TOOK_OFFER] = ((Action.COMMIT_CALLEE,), state)
+        rows[state, Input.COUNTER_TAKEN] = (_CONFIRM, State.CONFIRMING)
         # One branch of several: the others ring on.
         for what in (Input.CALLEE_REJECTED, Input.CALLEE_HUNG_UP, Input.CALLEE_FAILED):
             rows[state, what] = ((Action.DROP_CALLEE,), state)

@@ -139,4 +139,4 @@ def changed_by(what: CallInput, caller: Leg) -> Sequence[Leg] | None:
     if what.input is Input.MEDIA_CONNECTED:
         return ()
     # Who has answered was written down as it did.
-    return (caller,) if what.input in (Input.CALLEE_ANSWERED, Input.CALLEE_TOOK_OFFER) else None
+    return (caller,) if what.input in (Input.ANSWER_TAKEN, Input.COUNTER_TAKEN) else None

@@ -102,9 +102,14 @@ class Ringing(LegEvent):
 
 @dataclass(frozen=True, slots=True)
 class Answered(LegEvent):
-    """The callee accepted; `sdp` is its answer, or None when the early one stands."""
+    """The callee accepted; `sdp` is its answer, or None when the early one stands.
+
+    `CalleeLeg.keep_answer` or `refuse_answer` follows: until then others of the leg ring on.
+    """
 
     sdp: str | None = None
+    repeated: str | None = None
+    """Description of a 2xx behind a reliable 1xx with the answer: it counts where that one could not be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,3 +431,12 @@ class CalleeLeg(Leg, Protocol):
 
     async def invite(self, sdp: str, caller: Address) -> None:
         """Ask the far end, with our offer and who is calling."""
+
+    async def keep_answer(self) -> None:
+        """Give the call to the far end whose `Answered` came, and end the others of the leg."""
+
+    async def refuse_answer(self, cause: Cause) -> None:
+        """End the far end whose `Answered` came: its description cannot be used.
+
+        The others of the leg ring on. `Answered` of the next or `Rejected` follows.
+        """

@@ -63,24 +63,26 @@ class Transferring(Machine):
         self.transfer.report.ringing()
 
     async def _commit_target(self, what: CallInput) -> None:
-        """The first to answer comes in next; the others are ended."""
+        """The first to answer by a description that can be used comes in next; the others are ended."""
         assert isinstance(what.event, Answered)
         transfer, leg, scope = self.transfer, what.leg, self._scope
         assert transfer is not None
         assert leg is not None
+        target = next(each for each in transfer.targets if each is leg)
+        try:
+            sdp = what.event.sdp if what.event.sdp is not None else what.event.repeated
+            if sdp is None:
+                raise MediaError("the target accepted without a session description", 488)
+            await scope.engine.answer(scope.call_id, leg.party, None, sdp)
+        except MediaError as error:
+            log.info("answer refused", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
+            await target.refuse_answer(cause_of_media(error))
+            return
+        await target.keep_answer()
         for other in [each for each in transfer.targets if each is not leg]:
             transfer.targets.remove(other)
             await self._end_leg(other, Cause.ELSEWHERE)
             await self._release(other)
-        try:
-            if what.event.sdp is None:
-                raise MediaError("the target accepted without a session description", 488)
-            await scope.engine.answer(scope.call_id, leg.party, None, what.event.sdp)
-        except MediaError as error:
-            log.info("answer refused", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
-            await self._end_leg(leg, cause_of_media(error))
-            await self._drop(next(each for each in transfer.targets if each is leg), cause_of_media(error))
-            return
         scope.follow(CallInput(input=Input.REPLACE, leg=transfer.transferor, new_leg=leg, done=self._transfer_over))
 
     async def _ask_target_again(self, what: CallInput) -> None:

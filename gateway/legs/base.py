@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from gateway.call.leg import Address, DialogName, LegEvent, LegListener, LegName, TransferReport
+from gateway.call.leg import Address, DialogName, LegEvent, LegListener, LegName, Rejected, TransferReport
 from gateway.call.status import Cause
 from gateway.media.engine import Party
 
@@ -89,6 +89,15 @@ class LegBase(ABC):
     def only_secure(self) -> bool:
         """Pages have HTTPS, or are on this machine; services are here."""
         return True
+
+    async def keep_answer(self) -> None:
+        """Most legs have one far end, or have ended the others as that one answered."""
+        return
+
+    async def refuse_answer(self, cause: Cause) -> None:
+        """Most legs have nobody else to ask."""
+        await self.end(cause)
+        self._deliver(Rejected(cause))
 
     def refer(self, to: str, report: TransferReport, replaces: DialogName | None = None) -> None:
         """Most far ends cannot be asked to call somebody else."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
 from gateway.call.leg import Address, Answered, DialogName, Offered, Redirected, Rejected, Ringing
 from gateway.call.status import Cause, cause_of_status, most_telling
-from gateway.legs.sip_bodies import reason_of, refusal
+from gateway.legs.sip_bodies import reason_of, refusal, text_of
 from gateway.legs.sip_diversion import caller_fields, redirections
 from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, ip_version, is_flow_failure
 from gateway.legs.sip_leg import SipLeg
@@ -39,6 +39,8 @@ _TIMEOUT = 408
 _NOBODY_THERE = frozenset((500, 502, 503, 504))
 """Statuses that say that a place is out of order, not that the callee is."""
 _REDIRECTIONS = (300, 301, 302, 305)
+_KEPT_EVENTS = 32
+"""Events of one session that has accepted, while the call judges its description."""
 _OTHER_MEDIA = frozenset((415, 488, 606))
 """Statuses that say that it is the description that is refused."""
 
@@ -74,6 +76,22 @@ class Turn:
         """One leg rings no more: those that ring now."""
         self._ringing -= 1
         return () if self._ringing else self._following
+
+
+@dataclass(slots=True, eq=False)
+class _Answer:
+    """A destination that has accepted, and waits for the call to take its description."""
+
+    number: int
+    session: CalleeSession
+    event: events.Answered
+    later: list[events.SessionEvent] = field(default_factory=list)
+    """Events of the session since, for the call that it may get."""
+
+    def hears(self, event: events.SessionEvent) -> None:
+        """Keep an event, of too many only the last one."""
+        if len(self.later) < _KEPT_EVENTS or isinstance(event, events.Ended):
+            self.later.append(event)
 
 
 class SipCalleeLeg(SipLeg):
@@ -114,6 +132,8 @@ class SipCalleeLeg(SipLeg):
         self._take(destinations)
         self._reads = reads
         self._alerted: dict[int, CalleeSession] = {}
+        self._answers: deque[_Answer] = deque()
+        """Destinations that have accepted, in this order; the call judges the description of the first."""
         self._cancelled: list[CalleeSession] = []
         """Those who were asked in vain, until they have answered that it is over."""
         self._told: Callable[[], None] = nobody_asks
@@ -149,18 +169,23 @@ class SipCalleeLeg(SipLeg):
     @property
     def dialog_names(self) -> tuple[DialogName, ...]:
         """Early dialogs have names, too: a ringing phone's may be replaced (RFC 3891 section 3)."""
-        return super().dialog_names or names_of(self._alerted.values())
+        return super().dialog_names or names_of(self._reached)
 
     @property
     def references(self) -> tuple[str, ...]:
-        return super().references or tuple(session.call_id for session in self._alerted.values())
+        return super().references or tuple(session.call_id for session in self._reached)
+
+    @property
+    def _reached(self) -> list[CalleeSession]:
+        """Sessions of destinations that ring, or have accepted and wait for the call to take their description."""
+        return [*(each.session for each in self._answers), *self._alerted.values()]
 
     @property
     def is_unaware(self) -> bool:
-        return not self._alerted and self._session is None
+        return not self._reached and self._session is None
 
     def values(self) -> dict[str, Any] | None:
-        values = super().values() if self._session is not None else self._values(list(self._alerted.values()))
+        values = super().values() if self._session is not None else self._values(self._reached)
         assert values is not None
         cancelled = [kept for session in self._cancelled if (kept := session.values()) is not None]
         return {**values, "leaving": cancelled}
@@ -181,7 +206,7 @@ class SipCalleeLeg(SipLeg):
 
     def _ask_next(self) -> None:
         """Ask everybody of the next rank; where nobody can be asked any more, the callee refuses."""
-        if self._elsewhere:
+        if self._elsewhere or self._answers:
             return
         while self._ranks and not self._alerted and not self._over:
             rank = self._ranks.popleft()
@@ -309,7 +334,10 @@ class SipCalleeLeg(SipLeg):
             if session is self._session:
                 self._in_dialog(event)
             return
-        if session is self._alerted.get(number):  # else it was given up for another one
+        waiting = next((each for each in self._answers if each.session is session), None)
+        if waiting is not None:
+            waiting.hears(event)
+        elif session is self._alerted.get(number):  # else it was given up for another one
             self._alerting(number, event)
 
     def _alerting(self, number: int, event: events.SessionEvent) -> None:
@@ -320,11 +348,11 @@ class SipCalleeLeg(SipLeg):
                     self._deliver(Ringing(self._description(body)))
                 elif status in (180, 183):
                     self._deliver(Ringing())
-            case events.Answered(body=body):
-                self._session, self.chosen = self._alerted.pop(number), self._flows[number]
-                self._shown = self.chosen.shown
-                self._silence(Cause.ELSEWHERE)
-                self._deliver(Answered(self._description(body) if body else None))
+            case events.Answered():
+                self._stop_waiting()
+                self._answers.append(_Answer(number, self._alerted.pop(number), event))
+                if len(self._answers) == 1:
+                    self._tell_answer(event)
             case events.Identified(message=message):
                 self._renamed(message)
             case events.Offered(exchange=exchange, body=body) if body and len(self._alerted) == 1:
@@ -339,6 +367,36 @@ class SipCalleeLeg(SipLeg):
             case events.Ended():
                 self._refused(number, event.cause or 480)
 
+    def _tell_answer(self, event: events.Answered) -> None:
+        sdp = self._description(event.body) if event.body else None
+        self._deliver(Answered(sdp, text_of(event.repeated) if event.repeated else None))
+
+    async def keep_answer(self) -> None:
+        if not self._answers or self._over:
+            return
+        answer = self._answers.popleft()
+        self._session, self.chosen = answer.session, self._flows[answer.number]
+        self._shown = self.chosen.shown
+        others = self._reached
+        self._end_answers(Cause.ELSEWHERE)
+        self._silence(Cause.ELSEWHERE)
+        if others:
+            self._changed()
+        for event in answer.later:
+            self._in_dialog(event)
+
+    async def refuse_answer(self, cause: Cause) -> None:
+        if not self._answers or self._over:
+            return
+        answer = self._answers.popleft()
+        self._cancel(answer.session, cause)
+        self._counts_as_refused(cause.status, answer.session, Rejected(cause))
+        if self._answers:
+            self._tell_answer(self._answers[0].event)
+        elif self._alerted:
+            self._wait_for_rank()
+        self._changed()
+
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         """Before the answer to the one who is asked, where that is one."""
         if self._session is not None:
@@ -352,7 +410,11 @@ class SipCalleeLeg(SipLeg):
 
     def _refused(self, number: int, status: int, said: Rejected | None = None) -> None:
         session = self._alerted.pop(number)
-        self._refusals.append(said or Rejected(cause_of_status(status)))
+        self._counts_as_refused(status, session, said or Rejected(cause_of_status(status)))
+
+    def _counts_as_refused(self, status: int, session: CalleeSession, said: Rejected) -> None:
+        """Go on without a destination that has refused, or whose answer was refused."""
+        self._refusals.append(said)
         if not self._goes_on(status, has_responded=session.has_responded):
             self._ask_nobody_else()
         if status >= _GLOBAL_FAILURE:
@@ -389,7 +451,7 @@ class SipCalleeLeg(SipLeg):
             self._ranks.clear()
         self._turn.joined()
         leg = self._another(str(number), [destination], settings)
-        self._over = not self._alerted and not self._elsewhere
+        self._over = not self._reached and not self._elsewhere
         if self._over:
             self._stop_waiting()
             self._turn.over()
@@ -408,7 +470,7 @@ class SipCalleeLeg(SipLeg):
         if self._has_next:
             self._elsewhere += 1
             event = replace(event, then=self._came_back, time=self._settings.patience or None)
-        self._over = not self._alerted and not self._elsewhere
+        self._over = not self._reached and not self._elsewhere
         if not self._alerted:
             self._stop_waiting()
         self._deliver(replace(event, is_over=self._over))
@@ -426,6 +488,12 @@ class SipCalleeLeg(SipLeg):
         alerted, self._alerted = self._alerted, {}
         for session in alerted.values():
             self._cancel(session, cause)
+
+    def _end_answers(self, cause: Cause) -> None:
+        """Hang up on destinations that have accepted in vain."""
+        answers, self._answers = self._answers, deque()
+        for each in answers:
+            self._cancel(each.session, cause)
 
     def _cancel(self, session: CalleeSession, cause: Cause) -> None:
         """It stays known until it has answered: our CANCEL may be lost with this process."""
@@ -452,6 +520,7 @@ class SipCalleeLeg(SipLeg):
         self._over = True
         if self._session is not None:
             self._hang_up(cause)
+        self._end_answers(cause)
         self._silence(cause)
 
 

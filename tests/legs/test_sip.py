@@ -120,6 +120,10 @@ async def test_who_was_cancelled_is_written_down_until_it_has_answered() -> None
     winner.says(events.Answered(b"answer"))
     kept = leg.values()
     assert kept is not None
+    assert (kept["sessions"], kept["leaving"]) == ([winner.kept, loser.kept], [])
+    await leg.keep_answer()
+    kept = leg.values()
+    assert kept is not None
     assert (kept["sessions"], kept["leaving"]) == ([winner.kept], [loser.kept])
     changes: list[LegEvent] = []
     leg.listen(lambda _, event: changes.append(event))
@@ -436,13 +440,54 @@ async def test_the_first_phone_to_answer_has_the_call() -> None:
     """The others are cancelled with "completed elsewhere", and their late events are ignored."""
     leg, (first, second), heard = await callee("sip:a@192.0.2.1", "sip:b@192.0.2.2")
     second.says(events.Answered(b"answer"))
+    assert (first.told, leg.chosen) == ([], None)
+    await leg.keep_answer()
     assert first.told == [("hangup", 'SIP;cause=200;text="Call completed elsewhere"')]
     first.says(events.Failed(487, "Request Terminated", Headers()))
-    assert heard == [Answered("answer")]
+    assert [one for one in heard if one != SignallingChanged()] == [Answered("answer")]
     assert leg.chosen is not None
     assert leg.chosen.uri == "sip:b@192.0.2.2"
     second.says(events.Ended("remote"))
     assert heard[-1] == HungUp(Cause.NORMAL)
+
+
+async def test_an_answer_that_is_refused_ends_that_phone_alone() -> None:
+    """The next that has answered is judged, the others ring on; what the first has said since is for nobody."""
+    leg, (first, second, third), heard = await callee("sip:a@192.0.2.1", "sip:b@192.0.2.2", "sip:c@192.0.2.3")
+    first.says(events.Answered(b"bad"))
+    first.says(events.Ended("remote"))
+    second.says(events.Answered(b"", repeated=b"worse"))
+    second.says(events.Offered(7, b"offer"))
+    await leg.refuse_answer(Cause.NOT_ACCEPTABLE)
+    assert [what for what, *_ in first.told] == ["hangup"]
+    assert [one for one in heard if one != SignallingChanged()] == [Answered("bad"), Answered(None, "worse")]
+    assert (second.told, third.told) == ([], [])
+    await leg.keep_answer()
+    assert heard[-1] == Offered(7, "offer")
+    assert [what for what, *_ in third.told] == ["hangup"]
+    await leg.refuse_answer(Cause.NOT_ACCEPTABLE)
+    assert second.told == []
+
+
+async def test_a_phone_whose_answer_is_refused_last_refuses_the_call() -> None:
+    """A 6xx of another phone does not end the phone that has answered."""
+    leg, (first, second), heard = await callee("sip:a@192.0.2.1", "sip:b@192.0.2.2")
+    first.says(events.Answered(b"bad"))
+    second.says(events.Failed(603, "Decline", Headers()))
+    assert first.told == []
+    await leg.refuse_answer(Cause.NOT_ACCEPTABLE)
+    assert [what for what, *_ in first.told] == ["hangup"]
+    assert isinstance(heard[-1], Rejected)
+
+
+async def test_a_leg_that_ends_hangs_up_on_who_has_answered() -> None:
+    """The call was given up while it judged the answer."""
+    leg, (first, second), _ = await callee("sip:a@192.0.2.1", "sip:b@192.0.2.2")
+    first.says(events.Answered(b"answer"))
+    await leg.end(Cause.CANCELLED)
+    assert [[what for what, *_ in one.told] for one in (first, second)] == [["hangup"], ["hangup"]]
+    await leg.keep_answer()
+    assert leg.chosen is None
 
 
 async def test_only_when_all_phones_refuse_is_the_call_refused() -> None:
@@ -874,6 +919,7 @@ async def test_a_callee_that_names_itself_as_it_answers_is_renamed_before() -> N
     session.says(events.Identified(build.response(request, 200)))
     session.says(events.Answered(SDP))
     assert heard == [Renamed(), Answered(SDP.decode())]
+    await leg.keep_answer()
     assert leg.address.uri == CAROL.uri
     await leg.identified(CAROL)
     assert session.told[-1] == ("identify", '"Carol" <sip:carol@gw.test>', NAMED)

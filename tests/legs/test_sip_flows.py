@@ -75,6 +75,7 @@ async def test_a_flow_by_which_nothing_comes_back_is_given_up(monkeypatch: pytes
     second.says(events.Provisional(180, "Ringing"))
     second.says(events.Answered(b"answer"))
     assert heard == [Ringing(), Answered("answer")]
+    await leg.keep_answer()
     assert leg.chosen == SECOND
     first.says(events.Ended("remote"))
     assert len(heard) == 2

@@ -253,9 +253,10 @@ class OutgoingSession(InviteSession):
 
     def _tell_answered(self, context: Context) -> None:
         assert context.response is not None
-        state = self._branch_of(context.dialog).modification.table.state
+        is_offer = self._branch_of(context.dialog).modification.table.state.by is Carrier.SUCCESS
+        said = b"" if is_offer else description_or_nothing(context.response)
         self.peer_says(context.response)
-        self.emit(Answered(context.body, FIRST, state.by is Carrier.SUCCESS))
+        self.emit(Answered(context.body, FIRST, is_offer, said if said != context.body else b""))
 
     def tell_ended(self, context: Context) -> None:
         """TELL_ENDED: `Failed` for a call that never was, `Ended` where we hung up or it was answered."""
@@ -447,6 +448,7 @@ class OutgoingSession(InviteSession):
         elif meaning is Meaning.ANSWER:
             branch.answer = body or branch.answer
             self.commit(self.request.body, branch.answer, answers=False)
+            body = body if self._shown is branch else branch.answer
         elif meaning is Meaning.MISSING:
             self.core.counts["2xx without a description"] += 1
         elif branch.prack is not None:
