@@ -71,8 +71,8 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(folder: Path, **changes: str) -> AsyncIterator[House]:
-    """The house; its log has no traceback in the end."""
+async def house(folder: Path, *, same_user: bool = False, **changes: str) -> AsyncIterator[House]:
+    """The house; its log has no traceback in the end. `same_user`: both phones are of 1002."""
     async with AsyncExitStack() as stack:
         stack.enter_context(clean_end(journal := Journal(folder / "log")))
         sockets = [await stack.enter_async_context(stranger(host)) for host in (TRUNK, PHONES, PHONES, CALLER)]
@@ -93,7 +93,7 @@ async def house(folder: Path, **changes: str) -> AsyncIterator[House]:
         await app.start()
         host, _, number = app.sip_hostport.rpartition(":")
         place, domain = (host, int(number)), app.config.domain
-        names = ("04711", "1002", "1003", "1001")
+        names = ("04711", "1002", "1002" if same_user else "1003", "1001")
         callees = [
             Callee(one, place, name, domain, PASSWORDS.get(name, "")) for one, name in zip(sockets, names, strict=True)
         ]
