@@ -11,6 +11,27 @@ BEFORE_ANSWER = (State.CALLING, State.RINGING, State.EARLY)
 ALIVE = (State.NEW, *BEFORE_ANSWER, State.CONFIRMING)
 
 
+def _before_answer(state: State) -> dict[tuple[State, Input], Row]:
+    """Rows of a state in which callees ring."""
+    rows: dict[tuple[State, Input], Row] = {}
+    # A callee has the call once its description is taken: until then the others ring on.
+    rows[state, Input.CALLEE_ANSWERED] = ((Action.ANSWER_MEDIA,), state)
+    rows[state, Input.ANSWER_TAKEN] = (_ANSWER, State.CONNECTED)
+    rows[state, Input.CALLEE_TOOK_OFFER] = ((Action.COMMIT_CALLEE,), state)
+    rows[state, Input.COUNTER_TAKEN] = (_CONFIRM, State.CONFIRMING)
+    # One branch of several: the others ring on.
+    for what in (Input.CALLEE_REJECTED, Input.CALLEE_HUNG_UP, Input.CALLEE_FAILED):
+        rows[state, what] = ((Action.DROP_CALLEE,), state)
+    rows[state, Input.TAKE_PLACE] = ((Action.PICK_UP,), state)
+    rows[state, Input.PICKED_UP] = ((Action.END_CALLEES, Action.ANSWER_CALLER, Action.JOIN), State.CONNECTED)
+    rows[state, Input.CALLEE_REDIRECTED] = ((Action.REDIRECT,), state)
+    rows[state, Input.BRANCH_TIMEOUT] = ((Action.END_BRANCH,), state)
+    rows[state, Input.BRANCH_OVER] = ((Action.NEXT_BRANCH,), state)
+    rows[state, Input.ALL_REJECTED] = (FINISH, State.ENDED)
+    rows[state, Input.RING_TIMEOUT] = ((Action.GIVE_UP,), state)
+    return rows
+
+
 def _table() -> dict[tuple[State, Input], Row]:
     rows: dict[tuple[State, Input], Row] = {
         (State.NEW, Input.START): (
@@ -35,21 +56,7 @@ def _table() -> dict[tuple[State, Input], Row]:
         (State.CONFIRMING, Input.CALLEE_FAILED): (FINISH, State.ENDED),
     }
     for state in BEFORE_ANSWER:
-        # A callee has the call once its description is taken: until then the others ring on.
-        rows[state, Input.CALLEE_ANSWERED] = ((Action.ANSWER_MEDIA,), state)
-        rows[state, Input.ANSWER_TAKEN] = (_ANSWER, State.CONNECTED)
-        rows[state, Input.CALLEE_TOOK_OFFER] = ((Action.COMMIT_CALLEE,), state)
-        rows[state, Input.COUNTER_TAKEN] = (_CONFIRM, State.CONFIRMING)
-        # One branch of several: the others ring on.
-        for what in (Input.CALLEE_REJECTED, Input.CALLEE_HUNG_UP, Input.CALLEE_FAILED):
-            rows[state, what] = ((Action.DROP_CALLEE,), state)
-        rows[state, Input.TAKE_PLACE] = ((Action.PICK_UP,), state)
-        rows[state, Input.PICKED_UP] = ((Action.END_CALLEES, Action.ANSWER_CALLER, Action.JOIN), State.CONNECTED)
-        rows[state, Input.CALLEE_REDIRECTED] = ((Action.REDIRECT,), state)
-        rows[state, Input.BRANCH_TIMEOUT] = ((Action.END_BRANCH,), state)
-        rows[state, Input.BRANCH_OVER] = ((Action.NEXT_BRANCH,), state)
-        rows[state, Input.ALL_REJECTED] = (FINISH, State.ENDED)
-        rows[state, Input.RING_TIMEOUT] = ((Action.GIVE_UP,), state)
+        rows |= _before_answer(state)
     for state in (*BEFORE_ANSWER, State.CONFIRMING):
         # Where the first offer is still open a second one is refused (RFC 3311 section 5.2).
         early = Action.ANSWER_EARLY_OFFER if state in BEFORE_ANSWER else Action.REFUSE_GLARE

@@ -220,6 +220,8 @@ class Transfer:
     """Who may come, as long as they have not refused."""
     report: TransferReport
     refusals: list[Cause] = field(default_factory=list)
+    early: dict[str, str] = field(default_factory=dict)
+    """Early descriptions of targets, by tag."""
     timer: Timer | None = None
 
 

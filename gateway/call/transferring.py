@@ -58,8 +58,11 @@ class Transferring(Machine):
             else:
                 await leg.invite(sdp, staying.address)
 
-    async def _tell_ringing(self, _: CallInput) -> None:
+    async def _tell_ringing(self, what: CallInput) -> None:
         assert self.transfer is not None
+        assert isinstance(what.event, Ringing)
+        if what.event.sdp is not None and what.leg is not None:
+            self.transfer.early[what.leg.party.tag] = what.event.sdp
         self.transfer.report.ringing()
 
     async def _commit_target(self, what: CallInput) -> None:
@@ -68,10 +71,10 @@ class Transferring(Machine):
         transfer, leg, scope = self.transfer, what.leg, self._scope
         assert transfer is not None
         assert leg is not None
-        target = next(each for each in transfer.targets if each is leg)
+        target = self._target_of(what)
         try:
-            sdp = what.event.sdp if what.event.sdp is not None else what.event.repeated
-            if sdp is None:
+            sdp = what.event.sdp or transfer.early.get(leg.party.tag) or what.event.repeated
+            if not sdp:
                 raise MediaError("the target accepted without a session description", 488)
             await scope.engine.answer(scope.call_id, leg.party, None, sdp)
         except MediaError as error:
@@ -79,11 +82,15 @@ class Transferring(Machine):
             await target.refuse_answer(cause_of_media(error))
             return
         await target.keep_answer()
-        for other in [each for each in transfer.targets if each is not leg]:
-            transfer.targets.remove(other)
+        others, transfer.targets[:] = [each for each in transfer.targets if each is not target], [target]
+        for other in others:
             await self._end_leg(other, Cause.ELSEWHERE)
             await self._release(other)
         scope.follow(CallInput(input=Input.REPLACE, leg=transfer.transferor, new_leg=leg, done=self._transfer_over))
+
+    def _target_of(self, what: CallInput) -> CalleeLeg:
+        assert self.transfer is not None
+        return next(each for each in self.transfer.targets if each is what.leg)
 
     async def _ask_target_again(self, what: CallInput) -> None:
         """The same target is asked for other media than it refused, or by its next phones: nobody is asked instead."""
@@ -97,7 +104,7 @@ class Transferring(Machine):
         assert staying is not None
         transfer.targets.extend(event.legs)
         if event.is_over:
-            leg = next(each for each in transfer.targets if each is what.leg)
+            leg = self._target_of(what)
             transfer.targets.remove(leg)
             self._scope.ended(leg)
             await self._release(leg)
@@ -107,7 +114,7 @@ class Transferring(Machine):
 
     async def _drop_target(self, what: CallInput) -> None:
         assert self.transfer is not None
-        leg = next(each for each in self.transfer.targets if each is what.leg)
+        leg = self._target_of(what)
         await self._drop(leg, what.cause or Cause.UNAVAILABLE)
 
     async def _drop(self, leg: CalleeLeg, cause: Cause) -> None:

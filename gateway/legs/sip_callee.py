@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from gateway.call.leg import Address, Answered, DialogName, Offered, Redirected, Rejected, Ringing
 from gateway.call.status import Cause, cause_of_status, most_telling
+from gateway.legs.sip_answers import Answer, Answers
 from gateway.legs.sip_bodies import reason_of, refusal, text_of
 from gateway.legs.sip_diversion import caller_fields, redirections
 from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, ip_version, is_flow_failure
@@ -39,8 +40,6 @@ _TIMEOUT = 408
 _NOBODY_THERE = frozenset((500, 502, 503, 504))
 """Statuses that say that a place is out of order, not that the callee is."""
 _REDIRECTIONS = (300, 301, 302, 305)
-_KEPT_EVENTS = 32
-"""Events of one session that has accepted, while the call judges its description."""
 _OTHER_MEDIA = frozenset((415, 488, 606))
 """Statuses that say that it is the description that is refused."""
 
@@ -76,22 +75,6 @@ class Turn:
         """One leg rings no more: those that ring now."""
         self._ringing -= 1
         return () if self._ringing else self._following
-
-
-@dataclass(slots=True, eq=False)
-class _Answer:
-    """A destination that has accepted, and waits for the call to take its description."""
-
-    number: int
-    session: CalleeSession
-    event: events.Answered
-    later: list[events.SessionEvent] = field(default_factory=list)
-    """Events of the session since, for the call that it may get."""
-
-    def hears(self, event: events.SessionEvent) -> None:
-        """Keep an event, of too many only the last one."""
-        if len(self.later) < _KEPT_EVENTS or isinstance(event, events.Ended):
-            self.later.append(event)
 
 
 class SipCalleeLeg(SipLeg):
@@ -132,16 +115,14 @@ class SipCalleeLeg(SipLeg):
         self._take(destinations)
         self._reads = reads
         self._alerted: dict[int, CalleeSession] = {}
-        self._answers: deque[_Answer] = deque()
-        """Destinations that have accepted, in this order; the call judges the description of the first."""
+        self._answers = Answers()
         self._cancelled: list[CalleeSession] = []
         """Those who were asked in vain, until they have answered that it is over."""
         self._told: Callable[[], None] = nobody_asks
         self._elsewhere = 0
         """How many of those that were asked have named others, who are being asked before the next rank."""
         self._patience: asyncio.TimerHandle | None = None
-        self._offer = b""
-        self._caller_address = address
+        self._offer, self._caller_address = b"", address
         self._refusals: list[Rejected] = []
         self.chosen: Destination | None = None
         """Where the call was answered."""
@@ -178,7 +159,7 @@ class SipCalleeLeg(SipLeg):
     @property
     def _reached(self) -> list[CalleeSession]:
         """Sessions of destinations that ring, or have accepted and wait for the call to take their description."""
-        return [*(each.session for each in self._answers), *self._alerted.values()]
+        return [*self._answers.sessions, *self._alerted.values()]
 
     @property
     def is_unaware(self) -> bool:
@@ -206,7 +187,7 @@ class SipCalleeLeg(SipLeg):
 
     def _ask_next(self) -> None:
         """Ask everybody of the next rank; where nobody can be asked any more, the callee refuses."""
-        if self._elsewhere or self._answers:
+        if self._elsewhere:
             return
         while self._ranks and not self._alerted and not self._over:
             rank = self._ranks.popleft()
@@ -278,7 +259,7 @@ class SipCalleeLeg(SipLeg):
         if session is not None:
             self._follow(number, session)
             self._changed()
-        elif not self._try_next_flow(number) and not self._alerted:
+        elif not self._try_next_flow(number) and not self._reached:
             self._ask_next()
         return True
 
@@ -334,10 +315,8 @@ class SipCalleeLeg(SipLeg):
             if session is self._session:
                 self._in_dialog(event)
             return
-        waiting = next((each for each in self._answers if each.session is session), None)
-        if waiting is not None:
-            waiting.hears(event)
-        elif session is self._alerted.get(number):  # else it was given up for another one
+        is_heard = self._answers.hears(session, event)
+        if not is_heard and session is self._alerted.get(number):  # else it was given up for another one
             self._alerting(number, event)
 
     def _alerting(self, number: int, event: events.SessionEvent) -> None:
@@ -349,10 +328,7 @@ class SipCalleeLeg(SipLeg):
                 elif status in (180, 183):
                     self._deliver(Ringing())
             case events.Answered():
-                self._stop_waiting()
-                self._answers.append(_Answer(number, self._alerted.pop(number), event))
-                if len(self._answers) == 1:
-                    self._tell_answer(event)
+                self._accepted(number, event)
             case events.Identified(message=message):
                 self._renamed(message)
             case events.Offered(exchange=exchange, body=body) if body and len(self._alerted) == 1:
@@ -367,32 +343,35 @@ class SipCalleeLeg(SipLeg):
             case events.Ended():
                 self._refused(number, event.cause or 480)
 
-    def _tell_answer(self, event: events.Answered) -> None:
-        sdp = self._description(event.body) if event.body else None
-        self._deliver(Answered(sdp, text_of(event.repeated) if event.repeated else None))
+    def _accepted(self, number: int, event: events.Answered) -> None:
+        self._stop_waiting()
+        said = Answered(self._description(event.body) if event.body else None, text_of(event.repeated) or None)
+        if self._answers.add(Answer(number, self._alerted.pop(number), said)):
+            self._deliver(said)
 
     async def keep_answer(self) -> None:
-        if not self._answers or self._over:
+        answer = self._answers.take()
+        if answer is None:
             return
-        answer = self._answers.popleft()
         self._session, self.chosen = answer.session, self._flows[answer.number]
         self._shown = self.chosen.shown
         others = self._reached
-        self._end_answers(Cause.ELSEWHERE)
-        self._silence(Cause.ELSEWHERE)
+        self._silence(Cause.ELSEWHERE, self._answers.clear())
         if others:
             self._changed()
         for event in answer.later:
             self._in_dialog(event)
 
     async def refuse_answer(self, cause: Cause) -> None:
-        if not self._answers or self._over:
+        answer = self._answers.take()
+        if answer is None:
             return
-        answer = self._answers.popleft()
         self._cancel(answer.session, cause)
-        self._counts_as_refused(cause.status, answer.session, Rejected(cause))
-        if self._answers:
-            self._tell_answer(self._answers[0].event)
+        self._alerted[answer.number] = answer.session
+        self._refused(answer.number, cause.status, Rejected(cause))
+        following = self._answers.next()
+        if following is not None:
+            self._deliver(following)
         elif self._alerted:
             self._wait_for_rank()
         self._changed()
@@ -410,16 +389,12 @@ class SipCalleeLeg(SipLeg):
 
     def _refused(self, number: int, status: int, said: Rejected | None = None) -> None:
         session = self._alerted.pop(number)
-        self._counts_as_refused(status, session, said or Rejected(cause_of_status(status)))
-
-    def _counts_as_refused(self, status: int, session: CalleeSession, said: Rejected) -> None:
-        """Go on without a destination that has refused, or whose answer was refused."""
-        self._refusals.append(said)
+        self._refusals.append(said or Rejected(cause_of_status(status)))
         if not self._goes_on(status, has_responded=session.has_responded):
             self._ask_nobody_else()
         if status >= _GLOBAL_FAILURE:
             self._silence(Cause.CANCELLED)  # a 6xx speaks for every phone of that person (RFC 3261 section 16.7)
-        if not self._alerted:
+        if not self._reached:
             self._ask_next()
 
     def _failed(self, number: int, event: events.Failed) -> None:
@@ -479,21 +454,16 @@ class SipCalleeLeg(SipLeg):
         """Whom one of the phones has named has not taken the call."""
         self._elsewhere -= 1
         self._refusals.append(Rejected(cause))
-        if not self._alerted and self._session is None:
+        if not self._reached and self._session is None:
             self._ask_next()
 
-    def _silence(self, cause: Cause) -> None:
+    def _silence(self, cause: Cause, others: Sequence[CalleeSession] = ()) -> None:
+        """Cancel all that ring, and hang up on others that have accepted in vain."""
         self._stop_waiting()
         self._flows.stop()
         alerted, self._alerted = self._alerted, {}
-        for session in alerted.values():
+        for session in (*others, *alerted.values()):
             self._cancel(session, cause)
-
-    def _end_answers(self, cause: Cause) -> None:
-        """Hang up on destinations that have accepted in vain."""
-        answers, self._answers = self._answers, deque()
-        for each in answers:
-            self._cancel(each.session, cause)
 
     def _cancel(self, session: CalleeSession, cause: Cause) -> None:
         """It stays known until it has answered: our CANCEL may be lost with this process."""
@@ -520,8 +490,7 @@ class SipCalleeLeg(SipLeg):
         self._over = True
         if self._session is not None:
             self._hang_up(cause)
-        self._end_answers(cause)
-        self._silence(cause)
+        self._silence(cause, self._answers.clear())
 
 
 def _family(destinations: Sequence[Destination]) -> int:

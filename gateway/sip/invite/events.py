@@ -43,15 +43,13 @@ class Answered(SessionEvent):
 
     `is_offer`: the INVITE had no offer and `body` is the peer's; `answer_offer(exchange, body)` puts the answer
     into the ACK, which waits for it.
-
-    `repeated`: description of a 2xx behind a reliable 1xx that had given the answer; it changes nothing where that one
-    could be used (RFC 3261 13.2.1).
     """
 
     body: bytes = b""
     exchange: int | None = None
     is_offer: bool = False
     repeated: bytes = b""
+    """Description of a 2xx behind a reliable 1xx with the answer: no news where that one could be used."""
 
 
 @dataclass(frozen=True, slots=True)
