@@ -65,8 +65,8 @@ ROOMS = (
     ),
     Room(
         "gateway/legs/sip_callee.py",
-        "gateway.legs.sip_bodies gateway.legs.sip_diversion gateway.legs.sip_flows gateway.legs.sip_leg "
-        "gateway.legs.sip_sessions "
+        "gateway.legs.sip_answers gateway.legs.sip_bodies gateway.legs.sip_diversion gateway.legs.sip_flows "
+        "gateway.legs.sip_leg gateway.legs.sip_sessions "
         "gateway.call gateway.media.engine gateway.sip structlog",
     ),
     Room(
@@ -74,6 +74,7 @@ ROOMS = (
         "gateway.legs.base gateway.legs.sip_bodies gateway.legs.sip_diversion gateway.legs.sip_info "
         "gateway.legs.sip_sessions gateway.call gateway.media.engine gateway.sip",
     ),
+    Room("gateway/legs/sip_answers.py", "gateway.legs.sip_sessions gateway.call gateway.sip"),
     Room("gateway/legs/sip_sessions.py", "gateway.legs.sip_info gateway.call gateway.media.engine gateway.sip"),
     Room("gateway/legs/sip_diversion.py", "gateway.legs.sip_sessions gateway.call gateway.sip"),
     Room("gateway/legs/sip_flows.py", "gateway.legs.sip_sessions gateway.sip"),
