@@ -85,18 +85,17 @@ class HttpCaller:
     """A page that hears of the outcome by asking: its answer has come before anybody rang."""
 
     async def dial(self, there: House, number: str) -> None:
-        self.there = there
         headers = {"Authorization": f"Bearer alice:{PASSWORDS['alice']}"}
         async with httpx.AsyncClient(base_url=there.app.page_url, headers=headers, timeout=30) as http:
             body = {"sdp": {"type": "offer", "sdp": browser_sdp()}, "to": number}
             placed = asyncio.create_task(http.post("/webrtc/offer", json=body))
             self.answer = await placed
+        [self.call] = there.app.calls
 
     async def status(self) -> int:
         assert self.answer.status_code == 200
-        [call] = self.there.app.calls
-        await until(lambda: call.state in (State.CONNECTED, State.ENDED))
-        return 200 if call.state is State.CONNECTED else call.cause.status
+        await until(lambda: self.call.state in (State.CONNECTED, State.ENDED))
+        return 200 if self.call.state is State.CONNECTED else self.call.cause.status
 
     async def close(self) -> None:
         return
