@@ -24,6 +24,9 @@ from gateway.media.engine import Kind, MediaError
 
 log = structlog.get_logger(__name__)
 
+_EARLY_SILENCE = 5.0
+"""Seconds without a packet after which early media of a callee has stopped: a ringing tone pauses for four."""
+
 
 class Attempt(Machine):
     """A caller, and everybody who is asked."""
@@ -43,6 +46,8 @@ class Attempt(Machine):
         """Early descriptions of callees, by tag."""
         self._ignored: set[str] = set()
         """Tags of callees of whom an early description could not be used."""
+        self._heard: Leg | None = None
+        """Callee whose early media the caller hears: the first, until it is silent or gone."""
         self._answer_sdp: str | None = None
         """What the caller is answered."""
         self._committed: str | None = None
@@ -81,11 +86,9 @@ class Attempt(Machine):
         return what.leg is None or what.leg in self.legs
 
     def early(self, leg: Leg, sdp: str) -> Input:
-        """Keep a callee's early description; with several callees early media of one would silence the others."""
+        """Keep a callee's early description; a caller without an offer can hear none."""
         self._early[leg.party.tag] = sdp
-        if self._offer is None or len(self.callees) > 1:
-            return Input.CALLEE_RINGING
-        return Input.CALLEE_EARLY_MEDIA
+        return Input.CALLEE_RINGING if self._offer is None else Input.CALLEE_EARLY_MEDIA
 
     def renamed(self, leg: Leg) -> Input | None:
         """Whoever it talks with is told once there is somebody."""
@@ -229,8 +232,10 @@ class Attempt(Machine):
         assert what.leg is not None
         assert what.event.sdp is not None
         leg, sdp = what.leg, what.event.sdp
+        if self._heard is not None and not (self._heard is leg and what.event.is_another):
+            return
         try:
-            self._answer_sdp = await self._answer_for_caller(leg, sdp)
+            await self._hear(leg, sdp)
         except MediaError as error:
             if self._failed is None:
                 self._ignore_preview(leg, error)
@@ -238,9 +243,45 @@ class Attempt(Machine):
                 log.info("not announced", call_id=self._scope.call_id, reason=error.reason)
                 await self._drop_callee(CallInput(input=Input.CALLEE_FAILED, leg=leg))
             return
-        self._committed = sdp
-        await self.caller.ring(self._answer_sdp)
         self._scope.follow(CallInput(input=Input.PREVIEW_TAKEN, leg=leg))
+
+    async def _hear(self, leg: Leg, sdp: str) -> None:
+        """Let the caller hear a callee's early media; raises MediaError."""
+        before, self._answer_sdp = self._answer_sdp, await self._answer_for_caller(leg, sdp)
+        self._committed = self._early[leg.party.tag] = sdp
+        self._heard = leg
+        self._scope.engine.watch(self._scope.call_id, leg.party.tag, _EARLY_SILENCE)
+        if self.state is not State.EARLY or self._answer_sdp != before:
+            await self.caller.ring(self._answer_sdp)
+
+    async def _hear_another(self, what: CallInput) -> None:
+        """Let the caller hear the next callee where the one that it hears is silent, or another far end of that one."""
+        silent = self._heard
+        if silent is None or silent is not what.leg:
+            return
+        callees = self.callees
+        place = callees.index(silent) + 1
+        await self._hear_one_of((*callees[place:], *callees[:place]), silent)
+
+    async def _hear_one_of(self, legs: Sequence[CalleeLeg], silent: Leg) -> None:
+        self._heard = None
+        for leg in legs:
+            sdp = leg.next_preview() if leg is silent else self._early.get(leg.party.tag)
+            if sdp is None:
+                continue
+            try:
+                await self._hear(leg, sdp)
+            except MediaError as error:
+                self._ignore_preview(leg, error)
+            else:
+                return
+
+    async def _release(self, leg: Leg) -> None:
+        await super()._release(leg)
+        self._early.pop(leg.party.tag, None)
+        if leg is self._heard:
+            self._committed = None
+            await self._hear_one_of([each for each in self.callees if each is not leg], leg)
 
     def _ignore_preview(self, leg: Leg, error: MediaError) -> None:
         """Have an early description that cannot be used say no more than that the callee rings."""
@@ -260,6 +301,7 @@ class Attempt(Machine):
         for branch in self._branches:
             branch.stop()
         self._branches = [Branch([leg for leg in self.callees if leg is what.leg])]
+        self._heard = None
         for leg in others:
             self._stop_waiting_for(leg)
             await self._end_leg(leg, Cause.ELSEWHERE)
@@ -294,6 +336,7 @@ class Attempt(Machine):
 
     async def _leave_callees(self, cause: Cause) -> None:
         """Ask nobody any more."""
+        self._heard = None
         for leg in self.callees:
             self._stop_waiting_for(leg)
             await self._end_leg(leg, cause)
@@ -317,7 +360,8 @@ class Attempt(Machine):
         assert leg is not None
 
         async def take(sdp: str) -> None:
-            if sdp != self._committed:
+            self._scope.engine.watch(self._scope.call_id, leg.party.tag, None)
+            if sdp != self._committed or self._heard not in (None, leg):
                 self._answer_sdp = await self._answer_for_caller(leg, sdp)
                 self._committed = sdp
 

@@ -45,8 +45,11 @@ def _table() -> dict[tuple[State, Input], Row]:
         (State.CALLING, Input.PREVIEW_TAKEN): ((), State.EARLY),
         (State.RINGING, Input.PREVIEW_TAKEN): ((), State.EARLY),
         (State.EARLY, Input.CALLEE_RINGING): ((), State.EARLY),
-        # The first early description is committed; a changed one takes effect with the answer.
-        (State.EARLY, Input.CALLEE_EARLY_MEDIA): ((), State.EARLY),
+        # The first early description is committed; a changed one takes effect with the answer. Another callee is heard
+        # once the first is silent or gone.
+        (State.EARLY, Input.CALLEE_EARLY_MEDIA): ((Action.EARLY_MEDIA,), State.EARLY),
+        (State.EARLY, Input.PREVIEW_TAKEN): ((), State.EARLY),
+        (State.EARLY, Input.MEDIA_TIMEOUT): ((Action.HEAR_ANOTHER,), State.EARLY),
         # Announcements before the answer may ask for digits.
         (State.EARLY, Input.DIGIT): ((Action.PASS_DIGIT,), State.EARLY),
         (State.EARLY, Input.DIGIT_REFUSED): ((Action.PLAY_DIGIT,), State.EARLY),

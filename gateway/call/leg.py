@@ -98,6 +98,8 @@ class Ringing(LegEvent):
     """The callee is being alerted; `sdp` is its early answer when it sent one (183)."""
 
     sdp: str | None = None
+    is_another: bool = False
+    """True: another far end of the leg has sent it, in the place of the one before, which is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,6 +433,9 @@ class CalleeLeg(Leg, Protocol):
 
     async def invite(self, sdp: str, caller: Address) -> None:
         """Ask the far end, with our offer and who is calling."""
+
+    def next_preview(self) -> str | None:
+        """Return the early description of a far end after the one that was given last; None where there is no other."""
 
     async def keep_answer(self) -> None:
         """Give the call to the far end whose `Answered` came, and end the others of the leg."""

@@ -133,6 +133,8 @@ class Action(Enum):
     INVITE_CALLEES = "invite_callees"
     RING_CALLER = "ring_caller"
     EARLY_MEDIA = "early_media"
+    HEAR_ANOTHER = "hear_another"
+    """Let the caller hear the early media of the next callee that has some."""
     """Take a callee's early description; one that cannot be used is a preview that nobody needs."""
     CHOOSE_CALLEE = "choose_callee"
     """Keep the callee that answered, end every other."""

@@ -90,6 +90,10 @@ class LegBase(ABC):
         """Pages have HTTPS, or are on this machine; services are here."""
         return True
 
+    def next_preview(self) -> str | None:
+        """Most legs have one far end."""
+        return None
+
     async def keep_answer(self) -> None:
         """Most legs have one far end, or have ended the others as that one answered."""
         return

@@ -24,6 +24,50 @@ class Answer:
     """Events of the session since, for the call that it may get."""
 
 
+class Previews:
+    """Early descriptions of destinations, by number: the call has one of them, the others wait."""
+
+    def __init__(self) -> None:
+        self._said: dict[int, str] = {}
+        self._given: int | None = None
+
+    def add(self, number: int, sdp: str) -> bool:
+        """Keep the description of a destination; return whether the call is to have it now."""
+        self._said[number] = sdp
+        if self._given is None:
+            self._given = number
+        return self._given == number
+
+    def waiting(self, number: int) -> str | None:
+        """Return the description of a destination that the call does not have."""
+        return None if number == self._given else self._said.get(number)
+
+    def next(self) -> str | None:
+        """Return the description that the call is to have in the place of the present one; None: there is no other."""
+        numbers = list(self._said)
+        place = numbers.index(self._given) + 1 if self._given in self._said else 0
+        others = [each for each in (*numbers[place:], *numbers[:place]) if each != self._given]
+        if not others:
+            return None
+        self._given = others[0]
+        return self._said[others[0]]
+
+    def drop(self, number: int) -> str | None:
+        """Forget a destination; return the description that comes in its place, where the call had its own."""
+        self._said.pop(number, None)
+        if number != self._given:
+            return None
+        following = self.next()
+        if following is None:
+            self._given = None
+        return following
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._said.clear()
+        self._given = None
+
+
 class Answers:
     """Answers in the order of their coming; the call judges the first."""
 

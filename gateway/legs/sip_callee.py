@@ -12,7 +12,7 @@ import structlog
 
 from gateway.call.leg import Address, Answered, DialogName, Offered, Redirected, Rejected, Ringing
 from gateway.call.status import Cause, cause_of_status, most_telling
-from gateway.legs.sip_answers import Answer, Answers
+from gateway.legs.sip_answers import Answer, Answers, Previews
 from gateway.legs.sip_bodies import reason_of, refusal, text_of
 from gateway.legs.sip_diversion import caller_fields, redirections
 from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, ip_version, is_flow_failure
@@ -115,7 +115,7 @@ class SipCalleeLeg(SipLeg):
         self._take(destinations)
         self._reads = reads
         self._alerted: dict[int, CalleeSession] = {}
-        self._answers = Answers()
+        self._answers, self._previews = Answers(), Previews()
         self._cancelled: list[CalleeSession] = []
         """Those who were asked in vain, until they have answered that it is over."""
         self._told: Callable[[], None] = nobody_asks
@@ -324,7 +324,8 @@ class SipCalleeLeg(SipLeg):
         match event:
             case events.Provisional(status=status, body=body):
                 if body:
-                    self._deliver(Ringing(self._description(body)))
+                    sdp = self._description(body)
+                    self._deliver(Ringing(sdp if self._previews.add(number, sdp) else None))
                 elif status in (180, 183):
                     self._deliver(Ringing())
             case events.Answered():
@@ -345,7 +346,8 @@ class SipCalleeLeg(SipLeg):
 
     def _accepted(self, number: int, event: events.Answered) -> None:
         self._stop_waiting()
-        said = Answered(self._description(event.body) if event.body else None, text_of(event.repeated) or None)
+        sdp = self._description(event.body) if event.body else self._previews.waiting(number)
+        said = Answered(sdp, text_of(event.repeated) or None)
         if self._answers.add(Answer(number, self._alerted.pop(number), said)):
             self._deliver(said)
 
@@ -387,8 +389,19 @@ class SipCalleeLeg(SipLeg):
             else:
                 session.answer_offer(exchange, sdp.encode())
 
-    def _refused(self, number: int, status: int, said: Rejected | None = None) -> None:
+    def next_preview(self) -> str | None:
+        return self._previews.next()
+
+    def _leaves(self, number: int) -> CalleeSession:
+        """Forget a destination that rings no more; the early description of another takes the place of its own."""
         session = self._alerted.pop(number)
+        preview = self._previews.drop(number)
+        if preview is not None:
+            self._deliver(Ringing(preview, is_another=True))
+        return session
+
+    def _refused(self, number: int, status: int, said: Rejected | None = None) -> None:
+        session = self._leaves(number)
         self._refusals.append(said or Rejected(cause_of_status(status)))
         if not self._goes_on(status, has_responded=session.has_responded):
             self._ask_nobody_else()
@@ -411,7 +424,7 @@ class SipCalleeLeg(SipLeg):
             # A phone that takes no plain RTP says so by refusing it (RFC 4568 section 7.3).
             if settings.failover:
                 self._ask_nobody_else()
-            del self._alerted[number]
+            self._leaves(number)
             again = replace(settings, kind=settings.instead[0], instead=settings.instead[1:])
             self._hand_over(number, destination, again)
         else:
@@ -439,7 +452,7 @@ class SipCalleeLeg(SipLeg):
 
     def _gives_way(self, number: int, event: Redirected) -> None:
         """Others are to be asked in the place of one phone; the rest of them rings on, and who comes next waits."""
-        del self._alerted[number]
+        self._leaves(number)
         if self._settings.failover:
             self._ask_nobody_else()
         if self._has_next:
@@ -462,6 +475,7 @@ class SipCalleeLeg(SipLeg):
         self._stop_waiting()
         self._flows.stop()
         alerted, self._alerted = self._alerted, {}
+        self._previews.clear()
         for session in (*others, *alerted.values()):
             self._cancel(session, cause)
 

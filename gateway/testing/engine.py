@@ -101,6 +101,8 @@ class FakeEngine:
         """`movable` False is an engine that can neither make offers nor join parties anew."""
         self.requests: list[Request] = []
         """Everything asked of the engine."""
+        self.watched: dict[str, float | None] = {}
+        """By tag the silence that is to be told, in seconds."""
         self.narrowed: set[str] = set()
         """Tags of the parties that have less audio than they asked for."""
         self.started = False
@@ -268,6 +270,9 @@ class FakeEngine:
         self.requests.append(Request(verb, call_id, tag, detail=(digit, duration_ms)))
         self._scripted(verb)
         self._known(call_id)
+
+    def watch(self, call_id: str, tag: str, seconds: float | None) -> None:
+        self.watched[tag] = seconds
 
     def doubt(self, owner: str, *, doubted: bool) -> None:
         self.requests.append(Request("doubt", detail=(owner, doubted)))

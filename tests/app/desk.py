@@ -114,7 +114,7 @@ class Desk:
             self.rtp.take(event.body.decode())
             assert event.exchange is not None
             self.session.answer_offer(event.exchange, self.describe(event.body))
-        elif isinstance(event, events.Answered | events.OfferAnswered) and event.body:
+        elif isinstance(event, events.Answered | events.OfferAnswered | events.Provisional) and event.body:
             self.answers.append(event.body)
             self.rtp.take(event.body.decode())
 

@@ -67,15 +67,22 @@ async def test_a_caller_that_offers_anew_is_answered_with_that_in_the_200_too() 
     assert ("answer", given) in rig.caller.told
 
 
-async def test_an_offer_beside_the_first_or_of_one_of_several_is_491() -> None:
-    """Nothing has been answered yet; nobody knows which of them will have the call."""
-    for callees in (1, 2):
-        rig = await Rig(callees=callees, caller_kind=Kind.RTP).started()
-        if callees == 2:
-            await rig.hears(rig.callee, Ringing(ANSWER))
-        for leg in (rig.caller, rig.callee):
-            await rig.hears(leg, Offered(1, MOVED))
-            assert leg.replies == {1: Cause.GLARE}
+async def test_an_offer_beside_the_first_is_491() -> None:
+    """Nothing has been answered yet."""
+    rig = await Rig(caller_kind=Kind.RTP).started()
+    for leg in (rig.caller, rig.callee):
+        await rig.hears(leg, Offered(1, MOVED))
+        assert leg.replies == {1: Cause.GLARE}
+
+
+async def test_an_early_offer_of_one_of_several_callees_is_491() -> None:
+    """Nobody knows which of them will have the call; the one of the caller, which has an early answer, is answered."""
+    rig = await Rig(callees=2, caller_kind=Kind.RTP).started()
+    await rig.hears(rig.callee, Ringing(ANSWER))
+    await rig.hears(rig.callee, Offered(1, MOVED))
+    assert rig.callee.replies == {1: Cause.GLARE}
+    await rig.hears(rig.caller, Offered(1, MOVED))
+    assert isinstance(rig.caller.replies[1], str)
 
 
 async def test_an_offer_that_the_engine_cannot_take_is_488_and_the_call_rings_on() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.call.leg import Answered, LegEvent, Redirected, Rejected
+from gateway.call.leg import Answered, LegEvent, Redirected, Rejected, Ringing
 from gateway.call.status import Cause
 from gateway.legs.sip_bodies import reason_of
 from gateway.legs.sip_callee import SipCalleeLeg
@@ -292,3 +292,33 @@ async def test_a_phone_that_wants_other_media_does_not_pass_whom_another_of_its_
     [following] = last.legs
     await following.invite("offer", ALICE)
     assert went_to(inviter)[3:] == ["sip:2@h.test"]
+
+
+# ---- early media
+
+
+def early(number: int) -> events.Provisional:
+    return events.Provisional(183, "Session Progress", b"early %d" % number, 1)
+
+
+async def test_the_call_has_the_early_description_of_one_phone_at_a_time() -> None:
+    """The first, until that phone is gone or the call asks for another; the others only ring."""
+    leg, inviter, heard = await asked(0, 0, 0)
+    for number in range(3):
+        inviter.sessions[number].says(early(number))
+    inviter.sessions[0].says(events.Provisional(183, "Session Progress", b"changed", 1))
+    assert heard == [Ringing("early 0"), Ringing(), Ringing(), Ringing("changed")]
+    assert [leg.next_preview() for _ in range(4)] == ["early 1", "early 2", "changed", "early 1"]
+    inviter.sessions[1].says(events.Failed(486, "Busy Here", Headers()))
+    inviter.sessions[0].says(events.Failed(486, "Busy Here", Headers()))
+    assert heard[4:] == [Ringing("changed", is_another=True), Ringing("early 2", is_another=True)]
+    assert leg.next_preview() is None
+
+
+async def test_a_200_without_a_body_has_the_early_description_of_its_own_phone() -> None:
+    """The call had the one of the other phone."""
+    _, inviter, heard = await asked(0, 0)
+    for number in range(2):
+        inviter.sessions[number].says(early(number))
+    inviter.sessions[1].says(events.Answered(b"", 1))
+    assert heard[-1] == Answered("early 1")

@@ -184,6 +184,16 @@ def test_silence_is_shorter_while_the_trunk_does_not_answer(
     assert late.is_doubted
 
 
+def test_a_silence_of_its_own_takes_the_place_of_the_usual_one() -> None:
+    """As while a callee is heard before it has answered."""
+    clock = ManualClock()
+    state, patience = call(clock), Patience(media=60)
+    seen = {"rtp": Heard(packets=1)}
+    state.take(seen, clock.advance(1), patience)
+    state.parties["rtp"].patience = 5.0
+    assert [type(event) for event in state.take(seen, clock.advance(5.1), patience)] == [MediaTimeout]
+
+
 def test_silence_is_told_once_and_again_after_a_word_in_between() -> None:
     """After the time for media, or for a held call; RTCP counts as a word, for ever means never."""
     clock = ManualClock()

@@ -401,6 +401,12 @@ class EmbeddedEngine:
         self._still_open(session)
         session.send_dtmf(tag, digit, duration_ms, tones=tones)
 
+    def watch(self, call_id: str, tag: str, seconds: float | None) -> None:
+        session = self._sessions.get(call_id)
+        for party in session.parties if session is not None else ():
+            if party.party.tag == tag:
+                party.watch(seconds)
+
     def doubt(self, owner: str, *, doubted: bool) -> None:
         resources = self._running()
         (resources.doubted.add if doubted else resources.doubted.discard)(owner)

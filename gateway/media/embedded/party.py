@@ -357,12 +357,14 @@ class PartyMedia:
             self._is_told = tell_arrivals(plane, flow, self.reporter, whole, told=told)
         self.watch()
 
-    def watch(self) -> None:
-        """Have a phone's silence told, from now on: after the time that what was agreed allows it."""
+    def watch(self, seconds: float | None = None) -> None:
+        """Have a phone's silence told, from now on: after so long, or the time that what was agreed allows it."""
         agreement, config = self.agreement, self._shared.config
         if self.rtp is None or agreement is None:
             return
-        if not agreement.direction.receives:
+        if seconds is not None:
+            self.rtp.watch(seconds)
+        elif not agreement.direction.receives:
             self.rtp.watch(config.held_timeout)
         elif self._is_doubted and config.doubted_timeout:
             self.rtp.watch(min(config.doubted_timeout, config.media_timeout or config.doubted_timeout))

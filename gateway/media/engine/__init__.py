@@ -392,6 +392,12 @@ class MediaEngine(Protocol):
         not take it so, 400 for what is no digit, 503 where too many wait.
         """
 
+    def watch(self, call_id: str, tag: str, seconds: float | None) -> None:
+        """Have MediaTimeout told after so many seconds without a packet of the party; None: after the usual time.
+
+        Nothing for an unknown party, and for one that has agreed to nothing.
+        """
+
     def doubt(self, owner: str, *, doubted: bool) -> None:
         """Say that the signalling of an owner's parties (`Party.owner`) does not answer, or answers again.
 

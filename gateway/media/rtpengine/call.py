@@ -81,6 +81,8 @@ class PartyState:
     """Where it was last told to send to."""
     holds: bool = False
     """It takes no audio, by its own will."""
+    patience: float | None = None
+    """Seconds of silence that are told in the place of those that `Patience` has."""
     narrowed: bool = False
     """True where it has been given less audio than both ways, though it asked for no less."""
     placed: bool = True
@@ -202,7 +204,7 @@ class CallState:
                 state.failed = True
                 emit(MediaFailed(self.call_id, tag, "the browser's media did not connect"))
             return
-        limit = patience.limit(is_expected=state.heard.expected, doubted=doubted)
+        limit = state.patience or patience.limit(is_expected=state.heard.expected, doubted=doubted)
         if 0 < limit <= silence and not state.warned:
             state.warned = True
             emit(MediaTimeout(self.call_id, tag, silence, doubted))

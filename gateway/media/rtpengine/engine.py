@@ -251,6 +251,12 @@ class RtpengineEngine:
             raise MediaError("the candidate is too long", 400)
         self._call(call_id).party_of(tag)
 
+    def watch(self, call_id: str, tag: str, seconds: float | None) -> None:
+        """Looked at as often as the daemon is asked about the call."""
+        call = self._calls.get(call_id)
+        if call is not None and tag in call.parties:
+            call.parties[tag].patience = seconds
+
     def doubt(self, owner: str, *, doubted: bool) -> None:
         """Taken into account from the next look at each call on."""
         (self._doubted.add if doubted else self._doubted.discard)(owner)
