@@ -29,7 +29,8 @@ class Room:
 ROOMS = (
     Room("sdp", "sdp", NO_IO),
     Room("gateway/sip", "gateway.sip gateway.sources gateway.errors", NO_IO),
-    Room("gateway/net", "gateway.net gateway.sip gateway.sources gateway.errors cryptography dns structlog websockets"),
+    Room("gateway/net", "gateway.net gateway.sip gateway.sources gateway.errors gateway.plain cryptography dns structlog "
+        "websockets"),
     Room("gateway/media/engine", "gateway.media.engine sdp", NO_IO),
     Room("gateway/media/delivery.py", "gateway.media.engine"),
     Room("gateway/media/described.py", "gateway.media.engine sdp", NO_IO),
@@ -43,6 +44,7 @@ ROOMS = (
         "gateway.media.rtpengine gateway.media.engine gateway.media.delivery gateway.media.described sdp structlog",
     ),
     Room("gateway/files.py", "structlog"),
+    Room("gateway/plain.py", ""),
     Room("gateway/identity", "gateway.identity gateway.sources gateway.errors gateway.files structlog"),
     Room(
         "gateway/call",

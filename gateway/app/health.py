@@ -12,6 +12,7 @@ from gateway.accounts.reachability import Reachability, State
 from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.config import Config
+from gateway.identity.store import IdentityStore, StoreError
 from gateway.media.engine import MediaEngine
 from gateway.net.tls import read_certificate
 from gateway.reading import Reading
@@ -20,13 +21,15 @@ _NEARLY_FULL = 0.9
 """Share of the calls at which it is said that there are many."""
 _SLOW_STORE = 1.0
 """Seconds for an answer of the store, from which on it is said."""
+_SILENCE = 2.5
+"""Seconds without an answer of the store or the packet plane, after which it counts as gone."""
 _CERTIFICATE_DAYS = 30
 """A certificate that ends within so many days is named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`status` "ok", "draining", "overloaded" or "full": only an "ok" gateway takes new calls."""
+    """Status, one of `gateway.web.facade.STATUSES`, with its reasons."""
 
     status: str = "ok"
     conditions: tuple[str, ...] = ()
@@ -53,20 +56,39 @@ class Watch:
         self._reachability = reachability
         self._wall_clock = wall_clock
         self._read: dict[Path, Certificate] = {}
+        self._faults: list[Callable[[], Iterable[str]]] = []
+        self._lacks: list[Callable[[], Iterable[str]]] = []
         self.others: list[Callable[[], Iterable[str]]] = []
-        """Who has more to say, sentence by sentence."""
+        """Sources of further sentences."""
+
+    def add_faults(self, say: Callable[[], Iterable[str]]) -> None:
+        """Take sentences on parts without which no call can be placed."""
+        self._faults.append(say)
+
+    def add_lacks(self, say: Callable[[], Iterable[str]]) -> None:
+        """Take sentences on parts without which some calls fail."""
+        self._lacks.append(say)
 
     def __call__(self) -> Health:
-        now = self._wall_clock()
-        conditions = [*self._load(), *self._trunks(), *self._certificates(now)]
-        conditions += [sentence for say in self.others for sentence in say()]
+        faults = [sentence for say in self._faults for sentence in say()]
+        lacks = [*self._trunks(), *(sentence for say in self._lacks for sentence in say())]
+        others = [*self._load(), *self._certificates(self._wall_clock())]
+        others += [sentence for say in self.others for sentence in say()]
+        status, reasons = self._status(faults, lacks)
+        return Health(status, (*reasons, *faults, *lacks, *others))
+
+    def _status(self, faults: list[str], lacks: list[str]) -> tuple[str, Sequence[str]]:
+        """Status with the sentences that only it has."""
         if self._calls.draining:
-            return Health("draining", ("The gateway ends when its last call does and takes no new ones.", *conditions))
+            return "draining", ("The gateway ends when its last call does and takes no new ones.",)
+        if faults:
+            return "failed", ()
         if self._control is not None and self._control.overloaded:
-            said = f"The gateway has more to do than it can: it takes {self._control.share:.0%} of new calls."
-            return Health("overloaded", (said, *self._control.reasons, *conditions))
-        full = len(self._calls) >= self.config.limits.calls
-        return Health("full" if full else "ok", tuple(conditions))
+            said = f"The gateway has more to do than it can: it takes {self._control.taken}."
+            return "overloaded", (said, *self._control.reasons)
+        if len(self._calls) >= self.config.limits.calls:
+            return "full", ()
+        return "degraded" if lacks else "ok", ()
 
     def _load(self) -> list[str]:
         taken, most = len(self._calls), self.config.limits.calls
@@ -97,6 +119,32 @@ class Watch:
         return found
 
 
+class EngineWatch:
+    """State of the media engine, from its own knowledge and from its answer to a question each second."""
+
+    def __init__(self, engine: MediaEngine) -> None:
+        self._engine = engine
+        self._is_silent = False
+
+    async def busy(self) -> float | None:
+        """Return `MediaEngine.busy`; None where no answer comes within `_SILENCE` seconds."""
+        try:
+            async with asyncio.timeout(_SILENCE):
+                busy = await self._engine.busy()
+        except TimeoutError:
+            self._is_silent = True
+            return None
+        self._is_silent = False
+        return busy
+
+    def faults(self) -> list[str]:
+        """Return the sentence that says why no call gets media."""
+        trouble = self._engine.trouble
+        if trouble is None and self._is_silent:
+            trouble = "the packet plane does not answer"
+        return [] if trouble is None else [f"No call can be placed: {trouble} (media)."]
+
+
 def ports_taken(engine: MediaEngine) -> list[str]:
     """What there is to say of the RTP ports of a media engine."""
     ports = engine.ports
@@ -115,8 +163,14 @@ def reload_state(refused: str | None, waiting: Sequence[str]) -> list[str]:
     return found
 
 
+async def probe(store: IdentityStore, now: float) -> int:
+    """Ask the store for something small; raises StoreError."""
+    await store.text("health", now)
+    return 0
+
+
 class StoreWatch:
-    """Times what is asked of the store every few seconds."""
+    """Times a question to the store every few seconds."""
 
     def __init__(self, look: Callable[[float], Awaitable[int]], clock: Callable[[], float]) -> None:
         """`look` asks the store; `clock` gives monotonic seconds."""
@@ -127,26 +181,35 @@ class StoreWatch:
         self._failed = False
 
     async def look(self, now: float) -> int:
-        """Ask it; raises what the store raises."""
+        """Ask it; a store that fails is remembered, and no error."""
         self._asked = self._clock()
         try:
             found = await self._look(now)
-        except Exception:
-            self._failed = True
-            raise
+        except StoreError:
+            self._failed, found = True, 0
         else:
             self._failed = False
-            return found
         finally:
             self._took, self._asked = self._clock() - self._asked, None
+        return found
+
+    def faults(self) -> list[str]:
+        """Return the sentence on a store that does not answer."""
+        if not self._failed and self._waiting() < _SILENCE:
+            return []
+        return [
+            "The store does not answer (identity.store): nobody can register, and only callees that registered "
+            "by this gateway can be called."
+        ]
 
     def conditions(self) -> list[str]:
-        """What there is to say of it now."""
-        waiting = 0.0 if self._asked is None else self._clock() - self._asked
-        took = max(self._took, waiting)
-        if self._failed:
-            return ["The store does not answer (identity.store): who is not known yet cannot be called."]
-        return [f"The store takes {took:.1f} s to answer (identity.store)."] if took >= _SLOW_STORE else []
+        """Return the sentence on a store that answers slowly."""
+        took = max(self._took, self._waiting())
+        slow = took >= _SLOW_STORE and not self.faults()
+        return [f"The store takes {took:.1f} s to answer (identity.store)."] if slow else []
+
+    def _waiting(self) -> float:
+        return 0.0 if self._asked is None else self._clock() - self._asked
 
 
 class Certificate:

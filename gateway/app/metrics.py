@@ -18,6 +18,7 @@ from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.call.state import State
 from gateway.media.engine import StreamStatistics
+from gateway.web.facade import READY
 
 _SETUP_SECONDS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
 _MEDIA_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
@@ -70,7 +71,7 @@ class _Live(Collector):
         yield GaugeMetricFamily("gateway_tasks", "Tasks of the event loop.", value=_tasks())
         yield GaugeMetricFamily("gateway_sip_timers", "SIP timers that are armed.", value=self._timers())
         health = self._front.health()
-        yield GaugeMetricFamily("gateway_ready", "1: it takes new calls.", value=int(health["status"] == "ok"))
+        yield GaugeMetricFamily("gateway_ready", "1: it takes new calls.", value=int(health["status"] in READY))
         yield GaugeMetricFamily(
             "gateway_conditions", "Things that /healthz names for an operator.", value=len(health["conditions"])
         )

@@ -288,7 +288,8 @@ class Registrations:
             except Exception as error:
                 log.error("not registered", trunk=trunk.name, account=str(kept.aor.uri), reason=str(error))
                 return
-        log.info("trunk", trunk=trunk.name, account=str(kept.aor.uri), registered=made.registered, status=made.status)
+        said, account = made.said, str(kept.aor.uri)
+        log.info("trunk", trunk=trunk.name, account=account, registered=made.registered, status=made.status, said=said)
 
     async def _made(self, kept: _Kept) -> Made:
         trunk, told = kept.trunk, partial(self._answered, kept)

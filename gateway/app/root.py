@@ -28,7 +28,7 @@ from gateway.app.conferencing import ConferencingFront, open_conferences, open_v
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
 from gateway.app.drain import drain
-from gateway.app.health import StoreWatch, Watch, ports_taken, reload_state
+from gateway.app.health import EngineWatch, StoreWatch, Watch, ports_taken, probe, reload_state
 from gateway.app.load import watch_load
 from gateway.app.message_opening import open_messages
 from gateway.app.messages import Messages
@@ -89,6 +89,8 @@ log = structlog.get_logger(__name__)
 
 _DIRECTORY_SECONDS = 10.0
 """How often what other gateways of the same store have changed is looked for."""
+_STORE_SECONDS = 1.5
+"""Seconds between two questions to the store."""
 _RENEWAL_SECONDS = 60.0
 """How often it is looked whether certificates were renewed."""
 
@@ -237,7 +239,9 @@ class GatewayApp:
         self._reachability.follow(lambda trunk, is_lost: engine.doubt(f"trunk:{trunk}", doubted=is_lost))
         self._care.begin(self.config.accounts.register_expires, self.config.accounts.flows)
         self._stack.push_async_callback(self._care.close)
-        watch_load(self._opening, self._user_agent, self._load, self.calls.is_emergency, engine.busy)
+        self._engine_watch = EngineWatch(engine)
+        busy = self._engine_watch.busy
+        watch_load(self._opening, self._user_agent, self._load, self.calls.is_emergency, busy)
 
     def _begin_reloading(
         self, store: ProvisionedStore, router: Router, engine: MediaEngine, dialer: GatewayDialer
@@ -377,8 +381,9 @@ class GatewayApp:
         users = Users(
             self._directory, identity, store, presence, self.calls, accounts, courier, voicemail, links, random, rooms
         )
-        store_watch = StoreWatch(users.look, asyncio.get_running_loop().time)
-        self._opening.sweep(store_watch.look, _DIRECTORY_SECONDS)
+        self._opening.sweep(users.look, _DIRECTORY_SECONDS)
+        store_watch = StoreWatch(partial(probe, store), asyncio.get_running_loop().time)
+        self._opening.sweep(store_watch.look, _STORE_SECONDS)
         watch = Watch(
             config, self.calls, lambda: self.registered_trunks, self._reachability, self._wall_clock, self._load
         )
@@ -409,6 +414,9 @@ class GatewayApp:
         await watch.look(self._wall_clock())
         self._opening.sweep(watch.look, _RENEWAL_SECONDS)
         self._readers += [accounts, front, watch]
+        watch.add_faults(self._engine_watch.faults)
+        # Gateways of a cluster share the store: while it is away none of them is better than another.
+        (watch.add_lacks if self._cluster.node else watch.add_faults)(store_watch.faults)
         watch.others += [store_watch.conditions, partial(ports_taken, engine), self.recovery.conditions]
         watch.others.append(lambda: reload_state(self.reloader.refused, self.reloader.waiting))
         watch.others.append(lambda: self._renewals.conditions())

@@ -24,6 +24,7 @@ from gateway.call.leg import (
     LegEvent,
     Offered,
     Redirected,
+    Rejected,
     SignallingChanged,
     TransferRequested,
 )
@@ -110,6 +111,8 @@ class Call:
         self._timer: Timer | None = None
         self._turning_away: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
+        self._refusals: dict[Cause, str] = {}
+        """Words of far ends that refused, by the cause they stand for."""
 
     def resume(
         self, a: Leg, b: Leg, *, away: Sequence[Leg], holding: Iterable[str], left: float, silent: bool = False
@@ -439,8 +442,13 @@ class Call:
         # A step of no leg, or of one that has no such name, goes by the caller's.
         references = (what.leg.references if what.leg is not None else ()) or self.caller.references
         self.history.append(Step(at=elapsed, input=what.input, state=state, leg=tag, references=references))
+        said = what.event.said if isinstance(what.event, Rejected) else ""
+        if said and what.cause is not None:
+            self._refusals[what.cause] = said
+        elif state is State.ENDED:
+            said = self._refusals.get(self.cause, "")
         # Digits and candidates are steps too, but nobody wants to read them all.
-        say = log.debug if state is before else log.info
+        say = log.debug if state is before and not said else log.info
         say(
             "call",
             call_id=self.id,
@@ -449,6 +457,8 @@ class Call:
             after_ms=round(elapsed * 1000),
             leg=tag,
             sip_call_id=",".join(references) or None,
+            **({"cause": self.cause.word} if state is State.ENDED else {}),
+            **({"said": said} if said else {}),
         )
 
     def _with_cause(self, what: CallInput) -> CallInput:

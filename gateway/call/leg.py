@@ -121,6 +121,8 @@ class Rejected(LegEvent):
     cause: Cause
     retry_after: int | None = None
     """Seconds after which it may be asked again, where it has said so (RFC 3261 section 20.33)."""
+    said: str = field(default="", compare=False)
+    """Words of the far end, "403 From and credentials differ"; "": it answered nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,8 @@ class LoadControl:
         self._offered, self._let_in = _Rate(), _Rate()
         self._pace = math.inf
         """Calls a second that the loop and the store leave; infinity: all."""
+        self._lately = _ALWAYS
+        """Latest pace that was a bound."""
         self._carried = math.inf
         """The pace that was too high last, or a little less."""
         self._credit = 0.0
@@ -156,6 +158,13 @@ class LoadControl:
         return self._is_said or self._left_by_plane < 1.0
 
     @property
+    def taken(self) -> str:
+        """Number of new calls that are let in, in words."""
+        if self._left_by_plane < 1.0:
+            return f"at most {math.floor(99 * self._left_by_plane)} % of new calls"
+        return f"at most {max(self._lately, _ALWAYS):.0f} new calls a second"
+
+    @property
     def reasons(self) -> list[str]:
         """Sentences on what is beyond its bound beside the event loop."""
         found, took = [], self.store()
@@ -185,6 +194,8 @@ class LoadControl:
             self._lower(excess)
         elif self._pace < math.inf:
             self._raise(-excess)
+        if self._pace < math.inf:
+            self._lately = self._pace
         self._was_over = excess > 0.0 and may_lower
         self._see(self._pace < math.inf, seconds)
 

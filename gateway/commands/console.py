@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import textwrap
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -26,6 +27,9 @@ _RELOADED = 40.0
 _LANE = 30
 """Characters between two lines of the ladder."""
 _CLOCK = 12
+_WORDS = 90
+"""Characters of a line of a far end's words."""
+_ANSWER = "SIP/2.0 "
 _WIDE = 1_000
 """Columns of a table that no terminal cuts."""
 
@@ -172,7 +176,8 @@ def ladder(messages: Sequence[dict[str, Any]], *, whole: bool = False) -> list[s
         peer, own = lanes.index(message["peer"]), 1
         start, end = (peer, own) if message["direction"] == "in" else (own, peer)
         at = datetime.fromtimestamp(message["at"]).strftime("%H:%M:%S.%f")[:-4]
-        lines.append(f"{at:<{_CLOCK}}{_arrow(start, end, len(lanes), _plain(message['title']))}")
+        title = _plain(message["title"])
+        lines += [f"{at:<{_CLOCK}}{_arrow(start, end, len(lanes), title)}", *_words(title)]
         if whole:
             lines += [" " * _CLOCK + "  " + _plain(line) for line in message["text"].splitlines()] + [""]
     return lines
@@ -182,9 +187,17 @@ def _arrow(start: int, end: int, lanes: int, title: str) -> str:
     left, right = sorted((start, end))
     row = list("|".ljust(_LANE) * lanes)
     room = (right - left) * _LANE - 1
-    shaft = f" {title[: room - 6]} ".center(room - 1, "-")
+    shown = title if len(title) <= room - 6 else title[: room - 9] + "..."
+    shaft = f" {shown} ".center(room - 1, "-")
     row[left * _LANE + 1 : right * _LANE] = f"{shaft}>" if start < end else f"<{shaft}"
     return "".join(row).rstrip()
+
+
+def _words(title: str) -> list[str]:
+    """Return the lines with the whole status line of an answer, which its arrow may have cut."""
+    if len(title) <= _LANE - 7 or not title.startswith(_ANSWER):
+        return []
+    return [" " * _CLOCK + "  " + line for line in textwrap.wrap(title.removeprefix(_ANSWER), _WORDS)]
 
 
 def _plain(text: str) -> str:

@@ -16,6 +16,7 @@ from gateway.app.plane import is_running
 from gateway.config import Config, check_ports
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.errors import AwayError, ConfigError
+from gateway.web.facade import READY
 
 _FILES_A_CALL = 8
 """Sockets and pipes that a call may take, with room to spare."""
@@ -24,7 +25,7 @@ _BUFFER = 1 << 20
 _RMEM_MAX = Path("/proc/sys/net/core/rmem_max")
 _CLOCK_NOT_SYNCHRONISED = 5
 """TIME_ERROR of adjtimex(2)."""
-_BUSY = "Its /healthz says why; until that is over it refuses new calls."
+_WHY = "Its /healthz says why"
 _UNUSABLE = "Listen on an address of this machine (`ip address` lists them), at a port that this user may open."
 
 
@@ -46,7 +47,8 @@ def ports(config: Config, status: str | None) -> Iterator[Finding]:
     """Whether everything that is listened on can be had, or this gateway has it already."""
     if status is not None:
         answers = f'A gateway answers at web.listen; it says that it is "{status}".'
-        yield good("ports", answers) if status == "ok" else notice("ports", answers, _BUSY)
+        why = _WHY if status in READY else f"{_WHY}; until that is over it refuses new calls"
+        yield good("ports", answers) if status == "ok" else notice("ports", answers, f"{why}.")
         return
     try:
         check_ports(config, media=not is_running(config.state_dir))

@@ -9,8 +9,9 @@ from typing import TypeVar
 from gateway.call.leg import Rejected
 from gateway.call.status import Cause, cause_of_status, cause_of_word
 from gateway.media.engine import Kind
+from gateway.plain import plain_name
 from gateway.sip.errors import SipSyntaxError
-from gateway.sip.message.fields import Headers
+from gateway.sip.invite.events import Failed
 from gateway.sip.message.values import TokenParams, retry_after
 
 V = TypeVar("V")
@@ -22,6 +23,8 @@ _UFRAG = re.compile(r"^a=ice-ufrag:(\S+)", re.MULTILINE)
 _PASSWORD = re.compile(r"^a=ice-pwd:(\S+)", re.MULTILINE)
 _PRINT = "\na=fingerprint:"
 _DIGITS = "0123456789ABCD*#"
+_LONGEST_WORDS = 256
+"""Characters of a far end's words."""
 _DEFAULT_MS, _SHORTEST_MS, _LONGEST_MS = 160, 40, 5000
 
 
@@ -115,11 +118,18 @@ _BY_Q850 = {
 }
 
 
-def refusal(status: int, headers: Headers, *, of_gateway: bool) -> Rejected:
-    """What a final response stands for. Another gateway of ours says for which cause it refuses, and for how long."""
+def words_of(event: Failed) -> str:
+    """Return status, reason phrase and Warning of a refusal, as the far end sent them."""
+    words = " ".join([str(event.status), event.reason, *event.headers.all("Warning")])
+    return plain_name(words, _LONGEST_WORDS)
+
+
+def refusal(event: Failed, *, of_gateway: bool) -> Rejected:
+    """Return the rejection of a final response. A gateway of ours also names its cause, and a time to wait."""
+    status, headers, said = event.status, event.headers, words_of(event)
     cause = cause_of_status(status)
     if not of_gateway:
-        return Rejected(cause)
+        return Rejected(cause, said=said)
     wait = _read(retry_after, headers.get("Retry-After"))
     if wait is not None and status == Cause.OVERLOADED.status:
         cause = Cause.OVERLOADED
@@ -127,7 +137,7 @@ def refusal(status: int, headers: Headers, *, of_gateway: bool) -> Rejected:
         told = cause_of_word((reason.param("text") or "").partition(":")[0])
         if told.status == status:
             cause = told
-    return Rejected(cause, wait)
+    return Rejected(cause, wait, said)
 
 
 def _read(parse: Callable[[str], V], text: str | None) -> V | None:

@@ -206,7 +206,8 @@ class SipCalleeLeg(SipLeg):
             else:
                 waits = [one.retry_after for one in self._refusals if one.retry_after is not None]
                 cause = most_telling([one.cause for one in self._refusals])
-                self._deliver(Rejected(cause, min(waits, default=None)))
+                said = next((one.said for one in self._refusals if one.cause is cause and one.said), "")
+                self._deliver(Rejected(cause, min(waits, default=None), said))
 
     def refused_before(self, refusals: Iterable[Rejected]) -> None:
         """Why those before it in turn have not taken the call."""
@@ -428,8 +429,7 @@ class SipCalleeLeg(SipLeg):
             again = replace(settings, kind=settings.instead[0], instead=settings.instead[1:])
             self._hand_over(number, destination, again)
         else:
-            said = refusal(event.status, event.headers, of_gateway=destination.looks_up)
-            self._refused(number, event.status, said)
+            self._refused(number, event.status, refusal(event, of_gateway=destination.looks_up))
 
     def _hand_over(self, number: int, destination: Destination, settings: CalleeSettings) -> None:
         """One phone needs another offer, so a leg of its own asks it; who comes next waits for that one, too."""

@@ -115,6 +115,11 @@ class OutboundRegistration:
         return self._best.status
 
     @property
+    def said(self) -> str:
+        """Status and reason phrase of that response."""
+        return self._best.said
+
+    @property
     def registrar(self) -> Uri:
         """Where that REGISTER went."""
         return self._best.registrar

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import SystemRandom
 from typing import Protocol
 
+from gateway.plain import plain_name
 from gateway.sip.auth.account import Authenticator
 from gateway.sip.flow import Flow
 from gateway.sip.message.addresses import NameAddr
@@ -113,6 +114,8 @@ class Registration:
         self._answered_at = 0.0
         self.source: Flow | None = None
         """Where the registrar answered last."""
+        self.said = ""
+        """Status and reason phrase of the registrar's last answer; "": none."""
         self.is_outbound = False
         """Whether the registrar keeps it as a flow among others (RFC 5626)."""
         self.flow_timer = 0
@@ -286,6 +289,7 @@ class Registration:
         return contact
 
     def _outcome(self, response: Response) -> Outcome:
+        self.said = plain_name(" ".join([str(response.status), response.phrase, *response.headers.all("Warning")]))
         # What was malformed in the response has been set aside at the door.
         if self._flow_id is not None and 200 <= response.status < 300:
             self.is_outbound = "outbound" in response.require
@@ -311,7 +315,7 @@ class Registration:
         changed = now != self._told
         self._told = now
         if changed and not self.registered and self._client.state is not State.GONE:
-            logger.warning("not registered: %d", self.status)
+            logger.warning("not registered: %s", self.said or self.status)
         for wanted, listener in ((changed, self._changed), (of_register, self._answered)):
             if wanted and listener is not None:
                 try:

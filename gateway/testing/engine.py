@@ -129,6 +129,10 @@ class FakeEngine:
     def ports(self) -> tuple[int, int] | None:
         return None
 
+    @property
+    def trouble(self) -> str | None:
+        return None
+
     async def busy(self) -> float | None:
         return None
 

@@ -25,7 +25,7 @@ from gateway.web.auth.links import GuestLinks
 from gateway.web.auth.oidc import OpenIdProvider
 from gateway.web.auth.shared_sign_ins import SharedTexts
 from gateway.web.auth.site import SiteSignIn
-from gateway.web.facade import Gateway
+from gateway.web.facade import READY, Gateway
 from gateway.web.http import errors, openapi
 from gateway.web.http import routes as http
 from gateway.web.http.ice_service import IceService
@@ -123,9 +123,9 @@ def _add_health(app: FastAPI, gateway: Gateway, clock: Callable[[], float]) -> N
 
     @app.get("/readyz", tags=["operation"], response_model=HealthInfo, responses=closed)
     async def readyz() -> Response:
-        """Whether it takes new calls: 503 while it drains or has no room."""
+        """Whether it takes new calls: 503 while it drains, has no room, or lacks a part that every call needs."""
         body = health()
-        return JSONResponse(body, 200 if body["status"] == "ok" else 503)
+        return JSONResponse(body, 200 if body["status"] in READY else 503)
 
 
 def create_app(

@@ -19,6 +19,11 @@ from gateway.people.messages import InstantMessage, Outcome
 from gateway.people.presence import PresenceState
 from gateway.web.conferencing import Conferencing
 
+STATUSES = ("ok", "degraded", "failed", "draining", "overloaded", "full")
+"""Statuses of a gateway: it takes new calls while `READY`; of two that hold, the more lasting one is given."""
+READY = frozenset({"ok", "degraded"})
+"""Statuses of a gateway that takes new calls."""
+
 
 class PlaceError(GatewayError):
     """A call that could not be placed: nobody there, not allowed, nothing in common, no room."""
@@ -372,4 +377,4 @@ class Gateway(Protocol):
         """Give that account up; False where there is none. Raises AccountError."""
 
     def health(self) -> dict[str, Any]:
-        """`active_calls`; `status`: "ok", "draining" or "full"; `conditions`: sentences for the operator."""
+        """Return `active_calls`, `status` (one of `STATUSES`) and `conditions`: sentences for the operator."""

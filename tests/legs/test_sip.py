@@ -569,9 +569,9 @@ def test_another_gateway_of_ours_says_why_it_refuses(
     status: int, fields: tuple[tuple[str, str], ...], said: Rejected
 ) -> None:
     """In its Reason, and for how long; a word of another status, and what cannot be read, says nothing."""
-    headers = Headers(fields)
-    assert refusal(status, headers, of_gateway=True) == said
-    assert refusal(status, headers, of_gateway=False) == Rejected(cause_of_status(status))
+    event = events.Failed(status, "No", Headers(fields))
+    assert refusal(event, of_gateway=True) == said
+    assert refusal(event, of_gateway=False) == Rejected(cause_of_status(status))
 
 
 async def test_the_shortest_time_that_gateways_have_named_is_told() -> None:

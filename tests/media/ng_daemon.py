@@ -28,9 +28,9 @@ class Daemon(asyncio.DatagramProtocol):
         self._cache: dict[str, bytes] = {}
         self._transport: Any = None
 
-    async def open(self) -> Address:
+    async def open(self, address: Address = ("127.0.0.1", 0)) -> Address:
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=address)
         host, port = self._transport.get_extra_info("sockname")
         return host, port
 

@@ -133,6 +133,10 @@ class EmbeddedEngine:
         pools = self._resources.pools
         return pools.size - pools.free, pools.size
 
+    @property
+    def trouble(self) -> str | None:
+        return "the packet plane ended, and no other has come yet" if self.plane_loss.is_without_plane else None
+
     async def busy(self) -> float | None:
         return None if self._resources is None else await self._occupancy.of(self._resources.plane)
 

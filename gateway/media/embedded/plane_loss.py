@@ -39,6 +39,8 @@ class PlaneLoss:
         self._is_over.set()
         self.deaths = 0
         """Planes that have died."""
+        self.is_without_plane = False
+        """True from the death of a plane until the browsers' port is bound in the next."""
 
     @contextlib.asynccontextmanager
     async def held(self, *sessions: Session) -> AsyncIterator[None]:
@@ -81,6 +83,7 @@ class PlaneLoss:
         if self._resources() is None:
             return
         self._is_over.clear()
+        self.is_without_plane = True
         for session in self._sessions():
             session.lose()
         if self._patience is None:
@@ -114,6 +117,7 @@ class PlaneLoss:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+        self.is_without_plane = False
         self._is_over.set()
         for session in self._sessions():
             await self._renew_call(resources, session)

@@ -307,6 +307,10 @@ class MediaEngine(Protocol):
     def ports(self) -> tuple[int, int] | None:
         """Pairs of RTP ports that cannot be had now, and how many there are; None: others know."""
 
+    @property
+    def trouble(self) -> str | None:
+        """Reason, half a sentence, why no call can have media now; None: calls can."""
+
     async def busy(self) -> float | None:
         """How full the thread that takes new flows was since this was asked last, 0 to 1; None: others know.
 

@@ -129,6 +129,10 @@ class RtpengineEngine:
         """They are rtpengine's."""
         return None
 
+    @property
+    def trouble(self) -> str | None:
+        return self._hosts.trouble
+
     async def busy(self) -> float | None:
         """It is rtpengine's."""
         return None

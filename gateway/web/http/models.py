@@ -197,7 +197,9 @@ class SessionState(BaseModel):
 class HealthInfo(BaseModel):
     """How the gateway is."""
 
-    status: Literal["ok", "draining", "overloaded", "full"] = Field(description="Only ok takes new calls.")
+    status: Literal["ok", "degraded", "failed", "draining", "overloaded", "full"] = Field(
+        description="ok and degraded take new calls; failed: a part that every call needs is gone."
+    )
     conditions: list[str] = Field(description="A sentence for each thing that an operator should look at.")
     uptime_seconds: int = Field(description="Since the start.")
     version: str
