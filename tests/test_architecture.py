@@ -29,8 +29,10 @@ class Room:
 ROOMS = (
     Room("sdp", "sdp", NO_IO),
     Room("gateway/sip", "gateway.sip gateway.sources gateway.errors", NO_IO),
-    Room("gateway/net", "gateway.net gateway.sip gateway.sources gateway.errors gateway.plain cryptography dns structlog "
-        "websockets"),
+    Room(
+        "gateway/net",
+        "gateway.net gateway.sip gateway.sources gateway.errors gateway.plain cryptography dns structlog websockets",
+    ),
     Room("gateway/media/engine", "gateway.media.engine sdp", NO_IO),
     Room("gateway/media/delivery.py", "gateway.media.engine"),
     Room("gateway/media/described.py", "gateway.media.engine sdp", NO_IO),

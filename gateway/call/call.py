@@ -442,13 +442,9 @@ class Call:
         # A step of no leg, or of one that has no such name, goes by the caller's.
         references = (what.leg.references if what.leg is not None else ()) or self.caller.references
         self.history.append(Step(at=elapsed, input=what.input, state=state, leg=tag, references=references))
-        said = what.event.said if isinstance(what.event, Rejected) else ""
-        if said and what.cause is not None:
-            self._refusals[what.cause] = said
-        elif state is State.ENDED:
-            said = self._refusals.get(self.cause, "")
+        refusal = self._refusal_of(what, state)
         # Digits and candidates are steps too, but nobody wants to read them all.
-        say = log.debug if state is before and not said else log.info
+        say = log.debug if state is before and not refusal else log.info
         say(
             "call",
             call_id=self.id,
@@ -457,9 +453,18 @@ class Call:
             after_ms=round(elapsed * 1000),
             leg=tag,
             sip_call_id=",".join(references) or None,
-            **({"cause": self.cause.word} if state is State.ENDED else {}),
-            **({"said": said} if said else {}),
+            **refusal,
         )
+
+    def _refusal_of(self, what: CallInput, state: State) -> dict[str, str]:
+        """Return the words of the far end that refused now, or for whose refusal the call ends."""
+        if isinstance(what.event, Rejected) and what.event.said:
+            self._refusals[what.event.cause] = what.event.said
+            return {"said": what.event.said}
+        if state is not State.ENDED:
+            return {}
+        said = self._refusals.get(self.cause)
+        return {"cause": self.cause.word} | ({} if said is None else {"said": said})
 
     def _with_cause(self, what: CallInput) -> CallInput:
         """The input that ends the call, with the cause both sides are told."""

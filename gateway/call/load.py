@@ -161,7 +161,7 @@ class LoadControl:
     def taken(self) -> str:
         """Number of new calls that are let in, in words."""
         if self._left_by_plane < 1.0:
-            return f"at most {math.floor(99 * self._left_by_plane)} % of new calls"
+            return f"at most {min(99, math.floor(100 * self._left_by_plane))} % of new calls"
         return f"at most {max(self._lately, _ALWAYS):.0f} new calls a second"
 
     @property

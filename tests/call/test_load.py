@@ -308,3 +308,16 @@ def test_a_slow_store_refuses_calls_until_it_is_quick_again() -> None:
     control.measured(0.1, 0.0)
     assert not control.overloaded
     assert control.reasons == []
+
+
+def test_overload_names_a_number_of_calls_never_all_of_them() -> None:
+    """At each moment at which it is said, the second after the last refusal included."""
+    gateway = Gateway(LoadControl(LoadPolicy()))
+    said: list[str] = []
+    gateway.control.told.append(lambda *_: said.append(gateway.control.taken) if gateway.control.overloaded else None)
+    gateway.offered(CAPACITY * 1.2, 20, random.Random(1))
+    gateway.offered(CAPACITY / 2, 5, random.Random(1))
+    assert said
+    assert not [words for words in said if "100 %" in words or "inf" in words]
+    gateway.control.plane = gateway.control.policy.plane + 1e-9
+    assert gateway.control.taken == "at most 99 % of new calls"
