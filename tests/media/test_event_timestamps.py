@@ -28,12 +28,10 @@ class Press:
     ms: int
     pause: float = 0.0
     """Seconds without a packet in its middle."""
-    after: float = 0.2
-    """Seconds of audio after it."""
 
 
-SHORT = (Press("1", 40), Press("2", 100), Press("2", 400), Press("3", 200, pause=2.0), Press("4", 40, after=0.5))
-LONG = (Press("5", 10_000, after=0.5),)
+SHORT = (Press("1", 40), Press("2", 100), Press("2", 400), Press("3", 200, pause=2.0), Press("4", 40))
+LONG = (Press("5", 10_000),)
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,6 @@ ROWS = [
     *(Row(codecs, presses=LONG) for codecs in (("pcmu", "opus"), ("pcma", "g722"), ("pcmu", "pcmu"))),
     Row(("pcmu", "opus"), ("event", "event48"), LONG),
 ]
-
-
-async def _speak(phone: Phone, codec: str, seconds: float) -> None:
-    number, frame = phone.numbers[codec], loop_frames(codec, 1000, -10.0)[0]
-    assert number is not None
-    for _ in range(round(seconds / FRAME)):
-        phone.send(frame, number, step=960 if codec == "opus" else 160)
-        await asyncio.sleep(FRAME)
 
 
 async def _press(phone: Phone, codec: str, event: str, press: Press) -> None:
@@ -95,11 +85,27 @@ class _Call:
     async def _perform(self, place: int) -> None:
         """Press the keys of one phone; audio goes on once the other has got the end of each."""
         phone, codec, event = self.phones[place], self.row.codecs[place], self.row.events[place]
-        await _speak(phone, codec, 0.3)
+        await self._speak(place)
         for count, press in enumerate(self.row.presses, start=1):
             await _press(phone, codec, event, press)
             await until(lambda count=count: self.ends(1 - place) >= 3 * count)
-            await _speak(phone, codec, press.after)
+            await self._speak(place)
+
+    async def _speak(self, place: int) -> None:
+        """Send audio until the other phone has got some of it after the last event."""
+        phone, codec = self.phones[place], self.row.codecs[place]
+        number, frame = phone.numbers[codec], loop_frames(codec, 1000, -10.0)[0]
+        assert number is not None
+        async with asyncio.timeout(30):
+            while self.audio_at_the_end(1 - place) < 10:
+                phone.send(frame, number, step=960 if codec == "opus" else 160)
+                await asyncio.sleep(FRAME)
+
+    def audio_at_the_end(self, place: int) -> int:
+        """Packets of audio that a phone has got after the last of an event."""
+        number = int(MAPS[self.row.events[place]].split()[0])
+        kinds = [data[1] & 0x7F for data, _ in reversed(self.phones[place].packets)]
+        return kinds.index(number) if number in kinds else len(kinds)
 
     def ends(self, place: int) -> int:
         """Packets with the end flag that a phone has got."""

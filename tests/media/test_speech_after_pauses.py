@@ -16,7 +16,7 @@ from gateway.media.engine import Kind, Party
 from tests.media.engine_support import MAPS, Phone, config, running
 
 CODECS = ("pcmu", "pcma", "g722", "opus")
-PAUSES = (0.4, 1.2, 2.0, 2.8, 3.2)
+PAUSES = (1.2, 2.0, 2.8)
 FRAME, SPOKEN = 0.02, 0.8
 
 
@@ -68,8 +68,12 @@ class _Call:
 @pytest.mark.serial
 async def test_speech_after_a_pause_is_heard_whole_in_every_codec_pair() -> None:
     """In both directions; before, 71 % of it came after pauses of 1.2 to 3 s."""
-    pairs = list(itertools.combinations(CODECS, 2))
-    calls = [_Call(pair, pause) for pair, pause in itertools.product(pairs, PAUSES)]
+    rows = [
+        *itertools.product(itertools.combinations(CODECS, 2), PAUSES),
+        (("pcmu", "opus"), 0.4),
+        (("pcma", "g722"), 3.2),
+    ]
+    calls = [_Call(pair, pause) for pair, pause in rows]
     async with running(config(silence_after=0.0)) as (engine, _):
         try:
             await asyncio.gather(*(call.perform(engine, f"call {place}") for place, call in enumerate(calls)))
