@@ -19,6 +19,8 @@ from tests.media.engine_support import Browser, Phone, config, frequency_of, unt
 from tests.media.plane_rig import native_plane
 from tests.media.tone_support import prefer_plane
 
+pytestmark = pytest.mark.wall
+
 LEFT = Party("left", Kind.RTP, private_source="127.0.0.1")
 RIGHT = Party("right", Kind.RTP, private_source="127.0.0.1")
 BROWSER = Party("browser", Kind.WEBRTC)
