@@ -72,10 +72,9 @@ class Desk:
                 "inactive" if theirs == "inactive" or (self.holds and theirs == "sendonly") else _MIRRORED[theirs]
             )
         sdp = self.rtp.sdp(direction=direction, extra=self._keying(offer.decode()))
-        sdp = sdp.replace("RTP/AVP", _PROFILES[self.kind])
         if video or b"m=video" in offer:
             sdp += _VIDEO.format(port=0 if offer else self.rtp.port + 2)
-        self.said = sdp.encode()
+        self.said = sdp.replace("RTP/AVP", _PROFILES[self.kind]).encode()
         return self.said
 
     def _keying(self, offer: str) -> list[str]:

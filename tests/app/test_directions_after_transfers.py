@@ -15,6 +15,7 @@ from tests.app.desk import Desk, desks, direction_in
 from tests.app.phones import name_of
 from tests.interop.gateway import PASSWORDS, Gateway, config_on_free_ports, gateway_with
 from tests.media.engine_support import until
+from tests.media.rtpengine_support import shared
 
 HZ = {"1001": 400.0, "1002": 700.0, "1003": 1000.0}
 USERS = json.dumps(
@@ -34,6 +35,7 @@ async def hear_each_other(one: Desk, other: Desk) -> None:
 
 async def agree_on_both_ways(gateway: Gateway, *phones: Desk) -> None:
     """Wait for the last exchange of the only call that is left, and look at what these phones have said in it."""
+    await until(lambda: len(gateway.app.calls) == 1)
     [call] = gateway.app.calls
     await until(lambda: call.bridge is not None and call.bridge.exchange is None)
     for phone in phones:
@@ -52,7 +54,22 @@ async def passed_on(caller: Desk, to: str, status: list[int]) -> None:
 @pytest.mark.parametrize("direction", ["sendrecv", "sendonly", "recvonly", "inactive"])
 async def test_who_changes_its_peer_is_heard_and_hears(tmp_path: Path, direction: str, way: str, plane: str) -> None:
     """The first peer has sent or heard nothing, or has held the phone, and passes it on to another one."""
-    config = config_on_free_ports(tmp_path, USERS=USERS, MEDIA__PLANE=plane)
+    await pass_on(tmp_path, direction, way, MEDIA__PLANE=plane)
+
+
+@pytest.mark.wall
+@pytest.mark.peer
+@pytest.mark.parametrize("way", ["blind", "attended", "held"])
+@pytest.mark.parametrize("direction", ["sendonly", "recvonly", "inactive"])
+async def test_who_changes_its_peer_on_rtpengine_is_heard_and_hears(tmp_path: Path, direction: str, way: str) -> None:
+    """The daemon is offered the new peer's words anew."""
+    host, port = shared().address
+    await pass_on(tmp_path, direction, way, MEDIA__ENGINE=f"rtpengine:{host}:{port}")
+
+
+async def pass_on(tmp_path: Path, direction: str, way: str, **media: str) -> None:
+    """Have a phone pass another one on, which then talks with a third one."""
+    config = config_on_free_ports(tmp_path, USERS=USERS, **media)
     async with gateway_with(config, tmp_path / "gateway.log") as gateway:
         first, again, stays, comes = Desk("1001"), Desk("1001"), Desk("1002"), Desk("1003")
         async with desks(gateway.app, first, again, stays, comes):

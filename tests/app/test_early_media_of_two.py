@@ -11,7 +11,8 @@ import pytest
 from gateway.net import IncomingSession
 from tests.app.desk import Desk, desks
 from tests.interop.gateway import NEAR, Gateway, RpcBrowser, config_on_free_ports, gateway_with
-from tests.media.engine_support import until
+from tests.media.engine_support import parsed, until
+from tests.media.rtpengine_support import shared
 
 HZ = {"1001": 400.0, "1002": 700.0, "1003": 1000.0}
 GROUPS = json.dumps([{"name": "desk", "members": ["1002", "1003"]}])
@@ -55,7 +56,21 @@ async def test_the_caller_hears_the_first_and_then_the_other(
     tmp_path: Path, caller: str, way: Way, ends: str, plane: str
 ) -> None:
     """By their tones; who answers in the end is heard."""
-    config = config_on_free_ports(tmp_path, USERS=USERS, GROUPS=GROUPS, ROUTES=ROUTES, MEDIA__PLANE=plane)
+    await one_after_the_other(tmp_path, caller, way, ends, MEDIA__PLANE=plane)
+
+
+@pytest.mark.wall
+@pytest.mark.peer
+@pytest.mark.parametrize("ends", ["silent", "declines"])
+@pytest.mark.parametrize("caller", ["phone", "page"])
+async def test_the_caller_hears_them_by_rtpengine_too(tmp_path: Path, caller: str, ends: str) -> None:
+    """A silence is noticed when the daemon is asked next."""
+    host, port = shared().address
+    await one_after_the_other(tmp_path, caller, "group", ends, MEDIA__ENGINE=f"rtpengine:{host}:{port}")
+
+
+async def one_after_the_other(tmp_path: Path, caller: str, way: Way, ends: str, **media: str) -> None:
+    config = config_on_free_ports(tmp_path, USERS=USERS, GROUPS=GROUPS, ROUTES=ROUTES, **media)
     phones = [EarlyDesk("1002", HZ["1002"]), EarlyDesk("1003" if way == "group" else "1002", HZ["1003"])]
     ear = Desk("1001")
     async with gateway_with(config, tmp_path / "gateway.log") as gateway, desks(gateway.app, ear, *phones):
@@ -72,6 +87,10 @@ async def test_the_caller_hears_the_first_and_then_the_other(
         first = next(phone for phone in phones if heard(phone))
         other = next(phone for phone in phones if phone is not first)
         await until(lambda: hasattr(other, "ringing"))
+        if page is None:
+            ear.rtp.packets.clear()
+            await until(lambda: len(ear.rtp.packets) >= 50)
+            assert len({packet.ssrc for packet in parsed(ear.rtp)}) == 1
         if ends == "silent":
             first.falls_silent()
         else:

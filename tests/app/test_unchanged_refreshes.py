@@ -16,6 +16,7 @@ from sdp.description import SessionDescription
 from tests.app.desk import Desk, Kind, desks, direction_in
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.media.engine_support import until
+from tests.media.rtpengine_support import shared
 
 USERS = json.dumps([{"id": user, "sip": True, "may_call": ["*"]} for user in ("1001", "1002")])
 CALLER_HZ, CALLEE_HZ = 400.0, 700.0
@@ -128,10 +129,25 @@ def check(offer: bytes, answer: bytes) -> None:
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
 async def test_an_unchanged_offer_gets_an_answer_to_exactly_it(tmp_path: Path, act: Act, kind: Kind) -> None:
     """By re-INVITE and by UPDATE, twice the same; the other phone is asked nothing, and both are as they were."""
+    await repeat_after(tmp_path, act, kind)
+
+
+@pytest.mark.wall
+@pytest.mark.peer
+@pytest.mark.parametrize("kind", ["rtp", "sdes"])
+@pytest.mark.parametrize("act", [act for act in ACTS if act is not invited_without_offer], ids=lambda act: act.__name__)
+async def test_an_unchanged_offer_gets_such_an_answer_from_rtpengine(tmp_path: Path, act: Act, kind: Kind) -> None:
+    """Which makes no first offer of its own."""
+    host, port = shared().address
+    await repeat_after(tmp_path, act, kind, MEDIA__ENGINE=f"rtpengine:{host}:{port}")
+
+
+async def repeat_after(tmp_path: Path, act: Act, kind: Kind, **more: str) -> None:
+    """Have one phone offer three times what stands."""
     changes = {"RTP__SRTP": "off" if kind == "rtp" else "required", "RTP__SRTP_KEYING": json.dumps([kind])}
     if kind == "rtp":
         del changes["RTP__SRTP_KEYING"]
-    config = config_on_free_ports(tmp_path, USERS=USERS, **changes)
+    config = config_on_free_ports(tmp_path, USERS=USERS, **changes, **more)
     async with gateway_with(config, tmp_path / "gateway.log", secrets=PASSWORDS.values()) as gateway:
         caller, callee = Desk("1001", kind), Desk("1002", kind)
         async with desks(gateway.app, caller, callee):

@@ -16,6 +16,7 @@ from gateway.net.tap import Direction
 from gateway.sip.flow import Flow
 from tests.interop.gateway import PHONE_HZ, Gateway, config_on_free_ports, gateway_with
 from tests.media.engine_support import until
+from tests.media.rtpengine_support import shared
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -79,10 +80,10 @@ def is_settled(call: Call, holding: set[str]) -> Callable[[], bool]:
     return settled
 
 
-async def crossed(one: DeskPhone, other: DeskPhone, call: Call) -> None:
+async def crossed(one: DeskPhone, other: DeskPhone, call: Call, times: int) -> None:
     """They hold and come back against each other, in each of four kinds, hear each other in the end, and hang up."""
     kinds = [(True, True), (False, False), (True, False), (False, True), (True, False), (False, False)]
-    for caller, callee in kinds * CROSSINGS:
+    for caller, callee in kinds * times:
         await changed(call, (one, other), caller, callee)
     for phone in (one, other):
         await phone.listen()
@@ -91,18 +92,22 @@ async def crossed(one: DeskPhone, other: DeskPhone, call: Call) -> None:
     await asyncio.gather(one.expect("state", 30, state="ended"), other.expect("state", 30, state="ended"))
 
 
-async def test_both_ends_offer_at_once_and_no_wish_is_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("engine", "times"), [("embedded", CROSSINGS), ("rtpengine", 5)])
+async def test_both_ends_offer_at_once_and_no_wish_is_lost(tmp_path: Path, engine: str, times: int) -> None:
     """RFC 3261 section 14, with phones that repeat nothing: the gateway refuses none of theirs, and repeats its own."""
+    if engine == "rtpengine":
+        engine = "rtpengine:{}:{}".format(*shared().address)
     names = [f"{side}0{number}" for side in (2, 3) for number in range(CALLS)]
     users = json.dumps([{"id": name, "sip": True, "password": _PASSWORD} for name in names])
-    async with gateway_with(config_on_free_ports(tmp_path, USERS=users), tmp_path / "gateway.log") as gateway:
+    config = config_on_free_ports(tmp_path, USERS=users, MEDIA__ENGINE=engine)
+    async with gateway_with(config, tmp_path / "gateway.log") as gateway:
         statuses = Statuses()
         gateway.app._user_agent.taps.add(statuses)
         calls = [await called(gateway, number) for number in range(CALLS)]
         async with asyncio.TaskGroup() as group:
             for one, other, call in calls:
-                group.create_task(crossed(one, other, call))
-        assert statuses.seen[Direction.IN, b"491"] > CALLS * CROSSINGS / 10
+                group.create_task(crossed(one, other, call, times))
+        assert statuses.seen[Direction.IN, b"491"] > CALLS * times / 10
         assert statuses.seen[Direction.OUT, b"491"] == 0
         assert statuses.strange == []
         await gateway.idle()

@@ -96,6 +96,7 @@ class Agreements:
             **flags(self._policy(), source, target, addresses),
         }
         answer = await self._described(call.host, request, target, offer.sections)
+        await self._hear_alone(call, source.tag, target.tag)
         section = answer.media[offer.place]
         if not descriptions.fits(section, offer.theirs):
             raise MediaError("nothing in common that rtpengine could carry", 488)
@@ -113,6 +114,15 @@ class Agreements:
         told.narrowed = answer.direction_of(section) is not wanted.reversed()
         told.transport = descriptions.transport_of(answer, section)
         return str(answer)
+
+    async def _hear_alone(self, call: CallState, heard: str, listener: str) -> None:
+        """Have the daemon drop the media of others who were offered the same: it would pass on all of them at once."""
+        for tag in [other for speaker, other in call.offers if speaker == listener]:
+            state, is_blocked = call.parties.get(tag), tag != heard
+            if state is not None and state.blocked is not is_blocked:
+                verb = "block media" if is_blocked else "unblock media"
+                await ask(call.host, {"command": verb, "call-id": call.name, "from-tag": tag})
+                state.blocked = is_blocked
 
     @staticmethod
     def _open(call: CallState, source: Party, target: Party) -> Offer:

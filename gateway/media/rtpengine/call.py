@@ -83,6 +83,8 @@ class PartyState:
     """It takes no audio, by its own will."""
     patience: float | None = None
     """Seconds of silence that are told in the place of those that `Patience` has."""
+    blocked: bool = False
+    """The daemon drops its media: another callee of the same offer is heard."""
     narrowed: bool = False
     """True where it has been given less audio than both ways, though it asked for no less."""
     placed: bool = True

@@ -204,6 +204,7 @@ class RtpengineEngine:
                 await self._moves.commit(call, source, said)
                 return ""
             answer = await self._agreements.answer(call, source, target, said)
+            await self._moves.connect(call)  # an early callee that was heard before may have gone
         self._watch.see(call_id)
         return answer
 

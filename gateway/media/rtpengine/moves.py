@@ -58,8 +58,9 @@ class Moves:
     async def _answered(self, call: CallState, tag: str, source: Party, said: SessionDescription) -> str | None:
         """The two agree; gives the tag of whose words were offered where something has changed for it."""
         state = call.party_of(tag)
-        before = state.transport, state.codec
+        before, narrowed = (state.transport, state.codec), state.narrowed
         await self._agreements.answer(call, source, state.party, said)
+        state.narrowed = narrowed  # nobody tells that party of this answer
         return tag if (state.transport, state.codec) != before else None
 
     def _want(self, call: CallState, tag: str | None) -> None:
@@ -82,11 +83,15 @@ class Moves:
         else:
             wanted = _newcomer(states)
             call.joined = pair
+        await self.connect(call)
+        await self._clear(call)
+        self._want(call, wanted)
+
+    async def connect(self, call: CallState) -> None:
+        """Let those who are joined hear each other after `isolate`."""
         if call.isolated:
             await ask(call.host, {"command": "unblock media", "call-id": call.name})
             call.isolated = False
-        await self._clear(call)
-        self._want(call, wanted)
 
     async def isolate(self, call: CallState, tag: str) -> None:
         """Let nobody hear anybody: there are two."""
