@@ -22,7 +22,7 @@ from rich.markup import escape
 
 from gateway.commands.examples import examples_app
 from gateway.commands.sdp import sdp_app
-from gateway.config import Config, check_ports, load, state_folder
+from gateway.config import Config, load, state_folder
 from gateway.errors import ConfigError, GatewayError, may_pass
 from gateway.reading import PATIENCE, by_thread
 
@@ -93,9 +93,14 @@ def kept_in(path: Path | None) -> Path:
         raise ConfigError("", f"{name} does not answer: it was not read within {PATIENCE:g} s") from None
 
 
+def say(error: GatewayError) -> None:
+    """Write what is wrong on standard error."""
+    errors.print(f"[bold red]gateway:[/] {escape(str(error))}", soft_wrap=True)
+
+
 def fail(error: GatewayError) -> typer.Exit:
     """Say what is wrong; the exit to raise: 2, or 75 where it may be well later."""
-    errors.print(f"[bold red]gateway:[/] {escape(str(error))}", soft_wrap=True)
+    say(error)
     return typer.Exit(AWAY if may_pass(error) else USAGE_ERROR)
 
 
@@ -123,27 +128,19 @@ def run(config: ConfigOption = None) -> None:
 
 @app.command("check-config")
 def check_config(config: ConfigOption = None) -> None:
-    """Read the configuration, try its ports; say what is wrong (status 2, 75 for a taken port) or that all is well."""
-    settings = read_config(config)
-    from gateway.app.plane import choose, is_running
-    from gateway.app.tracing import check_traces
-    from gateway.commands.console import is_answering
+    """Read the configuration, try its ports, ask its store and rtpengine; name every mistake, or say that all is well.
 
-    ours = is_answering(settings.state_dir)
-    try:
-        check_traces(settings)
-        plane = choose(settings) if not settings.media.rtpengines else None
-        if not ours:
-            check_ports(settings, media=not is_running(settings.state_dir))
-    except ConfigError as error:
-        raise fail(error) from None
-    for notice in settings.notices:
-        output.print(f"[yellow]{notice}[/]")
-    if ours:
-        output.print("A gateway runs on it and has the ports: they were not tried.")
-    if plane is not None:
-        output.print(f"Packets are forwarded by the {escape(str(plane))}.")
-    output.print(f"[green]The configuration is good.[/] Domain {settings.domain}, {len(settings.users)} users.")
+    Status 2 for a configuration that cannot be used, 75 where all that is wrong is a taken port or no answer.
+    """
+    from gateway.commands.check import check, may_pass_by
+
+    mistakes = check(config_path(config), output, os.environ)
+    for mistake in mistakes:
+        say(mistake)
+    if len(mistakes) > 1:
+        errors.print(f"{len(mistakes)} mistakes.")
+    if mistakes:
+        raise typer.Exit(AWAY if may_pass_by(mistakes) else USAGE_ERROR)
 
 
 @app.command()
@@ -154,7 +151,7 @@ def doctor(config: ConfigOption = None) -> None:
     """
     from gateway.commands.doctor import run_doctor
 
-    raise typer.Exit(0 if run_doctor(read_config(config), output) else 1)
+    raise typer.Exit(0 if run_doctor(config_path(config), output, os.environ) else 1)
 
 
 @app.command()

@@ -21,7 +21,7 @@ import typer.main
 import yaml
 
 from gateway.cli import app
-from gateway.config import Config
+from gateway.config import Config, checked
 from gateway.errors import ConfigError
 from gateway.web.app import create_app
 from tests import peers
@@ -214,7 +214,7 @@ def test_every_configuration_is_taken(document: Path) -> None:
     for block in fenced(document, "yaml", "yml"):
         given = yaml.safe_load(block)
         try:
-            Config(**given).check()
+            checked(Config(**given))
         except ConfigError as error:
             pytest.fail(f"{error}\n{block}")
 

@@ -27,7 +27,7 @@ from gateway.commands.init import (
     state_dir_of,
     write,
 )
-from gateway.config import load
+from gateway.config import load, notices
 from gateway.errors import ConfigError
 from tests.net.certificates import Authority
 from tests.ports import free_ports
@@ -223,14 +223,19 @@ def test_what_the_service_reads_is_readable_for_it_and_holds_no_secret(tmp_path:
 def test_a_pbx_with_an_account_and_emergency_numbers(tmp_path: Path) -> None:
     """It is registered at; users may call out through it."""
     answers = Answers(
-        domain="a.test", address="h.test", pbx="sip:p.test", pbx_user="49", pbx_password="pw", emergency=("112",)
+        domain="a.test",
+        address="h.test",
+        pbx="sip:p.test",
+        pbx_user="49",
+        pbx_password="kJ7-qZ4_wT9x",
+        emergency=("112",),
     )
     write(tmp_path / "gateway.yaml", answers, overwrite=False)
     found = load(tmp_path / "gateway.yaml", {})
     assert found.trunks[0].register_account
     assert (found.emergency.trunk, found.emergency.numbers) == ("pbx", ("112",))
     assert "trunk:pbx" in found.users[0].may_call
-    assert not found.notices
+    assert not list(notices(found))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from gateway.call.call import Call as RunningCall
 from gateway.call.leg import Address
 from gateway.call.state import State
 from gateway.call.status import Cause
-from gateway.config import Config, load
+from gateway.config import Config, load, load_values
 
 _WAITING = 1000
 """Calls, or states of one, that wait for a program that does not ask for them; the oldest go first."""
@@ -155,5 +155,5 @@ def _read(config: Config | Mapping[str, Any] | str | os.PathLike[str] | None) ->
     if isinstance(config, Config):
         return config
     if isinstance(config, Mapping):
-        return Config(**config).check()
+        return load_values(config)
     return load(None if config is None else Path(config), os.environ)

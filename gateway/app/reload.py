@@ -30,7 +30,7 @@ from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.call.routing import Router
 from gateway.call.state import State
-from gateway.config import Config
+from gateway.config import Config, checked
 from gateway.config.people import Trunk
 from gateway.errors import ConfigError
 from gateway.identity import passwords
@@ -114,7 +114,7 @@ def changes(current: Config, wanted: Config) -> Changes:
     waiting: list[str] = []
     config: Config = _merged(current, wanted, "", applied, waiting)
     try:
-        config.check()
+        checked(config)
     except ConfigError as error:
         raise ConfigError(error.key, f"{error.reason}, until a restart applies {', '.join(waiting)}") from None
     return Changes(config, tuple(applied), tuple(waiting))

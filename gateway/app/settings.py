@@ -170,7 +170,7 @@ def configured_accounts(config: Config) -> tuple[Account, ...]:
 
 
 def emergency(config: Config) -> Emergency:
-    return Emergency(numbers=frozenset(config.emergency.numbers), trunk=config.emergency.trunk)
+    return Emergency(numbers=frozenset(config.emergency.numbers), trunk=config.emergency_trunk)
 
 
 def digest(config: Config, secret: bytes, since: float = 0.0, mark: int = 0) -> DigestServer:

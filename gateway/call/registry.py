@@ -29,7 +29,6 @@ from gateway.call.routing import (
     RouteError,
     Router,
     ServiceTarget,
-    SipTarget,
     Target,
     UserTarget,
 )
@@ -340,7 +339,7 @@ class Calls:
         target = self._router.route(dialled, caller)
         if self._closing:
             raise RouteError(Cause.OVERLOADED, "the gateway is closing")
-        emergency = isinstance(target, SipTarget) and target.emergency
+        emergency = caller.transit and self._router.is_emergency(dialled)
         takes = isinstance(target, FeatureTarget) and target.feature in TAKING
         is_here = caller.is_sent_on and isinstance(target, UserTarget)  # nobody else can ring that phone
         if self._draining and not (emergency or takes or is_here):

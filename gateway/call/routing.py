@@ -232,7 +232,7 @@ class Emergency:
 
     numbers: frozenset[str] = frozenset()
     trunk: str | None = None
-    """Name of the trunk that they go through; None: none is set, and they are dialled like any other."""
+    """Name of the trunk that they go through; None: they go where the routes lead."""
 
 
 class Router:
@@ -285,7 +285,7 @@ class Router:
         whose, device = self._user_of(dialled)
         meant = _read(whose)
         if caller.transit and self._is_emergency(meant):
-            return SipTarget(meant.user, trunk=self._emergency.trunk, emergency=True)
+            return self._emergency_target(meant)
         if self._is_ours(meant.written) and self._rooms.is_open(meant.user):
             return ApplicationTarget(f"{ROOM}:{meant.user}", meant.user)
         target = self._by_account(meant, self._target(meant), caller)
@@ -333,8 +333,16 @@ class Router:
         return self._devices(dialled) or (dialled, None)
 
     def _is_emergency(self, meant: _Dialled) -> bool:
-        emergency = self._emergency
-        return bool(emergency.trunk) and meant.user in emergency.numbers and self._is_ours(meant.written)
+        return meant.user in self._emergency.numbers and self._is_ours(meant.written)
+
+    def _emergency_target(self, meant: _Dialled) -> Target:
+        """Where an emergency number leads, whatever its caller may dial; raises RouteError where no way is known."""
+        if self._emergency.trunk is not None:
+            return SipTarget(meant.user, trunk=self._emergency.trunk, emergency=True)
+        target = self._target(meant)
+        if isinstance(target, RouteError):
+            raise RouteError(target.cause, str(target))
+        return replace(target, emergency=True) if isinstance(target, SipTarget) else target
 
     def _admits(self, target: ApplicationTarget, caller: Caller) -> bool:
         kind, _, name = target.name.partition(":")

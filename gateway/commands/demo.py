@@ -5,20 +5,22 @@ from __future__ import annotations
 from gateway.interrupted import end_as_by_ctrl_c, interruptible, stopped
 
 import asyncio
-import logging
+from contextlib import nullcontext
 
-import structlog
 from rich.console import Console
 
 from gateway.demo.report import DemoReport, print_report
 from gateway.demo.runner import Demo, DemoOptions
+from gateway.log.setup import silenced
 
 
 def run_demo(browser: str, rounds: int, output: Console, *, verbose: bool = False) -> bool:
     """Run the demo and print its table; True when every step passed. Raises SystemExit after a signal."""
-    if not verbose:
-        logging.disable(logging.CRITICAL)
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with nullcontext() if verbose else silenced():
+        return _run(browser, rounds, output)
+
+
+def _run(browser: str, rounds: int, output: Console) -> bool:
     demo = Demo(DemoOptions(browser=browser, rounds=rounds), progress=lambda text: output.print(f"[dim]{text}[/]"))
     end_as_by_ctrl_c()
     try:

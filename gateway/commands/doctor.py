@@ -4,50 +4,75 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from gateway.config import Config
+from gateway.config import Config, examine, notices
 from gateway.doctor import certificates, machine, media, names, network, rtpengine, stores
-from gateway.doctor.findings import Finding, Verdict, notice
+from gateway.doctor.findings import Finding, Verdict, notice, wrong
+from gateway.errors import ConfigError
+from gateway.log.setup import silenced
 
 _MARKS = {Verdict.GOOD: "[green]good  [/]", Verdict.NOTICE: "[yellow]notice[/]", Verdict.WRONG: "[bold red]wrong [/]"}
 
 _KEY = "Set the key that is named: `gateway example-config` shows it and those beside it."
 
 
-def run_doctor(config: Config, output: Console) -> bool:
+def run_doctor(path: Path | None, output: Console, environ: Mapping[str, str]) -> bool:
     """Look at everything and show it; whether nothing is wrong."""
-    findings = asyncio.run(examined(config, output))
+    with silenced():
+        findings = _everything(path, output, environ)
     wrong = sum(one.verdict is Verdict.WRONG for one in findings)
     notices = sum(one.verdict is Verdict.NOTICE for one in findings)
     output.print(f"\n{_count(wrong, 'fault')}, {_count(notices, 'notice')}.")
     return not wrong
 
 
+def _everything(path: Path | None, output: Console, environ: Mapping[str, str]) -> list[Finding]:
+    found = examine(path, environ)
+    findings = [_of_mistake(one) for one in found.mistakes]
+    for one in findings:
+        show(one, output)
+    if found.config is None:
+        output.print("The rest is looked at once these are mended.")
+        return findings
+    return [*findings, *asyncio.run(examined(found.config, output))]
+
+
 async def examined(config: Config, output: Console) -> list[Finding]:
     """Every finding, each shown as it comes: names and trunks that do not answer take seconds."""
     findings: list[Finding] = []
 
-    def show(found: Iterable[Finding]) -> None:
+    def add(found: Iterable[Finding]) -> None:
         for one in found:
             findings.append(one)
-            output.print(f"{_MARKS[one.verdict]}  [bold]{escape(one.subject)}[/]  {escape(one.found)}", soft_wrap=True)
-            if one.advice:
-                output.print(f"        {escape(one.advice)}", soft_wrap=True)
+            show(one, output)
 
-    show(notice("configuration", one, _KEY) for one in config.notices)
-    show(machine.ports(config, await asyncio.to_thread(machine.running, config)))
-    show(await media.plane(config))
-    show(_system(config))
-    show(await rtpengine.rtpengines(config))
-    show(await stores.stores(config))
-    show(network.addresses(config))
+    add(notice("configuration", one, _KEY) for one in notices(config))
+    add(machine.ports(config, await asyncio.to_thread(machine.running, config)))
+    add(await media.plane(config))
+    add(_system(config))
+    add(await rtpengine.rtpengines(config))
+    add(await stores.stores(config))
+    add(network.addresses(config))
     for found in await asyncio.gather(network.nat(config), names.names(config), network.trunks(config)):
-        show(found)
+        add(found)
     return findings
+
+
+def show(finding: Finding, output: Console) -> None:
+    """Write one finding, and what to do."""
+    subject, found = escape(finding.subject), escape(finding.found)
+    output.print(f"{_MARKS[finding.verdict]}  [bold]{subject}[/]  {found}", soft_wrap=True)
+    if finding.advice:
+        output.print(f"        {escape(finding.advice)}", soft_wrap=True)
+
+
+def _of_mistake(mistake: ConfigError) -> Finding:
+    return wrong(mistake.key or "configuration", f"{mistake.reason[0].upper()}{mistake.reason[1:]}.", "")
 
 
 def _system(config: Config) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from rich.table import Table
 from gateway import held_back
 from gateway.app import Account, GatewayApp
 from gateway.app.plane import is_running
-from gateway.config import Config, check_ports
+from gateway.config import Config, check_ports, notices
 from gateway.errors import ConfigError
 from gateway.identity.passwords import FILE_NAME
 from gateway.log import configure as configure_log
@@ -189,7 +189,7 @@ def print_welcome(app: GatewayApp, output: Console, *, secrets: bool = True) -> 
             "\nThere are no accounts yet. For two of them, and every key with its default, stop this and begin with\n"
             "    gateway example-config > gateway.yaml"
         )
-    for notice in app.config.notices:
+    for notice in notices(app.config):
         output.print(f"\n[yellow]{notice}[/]")
     services = _services(app.config)
     output.print(f"\n{services}Ctrl-C stops the gateway.\n")

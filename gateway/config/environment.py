@@ -11,13 +11,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from gateway.config import shape, yamlfile
+from gateway.config import secret_files, shape, yamlfile
 from gateway.config.explain import unknown_key
 from gateway.config.yamlfile import KeyPath
 from gateway.errors import ConfigError
 
 PREFIX = "GATEWAY_"
 DELIMITER = "__"
+OF_FILE = "_file"
+"""End of the variables that name a file with a secret: GATEWAY_USERS__ALICE__PASSWORD_FILE."""
 
 OTHER_VARIABLES = ("GATEWAY_CONFIG",)
 """Variables of the prefix that are no keys: where the file is (read by the command line)."""
@@ -40,6 +42,8 @@ class EnvironmentSource(PydanticBaseSettingsSource):
         super().__init__(settings)
         self._environ = environ
         self._data = data
+        self.mistakes: list[ConfigError] = []
+        """What is wrong with variables that were left out."""
         self.origins: dict[KeyPath, str] = {}
         """Key path -> the variable that set it."""
 
@@ -48,7 +52,7 @@ class EnvironmentSource(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The values of the file with those of the environment in their place; raises ConfigError."""
+        """The values of the file with those of the environment in their place, but for `mistakes`."""
         data = copy.deepcopy(self._data)
         for name, key in ALIASES.items():
             if self._environ.get(name):
@@ -57,7 +61,10 @@ class EnvironmentSource(PydanticBaseSettingsSource):
         for name in sorted(self._environ, key=lambda name: (name.count(DELIMITER), name)):
             if name.upper().startswith(PREFIX) and not self._foreign(name.upper()):
                 parts = name[len(PREFIX) :].lower().split(DELIMITER)
-                self._place(data, self.settings_cls, parts, name)
+                try:
+                    self._place(data, self.settings_cls, parts, name)
+                except ConfigError as error:
+                    self.mistakes.append(error)
         return data
 
     @staticmethod
@@ -72,7 +79,9 @@ class EnvironmentSource(PydanticBaseSettingsSource):
             step, inner = self._step(annotation, holder, part, path, name)
             path = (*path, step)
             if depth == len(parts) - 1:
-                _assign(holder, step, _read(self._environ[name], inner, path, name))
+                of_file = part != step and isinstance(step, str)
+                text = self._environ[name]
+                _assign(holder, step, {"file": text} if of_file else _read(text, inner, path, name))
                 self.origins[path] = name
                 return
             annotation, holder = inner, self._descend(holder, step, inner, path)
@@ -84,6 +93,12 @@ class EnvironmentSource(PydanticBaseSettingsSource):
         inside = shape.section(annotation)
         if inside is not None:
             field = shape.keys(inside).get(part)
+            secret = part.removesuffix(OF_FILE)
+            if field is None and secret in secret_files.names(inside):
+                if (*path, secret) in self.origins:
+                    twice = f"is set by {self.origins[(*path, secret)]} and by {name}"
+                    raise ConfigError(".".join(map(str, (*path, secret))), twice)
+                return secret, None
             if field is None:
                 raise unknown_key(self.settings_cls, (*path, part), f"{name} in the environment")
             return part, field.annotation

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from gateway.config import shape
 from gateway.errors import ConfigError
@@ -39,7 +40,7 @@ def unknown_key(root: type[BaseModel], path: Sequence[str | int], where: str) ->
     close = difflib.get_close_matches(wrong.lower(), siblings, n=1, cutoff=0.6)
     suggestion = ".".join(map(str, (*path[:-1], close[0]))) if close else _elsewhere(root, wrong.lower())
     hint = f"did you mean {suggestion}?" if suggestion else f"known here: {', '.join(siblings)}"
-    return ConfigError(".".join(map(str, path)), f"unknown key, {hint} ({where})")
+    return ConfigError(".".join(map(str, path)), f"unknown key, {hint}" + (f" ({where})" if where else ""))
 
 
 def _elsewhere(root: type[BaseModel], wrong: str) -> str | None:
@@ -52,21 +53,24 @@ def _elsewhere(root: type[BaseModel], wrong: str) -> str | None:
     return next((dotted for dotted, name in known.items() if close and name == close[0]), None)
 
 
-def explain(
+def explained(
     error: ValidationError,
     root: type[BaseModel],
     lines: Mapping[tuple[str | int, ...], int],
     origins: Mapping[tuple[str | int, ...], str],
     name: str,
-) -> ConfigError:
-    """The first complaint of pydantic as a ConfigError, unknown keys before all others."""
+) -> list[ConfigError]:
+    """Each complaint of pydantic as a ConfigError, unknown keys before all others."""
     complaints = error.errors(include_url=False, include_context=True)
-    first = next((each for each in complaints if each["type"] == "extra_forbidden"), complaints[0])
-    path = tuple(first["loc"])
-    where = origin(path, lines, origins, name)
-    if first["type"] == "extra_forbidden":
-        return unknown_key(root, path, where or name)
-    reason = _sentence(first["type"], first["msg"]) + _got(root, path, first["type"], first.get("input"))
+    complaints.sort(key=lambda one: one["type"] != "extra_forbidden")
+    return [_explained(one, root, origin(tuple(one["loc"]), lines, origins, name)) for one in complaints]
+
+
+def _explained(complaint: ErrorDetails, root: type[BaseModel], where: str) -> ConfigError:
+    path, kind = tuple(complaint["loc"]), complaint["type"]
+    if kind == "extra_forbidden":
+        return unknown_key(root, path, where)
+    reason = _sentence(kind, complaint["msg"]) + _got(root, path, kind, complaint.get("input"))
     return ConfigError(".".join(map(str, path)), f"{reason} ({where})" if where else reason)
 
 

@@ -1,16 +1,19 @@
-"""From a file and the environment to a Config, or to one ConfigError."""
+"""From a file and the environment to a Config, or to every ConfigError."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.config import shape, yamlfile
+from gateway.config import rules, secret_files, shape, yamlfile
 from gateway.config.environment import PREFIX, EnvironmentSource
-from gateway.config.explain import explain, origin, unknown_key
+from gateway.config.explain import explained, origin, unknown_key
+from gateway.config.salvage import salvaged
 from gateway.config.settings import VERSION, Config
 from gateway.config.yamlfile import KeyPath
 from gateway.errors import ConfigError
@@ -18,34 +21,101 @@ from gateway.errors import ConfigError
 _STATE_DIR = "state_dir"
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A configuration with every mistake in it."""
+
+    config: Config | None
+    """None where a value cannot be used; where rules alone are broken it is whole."""
+    mistakes: tuple[ConfigError, ...]
+
+
+@dataclass(slots=True)
+class _Source:
+    """Where values come from."""
+
+    name: str
+    data: dict[str, Any] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    origins: dict[KeyPath, str] = field(default_factory=dict)
+
+    def placed(self, error: ConfigError) -> ConfigError:
+        """The same error with the place of its key."""
+        parts = tuple(int(part) if part.isdigit() else part for part in error.key.split("."))
+        where = origin(parts, self.lines, self.origins, self.name)
+        return ConfigError(error.key, f"{error.reason} ({where})") if where else error
+
+
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     """Read `path` (None: only the defaults) and lay `environ` over it.
 
     Raises ConfigError, which names the key, says what is wrong with it, and where it was set.
     """
-    data: dict[str, Any] = {}
-    lines: dict[KeyPath, int] = {}
-    name = "the defaults"
-    if path is not None:
-        data, lines = yamlfile.read(path)
-        name = path.name
-        version = data.get("version")
-        if isinstance(version, int) and version > VERSION:
-            reason = f"{path} is of version {version}, for a newer gateway; this one reads versions up to {VERSION}"
-            raise ConfigError("version", reason)
-    for key in data:
-        if key not in shape.keys(Config):
-            raise unknown_key(Config, (key,), f"{name}, line {lines[(key,)]}")
-    source = EnvironmentSource(Config, environ, data)
-    values = source()
+    return _whole(examine(path, environ))
+
+
+def load_values(values: Mapping[str, Any]) -> Config:
+    """The configuration of a mapping with the keys of the file; raises ConfigError."""
+    return _whole(_examined(_Source("", copy.deepcopy(dict(values))), {}))
+
+
+def _whole(found: Examined) -> Config:
+    for mistake in found.mistakes:
+        raise mistake from None
+    assert found.config is not None
+    return found.config
+
+
+def examine(path: Path | None, environ: Mapping[str, str]) -> Examined:
+    """The same with every mistake, in the order in which they are found."""
+    if path is None:
+        return _examined(_Source("the defaults"), environ)
     try:
-        return Config(**values).check()
-    except ValidationError as error:
-        raise explain(error, Config, lines, source.origins, name) from None
+        data, lines, mistakes = yamlfile.examine(path)
     except ConfigError as error:
-        parts = tuple(int(part) if part.isdigit() else part for part in error.key.split("."))
-        where = origin(parts, lines, source.origins, name)
-        raise ConfigError(error.key, f"{error.reason} ({where})" if where else error.reason) from None
+        return Examined(None, (error,))
+    version = data.get("version")
+    if isinstance(version, int) and version > VERSION:
+        reason = f"{path} is of version {version}, for a newer gateway; this one reads versions up to {VERSION}"
+        return Examined(None, (ConfigError("version", reason),))
+    found = _examined(_Source(path.name, data, lines), environ)
+    return Examined(None if mistakes else found.config, (*mistakes, *found.mistakes))
+
+
+def _examined(source: _Source, environ: Mapping[str, str]) -> Examined:
+    mistakes: list[ConfigError] = []
+    for key in list(source.data):
+        if key not in shape.keys(Config):
+            where = f"{source.name}, line {source.lines[(key,)]}" if (key,) in source.lines else ""
+            mistakes.append(unknown_key(Config, (key,), where))
+            del source.data[key]
+    environment = EnvironmentSource(Config, environ, source.data)
+    values = environment()
+    source.origins = environment.origins
+    unread: list[ConfigError] = []
+    secret_files.read_files(values, Config, unread)
+    mistakes += [*environment.mistakes, *(source.placed(error) for error in unread)]
+    try:
+        config, is_whole = Config(**values), not mistakes
+    except ValidationError as error:
+        mistakes += explained(error, Config, source.lines, source.origins, source.name)
+        config, further = salvaged(values, error)
+        for each in further:
+            mistakes += explained(each, Config, source.lines, source.origins, source.name)
+        is_whole = False
+    broken = [source.placed(error) for error in rules.mistakes(config)]
+    every = list(_first_of_each([*mistakes, *broken]))
+    return Examined(config if is_whole else None, tuple(every))
+
+
+def _first_of_each(mistakes: list[ConfigError]) -> Iterator[ConfigError]:
+    """Leave out what follows from a mistake before it: those of the same key, or of one within it."""
+    told: list[str] = []
+    for mistake in mistakes:
+        if not any(mistake.key == key or mistake.key.startswith(f"{key}.") for key in told):
+            yield mistake
+        if mistake.key:
+            told.append(mistake.key)
 
 
 def state_folder(path: Path | None, environ: Mapping[str, str]) -> Path:

@@ -24,14 +24,19 @@ _INTRODUCTION = """\
 <!-- Made from the models by `python -m gateway.config > docs/configuration.md`; a test checks it. -->
 
 The gateway reads one YAML file, `gateway.yaml` unless told otherwise, and the environment. Every key has a
-default; the file in the repository shows them all. `gateway check-config --config FILE` checks a file and the listening
-ports, names the key that is wrong, and ends with status 2 when there is one, 75 when another program has its port.
+default; the file in the repository shows them all. `gateway check-config --config FILE` checks a file, the listening
+ports, the store and rtpengine; names every key that is wrong, with file and line; and ends with status 2 when there is
+one, 75 when another program has a port or a server does not answer.
 
 - **Environment**: `GATEWAY_`, then the path of the key in capitals with two underscores between its parts:
   `sip.ring_timeout` is `GATEWAY_SIP__RING_TIMEOUT`. It wins over the file.
 - **Lists by environment**: JSON or YAML, or values separated by commas: `GATEWAY_CODECS__RTP=pcma,pcmu`.
   One entry is reached by its number, its `id` or its `name`: `GATEWAY_USERS__ALICE__PASSWORD`,
   `GATEWAY_ROUTES__0__TO`; the number after the last adds one.
+- **Secrets** (secret text, and URLs of stores) can stand in files of their own, whose last line break is no part of
+  them: `password: {file: /run/secrets/alice}`, or by the environment `GATEWAY_USERS__ALICE__PASSWORD_FILE`.
+- **Passwords** of users, tokens of programs, `webrtc.turn_secret` and `cluster.key` that are easily guessed end the
+  start wherever others than this machine reach them.
 - **Units**: durations in seconds, sizes in bytes, rates per second.
 - **Scalars** follow YAML 1.2: `off` is the word, `0044` and `+4930` keep their leading characters. A
   bare `1001` where text is wanted is the text.

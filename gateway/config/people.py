@@ -172,6 +172,12 @@ class UserConfig(Section):
             raise ValueError("has both ha1 and a password")
         return self
 
+    @property
+    def chosen_password(self) -> str | None:
+        """The password, where somebody has chosen it."""
+        chosen = None if self.password is None or self.ha1 is not None else self.password.get_secret_value()
+        return None if chosen == "auto" else chosen
+
     def user(self) -> User:
         """The same as the identity room's value."""
         return User(
@@ -409,7 +415,7 @@ class EmergencyConfig(Section):
     numbers: tuple[Text, ...] = ()
     """As they are dialled: "112", "911"; default: none, and the start says so."""
     trunk: Text | None = None
-    """Name of the trunk they go through."""
+    """Name of the trunk they go through; default: the only one, and where there are several, as `routes` says."""
 
     @field_validator("numbers")
     @classmethod
@@ -421,6 +427,6 @@ class EmergencyConfig(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> EmergencyConfig:
-        if bool(self.numbers) != (self.trunk is not None):
-            raise ValueError("numbers and trunk are set both or neither")
+        if self.trunk is not None and not self.numbers:
+            raise ValueError("trunk is for numbers, and there are none")
         return self

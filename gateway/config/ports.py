@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+from collections.abc import Iterator
 
 from gateway.config.settings import Config
 from gateway.config.values import Advertised, HostPort
@@ -47,23 +48,35 @@ def is_own_address(host: str) -> bool:
 
 
 def check_ports(config: Config, *, media: bool = True) -> None:
-    """Try every listening address, but those of media where `media` is false; raises ConfigError that names the
-    first key which cannot be bound, AwayError where somebody else has its port."""
+    """Try every listening address, but those of media where `media` is false; raises the first of `taken_ports`."""
+    for mistake in taken_ports(config, media=media):
+        raise mistake
+
+
+def taken_ports(config: Config, *, media: bool = True) -> Iterator[ConfigError]:
+    """A ConfigError that names the key for each address which cannot be bound, AwayError where its port is taken."""
+    for key, host, port, kind in _wanted(config, media=media):
+        mistake = _tried(key, host, port, kind)
+        if mistake is not None:
+            yield mistake
+
+
+def _wanted(config: Config, *, media: bool) -> Iterator[tuple[str, str, int, socket.SocketKind]]:
     for index, listen in enumerate(config.sip.listen):
         kind = socket.SOCK_DGRAM if listen.transport == "udp" else socket.SOCK_STREAM
-        _try(f"sip.listen.{index}", listen.host, listen.port, kind)
+        yield f"sip.listen.{index}", listen.host, listen.port, kind
     for key, address in config.web.listeners:
-        _try(key, address.host, address.port, socket.SOCK_STREAM)
+        yield key, address.host, address.port, socket.SOCK_STREAM
     if config.media.rtpengines or not media:
         # Media ports are rtpengine's then, perhaps on another machine.
         return
-    _try("webrtc.listen", config.webrtc.listen.host, config.webrtc.listen.port, socket.SOCK_DGRAM)
+    yield "webrtc.listen", config.webrtc.listen.host, config.webrtc.listen.port, socket.SOCK_DGRAM
     # Ports of the range are taken call by call and a busy one is passed over, so only the address is tried.
     for host in config.rtp.listen:
-        _try("rtp.listen", host, 0, socket.SOCK_DGRAM)
+        yield "rtp.listen", host, 0, socket.SOCK_DGRAM
 
 
-def _try(key: str, host: str, port: int, kind: socket.SocketKind) -> None:
+def _tried(key: str, host: str, port: int, kind: socket.SocketKind) -> ConfigError | None:
     family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
     name = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
     try:
@@ -78,7 +91,8 @@ def _try(key: str, host: str, port: int, kind: socket.SocketKind) -> None:
                 probe.listen(1)
     except OSError as error:
         wrong = AwayError if error.errno == errno.EADDRINUSE else ConfigError
-        raise wrong(key, _reason(error, f"{name} {HostPort(host, port)}", host)) from None
+        return wrong(key, _reason(error, f"{name} {HostPort(host, port)}", host))
+    return None
 
 
 def _reason(error: OSError, what: str, host: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -32,9 +32,8 @@ from gateway.config.people import (
     Trunk,
     UserConfig,
 )
-from gateway.config.values import HostPort, Section, Text, host, without_empty
+from gateway.config.values import Section, Text, host, is_loopback, without_empty
 from gateway.config.webrtc import DataConfig, TextConfig, WebRtcConfig
-from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import User
 
@@ -260,89 +259,6 @@ class Config(BaseSettings):
     def _host_name(cls, domain: str) -> str:
         return host(domain)
 
-    def check(self) -> Self:
-        """The rules that reach across sections; raises ConfigError."""
-        _unique("users", "id", [user.id for user in self.users])
-        _unique("trunks", "name", [trunk.name for trunk in self.trunks])
-        trunks = {trunk.name for trunk in self.trunks}
-        users = {user.id for user in self.users}
-        for index, route in enumerate(self.routes):
-            kind, _, target = route.to.partition(":")
-            groups, agents = {group.name for group in self.groups}, {agent.name for agent in self.agents}
-            known = {"trunk": trunks, "user": users, "group": groups, "agent": agents}.get(kind)
-            if known is not None and "{" not in target and target not in known:
-                raise ConfigError(f"routes.{index}.to", f"there is no {kind} {target!r} in {kind}s")
-        _unique("agents", "name", [agent.name for agent in self.agents])
-        _unique("groups", "name", [group.name for group in self.groups])
-        for index, group in enumerate(self.groups):
-            for member in group.members:
-                if member not in users:
-                    raise ConfigError(f"groups.{index}.members", f"there is no user {member!r} in users")
-        self._check_rooms(users, trunks)
-        if self.emergency.trunk is not None and self.emergency.trunk not in trunks:
-            raise ConfigError("emergency.trunk", f"there is no trunk {self.emergency.trunk!r} in trunks")
-        self._check_accounts()
-        self._check_sockets()
-        self._check_cluster()
-        self._check_recording()
-        self.identity_map()
-        return self
-
-    def _check_nodes_by_tls(self) -> None:
-        node, tls = self.cluster.node or "", self.sip.tls
-        if not node.startswith("sips:") and ";transport=tls" not in node:
-            raise ConfigError("cluster.mutual_tls", 'is for a node that is reached by TLS (";transport=tls")')
-        if tls.cert is None or tls.ca is None or tls.client_certificates == "off":
-            raise ConfigError("cluster.mutual_tls", "needs sip.tls.cert, sip.tls.ca and sip.tls.client_certificates")
-
-    def _check_cluster(self) -> None:
-        """Gateways know each other by a key, and find each other's users in a store that they share."""
-        if (self.cluster.node is None) != (self.cluster.key is None):
-            raise ConfigError("cluster", "node and key are set together, or neither")
-        if self.cluster.node is None and self.cluster.journal is not None:
-            raise ConfigError("cluster.journal", "is of a gateway with others (cluster.node)")
-        if self.cluster.mutual_tls:
-            self._check_nodes_by_tls()
-        if self.cluster.node is not None and self.identity.store == "memory":
-            raise ConfigError("cluster.node", 'needs a store that the gateways share, not "memory" (identity.store)')
-
-    def _check_recording(self) -> None:
-        """What an rtpengine cannot do is said at the start: of a call that is not recorded only the log would tell."""
-        if not self.media.rtpengines:
-            return
-        if self.recording.calls and not self.media.rtpengine_records:
-            raise ConfigError("recording.calls", "are recorded by an rtpengine that may (media.rtpengine_records)")
-        if self.media.rtpengine_records and self.recording.beep:
-            raise ConfigError("media.rtpengine_records", "wants recording.beep: false, since it says no tone")
-        if self.recording.digits:
-            raise ConfigError("recording.digits", "cannot be where rtpengine carries the media: it tells of no digits")
-
-    def _check_rooms(self, users: set[str], trunks: set[str]) -> None:
-        """Only those may be named who are there."""
-        for index, one in enumerate(self.voicemail.users):
-            if one != "*" and one not in users:
-                raise ConfigError(f"voicemail.users.{index}", f"there is no user {one!r} in users")
-        _unique("rooms", "name", [room.name for room in self.rooms])
-        known = users | {f"trunk:{name}" for name in trunks}
-        for index, room in enumerate(self.rooms):
-            for key, named, there in (("members", room.members, known), ("moderators", room.moderators, users | {"*"})):
-                for one in named:
-                    if one not in there:
-                        raise ConfigError(f"rooms.{index}.{key}", f"there is no user {one!r} in users")
-
-    def _check_accounts(self) -> None:
-        """An account may name only a registrar that is listed."""
-        names = [trunk.name for trunk in self.trunks]
-        for index, listed in enumerate(self.accounts.registrars):
-            if ":" not in listed and listed not in names:
-                raise ConfigError(f"accounts.registrars.{index}", f"there is no trunk {listed!r} in trunks")
-        _unique("trunks", "name", [trunk.name for trunk in self.every_trunk])
-        for index, user in enumerate(self.users):
-            if user.account is not None and self.registrar(user.account.registrar) is None:
-                raise ConfigError(
-                    f"users.{index}.account.registrar", f"{user.account.registrar!r} is not in accounts.registrars"
-                )
-
     def registrar(self, named: str) -> Trunk | None:
         """The registrar that an account names, by name or by URI; None for one that is not listed."""
         return next((one for one in self.registrars if named in (one.name, one.uri)), None)
@@ -362,31 +278,6 @@ class Config(BaseSettings):
         others = dict.fromkeys(uri for uri in self.accounts.registrars if ":" in uri and uri not in known)
         return (*self.trunks, *(Trunk.at(uri) for uri in others))
 
-    def _check_sockets(self) -> None:
-        """No two UDP sockets of our own may want the same port."""
-        taken: list[tuple[str, HostPort, str]] = []
-        for index, listen in enumerate(self.sip.listen):
-            if listen.transport in ("tls", "wss") and self.sip.tls.cert is None:
-                raise ConfigError(f"sip.listen.{index}", f"{listen.transport} needs sip.tls.cert and sip.tls.key")
-            protocol = "udp" if listen.transport == "udp" else "tcp"
-            taken.append((f"sip.listen.{index}", HostPort(listen.host, listen.port), protocol))
-        taken += [(key, address, "tcp") for key, address in self.web.listeners]
-        taken.append(("webrtc.listen", self.webrtc.listen, "udp"))
-        for index, (key, address, protocol) in enumerate(taken):
-            for other, theirs, their_protocol in taken[:index]:
-                if protocol == their_protocol and address.port == theirs.port and _overlap(address.host, theirs.host):
-                    raise ConfigError(key, f"port {address.port} is already taken by {other}")
-            hosts = self.rtp.listen if protocol == "udp" and address.port in self.rtp.ports else ()
-            if any(_overlap(address.host, host) for host in hosts):
-                raise ConfigError(key, f"port {address.port} lies within rtp.ports {self.rtp.ports}")
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What is allowed and yet worth a sentence at the start."""
-        if self.emergency.numbers:
-            return ()
-        return ("No emergency number is set (emergency.numbers): nobody can call for help through this gateway.",)
-
     @property
     def realm(self) -> str:
         """Digest realm."""
@@ -397,6 +288,18 @@ class Config(BaseSettings):
         """File of the SQLite store, None when the store is another."""
         scheme, _, name = self.identity.store.partition(":")
         return self.state_dir / name if scheme == "sqlite" else None
+
+    @property
+    def emergency_trunk(self) -> str | None:
+        """Name of the trunk that emergency numbers go through: the one that is named, or the only one."""
+        if self.emergency.trunk is None and len(self.trunks) == 1:
+            return self.trunks[0].name
+        return self.emergency.trunk
+
+    @property
+    def sip_reachable(self) -> bool:
+        """Whether others than this machine reach SIP, as far as the configuration tells."""
+        return bool(self.sip.proxies) or not all(is_loopback(one.host) for one in self.sip.listen)
 
     def identity_users(self) -> tuple[User, ...]:
         """The users as the identity room's values."""
@@ -415,19 +318,3 @@ class Config(BaseSettings):
         """User id -> what the configuration says of the password: itself, "auto", or None for none."""
         secrets = {user.id: None if user.ha1 else user.password for user in self.users}
         return {name: None if secret is None else secret.get_secret_value() for name, secret in secrets.items()}
-
-
-def _unique(section: str, key: str, names: list[str]) -> None:
-    seen: set[str] = set()
-    for index, name in enumerate(names):
-        if name in seen:
-            raise ConfigError(f"{section}.{index}.{key}", f"{name!r} is there twice")
-        seen.add(name)
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether one port cannot be had at both; sockets of two IP versions never meet (IPV6_V6ONLY)."""
-    if (":" in one) is not (":" in other):
-        return False
-    wildcards = ("0.0.0.0", "::")
-    return one == other or one in wildcards or other in wildcards

@@ -36,8 +36,29 @@ _Loader.add_implicit_resolver(
 )
 
 
+Read = tuple[dict[str, Any], dict[KeyPath, int], tuple[ConfigError, ...]]
+"""Values, the line (from 1) of every key, and what is wrong with keys that were left out."""
+
+
 def read(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """The file's values and the line (from 1) of every key; raises ConfigError, with an empty key."""
+    """The file's values and the line of every key; raises ConfigError."""
+    return _whole(examine(path))
+
+
+def parse(text: str, name: str = "configuration") -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """The same for text that has been read."""
+    return _whole(_examined(text, name))
+
+
+def _whole(found: Read) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    data, lines, mistakes = found
+    for mistake in mistakes:
+        raise mistake from None
+    return data, lines
+
+
+def examine(path: Path) -> Read:
+    """The same with every mistake; raises ConfigError, with an empty key, where there is nothing to be read."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -49,11 +70,10 @@ def read(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError("", f"{path} is not UTF-8 text (byte {error.start})") from None
-    return parse(text, str(path))
+    return _examined(text, str(path))
 
 
-def parse(text: str, name: str = "configuration") -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """The same for text that has been read."""
+def _examined(text: str, name: str) -> Read:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -68,7 +88,7 @@ def parse(text: str, name: str = "configuration") -> tuple[dict[str, Any], dict[
         data = {}
     if not isinstance(data, dict):
         raise ConfigError("", f"{name} must hold keys and values, as in `domain: example.com`")
-    return data, builder.lines
+    return data, builder.lines, tuple(builder.mistakes)
 
 
 def value(text: str) -> Any:
@@ -89,6 +109,7 @@ class _Builder:
         self._name = name
         self._nodes = 0
         self.lines: dict[KeyPath, int] = {}
+        self.mistakes: list[ConfigError] = []
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
         self._nodes += 1
@@ -109,10 +130,13 @@ class _Builder:
             where = (*path, str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?")
             dotted = ".".join(map(str, where))
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError(dotted, f"a key must be a plain word ({self._name}, line {line})")
+                reason = f"a key must be a plain word ({self._name}, line {line})"
+                self.mistakes.append(ConfigError(dotted, reason))
+                continue
             if key_node.value in result:
-                first = self.lines[where]
-                raise ConfigError(dotted, f"appears twice, on lines {first} and {line} of {self._name}")
+                reason = f"appears twice, on lines {self.lines[where]} and {line} of {self._name}"
+                self.mistakes.append(ConfigError(dotted, reason))
+                continue
             result[key_node.value] = self.build(value_node, where)
             self.lines[where] = line
         return result

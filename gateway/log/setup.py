@@ -7,8 +7,8 @@ import logging
 import queue
 import re
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -82,6 +82,19 @@ def set_level(level: Literal["debug", "info", "warning", "error"]) -> None:
     for name in _FRAMES:
         logging.getLogger(name).setLevel(max(logging.INFO, number))
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Log nothing in the block: the output is a command's own."""
+    disabled, before = logging.root.manager.disable, structlog.get_config()
+    logging.disable(logging.CRITICAL)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        structlog.configure(**before)
 
 
 def call_context(call_id: str) -> AbstractContextManager[None]:

@@ -41,7 +41,7 @@ from gateway.app.tracing import tracing
 from gateway.app.web_front import WebFront
 from gateway.call.leg import Address
 from gateway.call.routing import RouteError, SipTarget
-from gateway.config import Config, load, shape
+from gateway.config import Config, checked, load, shape
 from gateway.config.markdown import markdown
 from gateway.demo.aiortc_browser import AiortcBrowser
 from gateway.errors import ConfigError
@@ -83,14 +83,19 @@ BASE: dict[str, Any] = {
         "oidc": {"issuer": "https://login.test", "client_secret": "one"},
         "tls": {"cert": "/no/cert.pem", "key": "/no/key.pem"},
     },
-    "webrtc": {"turn_server": "turn:other.test:3478", "turn_username": "u", "turn_credential": "c", "turn_secret": "s"},
+    "webrtc": {
+        "turn_server": "turn:other.test:3478",
+        "turn_username": "u",
+        "turn_credential": "c",
+        "turn_secret": "kJ7-qZ4_wT9x",
+    },
     "cluster": {"node": "sip:10.0.0.1:5060", "key": "the-key-of-a-cluster-in-these-tests"},
     "users": [
         {
             "id": "1001",
             "sip": True,
             "web": True,
-            "password": "one",
+            "password": "wT9x-kJ7_qZ4",
             "account": {"registrar": "office", "username": "201", "password": "pw201"},
         }
     ],
@@ -110,7 +115,7 @@ BASE: dict[str, Any] = {
     ],
     "emergency": {"numbers": ["112"], "trunk": "office"},
     "rooms": [{"name": "team", "pin": "1234", "members": ["1001"]}],
-    "agents": [{"name": "bot", "token": "secret", "may_call": ["1*"]}],
+    "agents": [{"name": "bot", "token": "kJ7-qZ4_wT9x", "may_call": ["1*"]}],
 }
 """A configuration in which every section and kind of entry is there."""
 
@@ -349,7 +354,7 @@ def changed(key: str) -> Config:
     for section, value in WITH.get(key, {}).items():
         data[section] = value
     place: Any = data
-    now: Any = Config(**copy.deepcopy(BASE)).check()
+    now: Any = checked(Config(**copy.deepcopy(BASE)))
     *parts, last = key.split(".")
     for part in parts:
         name, entry, _ = part.partition("[]")
@@ -360,7 +365,7 @@ def changed(key: str) -> Config:
     now = getattr(now, {"register": "register_account"}.get(last, last))
     now = now.get_secret_value() if isinstance(now, SecretStr) else now
     place[last] = other_value(key, KEYS[key], now)
-    return Config(**data).check()
+    return checked(Config(**data))
 
 
 def plain(value: Any) -> Any:
@@ -617,7 +622,7 @@ async def picture(config: Config, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 async def test_every_key_changes_what_the_gateway_is_made_of(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another value of one key is another gateway, beside what follows from the values that change along with it."""
     beside = copy.deepcopy(BASE) | WITH.get(key, {})
-    before = await picture(Config(**beside).check(), monkeypatch)
+    before = await picture(checked(Config(**beside)), monkeypatch)
     after = await picture(changed(key), monkeypatch)
     reached = {room for room in before if before[room] != after.get(room)}
     assert reached, f"{key} reaches nothing"
@@ -639,7 +644,7 @@ def test_what_each_key_does_is_shown_by_a_test_that_is_there() -> None:
 
 async def test_pictures_of_one_configuration_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in a picture is chance, else every key would seem to have an effect."""
-    config = Config(**copy.deepcopy(BASE)).check()
+    config = checked(Config(**copy.deepcopy(BASE)))
     assert await picture(config, monkeypatch) == await picture(config, monkeypatch)
 
 
@@ -736,7 +741,7 @@ async def test_calls_are_written_down_where_that_is_wanted(tmp_path: Path, keep:
 def test_a_digest_takes_the_place_of_the_password(key: str, algorithm: str) -> None:
     """users[].ha1: the password is neither made nor known, and what the store holds is what was given."""
     given = passwords.ha1("1001", "gw.test", "its-password")[algorithm]
-    config = Config(users=[{"id": "1001", "sip": True, "ha1": {key: given}}]).check()  # type: ignore[arg-type]
+    config = checked(Config(users=[{"id": "1001", "sip": True, "ha1": {key: given}}]))  # type: ignore[arg-type]
     assert (config.passwords_wanted(), config.digests()) == ({"1001": None}, {"1001": {algorithm: given}})
     with pytest.raises(ValidationError):
         Config(users=[{"id": "1001", "sip": True, "ha1": {key: given[:-1]}}])  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ import structlog
 
 from gateway.app import GatewayApp
 from gateway.app.reload import LIVE, Reloaded, changes
-from gateway.config import Config, shape
+from gateway.config import Config, checked, shape
 from gateway.demo.chromium import BrowserError
 from gateway.errors import ConfigError
 from gateway.identity.directory import Directory
@@ -79,7 +79,7 @@ class World:
         values["users"] = [user.model_dump() for user in self.app.config.users]
         for name, section in sections.items():
             values[name] = {**values[name], **section} if isinstance(section, dict) else section
-        return Config(**values).check()
+        return checked(Config(**values))
 
     async def status(self, user: str, number: str) -> int:
         """What becomes of a call, which is hung up on and over when this returns."""
@@ -115,7 +115,7 @@ async def world(folder: Path, **changed: str) -> AsyncIterator[World]:
 
 
 def config(**values: Any) -> Config:
-    return Config.model_validate(values).check()
+    return checked(Config.model_validate(values))
 
 
 def test_every_key_that_is_applied_is_a_key() -> None:

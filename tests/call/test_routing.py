@@ -308,13 +308,16 @@ def test_a_stranger_from_a_trunk_cannot_use_our_line_for_emergency_calls() -> No
         router().route("112", Caller("trunk:pbx", ("*",), transit=False))
 
 
-def test_without_an_emergency_trunk_its_numbers_are_numbers_like_any_other() -> None:
-    """Nothing is assumed about 112."""
-    without = Router(Directory(), ROUTES, ["gw.test"], emergency=Emergency(numbers=frozenset({"112"})))
-    assert not without.is_emergency("112")
+def test_an_emergency_number_without_a_trunk_leads_where_a_route_does() -> None:
+    """Whatever its caller may dial; where no route is, to nobody."""
+    emergency = Emergency(numbers=frozenset({"112", "0911"}))
+    without = Router(Directory(), ROUTES, ["gw.test"], {"pbx": ("pbx.test",)}, emergency)
+    assert without.is_emergency("112")
     with pytest.raises(RouteError) as refusal:
         without.route("112", ANYONE)
     assert refusal.value.cause is Cause.NOT_FOUND
+    found = without.route("0911", Caller("nobody", ()))
+    assert found == SipTarget("911", trunk="pbx", emergency=True)
 
 
 @given(st.text(max_size=300))

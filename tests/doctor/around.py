@@ -9,7 +9,7 @@ from typing import Any
 
 from aioice import stun
 
-from gateway.config import Config
+from gateway.config import Config, checked
 from gateway.doctor.findings import Finding, Verdict
 
 
@@ -21,7 +21,7 @@ def said(findings: Iterable[Finding], subject: str) -> Finding:
 
 
 def config(**sections: Any) -> Config:
-    return Config.model_validate(sections).check()
+    return checked(Config.model_validate(sections))
 
 
 def trunk(uri: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 import redis.asyncio
 import redis.exceptions
 
-from gateway.config import Config
+from gateway.config import Config, checked
 from gateway.errors import ConfigError
 from gateway.identity.model import Binding
 from gateway.identity.store import StoreError
@@ -193,7 +193,7 @@ def test_the_kinds_of_redis_are_stores_that_can_be_configured() -> None:
     for kind in ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"):
         store = f"{kind}://h:1/gateway"
         values: dict[str, Any] = {"identity": {"store": store}, "messages": {"store": store}}
-        assert Config(**values).check().identity.store == store
+        assert checked(Config(**values)).identity.store == store
     for wrong in ("redis+proxy://h:1", "redis+sentinel:h:1/gateway"):
         with pytest.raises((ValueError, ConfigError)):
             Config(identity={"store": wrong})  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from tests.net.certificates import Authority
 from tests.ports import free_ports
 from tests.strangers.stage import WAYS, Stage, Way, standing
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 DOMAIN = "phone.example.com"
 

@@ -1,0 +1,75 @@
+"""`gateway check-config`: every mistake of a configuration, and what it names and does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from gateway.app.plane import choose, is_running
+from gateway.app.tracing import check_traces
+from gateway.commands.console import is_answering
+from gateway.config import Config, examine, notices, taken_ports
+from gateway.doctor import rtpengine, stores
+from gateway.doctor.findings import Finding, Verdict
+from gateway.errors import AwayError, ConfigError, may_pass
+from gateway.log.setup import silenced
+
+
+def check(path: Path | None, output: Console, environ: Mapping[str, str]) -> list[ConfigError]:
+    """Say what is good of a configuration; the mistakes."""
+    with silenced():
+        return _checked(path, output, environ)
+
+
+def _checked(path: Path | None, output: Console, environ: Mapping[str, str]) -> list[ConfigError]:
+    found = examine(path, environ)
+    if found.config is None or found.mistakes:
+        return list(found.mistakes)
+    config = found.config
+    said: list[str] = []
+    ours = is_answering(config.state_dir)
+    mistakes = [*_of_this_machine(config, said, is_ours=ours), *asyncio.run(_of_others(config))]
+    if mistakes:
+        return mistakes
+    for notice in notices(config):
+        output.print(f"[yellow]{escape(notice)}[/]")
+    if ours:
+        output.print("A gateway runs on it and has the ports: they were not tried.")
+    for sentence in said:
+        output.print(escape(sentence))
+    output.print(f"[green]The configuration is good.[/] Domain {config.domain}, {len(config.users)} users.")
+    return []
+
+
+def _of_this_machine(config: Config, said: list[str], *, is_ours: bool) -> Iterator[ConfigError]:
+    """What this machine lacks; `is_ours`: a gateway runs on the configuration."""
+    try:
+        check_traces(config)
+    except ConfigError as error:
+        yield error
+    if not config.media.rtpengines:
+        try:
+            said.append(f"Packets are forwarded by the {choose(config)}.")
+        except ConfigError as error:
+            yield error
+    if not is_ours:
+        yield from taken_ports(config, media=not is_running(config.state_dir))
+
+
+async def _of_others(config: Config) -> list[ConfigError]:
+    """What is named and cannot be used: the stores, the rtpengines."""
+    asked = await asyncio.gather(stores.stores(config), rtpengine.rtpengines(config))
+    return [_mistake(one) for found in asked for one in found if one.verdict is Verdict.WRONG]
+
+
+def _mistake(finding: Finding) -> ConfigError:
+    return AwayError(finding.subject, f"{finding.found} {finding.advice}")
+
+
+def may_pass_by(mistakes: list[ConfigError]) -> bool:
+    """Whether to try again later is worth it: nothing is wrong with the configuration itself."""
+    return all(may_pass(one) for one in mistakes)
