@@ -393,7 +393,7 @@ class GatewayDialer:
             if has_page:
                 return ()
             reason = "identity.store: the registrations cannot be read at the moment"
-            raise RouteError(Cause.OVERLOADED, reason) from None
+            raise RouteError(Cause.OUT_OF_SERVICE, reason) from None
 
     def _has_way(self, binding: Binding) -> bool:
         if binding.received is None:

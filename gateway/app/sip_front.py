@@ -42,7 +42,7 @@ _OPEN = frozenset(("udp", "tcp"))
 """Transports by which anybody on the way reads what is said; pages have HTTPS, or are on this machine."""
 _ANY_NUMBER = 1_000_000_000
 """Calls of a trunk without a limit of its own, or of a gateway: limits.max_calls is the bound."""
-_OVERLOADED = (Cause.OVERLOADED, Cause.LIMIT, Cause.LINE_FULL, Cause.TOO_MANY_OWN)
+_OURS = (Cause.OVERLOADED, Cause.LIMIT, Cause.OUT_OF_SERVICE, Cause.LINE_FULL, Cause.TOO_MANY_OWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,4 +253,4 @@ def _refused_by(policy: SrtpPolicy, kind: Kind) -> str:
 
 def _told(error: RouteError) -> str:
     """Which limit refused the call: told to the caller, for it is ours to say; why else is in the log only."""
-    return str(error).partition(":")[0] if error.cause in _OVERLOADED else ""
+    return str(error).partition(":")[0] if error.cause in _OURS else ""

@@ -16,7 +16,7 @@ from gateway.call.attempt_table import ENDS_UNANSWERED, TABLE
 from gateway.call.branches import Branch, Waiting
 from gateway.call.description import audio_codecs, has_video
 from gateway.call.leg import Answered, CalleeLeg, CallerLeg, Confirmed, Leg, Offered, Redirected, Returned, Ringing
-from gateway.call.machine import Machine, Scope, cause_of_media
+from gateway.call.machine import Machine, Scope, refused_by_media
 from gateway.call.state import CallInput, Input, State
 from gateway.call.status import Cause, most_telling
 from gateway.call.timers import Timer
@@ -185,8 +185,9 @@ class Attempt(Machine):
                 sdp = await self._offer_for(leg)
             except MediaError as error:
                 log.info("nothing to offer", call_id=self._scope.call_id, tag=leg.party.tag, reason=error.reason)
-                await self._end_leg(leg, cause_of_media(error))
-                self._refused(branch, leg, cause_of_media(error))
+                cause = refused_by_media(self.caller, error)
+                await self._end_leg(leg, cause)
+                self._refused(branch, leg, cause)
             else:
                 if not self._is_given_up:
                     await self._invite(branch, leg, sdp)
@@ -322,7 +323,7 @@ class Attempt(Machine):
             answer = await scope.engine.accept(scope.call_id, newcomer.party)
         except MediaError as error:
             log.info("not picked up", call_id=scope.call_id, tag=newcomer.party.tag, reason=error.reason)
-            await self._end_leg(newcomer, cause_of_media(error))
+            await self._end_leg(newcomer, refused_by_media(newcomer, error))
             await self._release(newcomer)
             for leg in self.callees:
                 await self._offer_for(leg)
@@ -385,7 +386,7 @@ class Attempt(Machine):
                 self._scope.learn(leg, sdp)
                 return True
         log.info("answer refused", call_id=self._scope.call_id, tag=leg.party.tag, reason=refused.reason)
-        await leg.refuse_answer(cause_of_media(refused))
+        await leg.refuse_answer(refused_by_media(self.caller, refused))
         return False
 
     async def _answer_caller(self, _: CallInput) -> None:
@@ -433,8 +434,7 @@ class Attempt(Machine):
         branch = self._branch_of(what.leg)
         self._stop_waiting_for(what.leg)
         cause = what.cause or Cause.UNAVAILABLE
-        if what.retry_after is not None:
-            self.caller.retry_after = min(what.retry_after, self.caller.retry_after or what.retry_after)
+        self.caller.note_limit("", what.retry_after)
         if what.input is Input.CALLEE_FAILED:
             await self._end_leg(what.leg, cause)
         self._scope.ended(what.leg)  # others whom it had asked before may have yet to answer our CANCEL

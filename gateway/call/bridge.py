@@ -15,7 +15,7 @@ import structlog
 from gateway.call.bridge_table import TABLE
 from gateway.call.description import holds, is_two_way
 from gateway.call.leg import Confirmed, Leg, OfferAnswered, OfferCancelled, Offered, Returned
-from gateway.call.machine import Scope, cause_of_media
+from gateway.call.machine import Scope, cause_of_media, refused_by_media
 from gateway.call.state import CallInput, Input, State
 from gateway.call.status import Cause
 from gateway.call.timers import Timer
@@ -464,9 +464,10 @@ class Bridge(Transferring):
             answer = await scope.engine.accept(scope.call_id, newcomer.party)
         except MediaError as error:
             log.info("newcomer refused", call_id=scope.call_id, tag=newcomer.party.tag, reason=error.reason)
+            cause = refused_by_media(newcomer, error)
             if what.done is not None:
-                what.done(cause_of_media(error))
-            await self._end_leg(newcomer, cause_of_media(error))
+                what.done(cause)
+            await self._end_leg(newcomer, cause)
             await self._release(newcomer)
             return
         await newcomer.answer(answer)

@@ -28,7 +28,7 @@ from gateway.call.leg import (
     SignallingChanged,
     TransferRequested,
 )
-from gateway.call.machine import Scope, cause_of_media, nobody_instead, once, over, turned_away, unsaid
+from gateway.call.machine import Scope, nobody_instead, once, over, refused_by_media, turned_away, unsaid
 from gateway.call.record import CallRecord, CallSettings, Step
 from gateway.call.state import FINISH, CallInput, Input, State, Transfer
 from gateway.call.status import Cause
@@ -321,7 +321,7 @@ class Call:
             return
         if len(self._pending) >= _PENDING_LIMIT:
             self._pending.clear()
-            flood = CallInput(input=Input.FAULT, cause=Cause.OVERLOADED)
+            flood = CallInput(input=Input.FAULT, cause=Cause.LIMIT)
             self._pending.append(lambda: flood)
         else:
             self._pending.append(read)
@@ -368,7 +368,7 @@ class Call:
                 await machine.do(action, what)
         except MediaError as error:
             log.info("media refused", call_id=self.id, reason=error.reason, status=error.status)
-            await self._fault(cause_of_media(error), what)
+            await self._fault(refused_by_media(self.caller, error), what)
             return
         except Exception:
             log.exception("call step failed", call_id=self.id, input=what.input.value)

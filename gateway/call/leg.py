@@ -406,8 +406,8 @@ class Leg(Protocol):
 class CallerLeg(Leg, Protocol):
     """The side that dialled: its offer came with the call and we answer it, or it had none and gets ours."""
 
-    retry_after: int | None
-    """Seconds after which whoever refused the call may be asked again; None: nobody has said so."""
+    def note_limit(self, limit: str, retry_after: int | None) -> None:
+        """Keep, for a refusal, the limit that is reached ("": none) and the fewest seconds until a next try."""
 
     async def early_answer(self, sdp: str) -> None:
         """Here is the answer before the callee rings, if the front end can carry one."""

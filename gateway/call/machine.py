@@ -13,6 +13,7 @@ import structlog
 from gateway.call.branches import Branch
 from gateway.call.leg import (
     CalleeLeg,
+    CallerLeg,
     CandidateAdded,
     DigitPressed,
     HungUp,
@@ -84,8 +85,16 @@ class Scope:
 
 def cause_of_media(error: MediaError) -> Cause:
     """Why a call or a leg ends whose media is refused."""
-    known = {400: Cause.NOT_ACCEPTABLE, 488: Cause.NOT_ACCEPTABLE, 501: Cause.NOT_ACCEPTABLE, 503: Cause.OVERLOADED}
-    return known.get(error.status, Cause.ERROR)
+    if error.status == 503:
+        return Cause.LIMIT if error.limit else Cause.OUT_OF_SERVICE
+    return Cause.NOT_ACCEPTABLE if error.status in (400, 488, 501) else Cause.ERROR
+
+
+def refused_by_media(caller: CallerLeg, error: MediaError) -> Cause:
+    """Note for the caller which limit of the media engine refuses its call, and return the cause."""
+    if error.status == 503:
+        caller.note_limit(error.limit, error.retry_after)
+    return cause_of_media(error)
 
 
 def turned_away(what: CallInput) -> None:

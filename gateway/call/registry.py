@@ -200,7 +200,7 @@ class Calls:
             try:
                 callees = await self._branching.first(target, journey)
                 if self._closing:
-                    raise RouteError(Cause.OVERLOADED, "the gateway is closing")
+                    raise RouteError(Cause.OUT_OF_SERVICE, "the gateway is closing")
             except BaseException:
                 self._admission.release(caller)
                 raise
@@ -338,12 +338,13 @@ class Calls:
     def _admit(self, caller: Caller, dialled: str, max_calls: int | None) -> Target:
         target = self._router.route(dialled, caller)
         if self._closing:
-            raise RouteError(Cause.OVERLOADED, "the gateway is closing")
+            raise RouteError(Cause.OUT_OF_SERVICE, "the gateway is closing")
         emergency = caller.transit and self._router.is_emergency(dialled)
         takes = isinstance(target, FeatureTarget) and target.feature in TAKING
         is_here = caller.is_sent_on and isinstance(target, UserTarget)  # nobody else can ring that phone
         if self._draining and not (emergency or takes or is_here):
-            raise RouteError(Cause.OVERLOADED, "draining: the gateway takes no new calls", retry_after=self._draining)
+            reason = "draining: the gateway takes no new calls"
+            raise RouteError(Cause.OUT_OF_SERVICE, reason, retry_after=self._draining)
         self._admission.admit(caller, max_calls, self._timers.time(), emergency=emergency)
         try:
             self.toll.check(caller, target)

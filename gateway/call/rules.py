@@ -13,6 +13,7 @@ NOT_REACHED = (
     Cause.UNREACHABLE,
     Cause.OVERLOADED,
     Cause.LIMIT,
+    Cause.OUT_OF_SERVICE,
     Cause.LOST,
     Cause.MEDIA_FAILED,
 )

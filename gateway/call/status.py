@@ -34,6 +34,7 @@ class Cause(Enum):
     LIMIT = ("limit", 503, 44, "As many calls are up as there may be at once.")
     GLARE = ("glare", 491, 41, "Both sides changed the call at the same moment.")
     OVERLOADED = ("overloaded", 503, 42, "Too many calls at the moment.")
+    OUT_OF_SERVICE = ("out-of-service", 503, 41, "The gateway cannot take the call at the moment.")
     ERROR = ("error", 500, 41, "Something went wrong in the gateway.")
 
     def __init__(self, word: str, status: int, q850: int, sentence: str) -> None:
@@ -118,6 +119,7 @@ _MOST_TELLING = (
     Cause.NO_ANSWER,
     Cause.PEER_ERROR,
     Cause.OVERLOADED,
+    Cause.OUT_OF_SERVICE,
     Cause.LIMIT,
     Cause.LINE_FULL,
     Cause.TOO_MANY_OWN,

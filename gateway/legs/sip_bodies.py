@@ -131,8 +131,8 @@ def refusal(event: Failed, *, of_gateway: bool) -> Rejected:
     if not of_gateway:
         return Rejected(cause, said=said)
     wait = _read(retry_after, headers.get("Retry-After"))
-    if wait is not None and status == Cause.OVERLOADED.status:
-        cause = Cause.OVERLOADED
+    if wait is not None and status == Cause.OUT_OF_SERVICE.status:
+        cause = Cause.OUT_OF_SERVICE
     for reason in _read(TokenParams.parse_list, headers.get("Reason")) or ():
         told = cause_of_word((reason.param("text") or "").partition(":")[0])
         if told.status == status:

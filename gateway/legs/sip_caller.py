@@ -109,7 +109,7 @@ class SipCallerLeg(SipLeg):
         if self._answered:
             self._hang_up(cause)
         else:
-            self.refuse(cause, retry_after=self.retry_after)
+            self.refuse(cause, *self.limit_of(cause))
 
     def refuse(self, cause: Cause, detail: str = "", retry_after: int | None = None) -> None:
         """Answer the INVITE with the status of `cause`; `detail` says where it was refused, in a few words."""

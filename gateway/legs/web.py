@@ -105,6 +105,10 @@ class WebHandle:
         self._moot = 0
         """Up to this number they are not answered any more, once there is a later one."""
 
+    def limit_of(self, cause: Cause) -> tuple[str, int | None]:
+        """Return the limit for which the call ends with `cause` ("": none), and seconds until a next try."""
+        return self._leg.limit_of(cause)
+
     def ring(self) -> None:
         self._emit(self, Ringing())
 

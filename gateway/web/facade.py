@@ -53,6 +53,9 @@ class WebCall(Protocol):
     @property
     def id(self) -> str: ...
 
+    def limit_of(self, cause: Cause) -> tuple[str, int | None]:
+        """Return the limit for which the call ended with `cause` ("": none), and seconds until a next try."""
+
     def ring(self) -> None: ...
 
     def answer(self, sdp: str) -> None: ...

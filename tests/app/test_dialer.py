@@ -157,7 +157,7 @@ async def test_while_the_store_is_away_pages_still_ring() -> None:
     assert [type(leg) for leg in await rig.dialer.legs(rig.user("alice"), "c")] == [WebCalleeLeg]
     with pytest.raises(RouteError) as refused:
         await rig.dialer.legs(rig.user("1001"), "c")
-    assert refused.value.cause is Cause.OVERLOADED
+    assert refused.value.cause is Cause.OUT_OF_SERVICE
 
 
 async def test_an_expired_registration_is_not_called() -> None:

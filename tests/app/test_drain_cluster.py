@@ -293,7 +293,7 @@ async def test_a_gateway_whose_store_is_silent_as_it_drains_tells_the_others_cal
     await until(lambda: house.two.calls.draining)
     call = house.call()
     assert await call.status() == 503
-    assert why(call) == reason_of(Cause.OVERLOADED)
+    assert why(call) == reason_of(Cause.OUT_OF_SERVICE)
     assert not phone.has("INVITE")
     up.session.hangup()
     await asyncio.wait_for(draining, 30)

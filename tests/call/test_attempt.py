@@ -114,7 +114,7 @@ async def test_the_shortest_time_that_any_of_those_who_refused_has_named_is_the_
     rig = await Rig(callees=3).started()
     for callee, seconds in zip(rig.callees, (20, None, 30), strict=True):
         await rig.hears(callee, Rejected(Cause.OVERLOADED, seconds))
-    assert (rig.caller.told[-1], rig.caller.retry_after) == (("end", Cause.OVERLOADED), 20)
+    assert (rig.caller.told[-1], rig.caller.limit_of(Cause.OVERLOADED)) == (("end", Cause.OVERLOADED), ("", 20))
 
 
 async def test_the_media_of_the_caller_fails_and_nobody_rings_any_more() -> None:

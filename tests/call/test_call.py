@@ -248,7 +248,8 @@ async def test_media_up_on_both_sides_is_noted_once() -> None:
     [
         (MediaError("no line", 400), Cause.NOT_ACCEPTABLE),
         (MediaError("nothing in common", 488), Cause.NOT_ACCEPTABLE),
-        (MediaError("no port", 503), Cause.OVERLOADED),
+        (MediaError("no port", 503, limit="rtp.ports"), Cause.LIMIT),
+        (MediaError("rtpengine does not answer", 503), Cause.OUT_OF_SERVICE),
         (MediaError("broken", 500), Cause.ERROR),
     ],
 )

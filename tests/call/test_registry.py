@@ -303,7 +303,7 @@ async def test_draining_refuses_new_calls_but_those_for_help_and_ends_with_the_l
     assert rig.calls.draining
     with pytest.raises(RouteError) as refusal:
         await rig.place()
-    assert (refusal.value.cause, refusal.value.retry_after) == (Cause.OVERLOADED, 8)
+    assert (refusal.value.cause, refusal.value.retry_after) == (Cause.OUT_OF_SERVICE, 8)
     help_leg = FakeLeg("caller")
     await rig.calls.place(help_leg, BOB, "112", OFFER)
     leg.says(HungUp())
@@ -323,7 +323,7 @@ async def test_draining_lets_in_what_another_gateway_sends_to_a_user_here_and_wa
     for not_sent_on in (replace(gateway, device=None), Caller(gateway.id, (), transit=False, room="47")):
         with pytest.raises(RouteError) as refusal:
             await rig.place(not_sent_on)
-        assert refusal.value.cause is Cause.OVERLOADED
+        assert refusal.value.cause is Cause.OUT_OF_SERVICE
     leg.says(HungUp())
     _, late = await rig.place(gateway)
     assert not draining.done()

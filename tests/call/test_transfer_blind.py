@@ -236,8 +236,8 @@ async def test_media_that_refuses_everything_for_a_moment_leaves_the_old_call(re
     blind.rig.engine.script("join", *[MediaError("the media server does not answer", 503)] * 2)
     blind.rig.engine.script(refused, MediaError("the media server does not answer", 503))
     await blind.hears(blind.targets[0], Answered(ANSWER))
-    assert blind.report.told[-1] is Cause.OVERLOADED
-    assert blind.targets[0].told[-1] == ("end", Cause.OVERLOADED)
+    assert blind.report.told[-1] is Cause.OUT_OF_SERVICE
+    assert blind.targets[0].told[-1] == ("end", Cause.OUT_OF_SERVICE)
     assert blind.leaving.verbs.count("end") == 0
     blind.rig.expect(State.CONNECTED)
 
@@ -258,7 +258,7 @@ async def test_who_asked_is_told_that_there_is_no_media_at_the_moment() -> None:
     blind = Blind()
     blind.rig.engine.script("create_offer", MediaError("there is no packet plane at the moment", 503))
     await blind.begun()
-    assert blind.report.told == ["accepted", Cause.OVERLOADED]
+    assert blind.report.told == ["accepted", Cause.OUT_OF_SERVICE]
     assert blind.targets[0].verbs == []
     blind.rig.expect(State.CONNECTED)
 

@@ -217,7 +217,7 @@ async def test_who_finds_no_port_left_is_told_and_those_who_talk_go_on(gateway: 
             await alice.dial("1001")
             await alice.status("talking")
             await hear_each_other(alice, phone)
-            assert await bob.refused("1001") == "overloaded"
+            assert await bob.refused("1001") == "limit"
             await hear_each_other(alice, phone)
             await alice.hang_up()
             await phone.expect("state", state="ended")

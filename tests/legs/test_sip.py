@@ -557,7 +557,7 @@ def test_the_kind_of_an_offer_is_its_audio_profile(line: str, kind: Kind) -> Non
     [
         *((one.status, (("Reason", reason_of(one, "limits.x: y")),), Rejected(one)) for one in SAID),
         (487, (("Reason", reason_of(Cause.ELSEWHERE)),), Rejected(Cause.CANCELLED)),
-        (503, (("Retry-After", "7 (busy);duration=9"),), Rejected(Cause.OVERLOADED, 7)),
+        (503, (("Retry-After", "7 (busy);duration=9"),), Rejected(Cause.OUT_OF_SERVICE, 7)),
         (503, (("Reason", reason_of(Cause.LINE_FULL)), ("Retry-After", "9")), Rejected(Cause.LINE_FULL, 9)),
         (503, (), Rejected(Cause.UNREACHABLE)),
         (486, (("Reason", reason_of(Cause.FORBIDDEN)), ("Retry-After", "3")), Rejected(Cause.BUSY, 3)),
@@ -583,7 +583,7 @@ async def test_the_shortest_time_that_gateways_have_named_is_told() -> None:
     await leg.invite("offer", ALICE)
     for session, seconds in zip(inviter.sessions, ("30", "20", "10"), strict=True):
         session.says(events.Failed(503, "", Headers((("Retry-After", seconds),))))
-    assert heard == [Rejected(Cause.OVERLOADED, 20)]
+    assert heard == [Rejected(Cause.OUT_OF_SERVICE, 20)]
 
 
 def test_q850_causes_mean_what_our_own_say() -> None:
@@ -771,7 +771,7 @@ async def test_a_caller_is_told_the_time_that_whoever_refused_has_named() -> Non
     """As long as it is refused for that, with 503."""
     for cause, told in ((Cause.OVERLOADED, "20"), (Cause.BUSY, None)):
         leg, session, _ = caller()
-        leg.retry_after = 20
+        leg.note_limit("", 20)
         await leg.end(cause)
         assert session.retry_after == told
 

@@ -38,6 +38,19 @@ def test_a_copy_of_a_refused_call_begins_nothing() -> None:
     assert stack.events() == []
 
 
+def test_a_full_table_is_named_as_a_limit_and_lack_of_time_as_overload() -> None:
+    """Each copy of a call has the Reason of the first, whatever has become of the limit."""
+    full, late = stack_of(StackConfig(admission=AdmissionLimits(rate=0), transactions=0)), busy_once()
+    late.limit = iter(("limits.delay", "", "")).__next__
+    for stack, reason in (
+        (full, 'Q.850;cause=44;text="limit: sip.limits.max_transactions"'),
+        (late, 'Q.850;cause=42;text="overloaded: limits.delay"'),
+    ):
+        for when in (0.0, 0.5):
+            stack.receive(text("INVITE"), SOURCE, when)
+        assert [response.headers.get("Reason") for response, _ in answers(stack)] == [reason] * 2
+
+
 @pytest.mark.parametrize("again", [{"branch": "z9hG4bKtwo", "cseq": 2}, {"branch": "z9hG4bKtwo", "call_id": "c2"}])
 def test_the_next_try_of_a_refused_call_is_let_in(again: dict[str, object]) -> None:
     """It has a branch of its own (RFC 3261 8.1.1.7)."""
@@ -181,7 +194,7 @@ def test_ten_thousand_refusals_are_remembered() -> None:
     invite = event.request  # type: ignore[union-attr]
     assert isinstance(invite, Request)
     for port in range(10_001):
-        refusals.add(invite, Flow("udp", f"host{port}", 5060, "here"), 0.0)
+        refusals.add(invite, Flow("udp", f"host{port}", 5060, "here"), 0.0, "full")
     assert len(refusals) == 10_000
-    assert not refusals.has(invite, Flow("udp", "host0", 5060, "here"), 1.0)
-    assert refusals.has(invite, Flow("udp", "host10000", 5060, "here"), 1.0)
+    assert refusals.reason(invite, Flow("udp", "host0", 5060, "here"), 1.0) is None
+    assert refusals.reason(invite, Flow("udp", "host10000", 5060, "here"), 1.0) == "full"

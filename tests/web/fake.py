@@ -57,6 +57,9 @@ class FakeCall:
         if self.on_event is not None:
             self.on_event(self, event)
 
+    def limit_of(self, cause: Cause) -> tuple[str, int | None]:
+        return "", None
+
     def ring(self) -> None:
         self._note("ring")
 

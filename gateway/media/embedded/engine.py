@@ -40,6 +40,7 @@ from gateway.media.embedded.sources.recorder import Recorder
 from gateway.media.embedded.webrtc.port import WebRtcPort
 from gateway.media.embedded.workers import Workers
 from gateway.media.engine import (
+    WHEN_FULL,
     AudioPort,
     CallStatistics,
     Capabilities,
@@ -282,7 +283,7 @@ class EmbeddedEngine:
         new = session is None
         if session is None:
             if len(self._sessions) >= self.config.max_sessions:
-                raise MediaError("no room for another call", 503)
+                raise MediaError("no room for another call", 503, limit="limits.max_calls", retry_after=WHEN_FULL)
             session = self._sessions[call_id] = Session(resources, call_id)
         try:
             async with self._ready(session):

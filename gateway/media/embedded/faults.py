@@ -7,9 +7,16 @@ import logging
 from collections.abc import Iterator
 
 from gateway.media.embedded.plane.protocol import PlaneError
-from gateway.media.engine import MediaError
+from gateway.media.engine import WHEN_FULL, MediaError
 
 logger = logging.getLogger("gateway.media")
+
+
+def refused_by_plane(error: PlaneError, doing: str = "", otherwise: int = 503) -> MediaError:
+    """Return the refusal of a request by the packet plane; `otherwise` is its status where no limit or loss is why."""
+    if error.code == "full":
+        return MediaError(f"{doing}{error}", 503, limit="open files", retry_after=WHEN_FULL)
+    return MediaError(f"{doing}{error}", 503 if error.code == "lost" else otherwise)
 
 
 @contextlib.contextmanager
@@ -20,7 +27,7 @@ def own_faults() -> Iterator[None]:
     except MediaError:
         raise
     except PlaneError as error:
-        raise MediaError(str(error), 503) from None
+        raise refused_by_plane(error) from None
     except Exception as error:
         logger.exception("a request met an error of our own")
         raise MediaError("internal error of the media engine", 500) from error

@@ -337,7 +337,8 @@ class Session:
             known.describe_again(party)
             return known
         if len(self._parties) > self._shared.config.max_callees:
-            raise MediaError("the call has too many parties", 503)
+            limit = f"{self._shared.config.max_callees} callees of a call"
+            raise MediaError("the call has too many parties", 503, limit=limit)
         if family and family != party.family:
             party = replace(party, family=family)
         new = self._parties[party.tag] = PartyMedia(self._shared, self.call_id, party)

@@ -112,13 +112,21 @@ class Party:
 class MediaError(Exception):
     """The engine cannot do what was asked; `status` is the SIP status that says so."""
 
-    def __init__(self, reason: str, status: int = 500) -> None:
+    def __init__(self, reason: str, status: int = 500, *, limit: str = "", retry_after: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         """One sentence for people and logs, free of secrets."""
         self.status = status
-        """400 malformed SDP, 488 nothing in common, 481 unknown call or party, 503 no port left,
+        """400 malformed SDP, 488 nothing in common, 481 unknown call or party, 503 a limit or no engine,
         501 this engine cannot do that at all (`Capabilities` says so beforehand), 500 other."""
+        self.limit = limit
+        """Setting, of the gateway or the engine, whose bound is reached (status 503); "": none."""
+        self.retry_after = retry_after
+        """Seconds until the engine may do it (status 503); None: nobody knows."""
+
+
+WHEN_FULL = 10
+"""Seconds a caller is asked to wait where an engine is full: a call may have ended by then."""
 
 
 class PortTakenError(MediaError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -39,8 +40,8 @@ async def _at_once(request: Request) -> None:
 class Unreachable(MediaError):
     """The daemon did not answer in time, or there is none at its address; status 503."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason, 503)
+    def __init__(self, reason: str, retry_after: int | None = None) -> None:
+        super().__init__(reason, 503, retry_after=retry_after)
 
 
 class NgHost(asyncio.DatagramProtocol):
@@ -107,7 +108,8 @@ class NgHost(asyncio.DatagramProtocol):
         request is too large.
         """
         if self._asking >= self._config.in_flight + self._config.waiting:
-            raise MediaError("too many requests wait for rtpengine", 503)
+            limit = f"{self._asking} requests at rtpengine"
+            raise MediaError("too many requests wait for rtpengine", 503, limit=limit)
         self._asking += 1
         try:
             await self._passed(request)
@@ -118,7 +120,8 @@ class NgHost(asyncio.DatagramProtocol):
         if reply is not None or not may_be_large:
             self._note(reply is not None)
         if reply is None:
-            raise Unreachable(f"rtpengine at {self.name} does not answer")
+            # The next ping tells whether it is back.
+            raise Unreachable(f"rtpengine at {self.name} does not answer", math.ceil(self._config.ping_interval))
         return reply
 
     def forget(self, request: Request) -> None:

@@ -14,6 +14,7 @@ import structlog
 from gateway.media.delivery import EventDelivery
 from gateway.media.described import LIMITS, Names, NoNames, described
 from gateway.media.engine import (
+    WHEN_FULL,
     AudioPort,
     CallStatistics,
     Capabilities,
@@ -175,7 +176,7 @@ class RtpengineEngine:
                 self._still_open(call)
                 return await self._agreements.offer(call, source, target, said)
         if len(self._calls) >= self.config.max_sessions:
-            raise MediaError("no room for another call", 503)
+            raise MediaError("no room for another call", 503, limit="limits.max_calls", retry_after=WHEN_FULL)
         return await self._first_offer(call_id, source, target, said)
 
     async def accept(self, call_id: str, source: Party, ringback: str | None = None) -> str:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.media.engine import MediaError
+from gateway.media.engine import WHEN_FULL, MediaError
 from gateway.media.rtpengine.bencode import Encodable
 from gateway.media.rtpengine.client import NgHost
 from gateway.media.rtpengine.ng import Reply, Request
 
 _REFUSALS = (
-    ("unknown call", 481),
-    ("parse sdp", 400),
-    ("ports", 503),
-    ("port", 503),
-    ("limit", 503),
-    ("load", 503),
-    ("sessions", 503),
-    ("unknown", 481),
+    ("unknown call", 481, ""),
+    ("parse sdp", 400, ""),
+    ("out of ports", 503, "rtpengine port-min to port-max"),
+    ("session limit", 503, "rtpengine max-sessions"),
+    ("cpu usage limit", 503, "rtpengine max-cpu"),
+    ("load limit", 503, "rtpengine max-load"),
+    ("bandwidth limit", 503, "rtpengine max-bandwidth"),
+    ("limit", 503, "rtpengine"),
+    ("unknown", 481, ""),
 )
-"""What an error-reason contains, and the status that says so; the first that fits."""
+"""Words of an error-reason, its status and the option of rtpengine that it stands for; the first match counts."""
 
 
 async def ask(host: NgHost, request: Request, *, may_be_large: bool = False) -> Reply:
@@ -34,8 +35,10 @@ async def ask(host: NgHost, request: Request, *, may_be_large: bool = False) -> 
 def refusal(reason: str) -> MediaError:
     """What an error-reason says."""
     lowered = reason.lower()
-    status = next((status for words, status in _REFUSALS if words in lowered), 500)
-    return MediaError(f"rtpengine refused: {reason[:200] or 'no reason given'}", status)
+    found = ((status, limit) for words, status, limit in _REFUSALS if words in lowered)
+    status, limit = next(found, (500, ""))
+    wait = WHEN_FULL if limit else None
+    return MediaError(f"rtpengine refused: {reason[:200] or 'no reason given'}", status, limit=limit, retry_after=wait)
 
 
 def delete(name: str, tag: str | None = None) -> Mapping[str, Encodable]:

@@ -64,6 +64,9 @@ from gateway.sip.transactions.via import (
 
 ServerKey = tuple[object, ...]
 
+_FULL = 'Q.850;cause=44;text="limit: sip.limits.max_transactions"'
+"""Reason of a 503 while there are as many transactions as there may be."""
+
 
 class StackFullError(SipError):
     """Our own side asked for a transaction beyond the configured number."""
@@ -393,14 +396,11 @@ class Stack:
         credit = self._credit(flow, now, size)
         message = stamped(request, flow)
         begins = request.method == "INVITE" and request.to_tag is None
-        if (
-            len(self) >= self._room_for(request)
-            or (begins and self._refusals.has(request, flow, now))
-            or (begins and not self.may_begin(request, flow, not self._is_stranger(flow, credit, now)))
-        ):
+        refused = self._why_refused(request, flow, credit, now)
+        if refused is not None:
             if begins:
-                self._refusals.add(request, flow, now)
-            named = (("Reason", f'Q.850;cause=42;text="{self.limit()}"'),) if begins else ()
+                self._refusals.add(request, flow, now, refused)
+            named = (("Reason", refused),) if begins else ()
             fields = (("Retry-After", self.config.retry_after), *named)
             self._refuse_new(message, 503, answer_to, credit, now, fields)
         elif request.method == "CANCEL":
@@ -410,6 +410,17 @@ class Stack:
         else:
             transaction = self._begin_server(message, key, answer_to, flow, now, credit)
             self._events.append(RequestReceived(transaction, message, flow))
+
+    def _why_refused(self, request: Request, flow: Flow, credit: int | None, now: float) -> str | None:
+        """Return the Reason for which there is no room or no time for a new request; None: there is."""
+        if len(self) >= self._room_for(request):
+            return _FULL
+        if request.method != "INVITE" or request.to_tag is not None:
+            return None
+        earlier = self._refusals.reason(request, flow, now)
+        if earlier is not None or self.may_begin(request, flow, not self._is_stranger(flow, credit, now)):
+            return earlier
+        return f'Q.850;cause=42;text="overloaded: {self.limit()}"'
 
     def _credit(self, flow: Flow, now: float, size: int) -> int | None:
         """How many octets may be sent for `size` that came from `flow`; None: as many as it takes."""

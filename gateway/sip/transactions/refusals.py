@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
 from typing import Final
@@ -19,6 +20,7 @@ _ACK: Final = re.compile(
 _READ: Final = 700
 """Octets of what looks like an ACK that are looked at: at what rate its source may send is asked later."""
 _MOST: Final = 10_000
+_NONE: Final = (-math.inf, "")
 _LIFETIME: Final = 32.0
 """Seconds for which an INVITE is sent again that nobody answers (RFC 3261 17.1.1.2, 64*T1)."""
 
@@ -29,33 +31,34 @@ class Refusals:
     __slots__ = ("_until",)
 
     def __init__(self) -> None:
-        self._until: OrderedDict[int, float] = OrderedDict()
-        """By a hash, for what a stranger writes there may be long."""
+        self._until: OrderedDict[int, tuple[float, str]] = OrderedDict()
+        """End of life and Reason by a hash, for what a stranger writes there may be long."""
 
     def __len__(self) -> int:
         return len(self._until)
 
-    def add(self, invite: Request, source: Flow, now: float) -> None:
+    def add(self, invite: Request, source: Flow, now: float, reason: str) -> None:
         """It is refused at `now` (monotonic seconds); the oldest is forgotten where there are too many."""
         key = hash((server_key(invite), source.host))
-        self._until[key] = now + _LIFETIME
+        self._until[key] = now + _LIFETIME, reason
         self._until.move_to_end(key)
         if len(self._until) > _MOST:
             self._until.popitem(last=False)
 
-    def has(self, invite: Request, source: Flow, now: float) -> bool:
-        """Whether it was refused: another copy of it was on its way, and whoever sent it has given up that call."""
-        return self._until.get(hash((server_key(invite), source.host)), now) > now
+    def reason(self, invite: Request, source: Flow, now: float) -> str | None:
+        """Return the Reason by which an earlier copy was refused: its sender has given up that call; None: none was."""
+        until, reason = self._until.get(hash((server_key(invite), source.host)), _NONE)
+        return reason if until > now else None
 
     def is_ack(self, data: bytes, source: Flow, now: float) -> bool:
         """Whether it acknowledges a refusal, after which there is nothing to do."""
         if not (self._until and data.startswith(b"ACK ")):
             return False
-        while self._until and next(iter(self._until.values())) <= now:
+        while self._until and next(iter(self._until.values()))[0] <= now:
             self._until.popitem(last=False)
         match = _ACK.match(data, 0, _READ)
         if match is None:
             return False
         host, port, branch = match.groups()
         key = (branch.decode("latin-1"), host.decode("latin-1").lower(), port and int(port), "INVITE")
-        return self._until.get(hash((key, source.host)), now) > now
+        return self._until.get(hash((key, source.host)), _NONE)[0] > now

@@ -77,7 +77,9 @@ class SdpApi:
             session.close(Cause.NO_ANSWER)
             raise ApiError(408, "No answer in time", session_id, Cause.NO_ANSWER.word) from None
         except SessionEnded as ended:
-            raise _failed(ended.cause, ended.cause.status, str(ended), session_id) from None
+            limit, wait = session.limit_of(ended.cause)
+            reason = f"{limit}: {ended}" if limit else str(ended)
+            raise _failed(ended.cause, ended.cause.status, reason, session_id, wait) from None
         except PlaceError as error:
             session.close(error.cause)
             raise _failed(error.cause, error.status, str(error), session_id, error.retry_after) from None

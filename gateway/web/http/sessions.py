@@ -61,6 +61,10 @@ class Session(PlacedChannel):
             return
         self._timer = asyncio.get_running_loop().call_later(lifetime, self.close, Cause.NORMAL)
 
+    def limit_of(self, cause: Cause) -> tuple[str, int | None]:
+        """Return what `WebCall.limit_of` says of the call."""
+        return ("", None) if self.call is None else self.call.limit_of(cause)
+
     async def answer(self) -> str:
         """Wait for the early answer or the real one. Raises SessionEnded."""
         return await self._answer

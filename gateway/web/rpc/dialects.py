@@ -39,6 +39,7 @@ _CAUSE_PROBLEMS = {
     Cause.NO_ANSWER: Problem.TIMEOUT,
     Cause.OVERLOADED: Problem.LIMIT,
     Cause.LIMIT: Problem.LIMIT,
+    Cause.OUT_OF_SERVICE: Problem.LIMIT,
 }
 
 

@@ -321,6 +321,7 @@ export default {
     glare: "Beide Seiten haben das Gespräch im selben Augenblick geändert. Versuchen Sie es noch einmal.",
     limit: "Es sind so viele Gespräche im Gange, wie es zugleich sein dürfen. Versuchen Sie es später noch einmal.",
     overloaded: "Im Augenblick zu viele Anrufe. Versuchen Sie es später noch einmal.",
+    "out-of-service": "Das Gateway kann den Anruf gerade nicht annehmen. Versuchen Sie es später noch einmal.",
     "connection-lost": "Die Verbindung zum Gateway ging verloren.",
     error: "Etwas ging schief. Versuchen Sie es noch einmal.",
   },

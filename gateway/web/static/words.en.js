@@ -321,6 +321,7 @@ export default {
     glare: "Both sides changed the call at the same moment. Try again.",
     limit: "As many calls are up as there may be at once. Try again later.",
     overloaded: "Too many calls at the moment. Try again later.",
+    "out-of-service": "The gateway cannot take the call at the moment. Try again later.",
     "connection-lost": "The connection to the gateway was lost.",
     error: "Something went wrong. Try again.",
   },

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
 
 from gateway.media.embedded.addresses import reachable
+from gateway.media.embedded.faults import refused_by_plane
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.values import Bound
 from gateway.media.engine import MediaError
@@ -79,8 +81,7 @@ class PortPool:
                     self._resting.append((self._clock() + self._rest, number))
                 if error.code == "busy":
                     continue
-                reason = f"cannot bind RTP ports: {error}"
-                raise MediaError(reason, 503 if error.code in ("full", "lost") else 500) from error
+                raise refused_by_plane(error, "cannot bind RTP ports: ", 500) from error
             except BaseException:
                 # The request was cancelled while the plane was at it.
                 plane.close_port(port)
@@ -89,7 +90,12 @@ class PortPool:
                 raise
             self._in_use += 1
             return bound
-        raise MediaError("no RTP port is left", 503)
+        raise MediaError("no RTP port is left", 503, limit="rtp.ports", retry_after=self._next_free())
+
+    def _next_free(self) -> int:
+        """Seconds until the next pair has rested; where none rests, those after the end of a call."""
+        left = self._resting[0][0] - self._clock() if self._resting else self._rest
+        return max(1, math.ceil(left))
 
     def take(self, number: int) -> None:
         """A pair that the plane holds already is out."""

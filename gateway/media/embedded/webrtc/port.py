@@ -29,7 +29,7 @@ from gateway.media.embedded.webrtc.states import StateHandler
 from gateway.media.embedded.webrtc.stun import Check, parse
 from gateway.media.embedded.webrtc.tcp import TcpListener, tcp_candidate
 from gateway.media.embedded.webrtc.tunnel import Tunnel, inside
-from gateway.media.engine import MediaError, PortTakenError
+from gateway.media.engine import WHEN_FULL, MediaError, PortTakenError
 from sdp import IceParameters, TransportPlan
 from sdp.attributes import Fingerprint, SetupRole
 
@@ -181,7 +181,8 @@ class WebRtcPort:
     def open_leg(self, on_state: StateHandler, left: Left | None = None) -> WebRtcLeg:
         """A leg for one peer connection, or the one that the plane holds; MediaError 503 when there are too many."""
         if len(self._legs) >= self.config.max_legs:
-            raise MediaError("no room for another WebRTC leg", 503)
+            limit = f"{self.config.max_legs} connections of browsers"
+            raise MediaError("no room for another WebRTC leg", 503, limit=limit, retry_after=WHEN_FULL)
         leg = WebRtcLeg(self, on_state, left)
         self._legs.add(leg)
         return leg
