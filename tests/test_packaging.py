@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import urllib.request
 import zipfile
@@ -161,3 +162,32 @@ def test_a_first_start_without_a_file_works_and_says_how_to_go_on(installed: Pat
     assert "no accounts" in said
     assert "gateway example-config > gateway.yaml" in said
     assert "Dial 600 for the echo, 601 for a tone." in said
+
+
+PROGRAM = """\
+import sdp
+from gateway import CallWatch, Gateway
+
+
+async def main() -> None:
+    async with Gateway({"domain": "phone.test"}) as gateway:
+        calls: list[CallWatch] = [call async for call in gateway.calls()]
+        print(len(calls), gateway.page_url.rstrip("/"), sdp.__name__)
+"""
+
+
+def test_a_type_checker_finds_what_make_run_installs(wheel: Path, tmp_path: Path) -> None:
+    """The editable installation is a path, not a hook; `mypy --strict` finds both packages by it."""
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=50)
+    python = str(environment / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
+    sources = wheel.parent / "sources"
+    # The new environment has no setuptools: this one's builds.
+    environ = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
+    subprocess.run([*pip, "--no-build-isolation", "--editable", str(sources)], check=True, timeout=50, env=environ)
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "--cache-dir", str(tmp_path)]
+    done = subprocess.run([*mypy, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout

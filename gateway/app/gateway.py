@@ -17,7 +17,9 @@ from gateway.call.leg import Address
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.config import Config, load, load_values
+from gateway.log.program import ProgramLog
 
+_LOG = ProgramLog()
 _WAITING = 1000
 """Calls, or states of one, that wait for a program that does not ask for them; the oldest go first."""
 
@@ -70,7 +72,8 @@ class Gateway:
     """A whole gateway: `async with Gateway("gateway.yaml") as gateway`.
 
     `config` is a file, a mapping of the same keys, or None for the defaults; GATEWAY_ variables of the environment lie
-    over a file and the defaults. Entering raises ConfigError for what cannot be used or opened, in one sentence.
+    over a file and the defaults. What cannot be used or opened raises ConfigError, in one sentence. `log` of the
+    configuration holds while the first gateway of a program runs; where it says nothing, the program's own log is used.
     """
 
     def __init__(
@@ -85,14 +88,22 @@ class Gateway:
         self._news = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        await self._app.start()
+        _LOG.begin(self.config.log, wanted="log" in self.config.model_fields_set)
+        try:
+            await self._app.start()
+        except BaseException:
+            _LOG.end()
+            raise
         self._app.calls.observe(self._changed)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._app.stop()
+        try:
+            await self._app.stop()
+        finally:
+            _LOG.end()
 
     @property
     def config(self) -> Config:

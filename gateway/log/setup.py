@@ -208,6 +208,11 @@ class _Listener(QueueListener):
         self._waiting.put(None, timeout=CLOSE_TIMEOUT)
 
 
+def redactor(limit: int) -> Processor:
+    """Mask secrets in every field, and cut it at `limit` characters."""
+    return _Redactor(limit)
+
+
 class _Redactor:
     """The processor that cleans every field; a traceback keeps its lines as a list."""
 
@@ -257,7 +262,7 @@ class _Console:
         source = str(event.pop("logger", None) or "")
         text = str(event.pop("event", ""))
         below = [*event.pop("stack", []), *event.pop("exception", [])]
-        fields = "".join(f" {key}={_shown(value)}" for key, value in event.items())
+        fields = "".join(f" {key}={shown(value)}" for key, value in event.items())
         head = f"{stamp} {level:<7} {source + ': ' if source else ''}{text}{fields}"
         lines = [head, *(f"    | {line}" for line in below)]
         cut = [line if len(line) <= self._limit else f"{line[: self._limit - 4]} ..." for line in lines]
@@ -267,7 +272,8 @@ class _Console:
         return "\n".join(cut)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A field's value as text, in quotes where it needs them."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False) if not value or _QUOTED.search(value) else value
     return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
