@@ -69,7 +69,7 @@ async def test_a_call_without_rtp_ports_is_told_so(tmp_path: Path, plane: str) -
         ("Load limit exceeded", 'Q.850;cause=44;text="limit: rtpengine max-load"', "10"),
         ("CPU usage limit exceeded", 'Q.850;cause=44;text="limit: rtpengine max-cpu"', "10"),
         ("Bandwidth limit exceeded", 'Q.850;cause=44;text="limit: rtpengine max-bandwidth"', "10"),
-        (SILENT, 'Q.850;cause=41;text="out-of-service"', "5"),
+        (SILENT, 'Q.850;cause=41;text="out-of-service"', "1"),
     ],
 )
 async def test_a_limit_of_rtpengine_is_named_to_the_caller(tmp_path: Path, said: str, reason: str, wait: str) -> None:
