@@ -35,7 +35,9 @@ _MOST = 0.5
 _LEFT = 0.2
 """Of the bound, which counts as left even where more is."""
 _KEPT = 0.93
-"""Of a pace that was too high, to which it comes back in large steps."""
+"""Of what was let in at a pace that was too high, to which it comes back in large steps: the pace itself is beyond
+what is carried by all that it rose before that was seen.
+"""
 _BEGUN = 0.6
 """Of the calls that were let in before they were bounded, to which the pace comes back in large steps."""
 _BURST = 0.1
@@ -236,7 +238,7 @@ class LoadControl:
             # What was let in while messages waited was begun, and not all of it carried.
             self._carried = (_KEPT if self._is_store_late else _BEGUN) * self._pace
         elif not self._was_over:
-            self._carried = _KEPT * self._pace
+            self._carried = _KEPT * min(self._pace, self._let_in.value)
         step = max(_GAIN * excess, _HARDER * self._full)
         self._pace = max(_LEAST, self._pace * (1.0 - min(_MOST, step)))
 

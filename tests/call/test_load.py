@@ -111,7 +111,21 @@ def test_beyond_its_capacity_it_completes_what_it_can(times: float, share: float
     assert completed >= share * CAPACITY * (1 - REFUSAL * times) / (1 - REFUSAL)
     assert worst < longest
     assert gateway.control.overloaded
-    assert gateway.control.share < 1.2 / times
+    assert gateway.control.share < 1.1 / times
+
+
+@pytest.mark.parametrize("times", [1.2, 1.5, 2, 3, 4])
+def test_the_pace_settles_at_what_can_be_carried(times: float) -> None:
+    """After ten seconds it is never above capacity again, and nothing waits: it does not swing about what is right."""
+    gateway = Gateway(LoadControl(LoadPolicy()))
+    gateway.offered(CAPACITY / 2, 5)
+    gateway.offered(CAPACITY * times, 10)
+    shares: list[float] = []
+    gateway.control.told.append(lambda *_: shares.append(gateway.control.share))
+    _, worst = gateway.offered(CAPACITY * times, 15)
+    assert max(shares) < 1.0 / times
+    assert min(shares) > 0.9 * (1 - REFUSAL * times) / (1 - REFUSAL) / times
+    assert worst < 0.02
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -52,12 +52,12 @@ class Loop:
         return let_in
 
 
-def full(policy: LoadPolicy = USUAL) -> Loop:
-    """100 calls a second have just filled it."""
+def full(policy: LoadPolicy = USUAL, busy: float = 1.0) -> Loop:
+    """100 calls a second have just filled it, so that it is `busy`."""
     loop = Loop(policy)
     loop.measured(0.5, 100, calls=10)
     while loop.control.share == 1.0:
-        loop.measured(1.0, calls=10)
+        loop.measured(busy, calls=10)
     return loop
 
 
@@ -96,10 +96,10 @@ def test_a_tenth_of_a_second_of_the_pace_is_let_in_at_once() -> None:
     assert loop.at_once() in range(8, 12)
 
 
-@pytest.mark.parametrize(("busy", "least", "most"), [(0.97, 0.7, 0.9), (0.985, 0.1, 0.4), (1.0, 0.1, 0.35)])
+@pytest.mark.parametrize(("busy", "least", "most"), [(0.97, 0.8, 0.9), (0.985, 0.1, 0.4), (1.0, 0.1, 0.35)])
 def test_where_no_time_is_left_the_pace_falls_faster_and_faster(busy: float, least: float, most: float) -> None:
     """What waits in the sockets cannot be seen; where a little is left it falls by what is too little."""
-    loop = full()
+    loop = full(busy=busy)
     loop.measured(busy, 10, calls=10)
     assert least < loop.control.share < most
 
