@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from tests import slow
 
-pytest_plugins = ("tests.virtual",)
+pytest_plugins = ("tests.virtual", "tests.leaks")
 
 # How long an example takes is the machine's business: a deadline on the wall clock fails tests that hold.
 settings.register_profile("gateway", deadline=None)

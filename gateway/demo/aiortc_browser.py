@@ -101,11 +101,13 @@ class AiortcBrowser:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # The reader may negotiate: a connection that is closed while it gathers candidates leaves its sockets open.
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
         await self._drop_media()
         if self._socket is not None:
             await self._socket.close()
-        if self._reader is not None:
-            await asyncio.gather(self._reader, return_exceptions=True)
 
     async def open(self, url: str, timeout: float = 30.0) -> None:
         """Connect to the page's /rpc and announce the account that its URL names."""

@@ -300,17 +300,21 @@ class Peer:
             received += getattr(entry, "bytesReceived", 0) if entry.type == "transport" else 0
         return sent, received, packets, lost
 
+    async def _cancel_tasks(self) -> None:
+        """Cancel what negotiates: a connection that is closed while it gathers candidates leaves its sockets open."""
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def close(self) -> None:
         """End the connection; idempotent."""
         self._audio.stop()
         if self._video is not None:
             self._video.stop()
+        await self._cancel_tasks()
         await self.connection.close()
         self.closed.set()
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         if self.connected.is_set() and not self._is_told:
             self._is_told = True
             self._tell(self._callbacks.on_peer_disconnected)

@@ -42,6 +42,8 @@ from tests.media.plane_rig import (
     until,
 )
 
+pytestmark = pytest.mark.wall
+
 REPORT = bytes.fromhex("80c90001000000075555")[:8]
 
 

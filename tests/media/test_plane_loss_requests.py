@@ -15,6 +15,8 @@ from gateway.media.engine import Kind, MediaEvent, MediaFailed, MediaLost, Party
 from tests.media.engine_support import config, phone_sdp, until
 from tests.media.plane_rig import native_plane
 
+pytestmark = pytest.mark.wall
+
 CALLER, CALLEE, COMES = (Party(tag, Kind.RTP) for tag in ("caller", "callee", "comes"))
 
 

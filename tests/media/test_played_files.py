@@ -184,6 +184,7 @@ async def lost(tmp_path: Path) -> AsyncIterator[Lost]:
         yield made
 
 
+@pytest.mark.wall
 async def test_a_file_goes_on_where_it_was_over_the_transport_that_comes_after_a_loss(lost: Lost) -> None:
     """The plane dies: the rest, once another transport is agreed on; another death before that changes nothing."""
     await lost.engine.play("call", str(lost.file), ["a"])
@@ -197,6 +198,7 @@ async def test_a_file_goes_on_where_it_was_over_the_transport_that_comes_after_a
     await lost.heard("a", TONES["b"])
 
 
+@pytest.mark.wall
 async def test_a_file_that_is_played_after_a_loss_is_heard_over_the_transport_that_comes(lost: Lost) -> None:
     """It begins when that is agreed on; until then it waits."""
     await lost.lose()
@@ -207,6 +209,7 @@ async def test_a_file_that_is_played_after_a_loss_is_heard_over_the_transport_th
     await lost.heard("a", TONES["b"])
 
 
+@pytest.mark.wall
 async def test_a_file_that_is_played_after_a_loss_ends_with_the_call(lost: Lost) -> None:
     """Though no other transport has come."""
     await lost.lose()

@@ -20,6 +20,7 @@ async def _listener(host: str, read: asyncio.Queue[bytes], buffer: int = 1 << 20
     return await open_udp(host, 0, receive, lambda data, flow: None, UdpLimits(receive_buffer=buffer))
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 async def test_a_datagram_that_waited_is_told_once(host: str) -> None:
     """The longest since the last question; a loop that reads in time has none that waited for long."""

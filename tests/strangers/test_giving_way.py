@@ -13,6 +13,8 @@ from tests.app.ws_phone import CONTACT, WebSocketPhone
 from tests.interop.gateway import PASSWORDS
 from tests.strangers.stage import WAYS, Stage, Way, stage
 
+pytestmark = pytest.mark.wall
+
 PLACES = 6
 FLOOD = 3 * PLACES
 DIRECT = [way for way in WAYS if not way.proxied]

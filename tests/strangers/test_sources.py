@@ -13,6 +13,8 @@ from websockets.exceptions import InvalidHandshake
 from tests.interop.gateway import PASSWORDS
 from tests.strangers.stage import WAYS, Stage, Way, stage
 
+pytestmark = pytest.mark.wall
+
 NEAR, FAR = 1, 2
 """A network of strangers, and one of others."""
 ADDRESSES = 12
