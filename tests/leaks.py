@@ -12,6 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures.thread import _worker as _pool_worker
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -114,12 +115,15 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def leaks() -> list[str]:
-    """Return a line for each socket, loop and thread of the module that is still there."""
+    """Return a line for each socket, loop and thread of the module that is still there.
+
+    Daemons and the threads of pools end with the process.
+    """
     found = [f"socket {place}: {each!r}" for each, place in _module.sockets.items() if each.fileno() != -1]
     found += [f"collected while it was open: {line}" for line in _module.lost]
     found += [f"event loop {place}" for each, place in _module.loops.items() if not each.is_closed()]
-    for thread in set(threading.enumerate()) - _module.threads:
-        if thread is not threading.current_thread() and not thread.name.startswith("asyncio_"):
+    for thread in set(threading.enumerate()) - _module.threads - {threading.main_thread()}:
+        if not thread.daemon and getattr(thread, "_target", None) is not _pool_worker:
             thread.join(PATIENCE)
             found += [f"thread {thread.name}"] if thread.is_alive() else []
     return found

@@ -24,6 +24,8 @@ from _pytest.mark.structures import ParameterSet
 
 TURN = 5e-4
 """Seconds that a turn of the loop takes: two instants of one test differ, as on a machine."""
+READING = 1e-9
+"""Seconds that a reading of the clock takes."""
 GLANCE, GLANCE_AT_THREADS = 1e-4, 1e-3
 """Real seconds before each jump for what the kernel, or another thread, is about to deliver."""
 THREAD_STEP = 0.05
@@ -71,6 +73,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.running_tests.append(self)
 
     def time(self) -> float:
+        """Return seconds; no two readings are equal, so that timers of one delay fire in the order they were set."""
+        self.now += READING
         return self.now
 
     def close(self) -> None:
@@ -103,13 +107,13 @@ OUTSIDE = "This test runs in virtual time and has a peer in another process: giv
 
 def now() -> float:
     """Return the monotonic clock: of the test's loop, outside of tests the machine's."""
-    return VirtualLoop.running_tests[-1].now if VirtualLoop.running_tests else _monotonic()
+    return VirtualLoop.running_tests[-1].time() if VirtualLoop.running_tests else _monotonic()
 
 
 def wall_clock() -> float:
     """Return seconds since 1970 by the test's loop, outside of tests the machine's."""
     if VirtualLoop.running_tests:
-        return VirtualLoop.running_tests[-1].epoch + VirtualLoop.running_tests[-1].now
+        return VirtualLoop.running_tests[-1].epoch + VirtualLoop.running_tests[-1].time()
     return _time()
 
 

@@ -299,7 +299,7 @@ async def test_nobody_calls_out_unless_may_call_says_so(tmp_path: Path) -> None:
         ({"LIMITS__MAX_CALLS": "1"}, "limits.max_calls", 10),
         ({"LIMITS__CALLS_PER_SECOND": "1", "LIMITS__MAX_CALLS": "100"}, "limits.calls_per_second", 1),
         ({"USERS__1001__MAX_CALLS": "1"}, "max_calls", 10),
-        ({"SIP__LIMITS__MAX_DIALOGS": "1"}, "", 5),
+        ({"SIP__LIMITS__MAX_DIALOGS": "1"}, "sip.limits.max_dialogs", 10),
     ],
 )
 async def test_a_call_beyond_a_limit_says_which_and_when_to_try_again(

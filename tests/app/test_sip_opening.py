@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 
 from gateway.access.bans import BanPolicy, Bans
 from gateway.accounts.trunks import Trunks
-from gateway.app import settings
+from gateway.app import settings, sip_opening
 from gateway.app.opening import Opening
 from gateway.app.sip_opening import MARK_FILE, next_mark, open_gatekeeper
 from gateway.config import Config
@@ -33,10 +34,14 @@ def test_a_process_has_another_mark_than_the_one_before(tmp_path: Path) -> None:
     assert (folder / MARK_FILE).stat().st_mode & 0o077 == 0
 
 
-def test_where_no_mark_can_be_kept_each_process_draws_its_own(tmp_path: Path) -> None:
+def test_where_no_mark_can_be_kept_each_process_draws_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more than what stays there would be the same each time."""
+
+    def full(path: Path, content: str) -> bool:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
     (tmp_path / MARK_FILE).write_text("3")
-    (tmp_path / f"{MARK_FILE}.new").mkdir()
+    monkeypatch.setattr(sip_opening, "write_whole", full)
     assert [next_mark(tmp_path, always(number)) for number in (5, 200)] == [5, 200]
 
 

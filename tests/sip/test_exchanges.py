@@ -783,10 +783,10 @@ def test_a_2xx_may_change_what_an_unreliable_183_showed() -> None:
     assert session.remote_body == HELD
 
 
-def test_a_second_answer_after_a_reliable_one_is_not_told() -> None:
-    """The first stands."""
+def test_a_second_answer_after_a_reliable_one_is_a_repetition() -> None:
+    """The first stands; the second counts only where the first could not be used."""
     stage, log, session, invite = stage_with_invite()
     stage.send(answer(invite, 183, body=ANSWER, headers=RELIABLE))
     stage.send(answer(invite, 200, body=HELD))
-    assert log.events[-1] == Answered(b"", 1)
+    assert log.events[-1] == Answered(b"", 1, repeated=HELD)
     assert session.remote_body == ANSWER
