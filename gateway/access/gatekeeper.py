@@ -23,6 +23,9 @@ from gateway.sip.message.uri import Uri
 
 log = structlog.get_logger(__name__)
 
+_SHOWN = 100
+"""Characters of a host that are logged."""
+
 TRUNK = "trunk:"
 """Prefix of the identity of a trunk, which no user id can have."""
 
@@ -208,6 +211,12 @@ class Gatekeeper:
             return events.Accepted(user.id)
         claimed = request.to if request.method == "REGISTER" else request.from_
         if self._meant(claimed.uri) is not user:
+            if claimed.uri.user == user.id and claimed.uri.host.lower() not in self._domains:
+                log.info(
+                    "the host of a user is none of ours: neither domain nor one of also_domains, nor an address of SIP",
+                    user=user.id,
+                    host=claimed.uri.host[:_SHOWN],
+                )
             return events.Refused(403, "From and credentials differ")
         return events.Accepted(user.id)
 

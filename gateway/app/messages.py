@@ -147,7 +147,8 @@ class Messages:
         if isinstance(hops, Refusal):
             return Reply(hops.status)
         content_type = str(kind) if kind is not None else "text/plain"
-        outcome = await self._send(sender, str(request.uri), content_type, request.body, hops, request.expires)
+        to = self._router.addressed(str(request.uri), sender.caller)
+        outcome = await self._send(sender, to, content_type, request.body, hops, request.expires)
         if outcome is Outcome.UNSUPPORTED:
             return Reply(415, headers=(("Accept", ", ".join(self._settings.content_types)),))
         if outcome is Outcome.TOO_MANY:

@@ -12,7 +12,7 @@ from gateway.sip.message.uri import Uri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnNames:
-    """Hosts as a URI has them, in lower case: the domain, and every address that phones may have been given.
+    """Hosts as a URI has them, in lower case: the domains, and every address that phones may have been given.
 
     Those of a wildcard are what the machine has when one is asked for, by DHCP or a VPN. One that a trunk has means
     that trunk.
@@ -31,7 +31,7 @@ class OwnNames:
         hosts = [advertised(host, 1, told).host.lower() for host in listen for told in (None, config.sip.advertised)]
         trunks = [Uri.parse(uri).host for trunk in config.every_trunk for uri in trunk.uris]
         return cls(
-            names=frozenset((config.domain.lower(), *map(_in_uri, hosts))),
+            names=frozenset((config.domain.lower(), *map(_in_uri, (*config.also_domains, *hosts)))),
             wildcards=frozenset(_version(host) for host in listen if host in WILDCARDS),
             trunks=frozenset(_canonical(host) for host in trunks),
         )

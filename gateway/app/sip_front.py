@@ -149,7 +149,8 @@ class SipFront:
             if request.replaces is not None:
                 self._replace(session, leg, request.replaces, str(request.uri))
                 return
-            await self._calls.place(leg, caller, str(request.uri), leg.initial_offer, limit)
+            dialled = self._calls.addressed(str(request.uri), caller)
+            await self._calls.place(leg, caller, dialled, leg.initial_offer, limit)
         except RouteError as error:
             leg.refuse(error.cause, _told(error), error.retry_after)
         except Exception:

@@ -141,6 +141,10 @@ class Calls:
         """Whether new calls are refused because the gateway is about to end."""
         return self._draining > 0 or self._closing
 
+    def addressed(self, uri: str, caller: Caller) -> str:
+        """Return the Request-URI of what `caller` sent here, as `Router.addressed` reads it."""
+        return self._router.addressed(uri, caller)
+
     def is_emergency(self, dialled: str) -> bool:
         """Whether that is an emergency number, however it is written: no limit counts for a call to it."""
         return self._router.is_emergency(dialled)

@@ -193,6 +193,12 @@ class Caller:
         """Whether another gateway has sent its call on to a user who is here."""
         return self.device is not None
 
+    @property
+    def trunk(self) -> str | None:
+        """Name of the trunk that its call comes from; None for users, guests and other gateways."""
+        kind, _, name = self.id.partition(":")
+        return name if kind == "trunk" and not self.transit else None
+
     def may_reach(self, meant: _Dialled) -> bool:
         """Whether it may dial that, as long as the call stays here."""
         return any(meant.matches(pattern) for pattern in self.may_call)
@@ -312,6 +318,33 @@ class Router:
         is_unknown = isinstance(target, RouteError) and target.cause is Cause.NOT_FOUND
         return is_unknown and not self._is_ours(meant.written) and self._trunk_of(meant.written) is None
 
+    def addressed(self, uri: str, caller: Caller) -> str:
+        """Return the Request-URI of what a trunk sent here, free of a host that nobody else answers for.
+
+        A PBX or an SBC names the gateway as it knows it: by a name of its own for that address, or by its own domain.
+        Hosts of other trunks, of routes and of users stay; so does the URI of a redirect or a REFER.
+        """
+        trunk = caller.trunk
+        if trunk is None:
+            return uri
+        try:
+            meant = _read(uri)
+        except RouteError:
+            return uri
+        if self._is_ours(meant.written) or self._is_anothers(meant, trunk):
+            return uri
+        return meant.written.rpartition("@")[0]
+
+    def _is_anothers(self, meant: _Dialled, trunk: str) -> bool:
+        """Return whether another trunk, a route or a user of ours answers for the host of a URI."""
+        place = _plain(meant.written.rpartition("@")[2])
+        is_its_own = any(_plain(one.lower()) == place for one in self._trunks.get(trunk, ()))
+        if not is_its_own and self._trunk_of(meant.written) is not None:
+            return True
+        if self._directory.find(meant.written) is not None:
+            return True
+        return any(meant.is_at(route.match) or meant.is_named_by(route.match) for route in self._routes)
+
     def is_emergency(self, dialled: str) -> bool:
         """Whether that is an emergency number, however it is written."""
         try:
@@ -382,6 +415,10 @@ class Router:
             return UserTarget(found)
         if self._is_ours(meant.written) and self._rooms.has_number(meant.user):
             return ApplicationTarget(f"{ROOM}:{meant.user}", meant.user)
+        if trunk is None and not self._is_ours(meant.written):
+            host = meant.written.rpartition("@")[2]
+            reason = f"{host} is no host of this gateway: neither domain nor one of also_domains, nor an address of SIP"
+            return RouteError(Cause.NOT_FOUND, f"nobody answers to {meant.user}: {reason}")
         return RouteError(Cause.NOT_FOUND, f"nobody answers to {meant.user}")
 
     def _trunk_of(self, uri: str) -> str | None:
@@ -450,6 +487,12 @@ class _Dialled:
         if "@" in pattern:
             return self.is_at(pattern)
         return fnmatchcase(self.user, pattern) or (":" in pattern and fnmatchcase(self.uri.partition("@")[0], pattern))
+
+    def is_named_by(self, pattern: str) -> bool:
+        """Return whether the pattern names its host, for any user; "*" names none."""
+        host = pattern.rpartition("@")[2] if "@" in pattern else ""
+        own = self.uri.rpartition("@")[2]
+        return bool(host.strip("*?.")) and (fnmatchcase(own, host) or fnmatchcase(_plain(own), host))
 
     def is_at(self, pattern: str) -> bool:
         """Against a pattern that has a host, with or without SIP's own port."""

@@ -194,6 +194,9 @@ class Config(BaseSettings):
     """Of the form of this file: one for a newer gateway is refused, an older form is still read."""
     domain: Text = "gateway.local"
     """SIP domain of the gateway: its users are sip:USER@DOMAIN."""
+    also_domains: tuple[Text, ...] = ()
+    """Further hosts, names and addresses, that mean this gateway in a SIP URI, beside `domain` and the addresses that
+    SIP listens at or advertises: a DNS name of it, the public address of a NAT, an older domain."""
     state_dir: Path = Path(".gateway")
     """Folder of what the gateway keeps: the store and generated passwords; relative to the working directory."""
     sip: SipConfig = SipConfig()
@@ -258,6 +261,11 @@ class Config(BaseSettings):
     @classmethod
     def _host_name(cls, domain: str) -> str:
         return host(domain)
+
+    @field_validator("also_domains")
+    @classmethod
+    def _host_names(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host(domain) for domain in domains)
 
     def registrar(self, named: str) -> Trunk | None:
         """The registrar that an account names, by name or by URI; None for one that is not listed."""

@@ -149,7 +149,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "app/test_settings.py::test_a_call_waits_for_a_vanished_client_as_long_as_configured": ("limits.reattach_time",),
     "app/test_settings.py::test_emergency_numbers_go_through_their_trunk": ("emergency.numbers", "emergency.trunk"),
     "app/test_settings.py::test_own_names_are_the_domain_and_every_address_phones_may_have_been_given": (
-        *("sip.listen", "sip.advertised"),
+        *("also_domains", "sip.listen", "sip.advertised"),
     ),
     "app/test_settings.py::test_trickled_candidates_are_taken_unless_it_says_otherwise": ("sip.trickle_ice",),
     "app/test_sip_front.py::test_a_redirection_is_followed_where_the_caller_may_call": ("sip.max_diversions",),

@@ -121,6 +121,7 @@ BASE: dict[str, Any] = {
 
 OTHER: dict[str, Any] = {
     "domain": "other.test",
+    "also_domains": ["further.test"],
     "sip.listen": ["tcp:127.0.0.2:5070"],
     "sip.advertised": "203.0.113.9:5099",
     "sip.outbound_proxy": "sip:edge.test",
@@ -248,6 +249,7 @@ TESTS = Path(__file__).parents[1]
 
 REACHES = {
     "domain": "own names, registrar, web, waking, user agent, front",
+    "also_domains": "own names, registrar",
     "state_dir": "web, waking, plane, store",
     "sip.listen": "own names, registrar, user agent",
     "sip.advertised": "own names, registrar, user agent",

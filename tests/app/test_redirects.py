@@ -15,8 +15,9 @@ from gateway.sip.message import build
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from tests.app.places import Answer, Place, place
-from tests.interop.gateway import PASSWORDS, config_on_free_ports
-from tests.interop.stranger import SDP, Stranger, authorization, status_of, stranger
+from tests.app.signing import signed
+from tests.interop.gateway import config_on_free_ports
+from tests.interop.stranger import stranger
 
 PBX, LINE = "127.0.0.61", "127.0.0.62"
 USERS = [
@@ -58,25 +59,6 @@ async def house(
             yield app, (host, int(port)), one, two
         finally:
             await app.stop()
-
-
-async def signed(phone: Stranger, method: str, uri: str, sip: tuple[str, int], domain: str, user: str) -> int:
-    """The status of a request of `user`, after its challenge."""
-
-    def request(cseq: int, *headers: str) -> bytes:
-        body = SDP.format(host=phone.place[0]) if method == "INVITE" else ""
-        to = f"sip:{user}@{domain}" if method == "REGISTER" else None
-        made = phone.request(
-            method, uri, user=user, to=to, call_id=f"{method}-{user}", cseq=cseq, headers=headers, body=body
-        )
-        lines = made.split(b"\r\n")
-        return b"\r\n".join(
-            f"From: <sip:{user}@{domain}>;tag=f".encode() if line.startswith(b"From:") else line for line in lines
-        )
-
-    first = await phone.ask(request(1), sip)
-    header = authorization(first, method, uri, user, PASSWORDS[user])
-    return status_of(await phone.ask(request(2, header), sip))
 
 
 def called(trunk: Place) -> list[str]:

@@ -19,10 +19,14 @@ def config(**environ: str) -> Config:
 
 
 def test_own_names_are_the_domain_and_every_address_phones_may_have_been_given() -> None:
-    """Listening and advertised; nobody else's."""
+    """Listening and advertised, and further ones that are configured; nobody else's."""
     listen = '["udp:127.0.0.1:5060", "udp:[::1]:5060"]'
-    names = OwnNames.of(config(DOMAIN="GW.test", SIP__LISTEN=listen, SIP__ADVERTISED="203.0.113.10:5070"))
-    assert names.names == {"gw.test", "127.0.0.1", "[::1]", "203.0.113.10"}
+    also = '["Old.test", "192.0.2.9", "2001:DB8::9"]'
+    names = OwnNames.of(
+        config(DOMAIN="GW.test", ALSO_DOMAINS=also, SIP__LISTEN=listen, SIP__ADVERTISED="203.0.113.10:5070")
+    )
+    told = {"127.0.0.1", "[::1]", "203.0.113.10"}
+    assert names.names == {"gw.test", "old.test", "192.0.2.9", "[2001:db8::9]"} | told
     assert all(name in names for name in names.names)
     assert not [name for name in ("", "other.test", "127.0.0.2", "::1") if name in names]
 
