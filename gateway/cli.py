@@ -144,14 +144,34 @@ def check_config(config: ConfigOption = None) -> None:
 
 
 @app.command()
-def doctor(config: ConfigOption = None) -> None:
+def doctor(
+    config: ConfigOption = None,
+    outside: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Have another gateway try this one's ports: the URL of its page, with an operator's id "
+            "(https://op@gateway.example.com). Or stun:HOST:PORT, which sees the address alone.",
+            show_default=False,
+        ),
+    ] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(help="Of that operator; else it is asked for.", envvar="DOCTOR_PASSWORD", show_default=False),
+    ] = None,
+) -> None:
     """Look for what would keep the gateway from working, and say what to do; status 1 when something is wrong.
 
     Ports, addresses, NAT, DNS, trunks, certificates, clock, store, packet plane. It may run beside the gateway.
     """
     from gateway.commands.doctor import run_doctor
+    from gateway.doctor.outside import by_url
 
-    raise typer.Exit(0 if run_doctor(config_path(config), output, os.environ) else 1)
+    with told():
+        by = None if outside is None else by_url(outside, password)
+    if by is not None and by.user and not by.password:
+        by = replace(by, password=typer.prompt(f"Password of {by.user}", hide_input=True))
+    raise typer.Exit(0 if run_doctor(config_path(config), output, os.environ, by) else 1)
 
 
 @app.command()

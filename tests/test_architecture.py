@@ -47,6 +47,7 @@ ROOMS = (
     ),
     Room("gateway/files.py", "structlog"),
     Room("gateway/plain.py", ""),
+    Room("gateway/probe.py", ""),
     Room("gateway/identity", "gateway.identity gateway.sources gateway.errors gateway.files structlog"),
     Room(
         "gateway/call",
@@ -116,7 +117,7 @@ ROOMS = (
     Room(
         "gateway/web",
         "gateway.web gateway.call gateway.people gateway.identity.model gateway.identity.guesses gateway.sources "
-        "gateway.errors gateway.files "
+        "gateway.errors gateway.files gateway.probe "
         "fastapi starlette uvicorn pydantic structlog websockets prometheus_client jwt http_ece cryptography",
     ),
 )

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from gateway.config import Config, examine, notices
-from gateway.doctor import certificates, machine, media, names, network, rtpengine, stores
+from gateway.doctor import certificates, machine, media, names, network, outside, rtpengine, stores
 from gateway.doctor.findings import Finding, Verdict, notice, wrong
+from gateway.doctor.outside import Outside
 from gateway.errors import ConfigError
 from gateway.log.setup import silenced
 
@@ -21,17 +22,17 @@ _MARKS = {Verdict.GOOD: "[green]good  [/]", Verdict.NOTICE: "[yellow]notice[/]",
 _KEY = "Set the key that is named: `gateway example-config` shows it and those beside it."
 
 
-def run_doctor(path: Path | None, output: Console, environ: Mapping[str, str]) -> bool:
+def run_doctor(path: Path | None, output: Console, environ: Mapping[str, str], by: Outside | None = None) -> bool:
     """Look at everything and show it; whether nothing is wrong."""
     with silenced():
-        findings = _everything(path, output, environ)
+        findings = _everything(path, output, environ, by)
     wrong = sum(one.verdict is Verdict.WRONG for one in findings)
     notices = sum(one.verdict is Verdict.NOTICE for one in findings)
     output.print(f"\n{_count(wrong, 'fault')}, {_count(notices, 'notice')}.")
     return not wrong
 
 
-def _everything(path: Path | None, output: Console, environ: Mapping[str, str]) -> list[Finding]:
+def _everything(path: Path | None, output: Console, environ: Mapping[str, str], by: Outside | None) -> list[Finding]:
     found = examine(path, environ)
     findings = [_of_mistake(one) for one in found.mistakes]
     for one in findings:
@@ -39,10 +40,10 @@ def _everything(path: Path | None, output: Console, environ: Mapping[str, str]) 
     if found.config is None:
         output.print("The rest is looked at once these are mended.")
         return findings
-    return [*findings, *asyncio.run(examined(found.config, output))]
+    return [*findings, *asyncio.run(examined(found.config, output, by))]
 
 
-async def examined(config: Config, output: Console) -> list[Finding]:
+async def examined(config: Config, output: Console, by: Outside | None = None) -> list[Finding]:
     """Every finding, each shown as it comes: names and trunks that do not answer take seconds."""
     findings: list[Finding] = []
 
@@ -52,13 +53,20 @@ async def examined(config: Config, output: Console) -> list[Finding]:
             show(one, output)
 
     add(notice("configuration", one, _KEY) for one in notices(config))
-    add(machine.ports(config, await asyncio.to_thread(machine.running, config)))
+    status = await asyncio.to_thread(machine.running, config)
+    add(machine.ports(config, status))
+    add(machine.network(config))
     add(await media.plane(config))
     add(_system(config))
     add(await rtpengine.rtpengines(config))
     add(await stores.stores(config))
     add(network.addresses(config))
-    for found in await asyncio.gather(network.nat(config), names.names(config), network.trunks(config)):
+    for found in await asyncio.gather(
+        network.nat(config),
+        names.names(config),
+        network.trunks(config),
+        outside.outside(config, by, runs=status is not None),
+    ):
         add(found)
     return findings
 

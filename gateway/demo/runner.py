@@ -17,6 +17,8 @@ from gateway.demo.chromium import find_chromium
 from gateway.demo.phone import DeskPhone
 from gateway.demo.ports import free_ports
 from gateway.demo.report import DemoReport, StepResult
+from gateway.doctor.machine import NO_NETWORK
+from gateway.doctor.own import has_network
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -66,6 +68,9 @@ class Demo:
 
     async def run(self) -> DemoReport:
         """Start everything, do the steps, stop everything; raises GatewayError when the start fails."""
+        if not has_network():
+            alone = "this machine has no address but loopback, and browsers make no calls over loopback alone"
+            raise GatewayError(f"{alone}. {NO_NETWORK}")
         async with AsyncExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-"))
             config = demo_config(folder)

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cryptography import x509
-
 from gateway.app import settings
 from gateway.app.health import end_of, nears_its_end
 from gateway.config import Config
+from gateway.config.ports import WILDCARDS
+from gateway.doctor import browsers
 from gateway.doctor.findings import Finding, good, notice, wrong
+from gateway.doctor.own import own_addresses
 from gateway.errors import ConfigError
-from gateway.net.tls import Tls, names_of, read_certificate
+from gateway.net.tls import Tls, names_of
 
 _PAIR = (
     "This user must be able to read both files, that of the certificate hold the whole chain, and the key belong to it."
@@ -43,8 +44,31 @@ def _of_page(config: Config, now: float) -> Iterator[Finding]:
     except ConfigError as error:
         yield wrong(error.key, f"{error.reason}.", _PAIR)
         return
+    if config.web.only_here:
+        yield from _looked_at("web.tls", tls.cert, [], now, wildcards=True)
+        return
+    refusals = list(browsers.refusals(tls.cert, _names_of_page(config)))
+    yield from (wrong("web.tls", found, advice) for found, advice in refusals)
+    if not refusals:
+        yield from _looked_at("web.tls", tls.cert, [], now, wildcards=True)
+        yield from _unknown_authority("web.tls", tls.cert)
+
+
+def _names_of_page(config: Config) -> list[str]:
+    """The names by which people may open the page: the one that is said, else each that leads here."""
     host = urlsplit(config.web.public_url or "").hostname
-    yield from _looked_at("web.tls", tls.cert, [host] if host else [], now, wildcards=True)
+    listened = [str(one.host) for _, one in config.web.listeners if one.host not in WILDCARDS]
+    told = [one.host for one in config.webrtc.advertised]
+    return [host] if host else [config.domain, *listened, *told, *own_addresses()]
+
+
+def _unknown_authority(key: str, path: Path) -> Iterator[Finding]:
+    if not browsers.is_of_known_authority(path):
+        yield notice(
+            key,
+            f"The certificate {path} is of no authority that this machine knows, as browsers may know none.",
+            "Right for an authority that you have installed in every browser; else take a public one's chain.",
+        )
 
 
 def _of_sip(config: Config, now: float) -> Iterator[Finding]:
@@ -56,6 +80,8 @@ def _of_sip(config: Config, now: float) -> Iterator[Finding]:
     except ConfigError as error:
         yield wrong(error.key, f"{error.reason}.", _AUTHORITIES if error.key == "sip.tls.ca" else _PAIR)
         return
+    if files.cert is not None and any(one.transport == "wss" for one in config.sip.listen):
+        yield from (wrong("sip.tls", *one) for one in browsers.refusals(files.cert, [config.domain]))
     further = [cert for cert, _ in files.certificates]
     if files.cert is not None:
         shown = {name for cert in further for name in names_of(cert)}
@@ -66,10 +92,10 @@ def _of_sip(config: Config, now: float) -> Iterator[Finding]:
 
 
 def _looked_at(key: str, path: Path, wanted: Iterable[str], now: float, *, wildcards: bool) -> Iterator[Finding]:
-    names = names_of(path) | _addresses_of(path)
+    names = browsers.names_and_addresses(path)
     said = nears_its_end(path, end_of(path), now)
     yield from (wrong(key, one, _RENEW) for one in said)
-    missing = [name for name in wanted if not _is_among(name.lower(), names, wildcards=wildcards)]
+    missing = [name for name in wanted if not browsers.is_among(name.lower(), names, wildcards=wildcards)]
     for name in missing:
         listed = ", ".join(sorted(names)) or "no name at all"
         yield notice(
@@ -79,16 +105,3 @@ def _looked_at(key: str, path: Path, wanted: Iterable[str], now: float, *, wildc
         )
     if not said and not missing:
         yield good(key, f"The certificate {path} and its key belong together and last.")
-
-
-def _addresses_of(path: Path) -> set[str]:
-    certificate = read_certificate(path)
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return set()
-    return {str(address) for address in names.get_values_for_type(x509.IPAddress)}
-
-
-def _is_among(name: str, names: set[str], *, wildcards: bool) -> bool:
-    return name in names or (wildcards and f"*.{name.partition('.')[2]}" in names)

@@ -15,6 +15,7 @@ from gateway.app import settings
 from gateway.app.plane import is_running
 from gateway.config import Config, check_ports
 from gateway.doctor.findings import Finding, good, notice, wrong
+from gateway.doctor.own import has_network
 from gateway.errors import AwayError, ConfigError
 from gateway.web.facade import READY
 
@@ -27,6 +28,12 @@ _CLOCK_NOT_SYNCHRONISED = 5
 """TIME_ERROR of adjtimex(2)."""
 _WHY = "Its /healthz says why"
 _UNUSABLE = "Listen on an address of this machine (`ip address` lists them), at a port that this user may open."
+
+
+NO_NETWORK = (
+    "Connect it to a network, or give it an address of its own: `ip link add calls type dummy`,"
+    " `ip addr add 198.18.0.1/24 dev calls`, `ip link set calls up`."
+)
 
 
 def running(config: Config) -> str | None:
@@ -58,6 +65,17 @@ def ports(config: Config, status: str | None) -> Iterator[Finding]:
         yield wrong(error.key, f"{error.reason}.", _UNUSABLE)
     else:
         yield good("ports", "Every listening address can be opened.")
+
+
+def network(config: Config) -> Iterator[Finding]:
+    """Whether browsers on this machine can call at all, where they are meant to."""
+    if has_network() or not (config.web.guests_welcome or any(user.web for user in config.users)):
+        return
+    yield wrong(
+        "network",
+        "This machine has no address but loopback, over which browsers make no calls: no browser can connect.",
+        NO_NETWORK,
+    )
 
 
 def clock() -> Iterator[Finding]:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from gateway.config import Config
 from gateway.config.ports import is_own_address
-from gateway.doctor.findings import Finding, good, notice
+from gateway.config.values import ip_version
+from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.doctor.lookup import Found, in_dns, look_up, look_up_host, place_of
 from gateway.doctor.network import seen_from_outside
 from gateway.sip.message.uri import Uri
@@ -44,7 +45,22 @@ async def names(config: Config) -> Iterator[Finding]:
     looking = asyncio.gather(*(one.found(config) for one in told))
     seen, found = await asyncio.gather(seen_from_outside(config), looking)
     here = _Here(config, seen if isinstance(seen, str) else None)
-    return iter([_judged(one, its, here) for one, its in zip(told, found, strict=True)])
+    judged = [_judged(one, its, here) for one, its in zip(told, found, strict=True)]
+    domain = next((its for one, its in zip(told, found, strict=True) if one.has_services), None)
+    return iter([*judged, *(_contradictions(config, domain.addresses, here) if domain is not None else ())])
+
+
+def _contradictions(config: Config, addresses: tuple[str, ...], here: _Here) -> Iterator[Finding]:
+    """Addresses that peers are told, where the domain leads to this machine by another."""
+    ours = [one for one in addresses if here.is_this_machine(one)]
+    for key, host in _advertised(config):
+        comparable = [one for one in ours if ip_version(one) == ip_version(host)]
+        if comparable and host not in addresses and not here.is_this_machine(host):
+            yield wrong(
+                key,
+                f"Peers are told {host}, and {config.domain} leads to {', '.join(comparable)}, which is this machine.",
+                f"Correct {key}, or the record of {config.domain}: both are to be the address that peers reach.",
+            )
 
 
 def _told(config: Config) -> Iterator[_Name]:
@@ -73,9 +89,14 @@ class _Here:
     """The addresses by which we are reached, as far as the configuration, this machine and a STUN server know."""
 
     def __init__(self, config: Config, seen: str | None) -> None:
+        self._seen = seen
         self._told = {seen, *(host for _, host in _advertised(config))}
         proxies = (*config.sip.proxies, *config.web.proxies)
         self._proxies = [ipaddress.ip_network(one) for one in proxies]
+
+    def is_this_machine(self, address: str) -> bool:
+        """Whether it is an address of an interface here, or the one that the STUN server sees."""
+        return address == self._seen or is_own_address(address)
 
     def has(self, address: str) -> bool:
         told = address in self._told or any(ipaddress.ip_address(address) in one for one in self._proxies)

@@ -5,34 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import secrets
-import socket
 import ssl
-import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from gateway.app.settings import reachable, sip_certificates
 from gateway.config import Config, advertised
 from gateway.config.people import Trunk
+from gateway.config.ports import is_own_address
+from gateway.config.values import ip_version
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.doctor.lookup import in_dns, look_up, look_up_host, place_of
+from gateway.doctor.own import own_addresses
 from gateway.errors import ConfigError
 from gateway.net.names import covers
 from gateway.net.tls import Tls
+from gateway.probe import by_datagram, hostport, mapped_address, options, status_line
 from gateway.sip.flow import Flow
 from gateway.sip.message.uri import Uri
 
 _PATIENCE = 3.0
-_AGAIN = 0.5
-"""Seconds after which a datagram is sent again."""
-_COOKIE = 0x2112A442
-_BINDING_REQUEST, _BINDING_RESPONSE = 0x0001, 0x0101
-_XOR_MAPPED_ADDRESS = 0x0020
 
 
 def addresses(config: Config) -> Iterator[Finding]:
     """What peers are told to send to, side by side with who could reach it."""
+    own = own_addresses()
     told = {
         f"sip.listen ({one.transport})": advertised(one.host, one.port, config.sip.advertised).host
         for one in config.sip.listen
@@ -45,7 +42,24 @@ def addresses(config: Config) -> Iterator[Finding]:
             told[key] = advertised_host or reachable(host)
     for key, host in told.items():
         if not in_dns(host):  # else what it leads to counts, see names.py
-            yield _reach(key, host)
+            yield _elsewhere(key, host, own) or _reach(key, host)
+
+
+def _elsewhere(key: str, host: str, own: tuple[str, ...]) -> Finding | None:
+    """The finding for an address that peers are told and this machine has not, where a NAT does not explain it."""
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+    section = key.partition(".")[0]
+    has_public = any(ipaddress.ip_address(one).is_global for one in own)
+    if address.is_loopback or is_own_address(str(address)) or (address.is_global and not has_public):
+        return None
+    return notice(
+        key,
+        f"Peers are told {host}, which is no address of this machine ({', '.join(own) or 'it has none'}).",
+        f"Right where a router or a container's host passes on to here; else correct {section}.advertised.",
+    )
 
 
 def _reach(key: str, host: str) -> Finding:
@@ -78,6 +92,11 @@ async def nat(config: Config) -> Iterator[Finding]:
     led = await asyncio.gather(*(look_up_host(host, config) for host in told if in_dns(host)))
     if seen in told or any(seen in one.addresses for one in led):
         return iter([good("NAT", f"The world sees us as {seen}, and peers are told so.")])
+    if config.webrtc.advertised and all(map(_is_of_others, told)):
+        contradicted = (
+            f"The world sees us as {seen}, and browsers are told {', '.join(sorted(told))}, which is another."
+        )
+        return iter([wrong("NAT", contradicted, f"Set webrtc.advertised: [{seen}], and the others like it.")])
     return iter(
         [
             notice(
@@ -89,61 +108,30 @@ async def nat(config: Config) -> Iterator[Finding]:
     )
 
 
+def _is_of_others(host: str) -> bool:
+    return bool(ip_version(host)) and not is_own_address(host)
+
+
 async def seen_from_outside(config: Config) -> str | Finding | None:
     """The address that the STUN server sees us at, or why it says none; None where none is configured."""
     server = config.webrtc.stun_server
-    if server is None:
-        return None
+    return None if server is None else await seen_by(server, config)
+
+
+async def seen_by(server: str, config: Config, key: str = "webrtc.stun_server") -> str | Finding:
+    """The address at which the STUN server of a URL sees us, or why it says none."""
     host, port = place_of(server)
-    advice = "Check the name, and that UDP may leave; browsers are told of this server."
+    advice = "Check the name, and that UDP may leave."
     if in_dns(host):
         found = await look_up_host(host, config)
         if not found.addresses:
-            return found.nothing("webrtc.stun_server", host, advice)
+            return found.nothing(key, host, advice)
         host = found.addresses[0]
     try:
         async with asyncio.timeout(_PATIENCE):
             return await mapped_address(host, port)
     except (OSError, TimeoutError, ValueError, OverflowError):
-        return wrong("webrtc.stun_server", f"{server} does not answer.", advice)
-
-
-async def mapped_address(host: str, port: int) -> str:
-    """The address a STUN server sees us at (RFC 8489 section 14.2, IPv4). Raises OSError; waits for ever."""
-    loop = asyncio.get_running_loop()
-    (*_, address), *_ = await loop.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM)
-    request = struct.pack("!HHI", _BINDING_REQUEST, 0, _COOKIE) + secrets.token_bytes(12)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.setblocking(False)
-        await loop.sock_connect(probe, address)
-        return await _asked(probe, request, lambda answer: _mapped(answer, request))
-
-
-async def _asked(probe: socket.socket, request: bytes, read: Callable[[bytes], str | None]) -> str:
-    """Send `request`, every half second anew, until `read` makes something of an answer; waits for ever."""
-    loop = asyncio.get_running_loop()
-    while True:
-        await loop.sock_sendall(probe, request)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_AGAIN):
-                while True:
-                    found = read(await loop.sock_recv(probe, 65_535))
-                    if found is not None:
-                        return found
-                    await asyncio.sleep(0)  # a flood of nonsense must not hold up the clock
-
-
-def _mapped(answer: bytes, request: bytes) -> str | None:
-    if len(answer) < 20 or answer[4:20] != request[4:20] or answer[:2] != struct.pack("!H", _BINDING_RESPONSE):
-        return None
-    at = 20
-    while at + 4 <= len(answer):
-        kind, length = struct.unpack_from("!HH", answer, at)
-        if kind == _XOR_MAPPED_ADDRESS and length == 8 and at + 12 <= len(answer):
-            (packed,) = struct.unpack_from("!I", answer, at + 8)
-            return str(ipaddress.IPv4Address(packed ^ _COOKIE))
-        at += 4 + length + (-length & 3)
-    return None
+        return wrong(key, f"{server} does not answer.", advice)
 
 
 async def trunks(config: Config) -> Iterator[Finding]:
@@ -195,7 +183,7 @@ async def _answer(flow: Flow, uri: str, domain: str, files: Tls) -> str | None:
     """
     if flow.transport == "udp":
         async with asyncio.timeout(_PATIENCE):
-            return await _by_datagram(flow, uri, domain)
+            return await by_datagram(flow.host, flow.port, lambda place: options(uri, domain, place, "UDP"))
     context, name = files.sip_client if flow.transport == "tls" else None, flow.name or flow.host
     async with asyncio.timeout(_PATIENCE):
         reader, writer = await asyncio.open_connection(
@@ -206,45 +194,10 @@ async def _answer(flow: Flow, uri: str, domain: str, files: Tls) -> str | None:
         if context is not None and not covers(shown or {}, name, wildcards=files.wildcards):
             raise ssl.SSLCertVerificationError(f"its certificate is not of {name}")
         place = writer.get_extra_info("sockname")
-        writer.write(_options(uri, domain, _hostport(place), flow.transport.upper()).encode())
+        writer.write(options(uri, domain, hostport(place), flow.transport.upper()))
         with contextlib.suppress(TimeoutError, ConnectionError, ValueError):
             async with asyncio.timeout(_PATIENCE):
-                return _status_line(await reader.readline())
+                return status_line(await reader.readline())
     finally:
         writer.transport.abort()
     return None
-
-
-async def _by_datagram(flow: Flow, uri: str, domain: str) -> str:
-    loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET6 if ":" in flow.host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.setblocking(False)
-        await loop.sock_connect(probe, (flow.host, flow.port))
-        options = _options(uri, domain, _hostport(probe.getsockname()), "UDP")
-        return await _asked(probe, options.encode(), _status_line)
-
-
-def _hostport(address: tuple[str, int]) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _status_line(answer: bytes) -> str | None:
-    line = answer.partition(b"\r\n")[0].decode("utf-8", "replace")
-    return f'answers "{line.removeprefix("SIP/2.0 ")[:60]}"' if line.startswith("SIP/2.0 ") else None
-
-
-def _options(uri: str, domain: str, place: str, transport: str) -> str:
-    """One OPTIONS request (RFC 3261 section 11), of its own transaction."""
-    return (
-        f"OPTIONS {uri} SIP/2.0\r\n"
-        f"Via: SIP/2.0/{transport} {place};rport;branch=z9hG4bK{secrets.token_hex(8)}\r\n"
-        "Max-Forwards: 70\r\n"
-        f"From: <sip:doctor@{domain}>;tag={secrets.token_hex(4)}\r\n"
-        f"To: <{uri}>\r\n"
-        f"Call-ID: {secrets.token_hex(8)}\r\n"
-        "CSeq: 1 OPTIONS\r\n"
-        f"Contact: <sip:doctor@{place}>\r\n"
-        "Accept: application/sdp\r\n"
-        "Content-Length: 0\r\n\r\n"
-    )

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.web import agents as agent_routes
 from gateway.web import statics
-from gateway.web.admin import accounts, bans, identities, users
+from gateway.web.admin import accounts, bans, identities, reach, users
 from gateway.web.admin import links as link_routes
 from gateway.web.admin import rooms as admin_rooms
 from gateway.web.admin import routes as admin
@@ -159,6 +159,7 @@ def create_app(
     app.include_router(other_ways.create_router(authenticator, settings, provider))
     for room in (admin, users, identities, accounts, bans, admin_rooms):
         app.include_router(room.create_router(gateway, authenticator, settings))
+    app.include_router(reach.create_router(authenticator, settings))
     if links is not None:
         app.include_router(link_routes.create_router(authenticator, settings, links))
     app.include_router(http.create_router(api, IceService(gateway, authenticator, settings), settings))

@@ -15,6 +15,7 @@ import pytest
 import redis.asyncio
 from rich.console import Console
 
+from gateway import probe
 from gateway.commands.doctor import examined
 from gateway.doctor import certificates, machine, media, network, rtpengine, stores
 from gateway.doctor.findings import Finding, Verdict, good
@@ -73,14 +74,14 @@ async def test_beside_a_gateway_that_runs_everything_is_looked_at(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("told", "verdict"), [([], Verdict.NOTICE), (["203.0.113.7"], Verdict.GOOD), (["203.0.113.8"], Verdict.NOTICE)]
+    ("told", "verdict"), [([], Verdict.NOTICE), (["203.0.113.7"], Verdict.GOOD), (["203.0.113.8"], Verdict.WRONG)]
 )
 async def test_what_a_stun_server_sees_is_held_against_what_peers_are_told(told: list[str], verdict: Verdict) -> None:
     """Behind NAT the public address is to be advertised; the first answer may be lost."""
     async with stun_server(("203.0.113.7", 4711)) as server:
         found = said(await network.nat(config(webrtc={"stun_server": server, "advertised": told})), "NAT")
     assert found.verdict is verdict
-    assert ("[203.0.113.7]" in found.advice) == (verdict is Verdict.NOTICE)
+    assert ("[203.0.113.7]" in found.advice) == (verdict is not Verdict.GOOD)
 
 
 async def test_a_stun_server_that_says_nonsense_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +105,7 @@ async def test_a_stun_server_that_says_nonsense_is_a_fault(monkeypatch: pytest.M
 )
 def test_a_malformed_stun_answer_is_none(answer: bytes) -> None:
     """Cut short, lengths that lead nowhere, an IPv6 address."""
-    assert network._mapped(answer, bytes(20)) is None
+    assert probe.mapped(answer, bytes(20)) is None
 
 
 async def test_a_trunk_that_is_not_there_is_a_fault(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:

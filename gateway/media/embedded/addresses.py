@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import struct
 from functools import lru_cache
+from pathlib import Path
 
 _SIOCGIFADDR = 0x8915
 """Linux: the IPv4 address of an interface."""
@@ -23,6 +24,27 @@ def own_addresses() -> tuple[str, ...]:
     found = [_routed(socket.AF_INET)] + [_of_interface(name) for _, name in _interfaces()]
     usable = dict.fromkeys(each for each in found if each is not None)
     return tuple([each for each in usable if not is_loopback(each)])
+
+
+def has_network() -> bool:
+    """Whether this machine has an address but loopback and those of one link: browsers make no calls over loopback."""
+    if own_addresses():
+        return True
+    routed = _routed(socket.AF_INET6)
+    return (routed is not None and not is_loopback(routed)) or any(map(_is_usable, _ipv6_addresses()))
+
+
+def _is_usable(host: str) -> bool:
+    address = ipaddress.ip_address(host)
+    return not (address.is_loopback or address.is_link_local)
+
+
+def _ipv6_addresses() -> list[str]:
+    """As Linux lists them."""
+    with contextlib.suppress(OSError, ValueError):
+        lines = Path("/proc/self/net/if_inet6").read_text().splitlines()
+        return [str(ipaddress.IPv6Address(int(line.split()[0], 16))) for line in lines]
+    return []
 
 
 def reachable(host: str) -> str:
