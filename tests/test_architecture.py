@@ -116,8 +116,8 @@ ROOMS = (
     Room("gateway/remotemedia", "gateway.remotemedia aiortc av numpy websockets"),
     Room(
         "gateway/web",
-        "gateway.web gateway.call gateway.people gateway.identity.model gateway.identity.guesses gateway.sources "
-        "gateway.errors gateway.files gateway.probe "
+        "gateway.web gateway.call gateway.people gateway.identity.model gateway.identity.guesses "
+        "gateway.identity.turns gateway.sources gateway.errors gateway.files gateway.probe "
         "fastapi starlette uvicorn pydantic structlog websockets prometheus_client jwt http_ece cryptography",
     ),
 )

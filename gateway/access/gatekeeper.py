@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Container, Coroutine, Iterable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 import structlog
@@ -11,7 +12,7 @@ import structlog
 from gateway.access.algorithms import Algorithms
 from gateway.access.bans import BanPolicy, Bans
 from gateway.access.sources import Networks, address_in
-from gateway.identity.guesses import Guesses, LockOut
+from gateway.identity.guesses import Guesses, LockOut, TooManyGuesses
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.identity.store import IdentityStore, StoreError
@@ -116,16 +117,15 @@ class Gatekeeper:
         # A trunk's address is never locked: its calls would stay out for the mistake of one phone behind it.
         said, guesser = request.to if request.method == "REGISTER" else request.from_, self._guesser(request, source)
         if trunk is None and self.guesses.locked(guesser.host, name or said.uri.user, now, str(guesser)):
-            return events.Refused(403, "Too many wrong passwords")
+            return _to_wait(0.0)
         wait = self.guesses.wait(guesser.host, name, now) if name is not None and trunk is None else 0.0
         if wait > 0:
-            later = (("Retry-After", str(math.ceil(wait))),)
-            return events.Refused(503, "Too many wrong passwords for this user", later)
+            return _to_wait(wait)
         account = self._trunks.by_username(name) if name and self._may_be_trunk(request, name) else None
         if account is not None:
             return self._checked(request, source, now, account[1], account[0])
         if name is not None:
-            return self._by_store(request, source, now, name)
+            return self._by_store(request, source, name, guesser if trunk is None else None)
         return self._checked(request, source, now, None)
 
     def _guesser(self, request: Request, source: Flow) -> Flow:
@@ -167,13 +167,20 @@ class Gatekeeper:
             trunk = self._trunks.of_account(source, None)
         return trunk
 
-    async def _by_store(self, request: Request, source: Flow, now: float, name: str) -> events.Verdict:
-        try:
-            credential = await self._store.credential(name, self._digest.realm)
-        except StoreError as error:
-            log.error("identity store failed", reason=str(error))
-            return events.Refused(503)
-        return self._checked(request, source, now, credential.ha1 if credential is not None else None)
+    async def _by_store(self, request: Request, source: Flow, name: str, guesser: Flow | None) -> events.Verdict:
+        """Check credentials by the store; those of `guesser` hold their place among its wrong passwords meanwhile."""
+        async with AsyncExitStack() as stack:
+            try:
+                if guesser is not None:
+                    turn = self.guesses.turn(guesser.host, name, self._clock, str(guesser))
+                    await stack.enter_async_context(turn)
+                credential = await self._store.credential(name, self._digest.realm)
+            except TooManyGuesses as error:
+                return _to_wait(error.wait)
+            except StoreError as error:
+                log.error("identity store failed", reason=str(error))
+                return events.Refused(503)
+            return self._checked(request, source, self._clock(), credential.ha1 if credential is not None else None)
 
     def _checked(
         self, request: Request, source: Flow, now: float, known: Mapping[str, str] | None, trunk: str | None = None
@@ -230,3 +237,11 @@ class Gatekeeper:
         """Whether credentials may be a trunk's: no trunk registers here, and a user of that name speaks for itself."""
         user = self._identity.by_id(username)
         return request.method != "REGISTER" and (user is None or self._meant(request.from_.uri) is not user)
+
+
+def _to_wait(seconds: float) -> events.Refused:
+    """Return the answer to a guess that may not be made yet: for so long where its user is why, 0 where its source."""
+    if not seconds:
+        return events.Refused(403, "Too many wrong passwords")
+    later = (("Retry-After", str(math.ceil(seconds))),)
+    return events.Refused(503, "Too many wrong passwords for this user", later)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gateway.errors import GatewayError
+from gateway.identity.turns import Room, Turns
 from gateway.sources import source_of
 
 K = TypeVar("K")
@@ -32,6 +36,14 @@ class LockOut:
     """Entries kept of each kind; the oldest is forgotten first."""
 
 
+class TooManyGuesses(GatewayError):
+    """No password may be tried now; for `wait` seconds where the user is why, 0 where the source is."""
+
+    def __init__(self, wait: float = 0.0) -> None:
+        super().__init__("too many wrong passwords")
+        self.wait = wait
+
+
 class Guesses:
     """Counts of wrong passwords, bounded, and the sources that each user has signed in from.
 
@@ -46,6 +58,33 @@ class Guesses:
         self._of_user: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._of_both: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._turns = Turns()
+
+    def turn(
+        self, host: str, user: str, clock: Callable[[], float], flow: str = ""
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold a guess at the password of `user` while it is checked: it counts from its beginning.
+
+        One too many waits for the outcome of those before it. Entering raises TooManyGuesses once none may be made.
+        """
+        return self._turns.turn(lambda: self._room(host, user, clock(), flow))
+
+    def _room(self, host: str, user: str, now: float, flow: str) -> Room:
+        """Return how many further wrong passwords there may be, by source and by user; raises TooManyGuesses."""
+        if self.locked(host, user, now, flow):
+            raise TooManyGuesses
+        wait = self.wait(host, user, now)
+        if wait > 0:
+            raise TooManyGuesses(wait)
+        policy, place = self.policy, source_of(host)
+        if (user, place) in self._known:
+            return {(user, place): policy.failures - _lasting(self._of_both.get((user, place)), now, policy.seconds)}
+        of_source = policy.failures - _lasting(self._of_source.get(place), now, policy.seconds)
+        if not policy.user_failures:
+            return {place: of_source}
+        # The key of a user stands in a tuple: a user may be called as a source is.
+        of_user = policy.user_failures - _lasting(self._of_user.get(user), now, policy.memory)
+        return {place: of_source, (user,): of_user}
 
     def locked(self, host: str, user: str | None, now: float, flow: str = "") -> bool:
         """Return whether the source of `host` has to wait; never the very `flow` on which `user` has signed in before.
@@ -98,6 +137,12 @@ class Guesses:
         table.move_to_end(key)
         if len(table) > self.policy.remembered:
             table.popitem(last=False)
+
+
+def _lasting(counted: tuple[int, float] | None, now: float, seconds: float) -> int:
+    """Return a count of wrong passwords, 0 once none has come for so long."""
+    count, last = counted or (0, 0.0)
+    return count if _lasts(last, now, seconds) else 0
 
 
 def _lasts(since: float, now: float, seconds: float) -> bool:

@@ -41,6 +41,11 @@ class TokenBucket:
         self.burst += tokens
         self.tokens = min(self.tokens + max(0.0, tokens), self.burst)
 
+    def left(self, now: float) -> float:
+        """Return the tokens that there are."""
+        self._fill(now)
+        return self.tokens
+
     def empty(self, now: float) -> bool:
         """Whether `take` would fail."""
         self._fill(now)
@@ -66,6 +71,11 @@ class KeyedBuckets:
         bucket = self._buckets.get(key)
         return bucket is not None and bucket.empty(self._clock())
 
+    def left(self, key: str) -> int:
+        """Return how many times `take` would succeed now."""
+        bucket = self._buckets.get(key)
+        return int(self._burst if bucket is None else bucket.left(self._clock()))
+
     def _bucket(self, key: str) -> TokenBucket:
         bucket = self._buckets.get(key)
         if bucket is None:
@@ -88,6 +98,9 @@ class SourceBuckets(KeyedBuckets):
 
     def empty(self, key: str) -> bool:
         return super().empty(source_of(key))
+
+    def left(self, key: str) -> int:
+        return super().left(source_of(key))
 
 
 class SourceCounter:

@@ -8,14 +8,17 @@ import hmac
 import re
 import time
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
-from gateway.identity.guesses import Guesses, LockOut
+from gateway.identity.guesses import Guesses, LockOut, TooManyGuesses
 from gateway.identity.model import User, fold
+from gateway.identity.turns import Room, Turns
+from gateway.sources import source_of
 from gateway.web.auth.audit import AuditLog
 from gateway.web.auth.links import GuestLinks, Link
 from gateway.web.auth.shared_sign_ins import SharedSignIns, SharedTexts
@@ -71,6 +74,17 @@ class TooManyFailures(Exception):
     """Too many wrong passwords from this source, or for this user; ask again later."""
 
 
+@asynccontextmanager
+async def _patient(turn: AbstractAsyncContextManager[None]) -> AsyncIterator[None]:
+    """Hold the turn of a guess. Raises TooManyFailures where none may be made yet."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(turn)
+        except TooManyGuesses:
+            raise TooManyFailures from None
+        yield
+
+
 class Authenticator:
     """Authentication in front of the gateway's own."""
 
@@ -104,6 +118,7 @@ class Authenticator:
         """Refused credentials that name no user of ours: refresh tokens, answers of a provider, programs."""
         self._site_asked = SourceBuckets(settings.failures_per_second, settings.failure_burst, clock)
         """What the site did not know is no guess: it takes nobody's tries at passwords."""
+        self._site_turns = Turns()
         self.tokens = Tokens(settings.issuer, time.time, settings.token_lifetime, shared_key=settings.token_key)
         self.sign_ins = SignIns(time.time, settings.sign_in_file, lifetime=settings.sign_in_lifetime)
         self._shared = SharedSignIns(self.sign_ins, shared)
@@ -118,19 +133,19 @@ class Authenticator:
             # A token cannot be guessed: it counts for nothing, or a late page locks itself out.
             user = await self._of_token(name, secret)
         else:
-            self._require_patience(name, address)
-            user = await self._of_password(name, secret)
-            if user is None:
-                self._wrong_password(name, address)
+            async with _patient(self._guesses.turn(address, self._meant(name), self._clock)):
+                user = await self._of_password(name, secret)
+                if user is None:
+                    self._wrong_password(name, address)
         if user is not None:
             self._guesses.succeeded(address, user.id)
         return user
 
-    def _require_patience(self, name: str, address: str) -> None:
-        """Raise TooManyFailures where a password of that name may not be tried yet."""
-        user, now = self._meant(name), self._clock()
-        if self._guesses.locked(address, user, now) or self._guesses.wait(address, user, now) > 0:
-            raise TooManyFailures
+    def _room_at_site(self, address: str) -> Room:
+        """Return how often the site may fail to know somebody of this source; raises TooManyGuesses."""
+        if self._site_asked.empty(address):
+            raise TooManyGuesses
+        return {source_of(address): self._site_asked.left(address)}
 
     def _wrong_password(self, name: str, address: str) -> None:
         self._guesses.failed(address, self._meant(name), self._clock())
@@ -237,22 +252,23 @@ class Authenticator:
         Without a name the site alone is asked, by `headers`. Raises TooManyFailures.
         """
         if name:
-            self._require_patience(name, address)
-        elif self._site_asked.empty(address):
-            raise TooManyFailures
-        user = None if not name or looks_like_token(password) else await self._of_password(name, password)
-        if user is not None:
-            return await self._begun(user, address)
-        if self._site is not None:
-            attempt = SignInAttempt(user=name, password=password, headers=headers, address=address)
-            found = await ask(self._site, attempt)
-            if found is not None:
-                return await self.vouched(found, address, "site")
-        if name:
-            self._wrong_password(name, address)
+            turn = self._guesses.turn(address, self._meant(name), self._clock)
         else:
-            self._site_asked.take(address)
-        return None
+            turn = self._site_turns.turn(lambda: self._room_at_site(address))
+        async with _patient(turn):
+            user = None if not name or looks_like_token(password) else await self._of_password(name, password)
+            if user is not None:
+                return await self._begun(user, address)
+            if self._site is not None:
+                attempt = SignInAttempt(user=name, password=password, headers=headers, address=address)
+                found = await ask(self._site, attempt)
+                if found is not None:
+                    return await self.vouched(found, address, "site")
+            if name:
+                self._wrong_password(name, address)
+            else:
+                self._site_asked.take(address)
+            return None
 
     async def vouched(self, name: str, address: str, by: str) -> tuple[User, SignIn, str] | None:
         """Sign in whom somebody we trust vouches for: by exactly a user's id, or one of its identities.
