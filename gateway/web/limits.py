@@ -37,9 +37,13 @@ class TokenBucket:
         return max(0.0, -self.tokens) / self.rate
 
     def widen(self, tokens: float) -> None:
-        """Keep so many tokens more, and have them at once; fewer where negative."""
+        """Keep so many tokens more, which flow in at the rate; fewer where negative."""
         self.burst += tokens
-        self.tokens = min(self.tokens + max(0.0, tokens), self.burst)
+        self.tokens = min(self.tokens, self.burst)
+
+    def give(self, tokens: float) -> None:
+        """Put so many tokens in at once; the burst stays the most that there may be."""
+        self.tokens = min(self.tokens + tokens, self.burst)
 
     def left(self, now: float) -> float:
         """Return the tokens that there are."""
@@ -65,6 +69,10 @@ class KeyedBuckets:
     def take(self, key: str) -> bool:
         """Take one of the key's tokens; False when it has none."""
         return self._bucket(key).take(self._clock())
+
+    def borrow(self, key: str) -> float:
+        """Take one of the key's tokens, a later one where it has none; return the seconds until it flows in."""
+        return self._bucket(key).borrow(self._clock())
 
     def empty(self, key: str) -> bool:
         """Whether the key has no token left; takes none and remembers nothing."""
@@ -95,6 +103,9 @@ class SourceBuckets(KeyedBuckets):
 
     def take(self, key: str) -> bool:
         return super().take(source_of(key))
+
+    def borrow(self, key: str) -> float:
+        return super().borrow(source_of(key))
 
     def empty(self, key: str) -> bool:
         return super().empty(source_of(key))

@@ -105,19 +105,28 @@ async def _read_all(websocket: WebSocket, outbox: Outbox, on_message: Callable[[
 
 
 class Line:
-    """An accepted WebSocket: its outbox, and how many messages its client may send at once."""
+    """An accepted WebSocket: its client's address and outbox, and how many messages the client may send at once."""
 
     def __init__(self, websocket: WebSocket, settings: WebSettings) -> None:
         self.outbox = Outbox(settings.send_queue_messages, settings.send_queue_bytes)
+        self.address = websocket.client.host if websocket.client else ""
         self._websocket = websocket
         self._per_peer = settings.messages_per_peer
         now = asyncio.get_running_loop().time()
         self._allowance = TokenBucket(settings.messages_per_second, settings.message_burst, settings.message_burst, now)
 
     def widen(self, peers: int) -> None:
-        """Count so many more peers that the client signals with; fewer where negative."""
+        """Count so many more peers that the client signals with; fewer where negative.
+
+        The allowance for each flows in at the rate: peers that come and go in a loop earn the client nothing.
+        """
         self.outbox.widen(peers * self._per_peer)
         self._allowance.widen(peers * self._per_peer)
+
+    def enter(self, peers: int) -> None:
+        """Count the peers of a room that the client joins, and let it call all of them at once."""
+        self.widen(peers)
+        self._allowance.give(peers * self._per_peer)
 
     async def converse(self, on_text: Callable[[str], Awaitable[None]]) -> None:
         """Run until either side ends it: messages to `on_text` in order, the outbox to the client.

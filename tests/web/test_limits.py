@@ -30,13 +30,41 @@ def test_a_bucket_lends_tokens_for_a_pause() -> None:
     assert bucket.borrow(10) == 0
 
 
-def test_a_bucket_that_is_widened_has_the_tokens_at_once() -> None:
+def _left(bucket: TokenBucket, now: float) -> int:
+    return sum(bucket.take(now) for _ in range(20))
+
+
+def test_a_widened_bucket_fills_at_its_rate() -> None:
     """Narrowed again, it keeps no more than its burst."""
     bucket = TokenBucket(rate=1, burst=1, tokens=1, updated=0)
     bucket.widen(3)
-    assert [bucket.take(0) for _ in range(5)] == [True, True, True, True, False]
+    assert _left(bucket, 0) == 1
+    assert _left(bucket, 100) == 4
     bucket.widen(-3)
-    assert [bucket.take(100), bucket.take(100)] == [True, False]
+    assert _left(bucket, 200) == 1
+
+
+def test_a_narrowed_bucket_keeps_its_burst_alone() -> None:
+    """Tokens beyond it are gone at once, and do not wait for the clock."""
+    bucket = TokenBucket(rate=1, burst=4, tokens=4, updated=0)
+    bucket.widen(-3)
+    assert bucket.tokens == 1
+
+
+def test_given_tokens_never_exceed_the_burst() -> None:
+    """Tokens are there at once, and room for them comes by widening alone."""
+    bucket = TokenBucket(rate=1, burst=3, tokens=1, updated=0)
+    bucket.give(1)
+    assert _left(bucket, 0) == 2
+    bucket.give(10)
+    assert _left(bucket, 0) == 3
+
+
+def test_a_key_borrows_from_its_own_bucket() -> None:
+    """A /64 of IPv6 is one source in borrowing, too."""
+    buckets = SourceBuckets(rate=4, burst=1, clock=lambda: 0.0)
+    borrowed = [buckets.borrow(source) for source in ("2001:db8::1", "2001:db8::2", "192.0.2.1")]
+    assert borrowed == [0, 0.25, 0]
 
 
 def test_keys_have_their_own_buckets_and_the_oldest_is_forgotten() -> None:

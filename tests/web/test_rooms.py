@@ -7,10 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from gateway.web.app import WebServer, WebSettings
+from gateway.web.outbox import Line
 from tests.web.client import client_of
 from tests.web.fake import SDP, FakeGateway, running
 from tests.web.room_peer import joined
@@ -226,3 +227,75 @@ async def test_a_flood_into_a_room_passes_its_burst_alone() -> None:
             await honest.send(type="ice_candidate", target_peer_id="victim", candidate="candidate:honest")
             assert (await victim.next())["type"] == "peer_joined"
             assert (await victim.next())["from_peer_id"] == "honest"
+
+
+async def test_peers_that_come_and_go_earn_a_flooder_nothing() -> None:
+    """A join widens what the others may save up, and gives them no messages at once."""
+    limits: dict[str, Any] = {"message_burst": 2, "messages_per_second": 0.0001, "messages_per_peer": 3}
+    async with (
+        running(FakeGateway(), WebSettings(open_rooms=True, **limits)) as server,
+        joined(server, "/webrtc/signaling/r/victim") as victim,
+        joined(server, "/webrtc/signaling/r/flooder") as flooder,
+    ):
+
+        async def flood(messages: int) -> None:
+            for number in range(messages):
+                await flooder.send(type="ice_candidate", target_peer_id="victim", candidate=f"candidate:{number}")
+
+        await flood(5)
+        for number in range(5):
+            async with joined(server, f"/webrtc/signaling/r/{number}") as passer:
+                assert (await passer.next())["type"] == "existing_peers"
+                await flood(3)
+            while (await flooder.next()) != {"type": "peer_left", "peer_id": str(number)}:
+                pass
+        async with joined(server, "/webrtc/signaling/r/honest") as honest:
+            await honest.send(type="ice_candidate", target_peer_id="victim", candidate="candidate:honest")
+            senders: list[str] = []
+            while "honest" not in senders:
+                told = await victim.next()
+                senders += [told["from_peer_id"]] if told["type"] == "ice_candidate" else []
+        assert senders == ["flooder"] * 5 + ["honest"]
+
+
+async def test_joins_of_one_address_keep_the_pace_of_messages() -> None:
+    """Joins beyond the burst wait; another address joins at once, and so does a full room of one address."""
+    settings = WebSettings(
+        open_rooms=True, proxies=("127.0.0.1",), max_room_peers=2, message_burst=1, messages_per_second=0.0001
+    )
+    async with running(FakeGateway(), settings) as server, contextlib.AsyncExitStack() as stack:
+
+        async def join(room: str, peer: str, address: str) -> ClientConnection:
+            url = f"ws://127.0.0.1:{server.port}/webrtc/signaling/{room}/{peer}"
+            return await stack.enter_async_context(connect(url, additional_headers={"X-Forwarded-For": address}))
+
+        first = await join("full", "1", "192.0.2.1")
+        await join("full", "2", "192.0.2.1")
+        assert "peer_joined" in str(await first.recv())
+        await join("late", "3", "192.0.2.1")
+        await join("other", "4", "192.0.2.2")
+        fifth = await join("other", "5", "192.0.2.2")
+        assert "existing_peers" in str(await fifth.recv())
+        assert await _rest(server, "/webrtc/rooms") == {"rooms": ["full", "other"], "total_rooms": 2}
+
+
+async def test_messages_for_each_peer_may_wait_for_a_member() -> None:
+    """The outbox of a member grows with its room, beyond `send_queue_messages`, and shrinks again."""
+    settings = WebSettings(open_rooms=True, send_queue_messages=1, messages_per_peer=3)
+    sockets = [_Held() for _ in range(2)]
+    member, other = (Line(socket, settings) for socket in sockets)  # type: ignore[arg-type]  # as much as a Line asks
+    member.widen(1)
+    for _ in range(4):
+        member.outbox.send("{}")
+    assert not member.outbox.closed
+    other.widen(1)
+    other.widen(-1)
+    for _ in range(2):
+        other.outbox.send("{}")
+    assert other.outbox.closed
+
+
+class _Held:
+    """A WebSocket that nobody writes to."""
+
+    client = None

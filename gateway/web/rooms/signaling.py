@@ -24,6 +24,7 @@ from fastapi import FastAPI
 from starlette.websockets import WebSocket
 
 from gateway.web.checks import BadJson, is_identifier, load_json
+from gateway.web.limits import SourceBuckets
 from gateway.web.outbox import Close, Line
 from gateway.web.rooms.messages import (
     PLAIN,
@@ -82,6 +83,8 @@ class RTCSignaling:
         self._is_linked: Callable[[str], bool] = lambda room: False
         self._resident: Callable[[str], Resident]
         self._residents: dict[str, tuple[Client, Resident]] = {}
+        burst = max(self.settings.message_burst, self.settings.max_room_peers)
+        self._joins = SourceBuckets(self.settings.messages_per_second, burst, lambda: asyncio.get_running_loop().time())
 
     def link(self, is_linked: Callable[[str], bool], resident: Callable[[str], Resident]) -> None:
         """Have a peer of our own be in the rooms that `is_linked`, as long as somebody else is."""
@@ -192,6 +195,8 @@ class RTCSignaling:
 
     async def serve(self, line: Line, room: str, client_id: str, wire: Wire) -> None:
         """The same over a socket that is accepted and counted elsewhere."""
+        # A joiner has a whole burst, and the others are notified: joins keep the pace of messages.
+        await asyncio.sleep(self._joins.borrow(line.address))
         client: Client | None = None
         try:
             client = self._enter(client_id, room, line, wire)
@@ -223,7 +228,7 @@ class RTCSignaling:
         except (PeerTaken, RoomFull):
             self._leave_alone(room)
             raise
-        line.widen(len(others))
+        line.enter(len(others))
         for other in others:
             if other.line is not None:
                 other.line.widen(1)
