@@ -128,9 +128,9 @@ def run(config: ConfigOption = None) -> None:
 
 @app.command("check-config")
 def check_config(config: ConfigOption = None) -> None:
-    """Read the configuration, try its ports, ask its store and rtpengine; name every mistake, or say that all is well.
+    """Read the configuration, try its ports, ask its store and rtpengine, and name every mistake.
 
-    Status 2 for a configuration that cannot be used, 75 where all that is wrong is a taken port or no answer.
+    Status 2: the configuration cannot be used; 75: a port is taken, or no answer came.
     """
     from gateway.commands.check import check, may_pass_by
 

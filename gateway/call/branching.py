@@ -89,7 +89,7 @@ class Journey:
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """Whom a callee names instead of itself."""
+    """URIs that a callee names instead of itself."""
 
     uris: Sequence[str]
     """Best first."""

@@ -202,7 +202,7 @@ class LoadControl:
         self._see(self._pace < math.inf, seconds)
 
     def _is_late(self, late: float, seconds: float) -> bool:
-        """Whether it has been late for long enough; while it is bounded, and shortly after, a little late is enough."""
+        """Return whether lateness has lasted; while calls are bounded, and shortly after, a little is enough."""
         bound = self.policy.late
         # The first of several late ones says nothing of the time before it, which a single stall has taken.
         self._late_for = max(0.0, self._late_for + seconds) if late > bound else -math.inf

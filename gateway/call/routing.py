@@ -204,7 +204,7 @@ class Caller:
         return any(meant.matches(pattern) for pattern in self.may_call)
 
     def may_go_to(self, meant: _Dialled) -> bool:
-        """Whether a pattern of it names the foreign host of a URI; numbers and "sip:*@*" name none."""
+        """Return whether a pattern of `may_call` names the foreign host of a URI; numbers and "sip:*@*" name none."""
         return self.transit and any(
             "@" in pattern and bool(pattern.rpartition("@")[2].strip("*?.")) and meant.matches(pattern)
             for pattern in self.may_call
@@ -314,15 +314,14 @@ class Router:
         return replace(target, device=device) if device and isinstance(target, UserTarget) else target
 
     def _is_nobodys(self, target: Target | RouteError, meant: _Dialled) -> bool:
-        """Whether a URI has a foreign host that no trunk, route or user of ours answers for."""
+        """Return whether a URI has a foreign host without a trunk, a route or a user of ours."""
         is_unknown = isinstance(target, RouteError) and target.cause is Cause.NOT_FOUND
         return is_unknown and not self._is_ours(meant.written) and self._trunk_of(meant.written) is None
 
     def addressed(self, uri: str, caller: Caller) -> str:
         """Return the Request-URI of what a trunk sent here, free of a host that nobody else answers for.
 
-        A PBX or an SBC names the gateway as it knows it: by a name of its own for that address, or by its own domain.
-        Hosts of other trunks, of routes and of users stay; so does the URI of a redirect or a REFER.
+        A PBX names the gateway by its own name or domain. Hosts of other trunks, routes and users stay.
         """
         trunk = caller.trunk
         if trunk is None:
@@ -369,7 +368,7 @@ class Router:
         return meant.user in self._emergency.numbers and self._is_ours(meant.written)
 
     def _emergency_target(self, meant: _Dialled) -> Target:
-        """Where an emergency number leads, whatever its caller may dial; raises RouteError where no way is known."""
+        """Return the target of an emergency number, for every caller; raise RouteError where no way is known."""
         if self._emergency.trunk is not None:
             return SipTarget(meant.user, trunk=self._emergency.trunk, emergency=True)
         target = self._target(meant)
@@ -393,10 +392,9 @@ class Router:
         return target
 
     def _target(self, meant: _Dialled) -> Target | RouteError:
-        """Who is meant, whoever asks; the error where it is nobody, for those who may know.
+        """Return the target of a URI or number, or the error, before rights are looked at.
 
-        The host decides first: rows of numbers are for our own domain and for what has no host, so that an extension
-        of a PBX is no number of ours.
+        The host decides first: rows of numbers hold for our own domain and for numbers without a host.
         """
         trunk = self._trunk_of(meant.written)
         has_number = trunk is None and self._is_ours(meant.written)

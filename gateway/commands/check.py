@@ -46,7 +46,7 @@ def _checked(path: Path | None, output: Console, environ: Mapping[str, str]) -> 
 
 
 def _of_this_machine(config: Config, said: list[str], *, is_ours: bool) -> Iterator[ConfigError]:
-    """What this machine lacks; `is_ours`: a gateway runs on the configuration."""
+    """Yield a mistake for each thing that this machine lacks; `is_ours`: a gateway runs on the configuration."""
     try:
         check_traces(config)
     except ConfigError as error:
@@ -61,7 +61,7 @@ def _of_this_machine(config: Config, said: list[str], *, is_ours: bool) -> Itera
 
 
 async def _of_others(config: Config) -> list[ConfigError]:
-    """What is named and cannot be used: the stores, the rtpengines."""
+    """Return a mistake for each store and rtpengine that does not answer."""
     asked = await asyncio.gather(stores.stores(config), rtpengine.rtpengines(config))
     return [_mistake(one) for found in asked for one in found if one.verdict is Verdict.WRONG]
 
@@ -71,5 +71,5 @@ def _mistake(finding: Finding) -> ConfigError:
 
 
 def may_pass_by(mistakes: list[ConfigError]) -> bool:
-    """Whether to try again later is worth it: nothing is wrong with the configuration itself."""
+    """Return whether another try later may succeed: the configuration itself has no mistake."""
     return all(may_pass(one) for one in mistakes)

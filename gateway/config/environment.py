@@ -43,7 +43,7 @@ class EnvironmentSource(PydanticBaseSettingsSource):
         self._environ = environ
         self._data = data
         self.mistakes: list[ConfigError] = []
-        """What is wrong with variables that were left out."""
+        """Mistakes of variables that were left out."""
         self.origins: dict[KeyPath, str] = {}
         """Key path -> the variable that set it."""
 

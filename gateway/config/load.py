@@ -32,7 +32,7 @@ class Examined:
 
 @dataclass(slots=True)
 class _Source:
-    """Where values come from."""
+    """Origin of values."""
 
     name: str
     data: dict[str, Any] = field(default_factory=dict)

@@ -36,7 +36,7 @@ def mistakes(config: Config) -> Iterator[ConfigError]:
 
 
 def notices(config: Config) -> Iterator[str]:
-    """What is allowed and yet worth a sentence at the start."""
+    """Yield a sentence for each allowed value that deserves a warning at the start."""
     if not config.emergency.numbers:
         yield "No emergency number is set (emergency.numbers): nobody can call for help through this gateway."
     elif config.emergency_trunk is None:
@@ -143,7 +143,7 @@ def _sockets(config: Config) -> Iterator[ConfigError]:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether one port cannot be had at both; sockets of two IP versions never meet (IPV6_V6ONLY)."""
+    """Return whether both places want one port; sockets of two IP versions never meet (IPV6_V6ONLY)."""
     if (":" in one) is not (":" in other):
         return False
     wildcards = ("0.0.0.0", "::")
@@ -192,12 +192,8 @@ def _identity(config: Config) -> Iterator[ConfigError]:
 
 def _weak_secrets(config: Config) -> Iterator[ConfigError]:
     """Secrets that open a door to who is elsewhere, and are easily guessed."""
+    yield from _weak_passwords(config)
     by_page = not config.web.only_here
-    for index, user in enumerate(config.users):
-        by_sip = user.sip and (config.sip_reachable or by_page)
-        if user.chosen_password is not None and (by_sip or (user.web and by_page)):
-            names = (user.id, user.display_name, *user.display_name.split(), *user.aliases, config.domain)
-            yield from _weak(f"users.{index}.password", user.chosen_password, names)
     for index, agent in enumerate(config.agents):
         if agent.url is None and agent.token is not None and by_page:
             yield from _weak(f"agents.{index}.token", agent.token.get_secret_value(), (agent.name, config.domain))
@@ -205,6 +201,15 @@ def _weak_secrets(config: Config) -> Iterator[ConfigError]:
         yield from _weak("webrtc.turn_secret", config.webrtc.turn_secret.get_secret_value(), (config.domain,))
     if config.cluster.key is not None and (config.sip_reachable or by_page):
         yield from _weak("cluster.key", config.cluster.key.get_secret_value(), (config.domain,))
+
+
+def _weak_passwords(config: Config) -> Iterator[ConfigError]:
+    by_page = not config.web.only_here
+    for index, user in enumerate(config.users):
+        by_sip = user.sip and (config.sip_reachable or by_page)
+        if user.chosen_password is not None and (by_sip or (user.web and by_page)):
+            names = (user.id, user.display_name, *user.display_name.split(), *user.aliases, config.domain)
+            yield from _weak(f"users.{index}.password", user.chosen_password, names)
 
 
 def _weak(key: str, secret: str, names: tuple[str, ...]) -> Iterator[ConfigError]:

@@ -1,4 +1,4 @@
-"""What is left of values with mistakes: each that cannot be used is left out, so that the others are checked too."""
+"""Values without their mistakes: each unusable one is left out, so that the others are checked too."""
 
 from __future__ import annotations
 

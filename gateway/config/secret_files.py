@@ -18,7 +18,7 @@ _MAX = 65_536
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Whether a key may stand in a file: a secret, or a URL that may hold one."""
+    """Return whether a key may stand in a file: a secret, or a URL that may hold one."""
     return shape.is_secret(field.annotation) or not field.repr
 
 
@@ -44,9 +44,13 @@ def read_files(data: dict[str, Any], model: type[BaseModel], mistakes: list[Conf
         elif inside is not None and isinstance(value, dict):
             read_files(value, inside, mistakes, where)
         elif item is not None and (entry := shape.section(item)) is not None and isinstance(value, list):
-            for index, each in enumerate(value):
-                if isinstance(each, dict):
-                    read_files(each, entry, mistakes, (*where, index))
+            _read_entries(value, entry, mistakes, where)
+
+
+def _read_entries(entries: list[Any], model: type[BaseModel], mistakes: list[ConfigError], path: KeyPath) -> None:
+    for index, each in enumerate(entries):
+        if isinstance(each, dict):
+            read_files(each, model, mistakes, (*path, index))
 
 
 def _read(value: dict[str, Any], key: str) -> str:

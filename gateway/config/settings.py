@@ -306,7 +306,7 @@ class Config(BaseSettings):
 
     @property
     def sip_reachable(self) -> bool:
-        """Whether others than this machine reach SIP, as far as the configuration tells."""
+        """Return whether other machines reach SIP, as far as the configuration tells."""
         return bool(self.sip.proxies) or not all(is_loopback(one.host) for one in self.sip.listen)
 
     def identity_users(self) -> tuple[User, ...]:

@@ -1,4 +1,4 @@
-"""How hard a password is to guess: its length, where names and runs count as one character, known words as two."""
+"""Strength of passwords: the length, where names and runs count as one character, known words as two."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def points(password: str, own: frozenset[str] = frozenset()) -> float:
 
 
 def _parts(plain: str, spelled: str, at: int, own: frozenset[str]) -> Iterator[tuple[int, float]]:
-    """What may begin there, each with its length and as how many characters it counts."""
+    """Yield parts that may begin at `at`: length, and the number of characters that the part counts as."""
     follows = at > 0 and plain[at - 1].isdigit() and plain[at].isdigit()
     yield 1, 0.5 if follows else 1.0
     yield max(_word(plain, at, _common()), _word(spelled, at, _common())), _WORD
@@ -67,7 +67,7 @@ def _word(text: str, at: int, known: frozenset[str]) -> int:
 
 
 def _same(text: str, at: int) -> int:
-    """How often a character is repeated there; 0 where it is less than three times."""
+    """Return how often a character is repeated at `at`; 0 for less than three times."""
     length = len(text) - at - len(text[at:].lstrip(text[at]))
     return length if length >= _SHORTEST else 0
 

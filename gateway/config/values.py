@@ -68,7 +68,7 @@ def ip_version(text: str) -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this machine alone reaches that address or name."""
+    """Return whether this machine alone reaches that address or name."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

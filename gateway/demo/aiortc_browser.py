@@ -61,7 +61,7 @@ class Mono:
 
     def __init__(self) -> None:
         self._form: tuple[str, str, int] | None = None
-        self._resampler: av.AudioResampler
+        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
 
     def of(self, frame: av.AudioFrame) -> Iterator[NDArray[np.int16]]:
         """Resample a frame; a change of the codec brings frames of another form."""

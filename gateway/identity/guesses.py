@@ -47,8 +47,7 @@ class TooManyGuesses(GatewayError):
 class Guesses:
     """Counts of wrong passwords, bounded, and the sources that each user has signed in from.
 
-    Guessing at a user's password delays only sources that never gave it: nobody is locked out by others at a source
-    where that user has signed in before.
+    Guesses at a user's password delay only sources from which that user has never signed in.
     """
 
     def __init__(self, policy: LockOut) -> None:
@@ -89,7 +88,7 @@ class Guesses:
     def locked(self, host: str, user: str | None, now: float, flow: str = "") -> bool:
         """Return whether the source of `host` has to wait; never the very `flow` on which `user` has signed in before.
 
-        At a source that `user` has signed in from only wrong passwords for that user count: others may be behind it.
+        At a known source of `user` only wrong passwords for that user count.
         """
         place = source_of(host)
         is_known = user is not None and (user, place) in self._known

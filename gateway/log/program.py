@@ -14,7 +14,7 @@ from gateway.log.setup import configure, redactor, shown
 
 
 class LogSettings(Protocol):
-    """What a gateway logs, and how."""
+    """Level, format and file of a gateway's log."""
 
     @property
     def level(self) -> Literal["debug", "info", "warning", "error"]: ...

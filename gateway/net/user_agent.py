@@ -196,7 +196,7 @@ class UserAgent:
 
         It is told by what flow it came, and whether its source is a trusted one, or has proved itself.
         """
-        self._core.stack.may_begin, self._core.stack.limit = may_begin, limit
+        self._core.stack.admit_calls(may_begin, limit)
 
     def serve(self, method: str, answer: Answer) -> None:
         """Have `answer` respond to requests of `method` outside any dialog: MESSAGE (RFC 3428), PUBLISH (RFC 3903)."""

@@ -130,7 +130,7 @@ def send_away_idle(connections: Iterable[Connection], sessions: Iterable[InviteS
 
 
 class _Queue:
-    """What waits to be sent by a socket of ours; a reader that leaves too much unread is cut off."""
+    """Octets that wait to be sent by a socket; a reader that leaves too much unread is cut off."""
 
     def __init__(self, socket: ClientConnection, limit: int) -> None:
         self._socket = socket

@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import MutableHeaders, State
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -181,6 +181,5 @@ def create_app(
         gate.close_all()
         api.sessions.close_all()
 
-    app.state.close_sockets = close_sockets
-    app.state.written = authenticator.sign_ins.written
+    app.state = State({"close_sockets": close_sockets, "written": authenticator.sign_ins.written})
     return app

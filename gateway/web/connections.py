@@ -15,10 +15,10 @@ class Closable(Protocol):
 
 
 class ConnectionTable:
-    """Open connections of the server. A WebSocket stays under the transport that its request came by.
+    """Open connections of the server, WebSockets included.
 
-    At the limit the connection that has been silent longest, of those that hold nothing, makes room for a newcomer: one
-    without a request, with an unfinished one or with an answer that is not read, and a WebSocket of an unknown peer.
+    At the limit a newcomer takes the place of the longest silent connection without a request, with an unfinished
+    one, with an unread answer, or of an unknown peer's WebSocket.
     """
 
     def __init__(self, limit: int, limit_per_source: int, unlimited: tuple[str, ...] = ()) -> None:

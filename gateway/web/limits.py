@@ -99,7 +99,7 @@ class KeyedBuckets:
 
 
 class SourceBuckets(KeyedBuckets):
-    """One bucket for each source, by its address (`gateway.sources`)."""
+    """Token buckets by source address (`gateway.sources`)."""
 
     def take(self, key: str) -> bool:
         return super().take(source_of(key))
@@ -115,7 +115,7 @@ class SourceBuckets(KeyedBuckets):
 
 
 class SourceCounter:
-    """How many connections each source has, by its address."""
+    """Counts of connections by source address."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -30,7 +30,7 @@ class SipConnection(Protocol):
 
 
 class SipSocket:
-    """One accepted socket as the SIP side drives it."""
+    """Accepted socket, as the SIP side drives it."""
 
     def __init__(self, socket: Socket) -> None:
         self._socket = socket

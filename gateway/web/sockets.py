@@ -24,8 +24,11 @@ class Socket(Line):
         self.passed_on = is_passed_on(websocket)
         """By a proxy, named in the settings or not."""
         extensions = websocket.scope.get("extensions") or {}
-        self.hold: Callable[[bool], None] = extensions.get(HOLD_EXTENSION, _held_by_nobody)
-        """Has it give way to nobody, or to newcomers again: whether its peer has shown who it is, or has a call."""
+        self._hold: Callable[[bool], None] = extensions.get(HOLD_EXTENSION, _held_by_nobody)
+
+    def hold(self, holds: bool) -> None:
+        """Keep the connection from giving way to newcomers, or no longer: its peer is known, or has a call."""
+        self._hold(holds)
 
 
 def _held_by_nobody(holds: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 
@@ -19,11 +20,12 @@ from tests.sip.stack_support import FREE, SOURCE, answers, stack_of, text
 ELSEWHERE = Flow("udp", "192.0.2.77", 5070, "here")
 
 
-def busy_once(transactions: int = 20_000) -> Stack:
-    """A stack that has time for every call but the first."""
+def busy_once(transactions: int = 20_000, limits: Sequence[str] = ()) -> Stack:
+    """A stack that has time for every call but the first, and names `limits` one after the other."""
     stack = stack_of(StackConfig(admission=AdmissionLimits(rate=0), transactions=transactions))
     asked = itertools.count()
-    stack.may_begin = lambda invite, source, known: next(asked) > 0
+    named = itertools.chain(limits, itertools.repeat(""))
+    stack.admit_calls(lambda invite, source, known: next(asked) > 0, named.__next__)
     return stack
 
 
@@ -40,8 +42,8 @@ def test_a_copy_of_a_refused_call_begins_nothing() -> None:
 
 def test_a_full_table_is_named_as_a_limit_and_lack_of_time_as_overload() -> None:
     """Each copy of a call has the Reason of the first, whatever has become of the limit."""
-    full, late = stack_of(StackConfig(admission=AdmissionLimits(rate=0), transactions=0)), busy_once()
-    late.limit = iter(("limits.delay", "", "")).__next__
+    full = stack_of(StackConfig(admission=AdmissionLimits(rate=0), transactions=0))
+    late = busy_once(limits=("limits.delay",))
     for stack, reason in (
         (full, 'Q.850;cause=44;text="limit: sip.limits.max_transactions"'),
         (late, 'Q.850;cause=42;text="overloaded: limits.delay"'),
@@ -143,7 +145,7 @@ def test_the_ack_of_a_refusal_is_dropped_before_it_is_read(written: bytes, via: 
 def test_the_ack_of_a_refusal_costs_its_source_nothing() -> None:
     """It is dropped though that one may send no more at the moment; another request is not answered."""
     stack = stack_of(StackConfig(admission=AdmissionLimits(rate=1, burst=1)))
-    stack.may_begin = lambda invite, source, known: False
+    stack.admit_calls(lambda invite, source, known: False, lambda: "")
     stack.receive(text("INVITE"), SOURCE, 0.0)
     for _ in range(3):
         stack.receive(text("ACK", to_tag="t"), SOURCE, 0.0)
@@ -178,7 +180,7 @@ def test_refusals_are_forgotten_once_nobody_repeats_what_was_refused() -> None:
     stack = busy_once()
     refusals = stack._refusals
     for branch, when in (("z9hG4bKone", 0.0), ("z9hG4bKtwo", 20.0)):
-        stack.may_begin = lambda invite, source, known: False
+        stack.admit_calls(lambda invite, source, known: False, lambda: "")
         stack.receive(text("INVITE", branch=branch, call_id=branch), SOURCE, when)
     for when, left in ((31.9, 2), (32.0, 1), (52.0, 0)):
         stack.receive(text("ACK", to_tag="t", branch="z9hG4bKother"), SOURCE, when)

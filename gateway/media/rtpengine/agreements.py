@@ -110,8 +110,8 @@ class Agreements:
         told, answerer, wanted = call.party(target, now), call.party(source, now), theirs.direction_of(asked)
         _agree(answerer, description, audio, audio, wanted)
         _agree(told, theirs, asked, section, Direction.SENDRECV)
-        answerer.narrowed = wanted is not Direction.SENDRECV
-        told.narrowed = answer.direction_of(section) is not wanted.reversed()
+        answerer.narrow(wanted is not Direction.SENDRECV)
+        told.narrow(answer.direction_of(section) is not wanted.reversed())
         told.transport = descriptions.transport_of(answer, section)
         return str(answer)
 
@@ -122,7 +122,7 @@ class Agreements:
             if state is not None and state.blocked is not is_blocked:
                 verb = "block media" if is_blocked else "unblock media"
                 await ask(call.host, {"command": verb, "call-id": call.name, "from-tag": tag})
-                state.blocked = is_blocked
+                state.block(is_blocked)
 
     @staticmethod
     def _open(call: CallState, source: Party, target: Party) -> Offer:

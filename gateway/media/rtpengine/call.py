@@ -93,6 +93,12 @@ class PartyState:
     """MediaTimeout was said and nothing came since."""
     failed: bool = False
 
+    def narrow(self, is_narrowed: bool) -> None:
+        self.narrowed = is_narrowed
+
+    def block(self, is_blocked: bool) -> None:
+        self.blocked = is_blocked
+
 
 @dataclass(slots=True)
 class CallState:

@@ -52,7 +52,7 @@ def resumed(call_id: str, values: Mapping[str, Any], host: NgHost, policy: Polic
         state = call.party(Party.of(each["party"]), now)
         state.said = None if each["said"] is None else SessionDescription.parse(each["said"])
         state.transport, state.codec, state.holds = tuple(each["transport"]), each["codec"], each["holds"]
-        state.narrowed = each.get("narrowed", False)
+        state.narrow(each.get("narrowed", False))
     call.joined = frozenset(call.parties)
     # Older records do not say what the daemon was told.
     call.digits = values.get("digits", policy.numbers(*(state.party for state in call.parties.values())))

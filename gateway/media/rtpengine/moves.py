@@ -134,7 +134,7 @@ class Moves:
             raise MediaError("rtpengine cannot take an association into another call", 501)
         await self.release(other, tag)
         moved = PartyState(state.party, self._clock(), codec=state.codec, said=state.said, placed=False)
-        moved.narrowed = state.narrowed
+        moved.narrow(state.narrowed)
         call.parties[tag] = moved
 
 

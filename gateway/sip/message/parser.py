@@ -237,8 +237,9 @@ def _read_line(items: list[Item], line: str, limits: Limits) -> tuple[int, str] 
 
 
 def _may_be_softened(key: str, line: str) -> bool:
-    """Whether a control byte in a header is no reason to refuse its message: neither what names the transaction and
-    ends the body, nor a line end that another reader would split the header at.
+    """Return whether a control byte in a header is no reason to refuse its message.
+
+    Strict stay headers that name the transaction or end the body, and line ends, where another reader would split.
     """
     return key not in _NAMING and "\r" not in line and "\n" not in line
 

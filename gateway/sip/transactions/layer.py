@@ -103,10 +103,12 @@ class Stack:
         self.ended: list[Transaction] = []
         self._source: Flow | None = None
         self.peers: Peers = Strangers()
-        self.may_begin: Callable[[Request, Flow, bool], bool] = lambda invite, source, known: True
-        """Whether there is time for one more call; else it is answered 503, and nothing is kept of it."""
-        self.limit: Callable[[], str] = lambda: ""
-        """The setting by which it is not, as the 503 names it."""
+        self._may_begin: Callable[[Request, Flow, bool], bool] = lambda invite, source, known: True
+        self._limit: Callable[[], str] = lambda: ""
+
+    def admit_calls(self, may_begin: Callable[[Request, Flow, bool], bool], limit: Callable[[], str]) -> None:
+        """Answer 503 to each INVITE that `may_begin` refuses, and name the setting `limit`; nothing is kept of it."""
+        self._may_begin, self._limit = may_begin, limit
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Take one datagram (or one message of a stream) that came by `flow` at `now` (monotonic seconds)."""
@@ -418,9 +420,9 @@ class Stack:
         if request.method != "INVITE" or request.to_tag is not None:
             return None
         earlier = self._refusals.reason(request, flow, now)
-        if earlier is not None or self.may_begin(request, flow, not self._is_stranger(flow, credit, now)):
+        if earlier is not None or self._may_begin(request, flow, not self._is_stranger(flow, credit, now)):
             return earlier
-        return f'Q.850;cause=42;text="overloaded: {self.limit()}"'
+        return f'Q.850;cause=42;text="overloaded: {self._limit()}"'
 
     def _credit(self, flow: Flow, now: float, size: int) -> int | None:
         """How many octets may be sent for `size` that came from `flow`; None: as many as it takes."""

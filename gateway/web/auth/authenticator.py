@@ -44,7 +44,7 @@ def client_address(connection: HTTPConnection) -> str:
 
 
 def is_passed_on(connection: HTTPConnection) -> bool:
-    """Whether a proxy has passed a request on, one that `web.proxies` need not name."""
+    """Return whether a proxy has passed a request on, named by `web.proxies` or not."""
     return any(header in connection.headers for header in _OF_PROXIES)
 
 
@@ -209,18 +209,16 @@ class Authenticator:
         return user if named is not None and named.id == user.id else None
 
     async def guest(self, name: str, *, passed_on: bool) -> User | None:
-        """A guest of that name; None when guests are not allowed, or the name could be somebody's.
+        """Return a guest; None when guests are not allowed, or the name may be a user's, a number or a URI.
 
         `passed_on` by a proxy: from elsewhere, though the connection is this machine's own.
-
-        Numbers and URIs are never guests': a guest called "1001" would catch the calls of extension 1001.
         """
         if (passed_on and self._guests_from_here) or not self._may_be_guest(name):
             return None
         return await self._gateway.authenticate(name, None)
 
     def has_open_rooms(self, connection: HTTPConnection) -> bool:
-        """Whether the rooms are open to whoever that is."""
+        """Return whether the rooms are open to the sender of a request."""
         return self._open_rooms and not (self._rooms_from_here and is_passed_on(connection))
 
     async def guest_by_link(self, name: str, token: str) -> tuple[User, Link] | None:

@@ -164,10 +164,9 @@ class SessionTable:
         return session
 
     def resume(self, left: LeftCall, lifetime: float) -> None:
-        """Go on with one of the process before, or of a gateway that is gone; its metadata is not known any more.
+        """Resume a session of the previous process or of a lost gateway, without its metadata.
 
-        An id that a live session has stays that session's; the other one goes on without an id. Raises LookupError or
-        TypeError for a session that no process has written.
+        An id that a live session has stays with that session. Raises LookupError or TypeError for other values.
         """
         assert left.session is not None
         session_id, owner, began = (left.session[name] for name in ("id", "owner", "created_at"))

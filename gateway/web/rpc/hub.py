@@ -21,7 +21,7 @@ class RelayedSessions:
         self._keys: OrderedDict[Hashable, None] = OrderedDict()
 
     def knows(self, key: Hashable) -> bool:
-        """Whether there is a session with that device."""
+        """Return whether there is a session with that device."""
         return key in self._keys
 
     def add(self, key: Hashable) -> None:

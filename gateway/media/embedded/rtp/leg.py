@@ -22,7 +22,7 @@ from sdp.hosts import IpAddress
 from sdp.negotiation import Side
 
 Endpoint = tuple[IpAddress, int]
-"""Where media goes: never a name, so that the plane is only told of what is an address."""
+"""Destination of media: an address, never a name."""
 
 
 class RtpLeg:
