@@ -349,6 +349,7 @@ class SipCalleeLeg(SipLeg):
         self._stop_waiting()
         sdp = self._description(event.body) if event.body else self._previews.waiting(number)
         said = Answered(sdp, text_of(event.repeated) or None)
+        self._alerted[number].judge_answer()
         if self._answers.add(Answer(number, self._alerted.pop(number), said)):
             self._deliver(said)
 
@@ -358,6 +359,7 @@ class SipCalleeLeg(SipLeg):
             return
         self._session, self.chosen = answer.session, self._flows[answer.number]
         self._shown = self.chosen.shown
+        answer.session.keep_answer()
         others = self._reached
         self._silence(Cause.ELSEWHERE, self._answers.clear())
         if others:
@@ -369,13 +371,15 @@ class SipCalleeLeg(SipLeg):
         answer = self._answers.take()
         if answer is None:
             return
-        self._cancel(answer.session, cause)
         self._alerted[answer.number] = answer.session
-        self._refused(answer.number, cause.status, Rejected(cause))
         following = self._answers.next()
+        # A proxy of the callee may have forked the INVITE: other branches of it have the call, or ring on.
+        if not answer.session.refuse_answer(cause.status, reason_of(cause)):
+            self._cancel(answer.session, cause)
+            self._refused(answer.number, cause.status, Rejected(cause))
         if following is not None:
             self._deliver(following)
-        elif self._alerted:
+        elif self._alerted and not self._answers:
             self._wait_for_rank()
         self._changed()
 

@@ -97,6 +97,15 @@ class CalleeSession(Session, Protocol):
     def has_responded(self) -> bool:
         """Whether anything has come from there yet."""
 
+    def judge_answer(self) -> None:
+        """Hold answers of other branches of a forked INVITE until one of the next two."""
+
+    def keep_answer(self) -> None:
+        """Give the call to the branch that answered."""
+
+    def refuse_answer(self, status: int, reason_header: str | None = None) -> bool:
+        """End the branch that answered, where another has answered or may; False: hang up."""
+
 
 Reader = Callable[[Message, str | None], Address | None]
 """Who that identity is by a message of its own, as far as it is believed; None: it says nothing that counts."""

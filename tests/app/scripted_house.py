@@ -34,10 +34,12 @@ class Callee(UdpPhone):
         """A Contact that leads to its socket."""
         return "<sip:{}@{}:{}>".format(self.uri.user, *self.socket.place)
 
-    def says(self, invite: Request, status: int, sdp: str | None = GOOD, fields: Fields | None = None) -> Response:
+    def says(
+        self, invite: Request, status: int, sdp: str | None = GOOD, fields: Fields | None = None, tag: str = "t"
+    ) -> Response:
         """A response with a description and these header fields, by default its Contact."""
         host, port = self.socket.place
-        made = build.response(invite, status, to_tag="t")
+        made = build.response(invite, status, to_tag=tag)
         if sdp is not None:
             made = made.with_body(sdp.encode(), "application/sdp")
         headers = made.headers

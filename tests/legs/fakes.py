@@ -40,6 +40,15 @@ class FakeSession:
         self.infos: list[Callable[[int], None]] = []
         self.says: Callable[[events.SessionEvent], None]
 
+    def judge_answer(self) -> None:
+        return
+
+    def keep_answer(self) -> None:
+        return
+
+    def refuse_answer(self, status: int, reason_header: str | None = None) -> bool:
+        return False
+
     def values(self) -> dict[str, Any] | None:
         return self.kept
 

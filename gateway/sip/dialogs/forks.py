@@ -64,6 +64,10 @@ class ForkedDialogs:
             self.confirmed = dialog
         return dialog
 
+    def reopen(self) -> None:
+        """Have the next 2xx win: the answer of the first cannot be used."""
+        self.confirmed = None
+
     def give_up(self) -> tuple[Dialog, ...]:
         """The INVITE failed or another branch won: terminate and return the early dialogs (RFC 3261 12.3, 13.2.2.4)."""
         ended = self.early

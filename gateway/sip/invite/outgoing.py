@@ -67,6 +67,8 @@ class OutgoingSession(InviteSession):
         self._cause: Failed | None = None
         self._alarm: Alarm[DialogUsage | None] | None = None
         self._gave_up = False
+        self._rivals: list[Response] | None = None
+        """2xx of other branches, while our user judges the first answer; None: no answer is judged."""
         self._farewell: build.Fields = ()
         """Why we end it, for a CANCEL that has to wait for a 1xx, or a BYE because a 2xx crossed that."""
         self._client = ClientRequest(
@@ -116,6 +118,42 @@ class OutgoingSession(InviteSession):
         elif self._awaited is not None:
             self._answer_first(b"")
             self.hangup(f"SIP;cause={status}")
+
+    def judge_answer(self) -> None:
+        """Hold 2xx of other branches until `keep_answer` or `refuse_answer`; called for an `Answered`."""
+        self._rivals = []
+
+    def keep_answer(self) -> None:
+        """Give the call to the branch that answered; end the others that did."""
+        self._leave(self._forks.early)
+        self._end_rivals()
+        self.core.wake()
+
+    def refuse_answer(self, status: int, reason_header: str | None = None) -> bool:
+        """End the branch that answered with BYE, where another has answered or may; False: there is none to wait for.
+
+        Where no other answers within 64*T1 of the first, `Ended` carries this status.
+        """
+        rivals = self._rivals or []
+        if not self.is_confirmed or not (rivals or self._forks.early):
+            return False
+        self._rivals = None
+        self.step(SessionInput.REFUSE_ANSWER, Context(headers=(("Reason", reason_header),) if reason_header else ()))
+        patience = self.core.config.stack.timers.timeout
+        self._alarm = self.core.at(self.core.now() + patience, lambda: self._nobody_else(status), self)
+        for response in rivals:
+            self._success(response)
+        self.core.wake()
+        return True
+
+    def _nobody_else(self, status: int) -> None:
+        self._alarm = None
+        self.step(SessionInput.FAILURE, Context(ended=Ended("timeout", status)))
+
+    def _end_rivals(self) -> None:
+        rivals, self._rivals = self._rivals or (), None
+        for response in rivals:
+            self._success(response)
 
     @property
     def _awaited(self) -> Branch | None:
@@ -216,6 +254,15 @@ class OutgoingSession(InviteSession):
         assert self.dialog is not None
         self.end_dialog(self.dialog, context.headers or self._farewell)
 
+    def _leave_answer(self, context: Context) -> None:
+        """End the dialog of a 2xx that cannot be used, and be ready for one of another branch (RFC 3261 13.2.2.4)."""
+        self._send_bye(context)
+        self.stop_timer()
+        self._forks.reopen()
+        self._shown = None
+        for dialog in self._forks.early[:1]:
+            self._choose(self._branch_of(dialog))
+
     def _end_branch(self, context: Context) -> None:
         """Acknowledge a 2xx that nobody waits for and end its call (RFC 3261 13.2.2.4)."""
         assert context.response is not None
@@ -261,6 +308,7 @@ class OutgoingSession(InviteSession):
     def tell_ended(self, context: Context) -> None:
         """TELL_ENDED: `Failed` for a call that never was, `Ended` where we hung up or it was answered."""
         self._stop_alarm()
+        self._end_rivals()
         self._leave(self._forks.give_up())
         response = context.response
         if self._cause is not None:
@@ -275,6 +323,7 @@ class OutgoingSession(InviteSession):
         SessionAction.SEND_CANCEL: _send_cancel,
         SessionAction.SEND_ACK: _send_ack,
         SessionAction.SEND_BYE: _send_bye,
+        SessionAction.LEAVE_ANSWER: _leave_answer,
         SessionAction.END_BRANCH: _end_branch,
         SessionAction.ANSWER_BYE: InviteSession.answer_bye,
         SessionAction.TELL_RINGING: _tell_ringing,
@@ -401,6 +450,10 @@ class OutgoingSession(InviteSession):
             # A 2xx again means that our ACK was lost (13.2.2.4).
             known.ack.again()
             return
+        if self._rivals is not None:
+            if all(each.to_tag != response.to_tag for each in self._rivals):
+                self._rivals.append(response)
+            return
         try:
             dialog = self._dialog_of(response)
         except DialogError:
@@ -430,12 +483,13 @@ class OutgoingSession(InviteSession):
     def _answered(self, branch: Branch, response: Response) -> None:
         self._stop_alarm()
         self._choose(branch)
-        self._leave(self._forks.early)
         body = self._take_description(branch, response)
         self.timer.accepted(response, self.core.now())
         self.step(
             SessionInput.SUCCESS, Context(response=response, dialog=branch.dialog, body=body, ended=self._ended())
         )
+        if self._rivals is None:
+            self._leave(self._forks.early)
         self.arm_timer()
         self.exchange_over()
 

@@ -40,7 +40,13 @@ from gateway.sip.transactions import Reason, Transaction
 logger = logging.getLogger(__name__)
 
 _ESTABLISHED = (SessionState.CONFIRMED, SessionState.ACCEPTED, SessionState.LEAVING)
-_WAITING = (SessionState.CALLING, SessionState.PROCEEDING, SessionState.GIVING_UP, SessionState.CANCELLING)
+_WAITING = (
+    SessionState.CALLING,
+    SessionState.PROCEEDING,
+    SessionState.GIVING_UP,
+    SessionState.CANCELLING,
+    SessionState.AWAITING,
+)
 _KEY_LINES = b"a=crypto:"
 MOST_FORKS = 64
 """Of an INVITE that the process before has left, how many that answer are told that it is over."""

@@ -355,7 +355,7 @@ class InviteSession:
     def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
         """A request in one of our dialogs; raises DialogError with the status that answers it."""
         request.transaction.user = self
-        if self._over and request.request.method != "BYE":
+        if (self._over or dialog.is_leaving) and request.request.method != "BYE":
             # The dialog only waits for the answer to its BYE (RFC 3261 15.1.2).
             request.respond(481)
         else:

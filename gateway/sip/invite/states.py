@@ -24,11 +24,12 @@ class SessionState(Enum):
     ACCEPTED = "2xx sent, no ACK yet"
     LEAVING = "2xx sent, to be ended as soon as the ACK comes"
     CONFIRMED = "both sides agreed"
+    AWAITING = "a 2xx that we cannot use was ended, another branch may answer"
     ENDED = "over"
 
 
 class SessionInput(Enum):
-    """What our user or the peer does; `CALL` and `HANG_UP` to `REJECT` are ours."""
+    """What our user or the peer does; `CALL` and `HANG_UP` to `REFUSE_ANSWER` are ours."""
 
     __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
 
@@ -37,6 +38,7 @@ class SessionInput(Enum):
     RING = "we send 101-199"
     ACCEPT = "we send 2xx"
     REJECT = "we send 300-699"
+    REFUSE_ANSWER = "we cannot use the 2xx, and other branches ring"
     INVITED = "an INVITE came"
     PROVISIONAL = "a 1xx came"
     RETRIED = "the INVITE went out anew: to another server, or with credentials"
@@ -59,6 +61,7 @@ class SessionAction(Enum):
     SEND_CANCEL = "send CANCEL"
     SEND_ACK = "send the ACK of the 2xx"
     SEND_BYE = "send BYE in the confirmed dialog"
+    LEAVE_ANSWER = "send BYE in the confirmed dialog, and take those of other branches in its place"
     END_BRANCH = "acknowledge that branch's 2xx and send BYE in its dialog"
     SEND_PROVISIONAL = "send the 101-199"
     SEND_SUCCESS = "send the 2xx"
@@ -84,7 +87,7 @@ TABLE: Rows = {
     (_S.CALLING, _I.LOST): ((), _S.GIVING_UP),
     **{
         (state, _I.LATER_SUCCESS): ((_A.END_BRANCH,), state)
-        for state in (_S.CALLING, _S.PROCEEDING, _S.GIVING_UP, _S.CANCELLING, _S.CONFIRMED, _S.ENDED)
+        for state in (_S.CALLING, _S.PROCEEDING, _S.GIVING_UP, _S.CANCELLING, _S.CONFIRMED, _S.AWAITING, _S.ENDED)
     },
     (_S.CALLING, _I.RETRIED): ((), _S.CALLING),
     # A CANCEL waits for a 1xx of the INVITE that it would end.
@@ -128,6 +131,14 @@ TABLE: Rows = {
     (_S.CONFIRMED, _I.HANG_UP): ((_A.SEND_BYE, _A.TELL_ENDED), _S.ENDED),
     (_S.CONFIRMED, _I.BYE): ((_A.ANSWER_BYE, _A.TELL_ENDED), _S.ENDED),
     (_S.CONFIRMED, _I.LOST): ((_A.SEND_BYE, _A.TELL_ENDED), _S.ENDED),
+    # A 2xx ends its own branch alone; those of others come within 64*T1 of it (13.2.2.4).
+    (_S.CONFIRMED, _I.REFUSE_ANSWER): ((_A.LEAVE_ANSWER,), _S.AWAITING),
+    (_S.AWAITING, _I.SUCCESS): ((_A.SEND_ACK, _A.TELL_ANSWERED), _S.CONFIRMED),
+    # Behind its first 2xx an INVITE cannot be cancelled (9.1).
+    (_S.AWAITING, _I.HANG_UP): ((_A.TELL_ENDED,), _S.ENDED),
+    (_S.AWAITING, _I.BYE): ((_A.ANSWER_BYE, _A.TELL_ENDED), _S.ENDED),
+    (_S.AWAITING, _I.LOST): ((_A.TELL_ENDED,), _S.ENDED),
+    (_S.AWAITING, _I.FAILURE): ((_A.TELL_ENDED,), _S.ENDED),
     (_S.ENDED, _I.BYE): ((_A.ANSWER_BYE,), _S.ENDED),
 }
 """(state, input) -> (actions, next state)."""
