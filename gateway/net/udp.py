@@ -30,6 +30,8 @@ BATCH = 64
 REMEMBERED_FLOWS = 4096
 _REPEATED = 0.5
 """Seconds after which a request is sent again that was lost (T1, RFC 3261 17.1.1.2)."""
+_BACKLOG = 0.06
+"""Seconds that a full buffer takes to be read at least, from which on datagrams without room say that we are late."""
 
 # Linux only and not in the socket module: have ICMP errors of an unconnected socket queued with their destination.
 _RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
@@ -129,15 +131,17 @@ class UdpListener:
         """The datagram that has waited longest, as `_take` gives one."""
         data, ancillary, _, address = self._sock.recvmsg(MAX_DATAGRAM, packet_info.BUFFER)
         when, lost = packet_info.came_at(ancillary)
-        if when is not None:
-            self._waited = max(self._waited, time.time() - when)
+        waited = time.time() - when if when is not None else 0.0
         if lost != self._lost:
-            self._lost, self._waited = lost, max(self._waited, _REPEATED)
+            # A flood of junk overflows the buffer as well, but a loop that is in time empties it at once.
+            self._lost, waited = lost, max(waited, _REPEATED) if waited >= _BACKLOG else waited
+        self._waited = max(self._waited, waited)
         return data, (address, packet_info.local_address(ancillary)) if self._is_wildcard else address
 
     def waited(self) -> float:
-        """Seconds that a datagram has waited to be read at most since the last call; of one that found no room as many
-        as until its sender repeats it.
+        """Return the longest time (s) that a datagram has waited to be read since the last call.
+
+        Datagrams without room count, with the time until their repetition, where the next one read was late as well.
         """
         waited, self._waited = self._waited, 0.0
         return waited

@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.call.journal import JournalError
+from gateway.files import sync_folder
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,7 @@ class JournalFile:
             aside = self._keep_aside() if lost and not found else ""
             try:
                 self._replace(*_write(self._draft, self._frames()), ())
+                self._writer.submit(_settle, self._path)
             except OSError:
                 # There is no room for another file, yet what was read is worth going on with.
                 self._go_on()
@@ -163,7 +165,7 @@ class JournalFile:
         if self._anew is not None:
             # What this file alone knows by a mark goes into the next one, or that is given up.
             self._since += [_frame(call_id, what) for call_id, what in self._late.items()]
-            self._finish_anew(self._anew)
+            self._finish_anew(self._anew, is_closing=True)
         for descriptor in (self._file, self._lock):
             if descriptor is not None:
                 os.close(descriptor)
@@ -204,13 +206,18 @@ class JournalFile:
         if self._anew.done():
             self._finish_anew(self._anew)
 
-    def _finish_anew(self, anew: Future[tuple[int, int]]) -> None:
+    def _finish_anew(self, anew: Future[tuple[int, int]], *, is_closing: bool = False) -> None:
         since, self._since, self._anew = self._since, [], None
         try:
             self._replace(*anew.result(), since)
         except OSError as error:
             self._refused = self._size
             log.warning("the journal cannot be written anew", path=str(self._path), reason=error.strerror)
+            return
+        if is_closing:
+            _settle(self._path)
+        else:
+            self._writer.submit(_settle, self._path)
 
     def _frames(self) -> list[tuple[str, bytes]]:
         return [*self._kept.items(), *((name, _OUTDATED) for name in self.outdated)]
@@ -272,6 +279,19 @@ def _write(draft: Path, frames: Sequence[tuple[str, bytes]]) -> tuple[int, int]:
         draft.unlink(missing_ok=True)
         raise
     return file, len(whole)
+
+
+def _settle(path: Path) -> None:
+    """Force the new journal, with what was appended to it, and its name to the disk; blocks, for the thread."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+        sync_folder(path.parent)
+    except OSError as error:
+        log.warning("the journal may be lost by a power cut", path=str(path), reason=error.strerror)
 
 
 def _changed(sealed: bytes) -> bytes:

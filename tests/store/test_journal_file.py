@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
@@ -370,6 +371,35 @@ def test_a_file_that_is_not_on_the_disk_takes_no_other_ones_place(
     assert path.stat().st_ino == before
     monkeypatch.undo()
     assert reopened(file, tmp_path) == {"a": b"99" * 10}
+
+
+def test_a_new_journal_and_its_name_are_forced_to_the_disk(
+    file: JournalFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was appended while the draft was written is synced after the rename, and the folder last."""
+    file.put("a", b"1" * 10)
+    file._writer.submit(int).result(30)
+    steps: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        sync(descriptor)
+
+    def replaced(draft: Path, path: Path) -> Path:
+        steps.append("replace")
+        return replace(draft, path)
+
+    monkeypatch.setattr(journal_file, "_SPARE", 100)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    while file._anew is None:
+        file.put("a", b"2" * 10)
+    wait([file._anew])
+    file.put("a", b"3" * 10)
+    file._writer.submit(int).result(30)
+    assert steps == ["file", "replace", "file", "folder"]
+    assert reopened(file, tmp_path) == {"a": b"3" * 10}
 
 
 def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Path) -> None:
