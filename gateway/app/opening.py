@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import hmac
@@ -33,7 +34,9 @@ from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaEngine, MediaError, PortTakenError
 from gateway.net.tls import Tls
 from gateway.net.user_agent import UserAgent
+from gateway.sip.errors import SipError
 from gateway.sip.flow import WEBSOCKET
+from gateway.sip.message.uri import Uri
 from gateway.store.factory import store_named
 from gateway.web.app import bind, serve
 from gateway.web.auth.links import GuestLinks
@@ -159,13 +162,20 @@ def open_gruus(opening: Opening) -> Gruus:
 
 
 class HostNames:
-    """Host names of media, looked up by the resolver of the user agent, which is opened after the media."""
+    """Host names of media and of SIP URIs, looked up by the resolver of the user agent, which is opened later."""
 
     def __init__(self, user_agent: Callable[[], UserAgent]) -> None:
         self._user_agent = user_agent
 
     async def address_of(self, name: str, version: int) -> str | None:
         return await self._user_agent().address_of(name, version)
+
+    def last_addresses(self, host: str) -> tuple[str, ...]:
+        return self._user_agent().last_addresses(host)
+
+    async def look_up(self, host: str) -> None:
+        with contextlib.suppress(SipError):
+            await self._user_agent().resolve(Uri.parse(f"sip:{host}"))
 
 
 async def open_media(opening: Opening, names: Names) -> MediaEngine:

@@ -31,7 +31,7 @@ class OwnNames:
         hosts = [advertised(host, 1, told).host.lower() for host in listen for told in (None, config.sip.advertised)]
         trunks = [Uri.parse(uri).host for trunk in config.every_trunk for uri in trunk.uris]
         return cls(
-            names=frozenset((config.domain.lower(), *map(_in_uri, (*config.also_domains, *hosts)))),
+            names=frozenset(map(_canonical, (config.domain, *config.also_domains, *hosts))),
             wildcards=frozenset(_version(host) for host in listen if host in WILDCARDS),
             trunks=frozenset(_canonical(host) for host in trunks),
         )

@@ -9,7 +9,8 @@ from gateway.access.gatekeeper import TRUNK
 from gateway.access.nodes import NODE
 from gateway.accounts.own import Accounts
 from gateway.call.leg import Leg
-from gateway.call.routing import Caller, without_port
+from gateway.call.routing import Caller, at_host
+from gateway.call.trunk_places import without_port
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.application import ApplicationLeg
@@ -47,7 +48,7 @@ class LegRights:
         if leg.identity is not None or isinstance(leg, ApplicationLeg):
             return self.caller_of(leg)
         host = without_port(leg.address.uri.partition(";")[0].rpartition("@")[2].lower())
-        return Caller(host, ("*", f"*@{host}", f"*@{host}:*"))
+        return Caller(host, ("*", *at_host(host)))
 
     def may_pick_up(self, by: str, of: str) -> bool:
         """Whether the two are users of one group (`pickup_groups`)."""

@@ -56,6 +56,7 @@ from gateway.app.relay import SubscriptionRelay
 from gateway.app.reload import Reader, Reloader, Rooms
 from gateway.app.renewals import Renewals
 from gateway.app.rights import LegRights
+from gateway.app.room_settings import room_members
 from gateway.app.rules import ShownRules
 from gateway.app.sip_front import SipFront
 from gateway.app.sip_opening import open_gatekeeper, open_registrar
@@ -69,7 +70,7 @@ from gateway.app.voicemail import Voicemail
 from gateway.app.web_front import WebFront
 from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
-from gateway.call.routing import Router
+from gateway.call.routing import RoomDoor, Router
 from gateway.config import Config
 from gateway.identity import passwords
 from gateway.identity.directory import Directory
@@ -450,8 +451,12 @@ class GatewayApp:
             self._identity,
             before,
             self._gruus.read,
-            lambda name: self._conferencing.has_open_room(name),
-            lambda number: self._rooms.has_number(number),
+            RoomDoor(
+                members=room_members(config),
+                is_open=lambda name: self._conferencing.has_open_room(name),
+                has_number=lambda number: self._rooms.has_number(number),
+            ),
+            HostNames(lambda: self._user_agent),
         )
 
     # -- what others are told ------------------------------------------------------

@@ -15,12 +15,12 @@ from gateway.app.cluster_settings import shared_key
 from gateway.app.messages import MessageSettings
 from gateway.app.own_names import OwnNames, OwnPlaces
 from gateway.app.push import Waking
-from gateway.app.room_settings import room_members
 from gateway.app.subscriptions import PresenceSettings
 from gateway.call.limits import CallLimits
 from gateway.call.load import LoadPolicy
 from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Group, RoomDoor, Route, Router
+from gateway.call.trunk_places import Addresses, TrunkHosts, TrunkPlaces
 from gateway.config import Config, advertised
 from gateway.identity import passwords
 from gateway.identity.guesses import LockOut
@@ -73,24 +73,23 @@ def router(
     identity: IdentityMap,
     before: Sequence[Route] = (),
     devices: Callable[[str], tuple[str, str] | None] = lambda dialled: None,
-    open_room: Callable[[str], bool] = lambda name: False,
-    room_number: Callable[[str], bool] = lambda number: False,
+    rooms: RoomDoor | None = None,
+    addresses: Addresses | None = None,
 ) -> Router:
     """Who is meant by what is dialled, or written to; `before` are routes that come before those of the file.
 
-    `devices` reads a URI that means one device; `open_room` says whether a room of that name was opened for those who
-    were told it, `room_number` whether a user opened one of that number.
+    `devices` reads a URI that means one device; `addresses` resolves the hosts of trunks.
     """
     every = (*before, *routes(config))
     return Router(
         identity,
         every,
         OwnNames.of(config),
-        trunk_places(config),
+        TrunkPlaces(trunk_hosts(config), addresses),
         emergency(config),
         groups(config, identity),
         devices,
-        RoomDoor(members=room_members(config), is_open=open_room, has_number=room_number),
+        rooms,
     )
 
 
@@ -136,6 +135,15 @@ def guests_may_call(config: Config) -> tuple[str, ...]:
 def trunk_places(config: Config) -> dict[str, tuple[str, ...]]:
     """Trunk name -> the host, or host:port, of each of its places: where its numbers belong to in a SIP URI."""
     return {trunk.name: tuple(map(_place, trunk.uris)) for trunk in config.every_trunk}
+
+
+def trunk_hosts(config: Config) -> dict[str, TrunkHosts]:
+    """Trunk name -> its places, and the networks that its calls come from."""
+    places = trunk_places(config)
+    return {
+        trunk.name: TrunkHosts(places[trunk.name], tuple(map(ipaddress.ip_network, trunk.sources)))
+        for trunk in config.every_trunk
+    }
 
 
 def _place(uri: str) -> str:

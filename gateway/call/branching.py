@@ -269,9 +269,11 @@ class Branching:
             log.info("not diverted again", call_id=journey.call_id, to=uri[:80])
             return None
         try:
-            if by is not None:
-                self._router.route(uri, by)
+            await self._router.learn(uri)
+            way = self._router.route(uri, by) if by is not None else None
             target = somebody(self._router.route(uri, pays))
+            if _is_own_way(way) and isinstance(target, SipTarget) and target.trunk is not None:
+                raise RouteError(Cause.FORBIDDEN, "who redirects may call that host, but not the trunk")
             self._toll(pays, target)
             key = _key(target)
             if key in journey.seen:
@@ -284,6 +286,11 @@ class Branching:
             return None
         log.info("diverted", call_id=journey.call_id, to=uri[:80], reason=diversions[0].reason)
         return branch
+
+
+def _is_own_way(target: Target | None) -> bool:
+    """Return whether a call leaves by no trunk, straight to the host of its URI."""
+    return isinstance(target, SipTarget) and target.trunk is None
 
 
 def _one_after_the_other(first: Then | None, second: Then) -> Then:

@@ -5,15 +5,18 @@ Pure decisions: the directory and the routes come in as values, nothing is looke
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from glob import escape
 from typing import Protocol
 from urllib.parse import quote, unquote
 
 from gateway.call.status import Cause
+from gateway.call.trunk_places import TrunkHosts, TrunkPlaces, canonical, plain, without_port
 from gateway.errors import GatewayError
 from gateway.identity.model import User
 from sdp.frozen import filled_at_once
@@ -23,7 +26,6 @@ _REMEMBERED = 2_048
 """How many dial strings are kept as they were read: whoever announces itself is held against the patterns of all."""
 _DIAL_STRING = re.compile(r"(?:(?:sips?|tel):)?[^\s<>\"\x00-\x20\x7f]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\+?[0-9 #*().\-/]+")
-_OWN_PORTS = frozenset(("5060", "5061"))
 _ORNAMENT = str.maketrans("", "", " -.()/")
 _USER_SAFE = "-_.!~*'()&=+$,;?/"  # "unreserved" and "user-unreserved" of RFC 3261 section 25.1
 
@@ -249,7 +251,7 @@ class Router:
         directory: Directory,
         routes: Sequence[Route],
         domains: Container[str],
-        trunks: Mapping[str, Sequence[str]] | None = None,
+        trunks: Mapping[str, Sequence[str]] | TrunkPlaces | None = None,
         emergency: Emergency | None = None,
         groups: Sequence[Group] = (),
         devices: Callable[[str], tuple[str, str] | None] = lambda dialled: None,
@@ -264,10 +266,9 @@ class Router:
         self._directory = directory
         self._routes = tuple(routes)
         self._domains = domains
-        self._trunks = dict(trunks or {})
-        places = [(name, place.lower()) for name, found in reversed(self._trunks.items()) for place in found]
-        self._trunk_places = {place: name for name, place in places}
-        self._trunk_hosts = {_plain(place): name for name, place in places}
+        if not isinstance(trunks, TrunkPlaces):
+            trunks = TrunkPlaces({name: TrunkHosts(places) for name, places in (trunks or {}).items()})
+        self._trunks = trunks
         self._emergency = emergency or Emergency()
         self._rooms = rooms or RoomDoor()
         self._groups = {group.name: group for group in groups}
@@ -314,9 +315,12 @@ class Router:
         return replace(target, device=device) if device and isinstance(target, UserTarget) else target
 
     def _is_nobodys(self, target: Target | RouteError, meant: _Dialled) -> bool:
-        """Return whether a URI has a foreign host without a trunk, a route or a user of ours."""
-        is_unknown = isinstance(target, RouteError) and target.cause is Cause.NOT_FOUND
-        return is_unknown and not self._is_ours(meant.written) and self._trunk_of(meant.written) is None
+        """Return whether a URI has a foreign host that no trunk by name, no route and no user of ours answers for."""
+        if self._is_ours(meant.written) or self._named_trunk(meant.written) is not None:
+            return False
+        if isinstance(target, RouteError):
+            return target.cause is Cause.NOT_FOUND
+        return target == SipTarget(meant.user, trunk=self._trunk_of(meant.written))
 
     def addressed(self, uri: str, caller: Caller) -> str:
         """Return the Request-URI of what a trunk sent here, free of a host that nobody else answers for.
@@ -336,9 +340,8 @@ class Router:
 
     def _is_anothers(self, meant: _Dialled, trunk: str) -> bool:
         """Return whether another trunk, a route or a user of ours answers for the host of a URI."""
-        place = _plain(meant.written.rpartition("@")[2])
-        is_its_own = any(_plain(one.lower()) == place for one in self._trunks.get(trunk, ()))
-        if not is_its_own and self._trunk_of(meant.written) is not None:
+        is_its_own = self._trunks.is_of(trunk, _place_of(meant.written))
+        if not is_its_own and self._named_trunk(meant.written) is not None:
             return True
         if self._directory.find(meant.written) is not None:
             return True
@@ -421,16 +424,27 @@ class Router:
 
     def _trunk_of(self, uri: str) -> str | None:
         """The trunk whose number plan a URI belongs to: calling back who called through it."""
-        host = uri.rpartition("@")[2].lower() if "@" in uri else ""
-        if host in self._domains:
-            return None
-        named = self._trunk_places.get(host)
-        if named is not None or _plain(host) in self._domains:
+        named = self._named_trunk(uri)
+        if named is not None or self._is_ours(uri):
             return named
-        return self._trunk_hosts.get(_plain(host))
+        return self._trunks.addressed(_place_of(uri), self._domains)
+
+    def _named_trunk(self, uri: str) -> str | None:
+        """Return the trunk whose configured URI has the host of this one."""
+        place = _place_of(uri)
+        if place in self._domains:
+            return None
+        if plain(place) in self._domains:
+            return self._trunks.exactly_at(place)
+        return self._trunks.named(place)
+
+    async def learn(self, uri: str) -> None:
+        """Resolve a foreign host that a peer has named, which may be another name of a trunk."""
+        with contextlib.suppress(RouteError):
+            await self._trunks.learn(_place_of(_read(uri).written), self._domains)
 
     def _is_ours(self, uri: str) -> bool:
-        host = uri.rpartition("@")[2] if "@" in uri else ""
+        host = _place_of(uri)
         return not host or host in self._domains or without_port(host) in self._domains
 
     def _follow(self, route: Route, user: str) -> Target:
@@ -488,13 +502,14 @@ class _Dialled:
 
     def is_named_by(self, pattern: str) -> bool:
         """Return whether the pattern names its host, for any user; "*" names none."""
-        host = pattern.rpartition("@")[2] if "@" in pattern else ""
+        host = _literal_address(pattern).rpartition("@")[2] if "@" in pattern else ""
         own = self.uri.rpartition("@")[2]
-        return bool(host.strip("*?.")) and (fnmatchcase(own, host) or fnmatchcase(_plain(own), host))
+        return bool(host.strip("*?.")) and (fnmatchcase(own, host) or fnmatchcase(plain(own), host))
 
     def is_at(self, pattern: str) -> bool:
         """Against a pattern that has a host, with or without SIP's own port."""
-        return "@" in pattern and (fnmatchcase(self.uri, pattern) or fnmatchcase(_plain(self.uri), pattern))
+        pattern = _literal_address(pattern)
+        return "@" in pattern and (fnmatchcase(self.uri, pattern) or fnmatchcase(plain(self.uri), pattern))
 
 
 @lru_cache(_REMEMBERED)
@@ -512,14 +527,19 @@ def _read(dialled: str) -> _Dialled:
     if not colon or scheme.lower() not in ("sip", "sips", "tel"):
         scheme, rest = "sip", text
     name, _, place = rest.partition("@")
-    host = re.split("[;?]", place, maxsplit=1)[0].lower()
+    host = canonical(re.split("[;?]", place, maxsplit=1)[0])
     user = _unescaped(re.split("[;?]", name, maxsplit=1)[0].partition(":")[0])
-    plain = user.translate(_ORNAMENT) if _NUMBER.fullmatch(user) else user
-    if not plain or "@" in host or not user.isprintable():
+    number = user.translate(_ORNAMENT) if _NUMBER.fullmatch(user) else user
+    if not number or "@" in host or not user.isprintable():
         raise RouteError(Cause.NOT_FOUND, "the URI that was dialled names no user")
-    at_host = f"@{host}" if host else ""
+    there = f"@{host}" if host else ""
     scheme = scheme.lower()
-    return _Dialled(plain, f"{scheme}:{_escaped(plain)}{at_host}", f"{scheme}:{_escaped(user)}{at_host}")
+    return _Dialled(number, f"{scheme}:{_escaped(number)}{there}", f"{scheme}:{_escaped(user)}{there}")
+
+
+def _place_of(uri: str) -> str:
+    """The "host:port" of a URI as `_read` writes it, "" for none."""
+    return uri.rpartition("@")[2] if "@" in uri else ""
 
 
 def allows(patterns: Sequence[str], dialled: str) -> bool:
@@ -531,16 +551,19 @@ def allows(patterns: Sequence[str], dialled: str) -> bool:
     return any(meant.matches(pattern) for pattern in patterns)
 
 
-def _plain(place: str) -> str:
-    """A "host:port" without a port that is SIP's own: peers write it, and leave it out, as they like."""
-    host, colon, port = place.rpartition(":")
-    return host if colon and port in _OWN_PORTS and not host.endswith(":") else place
+def at_host(host: str) -> tuple[str, str]:
+    """Return patterns of every user at a host of a URI, without a port and with any, which match the host literally."""
+    literal = escape(canonical(host))
+    return f"*@{literal}", f"*@{literal}:*"
 
 
-def without_port(host: str) -> str:
-    """The host of a "host:port"; an IPv6 address keeps its brackets."""
-    address, bracket, _ = host.partition("]")
-    return address + bracket if bracket else host.partition(":")[0]
+@lru_cache(_REMEMBERED)
+def _literal_address(pattern: str) -> str:
+    """A pattern whose host begins as an IPv6 address does, free of what fnmatch would read as a set of characters."""
+    name, at, host = pattern.rpartition("@")
+    if not host.startswith("[") or host.startswith("[[]") or ":" not in host:
+        return pattern
+    return f"{name}{at}[[]{canonical(host)[1:]}"
 
 
 def _unescaped(user: str) -> str:

@@ -123,6 +123,7 @@ class Transfers:
         caller = request.caller or self._rights.caller_of(leg)
         if caller is None:
             raise RouteError(Cause.FORBIDDEN, "nobody knows who asks")
+        await self._router.learn(request.to)
         target = self._router.route(request.to, caller)
         if not passed_on:
             self._toll(caller, target)

@@ -322,6 +322,7 @@ class Trunk(Section):
     """User part of From toward the trunk; default: the caller's own."""
     sources: tuple[NetworkValue, ...] = ()
     """IP addresses or networks that may call in as this trunk without digest: "192.0.2.10", "192.0.2.0/24".
+    A redirect or transfer to such an address goes through this trunk, as one to the host of its `uri` does.
     Over UDP an address can be forged: such a call rings users, but never leaves through a trunk again."""
     assert_identity: bool = False
     """Tell it who calls by P-Asserted-Identity (RFC 3325), with Privacy where the caller wants to be hidden from who is

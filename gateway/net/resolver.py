@@ -93,6 +93,7 @@ class Resolver:
         self._now = now
         self._random = random
         self._cache: OrderedDict[Question, _Answer] = OrderedDict()
+        self._led_to: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._asking: dict[Question, asyncio.Task[tuple[object, ...]]] = {}
         self._hosts = {name.lower(): addresses for name, addresses in config.hosts}
         self._hosts.setdefault("localhost", ("127.0.0.1", "::1"))
@@ -102,7 +103,22 @@ class Resolver:
         """The next hops of a SIP URI, best first; () when there is none that we can reach (RFC 3263 section 4).
 
         What is not answered in time counts as it was answered before, or as not there; a later call may know it.
+        `last_addresses` remembers the addresses.
         """
+        flows = await self._resolve(uri)
+        if flows:
+            host = uri.host.rstrip(".").lower()
+            self._led_to[host] = tuple(dict.fromkeys(flow.host for flow in flows))
+            self._led_to.move_to_end(host)
+            if len(self._led_to) > self._config.cache_entries:
+                self._led_to.popitem(last=False)
+        return flows
+
+    def last_addresses(self, host: str) -> tuple[str, ...]:
+        """IP addresses that the name of a SIP URI has led to last; () where it was not resolved lately."""
+        return self._led_to.get(host.rstrip(".").lower(), ())
+
+    async def _resolve(self, uri: Uri) -> tuple[Flow, ...]:
         try:
             target = target_of(uri)
         except SipBuildError as error:

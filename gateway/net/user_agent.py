@@ -467,6 +467,10 @@ class UserAgent:
         """Every place that a SIP URI leads to now, best first (RFC 3263); () for none."""
         return await self._shell.resolver.resolve(uri)
 
+    def last_addresses(self, host: str) -> tuple[str, ...]:
+        """IP addresses that the host of a SIP URI has led to last; () for none."""
+        return self._shell.resolver.last_addresses(host)
+
     async def address_of(self, name: str, version: int) -> str | None:
         """An IP address of that version of a host; None for a name that nobody knows."""
         return await self._shell.resolver.address_of(name, version)

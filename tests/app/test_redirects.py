@@ -48,8 +48,8 @@ async def house(
     """A gateway, its SIP address and its two trunks; `pbx` and `line` are where those send their first call on to."""
     async with place(sends_on(pbx), PBX) as one, place(sends_on(line), LINE) as two:
         trunks = [
-            {"name": name, "uri": f"sip:{at.address[0]}:{at.address[1]}", "options_interval": 0}
-            for name, at in (("pbx", one), ("line", two))
+            {"name": name, "uri": f"sip:{at.address[0]}:{at.address[1]}", "options_interval": 0, "sources": sources}
+            for name, at, sources in (("pbx", one, ["127.0.0.65"]), ("line", two, ["127.0.0.66"]))
         ]
         changes = {"TRUNKS": json.dumps(trunks), "ROUTES": json.dumps(ROUTES), "USERS": json.dumps(USERS)}
         app = GatewayApp(config_on_free_ports(folder, LIMITS__LOAD="0", **changes))
@@ -66,17 +66,20 @@ def called(trunk: Place) -> list[str]:
     return [one.uri.user or "" for one in trunk.requests if one.method == "INVITE"]
 
 
-async def test_a_pbx_that_redirects_to_its_own_extension_is_dialled_itself(tmp_path: Path) -> None:
-    """Its 3601 is no number of ours, though a row for numbers with 3 leads elsewhere."""
+@pytest.mark.parametrize("contact", ["{ip}:{port}", "{ip}", "127.000.0.061", "127.0.0.65", "127.0.0.65:5060"])
+async def test_a_pbx_that_redirects_to_its_own_extension_is_dialled_itself(tmp_path: Path, contact: str) -> None:
+    """Its 3601 is no number of ours, though a row for numbers with 3 leads elsewhere; `sources` are its addresses."""
     to: list[str] = []
     async with house(tmp_path, to, []) as (app, sip, pbx, line), stranger("127.0.0.63") as phone:
-        to.append(f"<sip:3601@{pbx.address[0]}:{pbx.address[1]}>")
+        to.append(f"<sip:3601@{contact.format(ip=pbx.address[0], port=pbx.address[1])}>")
         uri = f"sip:2001@{pbx.address[0]}:{pbx.address[1]}"
         assert await signed(phone, "INVITE", uri, sip, app.config.domain, "1001") == 486
         assert (called(pbx), called(line)) == (["2001", "3601"], [])
 
 
-@pytest.mark.parametrize("to", ["sip:099@{domain}", "sip:99@{line}", "sip:600@elsewhere.example"])
+@pytest.mark.parametrize(
+    "to", ["sip:099@{domain}", "sip:99@{line}", "sip:99@127.0.0.62", "sip:99@127.0.0.66", "sip:600@elsewhere.example"]
+)
 async def test_a_trunk_sends_no_call_on_to_another_trunk(tmp_path: Path, to: str) -> None:
     """Not by a number of ours, its host or a stranger's: the caller may dial out, the trunk may not."""
     where: list[str] = []

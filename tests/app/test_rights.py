@@ -48,6 +48,8 @@ class _Callee(_Leg):
         ("alice", "sip:alice@gateway.local", ("1*",)),
         ("trunk:pbx", "sip:2001@pbx.test", ("*", "trunk:pbx")),
         (None, "sip:bob@Friends.Example:5070;transport=tcp", ("*", "*@friends.example", "*@friends.example:*")),
+        (None, "sip:bob@[2001:DB8:0::9]:5070", ("*", "*@[[]2001:db8::9]", "*@[[]2001:db8::9]:*")),
+        (None, "sip:bob@b*d.example", ("*", "*@b[*]d.example", "*@b[*]d.example:*")),
         ("node:b", "sip:alice@gateway.local", None),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -12,6 +14,7 @@ from gateway.call.leg import Answered, CalleeLeg, Diversion, HungUp, Leg, Redire
 from gateway.call.routing import Caller, Route, RouteError, Router, ServiceTarget, SipTarget, Target, UserTarget
 from gateway.call.state import State
 from gateway.call.status import Cause
+from gateway.call.trunk_places import TrunkHosts, TrunkPlaces
 from gateway.identity.model import User
 from gateway.media.engine import MediaError
 from gateway.testing.leg import FakeLeg
@@ -284,12 +287,15 @@ class Dialer:
 Follow = Callable[..., Awaitable[Branch | None]]
 
 
+OFFICE = {"office": TrunkHosts(("pbx.test",), (ip_network("192.0.2.0/24"),))}
+
+
 class Found:
     """What a redirection of the leg of "a" leads to."""
 
     def __init__(self, may_call: tuple[str, ...] = ("*",), left: int = 5, *, transit: bool = True) -> None:
         self.dialer = Dialer()
-        router = Router(Directory(), [Route("600", "service:echo")], ["gw.test"], {"office": ("pbx.test",)})
+        router = Router(Directory(), [Route("600", "service:echo")], ["gw.test"], TrunkPlaces(OFFICE))
         self.dear: set[str] = set()
         """Users who have called such numbers too often."""
         self.by: Caller | None = None
@@ -360,6 +366,8 @@ async def test_a_redirection_leads_where_the_caller_itself_may_call(
         (("c",), "sip:b@gw.test", False),
         (("*", "sip:*@pbx.test"), "sip:b@elsewhere.test", False),
         ((), "sip:b@gw.test", False),
+        (("*", "sip:*@192.0.2.7"), "sip:0123@192.0.2.7", False),
+        (("*", "trunk:office"), "sip:0123@192.0.2.7", True),
     ],
 )
 async def test_who_redirects_spends_no_right_of_the_caller_that_it_has_not(
@@ -378,6 +386,15 @@ async def test_a_trunks_call_is_not_redirected_out_again() -> None:
     await found.first()
     assert await found.redirected("sip:0123@pbx.test") is None
     assert await found.redirected("sip:b@gw.test") is not None
+
+
+async def test_a_call_for_one_user_is_redirected_to_another() -> None:
+    """A caller by a user's own account reaches that user whatever is dialled, until that user names somebody else."""
+    found = Found()
+    found.journey.caller = replace(found.journey.caller, calls="a")
+    await found.first()
+    assert await found.redirected("sip:b@gw.test") is not None
+    assert found.dialer.asked[-1] == UserTarget(User("b"))
 
 
 async def test_several_contacts_are_asked_one_after_the_other() -> None:

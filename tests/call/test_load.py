@@ -181,6 +181,19 @@ def test_one_stall_is_not_said_to_be_overload(late: float) -> None:
     assert not any(said)
 
 
+def test_the_second_of_lateness_begins_with_its_first_measurement() -> None:
+    """A stall says nothing of the time after it: calls are bounded once a further second was late."""
+    control = LoadControl(LoadPolicy())
+    control.measured(1.0, 3.0)
+    assert control.limit == ""
+    for _ in range(9):
+        control.measured(1.0, 0.0, 2.0)
+        assert control.limit == ""
+    for _ in range(2):
+        control.measured(1.0, 0.0, 2.0)
+    assert control.limit == "limits.delay"
+
+
 @pytest.mark.parametrize("capacity", [20.0, 100.0])
 def test_overload_of_calls_that_come_by_chance_is_said_nearly_all_the_time(
     monkeypatch: pytest.MonkeyPatch, capacity: float

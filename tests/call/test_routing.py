@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Sequence
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.call.routing import Caller, Emergency, Route, RouteError, Router, ServiceTarget, SipTarget, UserTarget
 from gateway.call.status import Cause
+from gateway.call.trunk_places import TrunkHosts, TrunkPlaces
 from gateway.identity.model import User
 
 ALICE = User("alice", web=True)
@@ -234,7 +237,19 @@ NUMBERS = (Route("3*", "trunk:odd", strip=1), Route("600", "service:echo"), Rout
         ("sip:3601@10.99.0.11:5060", SipTarget("3601", trunk="pbx")),
         ("sips:3601@[2001:DB8::1]:5061", SipTarget("3601", trunk="tls")),
         ("sip:3601@10.99.0.12:5070", SipTarget("3601", trunk="odd")),
-        ("sip:3601@10.99.0.12", None),
+        ("sip:3601@10.99.0.12", SipTarget("3601", trunk="odd")),
+        ("sip:3601@10.99.0.12:5060", None),
+        ("sip:3601@010.099.000.012:05070", SipTarget("3601", trunk="odd")),
+        ("sip:3601@10.99.0.10.", SipTarget("3601", trunk="pbx")),
+        ("sip:3601@[2001:db8:0::0.0.0.1]", SipTarget("3601", trunk="tls")),
+        ("sip:3601@[2001:0DB8:0:0::0001]:5061", SipTarget("3601", trunk="tls")),
+        ("sip:3601@[2001:db8::1]:5070", None),
+        ("sip:3601@[::ffff:10.99.0.10]", SipTarget("3601", trunk="pbx")),
+        ("sip:600@gw.test.", ServiceTarget("echo")),
+        ("sip:600@[2001:db8::7]", SipTarget("sip:600@[2001:db8::7]")),
+        ("sip:600@[2001:DB8:0::7]:5070", SipTarget("sip:600@[2001:db8::7]:5070")),
+        ("sip:600@[2001:db8::8]", None),
+        ("sip:600@2", None),
         ("sip:3601@10.99.0.10:5070", None),
         ("sip:600@elsewhere.example", None),
         ("sip:600@friends.example", SipTarget("sip:600@friends.example")),
@@ -249,7 +264,8 @@ NUMBERS = (Route("3*", "trunk:odd", strip=1), Route("600", "service:echo"), Rout
 def test_the_host_of_a_uri_decides_before_the_number_plan(dialled: str, target: object) -> None:
     """A foreign host is its trunk's, a domain's that may_call names, or nobody's; numbers are for our own domain."""
     plan = Router(Directory(), NUMBERS, ["gw.test"], PLACES)
-    caller = Caller("bob", ("*", "trunk:*", "sip:*@friends.example"))
+    six = ("sip:*@[2001:DB8:0::7]", "sip:*@[2001:db8::7]:*")
+    caller = Caller("bob", ("*", "trunk:*", "sip:*@friends.example", *six))
     if target is None:
         with pytest.raises(RouteError) as refusal:
             plan.route(dialled, caller)
@@ -271,6 +287,74 @@ def test_a_row_with_a_host_is_for_that_host() -> None:
     plan = Router(Directory(), rows, ["gw.test"], {"pbx": ("pbx.test",)})
     assert plan.route("sip:600@elsewhere.example", ANYONE) == ServiceTarget("echo")
     assert plan.route("sip:71@pbx.test:5060", ANYONE) == UserTarget(ALICE)
+
+
+class Addresses:
+    """A name server that has answered for some names, and answers for others once they are asked for."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, Sequence[str]] = {
+            "sbc.example": ("10.99.1.1", "2001:db8::a"),
+            "own.example": ("10.99.0.1",),
+        }
+        self.coming = {"pbx.local": ("10.99.0.10",), "stranger.example": ("192.0.2.7",)}
+
+    def last_addresses(self, host: str) -> Sequence[str]:
+        return self.last.get(host, ())
+
+    async def look_up(self, host: str) -> None:
+        self.last.setdefault(host, self.coming.get(host, ()))
+
+
+KNOWN = {
+    "pbx": TrunkHosts(("10.99.0.10",)),
+    "line": TrunkHosts(("sbc.example:5080",), (ip_network("10.99.2.0/24"), ip_network("2001:db8:2::/64"))),
+}
+
+
+@pytest.mark.parametrize(
+    ("dialled", "trunk"),
+    [
+        ("sip:3601@10.99.1.1", "line"),
+        ("sip:3601@10.99.1.1:5080", "line"),
+        ("sip:3601@[2001:DB8::A]:5080", "line"),
+        ("sip:3601@10.99.1.1:5090", None),
+        ("sip:3601@10.99.2.7", "line"),
+        ("sip:3601@10.99.2.7:5060", "line"),
+        ("sip:3601@10.99.2.7:5080", "line"),
+        ("sip:3601@10.99.2.7:5090", None),
+        ("sip:3601@[2001:db8:2::9]", "line"),
+        ("sip:3601@10.99.3.7", None),
+        ("sip:3601@pbx.local", "pbx"),
+        ("sip:3601@PBX.local.:5060", "pbx"),
+        ("sip:3601@pbx.local:5070", None),
+        ("sip:3601@stranger.example", None),
+        ("sip:3601@unknown.example", None),
+        ("sip:3601@own.example", None),
+    ],
+)
+async def test_a_trunk_is_known_by_its_addresses_and_names(dialled: str, trunk: str | None) -> None:
+    """By `sources`, by what its own name was resolved to, and by other names of its address."""
+    own = ["gw.test", "10.99.0.1"]
+    trunks = TrunkPlaces({**KNOWN, "mine": TrunkHosts(("10.99.0.1",))}, Addresses())
+    plan = Router(Directory(), NUMBERS, own, trunks)
+    caller = Caller("bob", ("*", "trunk:*"))
+    await plan.learn(dialled)
+    if trunk is None:
+        with pytest.raises(RouteError) as refusal:
+            plan.route(dialled, caller)
+        assert refusal.value.cause is Cause.NOT_FOUND
+    else:
+        assert plan.route(dialled, caller) == SipTarget("3601", trunk=trunk)
+    with pytest.raises(RouteError):  # the right to call everybody of ours is none to call a trunk
+        plan.route(dialled, Caller("bob", ("*", "trunk:pbx" if trunk == "line" else "trunk:line")))
+
+
+def test_a_right_to_call_a_host_is_none_to_call_its_trunk() -> None:
+    """A host that is known by its address alone is called itself, where a pattern names it."""
+    plan = Router(Directory(), NUMBERS, ["gw.test"], TrunkPlaces(KNOWN, Addresses()))
+    caller = Caller("bob", ("*", "sip:*@10.99.2.7"))
+    assert plan.route("sip:3601@10.99.2.7", caller) == SipTarget("sip:3601@10.99.2.7")
 
 
 def test_a_trunk_on_our_own_host_takes_nothing_that_is_ours() -> None:

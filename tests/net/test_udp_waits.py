@@ -46,7 +46,7 @@ async def test_datagrams_without_room_count_where_what_is_read_is_late(
         return 1000.0 - waited, real(ancillary)[1]
 
     real = packet_info.came_at
-    monkeypatch.setattr(udp.packet_info, "came_at", came_at)
+    monkeypatch.setattr(packet_info, "came_at", came_at)
     monkeypatch.setattr(udp, "time", SimpleNamespace(time=lambda: 1000.0))
     read: asyncio.Queue[bytes] = asyncio.Queue()
     listener = await _listener("127.0.0.1", read, buffer=4096)

@@ -1,0 +1,51 @@
+"""A description at the door of a media engine: which host name of a c= line is looked up, and as what."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.media.described import LIMITS, described
+from gateway.media.engine import Kind, MediaError
+
+FOUND = {("voice.test", 4): "192.0.2.1", ("voice.test", 6): "2001:db8::1"}
+HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nt=0 0\r\n"
+
+
+class Names:
+    """A name server that knows FOUND, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    async def address_of(self, name: str, version: int) -> str | None:
+        self.asked.append((name, version))
+        return FOUND.get((name, version))
+
+
+@pytest.mark.parametrize(
+    ("sections", "asked", "addresses"),
+    [
+        ((("audio", "IP4 voice.test"),), [("voice.test", 4)], ["192.0.2.1"]),
+        ((("audio", "IP6 voice.test"),), [("voice.test", 6)], ["2001:db8::1"]),
+        ((("video", "IP4 picture.test"), ("audio", "IP4 voice.test")), [("voice.test", 4)], [None, "192.0.2.1"]),
+        ((("audio", "IP4 192.0.2.7"), ("video", "IP6 voice.test")), [("voice.test", 6)], ["192.0.2.7", "2001:db8::1"]),
+        ((("audio", "IP4 192.0.2.007"), ("video", "IP4 192.0.2.8")), [], ["192.0.2.7", "192.0.2.8"]),
+    ],
+)
+async def test_one_name_is_looked_up_the_voices_first(
+    sections: tuple[tuple[str, str], ...], asked: list[tuple[str, int]], addresses: list[str | None]
+) -> None:
+    """In the IP version of its c= line; a section whose name is not looked up is refused by port 0."""
+    lines = [f"m={kind} 4000 RTP/AVP 0\r\nc=IN {connection}\r\n" for kind, connection in sections]
+    names = Names()
+    read = await described(HEAD + "".join(lines), Kind.RTP, LIMITS, names)
+    assert names.asked == asked
+    found = [media.connection.address if media.port and media.connection else None for media in read.media]
+    assert found == addresses
+
+
+async def test_a_voice_whose_name_leads_nowhere_is_refused() -> None:
+    """488, though the name has an address of the other IP version."""
+    with pytest.raises(MediaError) as refusal:
+        await described(HEAD + "m=audio 4000 RTP/AVP 0\r\nc=IN IP6 nobody.test\r\n", Kind.RTP, LIMITS, Names())
+    assert refusal.value.status == 488
