@@ -111,6 +111,8 @@ async def test_a_call_answered_elsewhere_is_not_missed() -> None:
         (Cause.NOT_ACCEPTABLE, "no audio format in common"),
         (Cause.MEDIA_FAILED, "audio connection could not be made"),
         (Cause.OVERLOADED, "Too many calls"),
+        (Cause.LIMIT, "As many calls are up"),
+        (Cause.OUT_OF_SERVICE, "cannot take the call"),
         (Cause.FORBIDDEN, "not allowed"),
     ],
 )
