@@ -328,6 +328,7 @@ def web(config: Config, console_token: str = "") -> WebSettings:
         send_queue_messages=limits.send_queue,
         ping_interval=limits.ping_interval,
         ping_timeout=limits.ping_timeout,
+        longest_backlog=limits.longest_backlog,
         max_sessions=limits.max_sessions,
         max_watches=config.presence.max_subscriptions_per_user,
         failures_per_second=limits.failed_logins / max(limits.login_penalty, 1.0),

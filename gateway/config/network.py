@@ -291,7 +291,9 @@ class WebLimits(Section):
     ping_interval: float = Field(default=20.0, ge=1)
     """Time between WebSocket pings (s)."""
     ping_timeout: float = Field(default=20.0, ge=1)
-    """How long a WebSocket ping may stay unanswered (s)."""
+    """How long a WebSocket ping may stay unanswered (s), messages that wait unread before its pong not counted."""
+    longest_backlog: float = Field(default=60.0, ge=1)
+    """How long a pong may wait behind messages beyond the rate before the connection is closed with 1008 (s)."""
     failed_logins: int = Field(default=10, ge=1)
     """Wrong passwords from one source (an IPv4 address, a /64 of IPv6) before it has to wait."""
     login_penalty: float = Field(default=60.0, ge=0)

@@ -34,10 +34,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket for strangers: small bites, a cap on fragments and on unread pongs, a way to drop it.
 
     One read can hold tens of thousands of tiny frames, a second's work: they are parsed a bite at a
-    time, and not before the application has taken the messages of the bite before.
+    time, and not before the application has taken the messages of the bite before. The pong of a peer whose
+    messages wait unread is behind them: the backlog alone, `longest_backlog` seconds of it, ends the connection.
     """
 
     table: ConnectionTable
+    longest_backlog = 60.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -45,6 +47,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._backlog = bytearray()
         self._feeding = False
         self._after_close = 0
+        self._read_at = self.loop.time()
         self._pings = TokenBucket(_PINGS_PER_SECOND, _PING_BURST, _PING_BURST, self.loop.time())
 
     def data_received(self, data: bytes) -> None:
@@ -54,6 +57,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 self.transport.abort()
                 return
         self._backlog += data
+        self._read_at = self.loop.time()
         if not self._feeding:
             self._feed()
 
@@ -130,6 +134,31 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._fail(1009)
             return
         super().handle_cont(event)
+
+    def keepalive_timeout(self) -> None:
+        if self.close_sent or self.transport.is_closing():
+            return
+        now = self.loop.time()
+        is_behind = self.read_paused or bool(self._backlog)
+        left = self.ping_sent_at + self.longest_backlog - now
+        if left > 0 and (is_behind or now - self._read_at < (self.ping_timeout or 0)):
+            self.pong_timer = self.loop.call_later(min(left, self.ping_timeout or left), self.keepalive_timeout)
+        elif is_behind:
+            self._cut("too many messages")
+        else:
+            super().keepalive_timeout()
+
+    def _cut(self, reason: str) -> None:
+        """Close with 1008, and read on for the peer's close frame: data left unread would reset the connection."""
+        self.stop_keepalive()
+        self._backlog.clear()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
+        self.conn.send_close(1008, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.read_paused = False
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
     def handle_ping(self) -> None:
         unread = self.transport.get_write_buffer_size()

@@ -102,10 +102,11 @@ async def serve(
     settings = settings or WebSettings()
     listener = await bind(host, port)
     table = ConnectionTable(settings.max_connections, settings.max_connections_per_address, settings.proxies)
+    backlog = {"longest_backlog": settings.longest_backlog, "table": table}
     limits = {"head_seconds": settings.request_timeout, "table": table}
     config = uvicorn.Config(
         app,
-        ws=type("WebSocketProtocol", (WebSocketProtocol,), {"table": table}),
+        ws=type("WebSocketProtocol", (WebSocketProtocol,), backlog),
         http=type("HttpProtocol", (HttpProtocol,), limits),
         proxy_headers=bool(settings.proxies),
         forwarded_allow_ips=list(settings.proxies),

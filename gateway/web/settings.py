@@ -42,6 +42,8 @@ class WebSettings:
     """After which a JSON-RPC connection that is neither announced nor in a call is closed."""
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
+    longest_backlog: float = 60.0
+    """A connection whose messages wait unread for so long is closed with 1008."""
     max_calls_per_connection: int = 8
     max_watches: int = 200
     """Whose presence one JSON-RPC connection may be told of."""

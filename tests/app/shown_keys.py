@@ -279,6 +279,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "web/test_http_sessions.py::test_a_token_has_the_service_asked_for_ice_servers": (
         *("web.ice_service", "web.ice_service_token"),
     ),
+    "web/test_jsonrpc_hostile.py::test_a_flood_beyond_the_longest_backlog_is_cut": ("web.limits.longest_backlog",),
     "web/test_jsonrpc_hostile.py::test_a_flood_of_messages_is_read_at_the_rate": (
         *("web.limits.requests_per_second", "web.limits.burst"),
     ),

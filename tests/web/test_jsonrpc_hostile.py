@@ -187,13 +187,26 @@ async def test_a_flood_of_messages_is_read_at_the_rate() -> None:
         await client.ok("ping")
 
 
-async def test_a_flood_beyond_the_rate_ends_with_its_unread_pong() -> None:
-    """The backlog stays in the socket, and the server's ping behind it is never answered: 1011."""
-    settings = WebSettings(message_burst=5, messages_per_second=0.001, ping_interval=0.2, ping_timeout=0.2)
+async def test_a_slowed_client_outlives_many_ping_timeouts() -> None:
+    """Pongs wait behind the backlog, and a client that is behind is alive."""
+    settings = WebSettings(message_burst=5, messages_per_second=20, ping_interval=0.2, ping_timeout=0.2)
+    async with running(FakeGateway(), settings) as server, rpc(server) as client:
+        for _ in range(60):
+            await client.socket.send("{" + " " * 200)
+        assert [(await client.frame())["error"]["code"] for _ in range(60)] == [-32700] * 60
+        await client.ok("ping")
+
+
+async def test_a_flood_beyond_the_longest_backlog_is_cut() -> None:
+    """The pong behind the flood is too late: 1008 with the reason, and others are served."""
+    settings = WebSettings(
+        message_burst=5, messages_per_second=0.001, ping_interval=0.2, ping_timeout=0.2, longest_backlog=1.0
+    )
     async with running(FakeGateway(), settings) as server, rpc(server) as client:
         for _ in range(200):
             await client.socket.send("{" + " " * 2_000)
-        assert await _ends(client) == 1011
+        assert await _ends(client) == 1008
+        assert client.socket.close_reason == "too many messages"
         async with rpc(server) as other:
             assert (await other.fails("nothing"))["code"] == -32601
 
@@ -268,9 +281,11 @@ async def _longest_pause(done: asyncio.Event) -> float:
 async def test_a_storm_of_tiny_frames_does_not_stop_the_loop(opcode: int) -> None:
     """Fragments, messages or pings: the connection ends, and no step on the way takes 100 ms.
 
-    Messages wait unread, so that it is the unread pong that ends theirs.
+    Messages wait unread, so that it is the longest backlog that ends theirs.
     """
-    settings = WebSettings(message_burst=100, messages_per_second=1, ping_interval=0.5, ping_timeout=0.5)
+    settings = WebSettings(
+        message_burst=100, messages_per_second=1, ping_interval=0.5, ping_timeout=0.5, longest_backlog=1.0
+    )
     async with running(FakeGateway(), settings) as server:
         raw = await _raw_socket(server)
         loop = asyncio.get_running_loop()
