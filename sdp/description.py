@@ -14,7 +14,7 @@ from sdp.attributes.security import Crypto
 from sdp.attributes.source import Mid
 from sdp.errors import SdpSyntaxError
 from sdp.fields import Bandwidth, Connection, MediaLine, Origin, Repeat, Timing, Zones
-from sdp.grammar import DEFAULT_LIMITS, Limits, decode, has_tail, split_sections
+from sdp.grammar import DEFAULT_LIMITS, Limits, decode, has_tail, read_tolerantly, split_sections
 from sdp.json import form as json_form
 from sdp.lines import Section, unchecked
 
@@ -52,8 +52,9 @@ class MediaDescription(Section):
         """The m= line, typed."""
         found: MediaLine | None = self._views.get(MediaLine)
         if found is None:
+            found = None if self.strict else read_tolerantly(MediaLine.parse, self.lines[0][2:])
             try:
-                found = MediaLine.parse(self.lines[0][2:])
+                found = found or MediaLine.parse(self.lines[0][2:])
             except SdpSyntaxError as error:
                 raise error.at(self.first_line, 2) from None
             self._views[MediaLine] = found
@@ -127,27 +128,37 @@ class SessionDescription(Section):
     """What its bytes were in: "utf-8", or "latin-1" where they were not UTF-8."""
     tail: int = field(default=0, kw_only=True, compare=False, repr=False)
     """Line number of NULs and blanks that followed the last line and were left out; 0: none."""
+    mended: tuple[int, ...] = field(default=(), kw_only=True, compare=False, repr=False)
+    """Line numbers, in the text it was read from, of lines mended or left out (`sdp.mending`)."""
 
     @classmethod
     def parse(cls, text: str | bytes, limits: Limits = DEFAULT_LIMITS, *, strict: bool = False) -> Self:
         """Read a description: CRLF or LF, unknown lines and attributes kept.
 
-        Raises SdpSyntaxError for other text, a malformed m= line, and beyond `limits`. Other malformed lines count as
-        absent; views of a `strict` reading raise.
+        Raises SdpSyntaxError for other text, and beyond `limits`. Malformed lines count as absent, and the section of a
+        malformed m= line that names its kind as refused by its sender; a `strict` reading, or its views, raise.
         """
         string, charset = decode(text, limits)
-        sections = split_sections(string, limits, strict=strict)
+        sections, mended = split_sections(string, limits, strict=strict)
         number = 1 + len(sections[0])
         media = []
         for lines in sections[1:]:
             section = unchecked(MediaDescription, lines, number, strict)
-            section.media_line  # noqa: B018
+            try:
+                section.media_line  # noqa: B018
+            except SdpSyntaxError:
+                refused = None if strict else MediaLine.refused(lines[0][2:])
+                if refused is None:
+                    raise
+                section = unchecked(MediaDescription, [f"m={refused}"], number)
+                mended += (number,)
             media.append(section)
             number += len(lines)
         description = unchecked(cls, sections[0], 1, strict)
         object.__setattr__(description, "media", tuple(media))
         object.__setattr__(description, "charset", charset)
         object.__setattr__(description, "tail", number if has_tail(string) else 0)
+        object.__setattr__(description, "mended", mended)
         return description
 
     @classmethod
@@ -195,7 +206,9 @@ class SessionDescription(Section):
         lines = session + [line for section in media for line in section]
         if any("\n" in line or "\r" in line for line in lines):
             raise SdpSyntaxError(0, 1, "values without line ends")
-        return cls.parse("\r\n".join(lines), limits)
+        text = "\r\n".join(lines)
+        cls.parse(text, limits, strict=True)
+        return cls.parse(text, limits)
 
     @property
     def origin(self) -> Origin | None:

@@ -24,6 +24,8 @@ class Field(Protocol):
 
 
 _TOKEN: Final = r"[!#-'*+\-.0-9A-Z^-~]+"
+_A_TOKEN: Final = re.compile(_TOKEN)
+_PROTOCOL: Final = re.compile(rf"{_TOKEN}(?:/{_TOKEN})+|udptl")
 _MEDIA: Final = Grammar(
     ("a media type", rf"(?P<kind>{_TOKEN})"),
     ("a space and a port", r" (?P<port>[0-9]{1,5})"),
@@ -56,6 +58,16 @@ class MediaLine:
     def parse(cls, value: str) -> MediaLine:
         """Read what stands after m=; SdpSyntaxError (line 0) otherwise."""
         return _read_media_line(value)
+
+    @classmethod
+    def refused(cls, value: str) -> MediaLine | None:
+        """Read a malformed value as a section with port 0, as far as its parts can be told; None without a kind."""
+        kind, *rest = value.split() or [""]
+        if not _A_TOKEN.fullmatch(kind):
+            return None
+        place = next((place for place, part in enumerate(rest) if _PROTOCOL.fullmatch(part)), len(rest))
+        protocol = rest[place] if place < len(rest) else "RTP/AVP"
+        return cls(kind, 0, protocol, tuple(rest[place + 1 :]) or ("0",))
 
     def __str__(self) -> str:
         count = f"/{self.port_count}" if self.port_count != 1 else ""

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final, NoReturn, TypeVar
 
 from sdp.errors import SdpSyntaxError
+from sdp.mending import mend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +65,14 @@ def decode(text: str | bytes, limits: Limits) -> tuple[str, str]:
     return text, "utf-8"
 
 
-def split_sections(text: str, limits: Limits, *, strict: bool = False) -> list[list[str]]:
-    """The lines of the session part and of each media section, line ends taken off.
+def split_sections(text: str, limits: Limits, *, strict: bool = False) -> tuple[list[list[str]], tuple[int, ...]]:
+    """The lines of the session part and of each media section, line ends taken off, and the numbers of mended lines.
 
-    CRLF and LF end a line, also mixed. Empty lines at the end are dropped, unless `strict` also NULs and blanks.
-    Raises SdpSyntaxError for lines other than `type=value` after `v=0`, and beyond `limits`.
+    CRLF and LF end a line, also mixed. Empty lines at the end are dropped, unless `strict` also NULs and blanks, and
+    other lines than `type=value` are mended or left out (`mend`). Raises SdpSyntaxError for text that does not begin
+    with `v=0`, where `strict` for such lines, and beyond `limits`.
     """
+    mended: tuple[int, ...] = ()
     sections = _split(text.removesuffix("\r\n"), "\r\n")
     plain = "\n".join(["\n".join(lines) for lines in sections]) + "\n"
     if not _are_lines(plain) or plain.count("\n") != sum(map(len, sections)):
@@ -77,11 +80,14 @@ def split_sections(text: str, limits: Limits, *, strict: bool = False) -> list[l
         text = text.replace("\r\n", "\n")
         text = text.rstrip("\n") if strict else _without_tail(text)
         plain = text + "\n"
+        if not strict and not _are_lines(plain):
+            text, mended = mend(text)
+            plain = text + "\n"
         if not _are_lines(plain):
             _refuse_lines(plain)
         sections = _split(text, "\n")
     _check_sections(sections, limits, len(plain) > limits.line_length)
-    return sections
+    return sections, mended
 
 
 def has_tail(text: str) -> bool:
@@ -194,8 +200,8 @@ class Grammar:
 
 
 def read_tolerantly(parse: Callable[[str], T], value: str) -> T | None:
-    """Return the value read, if need be without the blanks around it; None where `parse` refuses both."""
-    for text in dict.fromkeys((value, value.strip(" \t"))):
+    """Return the value read, if need be without needless blanks; None where `parse` refuses it with and without."""
+    for text in dict.fromkeys((value, value.strip(" \t"), " ".join(value.split()))):
         try:
             return parse(text)
         except SdpSyntaxError:

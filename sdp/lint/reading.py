@@ -59,6 +59,10 @@ class Reading:
         self._values: dict[tuple[int, str], list[tuple[int, Any]]] = {}
         for section in (description, *description.media):
             self._read(section)
+        self.tolerated += [
+            Hit(number, "not of the form type=value, mended or left out", "RFC 8866 section 9")
+            for number in description.mended
+        ]
         if description.tail:
             self.tolerated.append(Hit(description.tail, "NULs or blanks follow the last line", "RFC 8866 section 9"))
 

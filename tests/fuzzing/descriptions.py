@@ -60,11 +60,17 @@ GARBLED: Sequence[str] = (
     "IN IP4 nobody.invalid",
     "\t",
     "\x1b[31m",
+    "\0",
+    "a\0b",
+    "x\r",
+    "a\rb",
+    "\x0b\x0c\x85\u2028",
     "\u202e\ufffd",
     "=" * 300,
     "x" * 3000,
 )
 """Values that say nothing."""
+_PUT_IN = ("", " ", ":", ";", "/", "=", "\u00e9")
 _NEEDED = {
     Kind.WEBRTC: ("fingerprint", "ice-ufrag", "ice-pwd"),
     Kind.DTLS: ("fingerprint",),
@@ -180,7 +186,7 @@ def mutated(base: Base, place: int, chance: random.Random) -> list[str]:
         text = list(value)
         for _ in range(chance.choice((1, 1, 2, 4))):
             at = chance.randrange(len(text) + 1)
-            text[at : at + chance.choice((0, 0, 1, 4))] = chance.choice(("", " ", ":", ";", "/", "=", "\x01", "\u00e9"))
+            text[at : at + chance.choice((0, 0, 1, 4))] = chance.choice((*_PUT_IN, "\0", "\r", "\x01"))
         lines[place] = head + mark + "".join(text)
     return lines
 

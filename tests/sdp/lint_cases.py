@@ -79,6 +79,8 @@ CASES: list[tuple[str, str, str, str, int]] = [
     ("tolerated", PHONE, "a=sendrecv\n", "a=sendrecv\na=rtcp:70000\n", 13),
     ("tolerated", PHONE, "a=sendrecv\n", "a=sendrecv\n \n", 13),
     ("tolerated", PHONE, "a=sendrecv\n", "a=sendrecv\n\0", 13),
+    ("tolerated", PHONE, "a=sendrecv\n", "a=sendrecv\nnonsense\n", 13),
+    ("tolerated", PHONE, "a=sendrecv\n", "a=sendrecv\nm=video x RTP/AVP 96\n", 13),
     ("tolerated", PHONE, "RTP/AVP", "rtp/avp", 6),
     ("tolerated", PHONE, "IN IP4 203.0.113.5\nt=", "IN IP4 203.000.113.005\nt=", 4),
     ("no-address", PHONE, "IN IP4 203.0.113.5\nt=", "IN IP4 203.0.113.999\nt=", 4),

@@ -34,8 +34,54 @@ def test_a_text_that_is_no_description_is_refused_where_it_goes_wrong(
 ) -> None:
     """Line and column of the first thing that is not of the form, and what was expected there."""
     with pytest.raises(SdpSyntaxError) as caught:
-        SessionDescription.parse(text)
+        SessionDescription.parse(text, strict=True)
     assert (caught.value.line, caught.value.column, caught.value.expected) == (line, column, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "mended"),
+    [
+        ("\ufeffv=0\ns=-\n", ("v=0", "s=-"), (1,)),
+        ("\r\nv=0 \r\ns=-\r\n", ("v=0", "s=-"), (1, 2)),
+        ("v=0\r\r\ns=-\r\r\n", ("v=0", "s=-"), (1, 2)),
+        ("v=0\n\ns=-\n", ("v=0", "s=-"), (2,)),
+        ("v=0\nnonsense\nS=x\n=x\no\ns=-\n", ("v=0", "s=-"), (2, 3, 4, 5)),
+        ("v=0\n a=x\n", ("v=0", "a=x"), (2,)),
+        ("v=0\na=x\0y\nb=AS:6\r4\na=y\n", ("v=0", "a=y"), (2, 3)),
+        ("v=0\nc=IN IP4 192.0.2.1\0x\n", ("v=0", "c=IN IP4 192.0.2.1\ufffdx"), (2,)),
+        ("v=0\ns=a\rb\n", ("v=0", "s=a\ufffdb"), (2,)),
+    ],
+)
+def test_lines_that_no_call_needs_are_mended_or_left_out(
+    text: str, lines: tuple[str, ...], mended: tuple[int, ...]
+) -> None:
+    """The lines that stay are of the form, and the numbers of the others are kept."""
+    description = SessionDescription.parse(text)
+    assert (description.lines, description.mended) == (lines, mended)
+    with pytest.raises(SdpSyntaxError):
+        SessionDescription.parse(text, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        ("m=video", "m=video 0 RTP/AVP 0"),
+        ("m=video x RTP/AVP 96 97", "m=video 0 RTP/AVP 96 97"),
+        ("m=image 70000 udptl t38", "m=image 0 udptl t38"),
+    ],
+)
+def test_a_section_with_a_malformed_line_is_a_refused_one(line: str, read: str) -> None:
+    """Kind, protocol and formats stay as far as they can be told; its attributes go."""
+    description = SessionDescription.parse(f"v=0\nm=audio 9 RTP/AVP 0\n{line}\na=x\n")
+    assert [section.lines for section in description.media] == [("m=audio 9 RTP/AVP 0",), (read,)]
+    assert description.mended == (3,)
+
+
+@pytest.mark.parametrize("line", ["m=", "m =audio 9 RTP/AVP 0", "M=audio 9 RTP/AVP 0", "m=@@ 9 RTP/AVP 0"])
+def test_a_section_without_a_readable_kind_is_refused(line: str) -> None:
+    """Its attributes must not fall to the section before."""
+    with pytest.raises(SdpSyntaxError):
+        SessionDescription.parse(f"v=0\nm=audio 9 RTP/AVP 0\n{line}\na=x\n")
 
 
 def test_lines_of_unknown_types_and_empty_values_are_lines() -> None:
