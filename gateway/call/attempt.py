@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 _EARLY_SILENCE = 5.0
 """Seconds without a packet after which early media of a callee has stopped: a ringing tone pauses for four."""
+_KEPT_PREVIEWS = 4
+"""Early descriptions of one callee that are kept: its first usable one and the newest."""
 
 
 class Attempt(Machine):
@@ -42,8 +44,8 @@ class Attempt(Machine):
         self.wants_another = False
         """The caller holds an early answer that is not the final one, and must be offered again."""
         self._offer = offer
-        self._early: dict[str, str] = {}
-        """Early descriptions of callees, by tag."""
+        self._early: dict[str, list[str]] = {}
+        """Early descriptions of callees that may be usable, by tag, the newest last."""
         self._ignored: set[str] = set()
         """Tags of callees of whom an early description could not be used."""
         self._heard: Leg | None = None
@@ -85,9 +87,16 @@ class Attempt(Machine):
             return what.branch in self._branches
         return what.leg is None or what.leg in self.legs
 
-    def early(self, leg: Leg, sdp: str) -> Input:
-        """Keep a callee's early description; a caller without an offer can hear none."""
-        self._early[leg.party.tag] = sdp
+    def early(self, leg: Leg, sdp: str, *, is_another: bool = False) -> Input:
+        """Keep a callee's early description; a caller without an offer can hear none.
+
+        `is_another`: it is of another phone of the callee than those before.
+        """
+        if is_another:
+            self._early.pop(leg.party.tag, None)
+        kept = self._early.setdefault(leg.party.tag, [])
+        kept.append(sdp)
+        del kept[1 : 1 - _KEPT_PREVIEWS]
         return Input.CALLEE_RINGING if self._offer is None else Input.CALLEE_EARLY_MEDIA
 
     def renamed(self, leg: Leg) -> Input | None:
@@ -239,7 +248,7 @@ class Attempt(Machine):
             await self._hear(leg, sdp)
         except MediaError as error:
             if self._failed is None:
-                self._ignore_preview(leg, error)
+                self._ignore_preview(leg, sdp, error)
             else:
                 log.info("not announced", call_id=self._scope.call_id, reason=error.reason)
                 await self._drop_callee(CallInput(input=Input.CALLEE_FAILED, leg=leg))
@@ -249,7 +258,7 @@ class Attempt(Machine):
     async def _hear(self, leg: Leg, sdp: str) -> None:
         """Let the caller hear a callee's early media; raises MediaError."""
         before, self._answer_sdp = self._answer_sdp, await self._answer_for_caller(leg, sdp)
-        self._committed = self._early[leg.party.tag] = sdp
+        self._committed, self._early[leg.party.tag] = sdp, [sdp]
         self._heard = leg
         self._scope.engine.watch(self._scope.call_id, leg.party.tag, _EARLY_SILENCE)
         if self.state is not State.EARLY or self._answer_sdp != before:
@@ -267,15 +276,15 @@ class Attempt(Machine):
     async def _hear_one_of(self, legs: Sequence[CalleeLeg], silent: Leg) -> None:
         self._heard = None
         for leg in legs:
-            sdp = leg.next_preview() if leg is silent else self._early.get(leg.party.tag)
-            if sdp is None:
-                continue
-            try:
-                await self._hear(leg, sdp)
-            except MediaError as error:
-                self._ignore_preview(leg, error)
-            else:
-                return
+            following = leg.next_preview() if leg is silent else None
+            previews = self._early.get(leg.party.tag, ()) if leg is not silent else (following,)
+            for sdp in reversed([each for each in previews if each is not None]):
+                try:
+                    await self._hear(leg, sdp)
+                except MediaError as error:
+                    self._ignore_preview(leg, sdp, error)
+                else:
+                    return
 
     async def _release(self, leg: Leg) -> None:
         await super()._release(leg)
@@ -284,10 +293,10 @@ class Attempt(Machine):
             self._committed = None
             await self._hear_one_of([each for each in self.callees if each is not leg], leg)
 
-    def _ignore_preview(self, leg: Leg, error: MediaError) -> None:
+    def _ignore_preview(self, leg: Leg, sdp: str, error: MediaError) -> None:
         """Have an early description that cannot be used say no more than that the callee rings."""
         tag = leg.party.tag
-        self._early.pop(tag, None)
+        self._early[tag] = [each for each in self._early.get(tag, ()) if each != sdp]
         if tag not in self._ignored:
             self._ignored.add(tag)
             log.info("early description ignored", call_id=self._scope.call_id, tag=tag, reason=error.reason)
@@ -349,12 +358,13 @@ class Attempt(Machine):
     def _described(self, what: CallInput) -> list[str]:
         """The descriptions by which a callee may have accepted, the first that can be used counts.
 
-        The answer of the 2xx, else the early one that stands, else what the 2xx repeats of it.
+        The answer of the 2xx, else the newest early one, else one before it, else what the 2xx repeats.
         """
         assert isinstance(what.event, Answered)
         assert what.leg is not None
-        answer = what.event.sdp if what.event.sdp is not None else self._early.get(what.leg.party.tag)
-        return [sdp for sdp in (answer, what.event.repeated) if sdp is not None]
+        early = reversed(self._early.get(what.leg.party.tag, ()))
+        answers = early if what.event.sdp is None else (what.event.sdp,)
+        return [sdp for sdp in (*answers, what.event.repeated) if sdp is not None]
 
     async def _answer_media(self, what: CallInput) -> None:
         leg = what.leg
@@ -568,7 +578,7 @@ class Attempt(Machine):
             elif leg is not self.caller and self._committed is not None and len(self.callees) == 1:
                 await scope.engine.offer(scope.call_id, leg.party, self.caller.party, sdp)
                 answer = await scope.engine.accept(scope.call_id, leg.party)
-                self._committed = self._early[leg.party.tag] = sdp
+                self._committed, self._early[leg.party.tag] = sdp, [sdp]
             else:
                 await self._refuse_glare(what)
                 return

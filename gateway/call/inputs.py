@@ -83,8 +83,8 @@ def _of_callee(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> Input | 
     if isinstance(machine, Bridge) or leg is machine.caller:
         return None
     match event:
-        case Ringing(sdp=str(sdp)):
-            return machine.early(leg, sdp)
+        case Ringing(sdp=str(sdp), is_another=is_another):
+            return machine.early(leg, sdp, is_another=is_another)
         case Ringing():
             return Input.CALLEE_RINGING
         case Answered():

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 
 from gateway.sip.errors import SipBuildError
 from gateway.sip.flow import DEFAULT_PORTS, RELIABLE, SECURE, Flow, is_ip_address
@@ -112,7 +112,7 @@ def target_of(uri: Uri) -> Target:
         # sips with transport=tcp means TLS over TCP (RFC 3261 26.2.2), with ws it means WSS (RFC 7118 5.2).
         transport = {"tcp": "tls", "ws": "wss"}.get(transport)
     host = (uri.param("maddr") or uri.host).removeprefix("[").removesuffix("]")
-    return Target(_as_the_kernel_writes(host) if ":" in host else host, uri.port, transport, secure)
+    return Target(_as_the_kernel_writes(host) if is_ip_address(host) else host, uri.port, transport, secure)
 
 
 def names_place(uri: Uri) -> bool:
@@ -124,9 +124,33 @@ def names_place(uri: Uri) -> bool:
     return True
 
 
+def is_usable_place(uri: Uri, version: int) -> bool:
+    """Return whether an address in a URI may be one of a peer of that IP version; a name may.
+
+    Nobody has port 0, the unspecified address, a multicast address or the broadcast address. Raises SipBuildError.
+    """
+    target = target_of(uri)
+    if target.port == 0:
+        return False
+    if not is_ip_address(target.host):
+        return True
+    try:
+        address = ip_address(target.host)
+    except ValueError:
+        return False
+    return address.version == version and not (
+        address.is_unspecified or address.is_multicast or target.host == "255.255.255.255"
+    )
+
+
 @lru_cache(maxsize=1024)
 def _as_the_kernel_writes(host: str) -> str:
-    """An IPv6 address in the one form in which it is said where a message came from (RFC 5952)."""
+    """An IP address in the one form in which it is said where a message came from (RFC 5952).
+
+    Leading zeros of IPv4 are decimal (RFC 3261 25.1), where a kernel would read an octal number.
+    """
+    if ":" not in host:
+        return ".".join(str(int(part)) for part in host.split("."))
     try:
         return str(IPv6Address(host))
     except ValueError:

@@ -32,6 +32,18 @@ WAYS: dict[str, Fields] = {
     "a route with no port": (*GOOD, ("Record-Route", "<sip:{host}:x;lr>")),
     "a route without a host": (*GOOD, ("Record-Route", "<sip:>")),
     "a route that nobody knows": (*GOOD, ("Record-Route", "<sip:nobody.invalid;lr>")),
+    "nobody's address": (("Contact", "<sip:b@0.0.0.0:5060>"),),
+    "the broadcast address": (("Contact", "<sip:b@255.255.255.255>"),),
+    "a multicast address": (("Contact", "<sip:b@224.0.0.1>"),),
+    "the other IP version": (("Contact", "<sip:b@[2001:db8::77]:5060>"),),
+    "a port of nobody": (("Contact", "<sip:b@{host}:0>"),),
+    "leading zeros": (("Contact", "<sip:b@127.000.000.061:{port}>"),),
+    "TCP that nobody listens at": (("Contact", "<sip:b@{host}:{port};transport=tcp>"),),
+    "TLS that nobody listens at": (("Contact", "<sip:b@{host}:{port};transport=tls>"),),
+    "WebSocket that nobody listens at": (("Contact", "<sip:b@{host}:{port};transport=ws>"),),
+    "sips that nobody listens at": (("Contact", "<sips:b@{host}:{port}>"),),
+    "a route by TLS that nobody listens at": (*GOOD, ("Record-Route", "<sip:{host};transport=tls;lr>")),
+    "a route of nobody's address": (*GOOD, ("Record-Route", "<sip:0.0.0.0;lr>")),
     "routes without end": (*GOOD, *((("Record-Route", "<sip:p.example;lr>"),) * 40)),
 }
 

@@ -61,6 +61,20 @@ async def test_a_usable_preview_behind_an_unusable_one_is_heard(tmp_path: Path, 
         assert await placed.status() == 200
 
 
+@pytest.mark.parametrize("reliable", [False, True])
+@pytest.mark.parametrize("preview", UNUSABLE)
+async def test_a_usable_preview_outlasts_an_unusable_one(tmp_path: Path, preview: str, reliable: bool) -> None:
+    """A bare 200 takes the first description, after any number of unusable ones."""
+    async with house(tmp_path) as there, calling(there, "sip", "04711") as placed:
+        invite = await previewed(there.trunk, GOOD, reliable=reliable)
+        await until(lambda: [call.state for call in there.app.calls] == [State.EARLY])
+        for _ in range(6):
+            await there.trunk.send(there.trunk.says(invite, 183, UNUSABLE[preview]))
+        await there.trunk.send(there.trunk.says(invite, 200, sdp=None))
+        assert await placed.status() == 200
+        assert not there.trunk.has("BYE")
+
+
 @pytest.mark.parametrize("number", ["8000", "1002"])
 @pytest.mark.parametrize("preview", UNUSABLE)
 async def test_a_preview_of_one_phone_leaves_the_answer_of_another(tmp_path: Path, preview: str, number: str) -> None:

@@ -8,7 +8,7 @@ from enum import Enum
 
 from gateway.sip.errors import DialogError
 from gateway.sip.flow import SECURE, WEBSOCKET, Flow
-from gateway.sip.locate import direct_flow, names_place
+from gateway.sip.locate import direct_flow, is_usable_place, names_place
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.grammar import find_param
@@ -178,6 +178,8 @@ class Dialog:
         self.route_set = routes
         if contact is not None and has_target:
             self.remote_target, self.instance = contact.uri, contact.instance
+        if not self.is_by_flow and self.flow is not None and self.flow.host:
+            self.is_by_flow = not is_usable_place(self.next_hop, self.flow.ip_version)
 
     def go_by_flow(self) -> None:
         """Send requests where the dialog lives, whatever target and route set say."""
@@ -445,6 +447,11 @@ class Dialog:
     def sent_to(self, flows: tuple[Flow, ...]) -> None:
         """Requests of ours in the dialog go to one of these, so the peer is there."""
         self._sent_to = flows
+
+    def is_asked_at(self, host: str, port: int) -> bool:
+        """Return whether our last request in the dialog went to that place."""
+        sent = self._sent_to
+        return bool(sent) and sent[0].port == port and sent[0].host == host
 
     def found_again(self) -> None:
         """The peer has answered where our last request went: the dialog lives there now."""

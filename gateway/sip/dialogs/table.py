@@ -80,6 +80,7 @@ class DialogTable:
         found = [one for one in entries if (at := one.dialog.flow) is not None and at.port == port and at.host == host]
         for entry in found:
             self._look_for(entry.dialog)
+        found += [one for one in entries if one.dialog.is_asked_at(host, port)]
         return {usage for entry in found for usage in entry.usages}
 
     def registered(self, identity: str, contacts: Collection[NameAddr], flow: Flow) -> None:

@@ -41,12 +41,23 @@ class Acknowledgement:
 
         def located(flows: tuple[Flow, ...]) -> None:
             if flows:
-                self._dialog.sent_to(flows)
-                self._flow = flows[0]
-                self._data = self._core.send_ack(self._built(flows[0], body), flows[0])
-                self._core.wake()
+                self._send_by(flows[0])
 
         locate_peer(self._core, self._dialog, located, owner)
+
+    def _send_by(self, flow: Flow) -> None:
+        self._dialog.sent_to((flow,))
+        self._flow = flow
+        self._data = self._core.send_ack(self._built(flow, self._body or b""), flow)
+        self._core.wake()
+
+    def flow_failed(self, flow: Flow) -> None:
+        """Nothing can be sent by `flow`: where the ACK went by that, send it where the INVITE went, as all to come."""
+        last = self._dialog.last_resort
+        if self._flow is None or last is None or not same_way(self._flow, flow) or same_way(last, flow):
+            return
+        self._dialog.go_by_flow()
+        self._send_by(last)
 
     def again(self, source: Flow | None = None) -> None:
         """Send the ACK once more, if it was sent, for a 2xx repeated from `source`, by default the last response's.

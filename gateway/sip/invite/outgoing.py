@@ -465,6 +465,13 @@ class OutgoingSession(InviteSession):
         else:
             self.step(SessionInput.LATER_SUCCESS, Context(response=response, dialog=dialog))
 
+    def on_flow_lost(self, flow: Flow) -> None:
+        """A connection is gone, or never came up: an ACK that was sent by it goes where the INVITE went."""
+        super().on_flow_lost(flow)
+        for branch in self._branches.values():
+            if branch.ack is not None:
+                branch.ack.flow_failed(flow)
+
     def on_late_success(self, response: Response, source: Flow) -> None:
         """A 2xx again by a connection that the INVITE did not go by: acknowledged where the dialog lives there now."""
         known = self._branches.get(response.to_tag or "")

@@ -14,6 +14,7 @@ from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.transactions import Input, Reason, Transaction
+from gateway.sip.transactions.via import same_way
 
 MAX_CHALLENGES = 4
 """How often one request may be challenged (by several proxies in turn, or for a stale nonce)."""
@@ -237,9 +238,17 @@ class ClientRequest:
         self._challenges += 1
         return self.authenticator.challenged(challenge, self.flow) and self._send(self.flow)
 
+    @property
+    def _may_go_otherwise(self) -> bool:
+        """Whether nothing could be sent to any hop, and there is another way."""
+        if self._otherwise is None or self.flow is None:
+            return self._otherwise is not None
+        return self.is_broken and not same_way(self.flow, self._otherwise)
+
     def _locate(self, status: int) -> None:
         """Look for flows at the next hop; `status` is what to say where none is left."""
-        if not self._hops and self._otherwise is not None and self.transaction is None:
+        if not self._hops and self._may_go_otherwise:
+            assert self._otherwise is not None
             self._hops, self._otherwise = [self._otherwise], None
         if not self._hops:
             self._tell(self._failure(status))
