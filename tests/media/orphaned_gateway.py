@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from gateway.media.embedded.plane.srtp import SrtpProfile
-from gateway.media.embedded.plane.values import FlowConfig
+from gateway.media.embedded.plane.values import Address, FlowConfig
+from tests.media.hosts import at
 from tests.media.plane_rig import HOST, PASSWORD, PCMU, UFRAG, Told, key_of, native_plane
 
 BROWSER, PHONE = 2, 3
@@ -25,7 +26,7 @@ async def main(state_dir: Path, phone_port: int) -> None:
     rtp_bound, _ = await plane.open_pair(PHONE, HOST, 0)
     profile = SrtpProfile.AEAD_AES_128_GCM
 
-    def admit(path: int, source: tuple[str, int], data: bytes) -> None:
+    def admit(path: int, source: Address, data: bytes) -> None:
         plane.admit_pair(BROWSER, path, source)
         plane.select(BROWSER, path, source)
 
@@ -35,8 +36,8 @@ async def main(state_dir: Path, phone_port: int) -> None:
     plane.set_receive_key(BROWSER, key_of(profile, BROWSER))
     plane.set_send_key(BROWSER, key_of(profile, BROWSER + 100))
     plane.open_flow(PHONE, PHONE, FlowConfig())
-    plane.expect(PHONE, (HOST, phone_port))
-    plane.set_destination(PHONE, (HOST, phone_port), None)
+    plane.expect(PHONE, at(HOST, phone_port))
+    plane.set_destination(PHONE, at(HOST, phone_port), None)
     for flow, other in ((BROWSER, PHONE), (PHONE, BROWSER)):
         plane.start_stream(flow, 0xABC0 + flow, 1000, 5000, 8000)
         plane.set_open(flow, True)

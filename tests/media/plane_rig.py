@@ -18,6 +18,7 @@ from gateway.media.embedded.plane.native.process import PlaneProcess, find_progr
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from gateway.media.embedded.plane.values import Action, Address, Bound, FlowConfig, FlowSnapshot, MediaPacket, Route
+from tests.media.hosts import at
 
 UFRAG, PASSWORD = "ours", "a password of this leg"
 HOST = "127.0.0.1"
@@ -139,7 +140,7 @@ class Peer:
         self.socket.setblocking(False)
         self.socket.bind((host, 0))
         self.address: Address = self.socket.getsockname()[:2]
-        self.to: Address = (host, 9)
+        self.to: Address = at(host, 9)
 
     def send(self, data: bytes) -> None:
         self.socket.sendto(data, self.to)

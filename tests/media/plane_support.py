@@ -11,13 +11,14 @@ from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.srtp import WORKSPACE
 from gateway.media.embedded.plane.values import Action, Address, FlowConfig, FlowSnapshot, MediaPacket, Route
 from gateway.media.embedded.sources.packets import Injected
+from tests.media.hosts import at
 from tests.media.rtp_support import ManualClock, ManualReactor
 from tests.media.webrtc_support import FakeSocket, finished
 
 OUT_SSRC = 0xABCD
 SOURCE, TARGET = 1, 2
-PHONE: Address = ("192.0.2.10", 4000)
-LISTENER: Address = ("192.0.2.20", 5000)
+PHONE: Address = at("192.0.2.10", 4000)
+LISTENER: Address = at("192.0.2.20", 5000)
 
 
 class Handler:

@@ -19,6 +19,7 @@ from gateway.media.engine import Kind, MediaError, Party
 from sdp import MediaAgreement, RemoteTransport
 from sdp.attributes import Fingerprint
 from tests.media.engine_support import browser_sdp, running
+from tests.media.hosts import at
 from tests.media.webrtc_support import PEER_CONTEXT, Bench, Peer
 
 HOST = "candidate:1 1 udp 2130706431 {} {} typ host"
@@ -111,7 +112,7 @@ def test_a_check_is_the_controlled_agents_and_signed_with_the_peers_password() -
     bench, leg = full(listen=("192.0.2.1",))
     leg.trickle(HOST.format("198.51.100.7", 5000))
     bench.clock.advance(0.01)
-    [check] = [stun.parse_message(data) for data in bench.socket.take(("198.51.100.7", 5000))]
+    [check] = [stun.parse_message(data) for data in bench.socket.take(at("198.51.100.7", 5000))]
     check.check_message_integrity(b"q" * 22)
     assert check.attributes["USERNAME"] == f"them:{leg.local_ufrag}"
     assert check.attributes["ICE-CONTROLLED"] == 0
@@ -129,7 +130,7 @@ def test_candidates_of_before_an_ice_restart_are_not_checked_any_more() -> None:
     leg.trickle(HOST.format("198.51.100.7", 5000))
     leg.set_remote("them2", "r" * 22, PEER_CONTEXT.fingerprints, "passive")
     bench.clock.advance(1)
-    assert bench.socket.take(("198.51.100.7", 5000)) == []
+    assert bench.socket.take(at("198.51.100.7", 5000)) == []
     leg.trickle(HOST.format("198.51.100.7", 5001))
     leg.close()
     leg.trickle(HOST.format("198.51.100.7", 5002))
@@ -149,7 +150,7 @@ def test_a_thousand_candidates_cost_a_bounded_number_of_packets() -> None:
     assert leg.state is LegState.FAILED
 
 
-LITE_AT: Address = ("198.51.100.7", 5000)
+LITE_AT: Address = at("198.51.100.7", 5000)
 LITE_PASSWORD = "q" * 22
 
 

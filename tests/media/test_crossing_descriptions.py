@@ -14,12 +14,13 @@ from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.values import Address
 from gateway.media.embedded.rtp.leg import Endpoint, RtpLeg
 from gateway.media.embedded.rtp.ports import PortPool
+from tests.media.hosts import at
 from tests.media.plane_scene import PLANES, RIGHT, Phone, Scene, made_plane, native, rtp
 from tests.media.plane_support import Handler
 from tests.media.rtp_support import ManualClock, ManualReactor
 from tests.media.webrtc_support import finished
 
-OLD, NEW = ("192.0.2.1", 4000), ("192.0.2.1", 4002)
+OLD, NEW = at("192.0.2.1", 4000), at("192.0.2.1", 4002)
 PATIENCE = 30.0
 """Seconds until a test gives up."""
 
@@ -59,9 +60,9 @@ def test_a_source_of_the_description_before_moves_nothing(leg: RtpLeg) -> None:
     leg.set_remote(endpoint(NEW), None)
     leg.source_learned(OLD, 1, 0.0)
     assert leg.remote_address == NEW
-    leg.source_learned(("192.0.2.9", 4000), 1, 0.0)
+    leg.source_learned(at("192.0.2.9", 4000), 1, 0.0)
     leg.set_remote(endpoint(OLD), None)
-    leg.source_learned(("192.0.2.9", 4000), 1, 0.0)
+    leg.source_learned(at("192.0.2.9", 4000), 1, 0.0)
     leg.source_learned(NEW, 2, 0.0)
     assert leg.remote_address == OLD
     assert not leg.learned
@@ -127,7 +128,7 @@ async def test_a_phone_that_moves_while_its_old_source_is_told_of_is_sent_to_at_
         await scene.done()
 
         # From here to the next description our loop reads nothing of the plane.
-        old.to = ("127.0.0.1", leg.port)
+        old.to = at("127.0.0.1", leg.port)
         old.send(rtp(1))
         scene.right.socket.settimeout(PATIENCE)
         assert scene.right.socket.recv(2048)

@@ -21,11 +21,12 @@ from gateway.media.embedded.plane.stun import (
 )
 from gateway.media.embedded.plane.values import Address
 from gateway.media.embedded.webrtc.ice import IceAgent, IceCredentials, host_candidate
+from tests.media.hosts import at
 from tests.media.ice_support import HEADER, with_fingerprint
 
 KEY = b"k" * 24
-HERE: Address = ("192.0.2.1", 4000)
-THERE: Address = ("192.0.2.2", 5000)
+HERE: Address = at("192.0.2.1", 4000)
+THERE: Address = at("192.0.2.2", 5000)
 
 
 WIFI, CELLULAR = 1, 2
@@ -234,12 +235,12 @@ def test_a_check_with_an_unknown_required_attribute_proves_nothing() -> None:
 def test_pairs_are_bounded_and_the_selected_one_is_never_evicted() -> None:
     """The pair not checked for longest goes."""
     ice = agent(max_pairs=3)
-    ice.receive_check(request(nominate=True), KEY, WIFI, ("192.0.2.3", 1), 0)
+    ice.receive_check(request(nominate=True), KEY, WIFI, at("192.0.2.3", 1), 0)
     for number in range(2, 50):
-        ice.receive_check(request(), KEY, WIFI, ("192.0.2.3", number), number)
+        ice.receive_check(request(), KEY, WIFI, at("192.0.2.3", number), number)
     assert {address[1] for _, address in ice.pairs} == {1, 48, 49}
     assert len(ice.dropped) == 46
-    assert ice.selected is ice.pairs[WIFI, ("192.0.2.3", 1)]
+    assert ice.selected is ice.pairs[WIFI, at("192.0.2.3", 1)]
 
 
 def test_the_old_pair_carries_media_until_the_new_generation_nominates() -> None:

@@ -24,6 +24,7 @@ from gateway.media.embedded.plane.native.process import SECRET, SOCKET, prove
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.srtp import SrtpProfile
 from gateway.media.embedded.plane.values import Action, FlowConfig, Route, Silence
+from tests.media.hosts import at
 from tests.media.native_support import Rig
 from tests.media.plane_rig import (
     HOST,
@@ -177,9 +178,9 @@ async def test_a_newcomer_that_is_not_authentic_is_not_admitted(rig: Rig) -> Non
     key = key_of(SrtpProfile.AES_CM_128_HMAC_SHA1_80, 3)
     rig.plane.set_receive_key(2, key)
     protect = library_session(key, inbound=False).protect
-    rig.plane.admit_source(2, ("127.0.0.1", 4000), rtp(1))
+    rig.plane.admit_source(2, at("127.0.0.1", 4000), rtp(1))
     assert (await figures(rig.plane, 2)).source is None
-    rig.plane.admit_source(2, ("127.0.0.1", 4000), protect(rtp(1)))
+    rig.plane.admit_source(2, at("127.0.0.1", 4000), protect(rtp(1)))
     snapshot = await figures(rig.plane, 2)
     assert snapshot.source == ("127.0.0.1", 4000)
     assert phone.address != snapshot.source
@@ -487,7 +488,7 @@ async def test_what_no_packet_depends_on_is_not_waited_for(rig: Rig, monkeypatch
     rig.plane.open_flow(6, 5, FlowConfig())
     assert await rig.plane.snapshot(()) == {}
     assert asked == []
-    rig.plane.expect(6, (HOST, 9))
+    rig.plane.expect(6, at(HOST, 9))
     await asyncio.gather(rig.plane.snapshot(()), rig.plane.snapshot(()))
     assert asked == [wire.Down.SNAPSHOT, wire.Down.SNAPSHOT]
     rig.plane.close_port(5)

@@ -20,6 +20,7 @@ from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, SrtpProfile
 from gateway.media.embedded.plane.stun import success_response
 from gateway.media.embedded.plane.values import FlowConfig, Silence
 from tests.media.engine_support import until
+from tests.media.hosts import at
 from tests.media.plane_scene import (
     CM,
     GCM,
@@ -423,7 +424,7 @@ async def test_who_is_admitted_is_heard_on(scene: Scene, host: str) -> None:
     scene.phones.append(hidden)
     await scene.add(6, hidden)
     scene.join(6, RIGHT)
-    scene.plane.expect(6, (host, 9), 1)
+    scene.plane.expect(6, at(host, 9), 1)
     await scene.done()
     hidden.send(rtp(1))
     await until(lambda: len(scene.handler.strangers) == 1)

@@ -14,6 +14,7 @@ from gateway.media.embedded.plane.rtcp import ReceiverReport
 from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, SrtpProfile
 from gateway.media.embedded.plane.values import FlowConfig
 from tests.media.engine_support import until
+from tests.media.hosts import at
 from tests.media.plane_scene import (
     CM,
     GCM,
@@ -184,7 +185,7 @@ async def test_what_the_system_refuses_is_counted_and_is_not_sent(scene: Scene) 
     """Nobody may send to a broadcast address unasked: neither the packets nor their octets count."""
     scene.left.send(rtp(1))
     await scene.right.hears(1)
-    scene.plane.set_destination(RIGHT, ("255.255.255.255", 9), None)
+    scene.plane.set_destination(RIGHT, at("255.255.255.255", 9), None)
     await scene.done()
     for number in range(2, 5):
         scene.left.send(rtp(number))
@@ -312,8 +313,8 @@ async def test_dtls_in_a_phones_name_is_told_of_so_often_a_second(scene: Scene, 
     scene.phones.append(phone)
     await scene.add(6, phone)
     if not named:
-        scene.plane.expect(6, (host, 9), 1)
-        scene.plane.set_destination(6, (host, 9), (host, 10))
+        scene.plane.expect(6, at(host, 9), 1)
+        scene.plane.set_destination(6, at(host, 9), at(host, 10))
         scene.plane.admit_source(6, phone.address, rtp(1))
         await scene.done()
         phone.send(rtp(2))

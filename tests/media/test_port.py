@@ -17,6 +17,7 @@ from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.port import ErrorRate
 from gateway.media.embedded.webrtc.states import LegState
 from gateway.media.engine import MediaError
+from tests.media.hosts import at
 from tests.media.webrtc_support import (
     BROWSER,
     PEER_CONTEXT,
@@ -28,7 +29,7 @@ from tests.media.webrtc_support import (
     rtp,
 )
 
-STRANGER = ("198.51.100.66", 6666)
+STRANGER = at("198.51.100.66", 6666)
 
 
 # Demultiplexing
@@ -103,13 +104,13 @@ def test_error_responses_are_limited_per_source_and_refill_with_time() -> None:
     bench, leg, _ = connected()
     wrong = binding_request(leg, password="wrong")
     for port in range(1000, 1100):
-        bench.deliver(wrong, (STRANGER[0], port))
+        bench.deliver(wrong, at(STRANGER[0], port))
     assert len(bench.socket.take()) == 5
     bench.clock.advance(1)
     for port in range(1000, 1100):
-        bench.deliver(wrong, (STRANGER[0], port))
+        bench.deliver(wrong, at(STRANGER[0], port))
     assert len(bench.socket.take()) == 5
-    bench.deliver(wrong, ("198.51.100.67", 1))
+    bench.deliver(wrong, at("198.51.100.67", 1))
     assert len(bench.socket.take()) == 1
 
 
@@ -130,7 +131,7 @@ def test_twenty_thousand_sources_leave_the_tables_as_they_were() -> None:
     wrong = binding_request(leg, password="wrong")
     kinds = [rtp(1), b"\x16\xfe\xfd" + bytes(60), wrong, b"\xff" * 30]
     for number in range(20_000):
-        bench.deliver(kinds[number % 4], (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1))
+        bench.deliver(kinds[number % 4], at(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1))
     after = bench.port.table_sizes
     assert after["error_sources"] == bench.port.config.error_sources
     assert after | {"error_sources": 0} == before
@@ -140,8 +141,8 @@ def test_twenty_thousand_sources_leave_the_tables_as_they_were() -> None:
 
 def test_all_strangers_together_are_told_of_so_often_a_second() -> None:
     """Each with an address of its own; a second later they are again."""
-    limit, stranger = PuntLimit(STRANGERS), ("192.0.2.1", 1)
-    sources = [(f"10.0.{number >> 8}.{number & 255}", 1) for number in range(20_000)]
+    limit, stranger = PuntLimit(STRANGERS), at("192.0.2.1", 1)
+    sources = [at(f"10.0.{number >> 8}.{number & 255}", 1) for number in range(20_000)]
     assert sum(limit.allows(source, 5.0) for source in sources) == STRANGERS
     assert [limit.allows(stranger, now) for now in (5.9, 6.0)] == [False, True]
 
@@ -149,7 +150,10 @@ def test_all_strangers_together_are_told_of_so_often_a_second() -> None:
 def test_a_source_that_sends_too_much_takes_nothing_from_others() -> None:
     """Neither from other addresses nor from other ports of its own, at the same moment: but for a few by chance."""
     limit = PuntLimit(STRANGERS)
-    others = [(f"192.0.2.{number}", 1) for number in range(100)], [(STRANGER[0], number) for number in range(1, 101)]
+    others = (
+        [at(f"192.0.2.{number}", 1) for number in range(100)],
+        [at(STRANGER[0], number) for number in range(1, 101)],
+    )
     assert sum(limit.allows(STRANGER, 5.0) for _ in range(1000)) == PER_SOURCE
     for sources in others:
         assert sum(limit.allows(source, 5.0) for source in sources) >= 90  # each shares the count once in 4,096 runs
@@ -161,7 +165,7 @@ def test_what_strangers_used_up_is_not_taken_from_an_address_that_is_proved() ->
     other, wrong = (BROWSER[0], BROWSER[1] + 1), binding_request(leg, password="wrong")
     bench.deliver(binding_request(leg, use_candidate=False), other)
     for number in range(STRANGERS + 1000):
-        bench.deliver(wrong, (f"10.0.{number >> 8}.{number & 255}", 1))
+        bench.deliver(wrong, at(f"10.0.{number >> 8}.{number & 255}", 1))
     bench.socket.take()
     bench.deliver(binding_request(leg), STRANGER)
     assert bench.socket.take(STRANGER) == []
@@ -247,7 +251,7 @@ def test_a_leg_proves_a_bounded_number_of_addresses() -> None:
     """Sixteen by default; the port's table follows."""
     bench, leg, _ = connected()
     for port in range(1, 200):
-        bench.deliver(binding_request(leg, use_candidate=False), ("203.0.113.5", port))
+        bench.deliver(binding_request(leg, use_candidate=False), at("203.0.113.5", port))
     assert bench.addresses == 16
     assert leg.remote_address == BROWSER
 

@@ -13,16 +13,17 @@ import pytest
 from aioice import stun
 from aioice.turn import make_integrity_key
 
-from gateway.media.embedded.plane.values import Address, Bound
+from gateway.media.embedded.plane.values import Address, Bound, host_of
 from gateway.media.embedded.webrtc import gathering as gathering_module
 from gateway.media.embedded.webrtc import relay as relay_module
 from gateway.media.embedded.webrtc.gathering import STALE, Gathering, IceServerUrl
 from gateway.media.embedded.webrtc.relay import FIRST_PAUSE, LONGEST_PAUSE, MAX_QUEUED, Relay, TurnServer
 from gateway.media.embedded.webrtc.tunnel import Tunnel
+from tests.media.hosts import at
 from tests.media.webrtc_support import binding_check
 from tests.ports import free_port
 
-PEER, OTHER, THIRD = [("198.51.100.7", port) for port in (5000, 5001, 5002)]
+PEER, OTHER, THIRD = [at("198.51.100.7", port) for port in (5000, 5001, 5002)]
 RELAYED, MAPPED = ("203.0.113.5", 49152), ("203.0.113.9", 1024)
 PASSWORD = "p" * 22
 DATA = b"\x80" + bytes(20)
@@ -53,7 +54,7 @@ class Host:
         self.tunnels: dict[Address, Tunnel] = {}
         self.delivers: dict[Address, Callable[[bytes], None]] = {}
         self.sent: list[bytes] = []
-        self.bounds: Sequence[Bound] = (Bound(path=1, address=("192.0.2.1", 4000)),)
+        self.bounds: Sequence[Bound] = (Bound(path=1, address=at("192.0.2.1", 4000)),)
         self._port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._port.bind(("127.0.0.1", 0))
         self._port.setblocking(False)
@@ -282,7 +283,7 @@ async def test_only_addresses_of_the_relays_version_are_permitted(monkeypatch: p
         place = IceServerUrl(url=f"turn:127.0.0.1:{server.port}?transport=tcp", username="u", password="secret")
         gathering = Gathering(host, [place], idle_after=IDLE_AFTER)
         await gathering.start()
-        gathering.permit("2001:db8::1")
+        gathering.permit(host_of("2001:db8::1"))
         gathering.permit(PEER[0])
         await until(lambda: "CREATE_PERMISSION" in server.methods())
         await gathering.close()

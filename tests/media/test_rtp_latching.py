@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.media.embedded.plane.values import Address, Host
 from gateway.media.embedded.rtp.latching import Latch, Latching, LatchRules, may_send_to
+from tests.media.hosts import at
 
-NAMED = ("9.9.9.7", 4000)
-NAMED_PRIVATE = ("192.168.1.5", 4000)
-SAME_HOST = ("9.9.9.7", 9999)
-SIGNALLING = ("11.22.33.9", 5555)
-STRANGER = ("11.22.33.66", 6666)
+NAMED = at("9.9.9.7", 4000)
+NAMED_PRIVATE = at("192.168.1.5", 4000)
+SAME_HOST = at("9.9.9.7", 9999)
+SIGNALLING = at("11.22.33.9", 5555)
+STRANGER = at("11.22.33.66", 6666)
 
 
-def latch(named: tuple[str, int] = NAMED, private_source: str | None = None, mode: Latching = Latching.AUTO) -> Latch:
+def latch(named: Address = NAMED, private_source: str | None = None, mode: Latching = Latching.AUTO) -> Latch:
     made = Latch(LatchRules(mode=mode, window=10.0, patience=1.0))
     made.expect(named, private_source, 100.0)
     return made
 
 
-def admit(made: Latch, source: tuple[str, int], now: float, *, authentic: bool = False) -> bool:
+def admit(made: Latch, source: Address, now: float, *, authentic: bool = False) -> bool:
     """A packet from there: it becomes the source where the rules let it, as the plane would then say."""
     allowed = made.may_learn(source, now) if authentic else made.may_admit(source, now)
     if allowed:
@@ -53,9 +55,9 @@ def admit(made: Latch, source: tuple[str, int], now: float, *, authentic: bool =
 )
 def test_who_becomes_the_source(
     mode: Latching,
-    named: tuple[str, int],
+    named: Address,
     private_source: str | None,
-    source: tuple[str, int],
+    source: Address,
     after: float,
     admitted: bool,
 ) -> None:
@@ -80,7 +82,7 @@ def test_a_source_is_learned_once_per_description() -> None:
     """After the first one, the door is shut."""
     made = latch(NAMED_PRIVATE, "11.22.33.9")
     assert admit(made, SIGNALLING, 100.0)
-    assert not admit(made, ("11.22.33.9", 7777), 105.0)
+    assert not admit(made, at("11.22.33.9", 7777), 105.0)
 
 
 def test_a_live_source_is_not_taken_over_after_a_refresh() -> None:
@@ -90,7 +92,7 @@ def test_a_live_source_is_not_taken_over_after_a_refresh() -> None:
     made.heard = 110.0
     made.expect(NAMED_PRIVATE, "11.22.33.9", 110.0)
     assert made.source == SIGNALLING
-    moved = ("11.22.33.9", 7777)
+    moved = at("11.22.33.9", 7777)
     assert not admit(made, moved, 110.5)
     assert admit(made, moved, 111.5)
     assert made.destination == moved
@@ -100,7 +102,7 @@ def test_a_new_address_in_a_description_ends_the_old_one() -> None:
     """Media goes to the new address before anything has come from there."""
     made = latch()
     assert admit(made, NAMED, 100.0)
-    other = ("9.9.9.8", 4002)
+    other = at("9.9.9.8", 4002)
     made.expect(other, None, 120.0)
     assert made.source is None
     assert made.destination == other
@@ -136,5 +138,5 @@ def test_media_is_not_sent_where_a_stranger_must_not_point_us(host: str, signall
     """An SDP may not aim a tone at the gateway's own services, at groups or at names."""
     assert may_send_to(host, signalling) is allowed
     made = Latch(LatchRules())
-    made.expect((host, 4000), signalling, 0.0)
+    made.expect((Host(host), 4000), signalling, 0.0)
     assert (made.destination is not None) is allowed

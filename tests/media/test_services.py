@@ -19,6 +19,7 @@ from gateway.media.embedded.sources.players import MAXIMUM_FILES, LoopPlayer, Pl
 from gateway.media.engine import MediaError
 from sdp import Codec
 from tests.media.engine_support import frequency_of, until
+from tests.media.hosts import at
 from tests.media.plane_support import OUT_SSRC, TARGET, Direction, injected
 from tests.media.rtp_support import ManualClock
 
@@ -142,7 +143,7 @@ def test_silence_of_many_flows_is_spread_over_time() -> None:
         path.plane._silences.clear()
         path.plane.close_flow(TARGET)
         path.plane.open_flow(flow + 10, TARGET, FlowConfig())
-        path.plane.set_destination(flow + 10, ("192.0.2.20", 5000), None)
+        path.plane.set_destination(flow + 10, at("192.0.2.20", 5000), None)
         path.plane.start_stream(flow + 10, OUT_SSRC, 1, 1, 8000)
         path.plane.set_silence(flow + 10, silence_in(Codec("PCMU", 8000, payload_type=0), 1.0, 5.0))
         while not path.sent:

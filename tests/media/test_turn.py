@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.media.embedded.plane.stun import StunError
+from gateway.media.embedded.plane.values import host_of
 from gateway.media.embedded.webrtc.stun import parse
 from gateway.media.embedded.webrtc.turn import (
     CHANNEL_REST,
@@ -23,8 +24,9 @@ from gateway.media.embedded.webrtc.turn import (
     TurnClient,
     TurnState,
 )
+from tests.media.hosts import at
 
-PEER = ("198.51.100.7", 5000)
+PEER = at("198.51.100.7", 5000)
 RELAYED, MAPPED = ("203.0.113.5", 49152), ("203.0.113.9", 1024)
 
 
@@ -247,11 +249,11 @@ def test_channel_numbers_are_used_again_after_their_rest() -> None:
     server.allocate(1_000_000)
     count = LAST_CHANNEL - FIRST_CHANNEL + 1
     for number in range(count + 1):
-        server.client.send(("198.51.100.7", number + 1), b"x", server.now, bind=True)
+        server.client.send(at("198.51.100.7", number + 1), b"x", server.now, bind=True)
     bound = [one for one in server.pump() if one.message_method is stun.Method.CHANNEL_BIND]
     assert len({one.attributes["CHANNEL-NUMBER"] for one in bound}) == len(bound) == count
     server.now += CHANNEL_REST + 1
-    server.client.send(("198.51.100.8", 1), b"x", server.now, bind=True)
+    server.client.send(at("198.51.100.8", 1), b"x", server.now, bind=True)
     assert "CHANNEL_BIND" in methods(server.pump())
     assert len(server.client._channels) == len(server.client._peers) == count
 
@@ -264,7 +266,7 @@ def test_so_many_permissions_and_no_more() -> None:
     for number in range(MAX_PERMISSIONS + 10):
         server.now += 0.001
         assert server.indication(b"data") == (PEER, b"data")
-        server.client.permit(f"198.18.{number // 250}.{number % 250 + 1}", server.now)
+        server.client.permit(host_of(f"198.18.{number // 250}.{number % 250 + 1}"), server.now)
     assert len(server.client._permissions) == MAX_PERMISSIONS
     assert server.indication(b"data", ("198.18.0.1", 5000)) is None
 

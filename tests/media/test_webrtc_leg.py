@@ -12,6 +12,7 @@ from gateway.media.embedded.webrtc.dtls import DtlsRole
 from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput, LegState
 from gateway.media.engine import MediaError
 from tests.media.dtls_support import client_hello
+from tests.media.hosts import at
 from tests.media.webrtc_support import (
     BROWSER,
     CONTEXT,
@@ -25,7 +26,7 @@ from tests.media.webrtc_support import (
 
 PASSWORD = "p" * 22
 RTCP = bytes.fromhex("80c8000611223344") + bytes(20)
-ELSEWHERE = ("203.0.113.9", 40000)
+ELSEWHERE = at("203.0.113.9", 40000)
 
 
 # Set-up

@@ -20,6 +20,7 @@ from gateway.media.embedded.webrtc.states import LegState
 from tests.media.aiortc_support import FirstPackets, offer_from_aiortc, open_call
 from tests.media.arsenal import arsenal, spraying
 from tests.media.dtls_support import CLIENT_HELLO_NULL_CIPHER, client_hello
+from tests.media.hosts import at
 from tests.media.ice_support import HEADER, with_fingerprint
 from tests.media.webrtc_support import (
     BROWSER,
@@ -31,7 +32,7 @@ from tests.media.webrtc_support import (
     rtp,
 )
 
-ATTACKER: Address = ("198.51.100.66", 6666)
+ATTACKER: Address = at("198.51.100.66", 6666)
 SAME_HOST: Address = (BROWSER[0], BROWSER[1] + 1)
 
 
@@ -197,7 +198,7 @@ def test_memory_stays_bounded_under_a_flood() -> None:
     def flood(rounds: int) -> None:
         for number in range(rounds):
             for datagram in weapons:
-                bench.deliver(datagram, (f"198.51.{number >> 8 & 255}.{number & 255}", 6666))
+                bench.deliver(datagram, at(f"198.51.{number >> 8 & 255}.{number & 255}", 6666))
             bench.socket.sent.clear()
 
     flood(1200)

@@ -26,12 +26,13 @@ from gateway.media.embedded.webrtc.ice import Left
 from gateway.media.embedded.webrtc.leg import WebRtcLeg
 from gateway.media.embedded.webrtc.port import WebRtcPort
 from gateway.media.embedded.webrtc.states import LegState, StateHandler
+from tests.media.hosts import at
 from tests.media.rtp_support import ManualClock, ManualReactor
 from tests.media.srtp_pair import SrtpSession
 from tests.ports import free_port
 
 T = TypeVar("T")
-BROWSER: Address = ("192.0.2.10", 50000)
+BROWSER: Address = at("192.0.2.10", 50000)
 CERTIFICATE = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=30), "gateway")
 PEER_CERTIFICATE = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=30), "browser")
 PEER_CONTEXT = DtlsContext(PEER_CERTIFICATE, WebRtcConfig().srtp_profiles)
@@ -46,7 +47,7 @@ class FakeSocket:
         self.refusing = False
 
     def getsockname(self) -> Address:
-        return "192.0.2.1", 4000
+        return at("192.0.2.1", 4000)
 
     def recvfrom_into(self, buffer: memoryview) -> tuple[int, Any]:
         raise BlockingIOError

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from ipaddress import ip_address
+from typing import NewType
 
 from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.embedded.plane.key_frame import Format
 from sdp.frozen import filled_at_once
 
-Address = tuple[str, int]
-"""IP address in its canonical text (`ipaddress`) and port."""
+Host = NewType("Host", str)
+"""IP address in its canonical text, as sockets write it; made by `host_of`, never of other text."""
+Address = tuple[Host, int]
+"""IP address and port."""
+NOWHERE: Address = (Host("0.0.0.0"), 0)
+"""Stands where no address is known yet."""
+
+
+def host_of(text: str) -> Host:
+    """Read an IP address, its zone left out; raise ValueError for a name and for other text."""
+    return Host(str(ip_address(text.partition("%")[0])))
+
+
 NEVER = float("-inf")
 """The time of what has not happened."""
 

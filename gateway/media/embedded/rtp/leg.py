@@ -10,7 +10,7 @@ from gateway.media.embedded.addresses import canonical
 from gateway.media.embedded.plane.packet import HEADER_SIZE
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError
-from gateway.media.embedded.plane.values import Address, FlowConfig, FlowSnapshot
+from gateway.media.embedded.plane.values import Address, FlowConfig, FlowSnapshot, Host
 from gateway.media.embedded.rtp.dtls import DtlsHost, PhoneDtls
 from gateway.media.embedded.rtp.keys import key_identifier, srtp_key
 from gateway.media.embedded.rtp.latching import Latch, LatchRules, may_send_to
@@ -344,7 +344,7 @@ def receivable(agreement: MediaAgreement) -> frozenset[int]:
 
 def _written(endpoint: Endpoint) -> Address:
     """The address as the plane's sockets write it."""
-    return str(endpoint[0]), endpoint[1]
+    return Host(str(endpoint[0])), endpoint[1]
 
 
 def _address(value: Sequence[Any] | None) -> Address | None:

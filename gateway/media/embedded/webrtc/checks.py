@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from gateway.media.embedded.plane.values import Address
+from gateway.media.embedded.plane.values import Address, Host
 from gateway.media.engine import MediaError
 from sdp import SdpSyntaxError
 from sdp.attributes import Candidate
@@ -103,7 +103,7 @@ class Checklist:
         usable = candidate.transport.lower() == "udp" and candidate.component == 1 and candidate.port
         if host is None or not usable or len(self._checks) >= self._most:
             return None
-        address = (host, candidate.port)
+        address = (Host(host), candidate.port)
         if address in self._checks:
             return None
         self._checks[address] = _Check(address, now)

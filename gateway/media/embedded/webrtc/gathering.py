@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.media.embedded.plane.stun import StunError
-from gateway.media.embedded.plane.values import Address, Bound
+from gateway.media.embedded.plane.values import Address, Bound, Host
 from gateway.media.embedded.webrtc.relay import Relay, RelayHost, TurnServer
 from gateway.media.embedded.webrtc.stun import binding, mapped_address, parse
 from gateway.media.embedded.webrtc.turn import turn_credentials
@@ -146,14 +146,14 @@ class Gathering:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._mappings.clear()
 
-    def permit(self, host: str) -> None:
+    def permit(self, host: Host) -> None:
         """Let this address reach us by the relays."""
         for relay in self._relays:
             allocated = relay.allocated
             if allocated is not None and ip_address(allocated[0][0]).version == ip_address(host).version:
                 relay.permit(host)
 
-    def candidates(self, known: Sequence[Address]) -> list[str]:
+    def candidates(self, known: Sequence[tuple[str, int]]) -> list[str]:
         """Values of `a=candidate` beyond the `known` addresses, server-reflexive ones first."""
         horizon = self._host.clock() - STALE
         mapped = {each.seen: each.base for each in self._mappings.values() if each.at > horizon}
@@ -195,7 +195,7 @@ class Gathering:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=2)
         places: dict[int, Address] = {}
         for *_, place in found:
-            places.setdefault(ip_address(place[0]).version, (str(place[0]), int(place[1])))
+            places.setdefault(ip_address(place[0]).version, (Host(str(place[0])), int(place[1])))
         for bound in self._host.bounds:
             local = ip_address(bound.address[0])
             place_of = places.get(local.version)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 from gateway.media.embedded.plane.protocol import Plane
-from gateway.media.embedded.plane.values import Address, FlowConfig
+from gateway.media.embedded.plane.values import Address, FlowConfig, Host
 from gateway.media.embedded.webrtc.alarm import Timer
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsContext
@@ -54,7 +54,7 @@ class LegHost(Protocol[L]):
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
 
-    def permit(self, host: str) -> None:
+    def permit(self, host: Host) -> None:
         """Let this address reach us by the relays."""
 
     def send_check(self, leg: L, address: Address, check: Check, path: int | None = None) -> list[tuple[bytes, int]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.media.embedded.plane.stun import BindingRequest
-from gateway.media.embedded.plane.values import Address, FlowConfig, FlowSnapshot
+from gateway.media.embedded.plane.values import NOWHERE, Address, FlowConfig, FlowSnapshot
 from gateway.media.embedded.webrtc.alarm import Alarm
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.embedded.webrtc.checks import Checklist, networks_of_lite, require_candidate
@@ -68,7 +68,7 @@ class WebRtcLeg:
         self._early: list[bytes] = []
         self._keyed = False
         self._path: int | None = None
-        self._address: Address = ("", 0)
+        self._address = NOWHERE
         self._admitted: set[tuple[int, Address]] = set()
         self._remote_since: float | None = None
         self._setup_deadline: float | None = None

@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from gateway.media.embedded.addresses import is_loopback, own_addresses, reachable
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.stun import BINDING_SUCCESS, StunError, error_response, parse_binding_request
-from gateway.media.embedded.plane.values import Address, Bound, FlowConfig, PortState
+from gateway.media.embedded.plane.values import Address, Bound, FlowConfig, Host, PortState
 from gateway.media.embedded.webrtc.alarm import Timer
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.config import WebRtcConfig
@@ -209,7 +209,7 @@ class WebRtcPort:
             lines += self._gathering.candidates(advertised)
         return tuple(lines)
 
-    def _advertised(self) -> list[Address]:
+    def _advertised(self) -> list[tuple[str, int]]:
         number = self._bound[0].address[1] if self._bound else self.config.port
         named = [(each, number) if isinstance(each, str) else each for each in self.config.advertised]
         return named or [(reachable(host), number) for host, number in self.addresses]
@@ -280,7 +280,7 @@ class WebRtcPort:
         """One datagram as it is."""
         self.plane.send(path, address, data)
 
-    def permit(self, host: str) -> None:
+    def permit(self, host: Host) -> None:
         """Let this address reach us by the relays."""
         if self._gathering is not None:
             self._gathering.permit(host)

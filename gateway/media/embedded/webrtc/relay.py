@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Protocol, cast
 
 from gateway.media.embedded.plane.stun import StunError, is_stun, parse_binding_request
-from gateway.media.embedded.plane.values import Address
+from gateway.media.embedded.plane.values import Address, Host
 from gateway.media.embedded.webrtc.tunnel import Tunnel
 from gateway.media.embedded.webrtc.turn import TurnClient, TurnState
 
@@ -131,7 +131,7 @@ class Relay:
         client = self._client
         if client is None or client.state is not TurnState.ALLOCATED or client.relayed is None:
             return None
-        return client.relayed, client.mapped or ("0.0.0.0", 9)
+        return client.relayed, client.mapped or (Host("0.0.0.0"), 9)
 
     async def run(self) -> None:
         """Hold an allocation; where it is lost, ask for another one."""
@@ -203,7 +203,7 @@ class Relay:
         for peer in tuple(self._tunnels):
             self._close_tunnel(peer)
 
-    def permit(self, host: str) -> None:
+    def permit(self, host: Host) -> None:
         """Let this address reach us by the relay."""
         if self._client is not None:
             self._client.permit(host, self._host.clock())

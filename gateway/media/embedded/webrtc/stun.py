@@ -23,7 +23,7 @@ from gateway.media.embedded.plane.stun import (
     is_stun,
     message,
 )
-from gateway.media.embedded.plane.values import Address
+from gateway.media.embedded.plane.values import Address, Host
 
 ERROR_CODE, REALM, NONCE = 0x0009, 0x0014, 0x0015
 LONGEST = 65_535
@@ -57,7 +57,7 @@ class Message:
         packed = bytes([a ^ b for a, b in zip(value[4:], mask, strict=False)])
         host = socket.inet_ntop(socket.AF_INET if size == 4 else socket.AF_INET6, packed)
         port = int.from_bytes(value[2:4]) ^ (MAGIC_COOKIE >> 16)
-        return (host, port) if port else None
+        return (Host(host), port) if port else None
 
     @property
     def error_code(self) -> int:

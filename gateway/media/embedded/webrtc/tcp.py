@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Protocol, cast
 
 from gateway.media.embedded.plane.stun import StunError, parse_binding_request
-from gateway.media.embedded.plane.values import Address
+from gateway.media.embedded.plane.values import NOWHERE, Address, Host
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.tunnel import Tunnel
 from gateway.media.engine import MediaError, PortTakenError
@@ -58,7 +58,7 @@ class TcpConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._frames = 0
         self._window: asyncio.TimerHandle | None = None
-        self.source: Address = ("", 0)
+        self.source = NOWHERE
 
     @property
     def proved(self) -> bool:
@@ -77,7 +77,7 @@ class TcpConnection(asyncio.Protocol):
         # uvloop's transports are none of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self.source = (peer[0].partition("%")[0], peer[1]) if peer else ("", 0)
+        self.source = (Host(peer[0].partition("%")[0]), peer[1]) if peer else NOWHERE
         self._keep_the_kernels_queue_short()
         if not peer or not self._listener.admit(self):
             self.abort("tcp_full")
@@ -211,7 +211,7 @@ class TcpListener:
         """The (address, port) pairs that are bound."""
         return tuple([one.getsockname()[:2] for server in self._servers for one in server.sockets])
 
-    async def start(self, addresses: Sequence[Address]) -> None:
+    async def start(self, addresses: Sequence[tuple[str, int]]) -> None:
         """Listen on each; raises MediaError 503 that names the one that would not."""
         loop = asyncio.get_running_loop()
         for host, port in addresses:

@@ -21,7 +21,7 @@ from gateway.media.embedded.plane.stun import (
     parse_binding_request,
     success_response,
 )
-from gateway.media.embedded.plane.values import Address
+from gateway.media.embedded.plane.values import Address, Host
 
 READS = 32
 """Datagrams read before the loop looks at other sockets."""
@@ -38,7 +38,7 @@ def inside(bound: Address) -> Address:
     host = ip_address(bound[0])
     if not host.is_unspecified:
         return bound
-    return ("127.0.0.1" if host.version == 4 else "::1"), bound[1]
+    return Host("127.0.0.1" if host.version == 4 else "::1"), bound[1]
 
 
 class Tunnel:

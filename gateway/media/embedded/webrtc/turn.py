@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.media.embedded.plane.stun import USERNAME, XOR_MAPPED_ADDRESS, StunError, message
-from gateway.media.embedded.plane.values import Address
+from gateway.media.embedded.plane.values import Address, Host
 from gateway.media.embedded.webrtc.stun import (
     NONCE,
     REALM,
@@ -104,7 +104,7 @@ class TurnClient:
         self._realm, self._nonce, self._key = b"", b"", b""
         self._requests: dict[bytes, _Request] = {}
         self._out: list[bytes] = []
-        self._permissions: dict[str, _Permission] = {}
+        self._permissions: dict[Host, _Permission] = {}
         self._channels: dict[Address, _Channel] = {}
         self._peers: dict[int, Address] = {}
         self._next_channel = FIRST_CHANNEL
@@ -121,7 +121,7 @@ class TurnClient:
             now,
         )
 
-    def permit(self, host: str, now: float) -> None:
+    def permit(self, host: Host, now: float) -> None:
         """Let this address send to us."""
         permission = self._permissions.get(host)
         if permission is not None:
@@ -277,7 +277,7 @@ class TurnClient:
 
     # Permissions and channels
 
-    def _ask_permission(self, host: str, now: float) -> None:
+    def _ask_permission(self, host: Host, now: float) -> None:
         def done(response: Message | None) -> None:
             if response is None:
                 # Refused, or not answered: the next use asks again.

@@ -24,6 +24,7 @@ from gateway.media.embedded.plane.values import (
     Repeats,
     Route,
     Silence,
+    host_of,
 )
 
 logger = logging.getLogger("gateway.media.plane")
@@ -194,13 +195,13 @@ class NativePlane:
         dscp: int = 0,
     ) -> tuple[Bound, ...]:
         body = struct.pack("!IHIIB", port, number, receive_buffer, send_buffer, len(hosts))
-        body += b"".join(wire.address((host, 0)) for host in hosts)
-        body += bytes((len(only_from),)) + b"".join(wire.address((host, 0)) for host in only_from)
+        body += b"".join(wire.address((host_of(host), 0)) for host in hosts)
+        body += bytes((len(only_from),)) + b"".join(wire.address((host_of(host), 0)) for host in only_from)
         body += bytes((dscp,))
         return (await self._ask(Down.OPEN_SHARED, body)).bounds()
 
     async def open_pair(self, port: int, host: str, number: int, *, dscp: int = 0) -> tuple[Bound, Bound]:
-        body = _ONE.pack(port) + wire.address((host, number)) + bytes((dscp,))
+        body = _ONE.pack(port) + wire.address((host_of(host), number)) + bytes((dscp,))
         rtp, rtcp = (await self._ask(Down.OPEN_PAIR, body)).bounds()
         return rtp, rtcp
 

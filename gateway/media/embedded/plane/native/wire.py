@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import ip_address
@@ -19,6 +19,7 @@ from gateway.media.embedded.plane.values import (
     Fed,
     FlowConfig,
     FlowSnapshot,
+    Host,
     Inventory,
     MediaPacket,
     PlayoutFigures,
@@ -155,16 +156,18 @@ def short(data: bytes) -> bytes:
     return struct.pack("!H", len(data)) + data
 
 
-@lru_cache(maxsize=8192)
-def address(value: Address | None) -> bytes:
-    """An address, or that there is none."""
+def _address(value: Address | None) -> bytes:
     if value is None:
         return b"\0"
     return _host(value[0]) + struct.pack("!H", value[1])
 
 
+address: Callable[[Address | None], bytes] = lru_cache(maxsize=8192)(_address)
+"""Write an address, or that there is none; typed, as `lru_cache` alone takes everything."""
+
+
 @lru_cache(maxsize=8192)
-def _host(host: str) -> bytes:
+def _host(host: Host) -> bytes:
     parsed = ip_address(host.partition("%")[0])
     return bytes((parsed.version,)) + parsed.packed
 
@@ -311,7 +314,7 @@ class Reader:
         if form is None:
             raise WireError("an address of the plane is of no family")
         packed, port = form.unpack(self.take(form.size))
-        return _text(packed), port
+        return Host(_text(packed)), port
 
     def address(self) -> Address:
         """An address that must be there."""
