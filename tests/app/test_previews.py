@@ -61,6 +61,32 @@ async def test_a_usable_preview_behind_an_unusable_one_is_heard(tmp_path: Path, 
         assert await placed.status() == 200
 
 
+async def test_unusable_previews_of_a_callee_are_logged_once(tmp_path: Path) -> None:
+    """One line a callee, whatever else its 183s hold."""
+    async with house(tmp_path) as there, calling(there, "sip", "04711") as placed:
+        invite = await there.trunk.request("INVITE")
+        for preview in UNUSABLE.values():
+            await there.trunk.send(there.trunk.says(invite, 183, preview))
+        await there.trunk.send(there.trunk.says(invite, 200))
+        assert await placed.status() == 200
+    assert (tmp_path / "log").read_text(encoding="utf-8").count("early description ignored") == 1
+
+
+async def test_a_bare_200_takes_the_preview_of_its_own_phone(tmp_path: Path) -> None:
+    """A phone whose own 183 cannot be used is not given the description of another phone of that user."""
+    async with house(tmp_path, same_user=True) as there, calling(there, "sip", "1002") as placed:
+        first, second = there.phones
+        good = await previewed(first, GOOD, reliable=False)
+        await until(lambda: [call.state for call in there.app.calls] == [State.EARLY])
+        bare = await previewed(second, UNUSABLE["a refused line"], reliable=False)
+        await second.send(second.says(bare, 200, sdp=None))
+        await second.request("ACK")
+        await second.accepts("BYE")
+        await first.send(first.says(good, 200, sdp=None))
+        assert await placed.status() == 200
+        assert not first.has("BYE")
+
+
 @pytest.mark.parametrize("reliable", [False, True])
 @pytest.mark.parametrize("preview", UNUSABLE)
 async def test_a_usable_preview_outlasts_an_unusable_one(tmp_path: Path, preview: str, reliable: bool) -> None:

@@ -322,3 +322,16 @@ async def test_a_200_without_a_body_has_the_early_description_of_its_own_phone()
         inviter.sessions[number].says(early(number))
     inviter.sessions[1].says(events.Answered(b"", 1))
     assert heard[-1] == Answered("early 1")
+
+
+async def test_a_refused_answer_leaves_the_rank_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next rank is asked once the devices that ring on have had it."""
+    timers = by_hand(monkeypatch)
+    leg, inviter, _ = await asked(0, 0, 1, patience=20.0)
+    timers.advance(10.0)
+    inviter.sessions[0].says(events.Answered(b"answer"))
+    await leg.refuse_answer(Cause.NOT_ACCEPTABLE)
+    timers.advance(19.9)
+    assert len(inviter.invites) == 2
+    timers.advance(0.1)
+    assert went_to(inviter)[2:] == ["sip:2@h.test"]
