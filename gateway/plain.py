@@ -30,5 +30,16 @@ def plain_text(text: str) -> str:
     return "".join(char for char in lines if _is_shown(char, _KEPT_IN_TEXTS))
 
 
+def escaped(text: str) -> str:
+    """Return a text for diagnosis: hidden characters as "\\u202e", line ends and tabs as they are."""
+    if text.isprintable():
+        return text
+    return "".join(char if _is_shown(char, "\r\n\t") else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+
+
 def _is_shown(char: str, kept: str) -> bool:
     return char in kept or unicodedata.category(char) not in _HIDDEN

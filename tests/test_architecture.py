@@ -48,11 +48,14 @@ ROOMS = (
     Room("gateway/files.py", "structlog"),
     Room("gateway/plain.py", ""),
     Room("gateway/probe.py", ""),
-    Room("gateway/identity", "gateway.identity gateway.sources gateway.errors gateway.files structlog"),
+    Room(
+        "gateway/identity",
+        "gateway.identity gateway.sources gateway.errors gateway.files confusable_homoglyphs pydantic structlog",
+    ),
     Room(
         "gateway/call",
         "gateway.call gateway.media.engine gateway.identity.model gateway.identity.store gateway.sources "
-        "gateway.errors sdp structlog",
+        "gateway.errors gateway.plain sdp structlog",
     ),
     Room("gateway/legs/base.py", "gateway.call gateway.media.engine"),
     Room("gateway/legs/service.py", "gateway.legs.base gateway.call gateway.media.engine"),
@@ -94,11 +97,11 @@ ROOMS = (
         "gateway.agents gateway.legs.application gateway.legs.speech gateway.call gateway.errors"
         " numpy structlog websockets",
     ),
-    Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors structlog"),
+    Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors gateway.plain structlog"),
     Room(
         "gateway/store",
         "gateway.store gateway.people gateway.errors gateway.files gateway.call.rules gateway.call.journal "
-        "gateway.identity structlog redis cryptography",
+        "gateway.identity structlog pydantic redis cryptography",
     ),
     Room(
         "gateway/access",
@@ -117,7 +120,8 @@ ROOMS = (
     Room(
         "gateway/web",
         "gateway.web gateway.call gateway.people gateway.identity.model gateway.identity.guesses "
-        "gateway.identity.turns gateway.sources gateway.errors gateway.files gateway.probe "
+        "gateway.identity.turns gateway.identity.lookalike gateway.identity.store gateway.plain gateway.sources "
+        "gateway.errors gateway.files gateway.probe "
         "fastapi starlette uvicorn pydantic structlog websockets prometheus_client jwt http_ece cryptography",
     ),
 )

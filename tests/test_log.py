@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 import re
 import threading
 import time
@@ -401,6 +402,21 @@ def test_file_is_appended_to(tmp_path: Path) -> None:
         structlog.get_logger("test").info(event)
         close()
     assert [json.loads(line)["event"] for line in file.read_text().splitlines()] == ["first", "second"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 0o600), (0o600, 0o600), (0o644, 0o640), (0o640, 0o640)])
+def test_file_is_not_for_everybody(tmp_path: Path, before: int | None, after: int) -> None:
+    """A new one is the gateway's own; a group that collects logs may read one that is there."""
+    path = tmp_path / "gateway.log"
+    if before is not None:
+        path.touch()
+        path.chmod(before)
+    mask = os.umask(0)
+    try:
+        configure(file=path)()
+    finally:
+        os.umask(mask)
+    assert path.stat().st_mode & 0o777 == after
 
 
 def test_file_that_cannot_be_written_names_the_key(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gateway.app.message_log import names_of
 from gateway.log.redact import redact_text
 from gateway.net.tap import Direction
+from gateway.plain import escaped
 from gateway.sip.flow import Flow
 
 _LONGEST = 16_384
@@ -57,8 +58,8 @@ class _Kept:
             at=self.at,
             direction=self.direction,
             peer=str(self.peer),
-            title=redact_text(title)[:200],
-            text=redact_text(text),
+            title=escaped(redact_text(title))[:200],
+            text=escaped(redact_text(text)),
         )
 
 

@@ -24,6 +24,7 @@ from gateway.people.board import Board
 from gateway.people.courier import Courier, Device, Keeping
 from gateway.people.mailboxes import MailboxCounts
 from gateway.people.messages import InstantMessage, MessageStoreError, Outcome
+from gateway.plain import plain_text
 from gateway.sip.auth.account import Credentials
 from gateway.sip.errors import SipError
 from gateway.sip.flow import Flow
@@ -187,7 +188,7 @@ class Messages:
             sender_name=sender.address.display_name,
             recipient=target.user.id if isinstance(target, UserTarget) else "",
             content_type=content_type,
-            body=body,
+            body=_readable(essence, body),
             sent_at=now,
             expires_at=now + (settings.keep if expires is None else min(expires, settings.keep)),
             hops=hops,
@@ -253,6 +254,22 @@ class Messages:
         except RouteError:
             phones = ()  # the store is away; the pages are not
         return [*self._pages(user_id), *self._phones(user, phones)]
+
+
+def _readable(essence: str, body: bytes) -> bytes:
+    """Return a plain text without characters that turn or hide others; of another character set it stays."""
+    if essence != "text/plain":
+        return body
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return body
+    plain = plain_text(text)
+    return body if plain == text or _only_line_ends_differ(text, plain) else plain.encode()
+
+
+def _only_line_ends_differ(text: str, plain: str) -> bool:
+    return text.replace("\r\n", "\n") == plain
 
 
 class PageDevice:

@@ -65,12 +65,14 @@ LIVE = frozenset(
         *("limits.reattach_time", "limits.drain_timeout", "limits.max_call_duration", "limits.history_size"),
         *("sip.ring_timeout", "sip.park_timeout", "sip.max_diversions", "sip.outbound_proxy", "sip.bans"),
         *("sip.limits.requests_per_second", "sip.limits.burst", "sip.limits.failed_logins"),
+        *("sip.limits.trunk_invites_per_second", "sip.limits.trunk_invite_burst"),
         *("sip.limits.login_penalty", "sip.limits.failed_logins_per_user", "sip.proxies"),
         *("sip.registration.min_expires", "sip.registration.default_expires", "sip.registration.max_expires"),
         *("sip.registration.max_contacts", "sip.registration.websocket_grace", "sip.registration.flow_timer"),
         *("sip.registration.flow_timeout", "media.service_max_duration", "media.hold_music"),
         *("web.guests", "web.guests_may_call", "web.ice_servers"),
         *("webrtc.stun_server", "webrtc.turn_secret", "webrtc.turn_lifetime"),
+        "webrtc.turn_guest_lifetime",
     }
 )
 """Keys, and whole sections, that a reload applies; every other one is named as waiting for a restart."""

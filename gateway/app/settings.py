@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -22,6 +23,7 @@ from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Group, RoomDoor, Route, Router
 from gateway.call.trunk_places import Addresses, TrunkHosts, TrunkPlaces
 from gateway.config import Config, advertised
+from gateway.config.network import WebLimits
 from gateway.identity import passwords
 from gateway.identity.guesses import LockOut
 from gateway.identity.mapping import IdentityMap
@@ -300,12 +302,14 @@ def web(config: Config, console_token: str = "") -> WebSettings:
     limits = config.web.limits
     return WebSettings(
         allowed_origins=config.web.allowed_origins,
+        strict_transport=config.web.strict_transport if config.web.tls.cert is not None else 0,
         public_url=config.web.public_url or "",
         proxies=config.web.proxies,
         link_lifetime=config.web.link_lifetime,
         open_rooms=config.web.rooms_open,
         rooms_from_here=config.web.open_rooms == "auto",
         guests_from_here=config.web.guests == "auto",
+        staff_names=config.web.staff_names,
         ice_service=config.web.ice_service,
         ice_service_token=secret(config.web.ice_service_token) or "",
         push_services=config.web.push_services,
@@ -331,11 +335,18 @@ def web(config: Config, console_token: str = "") -> WebSettings:
         longest_backlog=limits.longest_backlog,
         max_sessions=limits.max_sessions,
         max_watches=config.presence.max_subscriptions_per_user,
-        failures_per_second=limits.failed_logins / max(limits.login_penalty, 1.0),
-        failure_burst=limits.failed_logins,
-        user_failures=limits.failed_logins_per_user,
-        longest_login_delay=limits.longest_login_delay,
+        **_guesses(limits),
     )
+
+
+def _guesses(limits: WebLimits) -> dict[str, Any]:
+    """Return the settings for wrong passwords."""
+    return {
+        "failures_per_second": limits.failed_logins / max(limits.login_penalty, 1.0),
+        "failure_burst": limits.failed_logins,
+        "user_failures": limits.failed_logins_per_user,
+        "longest_login_delay": limits.longest_login_delay,
+    }
 
 
 def oidc(config: Config) -> OidcSettings | None:
@@ -379,6 +390,9 @@ def user_agent(config: Config) -> UserAgentConfig:
                 rate=sip.limits.requests_per_second,
                 burst=sip.limits.burst,
                 trusted=(*sip.proxies, *(source for trunk in config.trunks for source in trunk.sources)),
+                trunks=tuple(source for trunk in config.trunks for source in trunk.sources),
+                trunk_invites=sip.limits.trunk_invites_per_second,
+                trunk_burst=sip.limits.trunk_invite_burst,
             ),
             transactions=sip.limits.max_transactions,
             alias=sip.tls.cert is not None,

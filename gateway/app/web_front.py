@@ -111,6 +111,9 @@ class WebFront:
     def is_configured(self, user_id: str) -> bool:
         return self._identity.find(user_id) is not None
 
+    def resembles_user(self, name: str) -> bool:
+        return self._identity.resembles(name)
+
     def find_user(self, name: str) -> User | None:
         found = self._identity.find(name)
         return found if found is not None and found.web else None
@@ -204,7 +207,7 @@ class WebFront:
         return asdict(rules)
 
     def ice_servers(self, client: str, user: str | None) -> list[dict[str, Any]]:
-        return IceServers(self.config, time.time).told(user)
+        return IceServers(self.config, time.time).told(user, client)
 
     def list_calls(self) -> list[dict[str, Any]]:
         return [

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from gateway.call.routing import Caller
 from gateway.call.status import Cause
 from gateway.media.engine import Party
-from sdp.frozen import filled_at_once
+from gateway.plain import plain_name
 
 
 def _nobody(got: bool) -> None:
@@ -53,7 +53,6 @@ Verdict = Literal["passed", "failed", "none"]
 """What a trunk has found out about the signature of a caller's number (verstat, 3GPP TS 24.229); "none": nothing."""
 
 
-@filled_at_once
 @dataclass(frozen=True, slots=True)
 class Address:
     """Who is at the far end of a leg."""
@@ -81,6 +80,10 @@ class Address:
 
     signed: tuple[tuple[str, str], ...] = ()
     """The caller's signature, Identity and Date fields (RFC 8224), for other trunks to see."""
+
+    def __post_init__(self) -> None:
+        if (name := plain_name(self.display_name)) is not self.display_name:
+            object.__setattr__(self, "display_name", name)
 
     @property
     def user(self) -> str:

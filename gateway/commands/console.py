@@ -107,7 +107,7 @@ def show_calls(operator: Operator, output: Console) -> None:
     for call in calls:
         parties = ", ".join(party for party in call["parties"] if party != call["caller"])
         row = (call["id"], call["state"], _duration(call["seconds"]), call["caller"], call["dialled"], parties)
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(escape(_plain(cell)) for cell in row))
     _print(output, table)
 
 
@@ -142,14 +142,15 @@ def show_trace(operator: Operator, output: Console, call: str, *, whole: bool) -
     name = urllib.parse.quote(found[0] if found else call, safe="")
     details = operator.ask(f"/api/calls/{name}")
     output.print(
-        f"[bold]{escape(details['id'])}[/]  {escape(details['caller'])} dialled {escape(details['dialled'])}, "
+        f"[bold]{escape(details['id'])}[/]  {escape(_plain(details['caller']))} dialled "
+        f"{escape(_plain(details['dialled']))}, "
         f"{escape(details['state'])} for {_duration(details['seconds'])}",
         soft_wrap=True,
     )
     for line in ladder(details["messages"], whole=whole):
         output.print(line, markup=False, soft_wrap=True)
     for side in details["media"]:
-        output.print(escape(_quality(side)), soft_wrap=True)
+        output.print(escape(_plain(_quality(side))), soft_wrap=True)
 
 
 def _quality(side: dict[str, Any]) -> str:
@@ -218,5 +219,5 @@ def show_bans(operator: Operator, output: Console, lift: str | None) -> None:
     table = _table("address", "since", "until", "silenced", "why")
     for ban in bans:
         since, until = (datetime.fromtimestamp(ban[key]).strftime("%H:%M:%S") for key in ("since", "until"))
-        table.add_row(escape(ban["address"]), since, until, str(ban["silenced"]), escape(ban["reason"]))
+        table.add_row(escape(ban["address"]), since, until, str(ban["silenced"]), escape(_plain(ban["reason"])))
     _print(output, table)

@@ -75,6 +75,11 @@ class SipLimits(Section):
     it they are dropped."""
     burst: int = Field(default=100, ge=1)
     """Requests one source may send at once before the rate counts."""
+    trunk_invites_per_second: float = Field(default=50.0, ge=0)
+    """INVITEs a second from one address of a trunk (`trunks[].sources`), for which the limit above does not count;
+    above it they are dropped, and the trunk repeats them; 0: no limit."""
+    trunk_invite_burst: int = Field(default=20, ge=1)
+    """INVITEs that one address of a trunk may send at once before that rate counts."""
     max_message_size: int = Field(default=65_535, ge=1_300, le=1_048_576)
     """Largest SIP message (bytes)."""
     max_connections: int = Field(default=2_048, ge=2)
@@ -318,6 +323,9 @@ class WebConfig(Section):
     of other names may not use the gateway."""
     allowed_origins: tuple[Text, ...] = ()
     """Origins of other sites whose pages may use the gateway; its own page always may."""
+    strict_transport: int = Field(default=31_536_000, ge=0, le=63_072_000)
+    """Time for which browsers come to the page's host by HTTPS alone (s, RFC 6797), said where `tls` is set; 0: not
+    said. It counts for every port of that host."""
     proxies: tuple[LocalAddress, ...] = ()
     """Addresses of reverse proxies in front, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     guests: SwitchValue = "auto"
@@ -325,6 +333,11 @@ class WebConfig(Section):
     (no proxy passes others on)."""
     guests_may_call: tuple[Text, ...] = ("600", "601")
     """Patterns of what a guest may dial, other guests included (* stands for anything)."""
+    staff_names: tuple[Text, ...] = (
+        *("admin", "administrator", "emergency", "gateway", "helpdesk", "moderator", "operator", "police"),
+        *("reception", "root", "security", "staff", "support", "system"),
+    )
+    """Words that no guest's name may have or look like; nor may it look like the name of a user."""
     link_lifetime: int = Field(default=2_592_000, ge=0, le=31_536_000)
     """The longest that a link for guests may be good for (s), which users make by POST /api/links for the call button
     of a site or for one call; 0: there are none."""

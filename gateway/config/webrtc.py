@@ -23,6 +23,8 @@ class IceServer(Section):
     """TURN user name."""
     credential: Secret | None = None
     """TURN password; without one, `webrtc.turn_secret` makes one for each who may call."""
+    guests: bool = False
+    """Tell this password, which stays good, to guests as well; else to those with an account alone."""
 
     @property
     def relays(self) -> bool:
@@ -72,6 +74,8 @@ class WebRtcConfig(Section):
     password of its own that end soon, for those of this list and of `web.ice_servers` that have none."""
     turn_lifetime: int = Field(default=600, ge=120, le=86_400)
     """How long such a password opens new relays (s); the page asks for another one after a minute."""
+    turn_guest_lifetime: int = Field(default=120, ge=120, le=86_400)
+    """The same of a guest's, whose user name stands for the guest's source: TURN servers can bound each by it."""
     setup_timeout: float = Field(default=15.0, ge=1, le=120)
     """How long ICE and DTLS may take together before the call fails (s)."""
     consent_timeout: float = Field(default=30.0, ge=5, le=300)

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
+from pydantic import TypeAdapter
 
 from gateway.errors import ConfigError, GatewayError
 from gateway.identity import passwords
@@ -21,6 +22,7 @@ from gateway.identity.store import IdentityStore, StoreError
 
 log = structlog.get_logger(__name__)
 
+_USER_VALUES, _DIGESTS = TypeAdapter(User), TypeAdapter(dict[str, str])
 _USER, _IDENTITY, _REVISION = "user:", "identity:", "revision"
 _CHANGED_HERE = "changed here"
 """In place of a revision: somebody else may have changed the store as well, so it is read again."""
@@ -346,9 +348,8 @@ def _read(entries: Mapping[str, str], realm: str) -> _State:
 def _made_of(text: str, realm: str) -> Made | None:
     try:
         kept = json.loads(text)
-        user = kept["user"]
-        values: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in user.items()}
-        user = User(**values)
-        return Made(user, Credential(user.id, realm, dict(kept["ha1"])), str(kept["born"]))
-    except (ValueError, TypeError, KeyError, AttributeError):
+        user = _USER_VALUES.validate_python(kept["user"])
+        digests = _DIGESTS.validate_python(kept["ha1"], strict=True)
+        return Made(user, Credential(user.id, realm, digests), str(kept["born"]))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

@@ -10,6 +10,7 @@ from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from gateway.errors import ConfigError
+from gateway.identity.lookalike import skeleton
 from gateway.identity.model import User, fold
 
 MAX_URI_LENGTH = 512
@@ -97,6 +98,7 @@ class IdentityMap:
         self._rules = tuple(_compile(rule, index) for index, rule in enumerate(rules))
         # Every step of a call asks for the same few.
         self._known = lru_cache(_REMEMBERED)(self._read_and_find)
+        self._looks: frozenset[str] | None = None
         self._check_rules(users)
 
     def change(self, users: Sequence[User], rules: Sequence[Rule] | None = None) -> None:
@@ -122,6 +124,13 @@ class IdentityMap:
     def by_id(self, user_id: str) -> User | None:
         """The user of exactly this id."""
         return self._users.get(user_id)
+
+    def resembles(self, name: str) -> bool:
+        """Return True where people take `name` for the id, the display name or an alias of a user."""
+        if self._looks is None:
+            names = [name for user in self.users for name in (user.id, user.display_name, *user.aliases) if name]
+            self._looks = frozenset(map(skeleton, names))
+        return skeleton(name) in self._looks
 
     def find(self, uri_or_user: str) -> User | None:
         """The user that a SIP URI, a telephone number, an alias or a bare user part means.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import queue
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -102,9 +104,21 @@ def call_context(call_id: str) -> AbstractContextManager[None]:
     return structlog.contextvars.bound_contextvars(call_id=call_id)
 
 
+def _make_private(file: Path) -> None:
+    """Make the file the gateway's alone; one of ours that is there loses what everybody may."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IRWXO and status.st_uid == os.geteuid():
+            os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~stat.S_IRWXO)
+    finally:
+        os.close(descriptor)
+
+
 def _open(file: Path) -> logging.StreamHandler[Any]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(file)
         return logging.FileHandler(file, encoding="utf-8")
     except OSError as error:
         raise ConfigError("log.file", f"{file} cannot be written: {error.strerror}") from None

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from gateway.errors import GatewayError
+from gateway.plain import plain_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +41,8 @@ class InstantMessage:
 
     @property
     def text(self) -> str:
-        """The body as text; octets that are no UTF-8 are replaced."""
-        return self.body.decode("utf-8", "replace")
+        """The body as text that people read; octets that are no UTF-8 are replaced."""
+        return plain_text(self.body.decode("utf-8", "replace"))
 
 
 class MessageStoreError(GatewayError):

@@ -15,6 +15,7 @@ from dataclasses import asdict
 
 import redis.asyncio as redis
 import structlog
+from pydantic import TypeAdapter
 
 from gateway.identity.model import Binding, Credential
 from gateway.identity.store import StoreError
@@ -23,6 +24,7 @@ from gateway.store.redis_database import RedisDatabase
 log = structlog.get_logger(__name__)
 
 _EXPIRE_BATCH = 500
+_BINDING, _DIGESTS = TypeAdapter(Binding), TypeAdapter(dict[str, str])
 
 # KEYS: hash, expiry index, sequence. ARGV: aor, field, now, limit, expires_at, identity, JSON.
 _PUT = """
@@ -202,7 +204,12 @@ class RedisStore:
 
     async def credential(self, username: str, realm: str) -> Credential | None:
         text: str | None = await self._database.answered(self._opened().hget(self._credentials(realm), username))
-        return None if text is None else Credential(username, realm, json.loads(text))
+        if text is None:
+            return None
+        try:
+            return Credential(username, realm, _DIGESTS.validate_json(text))
+        except ValueError:
+            raise StoreError("a credential in the Redis store cannot be read") from None
 
     async def put_credential(self, credential: Credential) -> None:
         """A credential without any HA1 takes the old one away."""
@@ -278,10 +285,7 @@ def _parse(entry: str) -> tuple[int, Binding] | None:
     """A hash field: its sequence number and the binding; None for what another version of us has written otherwise."""
     head, _, text = entry.partition("\n")
     try:
-        values = json.loads(text)
-        values["path"] = tuple(values["path"])
-        values["codecs"] = tuple(values["codecs"])
-        return int(head.partition(" ")[0]), Binding(**values)
-    except (LookupError, TypeError, ValueError):
+        return int(head.partition(" ")[0]), _BINDING.validate_json(text)
+    except ValueError:
         log.warning("a binding in the store cannot be read")
         return None

@@ -5,12 +5,18 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+
+import structlog
+from pydantic import TypeAdapter
 
 from gateway.people.messages import InstantMessage, MessageStoreError
 from gateway.store.redis_database import RedisDatabase
 
+log = structlog.get_logger(__name__)
+
 _EXPIRE_BATCH = 500
+_MESSAGE = TypeAdapter(InstantMessage)
 
 # KEYS: the recipient's hash, owners, expiry index, sequence. ARGV: id, recipient, expires_at, limit, JSON.
 _PUT = """
@@ -78,9 +84,10 @@ class RedisMessages:
 
     async def pending(self, user: str, now: float) -> Sequence[InstantMessage]:
         entries: list[str] = await self._database.answered(self._database.client.hvals(self._of(user)))
-        found = sorted((int(head), text) for head, _, text in (entry.partition(" ") for entry in entries))
+        parts = [entry.partition(" ") for entry in entries]
+        found = sorted((int(head) if head.isdecimal() else 0, text) for head, _, text in parts)
         messages = [_read(text) for _, text in found]
-        return [message for message in messages if message.expires_at > now]
+        return [message for message in messages if message is not None and message.expires_at > now]
 
     async def recipients(self) -> set[str]:
         return set(await self._database.answered(self._database.client.hvals(self._owners)))
@@ -126,7 +133,11 @@ class RedisMessages:
         return f"{self._prefix}:claim:{message_id}"
 
 
-def _read(text: str) -> InstantMessage:
-    values = json.loads(text)
-    values["body"] = base64.b64decode(values["body"])
-    return InstantMessage(**values | {"kept": True})
+def _read(text: str) -> InstantMessage | None:
+    """Return the message of a value; None for a value that is none, which the log names."""
+    try:
+        message = _MESSAGE.validate_json(text)
+        return replace(message, body=base64.b64decode(message.body), kept=True)
+    except ValueError:
+        log.warning("a message in the store cannot be read")
+        return None

@@ -69,8 +69,10 @@ def _is_part(path: str, media_type: str) -> bool:
 class SecurityHeaders:
     """ASGI middleware that puts the same headers on every HTTP response, but for the parts of our pages."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, strict_transport: int = 0) -> None:
+        """`strict_transport`: seconds of Strict-Transport-Security (RFC 6797), 0 for none."""
         self._app = app
+        self._always = {"Strict-Transport-Security": f"max-age={strict_transport}"} if strict_transport else {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,7 +83,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 is_part = _is_part(scope["path"], headers.get("content-type", ""))
-                for name, value in (_HEADERS_OF_PARTS if is_part else _HEADERS).items():
+                for name, value in (self._always | (_HEADERS_OF_PARTS if is_part else _HEADERS)).items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -103,7 +105,7 @@ def _add_middleware(app: FastAPI, settings: WebSettings) -> None:
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, strict_transport=settings.strict_transport)
 
 
 def _add_health(app: FastAPI, gateway: Gateway, clock: Callable[[], float]) -> None:

@@ -21,6 +21,8 @@ from gateway.web.conferencing import Conferencing
 
 STATUSES = ("ok", "degraded", "failed", "draining", "overloaded", "full")
 """Statuses of a gateway: it takes new calls while `READY`; of two that hold, the more lasting one is given."""
+GUEST = ""
+"""User of `Gateway.ice_servers` who may call without an account."""
 READY = frozenset({"ok", "degraded"})
 """Statuses of a gateway that takes new calls."""
 
@@ -258,6 +260,9 @@ class Gateway(Protocol):
     def is_configured(self, user_id: str) -> bool:
         """Whether the id belongs to somebody (user, alias): nobody else may announce it."""
 
+    def resembles_user(self, name: str) -> bool:
+        """Return True where people take `name` for one of a configured user."""
+
     def find_user(self, name: str) -> User | None:
         """The web user of that id or alias, in any case and width of its letters."""
 
@@ -322,7 +327,7 @@ class Gateway(Protocol):
         """Change some of these; all of them as they stand then. Raises PlaceError for a number it may not dial."""
 
     def ice_servers(self, client: str, user: str | None) -> list[dict[str, Any]]:
-        """RTCIceServer objects for the client at that IP address; `user` None: it may not call."""
+        """Return RTCIceServer objects for the client at that address; `user` None: it may not call; or `GUEST`."""
 
     def list_calls(self) -> list[dict[str, Any]]:
         """id, caller, dialled, state, seconds, parties of every call now."""

@@ -22,6 +22,7 @@ _PING_BURST = 50.0
 _BITE = 2_048
 _MAX_AFTER_CLOSE = 65_536
 _MAX_HEAD = 32_768
+_NO_HOST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -199,11 +200,11 @@ class HttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         # What the parser still holds back is one endless line.
         if self._in_head and self._unparsed > _MAX_HEAD:
-            self._refuse_head()
+            self._refuse(_TOO_LARGE)
 
-    def _refuse_head(self) -> None:
+    def _refuse(self, answer: bytes) -> None:
         if not self.transport.is_closing():
-            self.transport.write(_TOO_LARGE)
+            self.transport.write(answer)
             self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -225,9 +226,16 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_timer.cancel()
         # The head may have come whole in one read: what counts is what the parser saw.
         if self._parsed > _MAX_HEAD:
-            self._refuse_head()
+            self._refuse(_TOO_LARGE)
+        if not self._names_its_host():
+            self._refuse(_NO_HOST)
         if not self.transport.is_closing():
             super().on_headers_complete()
+
+    def _names_its_host(self) -> bool:
+        """Return True for one Host field, or none in HTTP/1.0 (RFC 9112 section 3.2)."""
+        count = sum(name == b"host" for name, _ in self.headers)
+        return count == 1 or (count == 0 and self.parser.get_http_version() == "1.0")
 
     def on_body(self, body: bytes) -> None:
         if self.cycle is not None:

@@ -13,6 +13,8 @@ class WebSettings:
 
     allowed_origins: tuple[str, ...] = ()
     """Web origins ("https://app.example.com") that may use the API besides the page's own; "*" is any."""
+    strict_transport: int = 0
+    """Seconds for which browsers come by HTTPS alone (RFC 6797), where TLS is the gateway's own; 0: nothing is said."""
     public_url: str = ""
     """The page's URL where a proxy stands in front, "" when it is the listening address."""
     proxies: tuple[str, ...] = ()
@@ -73,6 +75,8 @@ class WebSettings:
     """Whether rooms are for everybody who knows a name; else for those who signed in."""
     rooms_from_here: bool = False
     """`open_rooms` for this machine's own requests alone: none that a proxy has passed on."""
+    staff_names: tuple[str, ...] = ()
+    """Words that no guest's name may have, or look like."""
     guests_from_here: bool = False
     """Guests are this machine's own requests alone."""
     max_rooms: int = 1_000

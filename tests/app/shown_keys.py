@@ -316,6 +316,11 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "media/test_ringback.py::test_a_caller_hears_what_the_callee_or_its_trunk_has_for_it": (
         *("users[].ringback", "trunks[].ringback"),
     ),
+    "web/test_http_hostile.py::test_browsers_keep_to_https_where_the_certificate_is_ours": ("web.strict_transport",),
+    "web/test_jsonrpc_guests.py::test_guests_cannot_go_by_a_name_that_could_be_somebodys": ("web.staff_names",),
+    "strangers/test_trunk_flood.py::test_others_are_answered_while_a_trunk_floods": (
+        *("sip.limits.trunk_invites_per_second", "sip.limits.trunk_invite_burst"),
+    ),
     "web/test_links.py::test_a_link_outlives_a_restart_and_ends_when_it_says": ("web.link_lifetime",),
 }
 """Keys by the test that shows them, in the folder of tests."""

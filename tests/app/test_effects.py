@@ -58,7 +58,7 @@ from gateway.sip.message.uri import Uri
 from gateway.store.factory import store_named
 from gateway.store.identity_memory import MemoryStore
 from gateway.testing.leg import FakeLeg
-from gateway.web.facade import AccountError
+from gateway.web.facade import GUEST, AccountError
 from tests.app.shown_keys import SHOWN
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 
@@ -142,6 +142,7 @@ OTHER: dict[str, Any] = {
     "web.push_contact": "mailto:other@test",
     "web.guests": "off",
     "web.guests_may_call": ["602"],
+    "web.staff_names": ["boss"],
     "web.open_rooms": "off",
     "web.oidc.issuer": "https://other.test",
     "web.oidc.scopes": "openid",
@@ -595,6 +596,7 @@ async def page_of(config: Config) -> Any:
         front.list_registrars(),
         changes,
         IceServers(config, lambda: 0.0).told("1001"),
+        IceServers(config, lambda: 0.0).told(GUEST),
         plain(await front.authenticate("guest", None)),
     ]
 

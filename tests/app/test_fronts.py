@@ -199,9 +199,10 @@ async def test_calls_that_were_refused_take_no_place() -> None:
 
 
 def test_ice_servers_are_told_as_configured() -> None:
-    """With credentials only where there are some."""
+    """With credentials only where there are some, and to accounts alone where those stay good."""
     rig = Rig(WEB__ICE_SERVERS='[{"urls": "stun:s.test"}, {"urls": "turn:t.test", "username": "u", "credential": "c"}]')
-    assert rig.front.ice_servers("192.0.2.1", None) == [
+    assert rig.front.ice_servers("192.0.2.1", None) == [{"urls": ["stun:s.test"]}]
+    assert rig.front.ice_servers("192.0.2.1", "alice") == [
         {"urls": ["stun:s.test"]},
         {"urls": ["turn:t.test"], "username": "u", "credential": "c"},
     ]

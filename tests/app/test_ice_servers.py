@@ -7,6 +7,7 @@ from typing import Any
 from gateway.app.ice_servers import IceServers
 from gateway.config import Config
 from gateway.media.embedded.webrtc.turn import turn_credentials
+from gateway.web.facade import GUEST
 
 NOW = 1_700_000_000.5
 
@@ -44,12 +45,33 @@ def test_whoever_may_call_is_given_a_password_of_its_own_that_ends() -> None:
     ]
 
 
-def test_who_may_not_call_is_told_of_no_relay_of_the_secret() -> None:
-    """Of no use without a password, and one would be a relay for strangers."""
-    assert [one["urls"][0] for one in servers(turn_secret="north").told(None)] == ["stun:s.test", "turn:own.test"]
+def urls(told: list[dict[str, Any]]) -> list[str]:
+    return [one["urls"][0] for one in told]
 
 
-def test_without_a_secret_everybody_is_told_what_is_configured() -> None:
-    """As before there was one."""
-    assert servers().told(None) == servers().told("alice")
-    assert [one["urls"][0] for one in servers().told(None)] == ["stun:s.test", "turn:t.test", "turn:own.test"]
+def test_passwords_that_stay_good_are_told_to_accounts_alone() -> None:
+    """Guests where the server says so; strangers never."""
+    assert urls(servers(turn_secret="north").told(None)) == ["stun:s.test"]
+    assert urls(servers().told(None)) == urls(servers().told(GUEST)) == ["stun:s.test", "turn:t.test"]
+    assert urls(servers().told("alice")) == ["stun:s.test", "turn:t.test", "turn:own.test"]
+    open_to_guests = {"urls": ["turn:own.test"], "username": "u", "credential": "c", "guests": True}
+    made = IceServers(Config.model_validate({"web": {"ice_servers": [open_to_guests]}}), lambda: NOW)
+    assert (urls(made.told(GUEST)), urls(made.told(None))) == (["turn:own.test"], [])
+
+
+def test_a_guests_password_ends_soon_and_is_bound_to_its_source() -> None:
+    """One user name a source and moment, which does not say the address; a /64 is one source."""
+    made = servers(turn_secret="north", turn_lifetime=3_600)
+
+    def name(client: str) -> str:
+        [entry] = [one for one in made.told(GUEST, client) if one["urls"][0] == "turn:t.test"]
+        assert turn_credentials("north", entry["username"].partition(":")[2], 1_700_000_120) == (
+            entry["username"],
+            entry["credential"],
+        )
+        return str(entry["username"])
+
+    sources = ["192.0.2.7", "192.0.2.8", "2001:db8:1:2::7", "2001:db8:1:3::7"]
+    assert len({name(source) for source in sources}) == len(sources)
+    assert name("2001:db8:1:2::7") == name("2001:db8:1:2::8")
+    assert not [source for source in sources if source in name(source)]

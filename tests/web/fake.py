@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.call.leg import TransferReport, Verdict
 from gateway.call.status import Cause
+from gateway.identity.lookalike import skeleton
 from gateway.identity.model import User
 from gateway.people.board import Board
 from gateway.people.messages import Outcome
@@ -304,6 +305,9 @@ class FakeGateway:
 
     def is_configured(self, user_id: str) -> bool:
         return user_id.casefold() in self.secrets
+
+    def resembles_user(self, name: str) -> bool:
+        return skeleton(name) in map(skeleton, self.secrets)
 
     def find_user(self, name: str) -> User | None:
         known = next((user for user, names in self.aliases.items() if {name, f"sip:{name}"} & {*names}), name.lower())

@@ -51,6 +51,35 @@ async def test_a_second_slow_head_on_one_connection_is_closed_too() -> None:
         assert answer.count(b"HTTP/1.1 200") == 1
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /healthz HTTP/1.1", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x", b"200"),
+        (b"GET /healthz HTTP/1.1\r\nHost:", b"200"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y", b"400"),
+        (b"GET /healthz HTTP/1.0", b"200"),
+        (b"GET /healthz HTTP/1.0\r\nHost: x\r\nHost: y", b"400"),
+        (b"GET /sip HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13", b"400"),
+    ],
+)
+async def test_a_request_names_its_host_once(head: bytes, status: bytes) -> None:
+    """RFC 9112 section 3.2: 400 for HTTP/1.1 without Host, and for two of them in any version."""
+    async with running(FakeGateway()) as server:
+        answer = await _exchange(server, head + b"\r\nConnection: close" * (b"Upgrade" not in head) + b"\r\n\r\n")
+        assert answer.split(b" ", 2)[1] == status
+
+
+async def test_browsers_keep_to_https_where_the_certificate_is_ours() -> None:
+    """On pages, their parts and errors; not where nothing is said of it (RFC 6797)."""
+    async with running(FakeGateway(), WebSettings(strict_transport=600)) as server, httpx.AsyncClient() as http:
+        for path in ("/", "/static/words.js", "/nowhere"):
+            answer = await http.get(f"http://127.0.0.1:{server.port}{path}")
+            assert answer.headers["Strict-Transport-Security"] == "max-age=600"
+    async with running(FakeGateway()) as server, httpx.AsyncClient() as http:
+        assert "Strict-Transport-Security" not in (await http.get(f"http://127.0.0.1:{server.port}/")).headers
+
+
 async def test_a_head_beyond_the_limit_is_431() -> None:
     """One endless header, or endless headers."""
     async with running(FakeGateway()) as server:

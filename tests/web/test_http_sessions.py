@@ -22,7 +22,7 @@ from gateway.call.status import Cause
 from gateway.config import load
 from gateway.web.app import WebSettings
 from gateway.web.auth.authenticator import Authenticator
-from gateway.web.facade import LeftCall
+from gateway.web.facade import GUEST, LeftCall
 from gateway.web.http.ice_service import IceService
 from gateway.web.http.sdp_api import SdpApi
 from gateway.web.http.sessions import SessionTable
@@ -376,7 +376,7 @@ async def test_a_service_that_hangs_holds_no_thread_of_others_and_no_crowd(monke
         gone, waits = (asyncio.ensure_future(ice.servers(_request("Bearer alice:wonder"))) for _ in range(2))
         await asyncio.wait_for(came.wait(), 30)
         await asyncio.wait_for(asyncio.to_thread(lambda: None), 30)
-        assert await asyncio.wait_for(ice.servers(_request(None)), 30) == gateway.ice_servers("", "guest")
+        assert await asyncio.wait_for(ice.servers(_request(None)), 30) == gateway.ice_servers("", GUEST)
         assert not waits.done()
         gone.cancel()
         go.set()

@@ -17,7 +17,7 @@ from gateway.store.identity_memory import MemoryStore
 from gateway.web.app import WebServer
 from gateway.web.auth.links import GuestLinks, Link, LinkError, link_refusal
 from gateway.web.auth.tokens import sign_link
-from gateway.web.facade import PlaceError
+from gateway.web.facade import GUEST, PlaceError
 from tests.web.fake import SDP, FakeCall, FakeGateway, RpcClient, rpc, running
 
 DAY = 86_400.0
@@ -127,7 +127,7 @@ async def test_a_link_opens_the_relays_for_the_call_it_is_good_for() -> None:
     """Its guest is told of them; who shows another token is not."""
     async with site() as (_, gateway, http):
         token = await made(http, to="600", uses=2)
-        for shown, user in ((token, "guest"), (f"{token}x", None)):
+        for shown, user in ((token, GUEST), (f"{token}x", None)):
             answer = await http.get("/iceservers", headers={"Authorization": f"Bearer {shown}"})
             assert answer.json() == gateway.ice_servers("", user)
 

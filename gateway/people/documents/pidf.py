@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.people.documents.xml import DECLARATION, DocumentError, attribute, read, text
 from gateway.people.presence import Activity, PresenceState
+from gateway.plain import plain_name
 
 CONTENT_TYPE = "application/pidf+xml"
 
@@ -58,7 +59,7 @@ def parse(document: bytes) -> PresenceState:
     if any(basic not in ("open", "closed") for basic in basics):
         raise DocumentError("a basic status is neither open nor closed")
     notes = [one.text or "" for one in root.iter() if one.tag in (f"{{{_PIDF}}}note", f"{{{_MODEL}}}note")]
-    note = next((one for one in (" ".join(each.split())[:_MAX_NOTE] for each in notes) if one), "")
+    note = next((one for one in (plain_name(" ".join(each.split()), _MAX_NOTE) for each in notes) if one), "")
     if basics and "open" not in basics:
         return PresenceState(Activity.OFFLINE, note)
     names = {child.tag for one in root.iter(f"{{{_RPID}}}activities") for child in one}

@@ -115,7 +115,9 @@ class Stack:
         if self._is_keepalive(data, flow, now) or self._refusals.is_ack(data, flow, now):
             return
         # Before a byte of it is understood: a repeated request costs its source the same as a new one.
-        if not self.admission.admit(flow.host, now, cost_of(data)):
+        if not self.admission.admit(flow.host, now, cost_of(data)) or (
+            data.startswith(b"INVITE ") and not self.admission.admit_invite(flow.host, now)
+        ):
             self.counts["over rate"] += 1
             return
         try:
@@ -127,8 +129,11 @@ class Stack:
 
     def receive_message(self, message: Request | Response, flow: Flow, now: float, size: int) -> None:
         """Take one message of a stream, read from `size` bytes."""
-        is_unanswered = isinstance(message, Response) or message.method == "ACK"
-        if self.admission.admit(flow.host, now, UNANSWERED if is_unanswered else 1.0):
+        method = None if isinstance(message, Response) else message.method
+        cost = UNANSWERED if method in (None, "ACK") else 1.0
+        if self.admission.admit(flow.host, now, cost) and (
+            method != "INVITE" or self.admission.admit_invite(flow.host, now)
+        ):
             self._receive(message, flow, now, size)
         else:
             self.counts["over rate"] += 1

@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from gateway.identity.guesses import Guesses, LockOut, TooManyGuesses
+from gateway.identity.lookalike import skeleton, words_of
 from gateway.identity.model import User, fold
 from gateway.identity.turns import Room, Turns
 from gateway.sources import source_of
@@ -126,6 +127,7 @@ class Authenticator:
         self._console = settings.console_token.encode()
         self._guests_from_here, self._rooms_from_here = settings.guests_from_here, settings.rooms_from_here
         self._open_rooms = settings.open_rooms
+        self._staff = frozenset(map(skeleton, settings.staff_names))
 
     async def user(self, name: str, secret: str, address: str) -> User | None:
         """The user who proves to be `name` ("": whoever the token says); None when refused. Raises TooManyFailures."""
@@ -233,7 +235,9 @@ class Authenticator:
         number = not any(char.isalpha() for char in name)
         if number or "@" in name or ":" in name or self._gateway.is_configured(name):
             return False
-        return fold(name) not in RESERVED and unicodedata.normalize("NFKC", name) == name
+        if fold(name) in RESERVED or unicodedata.normalize("NFKC", name) != name:
+            return False
+        return not self._gateway.resembles_user(name) and self._staff.isdisjoint(words_of(name))
 
     # Signing in, for as long as the browser keeps its cookie.
 

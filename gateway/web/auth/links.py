@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
+from pydantic import TypeAdapter
+
 from gateway.errors import GatewayError
 from gateway.identity.model import User
+from gateway.identity.store import StoreError
 from gateway.web.auth.tokens import TokenError, sign_link, verify_link
 
 _LINK, _KEY = "link:", "links-key"
@@ -45,6 +48,9 @@ class Link:
     """Calls in all; 0: any number."""
     mark: str = ""
     """Of the user who made it (gateway.identity.directory.Directory.mark)."""
+
+
+_LINK_VALUES = TypeAdapter(Link)
 
 
 class Makers(Protocol):
@@ -162,7 +168,7 @@ class GuestLinks:
     async def expire(self, now: float) -> int:
         """Forget the links that are over; how many."""
         entries = await self._store.entries()
-        self._secret = bytes.fromhex(entries.get(_KEY, ""))  # a store that has forgotten gets another one
+        self._secret = _key_of(entries)  # a store that has forgotten gets another one
         over = [link.id for link in _links(entries).values() if now >= link.until]
         for link_id in over:
             await self.remove(link_id)
@@ -172,8 +178,16 @@ class GuestLinks:
         """The key of the store, which the first gateway that wants one has made."""
         if not self._secret:
             await self._store.put_entry(_KEY, self._random(_KEY_BYTES).hex(), new=True)
-            self._secret = bytes.fromhex((await self._store.entries())[_KEY])
+            self._secret = _key_of(await self._store.entries())
         return self._secret
+
+
+def _key_of(entries: Mapping[str, str]) -> bytes:
+    """Return the key that signs links, b"" for none; raises StoreError for a value that is no key."""
+    try:
+        return bytes.fromhex(entries.get(_KEY, ""))
+    except ValueError:
+        raise StoreError("the key of links in the store cannot be read") from None
 
 
 def _links(entries: Mapping[str, str]) -> dict[str, Link]:
@@ -181,8 +195,8 @@ def _links(entries: Mapping[str, str]) -> dict[str, Link]:
     for name, text in entries.items():
         if name.startswith(_LINK) and name.count(":") == 1:
             try:
-                link = Link(**json.loads(text))
-            except (ValueError, TypeError):
+                link = _LINK_VALUES.validate_json(text)
+            except ValueError:
                 continue
             found[link.id] = link
     return found

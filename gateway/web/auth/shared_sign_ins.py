@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Protocol
 
 import structlog
+from pydantic import TypeAdapter
 
 from gateway.errors import GatewayError
 from gateway.web.auth.sign_ins import SignIn, SignIns
@@ -14,6 +15,7 @@ from gateway.web.auth.sign_ins import SignIn, SignIns
 log = structlog.get_logger(__name__)
 
 _ENDED = ""
+_SIGN_IN = TypeAdapter(SignIn)
 
 
 class SharedTexts(Protocol):
@@ -50,8 +52,8 @@ class SharedSignIns:
             self._table.end(session_id)
         elif text is not None:
             try:
-                self._table.take(SignIn(**json.loads(text)))
-            except (ValueError, TypeError):
+                self._table.take(_SIGN_IN.validate_json(text))
+            except ValueError:
                 log.warning("a sign-in of another gateway cannot be read")
 
     async def share(self, session_id: str, expires_at: float) -> None:

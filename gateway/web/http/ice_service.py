@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address, credentials, is_passed_on
-from gateway.web.facade import Gateway
+from gateway.web.facade import GUEST, Gateway
 from gateway.web.settings import WebSettings
 
 log = logging.getLogger(__name__)
@@ -84,16 +84,16 @@ class IceService:
         return asked
 
     async def _caller(self, request: Request) -> str | None:
-        """Id of the user, "guest", or None for whom we would not let call."""
+        """Return the id of the user, `GUEST`, or None for somebody who may not call."""
         header = request.headers.get("authorization")
         if header is None:
             guest = await self._authenticator.guest(_GUEST, passed_on=is_passed_on(request))
-            return None if guest is None else _GUEST
+            return None if guest is None else GUEST
         given = credentials(header)
         if given is None:
             return None
         if not given[0] and await self._authenticator.guest_by_link(_GUEST, given[1]) is not None:
-            return _GUEST
+            return GUEST
         try:
             user = await self._authenticator.user(*given, client_address(request))
         except TooManyFailures:

@@ -5,7 +5,7 @@ import { Curves } from "./curves.js";
 import { changes } from "./diff.js";
 import { $, make } from "./dom.js";
 import { Session, SignInError } from "./session.js";
-import { clockTime, nameOf, percent, say, translate } from "./words.js";
+import { clockTime, nameOf, percent, plain, say, translate } from "./words.js";
 
 const POLL_MS = 2_000;
 
@@ -63,7 +63,7 @@ async function refresh() {
   const online = users.users.reduce((sum, user) => sum + user.pages, 0);
   figures({ calls: calls.count, pages: online, phones: users.users.filter((user) => user.phones).length, trunks: trunks.count });
   rows("calls", ["caller", "dialled", "state", "since", "look"], calls.calls, (call) => [
-    name(call.caller), call.dialled, call.state, clockTime(Math.round(call.seconds)), look(call),
+    name(call.caller), plain(call.dialled), call.state, clockTime(Math.round(call.seconds)), look(call),
   ]);
   const isAdmin = role === "admin";
   rows("users", ["name", "id", "role", "pages", "phones", ...(isAdmin ? ["change"] : [])], users.users, (user) => [
@@ -125,7 +125,7 @@ function rows(id, columns, entries, cells) {
 function look(call) {
   const button = make("button", { type: "button", textContent: say("admin.open") });
   button.dataset.of = call.id;
-  button.setAttribute("aria-label", `${say("admin.open")}: ${name(call.caller)}, ${call.dialled}`);
+  button.setAttribute("aria-label", `${say("admin.open")}: ${name(call.caller)}, ${plain(call.dialled)}`);
   button.onclick = async () => {
     chosen = call.id;
     drawn = "";
@@ -147,7 +147,7 @@ async function showCall() {
   }
   $("call").hidden = false;
   $("end").disabled = call.state === "ended";
-  $("call-title").textContent = `${name(call.caller)} → ${call.dialled}: ${call.state}`;
+  $("call-title").textContent = `${name(call.caller)} → ${plain(call.dialled)}: ${call.state}`;
   rows("media", ["party", "codec", "received", "lost", "jitter", "mos"], call.media, ({ party, received }) => [
     name(party), received.codec ?? "–", String(received.packets), share(received),
     `${received.jitter_ms.toFixed(1)} ms`, received.mos === null ? "–" : received.mos.toFixed(2),

@@ -5,7 +5,8 @@ const MOST_LINES = 500;
 const LONGEST_LINE = 2000; // characters; a longer one is broken
 const MOST_KEPT = 100; // lines over a reload
 const NEW_LINE = "\u2028";
-const UNSEEN = /[\p{Cc}\ufeff]/u; // control characters, C1 as well, and the mark that a session begins with
+// Control characters, C1 as well, the mark that a session begins with, and what turns other text.
+const UNSEEN = /[\p{Cc}\ufeff\u202a-\u202e\u2066-\u2069]/u;
 
 /** The other side takes no text. */
 export class TextError extends Error {

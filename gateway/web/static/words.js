@@ -5,6 +5,8 @@ import en from "./words.en.js";
 
 const KEPT = "softphone.language";
 const LANGUAGES = { en, de };
+// Control, bidirectional and unassigned characters, and line ends; not the joiners of Persian, Hindi and emoji.
+const HIDDEN = /(?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}]/gu;
 
 function chosen() {
   const wanted = [localStorage.getItem(KEPT) ?? "", ...navigator.languages].map((tag) => tag.slice(0, 2).toLowerCase());
@@ -76,15 +78,20 @@ export function isHarmless(cause) {
 export function shortName(peer) {
   const user = peer.replace(/^sips?:/i, "").split(/[@;]/, 1)[0];
   try {
-    return decodeURIComponent(user) || peer;
+    return plain(decodeURIComponent(user)) || plain(peer);
   } catch {
-    return user || peer;
+    return plain(user || peer);
   }
+}
+
+/** A text of strangers on one line, without characters that turn or hide others. */
+export function plain(text) {
+  return text.replace(HIDDEN, "");
 }
 
 /** What a call's other end is called. @param {{name?: string, peer: string}} call */
 export function nameOf({ name, peer }) {
-  return name || shortName(peer);
+  return plain(name ?? "") || shortName(peer);
 }
 
 /** Seconds -> "1:05" or "1:00:05". */
