@@ -205,10 +205,13 @@ def _agreed_codecs(mine: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> tuple[
     return tuple([their for their, _ in matched]), tuple([codec for codec in mine if codec.payload_type in ours])
 
 
-def _under_their_numbers(pair: _Pair, send: tuple[Codec, ...], receive: tuple[Codec, ...]) -> tuple[Codec, ...]:
-    """Return the codecs that the remote side numbers otherwise than we do, where its number means nothing else."""
-    ours = {codec.payload_type for codec in read_codecs(pair.mine)}
-    others = [codec for codec in send if codec.payload_type not in ours]
+def _under_their_numbers(send: tuple[Codec, ...], receive: tuple[Codec, ...]) -> tuple[Codec, ...]:
+    """Return the codecs that the remote side numbers otherwise than we do, where its number means nothing else.
+
+    A number of our own description whose codec the remote side did not take means nothing else either.
+    """
+    agreed = {codec.payload_type for codec in receive}
+    others = [codec for codec in send if codec.payload_type not in agreed]
     return tuple([codec for codec in others if (codec.is_media or codec.is_event) and find_match(codec, receive)])
 
 
@@ -230,7 +233,7 @@ def _accepted(
         direction=agreed_direction(pair.ours, pair.mine, pair.theirs, pair.remote),
         send=send,
         receive=receive,
-        receive_also=_under_their_numbers(pair, send, receive),
+        receive_also=_under_their_numbers(send, receive),
         send_events=event_map(send),
         receive_events=event_map(receive),
         ptime=ptime.value if ptime is not None else None,

@@ -218,8 +218,10 @@ def test_a_codec_may_come_under_the_peers_own_number() -> None:
     agreement = one(negotiate(offer, said, local="offerer"))
     assert [codec.payload_type for codec in agreement.receive] == [111, 101]
     assert [(codec.name, codec.payload_type) for codec in agreement.receive_also] == [("opus", 120)]
-    taken = described("m=audio 4000 RTP/AVP 111 120|a=rtpmap:111 opus/48000/2|a=rtpmap:120 iLBC/8000")
-    assert one(negotiate(taken, said, local="offerer")).receive_also == ()
+    refused = described("m=audio 4000 RTP/AVP 111 120|a=rtpmap:111 opus/48000/2|a=rtpmap:120 iLBC/8000")
+    assert [codec.name for codec in one(negotiate(refused, said, local="offerer")).receive_also] == ["opus"]
+    both = described("m=audio 5000 RTP/AVP 120 97|a=rtpmap:120 opus/48000/2|a=rtpmap:97 iLBC/8000")
+    assert [codec.payload_type for codec in one(negotiate(refused, both, local="offerer")).receive_also] == [97]
 
 
 def test_an_answer_may_leave_the_mid_out() -> None:
