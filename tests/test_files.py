@@ -239,6 +239,14 @@ async def test_the_latest_of_many_changes_is_written(tmp_path: Path, monkeypatch
     assert threading.get_ident() not in writers
 
 
+def test_an_older_change_never_replaces_a_newer_one(tmp_path: Path) -> None:
+    """The thread of a cancelled write may end after the write that followed."""
+    file = LatestFile(tmp_path / "a", lambda: "never asked")
+    file._replace(2, "newer")
+    file._replace(1, "older")
+    assert (tmp_path / "a").read_text() == "newer"
+
+
 def test_a_change_before_the_loop_ends_is_written(tmp_path: Path) -> None:
     """Though its task never began."""
 

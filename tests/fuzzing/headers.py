@@ -97,6 +97,7 @@ GARBLED: Sequence[str] = (
     "-1",
     "99999999999999999999999",
     "\x00",
+    "a\x00b\x0b\x0c\x7f",
     "\x1b[31m",
     "\xff\xfe",
     "%00",
@@ -116,7 +117,23 @@ def garbled(value: str, chance: random.Random) -> str:
     for _ in range(chance.choice((1, 1, 2, 4, 8))):
         place = chance.randrange(len(text) + 1)
         text[place : place + chance.choice((0, 0, 1, 4))] = chance.choice(
-            ("", "<", ">", '"', ",", ";", "=", "@", "\\", " ", "\x01", "%", chr(chance.randrange(32, 0x250)))
+            (
+                "",
+                "<",
+                ">",
+                '"',
+                ",",
+                ";",
+                "=",
+                "@",
+                "\\",
+                " ",
+                "\x00",
+                "\x01",
+                "\x7f",
+                "%",
+                chr(chance.randrange(32, 0x250)),
+            )
         )
     return "".join(text)
 
@@ -183,11 +200,16 @@ class Bench:
         self.agent, self.puppet = AgentNode(self.network, US), Puppet(self.network, PEER)
         self.agent.on_call = _answered
 
-    def statuses(self, question: Question, header: str, value: str | None) -> list[int]:
-        """Ask the question with that header at `value`; return the final answers to it, the last one first."""
+    def statuses(self, question: Question, header: str, value: str | None, line: str = "") -> list[int]:
+        """Ask the question with that header at `value`; return the final answers to it, the last one first.
+
+        `line` stands before the last header.
+        """
         tag = self._begun() if question.in_dialog else ""
         number = 2 if question.in_dialog else 1
-        self._send(written(question, header, value, to_tag=tag, number=number))
+        asked = written(question, header, value, to_tag=tag, number=number)
+        place = asked.index(b"Content-Length:")
+        self._send(asked[:place] + (line.encode() + b"\r\n" if line else b"") + asked[place:])
         self.network.run(0.5)
         return [status for status in self.puppet.statuses() if status >= 200][::-1]
 
@@ -217,8 +239,19 @@ def fault(question: Question, header: str, value: str | None) -> str | None:
     return f"{question}: {header}: {value!r} gets {found or 'no answer'}"
 
 
+def line_fault(question: Question, line: str) -> str | None:
+    """Say how the request was refused that has one more line; None where it was served."""
+    found = Bench().statuses(question, "", None, line)
+    return None if found and 200 <= found[0] < 300 else f"{question}: {line!r} gets {found or 'no answer'}"
+
+
 def answered_fault(header: str, value: str, status: int) -> str | None:
     """Say how a call ended whose callee answers with that header at `value`; None where it stands, acknowledged."""
+    return answered_line_fault(f"{header}: {value}", status)
+
+
+def answered_line_fault(added: str, status: int) -> str | None:
+    """Say how a call ended whose callee answers with one more line; None where it stands, acknowledged."""
     network = LossyNetwork(ManualClock())
     agent, puppet = AgentNode(network, US), Puppet(network, PEER)
 
@@ -229,7 +262,7 @@ def answered_fault(header: str, value: str, status: int) -> str | None:
                 answer = build.response(message, one, to_tag="theirs", headers=(("Contact", "<sip:b@192.0.2.9:5070>"),))
                 answer = answer.with_body(SDP.encode(), "application/sdp") if one == 200 else answer
                 head, _, body = answer.write().partition(b"\r\n\r\n")
-                line = f"\r\n{header}: {value}".encode() if with_it else b""
+                line = f"\r\n{added}".encode() if with_it else b""
                 puppet.send(head + line + b"\r\n\r\n" + body, US)
 
     puppet.react = react
@@ -241,7 +274,7 @@ def answered_fault(header: str, value: str, status: int) -> str | None:
     methods = [message.method for message in puppet.take() if isinstance(message, Request)]
     if "Answered" in log.kinds and "ACK" in methods and "BYE" not in methods:
         return None
-    return f"{status} with {header}: {value!r} gives {log.kinds}, {methods}"
+    return f"{status} with {added!r} gives {log.kinds}, {methods}"
 
 
 def hunt(chance: random.Random) -> Iterator[str | None]:

@@ -104,7 +104,7 @@ def test_folded_lines_become_one_value() -> None:
         (b"To: Bob", b"To: Bob\r\n \x7f"),
         (b"User-Agent: Desk/1.0", b"User-Agent: Desk\nX-Evil: 1"),
         (b"User-Agent: Desk/1.0", b"User-Agent: Desk\rX-Evil: 1"),
-        (b"User-Agent: Desk/1.0", b"no colon at all"),
+        (b"User-Agent: Desk/1.0", b"To no colon at all"),
         (b"SIP/2.0\r\nVia", b"SIP/2.0\r\n folded start\r\nVia"),
     ],
 )
@@ -161,7 +161,8 @@ def test_a_missing_identifying_header_is_400(name: bytes) -> None:
 def test_a_repeated_single_header_is_400(name: bytes) -> None:
     """Two different values of a header that may be there once would let two readers see two messages."""
     line = next(line for line in invite().split(b"\r\n") if line.startswith(name + b":"))
-    error = refusal(invite((line, line + b"\r\n" + line)))
+    again = line + (b"0" if name in (b"Max-Forwards", b"Content-Length") else b"")
+    error = refusal(invite((line, line + b"\r\n" + again)))
     assert error.status == 400
 
 
@@ -185,7 +186,6 @@ def test_a_repeated_single_header_is_400(name: bytes) -> None:
         (b"User-Agent: Desk/1.0", b"User-Agent: " + b"D" * 9000, 513),
         (b"User-Agent: Desk/1.0", b"\r\n".join([b"X: 1"] * 300), 513),
         (b"User-Agent: Desk/1.0", b"User-Agent: D" + b"\r\n x" * 100, 513),
-        (b"User-Agent: Desk/1.0", b"U" * 200 + b": Desk", 400),
     ],
 )
 def test_every_refusal_names_its_status_and_can_be_answered(old: bytes, new: bytes, status: int) -> None:
@@ -204,7 +204,8 @@ def test_every_refusal_names_its_status_and_can_be_answered(old: bytes, new: byt
 def test_a_compact_form_beside_the_long_one_is_a_repetition(long: bytes, short: bytes) -> None:
     """Two spellings of one header cannot carry two values past a reader that knows only one of them."""
     line = next(line for line in invite().split(b"\r\n") if line.startswith(long + b":"))
-    error = refusal(invite((line, line + b"\r\n" + line.replace(long, short + b" ", 1))))
+    again = line.replace(long, short + b" ", 1) + (b"0" if short == b"l" else b"")
+    error = refusal(invite((line, line + b"\r\n" + again)))
     assert (error.status, error.header) == (400, long.decode())
 
 

@@ -30,6 +30,47 @@ def test_a_request_is_served_without_any_optional_header() -> None:
     assert [one for one in faults if one is not None] == []
 
 
+NO_HEADERS = (
+    "Subject Lunch",
+    ": Lunch",
+    "Sub ject: Lunch",
+    "Xy\u00e4ndor: 1",
+    "Subject Lunch\r\n and tea",
+    "@@@: x",
+    "U" * 200 + ": x",
+)
+"""Lines that are no header, and that nobody takes for one that decides."""
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda one: f"{one}{' with SDP' if one.body else ''}")
+def test_a_line_that_is_no_header_counts_as_absent(question: Question) -> None:
+    """So does a second Max-Forwards or Content-Length with the value of the first."""
+    again = ("Max-Forwards: 70", f"Content-Length: {len(question.body)}")
+    faults = [headers.line_fault(question, line) for line in (*NO_HEADERS, *again)]
+    assert [one for one in faults if one is not None] == []
+
+
+@pytest.mark.parametrize("status", [180, 183, 200])
+def test_a_line_that_is_no_header_loses_no_answer(status: int) -> None:
+    """The call stands: it is acknowledged, and no BYE follows."""
+    faults = [headers.answered_line_fault(line, status) for line in NO_HEADERS]
+    length = len(headers.SDP) if status == 200 else 0
+    faults.append(headers.answered_line_fault(f"Content-Length: {length}", status))
+    assert [one for one in faults if one is not None] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("Content-Length 5", "Content-Length\x0b: 5", "Content -Length: 5", "l\u00a0: 5", "Content-Length: 5"),
+        *("Max-Forwards: 7", "To\x0b: <sip:b@192.0.2.1>;tag=x", "X Via: x", "Requ ire: x", "Subject Lunch\rTo: x"),
+    ],
+)
+def test_a_line_another_reader_takes_for_a_header_is_refused(line: str) -> None:
+    """No check of ours or of a peer behind us can be gone round by it."""
+    assert headers.line_fault(QUESTIONS[0], line) == f"INVITE: {line!r} gets [400]"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_mutations_by_chance_are_served_as_well(seed: int) -> None:
     """The same hunt as `make fuzz`, for a hundred mutations."""

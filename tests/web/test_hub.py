@@ -166,3 +166,12 @@ def test_a_guest_takes_no_name_that_is_there() -> None:
     assert not hub.join(_guest("somebody", "*"))
     hub.leave(_guest("somebody", "*"))
     assert hub.devices("somebody") == [first]
+
+
+@pytest.mark.parametrize(("user_id", "shared"), [(None, False), ("alice", True)])
+def test_a_guest_alone_has_its_sessions(user_id: str | None, shared: bool) -> None:
+    """Two connections of a user share a name in the sessions of others, two guests never do."""
+    one, other, third = (RelayedSessions(each) for each in (user_id, user_id, "bob"))
+    third.add(one.key)
+    assert third.knows(one.key)
+    assert third.knows(other.key) is shared

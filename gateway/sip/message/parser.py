@@ -2,7 +2,8 @@
 
 Strict where leniency has hurt others: only SP and HTAB before a header's colon, no bare CR or LF, every header that
 identifies a transaction readable, without a control byte and there exactly once. In any other header a control byte
-becomes U+FFFD, which no typed reader takes.
+becomes U+FFFD, which no typed reader takes. A line that is no header counts as absent, unless another reader could take
+it for a header that decides about the message.
 """
 
 from __future__ import annotations
@@ -50,6 +51,18 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ESCAPED_CONTROL = re.compile(r"\\(?:([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])|(.))", re.DOTALL)
 _NAMING = frozenset((*(name.lower() for name in ANSWER_HEADERS), "content-length"))
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "replaces"))
+_REPEATABLE = frozenset(("content-length", "max-forwards"))
+"""Headers that may be there again with the same value, which leaves nothing in doubt."""
+_DECIDING = frozenset(
+    (
+        *(*_NAMING, *_SINGLE, "authorization", "contact", "content-encoding", "event", "identity", "privacy"),
+        *("p-asserted-identity", "proxy-authorization", "proxy-require", "rack", "record-route", "refer-to"),
+        *("require", "route"),
+    )
+)
+_NOT_OF_TOKENS = re.compile(r"[^-.!%*_+`'~0-9A-Za-z]+")
+_ABSENT = (0, "")
+"""Outcome of a line that is no header and that no other reader takes for one that decides."""
 
 
 class KeepAlive(Enum):
@@ -142,7 +155,7 @@ def content_length(message: Message) -> int | None:
 def skim_content_length(head: bytes, limits: Limits = DEFAULT_LIMITS) -> int | None:
     """The Content-Length of a head that is otherwise broken, None unless it is there once and a number."""
     items, failure = _read_headers(_decode(head).split("\r\n"), limits)
-    values = [value for key, _, value in items if key == "content-length"]
+    values = list({value for key, _, value in items if key == "content-length"})
     if len(values) != 1 or (failure is not None and failure.status == 513):
         return None
     try:
@@ -185,15 +198,17 @@ def _read_headers(lines: list[str], limits: Limits) -> tuple[list[Item], SipSynt
     items: list[Item] = []
     failure: SipSyntaxError | None = None
     folds = 0
+    problem: tuple[int, str] | None = None
     for index in range(1, len(lines)):
         line = lines[index]
         if line[:1] in (" ", "\t"):
             folds += 1
-            problem = _fold(items, line, folds, limits)
+            # What continues an absent line is absent with it, and never part of the header before.
+            problem = _no_header(line) if problem is _ABSENT else _fold(items, line, folds, limits)
         else:
             folds = 0
             problem = _read_line(items, line, limits)
-        if problem is not None and failure is None:
+        if problem is not None and problem is not _ABSENT and failure is None:
             failure = SipSyntaxError(problem[1], status=problem[0], line=index + 1)
         if len(items) > limits.headers:
             return items[: limits.headers], SipSyntaxError("too many headers", status=513, line=index + 1)
@@ -222,18 +237,30 @@ def _read_line(items: list[Item], line: str, limits: Limits) -> tuple[int, str] 
     if known is None:
         name = name.rstrip(" \t")
         if not colon or len(name) > limits.header_name or not is_token(name):
-            return 400, "header name is malformed" if colon else "header line has no colon"
+            return _no_header(line)
         known = resolve_name(name)
     if len(value) > limits.header_value:
         return 513, "header is too long"
     if not colon:
-        return 400, "header line has no colon"
+        return _no_header(line)
     if not line.isprintable() and has_control(line):
         if not _may_be_softened(known[0], line):
             return 400, "header holds a control byte"
         value = _CONTROL.sub("\ufffd", value)
     items.append((known[0], known[1], value.strip(" \t")))
     return None
+
+
+def _no_header(line: str) -> tuple[int, str]:
+    """Refuse a line that is no header where another reader may find one in it that decides; else call it absent."""
+    if "\r" in line or "\n" in line:
+        return 400, "header holds a control byte"
+    name, colon, _ = line.partition(":")
+    parts = [part for part in _NOT_OF_TOKENS.split(name) if part]
+    near = (*parts[:1], *(parts[-1:] if colon else ()), "".join(parts))
+    if any(resolve_name(part)[0] in _DECIDING for part in near):
+        return 400, "header name is malformed" if colon else "header line has no colon"
+    return _ABSENT
 
 
 def _may_be_softened(key: str, line: str) -> bool:
@@ -297,7 +324,7 @@ def _check_identity(message: Request | Response, items: list[Item], limits: Limi
     there = message.headers.index
     if len(there) != len(items):
         for key, name, _ in items:
-            if key in _SINGLE and isinstance(there[key], list):
+            if key in _SINGLE and isinstance(there[key], list) and not _is_repeated(message, key, name):
                 raise SipSyntaxError("header may be there only once", header=name)
     if len(message.call_id) > limits.call_id:
         raise SipSyntaxError("Call-ID is too long", header="Call-ID")
@@ -310,6 +337,10 @@ def _check_identity(message: Request | Response, items: list[Item], limits: Limi
         raise SipSyntaxError("tag is too long", header="To")
     if len(message.branch or "") > limits.branch:
         raise SipSyntaxError("branch is too long", header="Via")
+
+
+def _is_repeated(message: Request | Response, key: str, name: str) -> bool:
+    return key in _REPEATABLE and len(set(message.headers.all(name))) == 1
 
 
 def _fragment(start_line: str, items: list[Item]) -> Fragment:
