@@ -22,7 +22,8 @@ PHONE = "127.0.0.48"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayApp]:
     trunk = {"name": "pbx", "uri": f"sip:{TRUNK}:5099", "sources": [TRUNK], "options_interval": 0}
-    config = config_on_free_ports(tmp_path_factory.mktemp("headers"), LIMITS__LOAD="0", TRUNKS=json.dumps([trunk]))
+    own = {"LIMITS__LOAD": "0", "SIP__LIMITS__TRUNK_INVITES_PER_SECOND": "0", "TRUNKS": json.dumps([trunk])}
+    config = config_on_free_ports(tmp_path_factory.mktemp("headers"), **own)
     app = GatewayApp(config)
     await app.start()
     yield app
