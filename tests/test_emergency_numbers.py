@@ -20,7 +20,8 @@ URGED = "emergency.numbers"
 def test_each_place_that_asks_for_them_names_the_same_key() -> None:
     """What it names, set alone, is what is taken below."""
     init = " ".join(next_steps(Path("gateway.yaml"), Answers(domain="a.test", address="a.test", pbx="sip:pbx.test")))
-    places = [next(notices(Config())), init, *((ROOT / name).read_text() for name in ("README.md", "docs/security.md"))]
+    pages = [(ROOT / name).read_text() for name in ("README.md", "docs/security.md")]
+    places = [str(next(notices(Config()))), init, *pages]
     assert all(URGED in place for place in places)
 
 
@@ -43,7 +44,7 @@ def test_numbers_alone_are_enough(tmp_path: Path, text: str, trunk: str | None, 
     found = load_text(tmp_path, text + numbers, environ)
     emergency = settings.emergency(found)
     assert (emergency.numbers, emergency.trunk) == (frozenset({"112", "911"}), trunk)
-    told = list(notices(found))
+    told = [str(one) for one in notices(found)]
     assert (len(told), said in (told or [""])[0]) == (bool(said), True)
 
 

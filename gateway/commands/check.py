@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from gateway.app import settings
 from gateway.app.plane import choose, is_running
 from gateway.app.tracing import check_traces
 from gateway.commands.console import is_answering
@@ -17,6 +18,7 @@ from gateway.doctor import rtpengine, stores
 from gateway.doctor.findings import Finding, Verdict
 from gateway.errors import AwayError, ConfigError, may_pass
 from gateway.log.setup import silenced
+from gateway.net.tls import Tls
 
 
 def check(path: Path | None, output: Console, environ: Mapping[str, str]) -> list[ConfigError]:
@@ -36,7 +38,7 @@ def _checked(path: Path | None, output: Console, environ: Mapping[str, str]) -> 
     if mistakes:
         return mistakes
     for notice in notices(config):
-        output.print(f"[yellow]{escape(notice)}[/]")
+        output.print(f"[yellow]{escape(notice.text)}[/]")
     if ours:
         output.print("A gateway runs on it and has the ports: they were not tried.")
     for sentence in said:
@@ -47,6 +49,11 @@ def _checked(path: Path | None, output: Console, environ: Mapping[str, str]) -> 
 
 def _of_this_machine(config: Config, said: list[str], *, is_ours: bool) -> Iterator[ConfigError]:
     """Yield a mistake for each thing that this machine lacks; `is_ours`: a gateway runs on the configuration."""
+    for files in (Tls(settings.web_certificates(config), "web.tls"), Tls(settings.sip_certificates(config))):
+        try:
+            files.load()
+        except ConfigError as error:
+            yield error
     try:
         check_traces(config)
     except ConfigError as error:

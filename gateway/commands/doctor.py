@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gateway.config import Config, examine, notices
-from gateway.doctor import certificates, machine, media, names, network, outside, rtpengine, stores
+from gateway.doctor import certificates, hardening, machine, media, names, network, outside, rtpengine, stores
 from gateway.doctor.findings import Finding, Verdict, notice, wrong
 from gateway.doctor.outside import Outside
 from gateway.errors import ConfigError
@@ -52,7 +52,8 @@ async def examined(config: Config, output: Console, by: Outside | None = None) -
             findings.append(one)
             show(one, output)
 
-    add(notice("configuration", one, _KEY) for one in notices(config))
+    add(notice(one.key, one.text, _KEY) for one in notices(config))
+    add(hardening.hardening(config))
     status = await asyncio.to_thread(machine.running, config)
     add(machine.ports(config, status))
     add(machine.network(config))

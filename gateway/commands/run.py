@@ -190,7 +190,7 @@ def print_welcome(app: GatewayApp, output: Console, *, secrets: bool = True) -> 
             "    gateway example-config > gateway.yaml"
         )
     for notice in notices(app.config):
-        output.print(f"\n[yellow]{notice}[/]")
+        output.print(f"\n[yellow]{escape(notice.text)}[/]")
     services = _services(app.config)
     output.print(f"\n{services}Ctrl-C stops the gateway.\n")
 

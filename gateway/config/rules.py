@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
 
@@ -35,19 +36,32 @@ def mistakes(config: Config) -> Iterator[ConfigError]:
     )
 
 
-def notices(config: Config) -> Iterator[str]:
-    """Yield a sentence for each allowed value that deserves a warning at the start."""
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An allowed value that deserves a warning at the start."""
+
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def notices(config: Config) -> Iterator[Notice]:
+    """Yield a warning for each allowed value that deserves one at the start."""
+    key = "emergency.numbers"
     if not config.emergency.numbers:
-        yield "No emergency number is set (emergency.numbers): nobody can call for help through this gateway."
+        yield Notice(key, f"No emergency number is set ({key}): nobody can call for help through this gateway.")
     elif config.emergency_trunk is None:
         lost = [number for number in config.emergency.numbers if not _leads_somewhere(config, number)]
         if lost:
-            yield f"No way leads to {', '.join(lost)} (emergency.numbers): name the trunk in emergency.trunk."
-    for trunk in config.trunks:
+            yield Notice(key, f"No way leads to {', '.join(lost)} ({key}): name the trunk in emergency.trunk.")
+    for index, trunk in enumerate(config.trunks):
         if trunk.password is not None:
             why = weakness(trunk.password.get_secret_value(), (trunk.username or "", trunk.name))
             if why is not None:
-                yield f"The password of trunk {trunk.name} {why} (trunks): ask its operator for another one."
+                text = f"The password of trunk {trunk.name} {why} (trunks): ask its operator for another one."
+                yield Notice(f"trunks.{index}.password", text)
 
 
 def _leads_somewhere(config: Config, number: str) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import ssl
+import warnings
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from gateway.config.values import ip_version
@@ -69,11 +72,12 @@ def _subject(name: str) -> x509.DNSName | x509.IPAddress:
 def _known() -> list[x509.Certificate]:
     """The authorities of this machine."""
     found = []
-    for der in ssl.create_default_context().get_ca_certs(binary_form=True):
-        try:
-            found.append(x509.load_der_x509_certificate(der))
-        except ValueError:
-            continue  # an old one that no browser reads either
+    with warnings.catch_warnings():
+        # Of old ones with a serial number that RFC 5280 forbids: it says that they may not be read in future.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        for der in ssl.create_default_context().get_ca_certs(binary_form=True):
+            with contextlib.suppress(ValueError):
+                found.append(x509.load_der_x509_certificate(der))
     return found
 
 

@@ -126,7 +126,7 @@ def test_emergency_numbers_go_through_their_trunk() -> None:
     made = config(TRUNKS=OFFICE, EMERGENCY__NUMBERS="112, 911", EMERGENCY__TRUNK="office")
     assert settings.emergency(made) == Emergency(numbers=frozenset({"112", "911"}), trunk="office")
     assert list(notices(made)) == []
-    assert "emergency" in next(notices(config()))
+    assert "emergency" in next(notices(config())).text
 
 
 def test_limits_are_what_is_configured_or_what_the_machine_is_good_for(monkeypatch: pytest.MonkeyPatch) -> None:
