@@ -47,6 +47,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+_UNAVAILABLE = 503
+"""Status of an engine that is not there."""
 _EXPIRY_SECONDS = 60.0
 """How often what ran out is swept from a store."""
 _OFFER_SECONDS = 60.0
@@ -72,12 +74,16 @@ class Opening:
         return int.from_bytes(self.random(4), "big") / 2**32
 
     async def opened(self, key: str, opening: Awaitable[T]) -> T:
-        """The result of `opening`; what the system refuses is a ConfigError of `key`, a taken port an AwayError."""
+        """The result of `opening`; what the system refuses is a ConfigError of `key`.
+
+        A taken port, and an engine that does not answer, is an AwayError.
+        """
         try:
             return await opening
         except (OSError, MediaError) as error:
             is_taken = isinstance(error, PortTakenError) or getattr(error, "errno", None) == errno.EADDRINUSE
-            kind = AwayError if is_taken else ConfigError
+            is_mute = isinstance(error, MediaError) and error.status == _UNAVAILABLE
+            kind = AwayError if is_taken or is_mute else ConfigError
             raise kind(key, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
 
     def sweep(self, expire: Callable[[float], Awaitable[int]], interval: float = _EXPIRY_SECONDS) -> None:

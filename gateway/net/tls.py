@@ -171,12 +171,25 @@ class Tls:
                 # Without a password OpenSSL asks for that of an encrypted key at the terminal, and everything waits.
                 context.load_cert_chain(cert, key, password="")
         except OSError as error:
-            raise ConfigError(self.section, f"the certificate or its key cannot be used: {error}") from None
+            raise ConfigError(
+                self.section, f"the certificate or its key cannot be used: {_why(error, cert, key)}"
+            ) from None
         try:
             if files.ca is not None:
                 context.load_verify_locations(files.ca)
         except OSError as error:
             raise ConfigError(f"{self.section}.ca", f"the authorities cannot be used: {error}") from None
+
+
+def _why(error: OSError, *files: Path | None) -> str:
+    """What the system says, with the file that it says it of: OpenSSL does not name the one of two."""
+    for file in files:
+        if file is not None:
+            try:
+                file.open("rb").close()
+            except OSError as refused:
+                return f"{file}: {refused.strerror}"
+    return str(error)
 
 
 def stamp(path: Path) -> Stamp:
