@@ -1,4 +1,4 @@
-"""Whether something answers at a place: one datagram or one connection, within seconds. Needs nothing but sockets."""
+"""Probes of one port by one datagram or one connection, within seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 PATIENCE = 3.0
 """Seconds that an answer may take."""
 ECHO = b"gateway-doctor "
-"""How the datagrams of `by_echo` begin, which whoever is to be reached sends back."""
+"""First octets of a datagram of `by_echo`, which the machine under test sends back."""
 _MOST = 64
 """Datagrams that wait to be read."""
 _AGAIN = 0.5
@@ -74,11 +74,11 @@ PROBES: Mapping[str, Callable[[str, int], Awaitable[str]]] = {
     "echo": by_echo,
     "tcp": by_connection,
 }
-"""What can be tried at a port."""
+"""Probes by the name that POST /api/reach takes."""
 
 
 async def tried(kind: str, host: str, port: int) -> str | None:
-    """What answers one of PROBES within PATIENCE; None: nothing."""
+    """Run one of PROBES; None without an answer within PATIENCE."""
     try:
         async with asyncio.timeout(PATIENCE):
             return await PROBES[kind](host, port)
@@ -87,7 +87,7 @@ async def tried(kind: str, host: str, port: int) -> str | None:
 
 
 def options(uri: str, domain: str, place: str, transport: str) -> bytes:
-    """One OPTIONS request (RFC 3261 section 11), of its own transaction."""
+    """Build an OPTIONS request (RFC 3261 section 11) of its own transaction."""
     return (
         f"OPTIONS {uri} SIP/2.0\r\n"
         f"Via: SIP/2.0/{transport} {place};rport;branch=z9hG4bK{secrets.token_hex(8)}\r\n"
@@ -103,7 +103,7 @@ def options(uri: str, domain: str, place: str, transport: str) -> bytes:
 
 
 def status_line(answer: bytes) -> str | None:
-    """What a SIP response says first; None where it is none."""
+    """Quote the status of a SIP response; None for other octets."""
     line = answer.partition(b"\r\n")[0].decode("utf-8", "replace")
     return f'answers "{line.removeprefix("SIP/2.0 ").strip()[:60]}"' if line.startswith("SIP/2.0 ") else None
 

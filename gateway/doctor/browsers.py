@@ -1,4 +1,4 @@
-"""Whether browsers take a certificate: its name, and who has signed it."""
+"""Certificates as browsers judge them: by name and by authority."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TAKE = "Take one of a public authority (certbot gets it for nothing), with its 
 
 
 def refusals(path: Path, hosts: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Why a browser that opens one of `hosts` would refuse the certificate, each with what to do."""
+    """Yield each reason for which a browser that opens `hosts` refuses the certificate, and the remedy."""
     certificate = read_certificate(path)
     if is_self_signed(certificate):
         yield f"The certificate {path} has signed itself: browsers refuse it.", _TAKE
@@ -37,7 +37,7 @@ def refusals(path: Path, hosts: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def is_self_signed(certificate: x509.Certificate) -> bool:
-    """Whether its own key has signed it."""
+    """Return True for a certificate signed by its own key."""
     if certificate.issuer != certificate.subject:
         return False
     try:
@@ -48,7 +48,7 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
 
 
 def is_of_known_authority(path: Path) -> bool:
-    """Whether its chain leads to an authority that this machine knows; True where it knows none at all."""
+    """Verify the chain against the authorities of this machine; True where it has none."""
     known = _known()
     if not known:
         return True
@@ -92,5 +92,5 @@ def names_and_addresses(path: Path) -> set[str]:
 
 
 def is_among(name: str, names: set[str], *, wildcards: bool) -> bool:
-    """Whether a certificate of `names` is of that name."""
+    """Match a host name with the names of a certificate."""
     return name in names or (wildcards and f"*.{name.partition('.')[2]}" in names)

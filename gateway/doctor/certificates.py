@@ -14,7 +14,7 @@ from gateway.doctor import browsers
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.doctor.own import own_addresses
 from gateway.errors import ConfigError
-from gateway.net.tls import Tls, names_of
+from gateway.net.tls import Tls, TlsFiles, names_of
 
 _PAIR = (
     "This user must be able to read both files, that of the certificate hold the whole chain, and the key belong to it."
@@ -55,7 +55,7 @@ def _of_page(config: Config, now: float) -> Iterator[Finding]:
 
 
 def _names_of_page(config: Config) -> list[str]:
-    """The names by which people may open the page: the one that is said, else each that leads here."""
+    """List the names by which people may open the page: `public_url`, else each that leads here."""
     host = urlsplit(config.web.public_url or "").hostname
     listened = [str(one.host) for _, one in config.web.listeners if one.host not in WILDCARDS]
     told = [one.host for one in config.webrtc.advertised]
@@ -80,15 +80,19 @@ def _of_sip(config: Config, now: float) -> Iterator[Finding]:
     except ConfigError as error:
         yield wrong(error.key, f"{error.reason}.", _AUTHORITIES if error.key == "sip.tls.ca" else _PAIR)
         return
-    if files.cert is not None and any(one.transport == "wss" for one in config.sip.listen):
-        yield from (wrong("sip.tls", *one) for one in browsers.refusals(files.cert, [config.domain]))
-    further = [cert for cert, _ in files.certificates]
     if files.cert is not None:
-        shown = {name for cert in further for name in names_of(cert)}
-        wanted = [] if config.domain in shown else [config.domain]
-        yield from _looked_at("sip.tls", files.cert, wanted, now, wildcards=files.wildcards)
-    for cert in further:
+        yield from _first_of_sip(config, files, files.cert, now)
+    for cert, _ in files.certificates:
         yield from _looked_at("sip.tls.certificates", cert, [], now, wildcards=files.wildcards)
+
+
+def _first_of_sip(config: Config, files: TlsFiles, cert: Path, now: float) -> Iterator[Finding]:
+    """Check the certificate that peers see who ask for no name."""
+    if any(one.transport == "wss" for one in config.sip.listen):
+        yield from (wrong("sip.tls", *one) for one in browsers.refusals(cert, [config.domain]))
+    shown = {name for further, _ in files.certificates for name in names_of(further)}
+    wanted = [] if config.domain in shown else [config.domain]
+    yield from _looked_at("sip.tls", cert, wanted, now, wildcards=files.wildcards)
 
 
 def _looked_at(key: str, path: Path, wanted: Iterable[str], now: float, *, wildcards: bool) -> Iterator[Finding]:

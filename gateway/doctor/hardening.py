@@ -1,4 +1,4 @@
-"""What could be closed further, where others than this machine reach the gateway (docs/security.md has the list)."""
+"""The hardening checklist of docs/security.md, for a gateway that other machines reach."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def ports(config: Config, status: str | None) -> Iterator[Finding]:
 
 
 def network(config: Config) -> Iterator[Finding]:
-    """Whether browsers on this machine can call at all, where they are meant to."""
+    """Report a machine on which no browser can call, though the configuration expects browsers."""
     if has_network() or not (config.web.guests_welcome or any(user.web for user in config.users)):
         return
     yield wrong(

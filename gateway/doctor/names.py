@@ -95,7 +95,7 @@ class _Here:
         self._proxies = [ipaddress.ip_network(one) for one in proxies]
 
     def is_this_machine(self, address: str) -> bool:
-        """Whether it is an address of an interface here, or the one that the STUN server sees."""
+        """Return True for an address of an interface here, and for the one that the STUN server sees."""
         return address == self._seen or is_own_address(address)
 
     def has(self, address: str) -> bool:

@@ -82,29 +82,25 @@ def _reach(key: str, host: str) -> Finding:
 
 
 async def nat(config: Config) -> Iterator[Finding]:
-    """What a STUN server sees of us, if one is configured, beside what peers are told."""
+    """Compare the address that a configured STUN server sees with the ones that browsers get."""
     seen = await seen_from_outside(config)
     if seen is None:
         return iter(())
-    if isinstance(seen, Finding):
-        return iter([seen])
+    return iter([seen if isinstance(seen, Finding) else await _compared(config, seen)])
+
+
+async def _compared(config: Config, seen: str) -> Finding:
     told = {str(one.host) for one in config.webrtc.advertised} or {reachable(config.webrtc.listen.host)}
     led = await asyncio.gather(*(look_up_host(host, config) for host in told if in_dns(host)))
     if seen in told or any(seen in one.addresses for one in led):
-        return iter([good("NAT", f"The world sees us as {seen}, and peers are told so.")])
+        return good("NAT", f"The world sees us as {seen}, and peers are told so.")
     if config.webrtc.advertised and all(map(_is_of_others, told)):
-        contradicted = (
-            f"The world sees us as {seen}, and browsers are told {', '.join(sorted(told))}, which is another."
-        )
-        return iter([wrong("NAT", contradicted, f"Set webrtc.advertised: [{seen}], and the others like it.")])
-    return iter(
-        [
-            notice(
-                "NAT",
-                f"The world sees us as {seen}; browsers are told {', '.join(sorted(told))}.",
-                f"If browsers outside are to reach us, set webrtc.advertised: [{seen}] and forward the port.",
-            )
-        ]
+        others = f"The world sees us as {seen}, and browsers are told {', '.join(sorted(told))}, which is another."
+        return wrong("NAT", others, f"Set webrtc.advertised: [{seen}], and the others like it.")
+    return notice(
+        "NAT",
+        f"The world sees us as {seen}; browsers are told {', '.join(sorted(told))}.",
+        f"If browsers outside are to reach us, set webrtc.advertised: [{seen}] and forward the port.",
     )
 
 

@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -30,7 +31,7 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """Who is to look."""
+    """The observer that an operator names."""
 
     url: str
     """Of another gateway's page, or of a STUN server."""
@@ -40,7 +41,7 @@ class Outside:
 
     @property
     def is_stun(self) -> bool:
-        """Whether it is a STUN server, which sees the address alone."""
+        """True for a STUN server, which sees the address alone."""
         return self.url.startswith(("stun:", "stuns:"))
 
 
@@ -57,7 +58,7 @@ class _Place:
 
 
 def by_url(url: str, password: str | None = None) -> Outside:
-    """Whoever a URL names; raises ConfigError for one that names nobody."""
+    """Parse the URL of an observer; raises ConfigError for any other."""
     if url.startswith(("stun:", "stuns:")):
         return Outside(url)
     parts = urlsplit(url)
@@ -68,23 +69,26 @@ def by_url(url: str, password: str | None = None) -> Outside:
 
 
 class OutsideError(Exception):
-    """Whoever was to look does not; the text says why."""
+    """The observer gives no answer; the text says why."""
 
 
 async def outside(config: Config, by: Outside | None, *, runs: bool) -> Iterator[Finding]:
-    """What is seen of us; without anybody to look, how to have somebody. `runs`: a gateway runs on `config`."""
+    """Report the view of `by`, or without one how to get it; `runs`: a gateway runs on `config`."""
     places = [one for one in _places(config, runs=runs) if not is_loopback(one.host)]
     if by is None:
         return iter([_unseen()] if places else [])
     if by.is_stun:
         seen = await seen_by(by.url, config, _SUBJECT)
         return iter([seen if isinstance(seen, Finding) else _judged(config, seen, by.url), _unseen()])
-    found: list[Finding] = []
-    for version in sorted({ip_version(one.host) for one in places} or {4}):
-        found += await _by_gateway(config, by, [one for one in places if ip_version(one.host) == version], version)
-    if runs and not is_loopback(config.webrtc.listen.host):
-        found.append(_held(config))
-    return iter(found)
+    looks = [await _by_gateway(config, by, some, version) for version, some in _by_version(places).items()]
+    held = [_held(config)] if runs and not is_loopback(config.webrtc.listen.host) else []
+    return iter([*chain.from_iterable(looks), *held])
+
+
+def _by_version(places: list[_Place]) -> dict[int, list[_Place]]:
+    """Group the places by IP version; without any, IPv4 has none."""
+    versions = sorted({ip_version(one.host) for one in places} or {4})
+    return {version: [one for one in places if ip_version(one.host) == version] for version in versions}
 
 
 def _unseen() -> Finding:
@@ -105,15 +109,18 @@ def _held(config: Config) -> Finding:
 
 
 def _places(config: Config, *, runs: bool) -> Iterator[_Place]:
-    """What can be tried: of a gateway that runs, where it answers; else everything, where the doctor listens."""
+    """List the ports of a running gateway that answer, else every port, at which the doctor listens."""
     for index, one in enumerate(config.sip.listen):
         is_udp = one.transport == "udp"
         kind = ("sip" if runs else "echo") if is_udp else "tcp"
         yield _Place(f"sip.listen.{index}", kind, one.host, one.port, f"{'UDP' if is_udp else 'TCP'} {one.port} (SIP)")
     for key, address in config.web.listeners:
         yield _Place(key, "tcp", address.host, address.port, f"TCP {address.port} (page)")
-    if config.media.rtpengines:
-        return
+    if not config.media.rtpengines:
+        yield from _media_places(config, runs=runs)
+
+
+def _media_places(config: Config, *, runs: bool) -> Iterator[_Place]:
     media = config.webrtc.listen
     if not runs:
         yield _Place("webrtc.listen", "echo", media.host, media.port, f"UDP {media.port} (browsers' media)")
@@ -203,14 +210,6 @@ async def _ask(by: Outside, places: list[_Place], version: int) -> tuple[str, li
     """The address at which the other gateway sees us, and what it says of each place. Raises OSError, OutsideError."""
     parts = urlsplit(by.url)
     host, is_tls = parts.hostname or "", parts.scheme == "https"
-    body = json.dumps({"ports": [{"kind": one.kind, "port": one.port} for one in places]}).encode()
-    given = base64.b64encode(f"{by.user}:{by.password}".encode()).decode()
-    name = f"[{host}]" if ":" in host else host
-    head = (
-        f"POST {parts.path.rstrip('/')}/api/reach HTTP/1.1\r\nHost: {name}{f':{parts.port}' if parts.port else ''}\r\n"
-        f"Authorization: Basic {given}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        "Connection: close\r\n\r\n"
-    )
     reader, writer = await asyncio.open_connection(
         host,
         parts.port or (443 if is_tls else 80),
@@ -219,13 +218,29 @@ async def _ask(by: Outside, places: list[_Place], version: int) -> tuple[str, li
         server_hostname=host if is_tls else None,
     )
     try:
-        writer.write(head.encode() + body)
+        writer.write(_request(by, places))
         answer = b""
         while len(answer) < _MAX_ANSWER and (more := await reader.read(_MAX_ANSWER)):
             answer += more
     finally:
         writer.transport.abort()
     return _read(answer, len(places))
+
+
+def _request(by: Outside, places: list[_Place]) -> bytes:
+    """Build the HTTP request, after which the other gateway closes the connection."""
+    parts = urlsplit(by.url)
+    body = json.dumps({"ports": [{"kind": one.kind, "port": one.port} for one in places]})
+    given = base64.b64encode(f"{by.user}:{by.password}".encode()).decode()
+    head = (
+        f"POST {parts.path.rstrip('/')}/api/reach HTTP/1.1",
+        f"Host: {parts.netloc}",
+        f"Authorization: Basic {given}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    )
+    return ("\r\n".join(head) + "\r\n\r\n" + body).encode()
 
 
 def _read(answer: bytes, count: int) -> tuple[str, list[str | None]]:

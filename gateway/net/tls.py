@@ -182,7 +182,7 @@ class Tls:
 
 
 def _why(error: OSError, *files: Path | None) -> str:
-    """What the system says, with the file that it says it of: OpenSSL does not name the one of two."""
+    """Name the unreadable file of the two, as OpenSSL does not; else quote OpenSSL."""
     for file in files:
         if file is not None:
             try:

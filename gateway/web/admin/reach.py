@@ -22,7 +22,7 @@ _A_SECOND, _BURST = 0.2, 10
 
 
 class Port(BaseModel):
-    """One port of who asks."""
+    """A port of the machine that asks."""
 
     kind: Literal["sip", "echo", "tcp"] = Field(
         description="sip: OPTIONS over UDP; echo: a datagram that is to come back; tcp: a connection."
