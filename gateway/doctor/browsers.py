@@ -73,7 +73,7 @@ def _known() -> list[x509.Certificate]:
     """The authorities of this machine."""
     found = []
     with warnings.catch_warnings():
-        # Of old ones with a serial number that RFC 5280 forbids: it says that they may not be read in future.
+        # Old authorities have serial numbers that standards forbid, which cryptography will refuse in future.
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         for der in ssl.create_default_context().get_ca_certs(binary_form=True):
             with contextlib.suppress(ValueError):
