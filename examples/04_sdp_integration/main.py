@@ -119,7 +119,7 @@ def refusing() -> None:
     print("6. What does not work")
     g729 = sdp.SessionDescription.parse(ALICE.partition("m=")[0] + "m=audio 49170 RTP/AVP 18\n")
     plan = sdp.Plan("rtp", BOB, codecs=sdp.CodecPolicy(only=("pcmu", "pcma")))
-    broken = refusal(lambda: sdp.SessionDescription.parse(ALICE.replace("m=audio 49170", "m=audio many")))
+    broken = refusal(lambda: sdp.SessionDescription.parse(ALICE.replace("m=audio 49170", "m=audio many"), strict=True))
     strange = refusal(lambda: sdp.answer(g729, plan))
     table(("m=audio many", *broken), ("G.729 alone", *strange))
     check(broken == (400, "line 6, column 8: expected a space and a port"), "the error says where it is")

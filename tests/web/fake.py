@@ -419,7 +419,7 @@ class FakeGateway:
 
     def ice_servers(self, client: str, user: str | None) -> list[dict[str, Any]]:
         stun: list[dict[str, Any]] = [{"urls": ["stun:stun.example.com:3478"]}]
-        return stun if user is None else [*stun, {"urls": ["turn:t"], "username": user, "credential": "c"}]
+        return stun if user is None else [*stun, {"urls": ["turn:t"], "username": user or "guest", "credential": "c"}]
 
     def list_calls(self) -> list[dict[str, Any]]:
         return [
