@@ -15,8 +15,7 @@ _BEFORE: Final = _BLANKS + "\ufeff"
 def mend(text: str) -> tuple[str, tuple[int, ...]]:
     """Return the lines that can be read, and the numbers of the lines mended or left out.
 
-    Blanks before a line, CRs after it, empty lines and lines without `=` go; so does an `a=` or `b=` line with a
-    control octet, which becomes U+FFFD elsewhere. A line that may be a media section stays as it is.
+    Blanks before a line, CRs after it, empty lines, lines without `=` and optional lines with control octets go.
     """
     kept: list[str] = []
     mended: list[int] = []

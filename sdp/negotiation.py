@@ -273,7 +273,7 @@ def _dtls_role(pair: _Pair, in_offer: int, in_answer: int) -> Literal["active", 
 def _agreed_crypto(pair: _Pair) -> tuple[Crypto | None, Crypto | None]:
     """The local and the remote SDES key: the answer's, and the offer's of the same tag (RFC 4568 section 5.1.3).
 
-    The first usable line counts. A key that answers none is nothing to go by: some phones put theirs into every answer.
+    The first usable line counts. Some phones put a key into every answer: one that answers none is passed over.
     """
     if not pair.offered.has("crypto"):
         return None, None

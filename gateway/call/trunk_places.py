@@ -88,9 +88,7 @@ class TrunkPlaces:
         alike = [one for one in trunk.places if place == without_port(place) or _port(one) == port]
         if any(not self._addresses_of(without_port(one)).isdisjoint(found) for one in alike):
             return True
-        if port and not alike:
-            return False
-        return any(address.version == net.version and address in net for address in found for net in trunk.sources)
+        return (not port or bool(alike)) and _is_among(found, trunk)
 
     async def learn(self, place: str, own: Container[str]) -> None:
         """Resolve the name of a host that neither we nor a trunk are known by."""
@@ -146,3 +144,7 @@ def _unmapped(address: IpAddress) -> IpAddress:
 
 def _in_uri(address: IpAddress) -> str:
     return f"[{address}]" if address.version == 6 else str(address)
+
+
+def _is_among(found: Sequence[IpAddress], trunk: TrunkHosts) -> bool:
+    return any(address.version == net.version and address in net for address in found for net in trunk.sources)

@@ -62,13 +62,11 @@ class OutgoingSession(InviteSession):
         self._forks = ForkedDialogs(invite)
         self._too_small = False
         self._branches: dict[str, Branch] = {}
-        self._shown: Branch | None = None
-        """Whose description our user was shown last."""
+        self._shown: Branch | None = None  # its description was shown to our user last
         self._cause: Failed | None = None
         self._alarm: Alarm[DialogUsage | None] | None = None
         self._gave_up = False
-        self._rivals: list[Response] | None = None
-        """2xx of other branches, while our user judges the first answer; None: no answer is judged."""
+        self._rivals: list[Response] | None = None  # 2xx of other branches while our user judges the first answer
         self._farewell: build.Fields = ()
         """Why we end it, for a CANCEL that has to wait for a 1xx, or a BYE because a 2xx crossed that."""
         self._client = ClientRequest(
