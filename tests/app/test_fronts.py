@@ -159,7 +159,7 @@ async def test_a_call_that_cannot_be_placed_says_why(to: str, cause: Cause) -> N
     assert len(rig.calls) == 0
 
 
-@pytest.mark.parametrize("sdp", ["", "hello", "v=1\r\n", "v=0\r\nx"])
+@pytest.mark.parametrize("sdp", ["", "hello", "v=1\r\n"])
 async def test_an_offer_that_is_no_sdp_is_400(sdp: str) -> None:
     """Before anybody is looked up."""
     rig = Rig()

@@ -211,7 +211,7 @@ def test_a_full_table_still_lets_calls_end() -> None:
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        (text(extra="Bad Header Without Colon"), 400),
+        (text(extra="To Without Colon"), 400),
         (text().replace(b"SIP/2.0\r\nVia", b"SIP/3.0\r\nVia", 1), 505),
         (text().replace(b"CSeq: 1 OPTIONS", b"CSeq: 1 INVITE"), 400),
         (text("ACK", extra="Bad Header"), None),

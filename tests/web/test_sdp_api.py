@@ -14,7 +14,6 @@ import pytest
 
 from gateway.call.status import Cause
 from gateway.web.app import WebSettings
-from gateway.web.facade import GUEST
 from tests.web.client import OFFER, client_of
 from tests.web.fake import ANSWER, SDP, FakeCall, FakeGateway, running
 
@@ -374,7 +373,7 @@ async def test_ice_servers_are_a_bare_array(http: httpx.AsyncClient) -> None:
     """Absent credentials are omitted."""
     assert (await http.get("/iceservers")).json() == [
         {"urls": ["stun:stun.example.com:3478"]},
-        {"urls": ["turn:t"], "username": GUEST, "credential": "c"},
+        {"urls": ["turn:t"], "username": "guest", "credential": "c"},
     ]
 
 
