@@ -31,7 +31,8 @@ ROOMS = (
     Room("gateway/sip", "gateway.sip gateway.sources gateway.errors", NO_IO),
     Room(
         "gateway/net",
-        "gateway.net gateway.sip gateway.sources gateway.errors gateway.plain cryptography dns structlog websockets",
+        "gateway.net gateway.sip gateway.sources gateway.errors gateway.plain gateway.handshakes cryptography "
+        "dns structlog websockets",
     ),
     Room("gateway/media/engine", "gateway.media.engine sdp", NO_IO),
     Room("gateway/media/delivery.py", "gateway.media.engine"),
@@ -47,6 +48,7 @@ ROOMS = (
     ),
     Room("gateway/files.py", "structlog"),
     Room("gateway/plain.py", ""),
+    Room("gateway/handshakes.py", "gateway.sources"),
     Room("gateway/probe.py", ""),
     Room(
         "gateway/identity",
@@ -121,7 +123,7 @@ ROOMS = (
         "gateway/web",
         "gateway.web gateway.call gateway.people gateway.identity.model gateway.identity.guesses "
         "gateway.identity.turns gateway.identity.lookalike gateway.identity.store gateway.plain gateway.sources "
-        "gateway.errors gateway.files gateway.probe "
+        "gateway.errors gateway.files gateway.probe gateway.handshakes "
         "fastapi starlette uvicorn pydantic structlog websockets prometheus_client jwt http_ece cryptography",
     ),
 )

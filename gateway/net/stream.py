@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
+from gateway.handshakes import Handshakes
 from gateway.net.connections import Connections
 from gateway.net.dialer import Dialer
 from gateway.net.names import covers
@@ -190,13 +191,21 @@ class StreamTransport(Dialer):
         self._limits = limits
         self._tls = tls
         self._servers: list[asyncio.Server] = []
+        self._bounds = connections.limits
+        self._handshakes: Handshakes | None = None
 
     async def open(self, host: str, port: int) -> None:
         """Bind one more address; raises OSError when it is not to be had."""
-        server = await asyncio.get_running_loop().create_server(
-            lambda: self._connection(incoming=True), host, port, ssl=self._tls.server if self._tls is not None else None
-        )
+        if self._tls is not None and self._tls.server is not None and self._handshakes is None:
+            bounds = self._bounds
+            self._handshakes = Handshakes(self._tls.server, bounds.connections, bounds.per_host, bounds.connect)
+        server = await asyncio.get_running_loop().create_server(self._accepted, host, port)
         self._servers.append(server)
+
+    def _accepted(self) -> asyncio.Protocol:
+        if self._handshakes is None:
+            return self._connection(incoming=True)
+        return self._handshakes.incoming(lambda: self._connection(incoming=True))
 
     def _connection(self, *, incoming: bool, wanted: str = "") -> StreamConnection:
         return StreamConnection(
@@ -232,5 +241,7 @@ class StreamTransport(Dialer):
         """Stop listening and dialling."""
         for server in self._servers:
             server.close()
+        if self._handshakes is not None:
+            self._handshakes.close()
         await super().close()
         self._servers.clear()

@@ -7,10 +7,13 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.handshakes import Handshakes
 from gateway.web.connections import ConnectionTable
 from gateway.web.protocols import HttpProtocol, WebSocketProtocol
 from gateway.web.settings import WebSettings
@@ -34,7 +37,9 @@ class WebServer:
         listeners: Sequence[socket.socket],
         close_sockets: Callable[[], None],
         written: Callable[[], Awaitable[None]],
+        handshakes: Handshakes | None = None,
     ) -> None:
+        self._handshakes = handshakes
         self._server = server
         self._listeners = listeners
         self.close_sockets = close_sockets
@@ -62,6 +67,8 @@ class WebServer:
         self.close_sockets()
         await asyncio.sleep(0)
         self._server.should_exit = True
+        if self._handshakes is not None:
+            self._handshakes.close()
         await asyncio.wait([self._task])
         for listener in self._listeners:
             listener.close()
@@ -86,6 +93,17 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _handshakes(tls: ssl.SSLContext | None, settings: WebSettings) -> Handshakes | None:
+    if tls is None:
+        return None
+    return Handshakes(tls, settings.max_connections, settings.max_connections_per_address, settings.request_timeout)
+
+
+def _within(handshakes: Handshakes, protocol: type[asyncio.Protocol]) -> Any:
+    """Return what uvicorn calls to make `protocol`, which then begins inside TLS."""
+    return lambda **arguments: handshakes.incoming(partial(protocol, **arguments))
+
+
 async def serve(
     app: ASGIApp,
     host: str,
@@ -104,10 +122,12 @@ async def serve(
     table = ConnectionTable(settings.max_connections, settings.max_connections_per_address, settings.proxies)
     backlog = {"longest_backlog": settings.longest_backlog, "table": table}
     limits = {"head_seconds": settings.request_timeout, "table": table}
+    handshakes = _handshakes(tls, settings)
+    protocol = type("HttpProtocol", (HttpProtocol,), limits)
     config = uvicorn.Config(
         app,
         ws=type("WebSocketProtocol", (WebSocketProtocol,), backlog),
-        http=type("HttpProtocol", (HttpProtocol,), limits),
+        http=protocol if handshakes is None else _within(handshakes, protocol),
         proxy_headers=bool(settings.proxies),
         forwarded_allow_ips=list(settings.proxies),
         ws_max_size=settings.max_message,
@@ -122,10 +142,9 @@ async def serve(
         server_header=False,
     )
     config.load()
-    config.ssl = tls
     state = getattr(app, "state", None)
     close_sockets: Callable[[], None] = getattr(state, "close_sockets", lambda: None)
     written: Callable[[], Awaitable[None]] = getattr(state, "written", _nothing_waits)
-    server = WebServer(_Server(config), (listener, *also), close_sockets, written)
+    server = WebServer(_Server(config), (listener, *also), close_sockets, written, handshakes)
     await server.started()
     return server
