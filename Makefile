@@ -12,7 +12,7 @@ APT_PACKAGES := chromium chromium-headless-shell firefox-esr iproute2 sip-tester
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo example docs test test-all coverage pythons check format bench chaos soak fuzz wheels release plane system-packages install-test clean
+.PHONY: help run demo example docs test test-all coverage pythons check format bench chaos soak fuzz wheels release audit nightly plane system-packages install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,6 +31,12 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@echo "Installing the gateway and what its tests need into $(VENV)"
 	@$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/.run $(VENV)/.client
+
+$(VENV)/.audit: pyproject.toml $(VENV)/.test
+	@echo "Installing what audits the dependencies into $(VENV)"
+	@$(PIP) install --editable '.[audit]'
+	@! command -v cargo >/dev/null || cargo install --quiet --locked --root $(VENV)/cargo cargo-audit
+	@touch $@
 
 $(VENV)/.client: pyproject.toml | $(BIN)/python
 	@echo "Installing the gateway and what its lessons need into $(VENV)"
@@ -87,6 +93,12 @@ test-all: test ## The whole suite with the slow peers, then more random examples
 	@scripts/resolve-pythons & resolving=$$!; \
 	  $(BIN)/python -m scripts.other_pythons; others=$$?; \
 	  wait $$resolving && exit $$others  # what is asked for far away beside what computes here
+
+audit: $(VENV)/.audit ## Advisories of every dependency, Python and Rust; one that cannot be judged is a failure
+	@$(BIN)/python -m scripts.audit
+
+nightly: test-all ## What a night has time for: the whole suite and the audit of dependencies
+	@$(MAKE) --no-print-directory audit
 
 pythons: install-test plane ## Every module, unit tests, the demo and a lesson on each other Python that is here, 3.11 to 3.14 (ARGS=3.13 for one)
 	@$(BIN)/python -m scripts.other_pythons $(ARGS)

@@ -124,7 +124,7 @@ def _begun(securing: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, A
 
 
 class _Held(asyncio.Protocol):
-    """What arrives inside TLS before its own protocol has the connection."""
+    """Octets that arrive inside TLS before their own protocol has the connection."""
 
     def __init__(self) -> None:
         self._data = b""

@@ -39,6 +39,8 @@ def test_every_target_of_the_page_does_what_stands_beside_it() -> None:
             "scripts/resolve-pythons",
         ),
         "pythons": ("scripts.other_pythons",),
+        "audit": ("scripts.audit",),
+        "nightly": ("hypothesis-profile long", "scripts.audit"),
         "docs": ("mkdocs build",),
         "bench": ("-m bench",),
         "chaos": ("-m tests.chaos --kills 20",),

@@ -84,7 +84,8 @@ class SipLimits(Section):
     """Largest SIP message (bytes)."""
     max_connections: int = Field(default=2_048, ge=2)
     """TCP, TLS and WebSocket connections at once; when they are all taken, those go first whose peer has never shown
-    who it is, the longest silent first, and some are kept for connections of the gateway's own."""
+    who it is, the longest silent first, and some are kept for connections of the gateway's own. A quarter as many TLS
+    handshakes may be under way beside them; then the one that began first gives way."""
     max_connections_per_source: int = Field(default=64, ge=1)
     """Connections at once from one source (an IPv4 address, a /64 of IPv6)."""
     idle_timeout: float = Field(default=1_800.0, ge=10)
@@ -271,7 +272,8 @@ class WebLimits(Section):
     """WebRTC sessions at once."""
     max_connections: int = Field(default=2_000, ge=1)
     """HTTP and WebSocket connections at once; when they are all taken, those go first that have proved nothing (no
-    request, an unfinished one, a WebSocket of nobody who signed in and without a call), the longest silent first."""
+    request, an unfinished one, a WebSocket of nobody who signed in and without a call), the longest silent first. A
+    quarter as many TLS handshakes may be under way beside them; then the one that began first gives way."""
     max_connections_per_source: int = Field(default=200, ge=1)
     """HTTP and WebSocket connections at once from one source address (a /64 of IPv6)."""
     requests_per_second: float = Field(default=20.0, gt=0)

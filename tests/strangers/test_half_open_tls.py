@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doctor.test_browsers import self_signed
+from tests.net.certificates import self_signed
 from tests.ports import free_port
 from tests.strangers.stage import Stage, Way, stage
 

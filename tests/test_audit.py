@@ -1,0 +1,58 @@
+"""Audit of dependencies: advisories are named, and what could not be judged is no success."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scripts import audit
+
+CLEAN = {"name": "httptools", "version": "0.7.1", "vulns": []}
+SKIPPED = {"name": "redis", "skip_reason": "Dependency not found"}
+OURS = {"name": "sip-webrtc-gateway", "skip_reason": "distribution marked as editable"}
+HIT = {"name": "av", "version": "14.0.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["14.0.1"], "aliases": []}]}
+CRATE = {
+    "vulnerabilities": {
+        "list": [
+            {
+                "package": {"name": "ring", "version": "0.17.0"},
+                "advisory": {"id": "RUSTSEC-1"},
+                "versions": {"patched": [">=0.17.1"]},
+            }
+        ]
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "said"),
+    [
+        ([CLEAN, OURS], []),
+        ([CLEAN, HIT], ["av 14.0.0: PYSEC-1, mended in 14.0.1."]),
+        ([SKIPPED], ["No advisories could be asked for redis."]),
+        ([SKIPPED] * 7, ["No advisories could be asked for redis, redis, redis, redis, redis and 2 others."]),
+    ],
+)
+def test_packages_with_advisories_are_named(dependencies: list[dict[str, Any]], said: list[str]) -> None:
+    """The gateway itself is no dependency."""
+    assert list(audit.of_packages({"dependencies": dependencies})) == said
+
+
+def test_crates_with_advisories_are_named() -> None:
+    """By the file that locks them."""
+    said = "ring 0.17.0 (plane/Cargo.lock): RUSTSEC-1, mended in >=0.17.1."
+    assert list(audit.of_crates(CRATE, "plane/Cargo.lock")) == [said]
+    assert list(audit.of_crates({"vulnerabilities": {"list": []}}, "plane/Cargo.lock")) == []
+
+
+@pytest.mark.parametrize(
+    ("reports", "status"), [({"dependencies": [CLEAN], "vulnerabilities": {"list": []}}, 0), (None, 1)]
+)
+def test_an_audit_that_asked_nobody_fails(
+    reports: dict[str, Any] | None, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 0 only where everything was judged, and nothing found."""
+    monkeypatch.setattr(audit, "_asked", lambda command: reports)
+    assert audit.main() == status
+    assert ("No dependency has" in capsys.readouterr().out) == (status == 0)
