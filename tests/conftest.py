@@ -36,8 +36,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     long = slow.named()
     for item in items:
-        if item.nodeid in long and is_wall(item):
-            item.add_marker("slow")
+        if is_wall(item):
+            item.add_marker("wall")
+            if item.nodeid in long:
+                item.add_marker("slow")
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)

@@ -15,6 +15,8 @@ from bench.browser import session_key
 from bench.generator import End, GeneratorError, Run, SessionKey, build, generate
 from tests import peers
 
+pytestmark = pytest.mark.wall
+
 KEYS = tuple(SessionKey(key=bytes([number] * 16), salt=bytes([number] * 12)) for number in (1, 2))
 SECOND = Run(seconds=1.0, warmup=0.2)
 PACKETS = 50

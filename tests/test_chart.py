@@ -14,6 +14,8 @@ from gateway.config import Config, load
 from tests import peers
 from tests.helm import HelmError, Rendered
 
+pytestmark = pytest.mark.wall
+
 ROOT = Path(__file__).parent.parent
 CHART = ROOT / "deploy/helm/sip-webrtc-gateway"
 VERSIONS = ("1.27", "1.37")

@@ -80,6 +80,7 @@ def gateway_here(
     return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
 
+@pytest.mark.wall
 def test_help_names_every_command(tmp_path: Path) -> None:
     """And says what the program is."""
     result = gateway(tmp_path, "--help")
@@ -97,6 +98,7 @@ def test_each_command_has_help(command: tuple[str, ...]) -> None:
     assert " ".join(command) in result.output
 
 
+@pytest.mark.wall
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     """`python -m gateway` does what `gateway` does."""
     result = subprocess.run(
@@ -111,12 +113,14 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
     assert "The configuration is good." in result.stdout
 
 
+@pytest.mark.wall
 def test_the_shipped_configuration_is_good(tmp_path: Path) -> None:
     """gateway.yaml passes its own check."""
     result = gateway(tmp_path, "check-config", "--config", str(ROOT / "gateway.yaml"))
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -147,6 +151,7 @@ def test_a_bad_configuration_names_the_key_and_ends_with_2(
         assert result.stdout == ""
 
 
+@pytest.mark.wall
 def test_a_configuration_that_is_not_there_is_said(tmp_path: Path) -> None:
     """Status 2 and the file's name."""
     result = gateway(tmp_path, "check-config", "-c", "nowhere.yaml")
@@ -161,6 +166,7 @@ def test_what_is_wrong_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -
     assert "codecs.rtp: the value [opus] is not [/a list]" in capsys.readouterr().err
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize(
     ("key", "variable", "kind"),
     [
@@ -608,6 +614,7 @@ def options(place: str) -> str:
         return probe.recv(4096).decode()
 
 
+@pytest.mark.wall
 @pytest.mark.slow
 def test_two_gateways_on_one_address_cannot_start(tmp_path: Path) -> None:
     """The second says which key to change, and the first is not disturbed."""

@@ -14,6 +14,8 @@ import pytest
 from tests import peers
 from tests.docs_blocks import ROOT, blocks_of
 
+pytestmark = pytest.mark.wall
+
 PAGE = ROOT / "CONTRIBUTING.md"
 
 

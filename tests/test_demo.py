@@ -86,6 +86,7 @@ def test_a_demo_without_steps_has_not_passed() -> None:
     assert not DemoReport("Chromium").passed
 
 
+@pytest.mark.wall
 def test_the_demo_without_the_chromium_it_was_asked_for_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Status 2 and the package's name, no traceback."""
     if importlib.util.find_spec("pjsua2") is None:

@@ -32,6 +32,7 @@ DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm/sip-webrtc-gateway"
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize("name", ["gateway.service", "gateway-plane.service"])
 def test_the_unit_is_good(tmp_path: Path, name: str) -> None:
     """systemd's own reader has nothing to say, but for programs that are not installed here."""
@@ -44,6 +45,7 @@ def test_the_unit_is_good(tmp_path: Path, name: str) -> None:
     assert (done.returncode, ours) == (0, []), done.stderr
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize("name", ["gateway.service", "gateway-plane.service"])
 def test_the_unit_has_few_rights(name: str) -> None:
     """What systemd itself counts of what a service may do, of 10.0: 2.0 at most."""
@@ -121,6 +123,7 @@ async def test_a_plane_of_its_own_is_waited_for_and_outlives_the_gateway(tmp_pat
             await each.wait()
 
 
+@pytest.mark.wall
 def test_a_plane_that_died_while_it_made_its_secret_starts_again(tmp_path: Path) -> None:
     """In a container the next one has the same process id, and what was left by the first has its name."""
     program = find_program()
@@ -163,6 +166,7 @@ def test_a_gateway_that_was_killed_and_a_plane_however_it_ended_are_started_agai
         assert AGAIN[service.get("restart", "no")] == {"clean", "status", "signal"}, name
 
 
+@pytest.mark.wall
 def test_the_plane_is_not_killed_with_the_gateway_and_a_reload_is_a_hangup() -> None:
     """As docs/deployment.md says each: its process alone is ended, and `systemctl reload` is SIGHUP to it."""
     unit, text = service_of("gateway.service"), (ROOT / "docs/deployment.md").read_text()
@@ -196,6 +200,7 @@ def test_a_stop_has_more_patience_than_calls_are_given() -> None:
     )
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize("path", ["Dockerfile", "kamailio/Dockerfile", "rtpengine/Dockerfile"])
 def test_the_image_is_good(path: str) -> None:
     """hadolint has nothing to say."""
@@ -253,6 +258,7 @@ def test_what_the_image_is_built_of_is_not_left_out(path: str) -> None:
     assert (ROOT / path).exists()
 
 
+@pytest.mark.wall
 def test_kamailio_takes_its_configuration(tmp_path: Path) -> None:
     """As its own check reads it, with its list of gateways."""
     program = peers.program("kamailio", "kamailio")

@@ -154,6 +154,7 @@ def test_every_command_is_one_that_there_is(document: Path) -> None:
     assert [(words, why) for words in commands(document) if (why := wrong(words))] == []
 
 
+@pytest.mark.wall
 @each
 def test_shell_blocks_are_read_by_a_shell(document: Path) -> None:
     """`sh -n` takes each."""
@@ -231,6 +232,7 @@ def test_what_is_pasted_into_other_systems_is_well_formed(document: Path) -> Non
             json.loads(part)
 
 
+@pytest.mark.wall
 def test_javascript_is_javascript(tmp_path: Path) -> None:
     """`node --check` takes each piece, and each script of a piece of a page."""
     venv = ROOT / ".venv" / "bin"
@@ -269,6 +271,7 @@ def test_a_wrong_command_is_seen(tmp_path: Path, text: str, fence: str) -> None:
         test_every_command_is_one_that_there_is(page)
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize(
     ("test", "text"),
     [

@@ -13,6 +13,8 @@ import pytest
 
 from tests.docs_blocks import ROOT, blocks_of
 
+pytestmark = pytest.mark.wall
+
 PYTHON = """#!/bin/sh
 # python3 -m venv FOLDER: its libraries are those that are here, and pip asks no index.
 set -eu

@@ -22,6 +22,8 @@ from tests.net.certificates import Authority
 from tests.nginx import listens, nginx
 from tests.ports import free_port
 
+pytestmark = pytest.mark.wall
+
 HERE, THERE = ("10.213.79.1", "fd00:213:79::1"), ("10.213.79.2", "fd00:213:79::2")
 LISTENER = """
 import select, socket, sys

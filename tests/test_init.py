@@ -89,6 +89,7 @@ async def test_a_stranger_answers_four_questions_and_has_a_gateway_that_starts(t
             process.kill()
 
 
+@pytest.mark.wall
 def test_a_file_that_is_there_stays_unless_its_owner_says_otherwise(tmp_path: Path) -> None:
     """Asked, and told not to; without anybody to ask; and by an option."""
     path = tmp_path / "gateway.yaml"
@@ -132,6 +133,7 @@ def test_a_certificate_that_comes_later_takes_a_few_lines_of_the_file(service: b
     assert load(path, {}) == load(tmp_path / "other.yaml", {})
 
 
+@pytest.mark.wall
 def test_answers_that_make_no_configuration_write_nothing(tmp_path: Path) -> None:
     """The key is named, and no draft is left."""
     done = init(tmp_path, "--yes", "--domain", "not a name", "--address", "192.0.2.1", "--pbx", "-")

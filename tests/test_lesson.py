@@ -12,6 +12,8 @@ import pytest
 
 from tests.lesson_program import EXAMPLES, PROGRAM, ROOT, SECONDS
 
+pytestmark = pytest.mark.wall
+
 ENDS: dict[str, tuple[str, int, str, str]] = {
     "a claim that holds": ("def main(): check(1 == 1, 'one')", 0, "  ok: one\nPASS\n", ""),
     "a claim that does not": ("async def main(): check(1 == 2, 'one is two')", 1, "", "FAIL: one is two\n"),

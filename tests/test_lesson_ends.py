@@ -18,6 +18,8 @@ from tests import peers
 from tests.browser.sip_pages import bundle
 from tests.lesson_program import EXAMPLES, PROGRAM, ROOT, SECONDS
 
+pytestmark = pytest.mark.wall
+
 CTRL_C = (130, "Stopped by Ctrl-C.\n")
 SIGTERM = (143, "Stopped by SIGTERM.\n")
 SIGHUP = (129, "Stopped by SIGHUP.\n")

@@ -9,6 +9,8 @@ import pytest
 
 from scripts import other_pythons
 
+pytestmark = pytest.mark.wall
+
 OURS = "{}.{}".format(*sys.version_info)
 STEPS = {"one thing": ("-m", "one"), "another": ("-m", "another")}
 PYTHON = """#!/bin/sh

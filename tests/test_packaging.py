@@ -18,6 +18,8 @@ import pytest
 from gateway.demo.phone import DeskPhone, PhoneError
 from tests.ports import free_ports
 
+pytestmark = pytest.mark.wall
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("gateway", "sdp")
 _NOT_SHIPPED = ("__pycache__", ".pyc")

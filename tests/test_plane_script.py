@@ -11,6 +11,8 @@ import pytest
 
 from tests import peers
 
+pytestmark = pytest.mark.wall
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "plane"
 MANIFEST = '[package]\nname = "gateway-plane"\nversion = "0.1.0"\nedition = "2021"\n\n[dependencies]\n'
 LOCK = 'version = 3\n\n[[package]]\nname = "gateway-plane"\nversion = "0.1.0"\n'

@@ -134,6 +134,7 @@ def test_an_unknown_name_of_the_gateway_is_an_attribute_error() -> None:
         _ = gateway.Gatewey
 
 
+@pytest.mark.wall
 def test_reading_a_message_does_not_load_the_gateway() -> None:
     """`gateway.sip` is quick to import, and wants no library."""
     program = (
@@ -168,6 +169,7 @@ async def test_the_application_of_the_page_does_what_it_says(
         await running.idle()
 
 
+@pytest.mark.wall
 def test_the_gateway_of_the_page_starts(tmp_path: Path) -> None:
     """As a reader would run it, from an empty folder."""
     program = tmp_path / "program.py"

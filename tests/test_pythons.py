@@ -69,6 +69,7 @@ def test_an_index_that_cannot_be_reached_fails_ci_alone(
     assert capsys.readouterr().out == "The index cannot be reached: nothing was looked at\n"
 
 
+@pytest.mark.wall
 def test_the_index_is_asked_by_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first line has the newest; an error is no version."""
     words = ["-c", "print('uvicorn (0.54.1)'); print('Available versions: 0.54.1, 0.54.0')"]

@@ -28,6 +28,8 @@ from tests import peers
 from tests.public_api import PACKAGES, names
 from tests.web.fake import FakeGateway
 
+pytestmark = pytest.mark.wall
+
 ROOT = Path(__file__).parent.parent
 FETCHED = re.compile(r"""<(?:script|img|link|iframe)[^>]*?(?:src|href)=["']?(?:https?:)?//[^>]*>|url\(["']?https?:""")
 """Markup and styles by which a browser fetches a file of somebody else."""

@@ -40,6 +40,7 @@ def serial_files() -> set[str]:
     }
 
 
+@pytest.mark.wall
 def test_what_is_slow_is_left_out_by_make_test_alone() -> None:
     """Beside each other, one after the other and tests/sip, which has nothing slow."""
     quick, whole = chosen("test"), chosen("test-all")
@@ -48,6 +49,7 @@ def test_what_is_slow_is_left_out_by_make_test_alone() -> None:
     assert whole[3:] == ["hypothesis and not serial"]
 
 
+@pytest.mark.wall
 def test_as_many_run_at_once_as_contributing_says() -> None:
     """Four where nothing slow is among them, else three; and as many as one asks for."""
     assert set(re.findall(r"--numprocesses (\d+)", told("test"))) == {"4"}
@@ -62,6 +64,7 @@ def test_nothing_of_the_sip_core_is_slow_or_serial() -> None:
         assert "mark.serial" not in file.read_text(), file
 
 
+@pytest.mark.wall
 def test_each_file_with_serial_tests_is_given_to_their_run() -> None:
     """By the Makefile's own search."""
     [line] = [line for line in told("test").splitlines() if '-m "serial' in line]

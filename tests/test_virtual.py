@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
+import socket
 import subprocess
 import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,6 +25,25 @@ REAL = time.clock_gettime
 def machine() -> float:
     """Return the machine's own clock, which no test moves."""
     return REAL(time.CLOCK_MONOTONIC)
+
+
+@contextlib.contextmanager
+def foreign_listener() -> Iterator[int]:
+    """A port that a child of this process listens at; fork and pipe are no way that tests start peers by."""
+    ours, theirs = os.pipe()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        child = os.fork()
+        if not child:
+            os.read(ours, 1)
+            os._exit(0)
+    try:
+        yield port
+    finally:
+        os.write(theirs, b".")
+        os.waitpid(child, 0)
+        os.close(ours)
+        os.close(theirs)
 
 
 async def test_an_hour_passes_at_once() -> None:
@@ -111,6 +133,12 @@ async def test_a_process_outside_is_refused_in_a_sentence() -> None:
         await asyncio.create_subprocess_exec(sys.executable, "-c", "")
     with pytest.raises(RuntimeError, match=OUTSIDE[:40]):
         os.posix_spawn(sys.executable, [sys.executable, "-c", ""], {})  # noqa: ASYNC221
+
+
+async def test_a_port_of_another_process_is_refused_in_a_sentence() -> None:
+    """As a store's that was started before; one of this process is not."""
+    with foreign_listener() as port, pytest.raises(RuntimeError, match=OUTSIDE[:40]):
+        await asyncio.open_connection("127.0.0.1", port)
 
 
 @pytest.mark.wall

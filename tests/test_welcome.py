@@ -16,6 +16,8 @@ import pytest
 from tests.docs_blocks import blocks_of
 from tests.ports import free_ports
 
+pytestmark = pytest.mark.wall
+
 ROOT = Path(__file__).parent.parent
 END = "Ctrl-C stops the gateway."
 

@@ -7,6 +7,7 @@ of `time` follow the loop, and every random source follows a seed: a slow machin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import selectors
@@ -100,6 +101,24 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             owner = int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), "little")
             if owner != os.getpid():
                 raise RuntimeError(f"{OUTSIDE} (it connects to process {owner})")
+        elif sock.type == socket.SOCK_STREAM and not _is_listened_at_here(address[1]):
+            raise RuntimeError(f"{OUTSIDE} (it connects to port {address[1]}, which another process listens at)")
+
+
+def _is_listened_at_here(port: int) -> bool:
+    """Tell whether this process has a listening TCP socket at a port, by the tables of Linux; True without any."""
+    listening = set()
+    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
+        with contextlib.suppress(OSError), open(table) as lines:
+            rows = (line.split() for line in lines)
+            listening |= {row[9] for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+    if not listening:
+        return True
+    own = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one that lists
+            own.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return any(f"socket:[{inode}]" in own for inode in listening)
 
 
 OUTSIDE = "This test runs in virtual time and has a peer in another process: give it the mark `wall`"
@@ -121,6 +140,8 @@ class _Test:
     """State of the test that runs: its clock and its source of random octets."""
 
     is_wall = False
+    is_alone = False
+    """A test without the mark `wall` runs, with a loop or without: no process is started beside it."""
     random = random.Random(0)
 
 
@@ -135,7 +156,7 @@ _popen, _posix_spawn = subprocess.Popen.__init__, os.posix_spawn
 def _start(self: subprocess.Popen[Any], *args: Any, **options: Any) -> None:
     """Start a process, but not in virtual time; `media.plane: auto` then finds that the native plane does not start."""
     command = args[0] if args else options.get("args")
-    if VirtualLoop.running_tests and "gateway-plane" in str(command) and "--version" in str(command):
+    if _Test.is_alone and "gateway-plane" in str(command) and "--version" in str(command):
         raise OSError("a test in virtual time has no process beside it")
     _refuse(command)
     _popen(self, *args, **options)
@@ -147,7 +168,7 @@ def _spawn(path: str | os.PathLike[str], *args: Any, **options: Any) -> int:
 
 
 def _refuse(command: object) -> None:
-    if VirtualLoop.running_tests:
+    if _Test.is_alone:
         raise RuntimeError(f"{OUTSIDE} (it starts {command})")
 
 
@@ -191,5 +212,9 @@ def seed(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     _Test.is_wall = is_wall(item)
+    _Test.is_alone = not _Test.is_wall
     seed(item)
-    return (yield)
+    try:
+        return (yield)
+    finally:
+        _Test.is_alone = False

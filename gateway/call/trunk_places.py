@@ -69,9 +69,11 @@ class TrunkPlaces:
         return self._places.get(place) or self._plain.get(plain(place)) or self._hosts.get(place)
 
     def is_of(self, trunk: str, place: str) -> bool:
-        """Return whether a URI of that trunk has this host and port."""
+        """Return whether a URI of that trunk has this host, with the same port or where `place` has none."""
         one = self._trunks.get(trunk)
-        return one is not None and plain(place) in map(plain, one.places)
+        return one is not None and any(
+            place in (without_port(each), each) or plain(place) == plain(each) for each in one.places
+        )
 
     def addressed(self, place: str, own: Container[str]) -> str | None:
         """Return the trunk that has an address of this host: by its `sources`, or where its own name was resolved to.

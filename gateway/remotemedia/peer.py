@@ -71,6 +71,7 @@ class Peer:
         self.connection = RTCPeerConnection(config.rtc())
         self.connected = asyncio.Event()
         self.closed = asyncio.Event()
+        self._closing: asyncio.Task[None] | None = None
         self._config = config
         self._callbacks = callbacks
         self._ended = ended
@@ -313,7 +314,9 @@ class Peer:
         if self._video is not None:
             self._video.stop()
         await self._cancel_tasks()
-        await self.connection.close()
+        # A close that is cancelled halfway never ends for whoever closes the connection again.
+        self._closing = self._closing or asyncio.create_task(self.connection.close())
+        await asyncio.shield(self._closing)
         self.closed.set()
         if self.connected.is_set() and not self._is_told:
             self._is_told = True

@@ -253,6 +253,7 @@ async def test_a_further_certificate_is_renewed_by_itself(tmp_path: Path) -> Non
     assert await files.shown() == first
 
 
+@pytest.mark.wall
 def test_a_key_with_a_password_is_refused_and_nobody_is_asked(tmp_path: Path) -> None:
     """At a terminal as well, where OpenSSL would ask, and the gateway wait for the answer."""
     cert, key = Authority(tmp_path).issue("127.0.0.1")

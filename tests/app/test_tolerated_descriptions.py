@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ class Pbx:
         edit = self._edits[number] if number < len(self._edits) else str
         said = edit(phone.sdp())
         session.answer(said.encode())
-        if OWN in said:
+        if f"rtpmap:{OWN} " in said:
             phone.numbers[self.codec] = int(OWN)
         phone.play(CALLEE_HZ, self.codec)
 
@@ -339,7 +340,7 @@ async def test_an_answer_that_nothing_can_come_of_is_ended(engine: str, tmp_path
 @pytest.mark.parametrize("codec", ["opus", "pcmu"], ids=["forwarded", "transcoded"])
 async def test_a_callee_that_numbers_opus_by_itself_is_heard(engine: str, codec: str, tmp_path: Path) -> None:
     """It answers 120 for our number, and sends 120: RFC 3264 section 5.1 has it otherwise, peers do so."""
-    pbx = Pbx({"its own number": lambda sdp: sdp.replace("107", OWN)}, "opus")
+    pbx = Pbx({"its own number": lambda sdp: re.sub(r"\b107\b", OWN, sdp)}, "opus")
     assert await outcomes(engine, tmp_path, {"": Call(codec=codec)}, pbx) == {"": Line(200, "talks")}
 
 

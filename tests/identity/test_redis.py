@@ -17,6 +17,8 @@ from gateway.store.redis_database import RedisDatabase, _read
 from tests.identity.conftest import redis_server
 from tests.ports import free_port
 
+pytestmark = pytest.mark.wall
+
 NOW = 1_700_000_000.0
 AOR = "sip:1001@gateway.local"
 
@@ -74,7 +76,6 @@ async def test_two_gateways_share_bindings_and_limit(redis_url: str) -> None:
     await two.close()
 
 
-@pytest.mark.wall
 @pytest.mark.parametrize("url", ["redis_url", "redis_cluster_url"])
 async def test_many_commands_at_once_wait_for_their_turn(url: str, request: pytest.FixtureRequest) -> None:
     """None is refused by the driver for want of a connection."""
@@ -169,7 +170,6 @@ async def test_expire_works_through_more_than_one_batch(redis_url: str) -> None:
     await store.close()
 
 
-@pytest.mark.wall
 async def test_restart_of_the_server_is_survived(tmp_path: Path) -> None:
     """While Redis is away every operation is a StoreError; when it is back the store works on by itself."""
     port = free_port()

@@ -116,6 +116,7 @@ async def test_a_store_that_is_back_is_believed_at_the_first_change() -> None:
     assert await store.change_bindings(AOR, [], [], [fresh], NOW)
 
 
+@pytest.mark.wall
 async def test_a_flow_of_a_gateway_that_knew_no_others_is_refreshed(redis_url: str) -> None:
     """What was written before bindings had a node is compared as it was written."""
     store = RedisStore(redis_url, prefix="alone:")

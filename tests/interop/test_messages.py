@@ -116,7 +116,7 @@ async def test_sipp_writes_to_a_page_and_is_written_to(gateway: Gateway, alice: 
     account = ("-s", "alice", "-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", f"alice@{gateway.config.domain}")
     async with Sipp.uac("gateway_message", gateway.sip, *account) as writer:
         await writer.finish()
-    await alice.notified("message", text="Hello from sipp\r\n")
+    await alice.notified("message", text="Hello from sipp\n")
     port = free_port()
     register = ("-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", gateway.config.domain)
     target = "{}:{}".format(*gateway.sip)

@@ -44,6 +44,7 @@ def test_a_secret_is_there_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch:
     assert [(each.name, each.stat().st_mode & 0o777) for each in tmp_path.iterdir()] == [(SECRET, 0o600)]
 
 
+@pytest.mark.wall
 def test_a_plane_that_ended_unseen_is_no_zombie_once_there_is_another(tmp_path: Path) -> None:
     """It had lived on behind a broken connection for longer than is waited."""
     process = PlaneProcess(Path("/bin/cat"), tmp_path)

@@ -363,6 +363,7 @@ while True:
 """
 
 
+@pytest.mark.wall
 @pytest.mark.parametrize("format", ["wav", "opus"])
 def test_a_file_whose_writer_was_killed_is_whole_to_the_last_second(format: str, tmp_path: Path) -> None:
     """SIGKILL in the middle: everything but the last second can be read."""

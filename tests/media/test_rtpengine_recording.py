@@ -25,6 +25,8 @@ from tests.media import rtpengine_support
 from tests.media.engine_support import Browser, Phone, frequency_of, until
 from tests.media.rtpengine_support import rtpengine, running, written
 
+pytestmark = pytest.mark.wall
+
 BROWSER = Party("browser", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
 NEAR = 8.0

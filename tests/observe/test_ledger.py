@@ -143,6 +143,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.wall
 def test_a_process_that_is_killed_before_it_could_write_loses_no_record(tmp_path: Path) -> None:
     """The file was locked: the next one finds what waited, as it was told last, once, however often it looks."""
     path = tmp_path / "cdr.sqlite"

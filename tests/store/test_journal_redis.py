@@ -15,6 +15,8 @@ from gateway.store import journal_redis
 from gateway.store.journal_redis import RedisJournal
 from gateway.store.journal_shared import Begun
 
+pytestmark = pytest.mark.wall
+
 ONE, TWO, THREE = "sip:10.0.0.1:5060", "sip:10.0.0.2:5060", "sip:10.0.0.3:5060"
 KEY = bytes(range(32))
 

@@ -141,6 +141,7 @@ async def test_a_claim_is_given_back_or_goes_with_its_message(store: MessageStor
     assert await store.claim("a", 60)
 
 
+@pytest.mark.wall
 async def test_more_than_one_batch_of_messages_expires(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +157,7 @@ async def test_more_than_one_batch_of_messages_expires(
         await store.close()
 
 
+@pytest.mark.wall
 async def test_two_gateways_share_what_is_kept(redis_url: str, tmp_path: Path) -> None:
     """What one keeps the other finds, in order, and a claim counts for both; a claim that nobody ends runs out."""
     one, two = (RedisMessages(redis_url, prefix=f"{tmp_path}:") for _ in range(2))

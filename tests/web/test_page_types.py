@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.wall
+
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "gateway" / "web" / "static"
 _VENV = ROOT / ".venv"
