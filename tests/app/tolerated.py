@@ -1,0 +1,291 @@
+"""Descriptions with lines that a call does not need, or cannot do without, and calls whose parties write them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.net.config import UserAgentConfig
+from gateway.net.user_agent import UserAgent
+from gateway.sip.auth.account import Credentials
+from gateway.sip.invite import events
+from gateway.sip.invite.incoming import IncomingSession
+from gateway.sip.invite.session import InviteSession
+from tests.interop.gateway import PASSWORDS, Gateway, check_log, config_on_free_ports, gateway_with
+from tests.media.engine_support import Phone, frequency_of
+from tests.media.plane_rig import until
+from tests.media.rtpengine_support import rtpengine
+from tests.net.peers import LOOPBACK, Application, Recorder
+
+AT_THE_PBX = "127.0.0.2"
+CALLER_HZ, CALLEE_HZ = 400.0, 700.0
+NEAR = 15.0
+AT_ONCE = 6
+"""Calls side by side."""
+TRIES = 20
+"""Seconds of sound that are listened to, at most."""
+ENGINES = ("python", "native", pytest.param("rtpengine", marks=pytest.mark.peer))
+
+OWN = "120"
+"""Payload type under which a callee names and sends Opus, whatever it was offered as."""
+
+Edit = Callable[[str], str]
+
+
+def plus(*lines: str) -> Edit:
+    """Add lines to the audio section."""
+    return lambda sdp: sdp + "".join(f"{line}\r\n" for line in lines)
+
+
+def other(old: str, new: str) -> Edit:
+    """Write something else in one place."""
+
+    def edit(sdp: str) -> str:
+        assert sdp.count(old) == 1, (old, sdp)
+        return sdp.replace(old, new)
+
+    return edit
+
+
+def plus_in(old: str, new: str, line: str) -> Edit:
+    """Write something else in one place, and add a line to the audio section."""
+    return lambda sdp: plus(line)(other(old, new)(sdp))
+
+
+def address(line: str, media: str = "") -> Edit:
+    """Write another c= line for the session, "" for none, and one for the audio."""
+    place = "c=IN IP4 127.0.0.1\r\n"
+    return lambda sdp: sdp.replace(place, f"{line}\r\n" if line else "", 1) + (f"{media}\r\n" if media else "")
+
+
+GOES_ON: dict[str, Edit] = {
+    "as it should be": str,
+    "ptime without a value": plus("a=ptime:"),
+    "ptime behind a blank": plus("a=ptime: 20"),
+    "maxptime without a value": plus("a=maxptime:"),
+    "bandwidth without a value": other("t=0 0", "b=CT:\r\nt=0 0"),
+    "bandwidth with a fraction": other("t=0 0", "b=AS:64.5\r\nt=0 0"),
+    "bandwidth with a fraction, of the audio": other("a=rtpmap:0", "b=AS:64.5\r\na=rtpmap:0"),
+    "a NUL at the end": lambda sdp: sdp + "\0",
+    "a blank line at the end": lambda sdp: sdp + " \r\n",
+    "small letters": other("RTP/AVP", "rtp/avp"),
+    "rtcp without a value": other("a=rtcp:", "a=rtcp:\r\na=x-rtcp:"),
+    "rtcp beyond all ports": other("a=rtcp:", "a=rtcp:70000\r\na=x-rtcp:"),
+    "rtcp at a name": plus("a=rtcp:5005 IN IP4 nobody.invalid"),
+    "setup of no role": plus("a=setup:", "a=setup:both"),
+    "fingerprint of nothing": plus("a=fingerprint:", "a=fingerprint:sha-256 x"),
+    "a key that is none": plus("a=crypto:x"),
+    "a section more": plus("m=video 0 RTP/AVP 31", "m=application 0 DTLS/SCTP 5000"),
+    "sixty-three sections more": plus(*["m=video 0 RTP/AVP 31"] * 63),
+    "a name that is known": address("c=IN IP4 localhost"),
+    "leading zeros": address("c=IN IP4 127.000.000.001"),
+    "a name that the audio replaces": address("c=IN IP4 nobody.invalid", "c=IN IP4 127.0.0.1"),
+}
+"""Edits of a description after which the call is as good as before."""
+
+ENDS: dict[str, Edit] = {
+    "a name that nobody knows": address("c=IN IP4 nobody.invalid"),
+    "a bad name of the audio": address("c=IN IP4 127.0.0.1", "c=IN IP4 nobody.invalid"),
+    "neither name nor address": address("c=IN IP4 127.0.0.999"),
+    "no c= line": address(""),
+    "half a c= line": address("c=IN IP4"),
+    "more sections than are carried": plus(*["m=video 0 RTP/AVP 31"] * 64),
+}
+"""Edits after which nobody could be heard."""
+UNPROTECTED = {
+    "a profile of nobody": other("RTP/AVP", "RTP/AP"),
+    "no key at all": other("RTP/AVP", "RTP/SAVP"),
+    "a key that is none": plus_in("RTP/AVP", "RTP/SAVP", "a=crypto:x"),
+    "a key that is too short": plus_in(
+        "RTP/AVP", "RTP/SAVP", "a=crypto:1 AEAD_AES_128_GCM inline:" + b64encode(bytes(27)).decode()
+    ),
+    "no fingerprint": other("RTP/AVP", "UDP/TLS/RTP/SAVP"),
+    "a fingerprint of nothing": plus_in("RTP/AVP", "UDP/TLS/RTP/SAVP", "a=fingerprint:sha-256 x"),
+}
+"""Offers that say a protection and no key, or none that is known."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One call: how it came out, and how the callee's side ended."""
+
+    status: int
+    callee: str
+    """ "" where nobody rang, "talks" where each heard the other, else how it was left."""
+
+
+class Pbx:
+    """A PBX that answers each call with the edit of a description that the number names."""
+
+    def __init__(self, edits: dict[str, Edit], codec: str = "pcmu") -> None:
+        self.codec = codec
+        self._edits = list(edits.values())
+        self._answering: list[asyncio.Task[None]] = []
+        self.agent = UserAgent(UserAgentConfig(listen=((AT_THE_PBX, 0),)), Application(self._called))
+        self.phones: dict[int, Phone] = {}
+        self.ends: dict[int, Recorder] = {}
+
+    def _called(self, session: IncomingSession, recorder: Recorder) -> None:
+        self._answering.append(asyncio.ensure_future(self._answer(session)))
+
+    async def _answer(self, session: IncomingSession) -> None:
+        number = int(session.request.uri.user or "") - 100
+        phone = self.phones[number] = await Phone((self.codec,), ssrc=0x2000 + number).open()
+        self.ends[number] = agreeable(session, phone)
+        phone.take(session.request.body.decode())
+        edit = self._edits[number] if number < len(self._edits) else str
+        said = edit(phone.sdp())
+        session.answer(said.encode())
+        if f"rtpmap:{OWN} " in said:
+            phone.numbers[self.codec] = int(OWN)
+        phone.play(CALLEE_HZ, self.codec)
+
+    async def close(self) -> None:
+        await asyncio.gather(*self._answering)
+        for phone in self.phones.values():
+            await phone.close()
+        await self.agent.close()
+
+
+@contextlib.asynccontextmanager
+async def gateway_on(engine: str, folder: Path, pbx: Pbx) -> AsyncIterator[Gateway]:
+    await pbx.agent.start()
+    trunk = {"name": "office", "uri": f"sip:{AT_THE_PBX}:{pbx.agent.listening[0][2]}", "options_interval": 0}
+    changes = {
+        "LIMITS__LOAD": "0",
+        "TRUNKS": json.dumps([trunk]),
+        "ROUTES": json.dumps([{"match": "0*", "to": "trunk:office", "strip": 1}]),
+    }
+    with contextlib.ExitStack() as stack:
+        if engine == "rtpengine":
+            daemon = stack.enter_context(rtpengine())
+            changes["MEDIA__ENGINE"] = f"rtpengine:{daemon.address[0]}:{daemon.address[1]}"
+        else:
+            changes["MEDIA__PLANE"] = engine
+        config = config_on_free_ports(folder, **changes)
+        async with gateway_with(config, folder / "gateway.log") as gateway:
+            yield gateway
+            await gateway.idle()
+            check_log(await gateway.journal.text())
+    await pbx.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What is said in one call."""
+
+    edit: Edit = str
+    """Of the offer."""
+    codec: str = "pcmu"
+    change: Edit | None = None
+    """Of a re-INVITE, by the callee where `by_callee`."""
+    by_callee: bool = False
+
+
+async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, said: Call) -> Line:
+    """Call through the trunk, and hang up once each has heard the other."""
+    phone = await Phone((said.codec,), ssrc=0x1000 + number).open()
+    session = agent.invite(
+        f"sip:0{100 + number}@{gateway.app.sip_hostport}",
+        caller=f"<sip:1001@{gateway.config.domain}>",
+        body=said.edit(phone.sdp()).encode(),
+        credentials=Credentials("1001", PASSWORDS["1001"]),
+    )
+    recorder = agreeable(session, phone)
+    try:
+        outcome = await recorder.wait_for_one_of(events.Answered, events.Failed)
+        if isinstance(outcome, events.Failed):
+            if number not in pbx.ends:
+                return Line(outcome.status, "")
+            await pbx.ends[number].wait(events.Ended)
+            return Line(outcome.status, "ended")
+        assert isinstance(outcome, events.Answered)
+        phone.take(outcome.body.decode())
+        phone.play(CALLER_HZ, said.codec)
+        theirs = pbx.phones[number]
+        ears = Ear(phone, said.codec, CALLEE_HZ), Ear(theirs, pbx.codec, CALLER_HZ)
+        line = Line(200, await heard(*ears))
+        if said.change is not None:
+            changing, its = (pbx.ends[number], theirs) if said.by_callee else (recorder, phone)
+            changing.session.offer(said.change(its.sdp()).encode())
+            changed = await changing.wait(events.OfferAnswered)
+            assert isinstance(changed, events.OfferAnswered)
+            line = Line(changed.status, await heard(*ears))
+        # No packet of theirs may come to ports that the next call has.
+        await pbx.phones.pop(number).close()
+        session.hangup()
+        await pbx.ends[number].wait(events.Ended)
+        return line
+    finally:
+        await phone.close()
+
+
+def agreeable(session: InviteSession, phone: Phone) -> Recorder:
+    """What happens in a session whose phone takes every later offer."""
+
+    def react(event: events.SessionEvent) -> None:
+        if isinstance(event, events.Offered):
+            session.answer_offer(event.exchange, phone.sdp().encode())
+
+    return Recorder(session, react)
+
+
+@dataclass(frozen=True)
+class Ear:
+    """A phone, and the tone that it is to hear."""
+
+    phone: Phone
+    codec: str
+    frequency: float
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.phone.packets) > 55
+
+    def hears(self) -> bool:
+        numbers = (None, int(OWN))
+        return any(abs(frequency_of(*self.phone.heard(self.codec, each)) - self.frequency) < NEAR for each in numbers)
+
+
+async def heard(*ears: Ear) -> str:
+    """ "talks" once each has heard the other for a second, "silent" where that does not come to be."""
+    for _ in range(TRIES):
+        for ear in ears:
+            ear.phone.packets.clear()
+        try:
+            await until(lambda: all(ear.is_full for ear in ears))
+        except TimeoutError:
+            break
+        if all(ear.hears() for ear in ears):
+            return "talks"
+    return "silent"
+
+
+async def outcomes(engine: str, folder: Path, calls: dict[str, Call], pbx: Pbx | None = None) -> dict[str, Line]:
+    """How each call came out."""
+    pbx = pbx or Pbx({})
+    agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+    await agent.start()
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int, said: Call) -> Line:
+        async with room:
+            return await call(gateway, agent, pbx, number, said)
+
+    try:
+        async with gateway_on(engine, folder, pbx) as gateway:
+            lines = await asyncio.gather(*[one(number, said) for number, said in enumerate(calls.values())])
+    finally:
+        await agent.close()
+    return dict(zip(calls, lines, strict=True))
+
+
+def offering(edits: dict[str, Edit]) -> dict[str, Call]:
+    return {name: Call(edit=edit) for name, edit in edits.items()}
