@@ -159,10 +159,9 @@ class Bench:
 
 
 def bases(bench: Bench) -> list[Base]:
-    """Our own descriptions and those of the corpora, as far as a call comes about with them as they are."""
+    """Our own descriptions and published ones, as far as a call comes about with them as they are."""
     texts = {name: text.replace("|", "\r\n") for name, text in _OWN.items()}
-    for path in corpus.every():
-        texts[corpus.name(path)] = path.read_bytes().decode("utf-8", "replace")
+    texts |= corpus.every()
     found = [
         Base(name, tuple(filter(None, text.splitlines())), is_answer)
         for name, text in texts.items()

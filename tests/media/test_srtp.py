@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
@@ -12,10 +10,10 @@ from pylibsrtp import Session
 
 from gateway.media.embedded.plane import srtp
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpKeyError, SrtpProfile, split_exported_keys
+from tests.cases import cases
 from tests.media.srtp_pair import PROFILES, SrtpSession, key, sessions
 from tests.media.srtp_support import derive, reference_rtp, xor
 from tests.media.webrtc_support import rtp
-from tests.shared import corpus
 
 RTCP = bytes.fromhex("80c8000611223344") + bytes(range(20))
 
@@ -242,22 +240,9 @@ def test_exported_bytes_split_into_keys_then_salts(profile: SrtpProfile) -> None
 # RFC 7714: the reference below reproduces the RFC's packets, and agrees with the library on fresh ones
 
 
-def vectors(name: str) -> dict[str, list[bytes]]:
-    """The packets of each numbered section of one vector file, in order."""
-    path = corpus("rfc7714") / name
-    packets: dict[str, list[bytes]] = {}
-    section, wanted = "", False
-    for line in path.read_text().splitlines():
-        if heading := re.match(r"(1[67](?:\.\d+)+)\.\s", line):
-            section = heading[1]
-        elif line.strip().endswith("packet:"):
-            packets.setdefault(section, []).append(b"")
-            wanted = True
-        elif wanted and re.fullmatch(r"\s+(?:[0-9a-f]{4,8}\s?)+", line):
-            packets[section][-1] += bytes.fromhex(line)
-        elif line.strip():
-            wanted = False
-    return packets
+def vectors(section: str) -> list[bytes]:
+    """Return the packets of one section of RFC 7714, in order."""
+    return [bytes.fromhex(packet) for packet in cases("rfc7714.txt")[section].split()]
 
 
 SALT = bytes.fromhex("517569642070726f2071756f")
@@ -273,16 +258,15 @@ def reference_rtcp(session_key: bytes, salt: bytes, packet: bytes, index: int) -
 @pytest.mark.parametrize(("section", "length"), [("16.1.1", 16), ("16.2.1", 32)])
 def test_the_reference_reproduces_the_rtp_vectors(section: str, length: int) -> None:
     """RFC 7714 sections 16.1.1 and 16.2.1: plain packet and session key in, the RFC's packet out."""
-    plain, protected = vectors("rtp-vectors.txt")[section]
+    plain, protected = vectors(section)
     assert reference_rtp(bytes(range(length)), SALT, plain) == protected
 
 
 def test_the_reference_reproduces_the_rtcp_vectors() -> None:
     """RFC 7714 section 17.1 forward, section 17.2 by protecting its result again."""
-    packets = vectors("rtcp-vectors.txt")
-    plain, protected = packets["17.1"]
+    plain, protected = vectors("17.1")
     assert reference_rtcp(bytes(range(16)), SALT, plain, 0x5D4) == protected
-    protected, plain = packets["17.2"]
+    protected, plain = vectors("17.2")
     assert reference_rtcp(bytes(range(32)), SALT, plain, 0x5D4) == protected
 
 

@@ -1,13 +1,13 @@
-"""The descriptions that the tests of this room read: our own, and the shared corpora where they are."""
+"""The descriptions that the tests of this room read: our own, and published ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.shared import corpus, find
+from tests.cases import cases
 
 OWN = Path(__file__).parent / "descriptions"
-FOLDERS = ("sdp-transform", "rfc4317", "aiortc-sdp")
+PUBLISHED = ("sdp-transform", "rfc4317", "aiortc")
 
 
 def own() -> list[Path]:
@@ -15,23 +15,16 @@ def own() -> list[Path]:
     return sorted(OWN.glob("*.sdp"))
 
 
-def shared() -> list[Path]:
-    """The shared corpora's descriptions; an empty list where they are not at hand, which in CI is a failure."""
-    folders = [folder for folder in map(find, FOLDERS) if folder is not None]
-    return sorted(path for folder in folders for path in folder.glob("*.sdp"))
+def published() -> dict[str, str]:
+    """Return the descriptions of RFC 4317 and of the tests of others by `file/name`, with LF at their line ends."""
+    return {f"{file}/{name}": text for file in PUBLISHED for name, text in cases(f"sdp/{file}.txt").items()}
 
 
-def every() -> list[Path]:
-    """Both."""
-    return own() + shared()
+def every() -> dict[str, str]:
+    """Return both; the names of our own begin with `descriptions/`."""
+    return {f"{path.parent.name}/{path.stem}": path.read_bytes().decode() for path in own()} | published()
 
 
 def name(path: Path) -> str:
     """A test's id for a file."""
     return f"{path.parent.name}/{path.stem}"
-
-
-def need_shared() -> None:
-    """Skip where the shared corpora are not at hand."""
-    for folder in FOLDERS:
-        corpus(folder)

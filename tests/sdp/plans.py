@@ -6,11 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from sdp import Codec, CodecPolicy, IceParameters, Plan, SdpSyntaxError, SessionDescription, TransportPlan
 from sdp.attributes import Crypto, CryptoKey, Fingerprint
-from tests.shared import find
+from tests.sdp.corpus import every
 
 DESCRIPTIONS = Path(__file__).parent / "descriptions"
 
@@ -125,16 +123,11 @@ def chrome(*, video: bool = False, data: bool = False) -> SessionDescription:
 
 
 def corpus() -> list[tuple[str, SessionDescription]]:
-    """Every description on disk that can be read, with a name; skips where there is none."""
-    shared = [find(name) for name in ("sdp-transform", "aiortc-sdp", "rfc4317")]
-    folders = [DESCRIPTIONS, *(folder for folder in shared if folder is not None)]
-    paths = [path for folder in folders for path in sorted(folder.glob("**/*.sdp"))]
-    if not paths:
-        pytest.skip("no corpora beside the repository (../shared/corpora) and no tests/sdp/descriptions")
+    """Return every description, our own and published ones, that can be read, with its name."""
     found = []
-    for path in paths:
+    for name, text in every().items():
         try:
-            found.append((f"{path.parent.name}/{path.stem}", SessionDescription.parse(path.read_bytes())))
+            found.append((name, SessionDescription.parse(text)))
         except SdpSyntaxError:
             continue
     return found

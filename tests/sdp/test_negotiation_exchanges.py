@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from sdp import MediaAgreement, SdpNegotiationError, SessionDescription, answer, negotiate, translate
+from tests.cases import cases
 from tests.sdp.plans import DESCRIPTIONS, browser_plan, phone_plan
-from tests.shared import corpus
 
+PUBLISHED = cases("sdp/rfc4317.txt")
 RFC4317 = {
     2: "audio PCMU:0 sendrecv; video MPV:32 sendrecv",
     4: "audio PCMU:0 PCMA:8 sendrecv; video rejected",
@@ -43,8 +44,7 @@ RFC4317 = {
 
 
 def exchange(number: int) -> tuple[SessionDescription, SessionDescription]:
-    folder = corpus("rfc4317")
-    offer, answered = ((folder / f"{n}.sdp").read_bytes() for n in (number, number + 1))
+    offer, answered = (PUBLISHED[str(each)] for each in (number, number + 1))
     return SessionDescription.parse(offer), SessionDescription.parse(answered)
 
 

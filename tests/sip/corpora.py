@@ -1,19 +1,11 @@
-"""Where the shared test data is, and how its files are read."""
+"""A usual INVITE, and where published messages are."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from tests.cases import DATA
 
-from tests import shared
-
-DATA = Path(__file__).resolve().parents[1] / "data"
-"""What is in the repository; a corpus that is here is never skipped."""
-
-
-def corpus(name: str) -> Path:
-    """The folder of one corpus, the repository's own first; skips where it is neither here nor beside it, but in CI."""
-    return DATA / name if (DATA / name).is_dir() else shared.corpus(name)
-
+TORTURE = DATA / "rfc4475"
+"""Folder of the messages of RFC 4475."""
 
 INVITE = (
     b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\n"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-import yaml
 
 from gateway.identity.model import Binding
 from gateway.sip.dialogs.dialog import Dialog, DialogId, DialogState
@@ -17,24 +15,15 @@ from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
 from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_fields
-from tests.shared import find
-from tests.sip.corpora import corpus
+from tests.cases import cases
 
 ABBREVIATED = ("9.3_incoming_call_and_proxy_crash", "9.4_re-registration", "9.5_outgoing_call")
 """RFC 5626 prints these flows without most of their headers."""
 
-FOLDER = find("rfc-flows")
-FLOWS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.yaml")) if FOLDER else []
-
-ABSENT = "corpus absent"
-"""Stands for the flows where the corpus is not beside the repository, so that the tests say so when they skip."""
-
-
-def texts(flow: str) -> list[str]:
-    loaded = yaml.safe_load((corpus("rfc-flows") / flow).read_text(encoding="utf-8"))
-    assert isinstance(loaded, list)
-    assert loaded
-    return [str(text) for text in loaded]
+FLOWS: dict[str, list[str]] = {}
+"""Messages by the section and the name of their flow."""
+for _name, _text in cases("sip/flows.txt").items():
+    FLOWS.setdefault(_name.rpartition(" ")[0], []).append(_text)
 
 
 def wire(text: str) -> bytes:
@@ -45,20 +34,19 @@ def wire(text: str) -> bytes:
 
 
 def read(flow: str) -> list[Request | Response]:
-    return [parse_message(wire(text)) for text in texts(flow)]
+    return [parse_message(wire(text)) for text in FLOWS[flow]]
 
 
 def is_abbreviated(flow: str) -> bool:
-    return Path(flow).stem in ABBREVIATED
+    return flow.rpartition("/")[2] in ABBREVIATED
 
 
 def test_the_corpus_is_whole() -> None:
     """All 28 flows are there."""
-    corpus("rfc-flows")
     assert len(FLOWS) == 28
 
 
-@pytest.mark.parametrize("flow", [flow for flow in FLOWS if not is_abbreviated(flow)] or [ABSENT])
+@pytest.mark.parametrize("flow", [flow for flow in FLOWS if not is_abbreviated(flow)])
 def test_every_message_is_read_and_written(flow: str) -> None:
     """A round trip loses nothing, and every typed header that is there can be read."""
     for message in read(flow):
@@ -71,10 +59,10 @@ def test_every_message_is_read_and_written(flow: str) -> None:
             assert (message.refer_to is None) == ("Refer-To" not in message.headers)
 
 
-@pytest.mark.parametrize("flow", [flow for flow in FLOWS if is_abbreviated(flow)] or [ABSENT])
+@pytest.mark.parametrize("flow", [flow for flow in FLOWS if is_abbreviated(flow)])
 def test_an_abbreviated_message_lacks_its_via(flow: str) -> None:
     """The parser says what is missing; with a Via in place the message is read."""
-    for text in texts(flow):
+    for text in FLOWS[flow]:
         with pytest.raises(SipSyntaxError) as caught:
             parse_message(wire(text))
         assert caught.value.header == "Via"
@@ -117,7 +105,6 @@ CONFIRMED = confirmed_flows()
 
 def test_enough_flows_set_up_a_call() -> None:
     """The tests below have what to work on."""
-    corpus("rfc-flows")
     assert len(CONFIRMED) == 9
 
 
@@ -129,7 +116,7 @@ def where(request: Request, flow: str) -> str:
     return text.replace("client.biloxi", "client.chicago") if "3.07_" in flow else text
 
 
-@pytest.mark.parametrize("flow", CONFIRMED or [ABSENT])
+@pytest.mark.parametrize("flow", CONFIRMED)
 def test_the_callers_dialog_sends_what_the_rfc_shows(flow: str) -> None:
     """Request-URI, Route, tags and CSeq of the caller's ACK and later requests come out of the dialog core."""
     messages = read(flow)
@@ -164,7 +151,7 @@ def test_the_callers_dialog_sends_what_the_rfc_shows(flow: str) -> None:
         assert (ours.from_tag, ours.to_tag) == (request.from_tag, request.to_tag)
 
 
-@pytest.mark.parametrize("flow", CONFIRMED or [ABSENT])
+@pytest.mark.parametrize("flow", CONFIRMED)
 def test_the_callees_dialog_takes_and_sends_what_the_rfc_shows(flow: str) -> None:
     """The callee's requests match the flow's, and it takes the caller's requests as they arrive."""
     messages = read(flow)
@@ -199,10 +186,10 @@ def test_the_callees_dialog_takes_and_sends_what_the_rfc_shows(flow: str) -> Non
 
 
 REGISTRATIONS = [
-    "rfc3665/2.01_sip-client-new-registration.yaml",
-    "rfc3665/2.02_update-of-contact-list.yaml",
-    "rfc3665/2.03_request-for-current-contact-list.yaml",
-    "rfc3665/2.04_cancellation-of-registration.yaml",
+    "rfc3665/2.01_sip-client-new-registration",
+    "rfc3665/2.02_update-of-contact-list",
+    "rfc3665/2.03_request-for-current-contact-list",
+    "rfc3665/2.04_cancellation-of-registration",
 ]
 
 
@@ -227,7 +214,7 @@ def test_the_registrations_of_one_day_give_the_contacts_the_rfc_shows() -> None:
 
 def test_path_is_stored_and_returned() -> None:
     """RFC 3327 5.5.1: the Path of the REGISTER goes with the binding and into the 200."""
-    messages = read("rfc3327/5.5.1_example-of-mechanism-in-register-transaction.yaml")
+    messages = read("rfc3327/5.5.1_example-of-mechanism-in-register-transaction")
     request = max((m for m in messages if isinstance(m, Request)), key=lambda m: len(m.path))
     assert len(request.path) == 2
     changes = decide(request, [], RegistrarPolicy(), 0.0, make=Binding)

@@ -17,7 +17,7 @@ from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
 from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide
 from gateway.sip.requests.checks import Capabilities, inspect
-from tests.sip.corpora import corpus
+from tests.sip.corpora import TORTURE
 
 UAS = Capabilities()
 
@@ -77,7 +77,7 @@ ACCEPTED = (
 
 
 def load(name: str) -> bytes:
-    return (corpus("rfc4475") / f"{name}.dat").read_bytes()
+    return (TORTURE / f"{name}.dat").read_bytes()
 
 
 def read(name: str) -> Request:
@@ -88,11 +88,11 @@ def read(name: str) -> Request:
 
 def test_every_message_of_the_corpus_has_an_expectation_here() -> None:
     """No torture message is left out: the names below and those of EXPECT.tsv are the same."""
-    with (corpus("rfc4475") / "EXPECT.tsv").open(encoding="utf-8") as table:
+    with (TORTURE / "EXPECT.tsv").open(encoding="utf-8") as table:
         names = {row["file"] for row in csv.DictReader(table, delimiter="\t")}
     here = {*REFUSED, *DROPPED, *INSPECTED, *ACCEPTED, "test"}
     assert here == names
-    assert names == {Path(file).stem for file in corpus("rfc4475").glob("*.dat")}
+    assert names == {Path(file).stem for file in TORTURE.glob("*.dat")}
 
 
 @pytest.mark.parametrize(("name", "status"), REFUSED.items())
