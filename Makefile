@@ -56,36 +56,33 @@ docs: $(VENV)/.test ## Build the documentation's site in build/site; a warning i
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "Open build/site/index.html"
 
-# Most tests wait for peers rather than for a processor: more workers than two cores, and those that measure time by themselves, last.
-WORKERS ?= $(if $(QUICK),4,3)
+# Tests with a peer in another process wait more than they compute, so three run at a time on two cores.
+WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest
 PARALLEL = $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
-SERIAL = $(shell grep -rl --include='test_*.py' 'pytest.mark.serial' tests)
-# Peers that take their time, and amounts that do: not in what developers run after every change, but in CI.
-QUICK := and not slow
-test-all: QUICK :=
 # Where an image forbids it, every process of every test would compile what it imports again.
 unexport PYTHONDONTWRITEBYTECODE
-# How many tests that failed beside others may be run again by themselves: in CI a few, which are named; elsewhere none.
-AGAIN ?= 0
-ALONE = || { [ $$? = 1 ] && [ $(AGAIN) -gt 0 ] && $(BIN)/python -m tests.alone $(AGAIN); }
-COVERED := transactions dialogs invite requests subscription
 
-test: install-test plane ## Install what the tests need and run the suite without what is slow (ARGS="-k sdp" for a part)
+test: install-test plane ## Run the tests without a peer in another process, and at most 40 of the real thing (ARGS="-k sdp" for a part)
 ifeq ($(ARGS),)
-	@scripts/plane test
-	$(PARALLEL) -m "not serial $(QUICK)" --junit-xml build/tests.xml --ignore tests/sip $(ALONE)
-	@$(MAKE) --no-print-directory coverage
-	$(PYTEST) -m "serial $(QUICK)" --junit-xml build/tests-serial.xml --durations 5 $(SERIAL) $(ALONE)
+	$(PARALLEL) -m "(core or not wall) and not serial and not nightly" --junit-xml build/tests.xml
+	$(PYTEST) -m "core and serial" --junit-xml build/tests-serial.xml
 else
 	$(PYTEST) $(ARGS)
 endif
 
 coverage: $(VENV)/.test ## The tests of tests/sip: they take every branch of the SIP state machines, or fail
-	$(PARALLEL) -m "not serial" tests/sip $(COVERED:%=--cov gateway/sip/%) --cov-branch \
-	  --cov-report term-missing:skip-covered --cov-fail-under 100
+	@$(BIN)/python -m scripts.lanes --workers $(WORKERS) sip
 
-test-all: test ## The whole suite with the slow peers, then more random examples, octets at the parsers, soak, kills, other Pythons and wheels for all
+test-all: install-test plane ## The whole suite in lanes, with every peer, and a table of them
+	@$(BIN)/python -m scripts.lanes --workers $(WORKERS)
+
+audit: $(VENV)/.audit ## Advisories of every dependency, Python and Rust; one that cannot be judged is a failure
+	@$(BIN)/python -m scripts.audit
+
+nightly: test-all ## The whole suite, members of families, random examples, octets at the parsers, soak, kills, other Pythons and the audit
+	$(PARALLEL) -m "nightly and not serial"
+	$(PYTEST) -m "nightly and serial"
 	$(PARALLEL) -m "hypothesis and not serial" --hypothesis-profile long --timeout 300
 	@scripts/plane fuzz $(or $(SECONDS),15)
 	@$(BIN)/python -m tests.soak --minutes 1
@@ -93,11 +90,6 @@ test-all: test ## The whole suite with the slow peers, then more random examples
 	@scripts/resolve-pythons & resolving=$$!; \
 	  $(BIN)/python -m scripts.other_pythons; others=$$?; \
 	  wait $$resolving && exit $$others  # what is asked for far away beside what computes here
-
-audit: $(VENV)/.audit ## Advisories of every dependency, Python and Rust; one that cannot be judged is a failure
-	@$(BIN)/python -m scripts.audit
-
-nightly: test-all ## What a night has time for: the whole suite and the audit of dependencies
 	@$(MAKE) --no-print-directory audit
 
 pythons: install-test plane ## Every module, unit tests, the demo and a lesson on each other Python that is here, 3.11 to 3.14 (ARGS=3.13 for one)

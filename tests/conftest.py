@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-from tests import slow
 
 pytest_plugins = ("tests.virtual", "tests.leaks")
 
@@ -19,44 +17,41 @@ settings.load_profile("gateway")
 
 
 LONGEST = ("test_kamailio", "test_loss", "test_examples", "test_cli", "test_init")
-"""Files that take a minute and more, and wait for most of it: one begun late keeps one worker busy alone at the end."""
+"""Files that take a minute and more: one that begins late keeps one worker busy alone at the end."""
 
 
 def evenly(*groups: list[Path]) -> list[Path]:
-    """All of them, each group spread over the whole."""
+    """Return every file, each group spread over the whole."""
     places = [((at + 0.5) / len(group), file) for group in groups for at, file in enumerate(group)]
     return [file for _, file in sorted(places)]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long is marked so; the longest files first, then those with peers, so that browsers, which compute,
-    and others, which wait, come by turns."""
+    """Mark each test with a peer outside, and take the longest files first, then browsers and other peers by turns."""
     from tests.virtual import is_wall  # pytest imports the plugin itself, to explain its assertions
 
-    long = slow.named()
-    for item in items:
-        if is_wall(item):
-            item.add_marker("wall")
-            if item.nodeid in long:
-                item.add_marker("slow")
     files: dict[Path, list[pytest.Item]] = {}
+    walls = set()
     for item in items:
         files.setdefault(item.path, []).append(item)
-
-    def marked(name: str) -> set[Path]:
-        return {file for file, its in files.items() if any(True for item in its for _ in item.iter_markers(name))}
-
-    with_browser, with_peer = marked("browser"), marked("peer")
+        if is_wall(item):
+            item.add_marker("wall")
+            walls.add(item.path)
     first = [file for file in files if file.stem in LONGEST]
-    browsers = [file for file in files if file in with_browser and file not in first]
-    peers = [file for file in files if file in with_peer and file not in first and file not in browsers]
-    order = dict.fromkeys([*first, *evenly(browsers, peers), *files])
+    with_peer = [file for file in files if file in walls and file not in first]
+    browsers = [file for file in with_peer if file.parent.name == "browser"]
+    others = [file for file in with_peer if file.parent.name != "browser"]
+    order = dict.fromkeys([*first, *evenly(browsers, others), *files])
     items[:] = [item for file in order for item in files[file]]
 
 
-def pytest_collection_finish() -> None:
-    """Look for garbage among what tests leave and as rarely as `gateway run` does, not among thousands of items."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+MARKS = ("nightly", "core", "serial", "wall")
+"""Tiers and needs of a test; one with several counts by the first."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count the tests that ran by their marks."""
+    ran = (each for name in ("passed", "failed") for each in terminalreporter.stats.get(name, ()))
+    marks = Counter(next((mark for mark in MARKS if mark in each.keywords), "unmarked") for each in ran)
+    terminalreporter.write_line("By mark: " + ", ".join(f"{count} {mark}" for mark, count in marks.most_common()))

@@ -111,7 +111,6 @@ def test_a_packet_under_another_key_is_found(program: Path, sockets: tuple[socke
     assert (second["unauthentic"], second["received"], second["lost"]) == (60, 0, PACKETS)
 
 
-@pytest.mark.slow
 def test_a_second_run_goes_on_over_the_wrap(program: Path, sockets: tuple[socket.socket, socket.socket]) -> None:
     """Numbers go on where the first run stopped, and the receiver finds the roll-over counter by itself."""
     for first in (65_520, 65_520 + SECOND.packets):

@@ -303,7 +303,6 @@ async def test_a_running_gateway_reads_its_configuration_again(tmp_path: Path) -
 
 
 @pytest.mark.wall
-@pytest.mark.slow
 async def test_a_gateway_ends_though_its_configuration_is_still_being_read(tmp_path: Path) -> None:
     """SIGTERM after SIGHUP."""
     async with reading_without_end(tmp_path) as gateway:
@@ -315,7 +314,6 @@ async def test_a_gateway_ends_though_its_configuration_is_still_being_read(tmp_p
 
 
 @pytest.mark.wall
-@pytest.mark.slow
 @pytest.mark.parametrize("asked", [(signal.SIGINT,), (signal.SIGTERM, signal.SIGTERM)])
 async def test_whoever_asks_again_ends_a_gateway_though_its_configuration_is_still_being_read(
     tmp_path: Path, asked: tuple[signal.Signals, ...]
@@ -346,7 +344,6 @@ cli.app()
 
 
 @pytest.mark.wall
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_whoever_asks_a_third_time_ends_a_gateway_that_cannot_stop(
     tmp_path: Path, number: signal.Signals
@@ -362,7 +359,6 @@ async def test_whoever_asks_a_third_time_ends_a_gateway_that_cannot_stop(
 
 
 @pytest.mark.wall
-@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_reload_of_a_file_that_does_not_answer_ends_with_a_word(tmp_path: Path, named: bool) -> None:
     """Whether the command reads it as well or the gateway alone; the gateway goes on, and ends when it is told to."""
@@ -526,8 +522,7 @@ async def test_passwords_that_were_configured_are_not_shown(tmp_path: Path) -> N
     assert "Chosen-By-Me" not in output + log
 
 
-@pytest.mark.slow
-@pytest.mark.peer
+@pytest.mark.wall
 @pytest.mark.parametrize(("drain_timeout", "again"), [("0.2", False), ("60", True)])
 async def test_sigterm_hangs_up_what_has_not_ended_in_time(tmp_path: Path, drain_timeout: str, again: bool) -> None:
     """After `limits.drain_timeout` or at the second signal the phone gets a BYE, and the process ends with 0."""
@@ -559,7 +554,7 @@ async def test_sigterm_hangs_up_what_has_not_ended_in_time(tmp_path: Path, drain
     assert "Traceback" not in log
 
 
-@pytest.mark.peer
+@pytest.mark.wall
 async def test_sigterm_lets_a_call_end_by_itself_and_refuses_new_ones(tmp_path: Path) -> None:
     """OPTIONS and calls get 503 with Retry-After, /readyz too, a page is told; /healthz and the call go on."""
     peers.pjsua2()
@@ -615,7 +610,6 @@ def options(place: str) -> str:
 
 
 @pytest.mark.wall
-@pytest.mark.slow
 def test_two_gateways_on_one_address_cannot_start(tmp_path: Path) -> None:
     """The second says which key to change, and the first is not disturbed."""
 

@@ -30,19 +30,23 @@ def test_every_target_of_the_page_does_what_stands_beside_it() -> None:
     """Of each some words of its recipe; one that the page adds needs some here."""
     does = {
         "check": ("ruff check .", "ruff format --check .", "mypy", "scripts/plane check", "examples/*/*.py"),
-        "test": ("pytest", "scripts/plane test", "not serial and not slow", "--cov-fail-under 100"),
-        "coverage": ("tests/sip", "--cov-branch", "--cov-fail-under 100"),
-        "test-all": (
+        "test": ("(core or not wall) and not serial and not nightly", "core and serial"),
+        "coverage": ("scripts.lanes --workers 3 sip",),
+        "test-all": ("scripts.lanes --workers 3",),
+        "pythons": ("scripts.other_pythons",),
+        "audit": ("scripts.audit",),
+        "nightly": (
+            "scripts.lanes --workers 3",
+            "nightly and not serial",
+            "nightly and serial",
             "hypothesis-profile long",
             "scripts/plane fuzz",
             "tests.soak",
             "tests.chaos",
             "scripts.other_pythons",
             "scripts/resolve-pythons",
+            "scripts.audit",
         ),
-        "pythons": ("scripts.other_pythons",),
-        "audit": ("scripts.audit",),
-        "nightly": ("hypothesis-profile long", "scripts.audit"),
         "docs": ("mkdocs build",),
         "bench": ("-m bench",),
         "chaos": ("-m tests.chaos --kills 20",),
@@ -99,7 +103,6 @@ def run(top: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_new_setting_is_refused_until_it_is_documented_and_shown(checkout: Path) -> None:
     """The fourth step: without a line in gateway.yaml, the reference made anew and a test that is named, tests fail."""

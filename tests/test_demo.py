@@ -33,10 +33,9 @@ STEPS = [
 ]
 
 
-@pytest.mark.peer
-@pytest.mark.browser
+@pytest.mark.wall
 @pytest.mark.serial
-@pytest.mark.parametrize("browser", ["chromium", "aiortc"])
+@pytest.mark.parametrize("browser", [pytest.param("chromium", marks=pytest.mark.core), "aiortc"])
 async def test_every_step_of_the_demo_passes(browser: str) -> None:
     """Both directions and both services, with tones found by frequency, set up within the goal."""
     peers.pjsua2()
@@ -51,7 +50,7 @@ async def test_every_step_of_the_demo_passes(browser: str) -> None:
     assert report.setup_ms < SETUP_GOAL_MS
 
 
-@pytest.mark.peer
+@pytest.mark.wall
 async def test_without_pjsua2_baresip_is_the_desk_phone(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a Python for which pjsua2 has no wheel the same steps pass, and the report names the phone."""
     peers.baresip()
@@ -121,8 +120,7 @@ def test_the_readme_shows_what_the_demo_prints() -> None:
     ]
 
 
-@pytest.mark.peer
-@pytest.mark.browser
+@pytest.mark.wall
 async def test_a_page_that_is_refused_says_so_at_once(tmp_path: Path) -> None:
     """Not after all the time that it has to become ready: longer here than a test may take."""
     peers.whole_chromium()

@@ -34,7 +34,6 @@ def program(folder: Path, name: str, text: str) -> None:
     (folder / name).chmod(0o755)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_commands_of_the_page_install_and_upgrade(tmp_path: Path) -> None:
     """From a checkout to a configuration that is good; the upgrade asks whether it still is, and then restarts."""

@@ -54,20 +54,18 @@ PEERS: dict[str, Callable[[], object]] = {
 }
 """What has to be installed for a lesson."""
 
-pytestmark = pytest.mark.peer
-slow = pytest.mark.slow
+pytestmark = pytest.mark.wall
 each = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
-def slow_where(is_slow: Callable[[str], bool]) -> pytest.MarkDecorator:
-    """Each lesson, those slow of whose number that is said."""
-    marks = [pytest.mark.slow if is_slow(folder.name[:2]) else () for folder in FOLDERS]
-    folders = zip(FOLDERS, marks, strict=True)
-    return pytest.mark.parametrize("folder", [pytest.param(one, marks=mark, id=one.name) for one, mark in folders])
+def lessons(marks: Callable[[str], pytest.MarkDecorator | None]) -> pytest.MarkDecorator:
+    """Return a parameter for every lesson, marked by its number."""
+    marked = [pytest.param(one, marks=marks(one.name[:2]) or (), id=one.name) for one in FOLDERS]
+    return pytest.mark.parametrize("folder", marked)
 
 
-with_peers = slow_where(lambda number: number in PEERS)
-with_gateways = slow_where(lambda number: number > "08")
+one_is_core = lessons(lambda number: pytest.mark.core if number == "08" else None)
+late_ones_nightly = lessons(lambda number: pytest.mark.nightly if number > "08" else None)
 
 
 def run(program: Path, cwd: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -116,7 +114,7 @@ def test_examples_are_numbered_without_gaps() -> None:
     assert [folder.name for folder in FOLDERS if not (folder / "README.md").is_file()] == []
 
 
-@with_peers
+@one_is_core
 @pytest.mark.timeout(2 * LONGER)
 def test_every_example_passes_from_any_folder(
     folder: Path, ran: Callable[[Path], subprocess.CompletedProcess[str]]
@@ -162,7 +160,11 @@ print("checks:", len(claims))
 
 @pytest.mark.parametrize(
     "folder",
-    [pytest.param(one, marks=slow if one.name > "08" else (), id=one.name) for one in FOLDERS if one.name < "09"],
+    [
+        pytest.param(one, marks=pytest.mark.nightly if one.name > "08" else (), id=one.name)
+        for one in FOLDERS
+        if one.name < "09"
+    ],
 )
 def test_each_claim_that_does_not_hold_fails_the_lesson(folder: Path, tmp_path: Path) -> None:
     """With any one of its checks turned round a lesson ends with what that one says; none is caught on its way."""
@@ -212,7 +214,7 @@ def test_what_cannot_be_false_is_seen(condition: str, can: bool) -> None:
     assert can_be_false(ast.parse(condition, mode="eval").body) is can
 
 
-@with_peers
+@each
 @pytest.mark.timeout(2 * LONGER)
 def test_each_claim_of_a_lesson_is_made(folder: Path, ran: Callable[[Path], subprocess.CompletedProcess[str]]) -> None:
     """No check stands where a lesson that passes does not come by."""
@@ -237,7 +239,7 @@ CONFERENCE = "should hear 1002 and 1003 and nobody else; within 8 s it does not 
     [
         ("08", SILENT, f"100. has not heard 100. within 8 s: packets came (…), but all silent; does 100. speak? {LOG}"),
         *(
-            pytest.param(*case, marks=slow)
+            pytest.param(*case, marks=pytest.mark.nightly)
             for case in (
                 (
                     "08",
@@ -273,7 +275,6 @@ def test_a_phone_that_is_not_heard_fails_the_lesson(
     assert (result.returncode, bool(re.fullmatch(pattern, result.stderr))) == (1, True), result.stderr
 
 
-@pytest.mark.slow
 def test_a_port_in_use_and_a_missing_peer_are_sentences(tmp_path: Path) -> None:
     """Each says what to do, with status 1 and no traceback."""
     peers.whole_chromium()
@@ -315,7 +316,7 @@ def test_a_lesson_without_its_chromium_says_what_to_install(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "number", ["08", *(pytest.param(each, marks=pytest.mark.slow) for each in ("09", "10", "11", "12", "13"))]
+    "number", ["08", *(pytest.param(each, marks=pytest.mark.nightly) for each in ("09", "10", "11", "12", "13"))]
 )
 def test_a_wrong_password_ends_with_a_sentence(number: str, tmp_path: Path) -> None:
     """It says what was refused, and by whom; status 1, no traceback."""
@@ -393,7 +394,7 @@ def test_code_that_is_not_of_the_program_is_seen(before: str, after: str, tmp_pa
     assert len(not_of_the_program(lesson)) == 1
 
 
-@with_peers
+@each
 @pytest.mark.timeout(2 * LONGER)
 def test_a_lesson_prints_what_its_readme_shows(
     folder: Path, ran: Callable[[Path], subprocess.CompletedProcess[str]]
@@ -406,7 +407,7 @@ def test_a_lesson_prints_what_its_readme_shows(
         assert any(pattern.fullmatch(other) for other in printed), f"{line!r} is not printed there"
 
 
-@with_gateways
+@late_ones_nightly
 @pytest.mark.timeout(4 * SECONDS)
 def test_the_answers_of_the_exercises_hold(folder: Path, tmp_path: Path) -> None:
     """Three at least, each saved in the folder of its lesson and run as its `main.py` is, with what the README says."""

@@ -266,10 +266,10 @@ LESSONS: dict[str, tuple[str, str, str, tuple[int, str], Callable[[], object] | 
 }
 
 
-@pytest.mark.peer
+@pytest.mark.wall
 @pytest.mark.parametrize(
     ("number", "line", "by", "end", "needed"),
-    [pytest.param(*case, marks=pytest.mark.slow if case[-1] else (), id=name) for name, case in LESSONS.items()],
+    [pytest.param(*case, marks=pytest.mark.nightly if case[-1] else (), id=name) for name, case in LESSONS.items()],
 )
 def test_a_signal_ends_a_lesson_and_all_that_it_has_started(
     number: str, line: str, by: str, end: tuple[int, str], needed: Callable[[], object] | None
@@ -283,7 +283,7 @@ def test_a_signal_ends_a_lesson_and_all_that_it_has_started(
     assert left(mark) == []
 
 
-@pytest.mark.peer
+@pytest.mark.wall
 @pytest.mark.parametrize(
     ("by", "kill", "end"), [(signal.SIGINT, os.killpg, CTRL_C), (signal.SIGTERM, os.kill, SIGTERM)], ids=["all", "one"]
 )
@@ -297,8 +297,8 @@ def test_the_command_leaves_its_end_to_the_lesson(
     assert left(mark) == []
 
 
-@pytest.mark.peer
-@pytest.mark.slow
+@pytest.mark.wall
+@pytest.mark.nightly
 @pytest.mark.parametrize(("by", "end"), [("SIGINT", CTRL_C), ("SIGTERM", SIGTERM)])
 def test_the_demo_ends_as_a_lesson_does(by: str, end: tuple[int, str]) -> None:
     """With the gateway, the phone and the Chromium that it has started."""

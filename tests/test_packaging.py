@@ -66,7 +66,6 @@ def gateway(installed: Path, folder: Path, *arguments: str) -> subprocess.Comple
     )
 
 
-@pytest.mark.slow
 def test_a_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     """Page, typing marker and example included, and nothing of the tests."""
     with zipfile.ZipFile(wheel) as archive:
@@ -99,7 +98,6 @@ def test_pjsua2_comes_with_the_extras_alone() -> None:
     assert [name for name in project["optional-dependencies"]["phone"] if "pjsua2" in name]
 
 
-@pytest.mark.slow
 def test_the_gateway_itself_does_without_aiortc() -> None:
     """It is an extra: nothing that serves calls imports it, not even the demo before it needs it."""
     program = (
@@ -129,7 +127,6 @@ def test_the_version_is_the_wheels(installed: Path, tmp_path: Path) -> None:
     assert gateway(installed, tmp_path, "--version").stdout == f"gateway {version}\n"
 
 
-@pytest.mark.slow
 def test_a_first_start_without_a_file_works_and_says_how_to_go_on(installed: Path, tmp_path: Path) -> None:
     """The page answers, the built-in services are named, and so is the command that writes a configuration."""
     web, sip, webrtc = free_ports(3)

@@ -29,7 +29,6 @@ async def test_a_program_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.wall
-@pytest.mark.slow
 async def test_a_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
     """A Kamailio may go on after it was asked to end; so does this one."""
     ready = tmp_path / "ready"

@@ -71,7 +71,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_link_that_leads_nowhere_ends_the_build(tmp_path: Path) -> None:
     """In docs, README, a lesson and the changes, by file and by anchor: each is named, and the status is 1."""
@@ -140,7 +139,6 @@ def astray(site: Path) -> list[str]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_every_link_of_the_pages_leads_somewhere(site: Path, tmp_path: Path) -> None:
     """As a browser reads them; and a bad one is seen."""
@@ -159,7 +157,6 @@ def served(site: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_every_page_is_there_and_asks_nobody_else_for_a_file(site: Path) -> None:
     """A page for each document and each lesson; no script, style, font or picture of another host."""
@@ -209,7 +206,6 @@ def test_a_picture_of_text_becomes_lines_and_words() -> None:
         assert pictures.drawn(kept) == kept
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_pictures_of_the_pages_are_drawn(site: Path) -> None:
     """The house, a packet's way and the lessons' ladders, in the colour of the text."""
@@ -217,7 +213,6 @@ def test_pictures_of_the_pages_are_drawn(site: Path) -> None:
     assert [name for name in names if '<text class="w"' not in (site / name).read_text()] == []
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_reference_pages_are_made_from_the_code(site: Path) -> None:
     """Every method, public name, state, metric, path and body is there."""
@@ -237,7 +232,6 @@ def test_reference_pages_are_made_from_the_code(site: Path) -> None:
     assert [name for name in counted if not metrics & {name, f"{name}_total"}] == []
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_the_reference_says_what_is_sent_and_answered(site: Path) -> None:
     """Each path names its bodies, and each body its fields: as `/openapi.json` has them."""
@@ -281,8 +275,7 @@ CUT = "blocks => [...document.querySelectorAll(blocks)].map(one => one.scrollWid
 WIDE = {"readme.html", "guides.html", "examples/05_authentication/index.html"}
 
 
-@pytest.mark.slow
-@pytest.mark.browser
+@pytest.mark.wall
 @pytest.mark.parametrize(("width", "blocks", "also"), [(1280, "pre > code", WIDE), (390, ".language-sh code", set())])
 def test_no_line_is_scrolled_out_of_sight(site: Path, width: int, blocks: str, also: set[str]) -> None:
     """On a laptop; on a phone the comments behind commands go on in the next line."""
@@ -297,8 +290,7 @@ def test_no_line_is_scrolled_out_of_sight(site: Path, width: int, blocks: str, a
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.slow
-@pytest.mark.browser
+@pytest.mark.wall
 def test_pages_are_read_by_day_and_by_night_without_another_host(site: Path, served: str) -> None:
     """In a Chromium: nothing leaves, nothing fails, diagrams are drawn in the colour of the text; search finds, and
     it does so in the folder that `make docs` says to open, too."""

@@ -1,22 +1,27 @@
-"""`make test` leaves out what is slow, and `make test-all`, which CI runs, nothing."""
+"""Three tiers of tests by their purpose, the lanes of CI, and the table at the end."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from tests import peers, slow
+from scripts import lanes
+from tests import peers
 from tests.virtual import is_wall
 
 ROOT = Path(__file__).parent.parent
+CORE = 40
+"""Tests with a peer in another process that `make test` runs, at most."""
 
 
-def told(target: str) -> str:
-    """What `make` would do, asked from outside the one that runs these tests; it does nothing."""
+def recipe(target: str) -> str:
+    """Return what `make` would do, asked from outside the one that runs these tests; it does nothing."""
     environ = {
         key: value
         for key, value in os.environ.items()
@@ -26,79 +31,87 @@ def told(target: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
 
 
-def chosen(target: str) -> list[str]:
-    """What each run of pytest of that target chooses by marks."""
-    printed = told(target)
+def chosen(printed: str) -> list[str]:
+    """Return what each run of pytest chooses by marks."""
     return [" ".join(each.split()) for each in re.findall(r'pytest .*?-m "([^"]+)"', printed)]
 
 
-def serial_files() -> set[str]:
-    return {
-        file.relative_to(ROOT).as_posix()
-        for file in (ROOT / "tests").glob("**/test_*.py")
-        if re.search(r"pytest\.mark\.serial", file.read_text()) and file != Path(__file__)
+def test_the_core_is_small_and_real(request: pytest.FixtureRequest) -> None:
+    """Of the tests that this run has collected."""
+    core = [item for item in request.session.items if item.get_closest_marker("core")]
+    assert len(core) <= CORE
+    assert [item.nodeid for item in core if not is_wall(item) or item.get_closest_marker("nightly")] == []
+
+
+def test_core_tests_of_each_kind_are_there() -> None:
+    """As many files carry the mark as there are kinds of the real thing."""
+    marked = {file.stem for file in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.core" in file.read_text()}
+    assert marked - {Path(__file__).stem, "test_contributing"} == {
+        "test_baresip",
+        "test_data_channels",
+        "test_demo",
+        "test_examples",
+        "test_kamailio",
+        "test_killed_gateway",
+        "test_page_lines",
+        "test_pjsua2",
+        "test_sipp_gateway",
+        "test_softphone_calls",
+        "test_softphone_video",
+        "test_takeover",
     }
 
 
 @pytest.mark.wall
-def test_what_is_slow_is_left_out_by_make_test_alone() -> None:
-    """Beside each other, one after the other and tests/sip, which has nothing slow."""
-    quick, whole = chosen("test"), chosen("test-all")
-    assert quick == ["not serial and not slow", "not serial", "serial and not slow"]
-    assert whole[:3] == ["not serial", "not serial", "serial"]
-    assert whole[3:] == ["hypothesis and not serial"]
+def test_each_target_runs_its_tier() -> None:
+    """No target runs a test twice."""
+    assert chosen(recipe("test")) == ["(core or not wall) and not serial and not nightly", "core and serial"]
+    assert chosen(recipe("nightly")) == ["nightly and not serial", "nightly and serial", "hypothesis and not serial"]
 
 
-@pytest.mark.wall
-def test_as_many_run_at_once_as_contributing_says() -> None:
-    """Four where nothing slow is among them, else three; and as many as one asks for."""
-    assert set(re.findall(r"--numprocesses (\d+)", told("test"))) == {"4"}
-    assert re.findall(r"--numprocesses (\d+)", told("test-all"))[0] == "3"
-    assert "four at a time, `make test-all` three" in (ROOT / "CONTRIBUTING.md").read_text()
+def test_the_lanes_run_all_but_what_is_nightly() -> None:
+    """The suite beside Rust, then tests/sip with the coverage of every branch, then those that want no neighbour."""
+    first, second, third = lanes.steps(3)
+    assert [lane.name for lane in (*first, *second, *third)] == ["rust", "suite", "sip", "serial"]
+    suite, sip, serial = first[1].command, second[0].command, third[0].command
+    assert suite[suite.index("-m", 3) + 1] == "not serial and not nightly"
+    assert "--ignore=tests/sip" in suite
+    assert {"tests/sip", "--cov-branch", "--cov-fail-under=100"} <= set(sip)
+    assert serial[serial.index("-m", 3) + 1] == "serial and not nightly"
 
 
-def test_nothing_of_the_sip_core_is_slow_or_serial() -> None:
-    """`make coverage` runs all of it."""
+def test_nothing_of_the_sip_core_is_nightly_or_serial() -> None:
+    """The lane of tests/sip runs all of it."""
     for file in (ROOT / "tests" / "sip").glob("**/*.py"):
-        assert "mark.slow" not in file.read_text(), file
-        assert "mark.serial" not in file.read_text(), file
+        assert not re.search(r"mark\.(nightly|serial|wall)", file.read_text()), file
+
+
+def test_the_table_names_lanes_counts_and_failures(tmp_path: Path) -> None:
+    """Counts come from the report of a lane, and its status from its command."""
+    report = tmp_path / "tests.xml"
+    report.write_text('<testsuites><testsuite tests="9" failures="2" errors="1" skipped="1" /></testsuites>')
+    outcomes = [
+        lanes.Outcome(lanes.Lane("suite", [], report), 1, 61.4, 99.6),
+        lanes.Outcome(lanes.Lane("rust", []), 0, 3.0, 4.0),
+    ]
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(lanes.shown(outcomes))
+    printed = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in console.export_text().splitlines()]
+    assert ["suite", "5 passed, 2 failed, 1 errors, 1 skipped", "61", "100", "0", "failed (1)"] in printed
+    assert ["rust", "", "3", "4", "0", "passed"] in printed
 
 
 @pytest.mark.wall
-def test_each_file_with_serial_tests_is_given_to_their_run() -> None:
-    """By the Makefile's own search."""
-    [line] = [line for line in told("test").splitlines() if '-m "serial' in line]
-    assert serial_files() <= set(line.split())
-
-
-def test_what_is_named_as_slow_is_there_and_marked(request: pytest.FixtureRequest) -> None:
-    """A test that is renamed or gone is named no more; of the files that are run here, each named test is marked."""
-    for test in slow.named():
-        file, _, function = test.partition("::")
-        assert re.search(
-            rf"def {re.escape(function.rpartition('::')[2].partition('[')[0])}\(", (ROOT / file).read_text()
-        ), test
-    for item in request.session.items:
-        if item.nodeid in slow.named() and is_wall(item):
-            assert item.get_closest_marker("slow"), item.nodeid
-
-
-def test_long_tests_are_found_in_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that are not in it stay as they are."""
-    report, names = tmp_path / "tests.xml", tmp_path / "slow.txt"
-    here = "tests.test_suite"
-    cases = [(here, "a[1::b]", 3.5), (here, "b", 2.5), (f"{here}.Group", "c", 9.0), ("elsewhere", "d", 9.0)]
-    lines = [f'<testcase classname="{group}" name="{name}" time="{took}" />' for group, name, took in cases]
-    report.write_text(f"<testsuites><testsuite>{''.join(lines)}</testsuite></testsuites>")
-    names.write_text("tests/test_suite.py::b\ntests/test_suite.py::absent\n")
-    monkeypatch.setattr(slow, "FILE", names)
-    slow.main([report])
-    assert names.read_text().splitlines() == [
-        f"tests/test_suite.py::{each}" for each in ("Group::c", "a[1::b]", "absent")
-    ]
+def test_a_lane_that_fails_shows_its_output(capfd: pytest.CaptureFixture[str]) -> None:
+    """One that passes is silent; both count the processor time of their processes."""
+    loud = lanes.run(lanes.Lane("loud", ["sh", "-c", "echo what went wrong; exit 3"]))
+    assert (loud.status, capfd.readouterr().out) == (3, "what went wrong\n")
+    quiet = lanes.run(lanes.Lane("quiet", ["sh", "-c", "echo all well"]))
+    assert (quiet.status, capfd.readouterr().out) == (0, "")
+    assert loud.cpu > 0
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
 def test_the_documents_say_so(page: str) -> None:
-    """Whoever reads of `make test` reads of `make test-all`."""
+    """Readers of `make test` read of `make test-all`."""
     assert "make test-all" in (ROOT / page).read_text()

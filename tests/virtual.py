@@ -181,7 +181,7 @@ def is_wall(item: pytest.Item) -> bool:
     """Tell whether a test has a peer in another process: by a mark, or by a parameter that names the native plane."""
     callspec = getattr(item, "callspec", None)
     is_native = callspec is not None and "native" in callspec.params.values()
-    return is_native or any(item.get_closest_marker(name) for name in ("wall", "browser", "peer", "serial"))
+    return is_native or any(item.get_closest_marker(name) for name in ("wall", "serial"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

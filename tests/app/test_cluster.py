@@ -144,7 +144,6 @@ async def test_a_page_is_rung_and_written_to_from_the_other_gateway(cluster: Clu
     assert await Phone(caller, one, "1002", dials="alice").status() == 480
 
 
-@pytest.mark.slow
 async def test_who_talks_at_one_gateway_is_seen_so_at_the_other(cluster: Cluster) -> None:
     """And when the call is over, and when the gateway goes with it."""
     one, two = await cluster.start(), await cluster.start()
@@ -302,7 +301,6 @@ class Pbx(asyncio.DatagramProtocol):
         return [key for key, now in {(user, port): now for user, port, now in self.registered}.items() if now]
 
 
-@pytest.mark.slow
 async def test_a_users_account_is_registered_once_wherever_its_page_is(cluster: Cluster) -> None:
     """By the gateway where it was brought; by another one once that one has gone, under the same name."""
     pbx = Pbx()

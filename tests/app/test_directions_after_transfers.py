@@ -58,7 +58,6 @@ async def test_who_changes_its_peer_is_heard_and_hears(tmp_path: Path, direction
 
 
 @pytest.mark.wall
-@pytest.mark.peer
 @pytest.mark.parametrize("way", ["blind", "attended", "held"])
 @pytest.mark.parametrize("direction", ["sendonly", "recvonly", "inactive"])
 async def test_who_changes_its_peer_on_rtpengine_is_heard_and_hears(tmp_path: Path, direction: str, way: str) -> None:

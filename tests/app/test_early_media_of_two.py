@@ -60,7 +60,6 @@ async def test_the_caller_hears_the_first_and_then_the_other(
 
 
 @pytest.mark.wall
-@pytest.mark.peer
 @pytest.mark.parametrize("ends", ["silent", "declines"])
 @pytest.mark.parametrize("caller", ["phone", "page"])
 async def test_the_caller_hears_them_by_rtpengine_too(tmp_path: Path, caller: str, ends: str) -> None:

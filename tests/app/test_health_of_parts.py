@@ -22,7 +22,7 @@ from tests.interop.gateway import config_on_free_ports
 from tests.media.ng_daemon import Daemon, friendly
 from tests.ports import free_port
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 WITHIN = 5.0
 """Seconds after which the death of a part, and its return, is told."""
 

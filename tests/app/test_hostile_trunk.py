@@ -256,7 +256,6 @@ class Notifier(Place):
                     await self.news.wait()
 
 
-@pytest.mark.slow
 async def test_a_thousand_notifies_are_a_few_for_the_phone_and_harm_nobody(tmp_path: Path) -> None:
     """Each is answered, and the gateway serves others meanwhile. (Ten thousand of them: test_relay.py.)"""
     heard: list[bytes] = []

@@ -25,7 +25,7 @@ def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-@pytest.mark.peer
+@pytest.mark.wall
 async def test_every_call_has_one_record(tmp_path: Path) -> None:
     """One that was answered, with who talked, how long and how well; one that was refused."""
     file = tmp_path / "cdr.jsonl"
@@ -55,7 +55,6 @@ async def test_every_call_has_one_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.wall
-@pytest.mark.slow
 async def test_a_call_whose_gateway_is_killed_has_one_record(tmp_path: Path) -> None:
     """kill -9 while nothing can be written to the ledger: the record comes once, with the cause gateway-lost."""
     file, log = tmp_path / "cdr.jsonl", tmp_path / "gateway.log"
@@ -99,7 +98,7 @@ async def test_records_in_a_folder_that_cannot_be_used_stop_the_start(tmp_path: 
     assert failed.value.key == "cdr"
 
 
-@pytest.mark.peer
+@pytest.mark.wall
 async def test_a_collector_gets_every_message_and_the_quality_of_a_call(tmp_path: Path) -> None:
     """INVITE and its answers both ways under one Call-ID, and RTCP reports under the same."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as collector:

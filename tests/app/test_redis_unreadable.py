@@ -21,7 +21,7 @@ from tests.interop.gateway import PASSWORDS, Gateway, config_on_free_ports, gate
 from tests.net.peers import LOOPBACK, Application
 from tests.ports import free_ports
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 RUBBISH = ("", "{", "null", "[]", "[[]]", "7", '"x"', '{"id": 7}', '{"user": {"id": 7}, "ha1": 3, "born": {}}', "\x00ÿ")
 

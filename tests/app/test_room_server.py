@@ -24,7 +24,7 @@ from tests.media.engine_support import Browser, until
 from tests.net.peers import Application
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.peer]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.wall]
 
 _TONES = {"ann": 1000.0, "ben": 1300.0}
 

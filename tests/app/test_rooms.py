@@ -24,7 +24,7 @@ from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
 from tests.media.engine_support import until
 from tests.net.peers import Application
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.peer]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.wall]
 
 _USERS = [
     *({"id": one, "web": True} for one in ("alice", "bob")),

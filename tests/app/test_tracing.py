@@ -47,7 +47,7 @@ def protocols(legs: list[Span]) -> list[tuple[str, int]]:
     return [(attributes(leg)["network.protocol.name"], leg.kind) for leg in legs]
 
 
-@pytest.mark.peer
+@pytest.mark.wall
 async def test_a_call_is_a_trace_of_its_legs(tmp_path: Path) -> None:
     """One that was answered and ended, one that was declined, one that failed, one that was held and transferred."""
     headers = "authorization=" + SECRET.replace(" ", "%20")
@@ -130,7 +130,7 @@ def _moved(trace: tuple[Span, list[Span]]) -> None:
     assert any(name in ("call.transfer", "call.replace") for name in events(root))
 
 
-@pytest.mark.peer
+@pytest.mark.wall
 async def test_spans_tell_no_numbers_where_no_call_records_are_kept(tmp_path: Path) -> None:
     """`cdr` is off: nobody's name, number or address is in what the collector is sent."""
     with OtlpCollector() as collector:

@@ -25,7 +25,7 @@ from tests import peers
 from tests.docs_blocks import ROOT, blocks_of
 from tests.interop.gateway import RpcBrowser, config_on_free_ports
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.peer]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.wall]
 
 RATE = 16_000
 PATIENCE = 30.0

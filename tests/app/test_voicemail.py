@@ -25,7 +25,7 @@ from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
 from tests.media.engine_support import until
 from tests.net.peers import Application
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.peer]
+pytestmark = [pytest.mark.asyncio, pytest.mark.wall]
 
 _USERS = [
     *({"id": one, "web": True} for one in ("alice", "bob")),
@@ -146,7 +146,6 @@ async def test_a_message_is_left_heard_and_outlives_a_restart(tmp_path: Path) ->
         assert there.there("voicemail/alice/*") == []
 
 
-@pytest.mark.slow
 async def test_a_user_hears_messages_on_a_phone(tmp_path: Path) -> None:
     """A tone, the message; 1 again, 3 deletes, and a stranger hears nothing."""
     async with house(tmp_path, VOICEMAIL__USERS="1002,alice") as there:
@@ -203,7 +202,6 @@ async def test_who_is_busy_or_does_not_answer_gets_the_message(tmp_path: Path) -
             await alice.__aexit__(None, None, None)
 
 
-@pytest.mark.slow
 async def test_a_mailbox_is_bounded(tmp_path: Path) -> None:
     """A full one is busy; one that is too short is not kept, one that is too long ends; old ones go."""
     async with house(tmp_path, VOICEMAIL__MAX_MESSAGES="1", VOICEMAIL__LONGEST="5", VOICEMAIL__SHORTEST="1.2") as there:

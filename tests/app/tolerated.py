@@ -31,7 +31,7 @@ AT_ONCE = 6
 """Calls side by side."""
 TRIES = 20
 """Seconds of sound that are listened to, at most."""
-ENGINES = ("python", "native", pytest.param("rtpengine", marks=pytest.mark.peer))
+ENGINES = ("python", "native", pytest.param("rtpengine", marks=pytest.mark.wall))
 
 OWN = "120"
 """Payload type under which a callee names and sends Opus, whatever it was offered as."""

@@ -78,7 +78,7 @@ def executable() -> str:
 @pytest_asyncio.fixture(
     scope="module",
     loop_scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow if name == "firefox" else ()) for name in STAGES],
+    params=[pytest.param(name, marks=pytest.mark.nightly if name == "firefox" else ()) for name in STAGES],
 )
 async def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """A gateway and a browser for pages with SIP libraries: each test that wants one runs in every browser."""

@@ -9,7 +9,7 @@ from gateway.demo.phone import DeskPhone
 from tests.browser.audio_codecs import CODECS, ONLY, USED
 from tests.browser.softphone import talk
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest.mark.parametrize("codec", CODECS)

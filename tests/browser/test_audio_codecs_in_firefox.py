@@ -11,7 +11,7 @@ from gateway.media.embedded.addresses import own_addresses
 from tests.browser.audio_codecs import CODECS, ONLY, USED
 from tests.browser.firefox_page import dialled
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.wall, pytest.mark.nightly]
 
 LOUDNESS = """
   return (async () => {

@@ -29,7 +29,7 @@ from tests.ports import free_ports
 from tests.web.browser import ALLOWED, Phone, Tone, answering, chromium, refusing
 from tests.web.fake import FakeGateway, running
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.wall
 
 _PAGE = """<!doctype html><html lang="{lang}"><title>A shop</title><main><h1>A shop</h1>
 <script src="{base}call-button.js" data-link="{token}" {more}></script></main>"""

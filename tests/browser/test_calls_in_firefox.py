@@ -19,7 +19,7 @@ from tests.media.engine_support import phone_sdp, running, until
 from tests.media.video_support import VideoPhone
 from tests.peers import firefox
 
-pytestmark = [pytest.mark.browser, pytest.mark.peer, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 MAKE = (
     NOISE

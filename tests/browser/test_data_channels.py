@@ -18,7 +18,9 @@ from tests import peers
 from tests.browser.firefox import Firefox
 from tests.media.engine_support import phone_sdp, running
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser]
+pytestmark = [
+    pytest.mark.wall,
+]
 
 FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--no-first-run"]
 ONE, OTHER = Party("one", Kind.WEBRTC), Party("other", Kind.WEBRTC)
@@ -114,7 +116,7 @@ OPENED = "return channels.chat?.readyState"
 BROWSERS = {"chromium": chromium, "firefox": firefox}
 
 
-@pytest.mark.parametrize("name", list(BROWSERS))
+@pytest.mark.parametrize("name", [pytest.param("chromium", marks=pytest.mark.core), "firefox"])
 async def test_the_echo_service_gives_messages_back(blank: str, name: str) -> None:
     """Text, nothing, octets and a long one, in order."""
     if not own_addresses():

@@ -26,8 +26,7 @@ from tests.ports import free_port
 from tests.web.browser import ALLOWED, chromium
 
 pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.browser,
+    pytest.mark.wall,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.usefixtures("chromiums"),
 ]

@@ -13,7 +13,7 @@ from playwright.async_api import Page
 from tests.interop.gateway import NEAR, Gateway, config_on_free_ports, gateway_with
 from tests.web.browser import ALLOWED, chromium
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 _LIBRARY = """
 window.hear = async (pc) => {

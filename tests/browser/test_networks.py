@@ -19,7 +19,7 @@ from tests.netns import NO_UDP, WORLD, Host, beyond, host
 from tests.ports import free_port
 
 # A Chromium drops what it is loading when this machine's addresses change: here they do.
-pytestmark = [pytest.mark.browser, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.wall, pytest.mark.serial, pytest.mark.nightly]
 
 ONLY_RELAYS = """
 const Connection = window.RTCPeerConnection;

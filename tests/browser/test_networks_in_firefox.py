@@ -17,7 +17,7 @@ from tests.netns import NO_UDP, Host, host
 from tests.peers import firefox
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.wall, pytest.mark.serial, pytest.mark.nightly]
 
 PAIR = """
   return (async () => {

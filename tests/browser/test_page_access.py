@@ -14,7 +14,7 @@ from tests.web.browser import ALLOWED, NO_DEVICE, answering, chromium, stage
 from tests.web.fake import FakeGateway, running
 from tests.web.openid import openid_provider
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 _OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 

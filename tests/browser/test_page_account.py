@@ -15,7 +15,7 @@ from tests.browser.softphone import accessible
 from tests.interop.gateway import PASSWORDS, Gateway, config_on_free_ports, gateway_beside, gateway_with
 from tests.web.browser import ALLOWED, chromium
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 EXTENSIONS = {"201": "extension-201-Secret", "202": "extension-202-Secret"}
 CHANGES = 3

@@ -23,7 +23,7 @@ from tests.ports import free_ports
 from tests.web.browser import chromium
 
 pytestmark = [
-    *(pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")),
+    *(pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")),
     pytest.mark.usefixtures("chromiums"),
 ]
 
@@ -132,7 +132,6 @@ async def test_an_operator_follows_a_call_from_the_browser_to_the_phone(gateway:
     await expect(page.locator("#calls tbody tr")).to_have_count(0)
 
 
-@pytest.mark.slow
 async def test_the_state_of_trunks_is_shown_as_it_changes(gateway: Gateway, page: Page) -> None:
     """Which of its places answers, or none of them; one that is asked nothing says nothing of itself."""
     await _sign_in(page, "alice")

@@ -8,7 +8,7 @@ from axe_playwright_python.async_playwright import Axe
 from gateway.call.status import Cause
 from tests.web.browser import Stage, answering, stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 _RECORD = """
   window.tones = 0;

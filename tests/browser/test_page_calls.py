@@ -11,7 +11,7 @@ from gateway.call.leg import Verdict
 from gateway.call.status import Cause
 from tests.web.browser import answering, refusing, stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 
 async def test_an_outgoing_call_rings_connects_and_sounds_both_ways() -> None:
@@ -162,7 +162,6 @@ async def _until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.slow
 async def test_a_page_leaves_a_gateway_that_drains_once_no_call_is_up() -> None:
     """It connects anew, to whoever is behind that address then; a call is talked to its end before."""
     async with stage() as it:

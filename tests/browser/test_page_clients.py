@@ -12,7 +12,7 @@ from tests.docs_blocks import ROOT, blocks_of
 from tests.web.browser import ALLOWED, Phone, answering, stage
 from tests.web.fake import FakeCall
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 DOCUMENTED = Path("docs/gateway-client.md").read_text(encoding="utf-8")
 

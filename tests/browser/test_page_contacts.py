@@ -16,7 +16,7 @@ from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
 from tests.web.browser import ALLOWED, chromium
 
 pytestmark = [
-    *(pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")),
+    *(pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")),
     pytest.mark.usefixtures("chromiums"),
 ]
 
@@ -96,7 +96,6 @@ async def test_a_contact_of_ones_own_is_kept_called_and_removed(gateway: Gateway
     await expect(row).to_have_count(0)
 
 
-@pytest.mark.slow
 async def test_one_says_what_others_see_and_where_calls_go(gateway: Gateway, alice: Page) -> None:
     """Away and not to be disturbed, kept over a reload; a refused number is told and put back; no axe finding."""
     browser = alice.context.browser

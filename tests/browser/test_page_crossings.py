@@ -11,9 +11,7 @@ from tests.interop.gateway import PHONE_HZ, Gateway
 from tests.media.engine_support import until
 
 pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.browser,
-    pytest.mark.slow,
+    pytest.mark.wall,
     pytest.mark.timeout(300),
     pytest.mark.asyncio(loop_scope="module"),
 ]

@@ -11,7 +11,7 @@ from gateway.call.status import Cause
 from tests.web.browser import Stage, answering, stage
 from tests.web.fake import FakeCall
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 
 _OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -127,7 +127,7 @@ async def test_times_and_numbers_are_written_as_where_the_browser_is(
         assert shown[2] == share
 
 
-@pytest.mark.slow
+@pytest.mark.core
 @pytest.mark.parametrize("locale", ["en-US", "de-DE"])
 async def test_two_calls_and_a_transfer_fit_a_phone_and_axe_finds_nothing(locale: str) -> None:
     """At 360 pixels, with a long name."""

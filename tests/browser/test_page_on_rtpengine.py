@@ -32,7 +32,7 @@ CREDENTIALS = """() => {
   return [localDescription, remoteDescription].map(({ sdp }) => /a=ice-ufrag:(\\S+)/.exec(sdp)[1]);
 }"""
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -86,7 +86,6 @@ async def test_two_pages_see_each_other(page: SoftphoneBrowser, bob: Page) -> No
     await says(alice, "The call ended.")
 
 
-@pytest.mark.slow
 async def test_a_camera_that_comes_later_is_seen_as_well(page: SoftphoneBrowser, bob: Page) -> None:
     """The picture gets a transport of its own beside the voice's."""
     alice = page.page

@@ -11,7 +11,7 @@ from playwright.async_api import CDPSession
 
 from tests.web.browser import Stage, stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 _NOTICES = """async () => {
   const registration = await navigator.serviceWorker.ready;

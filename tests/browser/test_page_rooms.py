@@ -10,7 +10,7 @@ from playwright.async_api import Page
 from tests.browser.softphone import SMALL
 from tests.web.browser import Stage, stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 
 _WIDTH = "document.querySelector('#peers video').videoWidth"

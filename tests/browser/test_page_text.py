@@ -6,7 +6,7 @@ import pytest
 
 from tests.web.browser import stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("chromiums"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.usefixtures("chromiums"), pytest.mark.asyncio(loop_scope="module")]
 
 _TYPES = """async (typed) => {
   const { CallText } = await import("/static/call-text.js");

@@ -11,10 +11,9 @@ from gateway.people.messages import InstantMessage
 from gateway.web.settings import WebSettings
 from tests.web.browser import stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("chromiums")]
 
 
-@pytest.mark.slow
 async def test_many_contacts_do_not_cost_the_connection() -> None:
     """They are asked for one after the other, below what the gateway bears."""
     names = json.dumps([f"10{number}" for number in range(40)])

@@ -16,7 +16,9 @@ from tests.interop.baresip import MODULES, Baresip, baresip
 from tests.interop.gateway import BROWSER_HZ, PASSWORDS, config_on_free_ports, gateway_with
 from tests.media.video_support import grey_of
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.wall,
+]
 
 CAMERA = """() => {
   const connect = window.RTCPeerConnection, gets = navigator.mediaDevices.getUserMedia;

@@ -21,9 +21,8 @@ def size(file: Path) -> tuple[int, int]:
     return width, height
 
 
-@pytest.mark.peer
-@pytest.mark.browser
-@pytest.mark.slow
+@pytest.mark.wall
+@pytest.mark.nightly
 async def test_the_picture_of_the_documents_names_what_the_page_has_today(tmp_path: Path) -> None:
     """The buttons of a call, in their order; where they are others, `python -m scripts.site.picture` makes it anew."""
     peers.pjsua2()

@@ -18,7 +18,7 @@ from tests.browser.greys import ANSWER, OFFER, TAKE
 from tests.media.engine_support import running, until
 from tests.media.video_support import RATE, VideoPhone
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 MODULE = Path(__file__).parents[2] / "gateway" / "web" / "static" / "picture-bounds.js"
 PAGE, PHONE = Party("page", Kind.WEBRTC), Party("phone", Kind.RTP, private_source="127.0.0.1")
@@ -85,7 +85,7 @@ class SmallPhone(VideoPhone):
         return [-(-each.width // 16) * -(-each.height // 16) for each in self.pictures()][since:]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("codec", "small", "large"),
     [

@@ -27,10 +27,8 @@ REOFFERED = 5.0
 """Seconds in which both sides have agreed anew."""
 
 pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.browser,
+    pytest.mark.wall,
     pytest.mark.serial,
-    pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="module"),
 ]
 

@@ -22,7 +22,7 @@ from tests.media.engine_support import PLANE, config, running, until
 from tests.media.plane_scene import native
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.browser, pytest.mark.serial, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.serial, pytest.mark.nightly, pytest.mark.asyncio(loop_scope="module")]
 
 MAKE = """async () => {
   const media = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 640, height: 480}});

@@ -15,7 +15,7 @@ from tests.media.engine_support import PLANE, running
 from tests.media.plane_scene import native
 from tests.peers import firefox
 
-pytestmark = [pytest.mark.browser, pytest.mark.peer, pytest.mark.slow, pytest.mark.serial]
+pytestmark = [pytest.mark.wall, pytest.mark.nightly, pytest.mark.serial]
 
 ANSWER = (
     NOISE

@@ -17,7 +17,7 @@ from tests.media.plane_scene import native
 from tests.media.video_support import VideoPhone
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.nightly, pytest.mark.asyncio(loop_scope="module")]
 
 MAKE = """async () => {
   const media = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 320, height: 240}});

@@ -21,7 +21,9 @@ from tests.media.engine_support import until
 from tests.net.peers import Application
 from tests.web.browser import ALLOWED, chromium
 
-pytestmark = [pytest.mark.browser, pytest.mark.peer]
+pytestmark = [
+    pytest.mark.wall,
+]
 
 RATE = 12_000
 """Samples a second of what a page says that it hears."""

@@ -11,7 +11,7 @@ from tests.browser.greys import OFFER, TAKE, luma, sees
 from tests.media.engine_support import running, until
 from tests.media.video_support import VideoPhone
 
-pytestmark = [pytest.mark.browser]
+pytestmark = [pytest.mark.wall]
 
 PROGRAM = Party("program", Kind.SERVICE, service="program", video=("h264", "vp8", "vp9", "av1"))
 GREYS = (60, 110, 160)
@@ -19,7 +19,6 @@ PHONE = 210
 """Luma of the phone's picture; those of the pages are of RGB, and come out a little darker."""
 
 
-@pytest.mark.slow
 async def test_each_page_and_the_phone_see_who_speaks() -> None:
     """The speaker changes, a page is gone and comes back as after a reload; who speaks sees the one before."""
     async with running() as (engine, _), chromium() as browser, await browser.new_context() as context:

@@ -16,7 +16,7 @@ from tests.browser.room_member import PROGRAM, Member
 from tests.media.engine_support import running, until
 from tests.media.video_support import VideoPhone
 
-pytestmark = [pytest.mark.browser]
+pytestmark = [pytest.mark.wall]
 
 GREYS = (60, 120, 190)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
@@ -82,7 +82,6 @@ async def test_each_page_sees_both_others_and_who_comes_again() -> None:
 ORIENTED = f"() => pc.remoteDescription.sdp.includes('{ORIENTATION}')"
 
 
-@pytest.mark.slow
 async def test_pages_turn_their_own_pictures_once_a_phone_that_cannot_sees_one() -> None:
     """All are offered anew without it, and go on to be seen; a page that comes later is so, too."""
     async with AsyncExitStack() as stack:
@@ -117,7 +116,6 @@ async def test_pages_turn_their_own_pictures_once_a_phone_that_cannot_sees_one()
         seat.leave()
 
 
-@pytest.mark.slow
 async def test_a_page_is_told_the_level_of_a_phone_that_takes_less_and_goes_on_to_be_seen() -> None:
     """H.264 of level 1.2: Chromium takes the offer, says its own level as before, and both see each other."""
     async with AsyncExitStack() as stack:

@@ -15,7 +15,7 @@ from tests.browser.room_member import Member
 from tests.media.engine_support import running, until
 from tests.peers import firefox
 
-pytestmark = [pytest.mark.browser, pytest.mark.peer, pytest.mark.slow]
+pytestmark = [pytest.mark.wall, pytest.mark.nightly]
 
 GREYS = {"m0": 60, "m1": 120, "m2": 190}
 MAKE = """

@@ -25,7 +25,7 @@ from sdp.extensions import TRANSPORT_CC
 from tests import peers
 from tests.sdp.plans import PHONE_AUDIO, POLICY, browser_plan, corpus, described, phone_plan
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.wall, pytest.mark.timeout(300)]
 
 ARGUMENTS = [
     "--no-sandbox",

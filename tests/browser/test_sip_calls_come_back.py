@@ -12,7 +12,7 @@ from tests.browser.sip_pages import HZ, LIBRARIES, SipPage, Stage, desk_phone, h
 from tests.docs_blocks import blocks_of
 from tests.interop.gateway import PHONE_HZ, TONE_HZ
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 
 NAMES = {"jssip": "JsSIP", "sipjs": "SIP.js"}
@@ -31,7 +31,6 @@ async def replaces(page: SipPage) -> str:
     return f"Replaces: {kept['callId']};to-tag={kept['remote']};from-tag={kept['local']}"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("calls", [True, False])
 async def test_a_call_outlives_its_socket(stage: Stage, library: str, calls: bool) -> None:

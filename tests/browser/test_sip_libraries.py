@@ -13,7 +13,7 @@ from tests.browser.sip_pages import HZ, LIBRARIES, Stage, desk_phone, hears
 from tests.browser.softphone import silent
 from tests.interop.gateway import PASSWORDS, PHONE_HZ, TONE_HZ
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 PAGE = Path(__file__).parents[2] / "docs" / "sip-over-websocket.md"
 HEARS = """

@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser.sip_pages import HZ, SipPage, Stage
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 DARK, LIGHT = 60, 200
 
@@ -36,7 +36,6 @@ async def decodes(page: SipPage) -> None:
         raise TimeoutError(f"no more pictures: {await page.do('received', 'video')}") from None
 
 
-@pytest.mark.slow
 async def test_pictures_go_on_after_hold_and_other_offers_of_each_library(stage: Stage) -> None:
     """JsSIP calls SIP.js: held and taken back by either, and ICE restarted by either; the sound goes with it."""
     async with stage.phone("jssip") as one, stage.phone("sipjs", "1001", HZ + 200) as other:

@@ -8,7 +8,7 @@ from tests.browser.sip_pages import HZ, LIBRARIES, Stage, desk_phone, hears
 from tests.browser.softphone import silent
 from tests.interop.gateway import PHONE_HZ, TONE_HZ
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 OTHER_HZ = 1046
 """What the page says that is asked before the phone is connected with it."""
 

@@ -14,12 +14,13 @@ from tests.browser.softphone import RING_SECONDS, phone_hears, says, silent, tal
 from tests.interop.gateway import NEAR, PHONE_HZ, Gateway
 from tests.web.browser import ALLOWED, LISTEN, NO_DEVICE, chromium
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 AWAY_MS = 30_000
 """So long a page waits for the gateway, its call with it."""
 
 
+@pytest.mark.core
 async def test_the_page_calls_the_phone_and_hangs_up(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """Each hears the other's tone; the hang-up reaches the phone as a normal end."""
     await talk(page, phone)
@@ -28,6 +29,7 @@ async def test_the_page_calls_the_phone_and_hangs_up(page: SoftphoneBrowser, pho
     await says(page.page, "The call ended.")
 
 
+@pytest.mark.core
 async def test_the_phone_calls_the_page_and_hangs_up(
     page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
 ) -> None:
@@ -61,6 +63,7 @@ async def test_who_cannot_be_reached_is_said_in_words(page: SoftphoneBrowser, nu
     await page.status("ready")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("status", "words"),
     [
@@ -80,7 +83,6 @@ async def test_a_refusal_by_the_phone_is_said_in_words(
     await page.status("ready")
 
 
-@pytest.mark.slow
 async def test_a_phone_that_nobody_answers_is_said_in_words(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """After the configured time the phone is silenced and the caller told."""
     phone.on_incoming(0)
@@ -121,7 +123,6 @@ async def test_a_caller_who_gives_up_is_a_missed_call(
     await phone.expect("state", state="ended")
 
 
-@pytest.mark.slow
 async def test_a_page_closed_while_it_rings_lets_the_caller_wait_for_it(
     page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
 ) -> None:
@@ -229,7 +230,6 @@ async def test_digits_of_the_phone_are_shown_and_leave_the_call_as_it_is(
     await phone.expect("state", state="ended")
 
 
-@pytest.mark.slow
 async def test_closing_the_tab_ends_the_call_of_the_phone(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """After the moment a reload may take, not when the media has been missed."""
     await talk(page, phone)
@@ -248,7 +248,6 @@ async def test_a_reload_keeps_the_call(page: SoftphoneBrowser, phone: DeskPhone)
     await phone.expect("state", state="ended")
 
 
-@pytest.mark.slow
 async def test_a_reload_keeps_a_muted_microphone_muted(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """The phone hears nothing of what is said until it is opened again."""
     await talk(page, phone)
@@ -328,7 +327,6 @@ async def test_a_reloaded_call_comes_to_an_end_where_the_gateway_stays_away(
     await context.close()
 
 
-@pytest.mark.slow
 async def test_a_cut_socket_does_not_touch_the_call(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """The sound goes on meanwhile; the page takes the call up where it was and can end it."""
     cut: list[WebSocketRoute] = []
@@ -378,7 +376,6 @@ async def test_who_hangs_up_while_the_gateway_is_away_is_heard_once_it_is_back(
     await alice.wait_for_selector("#connection[data-state=online]")
 
 
-@pytest.mark.slow
 async def test_a_microphone_that_fails_while_the_gateway_is_away_ends_the_call_there(
     gateway: Gateway, page: SoftphoneBrowser, phone: DeskPhone
 ) -> None:

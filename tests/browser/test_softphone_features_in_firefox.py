@@ -14,7 +14,7 @@ from tests.browser.firefox_page import TEXT, press, until
 from tests.browser.softphone import sees, silent
 from tests.interop.gateway import BROWSER_HZ, config_on_free_ports, gateway_with
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.wall, pytest.mark.nightly]
 
 INSERTED = """
   const insert = RTCDTMFSender.prototype.insertDTMF;

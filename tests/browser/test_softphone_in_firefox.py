@@ -16,7 +16,9 @@ from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.ports import free_port
 from tests.web.browser import NO_SOUND
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.wall,
+]
 
 HEARD = """
   return (async () => {

@@ -13,7 +13,7 @@ from tests.browser.softphone import phone_hears, says, silent, talk
 from tests.interop.gateway import PHONE_HZ, TONE_HZ, Gateway
 from tests.web.browser import ALLOWED, NO_DEVICE, chromium
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 SECOND_HZ = 1046
 
@@ -143,7 +143,6 @@ async def test_a_device_without_a_microphone_leaves_a_call_that_it_cannot_take_w
         await phone.expect("state", state="ended")
 
 
-@pytest.mark.slow
 async def test_two_calls_outlive_a_reload_one_held_and_one_talked_in(
     page: SoftphoneBrowser, phone: DeskPhone, second: DeskPhone, gateway: Gateway
 ) -> None:

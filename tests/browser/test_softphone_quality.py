@@ -12,7 +12,7 @@ from tests.browser.lossy_link import LossyLink
 from tests.interop.gateway import BROWSER_HZ, config_on_free_ports, gateway_with
 from tests.ports import free_ports
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.wall, pytest.mark.nightly]
 
 
 async def test_packets_that_get_lost_are_said_as_long_as_they_do(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from gateway.demo.phone import DeskPhone
 from tests.browser.softphone import RING_SECONDS, accessible, phone_hears, says, sees, talk
 from tests.interop.gateway import BROWSER_HZ, PHONE_HZ, Gateway, config_on_free_ports, gateway_with
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 SECOND_HZ = 1046
 _ROUTES = [{"match": "801", "to": "room:team"}, {"match": "802", "to": "room:pictures"}]
@@ -98,7 +98,6 @@ async def sees_all(page: Page, *names: str) -> None:
     assert await page.evaluate(_NAMED, names) == ""
 
 
-@pytest.mark.slow
 async def test_users_with_cameras_see_each_other_in_a_room(gateway: Gateway, page: SoftphoneBrowser, bob: Page) -> None:
     """Dialled with video, with their names; one reloads its page; a third comes, whom both see beside, and leaves."""
     alice = page.page
@@ -161,7 +160,6 @@ async def test_users_meet_in_a_room_by_its_number_and_pin(page: SoftphoneBrowser
     await shown(alice, "#room", is_shown=False)
 
 
-@pytest.mark.slow
 async def test_a_user_opens_a_room_that_a_phone_joins_and_closes_it(
     page: SoftphoneBrowser, bob: Page, phone: DeskPhone, gateway: Gateway
 ) -> None:
@@ -210,7 +208,6 @@ async def test_a_user_opens_a_room_that_a_phone_joins_and_closes_it(
     await accessible(bob)
 
 
-@pytest.mark.slow
 async def test_a_recording_is_seen_by_both_sides_through_a_cut_and_a_reload(page: SoftphoneBrowser, bob: Page) -> None:
     """The sign is the gateway's word, not the page's memory."""
     alice, cut = page.page, list[WebSocketRoute]()
@@ -309,7 +306,6 @@ async def test_who_hangs_up_before_the_merge_leaves_the_other_call_as_it_was(
     await second.expect("state", state="ended")
 
 
-@pytest.mark.slow
 async def test_two_tabs_and_a_phone_of_one_user_ring_and_one_of_them_has_the_call(
     page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
 ) -> None:
@@ -346,7 +342,6 @@ async def test_two_tabs_and_a_phone_of_one_user_ring_and_one_of_them_has_the_cal
         await tab.close()
 
 
-@pytest.mark.slow
 async def test_a_voice_message_lights_up_is_heard_and_deleted(
     page: SoftphoneBrowser, phone: DeskPhone, gateway: Gateway
 ) -> None:

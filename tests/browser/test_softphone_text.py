@@ -22,7 +22,7 @@ from tests.browser.text_phone import SipTextPhone, sip_text_phone
 from tests.interop.gateway import PASSWORDS, Gateway
 from tests.media.engine_support import until
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 TYPED = "Hello from thrx\bee phones\r\nand mo"
 
 
@@ -83,7 +83,6 @@ async def test_text_typed_on_the_page_is_read_at_a_phone_and_back(
     await alice.evaluate("localStorage.removeItem('softphone.text')")
 
 
-@pytest.mark.slow
 async def test_text_that_is_lost_for_good_is_marked_on_the_page_and_at_the_phone(
     page: SoftphoneBrowser, text_phone: SipTextPhone
 ) -> None:
@@ -132,7 +131,6 @@ async def test_a_phone_that_offers_text_has_the_panel_open(
     await expect(alice.locator("#text")).to_be_hidden()
 
 
-@pytest.mark.slow
 async def test_two_pages_type_to_each_other(gateway: Gateway, page: SoftphoneBrowser) -> None:
     """Who has asked for text once has it in the next call from the beginning; the other page is German."""
     alice = page.page
@@ -154,7 +152,6 @@ async def test_two_pages_type_to_each_other(gateway: Gateway, page: SoftphoneBro
     await alice.evaluate("localStorage.removeItem('softphone.text')")
 
 
-@pytest.mark.slow
 async def test_a_phone_without_text_has_the_call_and_it_is_said(page: SoftphoneBrowser, phone: DeskPhone) -> None:
     """Once somebody asks; in the next call the page asks by itself and nothing is said."""
     alice = page.page
@@ -185,7 +182,6 @@ async def typed_while(phone: SipTextPhone, work: Awaitable[object]) -> str:
     return written
 
 
-@pytest.mark.slow
 async def test_nothing_typed_is_missing_over_a_hold_a_reload_and_a_transfer(
     gateway: Gateway, page: SoftphoneBrowser, text_phone: SipTextPhone
 ) -> None:

@@ -13,7 +13,7 @@ from gateway.demo.phone import DeskPhone
 from tests.browser.softphone import MOVES, SMALL, accessible, phone_hears, says, sees
 from tests.interop.gateway import Gateway
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 
 TALL = "size => document.querySelector('#picture').videoHeight === size"
@@ -47,7 +47,7 @@ async def video_call(alice: Page, bob: Page) -> None:
     await sees(alice, bob)
 
 
-@pytest.mark.slow
+@pytest.mark.core
 async def test_two_users_see_each_other_and_turn_their_cameras_off_and_on(page: SoftphoneBrowser, bob: Page) -> None:
     """A camera that is off is no frozen picture at the other side; on hold nobody is seen."""
     alice = page.page
@@ -72,7 +72,6 @@ async def test_two_users_see_each_other_and_turn_their_cameras_off_and_on(page: 
     await gone(alice, "#pictures")
 
 
-@pytest.mark.slow
 async def test_a_reload_in_a_video_call_keeps_the_pictures(page: SoftphoneBrowser, bob: Page) -> None:
     """Both see each other again, the camera that was on is on."""
     await video_call(page.page, bob)
@@ -102,7 +101,6 @@ async def test_cameras_come_on_in_a_call_that_began_without(page: SoftphoneBrows
     await says(bob, "The call ended.")
 
 
-@pytest.mark.slow
 async def test_a_page_shows_smaller_pictures_to_who_takes_no_larger_ones(page: SoftphoneBrowser, bob: Page) -> None:
     """Its camera has 1280x720, of which it sends 199x112: as the other side is called, and as it calls."""
     alice = page.page
@@ -138,7 +136,6 @@ async def test_a_phone_without_a_picture_has_the_call_and_the_camera_goes_off(
     await phone.expect("state", state="ended")
 
 
-@pytest.mark.slow
 async def test_a_video_call_that_moves_to_another_device_keeps_its_pictures(
     page: SoftphoneBrowser, bob: Page, gateway: Gateway
 ) -> None:

@@ -23,7 +23,7 @@ from tests.net.peers import Application, Recorder
 from tests.web.browser import ALLOWED, chromium
 
 pytestmark = [
-    *(pytest.mark.wall, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")),
+    *(pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")),
     pytest.mark.usefixtures("chromiums"),
 ]
 

@@ -22,7 +22,7 @@ from tests.media.engine_support import PLANE, is_rtcp, running, until
 from tests.media.plane_scene import native
 from tests.media.video_support import VideoPhone
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 MAKE = """async (codec) => {
   const media = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 320, height: 240}});
@@ -160,7 +160,6 @@ def losing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SendContext, "seal", lossy_seal)
 
 
-@pytest.mark.slow
 async def test_pictures_are_whole_although_packets_are_lost(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What never came is asked for at its sender and unwrapped; what did is sent again from here (RFC 4588)."""
     losing(monkeypatch)

@@ -16,7 +16,7 @@ from tests import peers
 from tests.browser.softphone import MOVES, says, sees
 from tests.interop.gateway import BROWSER_HZ, Gateway, config_on_free_ports, gateway_with
 
-pytestmark = [pytest.mark.peer, pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.nightly, pytest.mark.asyncio(loop_scope="module")]
 
 USERS = ("alice", "bob", "carol")
 

@@ -17,7 +17,7 @@ from tests.browser.bare import blank_page, chromium
 from tests.media.arsenal import arsenal, spraying
 from tests.media.webrtc_support import LiveBench, RecordingSink, answer_for, remote_of
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 OFFER = """async () => {
   const media = await navigator.mediaDevices.getUserMedia({audio: true});

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import numpy as np
-import pytest
 import pytest_asyncio
 from aiortc import RTCSessionDescription
 from numpy.typing import NDArray
@@ -143,7 +142,6 @@ async def test_a_page_that_lost_its_socket_only_goes_on_where_it_was(engine: Emb
         await asyncio.gather(browser.close(), phone.close())
 
 
-@pytest.mark.slow
 async def test_a_page_that_does_not_come_back_frees_the_phone(engine: EmbeddedEngine) -> None:
     """After the reattach time, with its reason."""
     browser = Browser(HIGH, ["pcmu"])

@@ -56,7 +56,6 @@ async def replicated(sentinel_port: int, replica: int) -> None:
 
 
 @pytest.mark.wall
-@pytest.mark.slow
 async def test_a_server_that_dies_is_followed_by_its_replica(tmp_path: Path) -> None:
     """What was registered is there afterwards, and more can be; meanwhile the store says that it is away."""
     master, replica, watcher = free_ports(3)

@@ -26,7 +26,7 @@ from tests.interop.gateway import (
 )
 from tests.ports import free_ports
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 ACCOUNTS = {"201": "extension-201-Secret", "202": "extension-202-Secret"}
 BACK = {"301": "extension-301-Secret"}

@@ -13,7 +13,7 @@ from tests.interop.gateway import NEAR, Gateway, config_on_free_ports, gateway_w
 from tests.interop.sipp_phone import caller
 from tests.media.tone_support import sine
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 BUSY_HZ, NOBODY_HZ, RINGING_HZ, VOICE_HZ = 1500, 1200, 700, 1000
 _USERS = [

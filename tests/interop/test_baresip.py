@@ -12,7 +12,7 @@ from gateway.media.engine import Kind
 from tests.interop.baresip import Baresip, baresip
 from tests.interop.gateway import BROWSER_HZ, PASSWORDS, Gateway, RpcBrowser
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 SINE_HZ = 660
 """What baresip says."""
@@ -41,6 +41,7 @@ async def called(browser: RpcBrowser, phone: Baresip) -> None:
     await phone.expect("CALL_ESTABLISHED")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("codec", CODECS)
 async def test_a_browser_hears_the_tone_of_baresip(
     gateway: Gateway, browser: RpcBrowser, tmp_path: Path, codec: str
@@ -117,6 +118,7 @@ async def test_baresip_calls_a_browser_by_dtls(gateway: Gateway, browser: RpcBro
         await gateway.idle()
 
 
+@pytest.mark.core
 async def test_baresip_calls_a_browser(gateway: Gateway, browser: RpcBrowser, tmp_path: Path) -> None:
     """Alice's page rings and says who calls; once accepted, her tone returns through baresip's bridge."""
     async with desk_phone(gateway, tmp_path, "PCMA/8000/1", "aubridge,ear") as phone:

@@ -13,7 +13,7 @@ from tests.interop.baresip import Baresip, baresip
 from tests.interop.gateway import PASSWORDS, TONE_HZ, Gateway, RpcBrowser, config_on_free_ports, gateway_with
 from tests.ports import free_ports
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 SINE_HZ = 660
 CODEC = "PCMU/8000/1"

@@ -19,7 +19,7 @@ from tests.chaos.reoffers import Change, deaths_of_planes
 from tests.chaos.troubles import KILLS, Aftermath, Trouble, troubles
 from tests.chaos.wire import Message
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 SHORT = {
     *(Message("callee", False, what) for what in ("INVITE", "BYE")),
@@ -37,7 +37,7 @@ def in_short(death: Death) -> bool:
     return death.again is not None or (death.at in SHORT and death.lost)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(300)  # nine starts of a gateway, beside other work
 async def test_a_kill_at_a_message_of_a_call_leaves_nobody_alone(tmp_path: Path) -> None:
     """Before the caller is told of an answer both hear the end, after that the call goes on until it is hung up."""
@@ -61,7 +61,7 @@ SHORT_OF_CHANGES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(300)  # as above
 async def test_a_kill_at_a_message_of_a_pages_call_leaves_nobody_alone(tmp_path: Path) -> None:
     """Nor one of a program: until the caller knows of an answer both may hear the end, then the call goes on."""
@@ -75,7 +75,7 @@ async def test_a_kill_at_a_message_of_a_pages_call_leaves_nobody_alone(tmp_path:
 
 
 @pytest.mark.serial
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(300)  # phones and pages that agree anew, beside other work
 async def test_a_call_whose_plane_is_killed_while_it_is_changed_goes_on(tmp_path: Path) -> None:
     """With other keys, or as it was passed on."""
@@ -96,7 +96,7 @@ def test_a_call_ends_with_its_plane_only_where_it_was_being_passed_on(change: Ch
     assert Changed(Fate.ENDED, "", 1.0).is_right(change) is is_passed_on
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(300)  # starts of a gateway, and phones that wait for it, beside other work
 async def test_calls_outlive_what_their_gateway_stands_on(tmp_path: Path) -> None:
     """A store that is locked, a disk that is full, and the death of the gateway after or during that.
@@ -109,7 +109,7 @@ async def test_calls_outlive_what_their_gateway_stands_on(tmp_path: Path) -> Non
     assert [len(each.up) for each in found] == [3] * 4
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(300)  # as above
 async def test_calls_outlive_a_bad_network_and_a_wrong_clock(tmp_path: Path) -> None:
     """What rings does as well, though nothing can be sent for a while; calls can be made as soon as it can."""
@@ -119,7 +119,7 @@ async def test_calls_outlive_a_bad_network_and_a_wrong_clock(tmp_path: Path) -> 
 
 
 @pytest.mark.serial
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(300)  # as above
 async def test_calls_between_pages_and_sipp_outlive_every_kill(tmp_path: Path) -> None:
     """Sound goes on or comes back, a new call can be made, and sipp hears the end of each."""
@@ -147,7 +147,7 @@ def test_a_call_that_trouble_takes_along_is_a_loss(trouble: Trouble, fate: Fate)
 
 
 @pytest.mark.serial
-@pytest.mark.slow
+@pytest.mark.nightly
 async def test_two_kills_lose_nothing(tmp_path: Path) -> None:
     """The death of a plane ends no call, nor that of gateway and plane; the gateway's alone: test_recovered_calls."""
     outcomes = [each async for each in strikes(tmp_path, [Kill.PLANE, Kill.BOTH])]

@@ -17,7 +17,7 @@ from tests.interop.house import OTHER_HZ, House, talk, two_phones
 from tests.interop.stranger import stranger
 from tests.media.plane_rig import until
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.wall, pytest.mark.serial, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY, HOUR = 86_400.0, 3_600.0

@@ -10,7 +10,7 @@ import pytest_asyncio
 from gateway.demo.phone import DeskPhone
 from tests.interop.gateway import PHONE_HZ, Gateway, RpcBrowser, hear_each_other
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

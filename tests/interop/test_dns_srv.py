@@ -20,7 +20,7 @@ from tests.interop.two_gateways import DOMAIN, two_gateways
 from tests.net.name_server import NameServer
 from tests.net.peers import LOOPBACK, OFFER, Application, Recorder
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.wall, pytest.mark.serial, pytest.mark.timeout(120)]
 
 
 class Site:

@@ -28,7 +28,7 @@ KEY = "the-key-of-the-cluster-in-these-tests"
 SOON = 5.0
 """Seconds after its last call in which a gateway is to have ended, beside other work."""
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.wall, pytest.mark.serial, pytest.mark.timeout(120)]
 
 
 async def over(gateway: House, one: DeskPhone, *others: DeskPhone) -> None:

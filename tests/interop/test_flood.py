@@ -8,10 +8,10 @@ import pytest
 
 from tests.chaos.flood import STRANGERS, flooded
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial]
+pytestmark = [pytest.mark.wall, pytest.mark.serial]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 async def test_a_flood_costs_bounded_memory_and_nobody_else_a_second(tmp_path: Path) -> None:
     """1,500 REGISTERs a second and a scanner; calls of another address are set up all the while.
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 from gateway.demo.phone import DeskPhone
 from tests.interop.gateway import NEAR, Gateway, RpcBrowser, config_on_free_ports, gateway_with, hear_each_other
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 CALLER_HZ = 1000
 

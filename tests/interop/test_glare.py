@@ -18,7 +18,7 @@ from tests.interop.gateway import PHONE_HZ, Gateway, config_on_free_ports, gatew
 from tests.media.engine_support import until
 from tests.media.rtpengine_support import shared
 
-pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.wall, pytest.mark.nightly, pytest.mark.timeout(300)]
 
 OTHER_HZ = 600
 CALLS = 4

@@ -8,7 +8,7 @@ import pytest
 
 from tests.interop.gateway import PHONE_HZ, Gateway, RpcBrowser, hear_each_other
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def shown(browser: RpcBrowser, *wanted: bool) -> None:

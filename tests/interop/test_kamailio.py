@@ -31,7 +31,7 @@ from tests.ports import free_ports
 from tests.processes import reap
 
 # The clone, its environment and the call are given the guide's five minutes; the rest is what it takes to say so.
-pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(360), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.timeout(360), pytest.mark.asyncio(loop_scope="module")]
 
 ROOT = Path(__file__).parent.parent.parent
 GUIDE = ROOT / "docs" / "pbx" / "kamailio.md"
@@ -161,6 +161,7 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         yield Rig(page, phone, pbx, began)
 
 
+@pytest.mark.core
 async def test_a_browser_calls_an_extension_within_five_minutes(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
     """From `git clone` to two tones, each heard at the other end."""
     rig.phone.on_incoming(200)
@@ -177,6 +178,7 @@ async def test_a_browser_calls_an_extension_within_five_minutes(rig: Rig, capsys
     await rig.page.status("ready")
 
 
+@pytest.mark.core
 async def test_an_extension_calls_the_browser(rig: Rig) -> None:
     """Who dials 201 at the Kamailio rings the page."""
     rig.phone.dial(f"sip:201@{rig.pbx}")

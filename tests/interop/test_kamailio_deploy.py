@@ -38,7 +38,7 @@ CHANGES = {
 """What is a test's own in each file."""
 NOWHERE = "sip:1002@desk.invalid;transport=tcp"
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 
 def configuration(folder: Path, gateway: tuple[str, int], port: int, file: Path = CONFIGURATION) -> str:

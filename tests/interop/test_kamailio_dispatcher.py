@@ -23,7 +23,7 @@ from tests.interop.two_gateways import DOMAIN, two_gateways
 from tests.net.peers import LOOPBACK, OFFER, Application, Recorder, answering, port_of, started
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.wall, pytest.mark.serial, pytest.mark.timeout(120)]
 
 DEPLOYED = Path(__file__).parents[2] / "deploy/kamailio/kamailio.cfg"
 

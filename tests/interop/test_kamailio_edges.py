@@ -17,7 +17,7 @@ from tests.app.phones import Phone
 from tests.interop.kamailio import kamailio
 from tests.ports import free_ports
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 PACKAGE = "kamailio-outbound-modules"
 MODULES = "".join(

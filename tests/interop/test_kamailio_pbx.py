@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 GUIDE, LESSON = ROOT / "docs/pbx/kamailio.md", ROOT / "examples/10_pbx_trunk/kamailio.cfg"
 DOMAINS = {GUIDE: "127.0.0.1", LESSON: "pbx"}
 
-pytestmark = [pytest.mark.peer, pytest.mark.parametrize("file", [GUIDE, LESSON], ids=["guide", "lesson"])]
+pytestmark = [pytest.mark.wall, pytest.mark.parametrize("file", [GUIDE, LESSON], ids=["guide", "lesson"])]
 
 
 @contextlib.asynccontextmanager

@@ -27,7 +27,7 @@ from tests.interop.kamailio import kamailio
 from tests.net.peers import LOOPBACK, Application
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 HOST = "127.0.0.2"
 SCHEMA = Path("/usr/share/kamailio/db_sqlite")

@@ -22,7 +22,7 @@ from tests.interop.kamailio import kamailio
 from tests.net.peers import ANSWER, LOOPBACK, Application, Recorder, answering, port_of
 from tests.ports import free_ports
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 _MODULES = "".join(
     f'loadmodule "{name}.so"\n'

@@ -23,7 +23,7 @@ from tests.interop.kept_calls import CALLEE, CALLER, NAMES, SIP, surroundings
 JOURNALS = sorted((Path(__file__).parents[1] / "data" / "journals").iterdir())
 SDP = "v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial]
+pytestmark = [pytest.mark.wall, pytest.mark.serial]
 
 
 class Phone(asyncio.DatagramProtocol):

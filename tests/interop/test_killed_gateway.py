@@ -37,7 +37,7 @@ TONES = {"browser": 440, "phone": 1000}
 HEADER = 12
 BINDING_RESPONSE = b"\x01\x01"
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial]
+pytestmark = [pytest.mark.wall, pytest.mark.serial]
 
 
 @dataclass
@@ -169,6 +169,7 @@ def assert_nothing_repeats(streams: list[Stream]) -> None:
     assert [index for index, count in times.items() if count > 1] == []
 
 
+@pytest.mark.core
 async def test_a_call_outlives_the_gateway_that_made_it(tmp_path: Path) -> None:
     """No gap over 60 ms either way, checks answered; the next gateway takes it up without one, with keys of its own."""
     phone, next_phone = await SdesPhone.open(), await SdesPhone.open()
@@ -220,7 +221,7 @@ async def test_a_call_outlives_the_gateway_that_made_it(tmp_path: Path) -> None:
             talk.stop()
 
 
-@pytest.mark.slow
+@pytest.mark.core
 async def test_when_the_plane_dies_its_calls_end_and_the_next_have_keys_of_their_own(tmp_path: Path) -> None:
     """The phone hears BYE; the gateway has another plane, and what that protects repeats nothing."""
     phone, log = await SdesPhone.open(), tmp_path / "log"

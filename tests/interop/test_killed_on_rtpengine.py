@@ -18,7 +18,7 @@ from tests.media.engine_support import phone_sdp
 from tests.media.rtpengine_support import rtpengine
 from tests.ports import listening
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial]
+pytestmark = [pytest.mark.wall, pytest.mark.serial]
 
 
 async def listed(host: NgHost) -> list[str]:

@@ -27,7 +27,7 @@ LATE = 1.0
 """Seconds that may be missing at the end of a file whose writer was killed."""
 PATIENCE = 30.0
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial]
+pytestmark = [pytest.mark.wall, pytest.mark.serial]
 
 
 def phones_side(path: Path) -> Pcm:

@@ -19,7 +19,7 @@ from tests.interop.sipp import SCENARIOS, require_sipp
 from tests.processes import kill
 
 # A message that is lost again and again is repeated for up to 32 s (RFC 3261 timers B and F).
-pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.wall, pytest.mark.nightly, pytest.mark.timeout(180)]
 
 PORT = 5060
 CALLS = 100

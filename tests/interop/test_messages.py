@@ -13,7 +13,7 @@ from tests.interop.gateway import PASSWORDS, Gateway, RpcBrowser, config_on_free
 from tests.interop.sipp import SCENARIOS, Sipp
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 LONG = "ä" * 301
 """More than 600 bytes, and fewer than pjsua2 sends by UDP."""

@@ -21,7 +21,7 @@ from tests.media.engine_support import until
 from tests.net.peers import Application
 from tests.ports import free_port
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 
 async def test_a_pjsua2_trunk_takes_the_transferors_place(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from gateway.media.engine import Kind
 from tests.interop.baresip import baresip
 from tests.interop.gateway import PASSWORDS, PHONE_HZ, config_on_free_ports, gateway_with, hear_each_other
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 SINE_HZ = 660
 """What baresip says."""

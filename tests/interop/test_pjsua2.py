@@ -15,7 +15,7 @@ from tests.interop.gateway import (
     hear_each_other,
 )
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 SECOND_HZ = 1000
 
@@ -107,6 +107,7 @@ async def test_each_codec_of_a_phone_is_transcoded_for_an_opus_browser(
     await gateway.idle()
 
 
+@pytest.mark.core
 async def test_the_echo_returns_the_phones_own_tone(gateway: Gateway, phone: DeskPhone) -> None:
     """600 answers, and the phone hears itself."""
     phone.dial(gateway.uri("600"))

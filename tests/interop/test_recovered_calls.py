@@ -33,7 +33,7 @@ ROUTES = [{"match": "601", "to": "service:tone"}, {"match": "70?", "to": "featur
 REFRESH_OVERDUE = 1000
 """Seconds: more than half of `sip.session_timer.expires`."""
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.serial, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -110,7 +110,6 @@ async def test_phones_go_on_with_their_call(gateway: House, one: DeskPhone, othe
     assert record["cause"] == "normal"
 
 
-@pytest.mark.slow
 async def test_a_parked_call_comes_back_to_who_parked_it(gateway: House, one: DeskPhone, other: DeskPhone) -> None:
     """Though the gateway dies while it waits."""
     await up(one, other)
@@ -122,7 +121,6 @@ async def test_a_parked_call_comes_back_to_who_parked_it(gateway: House, one: De
     await over(one, other)
 
 
-@pytest.mark.slow
 async def test_a_refresh_that_is_due_is_sent(gateway: House, one: DeskPhone, other: DeskPhone) -> None:
     """The session timer has run on while nobody was there; the phone answers, and the call goes on."""
     await up(one, other)
@@ -134,7 +132,6 @@ async def test_a_refresh_that_is_due_is_sent(gateway: House, one: DeskPhone, oth
     await over(one, other)
 
 
-@pytest.mark.slow
 async def test_a_phone_by_tcp_behind_nat_is_reached_once_it_registers_again(gateway: House, one: DeskPhone) -> None:
     """Its Contact leads nowhere and its connection died with the gateway: a hold and the BYE come by the next one."""
     contact = "sip:1003@desk.invalid;transport=tcp"
@@ -164,7 +161,6 @@ async def test_a_phone_by_tcp_behind_nat_is_reached_once_it_registers_again(gate
         await phone.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("caller_leaves", [True, False])
 async def test_a_call_is_passed_on(gateway: House, one: DeskPhone, other: DeskPhone, caller_leaves: bool) -> None:
     """REFER after a kill, by the caller or the callee: the other hears the new far end, also after another kill."""
@@ -182,7 +178,6 @@ async def test_a_call_is_passed_on(gateway: House, one: DeskPhone, other: DeskPh
     await stays.expect("state", state="ended")
 
 
-@pytest.mark.slow
 async def test_a_phone_connects_the_two_it_talks_with(gateway: House, one: DeskPhone, other: DeskPhone) -> None:
     """REFER with Replaces, where both calls are of the process before, one of them on hold."""
     async with gateway.browser() as browser:
@@ -280,7 +275,6 @@ async def test_a_cancel_that_was_lost_with_the_gateway_is_said_again(gateway: Ho
         await phone.request("ACK")
 
 
-@pytest.mark.slow
 async def test_what_a_phone_is_offered_next_is_newer_than_what_the_dead_gateway_offered(
     gateway: House, one: DeskPhone
 ) -> None:
@@ -319,7 +313,6 @@ async def offered(phone: UdpPhone, after: Request) -> Request:
     return invite
 
 
-@pytest.mark.slow
 async def test_calls_of_another_version_end_with_a_cause(gateway: House, one: DeskPhone, other: DeskPhone) -> None:
     """Both phones hear BYE, a page is told when it asks: their media would end a minute later, and nobody say why."""
     await up(one, other)
@@ -338,7 +331,6 @@ async def test_calls_of_another_version_end_with_a_cause(gateway: House, one: De
         assert (await gateway.take_back(browser))["state"] == "ended"
 
 
-@pytest.mark.slow
 async def test_what_rings_when_the_plane_is_killed_ends_with_a_cause(
     gateway: House, one: DeskPhone, other: DeskPhone
 ) -> None:
@@ -392,7 +384,6 @@ async def test_a_restart_on_purpose_keeps_calls_where_that_is_wanted(
     assert "Stopped." in gateway.log.read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
 async def test_calls_end_with_a_cause_where_none_is_to_be_kept_any_more(
     gateway: House, one: DeskPhone, other: DeskPhone
 ) -> None:

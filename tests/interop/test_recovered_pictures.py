@@ -17,10 +17,9 @@ from tests.interop.seeing import GREY, SeeingBrowser
 from tests.media.engine_support import until
 from tests.media.video_support import GreyTrack
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(120)  # two starts of a gateway, beside other work
 async def test_a_call_with_a_picture_outlives_the_gateway(tmp_path: Path) -> None:
     """Both are offered it again with their picture, and see and hear each other as before."""
@@ -45,7 +44,6 @@ async def test_a_call_with_a_picture_outlives_the_gateway(tmp_path: Path) -> Non
             await phone.expect("CALL_CLOSED")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(120)  # two starts of a gateway, beside other work
 async def test_a_session_with_a_picture_ends_with_the_gateway_and_both_are_told(tmp_path: Path) -> None:
     """The HTTP API carries no offer of the gateway's: the phone gets a BYE, the program hears why when it asks."""

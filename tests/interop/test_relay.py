@@ -15,7 +15,7 @@ from gateway.config.people import UserConfig
 from gateway.demo.phone import DeskPhone
 from tests.interop.gateway import PASSWORDS, Gateway, Journal, check_log, config_on_free_ports
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 HOST = "127.0.0.2"
 """Of the PBX: what comes from the address of a trunk is the trunk's, so phones have another one."""
@@ -115,7 +115,6 @@ async def test_who_is_nobody_at_the_pbx_is_nobody_here(both: tuple[Gateway, Gate
     assert gone.details["reason"] == "Not Found"
 
 
-@pytest.mark.slow
 async def test_the_pbx_stops_and_the_phone_is_told(
     both: tuple[Gateway, Gateway], desk: DeskPhone, extension: DeskPhone
 ) -> None:

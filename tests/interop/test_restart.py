@@ -15,7 +15,7 @@ from tests import peers
 from tests.interop.gateway import PASSWORDS, PHONE_HZ, Gateway, config_on_free_ports, gateway_with, hear_each_other
 from tests.interop.sipp_phone import caller
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +84,6 @@ async def test_stopping_the_gateway_ends_calls_on_both_sides(tmp_path: Path) -> 
         assert len(gateway.app.calls) == 0
 
 
-@pytest.mark.slow
 async def test_stopping_the_gateway_cancels_what_still_rings(tmp_path: Path) -> None:
     """A phone that rings is told that the call is over."""
     async with gateway_with(config_on_free_ports(tmp_path), tmp_path / "log") as gateway:

@@ -30,7 +30,7 @@ from tests.media.rtpengine_support import rtpengine
 
 SECOND_HZ = 1000
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

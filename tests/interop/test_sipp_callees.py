@@ -19,7 +19,7 @@ from gateway.net import (
 from tests.interop.sipp import Sipp
 from tests.net.peers import OFFER, Application, Recorder, started
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from gateway.sip.message.message import Request
 from tests.interop.sipp import Sipp
 from tests.net.peers import ANSWER, Application, Recorder, started
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 
 def answering(session: IncomingSession, recorder: Recorder) -> None:

@@ -10,9 +10,10 @@ from tests.interop.gateway import TONE_HZ, Gateway, RpcBrowser
 from tests.interop.sipp import Sipp
 from tests.interop.sipp_phone import caller
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("number", ["600", "601"])
 async def test_sipp_calls_a_service(gateway: Gateway, number: str) -> None:
     """Five calls in a row: challenged, answered, ended; none is left over."""
@@ -21,6 +22,7 @@ async def test_sipp_calls_a_service(gateway: Gateway, number: str) -> None:
     await gateway.idle()
 
 
+@pytest.mark.core
 async def test_sipp_calls_a_browser(gateway: Gateway, alice: RpcBrowser) -> None:
     """The page rings and accepts; sipp's BYE ends the call there."""
     async with caller(gateway, "gateway_call", "alice") as phone:
@@ -46,6 +48,7 @@ async def test_sipp_is_told_who_cannot_be_reached(gateway: Gateway, number: str,
         await phone.finish()
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("scenario", ["uas_basic", "uas_slow"])
 async def test_a_browser_calls_a_phone_that_sipp_plays(
     gateway: Gateway, alice: RpcBrowser, port: int, scenario: str

@@ -11,7 +11,7 @@ from tests.interop.gateway import Gateway, RpcBrowser, config_on_free_ports, gat
 from tests.interop.sipp import Sipp
 from tests.interop.sipp_phone import caller, short_sessions
 
-pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -30,7 +30,7 @@ from tests.interop.stranger import (
 )
 from tests.interop.talk import Talk, ask, rpc_url, talking
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 CORPUS = Path(__file__).parents[1] / "data" / "rfc4475"
 SEED = 20_260_101

@@ -16,7 +16,7 @@ from tests.interop.gateway import PASSWORDS
 from tests.interop.stranger import Stranger, longest_step, stranger
 from tests.interop.talk import Talk, ask, rpc_url, talking
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 LAG_MS = 50.0
 

@@ -13,7 +13,7 @@ from tests.interop.house import OTHER_HZ, hear_each_other, talk
 from tests.interop.site import TAKEN, Site, dialled, over, recorded, two_of_one_journal
 from tests.media.plane_rig import until
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.wall, pytest.mark.serial, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
@@ -22,6 +22,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         yield made
 
 
+@pytest.mark.core
 async def test_calls_of_a_gateway_that_is_gone_go_on_at_another(site: Site) -> None:
     """One between phones and one of a page; the gateway that comes back later leaves them alone."""
     first, second = site.first, site.second

@@ -24,7 +24,7 @@ from tests.interop.site import TAKEN, Site, dialled, over, recorded, two_of_one_
 from tests.media.plane_rig import until
 from tests.media.rtpengine_support import rtpengine
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.wall, pytest.mark.serial, pytest.mark.timeout(120)]
 
 
 def carried_by(daemon: Daemon) -> dict[str, str]:

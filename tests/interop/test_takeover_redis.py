@@ -27,7 +27,7 @@ from tests.interop.two_gateways import KEY
 from tests.media.plane_rig import until
 from tests.ports import free_ports
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.wall, pytest.mark.serial, pytest.mark.timeout(300)]
 
 
 def script(text: str) -> bytes:

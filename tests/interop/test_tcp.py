@@ -24,7 +24,7 @@ from tests.interop.sipp import SCENARIOS, Sipp
 from tests.interop.stranger import SDP, authorization, status_of
 from tests.ports import free_port, free_ports
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 TCP = "t1"
 

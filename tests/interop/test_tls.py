@@ -13,7 +13,7 @@ from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
 from tests.net.certificates import Authority
 from tests.ports import free_port
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 
 @pytest_asyncio.fixture

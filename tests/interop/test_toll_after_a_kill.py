@@ -19,7 +19,7 @@ from tests.interop.stranger import stranger
 from tests.media.plane_rig import until
 from tests.ports import free_ports
 
-pytestmark = [pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(120)]
 
 
 async def dial(gateway: House, number: str) -> int:

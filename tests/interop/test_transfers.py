@@ -10,7 +10,7 @@ import pytest_asyncio
 from gateway.demo.phone import DeskPhone
 from tests.interop.gateway import NEAR, PHONE_HZ, TONE_HZ, Gateway, RpcBrowser, hear_each_other
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 SECOND_HZ = 1000
 

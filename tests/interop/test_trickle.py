@@ -28,7 +28,7 @@ from sdp.trickle import CONTENT_TYPE, TrickledMedia, TrickleFragment
 from tests.app.ws_phone import CONTACT, WebSocketPhone
 from tests.interop.gateway import BROWSER_HZ, NEAR, PASSWORDS, Gateway, config_on_free_ports, gateway_with
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 CANDIDATE = re.compile(r"^a=(candidate:.*)\r\n", re.MULTILINE)
 

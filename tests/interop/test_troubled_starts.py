@@ -27,7 +27,7 @@ from tests import peers
 from tests.net.peers import OFFER, Application, Recorder, answering, port_of, started
 from tests.ports import listening
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial]
+pytestmark = [pytest.mark.wall, pytest.mark.serial]
 
 DOMAIN, DESK, PASSWORD = "gateway.example", "1001", "only for this run"
 MOMENTS = 10

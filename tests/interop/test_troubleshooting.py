@@ -15,7 +15,7 @@ from tests.interop.gateway import PASSWORDS
 from tests.interop.symptoms import PCMU, Rig, command, rigged, shell
 from tests.net.peers import OFFER
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 ORIGIN = "https://phone.example.com"
 

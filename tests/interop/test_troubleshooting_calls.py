@@ -16,7 +16,7 @@ from tests.interop.symptoms import PCMU, rigged
 from tests.net.peers import LOOPBACK, OFFER, Application, Recorder, answering
 
 # Each asks a command or two, which take seconds to start, and longer beside other work.
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.wall, pytest.mark.timeout(180)]
 
 NOWHERE = "127.0.0.99"
 """Loopback, where nobody listens."""
@@ -46,7 +46,6 @@ def arrows(trace: str) -> list[str]:
     return re.findall(r"^\d\d:\d\d:\d\d\.\d\d .*?-+ (.+?) -+", trace, re.MULTILINE)
 
 
-@pytest.mark.slow
 async def test_a_call_whose_ack_goes_to_where_nobody_is_ends_by_itself(tmp_path: Path) -> None:
     """A router that rewrites our Contact: the trace shows the 200 again and again and no ACK, doctor what is told."""
     heading = "A call ends after 30 seconds"
@@ -74,7 +73,6 @@ async def test_a_call_whose_ack_goes_to_where_nobody_is_ends_by_itself(tmp_path:
     assert "sip.listen (udp)  Peers are told 203.0.113.9" in doctor
 
 
-@pytest.mark.slow
 async def test_a_session_that_nobody_refreshes_ends(tmp_path: Path) -> None:
     """A phone that took it on to refresh: the trace ends in our BYE, with no UPDATE for the whole of the interval."""
     with short_sessions() as shortened:
@@ -90,7 +88,6 @@ async def test_a_session_that_nobody_refreshes_ends(tmp_path: Path) -> None:
     assert [title.split()[0] for title in said].count("UPDATE") == 1, "it was refreshed once, and no more"
 
 
-@pytest.mark.slow
 async def test_a_phone_behind_a_firewall_that_drops_fragments_hears_of_small_calls_alone(tmp_path: Path) -> None:
     """A small one is answered; the trace of the large one shows INVITEs, and nothing from the phone."""
     phone = UserAgent(UserAgentConfig(listen=LOOPBACK), Application(answering))
@@ -116,7 +113,6 @@ async def test_a_phone_behind_a_firewall_that_drops_fragments_hears_of_small_cal
     assert not [title for title in said if title.startswith(("SIP/2.0 180", "SIP/2.0 200"))]
 
 
-@pytest.mark.slow
 async def test_media_that_comes_through_nowhere_fails_the_call(tmp_path: Path) -> None:
     """What browsers are told leads nowhere: the call ends as the page says, and doctor says what they are told."""
     heading = "Connecting, and a failure after 15 seconds"

@@ -16,7 +16,7 @@ from tests.interop.symptoms import PAGE, Rig, rigged
 from tests.media.engine_support import until
 
 # Each asks a command or two, which take seconds to start, and longer beside other work.
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 REGISTER = "A phone does not register"
 ECHO = "Everybody hears themselves"
@@ -77,7 +77,6 @@ async def test_each_answer_to_a_phone_that_does_not_register_has_its_cause(rig: 
     assert nothing == "nothing at all"
 
 
-@pytest.mark.slow
 async def test_an_address_that_is_banned_hears_nothing_and_is_named(rig: Rig) -> None:
     """`gateway bans` has it with the reason; lifted, it is answered again."""
     domain = rig.gateway.config.domain

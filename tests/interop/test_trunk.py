@@ -21,7 +21,7 @@ from tests.interop.gateway import (
     hear_each_other,
 )
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 TRUNK_PASSWORD = "a-trunks-own-Secret-4711"
 

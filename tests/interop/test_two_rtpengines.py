@@ -18,7 +18,7 @@ from tests.media.rtpengine_support import rtpengine
 
 USERS = json.dumps([{"id": "alice", "web": True, "role": "admin"}, {"id": "1001", "sip": True}])
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.interop.gateway import PASSWORDS, Gateway
 from tests.interop.seeing import GREY, SeeingBrowser
 from tests.media.engine_support import until
 
-pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def test_a_browser_sees_in_baresip_what_it_shows(gateway: Gateway, tmp_path: Path) -> None:

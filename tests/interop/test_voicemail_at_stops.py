@@ -21,7 +21,7 @@ from tests.media.engine_support import frequency_of
 from tests.media.plane_rig import until
 from tests.net.peers import Application
 
-pytestmark = [pytest.mark.peer, pytest.mark.slow]
+pytestmark = [pytest.mark.wall]
 
 RATE, SAID, LATE = 16_000, 3.0, 1.0
 """Seconds that are said, and those of them that may be missing where the writer was killed."""

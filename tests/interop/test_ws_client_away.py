@@ -19,7 +19,7 @@ from tests.interop.gateway import PASSWORDS
 from tests.interop.house import House, house
 from tests.interop.stranger import stranger
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial]
+pytestmark = [pytest.mark.wall, pytest.mark.serial]
 
 GRACE = 60.0
 """Seconds; twice of what a phone of these tests waits for an answer: none of those has waited for it."""

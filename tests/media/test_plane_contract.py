@@ -237,7 +237,7 @@ async def test_silence_is_sent_where_nothing_else_is(scene: Scene) -> None:
     scene.plane.set_silence(RIGHT, None)
 
 
-@pytest.mark.parametrize(("first", "batches"), [(65_000, 10), pytest.param(60_000, 700, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("first", "batches"), [(65_000, 10), pytest.param(60_000, 700, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("profile", [GCM, CM])
 async def test_thousands_of_packets_pass_a_wrap_and_one_side_changes_its_key(
     scene: Scene, profile: SrtpProfile, first: int, batches: int

@@ -260,7 +260,6 @@ async def test_a_browser_is_not_answered_in_the_connection_that_is_gone(rig: Rig
     assert "a=fingerprint" in await engine.accept("call", BROWSER)
 
 
-@pytest.mark.slow
 async def test_pictures_and_data_channels_are_offered_again(rig: Rig) -> None:
     """Also where the next plane dies before anybody has answered, and where the offer is made twice."""
     engine, second = rig.engine, Party("second", Kind.WEBRTC)
@@ -291,7 +290,6 @@ async def test_pictures_and_data_channels_are_offered_again(rig: Rig) -> None:
             await each.close()
 
 
-@pytest.mark.slow
 async def test_a_call_with_pictures_is_made_anew_by_the_next_process(rig: Rig, tmp_path: Path) -> None:
     """Its streams are not gone on with; both see each other again once they have agreed, and a third process knows."""
     engine, second = rig.engine, Party("second", Kind.WEBRTC)
@@ -345,7 +343,6 @@ async def test_a_call_with_data_channels_is_not_gone_on_with_by_the_next_process
             await each.close()
 
 
-@pytest.mark.slow
 async def test_a_level_that_was_for_somebody_else_rises_after_a_loss_as_before_it(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,7 +366,6 @@ async def test_a_level_that_was_for_somebody_else_rises_after_a_loss_as_before_i
     assert level_in(await rig.engine.create_offer("call", caller, third)) == "1f"
 
 
-@pytest.mark.slow
 async def test_pictures_of_a_conference_are_offered_again(rig: Rig) -> None:
     """Its members have other connections, and see each other by them."""
     engine, program = rig.engine, Party("program", Kind.SERVICE, service="program", video=("h264",))
@@ -398,7 +394,6 @@ async def test_pictures_of_a_conference_are_offered_again(rig: Rig) -> None:
             await each.close()
 
 
-@pytest.mark.slow
 async def test_text_is_offered_again(rig: Rig) -> None:
     """Two phones type to each other over other ports."""
     engine, fourth = rig.engine, Party("fourth", Kind.RTP)
@@ -554,7 +549,6 @@ async def test_what_is_asked_while_there_is_no_plane_waits_for_the_next(
     assert engine.ports_in_use == 2
 
 
-@pytest.mark.slow
 async def test_calls_end_where_no_other_plane_comes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while; what is asked then is refused."""
     monkeypatch.setattr(plane_loss, "LONGEST_WITHOUT", 0.2)
@@ -666,7 +660,6 @@ async def test_another_process_makes_the_call_anew_from_what_was_written_down(ri
         await secure.close()
 
 
-@pytest.mark.slow
 async def test_phones_whose_media_has_moved_are_sent_silence_without_a_gap(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,7 +108,6 @@ async def test_a_browser_talks_to_a_program_and_hears_the_end_of_what_is_said() 
             await browser.close()
 
 
-@pytest.mark.slow
 async def test_a_call_that_moves_on_from_a_program_leaves_nothing_of_it() -> None:
     """Joined to another party the caller hears that one, and the program nothing more."""
     async with running() as (engine, _):

@@ -14,7 +14,7 @@ from gateway.media.engine import MediaEngine
 from tests import peers
 from tests.media.engine_support import config, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.serial, pytest.mark.timeout(180)]  # real time
+pytestmark = [pytest.mark.nightly, pytest.mark.serial, pytest.mark.timeout(180)]  # real time
 
 WORST = 1.0
 """dB."""

@@ -82,7 +82,6 @@ async def test_a_browser_and_a_phone_see_each_other() -> None:
         assert engine.ports_in_use == 0
 
 
-@pytest.mark.slow
 async def test_a_whole_picture_is_asked_for_when_the_transport_of_who_sees_it_is_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -228,7 +227,6 @@ async def test_as_many_packets_of_video_are_taken_as_configured(limit: int, monk
         assert {limit, settings.webrtc.max_packets_per_second + limit} <= {*opened}
 
 
-@pytest.mark.slow
 async def test_who_comes_by_a_transfer_is_offered_the_picture_that_was_seen() -> None:
     """And sees it, and is seen, from a whole picture on; the one who left is seen by nobody."""
     third = Party("third", Kind.RTP, private_source="127.0.0.1")

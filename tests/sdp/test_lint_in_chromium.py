@@ -13,7 +13,7 @@ from tests import peers
 from tests.sdp import corpus
 from tests.sdp.lint_cases import BROWSER, CASES
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.wall
 
 SCRIPT = """async (sdp) => {
   const peer = new RTCPeerConnection();

@@ -14,7 +14,7 @@ from tests.net.certificates import self_signed
 from tests.ports import free_port
 from tests.strangers.stage import Stage, Way, stage
 
-pytestmark = pytest.mark.peer
+pytestmark = pytest.mark.wall
 
 HELD = 60
 """Half-open connections of each source, where 20 are allowed."""

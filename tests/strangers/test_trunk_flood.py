@@ -14,7 +14,7 @@ import pytest
 from tests.interop.stranger import status_of
 from tests.strangers.stage import Way, stage
 
-pytestmark = [pytest.mark.peer, pytest.mark.serial]
+pytestmark = [pytest.mark.wall, pytest.mark.serial]
 
 FLOOD = """
 import socket, sys, time

@@ -70,7 +70,6 @@ def _tried(case: Any) -> None:
     assert response.status_code != 500, response.text
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_every_operation_does_what_its_description_says(base: str) -> None:
     """No error 500, no status, type, header or body that is not described; for an administrator, who may everything."""
