@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 CRATE: Final = Path(__file__).parent / "load"
+BUILT: Final = Path(__file__).parents[1] / "plane" / "target" / "release"
+"""Folder of the programs: `load` belongs to the Cargo workspace of `plane`."""
 
 
 class GeneratorError(RuntimeError):
@@ -106,7 +108,7 @@ def build() -> Path:
     done = subprocess.run(command, cwd=CRATE, capture_output=True, text=True, check=False)
     if done.returncode:
         raise GeneratorError(f"the load generator does not build: {done.stderr[-2000:]}")
-    return CRATE / "target" / "release" / "media-load"
+    return BUILT / "media-load"
 
 
 async def generate(

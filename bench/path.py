@@ -32,7 +32,7 @@ import uvloop
 
 from bench.browser import session_key
 from bench.calls import Measured
-from bench.generator import CRATE, End, Run, build, generate
+from bench.generator import BUILT, End, Run, build, generate
 from bench.process import cpu_of
 from bench.rtpengine import rtpengine
 from bench.video import SHARED, Ignoring, check
@@ -216,7 +216,7 @@ async def _set_up(plane: Plane, told: Ignoring, call: Call, browsers: tuple[str,
 @contextlib.asynccontextmanager
 async def minimal(count: int) -> AsyncIterator[Carrier]:
     """The yardstick."""
-    program = CRATE / "target" / "release" / "media-minimal"
+    program = BUILT / "media-minimal"
     calls, shared, ports = table(count), bound(4 << 20), [bound() for _ in range(count)]
     lines = [f"shared {shared.fileno()}"]
     for call, port in zip(calls, ports, strict=True):

@@ -211,6 +211,20 @@ def test_the_image_is_good(path: str) -> None:
 
 
 @pytest.mark.wall
+def test_the_image_copies_the_workspace_of_the_plane(tmp_path: Path) -> None:
+    """Cargo finds each of its packages among the folders of the stage that compiles."""
+    cargo = peers.program("cargo", "cargo")
+    stage = (DEPLOY / "Dockerfile").read_text().split("\nFROM")[1]
+    [workdir] = re.findall(r"^WORKDIR /(.*)$", stage, re.MULTILINE)
+    for source, target in re.findall(r"^COPY (\S+) (\S+)$", stage, re.MULTILINE):
+        place = tmp_path / (workdir if target == "." else target.removeprefix("/"))
+        shutil.copytree(ROOT / source, place, ignore=shutil.ignore_patterns("target"))
+    command = [cargo, "metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"]
+    done = subprocess.run(command, cwd=tmp_path / workdir, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.wall
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_the_images_health_check_finds_the_page_wherever_it_is(tmp_path: Path, scheme: str) -> None:
     """On another port than 8080, and behind a certificate of another name; without a gateway it fails."""

@@ -1,7 +1,8 @@
-"""`scripts/plane build`: red where our own sources are at fault, one sentence where the machine cannot build them."""
+"""`scripts/plane`: red where our own sources are at fault, one sentence where the machine cannot build them."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.generator import BUILT, CRATE
 from tests import peers
 
 pytestmark = pytest.mark.wall
@@ -40,10 +42,14 @@ class Tree:
 
     def build(self, **environment: str) -> subprocess.CompletedProcess[str]:
         """By the script, without a network."""
+        return self.run("build", **environment)
+
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the script without a network."""
         inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "CARGO_TARGET_DIR")}
         environ = inherited | {"CARGO_NET_OFFLINE": "true"} | environment
         return subprocess.run(
-            [self.script, "build"], env=environ, capture_output=True, text=True, check=False, timeout=60
+            [self.script, *words], env=environ, capture_output=True, text=True, check=False, timeout=60
         )
 
     @property
@@ -120,3 +126,37 @@ def test_without_cargo_there_is_one_sentence(tree: Tree, tmp_path: Path) -> None
         (programs / name).symlink_to(found)
     built = tree.build(PATH=str(programs))
     assert (built.returncode, built.stdout) == (0, "There is no cargo here to build the packet plane: " + SENTENCE)
+
+
+def test_crates_are_compiled_in_two_profiles(tree: Tree, tmp_path: Path) -> None:
+    """Programs in release, all else checked: with the same selection of packages, so with the same features."""
+    programs, asked = tmp_path / "bin", tmp_path / "asked"
+    programs.mkdir()
+    recorder = programs / "cargo"
+    recorder.write_text(
+        f'#!/bin/sh\necho "$CARGO_TARGET_DIR" "$@" >>{asked}\n[ "$1" != fuzz ] || exit 1\n'
+        "mkdir -p target/release\ninstall -m 755 /dev/null target/release/gateway-plane\necho test result\n"
+    )
+    recorder.chmod(0o755)
+    for words in (["build"], ["test"], ["check"], ["fuzz", "1"]):
+        done = tree.run(*words, PATH=f"{programs}:{os.environ['PATH']}")
+        assert done.returncode == 0, done.stderr
+    commands = [line.split() for line in asked.read_text().splitlines()]
+    compiling = [words for words in commands if words[0] in ("build", "test", "clippy")]
+    checked = [words for words in compiling if words[1:5] == ["--workspace", "--locked", "--profile", "checked"]]
+    released = [words for words in compiling if words[1:3] == ["--release", "--locked"]]
+    assert [words[0] for words in released] == ["build", "build"]
+    assert [words[0] for words in checked] == ["test", "clippy", "test", "test"]
+    assert len(compiling) == len(checked) + len(released)
+
+
+@pytest.mark.usefixtures("cargo")
+def test_every_crate_is_of_one_workspace() -> None:
+    """Plane, codecs, fuzz targets and load generator share one lock file and one target folder."""
+    command = ["cargo", "metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"]
+    environ = {name: value for name, value in os.environ.items() if name != "CARGO_TARGET_DIR"}
+    done = subprocess.run(command, cwd=CRATE, env=environ, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    names = {package["name"] for package in found["packages"]}
+    assert names == {"gateway-plane", "gateway-audio", "gateway-plane-fuzz", "media-load"}
+    assert Path(found["target_directory"]) == BUILT.parent
