@@ -18,6 +18,7 @@ from gateway.sip.auth.account import Credentials
 from gateway.sip.invite import events
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.session import InviteSession
+from gateway.sip.message.message import Response
 from tests.interop.gateway import PASSWORDS, Gateway, check_log, config_on_free_ports, gateway_with
 from tests.media.engine_support import Phone, frequency_of
 from tests.media.plane_rig import until
@@ -185,8 +186,9 @@ class Call:
     """Of the offer."""
     codec: str = "pcmu"
     change: Edit | None = None
-    """Of a re-INVITE, by the callee where `by_callee`."""
+    """Of a later offer, by the callee where `by_callee`, in an UPDATE where `by_update`."""
     by_callee: bool = False
+    by_update: bool = False
 
 
 async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, said: Call) -> Line:
@@ -214,10 +216,9 @@ async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, said: 
         line = Line(200, await heard(*ears))
         if said.change is not None:
             changing, its = (pbx.ends[number], theirs) if said.by_callee else (recorder, phone)
-            changing.session.offer(said.change(its.sdp()).encode())
-            changed = await changing.wait(events.OfferAnswered)
-            assert isinstance(changed, events.OfferAnswered)
-            line = Line(changed.status, await heard(*ears))
+            offer = said.change(its.sdp()).encode()
+            status = await (updated if said.by_update else reinvited)(changing, offer)
+            line = Line(status, await heard(*ears))
         # No packet of theirs may come to ports that the next call has.
         await pbx.phones.pop(number).close()
         session.hangup()
@@ -225,6 +226,24 @@ async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, said: 
         return line
     finally:
         await phone.close()
+
+
+async def reinvited(party: Recorder, offer: bytes) -> int:
+    """The status that a re-INVITE with this offer gets."""
+    party.session.offer(offer)
+    changed = await party.wait(events.OfferAnswered)
+    assert isinstance(changed, events.OfferAnswered)
+    return changed.status
+
+
+async def updated(party: Recorder, offer: bytes) -> int:
+    """The status that an UPDATE with this offer gets."""
+    outcome: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    session = party.session
+    assert session.dialog is not None
+    session.send_in_dialog("UPDATE", session.dialog, outcome.set_result, body=offer, content_type="application/sdp")
+    session.core.wake()
+    return (await asyncio.wait_for(outcome, 30)).status
 
 
 def agreeable(session: InviteSession, phone: Phone) -> Recorder:
