@@ -14,6 +14,8 @@ S = TypeVar("S", SessionDescription, MediaDescription)
 LIMITS = Limits(size=32768, lines=1024, media=64, section_lines=512)
 """Largest description taken from a stranger."""
 
+_NO_PLACE, _NO_PORT = Connection("0.0.0.0"), 9
+
 
 class Names(Protocol):
     """Host names in the DNS."""
@@ -39,9 +41,22 @@ async def described(text: str, kind: Kind, limits: Limits, names: Names) -> Sess
         description = SessionDescription.parse(text, limits)
     except SdpError as error:
         raise MediaError(f"the session description cannot be read: {error}", error.status) from None
-    if kind in (Kind.WEBRTC, Kind.SERVICE) or all(map(_is_plain, _connections(description))):
+    if kind is Kind.SERVICE or all(map(_is_plain, _connections(description))):
         return description
+    if kind is Kind.WEBRTC:
+        return _by_candidates(description)
     return _reachable(await _looked_up(description, names))
+
+
+def _by_candidates(description: SessionDescription) -> SessionDescription:
+    """A page's description with 0.0.0.0 and port 9, "none yet" (RFC 8840 4.1.1), where a c= line leads nowhere."""
+    media = [
+        section
+        if not section.port or _is_plain(description.connection_of(section))
+        else section.with_media_line(replace(section.media_line, port=_NO_PORT)).replace_field("c", _NO_PLACE)
+        for section in description.media
+    ]
+    return description.replace_field("c", *filter(_is_plain, [description.connection])).with_media(media)
 
 
 def _connections(description: SessionDescription) -> list[Connection | None]:

@@ -10,6 +10,8 @@ MAX_IDENTIFIER = 128
 MAX_TARGET = 256
 MAX_CANDIDATE = 1_024
 MAX_LABEL = 64
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""Half of a character: JSON can hold one, UTF-8 cannot."""
 
 
 class BadJson(ValueError):
@@ -27,12 +29,8 @@ def is_target(value: object) -> bool:
 
 
 def is_description(value: object) -> bool:
-    """Whether `value` is text that could be SDP: printable lines, no other control characters."""
-    return isinstance(value, str) and bool(value.strip()) and all(map(str.isprintable, _lines(value)))
-
-
-def _lines(text: str) -> list[str]:
-    return text.replace("\r\n", "\n").replace("\t", " ").split("\n")
+    """Whether `value` is Unicode text: its lines and characters are for the reader of descriptions to judge."""
+    return isinstance(value, str) and bool(value.strip()) and _SURROGATE.search(value) is None
 
 
 def is_candidate(value: object) -> bool:

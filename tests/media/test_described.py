@@ -6,6 +6,7 @@ import pytest
 
 from gateway.media.described import LIMITS, described
 from gateway.media.engine import Kind, MediaError
+from sdp import Connection
 
 FOUND = {("voice.test", 4): "192.0.2.1", ("voice.test", 6): "2001:db8::1"}
 HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nt=0 0\r\n"
@@ -42,6 +43,25 @@ async def test_one_name_is_looked_up_the_voices_first(
     assert names.asked == asked
     found = [media.connection.address if media.port and media.connection else None for media in read.media]
     assert found == addresses
+
+
+@pytest.mark.parametrize("line", ["", "c=IN IP4\r\n", "c=IN IP4 voice.test\r\n", "c=IN IP4 127.0.0.999\r\n"])
+@pytest.mark.parametrize("session", ["", "c=IN IP4 voice.test\r\n", "c=junk\r\n"])
+async def test_a_page_needs_no_address(line: str, session: str) -> None:
+    """Nothing is looked up; 0.0.0.0 and port 9 stand for an address that the candidates will bring."""
+    text = HEAD.replace("t=0 0", f"{session}t=0 0") + f"m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n{line}"
+    names = Names()
+    read = await described(text, Kind.WEBRTC, LIMITS, names)
+    assert names.asked == []
+    assert read.media[0].port == 9
+    assert read.connection_of(read.media[0]) == Connection("0.0.0.0")
+    assert not read.field_values("c")
+
+
+async def test_a_page_keeps_an_address_that_can_be_read() -> None:
+    """As it stands, and a refused section as it stands."""
+    text = HEAD + "m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 192.0.2.7\r\nm=video 0 UDP/TLS/RTP/SAVPF 96\r\n"
+    assert str(await described(text, Kind.WEBRTC, LIMITS, Names())) == text
 
 
 async def test_a_voice_whose_name_leads_nowhere_is_refused() -> None:

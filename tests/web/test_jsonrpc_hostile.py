@@ -103,7 +103,7 @@ async def test_ids_with_control_characters_or_of_wrong_type_are_invalid_params(m
         ("offer", {"to_peer_id": "1001"}),
         ("offer", {"to_peer_id": "1001", "sdp": "  "}),
         ("offer", {"to_peer_id": "1001", "sdp": {"sdp": SDP}}),
-        ("offer", {"to_peer_id": "1001", "sdp": "v=0\r\n\x00"}),
+        ("offer", {"to_peer_id": "1001", "sdp": "v=0\r\n\ud800"}),
         ("offer", {"to_peer_id": "1001", "sdp": SDP, "type": "answer"}),
         ("offer", {"to_peer_id": "1001", "sdp": SDP, "call_id": "\n"}),
         ("answer", {"to_peer_id": "1001", "sdp": 1}),

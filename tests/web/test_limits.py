@@ -109,6 +109,13 @@ def test_what_can_be_dialled_holds_nothing_that_could_break_a_header(text: str) 
         assert text.isprintable()
 
 
+@given(st.text(st.characters(exclude_categories=())))
+def test_a_description_is_whatever_text_can_be_sent(text: str) -> None:
+    """Any text but blanks and halves of characters: the reader of descriptions judges the rest."""
+    halves = any("\ud800" <= character <= "\udfff" for character in text)
+    assert checks.is_description(text) == (bool(text.strip()) and not halves)
+
+
 @given(st.text() | st.integers() | st.none() | st.lists(st.text()))
 def test_checks_never_raise(value: object) -> None:
     """Every check is a plain yes or no for any value."""

@@ -26,7 +26,7 @@ def _sdp(value: str) -> str:
     if not value.strip():
         raise ValueError("SDP content cannot be empty")
     if not checks.is_description(value):
-        raise ValueError("SDP must not contain control characters")
+        raise ValueError("SDP must be Unicode text")
     return value
 
 
