@@ -188,12 +188,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=0, help="seed of every random source of tests in virtual time")
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def _take_over() -> None:
+    """Put the clocks and random sources of tests in the place of the machine's, which follow outside of tests.
+
+    Modules of the gateway bind clocks as defaults when they are imported, a conftest of one room as soon as pytest
+    starts: the import of this plugin is the last moment before all of them.
+    """
     time.monotonic, time.time = now, wall_clock
     time.monotonic_ns, time.time_ns = lambda: int(now() * 1e9), lambda: int(wall_clock() * 1e9)
     os.urandom = random._urandom = octets  # type: ignore[attr-defined]
     subprocess.Popen.__init__ = _start  # type: ignore[method-assign]
     os.posix_spawn = _spawn  # type: ignore[assignment]
+
+
+_take_over()
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from gateway.media.embedded.plane.protocol import Plane
 from tests.media.engine_support import PLANE, Reports
 from tests.media.plane_rig import native_plane
+from tests.media.plane_scene import PLANES, Scene, made_plane
 from tests.virtual import outside
 
 ON_BOTH = (
@@ -53,3 +55,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Both planes, for the files that say what a call does."""
     if metafunc.module.__name__ in ON_BOTH:
         metafunc.parametrize("plane_under_test", ["python", outside("native")], indirect=True)
+
+
+@pytest_asyncio.fixture(params=PLANES)
+async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
+    """Two phones with a flow each, on every plane there is."""
+    async with Scene(made_plane(request.param, tmp_path)) as made:
+        yield made

@@ -8,6 +8,7 @@ import random
 import socket
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -80,7 +81,17 @@ class Scene:
         self.left, self.right = Phone(), Phone()
         self.phones = [self.left, self.right]
 
-    async def open(self) -> Scene:
+    async def __aenter__(self) -> Self:
+        try:
+            return await self.open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> Self:
         await self.plane.start(self.handler)
         for flow, phone in ((LEFT, self.left), (RIGHT, self.right)):
             await self.add(flow, phone)

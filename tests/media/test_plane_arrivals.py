@@ -99,12 +99,11 @@ class Told:
 @pytest_asyncio.fixture(params=PLANES)
 async def call(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Call]:
     """On every plane there is, a browser that numbers its packets."""
-    scene = await Scene(made_plane(request.param, tmp_path)).open()
-    made = await Call(scene).open()
-    made.plane.count_arrivals(VOICE, COUNTING)
-    await scene.done()
-    yield made
-    await scene.close()
+    async with Scene(made_plane(request.param, tmp_path)) as scene:
+        made = await Call(scene).open()
+        made.plane.count_arrivals(VOICE, COUNTING)
+        await scene.done()
+        yield made
 
 
 def numbered(packet: bytes, number: int, profile: int = 0xBEDE) -> bytes:

@@ -26,9 +26,8 @@ def again(number: int, lost: int, payload: bytes, *, stamp: int = 0, marker: boo
 @pytest_asyncio.fixture(params=PLANES)
 async def call(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Call]:
     """On every plane there is."""
-    scene = await Scene(made_plane(request.param, tmp_path)).open()
-    yield await Call(scene).open()
-    await scene.close()
+    async with Scene(made_plane(request.param, tmp_path)) as scene:
+        yield await Call(scene).open()
 
 
 async def test_two_streams_of_one_transport_reach_two_targets_and_come_back(call: Call) -> None:

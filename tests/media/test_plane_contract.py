@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-import pytest_asyncio
 from cryptography.hazmat.primitives import hmac
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA1
@@ -25,28 +23,18 @@ from tests.media.plane_scene import (
     CM,
     GCM,
     LEFT,
-    PLANES,
     RIGHT,
     ROUTES,
     SSRC,
     Phone,
     Scene,
     key,
-    made_plane,
     numbers,
     rtp,
 )
 from tests.media.srtp_pair import SrtpSession
 from tests.media.srtp_support import derive, reference_rtp
 from tests.media.webrtc_support import binding_check
-
-
-@pytest_asyncio.fixture(params=PLANES)
-async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
-    """Every plane there is."""
-    made = await Scene(made_plane(request.param, tmp_path)).open()
-    yield made
-    await made.close()
 
 
 async def test_packets_pass_both_ways_under_numbers_of_the_plane(scene: Scene) -> None:

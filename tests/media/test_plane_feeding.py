@@ -6,6 +6,7 @@ import gc
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 import pytest_asyncio
@@ -29,7 +30,7 @@ VP8 = {96: Fed(payload_type=100, form=Format.VP8), 97: Fed(payload_type=100, for
 class Room(Scene):
     """LEFT and RIGHT show something; ONE and OTHER look on, and begin with packet 10 and 20."""
 
-    async def open(self) -> Room:
+    async def open(self) -> Self:
         await super().open()
         self.one, self.other = Phone(), Phone()
         self.phones += [self.one, self.other]
@@ -48,9 +49,8 @@ class Room(Scene):
 @pytest_asyncio.fixture(params=PLANES)
 async def room(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Room]:
     """On every plane there is."""
-    room = await Room(made_plane(request.param, tmp_path)).open()
-    yield room
-    await room.close()
+    async with Room(made_plane(request.param, tmp_path)) as room:
+        yield room
 
 
 async def test_each_stream_begins_with_a_key_frame_and_has_numbers_of_its_own(room: Room) -> None:

@@ -32,11 +32,10 @@ KINDS = {
 @pytest_asyncio.fixture(params=PLANES)
 async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
     """Every plane there is."""
-    made = await Scene(made_plane(request.param, tmp_path)).open()
-    made.plane.configure_flow(LEFT, FlowConfig(max_packets_per_second=500))
-    await made.done()
-    yield made
-    await made.close()
+    async with Scene(made_plane(request.param, tmp_path)) as made:
+        made.plane.configure_flow(LEFT, FlowConfig(max_packets_per_second=500))
+        await made.done()
+        yield made
 
 
 def stranger_of(scene: Scene, port: int) -> Phone:

@@ -23,13 +23,12 @@ KEY, SLICE = b"\x10\x00", b"\x10\x01"
 @pytest_asyncio.fixture(params=PLANES)
 async def call(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Call]:
     """On every plane there is, a browser and a phone that tell each other how their pictures lie."""
-    scene = await Scene(made_plane(request.param, tmp_path)).open()
-    made = await Call(scene).open()
-    made.plane.carry_orientation(PICTURE, THEIRS)
-    made.plane.carry_orientation(RIGHT, PHONES)
-    await scene.done()
-    yield made
-    await scene.close()
+    async with Scene(made_plane(request.param, tmp_path)) as scene:
+        made = await Call(scene).open()
+        made.plane.carry_orientation(PICTURE, THEIRS)
+        made.plane.carry_orientation(RIGHT, PHONES)
+        await scene.done()
+        yield made
 
 
 def lie(packets: list[bytes], identifier: int) -> list[int | None]:

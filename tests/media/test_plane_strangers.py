@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from gateway.media.embedded.plane.rtcp import ReceiverReport
 from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, SrtpProfile
@@ -19,14 +16,12 @@ from tests.media.plane_scene import (
     CM,
     GCM,
     LEFT,
-    PLANES,
     RIGHT,
     ROUTES,
     SSRC,
     Phone,
     Scene,
     key,
-    made_plane,
     numbers,
     rtp,
 )
@@ -36,14 +31,6 @@ from tests.media.webrtc_support import binding_check
 RATE = 100
 PASSWORD = "password" * 3
 HELLO = b"\x16\xfe\xfd" + bytes(100)
-
-
-@pytest_asyncio.fixture(params=PLANES)
-async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
-    """Every plane there is."""
-    made = await Scene(made_plane(request.param, tmp_path)).open()
-    yield made
-    await made.close()
 
 
 @pytest.mark.parametrize("profile", [GCM, CM])

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
 
 from gateway.media.embedded.plane.srtp import SendContext, SrtpProfile
 from gateway.media.embedded.plane.values import NEVER, FlowConfig
 from tests.media.engine_support import until
-from tests.media.plane_scene import CM, GCM, LEFT, PLANES, RIGHT, SSRC, Phone, Scene, made_plane, rtp
+from tests.media.plane_scene import CM, GCM, LEFT, RIGHT, SSRC, Phone, Scene, rtp
 from tests.media.plane_scene import key as key_of
 from tests.media.webrtc_support import binding_check
-
-
-@pytest_asyncio.fixture(params=PLANES)
-async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
-    """Every plane there is."""
-    made = await Scene(made_plane(request.param, tmp_path)).open()
-    yield made
-    await made.close()
 
 
 async def test_an_address_that_another_flow_proves_is_its_own_from_then_on(scene: Scene) -> None:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from gateway.media.embedded.plane.srtp import SendContext
 from gateway.media.embedded.plane.values import FlowConfig
-from tests.media.plane_scene import CM, GCM, LEFT, PLANES, Scene, made_plane, rtp
+from tests.media.plane_scene import CM, GCM, LEFT, Scene, rtp
 from tests.media.plane_scene import key as key_of
 
 FIRST, HIGHEST = 65_480, 65_480 + 110
 """Numbers of the run before, over the wrap."""
-
-
-@pytest_asyncio.fixture(params=PLANES)
-async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Scene]:
-    """Every plane there is."""
-    made = await Scene(made_plane(request.param, tmp_path)).open()
-    yield made
-    await made.close()
 
 
 def named(numbers: Iterable[int], began: int) -> list[bytes]:
