@@ -70,6 +70,19 @@ class MediaAgreement:
         return (*self.receive, *self.receive_also)
 
     @property
+    def contested(self) -> frozenset[int]:
+        """Payload types that are telephone-event in our numbering and audio in the remote side's."""
+        named = {codec.payload_type for codec in self.send if codec.is_media}
+        events = [codec.payload_type for codec in self.receive if codec.is_event]
+        return frozenset([number for number in events if number is not None and number in named])
+
+    def by_their_numbers(self) -> MediaAgreement:
+        """Return the agreement with a remote side that sends by its own numbers; ours count where it has no meaning."""
+        taken = {codec.payload_type for codec in self.send}
+        also = tuple([codec for codec in self.receive if codec.payload_type not in taken])
+        return replace(self, receive=self.send, receive_also=also, receive_events=event_map(self.send))
+
+    @property
     def held(self) -> bool:
         """Whether the remote side does not want to hear us (hold)."""
         return self.accepted and not self.direction.sends

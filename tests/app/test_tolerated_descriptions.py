@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
-from tests.app.tolerated import ENDS, ENGINES, GOES_ON, OWN, UNPROTECTED, Call, Line, Pbx, offering, other, outcomes
+from tests.app.tolerated import (
+    CALLEE_HZ,
+    CALLER_HZ,
+    ENDS,
+    ENGINES,
+    GOES_ON,
+    OWN_NUMBERS,
+    UNPROTECTED,
+    Call,
+    Ear,
+    Line,
+    Pbx,
+    gateway_on,
+    heard,
+    offering,
+    other,
+    outcomes,
+)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -55,11 +71,31 @@ async def test_an_answer_that_nothing_can_come_of_is_ended(engine: str, tmp_path
 
 
 @pytest.mark.parametrize("engine", ["python", "native"])
-@pytest.mark.parametrize("codec", ["opus", "pcmu"], ids=["forwarded", "transcoded"])
-async def test_a_callee_that_numbers_opus_by_itself_is_heard(engine: str, codec: str, tmp_path: Path) -> None:
-    """It answers 120 for our number, and sends 120: RFC 3264 section 5.1 has it otherwise, peers do so."""
-    pbx = Pbx({"its own number": lambda sdp: re.sub(r"\b107\b", OWN, sdp)}, "opus")
-    assert await outcomes(engine, tmp_path, {"": Call(codec=codec)}, pbx) == {"": Line(200, "talks")}
+@pytest.mark.parametrize(
+    ("codec", "presses"), [("opus", True), ("pcmu", False)], ids=["forwarded, with digits", "transcoded"]
+)
+async def test_a_callee_that_numbers_by_itself_is_heard(engine: str, codec: str, presses: bool, tmp_path: Path) -> None:
+    """Its answer has other numbers than our offer, and it sends by those, which RFC 3264 section 5.1 rules out."""
+    calls = dict.fromkeys(OWN_NUMBERS, Call(codec=codec, presses=presses))
+    found = await outcomes(engine, tmp_path, calls, Pbx({}, numbers=list(OWN_NUMBERS.values())))
+    assert found == dict.fromkeys(OWN_NUMBERS, Line(200, "talks"))
+
+
+@pytest.mark.parametrize("engine", ["python", "native"])
+async def test_a_page_hears_a_callee_that_numbers_by_itself(engine: str, tmp_path: Path) -> None:
+    """The page offers Opus as 96, and the callee answers another number."""
+    numbers = [{"opus": 97}, {"opus": 97, "event": 101}]
+    pbx = Pbx({}, numbers=numbers)
+    async with gateway_on(engine, tmp_path, pbx) as gateway:
+        page = await gateway.browser("alice", CALLER_HZ)
+        for number in range(len(numbers)):
+            await page.dial(f"0{100 + number}")
+            await page.status("talking")
+            await page.tone(CALLEE_HZ)
+            phone = pbx.phones.pop(number)
+            assert await heard(Ear(phone, "opus", CALLER_HZ)) == "talks"
+            await phone.close()
+            await page.hang_up()
 
 
 @pytest.mark.parametrize("engine", ["python", "native"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.message.message import Response
 from tests.interop.gateway import PASSWORDS, Gateway, check_log, config_on_free_ports, gateway_with
-from tests.media.engine_support import Phone, frequency_of
+from tests.media.engine_support import MAPS, Phone, frequency_of, parsed
 from tests.media.plane_rig import until
 from tests.media.rtpengine_support import rtpengine
 from tests.net.peers import LOOPBACK, Application, Recorder
@@ -34,10 +35,33 @@ TRIES = 20
 """Seconds of sound that are listened to, at most."""
 ENGINES = ("python", "native", pytest.param("rtpengine", marks=pytest.mark.wall))
 
-OWN = "120"
-"""Payload type under which a callee names and sends Opus, whatever it was offered as."""
+OWN_NUMBERS: dict[str, dict[str, int]] = {
+    "a number that is free": {"opus": 120},
+    "the number of refused events": {"opus": 96},
+    "the number of the other refused events": {"opus": 97},
+    "a static number": {"opus": 8},
+    "the number of events, those under another": {"opus": 96, "event": 101},
+    "the number of events, those at 48 kHz": {"opus": 96, "event48": 101},
+    "the number of events, crossed": {"opus": 97, "event": 96},
+    "the number of events, crossed at 48 kHz": {"opus": 96, "event48": 97},
+    "events under the number of others": {"opus": 107, "event": 96},
+    "events under a free number": {"pcmu": 0, "event": 102},
+}
+"""Payload types by which a callee answers and sends, whatever it was offered: both events, at 96 and 97, as others."""
 
 Edit = Callable[[str], str]
+
+
+def numbered(numbers: dict[str, int]) -> Edit:
+    """Number the codecs of a description by these, wherever its lines name them."""
+    new = {MAPS[name].split()[0]: str(number) for name, number in numbers.items()}
+
+    def edit(sdp: str) -> str:
+        head, formats, maps = re.split(r"(?<=RTP/AVP)([ \d]+)", sdp, maxsplit=1)
+        formats = re.sub(r"\d+", lambda found: new[found[0]], formats)
+        return head + formats + re.sub(r"(?<=a=rtpmap:)\d+", lambda found: new[found[0]], maps)
+
+    return edit
 
 
 def plus(*lines: str) -> Edit:
@@ -125,9 +149,11 @@ class Line:
 class Pbx:
     """A PBX that answers each call with the edit of a description that the number names."""
 
-    def __init__(self, edits: dict[str, Edit], codec: str = "pcmu") -> None:
+    def __init__(self, edits: dict[str, Edit], codec: str = "pcmu", numbers: Sequence[dict[str, int]] = ()) -> None:
+        """`numbers` are the payload types of the callees that have their own, the best codec first."""
+        self._edits = [numbered(each) for each in numbers] or list(edits.values())
+        self._numbers = numbers
         self.codec = codec
-        self._edits = list(edits.values())
         self._answering: list[asyncio.Task[None]] = []
         self.agent = UserAgent(UserAgentConfig(listen=((AT_THE_PBX, 0),)), Application(self._called))
         self.phones: dict[int, Phone] = {}
@@ -138,15 +164,14 @@ class Pbx:
 
     async def _answer(self, session: IncomingSession) -> None:
         number = int(session.request.uri.user or "") - 100
-        phone = self.phones[number] = await Phone((self.codec,), ssrc=0x2000 + number).open()
+        own = self._numbers[number] if self._numbers else {}
+        phone = self.phones[number] = await Phone(tuple(own) or (self.codec,), ssrc=0x2000 + number).open()
         self.ends[number] = agreeable(session, phone)
         phone.take(session.request.body.decode())
         edit = self._edits[number] if number < len(self._edits) else str
-        said = edit(phone.sdp())
-        session.answer(said.encode())
-        if f"rtpmap:{OWN} " in said:
-            phone.numbers[self.codec] = int(OWN)
-        phone.play(CALLEE_HZ, self.codec)
+        session.answer(edit(phone.sdp()).encode())
+        phone.numbers.update(own)
+        phone.play(CALLEE_HZ, phone.codecs[0])
 
     async def close(self) -> None:
         await asyncio.gather(*self._answering)
@@ -185,6 +210,8 @@ class Call:
     edit: Edit = str
     """Of the offer."""
     codec: str = "pcmu"
+    presses: bool = False
+    """Whether the callee sends a digit where it has agreed to events, and the caller is to get it."""
     change: Edit | None = None
     """Of a later offer, by the callee where `by_callee`, in an UPDATE where `by_update`."""
     by_callee: bool = False
@@ -193,7 +220,7 @@ class Call:
 
 async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, said: Call) -> Line:
     """Call through the trunk, and hang up once each has heard the other."""
-    phone = await Phone((said.codec,), ssrc=0x1000 + number).open()
+    phone = await Phone((said.codec, "event") if said.presses else (said.codec,), ssrc=0x1000 + number).open()
     session = agent.invite(
         f"sip:0{100 + number}@{gateway.app.sip_hostport}",
         caller=f"<sip:1001@{gateway.config.domain}>",
@@ -212,8 +239,10 @@ async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, said: 
         phone.take(outcome.body.decode())
         phone.play(CALLER_HZ, said.codec)
         theirs = pbx.phones[number]
-        ears = Ear(phone, said.codec, CALLEE_HZ), Ear(theirs, pbx.codec, CALLER_HZ)
+        ears = Ear(phone, said.codec, CALLEE_HZ), Ear(theirs, theirs.codecs[0], CALLER_HZ)
         line = Line(200, await heard(*ears))
+        if said.presses:
+            await pressed(theirs, phone)
         if said.change is not None:
             changing, its = (pbx.ends[number], theirs) if said.by_callee else (recorder, phone)
             offer = said.change(its.sdp()).encode()
@@ -269,8 +298,15 @@ class Ear:
         return len(self.phone.packets) > 55
 
     def hears(self) -> bool:
-        numbers = (None, int(OWN))
+        numbers = (None, self.phone.numbers[self.codec])
         return any(abs(frequency_of(*self.phone.heard(self.codec, each)) - self.frequency) < NEAR for each in numbers)
+
+
+async def pressed(callee: Phone, caller: Phone) -> None:
+    """Press a digit where the callee can, and wait until the caller has its end."""
+    for events_of in [name for name in callee.codecs if name.startswith("event")]:
+        callee.press("5", events_of)
+        await until(lambda: any(each.payload_type == 101 and each.payload[:2] == b"\5\x8a" for each in parsed(caller)))
 
 
 async def heard(*ears: Ear) -> str:

@@ -114,13 +114,8 @@ class Phone:
 
     async def press(self, digits: str) -> None:
         """RFC 4733, three packets of each event's end."""
-        number = self.rtp.numbers["event"]
-        assert number is not None
         for digit in digits:
-            code = "0123456789*#".index(digit)
-            for duration in (160, 320, 480, 480, 480):
-                end = 0x80 if duration == 480 else 0
-                self.rtp.send(bytes((code, end | 10, duration >> 8, duration & 255)), number, step=0)
+            self.rtp.press(digit)
             self.rtp.timestamp = (self.rtp.timestamp + 1600) & 0xFFFFFFFF
             await asyncio.sleep(0.1)  # as a finger does
 

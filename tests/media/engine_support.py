@@ -184,6 +184,14 @@ class Phone(asyncio.DatagramProtocol):
     def send_rtcp(self, data: bytes) -> None:
         self._rtcp.sendto(data, (self.remote[0], self.remote[1] + 1))
 
+    def press(self, digit: str, codec: str = "event") -> None:
+        """Send a digit of 60 ms (RFC 4733), its end three times."""
+        number = self.numbers[codec]
+        assert number is not None
+        for duration in (160, 320, 480, 480, 480):
+            end = 0x80 if duration == 480 else 0
+            self.send(bytes(("0123456789*#".index(digit), end | 10, duration >> 8, duration & 255)), number, step=0)
+
     def play(self, frequency: float, codec: str = "pcmu") -> None:
         """Send a tone from now on, 20 ms a packet."""
         self._sending = asyncio.ensure_future(self._play(frequency, codec))

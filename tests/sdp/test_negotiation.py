@@ -224,6 +224,27 @@ def test_a_codec_may_come_under_the_peers_own_number() -> None:
     assert [codec.payload_type for codec in one(negotiate(refused, both, local="offerer")).receive_also] == [97]
 
 
+def test_numbers_of_events_may_be_contested_by_audio() -> None:
+    """Their own numbers, once taken, come before ours, which stay where they mean nothing else."""
+    offer = described("m=audio 4000 RTP/AVP 111 96|a=rtpmap:111 opus/48000/2|a=rtpmap:96 telephone-event/8000")
+    said = described("m=audio 5000 RTP/AVP 96 101|a=rtpmap:96 opus/48000/2|a=rtpmap:101 telephone-event/8000")
+    agreement = one(negotiate(offer, said, local="offerer"))
+    assert agreement.contested == {96}
+    assert [(codec.name, codec.payload_type) for codec in agreement.arriving] == [
+        ("opus", 111),
+        ("telephone-event", 96),
+        ("telephone-event", 101),
+    ]
+    turned = agreement.by_their_numbers()
+    assert not turned.contested
+    assert turned.receive_events == {8000: 101}
+    assert [(codec.name, codec.payload_type) for codec in turned.arriving] == [
+        ("opus", 96),
+        ("telephone-event", 101),
+        ("opus", 111),
+    ]
+
+
 def test_an_answer_may_leave_the_mid_out() -> None:
     """Phones that do not know a=mid answer in order, and that is enough."""
     offer = described(PHONE_AUDIO + "|a=mid:audio")

@@ -308,6 +308,14 @@ class PartyMedia:
         self.agreed, self.theirs = (offer, answered, "offerer"), answered
         return answered
 
+    def renumber(self) -> bool:
+        """Take the peer's own payload types once they have brought audio; return whether the routes change."""
+        agreement = self.agreement
+        if agreement is None or not self.stations.misreads or not agreement.contested:
+            return False
+        self.agreement = agreement.by_their_numbers()
+        return True
+
     def give_answer(self, make: Answer, prefer: tuple[str, ...] = ()) -> None:
         """Answer the peer's offer with what `make` makes of our plan; raises MediaError."""
         offer = self.offered

@@ -100,7 +100,8 @@ def routes_between(
         if number is None:
             continue
         if codec.is_event:
-            _event(made, codec, forward, told, target, converts, on_digit)
+            judged = converts or number in heard.contested
+            _event(made, codec, forward, told, target, judged, on_digit)
         elif number in forward:
             clock = codec.clock_rate if codec.is_media else 0
             made.routes[number] = Route(action=Action.FORWARD, payload_type=forward[number], clock_rate=clock)
@@ -219,10 +220,13 @@ def _event(
     forward: dict[int, int],
     told: MediaAgreement,
     target: Codec | None,
-    converts: bool,
+    judged: bool,
     on_digit: Callable[[str, int], None],
 ) -> None:
-    """Digits: passed on where the clock is the stream's, placed by arrival where it is another."""
+    """Digits: passed on where the clock is the stream's, placed by arrival where it is another.
+
+    `judged`: nothing of this number passes unread, because audio may come under it or its stream is transcoded.
+    """
     number, clock, events = codec.payload_type, codec.clock_rate, told.send_events
     rate_out = target.clock_rate if target is not None else 8000
     if number is None:
@@ -230,7 +234,7 @@ def _event(
     if not events:
         _read_only(made, codec, on_digit)
         return
-    if number in forward and clock == rate_out and not converts:
+    if number in forward and clock == rate_out and not judged:
         made.routes[number] = Route(action=Action.COPY, payload_type=forward[number])
         made.handlers[number] = (("event", number, clock), lambda: EventHandler(clock, on_digit))
         return

@@ -306,6 +306,8 @@ class Session:
         due: list[Reporting] = []
         for party in self._parties.values():
             party.stations.flush(now)
+            if party.renumber():
+                self._reconnect(party)
             party.forget_refused(now - kept)
             if party.agreement is not None and party.flow is not None and party.reporter.is_due(now):
                 due.append(party)

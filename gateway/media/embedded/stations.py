@@ -166,6 +166,11 @@ class Stations:
         self._stop()
         self.arrange({}, is_open=False)
 
+    @property
+    def misreads(self) -> bool:
+        """True once audio has come under a number of telephone-events."""
+        return any(isinstance(each, EventHandler) and each.misread for each in self._made.values())
+
     def _transcoders(self) -> list[AtWork]:
         return [each for each in self._made.values() if isinstance(each, AtWork)]
 

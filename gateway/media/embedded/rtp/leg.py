@@ -338,8 +338,9 @@ class RtpLeg:
 
 
 def receivable(agreement: MediaAgreement) -> frozenset[int]:
-    """Payload types that may arrive."""
-    return frozenset([codec.payload_type for codec in agreement.arriving if codec.payload_type is not None])
+    """Payload types that may arrive, by our numbers and by the peer's."""
+    codecs = (*agreement.arriving, *agreement.send)
+    return frozenset([codec.payload_type for codec in codecs if codec.payload_type is not None])
 
 
 def _written(endpoint: Endpoint) -> Address:

@@ -20,6 +20,8 @@ END_PACKETS = 3
 SHORTEST_MS, LONGEST_MS = 40, 5000
 _EVENT = struct.Struct("!BBH")
 _END = 0x80
+_MOST_EVENTS = 10
+"""Events of one packet (RFC 4733 section 2.5.1.5); a longer payload is audio."""
 LOST_AFTER = 0.5
 """Seconds without a packet of an event after which its end is taken to be lost."""
 _LONGEST_UNITS = 0xFFFF
@@ -55,6 +57,11 @@ class TelephoneEvent:
     def digit(self) -> str | None:
         """The DTMF digit, None for other events (flash, tones)."""
         return DIGITS[self.event] if self.event < len(DIGITS) else None
+
+
+def _is_events(payload: bytes) -> bool:
+    """Return whether a payload is made of whole events, and of no more than fit in one packet."""
+    return len(payload) % _EVENT.size == 0 and _EVENT.size <= len(payload) <= _MOST_EVENTS * _EVENT.size
 
 
 class DigitDetector:
@@ -134,7 +141,7 @@ class DigitDetector:
 class EventHandler:
     """Reads the telephone-events of one incoming payload type, and converts their clock; a `PacketHandler`."""
 
-    __slots__ = ("_clock_in", "_clock_out", "_detector", "_heard", "_payload_type", "_start_in")
+    __slots__ = ("_clock_in", "_clock_out", "_detector", "_heard", "_payload_type", "_start_in", "misread")
 
     def __init__(
         self,
@@ -152,13 +159,15 @@ class EventHandler:
         self._detector = DigitDetector(clock_in, on_digit)
         self._heard = 0.0
         self._start_in: int | None = None
+        self.misread = False
+        """True once a payload has come that is not made of events."""
 
     def handle(self, packet: MediaPacket, now: float) -> Packets:
         """Report the digit, and pass the event on with its marker, its start and its duration."""
-        try:
-            event = TelephoneEvent.parse(packet.payload)
-        except RtpError:
+        if not _is_events(packet.payload):
+            self.misread = True
             return NOTHING
+        event = TelephoneEvent.parse(packet.payload)
         self._heard = now
         if event.digit is None:
             return NOTHING  # flash, tones of modems: for nobody here
