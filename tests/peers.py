@@ -8,11 +8,16 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from gateway.demo.chromium import find_chromium
+from gateway.media.embedded.addresses import own_addresses
+from gateway.media.embedded.plane.native.process import find_program
+
+VENV = Path(__file__).parents[1] / ".venv"
 
 
 def missing(what: str, remedy: str) -> NoReturn:
@@ -21,6 +26,42 @@ def missing(what: str, remedy: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+def unavailable(what: str, remedy: str) -> NoReturn:
+    """Skip the test, in CI as well: no package of its machine is the remedy."""
+    pytest.skip(f"{what} is not here: {remedy}")
+
+
+def plane() -> Path:
+    """Path of the packet plane's program."""
+    found = find_program()
+    if found is None:
+        missing("gateway-plane", "cargo, and run make plane")
+    return found
+
+
+def node(bundle: Path) -> str:
+    """Path of node, and make sure that `scripts/sip-libraries` has made a file."""
+    found = shutil.which("node", path=f"{VENV / 'bin'}:{os.environ['PATH']}")
+    if found is None or not bundle.exists():
+        missing(f"node or {bundle.name}", "nothing, but run scripts/sip-libraries .venv, which needs npm or PyPI")
+    return found
+
+
+def network() -> None:
+    """Make sure that this machine has an address that Firefox's ICE takes, so none of loopback."""
+    if not own_addresses():
+        missing("An address besides loopback", "a network interface; `ip address` shows the addresses")
+
+
+def ipv6_loopback() -> None:
+    """Make sure that this machine has IPv6."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            missing("IPv6", "nothing, but set the kernel's net.ipv6.conf.all.disable_ipv6 to 0")
 
 
 def namespaces(*, ipv6: bool = False) -> None:
@@ -38,11 +79,7 @@ def namespaces(*, ipv6: bool = False) -> None:
         # Without one the calls over a lossy network, and all behind a NAT, would be unproven without a word.
         missing("A network namespace", f"nothing, but give root CAP_SYS_ADMIN and CAP_NET_ADMIN: {refused.stderr}")
     if ipv6:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as own:
-            try:
-                own.bind(("::1", 0))
-            except OSError:
-                pytest.skip("this machine has no IPv6")
+        ipv6_loopback()
 
 
 def in_namespace(*commands: str, text: str | None = None) -> None:
@@ -101,7 +138,7 @@ def firefox() -> str:
 def pjsua2() -> None:
     """Make sure that the desk phone can be started; no failure in CI where there is no wheel of it."""
     if sys.version_info >= (3, 13):
-        pytest.skip("pjsua2 has no wheel for this Python: PyPI has it for 3.11 and 3.12")
+        unavailable("pjsua2", "PyPI has wheels of it for Python 3.11 and 3.12")
     if importlib.util.find_spec("pjsua2") is None:
         missing(
             "pjsua2", "the extra phone (pip install -e '.[phone]'; on PyPI for Python 3.11 and 3.12 on x86-64 Linux)"

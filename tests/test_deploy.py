@@ -20,7 +20,7 @@ from gateway.app import GatewayApp
 from gateway.cli import AWAY, USAGE_ERROR
 from gateway.config import Config, load
 from gateway.media.embedded.plane.native.plane import NativePlane
-from gateway.media.embedded.plane.native.process import SECRET, SECRET_OCTETS, PlaneProcess, find_program
+from gateway.media.embedded.plane.native.process import SECRET, SECRET_OCTETS, PlaneProcess
 from gateway.media.embedded.plane.values import FlowConfig
 from tests import peers
 from tests.interop.gateway import config_on_free_ports
@@ -85,9 +85,7 @@ def plane_commands() -> dict[str, list[str]]:
 @pytest.mark.parametrize("kind", ["unit", "compose", "chart"])
 async def test_a_plane_of_its_own_is_waited_for_and_outlives_the_gateway(tmp_path: Path, kind: str) -> None:
     """Started as the deployment says: by its own secret, before or after a gateway comes; one that died is replaced."""
-    program = find_program()
-    if program is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    program = peers.plane()
     arguments = [each.replace("/var/lib/gateway", str(tmp_path)) for each in plane_commands()[kind]]
     attaching = NativePlane(PlaneProcess(Path("nobody-starts-it"), tmp_path, starts=False))
     told = Told()
@@ -126,9 +124,7 @@ async def test_a_plane_of_its_own_is_waited_for_and_outlives_the_gateway(tmp_pat
 @pytest.mark.wall
 def test_a_plane_that_died_while_it_made_its_secret_starts_again(tmp_path: Path) -> None:
     """In a container the next one has the same process id, and what was left by the first has its name."""
-    program = find_program()
-    if program is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    program = peers.plane()
     begin = 'printf half > "$1/plane.new-$$" && exec "$2" --socket "$1/p.sock" --secret "$1/plane.secret" --threads 1'
     command = ["sh", "-c", f"{begin} --orphan-timeout 0.1", "sh", str(tmp_path), str(program)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)

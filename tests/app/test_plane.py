@@ -15,7 +15,7 @@ from gateway.app.plane import NOT_BUILT, choose, is_running, maker
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.media.embedded.plane.native.plane import NativePlane
-from gateway.media.embedded.plane.native.process import SOCKET, find_program
+from gateway.media.embedded.plane.native.process import SOCKET
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
 from tests import peers
@@ -109,8 +109,7 @@ def test_a_plane_that_runs_is_seen_by_its_socket(tmp_path: Path, name: str, monk
 @contextlib.asynccontextmanager
 async def native(state_dir: Path, **media: object) -> AsyncIterator[NativePlane]:
     """The plane of a configuration with these keys of `media`, running."""
-    if find_program() is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    peers.plane()
     chosen = Config.model_validate({"media": {"plane": "native", **media}, "state_dir": state_dir})
     plane = maker(chosen, choose(chosen), asyncio.get_running_loop().time)()
     assert isinstance(plane, NativePlane)
@@ -162,5 +161,5 @@ async def turns(state_dir: Path, gather: float) -> int:
 async def test_packets_are_gathered_for_as_long_as_is_configured(tmp_path: Path) -> None:
     """The longer, the fewer times a thread wakes for them."""
     if await rings(tmp_path, "auto") == 0:
-        pytest.skip("this kernel lacks what gathering needs (Linux 6.12)")
+        peers.missing("A kernel that gathers", "Linux 6.12 or later")
     assert await turns(tmp_path, 0.01) < await turns(tmp_path, 0.0) / 2

@@ -15,7 +15,7 @@ from gateway.app import GatewayApp
 from gateway.cli import AWAY, fail
 from gateway.errors import ConfigError, may_pass
 from gateway.identity import passwords
-from gateway.media.embedded.plane.native.process import SOCKET, PlaneProcess, find_program
+from gateway.media.embedded.plane.native.process import SOCKET, PlaneProcess
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.observe.ledger import SqliteLedger
 from tests import peers
@@ -56,8 +56,7 @@ async def test_a_shared_journal_that_is_not_there_is_said(tmp_path: Path) -> Non
 @pytest.mark.wall
 async def test_a_state_folder_that_another_gateway_has_is_said(tmp_path: Path) -> None:
     """The one before may be ending yet: to start again is worth a try, and it is not disturbed."""
-    if find_program() is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    peers.plane()
     first = GatewayApp(config_on_free_ports(tmp_path, MEDIA__PLANE="native"))
     await first.start()
     try:

@@ -5,26 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import pytest
 from playwright.async_api import Page, async_playwright
 from starlette.applications import Starlette
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from gateway.demo.phone import DeskPhone
-from gateway.media.embedded.addresses import own_addresses
 from gateway.web.app import WebServer, serve
+from tests import peers
 from tests.browser.firefox import Firefox, FirefoxTab
 from tests.browser.sound_card import sound_card
 from tests.interop.gateway import NEAR, PASSWORDS, Gateway, config_on_free_ports, gateway_with
-from tests.peers import chromium, firefox, missing
+from tests.peers import chromium, firefox
 from tests.ports import free_ports
 
 LIBRARIES = ("jssip", "sipjs")
@@ -44,11 +42,8 @@ _BUNDLE = Path(__file__).parents[2] / ".venv" / "sip-libraries.js"
 
 
 def bundle() -> Path:
-    """Both libraries in one file; where it is missing, a skip that says how to get it, in CI a failure."""
-    if not _BUNDLE.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail("JsSIP and SIP.js are not there: scripts/sip-libraries .venv")
-        pytest.skip("JsSIP and SIP.js are not there: scripts/sip-libraries .venv")
+    """Return the file with both libraries."""
+    peers.node(_BUNDLE)
     return _BUNDLE
 
 
@@ -235,8 +230,7 @@ async def chromium_stage(folder: Path, **changes: str) -> AsyncIterator[Stage]:
 async def firefox_stage(folder: Path) -> AsyncIterator[Stage]:
     """Each page is a tab of one Firefox, which has a sound card; its ICE refuses loopback, and finds another way."""
     executable = firefox()
-    if not own_addresses():
-        missing("a way for Firefox's ICE", "a network: this machine has no address but loopback")
+    peers.network()
     async with (
         _gateway_and_page(folder) as (gateway, url),
         sound_card() as environ,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.media.embedded.addresses import own_addresses
+from tests import peers
 from tests.browser.audio_codecs import CODECS, ONLY, USED
 from tests.browser.firefox_page import dialled
 
@@ -27,8 +27,7 @@ LOUDNESS = """
 @pytest.mark.parametrize("codec", CODECS)
 async def test_firefox_hears_its_own_tone_in_it(executable: str, tmp_path: Path, codec: str) -> None:
     """The echo is as loud as what Firefox says in place of a microphone, and in no other codec."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback; the page says so")
+    peers.network()
     async with dialled(executable, tmp_path, watch=ONLY.replace("NAME", codec)) as firefox:
         async with asyncio.timeout(60):
             while (loudness := await firefox.run(LOUDNESS)) is None:  # noqa: ASYNC110  # only asking tells

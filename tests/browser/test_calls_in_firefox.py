@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.media.embedded.addresses import own_addresses
 from gateway.media.engine import KeyFrameWanted, Kind, Party
 from sdp import SessionDescription
+from tests import peers
 from tests.browser.firefox import Firefox
 from tests.browser.noise import NOISE
 from tests.media.engine_support import phone_sdp, running, until
@@ -80,8 +80,7 @@ class Page:
 @pytest_asyncio.fixture(loop_scope="module")
 async def page() -> AsyncIterator[Page]:
     """An empty one, in a Firefox of its own."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback, which Firefox refuses")
+    peers.network()
     async with Firefox(firefox()) as browser:
         yield Page(browser)
 
@@ -93,7 +92,7 @@ async def test_firefox_and_a_phone_see_each_other(page: Page, codec: str) -> Non
     known = await page("return RTCRtpReceiver.getCapabilities('video').codecs.map(each => each.mimeType)")
     if f"video/{codec}" not in known:
         version = (await page("return navigator.userAgent")).rpartition("/")[2]
-        pytest.skip(f"Firefox {version} has no {codec} here, only {', '.join(known)}: its OpenH264 plugin is not there")
+        peers.unavailable(f"{codec} of Firefox {version}", f"its OpenH264 plugin brings it, beside {', '.join(known)}")
     async with running() as (engine, _):
         phone = await VideoPhone(200, codec=codec).open()
         engine.subscribe(lambda event: phone.key_frame() if isinstance(event, KeyFrameWanted) else None)

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from gateway.media.embedded.addresses import own_addresses
 from gateway.media.engine import Kind, Party
 from tests import peers
 from tests.browser.firefox import Firefox
@@ -119,8 +118,7 @@ BROWSERS = {"chromium": chromium, "firefox": firefox}
 @pytest.mark.parametrize("name", [pytest.param("chromium", marks=pytest.mark.core), "firefox"])
 async def test_the_echo_service_gives_messages_back(blank: str, name: str) -> None:
     """Text, nothing, octets and a long one, in order."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback, which Firefox refuses")
+    peers.network()
     async with running() as (engine, _), BROWSERS[name](blank) as page:
         await page(OPEN)
         await engine.offer("call", ONE, ECHO, await page(OFFER))
@@ -132,8 +130,7 @@ async def test_the_echo_service_gives_messages_back(blank: str, name: str) -> No
 
 async def test_chromium_and_firefox_talk_by_a_channel(blank: str) -> None:
     """What one opens is there at the other; messages pass both ways, and the end of it does."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback, which Firefox refuses")
+    peers.network()
     async with running() as (engine, _), chromium(blank) as one, firefox(blank) as other:
         await one(OPEN)
         offer = await engine.offer("call", ONE, OTHER, await one(OFFER))

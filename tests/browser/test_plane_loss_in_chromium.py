@@ -15,7 +15,6 @@ from playwright.async_api import expect
 from bench.process import plane_of
 from gateway.call.call import Call
 from gateway.demo.browser import SoftphoneBrowser
-from gateway.media.embedded.plane.native.process import find_program
 from tests import peers
 from tests.browser.sip_pages import HZ, LIBRARIES, Stage, chromium_stage, desk_phone, hears
 from tests.browser.softphone import phone_hears, talk
@@ -36,8 +35,7 @@ pytestmark = [
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """A gateway on a native plane, and a Chromium."""
-    if find_program() is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    peers.plane()
     async with chromium_stage(tmp_path_factory.mktemp("gateway"), MEDIA__PLANE="native") as made:
         yield made
 

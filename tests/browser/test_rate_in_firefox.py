@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.media.embedded.addresses import own_addresses
 from gateway.media.engine import Kind, Party
+from tests import peers
 from tests.browser.firefox import Firefox
 from tests.browser.noise import NOISE, LimitingPhone
 from tests.media.engine_support import PLANE, running
@@ -33,8 +33,7 @@ SENDER, PHONE = Party("sender", Kind.WEBRTC), Party("phone", Kind.RTP, private_s
 
 async def test_firefox_sends_no_more_than_the_phone_asks_for(tmp_path: Path) -> None:
     """TMMBR becomes REMB: what comes at the phone falls below it, and rises when it asks for more."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback, which Firefox refuses")
+    peers.network()
     PLANE.set(lambda: native(tmp_path))
     async with running() as (engine, _), LimitingPhone() as phone, Firefox(firefox()) as browser:
         offer = await engine.offer("call", PHONE, SENDER, phone.sdp())

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.media.engine import KeyFrameWanted, Kind, Party
+from tests import peers
 from tests.browser.bare import blank_page, chromium
 from tests.browser.lossy_link import LossyLink, by
 from tests.media.engine_support import PLANE, running
@@ -52,7 +53,7 @@ async def page(browser: Any) -> AsyncIterator[Any]:
     async with await browser.new_context() as context:
         made = await blank_page(context)
         if not await made.evaluate(MAKE):
-            pytest.skip("this Chromium was built without H.264")
+            peers.missing("H.264 in Chromium", "the Debian package chromium in place of this one")
         yield made
 
 

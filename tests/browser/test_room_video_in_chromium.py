@@ -6,6 +6,7 @@ import pytest
 
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.engine import KeyFrameWanted, Kind, Party, Seat
+from tests import peers
 from tests.browser.bare import blank_page, chromium
 from tests.browser.greys import OFFER, TAKE, luma, sees
 from tests.media.engine_support import running, until
@@ -36,7 +37,7 @@ async def test_each_page_and_the_phone_see_who_speaks() -> None:
             for number, page in enumerate(pages):
                 offer = await page.evaluate(OFFER, GREYS[number])
                 if offer is None:
-                    pytest.skip("this Chromium was built without H.264")
+                    peers.missing("H.264 in Chromium", "the Debian package chromium in place of this one")
                 await page.evaluate(TAKE, await come(f"page-{number}", Party("page", Kind.WEBRTC), offer))
             party = Party("phone", Kind.RTP, private_source="127.0.0.1")
             engine.subscribe(lambda event: phone.key_frame() if event == KeyFrameWanted("desk", "phone") else None)

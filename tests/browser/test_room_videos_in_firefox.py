@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.media.embedded.addresses import own_addresses
+from tests import peers
 from tests.browser.firefox import Firefox
 from tests.browser.room_member import Member
 from tests.media.engine_support import running, until
@@ -105,8 +105,7 @@ class Connection:
 
 async def test_each_connection_sees_both_others_and_who_comes_again() -> None:
     """One leaves and another comes in its place, which needs no other section; their pictures are told by mid."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback, which Firefox refuses")
+    peers.network()
     async with AsyncExitStack() as stack:
         engine, _ = await stack.enter_async_context(running())
         browser = await stack.enter_async_context(Firefox(firefox()))

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from gateway.demo.browser import SoftphoneBrowser
-from gateway.media.embedded.addresses import own_addresses
 from tests import peers
 from tests.browser.firefox import Firefox
 from tests.browser.firefox_page import TEXT, press, until
@@ -28,8 +27,7 @@ INSERTED = """
 
 async def test_firefox_holds_presses_keys_reloads_and_transfers(executable: str, tmp_path: Path) -> None:
     """The phone hears Firefox's tone, nothing on hold, the keys, the tone again after a reload; then it has another."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback; the page says so")
+    peers.network()
     async with (
         gateway_with(config_on_free_ports(tmp_path), tmp_path / "gateway.log") as gateway,
         Firefox(executable) as firefox,
@@ -81,8 +79,7 @@ SEES = """
 
 async def test_firefox_and_chromium_see_each_other(executable: str, tmp_path: Path) -> None:
     """A call with video from one to the other; a camera goes off and on again, and a reload keeps both pictures."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback; the page says so")
+    peers.network()
     async with (
         gateway_with(config_on_free_ports(tmp_path), tmp_path / "gateway.log") as gateway,
         Firefox(executable) as firefox,

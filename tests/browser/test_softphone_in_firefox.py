@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from gateway.media.embedded.addresses import own_addresses
+from tests import peers
 from tests.browser.firefox import Firefox
 from tests.browser.firefox_page import WATCH, dialled
 from tests.coturn import SECRET, coturn
@@ -36,8 +37,7 @@ HEARD = """
 
 async def test_firefox_hears_the_echo_on_the_default_configuration(executable: str, tmp_path: Path) -> None:
     """Its ICE refuses loopback candidates; one of this machine's own addresses is offered beside them."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback; the page says so")
+    peers.network()
     async with dialled(executable, tmp_path) as firefox:
         async with asyncio.timeout(30):
             while not (heard := await firefox.run(HEARD)) or heard["packets"] < 50:  # noqa: ASYNC110  # only asking tells
@@ -59,8 +59,7 @@ async def test_firefox_without_a_microphone_says_so_and_listens(
     executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is faked: there is no microphone, so it is said, and whoever wants hears the tone all the same."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback; the page says so")
+    peers.network()
     for name, value in NO_SOUND.items():
         monkeypatch.setenv(name, value)
     async with dialled(executable, tmp_path, {"media.navigator.streams.fake": False}, number="601") as firefox:
@@ -77,8 +76,7 @@ async def test_firefox_without_a_microphone_says_so_and_listens(
 
 async def test_firefox_hears_the_echo_by_tcp(executable: str, tmp_path: Path) -> None:
     """Where of our candidates only the passive one is left."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback; the page says so")
+    peers.network()
     listen = f"{own_addresses()[0]}:{free_port()}"
     tcp = dialled(executable, tmp_path, watch=WITHOUT_UDP, WEBRTC__LISTEN=listen, WEBRTC__TCP="true")
     async with tcp as firefox, asyncio.timeout(30):
@@ -88,8 +86,7 @@ async def test_firefox_hears_the_echo_by_tcp(executable: str, tmp_path: Path) ->
 
 async def test_firefox_hears_the_echo_by_a_relay_alone(executable: str, tmp_path: Path) -> None:
     """With a password of the shared secret, as the page is given it."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback; the page says so")
+    peers.network()
     own = own_addresses()[0]
     async with coturn(tmp_path, host=own, options=("--no-tls",)) as server:
         only = {"media.peerconnection.ice.relay_only": True}
@@ -121,8 +118,7 @@ SAYS = "return document.querySelector('main span').shadowRoot.getElementById('st
 
 async def test_firefox_calls_by_a_link_and_only_as_often_as_it_says(executable: str, tmp_path: Path) -> None:
     """Its page on a gateway without guests: the echo is heard, once."""
-    if not own_addresses():
-        pytest.skip("this machine has no address but loopback; the page says so")
+    peers.network()
     users = '[{"id": "alice", "web": true, "role": "operator"}]'
     config = config_on_free_ports(tmp_path, USERS=users, WEB__GUESTS="off")
     async with (

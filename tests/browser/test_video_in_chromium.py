@@ -17,6 +17,7 @@ from gateway.media.embedded.plane.srtp import SendContext
 from gateway.media.engine import KeyFrameWanted, Kind, Party, Seat
 from sdp import SessionDescription
 from sdp.extensions import ORIENTATION, read_extensions
+from tests import peers
 from tests.browser.bare import blank_page, chromium
 from tests.media.engine_support import PLANE, is_rtcp, running, until
 from tests.media.plane_scene import native
@@ -115,7 +116,7 @@ async def test_chromium_and_a_phone_see_each_other_in_h264(context: Any) -> None
             chromium = await page(context, "H264")
             offer = await chromium.evaluate(OFFER)
             if offer is None:
-                pytest.skip("this Chromium was built without H.264")
+                peers.missing("H.264 in Chromium", "the Debian package chromium in place of this one")
             phone.take(await engine.offer("call", CHROMIUM, PHONE, offer))
             answer = await engine.answer("call", PHONE, CHROMIUM, phone.sdp())
             phone.show()

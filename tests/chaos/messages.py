@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from gateway.media.embedded.plane.native.process import find_program
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
@@ -362,8 +361,7 @@ def allowed(death: Death, passed: Sequence[Message]) -> set[Fate]:
 @asynccontextmanager
 async def stage(folder: Path) -> AsyncIterator[Stage]:
     """A gateway that runs, and whom it may be killed before."""
-    if find_program() is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    peers.plane()
     web, sip, webrtc, rtp = free_ports(4)
     user = {"id": USER, "sip": True, "password": PASSWORD, "may_call": ["*", "9*"]}
     numbers = {f"9{place:03}": free_port() for place in range(CALLS)}

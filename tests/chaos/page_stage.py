@@ -13,7 +13,6 @@ from typing import Self
 
 import httpx
 
-from gateway.media.embedded.plane.native.process import find_program
 from tests import peers
 from tests.chaos.forked import Forks, Succession, forks
 from tests.chaos.page_calls import Desk, Program, Softphone
@@ -247,8 +246,7 @@ def is_sound(heard: tuple[float, float], wanted: tuple[float, float]) -> bool:
 async def environment(folder: Path, **changes: str) -> AsyncIterator[tuple[Forks, dict[str, str], int, int]]:
     """What a `PageStage` is made of beside its folder."""
     peers.pjsua2()
-    if find_program() is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    peers.plane()
     web, sip, webrtc, rtp = free_ports(4)
     users = [{"id": PAGE, "web": True, "may_call": ["*"]}, {"id": PHONE, "sip": True}]
     values = {

@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from bench.browser import Browser, Connected, Identity
 from bench.generator import SessionKey
 from bench.process import plane_of
-from gateway.media.embedded.plane.native.process import find_program
 from sdp import SessionDescription
 from tests import peers
 from tests.chaos.crowd import SETTLED
@@ -291,8 +290,7 @@ async def strikes(folder: Path, kills: Sequence[Kill], calls: int) -> AsyncItera
 
     Raises AssertionError where it does not, or a gateway logged an exception, TimeoutError where no call can be set up.
     """
-    if find_program() is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    peers.plane()
     media = free_port()
     answering = ("-rtp_echo", "-mi", HOST, "-mp", str(media), "-deadcall_wait", "0")
     async with AsyncExitStack() as stack:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from bench.process import plane_of
 from gateway.app.recovery import FILE
-from gateway.media.embedded.plane.native.process import find_program
 from gateway.sip.invite import events
 from gateway.sip.message.uri import Uri
 from tests import peers
@@ -293,8 +292,7 @@ class Scene:
 @asynccontextmanager
 async def scene(folder: Path, calls: int, place: Place = None) -> AsyncIterator[Scene]:
     """A gateway with so many calls up; its store is in Redis, or SQLite."""
-    if find_program() is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    peers.plane()
     away = place if isinstance(place, Elsewhere) else None
     here, there = (HOST, HOST) if away is None else (away.network.here, away.network.there)
     web, sip, webrtc = (free_port() for _ in range(3))

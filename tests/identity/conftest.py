@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -18,6 +16,7 @@ from gateway.identity.store import IdentityStore
 from gateway.store.identity_memory import MemoryStore
 from gateway.store.identity_redis import RedisStore
 from gateway.store.identity_sqlite import SqliteStore
+from tests import peers
 from tests.ports import free_port, free_ports
 from tests.virtual import outside
 
@@ -37,12 +36,7 @@ def redis_server(port: int, folder: Path, *more: str) -> Iterator[subprocess.Pop
 
     `more` are options; "FILE --sentinel" makes it a Sentinel. It keeps nothing on disk without "--appendonly".
     """
-    binary = shutil.which("redis-server")
-    if binary is None:
-        reason = "redis-server is missing: install the package redis-server"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    binary = peers.program("redis-server", "redis-server")
     options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     if "--sentinel" not in more:
         options += ["--save", "", *(() if "--appendonly" in more else ("--appendonly", "no"))]

@@ -23,7 +23,6 @@ from gateway.app.observers import FILE_NAME
 from gateway.app.recovery import open_journal
 from gateway.call.journal import VERSION
 from gateway.demo.phone import DeskPhone
-from gateway.media.embedded.plane.native.process import find_program
 from gateway.observe.ledger import after, connect
 from tests import peers
 from tests.interop.gateway import BROWSER_HZ, NEAR, PASSWORDS, PHONE_HZ, RpcBrowser
@@ -52,8 +51,7 @@ class House:
     """A gateway that is killed and started again, and its phones and browser."""
 
     def __init__(self, folder: Path, stack: AsyncExitStack, **changes: str) -> None:
-        if find_program() is None:
-            peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+        peers.plane()
         web, self.sip, webrtc, rtp = free_ports(4)
         users = [{"id": user, "web": True} for user in ("alice",)]
         users += [{"id": user, "sip": True} for user in ("1001", "1002", "1003")]

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from pathlib import Path
 
-import pytest
-
+from tests import peers
 from tests.ports import free_port
 
 SCENARIOS = Path(__file__).parent / "sipp"
-PACKAGE = "sip-tester"
-
-
-def require_sipp() -> str:
-    """The sipp binary; without it the test is skipped, or fails where CI is set."""
-    binary = shutil.which("sipp")
-    if binary is None:
-        reason = f"sipp is not installed (Debian package {PACKAGE})"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return binary
 
 
 class Sipp:
@@ -72,7 +58,7 @@ class Sipp:
 
     async def __aenter__(self) -> Sipp:
         self._process = await asyncio.create_subprocess_exec(
-            require_sipp(),
+            peers.sipp(),
             *self._arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -14,7 +14,6 @@ from typing import cast
 
 import pytest
 
-from gateway.media.embedded.plane.native.process import find_program
 from tests import peers
 from tests.chaos.clock import Clock
 from tests.chaos.forked import forks
@@ -60,8 +59,7 @@ class Phone(asyncio.DatagramProtocol):
 @pytest.mark.parametrize("written", JOURNALS, ids=lambda each: each.name)
 async def test_calls_that_an_older_gateway_has_written_down_go_on(tmp_path: Path, written: Path) -> None:
     """Both phones of a call are offered other media in their dialogs, its plane being gone; who rings is cancelled."""
-    if find_program() is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    peers.plane()
     names = json.loads((written / NAMES).read_text())
     shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     clock, news = Clock(tmp_path / "clock"), asyncio.Event()

@@ -21,7 +21,6 @@ from bench.callee import Callee
 from bench.calls import FORWARDED, Leg, calls_through
 from bench.generator import SessionKey
 from bench.process import environment, running
-from gateway.media.embedded.plane.native.process import find_program
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from sdp import SessionDescription
 from tests import peers
@@ -151,8 +150,7 @@ class Talk:
 
 def environment_of(state_dir: Path, phone: SdesPhone) -> dict[str, str]:
     """Of a gateway whose packets are the native plane's and both of whose legs are SRTP."""
-    if find_program() is None:
-        peers.missing("gateway-plane", "cargo, and run scripts/plane build")
+    peers.plane()
     settings = {"MEDIA__PLANE": "native", "RTP__SRTP": "required", "CODECS__WEBRTC": ["pcmu"], "CODECS__RTP": ["pcmu"]}
     return environment(str(state_dir), phone.port, **listening(), **settings)
 

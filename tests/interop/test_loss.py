@@ -15,7 +15,7 @@ import pytest
 
 from tests import peers
 from tests.interop.gateway import PASSWORDS
-from tests.interop.sipp import SCENARIOS, require_sipp
+from tests.interop.sipp import SCENARIOS
 from tests.processes import kill
 
 # A message that is lost again and again is repeated for up to 32 s (RFC 3261 timers B and F).
@@ -70,7 +70,7 @@ async def test_calls_get_through_a_network_that_loses_every_fifth_packet(
         figures = tmp_path / "figures.csv"
         sipp = await asyncio.create_subprocess_exec(
             *space,
-            *(require_sipp(), f"127.0.0.1:{PORT}", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-s", "600"),
+            *(peers.sipp(), f"127.0.0.1:{PORT}", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-s", "600"),
             *("-au", "1002", "-ap", PASSWORDS["1002"], "-auth_uri", "600@gateway.local"),
             *("-i", "127.0.0.1", "-m", str(CALLS), "-r", "50", "-l", str(CALLS), "-nostdin"),
             *("-max_retrans", "11", "-max_invite_retrans", "7", "-timeout", "80s"),

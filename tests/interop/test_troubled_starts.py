@@ -19,7 +19,6 @@ import httpx
 import pytest
 
 from bench.process import environment, plane_of, running
-from gateway.media.embedded.plane.native.process import find_program
 from gateway.net.user_agent import UserAgent
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite.events import Answered, Ended
@@ -52,8 +51,7 @@ class Left:
 @contextlib.asynccontextmanager
 async def left_call(folder: Path, **changes: Any) -> AsyncIterator[Left]:
     """A call of two phones, answered, whose gateway dies."""
-    if find_program() is None:
-        peers.missing("no gateway-plane", "make plane")
+    peers.plane()
     application = Application(answering)
     callee, caller = await started(application), await started(Application())
     desk = {"id": DESK, "sip": True, "password": PASSWORD, "may_call": ["9*"]}

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pytest
 from aioice import stun
 from pylibsrtp import Policy, Session
 
 from gateway.media.embedded.plane.native.plane import NativePlane
-from gateway.media.embedded.plane.native.process import PlaneProcess, find_program
+from gateway.media.embedded.plane.native.process import PlaneProcess
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from gateway.media.embedded.plane.values import Action, Address, Bound, FlowConfig, FlowSnapshot, MediaPacket, Route
+from tests import peers
 from tests.media.hosts import at
 
 UFRAG, PASSWORD = "ours", "a password of this leg"
@@ -28,13 +27,8 @@ PATIENCE = 30.0
 
 
 def native_plane(state_dir: Path, *, threads: int = 2, orphan_timeout: float = 10.0) -> NativePlane:
-    """The plane that `make test` builds where cargo is; without cargo there is nothing to prove."""
-    program = find_program()
-    if program is None and shutil.which("cargo") is None:
-        pytest.skip("there is neither a gateway-plane nor cargo to build it")
-    if program is None:
-        pytest.fail("there is no gateway-plane: make test builds it where cargo is")
-    return NativePlane(PlaneProcess(program, state_dir, threads=threads, orphan_timeout=orphan_timeout))
+    """Return the plane that `make test` builds."""
+    return NativePlane(PlaneProcess(peers.plane(), state_dir, threads=threads, orphan_timeout=orphan_timeout))
 
 
 def break_off(plane: NativePlane) -> None:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import socket
 import time
 from pathlib import Path
 from typing import Self
 
-import pytest
-
 from gateway.media.embedded.plane.gather import GatheringReactor
 from gateway.media.embedded.plane.native.plane import NativePlane
-from gateway.media.embedded.plane.native.process import PlaneProcess, find_program
+from gateway.media.embedded.plane.native.process import PlaneProcess
 from gateway.media.embedded.plane.packet import RtpPacket, sequence_delta
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.python import PythonPlane
 from gateway.media.embedded.plane.srtp import SrtpKey, SrtpProfile
 from gateway.media.embedded.plane.values import Action, Address, FlowConfig, FlowSnapshot, Route
+from tests import peers
 from tests.media.engine_support import until
 from tests.media.plane_support import Handler, forward
 from tests.virtual import outside
@@ -63,13 +61,8 @@ class Phone:
 
 
 def native(folder: Path, carrier: str = "auto") -> Plane:
-    """The native plane; a skip by name where it was not built, in CI a failure."""
-    program = find_program()
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("the native plane (plane/) is not built")
-        pytest.skip("the native plane (plane/) is not built")
-    return NativePlane(PlaneProcess(program, folder / "plane", carrier=carrier))
+    """Return the native plane."""
+    return NativePlane(PlaneProcess(peers.plane(), folder / "plane", carrier=carrier))
 
 
 class Scene:

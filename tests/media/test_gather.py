@@ -12,11 +12,16 @@ from functools import partial
 import pytest
 
 from gateway.media.embedded.plane.gather import GatheringReactor
+from tests import peers
 from tests.media.rtp_support import ManualClock, ManualReactor
 
 GATHER = 0.001
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has epoll")
+
+@pytest.fixture(autouse=True)
+def linux() -> None:
+    if sys.platform != "linux":
+        peers.unavailable("epoll", "only Linux has it")
 
 
 class Bench:

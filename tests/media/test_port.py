@@ -17,6 +17,7 @@ from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.port import ErrorRate
 from gateway.media.embedded.webrtc.states import LegState
 from gateway.media.engine import MediaError
+from tests import peers
 from tests.media.hosts import at
 from tests.media.webrtc_support import (
     BROWSER,
@@ -318,11 +319,7 @@ async def test_a_wildcard_is_advertised_as_an_address_one_can_reach() -> None:
 
 async def test_ipv4_and_ipv6_share_one_port_number() -> None:
     """Every listen address gets the number the first one got, and both answer checks."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        pytest.skip("this machine has no IPv6 loopback")
+    peers.ipv6_loopback()
     port = LiveBench(WebRtcConfig(listen=("127.0.0.1", "::1"), own_addresses=False)).port
     await port.start()
     assert [host for host, _ in port.addresses] == ["127.0.0.1", "::1"]

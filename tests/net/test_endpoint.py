@@ -120,11 +120,7 @@ async def test_at_a_wildcard_peers_are_told_the_address_of_the_moment(monkeypatc
 
 async def test_each_family_goes_out_by_its_own_socket() -> None:
     """An IPv6 peer is not sent to by an IPv4 socket, and is answered by the socket it came to."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        pytest.skip("this machine has no IPv6 loopback")
+    peers.ipv6_loopback()
     failed: list[Flow] = []
     endpoint, inbox = endpoint_of(UserAgentConfig(listen=(("127.0.0.1", 0), ("::1", 0))), failed)
     await endpoint.open()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx
-import pytest
 
 from gateway.web.auth.oidc import OidcSettings
+from tests import peers
 from tests.ports import free_port
 from tests.processes import end
 
@@ -26,12 +24,7 @@ SECRET = "the-clients-own"
 @contextlib.asynccontextmanager
 async def openid_provider(redirect_uri: str) -> AsyncIterator[OidcSettings]:
     """The provider in a process of its own; what we are to it. It insists on PKCE and on exactly this redirect URI."""
-    node = shutil.which("node", path=f"{VENV / 'bin'}:{os.environ['PATH']}")
-    if node is None or not _BUNDLE.exists():
-        reason = "node or the OpenID provider is not there: scripts/sip-libraries .venv"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    node = peers.node(_BUNDLE)
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(node, str(_BUNDLE), str(port), redirect_uri),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests import peers
 
 pytestmark = pytest.mark.wall
 
@@ -19,13 +20,8 @@ _TSC = _VENV / "typescript" / "node_modules" / "typescript" / "bin" / "tsc"
 
 
 def _faults(project: Path, *more: str) -> list[str]:
-    """What the compiler finds; where there is none, a skip that says how to get it, in CI a failure."""
-    node = shutil.which("node", path=f"{_VENV / 'bin'}:{os.environ['PATH']}")
-    if node is None or not _TSC.exists():
-        reason = "node or TypeScript is not there: scripts/sip-libraries .venv"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    """Return the faults that the compiler finds."""
+    node = peers.node(_TSC)
     done = subprocess.run([node, _TSC, "-p", project, *more], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     return done.stdout.splitlines()
