@@ -14,7 +14,7 @@ use crate::rtp::Header;
 use crate::srtp::{Receiver, Refused, Sender};
 use crate::sys::SockAddr;
 use crate::transcoding::Transcoding;
-use keys::{change, open_with, Retired};
+use keys::{change, Opening, Retired};
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -114,12 +114,9 @@ pub struct PairSockets {
 pub struct Receive {
     pub flow: u32,
     pub config: Config,
-    pub crypto: Option<Receiver>,
-    /// Of RTCP that comes by a connection of its own (RFC 5764 section 5.1.1.1); None: that of RTP.
-    pub rtcp_crypto: Option<Receiver>,
-    /// Contexts of keys used before: were one to come back, nothing must be heard twice.
-    retired: Vec<Receiver>,
-    retired_rtcp: Vec<Receiver>,
+    pub crypto: Opening,
+    /// Of RTCP that comes by a connection of its own (RFC 5764 section 5.1.1.1); unset: that of RTP.
+    pub rtcp_crypto: Opening,
     pub inbound: Inbound,
     pub routes: Box<Routes>,
     pub transcoding: Transcoding,
@@ -157,10 +154,8 @@ impl Receive {
         Self {
             flow,
             config,
-            crypto: None,
-            rtcp_crypto: None,
-            retired: Vec::new(),
-            retired_rtcp: Vec::new(),
+            crypto: Opening::default(),
+            rtcp_crypto: Opening::default(),
             inbound: Inbound::default(),
             routes: Box::new([Route::default(); 128]),
             transcoding: Transcoding::default(),
@@ -186,16 +181,16 @@ impl Receive {
     }
 
     /// Open with another key, or take nothing; of a key that was used before it is known what has come.
-    pub fn set_key(&mut self, key: Option<Receiver>) {
+    pub fn set_key(&mut self, key: Option<Receiver>, now: u64) {
         if key.is_none() {
-            self.set_rtcp_key(None);
+            self.set_rtcp_key(None, now);
         }
-        open_with(&mut self.crypto, &mut self.retired, key);
+        self.crypto.set(key, now);
     }
 
     /// The same of RTCP that comes by a connection of its own.
-    pub fn set_rtcp_key(&mut self, key: Option<Receiver>) {
-        open_with(&mut self.rtcp_crypto, &mut self.retired_rtcp, key);
+    pub fn set_rtcp_key(&mut self, key: Option<Receiver>, now: u64) {
+        self.rtcp_crypto.set(key, now);
     }
 
     /// Whether RTCP from there is the peer's as far as addresses tell: where RTP comes from, or of the next port, or where
@@ -215,7 +210,14 @@ impl Receive {
     /// The length in the clear of an RTP packet that is authentic and within the flow's packets a second. What is forged
     /// is not counted among them: it would take the peer's place.
     pub fn take(&mut self, packet: &mut [u8], now: u64) -> Option<usize> {
-        self.open(packet).filter(|_| self.within_rate(now))
+        let opened = self.crypto.open(packet, now, Receiver::open);
+        self.opened(opened, packet.len()).filter(|_| self.within_rate(now))
+    }
+
+    /// The same of a packet by which its sender may become the source: under the newest key.
+    pub fn take_newly(&mut self, packet: &mut [u8], now: u64) -> Option<usize> {
+        let opened = self.crypto.open_newly(packet);
+        self.opened(opened, packet.len()).filter(|_| self.within_rate(now))
     }
 
     fn within_rate(&mut self, now: u64) -> bool {
@@ -226,30 +228,24 @@ impl Receive {
         within
     }
 
-    /// The length of an RTP packet in the clear, opened in place where there is a key.
-    fn open(&mut self, packet: &mut [u8]) -> Option<usize> {
-        let result = match &mut self.crypto {
-            Some(crypto) => crypto.open(packet),
-            None if self.config.secure => {
-                self.discard(Discard::NotReady);
-                return None;
-            }
-            None => return Some(packet.len()),
-        };
-        result.map_err(|refused| self.refuse(refused)).ok()
+    /// The length in the clear of an authentic RTCP packet, opened in place where there is a key.
+    pub fn open_rtcp(&mut self, packet: &mut [u8], now: u64) -> Option<usize> {
+        let apart = self.rtcp_crypto.is_set();
+        let crypto = if apart { &mut self.rtcp_crypto } else { &mut self.crypto };
+        let opened = crypto.open(packet, now, Receiver::open_rtcp);
+        self.opened(opened, packet.len())
     }
 
-    /// The same of RTCP.
-    pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Option<usize> {
-        let result = match self.rtcp_crypto.as_mut().or(self.crypto.as_mut()) {
-            Some(crypto) => crypto.open_rtcp(packet),
+    /// The length of a packet that was opened, or of one of `length` octets where neither is nor has to be a key.
+    fn opened(&self, opened: Option<Result<usize, Refused>>, length: usize) -> Option<usize> {
+        match opened {
+            Some(result) => result.map_err(|refused| self.refuse(refused)).ok(),
             None if self.config.secure => {
                 self.discard(Discard::NotReady);
-                return None;
+                None
             }
-            None => return Some(packet.len()),
-        };
-        result.map_err(|refused| self.refuse(refused)).ok()
+            None => Some(length),
+        }
     }
 
     fn refuse(&self, refused: Refused) {

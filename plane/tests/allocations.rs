@@ -84,7 +84,7 @@ fn call(thread: &Handle) -> Call {
     phone.connect((rtp_addr.ip(), rtp_addr.port)).unwrap();
     thread.send(Order::OpenShared { number: 0, path: 1, socket: Arc::new(shared), only_from: [].into() });
     let (mut receive, mut send) = halves(BROWSER, PHONE, None);
-    receive.crypto = Receiver::new(Suite::Gcm128, &THEIRS);
+    receive.set_key(Receiver::new(Suite::Gcm128, &THEIRS), 1);
     send.set_key(Sender::new(Suite::Gcm128, &OURS));
     send.rtp = Some(Way::new(Lane::Shared(0), &at_browser));
     let pair = Pair {

@@ -38,6 +38,10 @@ class DtlsPhone(Phone):
         self.sessions: dict[bool, SrtpSession] = {}
         """What protects RTP (False) and RTCP apart from it (True)."""
         self.associations: dict[bool, DtlsAssociation] = {}
+        self._keyed_by: dict[bool, DtlsAssociation] = {}
+        """Associations whose keys the sessions have."""
+        self._former: SrtpSession | None = None
+        """Session of the previous keys: packets that passed the last flight are opened by it (RFC 5764 section 5.2)."""
         self.reports: list[bytes] = []
         self._ticking: asyncio.Task[None] | None = None
 
@@ -84,8 +88,12 @@ class DtlsPhone(Phone):
                 self.send_rtcp(datagram)
             else:
                 self.send_raw(datagram)
-        if association.send_key is not None and association.receive_key is not None:
-            self.sessions.setdefault(rtcp, SrtpSession(association.send_key, association.receive_key))
+        if association.send_key is None or association.receive_key is None or self._keyed_by.get(rtcp) is association:
+            return
+        self._keyed_by[rtcp] = association
+        if not rtcp:
+            self._former = self.sessions.get(False)
+        self.sessions[rtcp] = SrtpSession(association.send_key, association.receive_key)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         self._received(data, addr, rtcp=False)
@@ -99,7 +107,8 @@ class DtlsPhone(Phone):
             opened = self.sessions[not self.mux].unprotect_rtcp(data)
             self.reports += [opened] if opened is not None else []
         else:
-            opened = self.sessions[False].unprotect(data) if self.sessions else None
+            sessions = (self.sessions.get(False), self._former)
+            opened = next((plain for each in sessions if each and (plain := each.unprotect(data))), None)
             if opened is not None:
                 self.packets.append((opened, addr))
 
@@ -141,22 +150,35 @@ class DtlsPhone(Phone):
 
 
 class Renewing(DtlsPhone):
-    """A phone that begins a handshake whenever descriptions were exchanged; its voice goes on meanwhile."""
+    """A phone that begins a handshake after each exchange of descriptions; the old keys serve it until that is done."""
 
-    def __init__(self, *, mux: bool = True) -> None:
+    def __init__(self, *, mux: bool = True, delay: float = 0.0) -> None:
+        """`delay`: seconds that each datagram is under way, in either direction."""
         super().__init__(DtlsRole.ACTIVE, mux=mux)
+        self.delay = delay
         self.takes: Callable[[bytes], bool] = everything
-        """Which datagrams of DTLS it reads."""
+        """Filter of the DTLS datagrams that the phone reads."""
         self.answers: list[bytes] = []
-        """The others."""
+        """Datagrams that `takes` refused."""
 
     def begin(self, sdp: str) -> None:
         if self._ticking is not None:
             self._ticking.cancel()
-        self.sessions.clear()
         super().begin(sdp)
 
+    async def open(self, host: str = "127.0.0.1") -> Phone:
+        await super().open(host)
+        if self.delay:
+            self._transport, self._rtcp = Distant(self._transport, self.delay), Distant(self._rtcp, self.delay)
+        return self
+
     def _received(self, data: bytes, addr: Any, *, rtcp: bool) -> None:
+        if self.delay:
+            asyncio.get_running_loop().call_later(self.delay, lambda: self._arrived(data, addr, rtcp=rtcp))
+        else:
+            self._arrived(data, addr, rtcp=rtcp)
+
+    def _arrived(self, data: bytes, addr: Any, *, rtcp: bool) -> None:
         if 20 <= data[0] <= 63 and not self.takes(data):
             self.answers.append(data)
         elif 20 <= data[0] <= 63 or (not self.mux if rtcp else False) in self.sessions:
@@ -164,7 +186,25 @@ class Renewing(DtlsPhone):
 
     @property
     def is_keyed(self) -> bool:
-        return len(self.sessions) == (1 if self.mux else 2)
+        """Whether the keys in use are of the handshake begun last."""
+        return self._keyed_by == self.associations
+
+
+class Distant:
+    """A socket whose datagrams leave after a delay."""
+
+    def __init__(self, transport: Any, delay: float) -> None:
+        self._transport, self._delay = transport, delay
+
+    def sendto(self, data: bytes, to: Any) -> None:
+        asyncio.get_running_loop().call_later(self._delay, self._leave, data, to)
+
+    def _leave(self, data: bytes, to: Any) -> None:
+        if not self._transport.is_closing():
+            self._transport.sendto(data, to)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 def is_verify_request(data: bytes) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from gateway.media.embedded.plane.srtp import SendContext, SrtpProfile
 from gateway.media.embedded.plane.values import NEVER, FlowConfig
 from tests.media.engine_support import until
+from tests.media.hosts import at
 from tests.media.plane_scene import CM, GCM, LEFT, RIGHT, SSRC, Phone, Scene, rtp
 from tests.media.plane_scene import key as key_of
 from tests.media.webrtc_support import binding_check
@@ -145,6 +146,50 @@ async def test_a_receive_key_that_comes_back_hears_nothing_twice(
     discarded = (await scene.figures(LEFT)).discarded
     assert discarded["replay"] >= 20
     assert sum(discarded.values()) == 60
+
+
+@pytest.mark.parametrize("profile", [GCM, CM])
+@pytest.mark.parametrize(("ssrc", "first"), [(7, 60_003), (8, 5)])
+async def test_the_previous_receive_key_serves_until_a_packet_comes_under_the_new_one(
+    scene: Scene, profile: SrtpProfile, ssrc: int, first: int
+) -> None:
+    """RFC 5764 section 5.2; recorded packets are replays still, and the source may be another under the new key."""
+    keys = key_of(profile, 1), key_of(profile, 2)
+    old, new, stranger = (SendContext(each, {}) for each in (*keys, key_of(profile, 3)))
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=100_000))
+    scene.plane.set_receive_key(LEFT, keys[0])
+    await scene.done()
+    scene.left.send(old.protect(rtp(60_000)))
+    await scene.right.hears(1)
+    scene.plane.set_receive_key(LEFT, keys[1])
+    await scene.done()
+    recorded = old.protect(rtp(60_001))
+    for data in (recorded, recorded, stranger.protect(rtp(60_002)), old.protect(rtp(60_002))):
+        scene.left.send(data)
+    await scene.right.hears(3)
+    scene.plane.resync(LEFT)
+    await scene.done()
+    for crypto, number, source in ((new, first, ssrc), (old, 60_009, 7), (new, first + 1, ssrc)):
+        scene.left.send(crypto.protect(rtp(number, ssrc=source)))
+    await scene.right.hears(5)
+    await scene.settle(LEFT, 8)
+    assert (await scene.figures(LEFT)).discarded == {"authentication": 3}
+
+
+async def test_the_previous_receive_key_makes_no_sender_the_source(scene: Scene) -> None:
+    """A transfer behind the same signalling: the former peer may send on, from an address that is named no more."""
+    keys = key_of(GCM, 1), key_of(GCM, 2)
+    old, new = (SendContext(each, {}) for each in keys)
+    scene.plane.configure_flow(LEFT, FlowConfig(secure=True, max_packets_per_second=100_000))
+    for each in keys:
+        scene.plane.set_receive_key(LEFT, each)
+    await scene.done()
+    scene.plane.admit_source(LEFT, at("127.0.0.1", 9), old.protect(rtp(1)) or b"")
+    await scene.done()
+    assert (await scene.figures(LEFT)).source is None
+    scene.left.send(new.protect(rtp(1)))
+    await scene.right.hears(1)
+    assert (await scene.figures(LEFT)).source == scene.left.address
 
 
 def identified(data: bytes | None, profile: SrtpProfile, mki: int) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, ReceiveContext, SrtpKey, SrtpProfile, receiver_of
+from gateway.media.embedded.plane.receive_keys import OVERLAP, ReceiveKeys
+from gateway.media.embedded.plane.rtcp import ReceiverReport
+from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, WORKSPACE, SendContext, SrtpProfile
 from tests.media.srtp_pair import PROFILES, SrtpSession, key, sessions
 from tests.media.webrtc_support import rtp
 
@@ -52,13 +54,26 @@ def test_a_late_packet_does_not_say_how_far_a_source_has_come(profile: SrtpProfi
 
 def test_so_many_keys_are_remembered() -> None:
     """64 beside the one in use; of one that came before them nothing is known."""
-    known: dict[SrtpKey, ReceiveContext] = {}
+    keys = ReceiveKeys({})
     first, *others = (key(SrtpProfile.AEAD_AES_128_GCM, seed) for seed in range(MAX_SEND_KEYS + 2))
-    context = receiver_of(first, known, {})
-    for each in others[:-1]:
-        receiver_of(each, known, {})
-    assert receiver_of(first, known, {}) is context
-    for each in others:
-        receiver_of(each, known, {})
-    assert receiver_of(first, known, {}) is not context
-    assert len(known) == 1 + MAX_SEND_KEYS
+    keys.set(first, b"", 0.0)
+    context = keys.current
+    for each in (*others[:-1], first):
+        keys.set(each, b"", 0.0)
+    assert keys.current is context
+    for each in (*others, first):
+        keys.set(each, b"", 0.0)
+    assert keys.current is not context
+    assert len(keys._known) == 1 + MAX_SEND_KEYS
+
+
+@pytest.mark.parametrize(("late", "is_opened"), [(OVERLAP - 0.001, True), (OVERLAP, False)])
+def test_the_previous_key_opens_packets_for_a_bounded_time(late: float, is_opened: bool) -> None:
+    """RTP and RTCP of a peer that never sends under the new key."""
+    keys, old = ReceiveKeys({}), SendContext(key(PROFILES[0], 1), {})
+    for each in (old.key, key(PROFILES[0], 2)):
+        keys.set(each, b"", 7.0)
+    size = WORKSPACE.put(old.protect(rtp(1000)) or b"")
+    assert (keys.open_by_either(size, int.from_bytes(WORKSPACE.data[8:12]), 1000, 7.0 + late) > 0) is is_opened
+    size = WORKSPACE.put(old.protect_rtcp(bytes(ReceiverReport(5))) or b"")
+    assert (keys.open_rtcp(size, 7.0 + late) > 0) is is_opened

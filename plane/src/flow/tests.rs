@@ -112,7 +112,7 @@ fn discarded(receive: &Receive, reason: Discard) -> u64 {
 fn what_is_forged_does_not_count_for_the_rate_and_what_is_true_does() {
     let config = Config { secure: true, max_packets_per_second: 10, ..Config::default() };
     let mut receive = Receive::new(1, config, None, Arc::default());
-    receive.crypto = Some(receiver(1));
+    receive.set_key(Some(receiver(1)), 0);
     let mut crypto = sender(1);
     let mut first = protected(&mut crypto, 1);
     assert!(receive.take(&mut first, 5).is_some());
@@ -132,24 +132,24 @@ fn a_receive_key_that_comes_back_knows_what_was_heard_and_takes_its_new_identifi
     let mut peer = sender(1);
     let packets: Vec<_> = (1..10).map(|number| protected(&mut peer, number)).collect();
     let recorded: Vec<_> = (0..2).map(|_| report(&mut peer)).collect();
-    receive.set_key(Some(receiver(1)));
+    receive.set_key(Some(receiver(1)), 0);
     assert!(receive.take(&mut packets[0].clone(), 5).is_some());
-    assert!(receive.open_rtcp(&mut recorded[0].clone()).is_some());
+    assert!(receive.open_rtcp(&mut recorded[0].clone(), 0).is_some());
     for (round, between) in [Some(2), None].into_iter().enumerate() {
-        receive.set_key(between.map(receiver));
+        receive.set_key(between.map(receiver), 0);
         let mki = [round as u8 + 1];
         let mut back = receiver(1);
         back.set_mki(mki.into());
-        receive.set_key(Some(back));
+        receive.set_key(Some(back), 0);
         let mut hears = |number: usize, mki: &[u8]| receive.take(&mut [&packets[number], mki].concat(), 5).is_some();
         assert!(!hears(round, &mki) && !hears(round + 1, &[]) && !hears(round + 1, &[9]));
         assert!(hears(round + 1, &mki) && !hears(round + 1, &mki));
     }
     assert_eq!((discarded(&receive, Discard::Replay), discarded(&receive, Discard::Authentication)), (4, 4));
-    receive.set_key(None);
-    receive.set_key(Some(receiver(1)));
-    assert!(receive.open_rtcp(&mut recorded[0].clone()).is_none());
-    assert!(receive.open_rtcp(&mut recorded[1].clone()).is_some());
+    receive.set_key(None, 0);
+    receive.set_key(Some(receiver(1)), 0);
+    assert!(receive.open_rtcp(&mut recorded[0].clone(), 0).is_none());
+    assert!(receive.open_rtcp(&mut recorded[1].clone(), 0).is_some());
 }
 
 #[test]
@@ -157,10 +157,66 @@ fn of_so_many_receive_keys_it_is_known_what_was_heard_and_of_the_oldest_not() {
     for (others, knows) in [(MAX_KEYS, true), (MAX_KEYS + 1, false)] {
         let mut receive = Receive::new(1, LIMITED, None, Arc::default());
         let packet = protected(&mut sender(1), 1);
-        receive.set_key(Some(receiver(1)));
+        receive.set_key(Some(receiver(1)), 0);
         assert!(receive.take(&mut packet.clone(), 5).is_some());
-        (0..others as u8).for_each(|seed| receive.set_key(Some(receiver(seed + 2))));
-        receive.set_key(Some(receiver(1)));
+        (0..others as u8).for_each(|seed| receive.set_key(Some(receiver(seed + 2)), 0));
+        receive.set_key(Some(receiver(1)), 0);
         assert_eq!(receive.take(&mut packet.clone(), 5).is_none(), knows, "{others}");
     }
+}
+
+#[test]
+fn the_previous_key_opens_packets_until_one_comes_under_the_new_key() {
+    let mut receive = Receive::new(1, LIMITED, None, Arc::default());
+    let (mut old, mut new) = (sender(1), sender(2));
+    receive.set_key(Some(receiver(1)), 5);
+    assert!(receive.take(&mut protected(&mut old, 1), 5).is_some());
+    receive.set_key(Some(receiver(2)), 5);
+    let recorded = protected(&mut old, 2);
+    assert!(receive.take(&mut recorded.clone(), 5).is_some());
+    assert!(receive.open_rtcp(&mut report(&mut old), 5).is_some());
+    assert!(receive.take(&mut recorded.clone(), 5).is_none());
+    assert!(receive.take(&mut protected(&mut sender(3), 3), 5).is_none());
+    assert!(receive.take(&mut protected(&mut old, 3), 5).is_some());
+    assert!(receive.take(&mut protected(&mut new, 4), 5).is_some());
+    assert!(receive.take(&mut protected(&mut old, 5), 5).is_none());
+    assert!(receive.open_rtcp(&mut report(&mut old), 5).is_none());
+    assert!(receive.open_rtcp(&mut report(&mut new), 5).is_some());
+}
+
+#[test]
+fn the_previous_key_opens_packets_for_a_bounded_time() {
+    for (late, opens) in [(keys::OVERLAP - 1, true), (keys::OVERLAP, false)] {
+        let mut receive = Receive::new(1, LIMITED, None, Arc::default());
+        let mut old = sender(1);
+        receive.set_key(Some(receiver(1)), 5);
+        receive.set_key(Some(receiver(2)), 5);
+        assert_eq!(receive.take(&mut protected(&mut old, 1), 5 + late).is_some(), opens, "{late}");
+        assert_eq!(receive.open_rtcp(&mut report(&mut old), 5 + late).is_some(), opens, "{late}");
+    }
+}
+
+#[test]
+fn the_previous_key_of_rtcp_alone_opens_packets_beside_the_new_one() {
+    let mut receive = Receive::new(1, LIMITED, None, Arc::default());
+    let (mut old, mut new) = (sender(3), sender(4));
+    receive.set_key(Some(receiver(1)), 5);
+    receive.set_rtcp_key(Some(receiver(3)), 5);
+    receive.set_rtcp_key(Some(receiver(4)), 5);
+    assert!(receive.open_rtcp(&mut report(&mut old), 5).is_some());
+    assert!(receive.open_rtcp(&mut report(&mut new), 5).is_some());
+    assert!(receive.open_rtcp(&mut report(&mut old), 5).is_none());
+}
+
+#[test]
+fn the_previous_key_makes_no_sender_the_source_and_ends_with_all_keys() {
+    let mut receive = Receive::new(1, LIMITED, None, Arc::default());
+    let (mut old, mut new) = (sender(1), sender(2));
+    receive.set_key(Some(receiver(1)), 5);
+    receive.set_key(Some(receiver(2)), 5);
+    assert!(receive.take_newly(&mut protected(&mut old, 1), 5).is_none());
+    receive.set_key(None, 5);
+    receive.set_key(Some(receiver(2)), 5);
+    assert!(receive.take(&mut protected(&mut old, 2), 5).is_none());
+    assert!(receive.take_newly(&mut protected(&mut new, 1), 5).is_some());
 }

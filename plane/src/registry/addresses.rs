@@ -193,11 +193,11 @@ mod tests {
         while let Ok(order) = orders.recv() {
             match order {
                 Order::PutReceive(half) => {
-                    let _ = told.send((thread, half.crypto.is_some()));
+                    let _ = told.send((thread, half.crypto.is_set()));
                     kept = Some(half);
                 }
                 Order::TakeReceive(_, answer) => drop(answer.send(kept.take())),
-                Order::Receive(_, ReceiveOrder::Key(key)) => kept.as_mut().unwrap().crypto = key,
+                Order::Receive(_, ReceiveOrder::Key(key)) => kept.as_mut().unwrap().set_key(key, 1),
                 _ => {}
             }
         }

@@ -52,7 +52,7 @@ impl Table {
         sys::prefetch(&receive.counters.received.heard);
         sys::prefetch(&receive.routes[0]);
         receive.sockets.iter().for_each(|sockets| sys::prefetch(&**sockets));
-        receive.crypto.iter().for_each(|crypto| crypto.prefetch());
+        receive.crypto.prefetch();
         if let Some(send) = self.send_at(receive.target_slot) {
             sys::prefetch(send);
         }

@@ -120,7 +120,7 @@ fn media_in(
         return receive.discard(Discard::Malformed);
     }
     if rtp::is_rtcp(data[1]) {
-        let Some(length) = open_rtcp(receive, data) else { return };
+        let Some(length) = open_rtcp(receive, data, now) else { return };
         if within_punts(receive, now) {
             uplink.punt(up::rtcp(receive.flow, path, &source, now, &data[..length]));
         }
@@ -137,7 +137,7 @@ fn pair_rtcp_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &mu
     if !allowed {
         return receive.discard(Discard::Rate);
     }
-    let Some(length) = open_rtcp(receive, data) else { return };
+    let Some(length) = open_rtcp(receive, data, now) else { return };
     // Before the flow's own: without SRTP anybody's passes for the peer's, and punts of its audio count there too.
     if peer && !uplink.allow_admitted(&source, now) {
         return receive.discard(Discard::Rate);
@@ -169,12 +169,12 @@ fn pair_dtls_in(receive: &mut Receive, uplink: &mut Uplink, path: u64, data: &[u
 }
 
 /// The length in the clear of one compound RTCP packet, authentic where there are keys.
-fn open_rtcp(receive: &mut Receive, data: &mut [u8]) -> Option<usize> {
+fn open_rtcp(receive: &mut Receive, data: &mut [u8], now: u64) -> Option<usize> {
     if data.len() < SHORTEST_RTCP || data.len() > LONGEST || data[0] >> 6 != 2 || !rtp::is_rtcp(data[1]) {
         receive.discard(Discard::Malformed);
         return None;
     }
-    let length = receive.open_rtcp(data)?;
+    let length = receive.open_rtcp(data, now)?;
     if length < SHORTEST_RTCP {
         receive.discard(Discard::Malformed);
         return None;
@@ -189,7 +189,7 @@ fn within_punts(receive: &mut Receive, now: u64) -> bool {
         receive.discard(Discard::Rate);
         return false;
     }
-    if receive.crypto.is_some() || receive.rtcp_crypto.is_some() {
+    if receive.crypto.is_set() || receive.rtcp_crypto.is_set() {
         receive.counters.received.heard.set(now);
     }
     true
@@ -290,11 +290,13 @@ fn admit_source(
     if routed && receive.routes[usize::from(data[1] & 0x7f)].action == Action::None {
         return receive.discard(Discard::WrongSource);
     }
-    let Some(length) = receive.take(data, now) else { return };
+    let is_source = receive.source == Some(source);
+    let taken = if is_source { receive.take(data, now) } else { receive.take_newly(data, now) };
+    let Some(length) = taken else { return };
     if rtp::payload(&data[..length]).is_none() {
         return receive.discard(Discard::Malformed);
     }
-    if receive.source != Some(source) {
+    if !is_source {
         receive.source = Some(source);
         uplink.tell(Up::Learned { flow: receive.flow, source, description: receive.description, now });
     }
@@ -337,8 +339,8 @@ pub fn obey_receive(
     let Some(Some(receive)) = table.receives.get_mut(slot) else { return };
     match order {
         ReceiveOrder::Configure(config) => receive.config = config,
-        ReceiveOrder::Key(key) => receive.set_key(key),
-        ReceiveOrder::RtcpKey(key) => receive.set_rtcp_key(Some(*key)),
+        ReceiveOrder::Key(key) => receive.set_key(key, now),
+        ReceiveOrder::RtcpKey(key) => receive.set_rtcp_key(Some(*key), now),
         ReceiveOrder::Rtcp(address) => receive.rtcp = address,
         ReceiveOrder::Expect(named, description) => {
             if (receive.named, receive.description) != (named, description) {

@@ -17,9 +17,10 @@ from gateway.media.embedded.plane.feeding import Feed, place
 from gateway.media.embedded.plane.figures import figures
 from gateway.media.embedded.plane.inbound import Inbound
 from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, MARKER, RtpError, octet_extension, payload_bounds
+from gateway.media.embedded.plane.receive_keys import ReceiveKeys
 from gateway.media.embedded.plane.routes import COPY, DROP, EMPTY, FORWARD, NO_ROUTE, PUNT, UNWRAP, RouteTable
 from gateway.media.embedded.plane.send_half import SendHalf
-from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey, receiver_of
+from gateway.media.embedded.plane.srtp import WORKSPACE, SrtpKey
 from gateway.media.embedded.plane.values import NEVER, Address, FlowConfig, FlowSnapshot, MediaPacket, Silence
 
 SHORTEST_RTCP = 8
@@ -38,7 +39,6 @@ class Flow(SendHalf):
         "_generation",
         "_host",
         "_in_second",
-        "_receivers",
         "_second",
         "_table",
         "arrivals",
@@ -52,7 +52,7 @@ class Flow(SendHalf):
         "octets_received",
         "packets_received",
         "quiet_since",
-        "receiver",
+        "receive_keys",
         "routed_by",
         "silence",
         "silent_at",
@@ -77,13 +77,12 @@ class Flow(SendHalf):
         self.target: Flow | None = None
         self.routed_by: Flow | None = None  # whose target it is, and nobody else's
         self.feeds: tuple[Feed, ...] = ()
-        self.receiver: ReceiveContext | None = None
+        self.receive_keys = ReceiveKeys(self.discarded)
         self.silence: Silence | None = None
         self.quiet_since = NEVER
         """When silence was asked for."""
         self.silent_at = NEVER
         """When silence was sent last."""
-        self._receivers: dict[SrtpKey, ReceiveContext] = {}
         self._host = host
         self._table: RouteTable = EMPTY
         self.media = -1
@@ -98,17 +97,17 @@ class Flow(SendHalf):
         self.update()
 
     def set_receive_key(self, key: SrtpKey, mki: bytes) -> None:
-        if self.receiver is None or self.receiver.key != key:
-            self.receiver = receiver_of(key, self._receivers, self.discarded)
-        self.receiver.mki = mki
+        self.receive_keys.set(key, mki, self._host.clock())
 
     def drop_keys(self) -> None:
-        self.receiver = self.sender = None
+        self.receive_keys.drop()
+        self.sender = None
         self.update()
 
-    def rtcp_contexts(self) -> tuple[ReceiveContext | None, SendContext | None]:
-        """What opens and what protects RTCP."""
-        return self.receiver, self.sender
+    @property
+    def rtcp_keys(self) -> ReceiveKeys:
+        """Keys that open RTCP."""
+        return self.receive_keys
 
     def route(self, target: Flow | None, table: RouteTable) -> None:
         if target is not self.target:
@@ -163,12 +162,19 @@ class Flow(SendHalf):
             return False
         return True
 
-    def receive(self, size: int, now: float) -> bool:
-        """One RTP packet of the source in the workspace, SRTP where there is a key; whether it was authentic."""
+    def receive(self, size: int, now: float, *, is_source: bool = True) -> bool:
+        """One RTP packet in the workspace, SRTP where there is a key; whether it was authentic.
+
+        A sender that is not the source yet must know the newest key: an earlier one may have been another peer's.
+        """
         first, second, sequence_number, timestamp, ssrc = _UNPACK(_DATA)
-        receiver = self.receiver
+        keys = self.receive_keys
+        receiver = keys.current
         if receiver is not None:
-            size = receiver.open(size, ssrc, sequence_number)
+            if keys.overlaps and is_source:
+                size = keys.open_by_either(size, ssrc, sequence_number, now)
+            else:
+                size = receiver.open(size, ssrc, sequence_number)
             if not size:
                 return False
         elif self.config.secure:
@@ -315,9 +321,9 @@ class Flow(SendHalf):
 
     def receive_rtcp(self, size: int, path: int, source: Address, now: float) -> None:
         """One RTCP datagram of at least the shortest length in the workspace."""
-        receiver = self.rtcp_contexts()[0]
-        if receiver is not None:
-            size = receiver.open_rtcp(size)
+        keys = self.rtcp_keys
+        if keys.current is not None:
+            size = keys.open_rtcp(size, now)
             if not size:
                 return
         elif self.config.secure:
@@ -328,7 +334,7 @@ class Flow(SendHalf):
             return
         if not self.within_rate(now):
             return
-        if receiver is not None:
+        if keys.current is not None:
             self.heard = now
         self._host.handler.rtcp(self.number, path, source, bytes(_DATA[:size]), now)
 

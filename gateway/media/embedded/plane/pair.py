@@ -9,16 +9,11 @@ from typing import Any
 from gateway.media.embedded.plane.around import FlowHost
 from gateway.media.embedded.plane.flow import SHORTEST_RTCP, Flow
 from gateway.media.embedded.plane.packet import HEADER_SIZE, MAXIMUM_SIZE
+from gateway.media.embedded.plane.receive_keys import ReceiveKeys
 from gateway.media.embedded.plane.routes import NO_ROUTE
 from gateway.media.embedded.plane.send_keys import SendKeys
 from gateway.media.embedded.plane.shared import READS
-from gateway.media.embedded.plane.srtp import (
-    WORKSPACE,
-    ReceiveContext,
-    SendContext,
-    SrtpKey,
-    receiver_of,
-)
+from gateway.media.embedded.plane.srtp import WORKSPACE, SendContext, SrtpKey
 from gateway.media.embedded.plane.values import NEVER, Address, Bound, FlowConfig
 
 TAKEN_ALONE = 3
@@ -37,8 +32,7 @@ class PairFlow(Flow):
         "_named",
         "_port",
         "_rtcp_destination",
-        "_rtcp_receiver",
-        "_rtcp_receivers",
+        "_rtcp_receive_keys",
         "_rtcp_sender",
         "_rtcp_senders",
         "_strangers",
@@ -56,8 +50,7 @@ class PairFlow(Flow):
         self._description = 0
         self._destination: Address | None = None
         self._rtcp_destination: Address | None = None
-        self._rtcp_receiver: ReceiveContext | None = None
-        self._rtcp_receivers: dict[SrtpKey, ReceiveContext] = {}
+        self._rtcp_receive_keys = ReceiveKeys(self.discarded)
         self._rtcp_sender: SendContext | None = None
         self._rtcp_senders = SendKeys(self.unsent)
         self._strangers_second = NEVER
@@ -99,7 +92,7 @@ class PairFlow(Flow):
 
     def set_rtcp_keys(self, receive: SrtpKey, send: SrtpKey) -> None:
         """Keys of RTCP alone; those used before go on where they stopped, and under a spent one nothing leaves."""
-        self._rtcp_receiver = receiver_of(receive, self._rtcp_receivers, self.discarded)
+        self._rtcp_receive_keys.set(receive, b"", self._host.clock())
         self._rtcp_sender = self._rtcp_senders.context(send)
         if self._rtcp_sender is None:
             # It would go under the key of RTP.
@@ -107,11 +100,18 @@ class PairFlow(Flow):
             self.update()
 
     def drop_keys(self) -> None:
-        self._rtcp_receiver = self._rtcp_sender = None
+        self._rtcp_receive_keys.drop()
+        self._rtcp_sender = None
         super().drop_keys()
 
-    def rtcp_contexts(self) -> tuple[ReceiveContext | None, SendContext | None]:
-        return self._rtcp_receiver or self.receiver, self._rtcp_sender or self.sender
+    @property
+    def rtcp_keys(self) -> ReceiveKeys:
+        apart = self._rtcp_receive_keys
+        return self.receive_keys if apart.current is None else apart
+
+    @property
+    def rtcp_sender(self) -> SendContext | None:
+        return self._rtcp_sender or self.sender
 
     @property
     def _learned(self) -> Address | None:
@@ -175,7 +175,7 @@ class PairFlow(Flow):
         before, learned = self.source, self._learned
         self.source = address
         self.update()
-        if self.receive(size, now):
+        if self.receive(size, now, is_source=learned == address[:2]):
             if learned != address[:2]:
                 self._host.handler.source_learned(self.number, address[:2], self._description, now)
             return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from abc import ABC, abstractmethod
 from typing import Any
 
 from gateway.media.embedded.plane.event import has_end
@@ -11,7 +10,7 @@ from gateway.media.embedded.plane.kept import Kept
 from gateway.media.embedded.plane.outgoing import OutgoingStream
 from gateway.media.embedded.plane.packet import HEADER, HEADER_SIZE, one_octet_extension, put_packet
 from gateway.media.embedded.plane.send_keys import SendKeys
-from gateway.media.embedded.plane.srtp import WORKSPACE, ReceiveContext, SendContext, SrtpKey
+from gateway.media.embedded.plane.srtp import WORKSPACE, SendContext, SrtpKey
 from gateway.media.embedded.plane.values import FlowConfig
 
 _WRAP = 0xFFFFFFFF
@@ -19,7 +18,7 @@ _PACK_INTO = HEADER.pack_into
 _DATA = WORKSPACE.data
 
 
-class SendHalf(ABC):
+class SendHalf:
     """The half of a flow that sends."""
 
     __slots__ = (
@@ -91,9 +90,10 @@ class SendHalf(ABC):
             self.sender is not None or (self._senders.is_empty and not self.config.secure)
         )
 
-    @abstractmethod
-    def rtcp_contexts(self) -> tuple[ReceiveContext | None, SendContext | None]:
-        """What opens and what protects RTCP."""
+    @property
+    def rtcp_sender(self) -> SendContext | None:
+        """Context that protects RTCP."""
+        return self.sender
 
     def update(self) -> None:
         """Something that `flowing` depends on has changed."""
@@ -220,7 +220,7 @@ class SendHalf(ABC):
         if self._rtcp_address is None or not self.ready:
             self.count_unsent("not_ready")
             return
-        size, sender = WORKSPACE.put(packet), self.rtcp_contexts()[1]
+        size, sender = WORKSPACE.put(packet), self.rtcp_sender
         if sender is not None:
             size = sender.seal_rtcp(size)
             if not size:

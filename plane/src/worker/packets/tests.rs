@@ -56,7 +56,7 @@ fn report(crypto: &mut Sender) -> Vec<u8> {
 fn secure(flow: u32, max_packets_per_second: u32) -> Box<Receive> {
     let config = Config { secure: true, mux: true, max_packets_per_second, idle_after: 0 };
     let mut receive = Box::new(Receive::new(flow, config, None, Arc::default()));
-    receive.crypto = Receiver::new(Suite::Gcm128, &[1; 28]);
+    receive.set_key(Receiver::new(Suite::Gcm128, &[1; 28]), 1);
     receive
 }
 
@@ -164,7 +164,7 @@ fn where_keys_are_dropped_neither_packets_nor_reports_are_taken() {
     let mut thread = thread();
     let mut receive = secure(1, 100);
     receive.source = Some(PEER);
-    receive.set_rtcp_key(Receiver::new(Suite::Gcm128, &[2; 28]));
+    receive.set_rtcp_key(Receiver::new(Suite::Gcm128, &[2; 28]), 1);
     let slot = thread.table.put_receive(receive);
     let (mut crypto, mut rtcp_crypto) = (sender(1), sender(2));
     let mut hear = |thread: &mut Thread, number| {
