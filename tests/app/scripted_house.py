@@ -12,6 +12,7 @@ from gateway.app import GatewayApp
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.sip.message import build
+from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from tests.app.phones import SDP
 from tests.app.ws_phone import UdpPhone
@@ -53,14 +54,25 @@ class Callee(UdpPhone):
         await self.send(build.response(request, 200))
         return request
 
-    async def hangs_up(self, invite: Request, uri: str = "") -> None:
+    async def hangs_up(self, invite: Request) -> None:
         """Send a BYE in the dialog that its answer to this INVITE made."""
+        await self.send(self.in_dialog("BYE", invite))
+
+    def in_dialog(self, method: str, invite: Request, sdp: str | None = None, *, number: int = 0) -> Request:
+        """A request in that dialog, with the next number where none is given."""
         contact = invite.contact
         assert contact is not None
-        bye = build.request(
-            "BYE", contact.uri, from_=invite.to.with_tag("t"), to=invite.from_, call_id=invite.call_id, cseq=7
+        return build.request(
+            method,
+            contact.uri,
+            from_=invite.to.with_tag("t"),
+            to=invite.from_,
+            call_id=invite.call_id,
+            cseq=number or self.next_number(),
+            contact=NameAddr.parse(self.contact),
+            body=(sdp or "").encode(),
+            content_type="application/sdp" if sdp is not None else None,
         )
-        await self.send(bye)
 
 
 class House:
