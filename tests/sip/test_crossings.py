@@ -324,14 +324,31 @@ def test_an_update_that_crosses_ours_waits_as_well() -> None:
     assert stage.requests("INVITE") == []
 
 
+def test_an_offer_that_crosses_ours_is_answered_while_ours_waits() -> None:
+    """A 500 with Retry-After ends ours for as long (RFC 3261 14.2); another offer of the peer then overlaps its own."""
+    stage, caller, session, log, ours, theirs = crossed()
+    stage.send(answer(ours, 500, headers=(("Retry-After", "5"),)))
+    [offered] = log.of(Offered)
+    caller.next("UPDATE", body=HOLD)
+    assert [one.status for one in finals(stage, "UPDATE")] == [500]
+    session.answer_offer(offered.exchange, HELD)
+    stage.run()
+    [ok] = finals(stage, "INVITE")
+    assert (ok.cseq.number, ok.status) == (theirs.cseq.number, 200)
+    stage.send(caller.make("ACK", cseq=theirs.cseq.number))
+    stage.run(6.1)
+    assert {one.cseq.number for one in stage.requests("INVITE")} == {ours.cseq.number + 1}
+
+
 def test_an_offer_that_waits_for_one_of_the_peer_can_be_taken_back() -> None:
     """Nothing of it is sent then, and no outcome comes; of one under way both do."""
     stage = Stage()
     caller, session, log = answered_call(stage)
     caller.next("INVITE", body=HOLD)
-    number = session.offer(OFFER)
-    assert session.take_back_offer(number)
-    assert not session.take_back_offer(number)
+    number, later = session.offer(OFFER), session.offer(ANSWER)
+    for each in (later, number):
+        assert session.take_back_offer(each)
+        assert not session.take_back_offer(each)
     session.answer_offer(log.of(Offered)[0].exchange, HELD)
     stage.run()
     stage.send(caller.make("ACK"))
@@ -340,6 +357,21 @@ def test_an_offer_that_waits_for_one_of_the_peer_can_be_taken_back() -> None:
     assert stage.requests("INVITE") == []
     number = session.offer(OFFER)
     assert not session.take_back_offer(number)
+
+
+def test_an_offer_taken_back_hurries_no_other() -> None:
+    """The one before it waits for the time that the peer has named."""
+    stage = Stage()
+    _, session, _ = answered_call(stage)
+    session.offer(OFFER)
+    stage.run()
+    [ours] = stage.requests("INVITE")
+    stage.send(answer(ours, 500, headers=(("Retry-After", "5"),)))
+    assert session.take_back_offer(session.offer(HOLD))
+    stage.run(4.8)
+    assert stage.requests("INVITE") == []
+    stage.run(1.2)
+    assert {one.body for one in stage.requests("INVITE")} == {OFFER}
 
 
 # ---- a phone that registers in the middle of a call

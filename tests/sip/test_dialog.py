@@ -204,6 +204,38 @@ def test_an_invite_without_one_sip_contact_makes_no_dialog(contact: str) -> None
     assert caught.value.status == 400
 
 
+@pytest.mark.parametrize("route", ["<tel:+1>", "<http://p>", "<sip:p;lr>, <tel:+1>"])
+def test_an_invite_with_a_route_that_names_no_place_makes_no_dialog(route: str) -> None:
+    """Requests of the dialog would have to go there (RFC 3261 12.1.1): 400."""
+    with pytest.raises(DialogError) as caught:
+        Dialog.of_uas(invite(routes=(route,)), "b1")
+    assert caught.value.status == 400
+
+
+def test_an_early_dialog_by_the_flow_takes_the_way_of_a_later_1xx() -> None:
+    """The first had no Contact; one without after it changes nothing."""
+    request = invite()
+    forked = ForkedDialogs(request)
+    early = forked.receive(answer(request, 180, "b1", None), Flow("udp", "192.0.2.9", 5060))
+    assert early is not None
+    assert (early.is_by_flow, early.remote_target) == (True, BOB.uri)
+    later = answer(request, 183, "b1").with_header("Record-Route", "<sip:p1;lr>, <sip:p2;lr>")
+    for response in (later, answer(request, 180, "b1", None)):
+        forked.receive(response)
+        assert (early.is_by_flow, early.remote_target) == (False, BOB_CONTACT.uri)
+        assert [str(hop.uri) for hop in early.route_set] == ["sip:p2;lr", "sip:p1;lr"]
+
+
+def test_a_dialog_by_the_flow_is_so_in_the_next_process() -> None:
+    """Its Contact names no place there either."""
+    request = invite()
+    flow = Flow("udp", "192.0.2.9", 5060)
+    dialog = Dialog.of_uac(request, answer(request, contact=None), flow)
+    assert dialog_of(values_of(dialog)).hops == dialog.hops == (flow,)
+    usual = Dialog.of_uac(request, answer(request), flow)
+    assert dialog_of(values_of(usual)).hops == usual.hops == (BOB_CONTACT.uri,)
+
+
 def test_responses_that_make_no_dialog() -> None:
     """100, failures, a provisional without tag (RFC 3261 12.1)."""
     request = invite()

@@ -249,6 +249,18 @@ def test_credentials_and_late_answers_of_the_process_before() -> None:
     assert len(stage.requests("ACK")) == 1
 
 
+def test_a_late_2xx_whose_peer_is_nowhere_is_acknowledged_where_it_came_from() -> None:
+    """Connections of the process before are gone, and the Contact leads nowhere."""
+    stage = Stage(transport="tcp")
+    kept, again = holding(stage)
+    values = kept.values
+    values["dialog"] |= {"target": "sip:puppet@nowhere.example", "flow": str(Flow("tcp", *BOB, "before"))}
+    node = stage.agent = AgentNode(stage.network, ALICE, transport="tcp")
+    node.core.resume(values)
+    stage.send(answer(again, 200, body=HELD))
+    assert [one.cseq.number for one in stage.requests("ACK")] == [again.cseq.number]
+
+
 def test_an_answer_that_nobody_acknowledges_again_stands() -> None:
     """Its ACK may have gone to the process before; whether anybody is there the media says, and the session timer."""
     pair = Pair()

@@ -171,6 +171,30 @@ def test_who_is_vouched_for_is_let_in_above_the_limit_and_nobody_else() -> None:
     assert admission.refused == 3
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_invites_of_a_trunk_have_a_limit_of_their_own(is_stream: bool) -> None:
+    """Its other requests have none, nor have INVITEs of another trusted source; neither takes room of strangers."""
+    limits = AdmissionLimits(
+        rate=1, trusted=("192.0.2.0/24",), trunks=("192.0.2.9/32",), trunk_invites=1, trunk_burst=2
+    )
+    stack = stack_of(StackConfig(admission=limits))
+
+    def passed(method: str, host: str, now: float) -> int:
+        flow = Flow("tcp" if is_stream else "udp", host, 5070, "here")
+        for number in range(4):
+            data = text(method, branch=f"z9hG4bK{method}{host}{now}{number}", call_id=f"{host}{now}{number}")
+            if is_stream:
+                stack.receive_message(parse_message(data), flow, now, len(data))
+            else:
+                stack.receive(data, flow, now)
+        return len(stack.events())
+
+    assert (passed("INVITE", "192.0.2.9", 0.0), passed("OPTIONS", "192.0.2.9", 0.0)) == (2, 4)
+    assert (stack.counts["over rate"], stack.admission.refused) == (2, 2)
+    assert (passed("INVITE", "192.0.2.9", 1.0), passed("INVITE", "192.0.2.8", 1.0)) == (1, 4)
+    assert len(stack.admission) == 0
+
+
 def test_remembered_sources_are_bounded() -> None:
     """A million addresses do not fill the memory, and trusted ones are not limited at all."""
     trusted = frozenset(("198.51.100.0/24", "2001:db8::1"))

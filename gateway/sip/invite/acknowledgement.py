@@ -65,14 +65,15 @@ class Acknowledgement:
         Another connection than before means that the first one is gone for the peer.
         """
         source, before = source or self._client.source, self._came_by
-        if self._flow is None:
+        went = self._flow
+        if not self.is_sent:
             return
-        if source.reliable and before != source and same_way(self._flow, before):
+        if source.reliable and before != source and (went is None or same_way(went, before)):
             self._dialog.heard_from(source)
-            self._came_by = self._flow = source
-            self._data = self._core.send_ack(self._built(source, self._body or b""), source)
-        else:
-            self._core.send(self._data, self._flow)
+            self._came_by = source
+            self._send_by(source)
+        elif went is not None:
+            self._core.send(self._data, went)
 
     def _built(self, flow: Flow, body: bytes) -> Request:
         return self._dialog.ack(

@@ -268,6 +268,7 @@ class Modification:
         if waits is not None:
             self._queue.appendleft(want)
             self._retry = waits
+            self._take_crossing()
         return waits is not None
 
     def _on_failure(self, change: LocalChange, response: Response) -> None:
@@ -337,11 +338,8 @@ class Modification:
             return
         crossing = self._stop_crossing()
         assert crossing is not None
-        try:
-            self._take_offer(crossing.request, crossing.carrier)
-        except DialogError as error:
-            fields = () if error.retry_after is None else (("Retry-After", error.retry_after),)
-            crossing.request.respond(error.status, fields)
+        # Crossing ours was all that was wrong with it, and nothing else has begun since.
+        self._take_offer(crossing.request, crossing.carrier)
 
     def _stop_crossing(self) -> Crossing | None:
         crossing, self._crossing = self._crossing, None
@@ -351,8 +349,8 @@ class Modification:
 
     def _crossed_for_long(self) -> None:
         crossing = self._stop_crossing()
-        if crossing is not None:
-            crossing.request.respond(491)
+        assert crossing is not None, "its alarm is called off with it"
+        crossing.request.respond(491)
 
     def _take_offer(self, request: ServerRequest, carrier: Carrier) -> None:
         session = self.session

@@ -235,9 +235,8 @@ class ResumedSession(InviteSession):
         ack = dialog.ack(number, headers=tuple(self.core.request_fields()))
 
         def located(flows: tuple[Flow, ...]) -> None:
-            if flows:
-                self.core.send_ack(ack, flows[0])
-                self.core.wake()
+            self.core.send_ack(ack, flows[0] if flows else source)
+            self.core.wake()
 
         locate_peer(self.core, dialog, located, self)
         if number not in self._acknowledged and response.body and response.body != self.remote_body:
@@ -300,14 +299,12 @@ class LeftInvite:
         self._byes += 1
 
         def located(flows: tuple[Flow, ...]) -> None:
-            if flows:
-                self._farewell.changed(bare({"dialog": values_of(dialog)}), self._byes > 1)
-                ack = dialog.ack(response.cseq.number, headers=tuple(self._core.request_fields()))
-                self._acks[tag] = self._core.send_ack(ack, flows[0]), flows[0]
-                send_in_dialog(self._core, dialog, "BYE", lambda _: self._has_left(), owner=None, headers=self._headers)
-                self._core.wake()
-            else:
-                self._has_left()
+            flow = flows[0]  # the one that the INVITE went by, at least
+            self._farewell.changed(bare({"dialog": values_of(dialog)}), self._byes > 1)
+            ack = dialog.ack(response.cseq.number, headers=tuple(self._core.request_fields()))
+            self._acks[tag] = self._core.send_ack(ack, flow), flow
+            send_in_dialog(self._core, dialog, "BYE", lambda _: self._has_left(), owner=None, headers=self._headers)
+            self._core.wake()
 
         locate_peer(self._core, dialog, located, None)
 
