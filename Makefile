@@ -9,6 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 APT_PACKAGES := chromium chromium-headless-shell firefox-esr iproute2 sip-tester baresip baresip-ffmpeg nftables redis-server \
   rtpengine-daemon kamailio kamailio-outbound-modules kamailio-presence-modules kamailio-sqlite-modules \
   kamailio-websocket-modules espeak-ng coturn pulseaudio curl nginx-light
+# What compiles and checks plane/, where no toolchain of another source is: Debian 12 has a recent one under the names for web browsers.
+APT_PACKAGES += cargo:cargo-web/cargo cargo-fmt:rustfmt-web/rustfmt cargo-clippy:rust-web-clippy/rust-clippy c++:g++ cmake:cmake
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
