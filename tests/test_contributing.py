@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,30 @@ def test_every_target_of_the_page_does_what_stands_beside_it() -> None:
         done = recipe(target)
         assert done.returncode == 0, done.stderr
         assert [words for words in does[target] if words not in done.stdout] == [], target
+
+
+def test_the_table_of_marks_is_whole() -> None:
+    """Each mark of the suite, and tests without one; where each runs is what the recipes say."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    marks = {each.partition(":")[0] for each in settings["markers"]}
+    rows = re.findall(r"^\| (`\w+`|none) \| .* \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+    assert {name.strip("`") for name, _ in rows} == marks | {"none"}
+    targets = {target for _, where in rows for target in re.findall(r"`make ([a-z-]+)`", where)}
+    assert targets == {"test", "test-all", "nightly"}
+
+
+def test_each_command_for_one_test_runs_it() -> None:
+    """As the page has it, with another seed too, which the first lines name."""
+    [block] = [each.text for each in blocks_of(PAGE) if each.text.startswith(".venv/bin/python -m pytest")]
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    for line in block.splitlines():
+        _, *words = shlex.split(line)
+        command = [sys.executable, *words]
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, done.stdout
+        seed = words[words.index("--seed") + 1] if "--seed" in words else "0"
+        assert f"\nseed: {seed} " in done.stdout
+    assert "--seed" in block
 
 
 def test_every_folder_has_its_place_in_the_table_of_rooms() -> None:

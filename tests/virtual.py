@@ -188,6 +188,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=0, help="seed of every random source of tests in virtual time")
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    """Name the seed with which a failure comes again."""
+    return f"seed: {config.getoption('--seed')} (random octets of tests in virtual time; --seed N for others)"
+
+
 def _take_over() -> None:
     """Put the clocks and random sources of tests in the place of the machine's, which follow outside of tests.
 
