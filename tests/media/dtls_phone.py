@@ -12,10 +12,11 @@ from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.resuming import values_of
 from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.config import WebRtcConfig
-from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole
+from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, is_client_hello
 from gateway.media.engine import Kind, Party
 from sdp import SessionDescription
 from sdp.attributes import Fingerprint
+from tests.media.dtls_support import fragments
 from tests.media.engine_support import Phone
 from tests.media.srtp_pair import SrtpSession
 
@@ -160,6 +161,13 @@ class Renewing(DtlsPhone):
         """Filter of the DTLS datagrams that the phone reads."""
         self.answers: list[bytes] = []
         """Datagrams that `takes` refused."""
+        self.cuts: tuple[int, ...] = ()
+        """Octets at which its ClientHello is cut into fragments."""
+
+    def send_raw(self, data: bytes, to: Any = None) -> None:
+        parts = fragments(data, *self.cuts) if self.cuts and is_client_hello(data) else [data]
+        for each in parts:
+            super().send_raw(each, to)
 
     def begin(self, sdp: str) -> None:
         if self._ticking is not None:

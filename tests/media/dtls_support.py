@@ -20,3 +20,11 @@ def client_hello(suite: bytes, version: bytes = b"\xfe\xfd") -> bytes:
 
 CLIENT_HELLO_NULL_CIPHER = client_hello(b"\0\0")
 CLIENT_HELLO_1_0 = client_hello(b"\xc0\x13", b"\xfe\xff")
+
+
+def fragments(hello: bytes, *cuts: int) -> list[bytes]:
+    """The datagram of a ClientHello as one datagram a fragment, cut at these octets (RFC 6347 section 4.2.3)."""
+    record, message, body = hello[:11], hello[13:19], hello[25:]
+    parts = [(at, body[at:end]) for at, end in zip((0, *cuts), (*cuts, len(body)), strict=True)]
+    made = [message + at.to_bytes(3) + len(part).to_bytes(3) + part for at, part in parts]
+    return [record + len(each).to_bytes(2) + each for each in made]

@@ -93,6 +93,16 @@ async def test_a_phone_that_begins_dtls_again_is_heard_again(mux: bool, exchange
             await both_heard(phone, plain)
 
 
+async def test_a_client_hello_in_fragments_begins_dtls_again() -> None:
+    """As with post-quantum key shares, in two datagrams (RFC 6347 section 4.2.3)."""
+    phone = Renewing()
+    async with talking(phone) as (engine, _, plain):
+        phone.cuts = (60,)
+        for _ in range(2):
+            await we_offer(engine, phone, plain)
+            await both_heard(phone, plain)
+
+
 async def test_a_phone_that_begins_dtls_a_hundred_times_is_heard() -> None:
     """As after as many refreshes of a long call: keys never run out."""
     phone = Renewing()

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from gateway.media.embedded.plane.protocol import Plane
 from gateway.media.embedded.plane.values import Address
-from gateway.media.embedded.rtp.renewals import Renewals
 from gateway.media.embedded.webrtc.alarm import Alarm, Timer
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.embedded.webrtc.config import WebRtcConfig
@@ -19,6 +18,7 @@ from gateway.media.embedded.webrtc.dtls import (
     NextAssociation,
     is_client_hello,
 )
+from gateway.media.embedded.webrtc.renewals import Renewals
 from gateway.media.engine import MediaError
 from sdp import MediaAgreement
 from sdp.attributes import Fingerprint

@@ -24,6 +24,7 @@ from gateway.media.embedded.webrtc.dtls_records import (
     LONGEST,
     RECORD_HEADER,
     SUITES,
+    HelloFragments,
     Records,
     Secrets,
     Suite,
@@ -414,14 +415,23 @@ class NextAssociation(DtlsAssociation):
         """Known to the address alone that the HelloVerifyRequest goes to."""
         self._random = b""
         """Of the ClientHello that has begun the handshake."""
+        self._hello = HelloFragments()
         super().__init__(context, DtlsRole.PASSIVE, fingerprints, config)
 
     def _first_connection(self) -> SSL.Connection | None:
         return None
 
     def _take_records(self, records: bytes, now: float) -> None:
-        is_hello = is_client_hello(records)
-        if not is_hello or (self._connection is not None and records[_RANDOM] == self._random):
+        if not is_client_hello(records):
+            super()._take_records(records, now)
+            return
+        # OpenSSL answers no part of a ClientHello with a HelloVerifyRequest.
+        wholes = [whole for record in split_records(records) if (whole := self._hello.add(record)) is not None]
+        if wholes:
+            self._take_hello(wholes[-1], now)
+
+    def _take_hello(self, records: bytes, now: float) -> None:
+        if self._connection is not None and records[_RANDOM] == self._random:
             super()._take_records(records, now)
             return
         connection = self._new_connection()

@@ -6,6 +6,7 @@ What is still to come are alerts, a Finished that the peer repeats, and the pack
 from __future__ import annotations
 
 import hmac
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -58,6 +59,49 @@ def split_records(data: bytes) -> Iterator[bytes]:
             return
         yield data[position:end]
         position = end
+
+
+_FRAGMENT: Final = struct.Struct("!B3sH3s3s")
+"""Type, length, message number, fragment offset and fragment length (RFC 6347 section 4.2.2)."""
+LONGEST_HELLO: Final = 4096
+"""Octets of a ClientHello that is put together; with post-quantum key shares one has some 1,800."""
+MOST_FRAGMENTS: Final = 32
+
+
+class HelloFragments:
+    """Parts of a ClientHello that comes in several records (RFC 6347 section 4.2.3), in any order."""
+
+    __slots__ = ("_of", "_parts")
+
+    def __init__(self) -> None:
+        self._of = b""
+        """Handshake type, length and message number that all parts share."""
+        self._parts: dict[int, bytes] = {}
+
+    def add(self, record: bytes) -> bytes | None:
+        """Return the whole message in one record, once no part is missing."""
+        start = RECORD_HEADER + _FRAGMENT.size
+        if len(record) < start:
+            return None
+        length: bytes
+        offset: bytes
+        _, length, _, offset, _ = _FRAGMENT.unpack_from(record, RECORD_HEADER)
+        of, size = record[RECORD_HEADER : RECORD_HEADER + 6], int.from_bytes(length)
+        if size > LONGEST_HELLO:
+            return None
+        if of != self._of or len(self._parts) >= MOST_FRAGMENTS:
+            self._of, self._parts = of, {}
+        self._parts[int.from_bytes(offset)] = record[start:]
+        body = b""
+        for at in sorted(self._parts):
+            if at > len(body):
+                return None
+            body = body[:at] + self._parts[at]
+        if len(body) != size:
+            return None
+        self._parts = {}
+        message = of + bytes(3) + length + body
+        return record[: RECORD_HEADER - 2] + len(message).to_bytes(2) + message
 
 
 @dataclass(frozen=True, slots=True)

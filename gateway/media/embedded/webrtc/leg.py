@@ -12,9 +12,10 @@ from gateway.media.embedded.webrtc.alarm import Alarm
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.embedded.webrtc.checks import Checklist, networks_of_lite, require_candidate
 from gateway.media.embedded.webrtc.controlling import Control
-from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsRole, DtlsState
+from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsRole, DtlsState, NextAssociation, is_client_hello
 from gateway.media.embedded.webrtc.host import LegHost
 from gateway.media.embedded.webrtc.ice import IceAgent, Left, Pair
+from gateway.media.embedded.webrtc.renewals import Renewals
 from gateway.media.embedded.webrtc.states import TRANSITIONS, LegInput, LegState, StateHandler
 from gateway.media.embedded.webrtc.stun import Check, Message
 from gateway.media.engine import MediaError
@@ -65,6 +66,7 @@ class WebRtcLeg:
         """Those of the process whose DTLS association goes on; (): the port's."""
         self._role = DtlsRole.PASSIVE
         self._dtls: DtlsAssociation | None = None
+        self._renewals = Renewals()
         self._early: list[bytes] = []
         self._keyed = False
         self._path: int | None = None
@@ -226,6 +228,7 @@ class WebRtcLeg:
         if self.state is LegState.CLOSED:
             return
         now = self._host.clock()
+        self._renewals.exchanged()
         first = self._remote_ufrag is None
         self._remote_since = now if first else self._remote_since
         restarted = not first and ufrag != self._remote_ufrag
@@ -319,6 +322,8 @@ class WebRtcLeg:
 
     def receive_dtls(self, data: bytes, now: float) -> None:
         """One DTLS datagram from a proved address."""
+        if self._keyed and self._renews(data, now):
+            return
         if self._dtls is None:
             # A ClientHello, in two datagrams where its key share is post-quantum, may overtake its description.
             if len(self._early) < self._host.config.max_early_datagrams:
@@ -328,6 +333,34 @@ class WebRtcLeg:
             return
         self._dtls.receive(data, now)
         self._follow_dtls(now)
+
+    def _renews(self, data: bytes, now: float) -> bool:
+        """Take a datagram for a handshake that the peer begins beside its keys; False where the association has it too.
+
+        Asterisk begins one after each exchange of descriptions, with the same fingerprint and without a tls-id.
+        """
+        renewals, peer, config = self._renewals, self._address, self._host.config
+        is_hello = is_client_hello(data)
+        if is_hello and self._role is DtlsRole.PASSIVE and renewals.may_begin(peer):
+            renewals.begin(
+                peer, NextAssociation(self._host.dtls, self._fingerprints, config), now + config.setup_timeout
+            )
+        renewals.receive(peer, data, now)
+        return self._follow_renewals(now) or is_hello
+
+    def _follow_renewals(self, now: float) -> bool:
+        """Send for the handshakes beside the keys, and take over the keys of one that is done; whether one is."""
+        for address, association in self._renewals.handshakes.items():
+            for datagram in association.datagrams_to_send():
+                if self._path is not None:
+                    self._host.plane.send(self._path, address, datagram)
+        done = self._renewals.settle()
+        if done is not None:
+            self._dtls, self._keyed, self._told_fingerprints = done[1], False, ()
+            self.associations += 1
+            self._follow_dtls(now)
+        self._rearm()
+        return done is not None
 
     def send_data(self, data: bytes) -> None:
         """Have it sent by DTLS; without an association it is dropped."""
@@ -485,6 +518,7 @@ class WebRtcLeg:
         self._drop_dtls()
 
     def _drop_dtls(self) -> None:
+        self._renewals.drop()
         if self._dtls is not None:
             self._dtls.close()
             self._dtls = None
@@ -519,6 +553,7 @@ class WebRtcLeg:
         if self.state in (LegState.NEW, LegState.FAILED, LegState.CLOSED):
             return None
         times = [self._setup_deadline, self._dtls.deadline if self._dtls is not None else None]
+        times += self._renewals.deadlines()
         if self._checks is not None:
             times.append(self._checks.deadline())
         if self._control is not None and self._path is not None:
@@ -536,6 +571,8 @@ class WebRtcLeg:
         """Do what is due at `now`."""
         config = self._host.config
         self._send_checks(now)
+        self._renewals.handle_timer(now)
+        self._follow_renewals(now)
         if self._setup_deadline is not None and now >= self._setup_deadline:
             missing = "no valid ICE check came" if self.state is LegState.CHECKING else "DTLS did not finish"
             trouble = f": {self._dtls.trouble}" if self._dtls is not None and self._dtls.trouble else ""
