@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests import peers
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, server: str) -> Iterator[None]:
-    """One with that server, ended with the block."""
+def nginx(folder: Path, server: str, words: Sequence[str] = ()) -> Iterator[None]:
+    """One with that server, ended with the block; `words` begin the command, as those of another host do."""
     file, log = folder / "nginx.conf", folder / "nginx.log"
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
     own = f"daemon off;\npid {folder}/nginx.pid;\nerror_log {log};\nevents {{}}\n"
     file.write_text(f"{own}http {{\naccess_log off;\n{paths}{server}}}\n")
-    with subprocess.Popen([peers.program("nginx", "nginx-light"), "-c", str(file), "-e", str(log)]) as running:
+    program = peers.program("nginx", "nginx-light")
+    with subprocess.Popen([*words, program, "-c", str(file), "-e", str(log)]) as running:
         try:
             yield
         finally:

@@ -60,6 +60,18 @@ def test_a_further_address_opens_the_gateway_to_the_network(tmp_path: Path) -> N
         assert (web.only_here, web.guests_welcome, web.rooms_open) == (here, here, here)
 
 
+def test_a_proxy_opens_the_gateway_to_the_network() -> None:
+    """Guests and rooms on "auto" are closed there, also where the proxy says nothing of the clients it passes on."""
+    for environ in (
+        {"GATEWAY_WEB__PROXIES": '["127.0.0.1"]'},
+        {"GATEWAY_WEB__PUBLIC_URL": "https://phone.example.com"},
+    ):
+        web = load(None, environ).web
+        assert (web.only_here, web.guests_welcome, web.rooms_open) == (False, False, False)
+    web = load(ROOT / "deploy/gateway.yaml", {}).web
+    assert (web.only_here, web.guests_welcome, web.rooms_open) == (False, False, False)
+
+
 def test_commented_examples_are_valid(tmp_path: Path) -> None:
     """Taking the comment signs away from the examples leaves a file that loads."""
     text = (ROOT / "gateway.yaml").read_text(encoding="utf-8")
@@ -164,6 +176,7 @@ def _other(path: tuple[str, ...], field: FieldInfo) -> str:
         "media.ice_peers_allowed": "192.0.2.0/24",
         "sip.bans.never": "192.0.2.0/24",
         "sip.proxies": "192.0.2.0/24",
+        "metrics.sources": "192.0.2.0/24",
         "sip.registration.digest_algorithms": "SHA-256, MD5",
         "webrtc.listen": "127.0.0.1:40001",
         "webrtc.advertised": "203.0.113.1,203.0.113.2:4000",

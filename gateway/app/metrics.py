@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -13,12 +13,15 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.access.sources import Networks
 from gateway.call.call import Call
 from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.call.state import State
 from gateway.media.engine import StreamStatistics
 from gateway.web.facade import READY
+from gateway.web.forwarded import known_address
+from gateway.web.http.errors import ApiError
 
 _SETUP_SECONDS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
 _MEDIA_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
@@ -26,6 +29,20 @@ _CALL_SECONDS = (5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 _MOS = (1.5, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.2, 4.4)
 _LOSS = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _LATE_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+
+def only_for(
+    sources: Iterable[str], endpoint: Callable[[Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return `endpoint` for clients of these addresses and networks; 403 for others, and behind unknown proxies."""
+    networks = Networks(sources)
+
+    async def answer(request: Request) -> Response:
+        if (known_address(request) or "") not in networks:
+            raise ApiError(403, "This is for the addresses of metrics.sources")
+        return await endpoint(request)
+
+    return answer
 
 
 class Front(Protocol):

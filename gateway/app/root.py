@@ -32,7 +32,7 @@ from gateway.app.health import EngineWatch, StoreWatch, Watch, ports_taken, prob
 from gateway.app.load import watch_load
 from gateway.app.message_opening import open_messages
 from gateway.app.messages import Messages
-from gateway.app.metrics import Metrics
+from gateway.app.metrics import Metrics, only_for
 from gateway.app.observers import collecting, copy_messages, keep_messages
 from gateway.app.opening import (
     HostNames,
@@ -442,7 +442,7 @@ class GatewayApp:
         metrics.count_spans(self._span_counts)
         self.calls.observe(metrics.observe)
         metrics.watch(self._load)
-        application.add_route("/metrics", metrics.endpoint)
+        application.add_route("/metrics", only_for(self.config.metrics.sources, metrics.endpoint))
 
     def _router(self, config: Config) -> Router:
         before = self._application.routes

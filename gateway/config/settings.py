@@ -32,7 +32,7 @@ from gateway.config.people import (
     Trunk,
     UserConfig,
 )
-from gateway.config.values import Section, Text, host, is_loopback, without_empty
+from gateway.config.values import NetworkValue, Section, Text, host, is_loopback, without_empty
 from gateway.config.webrtc import DataConfig, TextConfig, WebRtcConfig
 from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import User
@@ -182,7 +182,9 @@ class MetricsConfig(Section):
     """Figures for Prometheus."""
 
     enabled: bool = False
-    """Serve /metrics on the web address, to everybody who can reach it."""
+    """Serve /metrics on the web address, to `sources`."""
+    sources: tuple[NetworkValue, ...] = ("127.0.0.1/32", "::1/128")
+    """Addresses and networks of Prometheus servers, as web.proxies pass them on; others get 403."""
 
 
 class Config(BaseSettings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from itertools import chain
 
 from gateway.config import Config
@@ -34,13 +35,12 @@ def _guests(config: Config) -> Iterator[Finding]:
 
 
 def _metrics(config: Config) -> Iterator[Finding]:
-    if config.metrics.enabled and not config.web.only_here:
-        what = "Anybody who reaches the page reads /metrics: how many calls there are, and names of trunks."
-        yield notice(
-            "metrics.enabled", what, "Have the proxy in front keep /metrics to your Prometheus, or set it to false."
-        )
+    public = [one for one in config.metrics.sources if not ip_network(one, strict=False).is_private]
+    if config.metrics.enabled and not config.web.only_here and public:
+        what = f"/metrics is for {', '.join(public[:5])} as well: how many calls there are, and names of trunks."
+        yield notice("metrics.sources", what, "Name the addresses of your Prometheus servers alone.")
     else:
-        yield good("metrics.enabled", "No stranger reads /metrics.")
+        yield good("metrics.sources", "No stranger reads /metrics.")
 
 
 def _rights(config: Config) -> Iterator[Finding]:

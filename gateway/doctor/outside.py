@@ -247,7 +247,11 @@ def _read(answer: bytes, count: int) -> tuple[str, list[str | None]]:
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head[9:12].decode("ascii", "replace")
     if status != "200":
-        why = {"401": "it does not know that operator and password", "403": "that user is no operator there"}
+        why = {
+            "401": "it does not know that operator and password",
+            "403": "that user is no operator there",
+            "409": "its proxy is not in web.proxies there, so that it cannot know who asks",
+        }
         raise OutsideError(why.get(status, f"it answers {status or 'nothing'}"))
     try:
         found: Any = json.loads(body)

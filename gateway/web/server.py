@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from gateway.handshakes import Handshakes
 from gateway.web.connections import ConnectionTable
+from gateway.web.forwarded import ForwardedFor
 from gateway.web.protocols import HttpProtocol, WebSocketProtocol
 from gateway.web.settings import WebSettings
 
@@ -125,11 +126,10 @@ async def serve(
     handshakes = _handshakes(tls, settings)
     protocol = type("HttpProtocol", (HttpProtocol,), limits)
     config = uvicorn.Config(
-        app,
+        ForwardedFor(app, settings.proxies),
         ws=type("WebSocketProtocol", (WebSocketProtocol,), backlog),
         http=protocol if handshakes is None else _within(handshakes, protocol),
-        proxy_headers=bool(settings.proxies),
-        forwarded_allow_ips=list(settings.proxies),
+        proxy_headers=False,
         ws_max_size=settings.max_message,
         ws_per_message_deflate=False,
         ws_ping_interval=settings.ping_interval,

@@ -51,7 +51,7 @@ LOOSE: dict[str, dict[str, Any]] = {
     "web.tls": {},
     "web.guests": {"web": {"guests": "on"}},
     "web.open_rooms": {"web": {"open_rooms": "on"}},
-    "metrics.enabled": {"metrics": {"enabled": True}},
+    "metrics.sources": {"metrics": {"enabled": True, "sources": ["0.0.0.0/0"]}},
     "users[].may_call": {"trunks": [TRUNK], "users": [{"id": "alice", "web": True, "may_call": ["trunk:pbx"]}]},
     "trunks[].max_calls": {"trunks": [TRUNK]},
     "emergency.numbers": {},

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class Stage:
         self.host = there
         self.way = way
         self.web = (there.here, web_port)
+        self._tls = None if way.proxied or gateway.app.config.web.tls.cert is None else _unverified()
         self._stack = stack
 
     @property
@@ -102,7 +104,8 @@ class Stage:
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """An HTTP connection from there on which `request` was sent."""
         made = await self.socket(self.web, network, number)
-        reader, writer = await asyncio.open_connection(sock=made)
+        name = self.web[0] if self._tls else None
+        reader, writer = await asyncio.open_connection(sock=made, ssl=self._tls, server_hostname=name)
         self._stack.callback(writer.close)
         writer.write(request)
         await writer.drain()
@@ -121,9 +124,9 @@ class Stage:
     async def websocket(self, protocol: str, path: str, network: int = 0, number: int = 0) -> ClientConnection:
         """A WebSocket from there."""
         made = await self.socket(self.web, network, number)
-        url = f"ws://{self.hostport}{path}"
+        url = f"{'wss' if self._tls else 'ws'}://{self.hostport}{path}"
         protocols = [Subprotocol(protocol)] if protocol else None
-        found = await connect(url, sock=made, subprotocols=protocols, proxy=None, ping_interval=None)
+        found = await connect(url, sock=made, ssl=self._tls, subprotocols=protocols, proxy=None, ping_interval=None)
         self._stack.push_async_callback(found.close)
         return found
 
@@ -190,6 +193,13 @@ class Stage:
     def calls(self, agent: UserAgent, user: str, number: str, replaces: str | None = None) -> Phone:
         """A call of a user from there."""
         return Phone(agent, self.app, user, replaces, dials=number)
+
+
+def _unverified() -> ssl.SSLContext:
+    """TLS of strangers, who take any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _prefix(there: Host, way: Way) -> str:

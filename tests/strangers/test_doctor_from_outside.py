@@ -17,6 +17,7 @@ import pytest
 from gateway.config import Config, load
 from tests.interop.gateway import environment_on_free_ports, gateway_with
 from tests.netns import Host, host
+from tests.nginx import listens, nginx
 from tests.ports import free_port
 
 pytestmark = pytest.mark.wall
@@ -38,14 +39,14 @@ def at(address: str, port: int) -> str:
 
 
 @asynccontextmanager
-async def other_gateway(folder: Path, *, ipv6: bool) -> AsyncIterator[Other]:
-    """One that is up, with an operator."""
+async def other_gateway(folder: Path, *, ipv6: bool, page: str = "", **changes: str) -> AsyncIterator[Other]:
+    """One that is up, with an operator; its page is at the other host's address, or at `page`."""
     folder.mkdir()  # noqa: ASYNC240  # a test
     with host(ipv6=ipv6) as there:
-        page = at(there.there, free_port())
+        page = page or at(there.there, free_port())
         users = [{"id": "op", "web": True, "role": "operator", "password": PASSWORD}]
         users.append({"id": "carol", "web": True, "password": PASSWORD})
-        environ = os.environ | environment_on_free_ports(folder, WEB__LISTEN=page, USERS=json.dumps(users))
+        environ = os.environ | environment_on_free_ports(folder, WEB__LISTEN=page, USERS=json.dumps(users), **changes)
         words = [*there.words, SCRIPT, "run"]
         process = await asyncio.create_subprocess_exec(
             *words, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -149,3 +150,26 @@ async def test_a_gateway_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
         [said] = await doctor(tmp_path / "ours", environ, f"http://op@{there.there}:1")
     assert said.startswith("wrong")
     assert "cannot look" in said
+
+
+@FAMILIES
+@pytest.mark.parametrize("is_named", [True, False], ids=["named", "unnamed"])
+async def test_a_gateway_behind_a_proxy_tries_nobody_but_who_asks(tmp_path: Path, ipv6: bool, is_named: bool) -> None:
+    """A proxy that `web.proxies` names says who asks; behind another one the gateway says that it cannot know."""
+    own, front = f"127.0.0.1:{free_port()}", free_port()
+    proxies = json.dumps(["127.0.0.1"] if is_named else [])
+    async with other_gateway(tmp_path / "other", ipv6=ipv6, page=own, WEB__PROXIES=proxies) as other:
+        passed = f"proxy_pass http://{own}; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+        server = f"server {{ listen {at(other.there.there, front)}; location / {{ {passed} }} }}\n"
+        _, environ = variables(tmp_path / "ours", ours(tmp_path, other.there))
+        with nginx(tmp_path, server, other.there.words):
+            async with asyncio.timeout(30):
+                while not await listens(front, other.there.there):  # noqa: ASYNC110  # nginx notifies nobody
+                    await asyncio.sleep(0.02)
+            said = await doctor(tmp_path / "ours", environ, f"http://op@{at(other.there.there, front)}")
+    if is_named:
+        assert [line.split()[0] for line in said] == ["good"] * 6, said
+    else:
+        [line] = said
+        assert line.startswith("wrong")
+        assert "web.proxies" in line

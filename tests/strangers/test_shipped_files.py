@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidMessage, InvalidStatus
 
 from gateway.commands.init import Answers, configuration
 from gateway.config import Config, load
+from gateway.config.values import is_loopback
 from tests.docs_blocks import ROOT
 from tests.interop.stranger import SDP, status_of
 from tests.net.certificates import Authority
@@ -107,6 +108,9 @@ OFFER = json.dumps({"sdp": SDP.format(host="192.0.2.1"), "type": "offer", "to": 
 REQUESTS = (
     ("GET", "/webrtc/rooms", ""),
     ("POST", "/webrtc/offer", OFFER),
+    ("GET", "/metrics", ""),
+    ("GET", "/rtc/stats", ""),
+    ("GET", "/api/audit", ""),
     ("GET", "/api/calls", ""),
     ("GET", "/api/users", ""),
     ("GET", "/api/recordings", ""),
@@ -149,8 +153,11 @@ async def shipped_at(shipped: Shipped, folder: Path, way: Way) -> AsyncIterator[
 async def test_no_shipped_file_lets_a_stranger_in(tmp_path: Path, shipped: Shipped, way: Way) -> None:
     """Neither by the page's requests, whatever they say of where they come from, nor by SIP."""
     async with shipped_at(shipped, tmp_path, way) as at:
+        is_open = way.proxied or not is_loopback(at.app.config.web.listen.host)
+        assert await at.status(at.request("GET", "/healthz")) == (200 if is_open else 0)
         async for what, status in _page_statuses(at):
             assert status in REFUSED, (what, status)
+            assert bool(status) is is_open, (what, status)
         assert await _room_status(at) in REFUSED
         host = at.app.config.sip.listen[0].host
         if host in ("0.0.0.0", "::"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.probe import tried
 from gateway.sources import source_of
 from gateway.web.admin.routes import ERRORS, requires
-from gateway.web.auth.authenticator import Authenticator, client_address
-from gateway.web.http.errors import RETRY, ApiError, bounded_route
+from gateway.web.auth.authenticator import Authenticator
+from gateway.web.forwarded import known_address
+from gateway.web.http.errors import RETRY, ApiError, bounded_route, refusal
 from gateway.web.limits import KeyedBuckets
 from gateway.web.settings import WebSettings
 
@@ -55,10 +56,14 @@ def create_router(authenticator: Authenticator, settings: WebSettings) -> APIRou
     operator = [Depends(requires(authenticator, "operator"))]
     looks = KeyedBuckets(_A_SECOND, _BURST, time.monotonic)
 
-    @router.post("/reach", response_model=ReachInfo, dependencies=operator)
+    unknown: dict[int | str, dict[str, Any]] = {409: refusal("A proxy in front is not in web.proxies")}
+
+    @router.post("/reach", response_model=ReachInfo, dependencies=operator, responses=unknown)
     async def reach(wanted: ReachRequest, request: Request) -> ReachInfo:
         """Try ports of the machine that asks; for operators of other gateways."""
-        address = client_address(request)
+        address = known_address(request)
+        if address is None:
+            raise ApiError(409, "A proxy that web.proxies does not name has passed this on: who asks is not known")
         if not looks.take(source_of(address)):
             raise ApiError(503, "Too many looks at that address, try again later", headers=RETRY)
         authenticator.audit.add("reach tried", request.state.user, address, ports=len(wanted.ports))
