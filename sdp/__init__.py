@@ -5,7 +5,7 @@ from __future__ import annotations
 from sdp.attributes.direction import Direction
 from sdp.codecs import Codec, payload_map, read_codecs
 from sdp.description import MediaDescription, SessionDescription
-from sdp.errors import SdpError, SdpNegotiationError, SdpSyntaxError
+from sdp.errors import SdpError, SdpLimitError, SdpNegotiationError, SdpSyntaxError
 from sdp.fields import Bandwidth, Connection, MediaLine, Origin, Timing
 from sdp.grammar import Limits
 from sdp.negotiation import Agreement, MediaAgreement, negotiate, pair_media
@@ -30,6 +30,7 @@ __all__ = [
     "Plan",
     "RemoteTransport",
     "SdpError",
+    "SdpLimitError",
     "SdpNegotiationError",
     "SdpSyntaxError",
     "SessionDescription",

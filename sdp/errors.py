@@ -32,6 +32,10 @@ class SdpSyntaxError(SdpError):
         return SdpSyntaxError(line, self.column + columns, self.expected)
 
 
+class SdpLimitError(SdpSyntaxError):
+    """A description beyond the reader's `Limits`; `expected` names the limit ("at most 64 media sections")."""
+
+
 class SdpNegotiationError(SdpError):
     """Two well-formed descriptions that have nothing in common, or break the rules of offer and answer."""
 

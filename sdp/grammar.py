@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NoReturn, TypeVar
 
-from sdp.errors import SdpSyntaxError
+from sdp.errors import SdpLimitError, SdpSyntaxError
 from sdp.mending import mend
 
 
@@ -49,7 +49,7 @@ def decode(text: str | bytes, limits: Limits) -> tuple[str, str]:
     Raises SdpSyntaxError when it is too long or holds what no charset can write (lone surrogates).
     """
     if len(text) > limits.size:
-        raise SdpSyntaxError(1, 1, f"at most {limits.size} bytes")
+        raise SdpLimitError(1, 1, f"at most {limits.size} bytes")
     if isinstance(text, bytes):
         try:
             return text.decode(), "utf-8"
@@ -61,7 +61,7 @@ def decode(text: str | bytes, limits: Limits) -> tuple[str, str]:
         except UnicodeEncodeError as error:
             raise _error_at(text, error.start, "a Unicode character, not half of a surrogate pair") from None
         if size > limits.size:
-            raise SdpSyntaxError(1, 1, f"at most {limits.size} bytes")
+            raise SdpLimitError(1, 1, f"at most {limits.size} bytes")
     return text, "utf-8"
 
 
@@ -120,17 +120,17 @@ def _are_lines(plain: str) -> bool:
 def _check_sections(sections: list[list[str]], limits: Limits, looked_at: bool) -> None:
     """Refuse too many lines or sections, and where the text is long enough to hold one, too long lines."""
     if sum(map(len, sections)) > limits.lines:
-        raise SdpSyntaxError(limits.lines + 1, 1, f"at most {limits.lines} lines")
+        raise SdpLimitError(limits.lines + 1, 1, f"at most {limits.lines} lines")
     if len(sections) - 1 > limits.media:
         line = 1 + sum(map(len, sections[: limits.media + 1]))
-        raise SdpSyntaxError(line, 1, f"at most {limits.media} media sections")
+        raise SdpLimitError(line, 1, f"at most {limits.media} media sections")
     line = 1
     for lines in sections:
         if len(lines) > limits.section_lines:
-            raise SdpSyntaxError(line + limits.section_lines, 1, f"at most {limits.section_lines} lines in a section")
+            raise SdpLimitError(line + limits.section_lines, 1, f"at most {limits.section_lines} lines in a section")
         if looked_at and max(map(len, lines)) > limits.line_length:
             long = next(number for number, text in enumerate(lines) if len(text) > limits.line_length)
-            raise SdpSyntaxError(line + long, limits.line_length + 1, f"at most {limits.line_length} characters")
+            raise SdpLimitError(line + long, limits.line_length + 1, f"at most {limits.line_length} characters")
         line += len(lines)
 
 

@@ -396,7 +396,8 @@ class Attempt(Machine):
                 self._scope.learn(leg, sdp)
                 return True
         log.info("answer refused", call_id=self._scope.call_id, tag=leg.party.tag, reason=refused.reason)
-        await leg.refuse_answer(refused_by_media(self.caller, refused))
+        refused_by_media(self.caller, refused)
+        await leg.refuse_answer(refused_by_media(leg, refused))
         return False
 
     async def _answer_caller(self, _: CallInput) -> None:
@@ -444,7 +445,7 @@ class Attempt(Machine):
         branch = self._branch_of(what.leg)
         self._stop_waiting_for(what.leg)
         cause = what.cause or Cause.UNAVAILABLE
-        self.caller.note_limit("", what.retry_after)
+        self.caller.note_limit(cause, "", what.retry_after)
         if what.input is Input.CALLEE_FAILED:
             await self._end_leg(what.leg, cause)
         self._scope.ended(what.leg)  # others whom it had asked before may have yet to answer our CANCEL
@@ -584,6 +585,7 @@ class Attempt(Machine):
                 return
         except MediaError as error:
             log.info("early offer refused", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
+            refused_by_media(leg, error)
             await leg.answer_offer(number, None, Cause.NOT_ACCEPTABLE)
         else:
             await leg.answer_offer(number, answer)

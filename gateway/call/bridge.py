@@ -229,6 +229,7 @@ class Bridge(Transferring):
     async def _refuse(self, leg: Leg, number: int, error: MediaError) -> None:
         log.info("offer refused", call_id=self._scope.call_id, tag=leg.party.tag, reason=error.reason)
         crosses = error.status == Cause.GLARE.status
+        refused_by_media(leg, error)
         await leg.answer_offer(number, None, Cause.GLARE if crosses else Cause.NOT_ACCEPTABLE)
 
     async def _make_offer(self, what: CallInput) -> None:
@@ -290,6 +291,7 @@ class Bridge(Transferring):
             elif exchange.renews:
                 self._stays_silent(target)
             if source is not None:
+                refused_by_media(source, error)
                 await source.answer_offer(exchange.source_number, None, Cause.NOT_ACCEPTABLE)
             return
         await self._speaks_again(target, source)
@@ -477,7 +479,7 @@ class Bridge(Transferring):
         """Who was to come in cannot: the call goes on as it was, with the media that it has."""
         scope = self._scope
         log.info("leg not replaced", call_id=scope.call_id, tag=leaving.party.tag, reason=error.reason)
-        await self._end_leg(coming, cause_of_media(error))
+        await self._end_leg(coming, refused_by_media(coming, error))
         await self._release(coming)
         if self.is_away(leaving):
             await self._isolate(leaving)

@@ -368,6 +368,9 @@ class Leg(Protocol):
     def take_back_offer(self, exchange: int) -> bool:
         """Withdraw our offer of that number; False: it has been sent, or answered, and its outcome comes."""
 
+    def note_limit(self, cause: Cause, limit: str, retry_after: int | None) -> None:
+        """Keep, for a refusal with `cause`, the limit reached ("": none) and the fewest seconds until a next try."""
+
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
         """Answer its Offered event of that number, with an offer where it asked for one; None refuses with `cause`."""
 
@@ -408,9 +411,6 @@ class Leg(Protocol):
 
 class CallerLeg(Leg, Protocol):
     """The side that dialled: its offer came with the call and we answer it, or it had none and gets ours."""
-
-    def note_limit(self, limit: str, retry_after: int | None) -> None:
-        """Keep, for a refusal, the limit that is reached ("": none) and the fewest seconds until a next try."""
 
     async def early_answer(self, sdp: str) -> None:
         """Here is the answer before the callee rings, if the front end can carry one."""

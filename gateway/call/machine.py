@@ -13,7 +13,6 @@ import structlog
 from gateway.call.branches import Branch
 from gateway.call.leg import (
     CalleeLeg,
-    CallerLeg,
     CandidateAdded,
     DigitPressed,
     HungUp,
@@ -90,11 +89,11 @@ def cause_of_media(error: MediaError) -> Cause:
     return Cause.NOT_ACCEPTABLE if error.status in (400, 488, 501) else Cause.ERROR
 
 
-def refused_by_media(caller: CallerLeg, error: MediaError) -> Cause:
-    """Note for the caller which limit of the media engine refuses its call, and return the cause."""
-    if error.status == 503:
-        caller.note_limit(error.limit, error.retry_after)
-    return cause_of_media(error)
+def refused_by_media(leg: Leg, error: MediaError) -> Cause:
+    """Note for a leg which limit of the media engine refuses it, and return the cause."""
+    cause = cause_of_media(error)
+    leg.note_limit(cause, error.limit, error.retry_after)
+    return cause
 
 
 def turned_away(what: CallInput) -> None:

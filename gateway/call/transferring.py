@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 
 from gateway.call.leg import Answered, CalleeLeg, HungUp, Leg, Redirected, Rejected, Ringing
-from gateway.call.machine import Machine, cause_of_media
+from gateway.call.machine import Machine, cause_of_media, refused_by_media
 from gateway.call.state import CallInput, Input, Transfer
 from gateway.call.status import Cause, most_telling
 from gateway.media.engine import MediaError
@@ -79,7 +79,7 @@ class Transferring(Machine):
             await scope.engine.answer(scope.call_id, leg.party, None, sdp)
         except MediaError as error:
             log.info("answer refused", call_id=scope.call_id, tag=leg.party.tag, reason=error.reason)
-            await target.refuse_answer(cause_of_media(error))
+            await target.refuse_answer(refused_by_media(target, error))
             return
         await target.keep_answer()
         others, transfer.targets[:] = [each for each in transfer.targets if each is not target], [target]

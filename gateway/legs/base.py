@@ -24,8 +24,8 @@ class LegBase(ABC):
         self._over = False
         """Nothing more is told to the far end, nor heard from it."""
         self._signalling_lost = False
-        self._limit = ""
-        """Limit for which the call is refused, where the cause is one."""
+        self._limits: dict[Cause, str] = {}
+        """Limits for which the far end is refused, by the cause of that."""
         self._retry_after: int | None = None
         """Seconds after which a callee or an engine may be asked again; None: nobody knows."""
         self._listener: LegListener | None = None
@@ -101,14 +101,15 @@ class LegBase(ABC):
         """Most legs have one far end, or have ended the others as that one answered."""
         return
 
-    def note_limit(self, limit: str, retry_after: int | None) -> None:
-        self._limit = self._limit or limit
+    def note_limit(self, cause: Cause, limit: str, retry_after: int | None) -> None:
+        if limit:
+            self._limits.setdefault(cause, limit)
         if retry_after is not None:
             self._retry_after = min(retry_after, self._retry_after or retry_after)
 
     def limit_of(self, cause: Cause) -> tuple[str, int | None]:
         """Return the limit for which the call ends with `cause` ("": none), and seconds until a next try."""
-        return (self._limit if cause is Cause.LIMIT else ""), (self._retry_after if cause.status == 503 else None)
+        return self._limits.get(cause, ""), (self._retry_after if cause.status == 503 else None)
 
     async def refuse_answer(self, cause: Cause) -> None:
         """Most legs have nobody else to ask."""

@@ -13,7 +13,7 @@ import structlog
 from gateway.call.leg import Address, Answered, DialogName, Offered, Redirected, Rejected, Ringing
 from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.sip_answers import Answer, Answers, Previews
-from gateway.legs.sip_bodies import reason_of, refusal, text_of
+from gateway.legs.sip_bodies import refusal, text_of
 from gateway.legs.sip_diversion import caller_fields, redirections
 from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, ip_version, is_flow_failure
 from gateway.legs.sip_leg import SipLeg
@@ -374,7 +374,7 @@ class SipCalleeLeg(SipLeg):
         self._alerted[answer.number] = answer.session
         following = self._answers.next()
         # A proxy of the callee may have forked the INVITE: other branches of it have the call, or ring on.
-        if not answer.session.refuse_answer(cause.status, reason_of(cause)):
+        if not answer.session.refuse_answer(cause.status, self._reason(cause)):
             self._cancel(answer.session, cause)
             self._refused(answer.number, cause.status, Rejected(cause))
         if following is not None:
@@ -390,7 +390,7 @@ class SipCalleeLeg(SipLeg):
         elif len(self._alerted) == 1:
             [session] = self._alerted.values()
             if sdp is None:
-                session.refuse_offer(exchange, cause.status)
+                session.refuse_offer(exchange, cause.status, self._reason(cause))
             else:
                 session.answer_offer(exchange, sdp.encode())
 
@@ -492,7 +492,7 @@ class SipCalleeLeg(SipLeg):
 
         self._cancelled.append(session)
         session.listen(heard)
-        session.hangup(reason_of(cause))
+        session.hangup(self._reason(cause))
 
     def _has_left(self, session: CalleeSession) -> None:
         dialog = session.dialog

@@ -110,7 +110,8 @@ class SipLeg(LegBase):
             return
         if sdp is None:
             self._wanted.discard(exchange)
-            self._session.refuse_offer(exchange, cause.status)
+            self._session.refuse_offer(exchange, cause.status, self._reason(cause))
+            self._limits.pop(cause, None)
         else:
             self._session.answer_offer(exchange, sdp.encode())
 
@@ -145,14 +146,18 @@ class SipLeg(LegBase):
             return None
         return session.source
 
+    def _reason(self, cause: Cause) -> str:
+        """Value of a Reason header that names the cause, and the limit where one was reached."""
+        return reason_of(cause, self.limit_of(cause)[0])
+
     def _hang_up(self, cause: Cause) -> None:
         """BYE, once whoever sent us a REFER knows what became of it."""
         session = self._session
         assert session is not None
         if self._referral is None:
-            session.hangup(reason_of(cause))
+            session.hangup(self._reason(cause))
         else:
-            self._referral.when_told(lambda: session.hangup(reason_of(cause)))
+            self._referral.when_told(lambda: session.hangup(self._reason(cause)))
 
     def _in_dialog(self, event: events.SessionEvent) -> None:
         """What either side of a call may do once there is a dialog."""

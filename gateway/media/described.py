@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from gateway.media.engine import Kind, MediaError
-from sdp import Connection, Limits, MediaDescription, SdpError, SessionDescription
+from sdp import Connection, Limits, MediaDescription, SdpError, SdpLimitError, SessionDescription
 from sdp.hosts import is_name
 
 S = TypeVar("S", SessionDescription, MediaDescription)
@@ -40,7 +40,8 @@ async def described(text: str, kind: Kind, limits: Limits, names: Names) -> Sess
     try:
         description = SessionDescription.parse(text, limits)
     except SdpError as error:
-        raise MediaError(f"the session description cannot be read: {error}", error.status) from None
+        limit = error.expected if isinstance(error, SdpLimitError) else ""
+        raise MediaError(f"the session description cannot be read: {error}", error.status, limit=limit) from None
     if kind is Kind.SERVICE or all(map(_is_plain, _connections(description))):
         return description
     if kind is Kind.WEBRTC:

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.net.config import UserAgentConfig
+from gateway.net.tap import Direction
+from gateway.net.user_agent import UserAgent
+from gateway.sip.flow import Flow
 from tests.app.tolerated import (
     CALLEE_HZ,
     CALLER_HZ,
@@ -13,17 +17,21 @@ from tests.app.tolerated import (
     ENGINES,
     GOES_ON,
     OWN_NUMBERS,
+    TOO_MANY,
     UNPROTECTED,
     Call,
     Ear,
+    Edit,
     Line,
     Pbx,
+    call,
     gateway_on,
     heard,
     offering,
     other,
     outcomes,
 )
+from tests.net.peers import LOOPBACK, Application
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -68,6 +76,49 @@ async def test_an_answer_that_nothing_can_come_of_is_ended(engine: str, tmp_path
     """The callee gets ACK and BYE, the caller hears why."""
     found = await outcomes(engine, tmp_path, dict.fromkeys(ENDS, Call()), Pbx(ENDS))
     assert found == dict.fromkeys(ENDS, Line(488, "ended"))
+
+
+class Reasons:
+    """Method or status, and Reason, of each message that a user agent receives with one; a `MessageTap`."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[str, str]] = []
+
+    def message(self, direction: Direction, data: bytes, flow: Flow, time: float) -> None:
+        start, *lines = data.decode().split("\r\n\r\n")[0].split("\r\n")
+        for line in lines if direction is Direction.IN else ():
+            name, _, value = line.partition(": ")
+            if name == "Reason":
+                self.received.append((start.removeprefix("SIP/2.0 ").split()[0], value))
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "heard_by_caller", "heard_by_callee"),
+    [
+        (Call(edit=TOO_MANY), str, ["488"], []),
+        (Call(), TOO_MANY, ["488"], ["BYE"]),
+        (Call(change=TOO_MANY), str, ["488"], []),
+        (Call(change=TOO_MANY, by_callee=True), str, [], ["488"]),
+    ],
+    ids=["offer", "answer", "re-INVITE", "re-INVITE of the callee"],
+)
+async def test_the_limit_of_sections_is_said(
+    said: Call, answer: Edit, heard_by_caller: list[str], heard_by_callee: list[str], tmp_path: Path
+) -> None:
+    """The Reason of a refusal, or of the BYE, names the limit."""
+    limit = 'Q.850;cause=88;text="not-acceptable: at most 64 media sections"'
+    pbx, caller, callee = Pbx({"": answer}), Reasons(), Reasons()
+    agent = UserAgent(UserAgentConfig(listen=LOOPBACK), Application())
+    agent.taps.add(caller)
+    pbx.agent.taps.add(callee)
+    await agent.start()
+    try:
+        async with gateway_on("python", tmp_path, pbx) as gateway:
+            await call(gateway, agent, pbx, 0, said)
+    finally:
+        await agent.close()
+    assert [start for start, reason in caller.received if reason == limit] == heard_by_caller
+    assert [start for start, reason in callee.received if reason == limit] == heard_by_callee
 
 
 @pytest.mark.parametrize("engine", ["python", "native"])

@@ -115,13 +115,15 @@ GOES_ON: dict[str, Edit] = {
 }
 """Edits of a description after which the call is as good as before."""
 
+TOO_MANY = plus(*["m=video 0 RTP/AVP 31"] * 64)
+"""More media sections than are carried."""
 ENDS: dict[str, Edit] = {
     "a name that nobody knows": address("c=IN IP4 nobody.invalid"),
     "a bad name of the audio": address("c=IN IP4 127.0.0.1", "c=IN IP4 nobody.invalid"),
     "neither name nor address": address("c=IN IP4 127.0.0.999"),
     "no c= line": address(""),
     "half a c= line": address("c=IN IP4"),
-    "more sections than are carried": plus(*["m=video 0 RTP/AVP 31"] * 64),
+    "more sections than are carried": TOO_MANY,
 }
 """Edits after which nobody could be heard."""
 UNPROTECTED = {

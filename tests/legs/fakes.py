@@ -88,7 +88,7 @@ class FakeSession:
     def answer_offer(self, exchange: int, body: bytes) -> None:
         self.told.append(("answer_offer", exchange, body))
 
-    def refuse_offer(self, exchange: int, status: int = 488) -> None:
+    def refuse_offer(self, exchange: int, status: int = 488, reason_header: str | None = None) -> None:
         self.told.append(("refuse_offer", exchange, status))
 
     def info(

@@ -771,7 +771,7 @@ async def test_a_caller_is_told_the_time_that_whoever_refused_has_named() -> Non
     """As long as it is refused for that, with 503."""
     for cause, told in ((Cause.OVERLOADED, "20"), (Cause.BUSY, None)):
         leg, session, _ = caller()
-        leg.note_limit("", 20)
+        leg.note_limit(cause, "", 20)
         await leg.end(cause)
         assert session.retry_after == told
 

@@ -120,7 +120,8 @@ class MediaError(Exception):
         """400 malformed SDP, 488 nothing in common, 481 unknown call or party, 503 a limit or no engine,
         501 this engine cannot do that at all (`Capabilities` says so beforehand), 500 other."""
         self.limit = limit
-        """Setting, of the gateway or the engine, whose bound is reached (status 503); "": none."""
+        """Setting, of the gateway or the engine, whose bound is reached (status 503), or the bound that a description
+        exceeds (status 400); "": none."""
         self.retry_after = retry_after
         """Seconds until the engine may do it (status 503); None: nobody knows."""
 

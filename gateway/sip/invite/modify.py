@@ -491,10 +491,10 @@ class Modification:
         self.session.timer.check(request.request)
         request.respond(200, self._refreshed(request.request), contact=self.dialog.contact)
 
-    def refuse(self, number: int, status: int) -> None:
+    def refuse(self, number: int, status: int, reason_header: str | None = None) -> None:
         """Our user refuses that `Offered`; what came in a 2xx can only be refused by ending the session."""
         if self._remote is not None and self._remote.number == number:
-            self._refuse(status if 300 <= status < 700 else 488)
+            self._refuse(status if 300 <= status < 700 else 488, reason_header)
         elif (change := self._asked(number)) is not None:
             self._stop_patience()
             self._local = None
@@ -503,12 +503,12 @@ class Modification:
         else:
             logger.info("refusal of an offer that is not open")
 
-    def _refuse(self, status: int) -> None:
+    def _refuse(self, status: int, reason_header: str | None = None) -> None:
         remote, self._remote = self._remote, None
         assert remote is not None
         self._stop_patience()
         self.table.sent(_ANSWERED_BY[remote.carrier][1], False)
-        remote.request.respond(status)
+        remote.request.respond(status, [("Reason", reason_header)] if reason_header else ())
         if self._is_in_doubt:
             self._is_in_doubt = False
             self.want(Purpose.OFFER, self.session.local_body)

@@ -109,13 +109,13 @@ class OutgoingSession(InviteSession):
             self._answer_first(body)
             self.core.wake()
 
-    def refuse_offer(self, exchange: int, status: int = 488) -> None:
+    def refuse_offer(self, exchange: int, status: int = 488, reason_header: str | None = None) -> None:
         """Refuse the peer's offer; that of a response to our INVITE only by ending the call (RFC 3261 13.2.2.4)."""
         if exchange != FIRST:
-            super().refuse_offer(exchange, status)
+            super().refuse_offer(exchange, status, reason_header)
         elif self._awaited is not None:
             self._answer_first(b"")
-            self.hangup(f"SIP;cause={status}")
+            self.hangup(reason_header or f"SIP;cause={status}")
 
     def judge_answer(self) -> None:
         """Hold 2xx of other branches until `keep_answer` or `refuse_answer`; called for an `Answered`."""

@@ -183,13 +183,13 @@ class InviteSession:
             self.modification.answer(exchange, body)
             self.core.wake()
 
-    def refuse_offer(self, exchange: int, status: int = 488) -> None:
+    def refuse_offer(self, exchange: int, status: int = 488, reason_header: str | None = None) -> None:
         """Refuse the `Offered` event of that number; the session stays as it was.
 
         An offer that came in a 2xx cannot be refused (RFC 3261 14.1): the session ends.
         """
         if self.modification is not None:
-            self.modification.refuse(exchange, status)
+            self.modification.refuse(exchange, status, reason_header)
             self.core.wake()
 
     def info(
