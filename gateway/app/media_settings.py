@@ -20,6 +20,9 @@ from gateway.media.rtpengine.call import Patience
 from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.profiles import Policy
 
+DTLS_FILE = "dtls.pem"
+"""DTLS certificate of calls in the packet plane, in the state folder."""
+
 
 def engine(
     config: Config,
@@ -148,6 +151,8 @@ def _webrtc(config: Config) -> WebRtcConfig:
         tcp_max_connections=webrtc.tcp_max_connections,
         tcp_max_connections_per_source=webrtc.tcp_max_connections_per_source,
         own_addresses=webrtc.own_addresses,
+        # The Python plane ends with the process, and its keys with it.
+        certificate_file=config.state_dir / DTLS_FILE if config.media.plane != "python" else None,
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
 from gateway.app.console import FILE_NAME as CONSOLE
+from gateway.app.media_settings import DTLS_FILE
 from gateway.app.recovery import FILE as CALLS
 from gateway.app.sip_opening import MARK_FILE
 from gateway.errors import GatewayError
@@ -30,7 +31,7 @@ _MANIFEST = "manifest.json"
 _STATE = "state"
 _CONFIG = "gateway.yaml"
 _SQLITE = b"SQLite format 3\0"
-_LEFT_OUT = (CONSOLE, MARK_FILE, CALLS)
+_LEFT_OUT = (CONSOLE, MARK_FILE, CALLS, DTLS_FILE)
 """What is of the running process and its calls alone."""
 _OF_SQLITE = ("-wal", "-shm", "-journal")
 _LARGEST = 64 * 1024**3

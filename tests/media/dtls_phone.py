@@ -17,7 +17,7 @@ from gateway.media.engine import Kind, Party
 from sdp import SessionDescription
 from sdp.attributes import Fingerprint
 from tests.media.dtls_support import fragments
-from tests.media.engine_support import Phone
+from tests.media.engine_support import Phone, frequency_of, until
 from tests.media.srtp_pair import SrtpSession
 
 CERTIFICATE = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=1), "phone")
@@ -234,3 +234,30 @@ async def restarted(engine: EmbeddedEngine) -> None:
     values = json.loads(json.dumps(values_of({each.party.tag: each for each in left.parties})))
     engine.port.renew()
     await engine.resume("call", values)
+
+
+async def we_offer(engine: EmbeddedEngine, phone: Renewing, plain: Phone) -> None:
+    """The other side has changed something: hold, resume, transfer."""
+    offer = await engine.offer("call", PLAIN, SECURE, plain.sdp())
+    plain.take(await engine.answer("call", SECURE, PLAIN, phone.sdp(setup="active")))
+    phone.begin(offer)
+
+
+async def it_offers(engine: EmbeddedEngine, phone: Renewing, plain: Phone) -> None:
+    """The phone has changed something itself."""
+    plain.take(await engine.offer("call", SECURE, PLAIN, phone.sdp(setup="active")))
+    phone.begin(await engine.answer("call", PLAIN, SECURE, plain.sdp()))
+
+
+async def both_heard(phone: Renewing, plain: Phone) -> None:
+    """Each tone in what comes from now on, once the phone has the keys of its last handshake."""
+    await until(lambda: phone.is_keyed)
+    await tones_heard(phone, plain)
+
+
+async def tones_heard(phone: Renewing, plain: Phone) -> None:
+    """Each tone in what comes from now on."""
+    phone.packets.clear()
+    plain.packets.clear()
+    await until(lambda: abs(frequency_of(*plain.heard("pcmu")) - 600) < 10)
+    await until(lambda: abs(frequency_of(*phone.heard("pcmu")) - 900) < 10)

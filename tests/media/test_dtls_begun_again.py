@@ -20,13 +20,17 @@ from tests.media.dtls_phone import (
     SECURE,
     DtlsPhone,
     Renewing,
+    both_heard,
     everything,
     is_verify_request,
+    it_offers,
     nothing,
     restarted,
+    tones_heard,
+    we_offer,
 )
 from tests.media.dtls_support import client_hello
-from tests.media.engine_support import Phone, config, frequency_of, parsed, running, until
+from tests.media.engine_support import Phone, config, parsed, running, until
 
 HELLO = client_hello(b"\xc0\x2b")
 
@@ -49,37 +53,10 @@ async def talking(phone: Renewing) -> AsyncIterator[tuple[EmbeddedEngine, list[M
             await phone.close()
 
 
-async def we_offer(engine: EmbeddedEngine, phone: Renewing, plain: Phone) -> None:
-    """The other side has changed something: hold, resume, transfer."""
-    offer = await engine.offer("call", PLAIN, SECURE, plain.sdp())
-    plain.take(await engine.answer("call", SECURE, PLAIN, phone.sdp(setup="active")))
-    phone.begin(offer)
-
-
-async def it_offers(engine: EmbeddedEngine, phone: Renewing, plain: Phone) -> None:
-    """The phone has changed something itself."""
-    plain.take(await engine.offer("call", SECURE, PLAIN, phone.sdp(setup="active")))
-    phone.begin(await engine.answer("call", PLAIN, SECURE, plain.sdp()))
-
-
-async def both_heard(phone: Renewing, plain: Phone) -> None:
-    """Each tone in what comes from now on, once the phone has the keys of its last handshake."""
-    await until(lambda: phone.is_keyed)
-    await tones_heard(phone, plain)
-
-
 def gaps(listener: Phone) -> list[int]:
     """Sequence numbers behind which packets are missing."""
     numbers = [packet.sequence_number for packet in parsed(listener)]
     return [one for one, other in pairwise(numbers) if other != (one + 1) & 0xFFFF]
-
-
-async def tones_heard(phone: Renewing, plain: Phone) -> None:
-    """Each tone in what comes from now on."""
-    phone.packets.clear()
-    plain.packets.clear()
-    await until(lambda: abs(frequency_of(*plain.heard("pcmu")) - 600) < 10)
-    await until(lambda: abs(frequency_of(*phone.heard("pcmu")) - 900) < 10)
 
 
 @pytest.mark.parametrize("exchange", [we_offer, it_offers])

@@ -37,6 +37,7 @@ from gateway.media.embedded.sources.music import Music
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.players import SERVICES, prepare_loops
 from gateway.media.embedded.sources.recorder import Recorder
+from gateway.media.embedded.webrtc.certificate import DtlsCertificate
 from gateway.media.embedded.webrtc.port import WebRtcPort
 from gateway.media.embedded.workers import Workers
 from gateway.media.engine import (
@@ -184,7 +185,7 @@ class EmbeddedEngine:
         self.inherited = await plane.start(flows)
         ids = itertools.count(1 + max([port.port for port in self.inherited.ports] + [*self.inherited.flows, 0]))
         try:
-            port = WebRtcPort(config.webrtc, plane=plane, ids=ids.__next__, clock=self._clock)
+            port = await self._make_port(plane, ids.__next__)
             flows.port = port
             shared = [left for left in self.inherited.ports if left.shared]
             kept = next((left for left in shared if port.take_over(left)), None)
@@ -214,6 +215,15 @@ class EmbeddedEngine:
             emit=self._delivery.emit,
         )
         self._arm()
+
+    async def _make_port(self, plane: Plane, ids: Callable[[], int]) -> WebRtcPort:
+        """The browsers' port; it shows the certificate that peers of calls in the plane know."""
+        config = self.config.webrtc
+        kept = config.certificate_file if self.inherited.flows else None
+        certificate = await asyncio.to_thread(DtlsCertificate.left, kept)
+        port = WebRtcPort(config, plane=plane, ids=ids, clock=self._clock, certificate=certificate)
+        await asyncio.to_thread(port.keep_certificate)
+        return port
 
     def _pool(self, host: str, told: str | None) -> PortPool:
         config, (low, high) = self.config, self.config.rtp_ports

@@ -1,13 +1,29 @@
-"""The DTLS certificate of this process: one ECDSA P-256 key, made at start, never written anywhere."""
+"""The DTLS certificate of this process: one ECDSA P-256 key.
+
+A file keeps it as long as the packet plane lives: peers of calls that outlive the gateway know its fingerprint, and may
+begin another handshake under it.
+"""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from gateway.files import write_whole
+
+logger = logging.getLogger("gateway.media")
 
 DIGESTS: dict[str, type[hashes.HashAlgorithm]] = {
     "sha-512": hashes.SHA512,
@@ -40,6 +56,33 @@ class DtlsCertificate:
             .sign(key, hashes.SHA256())
         )
         return cls(certificate, key)
+
+    @classmethod
+    def left(cls, path: Path | None) -> DtlsCertificate | None:
+        """Return the certificate that a former process has kept; None without a valid one. Blocks."""
+        if path is None:
+            return None
+        try:
+            content = path.read_bytes()
+            certificate, key = x509.load_pem_x509_certificate(content), load_pem_private_key(content, None)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            logger.warning("the DTLS certificate in %s cannot be used, there is a new one: %s", path, error)
+            return None
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.not_valid_after_utc <= datetime.now(UTC):
+            return None
+        return cls(certificate, key) if certificate.public_key() == key.public_key() else None
+
+    def keep(self, path: Path | None) -> None:
+        """Write certificate and key for the next process, for this user only. Blocks; a full disk ends no start."""
+        if path is None:
+            return
+        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        try:
+            write_whole(path, self.certificate.public_bytes(Encoding.PEM) + key)
+        except OSError as error:
+            logger.warning("the DTLS certificate cannot be kept in %s: %s", path, error)
 
     def fingerprint(self, algorithm: str = "sha-256") -> str:
         """Colon-separated upper-case digest, as `a=fingerprint` writes it."""

@@ -42,6 +42,8 @@ class WebRtcConfig:
     """SO_SNDBUF in bytes; the kernel may grant less."""
     dscp: int = 0
     """Marks everything toward browsers (RFC 2474): audio and video share the port."""
+    certificate_file: Path | None = None
+    """Where the DTLS certificate waits for the next process on the same packet plane; None: nowhere."""
     mtu: int = 1200
     """Largest DTLS datagram sent, bytes of UDP payload."""
 

@@ -85,7 +85,8 @@ class WebRtcPort:
         self.clock = clock
         self._random_bytes = random_bytes
         self._schedule = schedule
-        self.dtls = DtlsContext(certificate or self._new_certificate(), self.config.srtp_profiles)
+        self._certificate = certificate or self._new_certificate()
+        self.dtls = DtlsContext(self._certificate, self.config.srtp_profiles)
         self._ids = ids
         self._port = ids()
         self._legs: set[WebRtcLeg] = set()
@@ -168,7 +169,12 @@ class WebRtcPort:
 
     def renew(self) -> None:
         """Legs that are opened from now on show another certificate; the port is to be bound again by `start`."""
-        self.dtls = DtlsContext(self._new_certificate(), self.config.srtp_profiles)
+        self._certificate = self._new_certificate()
+        self.dtls = DtlsContext(self._certificate, self.config.srtp_profiles)
+
+    def keep_certificate(self) -> None:
+        """Have the next process on this plane show the same certificate. Blocks."""
+        self._certificate.keep(self.config.certificate_file)
 
     def close(self) -> None:
         """Close every leg and socket; idempotent."""
