@@ -89,7 +89,7 @@ class Gatekeeper:
         self._trunks = trunks
         self._clock = clock
         self._random = random
-        self.guesses = Guesses(lock_out or LockOut())
+        self.guesses = Guesses(lock_out or LockOut(), self._is_account)
 
     def authenticate(self, request: Request, source: Flow) -> events.Verdict | Coroutine[Any, Any, events.Verdict]:
         """Who sends this: a trunk by its address, else a user by digest, else a challenge.
@@ -127,6 +127,9 @@ class Gatekeeper:
         if name is not None:
             return self._by_store(request, source, name, guesser if trunk is None else None)
         return self._checked(request, source, now, None)
+
+    def _is_account(self, name: str) -> bool:
+        return self._identity.by_id(name) is not None or self._trunks.by_username(name) is not None
 
     def _guesser(self, request: Request, source: Flow) -> Flow:
         """Who answers for a password: behind proxies of ours where the first of them has the request from (RFC 3261

@@ -34,6 +34,8 @@ class LockOut:
     """Wrong passwords for a user are forgotten once none has come for so long."""
     remembered: int = 10_000
     """Entries kept of each kind; the oldest is forgotten first."""
+    places: int = 64
+    """Sources and flows kept of each user who has signed in."""
 
 
 class TooManyGuesses(GatewayError):
@@ -50,13 +52,18 @@ class Guesses:
     Guesses at a user's password delay only sources from which that user has never signed in.
     """
 
-    def __init__(self, policy: LockOut) -> None:
+    def __init__(self, policy: LockOut, is_user: Callable[[str], bool] = bool) -> None:
+        """`is_user` says of a name whether there is such a user; by default every name but "" is one."""
         self.policy = policy
         """Replaced at a reload."""
+        self._is_user = is_user
         self._of_source: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._of_user: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._of_nobody: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        """Counts of names that are no user's: alike to a guesser, and forgotten for one another alone."""
         self._of_both: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._known: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
+        """Sources and flows of each user who has signed in."""
         self._turns = Turns()
 
     def turn(
@@ -76,13 +83,13 @@ class Guesses:
         if wait > 0:
             raise TooManyGuesses(wait)
         policy, place = self.policy, source_of(host)
-        if (user, place) in self._known:
+        if self._knows(user, place):
             return {(user, place): policy.failures - _lasting(self._of_both.get((user, place)), now, policy.seconds)}
         of_source = policy.failures - _lasting(self._of_source.get(place), now, policy.seconds)
         if not policy.user_failures:
             return {place: of_source}
         # The key of a user stands in a tuple: a user may be called as a source is.
-        of_user = policy.user_failures - _lasting(self._of_user.get(user), now, policy.memory)
+        of_user = policy.user_failures - _lasting(self._named(user).get(user), now, policy.memory)
         return {place: of_source, (user,): of_user}
 
     def locked(self, host: str, user: str | None, now: float, flow: str = "") -> bool:
@@ -91,12 +98,12 @@ class Guesses:
         At a known source of `user` only wrong passwords for that user count.
         """
         place = source_of(host)
-        is_known = user is not None and (user, place) in self._known
+        is_known = user is not None and self._knows(user, place)
         wrong = self._of_both.get((user or "", place)) if is_known else self._of_source.get(place)
         count, last = wrong or (0, 0.0)
         if count < self.policy.failures or not _lasts(last, now, self.policy.seconds):
             return False
-        return user is None or not flow or (user, flow) not in self._known
+        return user is None or not flow or not self._knows(user, flow)
 
     def wait(self, host: str, user: str, now: float) -> float:
         """Return the seconds until a password of `user` may be tried from `host`, 0 for now.
@@ -104,9 +111,9 @@ class Guesses:
         Each wrong password beyond `user_failures` doubles the wait. Sources that `user` has signed in from never wait.
         """
         policy = self.policy
-        count, last = self._of_user.get(user, (0, 0.0))
+        count, last = self._named(user).get(user, (0, 0.0))
         beyond = count - policy.user_failures
-        if not policy.user_failures or beyond < 0 or (user, source_of(host)) in self._known:
+        if not policy.user_failures or beyond < 0 or self._knows(user, source_of(host)):
             return 0.0
         delay = min(policy.delay * 2.0 ** min(beyond, 32), policy.longest_delay)
         return last + delay - now if _lasts(last, now, delay) else 0.0
@@ -115,8 +122,14 @@ class Guesses:
         """Count a wrong password for `user` from `host`."""
         place = source_of(host)
         self._count(self._of_source, place, now, self.policy.seconds)
-        self._count(self._of_user, user, now, self.policy.memory)
+        self._count(self._named(user), user, now, self.policy.memory)
         self._count(self._of_both, (user, place), now, self.policy.seconds)
+
+    def _knows(self, user: str, place: str) -> bool:
+        return place in self._known.get(user, ())
+
+    def _named(self, user: str) -> OrderedDict[str, tuple[int, float]]:
+        return self._of_user if self._is_user(user) else self._of_nobody
 
     def _count(self, table: OrderedDict[K, tuple[int, float]], key: K, now: float, memory: float) -> None:
         count, last = table.get(key, (0, 0.0))
@@ -127,9 +140,14 @@ class Guesses:
 
         That forgives nothing, or an account of one's own would buy guesses.
         """
+        places = self._known.get(user, OrderedDict())
+        self._keep(self._known, user, places)
         for place in (flow, source_of(host)):
             if place:
-                self._keep(self._known, (user, place), None)
+                places[place] = None
+                places.move_to_end(place)
+        while len(places) > self.policy.places:
+            places.popitem(last=False)
 
     def _keep(self, table: OrderedDict[K, V], key: K, value: V) -> None:
         table[key] = value

@@ -376,6 +376,31 @@ def test_guesses_from_a_million_places_are_not_remembered() -> None:
     assert [len(table) for table in tables] == [100] * 4
 
 
+def test_names_that_are_nobodys_make_no_count_forgotten() -> None:
+    """A guesser waits for a user as long as before, however many names were made up meanwhile; for those alike."""
+    guesses = Guesses(LockOut(remembered=100), is_user=lambda name: name == "alice")
+    for name in ("alice", "nobody"):
+        for number in range(20):
+            guesses.failed(f"198.51.100.{number}", name, 0.0)
+    waits = [guesses.wait("203.0.113.1", name, 1.0) for name in ("alice", "nobody")]
+    for number in range(200):
+        guesses.failed(f"10.0.0.{number}", f"user{number}", 1.0)
+    assert waits == [299.0, 299.0]
+    assert guesses.wait("203.0.113.1", "alice", 1.0) == 299.0
+
+
+def test_a_user_of_many_places_makes_no_others_forgotten() -> None:
+    """Who signs in from thousands of ports has those few remembered that were the last; others keep theirs."""
+    guesses = Guesses(LockOut(remembered=100, places=4))
+    guesses.succeeded("192.0.2.1", "alice", "udp:192.0.2.1:5060")
+    for number in range(1_000):
+        guesses.succeeded("192.0.2.2", "bob", f"udp:192.0.2.2:{number}")
+        guesses.failed(f"10.0.{number // 250}.{number % 250}", "alice", 0.0)
+    assert guesses.wait("192.0.2.1", "alice", 1.0) == 0.0
+    assert guesses.wait("203.0.113.1", "alice", 1.0) == 299.0
+    assert len(guesses._known["bob"]) == 4
+
+
 async def test_a_trunk_is_never_banned() -> None:
     """Whatever its software calls itself, and whatever is refused at its address."""
     door = await Door().opened()

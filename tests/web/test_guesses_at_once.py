@@ -69,6 +69,15 @@ async def test_wrong_passwords_at_once_are_as_many_as_one_after_the_other(
     assert gateway.attempts == tried
 
 
+async def test_where_the_user_has_signed_in_no_more_are_tried_at_once() -> None:
+    """Others behind the address of the user's own have as few guesses as anybody."""
+    gateway = SlowGateway()
+    door = Authenticator(gateway, FEW)
+    assert await door.user("alice", "wonder", same(0)) is not None
+    found = await outcomes(lambda number: door.user("alice", f"guess{number}", same(number)))
+    assert found == {"in": 0, "refused": 3, "waits": GUESSES - 3}
+
+
 @pytest.mark.parametrize(("source", "tried"), [(same, 3), (other, 5)])
 async def test_the_site_is_asked_for_as_many_as_one_after_the_other(source: Callable[[int], str], tried: int) -> None:
     """Of one source, and of many for one user."""

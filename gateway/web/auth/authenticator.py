@@ -112,7 +112,8 @@ class Authenticator:
                 seconds=settings.failure_burst / settings.failures_per_second,
                 user_failures=settings.user_failures,
                 longest_delay=settings.longest_login_delay,
-            )
+            ),
+            lambda name: gateway.find_user(name) is not None,
         )
         """Wrong passwords, by source and by user."""
         self._failures = SourceBuckets(settings.failures_per_second, settings.failure_burst, clock)
