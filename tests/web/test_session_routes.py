@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import httpx
 import pytest
 from websockets.asyncio.client import connect
@@ -100,6 +102,29 @@ async def test_rooms_need_a_sign_in_unless_they_are_open() -> None:
                 assert socket.subprotocol == "bearer"
             async with connect(url + path, additional_headers={"Authorization": f"Bearer {token}"}):
                 pass
+
+
+@pytest.mark.parametrize("are_open", [True, False])
+async def test_a_peer_of_a_room_goes_by_nobody_elses_id(are_open: bool) -> None:
+    """Neither a user's, nor one that looks like it or like staff's; the user alone has its own."""
+    settings = WebSettings(open_rooms=are_open, staff_names=("operator",))
+    async with running(FakeGateway(), settings) as server:
+
+        async def status(peer: str, user: str) -> int:
+            headers = {"Authorization": f"Bearer {user}"} if user else {}
+            url = f"ws://127.0.0.1:{server.port}/webrtc/signaling/r/{quote(peer)}"
+            try:
+                async with connect(url, additional_headers=headers):
+                    return 101
+            except InvalidStatus as refused:
+                return refused.response.status_code
+
+        for peer in ("alice", "ALICE", "a1ice", "\u0430lice", "operator-2", "remotemedia-server"):
+            assert await status(peer, "bob:builder") == 401
+            assert await status(peer, "") == 401
+        assert await status("alice", "alice:wonder") == 101
+        assert await status("peer-1", "bob:builder") == 101
+        assert await status("42", "") == (101 if are_open else 401)
 
 
 async def test_who_a_site_does_not_know_has_not_guessed_a_password() -> None:

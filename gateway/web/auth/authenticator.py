@@ -185,18 +185,18 @@ class Authenticator:
             return _CONSOLE
         return await self.bearer(connection)
 
-    async def of_websocket(self, websocket: WebSocket) -> bool:
-        """Whether a handshake shows who it is: Authorization, or for browsers the subprotocols "bearer", TOKEN.
+    async def of_websocket(self, websocket: WebSocket) -> User | None:
+        """Return the user of a handshake: by Authorization, or for browsers by the subprotocols "bearer", TOKEN.
 
         A token in the address would stand in every log on the way.
         """
         offered = websocket.scope.get("subprotocols") or []
         try:
             if len(offered) == 2 and offered[0] == "bearer" and looks_like_token(offered[1]):
-                return await self._of_token("", offered[1]) is not None
-            return await self.bearer(websocket) is not None
+                return await self._of_token("", offered[1])
+            return await self.bearer(websocket)
         except TooManyFailures:
-            return False
+            return None
 
     async def _of_token(self, name: str, token: str) -> User | None:
         try:
@@ -234,11 +234,22 @@ class Authenticator:
 
     def _may_be_guest(self, name: str) -> bool:
         number = not any(char.isalpha() for char in name)
-        if number or "@" in name or ":" in name or self._gateway.is_configured(name):
+        if number or "@" in name or ":" in name or unicodedata.normalize("NFKC", name) != name:
             return False
-        if fold(name) in RESERVED or unicodedata.normalize("NFKC", name) != name:
+        return self._is_nobodys(name)
+
+    async def lets_into_room(self, peer: str, websocket: WebSocket) -> bool:
+        """Return whether a handshake opens a signalling room, by an id of the user's own, or one like nobody's."""
+        user = await self.of_websocket(websocket)
+        if user is None and not self.has_open_rooms(websocket):
             return False
-        return not self._gateway.resembles_user(name) and self._staff.isdisjoint(words_of(name))
+        return (user is not None and peer in (user.id, user.display_name)) or self._is_nobodys(peer)
+
+    def _is_nobodys(self, name: str) -> bool:
+        """Return whether a name neither is nor looks like that of a user, of staff, or of the server."""
+        if self._gateway.is_configured(name) or fold(name) in RESERVED or self._gateway.resembles_user(name):
+            return False
+        return self._staff.isdisjoint(words_of(name))
 
     # Signing in, for as long as the browser keeps its cookie.
 

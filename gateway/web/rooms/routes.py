@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -34,8 +35,7 @@ def create_router(
             raise ApiError(401, "Sign in to use the rooms", headers={"WWW-Authenticate": "Bearer"})
 
     async def serve(websocket: WebSocket, room: str, peer: str, wire: Wire) -> None:
-        allowed = None if authenticator.has_open_rooms(websocket) else authenticator.of_websocket
-        async with gate.entered(websocket, allowed) as socket:
+        async with gate.entered(websocket, partial(authenticator.lets_into_room, peer)) as socket:
             if socket is not None:
                 await signaling.serve(socket, room, peer, wire)
 
