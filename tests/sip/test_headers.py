@@ -96,6 +96,9 @@ def test_a_name_that_is_no_token_is_not_built(name: str) -> None:
         ("<sip:a@b>;tag=abc==", "", "sip:a@b", (("tag", "abc=="),)),
         ("AT&T (main) #1 <sip:a@b>", "AT&T (main) #1", "sip:a@b", ()),
         ("tel:+1201;tag=1", "", "tel:+1201", (("tag", "1"),)),
+        ("<sip:a@b>;;tag=1; ;", "", "sip:a@b", (("tag", "1"),)),
+        ("<sip:a@b>;tag=;q= ;x", "", "sip:a@b", (("tag", None), ("q", None), ("x", None))),
+        ("<sip:a@b>;i=<urn:x>;x", "", "sip:a@b", (("i", '"<urn:x>"'), ("x", None))),
     ],
 )
 def test_an_address_is_read_in_every_form(text: str, display: str, uri: str, params: object) -> None:
@@ -112,8 +115,8 @@ def test_an_address_is_read_in_every_form(text: str, display: str, uri: str, par
         "< sip:a@b >",
         "<sip:a@b",
         "sip:a@b?Route=x",
-        "<sip:a@b>;;tag=1",
-        "<sip:a@b>;tag=",
+        "<sip:a@b>;=1",
+        "<sip:a@b>" + ";" * 200,
         "<sip:a@b> x",
         "<sip:a@b>,<sip:c@d>",
         "<sip:a@b>" + ";a" * 200,
@@ -243,7 +246,7 @@ def test_via_parameters_have_types() -> None:
     [
         "",
         "SIP/2.0/UDP",
-        "SIP/2.0/UDP h;;",
+        "SIP/2.0/UDP h;@",
         "SIP/2.0 h",
         "SIP/2.0/UDP h:70000",
         "SIP/2.0/UDP h:x",

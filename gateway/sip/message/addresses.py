@@ -174,9 +174,12 @@ class NameAddr:
 
     @property
     def expires(self) -> int | None:
-        """The expires parameter in seconds, None when it is absent; a malformed one counts as 3600 (RFC 3261 10.3)."""
+        """The expires parameter in seconds, None when it is absent or empty.
+
+        A malformed one counts as 3600 (RFC 3261 10.3).
+        """
         text = find_param(self.params, "expires")
-        if text is None:
+        if not text:
             return None
         if not (text.isascii() and text.isdigit()):
             return 3600

@@ -21,7 +21,10 @@ _TOKEN = re.compile(f"[{TOKEN_CHARS}]+")
 _TOKEN_LIST = re.compile(f"[{TOKEN_CHARS}]++(?:, ?+[{TOKEN_CHARS}]++)*+")
 """A list as everybody writes it; any other is read item by item."""
 _TOKEN_LIST_ITEM = re.compile(f"[ \t]*+([{TOKEN_CHARS}]*+)[ \t]*+(?:,|$)")
-_PARAM = re.compile(rf'[ \t]*+;[ \t]*+([{TOKEN_CHARS}]++)(?:[ \t]*+=[ \t]*+({QUOTED}|[^\s;,"<>]++))?+[ \t]*+')
+_PARAM = re.compile(
+    rf'[ \t]*+;[ \t]*+(?:([{TOKEN_CHARS}]++)(?:[ \t]*+=[ \t]*+({QUOTED}|[^\s;,"<>]++|<[^\s;,"<>]*+>)?+)?+[ \t]*+)?+'
+)
+"""Wider than RFC 3261 25.1: phones write nothing after "=" or ";", and `+sip.instance=<urn:...>` without quotes."""
 _BARE_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~:\[\]/=@]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
@@ -108,17 +111,23 @@ def drop_param(params: Params, name: str) -> Params:
 
 
 def read_params(text: str, position: int) -> tuple[Params, int]:
-    """Read `*(;name[=value])` from `position`; returns the parameters and where they end."""
+    """Read `*(;name[=value])` from `position`; returns the parameters and where they end.
+
+    Empty ones are left out, one without a value behind "=" is a flag, and a value in "<>" gets the quotes it lacks.
+    """
     if position >= len(text):
         return (), position
     found: list[tuple[str, str | None]] = []
-    match = _PARAM.match(text, position)
-    while match is not None:
-        if len(found) >= MAX_PARAMS:
-            raise SipSyntaxError("too many parameters")
-        found.append((match[1], match[2]))
-        position = match.end()
+    for _ in range(MAX_PARAMS):
         match = _PARAM.match(text, position)
+        if match is None:
+            return tuple(found), position
+        position = match.end()
+        name, value = match.groups()
+        if name:
+            found.append((name, quote(value) if value and value[0] == "<" else value))
+    if _PARAM.match(text, position) is not None:
+        raise SipSyntaxError("too many parameters")
     return tuple(found), position
 
 
