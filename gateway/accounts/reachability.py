@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from gateway.accounts.answering import AnsweringPlaces
+
 
 class State(Enum):
     """What is known of a place."""
@@ -31,7 +33,9 @@ class Change:
 class Reachability:
     """The places of all trunks by name and URI."""
 
-    def __init__(self) -> None:
+    def __init__(self, answering: AnsweringPlaces | None = None) -> None:
+        """`answering`: the places that have answered an OPTIONS of this process or of one before."""
+        self._answering = answering or AnsweringPlaces()
         self._places: dict[str, dict[str, State]] = {}
         self._nameless: set[tuple[str, str]] = set()
         self._followers: list[Callable[[str, bool], None]] = []
@@ -39,7 +43,7 @@ class Reachability:
     def follow(self, lost: Callable[[str, bool], None]) -> None:
         """Have `lost` called with a trunk's name: True once it was there and is not, False once it is back.
 
-        A trunk that has never answered an OPTIONS is not lost: some answer none.
+        A trunk that has never answered an OPTIONS, of no process, is not lost: some answer none.
         """
         self._followers.append(lost)
 
@@ -50,12 +54,16 @@ class Reachability:
     def answered(self, trunk: str, uri: str, status: int) -> Change | None:
         """An OPTIONS had its outcome; what changes for the trunk as a whole, if anything."""
         before = self.of(trunk)
-        self._places.setdefault(trunk, {})[uri] = State.UNREACHABLE if status in _SILENCE else State.REACHABLE
+        places = self._places.setdefault(trunk, {})
+        places[uri] = State.UNREACHABLE if status in _SILENCE else State.REACHABLE
+        if places[uri] is State.REACHABLE:
+            self._answering.add(uri)
         now = self.of(trunk)
         if now is before:
             return None
-        if before is not State.UNKNOWN:
-            self._tell(trunk, is_lost=now is State.UNREACHABLE)
+        is_lost = now is State.UNREACHABLE
+        if before is not State.UNKNOWN or (is_lost and any(place in self._answering for place in places)):
+            self._tell(trunk, is_lost=is_lost)
         return Change(trunk, now)
 
     def of(self, trunk: str) -> State:
@@ -82,6 +90,7 @@ class Reachability:
         for trunk in self._places:
             if trunk not in places and self.of(trunk) is State.UNREACHABLE:
                 self._tell(trunk, is_lost=False)
+        self._answering.keep(uri for uris in places.values() for uri in uris)
         self._places = {
             trunk: {uri: state for uri, state in known.items() if uri in places[trunk]}
             for trunk, known in self._places.items()

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from gateway.access.bans import Bans
 from gateway.access.gatekeeper import TRUNK
+from gateway.accounts.answering import FILE_NAME, AnsweringPlaces
 from gateway.accounts.own import Accounts
 from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
@@ -131,7 +132,8 @@ class GatewayApp:
         self._user_agent: UserAgent
         self._care: TrunkCare
         self._trunks: Trunks
-        self._reachability = Reachability()
+        self._answering = AnsweringPlaces(config.state_dir / FILE_NAME)
+        self._reachability = Reachability(self._answering)
         self._accounts: Accounts
         self._load = LoadControl(settings.load(config))
         self._web_port = config.web.listen.port
@@ -239,6 +241,7 @@ class GatewayApp:
         dialer.routes = self._care.registrations.routes
         self._reachability.follow(lambda trunk, is_lost: engine.doubt(f"trunk:{trunk}", doubted=is_lost))
         self._care.begin(self.config.accounts.register_expires, self.config.accounts.flows)
+        self._stack.push_async_callback(self._answering.close)
         self._stack.push_async_callback(self._care.close)
         self._engine_watch = EngineWatch(engine)
         busy = self._engine_watch.busy

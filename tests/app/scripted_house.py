@@ -85,13 +85,16 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(folder: Path, *, same_user: bool = False, **changes: str) -> AsyncIterator[House]:
+async def house(
+    folder: Path, *, same_user: bool = False, options_interval: float = 0, trunk_port: int = 0, **changes: str
+) -> AsyncIterator[House]:
     """The house; its log has no traceback in the end. `same_user`: both phones are of 1002."""
     async with AsyncExitStack() as stack:
         stack.enter_context(clean_end(journal := Journal(folder / "log")))
-        sockets = [await stack.enter_async_context(stranger(host)) for host in (TRUNK, PHONES, PHONES, CALLER)]
+        places = ((TRUNK, trunk_port), (PHONES, 0), (PHONES, 0), (CALLER, 0))
+        sockets = [await stack.enter_async_context(stranger(*place)) for place in places]
         host, port = sockets[0].place
-        trunk = {"name": "pbx", "uri": f"sip:{host}:{port}", "options_interval": 0}
+        trunk = {"name": "pbx", "uri": f"sip:{host}:{port}", "options_interval": options_interval}
         routes = [{"match": "04711", "to": "trunk:pbx"}, {"match": "8000", "to": "group:both"}]
         routes += [{"match": "600", "to": "service:echo"}]
         app = GatewayApp(

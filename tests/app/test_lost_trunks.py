@@ -12,14 +12,20 @@ from gateway.call.status import Cause
 from gateway.net import IncomingSession, UserAgent
 from gateway.net.config import UserAgentConfig
 from tests.app.desk import Desk, desks
+from tests.app.phones import Phone
+from tests.app.scripted_house import house
 from tests.interop.gateway import config_on_free_ports, gateway_with
 from tests.media.engine_support import Phone as RtpPhone
 from tests.media.engine_support import until
+from tests.media.rtpengine_support import shared
 from tests.net.peers import Application, Recorder
+from tests.ports import free_port
 
 AT_THE_TRUNK = "127.0.0.2"
 USERS = json.dumps([{"id": "1001", "sip": True, "may_call": ["*", "0*"]}])
 ROUTES = json.dumps([{"match": "0*", "to": "trunk:office", "strip": 1}])
+WITHIN = 5.0
+"""Seconds, of which two are the limit, and the rest two looks at a call."""
 SOON = 8.0
 """Seconds, of which two are the limit, and the rest OPTIONS and their last answers."""
 
@@ -52,17 +58,24 @@ async def test_a_call_ends_soon_whose_peer_is_silent_in_media_and_signalling(
     tmp_path: Path, silent: str, plane: str
 ) -> None:
     """Long before `rtp.media_timeout`; while its media goes on, a trunk that answers no OPTIONS ends nothing."""
+    await lose_the_trunk(tmp_path, silent, MEDIA__PLANE=plane)
+
+
+@pytest.mark.wall
+async def test_a_call_on_rtpengine_ends_as_soon_once_its_trunk_is_lost(tmp_path: Path) -> None:
+    """The daemon is asked more often than at other times."""
+    host, port = shared().address
+    await lose_the_trunk(tmp_path, "media later", MEDIA__ENGINE=f"rtpengine:{host}:{port}")
+
+
+async def lose_the_trunk(folder: Path, silent: str, **media: str) -> None:
+    """Have a PBX die under a call, at once, in its signalling alone, or in its media afterwards."""
     pbx, caller = Pbx(), Desk("1001")
     trunk = {"name": "office", "uri": await pbx.open(), "sources": [AT_THE_TRUNK], "options_interval": 1}
     config = config_on_free_ports(
-        tmp_path,
-        USERS=USERS,
-        TRUNKS=json.dumps([trunk]),
-        ROUTES=ROUTES,
-        MEDIA__PLANE=plane,
-        RTP__UNREACHABLE_TIMEOUT="2",
+        folder, USERS=USERS, TRUNKS=json.dumps([trunk]), ROUTES=ROUTES, RTP__UNREACHABLE_TIMEOUT="2", **media
     )
-    async with gateway_with(config, tmp_path / "gateway.log") as gateway, desks(gateway.app, caller):
+    async with gateway_with(config, folder / "gateway.log") as gateway, desks(gateway.app, caller):
         reachability = gateway.app._reachability
         await until(lambda: reachability.of("office").value == "reachable")
         caller.dial(gateway.app, "0600")
@@ -77,8 +90,33 @@ async def test_a_call_ends_soon_whose_peer_is_silent_in_media_and_signalling(
         if silent == "both":
             await asyncio.wait_for(call.finished(), SOON)
             assert call.cause is Cause.MEDIA_TIMEOUT
-        else:
-            caller.rtp.packets.clear()
-            await until(lambda: len(caller.rtp.packets) > 200)
-            assert call.state.value != "ended"
-            await pbx.rtp.close()
+            return
+        caller.rtp.packets.clear()
+        await until(lambda: len(caller.rtp.packets) > 200)
+        assert call.state.value != "ended"
+        await pbx.rtp.close()
+        if silent == "media later":
+            await asyncio.wait_for(call.finished(), WITHIN)
+            assert call.cause is Cause.MEDIA_TIMEOUT
+
+
+@pytest.mark.parametrize("has_answered", [True, False])
+async def test_a_trunk_that_answered_the_process_before_is_lost_to_this_one(tmp_path: Path, has_answered: bool) -> None:
+    """A call on it with silent media ends soon; one on a trunk that has never answered an OPTIONS does not."""
+    port = free_port()
+    if has_answered:
+        async with house(tmp_path, options_interval=1, trunk_port=port) as there:
+            await there.trunk.accepts("OPTIONS")
+            await until(lambda: there.app._reachability.of("pbx").value == "reachable")
+    async with house(tmp_path, options_interval=1, trunk_port=port, RTP__UNREACHABLE_TIMEOUT="2") as there:
+        await until(lambda: there.app._reachability.of("pbx").value == "unreachable")
+        phone = Phone(there.agent, there.app, "1001", dials="04711")
+        invite = await there.trunk.request("INVITE")
+        await there.trunk.send(there.trunk.says(invite, 200))
+        assert await phone.status() == 200
+        ends = asyncio.ensure_future(there.trunk.accepts("BYE"))
+        done, _ = await asyncio.wait([ends], timeout=SOON)
+        assert bool(done) is has_answered
+        if not has_answered:
+            phone.session.hangup()
+            await ends

@@ -158,6 +158,7 @@ async def stranger(host: str = HOST, port: int = 0) -> AsyncIterator[Stranger]:
         yield protocol
     finally:
         protocol.close()
+        await asyncio.sleep(0)  # the loop closes the socket in its next turn
 
 
 def own_udp_ports(first: int, last: int) -> list[int]:

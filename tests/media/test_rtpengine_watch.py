@@ -6,11 +6,13 @@ import asyncio
 from collections import Counter
 from typing import cast
 
+import pytest
+
 from gateway.media.engine import Kind, MediaTimeout, Party
 from gateway.media.rtpengine.call import CallState, Patience
 from gateway.media.rtpengine.client import NgHost
 from gateway.media.rtpengine.statistics import Heard
-from gateway.media.rtpengine.watch import Rhythm, Watch
+from gateway.media.rtpengine.watch import Pace, Rhythm, Watch
 from tests.media.engine_support import until
 
 
@@ -19,17 +21,17 @@ class Looks:
 
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
-        self.outcomes: dict[str, bool | Exception | None] = {}
+        self.outcomes: dict[str, Pace | Exception | None] = {}
         self.under_way = 0
         self.most = 0
 
-    async def __call__(self, call_id: str) -> bool | None:
+    async def __call__(self, call_id: str) -> Pace | None:
         self.count[call_id] += 1
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         await asyncio.sleep(0)
         self.under_way -= 1
-        outcome = self.outcomes.get(call_id, True)
+        outcome = self.outcomes.get(call_id, Pace.SOON)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -54,7 +56,7 @@ async def test_every_call_is_looked_at_with_so_many_looks_at_a_time() -> None:
 async def test_awaited_calls_are_looked_at_soon_and_others_steadily() -> None:
     """Here the steady ones are due after the test."""
     looks = Looks()
-    looks.outcomes = {"awaited": True, "heard": False}
+    looks.outcomes = {"awaited": Pace.SOON, "heard": Pace.STEADY}
     watching = watch(looks, Rhythm(soon=0.001, steady=60.0))
     watching.start()
     watching.see("awaited")
@@ -62,6 +64,38 @@ async def test_awaited_calls_are_looked_at_soon_and_others_steadily() -> None:
     await until(lambda: looks.count["awaited"] >= 10)
     await watching.stop()
     assert looks.count["heard"] == 1
+
+
+async def test_a_call_in_doubt_is_looked_at_at_once_and_closely() -> None:
+    """Others keep the steady pace, and a call that nobody looks at is not looked at for a doubt either."""
+    looks = Looks()
+    looks.outcomes = {"doubted": Pace.STEADY, "other": Pace.STEADY}
+    watching = watch(looks, Rhythm(soon=0.001, close=0.001, steady=60.0))
+    watching.start()
+    for name in looks.outcomes:
+        watching.see(name)
+    await until(lambda: len(looks.count) == 2)
+    looks.outcomes["doubted"] = Pace.CLOSE
+    watching.hurry("doubted")
+    watching.hurry("unknown")
+    await until(lambda: looks.count["doubted"] >= 10)
+    await watching.stop()
+    assert looks.count == {"doubted": looks.count["doubted"], "other": 1}
+
+
+@pytest.mark.parametrize("doubted", [frozenset(), frozenset({"trunk:office"})])
+@pytest.mark.parametrize("patience", [None, 5.0])
+def test_a_call_is_looked_at_closely_where_a_short_silence_ends_it(
+    doubted: frozenset[str], patience: float | None
+) -> None:
+    """Its trunk does not answer, or its early media is listened to."""
+    call = CallState("call", cast(NgHost, None), "call")
+    for tag in ("a", "b"):
+        call.party(Party(tag, Kind.RTP, owner="trunk:office" if tag == "b" else ""), 0.0)
+        call.parties[tag].connected_after = 1.0
+    call.joined = frozenset({"a", "b"})
+    call.parties["b"].patience = patience
+    assert call.pace(doubted) is (Pace.CLOSE if doubted or patience else Pace.STEADY)
 
 
 async def test_patience_with_a_call_that_is_never_heard_ends() -> None:

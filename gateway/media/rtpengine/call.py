@@ -22,6 +22,7 @@ from gateway.media.engine import (
 from gateway.media.rtpengine.client import NgHost
 from gateway.media.rtpengine.ng import Request
 from gateway.media.rtpengine.statistics import Heard
+from gateway.media.rtpengine.watch import Pace
 from sdp import MediaDescription, SessionDescription
 
 
@@ -174,6 +175,14 @@ class CallState:
     def awaited(self) -> bool:
         """Whether one of the two has not been heard yet."""
         return any(self.parties[tag].connected_after is None for tag in self.joined if tag in self.parties)
+
+    def pace(self, doubted: Collection[str]) -> Pace:
+        """How often to look at the call: closely where a short silence would end it."""
+        if self.awaited:
+            return Pace.SOON
+        states = [self.parties[tag] for tag in self.joined if tag in self.parties]
+        is_short = any(state.patience or state.party.owner in doubted for state in states)
+        return Pace.CLOSE if is_short else Pace.STEADY
 
     def peers(self, tag: str) -> list[str]:
         """Tags of the others."""

@@ -39,7 +39,7 @@ from gateway.media.rtpengine.profiles import DIGITS_READY, Policy
 from gateway.media.rtpengine.recording import DaemonRecording
 from gateway.media.rtpengine.requests import ask, delete
 from gateway.media.rtpengine.statistics import heard
-from gateway.media.rtpengine.watch import Rhythm, Watch
+from gateway.media.rtpengine.watch import Pace, Rhythm, Watch
 from sdp import SessionDescription
 
 log = structlog.get_logger(__name__)
@@ -264,8 +264,11 @@ class RtpengineEngine:
             call.parties[tag].patience = seconds
 
     def doubt(self, owner: str, *, doubted: bool) -> None:
-        """Taken into account from the next look at each call on."""
+        """Look at each call of the owner at once, and closely while the doubt lasts."""
         (self._doubted.add if doubted else self._doubted.discard)(owner)
+        for call in tuple(self._calls.values()):
+            if any(state.party.owner == owner for state in call.parties.values()):
+                self._watch.hurry(call.call_id)
 
     def narrows(self, call_id: str, tag: str) -> bool:
         call = self._calls.get(call_id)
@@ -427,7 +430,7 @@ class RtpengineEngine:
         if recording is not None:
             await recording.finished()
 
-    async def _look(self, call_id: str) -> bool | None:
+    async def _look(self, call_id: str) -> Pace | None:
         """The watch's turn for one call."""
         call = self._calls.get(call_id)
         if call is None or call.closed:
@@ -437,12 +440,12 @@ class RtpengineEngine:
         except MediaError as error:
             reason = self._is_lost(call, error)
             if reason is None:
-                return False
+                return Pace.STEADY
             if not call.closed:
                 tag = next(iter(call.parties), "")
                 self._delivery.emit(MediaFailed(call_id, tag, reason))
             return None
-        return call.awaited
+        return call.pace(self._doubted)
 
     def _is_lost(self, call: CallState, error: MediaError) -> str | None:
         """Why a call has no media any more, None: it may have."""

@@ -7,6 +7,7 @@ import contextlib
 import heapq
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import Enum
 
 import structlog
 
@@ -19,6 +20,8 @@ class Rhythm:
 
     soon: float = 0.2
     """Seconds between two looks at a call whose parties are not both heard yet."""
+    close: float = 1.0
+    """Seconds between two looks at a call that a short silence ends: one whose signalling does not answer either."""
     steady: float = 5.0
     """Seconds between two looks at any other call."""
     impatience: float = 20.0
@@ -27,19 +30,26 @@ class Rhythm:
     """Looks under way at a time; with more calls than can be looked at, each is seen less often."""
 
 
-class Watch:
-    """Calls by when they are due.
+class Pace(Enum):
+    """How often a call is to be looked at, as in `Rhythm`."""
 
-    `look(call_id)` gives True while the call is still awaited, False once it is not, None when it is gone.
-    """
+    SOON = "soon"
+    CLOSE = "close"
+    STEADY = "steady"
+
+
+class Watch:
+    """Calls by when they are due; `look(call_id)` gives the pace of the next look, None for a call that is gone."""
 
     def __init__(
-        self, rhythm: Rhythm, clock: Callable[[], float], look: Callable[[str], Awaitable[bool | None]]
+        self, rhythm: Rhythm, clock: Callable[[], float], look: Callable[[str], Awaitable[Pace | None]]
     ) -> None:
         self._rhythm = rhythm
         self._clock = clock
         self._look = look
         self._due: list[tuple[float, str]] = []
+        self._next: dict[str, float] = {}
+        """When each call is due; other entries of `_due` are void."""
         self._since: dict[str, float] = {}
         """When each call began to be awaited."""
         self._changed = asyncio.Event()
@@ -58,6 +68,7 @@ class Watch:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         self._due.clear()
+        self._next.clear()
         self._since.clear()
 
     def see(self, call_id: str) -> None:
@@ -66,8 +77,17 @@ class Watch:
         new = call_id not in self._since
         self._since[call_id] = now
         if new:
-            heapq.heappush(self._due, (now + self._rhythm.soon, call_id))
-            self._changed.set()
+            self._put(call_id, now + self._rhythm.soon)
+
+    def hurry(self, call_id: str) -> None:
+        """Look at a call that is known at once."""
+        if call_id in self._next:
+            self._put(call_id, self._clock())
+
+    def _put(self, call_id: str, due: float) -> None:
+        self._next[call_id] = due
+        heapq.heappush(self._due, (due, call_id))
+        self._changed.set()
 
     async def _run(self) -> None:
         while True:
@@ -85,19 +105,27 @@ class Watch:
         now = self._clock()
         calls: list[str] = []
         while self._due and self._due[0][0] <= now and len(calls) < self._rhythm.at_once:
-            calls.append(heapq.heappop(self._due)[1])
-        for call_id, awaited in zip(calls, await asyncio.gather(*map(self._safely, calls)), strict=True):
-            if awaited is None:
+            due, call_id = heapq.heappop(self._due)
+            if self._next.get(call_id) == due:
+                del self._next[call_id]
+                calls.append(call_id)
+        for call_id, pace in zip(calls, await asyncio.gather(*map(self._safely, calls)), strict=True):
+            if pace is None:
                 self._since.pop(call_id, None)
-                continue
-            now = self._clock()
-            eager = awaited and now - self._since.get(call_id, now) < self._rhythm.impatience
-            heapq.heappush(self._due, (now + (self._rhythm.soon if eager else self._rhythm.steady), call_id))
+            else:
+                now = self._clock()
+                self._put(call_id, now + self._pause(pace, now - self._since.get(call_id, now)))
 
-    async def _safely(self, call_id: str) -> bool | None:
+    def _pause(self, pace: Pace, awaited: float) -> float:
+        """Seconds until the next look at a call that has been awaited for so long."""
+        if pace is Pace.CLOSE:
+            return self._rhythm.close
+        return self._rhythm.soon if pace is Pace.SOON and awaited < self._rhythm.impatience else self._rhythm.steady
+
+    async def _safely(self, call_id: str) -> Pace | None:
         """One look; what goes wrong with one call must not blind us to the others."""
         try:
             return await self._look(call_id)
         except Exception:
             log.exception("looking at a call failed", call_id=call_id)
-            return False
+            return Pace.STEADY
