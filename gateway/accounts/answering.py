@@ -11,7 +11,7 @@ from gateway.files import LatestFile
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = "trunks.json"
+FILE_NAME = "answering.json"
 
 
 class AnsweringPlaces:

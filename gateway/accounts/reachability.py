@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 
 from gateway.accounts.answering import AnsweringPlaces
 
@@ -90,7 +91,7 @@ class Reachability:
         for trunk in self._places:
             if trunk not in places and self.of(trunk) is State.UNREACHABLE:
                 self._tell(trunk, is_lost=False)
-        self._answering.keep(uri for uris in places.values() for uri in uris)
+        self._answering.keep(chain.from_iterable(places.values()))
         self._places = {
             trunk: {uri: state for uri, state in known.items() if uri in places[trunk]}
             for trunk, known in self._places.items()

@@ -113,6 +113,7 @@ def call_settings(config: Config) -> CallSettings:
         reattach_time=config.limits.reattach_time,
         max_diversions=config.sip.max_diversions,
         park_timeout=config.sip.park_timeout,
+        early_silence=config.rtp.early_silence,
     )
 
 
@@ -416,6 +417,8 @@ def user_agent(config: Config) -> UserAgentConfig:
         answer_patience=sip.timers.answer,
         flow_grace=sip.registration.websocket_grace,
         referral_time=sip.timers.transfer,
+        crossing_wait=sip.timers.crossing,
+        other_answers=sip.timers.other_answers,
         trickle_ice=sip.trickle_ice,
     )
 

@@ -24,8 +24,6 @@ from gateway.media.engine import Kind, MediaError
 
 log = structlog.get_logger(__name__)
 
-_EARLY_SILENCE = 5.0
-"""Seconds without a packet after which early media of a callee has stopped: a ringing tone pauses for four."""
 _KEPT_PREVIEWS = 4
 """Early descriptions of one callee that are kept: its first usable one and the newest."""
 
@@ -260,7 +258,7 @@ class Attempt(Machine):
         before, self._answer_sdp = self._answer_sdp, await self._answer_for_caller(leg, sdp)
         self._committed, self._early[leg.party.tag] = sdp, [sdp]
         self._heard = leg
-        self._scope.engine.watch(self._scope.call_id, leg.party.tag, _EARLY_SILENCE)
+        self._scope.engine.watch(self._scope.call_id, leg.party.tag, self._scope.settings.early_silence)
         if self.state is not State.EARLY or self._answer_sdp != before:
             await self.caller.ring(self._answer_sdp)
 

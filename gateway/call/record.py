@@ -26,6 +26,8 @@ class CallSettings:
     """How long a client that vanished may take to come back before its call ends."""
     park_timeout: float = 0.0
     """How long a call is parked before it goes back to who parked it; 0: for as long as it likes."""
+    early_silence: float = 5.0
+    """Silence after which the early media of one callee gives way to that of another: ringing tones pause for four."""
     service_max_duration: float = 600.0
     """The same for a call to a built-in service, which nobody would end who has forgotten it."""
 

@@ -55,6 +55,12 @@ class SipTimers(Section):
     refused for it (s)."""
     transfer: float = Field(default=180.0, ge=1, le=3_600)
     """How long the outcome of a transfer by REFER is waited for and told (s)."""
+    crossing: float = Field(default=2.0, ge=0, le=30)
+    """Wait of a peer's offer that crosses ours for the answer to ours, at the called side half of it; then it gets 491
+    (s)."""
+    other_answers: float = Field(default=6.0, ge=0, le=32)
+    """After a 2xx that cannot be used, how long another branch of the same INVITE that rings may answer before the
+    caller hears 488 (s); a proxy cancels the others at the first 2xx."""
 
     @model_validator(mode="after")
     def _in_order(self) -> SipTimers:
@@ -447,6 +453,8 @@ class RtpConfig(Section):
     """A call whose phone sends nothing for so long ends; 0 never (s)."""
     unreachable_timeout: float = Field(default=10.0, ge=0)
     """The same of the phone's side of a trunk that answered OPTIONS and answers no more; 0: no other time (s)."""
+    early_silence: float = Field(default=5.0, ge=1, le=60)
+    """Early media silent for so long gives way to that of another callee (s); ringing tones pause for four."""
     held_timeout: float = Field(default=3_600.0, ge=0)
     """The same while the call is on hold; 0 never (s)."""
     latching: Literal["off", "auto", "on"] = "auto"

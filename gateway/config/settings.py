@@ -107,6 +107,8 @@ class LimitsConfig(Section):
     """Calls at once; default: 500 for each CPU of the machine, as far as its memory goes (4 MB a call)."""
     calls_per_second: float | None = Field(default=None, gt=0)
     """New calls a second; default: 100, or 200 where there are two CPUs or more."""
+    max_callees: int = Field(default=16, ge=1, le=1_000)
+    """Callees that one call may ring at once; further ones are not asked."""
     load: float = Field(default=0.95, ge=0, le=1)
     """Share of its time that the event loop may be at work once it was late (`delay`), before new calls are answered
     503; 0: never for either."""

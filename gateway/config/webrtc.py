@@ -56,6 +56,8 @@ class WebRtcConfig(Section):
     """Such connections at once; those that have not shown yet which call they belong to make room for new ones."""
     tcp_max_connections_per_source: int = Field(default=64, ge=1)
     """Such connections at once from one address; one /64 of IPv6 counts as one."""
+    max_browsers: int = Field(default=10_000, ge=1)
+    """Media connections of browsers at once, by UDP and TCP; above it calls are refused with 503."""
     dscp: int = Field(default=46, ge=0, le=63)
     """Marks everything toward browsers for the network (RFC 2474), 46 is EF; audio and video share the port."""
     own_addresses: bool = True

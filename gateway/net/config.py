@@ -48,6 +48,11 @@ class UserAgentConfig:
     """Seconds that what ends or changes a call waits for a peer whose WebSocket is gone to connect again."""
     referral_time: float = 180.0
     """Seconds that the outcome of a REFER is waited for and told."""
+    crossing_wait: float = 2.0
+    """Seconds that an offer of the peer which crosses ours waits for our response; half of them at the called side of
+    the dialog, so that of two gateways one answers first."""
+    other_answers: float = 6.0
+    """Seconds that another branch may take to answer behind a 2xx that cannot be used; at most 64*T1."""
     symmetric: bool = True
     """Requests to a caller behind NAT go where its INVITE came from."""
     trickle_ice: bool = True
@@ -81,6 +86,8 @@ class UserAgentConfig:
             answer_patience=self.answer_patience,
             flow_grace=self.flow_grace,
             referral_time=self.referral_time,
+            crossing_wait=self.crossing_wait,
+            other_answers=self.other_answers,
             large_by_tcp=bool(self.listen_tcp),
             symmetric=self.symmetric,
         )

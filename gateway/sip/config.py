@@ -63,6 +63,11 @@ class CoreConfig:
     """Seconds that a BYE, or a change of the session, waits for a peer whose WebSocket is gone to connect again."""
     referral_time: float = 180.0
     """Seconds that the outcome of a REFER is waited for and told (RFC 3515 section 2.4.4)."""
+    crossing_wait: float = 2.0
+    """Seconds that an offer of the peer which crosses ours waits for our response; half of them at the called side of
+    the dialog, so that of two gateways one answers first."""
+    other_answers: float = 6.0
+    """Seconds that another branch may take to answer behind a 2xx that cannot be used; at most 64*T1."""
     info_packages: tuple[str, ...] = (TRICKLE, "infodtmf")
     """INFO packages that are delivered (RFC 6086, RFC 8840), in lower case; others are answered 469."""
     large_by_tcp: bool = False

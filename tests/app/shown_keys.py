@@ -253,6 +253,13 @@ SHOWN: dict[str, tuple[str, ...]] = {
     ),
     "people/test_courier.py::test_what_was_kept_before_a_restart_is_delivered_after_it": ("messages.store",),
     "sip/test_digest.py::test_an_old_nonce_is_stale_and_not_wrong": ("sip.registration.nonce_lifetime",),
+    "sip/test_crossings.py::test_an_offer_that_crosses_one_without_an_end_is_491": ("sip.timers.crossing",),
+    "app/test_forked_answers.py::test_a_caller_hears_488_where_no_other_branch_answers": ("sip.timers.other_answers",),
+    "media/test_port.py::test_the_number_of_legs_is_limited_with_a_503": ("webrtc.max_browsers",),
+    "media/test_engine_embedded.py::test_callees_that_did_not_answer_are_let_go_in_time_and_bounded_in_number": (
+        "limits.max_callees",
+    ),
+    "app/test_keys.py::test_early_media_gives_way_after_the_configured_silence": ("rtp.early_silence",),
     "sip/test_exchanges.py::test_an_offer_of_a_2xx_that_is_not_answered_ends_the_call": ("sip.timers.answer",),
     "sip/test_referral.py::test_a_subscription_ends_in_its_time": ("sip.timers.transfer",),
     "sip/test_registrar.py::test_a_flow_needs_a_first_hop_that_knows_it": ("sip.registration.flow_timer",),

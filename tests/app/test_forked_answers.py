@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -59,19 +60,26 @@ async def test_a_branch_that_rings_may_answer_after_an_unusable_200(tmp_path: Pa
         assert (await trunk.accepts("BYE")).to_tag == "late"
 
 
-async def test_a_caller_hears_488_where_no_other_branch_answers(tmp_path: Path) -> None:
-    """Within 64*T1 of the unusable 200; a branch that answers later gets ACK and BYE."""
-    async with house(tmp_path) as there, calling(there, "sip", "04711") as placed:
+@pytest.mark.parametrize(("patience", "sooner"), [("1", True), ("32", False)])
+async def test_a_caller_hears_488_where_no_other_branch_answers(tmp_path: Path, patience: str, sooner: bool) -> None:
+    """Within `sip.timers.other_answers` of the unusable 200; a branch that answers later gets ACK and BYE."""
+    async with house(tmp_path, SIP__TIMERS__OTHER_ANSWERS=patience) as there, calling(there, "sip", "04711") as placed:
         assert isinstance(placed, SipCaller)
         trunk = there.trunk
         invite = await rings(trunk, *"ab")
         await trunk.send(trunk.says(invite, 200, BAD, tag="a"))
         await trunk.request("ACK")
         await trunk.accepts("BYE")
+        done, _ = await asyncio.wait([placed.phone.outcome], timeout=5)
+        assert bool(done) is sooner
         outcome = await placed.phone.outcome
         assert isinstance(outcome, Failed)
         assert outcome.status == 488
         assert not trunk.has("CANCEL")
+        if sooner:
+            await trunk.send(trunk.says(invite, 200, tag="b"))
+            assert (await trunk.request("ACK")).to_tag == "b"
+            assert (await trunk.accepts("BYE")).to_tag == "b"
 
 
 @pytest.mark.parametrize("judged", [True, False])

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway.call.branches import Branch
 from gateway.call.call import Call
-from gateway.call.leg import Answered
+from gateway.call.leg import Answered, Ringing
 from gateway.call.record import CallSettings
 from gateway.call.state import State
 from gateway.identity.model import Binding
@@ -163,6 +163,20 @@ async def test_certificates_of_other_authorities_are_refused(tmp_path: Path) -> 
         client = Tls(TlsFiles(cert=cert, key=key, ca=judge.file), "sip.tls")
         client.load()
         assert await handshake(server, client.client) is comes
+
+
+async def test_early_media_gives_way_after_the_configured_silence() -> None:
+    """rtp.early_silence: the engine watches the early media of the callee that the caller hears for so long."""
+    engine, callee, timers = FakeEngine(), FakeLeg("callee"), ManualTimers()
+    settings = CallSettings(early_silence=9.0)
+    call = Call(
+        "c1", FakeLeg("caller"), Branch([callee]), OFFER, dialled="1", engine=engine, timers=timers, settings=settings
+    )
+    call.start()
+    await settled()
+    callee.says(Ringing(OFFER))
+    await settled()
+    assert engine.watched == {"callee": 9.0}
 
 
 @pytest.mark.parametrize(("service", "longest"), [(None, 100.0), ("tone", 50.0)])

@@ -935,7 +935,7 @@ async def test_callees_that_did_not_answer_are_let_go_in_time_and_bounded_in_num
             await engine.offer("call", LEFT, Party(f"phone{number}", Kind.RTP), phone_sdp())
         with pytest.raises(MediaError) as raised:
             await engine.offer("call", LEFT, Party("phone3", Kind.RTP), phone_sdp())
-        assert raised.value.status == 503
+        assert (raised.value.status, raised.value.limit) == (503, "limits.max_callees (3)")
         assert engine.ports_in_use == 4
         await engine.answer("call", Party("phone1", Kind.RTP), LEFT, phone_sdp())
         await engine.sweep()

@@ -264,7 +264,7 @@ def test_the_number_of_legs_is_limited_with_a_503() -> None:
     bench.open_leg()
     with pytest.raises(MediaError) as error:
         bench.open_leg()
-    assert error.value.status == 503
+    assert (error.value.status, error.value.limit) == (503, "webrtc.max_browsers (2)")
     first.close()
     bench.open_leg()
 

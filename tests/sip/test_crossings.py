@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
 from gateway.sip.invite import changes
 from gateway.sip.invite.events import Accepted, Answered, Confirmed, Ended, Failed, OfferAnswered, Offered, Reply
@@ -240,9 +241,11 @@ def test_an_offer_that_meets_491_again_and_again_waits_each_time_and_is_given_up
     assert log.of(OfferAnswered)[-1] == OfferAnswered(again, 200, HELD)
 
 
-def crossed() -> tuple[Stage, PuppetCall, IncomingSession, SessionLog, Request, Request]:
+def crossed(
+    config: CoreConfig | None = None,
+) -> tuple[Stage, PuppetCall, IncomingSession, SessionLog, Request, Request]:
     """Our re-INVITE and the one of the peer, which was sent before ours came."""
-    stage = Stage()
+    stage = Stage(config)
     caller, session, log = answered_call(stage)
     session.offer(OFFER)
     stage.run()
@@ -277,12 +280,16 @@ def test_an_offer_that_crosses_ours_is_answered_after_a_peer_that_takes_both() -
     assert [one.status for one in finals(stage, "INVITE")] == [200]
 
 
-def test_an_offer_that_crosses_one_without_an_end_is_491() -> None:
+@pytest.mark.parametrize("wait", [None, 6.0])
+def test_an_offer_that_crosses_one_without_an_end_is_491(wait: float | None) -> None:
     """A second one before that is 500; ours is made again after 0 to 2 s (RFC 3261 14.1)."""
-    stage, caller, _, log, ours, theirs = crossed()
+    configured = None if wait is None else CoreConfig(crossing_wait=wait)
+    stage, caller, _, log, ours, theirs = crossed(configured)
     caller.next("INVITE", body=HOLD)
     assert [(one.cseq.number, one.status) for one in finals(stage, "INVITE")] == [(theirs.cseq.number + 1, 500)]
-    stage.run(changes.CROSSING_WAIT)
+    stage.run((wait or CoreConfig().crossing_wait) / 2 - 0.5)
+    assert 491 not in [one.status for one in finals(stage, "INVITE")]
+    stage.run(0.5)
     assert (theirs.cseq.number, 491) in [(one.cseq.number, one.status) for one in finals(stage, "INVITE")]
     assert log.of(Offered) == []
     stage.send(answer(ours, 491))
@@ -305,7 +312,7 @@ def test_an_offer_that_crosses_ours_and_the_end_is_487(ends_by: str, status: int
         caller.next("BYE")
     assert (theirs.cseq.number, status) in [(one.cseq.number, one.status) for one in finals(stage, "INVITE")]
     stage.send(answer(ours, 491))
-    stage.run(changes.CROSSING_WAIT)
+    stage.run(CoreConfig().crossing_wait)
     assert log.of(Offered) == []
 
 

@@ -339,7 +339,7 @@ class Session:
             known.describe_again(party)
             return known
         if len(self._parties) > self._shared.config.max_callees:
-            limit = f"{self._shared.config.max_callees} callees of a call"
+            limit = f"limits.max_callees ({self._shared.config.max_callees})"
             raise MediaError("the call has too many parties", 503, limit=limit)
         if family and family != party.family:
             party = replace(party, family=family)

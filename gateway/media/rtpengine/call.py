@@ -177,7 +177,7 @@ class CallState:
         return any(self.parties[tag].connected_after is None for tag in self.joined if tag in self.parties)
 
     def pace(self, doubted: Collection[str]) -> Pace:
-        """How often to look at the call: closely where a short silence would end it."""
+        """Return the frequency of looks at the call: close where a short silence would end it."""
         if self.awaited:
             return Pace.SOON
         states = [self.parties[tag] for tag in self.joined if tag in self.parties]

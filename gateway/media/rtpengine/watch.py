@@ -31,7 +31,7 @@ class Rhythm:
 
 
 class Pace(Enum):
-    """How often a call is to be looked at, as in `Rhythm`."""
+    """Frequency of looks at a call, as in `Rhythm`."""
 
     SOON = "soon"
     CLOSE = "close"

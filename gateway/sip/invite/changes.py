@@ -25,9 +25,6 @@ from gateway.sip.requests.server import ServerRequest
 
 ANSWER_MISSING = 1.0
 """Seconds until an offer is made again whose answer could not be read."""
-CROSSING_WAIT = 2.0
-"""Seconds that an offer of the peer which crosses ours waits for our response; half of them at the called side of the
-dialog, so that of two gateways one answers first."""
 FIRST_WORD = 2.0
 """Seconds that a peer which has come back is left to make an offer of its own: browsers restart ICE."""
 OFFER_ATTEMPTS = 8

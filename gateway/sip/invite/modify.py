@@ -19,7 +19,6 @@ from gateway.sip.flow import Flow
 from gateway.sip.invite.accepted import AcceptedInvite
 from gateway.sip.invite.acknowledgement import Acknowledgement
 from gateway.sip.invite.changes import (
-    CROSSING_WAIT,
     OFFER_ATTEMPTS,
     AcceptedChange,
     Crossing,
@@ -329,7 +328,7 @@ class Modification:
                 random = self.session.core.random()
                 raise DialogError(error.reason, status=500, retry_after=overlap_delay(random)) from None
             core = self.session.core
-            wait = CROSSING_WAIT if self.dialog.is_initiator else CROSSING_WAIT / 2
+            wait = core.config.crossing_wait / (1 if self.dialog.is_initiator else 2)
             alarm = core.at(core.now() + wait, self._crossed_for_long, self.session)
             self._crossing = Crossing(request, carrier, alarm)
 

@@ -130,14 +130,14 @@ class OutgoingSession(InviteSession):
     def refuse_answer(self, status: int, reason_header: str | None = None) -> bool:
         """End the branch that answered with BYE, where another has answered or may; False: there is none to wait for.
 
-        Where no other answers within 64*T1 of the first, `Ended` carries this status.
+        Where no other answers in time, `Ended` carries this status; a later 2xx gets ACK and BYE.
         """
         rivals = self._rivals or []
         if not self.is_confirmed or not (rivals or self._forks.early):
             return False
         self._rivals = None
         self.step(SessionInput.REFUSE_ANSWER, Context(headers=(("Reason", reason_header),) if reason_header else ()))
-        patience = self.core.config.stack.timers.timeout
+        patience = min(self.core.config.other_answers, self.core.config.stack.timers.timeout)
         self._alarm = self.core.at(self.core.now() + patience, lambda: self._nobody_else(status), self)
         for response in rivals:
             self._success(response)

@@ -187,7 +187,7 @@ class WebRtcPort:
     def open_leg(self, on_state: StateHandler, left: Left | None = None) -> WebRtcLeg:
         """A leg for one peer connection, or the one that the plane holds; MediaError 503 when there are too many."""
         if len(self._legs) >= self.config.max_legs:
-            limit = f"{self.config.max_legs} connections of browsers"
+            limit = f"webrtc.max_browsers ({self.config.max_legs})"
             raise MediaError("no room for another WebRTC leg", 503, limit=limit, retry_after=WHEN_FULL)
         leg = WebRtcLeg(self, on_state, left)
         self._legs.add(leg)
