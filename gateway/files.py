@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 DRAFT = ".new"
 """End of the name of a file that is being written; a process that died may have left one."""
+_LEFT = re.compile(rf".+\.[0-9a-f]{{8}}{re.escape(DRAFT)}", re.DOTALL)
 _PRIVATE = 0o600
 _WITHOUT_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _WITHOUT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
@@ -43,21 +45,54 @@ def draft(path: Path, *, first_wins: bool = False, mode: int = _PRIVATE) -> Iter
 
     Blocks, for threads. Raises OSError, FileExistsError where `first_wins` and there is a file already.
     """
-    new = path.with_name(f"{path.name}.{os.urandom(4).hex()}{DRAFT}")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
+    new = Draft(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(new.descriptor, "wb") as file:
             yield file
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        if first_wins:
-            _put_first(new, path)
-        else:
-            os.replace(new, path)
+        new.put(first_wins=first_wins)
     finally:
-        new.unlink(missing_ok=True)
+        new.discard()
     sync_folder(path.parent)
+
+
+class Draft:
+    """A new file that takes the place of `path` by `put`; its writer syncs and closes the `descriptor`."""
+
+    def __init__(self, path: Path, flags: int = 0) -> None:
+        """Open a file beside `path`, with further `flags` of `os.open`. Raises OSError."""
+        self._path = path
+        self._new = path.with_name(f"{path.name}.{os.urandom(4).hex()}{DRAFT}")
+        self.descriptor = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | flags, _PRIVATE)
+
+    def put(self, *, first_wins: bool = False) -> None:
+        """Rename the file. Raises OSError, FileExistsError where `first_wins` and there is a file already."""
+        if first_wins:
+            _put_first(self._new, self._path)
+        else:
+            os.replace(self._new, self._path)
+
+    def discard(self) -> None:
+        """Remove the file where it has not taken its place."""
+        self._new.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path, before: float) -> int:
+    """Remove drafts that nobody has written to since `before`, in seconds since 1970; return how many.
+
+    Blocks, for threads. A process that died has left them.
+    """
+    removed = 0
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                is_draft = _LEFT.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False)
+                if is_draft and entry.stat(follow_symlinks=False).st_mtime < before:
+                    os.unlink(entry.path)
+                    removed += 1
+    return removed
 
 
 def _put_first(new: Path, path: Path) -> None:

@@ -25,7 +25,7 @@ from gateway.call.rules import Rules
 from gateway.commands.backup import BackupError, backup
 from gateway.commands.init import Answers, write
 from gateway.errors import ConfigError
-from gateway.files import LatestFile, draft, write_whole
+from gateway.files import LatestFile, draft, remove_drafts, write_whole
 from gateway.identity.passwords import resolve
 from gateway.media.embedded.plane.native.process import PlaneProcess
 from gateway.store.rules_file import FileRules
@@ -257,8 +257,8 @@ def test_a_change_before_the_loop_ends_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_text() == "text"
 
 
-_MOVES = {"gateway/files.py", "gateway/store/journal_file.py", "gateway/commands/backup.py"}
-"""The writer of whole files, the log of calls, and a restore, which moves whole folders."""
+_MOVES = {"gateway/files.py", "gateway/commands/backup.py"}
+"""The writer of whole files, and a restore, which moves whole folders."""
 
 
 def _moves_files(node: ast.AST) -> bool:
@@ -277,3 +277,18 @@ def test_nothing_but_the_one_writer_puts_files_in_place() -> None:
         if any(map(_moves_files, ast.walk(ast.parse(path.read_text()))))
     }
     assert found <= _MOVES
+
+
+def test_drafts_that_nobody_writes_to_are_removed(tmp_path: Path) -> None:
+    """By the form of their names alone; one that is written to stays, and so does a folder."""
+    old, young = tmp_path / "calls.journal.0123abcd.new", tmp_path / "secrets.json.89abcdef.new"
+    others = [tmp_path / name for name in ("a.new", "a.0123abc.new", "a.0123abcd", ".0123abcd.new", "a.0123ABCD.new")]
+    for path in (old, young, *others):
+        path.write_text("x")
+        os.utime(path, (1_000, 1_000))
+    os.utime(young, (3_000, 3_000))
+    (folder := tmp_path / "b.0123abcd.new").mkdir()
+    os.utime(folder, (1_000, 1_000))
+    assert remove_drafts(tmp_path, 2_000) == 1
+    assert set(tmp_path.iterdir()) == {young, folder, *others}
+    assert remove_drafts(tmp_path / "nowhere", 2_000) == 0

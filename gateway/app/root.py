@@ -11,7 +11,6 @@ from functools import partial
 from urllib.parse import urlencode
 
 import structlog
-from fastapi import FastAPI
 
 from gateway.access.bans import Bans
 from gateway.access.gatekeeper import TRUNK
@@ -28,6 +27,7 @@ from gateway.app.cluster_settings import cluster
 from gateway.app.conferencing import ConferencingFront, open_conferences, open_voicemail
 from gateway.app.contacts import Contacts
 from gateway.app.dialer import GatewayDialer
+from gateway.app.drafts import Drafts
 from gateway.app.drain import drain
 from gateway.app.health import EngineWatch, StoreWatch, Watch, ports_taken, probe, reload_state
 from gateway.app.load import watch_load
@@ -84,7 +84,7 @@ from gateway.net.user_agent import UserAgent
 from gateway.people.presence import Presences
 from gateway.store.rules_file import FileRules
 from gateway.web.app import create_app
-from gateway.web.auth.links import link_refusal
+from gateway.web.auth.links import GuestLinks, link_refusal
 from gateway.web.auth.oidc import OpenIdProvider
 
 log = structlog.get_logger(__name__)
@@ -379,13 +379,13 @@ class GatewayApp:
         config = self.config
         register = self._care.registrations
         accounts = open_own_accounts(self._opening, identity, self._accounts, register, store, self._cluster)
-        web_settings, oidc = settings.web(config, self._random(32).hex()), settings.oidc(config)
         links = open_links(self._opening, store, self._directory, lambda by, to: link_refusal(front, by, to))
         voicemail, courier, rooms, random = self._voicemail, self._messages.courier, self._rooms, self._random
         users = Users(
             self._directory, identity, store, presence, self.calls, accounts, courier, voicemail, links, random, rooms
         )
         self._opening.sweep(users.look, _DIRECTORY_SECONDS)
+        self._opening.sweep(Drafts(config).remove)
         store_watch = StoreWatch(partial(probe, store), asyncio.get_running_loop().time)
         self._opening.sweep(store_watch.look, _STORE_SECONDS)
         watch = Watch(
@@ -424,6 +424,12 @@ class GatewayApp:
         watch.others += [store_watch.conditions, partial(ports_taken, engine), self.recovery.conditions]
         watch.others.append(lambda: reload_state(self.reloader.refused, self.reloader.waiting))
         watch.others.append(lambda: self._renewals.conditions())
+        await self._open_page(front, links, store)
+
+    async def _open_page(self, front: WebFront, links: GuestLinks | None, store: ProvisionedStore) -> None:
+        """Listen for browsers and programs, and serve figures where they are wanted."""
+        config = self.config
+        web_settings, oidc = settings.web(config, self._random(32).hex()), settings.oidc(config)
         application = create_app(
             front,
             web_settings,
@@ -435,17 +441,14 @@ class GatewayApp:
             shared=ClusterTexts(store, self._wall_clock) if self._cluster.node else None,
         )
         if config.metrics.enabled:
-            self._open_metrics(application, front)
+            agent = self._user_agent
+            incidents = partial(incidents_of, agent, self._cluster)
+            metrics = Metrics(self.calls, lambda: len(self._presence), incidents, front, lambda: agent.timers)
+            metrics.count_spans(self._span_counts)
+            self.calls.observe(metrics.observe)
+            metrics.watch(self._load)
+            application.add_route("/metrics", only_for(config.metrics.sources, metrics.endpoint))
         self._web_port, self._web_tls = await open_page(self._opening, application, web_settings)
-
-    def _open_metrics(self, application: FastAPI, front: WebFront) -> None:
-        agent = self._user_agent
-        incidents = partial(incidents_of, agent, self._cluster)
-        metrics = Metrics(self.calls, lambda: len(self._presence), incidents, front, lambda: agent.timers)
-        metrics.count_spans(self._span_counts)
-        self.calls.observe(metrics.observe)
-        metrics.watch(self._load)
-        application.add_route("/metrics", only_for(self.config.metrics.sources, metrics.endpoint))
 
     def _router(self, config: Config) -> Router:
         before = self._application.routes

@@ -11,7 +11,7 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.call.journal import JournalError
-from gateway.files import sync_folder
+from gateway.files import Draft, sync_folder
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +46,7 @@ class JournalFile:
         self._lock: int | None = None
         self._size = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._anew: Future[tuple[int, int]] | None = None
+        self._anew: Future[tuple[Draft, int]] | None = None
         """A file that is being written to take the place of this one."""
         self._since: list[bytes] = []
         """What was appended to this one meanwhile."""
@@ -74,7 +74,7 @@ class JournalFile:
             (found, lost), unread = self._unseal(), len(data) - self._size
             aside = self._keep_aside() if lost and not found else ""
             try:
-                self._replace(*_write(self._draft, self._frames()), ())
+                self._replace(*_write(self._path, self._frames()), ())
                 self._writer.submit(_settle, self._path)
             except OSError:
                 # There is no room for another file, yet what was read is worth going on with.
@@ -171,10 +171,6 @@ class JournalFile:
                 os.close(descriptor)
         self._file = self._lock = None
 
-    @property
-    def _draft(self) -> Path:
-        return self._path.with_suffix(".new")
-
     def _append(self, call_id: str, sealed: bytes) -> None:
         if self._file is None:
             raise JournalError("the journal is not open")
@@ -200,13 +196,13 @@ class JournalFile:
         if self._anew is None:
             if self._size > 4 * self._octets + _SPARE + self._refused:
                 self._since = []
-                self._anew = self._writer.submit(_write, self._draft, self._frames())
+                self._anew = self._writer.submit(_write, self._path, self._frames())
             return
         self._since.append(frames)
         if self._anew.done():
             self._finish_anew(self._anew)
 
-    def _finish_anew(self, anew: Future[tuple[int, int]], *, is_closing: bool = False) -> None:
+    def _finish_anew(self, anew: Future[tuple[Draft, int]], *, is_closing: bool = False) -> None:
         since, self._since, self._anew = self._since, [], None
         try:
             self._replace(*anew.result(), since)
@@ -250,35 +246,40 @@ class JournalFile:
         os.ftruncate(self._file, self._size)
         self._refused = self._size
 
-    def _replace(self, file: int, size: int, since: Sequence[bytes]) -> None:
+    def _replace(self, new: Draft, size: int, since: Sequence[bytes]) -> None:
         """Take a draft, and what was appended since it was begun, in place of this file. Raises OSError."""
         late = b"".join(since)
-        try:
-            if os.write(file, late) < len(late):
-                raise OSError(None, "no space is left")
-            self._draft.replace(self._path)
-        except OSError:
-            os.close(file)
-            self._draft.unlink(missing_ok=True)
-            raise
+        with _discarded_on_failure(new):
+            _write_all(new.descriptor, late)
+            new.put()
         if self._file is not None:
             os.close(self._file)
-        self._file, self._size, self._refused = file, size + len(late), 0
+        self._file, self._size, self._refused = new.descriptor, size + len(late), 0
 
 
-def _write(draft: Path, frames: Sequence[tuple[str, bytes]]) -> tuple[int, int]:
-    """A descriptor of a new file with these, and its size. Raises OSError."""
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+def _write(path: Path, frames: Sequence[tuple[str, bytes]]) -> tuple[Draft, int]:
+    """Return a draft with these that can be appended to, and its size. Raises OSError."""
     whole = b"".join([_frame(name, sealed) for name, sealed in frames])
+    new = Draft(path, os.O_APPEND)
+    with _discarded_on_failure(new):
+        _write_all(new.descriptor, whole)
+        os.fsync(new.descriptor)  # before it takes the place of a file that is whole
+    return new, len(whole)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    if os.write(file, data) < len(data):
+        raise OSError(None, "no space is left")
+
+
+@contextlib.contextmanager
+def _discarded_on_failure(new: Draft) -> Iterator[None]:
     try:
-        if os.write(file, whole) < len(whole):
-            raise OSError(None, "no space is left")
-        os.fsync(file)  # before it takes the place of a file that is whole
+        yield
     except OSError:
-        os.close(file)
-        draft.unlink(missing_ok=True)
+        os.close(new.descriptor)
+        new.discard()
         raise
-    return file, len(whole)
 
 
 def _settle(path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.call.journal import JournalError
+from gateway.files import DRAFT, Draft
 from gateway.store import journal_file
 from gateway.store.journal_file import JournalFile
 
@@ -180,7 +181,7 @@ def test_what_is_put_while_the_file_is_written_anew_is_found(
     begun, may_end = threading.Event(), threading.Event()
     write = journal_file._write
 
-    def slowly(draft: Path, kept: Sequence[tuple[str, bytes]]) -> tuple[int, int]:
+    def slowly(draft: Path, kept: Sequence[tuple[str, bytes]]) -> tuple[Draft, int]:
         begun.set()
         assert may_end.wait(30)
         return write(draft, kept)
@@ -211,7 +212,7 @@ def test_a_file_that_cannot_be_written_anew_goes_on(
     tries = 0
     write = journal_file._write
 
-    def full(draft: Path, kept: Sequence[tuple[str, bytes]]) -> tuple[int, int]:
+    def full(draft: Path, kept: Sequence[tuple[str, bytes]]) -> tuple[Draft, int]:
         nonlocal tries
         tries += 1
         if tries == 1:
@@ -339,7 +340,8 @@ def test_that_a_call_has_changed_is_found_though_the_file_was_being_written_anew
     while file._anew is None:
         file.put("b", b"2" * 10)
     wait([file._anew])
-    with full_disk((tmp_path / "calls.new").stat().st_size + room), capture_logs():
+    [draft] = tmp_path.glob(f"calls.journal.*{DRAFT}")
+    with full_disk(draft.stat().st_size + room), capture_logs():
         with pytest.raises(JournalError):
             (file.remove if is_over else file.outdate)("a")
         file.close()
@@ -380,19 +382,19 @@ def test_a_new_journal_and_its_name_are_forced_to_the_disk(
     file.put("a", b"1" * 10)
     file._writer.submit(int).result(30)
     steps: list[str] = []
-    sync, replace = os.fsync, Path.replace
+    sync, replace = os.fsync, os.replace
 
     def synced(descriptor: int) -> None:
         steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
         sync(descriptor)
 
-    def replaced(draft: Path, path: Path) -> Path:
+    def replaced(draft: Path, path: Path) -> None:
         steps.append("replace")
-        return replace(draft, path)
+        replace(draft, path)
 
     monkeypatch.setattr(journal_file, "_SPARE", 100)
     monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(os, "replace", replaced)
     while file._anew is None:
         file.put("a", b"2" * 10)
     wait([file._anew])
@@ -417,7 +419,7 @@ def test_a_full_disk_at_the_start_costs_no_call(file: JournalFile, tmp_path: Pat
             again.remove("a")
     assert [entry["unread_octets"] for entry in logs] == [20]
     assert path.stat().st_size == len(whole)
-    assert not path.with_suffix(".new").exists()
+    assert not list(tmp_path.glob(f"*{DRAFT}"))
     again.put("c", b"3")
     assert reopened(again, tmp_path) == {"b": b"2" * 100, "c": b"3"}
 
