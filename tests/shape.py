@@ -32,6 +32,8 @@ LIMITS = {
     "docstrings opened by a pronoun": 0,
 }
 """Highest value that is not counted, by metric."""
+BOUNDS = {"function lines": 60, "complexity": 30, "methods of a class": 60}
+"""Highest value of any place at all: no further place over the limit above makes up for a worse one."""
 PRONOUN = re.compile(
     r"\W*(what|who|whose|whom|where|whether|whoever|whatever|how|which|that|those|one|it)\b", re.IGNORECASE
 )

@@ -22,6 +22,18 @@ def test_no_count_of_a_room_rises() -> None:
     assert risen == []
 
 
+@pytest.mark.parametrize("metric", shape.BOUNDS)
+def test_no_place_is_over_its_bound(metric: str) -> None:
+    """A longer function or a wider class gets parts of its own; a bound falls with the worst place, and never rises."""
+    over = [
+        f"{path.relative_to(shape.ROOT)}:{place.line} {place.name}: {place.value}"
+        for path in shape.sources()
+        for place in shape.measured(path)
+        if place.metric == metric and place.value > shape.BOUNDS[metric]
+    ]
+    assert over == []
+
+
 CASES = {
     "constructor parameters": "class A:\n    def __init__(self, a, b, c, d, e, f, g, h): ...",
     "function parameters": "def f(a, b, c, d, e, f, g): ...",

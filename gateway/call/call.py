@@ -87,22 +87,7 @@ class Call:
         self._on_transfer = on_transfer
         self._keep = keep or (lambda call, changed, ending: None)
         self._is_kept = self._is_ending = False
-        self._scope = Scope(
-            call_id=call_id,
-            engine=engine,
-            timers=timers,
-            settings=self.settings,
-            record=self.record,
-            post=self.post,
-            follow=self._follow,
-            ends=self._ends,
-            waiting=self._waiting,
-            learn=self._learn,
-            listen=lambda leg: leg.listen(self.leg_event),
-            redirect=on_redirect or nobody_instead,
-            announce=announce,
-            gone=lambda: self._write((), self._is_ending),
-        )
+        self._scope = self._made(engine, on_redirect or nobody_instead, announce)
         self.leaving: Sequence[Leg] = self._scope.leaving  # ended, and their far ends have not answered that yet
         self._machine: Attempt | Bridge = Attempt(self._scope, caller, callees, offer)
         self._pending: deque[Callable[[], CallInput | None]] = deque()
@@ -113,6 +98,30 @@ class Call:
         self._finished = asyncio.Event()
         self._refusals: dict[Cause, str] = {}
         """Words of far ends that refused, by the cause they stand for."""
+
+    def _made(
+        self,
+        engine: MediaEngine,
+        redirect: Callable[[Leg, Redirected], Awaitable[Branch | None]],
+        announce: Callable[[Cause], CalleeLeg | None],
+    ) -> Scope:
+        """Return what the attempt and the bridge have of the call."""
+        return Scope(
+            call_id=self.id,
+            engine=engine,
+            timers=self._timers,
+            settings=self.settings,
+            record=self.record,
+            post=self.post,
+            follow=self._follow,
+            ends=self._ends,
+            waiting=self._waiting,
+            learn=self._learn,
+            listen=lambda leg: leg.listen(self.leg_event),
+            redirect=redirect,
+            announce=announce,
+            gone=lambda: self._write((), self._is_ending),
+        )
 
     def resume(
         self, a: Leg, b: Leg, *, away: Sequence[Leg], holding: Iterable[str], left: float, silent: bool = False
