@@ -146,8 +146,8 @@ def create_app(
     People also sign in at `provider`, and by the means of `site`; guests come by `links`. In `shared` are the sign-ins
     that other gateways have as well.
 
-    `app.state.close_sockets()` closes every WebSocket with 1001 and ends the HTTP sessions; `await app.state.written()`
-    waits until sign-ins are in their file.
+    `app.state.close_sockets()` closes every WebSocket with 1001, ends the HTTP sessions and the threads that ask
+    others; `await app.state.written()` waits until sign-ins are in their file.
     """
     settings = settings or WebSettings()
     app = FastAPI(title="SIP to WebRTC gateway", version=_version(), docs_url=None, redoc_url=None)
@@ -164,7 +164,8 @@ def create_app(
     app.include_router(reach.create_router(authenticator, settings))
     if links is not None:
         app.include_router(link_routes.create_router(authenticator, settings, links))
-    app.include_router(http.create_router(api, IceService(gateway, authenticator, settings), settings))
+    ice_service = IceService(gateway, authenticator, settings)
+    app.include_router(http.create_router(api, ice_service, settings))
     if sip is not None:
         app.router.routes += create_routes(sip, gate)
     app.include_router(connection.create_router(gateway, authenticator, gate, settings))
@@ -182,6 +183,9 @@ def create_app(
     def close_sockets() -> None:
         gate.close_all()
         api.sessions.close_all()
+        for asked in (ice_service, provider):
+            if asked is not None:
+                asked.close()
 
     app.state = State({"close_sockets": close_sockets, "written": authenticator.sign_ins.written})
     return app

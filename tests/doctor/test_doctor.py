@@ -108,6 +108,15 @@ def test_a_malformed_stun_answer_is_none(answer: bytes) -> None:
     assert probe.mapped(answer, bytes(20)) is None
 
 
+def test_a_stun_answer_to_another_request_is_none() -> None:
+    """Its transaction id, which a stranger does not know, is the request's."""
+    request = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + b"a" * 12
+    other = request[:8] + b"b" * 12
+    tail = b"\x00\x20\x00\x08\x00\x01\x00\x00" + bytes(4)
+    assert probe.mapped(b"\x01\x01\x00\x0c" + request[4:] + tail, request) == "33.18.164.66"
+    assert probe.mapped(b"\x01\x01\x00\x0c" + other[4:] + tail, request) is None
+
+
 async def test_a_trunk_that_is_not_there_is_a_fault(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing answers; no such name; one that takes connections and says nothing is to be looked at."""
     monkeypatch.setattr(network, "_PATIENCE", 0.3)

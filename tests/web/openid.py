@@ -7,7 +7,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
@@ -40,15 +40,18 @@ async def openid_provider(redirect_uri: str) -> AsyncIterator[OidcSettings]:
         await end(process)
 
 
-async def walk(http: httpx.AsyncClient, start: str, name: str | None) -> httpx.Response:
+async def walk(http: httpx.AsyncClient, start: str, name: str | None, *, comes_back: bool = True) -> httpx.Response:
     """What a browser does from the page's link on: log in as `name` there, agree, come back; None: give up there.
 
-    The answer is the gateway's, to the callback.
+    The answer is the gateway's, to the callback; the provider's redirect there for who does not come back.
     """
     page = await http.get(start)
     while not page.url.path.endswith("/callback"):
         if page.is_redirect:
-            page = await http.get(urljoin(str(page.url), page.headers["location"]))
+            where = urljoin(str(page.url), page.headers["location"])
+            if not comes_back and urlsplit(where).path.endswith("/callback"):
+                break
+            page = await http.get(where)
             continue
         assert page.status_code == 200, page.text
         if name is None:

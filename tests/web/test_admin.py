@@ -90,3 +90,14 @@ async def test_an_operator_has_the_configuration_read_again() -> None:
         assert (refused.status_code, refused.json()["error"]) == (409, gateway.reload_refused)
         audit = (await http.get("/api/audit", headers=admin)).json()["entries"]
         assert [entry["action"] for entry in audit].count("configuration reloaded") == 1
+
+
+async def test_a_source_has_few_looks_from_outside_and_a_proxy_none() -> None:
+    """POST /api/reach; behind a proxy that nobody names it is not known who asks, and no port is tried."""
+    gateway = _roles()
+    async with client_of(gateway) as http:
+        operator = await _token(gateway, http, "alice", "wonder")
+        passed_on = operator | {"X-Forwarded-For": "203.0.113.7"}
+        assert (await http.post("/api/reach", json={"ports": []}, headers=passed_on)).status_code == 409
+        answers = [await http.post("/api/reach", json={"ports": []}, headers=operator) for _ in range(11)]
+        assert [one.status_code for one in answers] == [200] * 10 + [503]

@@ -76,16 +76,33 @@ async def test_a_browser_goes_to_the_provider_and_comes_back_signed_in() -> None
         assert (await http.post("/api/session/refresh", json={})).json()["user"] == "alice"
         again = await http.get(str(back.url))
         assert again.headers["location"] == "/?sign-in=refused"
+        async with (
+            httpx.AsyncClient(base_url=http.base_url) as mallory,
+            httpx.AsyncClient(base_url=http.base_url) as other,
+        ):
+            way = (await walk(mallory, "/api/session/oidc", "alice", comes_back=False)).headers["location"]
+            given = await other.get(way)
+            assert given.headers["location"] == "/?sign-in=refused"
+            assert "gateway_session" not in other.cookies
+            assert (await mallory.get(way)).headers["location"] == "/?sign-in=done"
         there = await http.get("/api/session/oidc")
         state = parse_qs(urlsplit(there.headers["location"]).query)["state"][0]
-        async with httpx.AsyncClient(base_url=http.base_url) as other:
-            stolen = await other.get("/api/session/oidc/callback", params={"state": state, "code": "x"})
-        assert stolen.headers["location"] == "/?sign-in=refused"
         clock.offset = 700
         late = await http.get("/api/session/oidc/callback", params={"state": state, "code": "x"})
         assert late.headers["location"] == "/?sign-in=refused"
         assert (await audit(http))[-1] == ("sign-in", "alice", "oidc")
         assert [action for action, _, _ in await audit(http)].count("sign-in refused") == 3
+
+
+async def test_no_thread_of_a_provider_outlives_the_web_side() -> None:
+    """They end with the server that asked by them."""
+    provider = OpenIdProvider(OidcSettings(issuer=f"http://127.0.0.1:{free_port()}", client_id="gateway", timeout=1))
+    before = set(threading.enumerate())
+    async with running(FakeGateway(), provider=provider) as server, client_at(server) as http:
+        await http.get("/api/session/oidc")
+        [thread] = [one for one in set(threading.enumerate()) - before if one.name.startswith("oidc")]
+    await asyncio.to_thread(thread.join, 10)
+    assert not thread.is_alive()
 
 
 @pytest.mark.wall

@@ -130,6 +130,10 @@ class OpenIdProvider:
         }
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", state
 
+    def close(self) -> None:
+        """End the threads that ask the provider; idempotent."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def finish(self, answer: Mapping[str, str]) -> str:
         """Whom the provider vouches for, by the claim of the settings. `answer`: what the browser came back with.
 
@@ -249,7 +253,7 @@ class OpenIdProvider:
             loop = asyncio.get_running_loop()
             status, text = await loop.run_in_executor(self._threads, self._fetch, url, body, dict(headers))
             answer = json.loads(text)
-        except (OSError, HTTPException, ValueError, RecursionError) as error:
+        except (OSError, HTTPException, ValueError, RuntimeError) as error:  # RuntimeError: the threads have ended, too
             raise OidcError(f"the provider did not answer ({type(error).__name__})", is_refusal=False) from None
         if not isinstance(answer, dict):
             raise OidcError("the provider did not answer with an object", is_refusal=False)

@@ -68,6 +68,10 @@ class IceService:
                 return found
         return self._gateway.ice_servers(client, caller)
 
+    def close(self) -> None:
+        """End the threads that ask the service; idempotent."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     def _of(self, caller: str, client: str) -> _Asked | None:
         """What was asked for this caller lately, or is now; None where too many wait for the service."""
         now, key = self._clock(), (caller, client)
@@ -106,7 +110,7 @@ class IceService:
         try:
             async with asyncio.timeout(settings.ice_service_timeout):
                 found = await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, client)
-        except (OSError, ValueError, HTTPException, RecursionError) as error:
+        except (OSError, ValueError, HTTPException, RuntimeError) as error:  # RuntimeError: the threads have ended, too
             log.warning("the service of ICE servers did not answer: %s", type(error).__name__)
             found = None
         asked.until = self._clock() + (_AFTER_FAILURE if found is None else settings.ice_service_kept)
