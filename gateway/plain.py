@@ -37,9 +37,14 @@ def escaped(text: str) -> str:
     return "".join(char if _is_shown(char, "\r\n\t") else _escape(char) for char in text)
 
 
+def is_hidden(char: str) -> bool:
+    """Return whether a character has no shape of its own, and may move, hide or turn others."""
+    return unicodedata.category(char) in _HIDDEN
+
+
 def _escape(char: str) -> str:
     return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
 
 
 def _is_shown(char: str, kept: str) -> bool:
-    return char in kept or unicodedata.category(char) not in _HIDDEN
+    return char in kept or not is_hidden(char)

@@ -27,7 +27,7 @@ from gateway.log import call_context, configure, redact_text
 from gateway.log.redact import _PATTERNS, MASK, clean, escape
 
 SECRET = "hunter2SeCrEt"
-CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]")
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u2028\u202e\u2060\U000e0041]")
 
 Format = Literal["console", "json"]
 FORMATS: tuple[Format, ...] = ("console", "json")
@@ -71,7 +71,9 @@ HIDDEN_BY_NAME = [
     *("inline", "private_key", "api_key", "nonce", "cnonce", "digest_response", "pin"),
 ]
 
-HOSTILE = "\r\n2026-11-21 info forged line\x1b[2J\x1b]0;title\x07\x00\x08\x9b31m\u2028\u202e\ud800\x7f"
+HOSTILE = (
+    "\r\n2026-11-21 info forged line\x1b[2J\x1b]0;title\x07\x00\x08\x9b31m\u200b\u2028\u202e\u2060\U000e0041\ud800\x7f"
+)
 
 
 class Log:

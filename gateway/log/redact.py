@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from gateway.plain import is_hidden
+
 MASK = "[redacted]"
 
 _NAME = 128
@@ -82,9 +84,6 @@ _PATTERNS: tuple[tuple[Callable[[str], object], re.Pattern[str], str], ...] = (
     ),
 )
 
-# C0, DEL, C1, line and paragraph separators, bidirectional overrides, lone surrogates.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
-
 # Every pattern above needs a colon, an equals sign or a blank: one word without them is most of what is logged.
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_.+@/-]*")
 
@@ -101,14 +100,18 @@ def redact_text(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Control characters as \\xNN or \\uNNNN, so that one value stays on one line and paints nothing."""
-    return _CONTROL.sub(_escaped, text)
+    """Hidden characters as \\xNN or \\uNNNN, so that one value stays on one line and paints nothing."""
+    if text.isprintable():
+        return text
+    return "".join(_escaped(char) if is_hidden(char) else char for char in text)
 
 
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match.group())
+def _escaped(char: str) -> str:
+    code = ord(char)
     named = {9: r"\t", 10: r"\n", 13: r"\r"}.get(code)
-    return named or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+    if named is not None:
+        return named
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def shorten(text: str, limit: int) -> str:

@@ -127,6 +127,17 @@ async def test_a_peer_of_a_room_goes_by_nobody_elses_id(are_open: bool) -> None:
         assert await status("42", "") == (101 if are_open else 401)
 
 
+async def test_a_name_that_was_refused_turns_no_line_of_the_audit_log() -> None:
+    """Operators read it with its hidden characters escaped."""
+    gateway = FakeGateway()
+    gateway.roles = {"alice": "admin"}
+    async with client_of(gateway) as http:
+        await http.post("/api/session", json={"user": "ali\u202eecila\u200b", "password": "guess"})
+        token = (await http.post("/api/session", json=LOGIN)).json()["access_token"]
+        entries = (await http.get("/api/audit", headers={"Authorization": f"Bearer {token}"})).json()["entries"]
+    assert [one["user"] for one in entries] == ["alice", "ali\\u202eecila\\u200b"]
+
+
 async def test_who_a_site_does_not_know_has_not_guessed_a_password() -> None:
     """Pages ask it unasked: that neither bars the address nor fills the audit log; it has a limit of its own."""
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from gateway.plain import escaped
+
 log = structlog.get_logger("gateway.audit")
 
 
@@ -21,6 +23,7 @@ class AuditLog:
 
     def add(self, action: str, user: str, address: str, **details: Any) -> None:
         """`action` is a word such as "sign-in", "sign-in refused", "sign-out", "call ended"."""
+        user = escaped(user)
         log.info("audit", action=action, user=user, address=address, **details)
         self._entries.append({"at": self._clock(), "action": action, "user": user, "address": address, **details})
 
