@@ -51,7 +51,10 @@ MARKS = ("nightly", "core", "serial", "wall")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Count the tests that ran by their marks."""
+    """Count the tests that ran by their marks, and those that were skipped by what they lack."""
     ran = (each for name in ("passed", "failed") for each in terminalreporter.stats.get(name, ()))
     marks = Counter(next((mark for mark in MARKS if mark in each.keywords), "unmarked") for each in ran)
     terminalreporter.write_line("By mark: " + ", ".join(f"{count} {mark}" for mark, count in marks.most_common()))
+    lacking = Counter(each.longrepr[2].removeprefix("Skipped: ") for each in terminalreporter.stats.get("skipped", ()))
+    for what, count in lacking.most_common():
+        terminalreporter.write_line(f"{count} skipped: {what}")
