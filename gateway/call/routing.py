@@ -99,10 +99,9 @@ class RoomDoor:
     """Whether a user has opened a room of that number, which no route and no user has."""
 
     def admits(self, name: str, caller: Caller) -> bool:
-        """Whether that one may come in."""
+        """Return whether the caller may come in."""
         wanted = self.members.get(name)
-        who = caller.id if caller.transit else f"trunk:{caller.id}"
-        return wanted is None or (not caller.guest and who in wanted)
+        return wanted is None or (not caller.guest and caller.id in wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,7 @@ class Caller:
     """Who dials, and what that one may dial."""
 
     id: str
-    """User id, trunk name, or a guest's peer id."""
+    """User id, "trunk:NAME", or a guest's peer id."""
     may_call: tuple[str, ...]
     """Patterns of what it may dial. "*" and its like mean everybody of ours; what leaves the gateway needs a pattern
     of numbers ("0*", "sip:*@example.com") or of trunks ("trunk:pbx", "trunk:*")."""
