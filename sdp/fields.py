@@ -35,6 +35,8 @@ _MEDIA: Final = Grammar(
 )
 
 
+_KINDS: Final = frozenset({"audio", "video", "text", "application", "message", "image"})
+"""Media types read in small letters, however they were written."""
 _IN_CAPITALS: Final = re.compile(r"(?:UDP/TLS/)?RTP/S?AVPF?|(?:(?:UDP|TCP)/)?DTLS/SCTP")
 
 
@@ -45,7 +47,7 @@ class MediaLine:
     """m= (RFC 8866 section 5.14). No format at all is read, since rejected sections are seen without."""
 
     kind: str
-    """audio, video, text, application, message, image."""
+    """audio, video, text, application, message, image: in small letters, however it was written."""
     port: int
     """0 to 65535; 0 rejects or disables the section (RFC 3264 section 6)."""
     protocol: str
@@ -85,7 +87,10 @@ def _read_media_line(value: str) -> MediaLine:
     capitals = protocol.upper()
     if _IN_CAPITALS.fullmatch(capitals):
         protocol = capitals
-    return MediaLine(match["kind"], port, protocol, formats, int(match["count"] or 1))
+    kind = match["kind"]
+    if (small := kind.lower()) in _KINDS:
+        kind = small
+    return MediaLine(kind, port, protocol, formats, int(match["count"] or 1))
 
 
 @filled_at_once

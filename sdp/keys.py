@@ -25,9 +25,9 @@ KEY_OCTETS: Final[Mapping[str, int]] = MappingProxyType(
 LONGEST_IDENTIFIER: Final = 128
 """Octets of a master key identifier (RFC 4568 section 6.1)."""
 
-_CHANGES_NOTHING: Final = re.compile(r"-.*|WSH=[0-9]{1,9}|FEC_ORDER=FEC_SRTP", re.IGNORECASE)
-"""Session parameters that a receiver may pass over (RFC 4568 section 6.3): optional ones, the size of a window, and
-the order of error correction, which is never agreed here."""
+_CHANGES_NOTHING: Final = re.compile(r"-.*|(?:WSH|FEC_ORDER)(?:=.*)?", re.IGNORECASE)
+"""Session parameters that a receiver may pass over (RFC 4568 section 6.3): optional ones, the hint at the size of a
+window, and the order of error correction, which is never agreed here; readable or not."""
 
 
 def binding_parameters(crypto: Crypto) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ _BEFORE: Final = _BLANKS + "\ufeff"
 def mend(text: str) -> tuple[str, tuple[int, ...]]:
     """Return the lines that can be read, and the numbers of the lines mended or left out.
 
-    Blanks before a line, CRs after it, empty lines, lines without `=` and optional lines with control octets go.
+    Blanks before a line, CRs after it, empty lines, lines without `=` and optional lines with control octets go; `M=`
+    becomes `m=`.
     """
     kept: list[str] = []
     mended: list[int] = []
@@ -34,6 +35,8 @@ def _mended(line: str, is_first: bool) -> str | None:
     if is_first:
         return text.rstrip(_BLANKS) or None
     if _LINE.match(text) is None:
+        if text.startswith("M="):
+            return "m" + text[1:]
         return text if _MEDIA.match(text) else None
     if _CONTROL.search(text) is None:
         return text

@@ -306,7 +306,9 @@ KEY_LINES = {
     "a parameter to obey beside a good key": ("{} UNENCRYPTED_SRTCP", "{}"),
     "an optional parameter": ("{} -X=1",),
     "the size of a window": ("{} WSH=64",),
+    "an unreadable size of a window": ("{} WSH=much WSH= WSH",),
     "the usual order of error correction": ("{} FEC_ORDER=FEC_SRTP",),
+    "the other order of error correction": ("{} FEC_ORDER=SRTP_FEC",),
 }
 """Lines of keys of a phone; "{}" stands for a good one."""
 

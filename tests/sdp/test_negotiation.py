@@ -195,6 +195,8 @@ def test_a_malformed_line_counts_as_absent(line: str) -> None:
         ([f"{KEYS[0]} UNENCRYPTED_SRTCP", KEYS[1]], 1),
         ([f"{KEYS[0]} -X=1"], 0),
         ([f"{KEYS[0]} WSH=64 FEC_ORDER=FEC_SRTP"], 0),
+        ([f"{KEYS[0]} WSH=x FEC_ORDER=SRTP_FEC"], 0),
+        ([f"{KEYS[0]} KDR=1", KEYS[1]], 1),
     ],
 )
 def test_each_key_is_judged_by_itself(lines: list[str], wanted: int) -> None:
