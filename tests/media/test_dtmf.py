@@ -138,7 +138,31 @@ def test_durations_are_converted_between_clocks(clock_in: int, clock_out: int) -
     assert path.digits == [("7", 100)]
 
 
-def test_a_duration_that_no_longer_fits_is_held_at_the_most() -> None:
+@pytest.mark.parametrize("lost", [frozenset(), frozenset(range(60, 75))])
+def test_a_converted_event_longer_than_its_field_goes_on_in_segments(lost: frozenset[int]) -> None:
+    """3 s at 48 kHz need three (RFC 4733 section 2.5.1.3), without a gap, also where packets were lost between them."""
+    path = Digits(8000, 99, 48000)
+    path.path.plane.start_stream(TARGET, 0xABCD, 100, 0, 48000)
+    for frame in range(1, 151):
+        if frame not in lost:
+            path.receive(bytes(TelephoneEvent(1, frame == 150, 10, 160 * frame)), 4000, marker=frame == 1)
+    events = [packet for packet in path.sent if packet.payload_type == 99]
+    parsed = [TelephoneEvent.parse(packet.payload) for packet in events]
+    assert [packet.marker for packet in events] == [True] + [False] * (len(events) - 1)
+    ends = [
+        timestamp_delta(one.timestamp, events[0].timestamp) + of.duration
+        for one, of in zip(events, parsed, strict=True)
+    ]
+    assert ends == [960 * frame for frame in range(1, 151) if frame not in lost]
+    assert len({packet.timestamp for packet in events}) == 3
+    assert sum(of.duration == 0xFFFF for of in parsed) == 0
+    reader = Digits(48000, None)
+    for packet in events:
+        reader.receive(packet.payload, packet.timestamp)
+    assert reader.digits == [("1", 3000)]
+
+
+def test_a_first_duration_that_does_not_fit_is_held_at_the_most() -> None:
     """65535 units of 8 kHz are more than 16 bits of 48 kHz."""
     path = Digits(8000, 99, 48000)
     path.receive(bytes(TelephoneEvent(1, True, 10, 60000)), 4000)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,22 @@ from tests.media.engine_support import MAPS, Phone, config, running, until
 
 CODECS = ("pcmu", "pcma", "g722", "opus")
 FRAME = 0.02
-_MOST_UNITS = 0xFFFF
+_MOST_UNITS, _NEARLY_FULL = 0xFFFF, 0xE000
+_TOLERANCE = 0.4
+"""Longest wait of the playout buffer in seconds: audio before an event may have come so much later."""
+
+
+class TimedPhone(Phone):
+    """A phone that knows when each packet came."""
+
+    def __init__(self, codecs: Iterable[str]) -> None:
+        super().__init__(codecs)
+        self.arrivals: dict[int, float] = {}
+        """Time of the loop, by sequence number."""
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        super().datagram_received(data, addr)
+        self.arrivals.setdefault(int.from_bytes(data[2:4]), asyncio.get_running_loop().time())
 
 
 @dataclass(frozen=True)
@@ -56,23 +73,31 @@ ROWS = [
 
 
 async def _press(phone: Phone, codec: str, event: str, press: Press) -> None:
-    """Send the packets of one digit; of one longer than its field can say, the duration stays at the most."""
+    """Send the packets of one digit, a longer one than its field can say in segments (RFC 4733 section 2.5.1.3).
+
+    Where the event counts time in another clock than the audio, the duration stays at the most.
+    """
     number, clock = phone.numbers[event], int(MAPS[event].split("/")[1])
     assert number is not None
     code, units, frames = int(press.digit), clock // 50, press.ms // 20
+    audio = 48_000 if codec == "opus" else 8000
+    start, full = phone.timestamp, 0
     for frame in range(1, frames):
-        payload = bytes(TelephoneEvent(code, False, 10, min(_MOST_UNITS, frame * units)))
+        if frame * units - full > _MOST_UNITS and clock == audio:
+            full = (frame - 1) * units
+            phone.timestamp = start + full & 0xFFFFFFFF
+        payload = bytes(TelephoneEvent(code, False, 10, min(_MOST_UNITS, frame * units - full)))
         phone.send(payload, number, marker=frame == 1, step=0)
         await asyncio.sleep(FRAME + (press.pause if frame == frames // 2 else 0))
     for _ in range(3):
-        phone.send(bytes(TelephoneEvent(code, True, 10, min(_MOST_UNITS, frames * units))), number, step=0)
-    phone.timestamp = phone.timestamp + press.ms * (48 if codec == "opus" else 8) & 0xFFFFFFFF
+        phone.send(bytes(TelephoneEvent(code, True, 10, min(_MOST_UNITS, frames * units - full))), number, step=0)
+    phone.timestamp = start + press.ms * audio // 1000 & 0xFFFFFFFF
 
 
 class _Call:
     def __init__(self, row: Row, call_id: str) -> None:
         self.row, self.call_id = row, call_id
-        self.phones = [Phone((codec, event)) for codec, event in zip(row.codecs, row.events, strict=True)]
+        self.phones = [TimedPhone((codec, event)) for codec, event in zip(row.codecs, row.events, strict=True)]
 
     async def perform(self, engine: EmbeddedEngine) -> None:
         """Set the call up, and have both phones press their keys."""
@@ -123,9 +148,6 @@ class _Call:
         number, found = int(MAPS[event].split()[0]), []
         kinds = [str(packet.payload[0]) if packet.payload_type == number else " " for packet in packets]
         events = self.events(place)
-        starts = list(dict.fromkeys(packet.timestamp for packet in events))
-        if len(starts) != len(self.row.presses):
-            found.append(f"{len(starts)} timestamps for {len(self.row.presses)} events")
         if [packet.marker for packet in events].count(True) != len(self.row.presses):
             found.append("a marker within an event, or none at its start")
         runs = "".join(kind for kind, _ in itertools.groupby(kinds)).split()
@@ -135,10 +157,29 @@ class _Call:
             found.append("sequence numbers with a gap")
         if any((b.timestamp - a.timestamp) & 0xFFFFFFFF >= 1 << 31 for a, b in itertools.pairwise(packets)):
             found.append("a timestamp that goes back")
+        found += self._misplaced(place, events)
+        return found
+
+    def _misplaced(self, place: int, events: list[RtpPacket]) -> list[str]:
+        """Return faults of timestamps: an event begins when it began, a segment where the full one before it ends.
+
+        RFC 4733 sections 2.2.1 and 2.5.1.3.
+        """
         clock = 48_000 if self.row.codecs[place] == "opus" else 8000
-        for a, b in itertools.pairwise(starts):
-            if not 0.2 * clock <= (b - a) & 0xFFFFFFFF <= 60 * clock:
-                found.append(f"an event {((b - a) & 0xFFFFFFFF) / clock:.2f} s after the one before")
+        scale = clock / int(MAPS[self.row.events[place]].split("/")[1])
+        arrivals = self.phones[place].arrivals
+        found, began = [], events[0]
+        for one, other in itertools.pairwise(events):
+            said = TelephoneEvent.parse(one.payload).duration
+            later = (other.timestamp - one.timestamp) & 0xFFFFFFFF
+            since = (other.timestamp - began.timestamp) & 0xFFFFFFFF
+            passed = arrivals[other.sequence_number] - arrivals[began.sequence_number]
+            if other.marker:
+                if not (said * scale <= later and since <= (passed + _TOLERANCE) * clock):
+                    found.append(f"an event {since / clock:.2f} s after the one before, {passed:.2f} s by the clock")
+                began = other
+            elif later and not (later == said * scale and said >= _NEARLY_FULL):
+                found.append(f"another timestamp in an event, {later} after {said}")
         return found
 
     async def close(self) -> None:

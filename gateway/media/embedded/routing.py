@@ -242,8 +242,8 @@ def _event(
     payload_type = events[clock_out]
     made.routes[number] = Route(action=Action.PUNT)
     made.handlers[number] = (
-        ("event", number, clock, payload_type, clock_out),
-        lambda: EventHandler(clock, on_digit, payload_type=payload_type, clock_out=clock_out),
+        ("event", number, clock, payload_type, clock_out, rate_out),
+        lambda: EventHandler(clock, on_digit, payload_type=payload_type, clock_out=clock_out, rate_out=rate_out),
     )
 
 

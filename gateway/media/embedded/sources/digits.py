@@ -141,7 +141,18 @@ class DigitDetector:
 class EventHandler:
     """Reads the telephone-events of one incoming payload type, and converts their clock; a `PacketHandler`."""
 
-    __slots__ = ("_clock_in", "_clock_out", "_detector", "_heard", "_payload_type", "_start_in", "misread")
+    __slots__ = (
+        "_clock_in",
+        "_clock_out",
+        "_detector",
+        "_full",
+        "_heard",
+        "_payload_type",
+        "_rate_out",
+        "_said",
+        "_start_in",
+        "misread",
+    )
 
     def __init__(
         self,
@@ -150,11 +161,15 @@ class EventHandler:
         *,
         payload_type: int | None = None,
         clock_out: int = 8000,
+        rate_out: int | None = None,
     ) -> None:
         """Clocks in Hz. `payload_type` is the outgoing one where packets are given back in the clock `clock_out`;
-        None where the plane forwards them or nobody takes them."""
+        None where the plane forwards them or nobody takes them. `rate_out`: of the stream, None: `clock_out`."""
         self._clock_in = clock_in
         self._clock_out = clock_out
+        self._rate_out = rate_out or clock_out
+        self._full = self._said = 0
+        """Outgoing units in the segments before this one, and the duration sent last in this one."""
         self._payload_type = payload_type
         self._detector = DigitDetector(clock_in, on_digit)
         self._heard = 0.0
@@ -175,13 +190,23 @@ class EventHandler:
         if self._payload_type is None or not packet.in_order:
             return NOTHING
         segments = self._detector.base
-        # Segments of a long event (RFC 4733 section 2.5.1.3) become one, whose duration is held at the most.
-        duration = min(_LONGEST_UNITS, (segments + event.duration) * self._clock_out // self._clock_in)
-        payload = bytes(TelephoneEvent(event.event, event.end, event.volume, duration))
         begins = packet.timestamp != self._start_in and not segments
         self._start_in = packet.timestamp
+        units = (segments + event.duration) * self._clock_out // self._clock_in
+        advance = None if begins else self._next_segment(units)
+        if begins:
+            self._full = 0
+        self._said = min(_LONGEST_UNITS, max(0, units - self._full))
+        payload = bytes(TelephoneEvent(event.event, event.end, event.volume, self._said))
         # The event may count time in another clock than the audio it interrupts: place it by arrival.
-        return (Injected(self._payload_type, payload, None if begins else 0, marker=begins, event=True),)
+        return (Injected(self._payload_type, payload, advance, marker=begins, event=True),)
+
+    def _next_segment(self, units: int) -> int:
+        """Begin segments where 16 bits are full (RFC 4733 section 2.5.1.3); ticks after the start of the last one."""
+        before = self._full
+        while units - self._full > _LONGEST_UNITS:
+            self._full, self._said = self._full + (self._said or _LONGEST_UNITS), 0
+        return (self._full - before) * self._rate_out // self._clock_out
 
     def flush(self, now: float) -> None:
         """Report a digit whose end never came."""
