@@ -495,6 +495,29 @@ mod tests {
     }
 
     #[test]
+    fn audio_after_an_event_that_a_packet_of_ours_crossed_goes_on_behind_that() {
+        let mut line = Line::new();
+        line.pass(10, 0);
+        event(&mut line, 11, 160, false);
+        let stamp = line.out.timestamp_at(line.now);
+        let own = line.out.emit(13, stamp, line.now);
+        assert_eq!(event(&mut line, 12, 160, true), (own.sequence_number + 1, 5160));
+        let (number, timestamp, _) = line.pass(13, 160);
+        assert_eq!(number, own.sequence_number + 2);
+        assert!(timestamp > own.timestamp);
+    }
+
+    #[test]
+    fn a_packet_lost_behind_an_event_that_was_joined_leaves_its_gap() {
+        let mut line = Line::new();
+        line.pass(10, 0);
+        assert_eq!(event(&mut line, 11, 160, false), (101, 5160));
+        line.out.skip();
+        assert_eq!(event(&mut line, 13, 160, true), (102, 5160));
+        assert_eq!(line.pass(15, 640).0, 104);
+    }
+
+    #[test]
     fn an_event_of_ours_has_one_timestamp_and_the_stream_to_itself() {
         for (packets, pause) in [(1u64, 0), (5, 0), (500, 0), (10, 2_000)] {
             let mut line = Line::new();

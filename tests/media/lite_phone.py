@@ -21,6 +21,8 @@ class LitePhone(DtlsPhone):
         self.checks: list[stun.Message] = []
         """Signed ones, in order."""
         self.nominated: Any = None
+        self.is_mute = False
+        """Whether it answers no check."""
         self._theirs = ""
 
     def sdp(self, *, setup: str = "", candidates: tuple[str, ...] = (), **others: Any) -> str:
@@ -47,6 +49,8 @@ class LitePhone(DtlsPhone):
         request = stun.parse_message(data)
         request.check_message_integrity(self.password.encode())
         self.checks.append(request)
+        if self.is_mute:
+            return
         response = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
         response.attributes["XOR-MAPPED-ADDRESS"] = addr
         response.add_message_integrity(self.password.encode())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from aioice import stun
 
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.resuming import values_of
@@ -148,3 +150,45 @@ async def test_after_a_restart_the_next_process_asks_for_consent() -> None:
         await engine.resume("call", values)
         await until(lambda: len(lite.checks) > count, CONSENT_EVERY + 30)
         await both_heard(lite, plain)
+
+
+class Borrowed(LitePhone):
+    """A lite end whose socket also answers the checks of another call, which has named its address."""
+
+    def __init__(self, other: LitePhone) -> None:
+        super().__init__()
+        self._other = other
+        self.answered = 0
+        """Checks of the other call."""
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        request = stun.parse_message(data) if data[0] <= 3 else None
+        if request is None or not request.attributes["USERNAME"].startswith(f"{self._other.ufrag}:"):
+            super().datagram_received(data, addr)
+            return
+        response = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
+        response.attributes["XOR-MAPPED-ADDRESS"] = addr
+        response.add_message_integrity(self._other.password.encode())
+        self._transport.sendto(bytes(response), addr)
+        self.answered += 1
+
+
+async def test_another_call_takes_no_address_of_a_lite_end() -> None:
+    """A description that names it, with checks answered from there, deafens nobody while its own call is up."""
+    other, listener = LitePhone(), Phone()
+    other.ufrag, other.password = "other", "a-password-of-another-call"
+    lite = Borrowed(other)
+    async with talking(lite, calls=True) as (engine, _, plain):
+        await both_heard(lite, plain)
+        await other.open()
+        await listener.open()
+        try:
+            candidate = f"1 1 udp 2130706431 {lite.host} {lite.port} typ host"
+            offer = other.sdp(setup="actpass", candidates=(candidate,))
+            listener.take(await engine.offer("other", LITE, PLAIN, offer))
+            await engine.answer("other", PLAIN, LITE, listener.sdp())
+            await until(lambda: lite.answered > 2)
+            await both_heard(lite, plain)
+        finally:
+            await other.close()
+            await listener.close()

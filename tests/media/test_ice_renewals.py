@@ -6,6 +6,7 @@ import pytest
 
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsContext, DtlsRole, is_client_hello
+from gateway.media.embedded.webrtc.renewals import MOST_FAILED
 from tests.media.dtls_phone import ANOTHER
 from tests.media.dtls_support import client_hello, fragments
 from tests.media.webrtc_support import BROWSER, CONTEXT, PEER_CONTEXT, Bench, Peer, connected, rtp
@@ -108,3 +109,19 @@ def test_an_ice_peer_that_leaves_a_handshake_is_heard_after_its_time() -> None:
     assert not leg._renewals.handshakes
     bench.socket.take(BROWSER)
     assert heard(bench, peer, 1)
+
+
+def test_handshakes_that_fail_again_and_again_begin_no_more_until_an_exchange() -> None:
+    """Each costs a signature; descriptions that are exchanged again allow for the next."""
+    bench, leg, peer = connected()
+    former = peer.srtp
+    stranger = DtlsContext(ANOTHER, ("SRTP_AEAD_AES_128_GCM",))
+    for _ in range(MOST_FAILED):
+        begins_again(peer, context=stranger)
+    bench.deliver(HELLO)
+    assert bench.socket.take(BROWSER) == []
+    peer.srtp = former
+    assert heard(bench, peer, 1)
+    leg.set_remote("peer", "p" * 22, PEER_CONTEXT.fingerprints, "passive")
+    begins_again(peer)
+    assert heard(bench, peer, 2)

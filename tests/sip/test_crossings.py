@@ -658,3 +658,25 @@ def test_a_reinvite_that_two_places_of_a_trunk_answer_is_acknowledged_at_each_by
     acks = [one.cseq.number for one in stage.puppet.take() if isinstance(one, Request)]
     assert acks == [numbers[who] for who in order]
     assert log.of(OfferAnswered) == [OfferAnswered(number, 200, HELD)]
+
+
+def test_an_offer_of_ours_that_is_crossed_each_time_is_given_up_in_the_end() -> None:
+    """A peer that refuses each with 491 and offers itself meanwhile has its offers answered."""
+    stage = Stage()
+    caller, session, log = answered_call(stage)
+    number, tries = session.offer(HOLD), 0
+    for _ in range(2 * changes.OFFER_ATTEMPTS):
+        stage.run(0.01)
+        invites = stage.requests("INVITE")
+        if not invites:
+            break
+        tries += 1
+        theirs = caller.next("INVITE", body=OFFER + b"a=x-a:%d\r\n" % tries)
+        stage.send(answer(invites[0], 491))
+        session.answer_offer(log.of(Offered)[-1].exchange, ANSWER)
+        stage.run(0.01)
+        stage.send(caller.make("ACK", cseq=theirs.cseq.number))
+    stage.run(5)
+    assert tries == changes.OFFER_ATTEMPTS
+    assert log.of(OfferAnswered) == [OfferAnswered(number, 491)]
+    assert len(log.of(Offered)) == tries

@@ -197,4 +197,14 @@ mod tests {
         let mut delays = fed(|_| 0, 10);
         assert!(!delays.arrived(100 * 48_000_000, 1_300_000));
     }
+
+    #[test]
+    fn after_a_pause_a_packet_far_sooner_than_the_first_proves_that_the_network_held_up() {
+        for (sooner, held_up) in [(SOONER as u64, false), (SOONER as u64 + 1, true)] {
+            let (mut delays, media, now) = (fed(|_| 0, 100), 2_000_000, 4_000_000);
+            assert!(delays.resume(media, now) && delays.arrived(media, now));
+            assert!(delays.arrived(media + 20_000, now + 20_000 - sooner));
+            assert_eq!(delays.waited(media + 20_000, now + 20_000) > 500_000, held_up, "{sooner}");
+        }
+    }
 }
