@@ -11,9 +11,10 @@ import httpx
 
 from gateway.call.state import State
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request
 from gateway.sip.message.uri import Uri
 from tests.app.phones import Phone
-from tests.app.scripted_house import GOOD, House
+from tests.app.scripted_house import GOOD, Callee, House
 from tests.app.ws_phone import CONTACT, WebSocketPhone
 from tests.interop.gateway import PASSWORDS
 from tests.media.engine_support import browser_sdp, until
@@ -103,3 +104,13 @@ async def calling(there: House, kind: str, number: str) -> AsyncIterator[Caller]
         yield caller
     finally:
         await caller.close()
+
+
+async def previewed(callee: Callee, sdp: str, *, reliable: bool) -> Request:
+    """An INVITE that the callee has answered with 183 and this description."""
+    invite = await callee.request("INVITE")
+    fields = [("Contact", callee.contact), *([("Require", "100rel"), ("RSeq", "1")] if reliable else [])]
+    await callee.send(callee.says(invite, 183, sdp, tuple(fields)))
+    if reliable:
+        await callee.accepts("PRACK")
+    return invite

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.call.state import State
 from gateway.media.rtpengine.bencode import Encodable
-from tests.app.scripted_callers import CALLERS, UNUSABLE, SipCaller, calling
-from tests.app.scripted_house import GOOD, Callee, house
+from tests.app.scripted_callers import CALLERS, UNUSABLE, SipCaller, calling, previewed
+from tests.app.scripted_house import GOOD, house
 from tests.media.engine_support import phone_sdp, until
 from tests.media.ng_daemon import daemon
 
@@ -20,16 +20,6 @@ PREVIEWS = UNUSABLE | {
     "a name": GOOD.replace("c=IN IP4 127.0.0.1", "c=IN IP4 media.invalid"),
 }
 """Descriptions that other rules may find usable are previews, too: what they say is not asked here."""
-
-
-async def previewed(callee: Callee, sdp: str, *, reliable: bool) -> Any:
-    """An INVITE that the callee has answered with 183 and this description."""
-    invite = await callee.request("INVITE")
-    fields = [("Contact", callee.contact), *([("Require", "100rel"), ("RSeq", "1")] if reliable else [])]
-    await callee.send(callee.says(invite, 183, sdp, tuple(fields)))
-    if reliable:
-        await callee.accepts("PRACK")
-    return invite
 
 
 @pytest.mark.parametrize("reliable", [False, True])
