@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from rich.console import Console
+
+from gateway.commands.check import check
 from gateway.config import examine
 
 MANY = """\
@@ -79,3 +83,27 @@ def test_a_broken_rule_leaves_the_configuration_whole(tmp_path: Path) -> None:
     examined = examine(path, {})
     assert examined.config is not None
     assert [mistake.key for mistake in examined.mistakes] == ["users.0.password"]
+
+
+def test_what_does_not_answer_is_named_beside_mistakes(tmp_path: Path) -> None:
+    """A store and an engine that are away, each with its line, in one run with what is wrong in the file."""
+    path = tmp_path / "gateway.yaml"
+    lines = (
+        "web: {lisen: 1}",
+        "identity:",
+        "  store: redis://127.0.0.1:1/0",
+        "media:",
+        "  engine: rtpengine:127.0.0.1:1",
+    )
+    path.write_text("\n".join(lines) + "\n")
+    said = [str(one) for one in check(path, Console(quiet=True), {})]
+    assert [one.partition(":")[0] for one in said] == ["web.lisen", "identity.store", "media.engine"]
+    assert [re.findall(r"\(gateway.yaml, line (\d)\)", one) for one in said] == [["1"], ["3"], ["5"]]
+
+
+def test_of_a_broken_store_no_other_one_is_asked(tmp_path: Path) -> None:
+    """Its default is not the store that the file means."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text("identity: {store: redis:nowhere}\nmedia: {engine: rtpengine:127.0.0.1:1}\n")
+    said = [str(one).partition(":")[0] for one in check(path, Console(quiet=True), {})]
+    assert said == ["identity.store", "media.engine"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -30,11 +30,12 @@ def check(path: Path | None, output: Console, environ: Mapping[str, str]) -> lis
 def _checked(path: Path | None, output: Console, environ: Mapping[str, str]) -> list[ConfigError]:
     found = examine(path, environ)
     if found.config is None or found.mistakes:
-        return list(found.mistakes)
+        away = [] if found.usable is None else asyncio.run(_of_others(found.usable, found.mistakes))
+        return [*found.mistakes, *map(found.placed, away)]
     config = found.config
     said: list[str] = []
     ours = is_answering(config.state_dir)
-    mistakes = [*_of_this_machine(config, said, is_ours=ours), *asyncio.run(_of_others(config))]
+    mistakes = [*_of_this_machine(config, said, is_ours=ours), *map(found.placed, asyncio.run(_of_others(config)))]
     if mistakes:
         return mistakes
     for notice in notices(config):
@@ -67,9 +68,12 @@ def _of_this_machine(config: Config, said: list[str], *, is_ours: bool) -> Itera
         yield from taken_ports(config, media=not is_running(config.state_dir))
 
 
-async def _of_others(config: Config) -> list[ConfigError]:
-    """Return a mistake for each store and rtpengine that does not answer."""
-    asked = await asyncio.gather(stores.stores(config), rtpengine.rtpengines(config))
+async def _of_others(config: Config, mistakes: Collection[ConfigError] = ()) -> list[ConfigError]:
+    """Return a mistake for each store and rtpengine that does not answer, where no mistake is about it."""
+    wrong = {mistake.key.partition(".")[0] for mistake in mistakes}
+    looks = [] if wrong & {"", "identity", "cluster", "state_dir"} else [stores.stores(config)]
+    looks += [] if wrong & {"", "media"} else [rtpengine.rtpengines(config)]
+    asked = await asyncio.gather(*looks)
     return [_mistake(one) for found in asked for one in found if one.verdict is Verdict.WRONG]
 
 

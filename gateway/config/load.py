@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ class Examined:
     config: Config | None
     """None where a value cannot be used; where rules alone are broken it is whole."""
     mistakes: tuple[ConfigError, ...]
+    usable: Config | None = None
+    """The same without the values that cannot be used; None where the file cannot be read."""
+    placed: Callable[[ConfigError], ConfigError] = lambda error: error
+    """Adds to an error the place of its key: file and line, or variable."""
 
 
 @dataclass(slots=True)
@@ -43,7 +47,7 @@ class _Source:
         """The same error with the place of its key."""
         parts = tuple(int(part) if part.isdigit() else part for part in error.key.split("."))
         where = origin(parts, self.lines, self.origins, self.name)
-        return ConfigError(error.key, f"{error.reason} ({where})") if where else error
+        return type(error)(error.key, f"{error.reason} ({where})") if where else error
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -79,7 +83,7 @@ def examine(path: Path | None, environ: Mapping[str, str]) -> Examined:
         reason = f"{path} is of version {version}, for a newer gateway; this one reads versions up to {VERSION}"
         return Examined(None, (ConfigError("version", reason),))
     found = _examined(_Source(path.name, data, lines), environ)
-    return Examined(None if mistakes else found.config, (*mistakes, *found.mistakes))
+    return replace(found, config=None if mistakes else found.config, mistakes=(*mistakes, *found.mistakes))
 
 
 def _examined(source: _Source, environ: Mapping[str, str]) -> Examined:
@@ -105,7 +109,7 @@ def _examined(source: _Source, environ: Mapping[str, str]) -> Examined:
         is_whole = False
     broken = [source.placed(error) for error in rules.mistakes(config)]
     every = list(_first_of_each([*mistakes, *broken]))
-    return Examined(config if is_whole else None, tuple(every))
+    return Examined(config if is_whole else None, tuple(every), config, source.placed)
 
 
 def _first_of_each(mistakes: list[ConfigError]) -> Iterator[ConfigError]:
