@@ -38,6 +38,9 @@ class TrunkDirectory(Protocol):
         """The trunk whose calls come from there without digest, of several the one whose account is `called`; None for
         no trunk."""
 
+    def placed_at(self, source: Flow) -> str | None:
+        """Return the trunk that has a URI with that address; what comes from there is still to be proved."""
+
     def speaks_for(self, trunk: str, source: Flow) -> bool:
         """Whether what comes from there needs no more proof to be of that trunk."""
 
@@ -107,7 +110,9 @@ class Gatekeeper:
         if request.method != "REGISTER" and trunk is not None:
             return events.Accepted(TRUNK + trunk)
         if request.method == "OPTIONS":
-            return events.Accepted(None)
+            # In a dialog a name would count as a proof, which an address alone is not.
+            placed = self._trunks.placed_at(source) if request.to_tag is None else None
+            return events.Accepted(placed and TRUNK + placed)
         now = self._clock()
         realm = self._digest.realm
         mine = next((value for value in request.authorization if value.get("realm") == realm), None)

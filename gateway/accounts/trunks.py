@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.sip.flow import Flow
@@ -21,6 +21,8 @@ class TrunkAccount:
     name: str
     sources: tuple[Network, ...] = ()
     """Networks its calls come from; they need no digest."""
+    hosts: tuple[str, ...] = ()
+    """Hosts of its URIs, names or addresses."""
     username: str | None = None
     """The account at the trunk; where the trunk signs its calls to us, it signs them with the same."""
     ha1: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -32,7 +34,11 @@ class TrunkAccount:
 class Trunks:
     """Tells whose call comes in: by source, by the registrar we are registered at, by account."""
 
-    def __init__(self, accounts: Iterable[TrunkAccount]) -> None:
+    def __init__(
+        self, accounts: Iterable[TrunkAccount], addresses: Callable[[str], Collection[str]] = lambda host: ()
+    ) -> None:
+        """`addresses` gives the IP addresses to which a host name has led last."""
+        self._addresses = addresses
         self._registered: dict[str, frozenset[str]] = {}
         self._accounts_at: dict[str, tuple[str, frozenset[str]]] = {}
         self.change(accounts)
@@ -73,6 +79,17 @@ class Trunks:
             return next((one.name for one in named if called and one.username == called), named[0].name)
         return next(
             (name for name, hosts in self._registered.items() if name in self._admitting and host in hosts), None
+        )
+
+    def placed_at(self, source: Flow) -> str | None:
+        """Return the trunk that has a URI with that address; what comes from there is still to be proved."""
+        return next(
+            (
+                one.name
+                for one in self._accounts
+                if any(source.host == host or source.host in self._addresses(host) for host in one.hosts)
+            ),
+            None,
         )
 
     def speaks_for(self, trunk: str, source: Flow) -> bool:

@@ -338,7 +338,7 @@ class GatewayApp:
 
     async def _open_sip(self, identity: IdentityMap, store: IdentityStore, dialer: GatewayDialer) -> UserAgent:
         config = self.config
-        self._trunks = Trunks(settings.trunk_accounts(config))
+        self._trunks = Trunks(settings.trunk_accounts(config), HostNames(lambda: self._user_agent).last_addresses)
         self._bans = Bans(settings.bans(config), self._wall_clock)
         gatekeeper = self._gatekeeper = open_gatekeeper(
             self._opening, identity, store, self._trunks, self._bans, self._cluster

@@ -247,6 +247,7 @@ def trunk_accounts(config: Config) -> tuple[TrunkAccount, ...]:
         TrunkAccount(
             name=trunk.name,
             sources=tuple(ipaddress.ip_network(source) for source in trunk.sources),
+            hosts=tuple(Uri.parse(uri).host.strip("[]") for uri in trunk.uris),
             username=trunk.username,
             ha1=_ha1(trunk.username, config.realm, secret(trunk.password)),
             admits_registered=trunk.register_account,

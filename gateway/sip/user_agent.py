@@ -447,7 +447,7 @@ class UserAgentCore(Services):
 
     def _admitted(self, request: ServerRequest, identity: str | None) -> None:
         # Whom the application lets in it answers in full; only a question that anybody may ask proves nothing.
-        if identity is not None or request.request.method != "OPTIONS":
+        if request.request.method != "OPTIONS":
             self.stack.proven(request.transaction, self.now())
         refusal = self._inspected(request.request)
         handler = self._handlers.get(request.request.method)

@@ -35,7 +35,7 @@ def fitting(response: Response, size: int) -> bytes | None:
 
     What goes first: the body and what only informs; then Allow and Accept; then challenges but the last, which is
     the one that every phone knows (servers put the strongest first); then reason phrase, Content-Length, `received`
-    where it repeats sent-by, and of the challenge whatever has a default (RFC 7616 3.3, RFC 3261 20.7).
+    where it repeats sent-by, and of the challenge whatever has a default (RFC 7616 3.3, RFC 3261 20.7); Contact last.
     """
     return next((data for data in _shapes(response) if len(data) <= size), None)
 
@@ -52,6 +52,7 @@ def _shapes(response: Response) -> Iterator[bytes]:
     yield _bare(response, items, with_qop=True)
     yield _bare(response, items)
     yield _bare(response, items, colon=":")
+    yield _bare(response, [item for item in items if item[0] != "contact"], colon=":")
 
 
 def _only(response: Response, names: dict[str, str]) -> list[Item]:
