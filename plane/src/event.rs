@@ -22,6 +22,21 @@ pub fn ends(payload: &[u8]) -> bool {
     payload.len() >= SIZE && payload[1] & END != 0
 }
 
+/// What one packet says of its event (RFC 4733 section 2.3).
+#[derive(Clone, Copy)]
+pub struct Said {
+    pub code: u8,
+    pub duration: u16,
+    pub ends: bool,
+}
+
+impl Said {
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        let &[code, _, high, low] = payload.first_chunk()?;
+        Some(Self { code, duration: u16::from_be_bytes([high, low]), ends: ends(payload) })
+    }
+}
+
 /// The newest event of an outgoing stream.
 #[derive(Clone, Copy)]
 pub struct Event {
@@ -33,16 +48,35 @@ pub struct Event {
     heard: u64,
     end_packets: u8,
     released: bool,
+    /// Code and duration that came last.
+    said: Option<(u8, u16)>,
+    /// Whether another run has begun since.
+    parted: bool,
 }
 
 impl Event {
     pub const fn new(timestamp: u32, incoming: Option<u32>, now: u64) -> Self {
-        Self { timestamp, incoming, heard: now, end_packets: 0, released: false }
+        Self { timestamp, incoming, heard: now, end_packets: 0, released: false, said: None, parted: false }
     }
 
     /// Whether an incoming packet with this timestamp belongs to the event.
     pub fn is(&self, incoming: u32) -> bool {
         self.incoming == Some(incoming)
+    }
+
+    /// Take a packet of another run for the event where its digit goes on: the sender has another SSRC, or has begun again.
+    pub fn rejoin(&mut self, incoming: u32, said: Said, now: u64) -> bool {
+        let longer = self.said.is_some_and(|(code, duration)| code == said.code && duration < said.duration);
+        let goes_on = self.parted && longer && self.end_packets == 0 && now.saturating_sub(self.heard) <= LONGEST_PAUSE;
+        if goes_on {
+            (self.incoming, self.released, self.parted) = (Some(incoming), false, false);
+        }
+        goes_on
+    }
+
+    /// Keep what an incoming packet of the event says.
+    pub fn keep(&mut self, said: Said) {
+        self.said = Some((said.code, said.duration));
     }
 
     /// Note a packet of the event.
@@ -71,5 +105,6 @@ impl Event {
     pub fn part(&mut self) {
         self.incoming = None;
         self.released = true;
+        self.parted = true;
     }
 }

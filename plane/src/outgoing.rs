@@ -3,7 +3,7 @@
 //! Where a packet has no place in the stream (on hold, a digit of ours is on its way, a payload
 //! type that is dropped) it leaves no gap in the sequence numbers.
 
-use crate::event::Event;
+use crate::event::{Event, Said};
 use crate::rtp::Header;
 
 /// Seconds a timestamp may go back before its source is taken to have begun a new timeline, and
@@ -129,13 +129,18 @@ impl Outgoing {
         Some(Header { second, sequence_number, timestamp: when, ssrc: self.ssrc, turned: None })
     }
 
-    /// The header of an incoming packet of a telephone-event, as `place`; `ends`: it has the end flag.
-    pub fn place_event(&mut self, incoming: &Header, highest: u16, ends: bool, now: u64) -> Option<Header> {
+    /// The header of an incoming packet of a telephone-event, as `place`.
+    pub fn place_event(&mut self, incoming: &Header, highest: u16, said: Said, now: u64) -> Option<Header> {
         let (number, timestamp) = (incoming.sequence_number, incoming.timestamp);
-        let Some(event) = self.event.filter(|event| event.is(timestamp)) else {
+        if self.event.as_mut().is_some_and(|event| event.rejoin(timestamp, said, now)) {
+            self.anchor(number, timestamp, now);
+        }
+        let Some(mut event) = self.event.filter(|event| event.is(timestamp)) else {
             let placed = self.place(incoming.second, number, timestamp, highest, now)?;
             if number == highest {
-                self.note_event(Event::new(placed.timestamp, Some(timestamp), now), ends, now);
+                let mut event = Event::new(placed.timestamp, Some(timestamp), now);
+                event.keep(said);
+                self.note_event(event, said.ends, now);
             }
             return Some(placed);
         };
@@ -151,7 +156,8 @@ impl Outgoing {
             self.last_sequence_number = sequence_number;
             self.last_sent = Some(now);
         }
-        self.note_event(event, ends, now);
+        event.keep(said);
+        self.note_event(event, said.ends, now);
         let timestamp = event.timestamp;
         Some(Header { second: incoming.second, sequence_number, timestamp, ssrc: self.ssrc, turned: None })
     }
@@ -471,7 +477,9 @@ mod tests {
 
     fn event(line: &mut Line, number: u16, timestamp: u32, ends: bool) -> (u16, u32) {
         let incoming = Header { second: 101, sequence_number: number, timestamp, ..Header::default() };
-        let placed = line.out.place_event(&incoming, number, ends, line.now).unwrap();
+        let duration = (line.now - START) / MS;
+        let said = Said { code: 1, duration: duration as u16, ends };
+        let placed = line.out.place_event(&incoming, number, said, line.now).unwrap();
         line.now += 20 * MS;
         (placed.sequence_number, placed.timestamp)
     }
@@ -505,6 +513,21 @@ mod tests {
         let (number, timestamp, _) = line.pass(13, 160);
         assert_eq!(number, own.sequence_number + 2);
         assert!(timestamp > own.timestamp);
+    }
+
+    #[test]
+    fn a_digit_goes_on_over_another_run_and_not_after_its_end() {
+        for (ended, goes_on) in [(false, true), (true, false)] {
+            let mut line = Line::new();
+            line.pass(10, 0);
+            assert_eq!(event(&mut line, 11, 160, ended), (101, 5160));
+            line.out.refresh();
+            assert_eq!(event(&mut line, 40_000, 9_000_000, false).1 == 5160, goes_on);
+            assert_eq!(event(&mut line, 40_001, 9_000_000, true).0, 103);
+            let (number, timestamp, _) = line.pass(40_002, 9_000_320);
+            assert_eq!(number, 104);
+            assert!(timestamp > 5160 && timestamp < 5160 + 8000);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.media.embedded.plane.packet import RtpError, RtpPacket, timestamp_delta
-from gateway.media.embedded.plane.values import Action, Route
+from gateway.media.embedded.plane.values import Action, MediaPacket, Route
 from gateway.media.embedded.sources.digits import DIGITS, DigitSender, EventHandler, TelephoneEvent
 from tests.media.plane_support import TARGET, Direction, forward, injected
 
@@ -160,6 +160,26 @@ def test_a_converted_event_longer_than_its_field_goes_on_in_segments(lost: froze
     for packet in events:
         reader.receive(packet.payload, packet.timestamp)
     assert reader.digits == [("1", 3000)]
+
+
+@pytest.mark.parametrize(("ended", "digits"), [(False, [("5", 80)]), (True, [("5", 40), ("5", 80)])])
+def test_a_digit_goes_on_in_another_run(ended: bool, digits: list[tuple[str, int]]) -> None:
+    """Said once, and converted as one event, unless it had ended."""
+    path = Digits(8000, 99, 48000)
+    for number, stamp, duration, end in ((1, 4000, 320, ended), (2, 90_000, 480, False), (3, 90_000, 640, True)):
+        packet = MediaPacket(
+            payload_type=101,
+            marker=number == 1,
+            sequence_number=number,
+            timestamp=stamp,
+            payload=bytes(TelephoneEvent(5, end, 10, duration)),
+            in_order=True,
+            generation=1 + (stamp == 90_000),
+        )
+        for made in path.handler.handle(packet, 0.02 * number):
+            injected(path.path.plane, made)
+    assert path.digits == digits
+    assert len({packet.timestamp for packet in path.sent}) == len(digits)
 
 
 def test_a_first_duration_that_does_not_fit_is_held_at_the_most() -> None:

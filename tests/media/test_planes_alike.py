@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from gateway.media.embedded.plane.srtp import SendContext, SrtpProfile
-from gateway.media.embedded.plane.values import NEVER, FlowConfig
+from gateway.media.embedded.plane.values import NEVER, Action, FlowConfig, Route
+from gateway.media.embedded.sources.digits import TelephoneEvent
 from tests.media.engine_support import until
 from tests.media.hosts import at
-from tests.media.plane_scene import CM, GCM, LEFT, RIGHT, SSRC, Phone, Scene, rtp
+from tests.media.plane_scene import CM, GCM, LEFT, RIGHT, ROUTES, SSRC, Phone, Scene, numbers, rtp
 from tests.media.plane_scene import key as key_of
 from tests.media.webrtc_support import binding_check
 
@@ -308,3 +309,23 @@ async def test_a_stream_that_is_started_again_goes_on(scene: Scene) -> None:
     scene.left.send(rtp(3))
     heard = await scene.right.hears(3)
     assert [(packet.sequence_number, packet.timestamp) for packet in heard] == [(100, 1000), (101, 1160), (102, 1320)]
+
+
+@pytest.mark.parametrize(("ended", "timestamps"), [(False, 1), (True, 2)])
+async def test_a_digit_goes_on_over_another_source(scene: Scene, ended: bool, timestamps: int) -> None:
+    """A sender that begins again, or changes its SSRC: one event, unless it had ended."""
+    scene.plane.route(LEFT, RIGHT, ROUTES | {101: Route(action=Action.COPY, payload_type=101)})
+    await scene.done()
+    scene.left.send(rtp(1))
+    await scene.right.hears(1)
+    for number, ssrc, duration, end in ((2, 7, 160, ended), (700, 8, 480, False), (701, 8, 640, True)):
+        payload = bytes(TelephoneEvent(5, end, 10, duration))
+        scene.left.send(rtp(number, payload=payload, payload_type=101, ssrc=ssrc, stamp=320 if ssrc == 7 else 99_000))
+        await scene.settle(LEFT, number if number == 2 else number - 697)
+        if ssrc == 7:
+            scene.plane.resync(LEFT)
+            await scene.done()
+    heard = (await scene.right.hears(4))[1:]
+    assert len({packet.timestamp for packet in heard}) == timestamps
+    assert [TelephoneEvent.parse(packet.payload).duration for packet in heard] == [160, 480, 640]
+    assert numbers(heard) == [0, 1, 2]

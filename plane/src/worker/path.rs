@@ -6,7 +6,7 @@ use super::table::Table;
 use super::Up;
 use super::Uplink;
 use crate::counters::{Discard, Unsent};
-use crate::event;
+use crate::event::{self, Said};
 use crate::flow::{Action, Receive, Route, Send};
 use crate::inbound::Verdict;
 use crate::limits::PER_FLOW;
@@ -241,10 +241,9 @@ pub(super) fn place(outbox: &mut Outbox, send: &mut Send, slot: usize, packet: &
         }
         return;
     }
-    let placed = if is_event {
-        outgoing.place_event(&header, highest, event::ends(payload), now)
-    } else {
-        outgoing.place(header.second, header.sequence_number, header.timestamp, highest, now)
+    let placed = match Said::read(payload).filter(|_| is_event) {
+        Some(said) => outgoing.place_event(&header, highest, said, now),
+        None => outgoing.place(header.second, header.sequence_number, header.timestamp, highest, now),
     };
     match placed {
         Some(out) => {

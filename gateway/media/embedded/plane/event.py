@@ -23,7 +23,7 @@ def has_end(payload: bytes | memoryview) -> bool:
 class Event:
     """The newest event of an outgoing stream."""
 
-    __slots__ = ("_end_packets", "_heard", "_released", "incoming", "timestamp")
+    __slots__ = ("_end_packets", "_heard", "_parted", "_released", "_said", "incoming", "timestamp")
 
     def __init__(self, timestamp: int, incoming: int | None, now: float) -> None:
         """`timestamp` of its start as it goes out; `incoming` of the same as it came, None for an injected event."""
@@ -32,6 +32,10 @@ class Event:
         self._heard = now
         self._end_packets = 0
         self._released = False
+        self._said = b""
+        """Payload of the incoming packet that came last."""
+        self._parted = False
+        """Whether another run has begun since."""
 
     @classmethod
     def none(cls) -> Event:
@@ -44,6 +48,19 @@ class Event:
         """Note a packet of the event."""
         self._heard = now
         self._end_packets += ends
+
+    def keep(self, payload: bytes) -> None:
+        """Keep what an incoming packet of the event says."""
+        self._said = payload[:_SIZE]
+
+    def rejoin(self, incoming: int, payload: bytes, now: float) -> bool:
+        """Take a packet of another run for the event where its digit goes on: of another SSRC, or of a new start."""
+        said = self._said
+        is_longer = said[:1] == payload[:1] and said[2:] < payload[2:_SIZE]
+        goes_on = self._parted and is_longer and not self._end_packets and now - self._heard <= _LONGEST_PAUSE
+        if goes_on:
+            self.incoming, self._released, self._parted = incoming, False, False
+        return goes_on
 
     def holds(self, now: float) -> bool:
         """Return whether the event has the stream to itself."""
@@ -62,4 +79,4 @@ class Event:
     def part(self) -> None:
         """Forget the source's timestamps, as another run begins."""
         self.incoming = None
-        self._released = True
+        self._released = self._parted = True

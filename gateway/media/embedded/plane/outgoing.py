@@ -6,7 +6,7 @@ replay window never see a break. A packet that has no place in it leaves no gap.
 
 from __future__ import annotations
 
-from gateway.media.embedded.plane.event import Event
+from gateway.media.embedded.plane.event import Event, has_end
 from gateway.media.embedded.plane.packet import MARKER, timestamp_delta
 from gateway.media.embedded.plane.values import NEVER
 
@@ -151,14 +151,18 @@ class OutgoingStream:
         return out, when, marker
 
     def place_event(
-        self, sequence_number: int, timestamp: int, highest: int, now: float, *, ends: bool
+        self, sequence_number: int, timestamp: int, highest: int, now: float, payload: bytes
     ) -> Placed | None:
-        """Numbers for an incoming packet of a telephone-event, as `place`; `ends`: the packet has the end flag."""
-        event = self.event
+        """Numbers for an incoming packet of a telephone-event, as `place`."""
+        event, ends = self.event, has_end(payload)
+        if event.rejoin(timestamp, payload, now):
+            self._anchor(sequence_number, timestamp, now)
         if timestamp != event.incoming:
             placed = self.place(sequence_number, timestamp, highest, now)
             if placed is not None and sequence_number == highest:
-                self._note_event(Event(placed[1], timestamp, now), ends=ends, now=now)
+                event = Event(placed[1], timestamp, now)
+                event.keep(payload)
+                self._note_event(event, ends=ends, now=now)
             return placed
         if self._fresh or self._resume:
             self._join(sequence_number)
@@ -169,6 +173,7 @@ class OutgoingStream:
         out = (sequence_number + self.sequence_offset) & 0xFFFF
         if (out - self.last_sequence_number) & 0xFFFF < 0x8000:
             self.last_sequence_number, self.last_sent = out, now
+        event.keep(payload)
         self._note_event(event, ends=ends, now=now)
         return out, event.timestamp, 0
 

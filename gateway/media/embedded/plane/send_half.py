@@ -168,7 +168,7 @@ class SendHalf:
         stream = self.stream
         if stream is None:
             return
-        placed = stream.place_event(sequence_number, timestamp, highest, now, ends=has_end(payload))
+        placed = stream.place_event(sequence_number, timestamp, highest, now, payload)
         if placed is None:
             self.count_unsent("late")
             return

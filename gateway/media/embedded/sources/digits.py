@@ -92,16 +92,24 @@ class DigitDetector:
         """State of the newest event: its digit was reported, its end has come."""
         self._done: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
 
-    def receive(self, event: TelephoneEvent, timestamp: int) -> None:
-        """One packet with its RTP timestamp, which names the event, or a segment of it."""
-        if timestamp != self._timestamp or event.event != self._event:
+    def receive(self, event: TelephoneEvent, timestamp: int, *, is_new_run: bool = False) -> bool:
+        """Take one packet with its RTP timestamp, which names the event, or a segment of it.
+
+        True where the event goes on in another run: the sender has another SSRC, or has begun again.
+        """
+        is_longer = event.event == self._event and event.duration > self._duration
+        joins = is_new_run and is_longer and not self._ended and not self._reported
+        if joins:
+            self._timestamp = timestamp
+        elif timestamp != self._timestamp or event.event != self._event:
             if (timestamp, event.event) in self._done:
-                return  # late, of an event before
+                return False  # late, of an event before
             self._begin(event, timestamp)
         self._duration = max(self._duration, event.duration)
         if event.end:
             self.finish()
             self._ended = True
+        return joins
 
     def _begin(self, event: TelephoneEvent, timestamp: int) -> None:
         """Another timestamp: a new event, or where it goes on without a gap the next segment of a long one."""
@@ -146,6 +154,7 @@ class EventHandler:
         "_clock_out",
         "_detector",
         "_full",
+        "_generation",
         "_heard",
         "_payload_type",
         "_rate_out",
@@ -173,6 +182,7 @@ class EventHandler:
         self._payload_type = payload_type
         self._detector = DigitDetector(clock_in, on_digit)
         self._heard = 0.0
+        self._generation = 0
         self._start_in: int | None = None
         self.misread = False
         """True once a payload has come that is not made of events."""
@@ -186,11 +196,12 @@ class EventHandler:
         self._heard = now
         if event.digit is None:
             return NOTHING  # flash, tones of modems: for nobody here
-        self._detector.receive(event, packet.timestamp)
+        is_new_run, self._generation = packet.generation != self._generation, packet.generation
+        joins = self._detector.receive(event, packet.timestamp, is_new_run=is_new_run)
         if self._payload_type is None or not packet.in_order:
             return NOTHING
         segments = self._detector.base
-        begins = packet.timestamp != self._start_in and not segments
+        begins = packet.timestamp != self._start_in and not segments and not joins
         self._start_in = packet.timestamp
         units = (segments + event.duration) * self._clock_out // self._clock_in
         advance = None if begins else self._next_segment(units)
