@@ -21,6 +21,7 @@ from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
 from tests.call.rig import ANSWER, OFFER, Rig
+from tests.rows import by_row
 
 SOUND = bytes(2 * 16_000)
 """A second of it."""
@@ -209,7 +210,7 @@ async def test_who_made_no_offer_or_has_heard_the_callee_hears_no_announcement()
         assert not stage.asked
 
 
-@pytest.mark.parametrize("verb", ["offer", "answer", "audio", "say"])
+@by_row("verb", ["offer", "answer", "audio", "say"])
 async def test_what_the_engine_cannot_say_changes_nothing_of_the_cause(verb: str) -> None:
     """The caller is told at once what it would have been told else."""
     stage = await Stage().started()
@@ -289,7 +290,7 @@ async def test_a_call_that_was_let_in_and_is_announced_counts_once_among_the_new
     assert refused.value.cause is Cause.LIMIT
 
 
-@pytest.mark.parametrize("why", ["cause", "offer", "announcer", "draining", "full"])
+@by_row("why", ["cause", "offer", "announcer", "draining", "full"])
 async def test_a_call_is_refused_at_once_where_nothing_can_be_said(why: str) -> None:
     """Of another cause, to who made no offer, while the gateway drains, beyond its limits."""
     house, leg = House(CallLimits(max_calls=0) if why == "full" else None), FakeLeg("caller")

@@ -11,6 +11,7 @@ from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.media.engine import Kind, MediaError, MediaFailed
 from tests.call.rig import ANSWER, OFFER, Rig
+from tests.rows import by_row
 
 
 async def offerless(**options: Any) -> Rig:
@@ -48,7 +49,7 @@ async def test_of_several_callees_of_such_a_caller_one_is_joined() -> None:
     assert rig.engine.parties("c1") == {"caller", "callee1"}
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("event", "cause"),
     [
         (Confirmed(0, None), Cause.NOT_ACCEPTABLE),
@@ -147,7 +148,7 @@ async def test_an_offer_with_a_picture_waits_for_the_callees_answer(name: str, v
     rig.expect(State.CONNECTED)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("kind", "offer", "heard"),
     [
         (Kind.RTP, OFFER, True),
@@ -165,8 +166,8 @@ async def test_phones_that_call_with_voice_alone_hear_the_ringback(kind: Kind, o
     assert (rig.caller.told[-1][1] is not None) is heard
 
 
-@pytest.mark.parametrize("kind", [Kind.RTP, Kind.WEBRTC])
-@pytest.mark.parametrize(("chosen", "again"), [("8", True), ("0", False), ("8 0", False)])
+@by_row("kind", [Kind.RTP, Kind.WEBRTC])
+@by_row(("chosen", "again"), [("8", True), ("0", False), ("8 0", False)])
 async def test_a_caller_answered_early_is_asked_again_where_the_callee_chose_another_codec(
     kind: Kind, chosen: str, again: bool
 ) -> None:

@@ -10,6 +10,7 @@ from gateway.call.status import Cause
 from gateway.media.engine import Kind, MediaError, MediaFailed, MediaTimeout
 from gateway.testing.leg import FakeLeg
 from tests.call.rig import ANSWER, OFFER, Rig
+from tests.rows import by_row
 
 HOLD = OFFER + "a=sendonly\r\n"
 
@@ -354,7 +355,7 @@ async def test_a_leg_that_comes_in_for_one_who_is_in_an_exchange_takes_its_place
     rig.expect(State.ENDED)
 
 
-@pytest.mark.parametrize("narrow", ["caller", "coming", None])
+@by_row("narrow", ["caller", "coming", None])
 async def test_a_new_peer_is_offered_audio_both_ways_where_the_former_gave_less(narrow: str | None) -> None:
     """The engine says to whom; nobody else is asked anything."""
     rig = await Rig(caller_kind=Kind.RTP).connected()

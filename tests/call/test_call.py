@@ -11,6 +11,7 @@ from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.media.engine import Connected, Kind, MediaError, MediaFailed, MediaTimeout
 from tests.call.rig import ANSWER, Rig
+from tests.rows import by_row
 
 
 async def test_a_browser_is_answered_before_the_phone_is_asked() -> None:
@@ -81,7 +82,7 @@ async def test_a_caller_who_gives_up_cancels_the_callee() -> None:
     assert rig.call.record.cause is Cause.CANCELLED
 
 
-@pytest.mark.parametrize("cause", [Cause.BUSY, Cause.DECLINED, Cause.UNAVAILABLE, Cause.NOT_FOUND, Cause.ERROR])
+@by_row("cause", [Cause.BUSY, Cause.DECLINED, Cause.UNAVAILABLE, Cause.NOT_FOUND, Cause.ERROR])
 async def test_a_refusal_reaches_the_caller_as_what_it_was(cause: Cause) -> None:
     """Busy is busy and declined is declined on the other side too."""
     rig = await Rig().started()
@@ -243,7 +244,7 @@ async def test_media_up_on_both_sides_is_noted_once() -> None:
     assert rig.call.record.media_after_ms == pytest.approx(250)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("error", "cause"),
     [
         (MediaError("no line", 400), Cause.NOT_ACCEPTABLE),

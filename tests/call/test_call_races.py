@@ -18,6 +18,7 @@ from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.media.engine import Kind, MediaError, MediaFailed, MediaTimeout
 from tests.call.rig import ANSWER, Rig
+from tests.rows import by_row
 
 
 async def test_what_a_losing_callee_had_said_already_does_not_end_the_call() -> None:
@@ -40,7 +41,7 @@ async def test_lost_media_of_a_losing_callee_does_not_end_the_call(event: MediaF
     rig.expect(State.CONNECTED)
 
 
-@pytest.mark.parametrize("event", [Ringing(), Ringing(ANSWER), Answered(ANSWER), Rejected(Cause.BUSY)])
+@by_row("event", [Ringing(), Ringing(ANSWER), Answered(ANSWER), Rejected(Cause.BUSY)])
 async def test_a_caller_cannot_answer_its_own_call(event: LegEvent) -> None:
     """A confused or malicious caller's words of a callee change nothing."""
     rig = await Rig().started()

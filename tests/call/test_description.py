@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.call.description import holds
+from tests.rows import by_row
 
 OFFER = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\n{session}t=0 0\r\nm=audio 9 RTP/AVP 0\r\nc=IN IP4 {address}\r\n{lines}"
 )
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("address", "session", "lines", "held"),
     [
         ("192.0.2.1", "", "", False),

@@ -19,6 +19,7 @@ from gateway.identity.model import User
 from gateway.media.engine import MediaError
 from gateway.testing.leg import FakeLeg
 from tests.call.rig import ANSWER, Rig
+from tests.rows import by_row
 
 
 def following(rig: Rig, *legs: FakeLeg, time: float | None = None) -> None:
@@ -327,7 +328,7 @@ async def test_a_diversion_counts_for_who_pays_for_it() -> None:
     assert await world.redirected("sip:b@gw.test") is None
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("may_call", "to", "target"),
     [
         (("*",), "sip:b@gw.test", UserTarget(User("b"))),
@@ -355,7 +356,7 @@ async def test_a_redirection_leads_where_the_caller_itself_may_call(
         assert branch.diversions == (Diversion("sip:a@example.test", "unconditional"),)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("by", "to", "follows"),
     [
         (None, "sip:0123@pbx.test", True),

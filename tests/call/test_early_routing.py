@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.call.leg import Answered, LegEvent, Rejected, Ringing
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.media.engine import Kind, MediaError, MediaTimeout
 from tests.call.rig import ANSWER, Rig
+from tests.rows import by_row
 
 EARLY = [ANSWER.replace("7000", str(7000 + 2 * place)) for place in range(3)]
 SILENT = "silent"
@@ -16,7 +15,7 @@ Step = tuple[int, LegEvent | str]
 RINGS: list[Step] = [(0, Ringing(EARLY[0])), (1, Ringing(EARLY[1]))]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("steps", "heard"),
     [
         (RINGS, [0]),
@@ -38,7 +37,7 @@ RINGS: list[Step] = [(0, Ringing(EARLY[0])), (1, Ringing(EARLY[1]))]
         ([*RINGS, (0, SILENT), (1, Answered(None))], [0, 1]),
     ],
 )
-@pytest.mark.parametrize("kind", [Kind.WEBRTC, Kind.RTP])
+@by_row("kind", [Kind.WEBRTC, Kind.RTP])
 async def test_the_caller_hears_one_after_the_other(kind: Kind, steps: list[Step], heard: list[int]) -> None:
     """Each row: what the callees do, and whose media the engine joins to the caller, in order."""
     rig = await Rig(callees=3, caller_kind=kind).started()

@@ -53,6 +53,7 @@ from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
 from tests.call.rig import ANSWER, OFFER, Report, Store
+from tests.rows import by_row
 
 BOB = Caller("bob", ("1",))
 WALL = 1_700_000_000.0
@@ -144,7 +145,7 @@ async def test_a_record_is_there_before_anybody_can_see_the_call() -> None:
     assert rig.store.kept == {}
 
 
-@pytest.mark.parametrize(
+@by_row(
     "says",
     [
         lambda caller, callee: caller.says(SignallingChanged(is_first=True)),
@@ -244,7 +245,7 @@ ENDS: list[Callable[[Call, FakeLeg], object]] = [
 ]
 
 
-@pytest.mark.parametrize("how", ENDS)
+@by_row("how", ENDS)
 async def test_a_call_is_forgotten_once_its_far_ends_have_answered_that_it_is_over(
     monkeypatch: pytest.MonkeyPatch, how: Callable[[Call, FakeLeg], object]
 ) -> None:
@@ -365,7 +366,7 @@ async def test_who_rang_in_vain_is_kept_with_a_call_that_goes_on(monkeypatch: py
     assert (kept["stage"], len(kept["legs"]), kept["targets"]) == (UP, 2, [])
 
 
-@pytest.mark.parametrize(
+@by_row(
     "event",
     [
         Rejected(Cause.BUSY),
@@ -592,9 +593,7 @@ async def test_values_say_who_it_was() -> None:
     assert address_of(json.loads(json.dumps(name_values(leg)))["address"]) == address
 
 
-@pytest.mark.parametrize(
-    "record", [b"", b"{", b"[]", b"{}", b'{"version": 0}', b"\xff", b"[" * 100_000, VERSION, VERSION + b"[\xff"]
-)
+@by_row("record", [b"", b"{", b"[]", b"{}", b'{"version": 0}', b"\xff", b"[" * 100_000, VERSION, VERSION + b"[\xff"])
 def test_a_record_of_another_version_is_refused(record: bytes) -> None:
     """With the one error that whoever reads expects."""
     with pytest.raises(JournalError):
@@ -718,7 +717,7 @@ def test_of_a_record_of_another_version_a_goodbye_is_read() -> None:
     assert read(b"calls 9\n" + marshal.dumps({**kept, "is_rest": True}))["is_rest"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     "body",
     [
         b"",

@@ -9,6 +9,7 @@ import random
 import pytest
 
 from gateway.call.load import EVERY, LoadControl, LoadPolicy
+from tests.rows import by_row
 
 CAPACITY = 100.0
 """Calls a second that the simulated gateway can carry."""
@@ -98,9 +99,7 @@ def test_below_its_capacity_nobody_is_refused() -> None:
     assert not control.overloaded
 
 
-@pytest.mark.parametrize(
-    ("times", "share", "longest"), [(1.2, 0.94, 0.06), (2, 0.93, 0.25), (3, 0.92, 0.4), (8, 0.8, 1.0)]
-)
+@by_row(("times", "share", "longest"), [(1.2, 0.94, 0.06), (2, 0.93, 0.25), (3, 0.92, 0.4), (8, 0.8, 1.0)])
 def test_beyond_its_capacity_it_completes_what_it_can(times: float, share: float, longest: float) -> None:
     """Nine tenths of it, less what refusals cost, once it was late for a second and what waited is read."""
     gateway = Gateway(LoadControl(LoadPolicy()))
@@ -114,7 +113,7 @@ def test_beyond_its_capacity_it_completes_what_it_can(times: float, share: float
     assert gateway.control.share < 1.1 / times
 
 
-@pytest.mark.parametrize("times", [1.2, 1.5, 2, 3, 4])
+@by_row("times", [1.2, 1.5, 2, 3, 4])
 def test_the_pace_settles_at_what_can_be_carried(times: float) -> None:
     """After ten seconds it is never above capacity again, and nothing waits: it does not swing about what is right."""
     gateway = Gateway(LoadControl(LoadPolicy()))
@@ -128,7 +127,7 @@ def test_the_pace_settles_at_what_can_be_carried(times: float) -> None:
     assert worst < 0.02
 
 
-@pytest.mark.parametrize("seed", range(3))
+@by_row("seed", range(3))
 def test_beyond_its_capacity_it_completes_what_it_can_of_calls_that_come_by_chance(seed: int) -> None:
     """As callers do, who know nothing of each other: for a minute, at 1.2 times what it carries."""
     gateway = Gateway(LoadControl(LoadPolicy()))
@@ -168,7 +167,7 @@ def test_lateness_for_less_than_a_second_refuses_nobody() -> None:
     assert [control.admit(100.0) for _ in range(100)].count(False) > 50
 
 
-@pytest.mark.parametrize("late", [0.95, 3.0, 30.0])
+@by_row("late", [0.95, 3.0, 30.0])
 def test_one_stall_is_not_said_to_be_overload(late: float) -> None:
     """However long nothing was done: the pace that it leaves is gone within a second."""
     control = LoadControl(LoadPolicy())

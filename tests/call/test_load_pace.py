@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
-
 from gateway.call.load import EVERY, LoadControl, LoadPolicy
+from tests.rows import by_row
 
 ALL = 1_000
 """Callers of a flood, more than any pace lets in at once."""
@@ -96,7 +95,7 @@ def test_a_tenth_of_a_second_of_the_pace_is_let_in_at_once() -> None:
     assert loop.at_once() in range(8, 12)
 
 
-@pytest.mark.parametrize(("busy", "least", "most"), [(0.97, 0.8, 0.9), (0.985, 0.1, 0.4), (1.0, 0.1, 0.35)])
+@by_row(("busy", "least", "most"), [(0.97, 0.8, 0.9), (0.985, 0.1, 0.4), (1.0, 0.1, 0.35)])
 def test_where_no_time_is_left_the_pace_falls_faster_and_faster(busy: float, least: float, most: float) -> None:
     """What waits in the sockets cannot be seen; where a little is left it falls by what is too little."""
     loop = full(busy=busy)

@@ -12,6 +12,7 @@ from gateway.call.status import Cause
 from gateway.media.engine import Kind, MediaError
 from gateway.testing.leg import FakeLeg
 from tests.call.rig import ANSWER, OFFER, Rig
+from tests.rows import by_row
 
 HOLD = OFFER + "a=sendonly\r\n"
 
@@ -75,7 +76,7 @@ async def says_nothing(rig: Rig) -> None:
     await rig.settle()
 
 
-@pytest.mark.parametrize("way", [refuses, answers_nonsense, says_nothing])
+@by_row("way", [refuses, answers_nonsense, says_nothing])
 async def test_who_does_not_take_it_ends_the_call(way: Callable[[Rig], object]) -> None:
     """Nothing would ever be heard again; both are told, and the other side is not offered anything any more."""
     rig = await lost(await Rig().connected())

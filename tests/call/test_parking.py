@@ -22,6 +22,7 @@ from gateway.identity.model import User
 from gateway.media.engine import Kind
 from gateway.testing.leg import FakeLeg
 from tests.call.rig import ANSWER, OFFER, Report, Rig, Store
+from tests.rows import by_row
 
 TIMEOUT = 60.0
 
@@ -262,7 +263,7 @@ async def killed(waited: float, dead: float, timeout: float = TIMEOUT) -> Next:
     return Next(world, store, dead, timeout)
 
 
-@pytest.mark.parametrize(("waited", "dead", "left"), [(10, 20, 30), (10, 200, 2), (70, 1, 2)])
+@by_row(("waited", "dead", "left"), [(10, 20, 30), (10, 200, 2), (70, 1, 2)])
 async def test_after_a_kill_it_rings_at_who_parked_it_when_that_is_due(waited: int, dead: int, left: int) -> None:
     """Also where it was due meanwhile, or rang as the gateway died; and again and again as ever."""
     after = await killed(waited, dead)

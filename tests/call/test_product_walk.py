@@ -15,6 +15,7 @@ from gateway.testing.network import Weather
 from gateway.testing.walk import cut
 from tests.call.walk import Phone, World
 from tests.media.engine_support import running
+from tests.rows import by_row
 from tests.sip.agents import is_idle
 
 STEPS = 250
@@ -186,8 +187,8 @@ def assert_nothing_is_left(world: World) -> None:
         assert node.core.deadline() is None
 
 
-@pytest.mark.parametrize("road", ROADS)
-@pytest.mark.parametrize("seed", range(6))
+@by_row("road", ROADS)
+@by_row("seed", range(6))
 async def test_whatever_happens_in_whatever_order_nothing_is_left(
     seed: int, road: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,6 +22,7 @@ from gateway.media.engine import MediaFailed
 from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
+from tests.rows import by_row
 
 OFFER = "v=0\r\n"
 BOB = Caller("bob", ("1",))
@@ -166,7 +167,7 @@ async def test_media_events_find_their_call_and_no_other() -> None:
     assert second.state is State.CALLING
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("limits", "cause", "wait"),
     [
         ({"max_calls": 2}, Cause.LIMIT, 10),

@@ -15,6 +15,7 @@ from gateway.call.routing import Caller, Emergency, Route, RouteError, Router, S
 from gateway.call.status import Cause
 from gateway.call.trunk_places import TrunkHosts, TrunkPlaces
 from gateway.identity.model import User
+from tests.rows import by_row
 
 ALICE = User("alice", web=True)
 PHONE = User("1001", sip=True)
@@ -46,7 +47,7 @@ def router() -> Router:
     return Router(Directory(), ROUTES, ["gw.test"], {"pbx": ("pbx.test",)}, HELP)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("dialled", "target"),
     [
         ("600", ServiceTarget("echo")),
@@ -77,7 +78,7 @@ def test_what_is_dialled_goes_where_the_first_matching_row_says(dialled: str, ta
     assert router().route(dialled, ANYONE) == target
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("dialled", "cause"),
     [
         ("carol", Cause.NOT_FOUND),
@@ -106,7 +107,7 @@ def test_what_leads_nowhere_says_why(dialled: str, cause: Cause) -> None:
     assert refusal.value.cause is cause
 
 
-@pytest.mark.parametrize("dialled", ["00123", "sip:%300123@gw.test", "tel:0-0123", "sip:0.0123@gw.test", "0 0 1 2 3"])
+@by_row("dialled", ["00123", "sip:%300123@gw.test", "tel:0-0123", "sip:0.0123@gw.test", "0 0 1 2 3"])
 def test_a_row_that_bars_numbers_is_not_walked_round(dialled: str) -> None:
     """However a number is written, the first row that means it decides (RFC 3261 section 19.1.4)."""
     rows = [Route("00*", "service:barred"), Route("*", "trunk:pbx")]
@@ -133,7 +134,7 @@ def test_a_guest_reaches_only_what_guests_may_call() -> None:
         assert refusal.value.cause is Cause.FORBIDDEN
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("dialled", "target"),
     [
         ("0123", SipTarget("123", trunk="pbx", account="sarah")),
@@ -174,10 +175,8 @@ def test_a_trunk_reaches_our_users_but_never_another_trunk(may_call: tuple[str, 
         assert refusal.value.cause is Cause.FORBIDDEN
 
 
-@pytest.mark.parametrize(
-    "may_call", [("*",), ("**",), ("?*",), ("sip:*",), ("sip:*@*",), ("1*", "*"), ("trunk:other",)]
-)
-@pytest.mark.parametrize("dialled", ["0123", "5512", "sip:2001@pbx.test"])
+@by_row("may_call", [("*",), ("**",), ("?*",), ("sip:*",), ("sip:*@*",), ("1*", "*"), ("trunk:other",)])
+@by_row("dialled", ["0123", "5512", "sip:2001@pbx.test"])
 def test_nobody_calls_out_where_may_call_does_not_say_so(may_call: tuple[str, ...], dialled: str) -> None:
     """Everything of ours is no permission for a paid line: trunks and foreign URIs are denied by default."""
     with pytest.raises(RouteError) as refusal:
@@ -185,8 +184,8 @@ def test_nobody_calls_out_where_may_call_does_not_say_so(may_call: tuple[str, ..
     assert refusal.value.cause is Cause.FORBIDDEN
 
 
-@pytest.mark.parametrize("may_call", [("s*",), ("*i*",), ("*:*",), ("sip:*@gw.test",), ("*@gw.*",), ("sip:*.test",)])
-@pytest.mark.parametrize("dialled", ["0123", "sip:0123@gw.test", "5512"])
+@by_row("may_call", [("s*",), ("*i*",), ("*:*",), ("sip:*@gw.test",), ("*@gw.*",), ("sip:*.test",)])
+@by_row("dialled", ["0123", "sip:0123@gw.test", "5512"])
 def test_a_pattern_of_names_or_of_our_own_host_is_no_permission_to_call_out(
     may_call: tuple[str, ...], dialled: str
 ) -> None:
@@ -204,7 +203,7 @@ def test_a_pattern_with_a_host_lets_a_user_call_there() -> None:
         router().route("sip:0123@gw.test", caller)
 
 
-@pytest.mark.parametrize("may_call", [("0*",), ("*", "trunk:pbx"), ("trunk:*",), ("sip:0*",)])
+@by_row("may_call", [("0*",), ("*", "trunk:pbx"), ("trunk:*",), ("sip:0*",)])
 def test_a_pattern_of_numbers_or_of_trunks_lets_a_user_call_out(may_call: tuple[str, ...]) -> None:
     """A number pattern is a permission wherever the number leads, a trunk pattern whatever is dialled."""
     assert router().route("0123", Caller("bob", may_call)) == SipTarget("123", trunk="pbx")
@@ -217,7 +216,7 @@ def test_who_may_only_use_a_trunk_reaches_nobody_of_ours() -> None:
     assert refusal.value.cause is Cause.FORBIDDEN
 
 
-@pytest.mark.parametrize("dialled", ["sip:2001@pbx.test", "sip:600@pbx.test", "sip:alice@PBX.test;user=phone"])
+@by_row("dialled", ["sip:2001@pbx.test", "sip:600@pbx.test", "sip:alice@PBX.test;user=phone"])
 def test_a_number_of_a_pbx_leads_to_its_trunk_and_to_nobody_of_ours(dialled: str) -> None:
     """Calling back works, and a PBX's 600 is not our echo."""
     user = dialled.partition(":")[2].partition("@")[0]
@@ -228,7 +227,7 @@ PLACES = {"pbx": ("10.99.0.10:5060", "10.99.0.11"), "tls": ("[2001:db8::1]",), "
 NUMBERS = (Route("3*", "trunk:odd", strip=1), Route("600", "service:echo"), Route("*", "user:alice"))
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("dialled", "target"),
     [
         ("sip:3601@10.99.0.10", SipTarget("3601", trunk="pbx")),
@@ -274,7 +273,7 @@ def test_the_host_of_a_uri_decides_before_the_number_plan(dialled: str, target: 
         assert plan.route(dialled, caller) == target
 
 
-@pytest.mark.parametrize("may_call", [("*",), ("6*",), ("sip:*",), ("sip:*@*",), ("*@*.*",), ("trunk:*",)])
+@by_row("may_call", [("*",), ("6*",), ("sip:*",), ("sip:*@*",), ("*@*.*",), ("trunk:*",)])
 def test_a_foreign_domain_needs_a_pattern_that_names_it(may_call: tuple[str, ...]) -> None:
     """A pattern of numbers is no permission to call a stranger's server."""
     with pytest.raises(RouteError):
@@ -312,7 +311,7 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("dialled", "trunk"),
     [
         ("sip:3601@10.99.1.1", "line"),
@@ -372,15 +371,15 @@ HELP_AS_WRITTEN = (
 )
 
 
-@pytest.mark.parametrize("caller", [Caller("guest", ("600",), guest=True), Caller("bob", ())])
-@pytest.mark.parametrize("dialled", HELP_AS_WRITTEN)
+@by_row("caller", [Caller("guest", ("600",), guest=True), Caller("bob", ())])
+@by_row("dialled", HELP_AS_WRITTEN)
 def test_anybody_may_call_for_help(caller: Caller, dialled: str) -> None:
     """Emergency numbers are before every right, and their call is marked."""
     assert router().is_emergency(dialled)
     assert router().route(dialled, caller) == SipTarget("112", trunk="pbx", emergency=True)
 
 
-@pytest.mark.parametrize("dialled", ["600", "1123", "sip:112@pbx.test", "sip:x@gw.test?to=112", "", "sip:", "112 112"])
+@by_row("dialled", ["600", "1123", "sip:112@pbx.test", "sip:x@gw.test?to=112", "", "sip:", "112 112"])
 def test_other_numbers_are_no_calls_for_help(dialled: str) -> None:
     """Nor is what is no number at all, or somebody else's number."""
     assert not router().is_emergency(dialled)

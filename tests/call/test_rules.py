@@ -15,6 +15,7 @@ from gateway.call.rules import MemoryRules, Rules
 from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.testing.leg import FakeLeg
+from tests.rows import by_row
 
 USERS = {name: User(name, may_call=("*", "0*") if name == "boss" else ("*",)) for name in ("boss", "a", "b", "c")}
 
@@ -92,7 +93,7 @@ async def test_a_forward_that_its_user_could_not_dial_is_none() -> None:
     assert world.asked == ["a"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("cause", "asked", "reason"),
     [
         (Cause.BUSY, "b", "user-busy"),

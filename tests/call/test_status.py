@@ -11,11 +11,12 @@ import gateway.web
 from gateway.call.description import audio_codecs
 from gateway.call.status import Cause, cause_of_status, cause_of_word
 from gateway.sip.message.build import PHRASES
+from tests.rows import by_row
 
 STATIC = Path(gateway.web.__file__).parent / "static"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("status", "cause"),
     [
         (404, Cause.NOT_FOUND),
@@ -40,19 +41,19 @@ def test_a_sip_status_has_a_cause(status: int, cause: Cause) -> None:
     assert cause_of_status(status) is cause
 
 
-@pytest.mark.parametrize("status", [400, 500, 501, 502, 505, 513, 599])
+@by_row("status", [400, 500, 501, 502, 505, 513, 599])
 def test_a_fault_of_the_other_side_is_not_said_to_be_ours(status: int) -> None:
     """Who reads it looks in the right place."""
     assert "gateway" not in cause_of_status(status).sentence
 
 
-@pytest.mark.parametrize("status", [404, 480, 486, 487, 488, 603, 408])
+@by_row("status", [404, 480, 486, 487, 488, 603, 408])
 def test_the_main_statuses_survive_the_way_there_and_back(status: int) -> None:
     """What a callee said by SIP is what a SIP caller is told."""
     assert cause_of_status(status).status == status
 
 
-@pytest.mark.parametrize("cause", list(Cause))
+@by_row("cause", list(Cause))
 def test_a_word_names_its_cause(cause: Cause) -> None:
     """Front ends say the word, and get the cause back."""
     assert cause_of_word(cause.word) is cause
@@ -90,13 +91,13 @@ HEARD = {
 REGISTERED = {status: cause for cause, statuses in HEARD.items() for status in statuses}
 
 
-@pytest.mark.parametrize("status", sorted(REGISTERED))
+@by_row("status", sorted(REGISTERED))
 def test_every_registered_failure_has_a_cause_that_is_right_for_it(status: int) -> None:
     """One row each, so that none is taken for another by its class alone."""
     assert cause_of_status(status) is REGISTERED[status]
 
 
-@pytest.mark.parametrize("status", range(300, 700))
+@by_row("status", range(300, 700))
 def test_whatever_a_callee_answers_is_a_sentence_for_people_and_a_failure_for_phones(status: int) -> None:
     """Also what nobody has registered; a caller never hears success for it, nor that it is to authenticate to us."""
     cause = cause_of_status(status)

@@ -13,6 +13,7 @@ from gateway.call.status import Cause
 from gateway.media.engine import Kind
 from gateway.testing.leg import FakeLeg
 from tests.call.rig import ANSWER, OFFER, Rig
+from tests.rows import by_row
 
 TABLES: dict[str, tuple[Table, tuple[State, ...]]] = {
     "attempt": (attempt_table.TABLE, (*attempt_table.ALIVE, State.ENDED)),
@@ -28,7 +29,7 @@ async def rig_of(name: str, state: State) -> Rig:
     return rig
 
 
-@pytest.mark.parametrize(("name", "state", "what"), PAIRS, ids=[f"{n}-{s.value}-{w.value}" for n, s, w in PAIRS])
+@by_row(("name", "state", "what"), PAIRS, ids=[f"{n}-{s.value}-{w.value}" for n, s, w in PAIRS])
 async def test_a_row_does_its_actions_in_order_and_what_has_no_row_changes_nothing(
     name: str, state: State, what: Input, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,60 @@ def test_whoever_hangs_up_ends_the_call_in_every_state() -> None:
         assert (state, Input.CALLEE_HUNG_UP) in attempt_table.TABLE
     for state in bridge_table.ALIVE:
         assert bridge_table.TABLE[state, Input.HUNG_UP][1] is State.ENDED
+
+
+@by_row(
+    ("what", "actions"),
+    [
+        (Input.TRANSFER, (Action.INVITE_TARGETS,)),
+        (Input.TARGET_RINGING, (Action.TELL_RINGING,)),
+        (Input.TARGET_ANSWERED, (Action.COMMIT_TARGET,)),
+        (Input.TARGET_ASKED_AGAIN, (Action.ASK_TARGET_AGAIN,)),
+        (Input.TARGET_REJECTED, (Action.DROP_TARGET,)),
+        (Input.TRANSFER_FAILED, (Action.FAIL_TRANSFER,)),
+    ],
+)
+def test_a_transfer_runs_beside_an_exchange_or_an_absence(what: Input, actions: tuple[Action, ...]) -> None:
+    """The bridge keeps its state: no offer is given up and nobody stops waiting."""
+    for state in bridge_table.ALIVE:
+        assert bridge_table.TABLE[state, what] == (actions, state)
+
+
+@by_row(
+    ("what", "actions", "after"),
+    [
+        (Input.REPLACE, (Action.REPLACE_LEG,), State.CONNECTED),
+        (Input.TAKE_PLACE, (Action.ANSWER_NEWCOMER,), State.CONNECTED),
+        (Input.GIVE_AWAY, (Action.GIVE_LEG_AWAY,), State.CONNECTED),
+        (Input.LEG_RETURNED, (Action.TAKE_BACK,), State.CONNECTED),
+        (Input.LEG_AWAY, (Action.WAIT_FOR_RETURN,), State.AWAY),
+        (Input.TRANSFEROR_GONE, (Action.LET_GO,), State.AWAY),
+    ],
+)
+def test_a_leg_that_goes_or_comes_ends_an_open_exchange(what: Input, actions: tuple[Action, ...], after: State) -> None:
+    """The open offer is given up first; an absent leg is waited for as before."""
+    assert bridge_table.TABLE[State.CONNECTED, what] == (actions, after)
+    assert bridge_table.TABLE[State.EXCHANGING, what] == ((Action.GIVE_UP_OFFER, *actions), after)
+    assert bridge_table.TABLE[State.AWAY, what] == (actions, State.AWAY)
+
+
+@by_row(
+    ("what", "actions"),
+    [
+        (Input.OFFERED, (Action.ANSWER_ALONE,)),
+        (Input.OFFER_WANTED, (Action.REFUSE_GLARE,)),
+        (Input.RENEGOTIATE, (Action.REMEMBER,)),
+    ],
+)
+def test_an_offer_during_an_absence_ends_none(what: Input, actions: tuple[Action, ...]) -> None:
+    """The leg that stayed is answered, and the bridge waits on."""
+    assert bridge_table.TABLE[State.AWAY, what] == (actions, State.AWAY)
+
+
+@by_row("state", [State.CONNECTED, State.AWAY])
+def test_a_bridge_is_joined_once_all_have_returned(state: State) -> None:
+    """An absence that nobody noticed ends alike."""
+    assert bridge_table.TABLE[state, Input.ALL_RETURNED] == ((Action.JOIN,), State.CONNECTED)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -122,7 +177,7 @@ async def test_a_steps_history_and_log_name_the_leg_by_both_names() -> None:
     assert rig.call.record.references["callee0"] == ("callee0@example.test",)
 
 
-@pytest.mark.parametrize(
+@by_row(
     "event",
     [OfferAnswered(1, ANSWER), Confirmed(1, ANSWER), Offered(1, OFFER), Returned(1, OFFER)],
     ids=lambda event: type(event).__name__,

@@ -9,6 +9,7 @@ from gateway.call.routing import Caller, RouteError, ServiceTarget, Target
 from gateway.call.status import Cause
 from gateway.call.toll import TollBrake
 from tests.call.toll_rig import ALICE, BOB, Clock, number, passed
+from tests.rows import by_row
 
 
 def test_numbers_near_each_other_count_together_and_callers_apart() -> None:
@@ -58,9 +59,7 @@ def test_it_opens_again_little_by_little() -> None:
     assert passed(brake, ALICE, number("+2376001")) == 10
 
 
-@pytest.mark.parametrize(
-    "target", [number("112", emergency=True), number("1001", None), ServiceTarget("echo")], ids=str
-)
+@by_row("target", [number("112", emergency=True), number("1001", None), ServiceTarget("echo")], ids=str)
 def test_what_costs_nothing_is_free(target: Target) -> None:
     """And calls in need always go out."""
     brake = TollBrake(CallLimits(prefix_calls_per_hour=1), Clock())

@@ -22,6 +22,7 @@ from gateway.call.status import Cause
 from gateway.media.engine import MediaError
 from gateway.testing.leg import FakeLeg
 from tests.call.rig import ANSWER, OFFER, Blind, Report, Rig
+from tests.rows import by_row
 
 HELD = OFFER + "a=sendonly\r\n"
 
@@ -129,7 +130,7 @@ async def test_who_asked_need_not_wait() -> None:
     assert blind.report.told[-1] is Cause.NORMAL
 
 
-@pytest.mark.parametrize("how", ["refused", "not answered", "media"])
+@by_row("how", ["refused", "not answered", "media"])
 async def test_when_who_asked_has_gone_a_failure_ends_the_call(how: str) -> None:
     """The one who stayed has nobody left, and hears why."""
     blind = await Blind().begun()
@@ -263,7 +264,7 @@ async def test_who_asked_is_told_that_there_is_no_media_at_the_moment() -> None:
     blind.rig.expect(State.CONNECTED)
 
 
-@pytest.mark.parametrize("moment", ["answer", "join", "release"])
+@by_row("moment", ["answer", "join", "release"])
 async def test_a_plane_that_dies_while_the_target_comes_in_keeps_nobody_out(
     moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ from gateway.identity.model import User
 from gateway.media.engine import Kind, MediaError
 from gateway.testing.leg import FakeLeg
 from tests.call.rig import ANSWER, OFFER, Report, Rig, Two
+from tests.rows import by_row
 
 
 class Known(FakeLeg):
@@ -100,7 +101,7 @@ async def connected(identity: str | None = "bob", *, movable: bool = True) -> Ri
     return rig
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("to", "identity", "there", "told"),
     [
         ("200", "bob", True, "accepted"),
@@ -158,7 +159,7 @@ async def test_an_engine_that_cannot_move_parties_refuses() -> None:
     assert not world.target.told
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("identity", "name", "told"),
     [
         ("bob", "c", ["accepted", Cause.NORMAL]),
@@ -179,7 +180,7 @@ async def test_two_calls_of_one_user_become_one(identity: str | None, name: str,
     two.rig.expect(State.CONNECTED)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("identity", "name", "early_only", "offer", "status"),
     [
         ("bob", "callee0", False, OFFER, 0),
@@ -211,7 +212,7 @@ async def test_only_its_own_user_or_its_group_takes_the_place_of_a_leg(
         assert rig.engine.joined("c1", "caller") == "new"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("identity", "early_only", "offer", "status"),
     [("bob", False, OFFER, 0), ("carol", True, OFFER, 0), ("mallory", True, OFFER, 403), ("carol", False, None, 488)],
 )
@@ -275,9 +276,7 @@ async def test_who_cannot_be_answered_picks_nothing_up() -> None:
     assert rig.engine.joined("c1", "caller") == "callee0"
 
 
-@pytest.mark.parametrize(
-    ("identity", "early_only", "comes"), [("bob", False, True), ("bob", True, False), ("carol", False, False)]
-)
+@by_row(("identity", "early_only", "comes"), [("bob", False, True), ("bob", True, False), ("carol", False, False)])
 async def test_a_phone_that_answers_first_is_not_picked_up_any_more(
     identity: str, early_only: bool, comes: bool
 ) -> None:
@@ -380,7 +379,7 @@ async def test_whom_our_refer_has_asked_takes_the_transferors_place_once() -> No
     assert len(consulted.world.transfers.grants) == 0
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("step", "failures", "outcome"),
     [
         ("accept", 0, Cause.NORMAL),
@@ -501,7 +500,7 @@ async def test_the_trunk_is_told_of_nobody_who_hides(address: Address) -> None:
     assert consulted.asked[0][0] == "sip:transfer@192.0.2.1"
 
 
-@pytest.mark.parametrize(("verb", "refusals", "adopted"), [("adopt", 1, 2), ("adopt", 2, 2), ("join", 1, 1)])
+@by_row(("verb", "refusals", "adopted"), [("adopt", 1, 2), ("adopt", 2, 2), ("join", 1, 1)])
 async def test_an_attended_transfer_goes_the_other_way_where_media_cannot_move(
     verb: str, refusals: int, adopted: int
 ) -> None:

@@ -52,6 +52,7 @@ from sdp.attributes import (
     TlsId,
     attribute_line,
 )
+from tests.rows import by_row
 
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5"
 SALTED = b"012345678901234567890123456789"
@@ -158,14 +159,14 @@ def parse(line: str) -> Attribute:
     return ATTRIBUTES[name].parse(value)
 
 
-@pytest.mark.parametrize(("line", "value"), READ, ids=[line for line, _ in READ])
+@by_row(("line", "value"), READ, ids=[line for line, _ in READ])
 def test_reads_and_writes(line: str, value: Attribute) -> None:
     """A well-formed attribute is read as the value that writes it."""
     assert parse(line) == value
     assert attribute_line(value) == "a=" + line
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("line", "value"),
     [
         ("rtpmap:0  PCMU/8000 ", RtpMap(0, "PCMU", 8000)),
@@ -190,7 +191,7 @@ def test_reads_what_peers_write_carelessly(line: str, value: Attribute) -> None:
     assert parse(attribute_line(value)[2:]) == value
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("line", "column", "expected"),
     [
         ("rtpmap:x PCMU/8000", 1, "a payload type"),
@@ -261,7 +262,7 @@ def test_every_attribute_is_registered_under_its_name() -> None:
     assert len(ATTRIBUTES) >= 50
 
 
-@pytest.mark.parametrize(("text", "channels"), [("111 opus/48000/2", 2), ("0 PCMU/8000", 1), ("9 X/8000/stereo", 1)])
+@by_row(("text", "channels"), [("111 opus/48000/2", 2), ("0 PCMU/8000", 1), ("9 X/8000/stereo", 1)])
 def test_channels_default_to_one(text: str, channels: int) -> None:
     """RFC 8866 section 6.6: no parameters means one channel."""
     assert RtpMap.parse(text).channels == channels
@@ -323,7 +324,7 @@ def test_fingerprint_octets() -> None:
     assert Fingerprint("sha-256", "AA:0B").octets == b"\xaa\x0b"
 
 
-@pytest.mark.parametrize(("lifetime", "packets"), [("|2^20", 1048576), ("|100", 100), ("", None)])
+@by_row(("lifetime", "packets"), [("|2^20", 1048576), ("|100", 100), ("", None)])
 def test_key_lifetime_in_packets(lifetime: str, packets: int | None) -> None:
     """RFC 4568 section 6.1: decimal or a power of two."""
     assert CryptoKey.parse(f"inline:{KEY}{lifetime}").packets == packets

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from sdp import Codec, SessionDescription, payload_map, read_codecs
 from sdp.codecs import event_map, find_match, matched_codecs, parameters, renumbered
+from tests.rows import by_row
 from tests.sdp.plans import CHROME_VIDEO, described
 
 
@@ -48,13 +47,13 @@ def test_a_mono_codec_may_say_so() -> None:
     assert codec.rtpmap == "G722/8000"
 
 
-@pytest.mark.parametrize("rtpmap", ["opus", "opus/", "opus/x", "/48000", "opus/0", "opus/99999999999", "opus/４８"])
+@by_row("rtpmap", ["opus", "opus/", "opus/x", "/48000", "opus/0", "opus/99999999999", "opus/４８"])
 def test_a_format_whose_rtpmap_says_nothing_is_left_out(rtpmap: str) -> None:
     """What it is cannot be known; the rest of the section stays usable."""
     assert [c.name for c in codecs_of(f"m=audio 4000 RTP/AVP 111 0|a=rtpmap:111 {rtpmap}")] == ["PCMU"]
 
 
-@pytest.mark.parametrize("channels", ["0", "x", "256", "1000", ""])
+@by_row("channels", ["0", "x", "256", "1000", ""])
 def test_unusable_channels_count_as_one(channels: str) -> None:
     """A phone that writes nonsense after the rate means mono."""
     (codec,) = codecs_of(f"m=audio 4000 RTP/AVP 96|a=rtpmap:96 iLBC/8000/{channels}")
@@ -97,7 +96,7 @@ def test_parameters_are_read_leniently() -> None:
     assert parameters(" Mode = 20 ; useinbandfec=1;0-15;;") == {"mode": "20", "useinbandfec": "1", "0-15": ""}
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("one", "other", "same"),
     [
         ("profile-level-id=42e01f;packetization-mode=1", "profile-level-id=42e034;packetization-mode=1", True),
@@ -119,7 +118,7 @@ def test_h264_is_the_same_where_profile_and_packetization_mode_are(one: str, oth
     assert h264(one).matches(h264(other)) is same
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("name", "one", "other", "same"),
     [
         ("VP9", "profile-id=2", "profile-id=0", False),

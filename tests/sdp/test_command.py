@@ -6,13 +6,13 @@ import json
 import re
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.commands.sdp import sdp_app
 from gateway.commands.sdp_view import clean
 from sdp import SessionDescription
 from sdp.attributes import Candidate, Crypto
+from tests.rows import by_row
 from tests.sdp import corpus
 
 FOUNDATION = re.compile(r"[A-Za-z0-9+/]{1,32}")
@@ -26,7 +26,7 @@ def run(*arguments: str, given: str | bytes | None = None) -> Result:
     return CliRunner().invoke(sdp_app, list(arguments), input=given)
 
 
-@pytest.mark.parametrize("path", corpus.own(), ids=corpus.name)
+@by_row("path", corpus.own(), ids=corpus.name)
 def test_show_shows_every_description(path: Path) -> None:
     """Every section's kind and every codec is there."""
     result = run("show", str(path))
@@ -80,7 +80,7 @@ def test_show_writes_the_json_shape() -> None:
     )
 
 
-@pytest.mark.parametrize("command", [["show"], ["translate", "--to", "webrtc"], ["lint"]])
+@by_row("command", [["show"], ["translate", "--to", "webrtc"], ["lint"]])
 def test_a_description_cannot_steer_the_terminal(command: list[str]) -> None:
     """Escape sequences and rich's own markup are printed as plain text."""
     result = run(
@@ -121,10 +121,8 @@ def test_lint_speaks_json() -> None:
     assert data["findings"][0]["code"] == "unreadable"
 
 
-@pytest.mark.parametrize("to", ["rtp", "webrtc", "sdes"])
-@pytest.mark.parametrize(
-    "name", ["chrome-audio-offer", "firefox-audio-offer", "safari-audio-offer", "asterisk-offer", "pjsip-offer"]
-)
+@by_row("to", ["rtp", "webrtc", "sdes"])
+@by_row("name", ["chrome-audio-offer", "firefox-audio-offer", "safari-audio-offer", "asterisk-offer", "pjsip-offer"])
 def test_translate_makes_what_the_other_side_speaks(name: str, to: str) -> None:
     """The result is a description of that kind with our address and fresh keys."""
     file = str(corpus.OWN / f"{name}.sdp")
@@ -186,7 +184,7 @@ def test_translate_answers_an_offer() -> None:
     assert media.mid == "0"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("arguments", "given", "status", "word"),
     [
         (["show", "no-such-file"], None, 2, "No such file"),

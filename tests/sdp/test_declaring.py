@@ -6,6 +6,7 @@ import pytest
 
 from sdp import Codec, negotiate, read_codecs, translate
 from sdp.declaring import declaring
+from tests.rows import by_row
 from tests.sdp.plans import browser_plan, described, phone_plan
 
 VOICE = "m=audio 4000 RTP/AVP 0"
@@ -27,7 +28,7 @@ def told(offered: str, answered: str, name: str = "H264") -> str:
     return codec.fmtp
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("offered", "answered", "profile"),
     [
         (f"profile-level-id=42e01f;{BOTH}", f"profile-level-id=42e00c;{BOTH}", "42e00c"),
@@ -56,7 +57,7 @@ def test_the_level_of_h264_is_what_the_callee_takes(offered: str, answered: str,
     assert ("level-asymmetry-allowed=0" in said) == (BOTH in offered and not differ)
 
 
-@pytest.mark.parametrize("answered", ["", MODE, f"{MODE};profile-level-id=zz"])
+@by_row("answered", ["", MODE, f"{MODE};profile-level-id=zz"])
 def test_a_phone_that_names_no_level_means_what_it_was_offered(answered: str) -> None:
     """What is no level is none."""
     offered = f"{BOTH};{MODE};profile-level-id=42001f"
@@ -65,7 +66,7 @@ def test_a_phone_that_names_no_level_means_what_it_was_offered(answered: str) ->
     assert sorted(named.split(";")) == sorted(offered.split(";"))
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("name", "offered", "answered", "expected"),
     [
         ("VP8", "max-fs=3600;max-fr=30", "max-fs=396;max-fr=15", "max-fs=396;max-fr=15"),

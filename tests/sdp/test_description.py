@@ -31,6 +31,7 @@ from sdp.attributes import (
     Ssrc,
 )
 from sdp.fields import FIELDS, Key, Repeat, Timing, Zones
+from tests.rows import by_row
 from tests.sdp import corpus
 
 MALFORMED = {
@@ -61,7 +62,7 @@ OFFER = (
 )
 
 
-@pytest.mark.parametrize("path", corpus.own(), ids=corpus.name)
+@by_row("path", corpus.own(), ids=corpus.name)
 def test_own_descriptions_come_out_byte_for_byte(path: Path) -> None:
     """Well-formed text in is text out."""
     text = path.read_bytes()
@@ -214,7 +215,7 @@ def test_views_are_read_once() -> None:
     assert section.bandwidths is section.bandwidths
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("line", "view", "column", "expected"),
     [
         ("a=candidate:1 1 udp x 192.0.2.1 9 typ host", Candidate, 20, "a space and a priority"),
@@ -235,7 +236,7 @@ def test_a_malformed_value_names_line_column_and_what_was_expected(
     assert caught.value.status == 400
 
 
-@pytest.mark.parametrize("line", ["c=IN IP4", "b=AS", "o=-"])
+@by_row("line", ["c=IN IP4", "b=AS", "o=-"])
 def test_a_malformed_field_names_its_line(line: str) -> None:
     """Also the lines other than a=, of a strict reader; others pass them over."""
     read = SessionDescription.parse(f"v=0\n{line}\n")
@@ -266,7 +267,7 @@ def test_secrets_stay_out_of_views_repr() -> None:
     assert "topsecret" not in repr(FIELDS["k"].parse("clear:topsecret"))
 
 
-@pytest.mark.parametrize("line", ["a=ice-pwd:topsecret", "a=crypto:1 SUITE inline:topsecret", "k=clear:topsecret"])
+@by_row("line", ["a=ice-pwd:topsecret", "a=crypto:1 SUITE inline:topsecret", "k=clear:topsecret"])
 def test_secrets_stay_out_of_the_repr_of_descriptions(line: str) -> None:
     """A description in a traceback or a log shows all but its keys, on either level."""
     text = f"v=0\n{line}\nm=audio 1 RTP/SAVP 0\n{line}\na=mid:0\n"
@@ -328,7 +329,7 @@ def test_build_without_options_is_short() -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["0\r\na=sendonly", "0\na=sendonly", "0\rx", "0\0x"])
+@by_row("value", ["0\r\na=sendonly", "0\na=sendonly", "0\rx", "0\0x"])
 def test_line_ends_cannot_be_smuggled_in(value: str) -> None:
     """A value with a line end is refused, however it is put in."""
     section = MediaDescription.build("audio", 1, "RTP/AVP", [0])
@@ -343,7 +344,7 @@ def test_line_ends_cannot_be_smuggled_in(value: str) -> None:
             edit()
 
 
-@pytest.mark.parametrize("lines", [(), ("a=mid:0",), ("m=audio 1 RTP/AVP 0", "m=audio 1 RTP/AVP 0"), ("",)])
+@by_row("lines", [(), ("a=mid:0",), ("m=audio 1 RTP/AVP 0", "m=audio 1 RTP/AVP 0"), ("",)])
 def test_a_media_section_begins_with_its_one_m_line(lines: tuple[str, ...]) -> None:
     """Lines that would read back as another structure are refused."""
     with pytest.raises(SdpSyntaxError):
@@ -429,7 +430,7 @@ def test_the_package_shows_its_face() -> None:
     assert str(SdpSyntaxError(0, 3, "a port")) == "column 3: expected a port"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("one", "other", "both"),
     [("sendrecv", "sendonly", "sendonly"), ("sendonly", "recvonly", "inactive"), ("sendrecv", "sendrecv", "sendrecv")],
 )

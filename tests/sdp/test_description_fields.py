@@ -6,6 +6,7 @@ import pytest
 
 from sdp import Bandwidth, Connection, MediaLine, Origin, SdpSyntaxError, Timing
 from sdp.fields import FIELDS, Field, Key, Repeat, Zones
+from tests.rows import by_row
 
 READ: list[tuple[str, Field]] = [
     ("m=audio 49170 RTP/AVP 0 8", MediaLine("audio", 49170, "RTP/AVP", ("0", "8"))),
@@ -34,7 +35,7 @@ READ: list[tuple[str, Field]] = [
 ]
 
 
-@pytest.mark.parametrize(("line", "value"), READ, ids=[line for line, _ in READ])
+@by_row(("line", "value"), READ, ids=[line for line, _ in READ])
 def test_reads_and_writes(line: str, value: Field) -> None:
     """A well-formed line is read as the value that writes it."""
     assert FIELDS[line[0]].parse(line[2:]) == value
@@ -48,7 +49,7 @@ def test_units_of_repeats_and_zones_are_seconds() -> None:
     assert str(Repeat.parse("7d 1h 0 30m 5s")) == "604800 3600 0 1800 5"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("line", "column", "expected"),
     [
         ("m=", 1, "a media type"),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from sdp import MediaDescription, SessionDescription, answer, negotiate, read_codecs, translate
 from sdp.extensions import ORIENTATION as TURNED
 from sdp.extensions import TRANSPORT_CC, read_extensions
+from tests.rows import by_row
 from tests.sdp.plans import CHROME_AUDIO, CHROME_VIDEO, PHONE_AUDIO, browser, browser_plan, described, phone_plan
 
 COUNTED_VIDEO = f"{CHROME_VIDEO}|a=extmap:3 {TRANSPORT_CC}"
@@ -43,7 +42,7 @@ def test_what_we_read_ourselves_is_accepted_under_the_offers_identifier() -> Non
     assert [each.extensions for each in agreed.media] == sections(made)
 
 
-@pytest.mark.parametrize(
+@by_row(
     "video",
     [
         COUNTED_VIDEO.replace("a=rtcp-fb:96 transport-cc|", ""),

@@ -6,9 +6,10 @@ import pytest
 
 from sdp import SdpSyntaxError, SessionDescription
 from sdp.grammar import Grammar
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "line", "column", "expected"),
     [
         ("", 1, 1, '"v=0"'),
@@ -38,7 +39,7 @@ def test_a_text_that_is_no_description_is_refused_where_it_goes_wrong(
     assert (caught.value.line, caught.value.column, caught.value.expected) == (line, column, expected)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "lines", "mended"),
     [
         ("\ufeffv=0\ns=-\n", ("v=0", "s=-"), (1,)),
@@ -62,7 +63,7 @@ def test_lines_that_no_call_needs_are_mended_or_left_out(
         SessionDescription.parse(text, strict=True)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("line", "read"),
     [
         ("m=video", "m=video 0 RTP/AVP 0"),
@@ -77,7 +78,7 @@ def test_a_section_with_a_malformed_line_is_a_refused_one(line: str, read: str) 
     assert description.mended == (3,)
 
 
-@pytest.mark.parametrize("line", ["m=", "m =audio 9 RTP/AVP 0", "M audio 9 RTP/AVP 0", "m=@@ 9 RTP/AVP 0"])
+@by_row("line", ["m=", "m =audio 9 RTP/AVP 0", "M audio 9 RTP/AVP 0", "m=@@ 9 RTP/AVP 0"])
 def test_a_section_without_a_readable_kind_is_refused(line: str) -> None:
     """Its attributes must not fall to the section before."""
     with pytest.raises(SdpSyntaxError):

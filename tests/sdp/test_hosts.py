@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from sdp.hosts import ip_of
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("written", "address"),
     [
         ("10.0.0.5", "10.0.0.5"),

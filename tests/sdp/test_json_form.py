@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdp import Limits, SdpSyntaxError, SessionDescription
+from tests.rows import by_row
 from tests.sdp import corpus
 
 MISSING = "absent"
@@ -81,7 +82,7 @@ def known_differences(text: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", corpus.own(), ids=corpus.name)
+@by_row("path", corpus.own(), ids=corpus.name)
 def test_own_descriptions_read_as_sdp_transform_reads_them(path: Path) -> None:
     """The same dictionary, value for value and type for type, but for its bugs."""
     assert known_differences(path.read_text()) <= DEVIATIONS.keys()
@@ -102,7 +103,7 @@ def test_any_mixture_of_known_lines_reads_as_sdp_transform_reads_it(lines: list[
     assert known_differences("\r\n".join(["v=0", *lines, ""])) <= DEVIATIONS.keys()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("line", "key", "ours", "theirs"),
     [
         ("a=ice-pwd:0042", "icePwd", "0042", 42),
@@ -119,7 +120,7 @@ def test_what_sdp_transform_misreads_outside_them(line: str, key: str, ours: obj
     assert sdp_transform.parse(text).get(key) == theirs
 
 
-@pytest.mark.parametrize("text", EVERY.values(), ids=EVERY)
+@by_row("text", EVERY.values(), ids=EVERY)
 def test_our_dictionary_reads_back_as_the_same_dictionary(text: str) -> None:
     """What the shape can carry comes back; a session name is made up where there was none."""
     first = SessionDescription.parse(text).to_dict()
@@ -128,7 +129,7 @@ def test_our_dictionary_reads_back_as_the_same_dictionary(text: str) -> None:
     assert SessionDescription.parse(str(again)) == again
 
 
-@pytest.mark.parametrize("text", EVERY.values(), ids=EVERY)
+@by_row("text", EVERY.values(), ids=EVERY)
 def test_what_sdp_transform_made_is_read(text: str) -> None:
     """Its dictionaries become descriptions that give the same dictionary again."""
     theirs = sdp_transform.parse(text)
@@ -139,7 +140,7 @@ def test_what_sdp_transform_made_is_read(text: str) -> None:
     assert SessionDescription.from_dict(theirs).to_dict() == {"name": "-", **theirs}
 
 
-@pytest.mark.parametrize("text", EVERY.values(), ids=EVERY)
+@by_row("text", EVERY.values(), ids=EVERY)
 def test_sdp_transform_reads_what_we_make(text: str) -> None:
     """Its writer takes our dictionaries, and what it writes reads like the original."""
     ours = SessionDescription.parse(text).to_dict()
@@ -181,7 +182,7 @@ def test_the_smallest_dictionary_makes_a_description() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("data", "expected"),
     [
         ([], "an object at the description"),

@@ -6,6 +6,7 @@ import pytest
 
 from sdp import Codec, SessionDescription, read_codecs
 from sdp.levels import PictureLimit, all_take, key_of, limit_of, limited, limits_of, of_many
+from tests.rows import by_row
 from tests.sdp.corpus import OWN
 
 
@@ -25,7 +26,7 @@ def told(codecs: tuple[Codec, ...], *others: tuple[Codec, ...]) -> list[str]:
     return [limited(codec, limits).fmtp for codec in codecs if codec.key[0] == "h264"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("codec", "limit"),
     [
         (h264("42e01f"), PictureLimit(62, 108_000, 3_600)),
@@ -91,7 +92,7 @@ def coded(name: str, fmtp: str) -> Codec:
     return Codec(name, 90_000, payload_type=97, fmtp=fmtp)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("name", "own", "others", "told_then"),
     [
         ("VP8", "", [""], ""),

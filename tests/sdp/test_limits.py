@@ -13,6 +13,7 @@ from sdp import Limits, SdpError, SdpSyntaxError, SessionDescription
 from sdp.attributes import ATTRIBUTES
 from sdp.fields import FIELDS
 from sdp.lint import lint
+from tests.rows import by_row
 from tests.sdp import corpus
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n"
@@ -39,7 +40,7 @@ def fastest(work: Callable[[], object], repeat: int = 5) -> float:
     return min(times)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "limits", "line", "column", "expected"),
     [
         (HEAD + "a=" + "x" * 50000 + "é" * 9000, Limits(), 1, 1, "at most 65536 bytes"),
@@ -68,7 +69,7 @@ def test_exactly_at_the_limits_is_read() -> None:
     assert SessionDescription.parse(text.encode(), limits).media[0].port == 9
 
 
-@pytest.mark.parametrize(
+@by_row(
     "line",
     [
         "c=IN IP6 {}",
@@ -86,10 +87,10 @@ def test_an_address_has_the_length_of_a_name_at_most(line: str) -> None:
         every_view(texts[1])
 
 
-@pytest.mark.parametrize(
+@by_row(
     "line", ["a=ssrc:1 cname:x\r\n", "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", "\r\n", "x", "m=a 1 b 0\r\n"]
 )
-@pytest.mark.parametrize("as_bytes", [False, True])
+@by_row("as_bytes", [False, True])
 def test_a_description_of_430_kilobytes_is_refused_at_once(line: str, as_bytes: bool) -> None:
     """What takes other stacks seven seconds is refused within ten milliseconds."""
     text = HEAD + line * (430_000 // len(line))
@@ -123,7 +124,7 @@ FULL = {
 }
 
 
-@pytest.mark.parametrize("text", FULL.values(), ids=FULL)
+@by_row("text", FULL.values(), ids=FULL)
 def test_a_description_at_the_limits_is_read_in_milliseconds(text: str) -> None:
     """Reading the text costs a few milliseconds, every view and the JSON form some tens."""
     assert 50_000 < len(text) <= 65_536
@@ -137,7 +138,7 @@ def growth(make: Callable[[int], str], work: Callable[[str], object]) -> float:
     return fastest(lambda: work(large), 7) / fastest(lambda: work(small), 7)
 
 
-@pytest.mark.parametrize(
+@by_row(
     "line",
     [
         "a=ssrc:7 cname:x\r\n",
@@ -169,7 +170,7 @@ LONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "piece"), LONG, ids=[f"{name} {piece.strip()}" for name, piece in LONG])
+@by_row(("name", "piece"), LONG, ids=[f"{name} {piece.strip()}" for name, piece in LONG])
 def test_no_value_makes_a_grammar_run_away(name: str, piece: str) -> None:
     """The longest line a description may hold is read or refused in milliseconds, views and JSON."""
     for tail in ("", "\x7f", " \x7f", "="):
@@ -181,7 +182,7 @@ def test_no_value_makes_a_grammar_run_away(name: str, piece: str) -> None:
         assert fastest(description.to_dict, 2) < 0.020
 
 
-@pytest.mark.parametrize("letter", FIELDS)
+@by_row("letter", FIELDS)
 def test_no_field_makes_a_grammar_run_away(letter: str) -> None:
     """The same for the lines other than a=."""
     for piece in ("1 ", "a ", "1", "a 1 b ", "IN IP4 a/1/", "1 1d "):

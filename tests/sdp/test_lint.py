@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from sdp import Limits, SessionDescription
 from sdp.lint import RULES, Severity, Stumbles, lint
 from sdp.lint.reading import reference_of
+from tests.rows import by_row
 from tests.sdp import corpus
 from tests.sdp.lint_cases import BROWSER, CASES, KEY, PHONE, SHA256
 
@@ -21,7 +20,7 @@ def test_clean_descriptions_have_no_findings() -> None:
     assert found(BROWSER) == []
 
 
-@pytest.mark.parametrize(("code", "text", "old", "new", "line"), CASES, ids=[f"{case[0]} {case[4]}" for case in CASES])
+@by_row(("code", "text", "old", "new", "line"), CASES, ids=[f"{case[0]} {case[4]}" for case in CASES])
 def test_each_rule_finds_what_it_is_for_and_nothing_else(code: str, text: str, old: str, new: str, line: int) -> None:
     """One thing wrong in a clean description is one finding on that line."""
     assert text.count(old) == 1
@@ -31,7 +30,7 @@ def test_each_rule_finds_what_it_is_for_and_nothing_else(code: str, text: str, o
 SRTP = PHONE.replace("RTP/AVP", "RTP/SAVP")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("code", "crypto"),
     [
         ("crypto-tag-twice", f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"),

@@ -19,6 +19,7 @@ from sdp import (
     restarts_ice,
 )
 from sdp.attributes import CryptoKey, SetupRole
+from tests.rows import by_row
 from tests.sdp.plans import CHROME_AUDIO, CHROME_DATA, FINGERPRINT, KEYS, PHONE_AUDIO, browser, described, phone_plan
 
 ANSWER = "m=audio 5000 RTP/AVP 0 96|a=rtpmap:96 telephone-event/8000"
@@ -50,7 +51,7 @@ def test_the_order_to_send_in_is_the_remote_sides() -> None:
     assert [c.name for c in one(negotiate(offer, answer, local="answerer")).send] == ["PCMU", "G722"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("offered", "answered", "flows"),
     [
         (None, None, "sendrecv"),
@@ -135,7 +136,7 @@ def test_a_section_of_digits_alone_is_accepted() -> None:
     assert one(agreement).receive_events == {8000: 98}
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("offer", "answer"),
     [
         (described(PHONE_AUDIO), described()),
@@ -158,7 +159,7 @@ def test_an_answer_that_was_not_offered_is_refused(offer: SessionDescription, an
     assert "inline" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("offer", "answer"),
     [
         (described(PHONE_AUDIO), described(ANSWER, ANSWER)),
@@ -177,16 +178,14 @@ def test_what_an_answer_says_beside_the_offer_is_passed_over(
     assert one(agreement).bundle is None
 
 
-@pytest.mark.parametrize(
-    "line", ["a=ptime:x", "a=ptime:", "a=maxptime:", "b=CT:", "b=AS:64.5", "a=rtcp:70000", "a=setup:x"]
-)
+@by_row("line", ["a=ptime:x", "a=ptime:", "a=maxptime:", "b=CT:", "b=AS:64.5", "a=rtcp:70000", "a=setup:x"])
 def test_a_malformed_line_counts_as_absent(line: str) -> None:
     """What an agreement does not need cannot spoil it."""
     expected = negotiate(described(PHONE_AUDIO), described(ANSWER), local="offerer")
     assert negotiate(described(PHONE_AUDIO), described(f"{ANSWER}|{line}"), local="offerer") == expected
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("lines", "wanted"),
     [
         (["1 AES_CM_128_HMAC_SHA1_80 inline:#", KEYS[1]], 1),
@@ -254,7 +253,7 @@ def test_an_answer_may_leave_the_mid_out() -> None:
     assert one(negotiate(described(PHONE_AUDIO), described(ANSWER + "|a=mid:x"), local="offerer")).mid is None
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("offered", "answered", "answerer"),
     [
         ("actpass", "active", "active"),
@@ -334,7 +333,7 @@ def test_a_bundle_only_section_has_no_port_of_its_own() -> None:
     assert [media.accepted for media in negotiate(offer, alone, local="answerer").media] == [True, False]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("lines", "mux", "port", "address"),
     [
         ("", False, 5001, "203.0.113.9"),
@@ -407,7 +406,7 @@ def test_new_credentials_restart_ice() -> None:
     assert not restarts_ice(first, plain)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("address", "private"),
     [
         ("8.8.8.8", False),

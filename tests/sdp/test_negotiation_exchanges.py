@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from sdp import MediaAgreement, SdpNegotiationError, SessionDescription, answer, negotiate, translate
 from tests.cases import cases
+from tests.rows import by_row
 from tests.sdp.plans import DESCRIPTIONS, browser_plan, phone_plan
 
 PUBLISHED = cases("sdp/rfc4317.txt")
@@ -63,7 +62,7 @@ def told(media: MediaAgreement) -> str:
     return " ".join([media.kind, *codecs, media.direction])
 
 
-@pytest.mark.parametrize("number", RFC4317)
+@by_row("number", RFC4317)
 def test_rfc_4317_means_what_it_says(number: int) -> None:
     """Every exchange of the RFC, from both sides."""
     offer, answered = exchange(number)
@@ -75,7 +74,7 @@ def test_rfc_4317_means_what_it_says(number: int) -> None:
     ]
 
 
-@pytest.mark.parametrize("number", [number for number in RFC4317 if number != 44])
+@by_row("number", [number for number in RFC4317 if number != 44])
 def test_rfc_4317_passes_through_the_gateway(number: int) -> None:
     """Offer and answer through us to another phone: what both agreed before they agree on now."""
     offer, answered = exchange(number)
@@ -94,9 +93,7 @@ def test_rfc_4317_passes_through_the_gateway(number: int) -> None:
             assert now.direction == before.direction
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [(4, 6), (12, 14), (18, 20), (24, 26), (28, 30), (32, 34), (36, 38), (40, 42)]
-)
+@by_row(("first", "second"), [(4, 6), (12, 14), (18, 20), (24, 26), (28, 30), (32, 34), (36, 38), (40, 42)])
 def test_rfc_4317_later_exchanges_keep_what_was_said(first: int, second: int) -> None:
     """Across two exchanges our side keeps o= but for its version, the m= lines and the payload types."""
     offer, answered = exchange(first)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from sdp import SessionDescription, read_codecs
 from sdp.text import has_text, text_as_channel, text_as_stream
+from tests.rows import by_row
 
 FOLDER = Path(__file__).parent / "descriptions"
 HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
@@ -31,7 +30,7 @@ def test_the_offer_of_the_rfc_is_text() -> None:
     assert [codec.rtpmap for codec in read_codecs(section)] == ["t140/1000", "red/1000"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("lines", "is_text"),
     [
         ("", True),
@@ -47,7 +46,7 @@ def test_who_names_its_channels_must_name_one_for_text(lines: str, is_text: bool
     assert kinds(text_as_stream(description)) == ["audio", "text" if is_text else "application"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     "section",
     [
         CHANNEL.replace(" 9 ", " 0 "),
@@ -72,7 +71,7 @@ def test_text_becomes_a_channel_in_its_place() -> None:
     assert kinds(text_as_channel(described_)) == ["audio", "application", "video"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("voice", "text"),
     [("sendrecv", "sendrecv"), ("recvonly", "sendrecv"), ("sendonly", "sendonly"), ("inactive", "inactive")],
 )

@@ -23,6 +23,7 @@ from sdp import (
     translate,
 )
 from sdp.attributes import SetupRole
+from tests.rows import by_row
 from tests.sdp.plans import (
     CHROME_AUDIO,
     FINGERPRINT,
@@ -201,8 +202,8 @@ def test_the_browsers_answer_becomes_one_to_the_phone() -> None:
     assert "ice" not in str(result)
 
 
-@pytest.mark.parametrize("kind", ["rtp", "avpf", "sdes", "dtls"])
-@pytest.mark.parametrize("other", ["rtp", "webrtc", "sdes"])
+@by_row("kind", ["rtp", "avpf", "sdes", "dtls"])
+@by_row("other", ["rtp", "webrtc", "sdes"])
 def test_every_kind_meets_every_other(kind: str, other: str) -> None:
     """Offer, answer, and the payload map, whoever calls."""
     plan_a = phone_plan(kind)
@@ -226,7 +227,7 @@ def test_every_kind_meets_every_other(kind: str, other: str) -> None:
 # Directions and hold
 
 
-@pytest.mark.parametrize("direction", ["sendrecv", "sendonly", "recvonly", "inactive"])
+@by_row("direction", ["sendrecv", "sendonly", "recvonly", "inactive"])
 def test_a_direction_passes_through_an_offer(direction: str) -> None:
     """We stand in the caller's place."""
     offer = translate(described(f"{PHONE_AUDIO}|a={direction}"), browser_plan())
@@ -242,7 +243,7 @@ def test_hold_by_address_is_passed_on_as_a_direction() -> None:
     assert "0.0.0.0" not in str(both)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("offered", "answered", "result"),
     [
         ("sendrecv", "sendrecv", "sendrecv"),
@@ -270,7 +271,7 @@ def test_the_plan_may_limit_the_direction() -> None:
 # Failure
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("source", "plan"),
     [
         (described("m=audio 4000 RTP/AVP 18"), phone_plan(codecs=CodecPolicy(only=("pcmu",)))),
@@ -286,7 +287,7 @@ def test_an_offer_that_cannot_be_passed_on_is_488(source: SessionDescription, pl
         translate(source, plan)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("offer", "plan"),
     [
         (described("m=audio 4000 RTP/AVP 18"), phone_plan()),
@@ -307,7 +308,7 @@ def test_an_offer_that_cannot_be_answered_is_488(offer: SessionDescription, plan
         answer(offer, plan)
 
 
-@pytest.mark.parametrize("theirs", ["m=audio 0 RTP/AVP 0", "m=video 5000 RTP/AVP 31", "m=audio 5000 RTP/AVP 18"])
+@by_row("theirs", ["m=audio 0 RTP/AVP 0", "m=video 5000 RTP/AVP 31", "m=audio 5000 RTP/AVP 18"])
 def test_an_answer_that_accepts_nothing_is_488(theirs: str) -> None:
     """The other side took none of it, or what we cannot carry."""
     with pytest.raises(SdpNegotiationError):
@@ -411,7 +412,7 @@ def test_nobody_is_named_without_ssrc_or_stream() -> None:
     assert not plain.has("ssrc")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("offered", "ours", "role"),
     [
         ("actpass", SetupRole.PASSIVE, "passive"),

@@ -6,6 +6,7 @@ import pytest
 
 from sdp import Limits, SdpSyntaxError
 from sdp.trickle import TrickledMedia, TrickleFragment
+from tests.rows import by_row
 
 FIRST = "candidate:1 1 udp 2130706431 192.0.2.1 5000 typ host"
 SECOND = "candidate:2 1 udp 1694498815 203.0.113.7 5001 typ srflx raddr 192.0.2.1 rport 5000"
@@ -53,7 +54,7 @@ def test_the_password_stays_out_of_repr() -> None:
     assert "asd88" not in repr(TrickleFragment.parse(FRAGMENT))
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "line"),
     [
         ("", 0),

@@ -14,6 +14,7 @@ from gateway.sip.invite.resumed import session_values
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
+from tests.rows import by_row
 from tests.sip.absent_client import CONTACT, GRACE, Client, away, connect, is_done, lose, taken, talking
 from tests.sip.agents import ALICE, ANSWER, BOB, HELD, HOLD, OFFER, Stage, answer
 from tests.sip.resumption import killed
@@ -160,7 +161,7 @@ def test_a_bye_that_went_into_a_connection_that_was_gone_goes_by_the_next(after:
     assert not [name for name in stage.agent.core.counts if name.startswith("NonInviteClient")]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("contact", "instance"), [(CONTACT, "b"), (CONTACT, ""), (Uri.parse("sip:other@another.invalid;transport=ws"), "a")]
 )
 def test_another_client_of_the_user_takes_no_call_over(contact: Uri, instance: str) -> None:

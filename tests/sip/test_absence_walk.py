@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from random import Random
 
-import pytest
-
 from gateway.sip.invite.resumed import session_values
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.testing.sip_peer import Puppet
+from tests.rows import by_row
 from tests.sip.absent_client import CONTACT, GRACE, Client, connect, is_done, lose, talking
 from tests.sip.agents import ALICE, HELD, HOLD, answer
 from tests.sip.resumption import killed
@@ -130,7 +129,7 @@ class Walk:
         self.check()
 
 
-@pytest.mark.parametrize("seed", range(150))
+@by_row("seed", range(150))
 def test_a_client_that_comes_and_goes_hears_of_the_end_and_nothing_is_left(seed: int) -> None:
     """Whether its connections are known to be gone or not."""
     walk = Walk(seed)

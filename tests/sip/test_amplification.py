@@ -26,6 +26,7 @@ from gateway.sip.transactions.peers import Strangers
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork
 from gateway.testing.sip_peer import AgentNode
+from tests.rows import by_row
 
 DATA = Path(__file__).parents[1] / "data" / "sip"
 STRANGER = ("127.0.0.1", 5070)
@@ -97,9 +98,9 @@ def request(method: str, *, extra: str = "", padding: int = 0, to_tag: str = "",
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-@pytest.mark.parametrize("algorithms", [("MD5",), ("SHA-256", "MD5"), ("SHA-512-256", "SHA-256", "MD5")])
-@pytest.mark.parametrize("realm", ["127.0.0.1", "gateway.example.com"])
-@pytest.mark.parametrize("name", ["register_baresip", "register_pjsua", "register_linphone", "register_linphone, bare"])
+@by_row("algorithms", [("MD5",), ("SHA-256", "MD5"), ("SHA-512-256", "SHA-256", "MD5")])
+@by_row("realm", ["127.0.0.1", "gateway.example.com"])
+@by_row("name", ["register_baresip", "register_pjsua", "register_linphone", "register_linphone, bare"])
 def test_the_shortest_register_of_a_real_phone_is_challenged(
     name: str, realm: str, algorithms: tuple[str, ...]
 ) -> None:
@@ -117,12 +118,12 @@ def test_the_shortest_register_of_a_real_phone_is_challenged(
 METHODS = (*sorted(KNOWN_METHODS - {"ACK", "CANCEL"}), "MAGIC")
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(
+@by_row("method", METHODS)
+@by_row(
     "extra",
     ["", "Require: magic", "Content-Type: image/png\r\nContent-Length: 0", "Min-SE: abc", "Authorization: Digest ,"],
 )
-@pytest.mark.parametrize("padding", [0, 60, 150, 400, 1200])
+@by_row("padding", [0, 60, 150, 400, 1200])
 def test_a_stranger_never_gets_more_than_it_sent(method: str, extra: str, padding: int) -> None:
     """Summed over three copies of each request and 40 s of timers; and it is a challenge before 405, 415 or 420."""
     wary = Wary("gateway.example", ("SHA-256", "MD5"))
@@ -139,7 +140,7 @@ def test_a_stranger_never_gets_more_than_it_sent(method: str, extra: str, paddin
         assert wary.answers
 
 
-@pytest.mark.parametrize("method", ["BYE", "INFO", "UPDATE", "INVITE", "CANCEL", "PRACK"])
+@by_row("method", ["BYE", "INFO", "UPDATE", "INVITE", "CANCEL", "PRACK"])
 def test_a_request_in_a_dialog_that_nobody_knows_is_no_lever(method: str) -> None:
     """481, or nothing where even that is longer."""
     wary = Wary("gateway.example", ("MD5",))
@@ -150,9 +151,7 @@ def test_a_request_in_a_dialog_that_nobody_knows_is_no_lever(method: str) -> Non
     assert {answer.status for answer in wary.answers} == {481}
 
 
-@pytest.mark.parametrize(
-    "data", [b"OPTIONS x SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKa\r\n\r\n", b"\r\n\r\n", b"\0" * 9]
-)
+@by_row("data", [b"OPTIONS x SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKa\r\n\r\n", b"\r\n\r\n", b"\0" * 9])
 def test_what_cannot_be_read_is_no_lever(data: bytes) -> None:
     """A 400 with its detail is cut like any answer."""
     wary = Wary("gateway.example", ("MD5",))
@@ -277,8 +276,8 @@ def test_a_repeated_datagram_costs_its_source_the_same_as_a_new_one() -> None:
     assert stack.counts["over rate"] == 980
 
 
-@pytest.mark.parametrize("kind", ["ACK", "response", "broken response"])
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@by_row("kind", ["ACK", "response", "broken response"])
+@by_row("transport", ["udp", "tcp"])
 def test_what_is_never_answered_costs_a_tenth(kind: str, transport: str) -> None:
     """As many ACKs as a caller needs, but nobody's flood of what answers nothing is read."""
     limits = AdmissionLimits(rate=10, burst=20)

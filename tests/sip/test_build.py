@@ -14,6 +14,7 @@ from gateway.sip.message.addresses import NameAddr, Via
 from gateway.sip.message.message import Message, Request
 from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
+from tests.rows import by_row
 from tests.sip.corpora import invite
 
 ALICE = NameAddr(Uri.of("alice", "example.com"), "Alice").with_tag("a1")
@@ -50,7 +51,7 @@ def test_a_body_needs_its_type() -> None:
         build.response(received(), 200, body=b"x")
 
 
-@pytest.mark.parametrize("bad", ["\r\nX: 1", "\n", "\x00", "\x7f", "a\x0bb"])
+@by_row("bad", ["\r\nX: 1", "\n", "\x00", "\x7f", "a\x0bb"])
 def test_no_argument_takes_a_line_break(bad: str) -> None:
     """Every string argument of every builder refuses control bytes."""
     text = f"x{bad}"
@@ -111,7 +112,7 @@ def test_a_100_has_no_tag_and_copies_the_timestamp() -> None:
     assert build.response(request, 200, to_tag="t1").headers.get("Timestamp") is None
 
 
-@pytest.mark.parametrize(("status", "copied"), [(100, 0), (180, 2), (200, 2), (302, 0), (404, 0)])
+@by_row(("status", "copied"), [(100, 0), (180, 2), (200, 2), (302, 0), (404, 0)])
 def test_record_route_is_copied_where_a_dialog_begins(status: int, copied: int) -> None:
     """RFC 3261 12.1.1."""
     request = received((b"Max-Forwards", b"Record-Route: <sip:p1;lr>\r\nRecord-Route: <sip:p2;lr>\r\nMax-Forwards"))

@@ -15,6 +15,7 @@ from gateway.sip.message.uri import Uri
 from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.machine import Reason
 from gateway.testing.sip_peer import Puppet
+from tests.rows import by_row
 from tests.sip.agents import (
     ALICE,
     BOB,
@@ -174,7 +175,7 @@ def test_a_request_that_is_withdrawn_is_sent_no_more() -> None:
     assert (waiting.statuses, nowhere.statuses, answered.statuses) == ([503], [503], [200])
 
 
-@pytest.mark.parametrize(("family", "calls"), [(0, False), (4, True), (6, False)])
+@by_row(("family", "calls"), [(0, False), (4, True), (6, False)])
 def test_an_invite_may_be_kept_to_one_ip_version(family: int, calls: bool) -> None:
     """By the other one its description would be of no use."""
     stage = Stage()
@@ -478,7 +479,7 @@ def test_a_full_stack_is_503_for_what_is_too_large_for_udp_too() -> None:
     assert full.agent.core.counts["request not built"] == 1
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("stage", "target", "size"),
     [
         (Stage(), TO_BOB, 1300),

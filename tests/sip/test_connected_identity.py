@@ -8,6 +8,7 @@ from gateway.sip.invite.events import Answered, Identified
 from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request
+from tests.rows import by_row
 from tests.sip.agents import ANSWER, OFFER, Stage, answer, answered_call, stage_with_invite
 
 WITH_UPDATE = ("Allow", "INVITE, ACK, BYE, CANCEL, PRACK, UPDATE")
@@ -90,7 +91,7 @@ def test_of_two_names_that_wait_only_the_last_is_told() -> None:
     assert told == ["one", "three"]
 
 
-@pytest.mark.parametrize("status", [403, 500, 488])
+@by_row("status", [403, 500, 488])
 def test_a_refusal_changes_nothing(status: int) -> None:
     """The call goes on, and nobody is told of it."""
     stage = Stage()

@@ -18,6 +18,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.testing.network import Weather
 from gateway.testing.sip_peer import Puppet, SessionLog
+from tests.rows import by_row
 from tests.sip.agents import (
     ALICE,
     ANSWER,
@@ -188,7 +189,7 @@ def glare(
     assert all(log.of(OfferAnswered)[-1].status == 200 for log in logs)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@by_row("seed", range(5))
 def test_ten_glares_in_a_row_end_in_agreement(seed: int) -> None:
     """On a network that loses and delays: each offer has its answer, and both sides believe in the same pair."""
     pair = Pair(Weather(delay=0.02, jitter=0.03, loss=0.1), seed=seed)
@@ -299,7 +300,7 @@ def test_an_offer_that_crosses_one_without_an_end_is_491(wait: float | None) -> 
     assert again == ours.cseq.number + 1
 
 
-@pytest.mark.parametrize(("ends_by", "status"), [("CANCEL", 487), ("BYE", 487), ("hangup", 487)])
+@by_row(("ends_by", "status"), [("CANCEL", 487), ("BYE", 487), ("hangup", 487)])
 def test_an_offer_that_crosses_ours_and_the_end_is_487(ends_by: str, status: int) -> None:
     """Taken back by its sender, or the call is over; nothing waits any more."""
     stage, caller, session, log, ours, theirs = crossed()
@@ -437,7 +438,7 @@ def test_a_phone_whose_nat_gives_it_another_port_is_asked_there_once_it_has_regi
     assert registered_from((BOB[0], 40123), PRIVATE, dies=True) == ["INVITE"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("place", "contact", "status", "by"),
     [
         (("192.0.2.77", 40123), PRIVATE, 200, "tester"),
@@ -603,8 +604,8 @@ def test_a_late_2xx_of_the_try_before_does_not_answer_for_the_next_one(first_is:
     assert is_idle(stage.agent.core)
 
 
-@pytest.mark.parametrize("second_is", ["busy by TCP", "not there"])
-@pytest.mark.parametrize("after", [0.5, 25.0])
+@by_row("second_is", ["busy by TCP", "not there"])
+@by_row("after", [0.5, 25.0])
 def test_a_late_2xx_of_the_try_before_is_ended_though_the_next_one_is_over(second_is: str, after: float) -> None:
     """Nothing is left of the try that came last; the one before is there for another 64*T1."""
     stage = Stage()
@@ -630,7 +631,7 @@ def test_a_late_2xx_of_the_try_before_is_ended_though_the_next_one_is_over(secon
     assert is_idle(stage.agent.core)
 
 
-@pytest.mark.parametrize(
+@by_row(
     "order",
     [("first", "first", "second"), ("second", "first", "second", "first"), ("first", "second", "first", "second")],
 )

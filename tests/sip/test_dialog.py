@@ -18,6 +18,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.requests.server import ServerRequest
+from tests.rows import by_row
 
 ALICE = NameAddr(Uri.of("alice", "a.example"))
 BOB = NameAddr(Uri.of("bob", "b.example"))
@@ -195,7 +196,7 @@ def test_a_refresh_moves_the_target_and_a_bad_one_does_not() -> None:
     assert str(callee.remote_target) == "sip:alice@192.0.2.9"
 
 
-@pytest.mark.parametrize("contact", ["", "*", "<tel:+1>", "<sip:a@b>, <sip:c@d>"])
+@by_row("contact", ["", "*", "<tel:+1>", "<sip:a@b>, <sip:c@d>"])
 def test_an_invite_without_one_sip_contact_makes_no_dialog(contact: str) -> None:
     """There is nowhere to send requests to (RFC 3261 12.1.1): 400."""
     request = invite(contact=None)
@@ -446,7 +447,7 @@ def test_a_dialog_lives_until_its_last_usage_ended() -> None:
 HERE = Flow("udp", "192.0.2.1", 5060, "one")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("flow", "source", "is_home"),
     [
         (HERE, Flow("udp", "192.0.2.1", 5060, "other socket"), True),

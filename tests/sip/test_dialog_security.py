@@ -13,6 +13,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.transactions.peers import Strangers
 from gateway.testing.network import Address
 from gateway.testing.sip_peer import Puppet, SessionLog
+from tests.rows import by_row
 from tests.sip.agents import ALICE, ANSWER, HOLD, OFFER, PuppetCall, Stage, answer, answered_call, stage_with_invite
 
 ELSEWHERE = ("198.51.100.9", 5060)
@@ -57,8 +58,8 @@ def statuses_from(stage: Stage, place: Address, request: Request) -> list[int]:
     return [one.status for one in sends_from(stage, place, request) if isinstance(one, Response)]
 
 
-@pytest.mark.parametrize("place", [ELSEWHERE, OTHER_PORT])
-@pytest.mark.parametrize("method", ["BYE", "INVITE", "UPDATE", "INFO", "PRACK", "OPTIONS", "MESSAGE"])
+@by_row("place", [ELSEWHERE, OTHER_PORT])
+@by_row("method", ["BYE", "INVITE", "UPDATE", "INFO", "PRACK", "OPTIONS", "MESSAGE"])
 def test_a_stranger_with_call_id_and_tags_is_challenged_and_changes_nothing(method: str, place: Address) -> None:
     """No event, no new remote target, no higher CSeq: the caller itself goes on with the next number."""
     stage, caller, session, log = a_call(digest_only())
@@ -241,7 +242,7 @@ def test_the_second_of_two_trunks_of_one_provider_may_speak_from_its_other_addre
     assert session.is_over
 
 
-@pytest.mark.parametrize("status", [183, 200, 481])
+@by_row("status", [183, 200, 481])
 def test_who_answers_our_requests_from_elsewhere_changes_nothing(status: int) -> None:
     """All is known to the stranger, the branch too; another address of the same trunk may answer."""
     stage, log, session, invite = stage_with_invite()

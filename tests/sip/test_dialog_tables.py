@@ -17,6 +17,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.message.values import SessionExpires
+from tests.rows import by_row
 
 A = NameAddr(Uri.of("a", "h")).with_tag("1")
 
@@ -101,7 +102,7 @@ STORIES: dict[str, list[tuple[SessionInput, tuple[SessionAction, ...]]]] = {
 }
 
 
-@pytest.mark.parametrize("name", STORIES)
+@by_row("name", STORIES)
 def test_sessions_run_as_the_rfc_tells(name: str) -> None:
     """CANCEL only after a 1xx, BYE only after the ACK, an ACK for every 2xx (RFC 3261 9.1, 13, 15)."""
     machine = InviteSession()
@@ -111,7 +112,7 @@ def test_sessions_run_as_the_rfc_tells(name: str) -> None:
     assert machine.is_over
 
 
-@pytest.mark.parametrize(("state", "what"), list(product(SessionState, SessionInput)))
+@by_row(("state", "what"), list(product(SessionState, SessionInput)))
 def test_every_pair_of_the_session_table_is_a_row_or_ignored(state: SessionState, what: SessionInput) -> None:
     """An input without a row is counted and changes nothing; a row tells of the end exactly when the call ends."""
     machine = InviteSession()
@@ -173,7 +174,7 @@ def test_a_short_interval_is_422_where_the_peer_knows_timers() -> None:
     timer.check(timed())
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("asked", "refresher", "supported", "interval", "we_refresh"),
     [
         (600, "uac", True, 600, False),
@@ -264,7 +265,7 @@ def test_a_422_raises_our_wish() -> None:
     assert not timer.too_small(reply(request(), 422))
 
 
-@pytest.mark.parametrize("interval", [0, 300, 900])
+@by_row("interval", [0, 300, 900])
 def test_a_session_is_refreshed_as_often_as_configured(interval: int) -> None:
     """sip.session_timer.expires, 0 where enabled says no; sip.session_timer.min_se in what is refused."""
     timer = SessionTimer(TimerPolicy(interval=interval, minimum=200))

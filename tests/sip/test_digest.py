@@ -22,6 +22,7 @@ from gateway.sip.message.build import response
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
 from gateway.sip.message.values import AuthValue
+from tests.rows import by_row
 
 REALM = "gateway.example"
 SECRET = bytes(range(32))
@@ -202,8 +203,8 @@ def test_remembered_nonces_are_bounded_and_forgetting_lets_no_replay_in() -> Non
     assert server.check(old, users, NOW + 1).stale
 
 
-@pytest.mark.parametrize("by_another", [False, True])
-@pytest.mark.parametrize("issued", [(2.0, 0.0, 3.0), (2.5, 1.0)])
+@by_row("by_another", [False, True])
+@by_row("issued", [(2.0, 0.0, 3.0), (2.5, 1.0)])
 def test_forgetting_lets_no_replay_in_whatever_order_nonces_are_used_in(
     issued: tuple[float, ...], by_another: bool
 ) -> None:
@@ -336,7 +337,7 @@ def rewrite(message: Request, **changes: str | None) -> Request:
     return message.with_header("Authorization", AuthValue("Digest", kept, value.quoted))
 
 
-@pytest.mark.parametrize(
+@by_row(
     "changes",
     [
         {"uri": "sip:2002@gateway.example"},
@@ -412,7 +413,7 @@ def test_the_strongest_known_algorithm_is_answered() -> None:
     assert server.check(signed, users, NOW).result is DigestResult.OK
 
 
-@pytest.mark.parametrize("peer", ["udp:evil.example", "tcp:sip.example.com", ""])
+@by_row("peer", ["udp:evil.example", "tcp:sip.example.com", ""])
 def test_a_challenge_from_elsewhere_is_never_answered(peer: str) -> None:
     """CVE-2021-41158: whoever challenges our requests must be the account's own server."""
     server, ours, first = DigestServer(REALM, SECRET), client(), request()
@@ -470,7 +471,7 @@ def test_proxy_challenges_of_several_realms_are_answered_together() -> None:
     assert first.authorization == ()
 
 
-@pytest.mark.parametrize(
+@by_row(
     "value",
     [
         'Digest realm="gateway.example"',

@@ -20,6 +20,7 @@ from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.testing.sip_peer import SessionLog
+from tests.rows import by_row
 from tests.sip.agents import (
     ANSWER,
     HELD,
@@ -117,7 +118,7 @@ def test_a_late_2xx_gets_the_ack_of_its_own_invite() -> None:
     assert [ack.cseq.number for ack in stage.requests("ACK")] == [resume.cseq.number, hold.cseq.number]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("status", "headers"),
     [(491, ()), (500, (("Retry-After", 3),)), (500, ()), (422, (("Min-SE", "120"),)), (503, ()), (404, ())],
 )
@@ -277,7 +278,7 @@ def test_an_unreadable_route_in_the_answer_of_an_offer_changes_nothing() -> None
     assert log.kinds == ["Confirmed", "OfferAnswered"]
 
 
-@pytest.mark.parametrize("status", [488, 403, 603])
+@by_row("status", [488, 403, 603])
 def test_a_refusal_after_a_peers_own_502_is_told_at_once(status: int) -> None:
     """A 502 that could be read is a refusal as any other, and what waited behind it is offered at once."""
     stage = Stage()
@@ -306,7 +307,7 @@ def doubted_offer() -> tuple[Stage, SessionLog, int, Request]:
     return stage, log, number, again
 
 
-@pytest.mark.parametrize("status", [403, 488, 502])
+@by_row("status", [403, 488, 502])
 def test_an_offer_without_an_answer_is_made_until_it_has_one_though_its_repetition_is_refused(status: int) -> None:
     """The refusal of the repetition says nothing of what the peer has taken before it."""
     stage, log, number, again = doubted_offer()
@@ -441,8 +442,8 @@ def test_the_same_offer_again_is_a_refresh_that_nobody_hears_of() -> None:
     assert session.is_confirmed
 
 
-@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
-@pytest.mark.parametrize("dies", [False, True])
+@by_row("method", ["INVITE", "UPDATE"])
+@by_row("dies", [False, True])
 def test_our_own_offer_is_no_answer_to_a_refresh(method: str, dies: bool) -> None:
     """The peer repeats its answer as an offer (RFC 3264 6): the listener answers it once, also after a restart."""
     stage, _, session, invite = stage_with_invite()
@@ -679,7 +680,7 @@ def test_a_peer_that_makes_no_offer_is_told_as_the_outcome(monkeypatch: pytest.M
     assert log.events[1:] == [OfferAnswered(2, 488), OfferAnswered(3, 200)]
 
 
-@pytest.mark.parametrize("way", ["refuse", "wait", "hang up"])
+@by_row("way", ["refuse", "wait", "hang up"])
 def test_an_offer_of_a_2xx_that_is_not_answered_ends_the_call(way: str) -> None:
     """There is no refusing it (RFC 3261 14.1): ACK and BYE."""
     stage = Stage(CoreConfig(answer_patience=5.0))

@@ -16,6 +16,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import parse_message
 from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide, ok_fields
 from tests.cases import cases
+from tests.rows import by_row
 
 ABBREVIATED = ("9.3_incoming_call_and_proxy_crash", "9.4_re-registration", "9.5_outgoing_call")
 """RFC 5626 prints these flows without most of their headers."""
@@ -46,7 +47,7 @@ def test_the_corpus_is_whole() -> None:
     assert len(FLOWS) == 28
 
 
-@pytest.mark.parametrize("flow", [flow for flow in FLOWS if not is_abbreviated(flow)])
+@by_row("flow", [flow for flow in FLOWS if not is_abbreviated(flow)])
 def test_every_message_is_read_and_written(flow: str) -> None:
     """A round trip loses nothing, and every typed header that is there can be read."""
     for message in read(flow):
@@ -59,7 +60,7 @@ def test_every_message_is_read_and_written(flow: str) -> None:
             assert (message.refer_to is None) == ("Refer-To" not in message.headers)
 
 
-@pytest.mark.parametrize("flow", [flow for flow in FLOWS if is_abbreviated(flow)])
+@by_row("flow", [flow for flow in FLOWS if is_abbreviated(flow)])
 def test_an_abbreviated_message_lacks_its_via(flow: str) -> None:
     """The parser says what is missing; with a Via in place the message is read."""
     for text in FLOWS[flow]:
@@ -116,7 +117,7 @@ def where(request: Request, flow: str) -> str:
     return text.replace("client.biloxi", "client.chicago") if "3.07_" in flow else text
 
 
-@pytest.mark.parametrize("flow", CONFIRMED)
+@by_row("flow", CONFIRMED)
 def test_the_callers_dialog_sends_what_the_rfc_shows(flow: str) -> None:
     """Request-URI, Route, tags and CSeq of the caller's ACK and later requests come out of the dialog core."""
     messages = read(flow)
@@ -151,7 +152,7 @@ def test_the_callers_dialog_sends_what_the_rfc_shows(flow: str) -> None:
         assert (ours.from_tag, ours.to_tag) == (request.from_tag, request.to_tag)
 
 
-@pytest.mark.parametrize("flow", CONFIRMED)
+@by_row("flow", CONFIRMED)
 def test_the_callees_dialog_takes_and_sends_what_the_rfc_shows(flow: str) -> None:
     """The callee's requests match the flow's, and it takes the caller's requests as they arrive."""
     messages = read(flow)

@@ -12,6 +12,7 @@ from gateway.sip.invite.incoming import IncomingSession
 from gateway.sip.message.message import Request, Response
 from gateway.sip.subscription.referral import Referred
 from gateway.testing.walk import SETTLED
+from tests.rows import by_row
 from tests.sip.agents import ANSWER, BOB, HOLD, Pair, PuppetCall, Stage, answered_call, call, is_idle
 
 
@@ -125,7 +126,7 @@ def test_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert statuses(stage) == [481]
 
 
-@pytest.mark.parametrize("method", ["INVITE", "UPDATE", "REFER"])
+@by_row("method", ["INVITE", "UPDATE", "REFER"])
 def test_a_call_that_may_be_anothers_is_not_changed(method: str) -> None:
     """Its peer is to ask again; once it is known to be ours, that is done."""
     stage = Stage()

@@ -25,6 +25,7 @@ from gateway.sip.message.values import (
     TokenParams,
     retry_after,
 )
+from tests.rows import by_row
 from tests.sip.corpora import invite
 
 
@@ -37,7 +38,7 @@ def test_names_compare_without_case_and_in_compact_form() -> None:
     assert headers.write() == "Call-ID: 1\r\nx-Own: 2\r\n"
 
 
-@pytest.mark.parametrize(("letter", "name"), COMPACT_FORMS.items())
+@by_row(("letter", "name"), COMPACT_FORMS.items())
 def test_every_compact_form_means_its_long_name(letter: str, name: str) -> None:
     """The one-letter names of RFC 3261 and its kin."""
     assert Headers([(letter.upper(), "x")]).get(name) == "x"
@@ -75,14 +76,14 @@ def test_equality_and_hash_go_by_name_and_value() -> None:
     assert Headers() != "x"
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a:", "a\t", "a\u00a0", "a\x0b", "ä", "a\r\nb"])
+@by_row("name", ["", "a b", "a:", "a\t", "a\u00a0", "a\x0b", "ä", "a\r\nb"])
 def test_a_name_that_is_no_token_is_not_built(name: str) -> None:
     """Header names go through the grammar."""
     with pytest.raises(SipBuildError):
         Headers([(name, "x")])
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "display", "uri", "params"),
     [
         ("sip:a@b;tag=1", "", "sip:a@b", (("tag", "1"),)),
@@ -108,7 +109,7 @@ def test_an_address_is_read_in_every_form(text: str, display: str, uri: str, par
     assert NameAddr.parse(str(value)) == value
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     [
         "",
@@ -154,7 +155,7 @@ def test_contact_parameters_have_types() -> None:
         assert NameAddr.parse(f"<sip:a@b>;reg-id={unreadable}").reg_id is None
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "name"),
     [
         ("Doe, John <sip:a@b>;tag=x", "Doe, John"),
@@ -171,7 +172,7 @@ def test_a_name_that_should_be_quoted_is_the_whole_line_before_its_uri(text: str
     assert str(value) == f'"{name}" <sip:a@b>;tag=x'
 
 
-@pytest.mark.parametrize("text", ['"a <sip:a@b> <sip:c@d>', "sip:a@b, x <sip:c@d>", 'a "b" <sip:a@b>, "c <sip:d@e>'])
+@by_row("text", ['"a <sip:a@b> <sip:c@d>', "sip:a@b, x <sip:c@d>", 'a "b" <sip:a@b>, "c <sip:d@e>'])
 def test_of_two_uris_none_is_a_name(text: str) -> None:
     """Which of them is the address nobody can say."""
     with pytest.raises(SipSyntaxError):
@@ -183,7 +184,7 @@ def test_a_uri_with_an_empty_user_means_its_host() -> None:
     assert NameAddr.parse("<sip:@gw.test>;tag=1").uri == Uri.parse("sip:gw.test")
 
 
-@pytest.mark.parametrize("bad", ["a>b", "a b", "a\r\nb", 'a"b', "a<b"])
+@by_row("bad", ["a>b", "a b", "a\r\nb", 'a"b', "a<b"])
 def test_an_address_cannot_be_broken_out_of(bad: str) -> None:
     """A URI part, a tag, a parameter name or a display name cannot end its place and begin something else."""
     with pytest.raises(SipBuildError):
@@ -241,7 +242,7 @@ def test_via_parameters_have_types() -> None:
     assert via.param("absent") is None
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     [
         "",
@@ -335,7 +336,7 @@ def test_the_small_headers_round_trip() -> None:
     assert retry_after("120 (in a meeting);duration=5") == 120
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("read", "text"),
     [
         (SessionExpires.parse, "soon"),

@@ -14,6 +14,7 @@ from gateway.sip.requests.inspection import inspect_ack, inspect_credentials, in
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork
 from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
+from tests.rows import by_row
 from tests.sip.agents import is_idle
 
 ALL = Capabilities(methods=tuple(sorted(KNOWN_METHODS)), extensions=("timer", "100rel", "outbound"))
@@ -96,7 +97,7 @@ def response(*lines: str, status: int = 200, method: str = "INVITE") -> Response
     return message
 
 
-@pytest.mark.parametrize(("method", "header"), [(one, header) for one, names in NEEDS.items() for header in names])
+@by_row(("method", "header"), [(one, header) for one, names in NEEDS.items() for header in names])
 def test_a_malformed_header_that_a_request_needs_is_400_and_named(method: str, header: str) -> None:
     """RFC 3261 21.4.1: the reason phrase says which one it was."""
     refusal = inspect_request(request(method, f"{header}: {BAD[header]}"), ALL)
@@ -105,8 +106,8 @@ def test_a_malformed_header_that_a_request_needs_is_400_and_named(method: str, h
     assert header in refusal.reason
 
 
-@pytest.mark.parametrize("header", BAD)
-@pytest.mark.parametrize("method", NEEDS)
+@by_row("header", BAD)
+@by_row("method", NEEDS)
 def test_every_other_malformed_header_counts_as_absent(method: str, header: str) -> None:
     """RFC 3261 8.2: the request is served, the typed value is what an absent header has, and the name is counted."""
     if header in NEEDS[method]:
@@ -118,7 +119,7 @@ def test_every_other_malformed_header_counts_as_absent(method: str, header: str)
     assert getattr(taken, attribute) in (None, ())
 
 
-@pytest.mark.parametrize("header", ["Contact", "Record-Route", "Replaces"])
+@by_row("header", ["Contact", "Record-Route", "Replaces"])
 def test_in_a_dialog_target_and_route_stay_where_they_are(header: str) -> None:
     """A re-INVITE whose Contact cannot be read moves nobody, and is no reason to refuse it."""
     refresh = request("INVITE", f"{header}: {BAD[header]}", to_tag="t")
@@ -176,7 +177,7 @@ def test_malformed_credentials_are_400_where_they_are_needed() -> None:
     assert inspect_credentials(request("REGISTER", 'Authorization: Digest realm="r", nonce="n"')) is None
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("header", "bad"),
     [
         ("Contact", "<sip:a@b"),
@@ -219,7 +220,7 @@ def agent_and_puppet() -> tuple[AgentNode, Puppet, LossyNetwork]:
     return AgentNode(network, US), Puppet(network, PEER), network
 
 
-@pytest.mark.parametrize("header", ["Contact: <sip:a@b", "Record-Route: <<>>", "Require: a b", "Replaces: x"])
+@by_row("header", ["Contact: <sip:a@b", "Record-Route: <<>>", "Require: a b", "Replaces: x"])
 def test_a_malformed_invite_is_400_and_leaves_nothing(header: str) -> None:
     """No session, no transaction, no timer."""
     node, puppet, network = agent_and_puppet()
@@ -250,7 +251,7 @@ def test_a_malformed_2xx_is_acknowledged_and_the_call_stands() -> None:
     assert node.core.counts["malformed Session-Expires"] == 1
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("method", "header", "status"),
     [
         ("REGISTER", "Authorization", 400),

@@ -16,6 +16,7 @@ from gateway.sip.message.uri import Uri
 from gateway.sip.transactions import Transaction
 from gateway.testing.network import Weather
 from gateway.testing.sip_peer import Puppet, SessionLog
+from tests.rows import by_row
 from tests.sip.agents import (
     ALICE,
     ANSWER,
@@ -97,7 +98,7 @@ def test_a_2xx_after_giving_up_gets_ack_and_bye(final: int | None) -> None:
     assert methods(stage) == ["ACK", "BYE", "ACK"]
 
 
-@pytest.mark.parametrize("final", [487, 200, None])
+@by_row("final", [487, 200, None])
 def test_who_rings_after_we_have_given_up_is_sent_one_cancel(final: int | None) -> None:
     """Nobody waits there any more: the phone stops ringing, whatever becomes of the CANCEL, and nothing is left."""
     stage, log, _, invite = stage_with_invite()
@@ -511,7 +512,7 @@ def test_an_info_that_nobody_knows_ends_the_call() -> None:
     assert log.kinds[-1] == "Ended"
 
 
-@pytest.mark.parametrize("header", ["Request-URI", "Contact", "Record-Route"])
+@by_row("header", ["Request-URI", "Contact", "Record-Route"])
 def test_a_call_by_sips_gets_a_sips_contact(header: str) -> None:
     """RFC 5630."""
     stage = Stage(transport="tls")

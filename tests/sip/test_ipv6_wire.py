@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.sip.message.parser import parse_message
+from tests.rows import by_row
 from tests.sip.ipv6_messages import MESSAGES
 from tests.sip.wire import over_tcp, over_udp
 
 
-@pytest.mark.parametrize("name", MESSAGES)
+@by_row("name", MESSAGES)
 async def test_an_ipv6_message_gets_its_answer(name: str) -> None:
     """Over UDP and over TCP alike."""
     data, status = MESSAGES[name]

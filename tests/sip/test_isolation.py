@@ -15,6 +15,7 @@ from gateway.sip.invite.modify import Modification
 from gateway.sip.invite.session import InviteSession
 from gateway.sip.invite.session_timer import SessionTimer
 from gateway.sip.message.message import Request, Response
+from tests.rows import by_row
 from tests.sip.agents import (
     ANSWER,
     HOLD,
@@ -134,7 +135,7 @@ def test_a_mistake_before_anything_was_sent_ends_the_session() -> None:
     assert is_idle(stage.agent.core)
 
 
-@pytest.mark.parametrize("method", ["INFO", "UPDATE", "OPTIONS"])
+@by_row("method", ["INFO", "UPDATE", "OPTIONS"])
 def test_a_request_whose_handling_fails_is_500_and_ends_the_call(method: str) -> None:
     """Answered in any case, so that no transaction waits for ever."""
     stage = Stage()

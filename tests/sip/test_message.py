@@ -14,6 +14,7 @@ from gateway.sip.message.fields import Headers
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.parser import KeepAlive, Limits, keepalive, parse_message
 from gateway.sip.message.uri import Uri
+from tests.rows import by_row
 from tests.sip.corpora import invite
 
 BODY_LENGTH = len(invite().partition(b"\r\n\r\n")[2])
@@ -90,7 +91,7 @@ def test_folded_lines_become_one_value() -> None:
     assert message.user_agent == "Desk/1.0 (build 7)"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("old", "new"),
     [
         (b"To: Bob", b"To\xc2\xa0: Bob"),
@@ -115,7 +116,7 @@ def test_nothing_is_smuggled_past_the_header_grammar(old: bytes, new: bytes) -> 
     assert error.line is not None or error.header is not None
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("new", "read"),
     [
         (b"User-Agent: Desk\x00/1.0", "Desk\ufffd/1.0"),
@@ -150,14 +151,21 @@ def test_a_latin_1_name_is_read_as_such() -> None:
     assert '"Jürgen"'.encode() in message.write()
 
 
-@pytest.mark.parametrize("name", [b"Via", b"From", b"To", b"Call-ID", b"CSeq"])
+@by_row("name", [b"Via", b"From", b"To", b"Call-ID", b"CSeq"])
 def test_a_missing_identifying_header_is_400(name: bytes) -> None:
     """Without one of the five headers that name a transaction nothing goes on."""
     error = refusal(invite((name + b": ", b"X-Was-" + name + b": ")))
     assert error.status == 400
 
 
-@pytest.mark.parametrize("name", [b"From", b"To", b"Call-ID", b"CSeq", b"Max-Forwards", b"Content-Length"])
+@by_row("values", [[b""], [b"", b""], [b" "]])
+def test_an_empty_via_is_400(values: list[bytes]) -> None:
+    """No value names the sender, in one header or in several."""
+    line = next(line for line in invite().split(b"\r\n") if line.startswith(b"Via:"))
+    assert refusal(invite((line, b"\r\n".join(b"Via:" + value for value in values)))).status == 400
+
+
+@by_row("name", [b"From", b"To", b"Call-ID", b"CSeq", b"Max-Forwards", b"Content-Length"])
 def test_a_repeated_single_header_is_400(name: bytes) -> None:
     """Two different values of a header that may be there once would let two readers see two messages."""
     line = next(line for line in invite().split(b"\r\n") if line.startswith(name + b":"))
@@ -166,7 +174,7 @@ def test_a_repeated_single_header_is_400(name: bytes) -> None:
     assert error.status == 400
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("old", "new", "status"),
     [
         (b"SIP/2.0\r\n", b"SIP/3.0\r\n", 505),
@@ -198,9 +206,7 @@ def test_every_refusal_names_its_status_and_can_be_answered(old: bytes, new: byt
     assert [name for name, _ in answer.headers] == ["Via", "From", "To", "Call-ID", "CSeq"]
 
 
-@pytest.mark.parametrize(
-    ("long", "short"), [(b"Content-Length", b"l"), (b"From", b"f"), (b"To", b"T"), (b"Call-ID", b"I")]
-)
+@by_row(("long", "short"), [(b"Content-Length", b"l"), (b"From", b"f"), (b"To", b"T"), (b"Call-ID", b"I")])
 def test_a_compact_form_beside_the_long_one_is_a_repetition(long: bytes, short: bytes) -> None:
     """Two spellings of one header cannot carry two values past a reader that knows only one of them."""
     line = next(line for line in invite().split(b"\r\n") if line.startswith(long + b":"))
@@ -269,7 +275,7 @@ def test_a_body_longer_than_its_length_is_cut() -> None:
     assert message.body == b"v=0\r\n"
 
 
-@pytest.mark.parametrize("value", [b"%d" % (BODY_LENGTH + 1), b"-1", b"1e3", b"", b"+5", b"0x10", b"5 5", b"9" * 30])
+@by_row("value", [b"%d" % (BODY_LENGTH + 1), b"-1", b"1e3", b"", b"+5", b"0x10", b"5 5", b"9" * 30])
 def test_a_length_that_is_wrong_is_400(value: bytes) -> None:
     """A Content-Length above what is there, or no number, is a 400."""
     error = refusal(invite((b"Content-Length: %d" % BODY_LENGTH, b"Content-Length: " + value)))
@@ -292,7 +298,7 @@ def test_headers_without_an_empty_line_are_400() -> None:
     assert refusal(invite().partition(b"\r\n\r\n")[0] + b"\r\n").status == 400
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("data", "kind"),
     [
         (b"\r\n\r\n", KeepAlive.PING),
@@ -313,7 +319,7 @@ def test_keep_alives_are_told_from_messages(data: bytes, kind: KeepAlive | None)
 CONTROL = ["\r\n", "\r", "\n", "\x00", "\x1b", "\x0b", "\x7f", "\ud800"]
 
 
-@pytest.mark.parametrize("bad", CONTROL)
+@by_row("bad", CONTROL)
 def test_no_argument_of_a_message_takes_a_control_byte(bad: str) -> None:
     """Method, URI, header name, header value and reason phrase all refuse what could end a line."""
     evil = f"x{bad}Evil: 1"
@@ -338,7 +344,7 @@ def test_no_argument_of_a_message_takes_a_control_byte(bad: str) -> None:
         parse_message(invite()).with_body(b"x", f"text/plain{bad}")
 
 
-@pytest.mark.parametrize("status", [0, 99, 700, -1])
+@by_row("status", [0, 99, 700, -1])
 def test_a_status_outside_the_classes_is_not_built(status: int) -> None:
     """Only 100 to 699 are statuses."""
     with pytest.raises(SipBuildError):
@@ -429,7 +435,7 @@ def test_what_is_written_is_read_again(method: str, fields: list[tuple[str, str]
     assert parse_message(message.write()) == message
 
 
-@pytest.mark.parametrize(
+@by_row(
     "bomb",
     [
         b'From: "' + b'\\"' * 3900 + b"\r\n",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.sip.message.framing import Broken, StreamFramer
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import KeepAlive, Limits, parse_message
+from tests.rows import by_row
 from tests.sip.corpora import invite
 
 GOOD = invite()
@@ -49,7 +49,7 @@ def test_pings_and_pongs_are_told_apart() -> None:
     assert framer.feed(b"\r\n\r\n" + EMPTY + b"\r\n\r\n") == [KeepAlive.PING, parse_message(EMPTY), KeepAlive.PING]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("pieces", "answered", "frames"),
     [
         ((b"\r\n",), True, [KeepAlive.PONG]),
@@ -102,7 +102,7 @@ def test_a_bad_message_does_not_hurt_the_next() -> None:
     assert second == parse_message(GOOD)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("old", "new"),
     [
         (b"Content-Length: 151", b"X-Length: 151"),

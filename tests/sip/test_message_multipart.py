@@ -14,6 +14,7 @@ from gateway.sip.message.message import Request
 from gateway.sip.message.multipart import BodyLimits, Part, find_part, parts_of, write_multipart
 from gateway.sip.message.uri import Uri
 from gateway.sip.message.values import MediaType
+from tests.rows import by_row
 
 SDP = MediaType("application", "sdp")
 
@@ -78,7 +79,7 @@ def test_depth_parts_and_headers_are_bounded() -> None:
         assert (caught.value.status, caught.value.header) == (400, "Content-Type")
 
 
-@pytest.mark.parametrize(
+@by_row(
     "bad",
     [
         message("multipart/mixed", b"--b\r\n\r\nx\r\n--b--"),

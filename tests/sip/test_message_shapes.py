@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.identity.model import Binding
 from gateway.sip.dialogs.dialog import Dialog
 from gateway.sip.locate import target_of
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide
+from tests.rows import by_row
 
 INSTANCE = "urn:uuid:5d8a3b1e-7c0f-4e55-9f5c-0f8a6b1c2d3e"
 
@@ -54,7 +53,7 @@ REGISTERS = {
 }
 
 
-@pytest.mark.parametrize("name", REGISTERS)
+@by_row("name", REGISTERS)
 def test_products_can_register(name: str) -> None:
     """What the product sends is read, stored, and reachable by the binding's contact."""
     request = parse_message(f"REGISTER sip:gw.example SIP/2.0\r\n{REGISTERS[name]}Content-Length: 0\r\n\r\n".encode())
@@ -95,7 +94,7 @@ INVITES = {
 }
 
 
-@pytest.mark.parametrize("name", INVITES)
+@by_row("name", INVITES)
 def test_products_can_call(name: str) -> None:
     """What the product sends is read, survives a round trip and makes a dialog that can be ended."""
     uri, headers = INVITES[name]

@@ -22,6 +22,7 @@ from gateway.sip.invite.offer_answer import (
     glare_delay,
     overlap_delay,
 )
+from tests.rows import by_row
 
 Step = tuple[Way, Carrier, bool, Meaning]
 S, R = Way.SENT, Way.RECEIVED
@@ -122,8 +123,8 @@ EXCHANGES: dict[str, list[Step]] = {
 }
 
 
-@pytest.mark.parametrize("name", EXCHANGES)
-@pytest.mark.parametrize("mirrored", [False, True])
+@by_row("name", EXCHANGES)
+@by_row("mirrored", [False, True])
 def test_lawful_exchanges_run_from_either_side(name: str, mirrored: bool) -> None:
     """Every pattern of RFC 6337 table 1, seen by the one that starts it and by the other."""
     exchange = OfferAnswer()
@@ -137,7 +138,7 @@ STATES = sorted({state for state, *_ in TABLE} | {state for _, state in TABLE.va
 OTHER = {Way.SENT: Way.RECEIVED, Way.RECEIVED: Way.SENT}
 
 
-@pytest.mark.parametrize("state", STATES, ids=str)
+@by_row("state", STATES, ids=str)
 def test_every_pair_is_a_row_or_refused_without_a_trace(state: Joint) -> None:
     """A row gives its meaning and its next state; anything else a status that answers it, and no change."""
     for way, carrier, body in product(Way, Carrier, (False, True)):
@@ -165,7 +166,7 @@ def mirror(state: Joint) -> Joint:
     return Joint(Invite[swap(state.invite.name)], Offer[swap(state.offer.name)], state.by)
 
 
-@pytest.mark.parametrize(("state", "way", "carrier", "body"), sorted(TABLE, key=str))
+@by_row(("state", "way", "carrier", "body"), sorted(TABLE, key=str))
 def test_what_one_side_sends_the_other_reads_alike(state: Joint, way: Way, carrier: Carrier, body: bool) -> None:
     """Each row has its mirror image: both sides always agree on who has an offer open."""
     meaning, after = TABLE[state, way, carrier, body]
@@ -221,8 +222,8 @@ def test_crossing_offers_are_491() -> None:
         assert exchange.state is before
 
 
-@pytest.mark.parametrize("first", [Carrier.INVITE, Carrier.UPDATE])
-@pytest.mark.parametrize("second", [Carrier.INVITE, Carrier.UPDATE])
+@by_row("first", [Carrier.INVITE, Carrier.UPDATE])
+@by_row("second", [Carrier.INVITE, Carrier.UPDATE])
 def test_an_offer_on_top_of_an_unanswered_one_is_500(first: Carrier, second: Carrier) -> None:
     """RFC 3261 14.2, RFC 3311 5.2: the peer may not offer again before it has our answer."""
     exchange = OfferAnswer()

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from tests.fuzzing import headers
 from tests.fuzzing.headers import GARBLED, OF_RESPONSE, OPTIONAL, QUESTIONS, Question
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda one: f"{one}{' with SDP' if one.body else ''}")
+@by_row("question", QUESTIONS, ids=lambda one: f"{one}{' with SDP' if one.body else ''}")
 def test_no_optional_header_has_a_request_refused(question: Question) -> None:
     """Each of them in turn empty, or at every value that says nothing."""
     faults = [headers.fault(question, header, value) for header in OPTIONAL for value in GARBLED]
     assert [one for one in faults if one is not None] == []
 
 
-@pytest.mark.parametrize("status", [180, 183, 200])
+@by_row("status", [180, 183, 200])
 def test_no_optional_header_of_an_answer_ends_the_call(status: int) -> None:
     """The call stands: it is acknowledged, and no BYE follows."""
     faults = [headers.answered_fault(header, value, status) for header in OF_RESPONSE for value in GARBLED]
@@ -42,7 +41,7 @@ NO_HEADERS = (
 """Lines that are no header, and that nobody takes for one that decides."""
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda one: f"{one}{' with SDP' if one.body else ''}")
+@by_row("question", QUESTIONS, ids=lambda one: f"{one}{' with SDP' if one.body else ''}")
 def test_a_line_that_is_no_header_counts_as_absent(question: Question) -> None:
     """So does a second Max-Forwards or Content-Length with the value of the first."""
     again = ("Max-Forwards: 70", f"Content-Length: {len(question.body)}")
@@ -50,7 +49,7 @@ def test_a_line_that_is_no_header_counts_as_absent(question: Question) -> None:
     assert [one for one in faults if one is not None] == []
 
 
-@pytest.mark.parametrize("status", [180, 183, 200])
+@by_row("status", [180, 183, 200])
 def test_a_line_that_is_no_header_loses_no_answer(status: int) -> None:
     """The call stands: it is acknowledged, and no BYE follows."""
     faults = [headers.answered_line_fault(line, status) for line in NO_HEADERS]
@@ -59,7 +58,7 @@ def test_a_line_that_is_no_header_loses_no_answer(status: int) -> None:
     assert [one for one in faults if one is not None] == []
 
 
-@pytest.mark.parametrize(
+@by_row(
     "line",
     [
         *("Content-Length 5", "Content-Length\x0b: 5", "Content -Length: 5", "l\u00a0: 5", "Content-Length: 5"),
@@ -71,7 +70,7 @@ def test_a_line_another_reader_takes_for_a_header_is_refused(line: str) -> None:
     assert headers.line_fault(QUESTIONS[0], line) == f"INVITE: {line!r} gets [400]"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@by_row("seed", range(4))
 def test_mutations_by_chance_are_served_as_well(seed: int) -> None:
     """The same hunt as `make fuzz`, for a hundred mutations."""
     hunt = headers.hunt(random.Random(seed))

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.testing.network import Weather
 from gateway.testing.walk import Walk, WalkSettings
+from tests.rows import by_row
 
 STEPS = 250
 KINDS = {
@@ -27,7 +28,7 @@ def test_a_bye_that_was_on_a_connection_as_it_broke_is_sent_again() -> None:
     assert walk.finish() == []
 
 
-@pytest.mark.parametrize("seed", [20032, 20107, 20153, 20198])
+@by_row("seed", [20032, 20107, 20153, 20198])
 def test_an_answer_that_was_lost_with_its_connection_is_not_taken_for_agreed(seed: int) -> None:
     """It broke before the 200, with it, or while the answer was thought about; and a BYE crossed another there."""
     walk = Walk(seed, KINDS["a connection that breaks"])
@@ -42,8 +43,8 @@ def test_an_offer_whose_answer_could_not_be_read_is_made_again_though_it_is_refu
     assert walk.finish() == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(4))
+@by_row("kind", KINDS)
+@by_row("seed", range(4))
 def test_a_random_walk_leaves_nothing_and_both_sides_agree(
     kind: str, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,8 +7,9 @@ import pytest
 from gateway.sip.config import CoreConfig
 from gateway.sip.message.message import Request, Response
 from gateway.sip.subscription.referral import Referral, Referred
-from gateway.sip.subscription.states import TABLE, NotifierInput, NotifierState
+from gateway.sip.subscription.states import TABLE, NotifierAction, NotifierInput, NotifierState
 from gateway.testing.sip_peer import SessionLog
+from tests.rows import by_row
 from tests.sip.agents import PuppetCall, Stage, answer, answered_call, is_idle
 
 TO = ("Refer-To", "<sip:carol@example.com>")
@@ -111,7 +112,7 @@ def test_a_refused_refer_has_no_notify() -> None:
     assert rig.notifies() == []
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("headers", "status"),
     [
         ((), 400),
@@ -227,7 +228,7 @@ def test_an_unanswered_refer_is_answered_for_its_application() -> None:
     assert rig.statuses() == [500]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("event", "expires", "answered", "state"),
     [
         ("refer", "30", 200, "active;expires=30"),
@@ -280,3 +281,11 @@ def test_the_table_leads_every_state_to_its_end() -> None:
         else:
             assert [row for key, row in TABLE.items() if key[0] is state and row[1] is not state]
     assert TABLE[NotifierState.ACTIVE, NotifierInput.FAILED][1] is NotifierState.GONE
+
+
+def test_a_subscription_is_gone_exactly_where_its_dialog_is_left() -> None:
+    """One that was refused has none."""
+    for (_, what), (actions, after) in TABLE.items():
+        left = NotifierAction.LEAVE in actions or what is NotifierInput.REFUSE
+        assert left == (after is NotifierState.GONE)
+    assert TABLE[NotifierState.ACTIVE, NotifierInput.UNCHANGED] == ((NotifierAction.ARM,), NotifierState.ACTIVE)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.sip.config import CoreConfig
 from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.message import build
 from gateway.sip.message.message import Request
 from gateway.sip.message.uri import Uri
 from gateway.sip.subscription.referrer import Referrer
+from tests.rows import by_row
 from tests.sip.agents import ANSWER, Stage, answer, call, is_idle
 
 TARGET = Uri.parse("sip:carol@example.org")
@@ -85,7 +84,7 @@ def test_what_the_peer_tells_is_heard_until_it_is_decided() -> None:
     assert not asked.session.is_over
 
 
-@pytest.mark.parametrize("status", [405, 603, 408, 503])
+@by_row("status", [405, 603, 408, 503])
 def test_a_peer_that_will_not_is_told_apart_from_one_that_could_not(status: int) -> None:
     """Only then may we do it ourselves."""
     asked = Asked()
@@ -105,7 +104,7 @@ def test_a_notify_before_the_response_counts() -> None:
     assert asked.heard == [(200, False)]
 
 
-@pytest.mark.parametrize("body", ["", "SIP/2.0 20", "nonsense", "SIP/2.0 999 X\r\n", "\x00" * 1000])
+@by_row("body", ["", "SIP/2.0 20", "nonsense", "SIP/2.0 999 X\r\n", "\x00" * 1000])
 def test_what_cannot_be_read_says_nothing_until_the_end(body: str) -> None:
     """And then that nobody said how it went."""
     asked = Asked()

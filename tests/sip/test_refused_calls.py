@@ -15,6 +15,7 @@ from gateway.sip.transactions.config import StackConfig
 from gateway.sip.transactions.events import RequestReceived
 from gateway.sip.transactions.layer import Stack
 from gateway.sip.transactions.refusals import Refusals
+from tests.rows import by_row
 from tests.sip.stack_support import FREE, SOURCE, answers, stack_of, text
 
 ELSEWHERE = Flow("udp", "192.0.2.77", 5070, "here")
@@ -62,7 +63,7 @@ def test_the_next_try_of_a_refused_call_is_let_in(again: dict[str, object]) -> N
     assert len(stack.events()) == 1
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("branch", "source", "when"),
     [
         ("z9hG4bKone", ELSEWHERE, 0.1),
@@ -125,8 +126,8 @@ def test_the_ack_of_a_copy_that_found_room_is_taken() -> None:
     assert event.transaction.state is State.CONFIRMED
 
 
-@pytest.mark.parametrize("written", [b"Via:", b"v:", b"VIA :"])
-@pytest.mark.parametrize(
+@by_row("written", [b"Via:", b"v:", b"VIA :"])
+@by_row(
     "via", ["192.0.2.9:5070;rport", "192.0.2.9", "[2001:DB8::9]:5070 ; rport", "[2001:db8::9]", "Phone.example;a=b;c"]
 )
 def test_the_ack_of_a_refusal_is_dropped_before_it_is_read(written: bytes, via: str) -> None:

@@ -23,6 +23,7 @@ from gateway.sip.registration.registrar import (
     aor_of,
     ok_fields,
 )
+from tests.rows import by_row
 
 POLICY = RegistrarPolicy()
 NOW = 1000.0
@@ -98,7 +99,7 @@ def test_a_contact_is_added_with_all_that_is_known_of_it() -> None:
     assert not changes.is_query
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("contact", "extra", "seconds"),
     [
         ("<sip:a@h>;expires=600", "Expires: 900", 600),
@@ -225,7 +226,7 @@ def test_flows_of_one_device_may_share_a_uri() -> None:
     assert ([one.reg_id for one in plain.removed], [one.reg_id for one in plain.after]) == ([1, 2], [None])
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("hops", "reg_id", "timer"),
     [
         ("", 1, "90"),
@@ -273,7 +274,7 @@ def test_a_refused_register_changes_nothing() -> None:
         decide(register("<sip:a@h>", "<sip:b@h"), (), POLICY, NOW)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("written", "q"),
     [(".5", 0.5), ("0.", 0.0), ("1.0000", 1.0), ("7", 1.0), ("much", 1.0), ("-1", 1.0)],
 )
@@ -283,7 +284,7 @@ def test_a_preference_is_read_however_it_is_written(written: str, q: float) -> N
     assert [binding.q for binding in changes.put] == [q]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("to", "status"),
     [("<tel:+1>", 404), ("<sip:gw.example>", 404), ("<sip:alice@else.example>", 404), ("isbn:2983792873", 404)],
 )
@@ -294,7 +295,7 @@ def test_an_address_that_is_not_served_is_404(to: str, status: int) -> None:
     assert aor_of(register(to="<sips:%61lice@GW.example:5061>"), policy) == "sip:alice@gw.example"
 
 
-@pytest.mark.parametrize("contact", ["<tel:+1>", "<name:John_Smith>", "<http://h/>"])
+@by_row("contact", ["<tel:+1>", "<name:John_Smith>", "<http://h/>"])
 def test_a_contact_that_no_call_reaches_is_400(contact: str) -> None:
     """Only schemes of the policy are stored."""
     assert refused(decide(register(contact), (), POLICY, NOW)) == 400

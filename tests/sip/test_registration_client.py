@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.sip.registration.client import (
     TABLE,
+    Action,
     FlowRecovery,
     Input,
     Outcome,
@@ -18,6 +19,7 @@ from gateway.sip.registration.client import (
     Send,
     State,
 )
+from tests.rows import by_row
 
 POLICY = RegistrationPolicy(expires=300, probe=0)
 OK = Outcome(status=200, granted=300)
@@ -42,7 +44,7 @@ def test_it_registers_and_refreshes_in_time_for_two_more_tries() -> None:
     assert client.registered
 
 
-@pytest.mark.parametrize(("granted", "deadline"), [(1, 1.0), (0, 1.0), (10, 6.5), (None, 253.0)])
+@by_row(("granted", "deadline"), [(1, 1.0), (0, 1.0), (10, 6.5), (None, 253.0)])
 def test_what_the_registrar_grants_decides_when_to_refresh(granted: int | None, deadline: float) -> None:
     """Never more often than once a second; a 200 without a time grants what was asked for."""
     assert registered(granted=granted).deadline == deadline
@@ -59,7 +61,7 @@ def test_423_asks_again_for_the_time_the_registrar_wants() -> None:
     assert client.deadline == 5.0
 
 
-@pytest.mark.parametrize("brief", [lambda wanted: 100_000, lambda wanted: wanted + 1, lambda wanted: 86_401])
+@by_row("brief", [lambda wanted: 100_000, lambda wanted: wanted + 1, lambda wanted: 86_401])
 def test_a_registrar_that_says_423_for_ever_is_a_refusal(brief: Callable[[int], int]) -> None:
     """More than a day, or more each time: asked at most twice at once, then ever more rarely."""
     client = RegistrationClient(POLICY)
@@ -131,7 +133,7 @@ def test_a_registrar_that_refuses_us_is_asked_ever_more_rarely() -> None:
     assert client.deadline == 10_005.0
 
 
-@pytest.mark.parametrize(("asked", "wait"), [(30.0, 30.0), (9e9, 3600.0), (0.5, 1.0)])
+@by_row(("asked", "wait"), [(30.0, 30.0), (9e9, 3600.0), (0.5, 1.0)])
 def test_retry_after_is_kept_within_reason(asked: float, wait: float) -> None:
     """Never sooner than we would by ourselves, never later than in an hour."""
     client = RegistrationClient(POLICY)
@@ -210,7 +212,7 @@ def test_it_always_waits_for_an_answer_or_has_a_deadline(outcomes: list[tuple[in
             assert deadline is None
 
 
-@pytest.mark.parametrize(("random", "refresh", "retry"), [(0.0, 268.0, 2.5), (0.5, 253.0, 5.0), (0.99, 238.3, 7.45)])
+@by_row(("random", "refresh", "retry"), [(0.0, 268.0, 2.5), (0.5, 253.0, 5.0), (0.99, 238.3, 7.45)])
 def test_many_registrations_do_not_come_all_at_once(random: float, refresh: float, retry: float) -> None:
     """Refreshes within a tenth of the time, later tries by half more or less: a restart cuts all off at one moment."""
     client = RegistrationClient(POLICY, lambda: random)
@@ -240,8 +242,8 @@ def test_a_registration_is_hurried_where_its_registrar_is_back() -> None:
 FLOW = RegistrationPolicy(expires=300, probe=20.0, recovery=FlowRecovery())
 
 
-@pytest.mark.parametrize("failed", [DOWN, REFUSED, Outcome(status=430)])
-@pytest.mark.parametrize(
+@by_row("failed", [DOWN, REFUSED, Outcome(status=430)])
+@by_row(
     ("others_stand", "bounds"),
     [(False, [60, 120, 240, 480, 960, 1800, 1800]), (True, [180, 360, 720, 1440, 1800, 1800])],
 )
@@ -313,3 +315,15 @@ def test_a_flow_that_fails_twice_fails_once() -> None:
     assert (client.registered, client.deadline) == (False, deadline)
     assert client.stop(24.0) is None
     assert client.state is State.GONE
+
+
+@by_row("state", [State.REGISTERING, State.REGISTERED, State.PROBING])
+def test_a_stop_unregisters_wherever_a_binding_may_stand(state: State) -> None:
+    """Also while a REGISTER or a probe is on its way."""
+    assert TABLE[state, Input.STOP] == ((Action.UNREGISTER,), State.UNREGISTERING)
+
+
+@by_row("answer", [Input.OK, Input.REFUSED, Input.BRIEF])
+def test_any_answer_to_a_probe_proves_the_flow(answer: Input) -> None:
+    """The registrar is there, whatever it thinks of OPTIONS."""
+    assert TABLE[State.PROBING, answer] == ((Action.PROVE, Action.SCHEDULE), State.REGISTERED)

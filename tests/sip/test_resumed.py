@@ -17,6 +17,7 @@ from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
 from gateway.testing.sip_peer import AgentNode, Puppet, SessionLog
 from gateway.testing.walk import SETTLED
+from tests.rows import by_row
 from tests.sip.agents import (
     ALICE,
     ANSWER,
@@ -282,8 +283,8 @@ def test_a_2xx_to_a_re_invite_of_the_process_before_is_acknowledged() -> None:
     assert log.kinds == ["OfferAnswered"]
 
 
-@pytest.mark.parametrize("role", ["caller", "callee"])
-@pytest.mark.parametrize("after", range(11))
+@by_row("role", ["caller", "callee"])
+@by_row("after", range(11))
 def test_a_kill_after_any_message_of_a_set_up_leaves_nothing_behind(role: str, after: int) -> None:
     """However far it was: the far end hears of an end, and no transaction or session is left on either side."""
     pair = Pair()
@@ -407,7 +408,7 @@ def test_a_phone_by_a_connection_is_reached_again_once_it_has_registered(port: i
     assert [one.method for one in again.take() if isinstance(one, Request)] == ["ACK", "BYE"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("identity", "contact", "status"),
     [
         ("somebody", "sip:puppet@192.168.1.2:5060;transport=tcp", 200),
@@ -452,7 +453,7 @@ def test_a_phone_behind_a_proxy_is_reached_by_the_proxy(hop: str | None) -> None
     assert (list(dialog.hops) == before) is (hop is not None)
 
 
-@pytest.mark.parametrize(("transport", "moves"), [("tcp", False), ("ws", False), ("tls", True), ("wss", True)])
+@by_row(("transport", "moves"), [("tcp", False), ("ws", False), ("tls", True), ("wss", True)])
 def test_a_dialog_by_tls_goes_on_by_tls(transport: str, moves: bool) -> None:
     """A re-INVITE has the keys of SRTP in it: they go by no other connection in the clear."""
     stage = Stage(transport="tcp")
@@ -516,8 +517,8 @@ def test_of_another_version_the_dialog_alone_is_enough_for_a_goodbye() -> None:
     assert bare(rang) == rang
 
 
-@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
-@pytest.mark.parametrize("body", [HOLD, OFFER])
+@by_row("method", ["INVITE", "UPDATE"])
+@by_row("body", [HOLD, OFFER])
 def test_a_change_whose_answer_was_lost_with_its_process_is_answered_by_the_next(method: str, body: bytes) -> None:
     """The peer sends it again, with the number that was written down with it: a hold, or the refresh of its session."""
     stage = Stage()

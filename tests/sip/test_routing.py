@@ -29,6 +29,7 @@ from gateway.sip.message.build import Refusal
 from gateway.sip.message.message import Request
 from gateway.sip.message.uri import Uri
 from gateway.sip.requests.checks import Capabilities, inspect
+from tests.rows import by_row
 
 A = NameAddr(Uri.of("a", "h")).with_tag("1")
 OWN = {("192.0.2.100", 5060)}
@@ -49,7 +50,7 @@ def request(*headers: tuple[str, object], method: str = "INVITE", body: bytes = 
     return build.with_via(made, Via("UDP", "192.0.2.1"))
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("uri", "target"),
     [
         ("sip:bob@b.example", Target("b.example")),
@@ -66,7 +67,7 @@ def test_a_uri_names_its_target(uri: str, target: Target) -> None:
     assert target_of(Uri.parse(uri)) == target
 
 
-@pytest.mark.parametrize("uri", ["tel:+1", "urn:service:sos", "sip:a@h;transport=%0d%0a", "sip:a@h;transport=a%20b"])
+@by_row("uri", ["tel:+1", "urn:service:sos", "sip:a@h;transport=%0d%0a", "sip:a@h;transport=a%20b"])
 def test_a_uri_that_names_no_host_or_transport_is_refused(uri: str) -> None:
     """There is nothing to look up."""
     with pytest.raises(SipBuildError):
@@ -144,7 +145,7 @@ def test_srv_records_go_by_priority_and_weighted_chance() -> None:
     assert 85 <= first.count(heavy) <= 95
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("via", "targets"),
     [
         ("SIP/2.0/UDP h:5070", [Target("h", 5070, "udp")]),
@@ -184,7 +185,7 @@ def test_a_route_to_ourselves_is_taken_off() -> None:
         assert strip_own_route(message, OWN) is message
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("uri", "flow"),
     [
         ("sip:a@192.0.2.7", "udp:192.0.2.7:5060"),
@@ -205,7 +206,7 @@ def test_an_address_in_a_uri_leads_to_its_flow(uri: str, flow: str) -> None:
     assert str(direct_flow(Uri.parse(uri))) == flow
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("place", "transport", "secure", "uri"),
     [
         (("192.0.2.1", 5060), "udp", False, "sip:a@192.0.2.1:5060"),
@@ -240,7 +241,7 @@ def test_capabilities_are_told_in_options() -> None:
     assert "Supported" not in dict(Capabilities().headers())
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("message", "status", "header"),
     [
         (request(method="SUBSCRIBE"), 405, "Allow"),
@@ -261,7 +262,7 @@ def test_what_we_cannot_serve_is_refused_by_name(message: Request, status: int, 
     assert [name for name, _ in refusal.headers] == ([header] if header else [])
 
 
-@pytest.mark.parametrize(
+@by_row(
     "message",
     [
         request(),

@@ -20,6 +20,7 @@ from gateway.sip.transactions.layer import StackFullError
 from gateway.testing.clock import ManualClock
 from gateway.testing.network import LossyNetwork
 from gateway.testing.sip_peer import AgentNode
+from tests.rows import by_row
 from tests.sip.stack_support import FREE, SOURCE, answers, stack_of, text
 
 CORPUS = Path(__file__).parents[1] / "data" / "rfc4475"
@@ -41,7 +42,7 @@ def test_a_retransmission_is_not_a_new_request() -> None:
     assert len(stack.events()) == 1
 
 
-@pytest.mark.parametrize("change", [{"branch": "z9hG4bKtwo"}, {"via": "192.0.2.9:5071"}, {"method": "INFO"}])
+@by_row("change", [{"branch": "z9hG4bKtwo"}, {"via": "192.0.2.9:5071"}, {"method": "INFO"}])
 def test_another_branch_sent_by_or_method_is_another_transaction(change: dict[str, str]) -> None:
     """Two requests that share the rest are two."""
     stack = stack_of()
@@ -50,7 +51,7 @@ def test_another_branch_sent_by_or_method_is_another_transaction(change: dict[st
     assert len(stack.events()) == 2
 
 
-@pytest.mark.parametrize("branch", ["", "z9hG4bK", "1", "old.style"])
+@by_row("branch", ["", "z9hG4bK", "1", "old.style"])
 def test_a_branch_without_cookie_is_matched_by_rfc_2543(branch: str) -> None:
     """Call-ID, From tag, CSeq, Via and Request-URI decide; a branch that is only the cookie is no branch."""
     stack = stack_of()
@@ -232,7 +233,7 @@ def test_a_full_table_still_lets_calls_end() -> None:
 # ---- bad input
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("data", "status"),
     [
         (text(extra="To Without Colon"), 400),
@@ -284,7 +285,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@by_row("name", EXPECTED)
 def test_torture_messages_get_the_answer_that_rfc_4475_names(name: str) -> None:
     """The status of section 3, or silence."""
     node = agent()
@@ -346,7 +347,7 @@ DIALLED = Flow("ws", "192.0.2.9", 8080)
 """Asked by a connection of our own, which the dialer finds."""
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("asked", "source", "counts"),
     [
         (SOURCE, SOURCE, True),

@@ -9,6 +9,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.stun import binding_response, is_binding_request
 from gateway.sip.transactions.admission import AdmissionLimits
 from gateway.sip.transactions.config import StackConfig
+from tests.rows import by_row
 from tests.sip.agents import BOB, Stage, answered_call
 
 REQUEST = bytes.fromhex("000100002112a442") + bytes(range(12))
@@ -34,7 +35,7 @@ def test_the_response_says_where_the_request_came_from(host: str, attribute: str
     assert binding_response(request, Flow("udp", host, 32853)) == expected
 
 
-@pytest.mark.parametrize(
+@by_row(
     "data",
     [
         REQUEST[:-1],

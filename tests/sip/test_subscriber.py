@@ -16,9 +16,10 @@ from gateway.sip.subscription.document import Document
 from gateway.sip.subscription.incoming import IncomingSubscription
 from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.sip.subscription.subscriber import Notified, Subscriber, SubscriberEvent, SubscriptionOver
-from gateway.sip.subscription.subscriber_states import TABLE, SubscriberInput, SubscriberState
+from gateway.sip.subscription.subscriber_states import TABLE, SubscriberAction, SubscriberInput, SubscriberState
 from gateway.testing.network import Weather
 from gateway.testing.sip_peer import AgentNode
+from tests.rows import by_row
 from tests.sip.agents import ALICE, BOB, Pair, Stage, answer, is_idle
 
 PIDF = "application/pidf+xml"
@@ -170,7 +171,7 @@ def test_a_notifier_may_shorten_it() -> None:
     assert stage.requests("SUBSCRIBE") != []
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("state", "over"),
     [
         ("terminated", SubscriptionOver(200)),
@@ -179,7 +180,7 @@ def test_a_notifier_may_shorten_it() -> None:
         ("terminated;reason=giveup;retry-after=never", SubscriptionOver(200, "giveup")),
     ],
 )
-@pytest.mark.parametrize("is_first", [True, False])
+@by_row("is_first", [True, False])
 def test_the_notifier_ends_it(state: str, over: SubscriptionOver, is_first: bool) -> None:
     """With the last state, and why."""
     stage = Asking()
@@ -192,7 +193,7 @@ def test_the_notifier_ends_it(state: str, over: SubscriptionOver, is_first: bool
     assert stage.is_idle
 
 
-@pytest.mark.parametrize("status", [403, 404, 481, 489, 503])
+@by_row("status", [403, 404, 481, 489, 503])
 def test_a_refusal_is_told(status: int) -> None:
     """Once, and a NOTIFY that comes nevertheless is unknown."""
     stage = Asking()
@@ -246,7 +247,7 @@ def test_a_challenge_is_answered_by_who_has_an_account() -> None:
     assert stage.over.status == 401
 
 
-@pytest.mark.parametrize("package", ["presence", "message-summary", "reg"])
+@by_row("package", ["presence", "message-summary", "reg"])
 def test_another_branch_of_a_fork_is_refused_where_the_package_allows_but_one(package: str) -> None:
     """481 for a second dialog of the same SUBSCRIBE (RFC 6665 section 5.4.9; RFC 3856 6.9, RFC 3842, RFC 3680)."""
     stage = Asking(package=package)
@@ -258,8 +259,8 @@ def test_another_branch_of_a_fork_is_refused_where_the_package_allows_but_one(pa
     assert stage.requests("SUBSCRIBE") == []
 
 
-@pytest.mark.parametrize("is_answered", [True, False])
-@pytest.mark.parametrize("ending", ["terminated;reason=timeout", 481, None])
+@by_row("is_answered", [True, False])
+@by_row("ending", ["terminated;reason=timeout", 481, None])
 def test_another_branch_of_a_fork_is_ended_where_the_package_allows_several(
     ending: str | int | None, is_answered: bool
 ) -> None:
@@ -337,7 +338,7 @@ def test_a_stranger_makes_no_branch() -> None:
     assert stage.notify(tag="other", source=ELSEWHERE) == 200
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("how", "status"),
     [
         ({"event": "dialog"}, 481),
@@ -476,7 +477,7 @@ def test_who_ends_it_early_refuses_the_notify(moment: str) -> None:
     assert stage.is_idle
 
 
-@pytest.mark.parametrize("answered", [200, 481, None])
+@by_row("answered", [200, 481, None])
 def test_leaving_ends_whatever_the_notifier_does(answered: int | None) -> None:
     """It says nothing more, or has forgotten it."""
     stage = Asking()
@@ -536,7 +537,7 @@ def test_every_state_leads_to_the_end() -> None:
     assert {key[1] for key in TABLE} == set(SubscriberInput)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@by_row("seed", range(6))
 def test_two_stacks_agree_over_a_bad_network(seed: int) -> None:
     """Whatever is lost or doubled: the subscriber hears the last state, and both forget it in the end."""
     policy = CoreConfig(subscriptions=SubscriptionPolicy(interval=0))
@@ -602,3 +603,15 @@ def test_an_answer_after_its_end_changes_nothing() -> None:
     stage.send(answer(stage.asked, 423, headers=(("Min-Expires", 300),)))
     assert stage.requests("SUBSCRIBE") == []
     assert stage.over == SubscriptionOver(408)
+
+
+def test_a_subscription_is_over_exactly_where_its_dialog_is_left() -> None:
+    """No row ends it silently, and none goes on without a dialog."""
+    for actions, after in TABLE.values():
+        assert (SubscriberAction.STOP in actions) == (after is SubscriberState.OVER)
+
+
+@by_row("what", [SubscriberInput.NOTIFIED, SubscriberInput.REFRESHED])
+def test_news_after_our_end_is_lawful_and_passed_to_nobody(what: SubscriberInput) -> None:
+    """A NOTIFY and a 2xx may cross our last SUBSCRIBE (RFC 6665 section 4.1.2.3)."""
+    assert TABLE[SubscriberState.LEAVING, what] == ((), SubscriberState.LEAVING)

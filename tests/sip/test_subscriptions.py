@@ -13,6 +13,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.subscription.document import Document
 from gateway.sip.subscription.incoming import IncomingSubscription
 from gateway.sip.subscription.policy import SubscriptionPolicy
+from tests.rows import by_row
 from tests.sip.agents import PuppetDialog, Stage, answer, is_idle
 
 PIDF = "application/pidf+xml"
@@ -189,7 +190,7 @@ def test_closing_tells_everybody_when_to_come_back() -> None:
     assert stage.left == 0
 
 
-@pytest.mark.parametrize("status", [404, 481, 489, None])
+@by_row("status", [404, 481, 489, None])
 def test_who_takes_no_notify_hears_no_more(status: int | None) -> None:
     """Refused for good, or never answered (RFC 5057 section 5.2)."""
     stage = Watched()
@@ -256,7 +257,7 @@ def test_a_change_that_waits_is_not_known_yet() -> None:
     assert [body for _, _, body in stage.notified()] == ["busy 1"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("headers", "status", "field"),
     [
         ((), 489, "Allow-Events"),
@@ -279,7 +280,7 @@ def test_what_cannot_be_served_is_refused(headers: tuple[tuple[str, str], ...], 
     assert (stage.asked, stage.left) == ([], 0)
 
 
-@pytest.mark.parametrize("field", [("Expires", "soon"), ("Suppress-If-Match", "a b"), ("Accept", ""), ("Accept", "=")])
+@by_row("field", [("Expires", "soon"), ("Suppress-If-Match", "a b"), ("Accept", ""), ("Accept", "=")])
 def test_an_unreadable_wish_of_a_subscriber_counts_as_absent(field: tuple[str, str]) -> None:
     """The default time, the whole state, the document of the package."""
     stage = Watched()

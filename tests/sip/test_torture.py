@@ -17,6 +17,7 @@ from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
 from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide
 from gateway.sip.requests.checks import Capabilities, inspect
+from tests.rows import by_row
 from tests.sip.corpora import TORTURE
 
 UAS = Capabilities()
@@ -95,7 +96,7 @@ def test_every_message_of_the_corpus_has_an_expectation_here() -> None:
     assert names == {Path(file).stem for file in TORTURE.glob("*.dat")}
 
 
-@pytest.mark.parametrize(("name", "status"), REFUSED.items())
+@by_row(("name", "status"), REFUSED.items())
 def test_a_broken_request_is_refused_and_answered(name: str, status: int) -> None:
     """The parser's error names the status, and an answer can be built from what was readable."""
     with pytest.raises(SipSyntaxError) as caught:
@@ -117,7 +118,7 @@ def test_a_broken_response_is_discarded(name: str) -> None:
     assert error_response(caught.value) is None
 
 
-@pytest.mark.parametrize(("name", "status"), INSPECTED.items())
+@by_row(("name", "status"), INSPECTED.items())
 def test_a_request_that_asks_too_much_is_refused_by_the_user_agent(name: str, status: int) -> None:
     """The message is well-formed; method, scheme, extension, body or Accept is not ours."""
     request = read(name)
@@ -128,7 +129,7 @@ def test_a_request_that_asks_too_much_is_refused_by_the_user_agent(name: str, st
     assert parse_message(refusal.response(request, "t1").write()).to_tag is not None
 
 
-@pytest.mark.parametrize("name", ACCEPTED)
+@by_row("name", ACCEPTED)
 def test_a_lawful_message_survives_being_written_and_read(name: str) -> None:
     """What was accepted is the same message after a round trip."""
     message = parse_message(load(name))
@@ -327,7 +328,7 @@ def test_the_unreferenced_message_is_refused_without_harm() -> None:
     assert error_response(caught.value) is None
 
 
-@pytest.mark.parametrize(("name", "closes"), [("ncl", True), ("mcl01", True), ("badinv01", False)])
+@by_row(("name", "closes"), [("ncl", True), ("mcl01", True), ("badinv01", False)])
 def test_over_a_stream_only_lost_framing_closes(name: str, closes: bool) -> None:
     """A bad length ends the connection (3.1.2.3, 3.3.9); other faults end their own message only."""
     frames = StreamFramer().feed(load(name))

@@ -6,8 +6,7 @@ import csv
 import re
 from pathlib import Path
 
-import pytest
-
+from tests.rows import by_row
 from tests.sip.wire import CLOSED, WAITS, answers_over_udp, over_tcp, over_udp
 
 RFC4475 = Path(__file__).parents[1] / "data" / "rfc4475"
@@ -119,14 +118,14 @@ def test_every_answer_is_one_that_the_table_permits() -> None:
             assert re.search("stream|datagram", words) or name in ("inv2543", "baddn"), name
 
 
-@pytest.mark.parametrize("name", UDP)
+@by_row("name", UDP)
 async def test_a_torture_message_over_udp_gets_its_answer(name: str) -> None:
     """The status that its section of RFC 4475 wants, or silence."""
     expected = UDP[name]
     assert (await over_udp((RFC4475 / f"{name}.dat").read_bytes()))[:1] == ([] if expected is None else [expected])
 
 
-@pytest.mark.parametrize("name", TCP)
+@by_row("name", TCP)
 async def test_a_torture_message_over_tcp_gets_its_answer(name: str) -> None:
     """And the stream goes on behind it, unless its end cannot be told."""
     expected = TCP[name]
@@ -134,7 +133,7 @@ async def test_a_torture_message_over_tcp_gets_its_answer(name: str) -> None:
     assert await over_tcp((RFC4475 / f"{name}.dat").read_bytes()) == wanted
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("name", "says"),
     [
         ("regaut01", b"WWW-Authenticate: Digest "),

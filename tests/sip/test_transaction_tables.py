@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from gateway.sip.transactions import Input, Reason, State
+from tests.rows import by_row
 from tests.sip.transaction_harness import (
     MESSAGES,
     Maker,
@@ -181,7 +180,7 @@ EXPECTED: dict[tuple[str, State, Input], Row] = {
 PAIRS = [(machine, state, what) for machine, (_, states) in PATHS.items() for state in states for what in Input]
 
 
-@pytest.mark.parametrize(("machine", "state", "what"), PAIRS, ids=[f"{m}, {s.value}, {w.value}" for m, s, w in PAIRS])
+@by_row(("machine", "state", "what"), PAIRS, ids=[f"{m}, {s.value}, {w.value}" for m, s, w in PAIRS])
 def test_each_state_and_input_does_what_the_figure_says(machine: str, state: State, what: Input) -> None:
     """A pair of the figure acts and moves as drawn; any other is counted and changes nothing."""
     make, paths = PATHS[machine]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.sip.timer_queue import SWEEP_FLOOR
 from gateway.sip.transactions import Input, Reason, State, TimerQueue, Transaction
+from tests.rows import by_row
 from tests.sip.transaction_harness import (
     Maker,
     RecordingLayer,
@@ -87,7 +87,7 @@ def test_a_response_within_200_ms_stops_the_automatic_100() -> None:
     assert run(transaction, layer, 1.0) == []
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("make", "path", "timer"),
     [
         (invite_client, (Input.FAILURE,), Input.TIMER_D),
@@ -102,7 +102,7 @@ def test_over_a_reliable_transport_nothing_lingers(make: Maker, path: tuple[Inpu
     assert transaction.armed == {timer: 0.0}
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("make", "path", "giving_up"),
     [
         (invite_client, (), Input.TIMER_B),

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from gateway.sip.errors import SipBuildError, SipSyntaxError
 from gateway.sip.message.uri import Uri
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     [
         "sip:alice@atlanta.com",
@@ -38,7 +39,7 @@ def test_reading_and_writing_gives_the_text_back(text: str) -> None:
     assert str(Uri.parse(text)) == text
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     [
         "",
@@ -122,14 +123,14 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize(("left", "right"), EQUAL)
+@by_row(("left", "right"), EQUAL)
 def test_equivalent_uris_match_both_ways(left: str, right: str) -> None:
     """The examples of RFC 3261 19.1.4 that are equivalent."""
     assert Uri.parse(left).matches(Uri.parse(right))
     assert Uri.parse(right).matches(Uri.parse(left))
 
 
-@pytest.mark.parametrize(("left", "right"), DIFFERENT)
+@by_row(("left", "right"), DIFFERENT)
 def test_different_uris_do_not_match(left: str, right: str) -> None:
     """The examples of RFC 3261 19.1.4 that are not, and some near them."""
     assert not Uri.parse(left).matches(Uri.parse(right))
@@ -144,7 +145,7 @@ def test_equivalence_is_not_transitive() -> None:
     assert not on.matches(off)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "aor"),
     [
         ("sip:alice@Example.COM:5070;transport=tcp;user=phone?x=y", "sip:alice@example.com"),
@@ -171,7 +172,7 @@ def test_foreign_text_is_escaped_into_a_uri() -> None:
     assert str(Uri.of(None, "::1")) == "sip:[::1]"
 
 
-@pytest.mark.parametrize(("host", "port"), [("exa mple", None), ("a>b", None), ("", None), ("a;b", None), ("a", 70000)])
+@by_row(("host", "port"), [("exa mple", None), ("a>b", None), ("", None), ("a;b", None), ("a", 70000)])
 def test_a_bad_host_or_port_is_not_built(host: str, port: int | None) -> None:
     """Our own mistakes are build errors."""
     with pytest.raises(SipBuildError):

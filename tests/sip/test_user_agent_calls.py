@@ -26,6 +26,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.testing.sip_peer import Puppet
+from tests.rows import by_row
 from tests.sip.agents import (
     ALICE,
     ANSWER,
@@ -123,7 +124,7 @@ def test_early_media_and_ringing_are_reported_in_order() -> None:
     assert log.events == [Provisional(180, "Ringing"), Provisional(183, "Session Progress", ANSWER, 1)]
 
 
-@pytest.mark.parametrize("status", [302, 404, 486, 500, 603])
+@by_row("status", [302, 404, 486, 500, 603])
 def test_a_failure_is_acknowledged_and_reported_with_its_status(status: int) -> None:
     """The ACK belongs to the INVITE's transaction, the event carries the response."""
     stage, log, _, invite = stage_with_invite()
@@ -204,7 +205,7 @@ def test_a_challenge_from_another_host_in_the_dialog_is_not_answered() -> None:
     assert [one for one in stranger.take() if isinstance(one, Request)] == []
 
 
-@pytest.mark.parametrize("status", [100, 180, 407, 486])
+@by_row("status", [100, 180, 407, 486])
 def test_any_response_shows_that_somebody_is_there(status: int) -> None:
     """A 100, a challenge and a refusal too; without one a trunk is silent, and another of its places is called."""
     stage, _, session, invite = stage_with_invite()
@@ -436,8 +437,8 @@ def test_an_interval_below_ours_is_422() -> None:
 # ---- in the dialog
 
 
-@pytest.mark.parametrize("wrong", ["call_id", "local", "remote"])
-@pytest.mark.parametrize("method", ["BYE", "INVITE", "INFO"])
+@by_row("wrong", ["call_id", "local", "remote"])
+@by_row("method", ["BYE", "INVITE", "INFO"])
 def test_a_request_with_one_wrong_identifier_is_481_and_changes_nothing(method: str, wrong: str) -> None:
     """Call-ID and both tags must match (RFC 3261 12.2.2)."""
     stage = Stage()

@@ -16,6 +16,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.testing.network import Weather
 from gateway.testing.sip_peer import SessionLog
+from tests.rows import by_row
 from tests.sip.agents import (
     ANSWER,
     HOLD,
@@ -38,7 +39,7 @@ def ringing_session(stage: Stage, **how: object) -> tuple[PuppetCall, IncomingSe
     return caller, session
 
 
-@pytest.mark.parametrize("seed", range(100))
+@by_row("seed", range(100))
 def test_glare_is_settled_on_both_sides(seed: int) -> None:
     """Both re-offer at the same moment: each hears the other's offer and gets an answer to its own."""
     pair = Pair(Weather(delay=0.02, jitter=0.01), seed=seed)
@@ -150,7 +151,7 @@ def test_calls_that_the_state_does_not_allow_do_nothing() -> None:
     assert log.kinds == ["Confirmed", "Ended"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     "misuse",
     [lambda one: one.ring(200), lambda one: one.ring(100), lambda one: one.reject(200), lambda one: one.reject(700)],
 )

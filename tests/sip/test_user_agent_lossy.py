@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.sip.config import CoreConfig
 from gateway.sip.invite.events import InfoReceived, Offered
 from gateway.sip.invite.incoming import IncomingSession
@@ -11,6 +9,7 @@ from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.invite.session import InviteSession
 from gateway.testing.network import Weather
 from gateway.testing.sip_peer import SessionLog
+from tests.rows import by_row
 from tests.sip.agents import ANSWER, OFFER, Pair, call, is_idle
 
 BAD = Weather(delay=0.02, jitter=0.2, loss=0.3, duplication=0.1)
@@ -30,7 +29,7 @@ def assert_forgotten(pair: Pair) -> None:
         assert node.core.deadline() is None
 
 
-@pytest.mark.parametrize("seed", range(20))
+@by_row("seed", range(20))
 def test_a_call_completes_at_30_percent_loss_and_leaves_no_state(seed: int) -> None:
     """INVITE, 200, ACK and BYE get through by retransmission alone."""
     pair = Pair(BAD, seed=seed)
@@ -47,7 +46,7 @@ def test_a_call_completes_at_30_percent_loss_and_leaves_no_state(seed: int) -> N
     assert_forgotten(pair)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@by_row("seed", range(20))
 def test_a_cancelled_call_ends_on_both_sides_at_30_percent_loss(seed: int) -> None:
     """CANCEL and 487 get through; where every 180 is lost, CANCEL may not be sent and the callee stops by itself."""
     pair = Pair(BAD, seed=seed, bob=CoreConfig(longest_ringing=60.0))
@@ -61,7 +60,7 @@ def test_a_cancelled_call_ends_on_both_sides_at_30_percent_loss(seed: int) -> No
     assert_forgotten(pair)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@by_row("seed", range(10))
 def test_a_session_changes_both_ways_at_30_percent_loss(seed: int) -> None:
     """re-INVITEs of both sides and an INFO get through."""
     pair = Pair(BAD, seed=seed)

@@ -137,14 +137,15 @@ def _many(parse_list: Callable[[str], list[T]]) -> Reader[tuple[T, ...]]:
 
 
 def _vias() -> Reader[tuple[Via, ...]]:
-    one, several = _many(Via.parse_list)
+    _, several = _many(Via.parse_list)
 
     def other(values: list[str] | None) -> tuple[Via, ...]:
-        if values is None:
-            raise SipSyntaxError("header is missing")
-        return several(values)
+        found = several(values)
+        if not found:
+            raise SipSyntaxError("header is missing" if values is None else "header is empty")
+        return found
 
-    return one, other
+    return lambda text: tuple(Via.parse_list(text)), other
 
 
 def _contacts() -> Reader[tuple[NameAddr, ...]]:
