@@ -5,18 +5,19 @@ from __future__ import annotations
 import pytest
 
 from gateway.access.algorithms import Algorithms
+from tests.rows import by_row
 
 EVERY = ("SHA-512-256", "SHA-256", "MD5")
 SOURCE = "192.0.2.7"
 
 
-@pytest.mark.parametrize("agent", [None, "", "Some phone 1.0"])
+@by_row("agent", [None, "", "Some phone 1.0"])
 def test_who_is_not_known_is_asked_for_the_weakest(agent: str | None) -> None:
     """Phones exist that give up at a challenge they do not know."""
     assert Algorithms(EVERY).choose(agent, SOURCE, None) == "MD5"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("allowed", "known", "chosen"),
     [
         (EVERY, None, "SHA-512-256"),

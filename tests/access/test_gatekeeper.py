@@ -33,6 +33,7 @@ from tests.access.door import (
     from_there,
     request,
 )
+from tests.rows import by_row
 
 
 class BrokenStore(MemoryStore):
@@ -47,7 +48,7 @@ def status(verdict: events.Verdict) -> int:
     return verdict.status if isinstance(verdict, events.Refused) else 200
 
 
-@pytest.mark.parametrize("method", ["INVITE", "REGISTER", "MESSAGE", "SUBSCRIBE", "REFER", "INFO"])
+@by_row("method", ["INVITE", "REGISTER", "MESSAGE", "SUBSCRIBE", "REFER", "INFO"])
 async def test_every_request_that_begins_something_is_challenged(method: str) -> None:
     """No method gets in without a secret (CVE-2021-37624, CVE-2021-41157)."""
     assert status(await (await Door().opened()).asked(request(method))) == 401
@@ -69,8 +70,8 @@ async def test_options_is_answered_to_anybody_as_nobody() -> None:
     assert await (await Door().opened()).asked(request("OPTIONS")) == events.Accepted(None)
 
 
-@pytest.mark.parametrize("host", [REALM, "192.0.2.1"])
-@pytest.mark.parametrize("method", ["INVITE", "REGISTER"])
+@by_row("host", [REALM, "192.0.2.1"])
+@by_row("method", ["INVITE", "REGISTER"])
 async def test_a_user_speaks_for_itself(method: str, host: str) -> None:
     """The right secret and its own name, with the domain or our address behind the @."""
     assert await (await Door().opened()).signed(method, "1001", host=host) == events.Accepted("1001")
@@ -81,7 +82,7 @@ async def test_an_alias_is_its_own_name_too() -> None:
     assert await (await Door().opened()).signed("INVITE", "1001", sender="2001") == events.Accepted("1001")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("method", "parts"),
     [
         ("INVITE", {"sender": "1002"}),
@@ -475,7 +476,7 @@ async def test_who_guesses_through_a_proxy_locks_nobody_else_behind_it(proxies: 
     assert status(await door.asked(of("198.51.100.7", "any"), proxy)) == (401 if proxies else 403)
 
 
-@pytest.mark.parametrize("host", ["[2001:db8:bad::{}]", "198.51.100.7;received=[2001:db8:bad::{}]", "made-up-{}.test"])
+@by_row("host", ["[2001:db8:bad::{}]", "198.51.100.7;received=[2001:db8:bad::{}]", "made-up-{}.test"])
 async def test_who_has_many_names_behind_a_proxy_guesses_no_more_often(host: str) -> None:
     """A network of IPv6 is one source there, too (RFC 5118 section 4.5), and what is no address is the proxy's."""
     door = await Door().opened()
@@ -495,7 +496,7 @@ async def test_who_has_many_names_behind_a_proxy_guesses_no_more_often(host: str
 _EDGE = "SIP/2.0/UDP 192.0.2.50;branch=z9hG4bKp"
 
 
-@pytest.mark.parametrize(
+@by_row(
     "before",
     [
         # What Kamailio makes of a phone that has two of its own: it replaces the last one.

@@ -10,6 +10,7 @@ import pytest
 from gateway.access.gruu import Gruus, fits, is_temporary
 from gateway.identity.model import Binding
 from gateway.sip.message.uri import Uri
+from tests.rows import by_row
 
 DOMAIN = "gw.test"
 INSTANCE = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
@@ -70,7 +71,7 @@ def test_those_of_another_gateway_mean_nobody(keys: tuple[bytes, str]) -> None:
     assert gruus(*keys).read(of(DEVICE)["temp-gruu"]) is None
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     [
         "",

@@ -19,6 +19,7 @@ from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from gateway.sip.registration.registrar import OVERFLOW_REFUSE, RegistrarPolicy
 from gateway.store.identity_memory import MemoryStore
+from tests.rows import by_row
 
 REALM = "gw.test"
 AOR = f"sip:1001@{REALM}"
@@ -186,7 +187,7 @@ async def test_one_contact_too_many_replaces_the_oldest_or_is_refused() -> None:
     assert await strict.contacts() == {ONE}
 
 
-@pytest.mark.parametrize("contact", ["<sip:", "<mailto:x@y>", "*"])
+@by_row("contact", ["<sip:", "<mailto:x@y>", "*"])
 async def test_a_contact_that_no_call_can_reach_is_400(contact: str) -> None:
     """Nonsense, another scheme, and a star that is not about removing."""
     desk = Desk()
@@ -231,7 +232,7 @@ async def test_a_binding_outlives_its_websocket_as_configured(grace: float, left
 FLOW = f'<sip:1001@a.invalid;transport=tcp>;+sip.instance="<urn:uuid:{1:032}>";reg-id=1'
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("contact", "source", "timer", "expected"),
     [
         (FLOW, Flow("tcp", "192.0.2.7", 5060, "1"), 90, 90),

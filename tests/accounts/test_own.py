@@ -16,6 +16,7 @@ from gateway.accounts.vault import FILE, KEY_FILE, Vault, VaultError, read_key
 from gateway.errors import ConfigError
 from gateway.sip.flow import Flow
 from gateway.sip.message.uri import Uri
+from tests.rows import by_row
 
 KEY = bytes(range(32))
 ALICE = Account(user="alice", registrar="office", username="201", password="pa-ss", auth_username="a201")
@@ -88,7 +89,7 @@ def test_accounts_outlive_a_restart_sealed(tmp_path: Path) -> None:
     assert kept(tmp_path) == []
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("name", "value"),
     [("registrar", "other"), ("username", "999"), ("auth_username", "x"), ("sealed", "AAAA"), ("sealed", "no base64")],
 )
@@ -112,7 +113,7 @@ def test_what_is_sealed_is_for_its_user_and_its_place(tmp_path: Path) -> None:
     assert kept(tmp_path) == []
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"accounts": 1}', '{"accounts": {"a": {"x": 1}}}', "\x00"])
+@by_row("text", ["", "[]", '{"accounts": 1}', '{"accounts": {"a": {"x": 1}}}', "\x00"])
 def test_a_damaged_file_is_said_to_be(tmp_path: Path, text: str) -> None:
     """The start names it and what to do."""
     (tmp_path / FILE).write_text(text)

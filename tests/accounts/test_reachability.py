@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.accounts.reachability import Change, Reachability, State
+from tests.rows import by_row
 
 ONE, TWO = "sip:one.test", "sip:two.test"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("status", "state"),
     [
         *((status, "reachable") for status in (200, 401, 404, 483, 500)),

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from gateway.client import Call, ClientError, SessionState
+from tests.rows import by_row
 
 
 class Api:
@@ -40,7 +41,7 @@ async def test_a_call_that_has_ended_already_is_left_without_an_error(code: int,
     assert (api.closed, call.state, call.connection.connectionState) == (1, "ended", "closed")
 
 
-@pytest.mark.parametrize(("code", "cause"), [(0, None), (403, None), (408, None), (408, "no-answer")])
+@by_row(("code", "cause"), [(0, None), (403, None), (408, None), (408, "no-answer")])
 async def test_a_call_that_cannot_be_ended_says_so_but_not_in_place_of_the_blocks_own_error(
     code: int, cause: str | None
 ) -> None:

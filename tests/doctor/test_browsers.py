@@ -14,6 +14,7 @@ from gateway.doctor import browsers, certificates
 from gateway.doctor.findings import Finding, Verdict
 from tests.doctor.around import config
 from tests.net.certificates import Authority, self_signed
+from tests.rows import by_row
 
 
 def found(given: Config, key: str = "web.tls") -> list[Finding]:
@@ -29,7 +30,7 @@ def page(pair: tuple[Path, Path], **web: Any) -> Config:
 PUBLIC = "https://phone.test"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("web", "name", "verdict"),
     [
         ({"public_url": PUBLIC}, "phone.test", Verdict.GOOD),

@@ -37,6 +37,7 @@ from tests.net.certificates import Authority
 from tests.net.name_server import NameServer
 from tests.net.peers import Application
 from tests.ports import free_port, free_ports
+from tests.rows import by_row
 
 
 def test_a_port_in_use_is_a_fault_and_our_own_gateway_is_none(tmp_path: Path) -> None:
@@ -73,9 +74,7 @@ async def test_beside_a_gateway_that_runs_everything_is_looked_at(tmp_path: Path
     assert [one for one in findings if one.verdict is Verdict.WRONG] == []
 
 
-@pytest.mark.parametrize(
-    ("told", "verdict"), [([], Verdict.NOTICE), (["203.0.113.7"], Verdict.GOOD), (["203.0.113.8"], Verdict.WRONG)]
-)
+@by_row(("told", "verdict"), [([], Verdict.NOTICE), (["203.0.113.7"], Verdict.GOOD), (["203.0.113.8"], Verdict.WRONG)])
 async def test_what_a_stun_server_sees_is_held_against_what_peers_are_told(told: list[str], verdict: Verdict) -> None:
     """Behind NAT the public address is to be advertised; the first answer may be lost."""
     async with stun_server(("203.0.113.7", 4711)) as server:
@@ -92,7 +91,7 @@ async def test_a_stun_server_that_says_nonsense_is_a_fault(monkeypatch: pytest.M
     assert found.verdict is Verdict.WRONG
 
 
-@pytest.mark.parametrize(
+@by_row(
     "answer",
     [
         b"",
@@ -134,7 +133,7 @@ async def test_a_trunk_that_is_not_there_is_a_fault(server: NameServer, monkeypa
             assert (found.verdict, words in found.found) == (verdict, True), found
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("host", "verdict"),
     [
         ("127.0.0.1", Verdict.NOTICE),
@@ -187,7 +186,7 @@ async def test_a_store_that_gives_something_else_than_was_written_is_a_fault(mon
     assert (found.verdict, "is not what is read from it" in found.found) == (Verdict.WRONG, True)
 
 
-@pytest.mark.parametrize(("state", "verdicts"), [(0, [Verdict.GOOD]), (5, [Verdict.NOTICE]), (-1, [])])
+@by_row(("state", "verdicts"), [(0, [Verdict.GOOD]), (5, [Verdict.NOTICE]), (-1, [])])
 def test_a_clock_that_nothing_keeps_right_is_told(
     monkeypatch: pytest.MonkeyPatch, state: int, verdicts: list[Verdict]
 ) -> None:
@@ -275,7 +274,7 @@ async def test_rtpengine_is_asked() -> None:
     assert list(await rtpengine.rtpengines(config())) == []
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("engine", "node", "journal", "is_alone"),
     [
         ("127.0.0.1", "sip:192.0.2.1:5060", "redis://192.0.2.9/0", True),
@@ -330,7 +329,7 @@ async def test_a_plane_that_others_start_is_asked(tmp_path: Path) -> None:
         await plane.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("answer", "found"),
     [
         (None, "The packet plane does not answer."),
@@ -394,7 +393,7 @@ def test_certificates_of_sip_are_looked_at(tmp_path: Path) -> None:
     assert numbered.verdict is Verdict.GOOD
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("named", "trusted", "verdict", "words"),
     [
         ("127.0.0.1", True, Verdict.GOOD, 'answers "200 OK"'),

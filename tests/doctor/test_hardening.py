@@ -19,6 +19,7 @@ from tests.doctor.around import config
 from tests.interop.gateway import environment_on_free_ports
 from tests.net.certificates import Authority
 from tests.ports import free_ports
+from tests.rows import by_row
 
 GOOD = "kJ7-qZ4_wT9x"
 TRUNK = {"name": "pbx", "uri": "sip:127.0.0.1:9"}
@@ -67,7 +68,7 @@ def of(findings: list[Finding], name: str) -> list[Verdict]:
 
 
 @pytest.mark.wall
-@pytest.mark.parametrize("name", page())
+@by_row("name", page())
 async def test_the_doctor_says_whether_a_line_of_the_checklist_holds(tmp_path: Path, name: str) -> None:
     """Good where it holds, else a notice or a fault that names it."""
     state = tmp_path / "state"

@@ -15,6 +15,7 @@ from gateway.doctor.findings import Finding, Verdict
 from tests.doctor.around import config, said, stun_server, trunk
 from tests.doctor.conftest import FOREIGN, OWN
 from tests.net.name_server import NameServer
+from tests.rows import by_row
 
 
 async def found(key: str, **sections: Any) -> Finding:
@@ -163,7 +164,7 @@ async def test_a_server_for_browsers_may_be_anywhere(server: NameServer, key: st
     assert (await look(key, "far.example")).verdict is Verdict.GOOD
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("url", "place"),
     [
         ("stun:a.example", ("a.example", 3478)),

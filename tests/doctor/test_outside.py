@@ -22,6 +22,7 @@ from tests.doctor.around import config, said, stun_server
 from tests.doctor.conftest import FOREIGN, OWN
 from tests.interop.gateway import environment_on_free_ports
 from tests.net.name_server import NameServer
+from tests.rows import by_row
 
 SCRIPT = str(Path(sys.executable).with_name("gateway"))
 OPEN = {"sip": {"listen": ["udp:0.0.0.0:5060"]}, "web": {"listen": "0.0.0.0:8080"}}
@@ -48,7 +49,7 @@ async def test_a_stun_server_that_one_names_sees_the_address(told: str, verdict:
     assert said(found, "firewall").verdict is Verdict.NOTICE
 
 
-@pytest.mark.parametrize("url", ["phone.example.com", "ftp://op@phone.example.com", "https://phone.example.com", ""])
+@by_row("url", ["phone.example.com", "ftp://op@phone.example.com", "https://phone.example.com", ""])
 def test_who_is_to_look_is_named_by_a_url(url: str) -> None:
     """Of a page with an operator, or of a STUN server."""
     with pytest.raises(ConfigError, match=r"https://OPERATOR@HOST or stun:HOST:PORT"):
@@ -63,7 +64,7 @@ CONTRADICTIONS: tuple[tuple[str, str, str, Verdict], ...] = (
 )
 
 
-@pytest.mark.parametrize(("section", "key", "address", "verdict"), CONTRADICTIONS)
+@by_row(("section", "key", "address", "verdict"), CONTRADICTIONS)
 def test_an_inner_address_that_is_none_of_this_machines_is_named(
     section: str, key: str, address: str, verdict: Verdict
 ) -> None:

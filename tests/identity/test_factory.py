@@ -11,6 +11,7 @@ from gateway.store.factory import store_named
 from gateway.store.identity_memory import MemoryStore
 from gateway.store.identity_redis import RedisStore
 from gateway.store.identity_sqlite import SqliteStore
+from tests.rows import by_row
 
 
 async def test_each_name_makes_its_store(tmp_path: Path) -> None:
@@ -24,7 +25,7 @@ async def test_each_name_makes_its_store(tmp_path: Path) -> None:
     assert (tmp_path / "state" / "here.sqlite").exists()
 
 
-@pytest.mark.parametrize("name", ["", "sqlite:", "postgres://hunter2@h", "memory2"])
+@by_row("name", ["", "sqlite:", "postgres://hunter2@h", "memory2"])
 def test_other_names_are_refused(tmp_path: Path, name: str) -> None:
     """An unknown store is a configuration error that does not repeat the URL."""
     with pytest.raises(ConfigError) as caught:

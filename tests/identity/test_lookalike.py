@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.identity.lookalike import skeleton, words_of
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
+from tests.rows import by_row
 
 ALIKE = {
     "alice": ["Alice", "ALICE", "аlice", "al1ce", "a1ice", "ａlice", "álice", "a.l-i c_e", "аӏісе", "Αlice"],
@@ -16,7 +15,7 @@ ALIKE = {
 }
 
 
-@pytest.mark.parametrize(("name", "others"), ALIKE.items())
+@by_row(("name", "others"), ALIKE.items())
 def test_lookalikes_have_one_skeleton(name: str, others: list[str]) -> None:
     """Letters of other scripts, digits for letters, marks, case, blanks and dots."""
     assert {other: skeleton(other) for other in others} == dict.fromkeys(others, skeleton(name))

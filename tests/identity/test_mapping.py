@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.errors import ConfigError
 from gateway.identity.mapping import MAX_URI_LENGTH, IdentityMap, Rule
 from gateway.identity.model import User
+from tests.rows import by_row
 
 DOMAIN = "gateway.local"
 ALICE = User("alice", web=True, aliases=("2001", "sip:alice@example.com"))
@@ -25,7 +26,7 @@ def found(uri: str, *rules: Rule, users: tuple[User, ...] = (ALICE, BOB, DESK, B
     return user.id if user is not None else None
 
 
-@pytest.mark.parametrize(
+@by_row(
     "uri",
     [
         "alice",
@@ -46,7 +47,7 @@ def test_exact_id_in_every_spelling(uri: str) -> None:
     assert found(uri) == "alice"
 
 
-@pytest.mark.parametrize(
+@by_row(
     "uri",
     [
         "",
@@ -67,7 +68,7 @@ def test_nobody_is_meant(uri: str) -> None:
     assert found(uri) is None
 
 
-@pytest.mark.parametrize("name", ["Alice", "sip:ALICE@gateway.local", "\uff41\uff4c\uff49\uff43\uff45"])
+@by_row("name", ["Alice", "sip:ALICE@gateway.local", "\uff41\uff4c\uff49\uff43\uff45"])
 def test_case_and_width_do_not_make_another_person(name: str) -> None:
     """People write "Alice"; whoever could be taken for her is her."""
     assert found(name) == "alice"
@@ -190,7 +191,7 @@ def test_sip_uri_uses_the_host_of_a_rule() -> None:
             assert IdentityMap((ALICE,), (one_way,), DOMAIN).sip_uri("alice") == "sip:alice@gateway.local"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("users", "rules", "key", "reason"),
     [
         ((ALICE, ALICE), (), "users.1.id", "twice"),

@@ -11,6 +11,7 @@ from gateway.identity.model import Binding
 from gateway.identity.nodes import ClusterNodes, place_of
 from gateway.identity.store import StoreError
 from gateway.store.identity_memory import MemoryStore
+from tests.rows import by_row
 
 ONE, TWO = "sip:10.0.0.1:5060", "sip:10.0.0.2:5070;transport=tcp"
 QUICK = 0.02
@@ -308,7 +309,7 @@ async def test_while_the_store_is_away_who_was_there_is_there_and_what_changed_i
     await two.close()
 
 
-@pytest.mark.parametrize("node", ["", "sip:", "sip:[", "sip:10.0.0.2:notaport", "sip:10.0.0.2:99999", "x" * 10_000])
+@by_row("node", ["", "sip:", "sip:[", "sip:10.0.0.2:notaport", "sip:10.0.0.2:99999", "x" * 10_000])
 async def test_what_no_gateway_has_written_is_no_gateway(node: str) -> None:
     """Others may write into the store; it is passed over, and the real ones are seen."""
     store = Store()
@@ -363,7 +364,7 @@ async def test_a_gateway_needs_its_store_to_begin() -> None:
         await nodes(store, ONE).open()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("node", "place"),
     [
         ("sip:10.0.0.1", ("10.0.0.1", 5060)),

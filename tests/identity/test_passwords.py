@@ -15,6 +15,7 @@ from gateway.identity.model import Credential
 from gateway.identity.passwords import check, ha1, provision, resolve, settle
 from gateway.identity.store import StoreError
 from gateway.store.identity_memory import MemoryStore
+from tests.rows import by_row
 
 REALM = "gateway.local"
 
@@ -73,7 +74,7 @@ def test_unchanged_state_is_not_written(tmp_path: Path) -> None:
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-@pytest.mark.parametrize(
+@by_row(
     "content",
     [
         b"",
@@ -175,7 +176,7 @@ def test_file_is_plain_json(tmp_path: Path) -> None:
     assert state == {"version": 1, "passwords": passwords.values, "provisioned": ["alice"]}
 
 
-@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "SHA-512-256"])
+@by_row("algorithm", ["MD5", "SHA-256", "SHA-512-256"])
 async def test_digests_take_the_place_of_passwords(tmp_path: Path, algorithm: str) -> None:
     """They are put into the store as they are, let their user in, and are taken away with the user."""
     store = MemoryStore()

@@ -16,6 +16,7 @@ from gateway.store.identity_redis import RedisStore
 from gateway.store.redis_database import RedisDatabase, _read
 from tests.identity.conftest import redis_server
 from tests.ports import free_port
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -102,7 +103,7 @@ async def test_nobody_waits_for_a_turn_longer_than_for_an_answer(redis_url: str)
     await database.close()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"later": 1}', "x"])
+@by_row("text", ["", "[]", "{}", '{"later": 1}', "x"])
 async def test_what_another_version_has_written_hides_nothing_else(redis_url: str, text: str) -> None:
     """A binding that cannot be read is passed over."""
     store = RedisStore(redis_url, prefix=f"later{text}:")

@@ -20,6 +20,7 @@ from gateway.store.identity_redis import RedisStore
 from gateway.store.redis_database import RedisDatabase
 from tests.identity.conftest import redis_server
 from tests.ports import free_port, free_ports
+from tests.rows import by_row
 
 NOW = 1_700_000_000.0
 AOR = "sip:1001@gateway.local"
@@ -168,7 +169,7 @@ async def test_a_cancellation_that_the_driver_takes_for_a_lost_connection_is_one
         await task
 
 
-@pytest.mark.parametrize(
+@by_row(
     "url",
     [
         "redis+sentinel://user:hunter2@127.0.0.1:1",

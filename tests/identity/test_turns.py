@@ -7,16 +7,15 @@ import random
 from collections import Counter
 from collections.abc import Hashable
 
-import pytest
-
 from gateway.identity.turns import Turns
+from tests.rows import by_row
 
 
 class Refused(Exception):
     """No attempt may be made any more."""
 
 
-@pytest.mark.parametrize("seed", range(30))
+@by_row("seed", range(30))
 async def test_no_more_attempts_are_under_way_than_may_fail(seed: int) -> None:
     """Of two kinds of keys, with attempts that fail, succeed, are given up, and keys that are full for good."""
     chance, turns = random.Random(seed), Turns()

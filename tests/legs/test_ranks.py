@@ -17,6 +17,7 @@ from gateway.sip.invite import events
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.fields import Headers
 from tests.legs.fakes import ALICE, PHONE, FakeInviter, FakeSession, listened
+from tests.rows import by_row
 from tests.timers import by_hand
 
 CANCELLED = ("hangup", reason_of(Cause.CANCELLED))
@@ -80,7 +81,7 @@ async def test_a_global_refusal_asks_nobody_else() -> None:
     assert (len(inviter.invites), heard) == (1, [Rejected(Cause.DECLINED)])
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
+@by_row("status", [500, 502, 503, 504, 408])
 async def test_a_place_where_nobody_is_leads_to_the_next(status: int) -> None:
     """Out of order, overloaded, or silent."""
     _, inviter, heard = await asked(0, 1, failover=True)
@@ -88,7 +89,7 @@ async def test_a_place_where_nobody_is_leads_to_the_next(status: int) -> None:
     assert (len(inviter.invites), heard) == (2, [])
 
 
-@pytest.mark.parametrize("status", [486, 404, 403, 408, 480])
+@by_row("status", [486, 404, 403, 408, 480])
 async def test_a_refusal_of_the_callee_is_the_calls(status: int) -> None:
     """Another place of the trunk would say the same, and a 408 after ringing is the callee's."""
     _, inviter, heard = await asked(0, 1, failover=True)
@@ -138,7 +139,7 @@ async def test_a_place_that_no_request_can_name_is_passed_over() -> None:
     assert went_to(inviter) == ["sip:2@h.test"]
 
 
-@pytest.mark.parametrize("status", [415, 488, 606])
+@by_row("status", [415, 488, 606])
 async def test_a_phone_that_refuses_the_description_is_asked_for_another(status: int) -> None:
     """By a leg of its own, in place of the first; the other phones ring on; nobody is asked a third time."""
     inviter = FakeInviter()

@@ -43,6 +43,7 @@ from gateway.sip.message.fields import Headers
 from gateway.sip.message.message import Message
 from gateway.sip.message.uri import Uri
 from tests.legs.fakes import ALICE, PHONE, SDP, FakeInviter, FakeSession, listened
+from tests.rows import by_row
 
 SAID = [cause for cause in Cause if cause.status >= 400 and cause is not Cause.ELSEWHERE]
 """What a gateway may refuse a call for."""
@@ -172,7 +173,7 @@ async def test_ringing_and_answer_are_180_183_and_200() -> None:
     assert leg.initial_offer == SDP.decode()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("cause", "status"),
     [
         (Cause.NOT_FOUND, 404),
@@ -201,7 +202,7 @@ async def test_after_the_answer_the_end_is_a_bye_with_its_reason() -> None:
     assert session.told[-1] == ("hangup", 'Q.850;cause=41;text="media-timeout"')
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("event", "heard"),
     [
         (events.Ended("remote"), HungUp(Cause.NORMAL)),
@@ -250,7 +251,7 @@ FAST_UPDATE = (
 )
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("body", "status", "heard"),
     [
         (FAST_UPDATE, 200, [KeyFrameRequested()]),
@@ -273,7 +274,7 @@ async def test_an_info_that_asks_for_a_key_frame_is_answered_and_told(
     assert ear == heard
 
 
-@pytest.mark.parametrize(("allows", "sends"), [((), True), (("INVITE", "INFO"), True), (("INVITE", "BYE"), False)])
+@by_row(("allows", "sends"), [((), True), (("INVITE", "INFO"), True), (("INVITE", "BYE"), False)])
 async def test_a_key_frame_is_asked_for_by_info_where_that_is_taken(allows: tuple[str, ...], sends: bool) -> None:
     """The document of RFC 5168; a phone that says it takes no INFO gets none."""
     leg, session, _ = caller()
@@ -284,7 +285,7 @@ async def test_a_key_frame_is_asked_for_by_info_where_that_is_taken(allows: tupl
     assert all(told[2] == KEY_FRAME_BODY for told in infos)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("dtmf", "allows", "sends"),
     [
         (Dtmf.AUTO, (), True),
@@ -371,7 +372,7 @@ async def test_an_outcome_that_comes_before_the_number_of_the_offer_is_not_lost(
     assert ear == [OfferAnswered(3, None, Cause.NORMAL)]
 
 
-@pytest.mark.parametrize(("source", "version"), [("2001:db8::7", 6), ("192.0.2.7", 4), (None, 0)])
+@by_row(("source", "version"), [("2001:db8::7", 6), ("192.0.2.7", 4), (None, 0)])
 def test_a_caller_without_an_offer_is_made_one_by_the_version_that_it_came_by(source: str | None, version: int) -> None:
     """Nothing else says where its media may be."""
     assert SipCallerLeg("t1", FakeSession(b""), PHONE, source).party.family == version
@@ -515,7 +516,7 @@ async def test_giving_up_cancels_every_phone() -> None:
     assert [session.told for session in sessions] == [[("hangup", reason_of(Cause.CANCELLED))]] * 2
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("content_type", "body", "found"),
     [
         ("application/dtmf-relay", b"Signal=#\r\nDuration=160", ("#", 160)),
@@ -532,7 +533,7 @@ def test_digits_in_info_bodies(content_type: str, body: bytes, found: tuple[str,
     assert digit_of(content_type, body) == found
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("line", "kind"),
     [
         ("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:abcd", Kind.WEBRTC),
@@ -552,7 +553,7 @@ def test_the_kind_of_an_offer_is_its_audio_profile(line: str, kind: Kind) -> Non
     assert kind_of(f"v=0\r\n{line}\r\n") is kind
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("status", "fields", "said"),
     [
         *((one.status, (("Reason", reason_of(one, "limits.x: y")),), Rejected(one)) for one in SAID),
@@ -593,7 +594,7 @@ def test_q850_causes_mean_what_our_own_say() -> None:
     assert cause_of_q850(127) is Cause.NORMAL
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("status", "contacts", "targets"),
     [
         (
@@ -652,7 +653,7 @@ async def test_a_redirection_to_nobody_is_a_refusal(status: int, contacts: tuple
     assert heard == [Rejected(Cause.UNAVAILABLE)]
 
 
-@pytest.mark.parametrize("shown", [Shown(is_user=True), Shown(is_trunk=True), Shown()])
+@by_row("shown", [Shown(is_user=True), Shown(is_trunk=True), Shown()])
 async def test_who_was_called_before_is_told_to_those_we_know(shown: Shown) -> None:
     """Diversion with the latest first, History-Info with the first first; nothing to strangers."""
     inviter = FakeInviter()
@@ -704,7 +705,7 @@ def test_a_lost_connection_alone_changes_nothing() -> None:
     assert leg.signalling_lost
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("event", "told"),
     [
         (events.Offered(3, SDP), [Returned(3, SDP.decode())]),
@@ -756,7 +757,7 @@ def test_an_offer_of_ours_that_nobody_answered_brings_nobody_back() -> None:
     assert Returned() not in heard
 
 
-@pytest.mark.parametrize("cause", list(Cause))
+@by_row("cause", list(Cause))
 async def test_every_cause_ends_a_callers_invite_with_a_failure_that_says_why(cause: Cause) -> None:
     """The status of its row, 480 where the call merely ended; the Reason names it (RFC 3326)."""
     leg, session, _ = caller()
@@ -782,7 +783,7 @@ NAMED = [("P-Asserted-Identity", '"Carol" <sip:carol@gw.test>')]
 WHO = [("P-Asserted-Identity", "<sip:carol@gw.test>"), ("Privacy", "id")]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("shown", "peer", "fields"),
     [
         (Shown(is_user=True), CAROL, NAMED),
@@ -833,7 +834,7 @@ async def test_a_far_end_is_renamed_where_it_is_believed(believed: bool) -> None
 HISTORY = (HistoryEntry("sip:7@pbx.test", "1", is_private=True), HistoryEntry("sip:8@pbx.test", "1.2", "mp=1"))
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("shown", "diversions", "told"),
     [
         (
@@ -925,7 +926,7 @@ async def test_a_callee_that_names_itself_as_it_answers_is_renamed_before() -> N
     assert session.told[-1] == ("identify", '"Carol" <sip:carol@gw.test>', NAMED)
 
 
-@pytest.mark.parametrize(("allows", "takes"), [((), True), (("INVITE", "REFER"), True), (("INVITE", "BYE"), False)])
+@by_row(("allows", "takes"), [((), True), (("INVITE", "REFER"), True), (("INVITE", "BYE"), False)])
 def test_who_may_be_asked_to_call_somebody_else(allows: tuple[str, ...], takes: bool) -> None:
     """Whose Allow has REFER, or that says nothing; where its peer is, is where it reaches us from."""
     session = FakeSession()

@@ -13,6 +13,7 @@ from gateway.legs.sip_sessions import CalleeSettings, Destination
 from gateway.sip.invite import events
 from gateway.sip.message.fields import Headers
 from tests.legs.fakes import ALICE, PHONE, FakeInviter, listened
+from tests.rows import by_row
 from tests.timers import by_hand
 
 SECOND = Destination("sip:a@h.invalid", received="tcp:192.0.2.1:2")
@@ -36,7 +37,7 @@ def failed(status: int) -> events.Failed:
     return events.Failed(status, "", Headers())
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("status", "responded", "goes_on"),
     [(430, True, True), (430, False, True), (408, False, True), (503, False, True), (408, True, False),
      (503, True, False), (486, True, False), (480, True, False)],
@@ -99,7 +100,7 @@ async def test_nothing_is_tried_after_the_end(monkeypatch: pytest.MonkeyPatch) -
     assert len(inviter.invites) == 1
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("destination", "secure"),
     [
         (Destination("sip:1@h", received="tls:192.0.2.1:5061"), True),

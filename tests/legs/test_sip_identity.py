@@ -17,6 +17,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request
 from gateway.sip.message.uri import MAX_URI_LENGTH, Uri
 from tests.legs.fakes import ALICE, PHONE, FakeInviter, FakeSession
+from tests.rows import by_row
 
 CAROL = Address("sip:carol@gw.test", "Carol")
 HIDDEN = Address(ANONYMOUS, "Anonymous", asserted="sip:7@pbx.test")
@@ -42,7 +43,7 @@ async def test_a_new_name_is_verified_anew_and_not_signed(verdict: Verdict) -> N
     assert leg.address == replace(CAROL, hops=7, verified=verdict)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("privacy", "uri", "asserted"),
     [
         (None, ANONYMOUS, CAROL.uri),
@@ -61,7 +62,7 @@ async def test_who_is_hidden_stays_so_until_it_says_otherwise(privacy: str | Non
     assert heard == ([Renamed()] if uri == CAROL.uri else [])
 
 
-@pytest.mark.parametrize("uri", ["tel:+49891234", "tel:+49891234;phone-context=x", "urn:service:x"])
+@by_row("uri", ["tel:+49891234", "tel:+49891234;phone-context=x", "urn:service:x"])
 async def test_a_diversion_that_is_no_sip_uri_is_no_part_of_the_history(uri: str) -> None:
     """What stands in History-Info takes a Reason, and a tel URI has nowhere to hold one; the call goes on."""
     inviter = FakeInviter()
@@ -88,7 +89,7 @@ async def test_a_diversion_as_long_as_a_uri_may_be_is_told() -> None:
     assert f"<{uri}?Reason=SIP%3Bcause%3D486>;index=1" in [str(value) for _, value in arguments["headers"]]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("shown", "told"),
     [
         (

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.call.leg import CandidateAdded, DigitPressed, LegEvent, Offered, Returned
 from gateway.legs.sip_caller import SipCallerLeg
 from gateway.sip.invite import events
 from tests.legs.fakes import PHONE, FakeSession, listened
+from tests.rows import by_row
 
 KIND = "application/trickle-ice-sdpfrag"
 FIRST = "candidate:1 1 udp 2130706431 192.0.2.7 5000 typ host"
@@ -76,7 +75,7 @@ def test_after_a_return_with_a_restart_the_new_candidates_count() -> None:
     assert rig.heard[-1] == CandidateAdded(FIRST, "0")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("body", "package", "kind", "status"),
     [
         (b"nonsense", "trickle-ice", KIND, 400),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gateway.legs.speech import Samples, SpeechDetector, Utterance
+from tests.rows import by_row
 
 RATE = 16_000
 FRAME = RATE // 50
@@ -25,7 +26,7 @@ def heard(pcm: Samples, **settings: float) -> list[Utterance]:
     return [each for each in found if each is not None]
 
 
-@pytest.mark.parametrize("noise", [-120.0, -60.0, -40.0])
+@by_row("noise", [-120.0, -60.0, -40.0])
 def test_two_sentences_are_two_utterances_over_any_noise(noise: float) -> None:
     """Each with what came just before it, and the silence that ended it."""
     quiet = sound(1.0, noise)

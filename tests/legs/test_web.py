@@ -28,6 +28,7 @@ from gateway.call.leg import (
 from gateway.call.status import Cause
 from gateway.legs.web import WebCalleeLeg, WebCallerLeg, WebHandle, WebResumedLeg
 from gateway.media.engine import Kind
+from tests.rows import by_row
 
 ALICE = Address("sip:alice@gw.test", "Alice")
 BOB = Address("sip:bob@gw.test", "Bob")
@@ -206,7 +207,7 @@ async def test_without_an_early_answer_the_first_description_counts() -> None:
     assert page.told == [("ringing", "183"), ("answered", None)]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("act", "event"),
     [
         (lambda handle: handle.hangup(), HungUp(Cause.NORMAL)),
@@ -503,7 +504,7 @@ async def test_a_closed_page_is_woken_and_rings_when_it_comes() -> None:
     assert sleeper.told == [("call", "bob", ALICE), ("over", "bob", ALICE, Cause.ELSEWHERE)]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("refusals", "told"),
     [
         ([Cause.DECLINED], Cause.ELSEWHERE),
@@ -543,7 +544,7 @@ async def test_a_call_that_ends_before_a_page_has_come_is_told_of_with_its_cause
     assert sleeper.told[1:] == [("over", "bob", ALICE, Cause.ELSEWHERE)]
 
 
-@pytest.mark.parametrize("verdict", ["passed", "failed", "none"])
+@by_row("verdict", ["passed", "failed", "none"])
 async def test_a_page_is_told_what_a_trunk_says_of_the_number(verdict: Verdict) -> None:
     """With the call that comes in."""
 

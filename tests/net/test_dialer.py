@@ -17,6 +17,7 @@ from gateway.net.tls import Tls, TlsFiles
 from gateway.net.ws import WebSocketDialer
 from gateway.sip.flow import Flow
 from tests.net.certificates import Authority
+from tests.rows import by_row
 
 
 class Failures:
@@ -36,7 +37,7 @@ def websockets_of(failures: Failures, files: TlsFiles | None = None) -> WebSocke
     )
 
 
-@pytest.mark.parametrize("elsewhere", ["ws://127.0.0.2:9/ws", "http://127.0.0.2/", "wss://127.0.0.2:9/", "nonsense"])
+@by_row("elsewhere", ["ws://127.0.0.2:9/ws", "http://127.0.0.2/", "wss://127.0.0.2:9/", "nonsense"])
 async def test_a_server_that_redirects_elsewhere_is_none_each_time_it_is_asked(elsewhere: str) -> None:
     """What waits for the connection fails, and so does what comes after it."""
     asked: list[str] = []

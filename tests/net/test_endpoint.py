@@ -19,6 +19,7 @@ from gateway.sip.message.message import Request, Response
 from tests import peers
 from tests.ports import free_port
 from tests.processes import end
+from tests.rows import by_row
 
 
 class Inbox:
@@ -201,7 +202,7 @@ async def test_an_address_that_is_none_is_reported() -> None:
     await endpoint.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     "flow", [Flow("udp", "::1", 5060), Flow("tcp", "127.0.0.1", 5060, "gone"), Flow("wss", "192.0.2.1", 443, "gone")]
 )
 async def test_a_flow_that_nothing_of_ours_reaches_is_reported(flow: Flow) -> None:
@@ -221,7 +222,7 @@ async def test_tls_without_a_certificate_is_a_configuration_error() -> None:
         await endpoint.open()
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     ["udp:192.0.2.7:5060", "udp:192.0.2.7:5060/udp:[2001:db8::2]:5060", "tcp:[2001:db8::1]:5061", "wss:192.0.2.1:1"],
 )
@@ -230,22 +231,20 @@ def test_a_flow_reads_what_it_writes(text: str) -> None:
     assert str(Flow.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "udp:", "udp:h", "udp:h:0", "udp:h:65536", "x:h:1", "udp::5", "udp:h:-1"])
+@by_row("text", ["", "udp:", "udp:h", "udp:h:0", "udp:h:65536", "x:h:1", "udp::5", "udp:h:-1"])
 def test_what_is_no_flow_is_a_syntax_error(text: str) -> None:
     """Never anything else."""
     with pytest.raises(SipSyntaxError):
         Flow.parse(text)
 
 
-@pytest.mark.parametrize(
-    ("host", "yes"), [("192.0.2.1", True), ("[::1]", True), ("::1", True), ("1.2.3", False), ("256.1.1.1", False)]
-)
+@by_row(("host", "yes"), [("192.0.2.1", True), ("[::1]", True), ("::1", True), ("1.2.3", False), ("256.1.1.1", False)])
 def test_addresses_are_told_from_names(host: str, yes: bool) -> None:
     """Only names are looked up."""
     assert is_ip_address(host) is yes
 
 
-@pytest.mark.parametrize(("wildcard", "asked"), [("0.0.0.0", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("::", "::1")])
+@by_row(("wildcard", "asked"), [("0.0.0.0", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("::", "::1")])
 async def test_a_wildcard_answers_from_the_address_that_was_asked_and_names_it(wildcard: str, asked: str) -> None:
     """RFC 3581 section 4: who looks where an answer comes from, or is behind NAT, takes no other."""
     endpoint, inbox = endpoint_of(UserAgentConfig(listen=((wildcard, 0),)))
@@ -312,7 +311,7 @@ class Streams(Inbox):
         self.news.set()
 
 
-@pytest.mark.parametrize(("wildcard", "asked"), [("0.0.0.0", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("::", "::1")])
+@by_row(("wildcard", "asked"), [("0.0.0.0", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("::", "::1")])
 async def test_by_a_connection_to_a_wildcard_the_address_is_named_that_was_asked(wildcard: str, asked: str) -> None:
     """And it is answered by that connection."""
     inbox = Streams()
@@ -332,7 +331,7 @@ async def test_by_a_connection_to_a_wildcard_the_address_is_named_that_was_asked
         await endpoint.close()
 
 
-@pytest.mark.parametrize("local", ["udp:198.51.100.77:{port}", "udp:127.0.0.2:1", "here"])
+@by_row("local", ["udp:198.51.100.77:{port}", "udp:127.0.0.2:1", "here"])
 async def test_an_address_that_is_ours_no_more_is_neither_named_nor_sent_from(local: str) -> None:
     """A binding of before the machine had another address; the peer is reached all the same."""
     endpoint, _ = endpoint_of(UserAgentConfig(listen=(("0.0.0.0", 0),)))
@@ -359,7 +358,7 @@ async def test_a_socket_of_one_address_does_not_stand_in_for_another_at_its_port
     await endpoint.close()
 
 
-@pytest.mark.parametrize("came_to", ["fe80::1", "febf::1", "ff02::1"])
+@by_row("came_to", ["fe80::1", "febf::1", "ff02::1"])
 def test_what_came_to_a_link_local_or_multicast_address_is_not_answered_from_it(came_to: str) -> None:
     """The kernel sends nothing from there without an interface (RFC 3542 6.2); from those beside them it does."""
     assert packet_info.local_address(came_to_address(came_to)) == b""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.net.names import covers
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("names", "host", "yes"),
     [
         ((("DNS", "sip.test"),), "sip.test", True),
@@ -33,7 +32,7 @@ def test_a_certificate_is_of_whom_it_names(names: tuple[tuple[str, str], ...], h
     assert covers({"subjectAltName": names}, host) is yes
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("name", "host", "by_wildcard"),
     [
         ("*.sip.test", "a.sip.test", True),

@@ -12,6 +12,7 @@ from gateway.net.resolver import Resolver, ResolverConfig
 from gateway.sip.message.uri import Uri
 from gateway.testing.clock import ManualClock
 from tests.net.name_server import NameServer, Zone
+from tests.rows import by_row
 
 ZONE: Zone = {
     ("pbx.example.", "A"): ["192.0.2.1", "192.0.2.2"],
@@ -82,7 +83,7 @@ async def resolving(
         transport.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("uri", "flows"),
     [
         ("sip:a@192.0.2.7", ["udp:192.0.2.7:5060"]),
@@ -143,7 +144,7 @@ async def test_a_uri_that_leads_nowhere_has_no_flow(uri: str) -> None:
         assert setup.server.asked == []
 
 
-@pytest.mark.parametrize(("random", "first"), [(0.0, 5064), (0.09, 5064), (0.5, 5065), (0.99, 5065)])
+@by_row(("random", "first"), [(0.0, 5064), (0.09, 5064), (0.5, 5065), (0.99, 5065)])
 async def test_srv_weights_share_the_load(random: float, first: int) -> None:
     """Weight 10 against 90 (RFC 2782)."""
     async with resolving(random=random) as setup:
@@ -158,7 +159,7 @@ async def test_without_srv_the_addresses_of_the_name_are_used() -> None:
         assert "udp:192.0.2.1:5060" in await setup.flows("sip:a@pbx.example")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("name", "version", "addresses"),
     [
         ("pbx.example", 4, {"192.0.2.1", "192.0.2.2"}),
@@ -177,7 +178,7 @@ async def test_a_host_name_gives_an_address_of_one_version(name: str, version: i
         assert {kind for _, kind in setup.server.asked} <= {"A" if version == 4 else "AAAA"}
 
 
-@pytest.mark.parametrize("name", ["nobody.invalid", "a2b.local", ".", ""])
+@by_row("name", ["nobody.invalid", "a2b.local", ".", ""])
 async def test_names_that_the_dns_never_has_are_not_asked_for(name: str) -> None:
     """RFC 6761 section 6.4, RFC 6762 section 3."""
     async with resolving() as setup:
@@ -244,7 +245,7 @@ async def test_a_target_of_srv_that_no_name_server_knows_keeps_no_other_from_bei
         assert await setup.flows("sip:a@trunk.example") == ["udp:192.0.2.12:5070"]
 
 
-@pytest.mark.parametrize("uri", ["sip:a@srv.example", "sip:a@trunk.example", "sip:a@pbx.example"])
+@by_row("uri", ["sip:a@srv.example", "sip:a@trunk.example", "sip:a@pbx.example"])
 async def test_what_was_not_there_is_not_asked_for_at_each_call_either(uri: str) -> None:
     """While nobody answers, "no such record" goes on like records do (RFC 8767): one wait in half a minute."""
     async with resolving(timeout=8.0, stale_after=0.2, transports=("udp", "tcp", "tls")) as setup:
@@ -263,7 +264,7 @@ async def test_what_was_not_there_is_not_asked_for_at_each_call_either(uri: str)
             assert len(setup.server.asked) == asked
 
 
-@pytest.mark.parametrize("uri", ["sip:a@srv.example", "sip:a@trunk.example", "sip:a@pbx.example:5080"])
+@by_row("uri", ["sip:a@srv.example", "sip:a@trunk.example", "sip:a@pbx.example:5080"])
 async def test_a_provider_is_called_where_it_was_while_no_name_server_answers(uri: str) -> None:
     """Its answer goes on for a day (RFC 8767); once they are back its new place is found within half a minute."""
     async with resolving(dict(ZONE)) as setup:

@@ -35,6 +35,7 @@ from gateway.sip.message.parser import KeepAlive, parse_message
 from gateway.sip.message.uri import Uri
 from tests.net.certificates import Authority, shown_by
 from tests.net.peers import LOOPBACK, OFFER, Application, Recorder, answering, port_of, tcp_agent
+from tests.rows import by_row
 
 
 def options(call_id: str = "c1", extra: str = "") -> bytes:
@@ -157,7 +158,7 @@ async def test_messages_are_found_however_the_stream_is_cut() -> None:
     await bob.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     "data",
     [
         options(extra="Content-Length: 4294967295").replace(b"Content-Length: 0\r\n", b""),

@@ -17,6 +17,7 @@ from gateway.sip.invite.events import SessionEvent
 from gateway.sip.transactions.config import StackConfig
 from tests.net.certificates import Authority
 from tests.net.peers import LOOPBACK, OFFER, Application, Recorder, answering, port_of
+from tests.rows import by_row
 
 HOSTS = ResolverConfig(hosts=tuple((name, ("127.0.0.1",)) for name in ("one.test", "two.test", "a.one.test")))
 
@@ -128,7 +129,7 @@ def test_a_further_certificate_that_cannot_be_read_is_said(tmp_path: Path) -> No
         tls.load()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("asked", "alias", "names", "shared"),
     [
         ("required", True, ("127.0.0.1",), True),

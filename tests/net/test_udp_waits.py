@@ -13,6 +13,7 @@ import pytest
 from gateway.net import packet_info, udp
 from gateway.net.udp import UdpLimits, UdpListener, open_udp
 from gateway.sip.flow import Flow
+from tests.rows import by_row
 
 
 async def _listener(host: str, read: asyncio.Queue[bytes], buffer: int = 1 << 20) -> UdpListener:
@@ -36,7 +37,7 @@ async def test_a_datagram_that_waited_is_told_once(host: str) -> None:
         assert listener.waited() == 0.0
 
 
-@pytest.mark.parametrize(("waited", "counted"), [(0.01, 0.01), (0.1, 0.5), (0.7, 0.7)])
+@by_row(("waited", "counted"), [(0.01, 0.01), (0.1, 0.5), (0.7, 0.7)])
 async def test_datagrams_without_room_count_where_what_is_read_is_late(
     monkeypatch: pytest.MonkeyPatch, waited: float, counted: float
 ) -> None:

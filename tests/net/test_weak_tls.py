@@ -16,6 +16,7 @@ from gateway.net.resolver import ResolverConfig
 from gateway.net.tls import TlsFiles
 from tests.net.certificates import Authority
 from tests.net.peers import LOOPBACK, Application, answering, port_of
+from tests.rows import by_row
 
 NAME = "one.test"
 OPTIONS = (
@@ -87,7 +88,7 @@ async def test_a_client_whose_certificate_has_ended_is_not_let_in(tmp_path: Path
             assert answer.startswith(b"SIP/2.0 200") is not ended
 
 
-@pytest.mark.parametrize("version", [*OLD, ssl.TLSVersion.TLSv1_2])
+@by_row("version", [*OLD, ssl.TLSVersion.TLSv1_2])
 async def test_a_client_of_an_old_version_is_not_let_in(tmp_path: Path, version: ssl.TLSVersion) -> None:
     """Though it would take any cipher; that a server of its version lets it in shows that it is the version."""
     authority = Authority(tmp_path)
@@ -97,7 +98,7 @@ async def test_a_client_of_an_old_version_is_not_let_in(tmp_path: Path, version:
         assert answer.startswith(b"SIP/2.0 200") is (version not in OLD)
 
 
-@pytest.mark.parametrize("version", [*OLD, ssl.TLSVersion.TLSv1_2])
+@by_row("version", [*OLD, ssl.TLSVersion.TLSv1_2])
 async def test_a_server_of_an_old_version_is_not_connected_to(tmp_path: Path, version: ssl.TLSVersion) -> None:
     """503, and not an octet of SIP; a client of its version and our own with a newer one get through to it."""
     authority = Authority(tmp_path)

@@ -14,6 +14,7 @@ from gateway.people.documents import dialog_info, message_summary, pidf, reginfo
 from gateway.people.documents.xml import DocumentError
 from gateway.people.mailboxes import MailboxCounts
 from gateway.people.presence import Activity, PresenceState
+from tests.rows import by_row
 
 ENTITY = "sip:alice@gw.test"
 D = "{urn:ietf:params:xml:ns:dialog-info}"
@@ -28,7 +29,7 @@ RINGING = UserDialog(
 )
 
 
-@pytest.mark.parametrize("activity", list(Activity))
+@by_row("activity", list(Activity))
 def test_presence_reads_back_what_it_wrote(activity: Activity) -> None:
     """Every activity, with a note of the user's own."""
     state = PresenceState(activity, "back at 5 <soon> & well")
@@ -58,7 +59,7 @@ PJSUA = b"""<?xml version="1.0" encoding="UTF-8"?>
  </tuple><dm:person id="pj2"><rpid:activities><rpid:away/></rpid:activities></dm:person></presence>"""
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("document", "state"),
     [
         (PJSUA, PresenceState(Activity.AWAY, "Hello")),
@@ -80,7 +81,7 @@ BOMB = (
 )
 
 
-@pytest.mark.parametrize(
+@by_row(
     "document",
     [
         b"",

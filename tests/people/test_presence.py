@@ -11,6 +11,7 @@ from gateway.identity.model import User
 from gateway.people.presence import SETTABLE, Activity, Presences, PresenceState
 from gateway.people.publications import PublicationError, Publications
 from gateway.people.visibility import VisibleTo, may_pick_up, may_see
+from tests.rows import by_row
 
 AWAY = PresenceState(Activity.AWAY, "lunch")
 
@@ -170,7 +171,7 @@ def test_publications_are_bounded_and_each_users_own() -> None:
 ALICE, BOB, CAROL = User("alice", pickup_groups=("a", "b")), User("bob", pickup_groups=("b",)), User("carol")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("visible_to", "sees"),
     [("users", {"alice", "bob", "carol"}), ("groups", {"alice", "bob"}), ("self", {"alice"})],
 )

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from gateway.remotemedia import TransportError, WebRtcTransportConfig
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize(
+@by_row(
     "wrong",
     [
         {"signaling_url": "http://localhost"},
@@ -50,7 +51,7 @@ def test_the_guides_environment_is_read() -> None:
     assert "my:password" not in repr(WebRtcTransportConfig(token="my:password"))
 
 
-@pytest.mark.parametrize(
+@by_row(
     "environ",
     [{"WEBRTC_MAX_PEERS": "many"}, {"WEBRTC_ENABLE_DATA_CHANNEL": "perhaps"}, {"WEBRTC_PRESET": "fastest"}],
 )

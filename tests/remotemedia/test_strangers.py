@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from gateway.remotemedia import SignalingError, TransportError, WebRtcTransport, WebRtcTransportConfig
+from tests.rows import by_row
 
 
 class Relay:
@@ -71,7 +72,7 @@ ANSWERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ANSWERS)
+@by_row("kind", ANSWERS)
 async def test_an_answer_that_cannot_be_used_is_the_transports_own_error(kind: str) -> None:
     """And nothing is left of the call."""
     async with relayed() as (relay, transport):
@@ -81,7 +82,7 @@ async def test_an_answer_that_cannot_be_used_is_the_transports_own_error(kind: s
         assert len(transport.peer_manager) == 0
 
 
-@pytest.mark.parametrize("sdp", ["", "hello", "v=0\r\nm=audio 9 RTP/AVP 0\r\n", None, [1]])
+@by_row("sdp", ["", "hello", "v=0\r\nm=audio 9 RTP/AVP 0\r\n", None, [1]])
 async def test_an_offer_that_cannot_be_used_is_declined(sdp: Any) -> None:
     """Whoever made it need not wait."""
     async with relayed() as (relay, transport):
@@ -154,7 +155,7 @@ async def test_no_odd_frame_ends_signalling() -> None:
         assert relay.socket is socket
 
 
-@pytest.mark.parametrize("error", ["no object", [1], {"message": [1], "code": "x", "data": "y"}, {}])
+@by_row("error", ["no object", [1], {"message": [1], "code": "x", "data": "y"}, {}])
 async def test_an_odd_error_is_a_signalling_error(error: Any) -> None:
     """Of code 0, where it has none that could be."""
     async with relayed() as (relay, transport):

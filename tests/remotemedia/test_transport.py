@@ -23,6 +23,7 @@ from gateway.remotemedia import (
 from gateway.remotemedia.media import FRAME, RATE, Samples
 from gateway.remotemedia.peer import Peer
 from tests.remotemedia.ear import Ear, tone, transport
+from tests.rows import by_row
 from tests.web.fake import FakeGateway, running
 
 
@@ -98,7 +99,7 @@ async def test_a_file_is_what_its_header_says_and_no_more() -> None:
         assert ear.files.empty()
 
 
-@pytest.mark.parametrize("end", ["goodbye", "channel", "silence"])
+@by_row("end", ["goodbye", "channel", "silence"])
 async def test_a_file_whose_receiver_goes_in_the_middle_of_it_is_an_error(end: str) -> None:
     """It says goodbye, closes the channel, or takes nothing any more; nobody waits for ever, and nothing is kept."""
     async with running(FakeGateway()) as server, transport(server, "one") as one, transport(server, "two") as two:
@@ -228,7 +229,7 @@ async def test_the_offer_of_a_peer_that_is_there_already_takes_the_place_of_what
         await lost.close()
 
 
-@pytest.mark.parametrize("moment", ["both", "offered", "offering"])
+@by_row("moment", ["both", "offered", "offering"])
 async def test_two_that_call_each_other_at_once_have_one_connection(
     moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

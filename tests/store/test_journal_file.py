@@ -22,6 +22,7 @@ from gateway.call.journal import JournalError
 from gateway.files import DRAFT, Draft
 from gateway.store import journal_file
 from gateway.store.journal_file import JournalFile
+from tests.rows import by_row
 
 KEY = bytes(range(32))
 LIMIT = 1 << 20
@@ -117,7 +118,7 @@ def test_a_last_record_that_was_cut_off_costs_no_other(file: JournalFile, tmp_pa
     assert reopened(file, tmp_path) == {"a": b"1"}
 
 
-@pytest.mark.parametrize("octets", [b"", b"\0" * 100, b"\xff" * 100, bytes(range(256))])
+@by_row("octets", [b"", b"\0" * 100, b"\xff" * 100, bytes(range(256))])
 def test_a_file_of_somebody_else_is_no_journal(tmp_path: Path, octets: bytes) -> None:
     """Nothing is found, and what is put afterwards is."""
     (tmp_path / "calls.journal").write_bytes(octets)

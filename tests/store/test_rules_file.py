@@ -5,10 +5,9 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-import pytest
-
 from gateway.call.rules import NO_RULES, Rules
 from gateway.store.rules_file import FileRules
+from tests.rows import by_row
 
 
 async def test_rules_outlive_a_restart(tmp_path: Path) -> None:
@@ -28,7 +27,7 @@ async def test_rules_outlive_a_restart(tmp_path: Path) -> None:
     assert FileRules(path).of("bob") is NO_RULES
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": {"unknown": 1}}', "\x00"])
+@by_row("text", ["", "[]", '{"a": 1}', '{"a": {"unknown": 1}}', "\x00"])
 def test_a_file_that_cannot_be_read_counts_as_empty(tmp_path: Path, text: str) -> None:
     """The gateway starts all the same."""
     path = tmp_path / "forwarding.json"

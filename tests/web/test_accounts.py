@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
+from tests.rows import by_row
 from tests.web.client import client_of
 from tests.web.fake import FakeGateway
 
@@ -25,7 +24,7 @@ async def test_a_user_brings_sees_and_gives_up_an_account() -> None:
         assert (await http.delete("/api/users/alice/account", headers=ALICE)).status_code == 404
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("role", "get", "put", "delete", "all_of_them"),
     [("user", 403, 403, 403, 403), ("operator", 200, 403, 403, 200), ("admin", 200, 200, 204, 200)],
 )
@@ -46,7 +45,7 @@ async def test_others_accounts_are_for_roles(role: str, get: int, put: int, dele
             assert answer.status_code == 401
 
 
-@pytest.mark.parametrize(
+@by_row(
     "wrong", [{"username": ""}, {"username": "x" * 65}, {"password": None}, {"password": "x" * 257}, {"registrar": 7}]
 )
 async def test_an_account_that_cannot_be_one_is_refused(wrong: dict[str, object]) -> None:

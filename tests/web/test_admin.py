@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
+from tests.rows import by_row
 from tests.web.client import OFFER, client_of
 from tests.web.fake import FakeGateway
 
@@ -12,7 +11,7 @@ BOB = {"Authorization": "Bearer bob:builder"}
 PATHS = ("/api/calls", "/api/users", "/api/trunks", "/api/audit")
 
 
-@pytest.mark.parametrize("path", PATHS)
+@by_row("path", PATHS)
 async def test_it_is_for_those_whose_role_allows_it(path: str) -> None:
     """401 for a stranger, 403 for a user; a foreign page gets nowhere."""
     async with client_of(FakeGateway()) as http:

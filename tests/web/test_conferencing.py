@@ -12,6 +12,7 @@ import pytest
 from gateway.call.status import Cause
 from gateway.identity.model import User
 from gateway.web.conferencing import RefusedError
+from tests.rows import by_row
 from tests.web.client import OFFER, client_of
 from tests.web.fake import FakeGateway, rpc, running
 
@@ -76,7 +77,7 @@ async def test_guests_have_no_rooms_and_what_is_refused_is_said() -> None:
                 assert (error["message"], error["data"]["status"]) == ("no such room", 404)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("method", "path", "body", "asked"),
     [
         ("GET", "/api/rooms", None, ("list", "alice")),
@@ -134,7 +135,7 @@ async def test_nothing_that_is_told_of_a_room_or_a_call_is_left_out() -> None:
         assert [one["text"] for one in call["media"]] == [one["text"] for one in told["media"]]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("cause", "status"),
     [
         (Cause.BUSY, 486),
@@ -176,7 +177,7 @@ async def test_recordings_are_not_for_everybody(path: str) -> None:
         assert (await http.get(path, headers=bearer)).status_code == 403
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("method", "path", "body", "asked"),
     [
         ("POST", "/api/rooms", {}, ("open", "alice", "", None, None)),
@@ -210,7 +211,7 @@ async def test_rooms_are_opened_changed_and_ended_over_the_api(
         assert (refused.status_code, refused.json()["error"]) == (409, "not now")
 
 
-@pytest.mark.parametrize(
+@by_row(
     "body",
     [
         {"title": "x" * 65},

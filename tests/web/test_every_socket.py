@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 
 from gateway.web.app import WebServer, WebSettings, create_app, serve
 from gateway.web.sip_ws import SUBPROTOCOL
+from tests.rows import by_row
 from tests.web.fake import FakeGateway
 
 SETTINGS = WebSettings(open_rooms=True, send_queue_bytes=100_000)
@@ -65,8 +66,8 @@ def test_no_socket_is_forgotten_here() -> None:
     assert _websockets(application().routes) == {path.partition("?")[0] for path, _ in _SOCKETS}
 
 
-@pytest.mark.parametrize("message", ["x" * 1_000_000, b"x" * 1_000_000], ids=["text", "binary"])
-@pytest.mark.parametrize(("path", "subprotocol"), _SOCKETS)
+@by_row("message", ["x" * 1_000_000, b"x" * 1_000_000], ids=["text", "binary"])
+@by_row(("path", "subprotocol"), _SOCKETS)
 async def test_a_megabyte_closes_that_socket_alone(path: str, subprotocol: str | None, message: str | bytes) -> None:
     """1009 before it is all there; the neighbour at the same path is asked and answers."""
     offered = None if subprotocol is None else [Subprotocol(subprotocol)]

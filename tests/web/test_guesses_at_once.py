@@ -11,6 +11,7 @@ from gateway.identity.model import User
 from gateway.web.auth.authenticator import Authenticator, TooManyFailures
 from gateway.web.auth.site import SignInAttempt
 from gateway.web.settings import WebSettings
+from tests.rows import by_row
 from tests.web.fake import FakeGateway
 
 FEW = WebSettings(failure_burst=3, failures_per_second=1e-6, user_failures=5)
@@ -95,7 +96,7 @@ async def test_the_site_is_asked_without_a_name_as_often_as_one_after_the_other(
     assert (found, site.asked) == ({"in": 0, "refused": 3, "waits": GUESSES - 3}, 3)
 
 
-@pytest.mark.parametrize("way", ["password", "site", "ticket"])
+@by_row("way", ["password", "site", "ticket"])
 async def test_right_passwords_at_once_are_all_let_in(way: str) -> None:
     """A page that asks for much at once, and a house behind one address: a right one gives its place to the next."""
     door = Authenticator(SlowGateway(), FEW, site=SlowSite())

@@ -11,6 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from gateway.web.app import WebServer, WebSettings
+from tests.rows import by_row
 from tests.web.fake import FakeGateway, running
 
 HURRIED = WebSettings(request_timeout=0.2)
@@ -51,7 +52,7 @@ async def test_a_second_slow_head_on_one_connection_is_closed_too() -> None:
         assert answer.count(b"HTTP/1.1 200") == 1
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("head", "status"),
     [
         (b"GET /healthz HTTP/1.1", b"400"),
@@ -120,7 +121,7 @@ async def test_a_body_in_chunks_of_one_octet_costs_what_its_octets_do() -> None:
             assert time.process_time() - began < 1
 
 
-@pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"INVITE sip:a SIP/2.0\r\n\r\n"])
+@by_row("garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"INVITE sip:a SIP/2.0\r\n\r\n"])
 async def test_what_is_not_http_is_refused_and_the_server_goes_on(garbage: bytes) -> None:
     """A TLS hello, a broken line, another protocol."""
     async with running(FakeGateway(), HURRIED) as server:

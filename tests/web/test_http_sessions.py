@@ -26,6 +26,7 @@ from gateway.web.facade import GUEST, LeftCall
 from gateway.web.http.ice_service import IceService
 from gateway.web.http.sdp_api import SdpApi
 from gateway.web.http.sessions import SessionTable
+from tests.rows import by_row
 from tests.web.client import OFFER, client_of
 from tests.web.fake import FakeCall, FakeGateway, running
 
@@ -199,7 +200,7 @@ async def test_a_session_of_a_gateway_that_is_gone_comes_while_others_are_live()
         await live.happens("hangup", Cause.NORMAL)
 
 
-@pytest.mark.parametrize("set_by", [0.0, 86_400.0, -86_400.0])
+@by_row("set_by", [0.0, 86_400.0, -86_400.0])
 async def test_a_session_ends_after_its_lifetime_though_the_gateway_has_started_anew(set_by: float) -> None:
     """It counts from when it was made, whoever set the clock meanwhile."""
     gateway, old, new = FakeGateway(), FakeCall("old", cast(Any, None)), FakeCall("new", cast(Any, None))
@@ -303,9 +304,7 @@ async def test_a_token_has_the_service_asked_for_ice_servers() -> None:
         assert len(asked) == 1
 
 
-@pytest.mark.parametrize(
-    ("status", "answer"), [(500, []), (200, {}), (200, [7]), (200, [{"urls": "http://x"}]), (200, [{"urls": []}])]
-)
+@by_row(("status", "answer"), [(500, []), (200, {}), (200, [7]), (200, [{"urls": "http://x"}]), (200, [{"urls": []}])])
 async def test_a_service_that_fails_leaves_the_configured_servers(status: int, answer: object) -> None:
     """Never an error for the browser."""
     with ice_service(status, answer) as (url, _):
@@ -313,7 +312,7 @@ async def test_a_service_that_fails_leaves_the_configured_servers(status: int, a
             assert (await http.get("/iceservers")).json()[0] == {"urls": ["stun:stun.example.com:3478"]}
 
 
-@pytest.mark.parametrize("header", [None, "Bearer alice:wrong", "Bearer no-such-link"])
+@by_row("header", [None, "Bearer alice:wrong", "Bearer no-such-link"])
 async def test_who_may_not_call_costs_nothing_at_the_service(header: str | None) -> None:
     """Where there are no guests: nobody's relays for strangers and wrong passwords, nor for guesses too many."""
     gateway = FakeGateway()

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.identity.model import User
 from gateway.web.rpc.hub import Hub, RelayedSessions
+from tests.rows import by_row
 
 
 class Rights:
@@ -107,7 +108,7 @@ def test_what_many_are_told_is_written_once() -> None:
     assert all(page.told[-1] == "+last" for page in pages)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("visible_to", "alice_sees"),
     [("users", ["bob", "carol", "guest"]), ("groups", ["bob", "guest"]), ("self", ["guest"])],
 )

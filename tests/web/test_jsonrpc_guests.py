@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from gateway.identity.model import User
 from gateway.web.app import WebSettings
 from gateway.web.facade import WebChannel
+from tests.rows import by_row
 from tests.web.fake import ANSWER, SDP, FakeCall, FakeGateway, rpc, running
 
 CANDIDATE = "candidate:1 1 udp 1 192.0.2.1 9 typ host"
@@ -47,7 +46,7 @@ _RELAYED: dict[str, dict[str, Any]] = {
 """Methods that are relayed to a guest, each with its target left out."""
 
 
-@pytest.mark.parametrize("method", _RELAYED)
+@by_row("method", _RELAYED)
 async def test_a_guest_out_of_sight_is_like_nobody_to_every_method(method: str) -> None:
     """The same answer by the same path, whether the id is announced or not, and nothing reaches that guest."""
     gateway = _bounded()
@@ -123,7 +122,7 @@ async def test_users_are_not_told_of_whom_they_may_not_see() -> None:
             assert (method, params["peer_id"]) == ("peer_joined", "ann")
 
 
-@pytest.mark.parametrize(
+@by_row(
     "name",
     [
         "a1ice",

@@ -17,10 +17,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from gateway.call.status import Cause
 from gateway.web.app import WebServer, WebSettings
 from gateway.web.rpc.codec import Frame, Refused, Request, RpcError, encode, failure, parse
+from tests.rows import by_row
 from tests.web.fake import SDP, FakeGateway, RpcClient, rpc, running
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "code"),
     [
         ("", -32700),
@@ -82,7 +83,7 @@ BAD_VALUES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("method", ["announce", "offer", "answer", "ice_candidate", "disconnect", "dtmf"])
+@by_row("method", ["announce", "offer", "answer", "ice_candidate", "disconnect", "dtmf"])
 async def test_ids_with_control_characters_or_of_wrong_type_are_invalid_params(method: str) -> None:
     """-32602, and the message holds nothing of what was sent."""
     name = "to_peer_id" if method in ("offer", "answer", "ice_candidate") else "peer_id"
@@ -97,7 +98,7 @@ async def test_ids_with_control_characters_or_of_wrong_type_are_invalid_params(m
     assert gateway.calls == []
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("method", "params"),
     [
         ("offer", {"to_peer_id": "1001"}),
@@ -129,7 +130,7 @@ async def test_unusable_parameters_are_invalid_params(method: str, params: dict[
         assert (await ann.fails(method, **params))["code"] == -32602
 
 
-@pytest.mark.parametrize("target", ["a b", "sip:a@b>;x=<", 'x"y', "x\\y"])
+@by_row("target", ["a b", "sip:a@b>;x=<", 'x"y', "x\\y"])
 async def test_what_could_break_out_of_a_header_cannot_be_dialled(target: str) -> None:
     """Such a peer does not exist; the gateway is not even asked."""
     gateway = FakeGateway()
@@ -307,7 +308,7 @@ async def test_a_storm_of_tiny_frames_does_not_stop_the_loop(opcode: int) -> Non
         raw.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("origin", "status"),
     [
         ("https://evil.example", 403),

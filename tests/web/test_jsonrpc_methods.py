@@ -10,6 +10,7 @@ from websockets.asyncio.client import connect
 
 from gateway.call.status import Cause
 from gateway.web.rpc.table import METHODS
+from tests.rows import by_row
 from tests.web.fake import ANSWER, SDP, FakeGateway, RpcClient, rpc, running
 
 HOLD = SDP + "a=sendonly\r\n"
@@ -122,8 +123,8 @@ async def test_hold_and_resume_are_offers_that_say_so() -> None:
         await client.ok("call.resume", call_id=call_id, sdp=RESUME)
 
 
-@pytest.mark.parametrize("cause", [Cause.NORMAL, Cause.BUSY])
-@pytest.mark.parametrize("attended", [False, True])
+@by_row("cause", [Cause.NORMAL, Cause.BUSY])
+@by_row("attended", [False, True])
 async def test_a_call_is_transferred_and_the_result_says_what_became_of_it(cause: Cause, attended: bool) -> None:
     """call.transfer: to whom is dialled, or to the other side of another call of the connection."""
     gateway = FakeGateway()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from gateway.people.messages import InstantMessage, Outcome
 from gateway.people.presence import Activity, PresenceState
 from gateway.web.settings import WebSettings
+from tests.rows import by_row
 from tests.web.fake import FakeGateway, rpc, running
 
 MESSAGE = InstantMessage(
@@ -38,7 +37,7 @@ async def test_a_page_writes_and_hears_what_became_of_it() -> None:
     ]
 
 
-@pytest.mark.parametrize("outcome", [one for one in Outcome if not one.is_success])
+@by_row("outcome", [one for one in Outcome if not one.is_success])
 async def test_every_failure_is_a_sentence(outcome: Outcome) -> None:
     """With its word and its SIP status beside it."""
     gateway = FakeGateway()
@@ -49,7 +48,7 @@ async def test_every_failure_is_a_sentence(outcome: Outcome) -> None:
     assert (error["data"]["cause"], error["data"]["status"]) == (outcome.word, outcome.status)
 
 
-@pytest.mark.parametrize(
+@by_row(
     "params",
     [
         {"text": "x"},

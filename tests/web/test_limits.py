@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.web import checks
 from gateway.web.auth.authenticator import credentials
 from gateway.web.limits import KeyedBuckets, SourceBuckets, SourceCounter, TokenBucket
+from tests.rows import by_row
 
 
 def test_a_bucket_gives_its_burst_then_its_rate() -> None:
@@ -134,7 +135,7 @@ def test_json_is_a_value_or_bad_json(text: str | bytes) -> None:
     assert len(message) < 60
 
 
-@pytest.mark.parametrize(("depth", "good"), [(15, True), (16, True), (17, False), (900, False), (60_000, False)])
+@by_row(("depth", "good"), [(15, True), (16, True), (17, False), (900, False), (60_000, False)])
 def test_json_is_limited_in_depth(depth: int, good: bool) -> None:
     """Sixteen levels are enough for anybody."""
     text = "[" * depth + "]" * depth
@@ -145,7 +146,7 @@ def test_json_is_limited_in_depth(depth: int, good: bool) -> None:
             checks.load_json(text, 16)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("header", "expected"),
     [
         ("Bearer alice:wonder", ("alice", "wonder")),

@@ -23,6 +23,7 @@ from gateway.web.app import WebServer, WebSettings
 from gateway.web.auth.oidc import OidcError, OidcSettings, OpenIdProvider
 from gateway.web.auth.tokens import TokenError, read_keys, verify_id_token
 from tests.ports import free_port
+from tests.rows import by_row
 from tests.web.client import client_of
 from tests.web.fake import FakeGateway, running
 from tests.web.openid import openid_provider, walk
@@ -106,7 +107,7 @@ async def test_no_thread_of_a_provider_outlives_the_web_side() -> None:
 
 
 @pytest.mark.wall
-@pytest.mark.parametrize("name", ["carol", "ALICE", None])
+@by_row("name", ["carol", "ALICE", None])
 async def test_who_is_nobody_here_or_gives_up_there_is_not_signed_in(name: str | None) -> None:
     """A name that is only like a user's is nobody's: people may choose names at a provider."""
     async with gateway_with() as (http, _, _):
@@ -169,7 +170,7 @@ def id_token(key: Any = KEY, algorithm: str = "RS256", kid: str = "k1", **change
 _PUBLIC = KEY.public_key().public_numbers().n.to_bytes(256, "big")
 
 
-@pytest.mark.parametrize(
+@by_row(
     "token",
     [
         pytest.param(id_token(None, "none"), id="not signed"),
@@ -195,7 +196,7 @@ def test_a_token_that_is_not_the_providers_for_us_is_refused(token: str) -> None
         verify_id_token(token, keys, issuer=ISSUER, client_id="gateway", now=time.time())
 
 
-@pytest.mark.parametrize("keys", [{}, {"keys": 5}, {"keys": []}, {"keys": [{"kty": "x"}, 7]}])
+@by_row("keys", [{}, {"keys": 5}, {"keys": []}, {"keys": [{"kty": "x"}, 7]}])
 def test_keys_that_cannot_be_read_are_none(keys: dict[str, Any]) -> None:
     """And sign nothing."""
     assert read_keys(keys) == ()
@@ -247,7 +248,7 @@ async def test_what_the_provider_answers_is_believed_only_where_it_fits() -> Non
         await provider.goes(preferred_username=None)
 
 
-@pytest.mark.parametrize("reason", ["", "again", "late", "another provider"])
+@by_row("reason", ["", "again", "late", "another provider"])
 async def test_a_way_back_is_good_once_in_time_and_from_the_provider_itself(reason: str) -> None:
     """With an answer that would sign somebody in otherwise (RFC 9207 for the provider's name)."""
     clock = Clock()
@@ -269,7 +270,7 @@ async def test_a_way_back_is_good_once_in_time_and_from_the_provider_itself(reas
     assert len(provider.asked) == asked  # the code goes nowhere
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@by_row("status", [301, 302, 303, 307, 308])
 async def test_a_provider_that_sends_us_elsewhere_is_not_followed(status: int) -> None:
     """Nobody has looked whether that address is safe."""
     asked: list[str] = []
@@ -345,7 +346,7 @@ async def test_keys_that_changed_are_asked_for_once_more() -> None:
     assert provider.asked.count("jwks") == before
 
 
-@pytest.mark.parametrize(
+@by_row(
     "described",
     [
         {"issuer": "https://other.test"},
@@ -363,7 +364,7 @@ async def test_a_description_that_points_elsewhere_is_not_followed(described: di
     assert not refused.value.is_refusal
 
 
-@pytest.mark.parametrize("answer", [b"", b"[]", b"{", b"[" * 100_000, OSError("gone"), ValueError("x")])
+@by_row("answer", [b"", b"[]", b"{", b"[" * 100_000, OSError("gone"), ValueError("x")])
 async def test_whatever_the_provider_answers_only_the_own_error_is_raised(answer: Any) -> None:
     """In the middle of a journey as at its start."""
     provider = Scripted()

@@ -9,6 +9,7 @@ from websockets.exceptions import InvalidStatus
 
 from gateway.web.auth.origins import origin_allowed
 from gateway.web.settings import WebSettings
+from tests.rows import by_row
 from tests.web.fake import FakeGateway, running
 
 
@@ -19,7 +20,7 @@ def _from(origin: str | None, server: tuple[str, int | None], host: str = "pbx.e
     return HTTPConnection({"type": "http", "headers": headers, "server": server})
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("origin", "server", "allowed"),
     [
         (None, ("192.0.2.1", 8080), True),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import peers
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -27,9 +28,7 @@ def _faults(project: Path, *more: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize(
-    "project", ["jsconfig.json", "tests/web/client.jsconfig.json", "tests/web/worker.jsconfig.json"]
-)
+@by_row("project", ["jsconfig.json", "tests/web/client.jsconfig.json", "tests/web/worker.jsconfig.json"])
 def test_the_pages_types_agree(project: str) -> None:
     """Every module of the page; those that are the client, usable alone, with a type for each of their parameters."""
     assert _faults(ROOT / project) == []

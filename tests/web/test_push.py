@@ -24,6 +24,7 @@ from gateway.web.app import WebSettings, create_app
 from gateway.web.push.sender import PushSender, read_key
 from gateway.web.push.subscriptions import Subscription, SubscriptionError, Subscriptions, checked
 from tests.ports import free_ports
+from tests.rows import by_row
 from tests.web.fake import FakeGateway
 from tests.web.push_support import PushBrowser, PushService, push_service, text
 
@@ -111,7 +112,7 @@ async def test_a_subscription_that_its_service_gave_up_is_forgotten(status: int)
     assert not sender.send("alice", {}, 10)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307])
+@by_row("status", [301, 302, 303, 307])
 async def test_a_redirect_is_not_followed_and_a_fault_costs_nothing(status: int) -> None:
     """A push service could point at anything in our network, with a GET as well."""
     sender, browser = _sender(), PushBrowser()
@@ -129,7 +130,7 @@ async def test_a_redirect_is_not_followed_and_a_fault_costs_nothing(status: int)
     assert sender.subscriptions.of("alice")
 
 
-@pytest.mark.parametrize(
+@by_row(
     "endpoint",
     [
         "https://fcm.example.com/x",
@@ -143,7 +144,7 @@ def test_known_services_are_taken(endpoint: str) -> None:
     assert checked(PushBrowser().subscription(endpoint), SERVICES).endpoint == endpoint
 
 
-@pytest.mark.parametrize(
+@by_row(
     "endpoint",
     [
         "https://push.example.com/x",
@@ -178,7 +179,7 @@ def test_any_other_endpoint_is_refused(endpoint: str) -> None:
         checked(PushBrowser().subscription(endpoint), SERVICES)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("p256dh", "auth"),
     [("", ""), ("%%", "%%"), (text(b"\4" + bytes(64)), text(bytes(16))), (text(bytes(65)), text(bytes(16)))],
 )

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from gateway.web.app import WebServer, WebSettings
 from gateway.web.outbox import Line
+from tests.rows import by_row
 from tests.web.client import client_of
 from tests.web.fake import SDP, FakeGateway, running
 from tests.web.room_peer import joined
@@ -83,7 +84,7 @@ async def test_a_taken_peer_id_is_refused_and_its_owner_stays() -> None:
         assert (await one.next())["type"] == "offer"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "code"),
     [
         ("{", "bad-json"),
@@ -168,8 +169,8 @@ _EACH = 11
 """Messages of a newcomer to each member: an offer and ten candidates."""
 
 
-@pytest.mark.parametrize("form", ["/webrtc/signaling/r/{}", "/rtc/signal?room=r"])
-@pytest.mark.parametrize(
+@by_row("form", ["/webrtc/signaling/r/{}", "/rtc/signal?room=r"])
+@by_row(
     "settings",
     [
         pytest.param({"message_burst": 1, "messages_per_second": 0.0001, "messages_per_peer": _EACH}, id="room-scaled"),

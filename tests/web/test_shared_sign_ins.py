@@ -10,6 +10,7 @@ from gateway.errors import GatewayError
 from gateway.web.auth.shared_sign_ins import SharedSignIns
 from gateway.web.auth.sign_ins import SignIns
 from gateway.web.auth.tokens import TokenError, Tokens
+from tests.rows import by_row
 
 KEY = bytes(32)
 
@@ -128,7 +129,7 @@ async def test_while_the_store_is_away_each_gateway_goes_by_what_it_knows() -> N
     assert await one.lives(session)
 
 
-@pytest.mark.parametrize("text", ["null", "[]", "{", '{"id": "x"}', '"text"'])
+@by_row("text", ["null", "[]", "{", '{"id": "x"}', '"text"'])
 async def test_what_cannot_be_read_is_nobodys_sign_in(text: str) -> None:
     """Written by another version, or by somebody else."""
     texts, clock = Texts(), Clock()
