@@ -13,7 +13,6 @@ import pytest_asyncio
 
 from gateway.client import Answer, Call, ClientError, GatewayClient, IceCandidate
 from tests.interop.gateway import NEAR, PASSWORDS, TONE_HZ, Gateway, RpcBrowser, config_on_free_ports, gateway_with
-from tests.rows import by_row
 from tests.web.browser import Tone
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -168,7 +167,7 @@ async def test_a_newer_gateway_may_say_more(monkeypatch: pytest.MonkeyPatch) -> 
             await client.sessions()
 
 
-@by_row("moment", ["offered", "connecting", "too late", "away"])
+@pytest.mark.parametrize("moment", ["offered", "connecting", "too late", "away"])
 async def test_a_call_that_is_given_up_before_it_is_connected_ends_at_the_gateway(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
