@@ -165,6 +165,7 @@ QUESTIONS = (
     Question("OPTIONS", in_dialog=True),
     Question("BYE", in_dialog=True),
 )
+_ACK = Question("ACK", (CONTACT,))
 DECIDES = frozenset(("Accept", "Expires", "Max-Forwards", "Session-Expires"))
 """Headers of which a readable value may rightly refuse a request (406, 423, 483, 422): not garbled by chance."""
 
@@ -193,50 +194,70 @@ def written(
 
 
 class Bench:
-    """A user agent that takes every call, and a puppet that asks it."""
+    """A user agent that takes every call, and a puppet that asks it; one call serves for what is asked in it."""
 
     def __init__(self) -> None:
         self.network = LossyNetwork(ManualClock())
         self.agent, self.puppet = AgentNode(self.network, US), Puppet(self.network, PEER)
         self.agent.on_call = _answered
+        self._tag = ""
+        self._number = 0
 
     def statuses(self, question: Question, header: str, value: str | None, line: str = "") -> list[int]:
         """Ask the question with that header at `value`; return the final answers to it, the last one first.
 
         `line` stands before the last header.
         """
-        tag = self._begun() if question.in_dialog else ""
-        number = 2 if question.in_dialog else 1
-        asked = written(question, header, value, to_tag=tag, number=number)
+        if question.in_dialog and not self._tag:
+            self._begin()
+        asked = self._written(question, header, value)
         place = asked.index(b"Content-Length:")
         self._send(asked[:place] + (line.encode() + b"\r\n" if line else b"") + asked[place:])
-        self.network.run(0.5)
-        return [status for status in self.puppet.statuses() if status >= 200][::-1]
+        found = [status for status in self.puppet.statuses() if status >= 200][::-1]
+        if question.in_dialog and question.method == "INVITE":
+            self._acknowledge()
+        return found
 
-    def _begun(self) -> str:
-        """The tag of a call that the agent has answered."""
-        self._send(written(QUESTIONS[0]))
-        self.network.run(0.1)
+    def _begin(self) -> None:
+        """Have a call that the agent has answered."""
+        self._send(self._written(QUESTIONS[0]))
         [answer] = [one for one in self.puppet.take() if isinstance(one, Response) and one.status == 200]
-        ack = Question("ACK", (CONTACT,))
-        self._send(written(ack, to_tag=answer.to_tag or ""))
-        self.network.run(0.1)
-        return answer.to_tag or ""
+        self._tag = answer.to_tag or ""
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        self._number -= 1
+        self._send(self._written(_ACK))
+
+    def _written(self, question: Question, header: str = "", value: str | None = None) -> bytes:
+        self._number += 1
+        return written(question, header, value, to_tag=self._tag, number=self._number)
 
     def _send(self, data: bytes) -> None:
         self.puppet.send(data, US)
+        self.network.run(0.1)
 
 
 def _answered(session: InviteSession, log: SessionLog) -> None:
     session.answer(SDP.encode())  # type: ignore[attr-defined]
 
 
+def faults(question: Question, header: str, values: Sequence[str | None]) -> list[str]:
+    """Say at which values of that header the request was refused, and how; None stands for a header left out."""
+    bench, found = Bench(), list[str]()
+    for value in values:
+        statuses = bench.statuses(question, header, value)
+        is_served = bool(statuses) and 200 <= statuses[0] < 300
+        if not is_served:
+            found.append(f"{question}: {header}: {value!r} gets {statuses or 'no answer'}")
+        if not is_served or not question.in_dialog or question.method == "BYE":
+            bench = Bench()
+    return found
+
+
 def fault(question: Question, header: str, value: str | None) -> str | None:
     """Say how the request was refused that is served without that header; None where it was served."""
-    found = Bench().statuses(question, header, value)
-    if found and 200 <= found[0] < 300:
-        return None
-    return f"{question}: {header}: {value!r} gets {found or 'no answer'}"
+    return next(iter(faults(question, header, (value,))), None)
 
 
 def line_fault(question: Question, line: str) -> str | None:

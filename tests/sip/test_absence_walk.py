@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from random import Random
 
+import pytest
+
 from gateway.sip.invite.resumed import session_values
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
@@ -13,6 +15,8 @@ from tests.rows import by_row
 from tests.sip.absent_client import CONTACT, GRACE, Client, connect, is_done, lose, talking
 from tests.sip.agents import ALICE, HELD, HOLD, answer
 from tests.sip.resumption import killed
+
+pytestmark = pytest.mark.no_cover
 
 STEPS = 40
 _SOON = 0.5

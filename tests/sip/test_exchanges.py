@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.sip.config import CoreConfig
+from gateway.sip.flow import Flow
 from gateway.sip.invite import modify
 from gateway.sip.invite.events import (
     Answered,
@@ -23,6 +24,7 @@ from gateway.testing.sip_peer import SessionLog
 from tests.rows import by_row
 from tests.sip.agents import (
     ANSWER,
+    BOB,
     HELD,
     HOLD,
     OFFER,
@@ -41,6 +43,9 @@ from tests.sip.resumption import Kept, killed
 
 NO_UPDATE = (("Allow", "INVITE, ACK, BYE, CANCEL, PRACK"),)
 WE_REFRESH = (("Session-Expires", "90;refresher=uas"), ("Supported", "timer"))
+
+
+CONNECTION = Flow("tcp", *BOB, "here")
 
 
 def refreshing_call(*headers: tuple[str, object]) -> tuple[Stage, PuppetCall, IncomingSession, SessionLog, Request]:
@@ -543,6 +548,25 @@ def test_who_reinvites_has_had_the_200_whose_ack_is_missing() -> None:
     assert [(one.status, one.cseq.number) for one in finals(stage, "INVITE")] == [(200, 2), (200, 3)]
     assert log.kinds == ["Confirmed", "Offered", "Offered"]
     assert (session.local_body, session.remote_body) == (ANSWER, OFFER)
+
+
+@pytest.mark.parametrize(("breaks", "offered"), [("before our 200", [HELD]), ("behind our 200", [HELD]), ("", [])])
+def test_a_200_that_may_be_lost_with_its_connection_is_offered_again(breaks: str, offered: list[bytes]) -> None:
+    """Once our user has refused the next offer of the peer; an ACK alone that is lost leaves no doubt."""
+    stage = Stage(transport="tcp")
+    caller, session, _ = answered_call(stage)
+    caller.next("INVITE", body=HOLD)
+    if breaks == "before our 200":
+        stage.agent.core.transport_failed(CONNECTION)
+    session.answer_offer(2, HELD)
+    if breaks == "behind our 200":
+        stage.agent.core.transport_failed(CONNECTION)
+    stage.run()
+    caller.next("INVITE", body=OFFER)
+    session.refuse_offer(3, 488)
+    stage.send(caller.make("ACK"))
+    assert 488 in [one.status for one in stage.puppet.received if isinstance(one, Response)]
+    assert [one.body for one in stage.requests("INVITE")] == offered
 
 
 def test_who_reinvites_without_an_ack_after_we_have_hung_up_gets_the_bye() -> None:

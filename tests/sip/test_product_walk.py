@@ -10,6 +10,8 @@ from gateway.testing.network import Weather
 from gateway.testing.walk import Walk, WalkSettings
 from tests.rows import by_row
 
+pytestmark = pytest.mark.no_cover
+
 STEPS = 250
 KINDS = {
     "datagrams that are lost, doubled, reordered and malformed": WalkSettings(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.sip.config import CoreConfig
 from gateway.sip.invite.events import InfoReceived, Offered
 from gateway.sip.invite.incoming import IncomingSession
@@ -11,6 +13,8 @@ from gateway.testing.network import Weather
 from gateway.testing.sip_peer import SessionLog
 from tests.rows import by_row
 from tests.sip.agents import ANSWER, OFFER, Pair, call, is_idle
+
+pytestmark = pytest.mark.no_cover
 
 BAD = Weather(delay=0.02, jitter=0.2, loss=0.3, duplication=0.1)
 

@@ -413,8 +413,7 @@ class OutgoingSession(InviteSession):
         def answered(_: Response) -> None:
             # What it was matters only to the callee, who gives up without one.
             branch.pracks -= 1
-            if branch.modification is self.modification and not self.is_over:
-                self.exchange_over()
+            branch.modification.advance()
 
         self.send_in_dialog("PRACK", branch.dialog, answered, headers=headers, body=body, content_type=content_type)
 
