@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from _pytest.mark.structures import ParameterSet
+from pytest_timeout import _get_item_settings
 
 from tests.virtual import _loop
 
@@ -26,8 +27,8 @@ def by_row(
 ) -> Callable[[Test], Test]:
     """Walk `rows` in one test, as `pytest.mark.parametrize` makes a test of each; two tables are walked as a product.
 
-    A row has its own event loop, and its own `monkeypatch` and `tmp_path`. For parameters with a mark or a fixture,
-    and for tests with fixtures that a row changes, `parametrize` stays.
+    A row has its own event loop, time limit, `monkeypatch` and `tmp_path`. For parameters with a mark or a fixture, and
+    for tests with fixtures that a row changes, `parametrize` stays.
     """
     titles = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
     table = list(_table(titles, list(rows), ids))
@@ -47,25 +48,27 @@ def _walk(test: Test, table: Table) -> Test:
     def walk(*args: Any, subtests: pytest.Subtests | None = None, **fixtures: Any) -> Any:
         if subtests is None:  # a test calls this one, for a row of its own
             return test(*args, **fixtures)
-        is_late = False
         for number, (title, row) in enumerate(table):
-            if is_late:
-                break
+            _begin_timeout(subtests._request.node)
             with subtests.test(title), _own(fixtures, number) as made:
-                try:
-                    result = test(**made, **row)
-                    if inspect.iscoroutine(result):
-                        with asyncio.Runner(loop_factory=_loop) as runner:
-                            runner.run(result)
-                except pytest.fail.Exception as failure:
-                    is_late = str(failure).startswith("Timeout")
-                    raise
+                result = test(**made, **row)
+                if inspect.iscoroutine(result):
+                    with asyncio.Runner(loop_factory=_loop) as runner:
+                        runner.run(result)
         return None
 
     parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("subtests", *own)]
     walk.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     walk.walked = (test, table)  # type: ignore[attr-defined]
     return walk
+
+
+def _begin_timeout(item: pytest.Item) -> None:
+    """Give a row the time of a test."""
+    settings = _get_item_settings(item)
+    item.ihook.pytest_timeout_cancel_timer(item=item)
+    if settings.timeout:
+        item.ihook.pytest_timeout_set_timer(item=item, settings=settings)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from gateway.errors import ConfigError
 from gateway.web.app import create_app
 from tests import peers
 from tests.docs_blocks import blocks_of
+from tests.rows import by_row
 from tests.web.fake import FakeGateway
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +36,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("**/*.md")),
     *sorted((ROOT / "examples").glob("**/README.md")),
 ]
-each = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+each = by_row("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
 SHELL = ("sh", "bash", "console", "shell")
@@ -251,7 +252,7 @@ def test_javascript_is_javascript(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{document}: {done.stderr}"
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     [
         "gateway nosuch", "cd x && gateway nosuch", "sudo gateway nosuch", "cat x | gateway nosuch", "$ gateway nosuch",
@@ -261,7 +262,7 @@ def test_javascript_is_javascript(tmp_path: Path) -> None:
         "make run NOSUCH=1", "x=$(gateway nosuch)", "if true; then gateway nosuch; fi",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("fence", ["```sh", "```console", '```sh title="x"', "  ~~~bash", "````shell"])
+@by_row("fence", ["```sh", "```console", '```sh title="x"', "  ~~~bash", "````shell"])
 def test_a_wrong_command_is_seen(tmp_path: Path, text: str, fence: str) -> None:
     """Wherever it stands in its line, and whatever the block."""
     page = tmp_path / "page.md"
@@ -272,7 +273,7 @@ def test_a_wrong_command_is_seen(tmp_path: Path, text: str, fence: str) -> None:
 
 
 @pytest.mark.wall
-@pytest.mark.parametrize(
+@by_row(
     ("test", "text"),
     [
         (test_every_configuration_is_taken, "```yaml\nno_such_key: 1\n```"),

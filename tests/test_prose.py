@@ -12,6 +12,8 @@ from proselint.config import DEFAULT
 from proselint.registry import CheckRegistry
 from proselint.tools import LintFile
 
+from tests.rows import by_row
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     ROOT / "README.md",
@@ -36,7 +38,7 @@ NOT_OURS = {
 BRITISH = {"for ever"}
 """Words that it takes for archaic."""
 
-each = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+each = by_row("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
 def said(document: Path) -> str:
@@ -98,7 +100,7 @@ def test_proselint_finds_nothing(document: Path) -> None:
     assert found(document) == []
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     ["word " * 61 + ".", f"{'word ' * 51}: x.", "It simply works.", "| a |\n|---|\n| It simply works. |"],
 )  # fmt: skip
@@ -110,7 +112,7 @@ def test_what_is_long_or_fills_is_seen(tmp_path: Path, text: str) -> None:
         test_prose_is_short_and_plain(page)
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     [
         "The call call ends.",

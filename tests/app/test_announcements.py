@@ -22,6 +22,7 @@ from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
 from tests.media.engine_support import config as media
 from tests.media.tone_support import sine
+from tests.rows import by_row
 
 CAUSES = (
     *(Cause.BUSY, Cause.DECLINED, Cause.NO_ANSWER, Cause.UNAVAILABLE),
@@ -96,7 +97,7 @@ async def test_as_many_hear_one_at_once_as_configured(tmp_path: Path, most: int)
     assert there.leg(Cause.BUSY, Caller(), "beyond") is None
 
 
-@pytest.mark.parametrize("told", [None, False, True])
+@by_row("told", [None, False, True])
 async def test_who_comes_by_a_trunk_hears_it_where_that_says_so(tmp_path: Path, told: bool | None) -> None:
     """Users and guests do anyway; another gateway, and a trunk that is no more, never."""
     sine(str(tmp_path / "busy.wav"), 400)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from gateway.sip.invite.events import Ended
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
@@ -14,6 +12,7 @@ from gateway.sip.message.uri import Uri
 from tests.app.phones import SDP, Phone
 from tests.app.scripted_house import Callee, Fields, house
 from tests.interop.gateway import PASSWORDS
+from tests.rows import by_row
 
 GOOD: Fields = (("Contact", "<sip:4711@{host}:{port}>"),)
 WAYS: dict[str, Fields] = {
@@ -48,8 +47,8 @@ WAYS: dict[str, Fields] = {
 }
 
 
-@pytest.mark.parametrize("early", [0, 183])
-@pytest.mark.parametrize("way", WAYS)
+@by_row("early", [0, 183])
+@by_row("way", WAYS)
 async def test_a_200_without_a_usable_way_is_acknowledged_and_ended(tmp_path: Path, way: str, early: int) -> None:
     """PRACK, ACK and BYE go where the INVITE went; a BYE from there ends the caller's side."""
     async with house(tmp_path) as there:
@@ -95,7 +94,7 @@ class OldCaller(Callee):
         await self.write(message.write())
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("branch", "has_contact"),
     [*((branch, True) for branch in OLD_BRANCHES), *((branch, False) for branch in OLD_BRANCHES[:-1])],
 )

@@ -20,6 +20,7 @@ from gateway.sip.message.message import Request
 from gateway.sip.message.uri import Uri
 from gateway.sip.requests.checks import Capabilities
 from gateway.sip.requests.inspection import inspect_request
+from tests.rows import by_row
 
 PBX = Trunk(name="office", uri="sip:pbx.test:5070", verstat=True)
 
@@ -31,7 +32,7 @@ def invite(*headers: tuple[str, str], sender: str = '"Bob" <sip:2001@elsewhere.t
     )
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("asserted", "uri", "name"),
     [
         (None, "sip:2001@pbx.test:5070", "Bob"),
@@ -48,7 +49,7 @@ def test_a_trunk_says_who_calls(asserted: str | None, uri: str, name: str) -> No
     assert (address.uri, address.display_name, address.asserted) == (uri, name, "")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("value", "private"),
     [
         *((value, True) for value in ("id", "header;id", "ID;critical", "user")),
@@ -76,7 +77,7 @@ def test_a_diversion_is_kept_and_nobodys_words_are_not() -> None:
     assert len(of_trunk(invite(("Diversion", many)), PBX).diversions) == 8
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("sender", "asserted", "verdict"),
     [
         ("<sip:2001@pbx.test>", "<tel:+4989;verstat=TN-Validation-Passed>", "passed"),
@@ -125,7 +126,7 @@ def passport(payload: object) -> str:
     return f"eyJhbGciOiJFUzI1NiJ9.{base64.urlsafe_b64encode(text).decode().rstrip('=')}.sig;info=<https://cert.test/>"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("sender", "asserted", "signed", "kept"),
     [
         ("<sip:4930123@pbx.test>", None, "4930123", True),
@@ -148,9 +149,7 @@ def test_a_signature_is_kept_that_is_of_the_number_that_is_shown(
     assert found == ((("Identity", token),) if kept else ())
 
 
-@pytest.mark.parametrize(
-    "payload", [b"[" * 3_000, b"\xff", b"{}", b"[]", b'{"orig":[]}', b'{"orig":{"tn":[1]}}', b"9" * 3_000]
-)
+@by_row("payload", [b"[" * 3_000, b"\xff", b"{}", b"[]", b'{"orig":[]}', b'{"orig":{"tn":[1]}}', b"9" * 3_000])
 def test_a_signature_that_cannot_be_read_is_of_from(payload: bytes) -> None:
     """Whatever a stranger writes there."""
     token = passport(payload)
@@ -158,8 +157,8 @@ def test_a_signature_that_cannot_be_read_is_of_from(payload: bytes) -> None:
     assert of_trunk(invite(("Identity", token), ("P-Asserted-Identity", "<sip:555@pbx.test>")), PBX).signed == ()
 
 
-@pytest.mark.parametrize("trusted", [True, False])
-@pytest.mark.parametrize(
+@by_row("trusted", [True, False])
+@by_row(
     "private",
     [("Privacy", "id"), ("Privacy", "user"), ("Privacy", "header"), ("Diversion", "<sip:7@pbx.test>;privacy=full")],
 )
@@ -184,7 +183,7 @@ def test_a_history_is_read_with_what_is_private_in_it() -> None:
     assert (diversion.is_private, diversion.in_history) == (True, True)
 
 
-@pytest.mark.parametrize("index", ["", "x", "1.", "1" * 90, ".".join("1" * 40), "1;mp=<"])
+@by_row("index", ["", "x", "1.", "1" * 90, ".".join("1" * 40), "1;mp=<"])
 def test_a_history_that_cannot_be_numbered_on_is_left_out(index: str) -> None:
     """Nothing is made up about what a trunk has said."""
     request = invite(("History-Info", f"<sip:7@pbx.test>;index={index}, <sip:8@pbx.test>;index=1.1"))
@@ -200,7 +199,7 @@ def names() -> Names:
     return Names(IdentityMap(users, (), "gw.test"), {"office": Trunk(name="office", uri="sip:pbx.test")})
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("preferred", "uri"),
     [
         (None, "sip:1001@gw.test"),
@@ -221,7 +220,7 @@ def test_a_user_chooses_among_its_own_numbers(preferred: str | None, uri: str) -
     assert (address.uri, address.display_name) == (uri, "Reception")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("identity", "asserted", "uri"),
     [
         ("trunk:office", None, "sip:2001@pbx.test"),

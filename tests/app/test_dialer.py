@@ -34,6 +34,7 @@ from gateway.sip.message.fields import Headers
 from gateway.sip.message.uri import Uri
 from gateway.store.identity_memory import MemoryStore
 from gateway.web.facade import WebChannel
+from tests.rows import by_row
 from tests.timers import by_hand
 
 NOW = 1_000_000.0
@@ -179,7 +180,7 @@ async def test_a_trunk_gets_its_own_name_and_secret_and_the_number() -> None:
     assert "trunk-secret" not in repr(sent["credentials"])
 
 
-@pytest.mark.parametrize("number", ["12@evil.test", "12;maddr=evil.test", "12?X-Evil=1", "12>", "12 34", "1%0d%0a2"])
+@by_row("number", ["12@evil.test", "12;maddr=evil.test", "12?X-Evil=1", "12>", "12 34", "1%0d%0a2"])
 async def test_a_number_cannot_lead_a_trunk_call_elsewhere(number: str) -> None:
     """Whatever was dialled stays in the user part, escaped."""
     rig = Rig()
@@ -229,7 +230,7 @@ async def test_what_a_phone_chose_is_remembered_for_its_next_call() -> None:
     assert (leg.party.prefer[0], again.party.prefer) == ("g722", ("pcmu",))
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("path", "received", "stands", "by_path"),
     [
         ("<sip:192.0.2.1:5080;lr>", "udp:192.0.2.1:5060", True, True),
@@ -281,7 +282,7 @@ async def test_a_preference_brings_no_binding_back(gone: bool, kept: list[object
     assert [(one.codecs, one.cseq) for one in await store.bindings(aor, NOW)] == kept
 
 
-@pytest.mark.parametrize(("policy", "kind"), [("required", Kind.SDES), ("optional", Kind.RTP), ("off", Kind.RTP)])
+@by_row(("policy", "kind"), [("required", Kind.SDES), ("optional", Kind.RTP), ("off", Kind.RTP)])
 async def test_the_srtp_policy_says_what_a_phone_is_offered(policy: str, kind: Kind) -> None:
     """SDES where it is required."""
     rig = Rig(RTP__SRTP=policy)
@@ -474,8 +475,8 @@ async def test_who_follows_over_ip_versions_is_asked_by_tls_alone_where_the_call
     assert heard[-1] == Rejected(Cause.DECLINED)
 
 
-@pytest.mark.parametrize("trusted", [True, False])
-@pytest.mark.parametrize("private", [True, False])
+@by_row("trusted", [True, False])
+@by_row("private", [True, False])
 async def test_only_a_trusted_trunk_is_told_who_calls(trusted: bool, private: bool) -> None:
     """P-Asserted-Identity, with Privacy where the caller is hidden; From never names who is hidden."""
     trunk = {"name": "office", "uri": "sip:pbx.test", "assert_identity": trusted}
@@ -513,7 +514,7 @@ async def test_a_signature_is_passed_on_to_a_trunk_that_sees_the_number(own: str
     assert [name for name, _ in rig.inviter.sent[-1]["headers"]] == (["Identity"] if kept else [])
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("policy", "keying", "offered"),
     [
         ("off", ("sdes", "dtls"), [Kind.RTP]),
@@ -545,7 +546,7 @@ class Network:
         return NameAddr(Uri.of(user, "192.0.2.1"))
 
 
-@pytest.mark.parametrize(("listen", "families"), [("127.0.0.1", 1), ("127.0.0.1,::1", 2), ("::1,0.0.0.0", 2)])
+@by_row(("listen", "families"), [("127.0.0.1", 1), ("127.0.0.1,::1", 2), ("::1,0.0.0.0", 2)])
 async def test_phones_of_both_ip_versions_are_offered_their_own_address(listen: str, families: int) -> None:
     """A leg for each version, where RTP listens on both; the way of the registration says which it is."""
     rig = Rig(RTP__LISTEN=listen)
@@ -560,7 +561,7 @@ async def test_phones_of_both_ip_versions_are_offered_their_own_address(listen: 
     assert len(rig.inviter.sent) == 3
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("uri", "flows", "family", "asked"),
     [
         ("sip:pbx.test", (Flow("udp", "2001:db8::1", 5060), Flow("udp", "192.0.2.1", 5060)), 6, ["sip:0@pbx.test"]),

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.app import drain as draining
 from gateway.app.drain import drain
+from tests.rows import by_row
 
 
 class Rooms:
@@ -86,7 +87,7 @@ class Rooms:
         await self.last.wait()
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.4, 1), (7.5, 8), (60.0, 60)])
+@by_row(("seconds", "told"), [(0.4, 1), (7.5, 8), (60.0, 60)])
 async def test_peers_come_back_when_it_is_over_and_not_before(seconds: float, told: int) -> None:
     """Retry-After has whole seconds; 0 of them would say that nothing drains."""
     rooms = Rooms()

@@ -21,6 +21,7 @@ from gateway.sip.invite.incoming import IncomingSession
 from tests.app.phones import SDP, Phone
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.net.peers import Application, Recorder
+from tests.rows import by_row
 
 ROUTES = [
     {"match": "600", "to": "service:echo"},
@@ -140,7 +141,7 @@ async def test_trunks_and_strangers_have_no_features(tmp_path: Path) -> None:
             assert failed.status == 403
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("number", "groups", "status"),
     [("*8", "sales", 200), ("*81002", "sales", 200), ("*81003", "sales", 404), ("*8", "other", 404)],
 )

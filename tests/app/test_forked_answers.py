@@ -11,6 +11,7 @@ from gateway.sip.invite.events import Failed
 from gateway.sip.message.message import Request
 from tests.app.scripted_callers import CALLERS, UNUSABLE, SipCaller, calling
 from tests.app.scripted_house import GOOD, Callee, house
+from tests.rows import by_row
 
 BAD = UNUSABLE["a refused line"]
 
@@ -23,9 +24,9 @@ async def rings(callee: Callee, *tags: str, sdp: str | None = None) -> Request:
     return invite
 
 
-@pytest.mark.parametrize("ringing", ["ab", "a", "b", ""])
-@pytest.mark.parametrize("caller", CALLERS)
-@pytest.mark.parametrize("answer", UNUSABLE)
+@by_row("ringing", ["ab", "a", "b", ""])
+@by_row("caller", CALLERS)
+@by_row("answer", UNUSABLE)
 async def test_an_unusable_200_leaves_the_answer_of_another_branch(
     tmp_path: Path, answer: str, caller: str, ringing: str
 ) -> None:

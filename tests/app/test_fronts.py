@@ -27,6 +27,7 @@ from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
 from gateway.web.facade import PlaceError, WebChannel
+from tests.rows import by_row
 
 OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"
 HELP = Emergency(numbers=frozenset({"112"}), trunk="office")
@@ -102,7 +103,7 @@ class _Page:
         return lambda *_: None
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("user", "secret", "let_in"),
     [
         ("alice", "right", True),
@@ -146,7 +147,7 @@ async def test_a_guest_may_call_what_guests_may() -> None:
     await rig.calls.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("to", "cause"),
     [("1999", Cause.NOT_FOUND), ("0049", Cause.FORBIDDEN), ("1001", Cause.UNAVAILABLE), ("1\r\n", Cause.NOT_FOUND)],
 )
@@ -159,7 +160,7 @@ async def test_a_call_that_cannot_be_placed_says_why(to: str, cause: Cause) -> N
     assert len(rig.calls) == 0
 
 
-@pytest.mark.parametrize("sdp", ["", "hello", "v=1\r\n"])
+@by_row("sdp", ["", "hello", "v=1\r\n"])
 async def test_an_offer_that_is_no_sdp_is_400(sdp: str) -> None:
     """Before anybody is looked up."""
     rig = Rig()
@@ -168,7 +169,7 @@ async def test_an_offer_that_is_no_sdp_is_400(sdp: str) -> None:
     assert (refused.value.status, rig.dialer.asked) == (400, [])
 
 
-@pytest.mark.parametrize("written", ["112", "1-1-2", "tel:112", "sip:112", "sip:1%312;user=phone@gateway.local"])
+@by_row("written", ["112", "1-1-2", "tel:112", "sip:112", "sip:1%312;user=phone@gateway.local"])
 async def test_a_call_for_help_is_let_in_however_much_there_is_to_do(written: str) -> None:
     """And however its number is written; all others wait."""
     control = LoadControl(LoadPolicy())

@@ -15,6 +15,7 @@ import structlog
 
 from gateway import ConfigError, Gateway
 from tests.ports import free_ports
+from tests.rows import by_row
 
 SECRET = "kJ7-qZ4_wT9x"
 WRONG: tuple[tuple[dict[Any, Any], str, str], ...] = (
@@ -29,7 +30,7 @@ WRONG: tuple[tuple[dict[Any, Any], str, str], ...] = (
 )
 
 
-@pytest.mark.parametrize(("values", "key", "words"), WRONG)
+@by_row(("values", "key", "words"), WRONG)
 def test_a_bad_key_is_one_sentence(values: dict[str, Any], key: str, words: str) -> None:
     """Of the error that the documentation promises, with the key in it, and no trace of the library that reads it."""
     with pytest.raises(ConfigError) as caught:

@@ -21,6 +21,7 @@ from gateway.config import Config
 from gateway.identity.store import StoreError
 from gateway.testing.clock import ManualClock
 from gateway.testing.engine import FakeEngine
+from tests.rows import by_row
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -45,7 +46,7 @@ def config(**changes: Any) -> Config:
     return Config.model_validate({"limits": {"max_calls": 10}, **changes})
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("count", "draining", "status", "told"),
     [
         (0, False, "ok", 0),
@@ -126,7 +127,7 @@ def test_a_trunk_whose_name_is_unknown_is_told_from_one_that_is_silent() -> None
     assert said == "Trunk office does not answer: DNS knows no address of sip:pbx.test."
 
 
-@pytest.mark.parametrize(("ports", "told"), [(None, 0), ((89, 100), 0), ((90, 100), 1)])
+@by_row(("ports", "told"), [(None, 0), ((89, 100), 0), ((90, 100), 1)])
 def test_ports_are_named_when_few_are_left(ports: tuple[int, int] | None, told: int) -> None:
     """Nine tenths of the pairs; an engine that does not know its ports says nothing."""
 
@@ -231,7 +232,7 @@ def certificate(path: Path, days: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("days", "word"), [(31, ""), (29, "ends on"), (-1, "ended on")])
+@by_row(("days", "word"), [(31, ""), (29, "ends on"), (-1, "ended on")])
 async def test_a_certificate_is_named_before_it_ends(tmp_path: Path, days: float, word: str) -> None:
     """Thirty days before, and after it has."""
     seen = Certificate(certificate(tmp_path / "cert.pem", days))

@@ -27,6 +27,7 @@ from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.interop.stranger import SDP, authorization, status_of, stranger
 from tests.media.engine_support import until
 from tests.net.peers import LOOPBACK, Application
+from tests.rows import by_row
 
 PASSWORD = "the-account-of-Alice-4711"
 THIEF = "127.0.0.52"
@@ -111,7 +112,7 @@ async def test_a_trunk_that_wants_ever_longer_registrations_is_asked_twice_at_mo
         assert 1 <= len([one for one in trunk.requests if one.method == "REGISTER"]) <= 2
 
 
-@pytest.mark.parametrize(
+@by_row(
     "nonsense",
     [
         [b"\x00\xff" * 50],

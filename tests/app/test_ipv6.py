@@ -25,6 +25,7 @@ from tests.media.engine_support import Phone as Media
 from tests.media.engine_support import frequency_of, until
 from tests.net.peers import LOOPBACK, Application, Recorder
 from tests.ports import free_port
+from tests.rows import by_row
 
 
 @pytest.mark.parametrize("dialled", ["1001@[::1]", "1001@[::1]:{port}"])
@@ -130,7 +131,7 @@ async def test_phones_of_both_ip_versions_talk(tmp_path: Path) -> None:
         await gateway.idle()
 
 
-@pytest.mark.parametrize(("first", "further"), [("[::1]", "127.0.0.1"), ("127.0.0.1", "[::1]"), ("localhost", None)])
+@by_row(("first", "further"), [("[::1]", "127.0.0.1"), ("127.0.0.1", "[::1]"), ("localhost", None)])
 async def test_each_place_of_a_trunk_is_offered_the_address_of_its_own_version(
     tmp_path: Path, first: str, further: str | None
 ) -> None:

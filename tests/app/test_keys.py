@@ -35,6 +35,7 @@ from gateway.web.outbox import Outbox
 from tests.call.rig import OFFER
 from tests.media.engine_support import Phone, config, frequency_of, phone_sdp, running, until
 from tests.net.certificates import Authority
+from tests.rows import by_row
 from tests.sip.agents import Stage, answered_call
 from tests.sip.transaction_harness import RecordingLayer
 from tests.web import fake
@@ -134,7 +135,7 @@ async def _greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     writer.close()
 
 
-@pytest.mark.parametrize(("mode", "nameless"), [("off", True), ("optional", True), ("required", False)])
+@by_row(("mode", "nameless"), [("off", True), ("optional", True), ("required", False)])
 async def test_clients_show_certificates_as_configured(mode: str, nameless: bool, tmp_path: Path) -> None:
     """sip.tls.client_certificates, judged by sip.tls.ca; sip.tls.cert and key are what they are shown."""
     authority = Authority(tmp_path)
@@ -263,9 +264,7 @@ async def test_no_longer_message_is_taken_than_configured(longest: int) -> None:
             assert closed.value.rcvd.code == 1009
 
 
-@pytest.mark.parametrize(
-    ("interval", "patience", "ends"), [(0.05, 0.05, True), (0.05, 60.0, False), (60.0, 0.05, False)]
-)
+@by_row(("interval", "patience", "ends"), [(0.05, 0.05, True), (0.05, 60.0, False), (60.0, 0.05, False)])
 async def test_a_silent_websocket_is_asked_and_given_up_as_configured(
     interval: float, patience: float, ends: bool
 ) -> None:

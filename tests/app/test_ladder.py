@@ -9,6 +9,7 @@ from gateway.app.message_log import names_of
 from gateway.net.tap import Direction
 from gateway.sip.flow import Flow
 from gateway.testing.clock import ManualClock
+from tests.rows import by_row
 
 FLOW = Flow.parse("udp:192.0.2.1:5060")
 
@@ -36,7 +37,7 @@ def test_sip_and_web_stand_on_one_time_line_without_secrets() -> None:
     assert "secret" not in found[0].text
 
 
-@pytest.mark.parametrize("line", ["Call-ID: x1", "call-id :  x1", "i: x1", "CALL-ID:\tx1 "])
+@by_row("line", ["Call-ID: x1", "call-id :  x1", "i: x1", "CALL-ID:\tx1 "])
 def test_a_message_is_of_its_call_however_the_header_is_written(line: str) -> None:
     """In long form and in short; what is said in a body is no header."""
     ladders = Ladders(1_000_000, ManualClock())

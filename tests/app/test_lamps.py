@@ -5,8 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-
 from gateway.app.lamps import MOST_SHOWN, Lamps
 from gateway.call.call import Call
 from gateway.call.leg import Address
@@ -18,6 +16,7 @@ from gateway.legs.web import WebCalleeLeg
 from gateway.people.dialogs import DialogName, Progress
 from gateway.people.presence import Activity, Presences
 from gateway.testing.leg import FakeLeg
+from tests.rows import by_row
 
 USERS = (User("alice", "Alice", web=True), User("1001", sip=True), User("1002", sip=True))
 
@@ -113,7 +112,7 @@ def test_a_trunks_caller_with_a_users_number_lights_nobodys_lamp() -> None:
     assert (board.rows("alice"), board.lamps._calls, board.lamps._users) == ([], {}, {})
 
 
-@pytest.mark.parametrize("state", [one for one in State if one is not State.ENDED])
+@by_row("state", [one for one in State if one is not State.ENDED])
 def test_every_state_has_its_lamp(state: State) -> None:
     """None is forgotten."""
     board = Board()

@@ -13,6 +13,7 @@ from gateway.app.lease import Lease, LeaseKeeper, clock, let_go
 from gateway.call.journal import JournalError
 from gateway.call.leg import Address
 from gateway.call.record import CallRecord
+from tests.rows import by_row
 
 
 class Time:
@@ -147,7 +148,7 @@ async def tick(rig: Rig) -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("answering", "is_ours"),
     [([], True), ([True, True], True), ([True, False], False)],
     ids=["alone", "all", "not all"],

@@ -22,6 +22,7 @@ from tests.media.engine_support import browser_sdp
 from tests.media.ng_daemon import daemon, friendly
 from tests.net.peers import Application
 from tests.ports import free_ports
+from tests.rows import by_row
 
 SILENT = "silent"
 
@@ -61,7 +62,7 @@ async def test_a_call_without_rtp_ports_is_told_so(tmp_path: Path, plane: str) -
         assert await _refused(agent, app, "600") == (503, 'Q.850;cause=44;text="limit: rtp.ports"', "10")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("said", "reason", "wait"),
     [
         ("Ran out of ports", 'Q.850;cause=44;text="limit: rtpengine port-min to port-max"', "10"),

@@ -30,6 +30,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.store.messages_memory import MemoryMessages
+from tests.rows import by_row
 
 SOURCE = Flow("udp", "192.0.2.7", 5060)
 USERS = (
@@ -171,7 +172,7 @@ async def test_every_phone_and_every_page_gets_it() -> None:
     assert (sent["body"], sent["content_type"]) == ("Grüße".encode(), "text/plain;charset=utf-8")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("answers", "status"),
     [
         ((200, 486), 200),
@@ -192,7 +193,7 @@ async def test_what_the_phones_say_is_one_answer(answers: tuple[int | Exception,
     assert (await post.write("sip:1002@gw.test")).status == status
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("to", "who", "status"),
     [
         ("sip:nobody@gw.test", "1001", 404),
@@ -215,7 +216,7 @@ async def test_who_may_not_call_may_not_write(to: str, who: str | None, status: 
     assert post.sent == []
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("answered", "status"),
     [(200, 200), (202, 202), (404, 404), (407, 403), (413, 413), (415, 415), (480, 480), (483, 483), (500, 488)],
 )
@@ -235,7 +236,7 @@ def two_places_by_two_flows() -> list[Destination]:
     return places
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("one", "two", "ways", "status"),
     [
         (200, 200, 1, 200),

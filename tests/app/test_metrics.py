@@ -21,6 +21,7 @@ from gateway.call.registry import Calls
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.media.engine import CallStatistics, PartyStatistics, StreamStatistics
+from tests.rows import by_row
 
 DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/dashboard.json"
 
@@ -142,7 +143,7 @@ def queries() -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.parametrize(("title", "query"), queries())
+@by_row(("title", "query"), queries())
 def test_the_dashboard_asks_for_what_there_is(title: str, query: str) -> None:
     """Each query's figures are served under that name; counters are taken as rates, histograms by their buckets."""
     found = figures(Over())

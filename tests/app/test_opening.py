@@ -18,13 +18,14 @@ from gateway.errors import AwayError, ConfigError
 from gateway.media.engine import MediaError, PortTakenError
 from gateway.store.identity_sqlite import SqliteStore
 from tests.interop.gateway import config_on_free_ports
+from tests.rows import by_row
 
 
 def opening() -> Opening:
     return Opening(Config(), os.urandom, time.time)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("error", "kind"),
     [
         (OSError(errno.EADDRINUSE, "Address already in use"), AwayError),

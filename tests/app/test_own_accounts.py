@@ -22,6 +22,7 @@ from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from gateway.web.facade import AccountError
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
+from tests.rows import by_row
 
 GIVEN: dict[str, str | None] = {"registrar": "office", "username": "201", "password": "pa-ss"}
 
@@ -141,7 +142,7 @@ async def test_nobody_tries_passwords_through_the_gateway(tmp_path: Path) -> Non
     await rig.own.put("alice", GIVEN | {"password": "3"}, by_user=True)
 
 
-@pytest.mark.parametrize("wrong", [{"username": ""}, {"username": "a\r\nb"}, {"display_name": "\x00"}])
+@by_row("wrong", [{"username": ""}, {"username": "a\r\nb"}, {"display_name": "\x00"}])
 async def test_a_name_that_no_header_could_hold_is_refused(tmp_path: Path, wrong: dict[str, str]) -> None:
     """Before anything is registered or kept."""
     rig = Rig(tmp_path)

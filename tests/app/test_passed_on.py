@@ -23,6 +23,7 @@ from tests.app.phones import SDP, Phone
 from tests.interop.gateway import config_on_free_ports
 from tests.media.engine_support import until
 from tests.net.peers import Application, Recorder, answering, port_of, started
+from tests.rows import by_row
 
 
 class Rig:
@@ -292,7 +293,7 @@ async def test_a_trunk_that_has_called_and_hangs_up_without_a_word_was_transferr
         await until(lambda: len(at.app.calls) == 1)
 
 
-@pytest.mark.parametrize("says", ["200", "486", "nothing"])
+@by_row("says", ["200", "486", "nothing"])
 async def test_a_trunk_whose_media_was_refused_has_not_taken_the_place(tmp_path: Path, says: str) -> None:
     """Whatever it says, and where it hangs up without a word; of who did not even come as well."""
     async with consulting(tmp_path, "pass_on_attended") as at:

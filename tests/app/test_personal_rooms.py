@@ -29,6 +29,7 @@ from gateway.store.identity_memory import MemoryStore
 from tests.app.room_house import House
 from tests.interop.gateway import config_on_free_ports
 from tests.media.engine_support import until
+from tests.rows import by_row
 
 HOUR = 3_600.0
 
@@ -112,7 +113,7 @@ async def test_numbers_keep_their_zeros() -> None:
     assert [await node.open() for _ in range(4)] == ["0098", "0099", "0100", "0101"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("least", "given", "made"),
     [
         (4, None, 6),
@@ -135,7 +136,7 @@ async def test_a_pin_is_made_where_one_is_needed_and_none_was_given(least: int, 
     assert room.pin is None or await room.pin.fits(pin)
 
 
-@pytest.mark.parametrize("pin", ["", "123", "12a4", "1" * 17, "٤٧١١", "4711\n"])
+@by_row("pin", ["", "123", "12a4", "1" * 17, "٤٧١١", "4711\n"])
 async def test_what_is_no_pin_is_refused(pin: str) -> None:
     """400, nothing is opened."""
     node = Node(min_pin=4)
@@ -365,7 +366,7 @@ async def test_a_store_that_forgot_everything_is_told_again() -> None:
     assert other.numbers == ["8000"]
 
 
-@pytest.mark.parametrize("failing", ["", "room:", "room-used:", "rooms"])
+@by_row("failing", ["", "room:", "room-used:", "rooms"])
 async def test_a_store_that_forgot_everything_is_told_again_when_somebody_was_in_a_room(failing: str) -> None:
     """One that is older than conference.empty_time stays for as long as before, also where telling it fails once."""
     store = Away()
@@ -542,7 +543,7 @@ def test_another_gateway_sends_a_call_to_a_room_that_is_here() -> None:
         router.route("8001", Caller("node:sip:b", (), transit=False, room="8001"))
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("least", "can", "may"),
     [
         ("user", True, ["user", "operator", "admin"]),
@@ -566,7 +567,7 @@ def test_the_keys_of_the_configuration_reach_the_rooms(least: str, can: bool, ma
     assert room_settings.personal(opening.config).numbers is None
 
 
-@pytest.mark.parametrize("numbers", ["8000", "8100-8000", "80-8000", "a-b", "8000-", "0000-9999", "-"])
+@by_row("numbers", ["8000", "8100-8000", "80-8000", "a-b", "8000-", "0000-9999", "-"])
 def test_what_is_no_range_of_numbers_is_an_error(numbers: str) -> None:
     """conference.numbers, by name."""
     with pytest.raises(ValidationError, match=r"conference\.numbers"):

@@ -20,6 +20,7 @@ from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.python import PythonPlane
 from tests import peers
 from tests.media.plane_rig import PCMU, Phone, Told, rtp
+from tests.rows import by_row
 
 
 def config(plane: str, state_dir: Path = Path(".gateway")) -> Config:
@@ -66,9 +67,7 @@ def test_native_without_a_program_is_a_mistake_of_the_configuration() -> None:
     assert NOT_BUILT in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("says", "status"), [("gateway-plane 0.1.0 protocol 99", 0), ("something else", 0), ("gateway-plane", 1)]
-)
+@by_row(("says", "status"), [("gateway-plane 0.1.0 protocol 99", 0), ("something else", 0), ("gateway-plane", 1)])
 def test_a_program_that_does_not_fit_is_not_used(tmp_path: Path, says: str, status: int) -> None:
     """Another version of the messages, another program, or one that fails: the Python plane, with the reason."""
     made = program(tmp_path, says, status)

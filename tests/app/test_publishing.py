@@ -36,6 +36,7 @@ from gateway.sip.message.uri import Uri
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.media.engine_support import until
 from tests.net.peers import LOOPBACK, Application
+from tests.rows import by_row
 
 ALICE, BOB = User("1001", sip=True, may_call=("0*",)), User("1002", sip=True, may_call=("0*",))
 FIRST, SECOND = "sip:700@192.0.2.50", "sip:700@192.0.2.51"
@@ -259,7 +260,7 @@ async def test_silence_is_480_in_time_for_the_phone(monkeypatch: pytest.MonkeyPa
     assert rig.known == 0
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("says", "headers", "status", "told"),
     [
         (423, (("Min-Expires", "900"),), 423, {"Min-Expires": "900"}),
@@ -305,7 +306,7 @@ async def test_what_leads_nowhere_is_refused() -> None:
     assert not rig.pbx.asked
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("trunk", "named"),
     [
         ({}, [("From", "sip:1001@gw.test")]),

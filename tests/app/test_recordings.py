@@ -14,6 +14,7 @@ import pytest
 
 from gateway.app.recordings import RecordingError, Recordings, RecordingSettings
 from gateway.media.engine import MediaError, RecordingFile
+from tests.rows import by_row
 
 NOW = 1_700_000_000.0
 
@@ -179,7 +180,7 @@ async def test_a_recording_that_the_engine_refuses_leaves_nothing(
     await recordings.close()
 
 
-@pytest.mark.parametrize(("tag", "begins"), [("user", True), ("trunk", False), ("guest", False), ("nobody", False)])
+@by_row(("tag", "begins"), [("user", True), ("trunk", False), ("guest", False), ("nobody", False)])
 async def test_digits_of_none_but_a_user_begin_a_recording(tag: str, begins: bool, tmp_path: Path) -> None:
     """A trunk's, a guest's and a stranger's are digits of the call."""
     identities = {"user": "1001", "trunk": "trunk:pbx", "guest": "guest-7", "nobody": None}

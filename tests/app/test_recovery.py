@@ -47,6 +47,7 @@ from gateway.store.journal_file import JournalFile
 from gateway.store.journal_shared import Begun
 from gateway.testing.engine import FakeEngine
 from gateway.testing.timers import ManualTimers
+from tests.rows import by_row
 
 UP_CALL = {"stage": UP, "legs": [], "targets": [], "times": (None, 1.0, None), "age": 1.0}
 TONE = {"kind": "service", "service": "tone"}
@@ -395,7 +396,7 @@ async def test_a_call_of_the_http_api_whose_packets_are_gone_is_not_made_anew() 
     assert engine.calls == {"other"}
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("wall", "on_boot", "seconds"),
     [
         (86_405.0, ("this", 100.0), 5.0),
@@ -457,7 +458,7 @@ async def test_how_old_a_call_is_that_a_page_left_is_told_by_no_clock_that_was_s
     assert left.age == pytest.approx(65.0, abs=1.0)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("flows", "flow", "is_awaited"),
     [
         (False, "ws:192.0.2.7:5060/3.1", True),
@@ -661,7 +662,7 @@ async def test_of_a_call_that_goes_on_whoever_else_rings_is_ended_by_a_record_of
     assert sorted(store.kept) == ["quiet", "up"]
 
 
-@pytest.mark.parametrize("odd", [{"dialog": {}}, {"dialog": {"local_cseq": "7"}}, {"dialog": 3}, 5])
+@by_row("odd", [{"dialog": {}}, {"dialog": {"local_cseq": "7"}}, {"dialog": 3}, 5])
 async def test_a_session_that_cannot_be_read_leaves_nobody_else_untold(odd: Any) -> None:
     """Whether its call ends, or goes on while another phone is ringing: the start goes on, and the others are told."""
     ends = {"stage": UP, "id": "ends", "legs": [leg(odd), leg(DIALOG)], "targets": []}

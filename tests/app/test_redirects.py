@@ -18,6 +18,7 @@ from tests.app.places import Answer, Place, place
 from tests.app.signing import signed
 from tests.interop.gateway import config_on_free_ports
 from tests.interop.stranger import stranger
+from tests.rows import by_row
 
 PBX, LINE = "127.0.0.61", "127.0.0.62"
 USERS = [
@@ -66,7 +67,7 @@ def called(trunk: Place) -> list[str]:
     return [one.uri.user or "" for one in trunk.requests if one.method == "INVITE"]
 
 
-@pytest.mark.parametrize("contact", ["{ip}:{port}", "{ip}", "127.000.0.061", "127.0.0.65", "127.0.0.65:5060"])
+@by_row("contact", ["{ip}:{port}", "{ip}", "127.000.0.061", "127.0.0.65", "127.0.0.65:5060"])
 async def test_a_pbx_that_redirects_to_its_own_extension_is_dialled_itself(tmp_path: Path, contact: str) -> None:
     """Its 3601 is no number of ours, though a row for numbers with 3 leads elsewhere; `sources` are its addresses."""
     to: list[str] = []
@@ -77,7 +78,7 @@ async def test_a_pbx_that_redirects_to_its_own_extension_is_dialled_itself(tmp_p
         assert (called(pbx), called(line)) == (["2001", "3601"], [])
 
 
-@pytest.mark.parametrize(
+@by_row(
     "to", ["sip:099@{domain}", "sip:99@{line}", "sip:99@127.0.0.62", "sip:99@127.0.0.66", "sip:600@elsewhere.example"]
 )
 async def test_a_trunk_sends_no_call_on_to_another_trunk(tmp_path: Path, to: str) -> None:

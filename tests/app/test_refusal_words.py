@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from gateway.commands.console import ladder
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
@@ -16,9 +14,10 @@ from tests.app.phones import Phone
 from tests.app.places import place
 from tests.interop.gateway import config_on_free_ports, gateway_with
 from tests.net.peers import LOOPBACK, Application
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("phrase", "warning", "said"),
     [
         ("From and credentials differ", "", "403 From and credentials differ"),

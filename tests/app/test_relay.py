@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from gateway.app.relay import SubscriptionRelay
 from gateway.call.routing import RouteError, Router, SipTarget
 from gateway.call.status import Cause
@@ -27,6 +25,7 @@ from gateway.sip.subscription.subscriber import Subscriber
 from gateway.sip.transactions.admission import AdmissionLimits
 from gateway.sip.transactions.config import StackConfig
 from gateway.testing.sip_peer import Puppet
+from tests.rows import by_row
 from tests.sip.agents import ALICE, BOB, PuppetDialog, Stage, answer, is_idle
 
 PBX = ("192.0.2.50", 5060)
@@ -175,9 +174,7 @@ def test_both_end_together() -> None:
     assert is_idle(rig.core)
 
 
-@pytest.mark.parametrize(
-    ("status", "told"), [(404, 404), (489, 489), (480, 480), (603, 603), (401, 403), (481, 403), (500, 403)]
-)
+@by_row(("status", "told"), [(404, 404), (489, 489), (480, 480), (603, 603), (401, 403), (481, 403), (500, 403)])
 def test_a_refusal_of_the_pbx_is_the_phones(status: int, told: int) -> None:
     """As far as it says something to the phone; a challenge that we cannot answer is none of its business."""
     rig = Rig()
@@ -198,7 +195,7 @@ def with_places() -> tuple[Rig, Puppet]:
     return rig, Puppet(rig.phone.network, OTHER)
 
 
-@pytest.mark.parametrize("status", [408, 430, 500, 503])
+@by_row("status", [408, 430, 500, 503])
 def test_the_next_flow_and_the_next_place_are_asked_where_nobody_is_reached(status: int) -> None:
     """What the last of them tells the phone is told; both end together as before."""
     rig, other = with_places()
@@ -324,7 +321,7 @@ def test_parts_are_never_left_out() -> None:
     assert [body for _, body in rig.told()][-1] == '<dialog-info state="full" version="5"/>'
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("target", "may_call", "hops", "status"),
     [
         ("sip:0700@pbx.test", ("*",), "70", 403),

@@ -41,6 +41,7 @@ from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.media.engine_support import until
 from tests.net.certificates import Authority
 from tests.net.peers import Application, answering
+from tests.rows import by_row
 
 ECHO = [{"match": "600", "to": "service:echo"}]
 TONE = [{"match": "600", "to": "service:tone"}, {"match": "700", "to": "service:tone"}]
@@ -355,7 +356,7 @@ async def test_what_cannot_be_used_changes_nothing_and_is_said(tmp_path: Path) -
         assert [*await at.conditions("restart"), *await at.conditions("reloaded")] == []
 
 
-@pytest.mark.parametrize("written", [0, 1, 2])
+@by_row("written", [0, 1, 2])
 async def test_a_reload_that_the_store_fails_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:

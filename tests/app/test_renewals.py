@@ -26,6 +26,7 @@ from gateway.net.tls import Tls, TlsFiles
 from tests.interop.gateway import config_on_free_ports
 from tests.net.certificates import Authority, shown_by
 from tests.ports import free_ports
+from tests.rows import by_row
 
 OPTIONS = (
     b"OPTIONS sip:gateway.local SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:1;branch=z9hG4bK%d;rport\r\n"
@@ -181,7 +182,7 @@ def further(files: Files) -> Callable[[], object]:
     return lambda: away.rename(files.further[1])
 
 
-@pytest.mark.parametrize("breaking", [gone, nonsense, further])
+@by_row("breaking", [gone, nonsense, further])
 async def test_files_that_cannot_be_used_are_said_until_they_can(
     tmp_path: Path, breaking: Callable[[Files], Callable[[], object]]
 ) -> None:

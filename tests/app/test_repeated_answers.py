@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from tests.app.phones import SDP, Phone
@@ -13,6 +11,7 @@ from tests.app.scripted_house import House, house
 from tests.app.ws_phone import CONTACT, ScriptedPhone, TcpPhone, WebSocketPhone
 from tests.interop.gateway import PASSWORDS
 from tests.ports import free_ports
+from tests.rows import by_row
 
 INSTANCE = f'<{CONTACT}>;+sip.instance="<urn:uuid:00000000-0000-1000-8000-0000000000aa>"'
 
@@ -26,8 +25,8 @@ async def opened(there: House, transport: str) -> ScriptedPhone:
     return await TcpPhone.open(host, int(port), "1002", domain, password)
 
 
-@pytest.mark.parametrize("is_closed", [True, False])
-@pytest.mark.parametrize("transport", ["tcp", "ws"])
+@by_row("is_closed", [True, False])
+@by_row("transport", ["tcp", "ws"])
 async def test_a_200_again_by_a_new_connection_is_acknowledged_there(
     tmp_path: Path, transport: str, is_closed: bool
 ) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from gateway.app import GatewayApp
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
@@ -16,9 +14,10 @@ from gateway.sip.invite.incoming import IncomingSession
 from tests.app.phones import Phone, name_of
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.net.peers import Application, Recorder
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("user", "change", "status"),
     [("1001", "", 200), ("1002", "", 403), ("1001", ";early-only", 486), ("1001", "x", 481)],
 )
@@ -45,7 +44,7 @@ async def test_only_the_same_user_takes_a_call_over(tmp_path: Path, user: str, c
         await app.stop()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("user", "groups", "change", "status"),
     [
         ("1002", "", ";early-only", 200),
@@ -95,9 +94,7 @@ async def test_a_ringing_call_is_picked_up_by_the_same_user_or_its_group(
         await app.stop()
 
 
-@pytest.mark.parametrize(
-    ("group", "change", "status"), [("sales", "", 200), ("sales", ";early-only", 486), ("support", "", 403)]
-)
+@by_row(("group", "change", "status"), [("sales", "", 200), ("sales", ";early-only", 486), ("support", "", 403)])
 async def test_a_talk_is_taken_over_by_the_group_of_who_talks(
     tmp_path: Path, group: str, change: str, status: int
 ) -> None:

@@ -15,6 +15,7 @@ from gateway.app import GatewayApp
 from tests.app.signing import signed
 from tests.interop.gateway import config_on_free_ports
 from tests.interop.stranger import SDP, Stranger, status_of, stranger
+from tests.rows import by_row
 
 PBX, LINE = "127.0.0.77", "127.0.0.78"
 TRUNKS = [
@@ -44,7 +45,7 @@ async def addressed(folder: Path, source: str) -> AsyncIterator[tuple[GatewayApp
         await asyncio.wait_for(app.stop(), 30)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("uri", "status"),
     [
         ("sip:600@gateway.local", 200),
@@ -78,7 +79,7 @@ async def test_a_message_of_a_trunk_may_name_this_gateway_as_it_likes(tmp_path: 
         assert status_of(await far.ask(message, sip, timeout=30)) == 480
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("host", "domain", "status"),
     [
         ("old.example", "old.example", 200),

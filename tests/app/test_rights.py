@@ -12,6 +12,7 @@ from gateway.app.rights import LegRights
 from gateway.call.leg import Address, Leg
 from gateway.config import load
 from gateway.identity.mapping import IdentityMap
+from tests.rows import by_row
 
 
 class _Leg:
@@ -42,7 +43,7 @@ class _Callee(_Leg):
         self.address = Address(uri)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("identity", "uri", "may_call"),
     [
         ("alice", "sip:alice@gateway.local", ("1*",)),

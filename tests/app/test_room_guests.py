@@ -18,12 +18,13 @@ from gateway.identity.model import User
 from gateway.legs.application import Session, SessionError
 from gateway.web.conferencing import RefusedError
 from tests.app.room_house import House
+from tests.rows import by_row
 
 PIN = "4711"
 
 
-@pytest.mark.parametrize("moderators", [frozenset(), frozenset({"*"}), frozenset({"1001"}), frozenset({"guest-7"})])
-@pytest.mark.parametrize(("who", "may"), [("1001", True), ("guest-7", False), ("trunk:pbx", False), (None, False)])
+@by_row("moderators", [frozenset(), frozenset({"*"}), frozenset({"1001"}), frozenset({"guest-7"})])
+@by_row(("who", "may"), [("1001", True), ("guest-7", False), ("trunk:pbx", False), (None, False)])
 async def test_a_room_is_moderated_by_nobody_but_its_moderators(
     moderators: frozenset[str], who: str | None, may: bool
 ) -> None:
@@ -43,7 +44,7 @@ async def test_a_room_is_moderated_by_nobody_but_its_moderators(
     await task
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("guesser", "same", "another"),
     [
         (("trunk:pbx", "sip:+491@pbx"), ("trunk:pbx", "sip:+491@pbx"), ("trunk:pbx", "sip:+492@pbx")),

@@ -23,6 +23,7 @@ from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.engine import Kind, MediaError, Party, RecordingFile
 from sdp import SessionDescription, read_codecs
 from tests.media.engine_support import phone_sdp, running
+from tests.rows import by_row
 
 
 class Leg:
@@ -84,7 +85,7 @@ def of(folder: Path, **settings: Any) -> tuple[Recordings, Engine, Answered]:
     )
 
 
-@pytest.mark.parametrize(("patterns", "recorded"), [((), 0), (("al*",), 1), (("1001",), 1), (("trunk:*",), 0)])
+@by_row(("patterns", "recorded"), [((), 0), (("al*",), 1), (("1001",), 1), (("trunk:*",), 0)])
 async def test_calls_of_whom_the_configuration_names_are_recorded(
     patterns: tuple[str, ...], recorded: int, tmp_path: Path
 ) -> None:
@@ -138,7 +139,7 @@ def test_users_record_their_calls_where_they_may(may: bool, tmp_path: Path) -> N
     assert asked == [may, False, False, False]
 
 
-@pytest.mark.parametrize(("keep", "left"), [(0.0, 1), (50.0, 0), (200.0, 1)])
+@by_row(("keep", "left"), [(0.0, 1), (50.0, 0), (200.0, 1)])
 async def test_recordings_are_kept_as_long_as_configured(keep: float, left: int, tmp_path: Path) -> None:
     """recording.keep, seconds; 0: for ever."""
     recordings, _, _ = of(tmp_path, keep=keep)
@@ -211,7 +212,7 @@ def test_there_are_no_more_rooms_than_configured(most: int) -> None:
     assert refused.value.status == 503
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("video", "answered"),
     [(None, ["H264", "VP8"]), (["vp8", "h264"], ["VP8", "H264"]), (["vp8"], ["VP8"]), (["av1"], []), ([], [])],
 )
@@ -241,8 +242,8 @@ async def test_a_browser_sees_as_many_at_once_as_configured(most: int | None) ->
     made.assert_called_once_with(most or 8, 8)
 
 
-@pytest.mark.parametrize("rooms", [[], [{"name": "team"}]])
-@pytest.mark.parametrize("most", [None, 0, 3])
+@by_row("rooms", [[], [{"name": "team"}]])
+@by_row("most", [None, 0, 3])
 async def test_as_many_are_heard_at_once_as_configured(most: int | None, rooms: list[dict[str, Any]]) -> None:
     """conference.max_speakers: of every room, whether it has an entry or not."""
     values = {"rooms": rooms} | ({"conference": {"max_speakers": most}} if most is not None else {})

@@ -14,6 +14,7 @@ from gateway.config import Config
 from gateway.errors import AwayError, ConfigError
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.ports import free_port
+from tests.rows import by_row
 
 
 def bound(config: Config) -> list[str]:
@@ -49,7 +50,7 @@ async def test_nothing_happens_before_start_and_nothing_is_left_after_stop(tmp_p
     assert asyncio.all_tasks() == before
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("key", "kind", "variable", "prefix"),
     [
         ("sip.listen", socket.SOCK_DGRAM, "SIP__LISTEN", "udp:"),

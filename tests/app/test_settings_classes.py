@@ -9,9 +9,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import gateway
+from tests.rows import by_row
 
 ROOT = Path(gateway.__file__).parents[1]
 NAMED = re.compile(r"\w*(Settings|Config|Limits|Policy|Timers|Rules|Options|Patience|Retries|Rhythm|LockOut|Choice)")
@@ -42,7 +41,7 @@ def test_the_settings_are_found() -> None:
     assert len(CLASSES) > 25
 
 
-@pytest.mark.parametrize("settings", CLASSES, ids=lambda each: f"{each.__module__}.{each.__name__}")
+@by_row("settings", CLASSES, ids=lambda each: f"{each.__module__}.{each.__name__}")
 def test_settings_are_given_by_name_alone(settings: Any) -> None:
     """Keyword-only, frozen, slotted."""
     assert all(field.kw_only for field in fields(settings))

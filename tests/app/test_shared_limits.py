@@ -21,6 +21,7 @@ from tests.identity.conftest import redis_server
 from tests.interop.gateway import config_on_free_ports
 from tests.net.peers import LOOPBACK, Application
 from tests.ports import free_ports
+from tests.rows import by_row
 
 KEY = "the-key-of-the-cluster-in-these-tests"
 USERS = [{"id": "1001", "sip": True, "max_calls": 2}, {"id": "1002", "sip": True}]
@@ -140,7 +141,7 @@ async def test_while_the_store_is_away_each_counts_alone_after_a_while() -> None
     assert one.limits.others("calls:a") == 0
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     ["", "no JSON", "[" * 100_000, "3", "[]", '[{"calls:a": "x"}, [], {}]', '[{"calls:a": -1}, [], {}]',
      '[{"calls:a": NaN}, [], {}]', '[{"calls:a": 1e999}, [], {}]', '[{}, [["1.2.3.4"]], {}]', '[{}, [], {"a": "x"}]',

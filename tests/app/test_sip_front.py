@@ -18,6 +18,7 @@ from gateway.sip.message.parser import parse_message
 from gateway.store.identity_memory import MemoryStore
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.interop.stranger import SDP, Stranger, authorization, status_of, stranger
+from tests.rows import by_row
 
 
 class Rig:
@@ -55,7 +56,7 @@ class Rig:
         return await self.far.ask(request(2, header), self.sip, timeout=30)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("number", "body", "status"),
     [
         ("4711", None, 404),
@@ -79,7 +80,7 @@ async def test_a_phones_call_is_answered_by_its_outcome(
         await app.stop()
 
 
-@pytest.mark.parametrize(("number", "status"), [("600", 200), ("0049", 403), ("1002", 480)])
+@by_row(("number", "status"), [("600", 200), ("0049", 403), ("1002", 480)])
 async def test_a_trunk_calls_in_without_digest_and_not_out_again(tmp_path: Path, number: str, status: int) -> None:
     """By its address it reaches users and services, but no trunk: strangers would dial out on our bill."""
     trunk = {"name": "office", "uri": "sip:127.0.0.77:5099", "sources": ["127.0.0.77"]}
@@ -93,7 +94,7 @@ async def test_a_trunk_calls_in_without_digest_and_not_out_again(tmp_path: Path,
         await asyncio.wait_for(app.stop(), 30)
 
 
-@pytest.mark.parametrize(("policy", "status"), [("required", 488), ("optional", 200), ("off", 200)])
+@by_row(("policy", "status"), [("required", 488), ("optional", 200), ("off", 200)])
 async def test_plain_rtp_is_refused_where_srtp_is_required(tmp_path: Path, policy: str, status: int) -> None:
     """rtp.srtp holds for calls that come in as well."""
     app = GatewayApp(config_on_free_ports(tmp_path, RTP__SRTP=policy))
@@ -105,7 +106,7 @@ async def test_plain_rtp_is_refused_where_srtp_is_required(tmp_path: Path, polic
         await app.stop()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("policy", "profile", "status", "why"),
     [
         ("required", "RTP/AVP", 488, "SRTP is required"),
@@ -142,8 +143,8 @@ async def test_what_a_phone_offers_is_taken_as_the_policy_wants(
         await app.stop()
 
 
-@pytest.mark.parametrize("way", ["auto", "info"])
-@pytest.mark.parametrize("of", ["user", "trunk"])
+@by_row("way", ["auto", "info"])
+@by_row("of", ["user", "trunk"])
 async def test_a_caller_that_takes_digits_by_info_is_answered_without_events(tmp_path: Path, of: str, way: str) -> None:
     """`dtmf` holds for calls that come in as well."""
     offer = SDP.replace("RTP/AVP 0", "RTP/AVP 0 101") + "a=rtpmap:101 telephone-event/8000\r\n"
@@ -162,7 +163,7 @@ async def test_a_caller_that_takes_digits_by_info_is_answered_without_events(tmp
         await app.stop()
 
 
-@pytest.mark.parametrize(("hops", "passed_on"), [(70, 69), (2, 1), (0, None)])
+@by_row(("hops", "passed_on"), [(70, 69), (2, 1), (0, None)])
 async def test_a_call_that_is_passed_on_counts_its_hops(tmp_path: Path, hops: int, passed_on: int | None) -> None:
     """Two gateways that route to each other would otherwise call each other without end (RFC 3261 section 16.3)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as next_hop:
@@ -190,7 +191,7 @@ async def test_a_call_that_is_passed_on_counts_its_hops(tmp_path: Path, hops: in
             await app.stop()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("contact", "status"),
     [
         ("<sip:busy@{place}>;q=0.1, <sip:600@{ours}>;q=0.9", 200),
@@ -200,7 +201,7 @@ async def test_a_call_that_is_passed_on_counts_its_hops(tmp_path: Path, hops: in
         ("nonsense <", 480),
     ],
 )
-@pytest.mark.parametrize("most", [5, 0])
+@by_row("most", [5, 0])
 async def test_a_redirection_is_followed_where_the_caller_may_call(
     tmp_path: Path, contact: str, status: int, most: int
 ) -> None:
@@ -293,7 +294,7 @@ async def test_nobody_calls_out_unless_may_call_says_so(tmp_path: Path) -> None:
         await app.stop()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("limit", "said", "seconds"),
     [
         ({"LIMITS__MAX_CALLS": "1"}, "limits.max_calls", 10),

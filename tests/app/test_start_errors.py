@@ -20,6 +20,7 @@ from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.observe.ledger import SqliteLedger
 from tests import peers
 from tests.interop.gateway import config_on_free_ports
+from tests.rows import by_row
 
 
 async def _refused(folder: Path, **changes: str) -> ConfigError:
@@ -68,7 +69,7 @@ async def test_a_state_folder_that_another_gateway_has_is_said(tmp_path: Path) -
     assert "another gateway" in str(error)
 
 
-@pytest.mark.parametrize(("code", "status"), [("lost", AWAY), ("version", AWAY), ("refused", 2)])
+@by_row(("code", "status"), [("lost", AWAY), ("version", AWAY), ("refused", 2)])
 async def test_a_plane_that_does_not_answer_may_do_so_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, status: int
 ) -> None:
@@ -153,9 +154,7 @@ def test_a_folder_that_cannot_be_written_will_do_when_nothing_is_missing(
         passwords.resolve(wanted | {"carol": "auto"}, tmp_path, os.urandom)
 
 
-@pytest.mark.parametrize(
-    ("code", "passes"), [(13, True), (778, True), (517, True), (261, True), (262, True), (11, False)]
-)
+@by_row(("code", "passes"), [(13, True), (778, True), (517, True), (261, True), (262, True), (11, False)])
 def test_errors_of_sqlite_that_may_pass_are_told_by_their_plain_code(code: int, passes: bool) -> None:
     """FULL, IOERR_WRITE, BUSY_SNAPSHOT, BUSY_RECOVERY; not CORRUPT."""
     error = sqlite3.OperationalError("it failed")

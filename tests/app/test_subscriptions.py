@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from xml.etree import ElementTree
 
-import pytest
-
 from gateway.app.contacts import Contacts
 from gateway.app.lamps import Lamps
 from gateway.app.subscriptions import PresenceSettings, Subscriptions
@@ -30,6 +28,7 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.subscription.policy import SubscriptionPolicy
 from gateway.store.identity_memory import MemoryStore
+from tests.rows import by_row
 from tests.sip.agents import PuppetDialog, Stage, answer, is_idle
 
 USERS = (
@@ -174,7 +173,7 @@ async def test_a_store_that_is_away_leaves_all_as_it_was() -> None:
     await office.contacts.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("who", "package", "target", "status"),
     [
         ("1002", "presence", "sip:nobody@gw.test", 404),
@@ -196,10 +195,8 @@ async def test_who_may_subscribe_to_what(who: str, package: str, target: str, st
     assert await office.subscribe(package, target) == status
 
 
-@pytest.mark.parametrize(
-    ("visible_to", "allowed"), [("users", {"1002", "1003"}), ("groups", {"1002"}), ("self", set())]
-)
-@pytest.mark.parametrize("package", ["presence", "dialog"])
+@by_row(("visible_to", "allowed"), [("users", {"1002", "1003"}), ("groups", {"1002"}), ("self", set())])
+@by_row("package", ["presence", "dialog"])
 async def test_who_sees_whom_is_a_setting(visible_to: VisibleTo, allowed: set[str], package: str) -> None:
     """Others are refused; everybody may see itself."""
     settings = replace(PresenceSettings(), visible_to=visible_to)
@@ -291,7 +288,7 @@ async def test_a_publication_that_is_not_refreshed_ends_by_itself() -> None:
     await office.subscriptions.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("body", "headers", "kind", "status"),
     [
         (BUSY, (("Event", "dialog"),), "", 489),

@@ -19,6 +19,7 @@ from gateway.config import Config
 from gateway.identity.store import StoreError
 from gateway.store.identity_memory import MemoryStore
 from tests.call.toll_rig import ALICE, BOB, Clock, number, passed
+from tests.rows import by_row
 
 
 class Texts:
@@ -131,7 +132,7 @@ async def test_it_is_written_when_there_is_more() -> None:
     assert texts.written == 1
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text", ["", "[]", "{}", '{"taken_at": 1, "spent": [["a", "b"]]}', '{"taken_at": 1, "spent": [["a", "b", "nan"]]}']
 )
 async def test_what_is_no_count_is_left_alone(text: str) -> None:

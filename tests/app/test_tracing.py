@@ -31,6 +31,7 @@ from gateway.testing.timers import ManualTimers
 from tests.call.rig import Rig
 from tests.interop.gateway import config_on_free_ports, gateway_with
 from tests.observe.otlp_collector import OtlpCollector, attributes, events, eventually
+from tests.rows import by_row
 
 SECRET = "Bearer a-very-Secret-word"
 
@@ -155,7 +156,7 @@ def _ids(root: Span) -> bytes:
     return str(name).encode()
 
 
-@pytest.mark.parametrize(("share", "few", "many"), [(0.0, 0, 0), (0.25, 2_200, 2_800), (1.0, 10_000, 10_000)])
+@by_row(("share", "few", "many"), [(0.0, 0, 0), (0.25, 2_200, 2_800), (1.0, 10_000, 10_000)])
 def test_a_share_of_the_calls_is_traced(share: float, few: int, many: int) -> None:
     """The same calls on every gateway and after every restart; none of 0, all of 1."""
     chosen = {call for call in map(str, range(10_000)) if is_sampled(call, share)}
@@ -278,13 +279,13 @@ def test_check_config_names_the_missing_extra(tmp_path: Path, monkeypatch: pytes
     assert "needs the extra otel" in " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("endpoint", ["http://c:4318", "http://c:4318/", "http://c:4318/v1/traces"])
+@by_row("endpoint", ["http://c:4318", "http://c:4318/", "http://c:4318/v1/traces"])
 def test_traces_go_to_the_path_of_the_protocol(endpoint: str) -> None:
     """Whether the configuration names the collector or the whole URL."""
     assert traces_url(endpoint) == "http://c:4318/v1/traces"
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("key", "value"),
     [
         ("OTEL__ENDPOINT", "collector:4318"),

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from gateway.app import GatewayApp
 from gateway.sip.message.parser import parse_message
 from tests.interop.gateway import config_on_free_ports
 from tests.interop.stranger import stranger
+from tests.rows import by_row
 
 TRUNK, STRANGER = "127.0.0.67", "127.0.0.68"
 
 
-@pytest.mark.parametrize(("host", "padding"), [(TRUNK, 0), (STRANGER, 0), (STRANGER, 600)])
+@by_row(("host", "padding"), [(TRUNK, 0), (STRANGER, 0), (STRANGER, 600)])
 async def test_the_200_to_options_of_a_trunk_carries_a_contact(tmp_path: Path, host: str, padding: int) -> None:
     """Toward a stranger not one octet more goes out than came in."""
     trunk = {"name": "teams", "uri": f"sip:{TRUNK}:5099", "sources": [TRUNK], "options_interval": 0}
@@ -38,7 +37,7 @@ async def test_the_200_to_options_of_a_trunk_carries_a_contact(tmp_path: Path, h
         await app.stop()
 
 
-@pytest.mark.parametrize("padding", [0, 600])
+@by_row("padding", [0, 600])
 async def test_a_trunk_known_by_its_uri_alone_gets_a_contact(tmp_path: Path, padding: int) -> None:
     """Without `sources` and from any port; its address proves nothing, so not one octet more goes out than came in."""
     trunk = {"name": "teams", "uri": f"sip:{TRUNK}:5099", "options_interval": 0}

@@ -22,6 +22,7 @@ from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.net.certificates import Authority
 from tests.net.peers import OFFER, Application, Recorder
 from tests.ports import free_port
+from tests.rows import by_row
 
 REGISTERED_BY = {
     "name": "office",
@@ -62,7 +63,7 @@ async def call(app: GatewayApp) -> events.SessionEvent:
         await phone.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("listens", "uri"),
     [
         ("tcp", "sip:127.0.0.1:{port};transport=tcp"),

@@ -17,6 +17,7 @@ from tests.app.desk import Desk, Kind, desks, direction_in
 from tests.interop.gateway import PASSWORDS, config_on_free_ports, gateway_with
 from tests.media.engine_support import until
 from tests.media.rtpengine_support import shared
+from tests.rows import by_row
 
 USERS = json.dumps([{"id": user, "sip": True, "may_call": ["*"]} for user in ("1001", "1002")])
 CALLER_HZ, CALLEE_HZ = 400.0, 700.0
@@ -125,8 +126,8 @@ def check(offer: bytes, answer: bytes) -> None:
     assert (b"a=setup:" in answer) == (b"a=setup:" in offer)
 
 
-@pytest.mark.parametrize("kind", ["rtp", "sdes", "dtls"])
-@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
+@by_row("kind", ["rtp", "sdes", "dtls"])
+@by_row("act", ACTS, ids=lambda act: act.__name__)
 async def test_an_unchanged_offer_gets_an_answer_to_exactly_it(tmp_path: Path, act: Act, kind: Kind) -> None:
     """By re-INVITE and by UPDATE, twice the same; the other phone is asked nothing, and both are as they were."""
     await repeat_after(tmp_path, act, kind)

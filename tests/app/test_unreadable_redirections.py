@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.app.phones import Phone
 from tests.app.scripted_house import house
+from tests.rows import by_row
 
 GOOD = "<sip:1002@{domain}>"
 UNREADABLE = {
@@ -25,9 +24,9 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("status", [300, 302])
-@pytest.mark.parametrize("bad", UNREADABLE)
-@pytest.mark.parametrize("is_first", [True, False])
+@by_row("status", [300, 302])
+@by_row("bad", UNREADABLE)
+@by_row("is_first", [True, False])
 async def test_a_readable_contact_of_a_3xx_is_followed(tmp_path: Path, bad: str, status: int, is_first: bool) -> None:
     """In one field and in two, before and behind the Contact that cannot be read."""
     async with house(tmp_path) as there:

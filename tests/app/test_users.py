@@ -26,6 +26,7 @@ from gateway.people.messages import MessageStoreError
 from gateway.store.identity_memory import MemoryStore
 from gateway.web.facade import AccountError
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
+from tests.rows import by_row
 from tests.web.fake import RpcClient
 
 _USERS = json.dumps(
@@ -289,7 +290,7 @@ BOB_ON_A_PHONE = {"id": "bob", "sip": True, "password": "word"}
 PHONE = Binding("sip:bob@gateway.test", "sip:bob@192.0.2.1", 4_000_000_000.0)
 
 
-@pytest.mark.parametrize("uri", ["8000", "sip:8000@gateway.test", "SIP:8000@GATEWAY.test;user=phone", "tel:8000"])
+@by_row("uri", ["8000", "sip:8000@gateway.test", "SIP:8000@GATEWAY.test;user=phone", "tel:8000"])
 async def test_the_number_of_an_open_room_is_given_to_nobody(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was invited to it would ring somebody else; what another gateway opened a moment ago counts, too."""
     node = Node(BrokenStore())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -70,8 +72,8 @@ def test_whoever_hangs_up_ends_the_call_in_every_state() -> None:
         assert attempt_table.TABLE[state, Input.CALLER_HUNG_UP][1] is State.ENDED
     for state in (*attempt_table.BEFORE_ANSWER, State.CONFIRMING):
         assert (state, Input.CALLEE_HUNG_UP) in attempt_table.TABLE
-    for state in bridge_table.ALIVE:
-        assert bridge_table.TABLE[state, Input.HUNG_UP][1] is State.ENDED
+    for state, what in product(bridge_table.ALIVE, (Input.HUNG_UP, Input.MEDIA_TIMEOUT, Input.MAX_DURATION)):
+        assert bridge_table.TABLE[state, what] == (FINISH, State.ENDED)
 
 
 @by_row(
@@ -83,9 +85,15 @@ def test_whoever_hangs_up_ends_the_call_in_every_state() -> None:
         (Input.TARGET_ASKED_AGAIN, (Action.ASK_TARGET_AGAIN,)),
         (Input.TARGET_REJECTED, (Action.DROP_TARGET,)),
         (Input.TRANSFER_FAILED, (Action.FAIL_TRANSFER,)),
+        (Input.DIGIT, (Action.PASS_DIGIT,)),
+        (Input.DIGIT_REFUSED, (Action.PLAY_DIGIT,)),
+        (Input.RENAMED, (Action.IDENTIFY,)),
+        (Input.CANDIDATE, (Action.ADD_CANDIDATE,)),
+        (Input.MEDIA_LOST, (Action.LOSE_MEDIA,)),
+        (Input.MEDIA_CONNECTED, (Action.NOTE_MEDIA,)),
     ],
 )
-def test_a_transfer_runs_beside_an_exchange_or_an_absence(what: Input, actions: tuple[Action, ...]) -> None:
+def test_transfers_digits_names_and_media_change_no_state_of_a_bridge(what: Input, actions: tuple[Action, ...]) -> None:
     """The bridge keeps its state: no offer is given up and nobody stops waiting."""
     for state in bridge_table.ALIVE:
         assert bridge_table.TABLE[state, what] == (actions, state)
@@ -126,6 +134,62 @@ def test_an_offer_during_an_absence_ends_none(what: Input, actions: tuple[Action
 def test_a_bridge_is_joined_once_all_have_returned(state: State) -> None:
     """An absence that nobody noticed ends alike."""
     assert bridge_table.TABLE[state, Input.ALL_RETURNED] == ((Action.JOIN,), State.CONNECTED)
+
+
+@by_row(
+    ("what", "actions", "after"),
+    [
+        (Input.CALLEE_ANSWERED, (Action.ANSWER_MEDIA,), None),
+        (Input.ANSWER_TAKEN, (Action.CHOOSE_CALLEE, Action.ANSWER_CALLER), State.CONNECTED),
+        (Input.CALLEE_TOOK_OFFER, (Action.COMMIT_CALLEE,), None),
+        (Input.COUNTER_TAKEN, (Action.CHOOSE_CALLEE, Action.OFFER_CALLER), State.CONFIRMING),
+        (Input.CALLEE_REJECTED, (Action.DROP_CALLEE,), None),
+        (Input.CALLEE_HUNG_UP, (Action.DROP_CALLEE,), None),
+        (Input.CALLEE_FAILED, (Action.DROP_CALLEE,), None),
+        (Input.CALLEE_REDIRECTED, (Action.REDIRECT,), None),
+        (Input.CALLEE_EARLY_MEDIA, (Action.EARLY_MEDIA,), None),
+        (Input.PREVIEW_TAKEN, (), State.EARLY),
+        (Input.TAKE_PLACE, (Action.PICK_UP,), None),
+        (Input.PICKED_UP, (Action.END_CALLEES, Action.ANSWER_CALLER, Action.JOIN), State.CONNECTED),
+        (Input.BRANCH_TIMEOUT, (Action.END_BRANCH,), None),
+        (Input.BRANCH_OVER, (Action.NEXT_BRANCH,), None),
+        (Input.ALL_REJECTED, FINISH, State.ENDED),
+        (Input.RING_TIMEOUT, (Action.GIVE_UP,), None),
+        (Input.OFFERED, (Action.ANSWER_EARLY_OFFER,), None),
+        (Input.OFFER_WANTED, (Action.REFUSE_GLARE,), None),
+        (Input.LEG_AWAY, (Action.WAIT_FOR_RETURN,), None),
+        (Input.LEG_RETURNED, (Action.TAKE_BACK,), None),
+        (Input.REATTACH_TIMEOUT, FINISH, State.ENDED),
+        (Input.CANDIDATE, (Action.ADD_CANDIDATE,), None),
+        (Input.MEDIA_CONNECTED, (Action.NOTE_MEDIA,), None),
+    ],
+)
+def test_before_the_answer_ringing_and_early_media_change_no_row(
+    what: Input, actions: tuple[Action, ...], after: State | None
+) -> None:
+    """One callee answers, fails or is followed alike, whatever the caller hears meanwhile; None keeps the state."""
+    for state in attempt_table.BEFORE_ANSWER:
+        assert attempt_table.TABLE[state, what] == (actions, after or state)
+
+
+@by_row(
+    ("state", "what", "actions", "after"),
+    [
+        (State.CALLING, Input.CALLEE_RINGING, (Action.RING_CALLER,), State.RINGING),
+        (State.RINGING, Input.CALLEE_RINGING, (), State.RINGING),
+        (State.EARLY, Input.CALLEE_RINGING, (), State.EARLY),
+        (State.EARLY, Input.MEDIA_TIMEOUT, (Action.HEAR_ANOTHER,), State.EARLY),
+        (State.EARLY, Input.DIGIT, (Action.PASS_DIGIT,), State.EARLY),
+        (State.EARLY, Input.DIGIT_REFUSED, (Action.PLAY_DIGIT,), State.EARLY),
+        (State.CONFIRMING, Input.CALLEE_FAILED, FINISH, State.ENDED),
+        (State.CONFIRMING, Input.OFFERED, (Action.REFUSE_GLARE,), State.CONFIRMING),
+    ],
+)
+def test_a_caller_hears_ringing_once_and_early_media_until_the_answer(
+    state: State, what: Input, actions: tuple[Action, ...], after: State
+) -> None:
+    """A second 180 changes nothing, and digits pass to whom the caller hears."""
+    assert attempt_table.TABLE[state, what] == (actions, after)
 
 
 @pytest.mark.parametrize("name", TABLES)
