@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from gateway.sip.flow import Flow
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
+from tests.rows import by_row
 from tests.sip.agents import ANSWER, BOB, OFFER, Stage, answer, call
 
 FIRST = Flow("tcp", *BOB, "here")
@@ -77,7 +76,7 @@ def test_an_ack_that_our_user_has_yet_to_answer_by_goes_nowhere() -> None:
     assert it.take() == []
 
 
-@pytest.mark.parametrize("contact", [HOME, NOWHERE])
+@by_row("contact", [HOME, NOWHERE])
 def test_a_2xx_again_by_a_new_connection_is_acknowledged_there(contact: str) -> None:
     """The first one is gone for the peer; where it was before the ACK, that has gone nowhere yet."""
     it = Acknowledging(b"")
@@ -97,8 +96,8 @@ def test_a_2xx_again_by_a_new_connection_is_acknowledged_there(contact: str) -> 
     assert it.take() == [("BYE", INVITED if contact == HOME else NEXT)]
 
 
-@pytest.mark.parametrize(
-    ("repeated", "acknowledged"),
+@by_row(
+    "repeated, acknowledged",
     [({}, True), ({"by": STRANGER}, False), ({"tag": "another"}, False), ({"cseq": 2}, False)],
 )
 def test_a_2xx_behind_its_transaction_is_acknowledged_where_the_dialog_lives(

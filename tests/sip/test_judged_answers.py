@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pytest
-
+from gateway.sip.config import CoreConfig
 from gateway.sip.invite.events import Answered, Ended
 from gateway.sip.invite.outgoing import OutgoingSession
 from gateway.sip.message import build
 from gateway.sip.message.message import Request, Response
 from gateway.testing.sip_peer import SessionLog
+from tests.rows import by_row
 from tests.sip.agents import ALICE, ANSWER, OFFER, Stage, answer, is_idle, stage_with_invite
 
 OTHER = ANSWER.replace(b"5000", b"5002")
@@ -28,9 +28,16 @@ class Judged:
     invite: Request
 
     @classmethod
-    def begin(cls, *ringing: str, body: bytes = OFFER, preview: bytes = b"", headers: build.Fields = ()) -> Judged:
+    def begin(
+        cls,
+        *ringing: str,
+        body: bytes = OFFER,
+        preview: bytes = b"",
+        headers: build.Fields = (),
+        config: CoreConfig | None = None,
+    ) -> Judged:
         """Have the branches of these tags ring, one `shown` with a `preview`, and one of tag `first` answer."""
-        stage, log, session, invite = stage_with_invite(body=body)
+        stage, log, session, invite = stage_with_invite(body=body, config=config)
         for tag in ringing:
             stage.send(answer(invite, 180, tag=tag))
         if preview:
@@ -81,8 +88,8 @@ def test_no_other_branch_is_ended_before_the_first_answer_is_judged() -> None:
     assert call.session.is_confirmed
 
 
-@pytest.mark.parametrize("offers", [True, False])
-@pytest.mark.parametrize(("rings", "is_early"), [(True, True), (True, False), (False, True)])
+@by_row("offers", [True, False])
+@by_row("rings, is_early", [(True, True), (True, False), (False, True)])
 def test_a_refused_answer_gives_the_call_to_the_next(rings: bool, is_early: bool, offers: bool) -> None:
     """The first branch gets its ACK and a BYE; the next has answered before the judgement, or rings until after it."""
     call = Judged.begin(*(("second",) if rings else ()), body=OFFER if offers else b"")
@@ -115,7 +122,8 @@ def test_a_description_shown_before_a_refused_answer_stands_behind_it() -> None:
 
 def test_the_session_timer_of_a_refused_answer_ends_with_it() -> None:
     """An interval of 90 s would expire after 60 s, and say so in the place of the refusal."""
-    call = Judged.begin("second", headers=(("Session-Expires", "90;refresher=uas"),))
+    headers, config = (("Session-Expires", "90;refresher=uas"),), CoreConfig(other_answers=100.0)
+    call = Judged.begin("second", headers=headers, config=config)
     call.stage.run(30)
     call.session.refuse_answer(488)
     call.stage.run(33)
@@ -131,13 +139,14 @@ def test_the_bye_of_a_refused_answer_names_the_reason() -> None:
     assert bye.headers.get("Reason") == REASON
 
 
-def test_a_call_whose_only_answer_is_refused_waits_64_t1_for_another() -> None:
-    """`Ended` carries the status of the refusal, and nothing is left."""
-    call = Judged.begin("ringing")
+@by_row("wait, seconds", [(5.0, 5.0), (100.0, 32.0)])
+def test_a_call_whose_only_answer_is_refused_waits_for_another(wait: float, seconds: float) -> None:
+    """For as long as is set, and for 64*T1 at most; `Ended` carries the status of the refusal, and nothing is left."""
+    call = Judged.begin("ringing", config=CoreConfig(other_answers=wait))
     assert call.session.refuse_answer(488)
-    call.stage.run(30)
+    call.stage.run(seconds - 0.5)
     assert call.log.of(Ended) == []
-    call.stage.run(3)
+    call.stage.run(1)
     assert call.log.events[-1] == Ended("timeout", 488)
     assert call.requests == [("ACK", "first"), ("BYE", "first")]
     call.stage.run(70)
