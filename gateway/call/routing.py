@@ -207,7 +207,7 @@ class Caller:
     def may_go_to(self, meant: _Dialled) -> bool:
         """Return whether a pattern of `may_call` names the foreign host of a URI; numbers and "sip:*@*" name none."""
         return self.transit and any(
-            "@" in pattern and bool(pattern.rpartition("@")[2].strip("*?.")) and meant.matches(pattern)
+            "@" in pattern and _names(without_port(pattern.rpartition("@")[2])) and meant.matches(pattern)
             for pattern in self.may_call
         )
 
@@ -227,10 +227,17 @@ class Caller:
 
 
 def _says_what(pattern: str, is_ours: bool) -> bool:
-    """Whether a pattern names numbers, or the host of a URI elsewhere; "*", "sip:*@*" and everybody of ours do not."""
+    """Return whether a pattern names numbers, or the host of a URI elsewhere.
+
+    "*", "sip:*@*", "sip:*@*:5060" and everybody of ours do not.
+    """
     name, _, host = pattern.partition("@")
-    named = name.rpartition(":")[2] if is_ours else name.rpartition(":")[2] + host
-    return bool(named.strip("*?."))
+    return _names(name.rpartition(":")[2]) or (not is_ours and _names(without_port(host)))
+
+
+def _names(pattern: str) -> bool:
+    """Return whether a pattern has a character that is no wildcard."""
+    return bool(pattern.strip("*?.[]"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ USERS = [
     {"id": "1001", "sip": True, "may_call": ["*", "trunk:*"]},
     {"id": "1002", "sip": True, "may_call": ["*"]},
     {"id": "1003", "sip": True, "may_call": ["*", "trunk:line"]},
+    {"id": "alice", "sip": True, "may_call": ["*", "sip:*@*:*"]},
 ]
 ROUTES = [{"match": "3*", "to": "trunk:line", "strip": 1}, {"match": "0*", "to": "trunk:line", "strip": 1}]
 
@@ -92,11 +93,22 @@ async def test_a_trunk_sends_no_call_on_to_another_trunk(tmp_path: Path, to: str
         assert (called(pbx), called(line)) == (["2001"], [])
 
 
-@pytest.mark.parametrize(("callee", "numbers", "status"), [("1002", [], 480), ("1003", ["99"], 486)])
+@pytest.mark.parametrize(
+    ("callee", "to", "numbers", "status"),
+    [
+        ("1002", "099@{domain}", [], 480),
+        ("1003", "099@{domain}", ["99"], 486),
+        ("alice", "99@{line}", [], 480),
+        ("1003", "99@{line}", ["99"], 486),
+    ],
+)
 async def test_a_phone_that_redirects_spends_its_own_rights(
-    tmp_path: Path, callee: str, numbers: list[str], status: int
+    tmp_path: Path, callee: str, to: str, numbers: list[str], status: int
 ) -> None:
-    """1001 may dial out and calls a phone that answers 302 to a paid number: the phone's user must have that right."""
+    """1001 may dial out and calls a phone that answers 302 to a paid number: the phone's user must have that right.
+
+    The right to call the trunk's host by its URI is not the right to the trunk.
+    """
     async with house(tmp_path, [], []) as (app, sip, _, line):
         domain = app.config.domain
         async with stranger("127.0.0.63") as caller, stranger("127.0.0.64") as phone:
@@ -108,7 +120,8 @@ async def test_a_phone_that_redirects_spends_its_own_rights(
                     await phone.more_than(len(phone.received))
             invite = parse_message(invites[0])
             assert isinstance(invite, Request)
-            fields = [("Contact", f"<sip:099@{domain}>")]
+            place_of_line = f"{line.address[0]}:{line.address[1]}"
+            fields = [("Contact", f"<sip:{to.format(domain=domain, line=place_of_line)}>")]
             phone.send(build.response(invite, 302, to_tag="t", headers=fields).write(), sip)
             assert await call == status
             assert called(line) == numbers

@@ -175,8 +175,21 @@ def test_a_trunk_reaches_our_users_but_never_another_trunk(may_call: tuple[str, 
         assert refusal.value.cause is Cause.FORBIDDEN
 
 
-@by_row("may_call", [("*",), ("**",), ("?*",), ("sip:*",), ("sip:*@*",), ("1*", "*"), ("trunk:other",)])
-@by_row("dialled", ["0123", "5512", "sip:2001@pbx.test"])
+@by_row(
+    "may_call",
+    [
+        ("*",),
+        ("**",),
+        ("?*",),
+        ("sip:*",),
+        ("sip:*@*",),
+        ("sip:*@*:*",),
+        ("sip:*@*:5060",),
+        ("1*", "*"),
+        ("trunk:other",),
+    ],
+)
+@by_row("dialled", ["0123", "5512", "sip:2001@pbx.test", "sip:2001@pbx.test:5060"])
 def test_nobody_calls_out_where_may_call_does_not_say_so(may_call: tuple[str, ...], dialled: str) -> None:
     """Everything of ours is no permission for a paid line: trunks and foreign URIs are denied by default."""
     with pytest.raises(RouteError) as refusal:
@@ -273,11 +286,14 @@ def test_the_host_of_a_uri_decides_before_the_number_plan(dialled: str, target: 
         assert plan.route(dialled, caller) == target
 
 
-@by_row("may_call", [("*",), ("6*",), ("sip:*",), ("sip:*@*",), ("*@*.*",), ("trunk:*",)])
+@by_row(
+    "may_call", [("*",), ("6*",), ("sip:*",), ("sip:*@*",), ("sip:*@*:*",), ("*@*:5060",), ("*@*.*",), ("trunk:*",)]
+)
 def test_a_foreign_domain_needs_a_pattern_that_names_it(may_call: tuple[str, ...]) -> None:
-    """A pattern of numbers is no permission to call a stranger's server."""
-    with pytest.raises(RouteError):
-        router().route("sip:600@elsewhere.example", Caller("bob", may_call))
+    """A pattern of numbers is no permission to call a stranger's server, nor is one of ports."""
+    for place in ("elsewhere.example", "elsewhere.example:5060"):
+        with pytest.raises(RouteError):
+            router().route(f"sip:600@{place}", Caller("bob", may_call))
 
 
 def test_a_row_with_a_host_is_for_that_host() -> None:
