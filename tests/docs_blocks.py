@@ -33,6 +33,7 @@ RUN: dict[str, dict[str, str]] = {
         "With Chromium ": "test_demo.py::test_the_readme_shows_what_the_demo_prints",
     },
     "CONTRIBUTING.md": {
+        ".venv/bin/python -m pytest -n0": "test_contributing.py::test_each_command_for_one_test_runs_it",
         "make check ": "test_contributing.py::test_every_target_of_the_page_does_what_stands_beside_it",
     },
     "docs/api.md": {

@@ -236,6 +236,7 @@ ELSEWHERE = {
     "trunks[].crlf_interval": "test_a_trunk_is_sent_keep_alives_where_it_wants_them",
     "version": "test_a_configuration_for_a_newer_gateway_is_refused",
     "metrics.enabled": "test_figures_are_served_where_they_are_wanted",
+    "metrics.sources": "test_figures_are_served_where_they_are_wanted",
     "limits.ladder_memory": "test_messages_of_calls_are_kept_where_there_is_memory_for_them",
     "limits.keep_calls": "test_calls_are_written_down_where_that_is_wanted",
     "limits.drain_timeout": "test_pages_and_peers_are_told_how_long_the_gateway_drains",
@@ -679,10 +680,15 @@ async def test_a_trunk_is_sent_keep_alives_where_it_wants_them(tmp_path: Path, i
                 trunk.recv(64)
 
 
-@pytest.mark.parametrize(("enabled", "status"), [("true", 200), ("false", 404)])
-async def test_figures_are_served_where_they_are_wanted(tmp_path: Path, enabled: str, status: int) -> None:
-    """metrics.enabled: /metrics is there, or it is not."""
-    app = GatewayApp(config_on_free_ports(tmp_path, METRICS__ENABLED=enabled))
+@pytest.mark.parametrize(
+    ("enabled", "sources", "status"),
+    [("true", "127.0.0.0/8", 200), ("true", "192.0.2.0/24", 403), ("false", "127.0.0.0/8", 404)],
+)
+async def test_figures_are_served_where_they_are_wanted(
+    tmp_path: Path, enabled: str, sources: str, status: int
+) -> None:
+    """/metrics is there for the addresses of metrics.sources, or it is not."""
+    app = GatewayApp(config_on_free_ports(tmp_path, METRICS__ENABLED=enabled, METRICS__SOURCES=f'["{sources}"]'))
     await app.start()
     try:
         async with httpx.AsyncClient() as client:
