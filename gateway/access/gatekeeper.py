@@ -112,7 +112,7 @@ class Gatekeeper:
         if request.method == "OPTIONS":
             # In a dialog a name would count as a proof, which an address alone is not.
             placed = self._trunks.placed_at(source) if request.to_tag is None else None
-            return events.Accepted(placed and TRUNK + placed)
+            return events.Accepted(TRUNK + placed, is_proof=False) if placed else events.Accepted(None)
         now = self._clock()
         realm = self._digest.realm
         mine = next((value for value in request.authorization if value.get("realm") == realm), None)

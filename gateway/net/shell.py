@@ -137,7 +137,7 @@ class Shell:
             verdict = Refused(503)
 
         def judged(said: Verdict) -> None:
-            if isinstance(said, Accepted) and said.identity is not None:
+            if isinstance(said, Accepted) and said.is_proof and said.identity is not None:
                 self.endpoint.connections.proven(source)
             done(said)
 

@@ -371,6 +371,7 @@ class UserAgentCore(Services):
                 is_challenge = unreadable is not None and verdict.status in (401, 407)
                 request.refuse(Refused.of(unreadable) if unreadable is not None and is_challenge else verdict)
             else:
+                request.is_proved = verdict.is_proof and verdict.identity is not None
                 self._answering(request, None, lambda: then(request, verdict.identity))
             self.wake()
 
@@ -447,7 +448,7 @@ class UserAgentCore(Services):
 
     def _admitted(self, request: ServerRequest, identity: str | None) -> None:
         # Whom the application lets in it answers in full; only a question that anybody may ask proves nothing.
-        if request.request.method != "OPTIONS":
+        if request.is_proved or request.request.method != "OPTIONS":
             self.stack.proven(request.transaction, self.now())
         refusal = self._inspected(request.request)
         handler = self._handlers.get(request.request.method)

@@ -174,6 +174,8 @@ class Accepted:
     """The application lets a request in; `identity` is who sent it, None for an anonymous but admitted peer."""
 
     identity: str | None = None
+    is_proof: bool = True
+    """Whether more is known of the sender than an address, which anybody may write into a datagram."""
 
 
 @dataclass(frozen=True, slots=True)

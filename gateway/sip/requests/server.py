@@ -42,7 +42,7 @@ class Responder(Protocol):
 class ServerRequest:
     """Answers one request at most once: refused without state, or in its transaction."""
 
-    __slots__ = ("_responder", "is_answered", "request", "source", "transaction")
+    __slots__ = ("_responder", "is_answered", "is_proved", "request", "source", "transaction")
 
     def __init__(self, responder: Responder, transaction: Transaction, request: Request, source: Flow) -> None:
         self._responder = responder
@@ -51,6 +51,8 @@ class ServerRequest:
         self.source = source
         self.is_answered = False
         """Whether a final response went out, or somebody else has taken the transaction over."""
+        self.is_proved = False
+        """Whether the application knows who sent it."""
 
     def refuse(self, refusal: Refused) -> None:
         """Answer and keep nothing, so that strangers cost no memory and cannot aim retransmissions."""
