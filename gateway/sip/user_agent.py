@@ -371,7 +371,7 @@ class UserAgentCore(Services):
                 is_challenge = unreadable is not None and verdict.status in (401, 407)
                 request.refuse(Refused.of(unreadable) if unreadable is not None and is_challenge else verdict)
             else:
-                request.is_proved = verdict.is_proof and verdict.identity is not None
+                request.take(verdict)
                 self._answering(request, None, lambda: then(request, verdict.identity))
             self.wake()
 

@@ -282,6 +282,7 @@ async def test_a_user_merges_two_calls_to_three(place: Place) -> None:
         await alice.accept()
         await dialling
         ids.append(await alice.call_id())
+    await bob.status("talking")
     assert "no answered call of yours" in await refusal(bob, "call.merge", call_ids=ids)
     room = (await alice.ask("call.merge", call_ids=ids))["to_peer_id"]
     await alice.status("ready")

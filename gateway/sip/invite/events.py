@@ -175,7 +175,7 @@ class Accepted:
 
     identity: str | None = None
     is_proof: bool = True
-    """Whether more is known of the sender than an address, which anybody may write into a datagram."""
+    """False where no more is known of the sender than an address, which anybody may write into a datagram."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gateway.sip.errors import SipBuildError, SipError
 from gateway.sip.flow import Flow
-from gateway.sip.invite.events import Refused
+from gateway.sip.invite.events import Accepted, Refused
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
@@ -52,7 +52,11 @@ class ServerRequest:
         self.is_answered = False
         """Whether a final response went out, or somebody else has taken the transaction over."""
         self.is_proved = False
-        """Whether the application knows who sent it."""
+        """True once the application knows the sender."""
+
+    def take(self, verdict: Accepted) -> None:
+        """Note what the application knows of the sender."""
+        self.is_proved = verdict.is_proof and verdict.identity is not None
 
     def refuse(self, refusal: Refused) -> None:
         """Answer and keep nothing, so that strangers cost no memory and cannot aim retransmissions."""
