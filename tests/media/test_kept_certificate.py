@@ -14,7 +14,7 @@ import pytest
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.settings import EmbeddedConfig
-from gateway.media.embedded.webrtc.certificate import DtlsCertificate
+from gateway.media.embedded.webrtc.certificate import DtlsCertificate, keep
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from sdp import SessionDescription
 from sdp.attributes import Fingerprint
@@ -37,12 +37,12 @@ def config_of(folder: Path) -> EmbeddedConfig:
 def test_a_kept_certificate_is_readable_by_its_user_only(tmp_path: Path) -> None:
     """Key and certificate come back as they were."""
     made = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=1), "gateway")
-    made.keep(tmp_path / "dtls.pem")
+    older = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=1), "older")
+    keep([made, older], tmp_path / "dtls.pem")
     assert (tmp_path / "dtls.pem").stat().st_mode & 0o777 == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["dtls.pem"]
     left = DtlsCertificate.left(tmp_path / "dtls.pem")
-    assert left is not None
-    assert left.fingerprint() == made.fingerprint()
+    assert [each.fingerprint() for each in left] == [made.fingerprint(), older.fingerprint()]
 
 
 @pytest.mark.parametrize("content", ["", "no PEM", "another key", "expired"])
@@ -50,23 +50,23 @@ def test_a_kept_certificate_of_no_use_is_left(tmp_path: Path, content: str) -> N
     """There is a new one then."""
     path, now = tmp_path / "dtls.pem", datetime.now(UTC)
     made = DtlsCertificate.generate(now - timedelta(days=2), timedelta(days=1 if content == "expired" else 9), "one")
-    made.keep(path)
+    keep([made], path)
     if content == "another key":
         other = tmp_path / "other.pem"
-        DtlsCertificate.generate(now, timedelta(days=1), "other").keep(other)
+        keep([DtlsCertificate.generate(now, timedelta(days=1), "other")], other)
         key = other.read_text().partition("-----BEGIN PRIVATE")
         path.write_text(path.read_text().partition("-----BEGIN PRIVATE")[0] + key[1] + key[2])
     elif content != "expired":
         path.write_text(content)
-    assert DtlsCertificate.left(path) is None
-    assert DtlsCertificate.left(tmp_path / "none.pem") is None
+    assert DtlsCertificate.left(path) == ()
+    assert DtlsCertificate.left(tmp_path / "none.pem") == ()
 
 
 def test_a_certificate_that_cannot_be_kept_ends_no_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A line in the log says so, without the key."""
     caplog.set_level(logging.WARNING)
     made = DtlsCertificate.generate(datetime.now(UTC), timedelta(days=1), "gateway")
-    made.keep(tmp_path / "no folder" / "dtls.pem")
+    keep([made], tmp_path / "no folder" / "dtls.pem")
     assert "cannot be kept" in caplog.text
     assert "PRIVATE" not in caplog.text
 

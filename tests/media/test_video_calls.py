@@ -199,6 +199,10 @@ async def test_a_key_frame_is_asked_for_as_often_as_configured(
             clock.advance(0.05)
             stream.ask_key_frame()
         assert len(told) == asked
+        for _ in range(3):
+            clock.advance(interval)
+            engine._session("call").sweep(clock())
+        assert len(told) == asked + 1, "a wish within the interval is kept, once"
     finally:
         await engine.close()
 

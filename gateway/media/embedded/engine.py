@@ -217,12 +217,13 @@ class EmbeddedEngine:
         self._arm()
 
     async def _make_port(self, plane: Plane, ids: Callable[[], int]) -> WebRtcPort:
-        """The browsers' port; it shows the certificate that peers of calls in the plane know."""
+        """The browsers' port; it has the certificates that peers of calls in the plane know."""
         config = self.config.webrtc
-        kept = config.certificate_file if self.inherited.flows else None
-        certificate = await asyncio.to_thread(DtlsCertificate.left, kept)
-        port = WebRtcPort(config, plane=plane, ids=ids, clock=self._clock, certificate=certificate)
-        await asyncio.to_thread(port.keep_certificate)
+        path = config.certificate_file if self.inherited.flows else None
+        kept = await asyncio.to_thread(DtlsCertificate.left, path)
+        port = WebRtcPort(config, plane=plane, ids=ids, clock=self._clock)
+        port.inherit(kept)
+        await asyncio.to_thread(port.keep_certificates)
         return port
 
     def _pool(self, host: str, told: str | None) -> PortPool:

@@ -112,7 +112,7 @@ class PlaneLoss:
 
     async def _renew(self, resources: Resources) -> None:
         resources.port.renew()
-        await asyncio.to_thread(resources.port.keep_certificate)
+        await asyncio.to_thread(resources.port.keep_certificates)
         await _bind_again(resources.port)
         # The plane is there: many calls take their time, for which nobody else waits.
         if self._patience is not None:

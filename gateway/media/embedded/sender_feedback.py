@@ -27,6 +27,7 @@ class SenderFeedback:
         self._agreed = False
         self._means: frozenset[str] = frozenset()
         self._asked_at = NEVER
+        self._is_wished = False
         self._asked = 0
         """Full Intra Requests so far."""
         self._lost = LostNumbers()
@@ -41,10 +42,14 @@ class SenderFeedback:
     def ask_key_frame(self) -> None:
         """Have the peer send a whole picture.
 
-        Not before it has sent anything, since it begins with one, and not twice within the shortest interval.
+        Not before it has sent anything, since it begins with one; within the shortest interval `ask_later` does.
         """
         now, shortest = self._shared.clock(), self._shared.config.video.key_frame_interval
-        if not self._agreed or self.source is None or now - self._asked_at < shortest:
+        if not self._agreed or self.source is None:
+            return
+        # The picture on its way may come before its viewer can take it.
+        self._is_wished = now - self._asked_at < shortest
+        if self._is_wished:
             return
         self._asked_at = now
         if "nack pli" in self._means:
@@ -54,6 +59,11 @@ class SenderFeedback:
             self.send(Feedback(PSFB, FIR, self._ssrc, 0, fir_entry(self.source, self._asked)))
         else:
             self._ask_by_signalling()
+
+    def ask_later(self) -> None:
+        """Ask for what could not be asked for within the shortest interval."""
+        if self._is_wished:
+            self.ask_key_frame()
 
     def ask_again(self, sequence_numbers: Sequence[int], now: float) -> None:
         """Have the peer send lost packets again, each not before there was time for the last request."""

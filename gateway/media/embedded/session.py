@@ -309,6 +309,8 @@ class Session:
             if party.renumber():
                 self._reconnect(party)
             party.forget_refused(now - kept)
+            if party.video is not None:
+                party.video.ask_later()
             if party.agreement is not None and party.flow is not None and party.reporter.is_due(now):
                 due.append(party)
             due += [each for each in (party.video, party.text) if each is not None and each.is_due(now)]

@@ -332,6 +332,10 @@ class VideoStream(Viewer):
         """Have the peer send a whole picture, as `SenderFeedback` can."""
         self._sender.ask_key_frame()
 
+    def ask_later(self) -> None:
+        """Ask for the whole picture that was wanted too soon after the last."""
+        self._sender.ask_later()
+
     @property
     def source(self) -> int | None:
         """SSRC that the peer sends with."""

@@ -160,8 +160,9 @@ class PhoneDtls:
         self._agreed = tuple([(algorithm, digest) for algorithm, digest in fingerprints]), tls_id
         self._role, self._is_muxed = DtlsRole(values["role"]), values["muxed"]
         self._begins_again = values.get("begins_again", False)
+        told = tuple([Fingerprint(*each) for each in values["told"]])
         # A peer that begins again after each exchange must be told whose certificate it will be shown.
-        self._told = () if self._begins_again else tuple([Fingerprint(*each) for each in values["told"]])
+        self._told = self._host.dtls.shown(told) if self._begins_again else told
         for each in self._components:
             each.is_keyed = not (each.rtcp and self._is_muxed)
 
@@ -221,7 +222,7 @@ class PhoneDtls:
 
     def _associate(self, now: float) -> DtlsAssociation:
         assert self._agreed is not None
-        made = DtlsAssociation(self._host.dtls, self._role, self._agreed[0], self._host.config)
+        made = DtlsAssociation(self._host.dtls.of(self._told), self._role, self._agreed[0], self._host.config)
         made.start(now)
         return made
 
@@ -249,7 +250,7 @@ class PhoneDtls:
             return
         is_hello, renewals = is_client_hello(data), component.renewals
         if is_hello and self._role is DtlsRole.PASSIVE and self._agreed is not None and renewals.may_begin(source):
-            made = NextAssociation(self._host.dtls, self._agreed[0], self._host.config)
+            made = NextAssociation(self._host.dtls.of(self._told), self._agreed[0], self._host.config)
             renewals.begin(source, made, now + self._host.config.setup_timeout)
         renewals.receive(source, data, now)
         if component.association is not None and source == component.peer and not is_hello:
@@ -308,7 +309,7 @@ class PhoneDtls:
             self._send(component, source, association)
         done = component.renewals.settle()
         if done is not None:
-            component.association, self._told = None, ()
+            component.association, self._told = None, self._host.dtls.shown(self._told)
             self._begins_again = self._begins_again or self._role is DtlsRole.PASSIVE
             self._keyed(component, *done)
 

@@ -1,12 +1,15 @@
 """The DTLS certificate of this process: one ECDSA P-256 key.
 
 A file keeps it as long as the packet plane lives: peers of calls that outlive the gateway know its fingerprint, and may
-begin another handshake under it.
+begin another handshake under it. New associations have a certificate of their own process, because browsers take the
+fingerprint of before for the association of before (RFC 8842 section 5.1).
 """
 
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +27,13 @@ from cryptography.hazmat.primitives.serialization import (
 from gateway.files import write_whole
 
 logger = logging.getLogger("gateway.media")
+
+_MOST_KEPT = 8
+_PAIR = re.compile(
+    rb"(-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n)"
+    rb"(-----BEGIN PRIVATE KEY-----.+?-----END PRIVATE KEY-----\n)",
+    re.DOTALL,
+)
 
 DIGESTS: dict[str, type[hashes.HashAlgorithm]] = {
     "sha-512": hashes.SHA512,
@@ -58,35 +68,45 @@ class DtlsCertificate:
         return cls(certificate, key)
 
     @classmethod
-    def left(cls, path: Path | None) -> DtlsCertificate | None:
-        """Return the certificate that a former process has kept; None without a valid one. Blocks."""
+    def left(cls, path: Path | None) -> tuple[DtlsCertificate, ...]:
+        """Return the valid certificates that former processes have kept, the newest first. Blocks."""
         if path is None:
-            return None
+            return ()
         try:
-            content = path.read_bytes()
-            certificate, key = x509.load_pem_x509_certificate(content), load_pem_private_key(content, None)
+            pairs = [cls._read(*each) for each in _PAIR.findall(path.read_bytes())]
         except FileNotFoundError:
-            return None
+            return ()
         except (OSError, ValueError, TypeError) as error:
-            logger.warning("the DTLS certificate in %s cannot be used, there is a new one: %s", path, error)
-            return None
+            logger.warning("the DTLS certificates in %s cannot be used: %s", path, error)
+            return ()
+        return tuple([each for each in pairs if each is not None])[:_MOST_KEPT]
+
+    @classmethod
+    def _read(cls, certificate_pem: bytes, key_pem: bytes) -> DtlsCertificate | None:
+        certificate, key = x509.load_pem_x509_certificate(certificate_pem), load_pem_private_key(key_pem, None)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.not_valid_after_utc <= datetime.now(UTC):
             return None
         return cls(certificate, key) if certificate.public_key() == key.public_key() else None
 
-    def keep(self, path: Path | None) -> None:
-        """Write certificate and key for the next process, for this user only. Blocks; a full disk ends no start."""
-        if path is None:
-            return
+    @property
+    def pem(self) -> bytes:
+        """Certificate and key as the file of kept ones has them."""
         key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        try:
-            write_whole(path, self.certificate.public_bytes(Encoding.PEM) + key)
-        except OSError as error:
-            logger.warning("the DTLS certificate cannot be kept in %s: %s", path, error)
+        return self.certificate.public_bytes(Encoding.PEM) + key
 
     def fingerprint(self, algorithm: str = "sha-256") -> str:
         """Colon-separated upper-case digest, as `a=fingerprint` writes it."""
         return fingerprint(self.certificate, algorithm)
+
+
+def keep(certificates: Sequence[DtlsCertificate], path: Path | None) -> None:
+    """Write certificates and keys for the next process, for this user only. Blocks; a full disk ends no start."""
+    if path is None:
+        return
+    try:
+        write_whole(path, b"".join([each.pem for each in certificates[:_MOST_KEPT]]))
+    except OSError as error:
+        logger.warning("the DTLS certificates cannot be kept in %s: %s", path, error)
 
 
 def fingerprint(certificate: x509.Certificate, algorithm: str) -> str:

@@ -43,7 +43,7 @@ class WebRtcConfig:
     dscp: int = 0
     """Marks everything toward browsers (RFC 2474): audio and video share the port."""
     certificate_file: Path | None = None
-    """Where the DTLS certificate waits for the next process on the same packet plane; None: nowhere."""
+    """Where the DTLS certificates wait for the next process on the same packet plane; None: nowhere."""
     mtu: int = 1200
     """Largest DTLS datagram sent, bytes of UDP payload."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 import os
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -30,6 +31,7 @@ from gateway.media.embedded.webrtc.dtls_records import (
     Suite,
     split_records,
 )
+from sdp.attributes import Fingerprint
 
 logger = logging.getLogger("gateway.media")
 DTLS_1_2 = 0xFEFD
@@ -96,7 +98,11 @@ class DtlsContext:
     `profiles` are DTLS-SRTP profile names; raises SrtpKeyError for one that is not supported.
     """
 
-    def __init__(self, certificate: DtlsCertificate, profiles: tuple[str, ...]) -> None:
+    def __init__(
+        self, certificate: DtlsCertificate, profiles: tuple[str, ...], kept: Sequence[DtlsCertificate] = ()
+    ) -> None:
+        """`kept`: certificates of former processes, for the associations that began with them."""
+        self._kept = tuple([DtlsContext(each, profiles) for each in kept])
         self.profiles = tuple([SrtpProfile.from_dtls_name(name) for name in profiles])
         """Offered and taken in use_srtp, best first."""
         context = SSL.Context(SSL.DTLS_METHOD)
@@ -113,6 +119,15 @@ class DtlsContext:
         context.set_cookie_verify_callback(lambda connection, given: hmac.compare_digest(given, _cookie(connection)))
         self._context = context
         self.fingerprints = (("sha-256", certificate.fingerprint("sha-256")),)
+
+    def of(self, fingerprints: Iterable[Fingerprint]) -> DtlsContext:
+        """Return the context whose certificate has one of these fingerprints; this one where none has."""
+        named = {(each.algorithm, each.digest) for each in fingerprints}
+        return next((each for each in self._kept if not named.isdisjoint(each.fingerprints)), self)
+
+    def shown(self, fingerprints: tuple[Fingerprint, ...]) -> tuple[Fingerprint, ...]:
+        """Return these fingerprints where they are of a kept certificate, which goes on being shown; else none."""
+        return () if self.of(fingerprints) is self else fingerprints
 
     def connection(self, role: DtlsRole, mtu: int) -> SSL.Connection:
         connection = SSL.Connection(self._context)

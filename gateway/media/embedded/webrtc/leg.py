@@ -12,7 +12,14 @@ from gateway.media.embedded.webrtc.alarm import Alarm
 from gateway.media.embedded.webrtc.certificate import usable_fingerprints
 from gateway.media.embedded.webrtc.checks import Checklist, networks_of_lite, require_candidate
 from gateway.media.embedded.webrtc.controlling import Control
-from gateway.media.embedded.webrtc.dtls import DtlsAssociation, DtlsRole, DtlsState, NextAssociation, is_client_hello
+from gateway.media.embedded.webrtc.dtls import (
+    DtlsAssociation,
+    DtlsContext,
+    DtlsRole,
+    DtlsState,
+    NextAssociation,
+    is_client_hello,
+)
 from gateway.media.embedded.webrtc.host import LegHost
 from gateway.media.embedded.webrtc.ice import IceAgent, Left, Pair
 from gateway.media.embedded.webrtc.renewals import Renewals
@@ -342,9 +349,7 @@ class WebRtcLeg:
         renewals, peer, config = self._renewals, self._address, self._host.config
         is_hello = is_client_hello(data)
         if is_hello and self._role is DtlsRole.PASSIVE and renewals.may_begin(peer):
-            renewals.begin(
-                peer, NextAssociation(self._host.dtls, self._fingerprints, config), now + config.setup_timeout
-            )
+            renewals.begin(peer, NextAssociation(self._context, self._fingerprints, config), now + config.setup_timeout)
         renewals.receive(peer, data, now)
         return self._follow_renewals(now) or is_hello
 
@@ -356,7 +361,8 @@ class WebRtcLeg:
                     self._host.plane.send(self._path, address, datagram)
         done = self._renewals.settle()
         if done is not None:
-            self._dtls, self._keyed, self._told_fingerprints = done[1], False, ()
+            self._dtls, self._keyed = done[1], False
+            self._told_fingerprints = self._host.dtls.shown(self._told_fingerprints)
             self.associations += 1
             self._follow_dtls(now)
         self._rearm()
@@ -441,8 +447,12 @@ class WebRtcLeg:
             self._start_dtls(now)
         self._rearm()
 
+    @property
+    def _context(self) -> DtlsContext:
+        return self._host.dtls.of(self._told_fingerprints)
+
     def _start_dtls(self, now: float) -> None:
-        self._dtls = DtlsAssociation(self._host.dtls, self._role, self._fingerprints, self._host.config)
+        self._dtls = DtlsAssociation(self._context, self._role, self._fingerprints, self._host.config)
         self.associations += 1
         self._dtls.start(now)
         early, self._early = self._early, []

@@ -19,7 +19,7 @@ from gateway.media.embedded.plane.protocol import Plane, PlaneError
 from gateway.media.embedded.plane.stun import BINDING_SUCCESS, StunError, error_response, parse_binding_request
 from gateway.media.embedded.plane.values import Address, Bound, FlowConfig, Host, PortState
 from gateway.media.embedded.webrtc.alarm import Timer
-from gateway.media.embedded.webrtc.certificate import DtlsCertificate
+from gateway.media.embedded.webrtc.certificate import DtlsCertificate, keep
 from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import DtlsContext
 from gateway.media.embedded.webrtc.gathering import Gathering
@@ -86,6 +86,7 @@ class WebRtcPort:
         self._random_bytes = random_bytes
         self._schedule = schedule
         self._certificate = certificate or self._new_certificate()
+        self._kept: tuple[DtlsCertificate, ...] = ()
         self.dtls = DtlsContext(self._certificate, self.config.srtp_profiles)
         self._ids = ids
         self._port = ids()
@@ -169,12 +170,17 @@ class WebRtcPort:
 
     def renew(self) -> None:
         """Legs that are opened from now on show another certificate; the port is to be bound again by `start`."""
-        self._certificate = self._new_certificate()
+        self._certificate, self._kept = self._new_certificate(), ()
         self.dtls = DtlsContext(self._certificate, self.config.srtp_profiles)
 
-    def keep_certificate(self) -> None:
-        """Have the next process on this plane show the same certificate. Blocks."""
-        self._certificate.keep(self.config.certificate_file)
+    def inherit(self, kept: tuple[DtlsCertificate, ...]) -> None:
+        """Show these certificates where an association began with them, of calls that the plane holds."""
+        self._kept = kept
+        self.dtls = DtlsContext(self._certificate, self.config.srtp_profiles, kept)
+
+    def keep_certificates(self) -> None:
+        """Leave the next process on this plane the certificates that peers know. Blocks."""
+        keep((self._certificate, *self._kept), self.config.certificate_file)
 
     def close(self) -> None:
         """Close every leg and socket; idempotent."""
