@@ -63,6 +63,7 @@ class Outcome:
 def steps(workers: int) -> list[list[Lane]]:
     """Return the lanes; those of one step run beside each other, the next step after them."""
     beside = (*PYTEST, "--numprocesses", str(workers), "--dist", "loadfile", "--no-loadscope-reorder")
+    apart = "--ignore=tests/sip", "--ignore=tests/strangers"
     coverage = (*(f"--cov=gateway/sip/{room}" for room in COVERED), "--cov-branch", "--cov-fail-under=100")
 
     def tests(name: str, *command: str) -> Lane:
@@ -72,8 +73,10 @@ def steps(workers: int) -> list[list[Lane]]:
     return [
         [
             Lane("rust", ["scripts/plane", "test"]),
-            tests("suite", *beside, "-m", "not serial and not nightly", "--ignore=tests/sip"),
+            tests("suite", *beside, "-m", "not serial and not nightly", *apart),
         ],
+        # They add links to this machine, which browsers of the suite would take for another network.
+        [tests("strangers", *beside, "-m", "not serial and not nightly", "tests/strangers")],
         [tests("sip", *beside, "tests/sip", *coverage, "--cov-report=term-missing:skip-covered")],
         [tests("serial", *PYTEST, "-m", "serial and not nightly")],
     ]
@@ -106,7 +109,7 @@ def shown(outcomes: Sequence[Outcome]) -> Table:
 def main() -> int:
     """Run every lane, also after one that failed."""
     parser = argparse.ArgumentParser(prog="python -m scripts.lanes", description="Run the whole suite in lanes.")
-    parser.add_argument("lanes", nargs="*", metavar="LANE", help="rust, suite, sip or serial (all)")
+    parser.add_argument("lanes", nargs="*", metavar="LANE", help="rust, suite, strangers, sip or serial (all)")
     parser.add_argument("--workers", type=int, default=3, help="tests at a time in the lanes of pytest (3)")
     options = parser.parse_args()
     chosen = [[lane for lane in step if lane.name in (options.lanes or [lane.name])] for step in steps(options.workers)]

@@ -15,9 +15,11 @@ import socket
 import subprocess
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from concurrent.futures.thread import _worker as _pool_worker
 from typing import Any, ClassVar
 
 import pytest
@@ -29,6 +31,8 @@ READING = 1e-9
 """Seconds that a reading of the clock takes."""
 GLANCE, GLANCE_AT_THREADS = 1e-4, 1e-3
 """Real seconds before each jump for what the kernel, or another thread, is about to deliver."""
+GLANCE_AT_READERS, READING_TIME = 0.02, 0.1
+"""The same for a thread of no pool, such as one that reads a file whose disk may be dead, and how long it is given."""
 THREAD_STEP = 0.05
 """Longest real wait for a thread before timers are looked at again, in seconds."""
 
@@ -50,11 +54,28 @@ class _Selector(selectors.DefaultSelector):
             events = super().select(THREAD_STEP if timeout is None else min(timeout, THREAD_STEP))
             self.loop.now += _monotonic() - begun
             return events
-        time.sleep(GLANCE if threading.active_count() == 1 else GLANCE_AT_THREADS)
-        events = super().select(0)
+        events = super().select(_glance())
         if not events:
             self.loop.now += max(timeout, 0)
         return events
+
+
+_BEFORE = frozenset(threading.enumerate())
+"""The main thread, and those of the program that runs the tests."""
+
+
+_seen: weakref.WeakKeyDictionary[threading.Thread, float] = weakref.WeakKeyDictionary()
+"""Threads of no pool, and the real time at which each was met first."""
+
+
+def _glance() -> float:
+    """Return the real seconds that the other threads of this process may take before the clock jumps."""
+    others = [thread for thread in threading.enumerate() if thread not in _BEFORE]
+    now = _monotonic()
+    readers = [thread for thread in others if getattr(thread, "_target", None) is not _pool_worker]
+    if any([now - _seen.setdefault(thread, now) < READING_TIME for thread in readers]):
+        return GLANCE_AT_READERS
+    return GLANCE_AT_THREADS if others else GLANCE
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
