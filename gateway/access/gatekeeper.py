@@ -110,9 +110,7 @@ class Gatekeeper:
         if request.method != "REGISTER" and trunk is not None:
             return events.Accepted(TRUNK + trunk)
         if request.method == "OPTIONS":
-            # In a dialog a name would count as a proof, which an address alone is not.
-            placed = self._trunks.placed_at(source) if request.to_tag is None else None
-            return events.Accepted(TRUNK + placed, is_proof=False) if placed else events.Accepted(None)
+            return self._asks_for_options(request, source)
         now = self._clock()
         realm = self._digest.realm
         mine = next((value for value in request.authorization if value.get("realm") == realm), None)
@@ -132,6 +130,11 @@ class Gatekeeper:
         if name is not None:
             return self._by_store(request, source, name, guesser if trunk is None else None)
         return self._checked(request, source, now, None)
+
+    def _asks_for_options(self, request: Request, source: Flow) -> events.Accepted:
+        # In a dialog a name would count as a proof, which an address alone is not.
+        placed = self._trunks.placed_at(source) if request.to_tag is None else None
+        return events.Accepted(TRUNK + placed, is_proof=False) if placed else events.Accepted(None)
 
     def _is_account(self, name: str) -> bool:
         return self._identity.by_id(name) is not None or self._trunks.by_username(name) is not None

@@ -22,7 +22,7 @@ class TrunkAccount:
     sources: tuple[Network, ...] = ()
     """Networks its calls come from; they need no digest."""
     hosts: tuple[str, ...] = ()
-    """Hosts of its URIs, names or addresses."""
+    """Hosts of its URIs, names or addresses, as RFC 5952 writes them."""
     username: str | None = None
     """The account at the trunk; where the trunk signs its calls to us, it signs them with the same."""
     ha1: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -21,7 +21,7 @@ from gateway.call.limits import CallLimits
 from gateway.call.load import LoadPolicy
 from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Group, RoomDoor, Route, Router
-from gateway.call.trunk_places import Addresses, TrunkHosts, TrunkPlaces
+from gateway.call.trunk_places import Addresses, TrunkHosts, TrunkPlaces, canonical
 from gateway.config import Config, advertised
 from gateway.config.network import WebLimits
 from gateway.identity import passwords
@@ -247,7 +247,7 @@ def trunk_accounts(config: Config) -> tuple[TrunkAccount, ...]:
         TrunkAccount(
             name=trunk.name,
             sources=tuple(ipaddress.ip_network(source) for source in trunk.sources),
-            hosts=tuple(Uri.parse(uri).host.strip("[]") for uri in trunk.uris),
+            hosts=tuple(canonical(Uri.parse(uri).host).strip("[]") for uri in trunk.uris),
             username=trunk.username,
             ha1=_ha1(trunk.username, config.realm, secret(trunk.password)),
             admits_registered=trunk.register_account,

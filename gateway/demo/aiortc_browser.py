@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from gateway.demo.chromium import BrowserError
 from gateway.demo.tones import Listener, sine
+from gateway.remotemedia.closing import close
 
 RATE = 48000
 FRAME = 960
@@ -88,7 +89,6 @@ class AiortcBrowser:
         self._peer: str | None = None
         self._offer: dict[str, Any] | None = None
         self._connection: RTCPeerConnection | None = None
-        self._closing: asyncio.Task[None] | None = None
         self._ear = Listener(RATE)
         self._sound = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
@@ -271,12 +271,8 @@ class AiortcBrowser:
 
     async def _drop_media(self) -> None:
         if self._connection is not None:
-            # A close that is cancelled halfway never ends for whoever closes the connection again.
-            self._closing = asyncio.create_task(self._connection.close())
+            await close(self._connection)
             self._connection = None
-        if self._closing is not None:
-            await asyncio.shield(self._closing)
-            self._closing = None
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)

@@ -18,6 +18,7 @@ import numpy as np
 from aiortc import MediaStreamTrack, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
+from gateway.remotemedia.closing import close
 from gateway.remotemedia.config import WebRtcTransportConfig
 from gateway.remotemedia.errors import TransportError
 from gateway.remotemedia.media import RATE, AudioEncoderConfig, AudioSource, Samples, VideoSource
@@ -71,7 +72,6 @@ class Peer:
         self.connection = RTCPeerConnection(config.rtc())
         self.connected = asyncio.Event()
         self.closed = asyncio.Event()
-        self._closing: asyncio.Task[None] | None = None
         self._config = config
         self._callbacks = callbacks
         self._ended = ended
@@ -314,9 +314,7 @@ class Peer:
         if self._video is not None:
             self._video.stop()
         await self._cancel_tasks()
-        # A close that is cancelled halfway never ends for whoever closes the connection again.
-        self._closing = self._closing or asyncio.create_task(self.connection.close())
-        await asyncio.shield(self._closing)
+        await close(self.connection)
         self.closed.set()
         if self.connected.is_set() and not self._is_told:
             self._is_told = True

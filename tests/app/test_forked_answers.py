@@ -43,6 +43,13 @@ async def test_an_unusable_200_leaves_the_answer_of_another_branch(
         assert not trunk.has("CANCEL")
 
 
+async def answers_in_vain(trunk: Callee, invite: Request, tag: str) -> None:
+    """Have a branch answer with a description that cannot be used: it gets ACK and BYE."""
+    await trunk.send(trunk.says(invite, 200, BAD, tag=tag))
+    assert (await trunk.request("ACK")).to_tag == tag
+    assert (await trunk.accepts("BYE")).to_tag == tag
+
+
 @pytest.mark.parametrize("sdp", [None, GOOD])
 async def test_a_branch_that_rings_may_answer_after_an_unusable_200(tmp_path: Path, sdp: str | None) -> None:
     """The second answer takes the call once the first branch has been ended, also from a third branch."""
@@ -50,9 +57,7 @@ async def test_a_branch_that_rings_may_answer_after_an_unusable_200(tmp_path: Pa
         trunk = there.trunk
         invite = await rings(trunk, *"abc", sdp=sdp)
         for tag in "ab":
-            await trunk.send(trunk.says(invite, 200, BAD, tag=tag))
-            assert (await trunk.request("ACK")).to_tag == tag
-            assert (await trunk.accepts("BYE")).to_tag == tag
+            await answers_in_vain(trunk, invite, tag)
         await trunk.send(trunk.says(invite, 200, tag="c"))
         assert (await trunk.request("ACK")).to_tag == "c"
         assert await placed.status() == 200
@@ -68,9 +73,7 @@ async def test_a_caller_hears_488_where_no_other_branch_answers(tmp_path: Path, 
         assert isinstance(placed, SipCaller)
         trunk = there.trunk
         invite = await rings(trunk, *"ab")
-        await trunk.send(trunk.says(invite, 200, BAD, tag="a"))
-        await trunk.request("ACK")
-        await trunk.accepts("BYE")
+        await answers_in_vain(trunk, invite, "a")
         done, _ = await asyncio.wait([placed.phone.outcome], timeout=5)
         assert bool(done) is sooner
         outcome = await placed.phone.outcome
@@ -90,9 +93,7 @@ async def test_a_caller_that_leaves_ends_each_branch_that_answered(tmp_path: Pat
         assert isinstance(placed, SipCaller)
         trunk = there.trunk
         invite = await rings(trunk, *"ab")
-        await trunk.send(trunk.says(invite, 200, BAD, tag="a"))
-        await trunk.request("ACK")
-        await trunk.accepts("BYE")
+        await answers_in_vain(trunk, invite, "a")
         if judged:
             await trunk.send(trunk.says(invite, 200, tag="b"))
             await trunk.request("ACK")

@@ -71,10 +71,11 @@ def test_trunks_come_in_from_their_networks_only() -> None:
     """A trunk without sources is known by its account alone, or by where we are registered."""
     made = config(
         TRUNKS='[{"name": "a", "uri": "sip:a.test", "sources": ["192.0.2.10", "198.51.100.0/24"]},'
-        ' {"name": "b", "uri": "sip:b.test"}]'
+        ' {"name": "b", "uri": "sip:[2001:DB8:0::1]:5070", "fallback_uris": ["sip:B.test"]}]'
     )
     source, other = settings.trunk_accounts(made)
     assert (source.name, other.sources, other.ha1) == ("a", (), {})
+    assert other.hosts == ("2001:db8::1", "b.test")
     assert source.sources == (ipaddress.ip_network("192.0.2.10"), ipaddress.ip_network("198.51.100.0/24"))
 
 

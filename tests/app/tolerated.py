@@ -90,16 +90,22 @@ def address(line: str, media: str = "") -> Edit:
     return lambda sdp: sdp.replace(place, f"{line}\r\n" if line else "", 1) + (f"{media}\r\n" if media else "")
 
 
-GOES_ON: dict[str, Edit] = {
+OF_ANYBODY: dict[str, Edit] = {
     "as it should be": str,
     "ptime without a value": plus("a=ptime:"),
     "ptime behind a blank": plus("a=ptime: 20"),
     "maxptime without a value": plus("a=maxptime:"),
     "bandwidth without a value": other("t=0 0", "b=CT:\r\nt=0 0"),
     "bandwidth with a fraction": other("t=0 0", "b=AS:64.5\r\nt=0 0"),
-    "bandwidth with a fraction, of the audio": other("a=rtpmap:0", "b=AS:64.5\r\na=rtpmap:0"),
     "a NUL at the end": lambda sdp: sdp + "\0",
     "a blank line at the end": lambda sdp: sdp + " \r\n",
+    "a key that is none": plus("a=crypto:x"),
+}
+"""Edits of a description of a phone or of a page after which the call is as good as before."""
+
+GOES_ON: dict[str, Edit] = {
+    **OF_ANYBODY,
+    "bandwidth with a fraction, of the audio": other("a=rtpmap:0", "b=AS:64.5\r\na=rtpmap:0"),
     "small letters": other("RTP/AVP", "rtp/avp"),
     "small letters at the end": other("RTP/AVP", "RTP/avp"),
     "a kind in capitals": other("m=audio", "m=AUDIO"),
@@ -109,7 +115,6 @@ GOES_ON: dict[str, Edit] = {
     "rtcp at a name": plus("a=rtcp:5005 IN IP4 nobody.invalid"),
     "setup of no role": plus("a=setup:", "a=setup:both"),
     "fingerprint of nothing": plus("a=fingerprint:", "a=fingerprint:sha-256 x"),
-    "a key that is none": plus("a=crypto:x"),
     "a section more": plus("m=video 0 RTP/AVP 31", "m=application 0 DTLS/SCTP 5000"),
     "sixty-three sections more": plus(*["m=video 0 RTP/AVP 31"] * 63),
     "a name that is known": address("c=IN IP4 localhost"),

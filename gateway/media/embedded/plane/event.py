@@ -35,7 +35,7 @@ class Event:
         self._said = b""
         """Payload of the incoming packet that came last."""
         self._parted = False
-        """Whether another run has begun since."""
+        """True once another run has begun."""
 
     @classmethod
     def none(cls) -> Event:

@@ -20,7 +20,7 @@ class ReceiveKeys:
         """`counts` gets the refused packets, by reason."""
         self.current: ReceiveContext | None = None
         self.overlaps = False
-        """Whether the previous key opens packets beside the current one."""
+        """True while the previous key opens packets beside the current one."""
         self._previous: ReceiveContext | None = None
         self._until = 0.0
         self._known: dict[SrtpKey, ReceiveContext] = {}
