@@ -67,12 +67,14 @@ class Call:
         on_transfer: Callable[[Call, Leg, TransferRequested], None] | None = None,
         on_redirect: Callable[[Leg, Redirected], Awaitable[Branch | None]] | None = None,
         keep: Callable[[Call, Sequence[Leg] | None, bool], None] | None = None,
+        on_end: Callable[[], None] = lambda: None,
         announce: Callable[[Cause], CalleeLeg | None] = unsaid,
     ) -> None:
         """`offer` None: the caller wants ours (an INVITE without a description); `callees` without legs: all of them
         have refused.
 
         `keep` writes the call down as it stands: which legs have changed (None: any may have), whether one has left it.
+        `on_end` is told before the far ends are: the call is over, and its media is yet to go.
         """
         self.id = call_id
         self.caller = caller
@@ -86,6 +88,7 @@ class Call:
         self._on_preference = on_preference
         self._on_transfer = on_transfer
         self._keep = keep or (lambda call, changed, ending: None)
+        self._on_end = on_end
         self._is_kept = self._is_ending = False
         self._scope = self._made(engine, on_redirect or nobody_instead, announce)
         self.leaving: Sequence[Leg] = self._scope.leaving  # ended, and their far ends have not answered that yet
@@ -194,6 +197,7 @@ class Call:
         """Whoever finds it from now on is to end it, too: a goodbye may be lost with this process."""
         if self.bridge is not None and not self._is_ending:
             self._write((), ending=True)
+        self._on_end()
 
     def _write(self, changed: Sequence[Leg] | None, ending: bool = False) -> None:
         self._is_kept, self._is_ending = True, ending

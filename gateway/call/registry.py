@@ -110,6 +110,8 @@ class Calls:
             router,
         )
         self._calls: dict[str, Call] = {}
+        self._callers: dict[str, Caller] = {}
+        """Who has a place for the call of that id. It is free before the far ends hear that the call is over."""
         self._observers: list[Callable[[Call], None]] = []
         self._closing, self._draining = False, 0
         self._emptied = asyncio.Event()
@@ -263,6 +265,7 @@ class Calls:
         journey: Journey,
     ) -> Call:
         keep, announcer = self.keep, self.announcer
+        self._callers[call_id] = caller
         call = self._calls[call_id] = Call(
             call_id,
             leg,
@@ -272,11 +275,12 @@ class Calls:
             engine=self._engine,
             timers=self._timers,
             settings=settings,
-            on_change=lambda changed: self._changed(changed, caller),
+            on_change=self._changed,
             on_preference=self._on_preference,
             on_transfer=self.transfers.requested if self.transfers is not None else None,
             on_redirect=partial(self._branching.redirected, journey),
             keep=None if keep is None else lambda kept, changed, ending: keep(kept, caller, changed, ending),
+            on_end=partial(self._give_back, call_id),
             announce=unsaid if announcer is None else lambda cause: announcer.leg(cause, leg, call_id),
         )
         call.when_pressed(partial(self._pressed, call))
@@ -297,17 +301,17 @@ class Calls:
         call = self._make(values["id"], a, Branch([b]), None, dialled, self._settings, caller, journey)
         self._admission.restore(caller)
         record = call.record
-        record.started_at -= values["age"]
-        record.ringing_after_ms, record.answered_after_ms, record.media_after_ms = values["times"]
-        record.longest = values.get("longest") or call.longest
-        record.parked = parked_of(values)
-        talked = values["age"] - (record.answered_after_ms or 0.0) / 1000
-        left = max(record.longest - talked, 1.0)
         try:
+            record.started_at -= values["age"]
+            record.ringing_after_ms, record.answered_after_ms, record.media_after_ms = values["times"]
+            record.longest = values.get("longest") or call.longest
+            record.parked = parked_of(values)
+            talked = values["age"] - (record.answered_after_ms or 0.0) / 1000
+            left = max(record.longest - talked, 1.0)
             call.resume(a, b, away=away, holding=values["holding"], left=left, silent=silent)
         except BaseException:
             del self._calls[call.id]
-            self._admission.release(caller)
+            self._give_back(call.id)
             raise
         if self.transfers is not None:
             self.transfers.parking.resume(call)
@@ -368,9 +372,14 @@ class Calls:
             self._admission.release(caller)
         return taken
 
-    def _changed(self, call: Call, caller: Caller) -> None:
-        if call.state is State.ENDED and self._calls.pop(call.id, None) is not None:
+    def _give_back(self, call_id: str) -> None:
+        caller = self._callers.pop(call_id, None)
+        if caller is not None:
             self._admission.release(caller)
+
+    def _changed(self, call: Call) -> None:
+        if call.state is State.ENDED and self._calls.pop(call.id, None) is not None:
+            self._give_back(call.id)
             self.ended.append(call.record)
             if not self._calls:
                 self._emptied.set()

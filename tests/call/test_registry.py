@@ -18,7 +18,7 @@ from gateway.call.routing import Caller, Emergency, RoomDoor, Route, RouteError,
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.identity.model import User
-from gateway.media.engine import MediaFailed
+from gateway.media.engine import CallStatistics, MediaFailed
 from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
@@ -339,6 +339,27 @@ async def test_draining_gives_up_after_its_time_and_is_done_at_once_without_call
     other = Rig()
     await other.place()
     assert not await other.calls.drain(0.01)
+
+
+async def test_who_hangs_up_at_the_limit_calls_again_while_the_media_is_yet_to_go() -> None:
+    """The far ends have heard that the call is over, and the engine takes its time."""
+    rig = Rig(limits=CallLimits(max_calls=1, max_calls_per_caller=1))
+    gone, delete = asyncio.Event(), rig.engine.delete
+
+    async def slowly(call_id: str) -> CallStatistics:
+        await gone.wait()
+        return await delete(call_id)
+
+    rig.engine.delete = slowly  # type: ignore[method-assign]
+    first, leg = await rig.place()
+    leg.says(HungUp())
+    await rig.settle()
+    assert rig.dialer.made[0].told[-1] == ("end", Cause.CANCELLED)
+    assert (len(rig.calls), rig.calls.of(BOB.id)) == (1, 0)
+    second, _ = await rig.place()
+    gone.set()
+    await first.finished()
+    assert (list(rig.calls), rig.calls.of(BOB.id)) == ([second], 1)
 
 
 async def test_calls_that_are_still_being_placed_count() -> None:
