@@ -16,66 +16,69 @@ from gateway.sip.transactions.config import StackConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserAgentConfig:
-    """Everything a UserAgent is told; each limit has a safe default."""
+    """Settings of a UserAgent; each limit has a safe default."""
 
     listen: tuple[tuple[str, int], ...] = (("127.0.0.1", 5060),)
-    """UDP addresses; port 0 takes any free one."""
+    """UDP addresses; port 0 takes any free port."""
     listen_tcp: tuple[tuple[str, int], ...] = ()
-    """TCP addresses; without one only a URI that names TCP is called by it."""
+    """TCP addresses; without any, only a URI with transport=tcp is called over TCP."""
     listen_tls: tuple[tuple[str, int], ...] = ()
-    """TLS addresses; without one only a URI that names TLS (or is sips) is called by it."""
+    """TLS addresses; without any, only a sips URI or a URI with transport=tls is called over TLS."""
     tls: TlsFiles = field(default_factory=TlsFiles)
-    """Our certificate, needed where `listen_tls` is not empty, and how those of peers are verified."""
+    """Certificate of the gateway, required with `listen_tls`, and the rules for verifying peers."""
     streams: StreamLimits = field(default_factory=StreamLimits)
     """Limits of TCP, TLS and WebSocket connections."""
     advertised: tuple[str, int | None] | None = None
-    """Host and port that peers outside this machine are told; port None is the listener's."""
+    """Host and port announced to peers outside this machine; port None means the port of the listener."""
     domains: tuple[str, ...] = ()
-    """Our own domains; the first one stands in From where a caller is given as a bare user."""
+    """Domains of the gateway; the first goes into From where a caller is given as a bare user."""
     user_agent: str = "sip-webrtc-gateway"
     stack: StackConfig = field(default_factory=StackConfig)
     """Transaction timers, parser limits, rate limits."""
     session_timer: TimerPolicy = field(default_factory=TimerPolicy)
     subscriptions: SubscriptionPolicy = field(default_factory=SubscriptionPolicy)
-    """What is granted to those who subscribe outside calls."""
+    """Expiry and number of subscriptions granted outside calls."""
     sessions: int = 5_000
-    """INVITE sessions at once."""
+    """Largest number of concurrent INVITE sessions."""
     longest_ringing: float = 300.0
-    """Seconds."""
+    """Seconds before an unanswered INVITE is ended."""
     answer_patience: float = 30.0
-    """Seconds that our own side may take to answer what a peer asks in a call."""
+    """Seconds for the application to answer a peer's request within a call."""
     flow_grace: float = 5.0
-    """Seconds that what ends or changes a call waits for a peer whose WebSocket is gone to connect again."""
+    """Seconds to hold a BYE, re-INVITE or other request in a call for a peer whose WebSocket has closed to connect
+    again.
+    """
     referral_time: float = 180.0
-    """Seconds that the outcome of a REFER is waited for and told."""
+    """Seconds to wait for the outcome of a REFER and to report it to the referrer."""
     crossing_wait: float = 2.0
-    """Seconds that an offer of the peer which crosses ours waits for our response; half of them at the called side of
-    the dialog, so that of two gateways one answers first."""
+    """Seconds that a peer's offer waits for the answer to a crossing offer of ours. The called side of the dialog waits
+    half as long, so that one of two gateways answers first.
+    """
     other_answers: float = 6.0
-    """Seconds that another branch may take to answer behind a 2xx that cannot be used; at most 64*T1."""
+    """Seconds for further branches to answer after an unusable 2xx; at most 64*T1."""
     symmetric: bool = True
-    """Requests to a caller behind NAT go where its INVITE came from."""
+    """Send requests to a caller behind NAT to the source address of its INVITE."""
     trickle_ice: bool = True
-    """Take ICE candidates by INFO, and say so (RFC 8840)."""
+    """Accept ICE candidates by INFO and announce support (RFC 8840)."""
     hook_timeout: float = 10.0
-    """Seconds that `Hooks.authenticate` and `Hooks.answer_register` may take; then 503."""
+    """Seconds for `Hooks.authenticate` and `Hooks.answer_register`; then the answer is 503."""
     close_timeout: float = 2.0
-    """Seconds that `close` waits for BYE and CANCEL to be answered."""
+    """Seconds that `close` waits for answers to BYE and CANCEL."""
     resolver: ResolverConfig = field(default_factory=ResolverConfig)
     udp: UdpLimits = field(default_factory=UdpLimits)
 
     @property
     def transports(self) -> tuple[str, ...]:
-        """What we call by where a URI leaves that to us, preferred first."""
+        """Transports in order of preference, for a URI without a transport parameter."""
         there = (("udp", self.listen), ("tcp", self.listen_tcp), ("tls", self.listen_tls))
         return tuple(name for name, listening in there if listening)
 
     def names(self) -> ResolverConfig:
-        """The resolver's settings, with the transports that we have."""
+        """Return the resolver's settings with the transports of this user agent."""
         return replace(self.resolver, transports=self.transports)
 
     def core(self) -> CoreConfig:
-        """The part that the sans-IO core is told."""
+        """Return the settings of the sans-IO core."""
         core = CoreConfig(
             stack=self.stack,
             user_agent=self.user_agent,

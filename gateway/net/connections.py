@@ -1,4 +1,4 @@
-"""Connections of stream transports and WebSockets: found by flow, bounded in number, idle time and backlog."""
+"""Connections over TCP, TLS and WebSocket: found by flow, bounded in number, idle time and backlog."""
 
 from __future__ import annotations
 
@@ -13,68 +13,71 @@ from gateway.sources import source_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
-    """What peers may hold of us; sizes in bytes, times in seconds."""
+    """Limits on connections; sizes in bytes, times in seconds."""
 
     connections: int = 2048
-    """At once, incoming and outgoing together. At that number the one that has waited longest without its peer showing
-    who it is makes room for the next."""
+    """Incoming and outgoing connections at once. At the limit, the unproven connection with the longest silence is
+    closed.
+    """
     reserved: int = 64
-    """Of them, places that are kept for connections of ours."""
+    """Part of `connections` reserved for outgoing connections."""
     per_host: int = 64
-    """Incoming ones of one IPv4 address or one /64 of IPv6; several phones may sit behind it."""
+    """Incoming connections of one IPv4 address or one /64 of IPv6; several phones may share an address."""
     idle: float = 1800.0
-    """A connection that brought nothing for so long is closed."""
+    """Time without received data after which a connection is closed."""
     message: float = 10.0
-    """A message that was begun has to be complete by then."""
+    """Time for a begun message to be completed."""
     backlog: int = 256 * 1024
-    """Bytes that a slow reader may leave unread; then it is cut off."""
+    """Bytes that a slow reader may leave unread before its connection is aborted."""
     connect: float = 5.0
-    """For a connection, and its TLS handshake, to come up."""
+    """Time to set up an outgoing connection, TLS handshake included."""
     late: float = 10.0
-    """How much later than it was asked for a peer's keep-alive may come (RFC 5626 section 5.4)."""
+    """Tolerated delay of a peer's keep-alive beyond the requested interval (RFC 5626 section 5.4)."""
     dscp: int = 0
-    """Marks what is sent by TCP and TLS (RFC 2474)."""
+    """DSCP of packets sent by TCP and TLS (RFC 2474)."""
     pong: float = 10.0
-    """A keep-alive of ours is answered by then where the peer answers them at all (RFC 5626 4.4.1)."""
+    """Time for a peer to answer a keep-alive of ours, once it has answered one (RFC 5626 4.4.1)."""
 
 
 class Connection(Protocol):
-    """One open connection."""
+    """An open connection."""
 
     flow: Flow
     incoming: bool
     bound: tuple[str, int] | None
-    """Our own host and port where peers may reach us; None where no listener of ours is behind it."""
+    """Local host and port where peers reach the gateway; None for an outgoing connection."""
     heard: float
-    """When anything came last, on the event loop's clock."""
+    """Time of the last received data, on the event loop's clock."""
     flow_timer: float
-    """The longest pause between keep-alives that its peer was asked for, 0 for none asked."""
+    """Requested keep-alive interval of the peer in seconds; 0 for none."""
     has_ponged: bool
-    """Whether a keep-alive of ours (double CRLF) has ever been answered."""
+    """True once the peer has answered a keep-alive (double CRLF)."""
 
     def send(self, data: bytes) -> None:
-        """Write one message; a connection that cannot take it closes itself."""
+        """Write one message; a connection with too large a backlog closes itself."""
 
     def serves(self, host: str) -> bool:
-        """Whether the peer has proved by its certificate that it is `host`."""
+        """Return True if the peer's certificate is valid for `host`."""
 
     def ping(self) -> None:
-        """Send a keep-alive, and wait for its answer."""
+        """Send a keep-alive and expect a pong."""
 
     def stop_waiting(self) -> None:
-        """What comes from now on answers no keep-alive that was sent before."""
+        """Stop counting received data as a pong of an earlier keep-alive."""
 
     def proved(self) -> None:
-        """Note that its peer has shown who it is."""
+        """Note that the peer has authenticated."""
 
     def close(self) -> None:
-        """Close it; what was written is still sent where that is possible."""
+        """Close the connection after sending pending data where possible."""
 
     def drop(self) -> None:
-        """Close it at once, whatever its peer has not read: what waits for a reader holds no descriptor."""
+        """Close the connection at once and discard unsent data: a peer without reading must not keep a
+        descriptor open.
+        """
 
     def overdue(self, now: float, limits: StreamLimits) -> bool:
-        """Whether it has been idle, or in the middle of a message, for too long."""
+        """Return True if the connection has been idle, or inside a message, for too long."""
 
 
 Place = tuple[str, str, int]
@@ -86,25 +89,25 @@ def _place(flow: Flow) -> Place:
 
 
 class Connections:
-    """Every open connection, by our name for it and by the far end."""
+    """Open connections by local name and by far end."""
 
     def __init__(self, limits: StreamLimits, lost: Callable[[Flow], None], token: str = "") -> None:
-        """`token` is a word of this process alone: no name of a connection comes back in the next one."""
+        """`token` is unique to this process, so that connection names never repeat after a restart."""
         self.limits = limits
         self.refused = 0
-        """Connections that were over a limit."""
+        """Incoming connections refused because of a limit."""
         self._lost = lost
         self._token = token
         self._count = 0
         self._by_local: dict[str, Connection] = {}
         self._by_peer: dict[Place, list[Connection]] = {}
-        """Connections to one place, the latest last: over TLS several domains may live there."""
+        """Connections to one far end, the latest last; over TLS several domains may share a far end."""
         self._aliases: dict[str, Place] = {}
         self._sources: Counter[str] = Counter()
         self._strangers: OrderedDict[str, Connection] = OrderedDict()
-        """Incoming ones whose peer has not shown who it is, the longest silent first."""
+        """Incoming connections of unauthenticated peers, the longest silent first."""
         self.evicted = 0
-        """Strangers that were closed to make room."""
+        """Unauthenticated connections closed to make room."""
 
     def __len__(self) -> int:
         return len(self._by_local)
@@ -113,12 +116,14 @@ class Connections:
         return iter(self._by_local.values())
 
     def name(self) -> str:
-        """A `Flow.local` for the next connection."""
+        """Return a fresh `Flow.local`."""
         self._count += 1
         return f"{self._token}{self._count}"
 
     def may_add(self, host: str) -> bool:
-        """Whether one more incoming connection of this address is within the limits; a stranger may go for it."""
+        """Return True if limits allow an incoming connection from `host`; an unproven connection may be
+        closed for it.
+        """
         limits = self.limits
         if self._sources[source_of(host)] < limits.per_host and self._has_room(limits.connections - limits.reserved):
             return True
@@ -126,7 +131,7 @@ class Connections:
         return False
 
     def may_dial(self) -> bool:
-        """Whether one more connection of ours is within the limits; a stranger may go for it."""
+        """Return True if limits allow an outgoing connection; an unproven connection may be closed for it."""
         return self._has_room(self.limits.connections)
 
     def _has_room(self, places: int) -> bool:
@@ -138,18 +143,18 @@ class Connections:
         return len(self._by_local) < places
 
     def proven(self, flow: Flow) -> None:
-        """The peer of a connection has shown who it is: it does not have to make room any more."""
+        """Exempt the connection of an authenticated peer from eviction."""
         stranger = self._strangers.pop(flow.local, None)
         if stranger is not None:
             stranger.proved()
 
     def heard(self, flow: Flow) -> None:
-        """Note that the peer of a connection has sent something."""
+        """Move a connection with received data to the end of the eviction order."""
         if flow.local in self._strangers:
             self._strangers.move_to_end(flow.local)
 
     def add(self, connection: Connection) -> None:
-        """Keep a connection that is up."""
+        """Register an open connection."""
         flow = connection.flow
         self._by_local[flow.local] = connection
         self._by_peer.setdefault(_place(flow), []).append(connection)
@@ -158,7 +163,7 @@ class Connections:
             self._strangers[flow.local] = connection
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that is gone, and tell the transactions that used it."""
+        """Forget a closed connection and notify its transactions."""
         flow = connection.flow
         if self._by_local.pop(flow.local, None) is None:
             return
@@ -177,9 +182,9 @@ class Connections:
         self._lost(flow)
 
     def find(self, flow: Flow) -> Connection | None:
-        """The connection of a flow: the very one, or, for a flow without `local`, one to the same far end.
+        """Return the connection of a flow, or one to the same far end where the flow has no `local`.
 
-        What goes to a domain by TLS goes by a connection whose certificate is of that domain, not of another one there.
+        A TLS connection is reused only if its certificate is valid for the domain of the flow.
         """
         if flow.local:
             return self._by_local.get(flow.local)
@@ -188,9 +193,9 @@ class Connections:
         return next((one for one in there if not wanted or one.serves(wanted)), None)
 
     def alias(self, flow: Flow, host: str, port: int) -> None:
-        """Have what goes to `port` of the peer of an incoming connection go by that (RFC 5923 section 5).
+        """Reuse an incoming connection for requests to `port` of its peer (RFC 5923 section 5).
 
-        Only over TLS, where the peer's certificate is of `host`, which it calls itself in its Via; once a connection.
+        Only over TLS, only with a certificate valid for `host` (the sent-by of the peer's Via), and once a connection.
         """
         connection = self._by_local.get(flow.local)
         if connection is None or not connection.incoming or flow.transport != "tls" or flow.local in self._aliases:
@@ -200,23 +205,23 @@ class Connections:
             self._by_peer.setdefault(place, []).append(connection)
 
     def bound(self, flow: Flow) -> tuple[str, int] | None:
-        """Where the peer of a connection reached us; None without such a connection, or where we made it."""
+        """Return the local address of an incoming connection; None for an outgoing or unknown one."""
         connection = self.find(flow)
         return connection.bound if connection is not None else None
 
     def expect(self, flow: Flow, seconds: float) -> None:
-        """The peer of a connection was asked for keep-alives."""
+        """Set the keep-alive interval requested of the peer."""
         connection = self.find(flow)
         if connection is not None:
             connection.flow_timer = seconds
 
     def sweep(self, now: float) -> None:
-        """Close what is overdue."""
+        """Close overdue connections."""
         for connection in list(self._by_local.values()):
             if connection.overdue(now, self.limits):
                 connection.drop()
 
     def close(self) -> None:
-        """Close everything."""
+        """Close all connections."""
         for connection in list(self._by_local.values()):
             connection.close()

@@ -1,4 +1,4 @@
-"""Connections of ours to peers: one under way for each place, and what is to be sent once it is up."""
+"""Outgoing connections: one attempt for each far end, and the messages waiting for it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gateway.sip.flow import Flow
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 64
-"""Messages that wait for one connection to come up."""
+"""Largest number of messages waiting for one connection."""
 
 
 class Dialer(ABC):
-    """Sends by the flow's connection, or by a new one where the flow names none."""
+    """Sends on the flow's connection, or opens a connection for a flow without `local`."""
 
     def __init__(self, connections: Connections, failed: Callable[[Flow], None]) -> None:
         self._connections = connections
@@ -28,10 +28,10 @@ class Dialer(ABC):
 
     @abstractmethod
     async def connect(self, flow: Flow) -> Connection:
-        """A connection to where `flow` leads, kept in `Connections`; raises OSError or ssl.SSLError."""
+        """Open a connection to `flow` and register it in `Connections`; raises OSError or ssl.SSLError."""
 
     def send(self, data: bytes, flow: Flow) -> None:
-        """Send one message, at once or as soon as there is a connection."""
+        """Send one message now or after the connection is up."""
         connection = self._connections.find(flow)
         if connection is not None:
             connection.send(data)
@@ -59,7 +59,7 @@ class Dialer(ABC):
             async with asyncio.timeout(self._connections.limits.connect):
                 connection = await self.connect(flow)
         except (OSError, TimeoutError, ssl.SSLError) as error:
-            # What a certificate lacks is said: it is the one thing that an operator can mend.
+            # The log names the fault in the certificate, because only the operator can mend it.
             reason = getattr(error, "verify_message", None) or type(error).__name__
             logger.warning("no %s connection to %s: %s", flow.transport, flow, reason)
             self._not_connected(flow)
@@ -76,7 +76,7 @@ class Dialer(ABC):
         self._failed(flow)
 
     async def close(self) -> None:
-        """Stop dialling."""
+        """Stop connecting."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -84,5 +84,5 @@ class Dialer(ABC):
 
 
 def _place(flow: Flow) -> tuple[str, str, int, str]:
-    """Where a connection leads; what is to be encrypted waits for no other than an encrypted one to the same domain."""
+    """Key of a connection attempt. Messages to different domains never share an attempt: the certificate must match."""
     return flow.transport, flow.host, flow.port, flow.name

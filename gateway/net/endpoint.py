@@ -1,4 +1,4 @@
-"""Our sockets as one: which listener a flow uses, and what a peer on it is told of our address."""
+"""All sockets as one endpoint: the listener for each flow, and the local address announced on a flow."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from gateway.sip.message.parser import KeepAlive
 logger = logging.getLogger(__name__)
 
 Bound = tuple[str, str, int]
-"""(transport, host, port)."""
+"""Transport, host and port of a bound socket."""
 
 
 MAX_ROUTES = 4096
-"""Peers whose way out is remembered for a moment."""
+"""Peers with a cached local address."""
 
 
 class Inbox(Receiver, Protocol):
-    """Where everything that comes goes."""
+    """Receiver of all incoming data."""
 
     def datagram(self, data: bytes, flow: Flow) -> None:
-        """One datagram, or one message of a WebSocket."""
+        """Process one datagram or one WebSocket message."""
 
     def unreachable(self, data: bytes, flow: Flow) -> None:
-        """The beginning of a datagram that could not be delivered to `flow`, as the network sent it back."""
+        """Process the beginning of a datagram to `flow` that came back with an ICMP error."""
 
 
 class Endpoint:
-    """All transports behind one `send`; messages go to `inbox`, dead flows to `send_failed`."""
+    """All transports behind one `send`; messages go to `inbox`, failed flows to `send_failed`."""
 
     def __init__(self, config: UserAgentConfig, inbox: Inbox, send_failed: Callable[[Flow], None]) -> None:
         self._config = config
@@ -71,9 +71,10 @@ class Endpoint:
         )
 
     async def open(self) -> None:
-        """Bind every configured address; raises OSError, and closes what was bound, when one is not to be had.
+        """Bind every configured address.
 
-        Raises ConfigError for certificates that cannot be used.
+        Raises OSError for an address that cannot be bound and closes the bound sockets; raises ConfigError for an
+        unusable certificate.
         """
         config = self._config
         self.tls.load()
@@ -95,27 +96,27 @@ class Endpoint:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         self.connections.sweep(loop.time())
-        self._routes.clear()  # our addresses may be others by now
+        self._routes.clear()  # local addresses may have changed
         self._sweeper = loop.call_later(1.0, self._sweep)
 
     @property
     def listening(self) -> tuple[Bound, ...]:
-        """What is bound, with real ports."""
+        """Bound sockets with real ports."""
         udp = [("udp", listener.host, listener.port) for listener in self._udp]
         streams = [(kind, host, port) for kind, one in self._streams.items() for host, port in one.listening]
         return (*udp, *streams)
 
     @property
     def dropped(self) -> int:
-        """Datagrams that the kernel did not take."""
+        """Datagrams lost to a full write buffer or a send error."""
         return sum(listener.dropped for listener in self._udp)
 
     def waited(self) -> float:
-        """Seconds that a datagram has waited to be read at most since the last call."""
+        """Return the longest time (s) that a datagram waited to be read since the last call."""
         return max((listener.waited() for listener in self._udp), default=0.0)
 
     def send(self, data: bytes, flow: Flow) -> None:
-        """Send to a flow; one without `local` goes out by the first listener of its family, or a new connection."""
+        """Send to a flow. Without `local`, use the first listener of the address family or a new connection."""
         transport = flow.transport
         if transport == "udp":
             listener = self._by_local.get(flow.local) or self._choose(flow)
@@ -127,7 +128,7 @@ class Endpoint:
             self._dialers[transport].send(data, flow)
 
     async def is_alive(self, flow: Flow) -> bool:
-        """Whether a double CRLF by a connection is answered in time; it is closed if not (RFC 5626 4.4.1)."""
+        """Return True if the peer answers a double CRLF in time; else close the connection (RFC 5626 4.4.1)."""
         connection = self.connections.find(flow)
         if connection is None:
             return False
@@ -141,9 +142,9 @@ class Endpoint:
         return connection.heard != heard
 
     async def keep_alive(self, flows: Sequence[Flow]) -> None:
-        """Send a double CRLF to where these flows lead, by the connections that are there (RFC 5626 4.4.1).
+        """Send a double CRLF to the far ends of these flows, on existing connections (RFC 5626 4.4.1).
 
-        Takes as long as it may be answered: a connection that was answered by before and is not now is closed.
+        Waits for pongs. A connection is closed if its peer answered earlier keep-alives but not the current one.
         """
         asked = [
             (one, one.heard) for flow in flows if flow.reliable and (one := self.connections.find(flow)) is not None
@@ -168,25 +169,25 @@ class Endpoint:
         six = ":" in flow.host
         candidates = [listener for listener in self._udp if (":" in listener.host) == six]
         if flow.local:
-            # One of a wildcard's addresses; else one that is configured no more.
+            # `local` is an address of a wildcard listener, or of a listener since removed from the configuration.
             port = flow.local.rpartition(":")[2]
             at_port = [one for one in candidates if str(one.port) == port and one.host in WILDCARDS]
             candidates = at_port or candidates
         if len(candidates) < 2:
             return candidates[0] if candidates else None
-        # A socket bound to loopback reaches nobody outside, and the other way round.
+        # A socket bound to loopback cannot reach other hosts, nor a socket bound elsewhere reach loopback.
         near = _is_loopback(flow.host)
         return next((one for one in candidates if _is_loopback(one.host) == near), candidates[0])
 
     def sent_by(self, flow: Flow) -> tuple[str, int | None]:
-        """Our (host, port) for a peer on `flow`: the advertised address, else the listener's own.
+        """Return (host, port) announced to a peer on `flow`: the advertised address, else the listener's own.
 
-        An advertised address of the other IP version is for others.
+        An advertised address of the wrong IP version is skipped.
         """
         host, port = self._listener_of(flow)
         advertised = self._config.advertised
         if advertised is not None and not _is_loopback(flow.host) and _suits(advertised[0], flow.host):
-            # The advertised port is the one of UDP; streams have their own.
+            # The advertised port is for UDP; streams have their own ports.
             return advertised[0], (advertised[1] or port) if flow.transport == "udp" else port
         if host in WILDCARDS:
             host = self._written_to(flow) or self._own_address(flow.host, host)
@@ -208,7 +209,9 @@ class Endpoint:
         return listener.host, listener.port if flow.transport == "udp" else None
 
     def _written_to(self, flow: Flow) -> str:
-        """The address of ours that the peer of a UDP flow writes to; "": that is not known, or not ours any more."""
+        """Return the local address to which a UDP peer writes; "" if unknown or no longer an address of this
+        machine.
+        """
         if flow.transport != "udp" or not flow.local:
             return ""
         known = self._routes.get(flow.local)
@@ -219,7 +222,7 @@ class Endpoint:
         return known
 
     def _own_address(self, peer: str, bound: str) -> str:
-        """Which of our addresses the kernel would reach `peer` from; asking it sends nothing."""
+        """Return the local address on the kernel's route to `peer`; the look-up sends nothing."""
         known = self._routes.get(peer)
         if known is None:
             if len(self._routes) >= MAX_ROUTES:
@@ -228,7 +231,7 @@ class Endpoint:
         return known
 
     async def close(self) -> None:
-        """Close every socket."""
+        """Close all sockets."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
@@ -242,10 +245,9 @@ class Endpoint:
 
 
 def local_address_for(peer: str, bound: str) -> str:
-    """Our address on the route to `peer` where the socket is bound to the wildcard `bound`.
+    """Return the local address on the route to `peer`, for a socket bound to the wildcard `bound`.
 
-    A peer whose address is not known yet, because its name is still to be looked up, is taken to be where most are:
-    on the default route, and not on this machine.
+    An unresolved host name counts as a public address on the default route.
     """
     six = bound == "::"
     unknown = "2001:db8::1" if six else "192.0.2.1"
@@ -264,7 +266,7 @@ def local_address_for(peer: str, bound: str) -> str:
 
 
 def _still_ours(local: str) -> str:
-    """The address in a `Flow.local` where this machine has it, else ""."""
+    """Return the host of a `Flow.local` if this machine still has the address, else ""."""
     try:
         host = Flow.parse(local).host
         if host in WILDCARDS:
@@ -277,7 +279,7 @@ def _still_ours(local: str) -> str:
 
 
 def _suits(advertised: str, peer: str) -> bool:
-    """Whether who is reached at `peer` can send to that address, or name."""
+    """Return True if `advertised` is a name or has the IP version of `peer`."""
     try:
         return ipaddress.ip_address(advertised).version == ipaddress.ip_address(peer).version
     except ValueError:

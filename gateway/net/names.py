@@ -1,4 +1,4 @@
-"""Whose a certificate is, for SIP (RFC 5922 sections 7.1 and 7.2)."""
+"""Matching of SIP domains against certificates (RFC 5922 sections 7.1 and 7.2)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gateway.sip.message.uri import Uri
 
 
 def covers(certificate: Mapping[str, Any], host: str, *, wildcards: bool = False) -> bool:
-    """Whether a verified certificate (as `ssl.SSLSocket.getpeercert` gives it) is of `host`, a domain or an address.
+    """Return True if a verified certificate (dictionary of `ssl.SSLSocket.getpeercert`) is valid for `host`.
 
-    SIP URIs among its names come before DNS names: where it has some, only they count. `wildcards`: a DNS name
-    "*.example.com" is every host of one label more, as in HTTPS; RFC 5922 section 7.2 knows no such names.
+    SIP URIs in subjectAltName override DNS names. `wildcards` accepts "*.example.com" for one more label, as HTTPS
+    does, against RFC 5922 section 7.2.
     """
     names: Iterable[tuple[str, str]] = certificate.get("subjectAltName", ())
     host = host.strip("[]").lower().rstrip(".")
@@ -28,7 +28,7 @@ def covers(certificate: Mapping[str, Any], host: str, *, wildcards: bool = False
 
 
 def sip_domain(uri: str) -> str | None:
-    """The domain that a URI in a certificate vouches for; None for another scheme, or one that names a user."""
+    """Return the domain of a SIP URI in a certificate; None for another scheme or a URI with a user."""
     try:
         read = Uri.parse(uri)
     except SipSyntaxError:

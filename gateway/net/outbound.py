@@ -1,4 +1,4 @@
-"""One account registered by several flows at once: while one is down, calls find their way by another (RFC 5626)."""
+"""Registration of one account over several flows: calls use a second flow when the first is down (RFC 5626)."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from gateway.sip.registration.client import FlowRecovery, RegistrationPolicy
 logger = logging.getLogger(__name__)
 
 _LONGEST_BY_UDP = 29.0
-"""Seconds after which a NAT may have forgotten who sends nothing (RFC 5626 section 4.4)."""
+"""Longest keep-alive interval by UDP in seconds, below the time-out of NAT bindings (RFC 5626 section 4.4)."""
 _BACK_A_SECOND = 50
-"""Accounts registered anew a second where the connection of many is gone, on average."""
+"""Average number of accounts registered again per second after the loss of a shared connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outbound:
-    """By which flows an account is registered."""
+    """Flows of an account."""
 
     instance: str
-    """URN of this gateway, the same after a restart (RFC 5626 section 4.1)."""
+    """Instance URN of the gateway, kept across restarts (RFC 5626 section 4.1)."""
     routes: tuple[tuple[NameAddr, ...], ...]
-    """The route set of each flow: its edge proxy. The flows are numbered from 1 in this order (reg-id)."""
+    """Route set of each flow, through its edge proxy. The flows are numbered from 1 in order (reg-id)."""
     recovery: FlowRecovery = field(default_factory=FlowRecovery)
     keep_alive: float = 120.0
-    """Longest pause between keep-alives where the registrar asks for none (Flow-Timer), in seconds."""
+    """Keep-alive interval in seconds where the registrar sends no Flow-Timer."""
     patience: float = 4.0
-    """Seconds that an edge is given to answer as its flow is taken back."""
+    """Seconds for an edge to answer the REGISTER that removes a flow."""
 
 
 class Make(Protocol):
-    """Makes the registration of one flow."""
+    """Factory of the registration of one flow."""
 
     def __call__(
         self,
@@ -54,11 +54,10 @@ class Make(Protocol):
 
 
 class OutboundRegistration:
-    """The flows of one account, as one registration; made by `UserAgent.register`, alive until `unregister`.
+    """Flows of one account as one registration; made by `UserAgent.register_by_flows`, alive until `unregister`.
 
-    A registrar that takes no flows (no `Require: outbound` in its 2xx) would have calls come in by each of them: there
-    one stands alone, and the others take its place when it fails. Where only some edges take flows, those are kept,
-    and asked again, as flows that fail are, while one without stands in for them.
+    A registrar without support for outbound (no `Require: outbound` in its 2xx) would fork calls to every flow. One
+    flow then stays, and the remaining flows are stand-ins. Edges with support keep their flows.
     """
 
     def __init__(
@@ -76,14 +75,14 @@ class OutboundRegistration:
         self._keeper = keeper
         self._answered = answered
         self._alone: Registration | None = None
-        """The only flow, at a registrar that takes no others."""
+        """The only flow kept at a registrar without outbound support."""
         self._unfit: set[int] = set()
-        """Flows by edges that take none, while others do: those are left out as long as one of the others stands."""
+        """Flow numbers of edges without outbound support, unused while a supporting edge has a flow."""
         self._proven: set[int] = set()
-        """Flows by edges that took them when they were asked last: what fails there is asked again, not given up."""
+        """Flow numbers of edges whose last 2xx had outbound support; a failed flow of theirs is retried."""
         self._is_over = False
         self.is_others = False
-        """Whether another gateway has the account by now, or will in a moment."""
+        """True when a second gateway has, or is about to take, the account."""
         self._beginning: dict[Registration, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flows = {number: self._new(number) for number in range(1, len(outbound.routes) + 1)}
@@ -98,7 +97,7 @@ class OutboundRegistration:
             others_stand=lambda: any(one.registered for key, one in self._flows.items() if key != number),
         )
 
-    # -- as one registration -------------------------------------------------------------
+    # -- the registration as a whole -------------------------------------------------------
 
     @property
     def _best(self) -> Registration:
@@ -106,59 +105,59 @@ class OutboundRegistration:
 
     @property
     def registered(self) -> bool:
-        """Whether any flow stands."""
+        """True while any flow is registered."""
         return self._best.registered
 
     @property
     def status(self) -> int:
-        """The last final response by the first flow that stands, or by the first where none does."""
+        """Status of the last final response, of the first registered flow or, without any, of the first flow."""
         return self._best.status
 
     @property
     def said(self) -> str:
-        """Status and reason phrase of that response."""
+        """Status and reason phrase of the response in `status`."""
         return self._best.said
 
     @property
     def registrar(self) -> Uri:
-        """Where that REGISTER went."""
+        """URI of the registrar of the flow in `status`."""
         return self._best.registrar
 
     @property
     def expires(self) -> int:
-        """Seconds that the registrar granted by that flow."""
+        """Seconds granted by the registrar for the flow in `status`."""
         return self._best.expires
 
     @property
     def sources(self) -> tuple[Flow, ...]:
-        """Where its flows stand."""
+        """Flows of all registrations that stand."""
         return tuple(flow for one in self._flows.values() for flow in one.sources)
 
     @property
     def routes(self) -> list[tuple[NameAddr, ...]]:
-        """The route sets of its flows, those that stand first."""
+        """Route sets of all flows, registered flows first."""
         standing = {number for number, one in self._flows.items() if one.registered}
         numbers = sorted(range(1, len(self._outbound.routes) + 1), key=lambda number: number not in standing)
         return [self._outbound.routes[number - 1] for number in numbers]
 
     def standing_on(self, flow: Flow) -> list[Registration]:
-        """Those of its flows that were formed by this connection."""
+        """Return the registrations formed over the connection of `flow`."""
         return [one for one in self._flows.values() if one.stands_on(flow)]
 
     def hurry(self, seconds: float) -> None:
-        """Have the flows that stand registered again within so many seconds; others come when their wait is over."""
+        """Refresh registered flows within `seconds`; failed flows keep their retry time."""
         for one in self._flows.values():
             if one.registered:
                 one.hurry(seconds)
 
     async def begin(self) -> None:
-        """Send the first REGISTER by every flow; returns once one stands or all have failed."""
+        """Send the first REGISTER over every flow; return once one is registered or all have failed."""
         pending = {self._begin(one) for one in self._flows.values()}
         while pending and not self.registered:
             _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
     async def unregister(self) -> None:
-        """Take every flow back, where they are still ours, and stop; an edge that is dead has `patience` to answer."""
+        """Remove every flow still owned by this gateway, and stop; a dead edge has `patience` to answer."""
         self._is_over = True
         for one in self._flows.values():
             self._spawn(self._take_back(one))
@@ -175,19 +174,19 @@ class OutboundRegistration:
             task.result()
 
     async def leave(self) -> None:
-        """Stop, for another gateway has the account and the flows of its instance."""
+        """Stop because a second gateway has taken the account and the flows of its instance."""
         self.is_others = True
         await self.unregister()
 
     def stop(self) -> None:
-        """Stop refreshing; what is bound runs out by itself."""
+        """Stop refreshing; the bindings expire."""
         self._is_over = True
         for task in (*self._tasks, *self._beginning.values()):
             task.cancel()
         for one in self._flows.values():
             one.stop()
 
-    # -- its flows -------------------------------------------------------------------------
+    # -- flows ----------------------------------------------------------------------------
 
     def _begin(self, one: Registration) -> asyncio.Task[None]:
         task = self._beginning[one] = asyncio.ensure_future(one.begin())
@@ -206,7 +205,7 @@ class OutboundRegistration:
 
     def _flow_answered(self, one: Registration) -> None:
         if not self._is_over:
-            # Who takes no flows need not answer a double CRLF either: its connection would be closed for nothing.
+            # A registrar without outbound support may ignore a double CRLF; keep-alives would close a good connection.
             if one.is_outbound or not any(flow.reliable for flow in one.sources):
                 self._keeper.formed(one, self._outbound.keep_alive)
             self._arrange(one)
@@ -214,7 +213,7 @@ class OutboundRegistration:
             self._answered(self)
 
     def _arrange(self, one: Registration) -> None:
-        """Keep all flows that stand where any is one among others, a single one where none is; `one` was answered."""
+        """Keep all flows if any has outbound support, else a single flow; `one` has just been answered."""
         standing = [each for each in self._flows.values() if each.registered]
         self._proven |= {number for number, each in self._flows.items() if each.registered and each.is_outbound}
         self._proven -= {number for number, each in self._flows.items() if each.registered and not each.is_outbound}
@@ -227,7 +226,7 @@ class OutboundRegistration:
             self._begin_missing()
         elif standing:
             self._alone = alone = self._alone if self._alone in standing else standing[0]
-            # Whose first answer is awaited yet decides then: it may be one that takes flows.
+            # A flow with a pending first answer is decided later: its edge may support outbound.
             settled = {
                 number
                 for number, each in self._flows.items()
@@ -246,7 +245,7 @@ class OutboundRegistration:
                 self._begin(self._flows.setdefault(number, self._new(number)))
 
     def _give_up(self, numbers: Iterable[int], kept: Registration, why: str) -> None:
-        """Take these flows back for the sake of `kept`."""
+        """Remove the flows with these numbers in favour of `kept`."""
         for number in numbers:
             logger.warning(why, kept.registrar.host)
             self._spawn(self._leave(self._flows.pop(number), kept))
@@ -255,7 +254,7 @@ class OutboundRegistration:
         if (beginning := self._beginning.get(one)) is not None:
             await asyncio.wait([beginning])
         if one.contact == kept.contact:
-            one.stop()  # what would take it back would take that one back, too
+            one.stop()  # removing an equal Contact would remove the kept binding
         else:
             await one.unregister()
 
@@ -266,15 +265,15 @@ class OutboundRegistration:
 
 
 class Options(Protocol):
-    """Asks by OPTIONS what somebody can do (`UserAgent.options`)."""
+    """Sends OPTIONS to a far end (`UserAgent.options`)."""
 
     async def __call__(self, target: Uri, *, received: Flow) -> Response: ...
 
 
 async def answers(by_stream: Callable[[Flow], Awaitable[bool]], options: Options, patience: float, flow: Flow) -> bool:
-    """Whether the far end of a flow answers a keep-alive: a double CRLF by a connection, else OPTIONS.
+    """Return True if the far end of a flow answers a keep-alive: double CRLF on a connection, else OPTIONS.
 
-    By UDP RFC 5626 section 4.4.2 has STUN, which fewer edges answer. `patience` is how long it may take, in seconds.
+    RFC 5626 section 4.4.2 has STUN for UDP, but fewer edges answer STUN. `patience` is in seconds.
     """
     if flow.reliable:
         return await by_stream(flow)
@@ -283,21 +282,21 @@ async def answers(by_stream: Callable[[Flow], Awaitable[bool]], options: Options
             response = await options(Uri.of(None, flow.host, flow.port), received=flow)
     except TimeoutError:
         return False
-    return response.headers.count("Via") > 0  # none has what was made here for want of any
+    return response.headers.count("Via") > 0  # a 408 or 503 made locally has no Via
 
 
 class FlowKeeper:
-    """Keep-alives by flows, one for each far end however many accounts are registered by it (RFC 5626 section 4.4)."""
+    """Keep-alives of flows, one for each far end, shared by all accounts registered there (RFC 5626 section 4.4)."""
 
     def __init__(self, ping: Callable[[Flow], Awaitable[bool]], random: Callable[[], float]) -> None:
-        """`ping` says whether a keep-alive was answered; `random` gives numbers in [0, 1)."""
+        """`ping` returns True for an answered keep-alive; `random` returns numbers in [0, 1)."""
         self._ping = ping
         self._random = random
         self._formed: dict[Flow, dict[Registration, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def formed(self, registration: Registration, pause: float) -> None:
-        """Keep the flow alive that this registration stands on, with such pauses where the registrar says nothing."""
+        """Keep the flow of a registration alive; `pause` is the interval in seconds without a Flow-Timer."""
         for source in registration.sources:
             flow = Flow(source.transport, source.host, source.port, name=source.name)
             is_new = flow not in self._formed
@@ -311,7 +310,7 @@ class FlowKeeper:
         known = self._formed[flow]
         while known:
             pause = min(known.values()) if flow.reliable else min(_LONGEST_BY_UDP, *known.values())
-            # Between 80 and 100 % of it (RFC 5626 4.4).
+            # 80 to 100 % of the interval (RFC 5626 4.4).
             await asyncio.sleep(pause * (0.8 + 0.2 * self._random()))
             for gone in [one for one in known if not one.stands_on(flow)]:
                 del known[gone]
@@ -332,7 +331,7 @@ class FlowKeeper:
             return False
 
     async def close(self) -> None:
-        """Send no more."""
+        """Stop all keep-alives."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,6 +1,6 @@
-"""What the kernel says of a datagram beside its octets (ip(7), socket(7), RFC 3542).
+"""Ancillary data of received datagrams (ip(7), socket(7), RFC 3542).
 
-Which of our addresses it came to, and is to leave from, where a socket has them all; and when it came.
+Local address of arrival, also the source address for answers from a wildcard socket, and time of arrival.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from gateway.sip.errors import SipSyntaxError
 from gateway.sip.flow import Flow
 
 _IP_PKTINFO = 8
-"""Linux only, and not in the socket module before Python 3.14."""
+"""Linux only, and absent from the socket module before Python 3.14."""
 _IPV4, _IPV6 = struct.Struct("=I4s4s"), struct.Struct("=16sI")
 """in_pktinfo: interface, local address, destination; in6_pktinfo: address, interface."""
 _TIMESTAMP, _OVERFLOW = 35, 40
-"""SO_TIMESTAMPNS and SO_RXQ_OVFL: Linux only, and not in the socket module."""
+"""SO_TIMESTAMPNS and SO_RXQ_OVFL: Linux only, and absent from the socket module."""
 _TIME, _COUNT = struct.Struct("@ll"), struct.Struct("=I")
-"""timespec of the system's clock; datagrams that a socket had no room for since it was made."""
+"""timespec of the system's clock; count of datagrams dropped for lack of buffer since the socket was made."""
 BUFFER = 128
 """Octets of ancillary data to read with a datagram."""
 
@@ -28,7 +28,7 @@ Ancillary = list[tuple[int, int, bytes]]
 
 
 def ask(sock: socket.socket) -> None:
-    """Have every datagram say where it came to."""
+    """Enable reporting of the local address of each datagram."""
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
@@ -36,14 +36,14 @@ def ask(sock: socket.socket) -> None:
 
 
 def ask_when(sock: socket.socket) -> None:
-    """Have every datagram say when it came, and how many found no room; where the kernel knows neither, nothing."""
+    """Enable reporting of the time of arrival and of dropped datagrams, where the kernel supports both."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
         sock.setsockopt(socket.SOL_SOCKET, _OVERFLOW, 1)
 
 
 def came_at(ancillary: Ancillary) -> tuple[float | None, int]:
-    """When a datagram came (Unix seconds), None where that is not said, and how many before it found no room."""
+    """Return the time of arrival in Unix seconds (None if not reported) and the count of dropped datagrams."""
     when, lost = None, 0
     for level, kind, value in ancillary:
         if level == socket.SOL_SOCKET and kind == _TIMESTAMP and len(value) == _TIME.size:
@@ -55,7 +55,7 @@ def came_at(ancillary: Ancillary) -> tuple[float | None, int]:
 
 
 def local_address(ancillary: Ancillary) -> bytes:
-    """The address of ours that a datagram was sent to, in 4 or 16 octets; b"" where that is not said."""
+    """Return the local address of a datagram in 4 or 16 octets; b"" if not reported."""
     for level, kind, value in ancillary:
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO) and len(value) == _IPV4.size:
             local: bytes = _IPV4.unpack(value)[1]
@@ -67,7 +67,7 @@ def local_address(ancillary: Ancillary) -> bytes:
 
 
 def from_address(local: str) -> Ancillary | None:
-    """What to send with a datagram that is to leave from the address in a `Flow.local`; None: from any."""
+    """Return ancillary data that makes a datagram leave from the address in a `Flow.local`; None for any address."""
     try:
         address = ipaddress.ip_address(Flow.parse(local).host)
     except (SipSyntaxError, ValueError):
@@ -80,5 +80,7 @@ def from_address(local: str) -> Ancillary | None:
 
 
 def _is_elsewhere(address: bytes) -> bool:
-    """Whether nothing is sent from it without an interface (link-local), or at all (multicast)."""
+    """Return True for link-local addresses (unusable without an interface) and multicast addresses (no sender's
+    address).
+    """
     return address[0] == 0xFF or (address[0] == 0xFE and address[1] & 0xC0 == 0x80)

@@ -1,4 +1,4 @@
-"""Keeps one registration of ours going: the client's table on the event loop (RFC 3261 section 10.2)."""
+"""Client registration: the table of `RegistrationClient` on the event loop (RFC 3261 section 10.2)."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _RANDOM = SystemRandom()
 
 _SUPPORTED = ("Supported", "outbound, path")
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 5, 3_600
-"""Seconds between keep-alives that a registrar may ask for."""
+"""Bounds of an accepted Flow-Timer, in seconds."""
 
 __all__ = ["FlowId", "Registration", "RegistrationPolicy", "Requests"]
 
 
 @dataclass(frozen=True, slots=True)
 class FlowId:
-    """What a registrar tells the flows of one account by (RFC 5626 section 4.2)."""
+    """Identifies one of an account's flows to the registrar (RFC 5626 section 4.2)."""
 
     instance: str
-    """URN of this gateway, the same after a restart."""
+    """Instance URN of the gateway, kept across restarts."""
     number: int
     """reg-id, from 1."""
 
 
 class Requests(Protocol):
-    """What a registration asks of the user agent."""
+    """User agent as a registration needs it."""
 
     def token(self) -> str:
-        """A fresh random word."""
+        """Return a fresh random word."""
 
     def contact(self, flow: Flow, user: str | None) -> NameAddr:
-        """Our Contact as a peer on `flow` is to use it."""
+        """Return our Contact for peers on `flow`."""
 
     async def request(
         self,
@@ -66,10 +66,10 @@ class Requests(Protocol):
 
 
 class Registration:
-    """One binding of one account; made by `UserAgent.register`, alive until `unregister`.
+    """Binding of an account; made by `UserAgent.register`, alive until `unregister`.
 
-    `status` is the last final response, 408 or 503 for none. `changed` is called with the Registration whenever
-    `registered` or `status` changes, `answered` after the outcome of every REGISTER, refreshes included.
+    `status` is the last final response, 408 or 503 for none. `changed` is called when `registered` or `status` changes,
+    `answered` after every REGISTER's outcome, refreshes included.
     """
 
     def __init__(
@@ -87,10 +87,9 @@ class Registration:
         flow_id: FlowId | None = None,
         others_stand: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`registrars` are tried in turn where one does not answer; `authenticator` makes one for each, for it signs
-        to the addresses of one server. `contact_user` is the user part of our Contact, that of `aor` by default.
-
-        `flow_id` makes it one of several flows of its account, and `others_stand` says whether another one stands.
+        """`registrars` are tried in turn. `authenticator` makes a new Authenticator for each, because signing is bound
+        to a server's addresses. `contact_user` defaults to the user of `aor`. `flow_id` is set for outbound flows;
+        `others_stand` returns True while a further flow is registered.
         """
         self._agent = agent
         self._registrars = tuple(registrars)
@@ -113,51 +112,51 @@ class Registration:
         self._now = asyncio.get_running_loop().time
         self._answered_at = 0.0
         self.source: Flow | None = None
-        """Where the registrar answered last."""
+        """Source of the registrar's last response."""
         self.said = ""
-        """Status and reason phrase of the registrar's last answer; "": none."""
+        """Status, reason phrase and Warning of the last response; "" before the first."""
         self.is_outbound = False
-        """Whether the registrar keeps it as a flow among others (RFC 5626)."""
+        """True if the registrar supports outbound (RFC 5626)."""
         self.flow_timer = 0
-        """Seconds within which the registrar wants keep-alives by it; 0: it says none (RFC 5626 section 4.4)."""
+        """Seconds between keep-alives requested by the registrar (Flow-Timer, RFC 5626 section 4.4); 0 for none."""
 
     @property
     def registered(self) -> bool:
-        """Whether our binding stands, as far as we know."""
+        """True while the binding stands, as far as the gateway knows."""
         return self._client.registered
 
     @property
     def status(self) -> int:
-        """The last final response; 408 or 503 for none."""
+        """Status of the last final response; 408 or 503 for none."""
         return self._client.status
 
     @property
     def registrar(self) -> Uri:
-        """Where the last REGISTER went, or the next one goes."""
+        """Registrar of the last REGISTER, or of the next after a failure."""
         return self._registrar
 
     @property
     def expires(self) -> int:
-        """Seconds that the registrar granted last."""
+        """Seconds granted by the last 2xx."""
         return self._client.expires
 
     @property
     def sources(self) -> tuple[Flow, ...]:
-        """Where it stands."""
+        """Flow of the binding, as a tuple; () while unregistered."""
         return (self.source,) if self.source is not None and self.registered else ()
 
     @property
     def contact(self) -> Uri | None:
-        """What it is called by, once it was sent."""
+        """Contact URI of the last REGISTER; None before the first."""
         return self._contact.uri if self._contact is not None else None
 
     async def begin(self) -> None:
-        """Send the first REGISTER and wait for its outcome; then keep it fresh."""
+        """Send the first REGISTER and wait for its outcome; then refresh in the background."""
         await self._do(self._client.start(self._now()))
         self._task = asyncio.ensure_future(self._keep())
 
     async def unregister(self) -> None:
-        """Take the binding back and stop; a registrar that does not answer does not hold us up for ever."""
+        """Remove the binding and stop; returns after a final response or time-out."""
         self._cancel()
         was_registered = self.registered
         send = self._client.stop(self._now())
@@ -165,9 +164,9 @@ class Registration:
             await self._do(send)
 
     async def leave(self) -> None:
-        """Stop, for another gateway has the account: a flow is its own by now, any other binding is taken back.
+        """Stop because a second gateway has the account; remove the binding unless the registrar keeps flows.
 
-        Both have one instance: what takes our flow back would take its flow (RFC 5626 section 6).
+        Both gateways share one instance: removing our flow would remove the second gateway's (RFC 5626 section 6).
         """
         if self.is_outbound:
             self.stop()
@@ -175,23 +174,23 @@ class Registration:
             await self.unregister()
 
     def stop(self) -> None:
-        """Stop refreshing; the binding runs out by itself."""
+        """Stop refreshing; the binding expires."""
         self._cancel()
         self.source = None
 
     def hurry(self, seconds: float) -> None:
-        """Register again within so many seconds."""
+        """Register again within `seconds`."""
         self._client.hurry(seconds, self._now())
         self._hurried.set()
 
     def flow_failed(self, within: float) -> None:
-        """The flow is gone: form a new one, within so many seconds where it had proved of use."""
+        """Form a new flow after a loss, within `within` seconds if the flow had proved useful."""
         self._client.flow_failed(within, self._now())
         self._hurried.set()
         self._tell(False)
 
     def proven(self) -> None:
-        """A keep-alive was answered by the flow."""
+        """Note an answered keep-alive."""
         self._client.proven()
 
     def _cancel(self) -> None:
@@ -209,7 +208,7 @@ class Registration:
                 await self._do(self._client.due(self._now()))
 
     async def _do(self, send: Send | None) -> None:
-        """Send what is to be sent, and whatever its outcome asks for at once (a 423)."""
+        """Send a request and any immediate follow-up (for example after a 423)."""
         while send is not None:
             if send is Send.PROBE:
                 response = await self._agent.request(
@@ -228,14 +227,14 @@ class Registration:
             self._tell(asked is not Send.PROBE)
 
     def _try_the_next(self, status: int) -> None:
-        """A server that is down hands over to the next; its name may lead to another address by then, too."""
+        """Switch to the next registrar after 408 or 5xx; the name may resolve differently by then, too."""
         if status == 408 or status >= 500:
             tried = self._registrars.index(self._registrar)
             self._registrar = self._registrars[(tried + 1) % len(self._registrars)]
             self._authenticator = self._new_authenticator()
 
     async def _register(self, expires: int) -> Response:
-        """A binding of where we are now; the one of where we were before is taken back, as nobody is there any more."""
+        """Register our current Contact, and remove the binding of a previous address."""
         before = self._contact
         if before is None:
             return await self._send(expires, self._our_contact)
@@ -265,11 +264,11 @@ class Registration:
 
     @property
     def age(self) -> float:
-        """Seconds since the registrar answered last."""
+        """Seconds since the registrar's last response."""
         return self._now() - self._answered_at
 
     def stands_on(self, flow: Flow) -> bool:
-        """Whether our binding was made by this connection."""
+        """Return True if the binding was made over the connection of `flow`."""
         mine = self.source
         if mine is None or not self.registered:
             return False
@@ -280,7 +279,7 @@ class Registration:
         return self._cseq
 
     def _our_contact(self, flow: Flow) -> NameAddr:
-        """Ours as the registrar is to see it now: our address may be another one than last time."""
+        """Return our Contact for a REGISTER on `flow`, with outbound parameters; our address may have changed."""
         contact = self._agent.contact(flow, self._contact_user)
         if self._flow_id is not None:
             contact = contact.with_param("+sip.instance", f"<{self._flow_id.instance}>")
@@ -290,7 +289,7 @@ class Registration:
 
     def _outcome(self, response: Response) -> Outcome:
         self.said = plain_name(" ".join([str(response.status), response.phrase, *response.headers.all("Warning")]))
-        # What was malformed in the response has been set aside at the door.
+        # Malformed header fields were removed when the response was received.
         if self._flow_id is not None and 200 <= response.status < 300:
             self.is_outbound = "outbound" in response.require
             self.flow_timer = _flow_timer(response)
@@ -304,7 +303,7 @@ class Registration:
     def _granted(self, response: Response) -> int | None:
         ours = self._contact
         matching = [one for one in response.contacts if ours is not None and one.uri.matches(ours.uri)]
-        # Flows of one account may share a URI.
+        # Several flows of an account may share a Contact URI.
         for contact in sorted(matching, key=lambda one: ours is not None and one.reg_id != ours.reg_id):
             if contact.expires is not None:
                 return contact.expires
@@ -325,7 +324,7 @@ class Registration:
 
 
 def _flow_timer(response: Response) -> int:
-    """Flow-Timer (RFC 5626 section 10); what is none, or too short to be kept, counts as not said."""
+    """Return the Flow-Timer of a response in seconds (RFC 5626 section 10); 0 if missing, malformed or too short."""
     text = response.headers.get("Flow-Timer") or ""
     seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
     return min(seconds, _LONGEST_PAUSE) if seconds >= _SHORTEST_PAUSE else 0

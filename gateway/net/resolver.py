@@ -1,4 +1,4 @@
-"""From a SIP URI to addresses: NAPTR, SRV, A and AAAA (RFC 3263), cached and bounded."""
+"""Resolution of SIP URIs to addresses by NAPTR, SRV, A and AAAA (RFC 3263), cached and bounded."""
 
 from __future__ import annotations
 
@@ -38,31 +38,33 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolverConfig:
-    """Where names are looked up, and how much of it."""
+    """Name servers, and limits of look-ups."""
 
     nameservers: tuple[str, ...] = ()
-    """IP addresses; () takes the system's."""
+    """IP addresses; () means the name servers of the system."""
     port: int = 53
     """UDP and TCP port of the name servers."""
     timeout: float = 3.0
-    """Seconds for a URI, all questions together; each of them goes on behind it, for as long at most."""
+    """Seconds for resolving a URI with all its questions; each question continues in the background, within
+    the limit.
+    """
     stale_after: float = 1.8
-    """The same where all that is missing has been answered before (RFC 8767 section 5)."""
+    """Seconds to wait where every missing answer has a stale copy (RFC 8767 section 5)."""
     cache_entries: int = 1024
     longest_ttl: float = 3600.0
-    """Seconds; answers are kept for their TTL, at most this."""
+    """Upper limit of a record's TTL, in seconds."""
     negative_ttl: float = 5.0
-    """Seconds that a name without answer is not asked for again: a provider that comes back is called soon."""
+    """Seconds before a name without answer is asked again: short, so that a recovered provider is soon called."""
     stale_ttl: float = 30.0
-    """The same of a name whose last answer goes on, since none comes for now (RFC 8767 section 5)."""
+    """Seconds before the next question for a name served from a stale answer (RFC 8767 section 5)."""
     longest_stale: float = 86_400.0
-    """Seconds after the end of its TTL for which an answer may."""
+    """Seconds after the end of its TTL during which a stale answer may serve."""
     records: int = 16
-    """Records looked at per answer, and flows per URI."""
+    """Largest number of records used per answer, and of flows per URI."""
     transports: tuple[str, ...] = ("udp",)
-    """Transports that we can use, preferred first."""
+    """Usable transports, preferred first."""
     hosts: tuple[tuple[str, tuple[str, ...]], ...] = field(default=())
-    """(name, addresses) pairs that need no DNS, like a hosts file; "localhost" is always known."""
+    """(name, addresses) pairs resolved without DNS, like a hosts file; "localhost" is always known."""
 
 
 Question = tuple[str, str]
@@ -73,19 +75,19 @@ _NEVER_ASKED = (".invalid", ".local")
 class _Answer:
     records: tuple[object, ...]
     until: float
-    """When it is asked for again."""
+    """Time of the next question to a name server."""
     ends: float
-    """Until when it goes on while nobody answers; 0 where nobody has answered."""
+    """End of use as a stale answer; 0 if no name server has answered."""
 
 
 class _Unanswered(Exception):
-    """No name server has said anything of the name."""
+    """Raised when no name server has answered."""
 
 
 class Resolver:
-    """Answers come from a bounded cache where they can; equal questions under way are asked once.
+    """Resolves URIs from a bounded cache where possible; equal pending questions are asked once.
 
-    `now` gives monotonic seconds, `random` a number in [0, 1) for the weights of SRV.
+    `now` returns monotonic seconds, `random` a number in [0, 1) for the weights of SRV.
     """
 
     def __init__(self, config: ResolverConfig, *, now: Callable[[], float], random: Callable[[], float]) -> None:
@@ -100,10 +102,9 @@ class Resolver:
         self._dns: dns.asyncresolver.Resolver | None = None
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
-        """The next hops of a SIP URI, best first; () when there is none that we can reach (RFC 3263 section 4).
+        """Return the next hops of a SIP URI, best first; () if none is reachable (RFC 3263 section 4).
 
-        What is not answered in time counts as it was answered before, or as not there; a later call may know it.
-        `last_addresses` remembers the addresses.
+        A late answer counts as its stale copy or as empty. `last_addresses` remembers the addresses.
         """
         flows = await self._resolve(uri)
         if flows:
@@ -115,7 +116,7 @@ class Resolver:
         return flows
 
     def last_addresses(self, host: str) -> tuple[str, ...]:
-        """IP addresses that the name of a SIP URI has led to last; () where it was not resolved lately."""
+        """Return the last IP addresses resolved for the host of a SIP URI; () if none are remembered."""
         return self._led_to.get(host.rstrip(".").lower(), ())
 
     async def _resolve(self, uri: Uri) -> tuple[Flow, ...]:
@@ -131,7 +132,8 @@ class Resolver:
         last, began = steps[-1], asyncio.get_running_loop().time()
         if host not in self._hosts and len(steps) > 1:
             services = [one for one in steps if isinstance(one, SrvLookup)]
-            # Asked at once: a name server that says nothing costs one wait, and not one for each question.
+            # All questions start together: a silent name server then costs one time-out instead of one for each
+            # question.
             for name, kind in [*((one.name, "SRV") for one in services), (host, "A"), (host, "AAAA")]:
                 self._begin((name.lower(), kind))
             named = await self._naptr(steps[0], began) if isinstance(steps[0], NaptrLookup) else []
@@ -141,9 +143,9 @@ class Resolver:
         return await self._addresses(last, host, began) if isinstance(last, AddressLookup) else ()
 
     async def address_of(self, name: str, version: int) -> str | None:
-        """The first IP address of that version of a host; None where there is none, or none in time.
+        """Return the first IP address of IP version `version` of a host; None if missing or late.
 
-        Names that the DNS never has (RFC 6761 section 6.4, RFC 6762 section 3) are not asked for.
+        The DNS is never asked for reserved names (RFC 6761 section 6.4, RFC 6762 section 3).
         """
         host = name.rstrip(".").lower()
         known = self._hosts.get(host)
@@ -156,13 +158,13 @@ class Resolver:
 
     @property
     def unanswered(self) -> tuple[Question, ...]:
-        """What was asked, and no name server has said anything of so far, not even that there is none."""
+        """Questions without any answer from a name server yet, not even a negative one."""
         return (*self._asking, *(question for question, answer in self._cache.items() if not answer.ends))
 
     async def _by_service(self, services: Sequence[SrvLookup], domain: str, began: float) -> tuple[Flow, ...] | None:
-        """The flows that SRV records lead to, None where there is no such record at all.
+        """Return the flows of SRV records, or None without any record.
 
-        The one target "." says that there is no such service (RFC 2782): that is an answer, too.
+        The single target "." is an answer: the service does not exist (RFC 2782).
         """
         answers = await asyncio.gather(*[self._ask(service.name, "SRV", began) for service in services])
         if not any(answers):
@@ -195,7 +197,9 @@ class Resolver:
         return order_srv(records, iter(self._random, None))
 
     async def _addresses(self, lookup: AddressLookup, domain: str, began: float) -> tuple[Flow, ...]:
-        """The flows to a host; each is named by the URI's `domain`, which a certificate has to show (RFC 5922 4)."""
+        """Return the flows to a host, each named by the URI's `domain`: the name checked in certificates (RFC
+        5922 4).
+        """
         known: tuple[str, ...] | None = (lookup.host,) if lookup.is_address else self._hosts.get(lookup.host.lower())
         if known is None:
             four, six = await asyncio.gather(*[self._ask(lookup.host, kind, began) for kind in ("A", "AAAA")])
@@ -204,7 +208,7 @@ class Resolver:
         return tuple(Flow(lookup.transport, address, lookup.port, name=domain) for address in addresses)
 
     async def _ask(self, name: str, kind: str, began: float) -> tuple[object, ...]:
-        """The answer as far as it comes in time for what has `began`, else the one before."""
+        """Return the answer if available in time, counted from `began`, else the stale answer."""
         question = (name.lower(), kind)
         task = self._begin(question)
         if task is None:
@@ -218,7 +222,7 @@ class Resolver:
         return before.records if before is not None else ()
 
     def _begin(self, question: Question) -> asyncio.Task[tuple[object, ...]] | None:
-        """Look it up, unless that is under way; None where its answer is in the cache."""
+        """Start or join a look-up; return None if the answer is in the cache."""
         cached = self._cache.get(question)
         if cached is not None and cached.until > self._now():
             self._cache.move_to_end(question)
@@ -247,12 +251,14 @@ class Resolver:
         return answer.records
 
     def _stale(self, question: Question) -> _Answer | None:
-        """What a name server has said last, that there is none too, while it may go on."""
+        """Return the last answer, positive or negative, while still usable as a stale answer."""
         before = self._cache.get(question)
         return before if before is not None and before.ends > self._now() else None
 
     async def _query(self, name: str, kind: str) -> tuple[tuple[object, ...], float]:
-        """Records of one question and how long they may be kept; () where there are none. Raises _Unanswered."""
+        """Return the records of a question and their time to live in seconds; () for a negative answer. Raises
+        _Unanswered.
+        """
         config = self._config
         try:
             answer = await self._client().resolve(
@@ -274,11 +280,11 @@ class Resolver:
             if servers:
                 self._dns.nameservers = list(servers)
             self._dns.port = self._config.port
-            self._dns.timeout = self._config.timeout / 3  # of one server, so that the next ones are asked in time
+            self._dns.timeout = self._config.timeout / 3  # per server, leaving time for the next servers
         return self._dns
 
     async def close(self) -> None:
-        """Stop asking."""
+        """Cancel all look-ups."""
         tasks = list(self._asking.values())
         for task in tasks:
             task.cancel()
@@ -286,5 +292,5 @@ class Resolver:
 
 
 def _name(name: dns.name.Name) -> str:
-    """Without its last dot; the root, which says that there is no such service, stays "."."""
+    """Return the name without its last dot; the root ("no such service") stays "."."""
     return name.to_text(omit_final_dot=True)

@@ -1,4 +1,4 @@
-"""The asyncio shell around the sans-IO core: sockets, one timer, names, randomness, and the application's hooks."""
+"""asyncio shell of the sans-IO core: sockets, one timer, name resolution, randomness and application hooks."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Answer = Callable[[Request, Flow, str | None], Coroutine[Any, Any, Reply]]
-"""Gives the response to a request, from where it came, and who sent it."""
+"""Returns the response to a request, given its source and the sender's identity."""
 
 
 class Hooks(Protocol):
-    """The application's side of the user agent."""
+    """Application side of the user agent."""
 
     def authenticate(self, request: Request, source: Flow) -> Verdict | Coroutine[Any, Any, Verdict]:
-        """Who sent this request? Called for every request outside a dialog except ACK and CANCEL.
+        """Return the sender of a request outside a dialog; called for every method except ACK and CANCEL.
 
-        Whoever can tell at once may do so without a coroutine, which spares the request a task and a timer.
+        An immediate verdict, without a coroutine, saves a task and a timer.
         """
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
-        """A call came in and was let in; `session` waits for `ring`, `answer` or `reject`."""
+        """Take an admitted call; `session` waits for `ring`, `answer` or `reject`."""
 
     def answer_register(self, request: Request, source: Flow, identity: str | None) -> Coroutine[Any, Any, Reply]:
-        """Answer a REGISTER that was let in."""
+        """Answer an admitted REGISTER."""
 
 
 class Shell:
-    """Feeds the core, drains it, sends, and keeps one timer armed; the core's `Environment`."""
+    """Feeds the core, drains it, sends, and keeps one timer armed; implements the core's `Environment`."""
 
     def __init__(self, config: UserAgentConfig, hooks: Hooks) -> None:
         self._config = config
@@ -60,23 +60,23 @@ class Shell:
         self._quiet: asyncio.Future[None] | None = None
         self.taps = Taps()
         self.waits: Callable[[], bool] = lambda: False
-        """Whether nothing is sent for now; `go_on` says that it is over."""
+        """Returns True while sending is suspended; `go_on` ends the suspension."""
         self.loss_listeners: list[Callable[[Flow], None]] = []
         self.endpoint = Endpoint(config, self, self._send_failed)
         self.resolver = Resolver(config.names(), now=self.now, random=lambda: secrets.randbelow(1 << 30) / (1 << 30))
         self.core = UserAgentCore(config.core(), self)
 
     async def open(self, prepare: Callable[[], None] = lambda: None) -> None:
-        """Bind the listening addresses, after `prepare`; raises OSError when one is not to be had."""
+        """Bind the listening addresses, after `prepare`; raises OSError for an address that cannot be bound."""
         self._loop = asyncio.get_running_loop()
-        self._woken = True  # it is drained below, once there is something to send by
+        self._woken = True  # no wake-up before the drain below, which needs the sockets
         prepare()
         await self.endpoint.open()
         self._drain()
 
     @property
     def is_open(self) -> bool:
-        """Between `open` and `close`."""
+        """True between `open` and `close`."""
         return self._loop is not None
 
     async def quiet(self) -> None:
@@ -87,7 +87,7 @@ class Shell:
             await self._quiet
 
     async def close(self) -> None:
-        """Close the sockets and stop whatever waits for a hook or a name."""
+        """Close the sockets and cancel pending hooks and look-ups."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -106,21 +106,21 @@ class Shell:
         return self._loop.time() if self._loop is not None else 0.0
 
     def token(self) -> str:
-        """96 random bits as hex."""
+        """Return 96 random bits as hex."""
         return secrets.token_hex(12)
 
     def wake(self) -> None:
-        """Drain the core soon, once for all that is done until then; a step that it is taking now is drained anyway."""
+        """Schedule one drain of the core; a running step is drained in any case."""
         if not self._woken and not self._feeding and self._loop is not None:
             self._woken = True
             self._loop.call_soon(self._drain)
 
     def sent_by(self, flow: Flow) -> tuple[str, int | None]:
-        """Our address as a peer on `flow` is to see it."""
+        """Return our (host, port) as announced to a peer on `flow`."""
         return self.endpoint.sent_by(flow)
 
     def resolve(self, uri: Uri, done: Callable[[tuple[Flow, ...]], None]) -> None:
-        """Look a name up."""
+        """Resolve a URI and pass the flows to `done`."""
 
         def resolved(flows: tuple[Flow, ...] | None) -> None:
             done(flows or ())
@@ -129,7 +129,7 @@ class Shell:
         self._spawn(self.resolver.resolve(uri), resolved)
 
     def authenticate(self, request: Request, source: Flow, done: Callable[[Verdict], None]) -> None:
-        """Ask the hooks; a hook that fails or dawdles is a 503."""
+        """Ask the authentication hook; a failed or late hook gives 503."""
         try:
             verdict = self._hooks.authenticate(request, source)
         except Exception:
@@ -148,7 +148,7 @@ class Shell:
             judged(verdict)
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
-        """Tell the hooks; a hook that fails ends the call with 500."""
+        """Pass a new call to the hook; a failed hook ends the call with 500."""
         try:
             self._hooks.invited(session, identity)
         except Exception:
@@ -156,12 +156,12 @@ class Shell:
             session.hangup()
 
     def register(self, request: Request, source: Flow, identity: str | None, done: Callable[[Reply], None]) -> None:
-        """Ask the hooks; a hook that fails or dawdles is a 503."""
+        """Ask the REGISTER hook; a failed or late hook gives 503."""
         work = self._hooks.answer_register(request, source, identity)
         self._spawn(work, lambda reply: done(reply or Reply(503)), self._config.hook_timeout)
 
     def serve(self, method: str, answer: Answer) -> None:
-        """Have `answer` give the response to requests of `method` outside any dialog; none in time is a 503."""
+        """Answer requests of `method` outside dialogs by `answer`; a failed or late answer gives 503."""
 
         def handle(request: ServerRequest, identity: str | None) -> None:
             def answered(reply: Reply | None) -> None:
@@ -177,7 +177,7 @@ class Shell:
     def _spawn(
         self, work: Coroutine[Any, Any, T], done: Callable[[T | None], None], timeout: float | None = None
     ) -> None:
-        """Run `work` and give its result to `done`, None where it failed; cancelled work says nothing."""
+        """Run `work` and pass its result to `done`, None after a failure; cancelled work reports nothing."""
 
         async def run() -> None:
             result: T | None = None
@@ -192,22 +192,22 @@ class Shell:
 
         def over(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            work.close()  # cancelled before its turn, it would complain that nobody had awaited it
+            work.close()  # a coroutine cancelled before its first step would warn about a missing await
 
         task = asyncio.ensure_future(run())
         self._tasks.add(task)
         task.add_done_callback(over)
 
-    # ---- the shell proper
+    # ---- feeding and draining
 
     def datagram(self, data: bytes, flow: Flow) -> None:
-        """One datagram came, or one message of a WebSocket."""
+        """Process one datagram or WebSocket message."""
         if self.taps and data.strip(b"\r\n\0"):
             self.taps.message(Direction.IN, data, flow, self.now())
         self._feed(self.core.receive, data, flow)
 
     def message(self, message: Request | Response, flow: Flow, size: int) -> None:
-        """One message of a stream came."""
+        """Process one message of a stream."""
         if flow.transport == "tls" and isinstance(message, Request):
             self._note_alias(message, flow)
         if self.taps:
@@ -218,18 +218,18 @@ class Shell:
         try:
             via = request.top_via
         except SipSyntaxError:
-            return  # the core answers it
+            return  # the core answers malformed requests
         if via.param("alias") is not None:
             self.endpoint.connections.alias(flow, via.host, via.port or DEFAULT_PORTS["tls"])
 
     def broken(self, error: SipSyntaxError, flow: Flow, data: bytes) -> None:
-        """A stream brought a message that cannot be used."""
+        """Process an unusable message of a stream."""
         if self.taps:
             self.taps.message(Direction.IN, data, flow, self.now())
         self._feed(self.core.receive_broken, error, flow, len(data))
 
     def unreachable(self, data: bytes, flow: Flow) -> None:
-        """A datagram of ours came back (ICMP); not from inside a send, where the core would be entered twice."""
+        """Report an ICMP error to the core; deferred, because inside a send the core must not be entered again."""
         if self._loop is not None:
             self._loop.call_soon(self._feed, self.core.unreachable, data, flow)
 
@@ -243,7 +243,7 @@ class Shell:
             self._feed(listener, flow)
 
     def _feed(self, step: Callable[..., None], *arguments: object) -> None:
-        """Have the core take one step; whatever goes wrong in it, the others' messages are sent and timers kept."""
+        """Run one step of the core; after an exception, messages and timers of all remaining calls still work."""
         self._feeding = True
         try:
             step(*arguments)
@@ -255,7 +255,7 @@ class Shell:
         self._drain()
 
     def go_on(self) -> None:
-        """Send what has waited."""
+        """Send the messages held back while `waits` returned True."""
         self._drain()
 
     def _drain(self) -> None:
@@ -272,7 +272,7 @@ class Shell:
             self._quiet.set_result(None)
 
     def _arm(self) -> None:
-        """Keep one timer armed for the core's deadline; a later deadline is met by the timer already set."""
+        """Keep one timer armed for the core's deadline; an earlier timer also serves a later deadline."""
         if self._timer is not None and self._timer_at <= self.core.earliest():
             return
         deadline = self.core.deadline()

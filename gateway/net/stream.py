@@ -24,17 +24,17 @@ logger = logging.getLogger(__name__)
 
 
 class Receiver(Protocol):
-    """Where the messages of a stream go."""
+    """Receiver of the messages of streams."""
 
     def message(self, message: Request | Response, flow: Flow, size: int) -> None:
-        """A whole message."""
+        """Process a complete message."""
 
     def broken(self, error: SipSyntaxError, flow: Flow, data: bytes) -> None:
-        """A message that cannot be used, with its octets; answer it where the error says so."""
+        """Process an unusable message, given its octets; answer it where `error` carries a status."""
 
 
 class StreamConnection(asyncio.Protocol):
-    """One TCP or TLS connection."""
+    """A TCP or TLS connection."""
 
     def __init__(
         self,
@@ -49,7 +49,9 @@ class StreamConnection(asyncio.Protocol):
         wanted: str = "",
         wildcards: bool = False,
     ) -> None:
-        """`wanted` is whom the certificate of a TLS peer has to name, maybe by a wildcard; "" leaves that open."""
+        """`wanted` is the name required in the certificate of a TLS peer, with `wildcards` also a wildcard; "" skips
+        the check.
+        """
         self._connections = connections
         self._receiver = receiver
         self._framer = StreamFramer(limits)
@@ -113,7 +115,7 @@ class StreamConnection(asyncio.Protocol):
             self._begun = self.heard
 
     def pause_writing(self) -> None:
-        """A reader that leaves so much unread will not catch up; its calls' transactions hear of it."""
+        """Abort the connection of a slow reader: its backlog would only grow. Its transactions get the failure."""
         logger.info("slow reader on %s is cut off", self.flow)
         if self._transport is not None:
             self._transport.abort()
@@ -127,11 +129,11 @@ class StreamConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def serves(self, host: str) -> bool:
-        """Whether the peer has shown a certificate that we trust and that is of `host` (RFC 5922)."""
+        """Return True if the peer's certificate is trusted and valid for `host` (RFC 5922)."""
         return covers(self._certificate, host, wildcards=self._wildcards)
 
     def mistaken(self, host: str) -> ssl.SSLCertVerificationError:
-        """What to say of a peer that was to be `host` and has shown a certificate of others."""
+        """Return the error for a peer whose certificate is not valid for `host`."""
         is_wildcard = covers(self._certificate, host, wildcards=True)
         error = ssl.SSLCertVerificationError()
         error.verify_message = f"the certificate is not of {host}" + (
@@ -146,24 +148,24 @@ class StreamConnection(asyncio.Protocol):
         self.send(KeepAlive.PING.value)
 
     def stop_waiting(self) -> None:
-        """What comes from now on answers no keep-alive that was sent before."""
+        """Stop counting received data as a pong of an earlier keep-alive."""
         self.has_ponged |= self._framer.take_pong()
 
     def proved(self) -> None:
-        """Nothing else is bound to a connection whose peer has shown who it is."""
+        """Do nothing: no resource depends on the peer's authentication."""
 
     def close(self) -> None:
-        """Close after what was written."""
+        """Close the connection after pending data is written."""
         if self._transport is not None:
             self._transport.close()
 
     def drop(self) -> None:
-        """Close at once, without what was written and not read."""
+        """Close the connection at once and discard pending data."""
         if self._transport is not None:
             self._transport.abort()
 
     def overdue(self, now: float, limits: object) -> bool:
-        """Whether it has been idle, or in the middle of a message, for too long."""
+        """Return True if the connection has been idle, inside a message, or without keep-alives for too long."""
         bounds = self._connections.limits
         if self._begun is not None and now - self._begun > bounds.message:
             return True
@@ -173,7 +175,7 @@ class StreamConnection(asyncio.Protocol):
 
 
 class StreamTransport(Dialer):
-    """Listens for and makes TCP ("tcp") or TLS ("tls") connections."""
+    """Listener and dialer of TCP ("tcp") or TLS ("tls") connections."""
 
     def __init__(
         self,
@@ -195,7 +197,7 @@ class StreamTransport(Dialer):
         self._handshakes: Handshakes | None = None
 
     async def open(self, host: str, port: int) -> None:
-        """Bind one more address; raises OSError when it is not to be had."""
+        """Bind one more address; raises OSError."""
         if self._tls is not None and self._tls.server is not None and self._handshakes is None:
             bounds = self._bounds
             self._handshakes = Handshakes(self._tls.server, bounds.connections, bounds.per_host, bounds.connect)
@@ -220,7 +222,7 @@ class StreamTransport(Dialer):
 
     @property
     def listening(self) -> list[tuple[str, int]]:
-        """(host, port) of what is bound."""
+        """Host and port of each bound socket."""
         return [server.sockets[0].getsockname()[:2] for server in self._servers if server.sockets]
 
     async def connect(self, flow: Flow) -> StreamConnection:
@@ -238,7 +240,7 @@ class StreamTransport(Dialer):
         return connection
 
     async def close(self) -> None:
-        """Stop listening and dialling."""
+        """Stop listening and connecting."""
         for server in self._servers:
             server.close()
         if self._handshakes is not None:

@@ -1,4 +1,4 @@
-"""The one place where every SIP message in and out can be seen: captures, ladders and traces hang on it."""
+"""Taps on every SIP message in and out, for captures, ladders and traces."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ logger = logging.getLogger(__name__)
 
 
 class Direction(Enum):
-    """Which way a message went."""
+    """Direction of a message."""
 
     IN = "in"
     OUT = "out"
 
 
 class MessageTap(Protocol):
-    """Sees messages as they pass; must be quick, and whatever it raises is logged and goes no further."""
+    """Observer of passing messages; must be quick. Its exceptions are logged and ignored."""
 
     def message(self, direction: Direction, data: bytes, flow: Flow, time: float) -> None:
-        """One message of `flow` at `time` (monotonic seconds of the event loop).
+        """Observe one message of `flow` at `time` (monotonic seconds of the event loop).
 
-        `data` are the octets of a datagram or WebSocket message, and of what a stream brought that could not be used
-        (what was read of it); of any other message of a stream, the message as it was understood, written anew.
-        Keep-alives are none.
+        `data` is a datagram or WebSocket message as received. A stream's message is serialised again, but an unusable
+        part of a stream is passed unchanged. Keep-alives are left out.
         """
 
 
 class Taps:
-    """All taps as one; without any, passing a message by costs one comparison."""
+    """All taps as one; without taps, a message costs one comparison."""
 
     __slots__ = ("_taps",)
 
@@ -42,11 +41,11 @@ class Taps:
         return bool(self._taps)
 
     def add(self, tap: MessageTap) -> None:
-        """Have `tap` see every message from now on."""
+        """Show every later message to `tap`."""
         self._taps = (*self._taps, tap)
 
     def remove(self, tap: MessageTap) -> None:
-        """Have `tap` see no more."""
+        """Stop showing messages to `tap`."""
         self._taps = tuple(one for one in self._taps if one is not tap)
 
     def message(self, direction: Direction, data: bytes, flow: Flow, time: float) -> None:

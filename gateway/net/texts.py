@@ -1,4 +1,4 @@
-"""URIs and addresses that may be given as texts; both functions raise SipSyntaxError for one that is none."""
+"""URIs and addresses given as text; both functions raise SipSyntaxError for malformed text."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from gateway.sip.message.uri import Uri
 
 
 def uri_of(text: Uri | str) -> Uri:
-    """A URI as a value."""
+    """Return a URI as a value."""
     return text if isinstance(text, Uri) else Uri.parse(text)
 
 
 def address_of(text: NameAddr | str) -> NameAddr:
-    """An address with or without a display name as a value."""
+    """Return an address, with or without display name, as a value."""
     return text if isinstance(text, NameAddr) else NameAddr.parse(text)

@@ -1,4 +1,4 @@
-"""TLS of SIP: our certificate and whom we trust, read from files and read again when they were renewed."""
+"""TLS for SIP: the gateway's certificate and trusted authorities, read from files and again after renewal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.errors import ConfigError
 from gateway.net.names import sip_domain
 
 Stamp = tuple[int, int, int]
-"""When a file was written (ns), octets, inode."""
+"""Modification time (ns), size and inode of a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,24 +23,26 @@ class TlsFiles:
     """PEM files."""
 
     cert: Path | None = None
-    """Our certificate chain; None: no listeners for TLS, and no certificate for peers that ask for one."""
+    """Certificate chain of the gateway; None for no TLS listener and no client certificate."""
     key: Path | None = None
     ca: Path | None = None
-    """Authorities that sign the certificates of peers; None: those of the system."""
+    """Authorities trusted to sign peers' certificates; None for the system's."""
     client_certificates: Literal["off", "optional", "required"] = "off"
-    """Whether who connects to us is asked for a certificate."""
+    """Request, or require, a certificate from connecting clients."""
     certificates: tuple[tuple[Path, Path], ...] = ()
-    """Further chains and keys, shown to those who ask for a name of theirs (SNI)."""
+    """Further chains and keys, chosen by the server name of the ClientHello (SNI)."""
     wildcards: bool = False
-    """Whether "*.example.com" in a peer's certificate stands for hosts of that domain."""
+    """True to accept "*.example.com" in a peer's certificate for hosts of the domain."""
 
     @property
     def named(self) -> tuple[Path | None, ...]:
-        """Every file, and None for those that there are not to be."""
+        """Every configured file, with None for unset ones."""
         return (self.cert, self.key, self.ca, *chain.from_iterable(self.certificates))
 
     def touch(self) -> None:
-        """Read each, for nothing: a thread is held up where one does not answer, and who reads them next is not."""
+        """Read every file and discard the content, so that a file system without response blocks only the calling
+        thread.
+        """
         for path in self.named:
             with contextlib.suppress(OSError):
                 if path is not None:
@@ -48,17 +50,17 @@ class TlsFiles:
 
 
 class Tls:
-    """One context for all listeners, one for each further certificate, two for connections of ours; TLS 1.2 and later.
+    """TLS contexts: one for all listeners, one for each further certificate, two for clients; TLS 1.2 and later.
 
-    What `load` reads again counts for every handshake after it, and connections that are up stay as they are.
+    `load` affects later handshakes only; open connections keep their parameters.
     """
 
     def __init__(self, files: TlsFiles, section: str = "sip.tls") -> None:
-        """`section` of the configuration is named where a file cannot be used."""
+        """`section` is the configuration section named in errors."""
         self._files = files
         self.section = section
         self.server: ssl.SSLContext | None = None
-        """For listeners; None without a certificate."""
+        """Context of listeners; None without a certificate."""
         self._client: ssl.SSLContext | None = None
         self._sip_client: ssl.SSLContext | None = None
         self._by_name: dict[str, ssl.SSLContext] = {}
@@ -66,18 +68,18 @@ class Tls:
 
     @property
     def is_renewed(self) -> bool:
-        """Whether a file is another than the one that was read, or is gone."""
+        """True if a file has changed or disappeared since `load`."""
         return self._stamps != self._stamps_now()
 
     def is_renewed_and_answers(self) -> bool:
-        """`is_renewed`, where that can take for ever: for a thread."""
+        """Return `is_renewed` after reading changed files; may block without limit, so call it from a thread."""
         is_renewed = self.is_renewed
         if is_renewed:
             self._files.touch()
         return is_renewed
 
     def change(self, files: TlsFiles) -> None:
-        """Use these files from now on; raises ConfigError as `load` does, and then those before stay."""
+        """Use new files from now on; raises ConfigError as `load` does and then keeps the previous files."""
         before, self._files = self._files, files
         try:
             self.load()
@@ -86,9 +88,9 @@ class Tls:
             raise
 
     def load(self) -> None:
-        """Read the files, for the first time or again; raises ConfigError, and then what was read before stays."""
+        """Read the files, the first time or again; raises ConfigError and then keeps the previous contexts."""
         files, stamps = self._files, self._stamps_now()
-        # Tried on contexts of their own: half of a new pair must not end up in those in use.
+        # New files are tried on a separate context: half of a new pair must never reach a context in use.
         self._read(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         by_name: dict[str, ssl.SSLContext] = {}
         for cert, key in files.certificates:
@@ -111,7 +113,7 @@ class Tls:
         self._stamps = stamps
 
     def _stamps_now(self) -> list[Stamp | None]:
-        """Of each file; None for one that is not there."""
+        """Return the stamp of each file; None for a missing file."""
         found: list[Stamp | None] = []
         for path in self._files.named:
             try:
@@ -122,20 +124,20 @@ class Tls:
 
     @property
     def wildcards(self) -> bool:
-        """Whether "*.example.com" in a peer's certificate stands for hosts of that domain."""
+        """True to accept "*.example.com" in a peer's certificate for hosts of the domain."""
         return self._files.wildcards
 
     @property
     def client(self) -> ssl.SSLContext:
-        """For connections of ours: the peer is verified (RFC 5922), and shown our certificate where it asks."""
+        """Client context: verifies the peer, host name included, and sends our certificate on request."""
         if self._client is None:
-            # Reading the system's authorities takes a while; only who calls by TLS needs them.
+            # Loading the system's authorities takes time, and only outgoing TLS needs them.
             self._client = self._new_client()
         return self._client
 
     @property
     def sip_client(self) -> ssl.SSLContext:
-        """As `client`, but whose the peer's certificate is has yet to be looked at, in the way of SIP (`names`)."""
+        """Client context without host name check: `names` compares the certificate by the rules of SIP (RFC 5922)."""
         if self._sip_client is None:
             self._sip_client = self._new_client()
             self._sip_client.check_hostname = False
@@ -155,7 +157,7 @@ class Tls:
             context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
 
     def _asked_for(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        """A peer asks for a name (SNI): it is shown the certificate of that name, else the first."""
+        """Choose the certificate for the requested server name (SNI), else the first certificate."""
         wanted = (name or "").lower()
         found = self._by_name.get(wanted) or self._by_name.get(f"*.{wanted.partition('.')[2]}")
         if found is not None:
@@ -168,7 +170,7 @@ class Tls:
             cert, key = files.cert, files.key
         try:
             if cert is not None:
-                # Without a password OpenSSL asks for that of an encrypted key at the terminal, and everything waits.
+                # Without a password, OpenSSL would ask for one at the terminal and block the process.
                 context.load_cert_chain(cert, key, password="")
         except OSError as error:
             raise ConfigError(
@@ -182,7 +184,7 @@ class Tls:
 
 
 def _why(error: OSError, *files: Path | None) -> str:
-    """Name the unreadable file of the two, as OpenSSL does not; else quote OpenSSL."""
+    """Return the name and error of the unreadable file, which OpenSSL leaves out; else OpenSSL's own text."""
     for file in files:
         if file is not None:
             try:
@@ -193,13 +195,15 @@ def _why(error: OSError, *files: Path | None) -> str:
 
 
 def stamp(path: Path) -> Stamp:
-    """By what a file is known from the one that takes its place, links followed; raises OSError."""
+    """Return the stamp of a file, links followed; raises OSError. Equal stamps mean an unchanged file."""
     status = path.stat()
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def read_certificate(path: Path) -> x509.Certificate:
-    """The first one in a file (PEM). Raises OSError, and ValueError for what is none or of a version that is none."""
+    """Return the first certificate of a PEM file; raises OSError, or ValueError for malformed data or an unknown
+    version.
+    """
     try:
         [certificate, *_] = x509.load_pem_x509_certificates(path.read_bytes())
     except x509.InvalidVersion as error:
@@ -208,9 +212,9 @@ def read_certificate(path: Path) -> x509.Certificate:
 
 
 def names_of(cert: Path) -> set[str]:
-    """The domains that the certificate in a file is for: its DNS names, and those of its SIP URIs.
+    """Return the domains of a certificate file: DNS names and domains of SIP URIs.
 
-    Raises OSError, and ValueError for what is none.
+    Raises OSError, or ValueError for malformed data.
     """
     try:
         names = read_certificate(cert).extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -1,4 +1,4 @@
-"""SIP over UDP: one socket a listening address, nothing awaited between socket and core."""
+"""SIP over UDP: one socket for each listening address, no await between socket and core."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ logger = logging.getLogger(__name__)
 
 Receive = Callable[[bytes, Flow], None]
 Unreachable = Callable[[bytes, Flow], None]
-"""Told the beginning of a datagram of ours that came back or was not taken, and where it was to go."""
+"""Takes the beginning of an undeliverable datagram and its destination."""
 
 MAX_DATAGRAM = 65_535
 BATCH = 64
-"""Datagrams read before other work of the loop has its turn."""
+"""Datagrams read in a row before other work of the event loop gets its turn."""
 REMEMBERED_FLOWS = 4096
 _REPEATED = 0.5
-"""Seconds after which a request is sent again that was lost (T1, RFC 3261 17.1.1.2)."""
+"""Seconds before a lost request is retransmitted (T1, RFC 3261 17.1.1.2)."""
 _BACKLOG = 0.06
-"""Seconds that a full buffer takes to be read at least, from which on datagrams without room say that we are late."""
+"""Waiting time in seconds above which an overflow of the receive buffer is taken as a sign of a late event loop."""
 
-# Linux only and not in the socket module: have ICMP errors of an unconnected socket queued with their destination.
+# Linux only and absent from the socket module: IP_RECVERR and IPV6_RECVERR queue ICMP errors with their destination.
 _RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
 """sock_extended_err: errno, origin, type, code, pad, info, data."""
 _HOPELESS = frozenset((errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EACCES))
-"""What says that nobody listens there; a datagram that was too large, for one, says nothing of the peer."""
+"""Errors that mean an unreachable peer; EMSGSIZE, for example, says nothing about the peer."""
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 Came = Any
-"""Where a datagram came from; at a wildcard a pair of that and the octets of our address that it came to."""
+"""Source of a datagram; on a wildcard socket, a pair of source and the octets of the local address."""
 WILDCARDS = ("0.0.0.0", "::")
 
 
@@ -51,15 +51,15 @@ class UdpLimits:
     """Sizes of the kernel's and our own buffers, in bytes."""
 
     receive_buffer: int = 4 * 1024 * 1024
-    """Asked of the kernel (SO_RCVBUF); it may give less."""
+    """SO_RCVBUF requested from the kernel, which may grant less."""
     write_buffer: int = 1024 * 1024
-    """Datagrams that the kernel would not take yet; beyond this they are dropped, as the network would."""
+    """Datagrams refused by the kernel for now, in bytes; beyond the limit, datagrams are dropped."""
     dscp: int = 0
-    """Marks what is sent (RFC 2474)."""
+    """DSCP of sent packets (RFC 2474)."""
 
 
 def mark(sock: socket.socket, dscp: int) -> None:
-    """Have what the socket sends marked, unless with 0."""
+    """Set the DSCP of packets sent by the socket; 0 leaves the default."""
     if dscp:
         kind = (socket.IPPROTO_IP, socket.IP_TOS)
         if sock.family == socket.AF_INET6:
@@ -68,10 +68,10 @@ def mark(sock: socket.socket, dscp: int) -> None:
 
 
 class UdpListener:
-    """One bound socket; made by `open_udp`.
+    """A bound socket; made by `open_udp`.
 
-    Not asyncio's own datagram transport, which loses a datagram to one peer for every ICMP error of another, and
-    does not say whose error it was.
+    asyncio's datagram transport is not used: an ICMP error about one peer makes it lose a datagram to a second peer,
+    and the error lacks the destination.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class UdpListener:
         self._limits = limits
         self._flows: dict[Came, Flow] = {}
         self._leaving: dict[str, packet_info.Ancillary | None] = {}
-        """What has a datagram leave from there, by `Flow.local`."""
+        """Ancillary data that sets the source address, by `Flow.local`."""
         self._waiting: deque[tuple[bytes, Flow]] = deque()
         self._waiting_size = 0
         self._closed = False
         self.host, self.port = sock.getsockname()[:2]
         self.local = str(Flow("udp", self.host, self.port))
         self.dropped = 0
-        """Datagrams not sent because the write buffer was full or the kernel refused."""
+        """Datagrams lost to a full write buffer or a send error."""
         self._waited = 0.0
         self._lost = 0
         self._listens_again = False
@@ -103,7 +103,7 @@ class UdpListener:
         self._take = self._take_with_info if self._is_wildcard else partial(sock.recvfrom, MAX_DATAGRAM)
         self._loop.add_reader(sock, self._readable)
 
-    # ---- in
+    # ---- receiving
 
     def _readable(self) -> None:
         receive, take = self._receive, self._take
@@ -112,7 +112,7 @@ class UdpListener:
                 data, came = take() if number else self._take_first()
             except (BlockingIOError, InterruptedError):
                 if number:
-                    return  # an error that waits would have been said in place of the last datagram
+                    return  # a pending error would have been raised in place of the last datagram
                 self._listen_again()
                 break
             except OSError as error:
@@ -128,31 +128,31 @@ class UdpListener:
         self._read_errors()
 
     def _take_first(self) -> tuple[bytes, Came]:
-        """The datagram that has waited longest, as `_take` gives one."""
+        """Return the oldest waiting datagram with its source, and note its waiting time."""
         data, ancillary, _, address = self._sock.recvmsg(MAX_DATAGRAM, packet_info.BUFFER)
         when, lost = packet_info.came_at(ancillary)
         waited = time.time() - when if when is not None else 0.0
         if lost != self._lost:
-            # A flood of junk overflows the buffer as well, but a loop that is in time empties it at once.
+            # A flood of junk also overflows the buffer, but a punctual loop empties it at once.
             self._lost, waited = lost, max(waited, _REPEATED) if waited >= _BACKLOG else waited
         self._waited = max(self._waited, waited)
         return data, (address, packet_info.local_address(ancillary)) if self._is_wildcard else address
 
     def waited(self) -> float:
-        """Return the longest time (s) that a datagram has waited to be read since the last call.
+        """Return the longest time (s) that a datagram waited to be read since the last call.
 
-        Datagrams without room count, with the time until their repetition, where the next one read was late as well.
+        Dropped datagrams count with the time to their retransmission, if the next datagram read was late as well.
         """
         waited, self._waited = self._waited, 0.0
         return waited
 
     def _take_with_info(self) -> tuple[bytes, Came]:
-        """A datagram, from where it came, and to which of our addresses, from which the answers go (RFC 3581 4)."""
+        """Return a datagram with its source and the local address, which becomes the source of answers (RFC 3581 4)."""
         data, ancillary, _, address = self._sock.recvmsg(MAX_DATAGRAM, packet_info.BUFFER)
         return data, (address, packet_info.local_address(ancillary))
 
     def _remember(self, came: Came) -> Flow:
-        """The flow of a peer, kept so that its next datagram costs no new object; the memory is bounded."""
+        """Return the flow of a peer from a bounded cache, so that further datagrams allocate no flow."""
         if len(self._flows) >= REMEMBERED_FLOWS:
             self._flows.clear()
         flow = self._flows[came] = self._flow_of(*came) if self._is_wildcard else self._flow_of(came)
@@ -163,7 +163,7 @@ class UdpListener:
         return Flow("udp", address[0].partition("%")[0], address[1], here)
 
     def _read_errors(self) -> None:
-        """Take the ICMP errors that have come; reading them clears the socket's pending error as well."""
+        """Process queued ICMP errors; reading the queue also clears the socket's pending error."""
         for _ in range(BATCH):
             try:
                 data, ancillary, _, address = self._sock.recvmsg(MAX_DATAGRAM, 512, socket.MSG_ERRQUEUE)
@@ -176,9 +176,9 @@ class UdpListener:
                     break
 
     def _listen_again(self) -> None:
-        """Have the loop watch the socket anew, soon: libuv watches none any more once it has seen an error there.
+        """Register the socket with the loop again: libuv stops watching a socket after an error.
 
-        The error may have been taken by who sends, between the look of the loop and its call.
+        A send may already have taken the error between the loop's poll and its callback.
         """
         if not self._listens_again and not self._closed:
             self._listens_again = True
@@ -190,10 +190,12 @@ class UdpListener:
             self._loop.remove_reader(self._sock)
             self._loop.add_reader(self._sock, self._readable)
 
-    # ---- out
+    # ---- sending
 
     def send(self, data: bytes, flow: Flow) -> None:
-        """Send one datagram; failures are reported to the core, of this one alone (RFC 3261 18.4), never raised."""
+        """Send one datagram; a failure is reported to the core for its own destination (RFC 3261 18.4), never
+        raised.
+        """
         if self._closed:
             return
         if self._waiting:
@@ -203,7 +205,7 @@ class UdpListener:
             self._loop.add_writer(self._sock, self._writable)
 
     def _send_now(self, data: bytes, flow: Flow) -> bool:
-        """Hand a datagram to the kernel; False where it is to be tried again later."""
+        """Pass a datagram to the kernel; return False if the kernel's buffer is full."""
         address = (flow.host, flow.port)
         source = self._source_of(flow) if self._is_wildcard else None
         try:
@@ -214,8 +216,8 @@ class UdpListener:
         except (BlockingIOError, InterruptedError):
             return False
         except (OSError, ValueError, OverflowError):
-            # It may have been another peer's ICMP error that was reported here, or an address that is not ours any
-            # more: once more, after that was read.
+            # The error may be an ICMP error of a different peer, or mean a lost local address: read the error queue and
+            # retry.
             self._listen_again()
             self._read_errors()
             try:
@@ -227,7 +229,7 @@ class UdpListener:
         return True
 
     def _source_of(self, flow: Flow) -> packet_info.Ancillary | None:
-        """What has a datagram leave from the address that the peer has written to."""
+        """Return the ancillary data that sends from the address to which the peer has written."""
         if flow.local not in self._leaving:
             if len(self._leaving) >= REMEMBERED_FLOWS:
                 self._leaving.clear()
@@ -251,7 +253,7 @@ class UdpListener:
         self._loop.remove_writer(self._sock)
 
     def close(self) -> None:
-        """Close the socket; what waits is tried once more."""
+        """Close the socket after one last attempt to send queued datagrams."""
         if self._closed:
             return
         self._closed = True
@@ -269,7 +271,7 @@ async def open_udp(
     unreachable: Unreachable,
     limits: UdpLimits | None = None,
 ) -> UdpListener:
-    """Bind `host`:`port` (0 for any free port); raises OSError when that is not possible."""
+    """Bind `host`:`port` (0 for any free port); raises OSError."""
     limits = limits or UdpLimits()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)

@@ -1,4 +1,4 @@
-"""The SIP user agent: what an application places and receives calls with."""
+"""SIP user agent for applications that place and receive calls."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from gateway.sip.transactions.peers import Peers
 logger = logging.getLogger(__name__)
 
 _BACK_IN = 5
-"""Seconds after which who had subscribed is asked to do it again, at whoever takes our place."""
+"""Seconds before subscribers subscribe again, at the successor of this process."""
 
 
 class UserAgent:
-    """Places and receives calls. All methods are for the event loop's own thread.
+    """Places and receives calls. All methods belong to the event loop's thread.
 
-    `start` binds; `close` ends every call tidily. Methods that place calls return at once.
+    `start` binds; `close` ends every call. Methods that place calls return at once.
     """
 
     def __init__(self, config: UserAgentConfig, hooks: Hooks) -> None:
@@ -54,14 +54,14 @@ class UserAgent:
         is_alive = partial(answers, self._shell.endpoint.is_alive, self.options, config.streams.pong)
         self._keeper = FlowKeeper(is_alive, self._core.random)
 
-    # ---- life
+    # ---- life cycle
 
     async def start(self, prepare: Callable[[], None] = lambda: None) -> None:
-        """Bind the listening addresses, once `prepare` has resumed what there was; OSError for one not to be had."""
+        """Bind the listening addresses after `prepare`, which resumes calls; raises OSError."""
         await self._shell.open(prepare)
 
     async def close(self) -> None:
-        """Say BYE, CANCEL or 480 to every call, answer new ones 503, and close after at most `close_timeout`."""
+        """End every call by BYE, CANCEL or 480, answer new calls 503, and close after at most `close_timeout`."""
         if not self._shell.is_open:
             return
         self._core.refusing = True
@@ -81,66 +81,66 @@ class UserAgent:
         await self._shell.close()
 
     def change(self, *, admission: AdmissionLimits, longest_ringing: float, flow_grace: float) -> None:
-        """Go by these from now on; raises ValueError for an entry of `trusted` that is no network."""
+        """Adopt new settings; raises ValueError for a `trusted` entry that is no network."""
         self._core.stack.admission.change(admission)
         self._core.config = replace(self._core.config, longest_ringing=longest_ringing, flow_grace=flow_grace)
 
     def drain(self, retry_after: int) -> None:
-        """Tell whoever asks by OPTIONS that new calls are to be tried elsewhere, or in `retry_after` seconds."""
+        """Answer OPTIONS with a hint to place new calls elsewhere, or here after `retry_after` seconds."""
         self._core.draining_for = retry_after
 
     def send_away_idle(self) -> None:
-        """Have clients over WebSocket that are in no call connect again (1012)."""
+        """Close WebSockets of clients without a call (1012), so that the clients connect again."""
         send_away_idle(self._shell.endpoint.connections, self._core.sessions)
 
     @property
     def listening(self) -> tuple[Bound, ...]:
-        """(transport, host, port) of every bound socket, with real ports."""
+        """Transport, host and port of every bound socket, with real ports."""
         return self._shell.endpoint.listening
 
     def share(self, is_ours: Callable[[], bool], waits: Callable[[], bool]) -> Callable[[], None]:
-        """Change no dialog while they may be others' (see `Handover`), and send nothing while `waits`: to be called
-        once it does no more.
+        """Leave shared dialogs alone while `is_ours` returns False (see `Handover`), and send nothing while `waits`
+        returns True. Returns a function to call when `waits` returns False again.
         """
         self._core.handover.is_ours, self._shell.waits = is_ours, waits
         return self._shell.go_on
 
     def leave(self, call_ids: Collection[str]) -> None:
-        """Others go on with the calls of these Call-IDs: end them here, and say nothing to anybody."""
+        """Drop the calls of these Call-IDs without a message, because a second process continues them."""
         self._core.handover.leave(call_ids)
 
     @property
     def counts(self) -> dict[str, int]:
-        """What was dropped, refused or strange, by name; for metrics."""
+        """Dropped, refused and unusual messages by name, for metrics."""
         return {**self._core.counts, "datagram not sent": self._shell.endpoint.dropped}
 
     def waited(self) -> float:
-        """Seconds that a datagram has waited to be read at most since the last call."""
+        """Return the longest time (s) that a datagram waited to be read since the last call."""
         return self._shell.endpoint.waited()
 
     @property
     def timers(self) -> int:
-        """Timers of SIP that are armed; looks at each."""
+        """Number of armed SIP timers, counted on each access."""
         return self._core.timers
 
     @property
     def calls(self) -> int:
-        """How many INVITE sessions are alive."""
+        """Number of INVITE sessions."""
         return len(self._core.sessions)
 
     @property
     def taps(self) -> Taps:
-        """Where every SIP message in and out can be seen."""
+        """Observers of every SIP message in and out."""
         return self._shell.taps
 
     def own_place(self, flow: Flow) -> tuple[str, int | None]:
-        """Our host and port as peers on `flow` know them."""
+        """Return our (host, port) as known to peers on `flow`."""
         return self._shell.endpoint.sent_by(flow)
 
     def websocket(
         self, transport: str, peer: tuple[str, int], here: tuple[str, int] | None, socket: SocketOwner
     ) -> WebSocketConnection | None:
-        """Take a WebSocket that came to us at `here` into use (see `WebSocketConnection`); None beyond the limits."""
+        """Register a WebSocket accepted at `here` (see `WebSocketConnection`); return None beyond the limits."""
         connections = self._shell.endpoint.connections
         if not connections.may_add(peer[0]):
             return None
@@ -149,64 +149,65 @@ class UserAgent:
 
     @property
     def tls(self) -> Tls:
-        """Certificates; `load` reads them again."""
+        """Certificates; `load` reads the files again."""
         return self._shell.endpoint.tls
 
     def when_lost(self, listener: Callable[[Flow], None]) -> None:
-        """Have `listener` told of every connection that is gone, and of flows that nothing could be sent to."""
+        """Call `listener` with the flow of every lost connection and of every failed send."""
         self._shell.loss_listeners.append(listener)
 
     async def keep_alive(self, flows: Sequence[Flow]) -> None:
-        """Send a CRLF keep-alive to the peer that these flows lead to (RFC 5626 3.5.1).
+        """Send a CRLF keep-alive to the peer of these flows (RFC 5626 3.5.1).
 
-        A TCP, TLS or WebSocket connection by which it was answered before and is not now is closed; `when_lost` tells.
+        A TCP, TLS or WebSocket connection is closed if its peer answered earlier keep-alives but not the current one;
+        `when_lost` reports the loss.
         """
         await self._shell.endpoint.keep_alive(flows)
 
     def is_reachable(self, flow: Flow, *, is_flow: bool = False) -> bool:
-        """Whether there is a way to `flow`: that of a WebSocket ends for good with its connection.
+        """Return True if `flow` can be reached; a WebSocket is lost for good with its connection.
 
-        `is_flow`: so does that of any connection, for nobody listens at its far end (RFC 5626).
+        `is_flow` applies the rule to any connection, because the peer may not listen (RFC 5626).
         """
         if not (flow.reliable if is_flow else flow.transport in WEBSOCKET):
             return True
         return self._shell.endpoint.connections.find(flow) is not None
 
     def has_certificate(self, flow: Flow, host: str) -> bool:
-        """Whether who speaks by that connection has shown a certificate of `host` that we trust."""
+        """Return True if the peer of a connection has shown a trusted certificate for `host`."""
         return (connection := self._shell.endpoint.connections.find(flow)) is not None and connection.serves(host)
 
     def expect_keep_alives(self, flow: Flow, seconds: int) -> None:
-        """The peer of a connection was asked to send something every so many seconds (Flow-Timer, RFC 5626).
+        """Expect data at least every `seconds` from the peer of a connection (Flow-Timer, RFC 5626).
 
-        Once it has sent a keep-alive and then sends nothing for longer than that, the connection is closed.
+        The connection is closed after a longer silence, once the peer has sent a first keep-alive.
         """
         self._shell.endpoint.connections.expect(flow, float(seconds))
 
     def know_peers(self, peers: Peers) -> None:
-        """Have `peers` say who is at an address: who is answered, and who may speak in the place of another."""
+        """Set the table of known peers: whose responses count, and which address may act for a second one."""
         self._core.stack.peers = peers
 
     def sign_requests(self, sign: Callable[[Request, Flow], Request], vouched: Callable[[str], bool]) -> None:
-        """Have `sign` give each request the form in which it goes to a flow; who is at a `vouched` address gets in."""
+        """Set `sign`, which signs each outgoing request to a flow; addresses accepted by `vouched` are admitted."""
         self._core.signer, self._core.stack.admission.vouched = sign, vouched
 
     def admit_calls(self, may_begin: Callable[[Request, Flow, bool], bool], limit: Callable[[], str]) -> None:
-        """Have `may_begin` decide first about each INVITE that begins a call (else 503 that names the `limit`).
+        """Let `may_begin` decide on each call-starting INVITE; a refusal is 503 with the name of `limit`.
 
-        It is told by what flow it came, and whether its source is a trusted one, or has proved itself.
+        Its arguments are request, flow, and True for a trusted or authenticated source.
         """
         self._core.stack.admit_calls(may_begin, limit)
 
     def serve(self, method: str, answer: Answer) -> None:
-        """Have `answer` respond to requests of `method` outside any dialog: MESSAGE (RFC 3428), PUBLISH (RFC 3903)."""
+        """Answer requests of `method` outside dialogs by `answer`: MESSAGE (RFC 3428), PUBLISH (RFC 3903)."""
         self._shell.serve(method, answer)
 
     def serve_packages(self, packages: Mapping[str, str], subscribed: Callable[[IncomingSubscription], None]) -> None:
-        """Have `subscribed` accept or refuse what comes for these packages, each with the type of its documents."""
+        """Let `subscribed` accept or refuse subscriptions to `packages`, a map from event package to document type."""
         self._core.serve_packages(packages, subscribed)
 
-    # ---- placing requests
+    # ---- requests
 
     def invite(
         self,
@@ -226,14 +227,13 @@ class UserAgent:
         identity: str | None = None,
         by_flow: bool = False,
     ) -> OutgoingSession:
-        """Call `target` (the Request-URI); outcomes are events of the session. Without `body` it asks for an offer.
+        """Call `target` (the Request-URI); outcomes are events of the session. Without `body` the callee offers.
 
-        `received` ("udp:192.0.2.7:5060") sends everything to that flow, as to a registered phone behind NAT. A name is
-        reached by the IP version `family`, 4 or 6, 0 for any. `timeout` is how long it may ring, in seconds, 0 for as
-        long as the far end likes. `max_forwards` is what a call that is passed on has left of its own. `identity` is
-        who is called, in the words of `authenticate`: only they may go on with the call from another address. `by_flow`
-        asks the edge proxy to send what comes in the call by the flow that it goes out by (`ob`, RFC 5626 section 4.3).
-        Raises SipSyntaxError for a text that is no URI, SipBuildError for one that cannot be written.
+        `received` ("udp:192.0.2.7:5060") forces the flow, for phones behind NAT. `family` is the IP version, 4 or 6, 0
+        for any. `timeout` limits ringing in seconds, 0 for no limit. `max_forwards` is the rest of a forwarded call.
+        `identity` is the callee as in `authenticate`: only the callee may continue the call from a new address.
+        `by_flow` asks the edge proxy for requests on our flow (`ob`, RFC 5626 section 4.3). Raises SipSyntaxError or
+        SipBuildError.
         """
         uri = uri_of(target)
         hops = tuple(address_of(hop) for hop in route)
@@ -264,14 +264,14 @@ class UserAgent:
         )
 
     def resume(self, values: Mapping[str, Any], elapsed: float) -> ResumedSession:
-        """Go on with an established call of another process, of which `session_values` gave these so long ago (s).
+        """Resume an established call of a previous process from `session_values`, taken `elapsed` seconds ago.
 
-        Raises SipError, LookupError, TypeError or ValueError for values that it has not given.
+        Raises SipError, LookupError, TypeError or ValueError for damaged values.
         """
         return self._core.resume(values, elapsed)
 
     def end_left(self, values: Mapping[str, Any], status: int, reason: str, farewell: Farewell) -> None:
-        """End a call of another process, see `UserAgentCore.end_left`: `status` answers a caller."""
+        """End a call of a previous process (`UserAgentCore.end_left`); `status` answers the caller."""
         self._core.end_left(values, status, reason, farewell)
 
     def subscribe(
@@ -290,9 +290,9 @@ class UserAgent:
         identity: str | None = None,
         max_forwards: int = build.MAX_FORWARDS,
     ) -> Subscriber:
-        """Subscribe to `package` of `target`, 0 seconds for one NOTIFY; see `invite` for the rest.
+        """Subscribe to `package` of `target`; `expires` 0 asks for one NOTIFY. See `invite` for the rest.
 
-        Raises SipSyntaxError for a text that is no URI, SipBuildError for one that cannot be written.
+        Raises SipSyntaxError for malformed text, SipBuildError for a URI that cannot be written.
         """
         uri = uri_of(target)
         hops = tuple(address_of(hop) for hop in route)
@@ -325,7 +325,9 @@ class UserAgent:
         credentials: Credentials | None = None,
         headers: Iterable[tuple[str, object]] = (),
     ) -> Response:
-        """Ask `target` what it can do; silence is a 408, an unreachable host a 503. The health check of trunks."""
+        """Send OPTIONS to `target`, for example as a trunk's health check; silence is a 408, an unreachable
+        host a 503.
+        """
         uri = uri_of(target)
         hops = tuple(address_of(hop) for hop in route)
         fields = tuple(headers)
@@ -359,9 +361,9 @@ class UserAgent:
         contact: Callable[[Flow], NameAddr] | None = None,
         answered_by: Callable[[Flow], None] | None = None,
     ) -> Response:
-        """Send any request outside a dialog and wait for its final response; who waits no more has it sent no more.
+        """Send a request outside a dialog and wait for its final response; cancelling the wait stops retransmission.
 
-        `contact` makes our Contact for the flow it goes to; `answered_by` is told where a response came from.
+        `contact` makes our Contact for the chosen flow; `answered_by` gets the source of a response.
         """
         sender = self._sender(caller).with_tag(self.token())
         number, identifier = cseq or _counter(), call_id or self.token()
@@ -412,10 +414,10 @@ class UserAgent:
         answered: Callable[[Registration], None] | None = None,
         contact_user: str | None = None,
     ) -> Registration:
-        """Register at an upstream registrar and keep it so; returns after the first outcome (see `registered`).
+        """Register at an upstream registrar and keep registered; return after the first outcome (see `registered`).
 
-        `registrar` is its URI without a user ("sip:trunk.example.com"), `others` take its place where it does not
-        answer; `aor` is the account's address. See `Registration` for the rest.
+        `registrar` is a URI without user ("sip:trunk.example.com"), `others` are fallbacks; `aor` is the account's
+        address. See `Registration`.
         """
         make = self._maker((registrar, *others), aor, credentials, contact_user)
         hops = tuple(address_of(hop) for hop in route)
@@ -434,7 +436,7 @@ class UserAgent:
         answered: Callable[[OutboundRegistration], None] | None = None,
         contact_user: str | None = None,
     ) -> OutboundRegistration:
-        """As `register`, by several flows at once (RFC 5626); returns once one stands or all have failed."""
+        """Register over several flows (RFC 5626), as `register`; return once one is registered or all have failed."""
         make = self._maker(registrars, aor, credentials, contact_user)
         registration = OutboundRegistration(outbound, policy or RegistrationPolicy(), make, self._keeper, answered)
         self._registrations.append(registration)
@@ -458,29 +460,29 @@ class UserAgent:
         )
 
     async def unregister(self, registration: Registration | OutboundRegistration, *, is_others: bool = False) -> None:
-        """Take a binding back and forget it; `is_others`: another gateway has the account (`Registration.leave`)."""
+        """Remove and forget a binding; `is_others` if a second gateway has the account (`Registration.leave`)."""
         if registration in self._registrations:
             self._registrations.remove(registration)
         await (registration.leave() if is_others else registration.unregister())
 
     async def resolve(self, uri: Uri) -> tuple[Flow, ...]:
-        """Every place that a SIP URI leads to now, best first (RFC 3263); () for none."""
+        """Return the flows of a SIP URI, best first (RFC 3263); () for none."""
         return await self._shell.resolver.resolve(uri)
 
     def last_addresses(self, host: str) -> tuple[str, ...]:
-        """IP addresses that the host of a SIP URI has led to last; () for none."""
+        """Return the last IP addresses resolved for the host of a SIP URI; () for none."""
         return self._shell.resolver.last_addresses(host)
 
     async def address_of(self, name: str, version: int) -> str | None:
-        """An IP address of that version of a host; None for a name that nobody knows."""
+        """Return an IP address of a host in IP version `version`; None for an unknown name."""
         return await self._shell.resolver.address_of(name, version)
 
     def contact(self, flow: Flow, user: str | None, *, secure: bool = False) -> NameAddr:
-        """Our Contact as a peer on `flow` is to use it, a sips URI where it is `secure`."""
+        """Return our Contact for peers on `flow`, a sips URI if `secure`."""
         return self._core.contact(flow, user, secure=secure)
 
     def token(self) -> str:
-        """A fresh random word."""
+        """Return a fresh random word."""
         return self._shell.token()
 
     def _sender(self, caller: NameAddr | str | None) -> NameAddr:

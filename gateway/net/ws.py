@@ -1,4 +1,4 @@
-"""SIP over WebSocket (RFC 7118): connections whose sockets belong to the web server, and those that we make."""
+"""SIP over WebSocket (RFC 7118): connections accepted by the web server, and outgoing connections."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _SUBPROTOCOL = Subprotocol("sip")
 _NORMAL, _SERVICE_RESTART = 1000, 1012
 """Close codes (RFC 6455 section 7.4.1 and its registry)."""
 _PATH = "/ws"
-"""What servers serve SIP at where a URI cannot say it: PBXs at this or at any path, and so do we."""
+"""Path of SIP servers, which a SIP URI cannot carry; PBXs and this gateway serve SIP there."""
 
 
 class SocketOwner(Protocol):
-    """The owner of the socket of a connection: a web server, or the dialler here."""
+    """Owner of a connection's socket: a web server or the dialer."""
 
     def write(self, data: bytes) -> None:
         """Send one SIP message."""
 
     def shut(self, code: int) -> None:
-        """Close the socket with a code (RFC 6455 section 7.4)."""
+        """Close the socket with a close code (RFC 6455 section 7.4)."""
 
     def proved(self) -> None:
-        """Keep the socket: its peer has shown who it is."""
+        """Keep the socket, because its peer has authenticated."""
 
 
 class WebSocketConnection:
-    """One connection; a browser's is made by `UserAgent.websocket`.
+    """A WebSocket connection; a browser's is made by `UserAgent.websocket`.
 
-    The owner of the socket calls `received` for each WebSocket message, which holds exactly one SIP message (section
-    5), and `lost` once when the socket is gone.
+    The socket's owner calls `received` for each WebSocket message, exactly one SIP message (section 5), and `lost` once
+    at the end.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class WebSocketConnection:
         connections.add(self)
 
     def received(self, data: bytes | str) -> None:
-        """One WebSocket message came."""
+        """Process one WebSocket message."""
         self.heard = self._now()
         self._connections.heard(self.flow)
         self.has_ponged |= self._pong_due and len(data) == len(KeepAlive.PONG.value) and not data.strip()
         self._receive(data.encode("utf-8", "replace") if isinstance(data, str) else data, self.flow)
 
     def lost(self) -> None:
-        """The socket is gone."""
+        """Forget the closed connection."""
         self._connections.remove(self)
 
     def send(self, data: bytes) -> None:
@@ -84,7 +84,7 @@ class WebSocketConnection:
         self._socket.write(data)
 
     def serves(self, host: str) -> bool:
-        """Whether it is a connection of ours to `host`, whose certificate was verified."""
+        """Return True for an outgoing connection to `host`; the handshake verified the certificate."""
         return not self.incoming and self.flow.name == host
 
     def ping(self) -> None:
@@ -93,32 +93,32 @@ class WebSocketConnection:
         self._socket.write(KeepAlive.PING.value)
 
     def stop_waiting(self) -> None:
-        """What comes from now on answers no keep-alive that was sent before."""
+        """Stop counting received data as a pong of an earlier keep-alive."""
         self._pong_due = False
 
     def close(self) -> None:
-        """Ask whoever has the socket to close it."""
+        """Ask the owner to close the socket."""
         self._socket.shut(_NORMAL)
 
     def send_away(self) -> None:
-        """Close it so that its client connects again, and perhaps elsewhere."""
+        """Close the connection with 1012, so that the client connects again, perhaps elsewhere."""
         self._socket.shut(_SERVICE_RESTART)
 
     def drop(self) -> None:
-        """As `close`; whoever has the socket bounds what waits for its reader."""
+        """Close like `close`: the owner bounds the unsent data."""
         self._socket.shut(_NORMAL)
 
     def proved(self) -> None:
-        """Have whoever has the socket keep it."""
+        """Ask the owner to keep the socket."""
         self._socket.proved()
 
     def overdue(self, now: float, limits: StreamLimits) -> bool:
-        """Whether nothing has come for too long."""
+        """Return True if the connection has been idle for too long."""
         return now - self.heard > limits.idle
 
 
 def send_away_idle(connections: Iterable[Connection], sessions: Iterable[InviteSession]) -> None:
-    """Of clients that have connected to us by WebSocket those that have none of these sessions."""
+    """Close incoming WebSockets without any of these sessions, with 1012."""
     sessions = list(sessions)
     flows = [one.source for one in sessions]
     flows += [flow for one in sessions if one.dialog is not None and (flow := one.dialog.flow) is not None]
@@ -130,7 +130,7 @@ def send_away_idle(connections: Iterable[Connection], sessions: Iterable[InviteS
 
 
 class _Queue:
-    """Octets that wait to be sent by a socket; a reader that leaves too much unread is cut off."""
+    """Messages waiting to be sent on a socket; a slow reader is cut off."""
 
     def __init__(self, socket: ClientConnection, limit: int) -> None:
         self._socket = socket
@@ -149,17 +149,17 @@ class _Queue:
         self._messages.put_nowait(None)
 
     def proved(self) -> None:
-        """A socket of ours gives way to nobody."""
+        """Do nothing: outgoing connections are never evicted."""
 
     async def send(self) -> None:
-        """Send until it is shut."""
+        """Send messages until `shut`."""
         while (data := await self._messages.get()) is not None:
             self._waiting -= len(data)
             await self._socket.send(data, text=True)
 
 
 class WebSocketDialer(Dialer):
-    """Connects to peers that are SIP servers over WebSocket ("ws", "wss")."""
+    """Connects to SIP servers over WebSocket ("ws", "wss")."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class WebSocketDialer(Dialer):
         tls: Tls,
         largest: int,
     ) -> None:
-        """`largest` is the size of a message, in bytes, that is still taken."""
+        """`largest` is the largest accepted message in bytes."""
         super().__init__(connections, failed)
         self._receive = receive
         self._tls = tls
@@ -191,7 +191,7 @@ class WebSocketDialer(Dialer):
                 max_size=self._largest,
                 proxy=None,
             )
-        except (WebSocketException, ValueError) as error:  # ValueError: redirected to another place
+        except (WebSocketException, ValueError) as error:  # ValueError: redirect to a different place
             raise OSError(f"the handshake failed: {error}") from None
         if socket.subprotocol != _SUBPROTOCOL:
             await socket.close()
@@ -233,7 +233,7 @@ class WebSocketDialer(Dialer):
         task.add_done_callback(self._running.discard)
 
     async def close(self) -> None:
-        """Stop dialling, and close what is open."""
+        """Stop connecting and close open connections."""
         await super().close()
         tasks = list(self._running)
         for task in tasks:
