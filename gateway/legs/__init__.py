@@ -1,1 +1,1 @@
-"""The two kinds of leg a call joins."""
+"""Legs: one side of a call each, for SIP, browsers, services and programs."""

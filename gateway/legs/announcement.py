@@ -1,4 +1,4 @@
-"""The leg of an announcement: sound for a caller whose call has failed, before it is told so (RFC 3960 section 3)."""
+"""Leg of an announcement: early media for the caller of a failed call, before the rejection (RFC 3960 section 3)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gateway.legs.base import LegBase
 from gateway.media.engine import AudioPort, Kind, MediaError, Party
 
 _PATIENCE = 5.0
-"""Seconds that the caller's media may take to come up, or its codec and its network may add, before it is told."""
+"""Seconds for the caller's media to come up and for codec and network delay, before the rejection is sent."""
 
 
 class AnnouncementLeg(LegBase):
-    """A callee that gives early media and then refuses the call, for the reason that the call has failed for."""
+    """A callee that sends early media and then rejects the call with the cause of the failure."""
 
     def __init__(
         self,
@@ -29,8 +29,9 @@ class AnnouncementLeg(LegBase):
         timers: Timers,
         on_end: Callable[[], None],
     ) -> None:
-        """`sound`: int16 samples, `rate` of them a second. `audio` gives the engine's port of the leg's tag, or raises
-        MediaError; `on_end` hears once that it is over."""
+        """`sound` holds int16 samples at `rate` a second. `audio` returns the engine's port for the leg's tag or raises
+        MediaError; `on_end` is called once at the end.
+        """
         super().__init__(Party(tag, Kind.SERVICE, service=PROGRAM), Address("sip:announcement@service.invalid"))
         self._cause = cause
         self._sound, self._rate = sound, rate
@@ -56,7 +57,7 @@ class AnnouncementLeg(LegBase):
             self._deliver(OfferAnswered(exchange, sdp))
 
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
-        """It never offers, so there is nothing to answer."""
+        """Do nothing: the leg never offers."""
 
     async def end(self, cause: Cause) -> None:
         self._close()

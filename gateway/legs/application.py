@@ -1,4 +1,4 @@
-"""The leg of a program: it decides when it rings, answers, passes on and ends, and is told what the caller does."""
+"""Leg of a program: the program rings, answers, transfers and ends the call, and receives the caller's events."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from gateway.legs.speech import Samples, Utterance
 from gateway.media.engine import AudioPort, Conference, Kind, MediaError, Party, Recording, RecordingFile, Seat
 
 PROGRAM = "program"
-"""The service of a leg whose sound is its program's own (gateway.media.engine.Party.service)."""
+"""Service of a leg with the program's own sound (gateway.media.engine.Party.service)."""
 Record = Callable[[RecordingFile, Callable[[str | None], None]], Recording]
 _WAITING_EVENTS = 100
-"""Events kept for a program that does not ask for them; the oldest goes first, the last is the end."""
+"""Events kept for a slow program; the oldest are dropped, never the final one."""
 
 
 T = TypeVar("T")
 
 
 class SessionError(GatewayError):
-    """What a program asked of its session cannot be; `cause` says why in both worlds' words."""
+    """Raised for an impossible request of a program; `cause` gives the reason for SIP and web."""
 
     def __init__(self, message: str, cause: Cause) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class SessionError(GatewayError):
 
 
 class ApplicationLeg(LegBase):
-    """A callee whose far end is a program in this process; its sound is its own, or one of the engine's services."""
+    """A callee implemented by a program in this process; the sound is the program's own or an engine service."""
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class ApplicationLeg(LegBase):
         video: tuple[str, ...] = (),
         text: bool = False,
     ) -> None:
-        """`service` is what the caller hears once it is answered; `may_call` bounds what it may be passed on to.
+        """`service` is played after the answer; `may_call` bounds transfer targets.
 
-        `lasting`: the call may last as long as one between people. `video`: codecs (lower case) in which its callers
-        show each other their pictures. `text`: it takes what its caller types.
+        `lasting` exempts the call from the short limit of services. `video` lists codecs (lower case) that callers
+        exchange; `text` accepts real-time text.
         """
         super().__init__(
             Party(tag, Kind.SERVICE, service=service, lasting=lasting, video=video, text=text),
@@ -83,7 +83,7 @@ class ApplicationLeg(LegBase):
         self.tell(OfferAnswered(exchange, sdp))
 
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
-        """A program never offers, so there is nothing to answer."""
+        """Do nothing: a program never offers."""
 
     async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
         if self._session is not None:
@@ -94,45 +94,45 @@ class ApplicationLeg(LegBase):
         self.over(cause)
 
     def over(self, cause: Cause) -> None:
-        """Nothing more comes or goes; idempotent."""
+        """End event delivery and notify the program; idempotent."""
         if not self._over and self._session is not None:
             self._session.happened(HungUp(cause))
         self._over = True
 
     def answered(self, call_id: str, audio: Callable[[str], AudioPort], identity: str | None, record: Record) -> None:
-        """The call of that id is up: the caller has what `Session.answer` gave it.
+        """Note that the answered call is up.
 
-        `audio` gives the sound of a program's tag, `identity` is who the caller has proved to be, `record` records.
+        `audio` returns the sound port of a tag; `identity` is the authenticated caller; `record` starts a recording.
         """
         if self._session is not None and not self._session.is_up and not self._over:
             sound = Sound(audio(self.party.tag)) if self.party.service == PROGRAM else None
             self._session.came_up(call_id, sound, identity, record)
 
     def accept(self) -> None:
-        """Take the call."""
+        """Accept the call."""
         self.tell(Answered(self._sdp))
 
     def tell(self, event: LegEvent) -> None:
-        """Have the call see `event`, unless it is over."""
+        """Deliver `event` to the call, unless the leg has ended."""
         if not self._over:
             self._deliver(event)
 
 
 class Session:
-    """One call to a program: `async for event in session` gives what the caller does, until one side ends it.
+    """A call to a program: `async for event in session` yields the caller's actions until the end.
 
-    The events are `DigitPressed` and, always last, `HungUp`.
+    Events are `DigitPressed` and, always last, `HungUp`.
     """
 
     def __init__(self, leg: ApplicationLeg, caller: Address) -> None:
         self.caller = caller
-        """Who calls: `caller.user`, `caller.display_name`, `caller.uri`."""
+        """Caller, with `caller.user`, `caller.display_name` and `caller.uri`."""
         self.is_up = False
-        """Whether the call is answered, and the caller knows."""
+        """True once the call is answered and the caller has the answer."""
         self.call_id = ""
-        """The call's, once it is up."""
+        """Id of the call; "" before the answer."""
         self.identity: str | None = None
-        """Who the caller has proved to be, once the call is up: a user's id, "trunk:NAME"; None: nobody knows."""
+        """Authenticated caller of an answered call: user id or "trunk:NAME"; None if unknown."""
         self._record: Record | None = None
         self._leg = leg
         self._sound: Sound | None = None
@@ -147,20 +147,20 @@ class Session:
 
     @property
     def number(self) -> str:
-        """What was dialled."""
+        """Dialled number."""
         return self._leg.number
 
     @property
     def ended(self) -> Cause | None:
-        """Why the session is over; None while it is not."""
+        """Cause of the end of the session; None before the end."""
         return None if self._ended is None else self._ended.cause
 
     async def ring(self) -> None:
-        """The caller hears that it rings (180)."""
+        """Send ringing (180) to the caller."""
         self._leg.tell(Ringing())
 
     async def answer(self) -> None:
-        """Take the call and wait until it is up; raises SessionError where the caller has gone."""
+        """Accept the call and wait until media is up; raises SessionError if the caller has hung up."""
         self._still_there()
         self._leg.accept()
         while not self.is_up:
@@ -168,20 +168,20 @@ class Session:
             self._still_there()
 
     async def reject(self, cause: Cause = Cause.DECLINED) -> None:
-        """Do not take the call; the caller is answered the status of `cause`."""
+        """Reject the call with the status of `cause`."""
         self._leg.tell(Rejected(cause))
         self._leg.over(cause)
 
     async def hang_up(self, cause: Cause = Cause.NORMAL) -> None:
-        """End the call, answered or not, and say why; idempotent."""
+        """End the call with a cause, answered or not; idempotent."""
         self._leg.tell(HungUp(cause) if self.is_up else Rejected(Cause.UNAVAILABLE))
         self._leg.over(cause)
 
     async def transfer(self, to: str) -> None:
-        """Pass the caller on to whoever answers at `to`, a number or SIP URI, within the application's `may_call`.
+        """Transfer the caller to `to`, a number or SIP URI within the application's `may_call`.
 
-        Returns once they talk to each other, which ends this session. Raises SessionError where nobody answers there,
-        or it may not be called; then the session goes on.
+        Returns after the target has answered, which ends the session. Raises SessionError after a failure or a
+        forbidden target; the session continues.
         """
         self._still_there()
         report = _Report()
@@ -191,7 +191,7 @@ class Session:
             raise SessionError(f"{to}: {cause.sentence}", cause)
 
     async def digit(self, timeout: float | None = None) -> str | None:
-        """The next digit the caller presses; None where the call ends or `timeout` seconds pass without one."""
+        """Return the caller's next digit; None at the end of the call or after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 async for event in self:
@@ -202,22 +202,20 @@ class Session:
         return None
 
     def audio(self, rate: int = 16_000) -> AsyncIterator[Samples]:
-        """`async for frame in session.audio()`: what the caller says from now on, 20 ms of int16 samples at a time.
+        """Yield the caller's sound in frames of 20 ms of int16 samples until the call ends.
 
-        Ends with the call; of what is not fetched the last ten seconds are kept. `rate`: 8,000, 16,000, 32,000 or
-        48,000 samples a second. Raises SessionError for another one, while the call is not up, and where the
-        decorator gave it something to play.
+        Keeps the last ten seconds of unread sound. `rate` is 8,000, 16,000, 32,000 or 48,000 samples a second. Raises
+        SessionError for a different rate, for a call not up, or with `plays`.
         """
         return self._listening(lambda sound: sound.frames(rate))
 
     def utterances(
         self, rate: int = 16_000, *, silence: float = 0.6, longest: float = 30.0
     ) -> AsyncIterator[Utterance]:
-        """`async for utterance in session.utterances()`: what the caller says, from one silence to the next.
+        """Yield the caller's utterances, found by signal energy and separated by silence.
 
-        From now on; found by energy. `silence`: seconds of it that end an utterance; `longest`: seconds after which one
-        is cut.
-        Raises SessionError as `audio` does.
+        `silence` is the number of seconds that ends an utterance, `longest` its largest length in seconds. Raises
+        SessionError as `audio` does.
         """
         return self._listening(lambda sound: sound.utterances(rate, silence, longest))
 
@@ -228,10 +226,10 @@ class Session:
             raise SessionError(error.reason, Cause.ERROR) from None
 
     async def play(self, pcm: Samples, rate: int = 16_000, *, until_speech: bool = False) -> bool:
-        """Say int16 samples to the caller and wait for their end; whether they were said to it.
+        """Play int16 samples and wait for the end; return True if played completely.
 
-        `until_speech`: stop when the caller speaks. Cancelling stops it too. Raises SessionError as `audio` does, and
-        where more than a minute waits.
+        `until_speech` stops when the caller speaks; cancelling stops, too. Raises SessionError as `audio` does, and for
+        more than a minute of waiting sound.
         """
         try:
             return await self._sounding().play(pcm, rate, until_speech=until_speech)
@@ -239,39 +237,38 @@ class Session:
             raise SessionError(error.reason, Cause.ERROR) from None
 
     def say(self, pcm: Samples, rate: int = 16_000) -> None:
-        """Say int16 samples after all that waits, and do not wait for them. Raises SessionError as `play` does."""
+        """Queue int16 samples for playing without waiting. Raises SessionError as `play` does."""
         try:
             self._sounding().say(pcm, rate)
         except MediaError as error:
             raise SessionError(error.reason, Cause.ERROR) from None
 
     def text(self) -> AsyncIterator[str]:
-        """`async for text in session.text()`: what the caller types from now on, a character or more at a time.
+        """Yield the caller's real-time text, one or more characters at a time, until the call ends.
 
-        "\\b" erases one character, U+2028 or CR LF ends a line, U+FFFD stands where text was lost. Of what is not
-        fetched the last 10,000 pieces, of 100 characters at most, are kept; ends with the call. Raises SessionError as
-        `audio` does. Needs `text=True` of the decorator.
+        "\\b" erases a character, U+2028 or CR LF ends a line, U+FFFD marks lost text. Keeps the last 10,000 unread
+        pieces of up to 100 characters. Raises SessionError as `audio` does. Needs `text=True` in the decorator.
         """
         return self._sounding().text()
 
     def type(self, text: str) -> None:
-        """Show text to the caller; nothing where it has none. Raises SessionError as `audio` does."""
+        """Send real-time text to the caller, if negotiated. Raises SessionError as `audio` does."""
         self._sounding().type(text)
 
     def join(self, conference: Conference, name: str, group: str | None = None, label: str = "") -> Seat:
-        """Have the caller be part of a conference, until the call ends or the seat's `leave`.
+        """Make the caller a member of a conference until the call ends or the seat's `leave`.
 
-        Who has the same `group` does not hear each other there. What `play` and `say` are given it alone hears. The
-        others read what it types, with `label` before it. Raises SessionError as `audio` does, MediaError as
+        Members of one `group` do not hear each other. `play` and `say` reach the caller alone. The
+        caller's text goes to the remaining members after `label`. Raises SessionError as `audio` does, MediaError as
         `Conference.seat`.
         """
         return self._sounding().join(conference, name, group, label)
 
     def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recording:
-        """Write what both say to a file until its `stop` or the end of the call.
+        """Record both directions to a file until `stop` or the end of the call.
 
-        `ended` hears once the file is finished, with one sentence why it ended early, None: as was wanted. Raises
-        SessionError where the call is not up, MediaError as `MediaEngine.record`.
+        `ended` is called after the file is finished, with a sentence about an early end, else None. Raises SessionError
+        for a call not up, MediaError as `MediaEngine.record`.
         """
         self._still_there()
         if self._record is None:
@@ -280,11 +277,11 @@ class Session:
 
     @property
     def waiting(self) -> float:
-        """Seconds that were given to `play` and `say` and are not said yet."""
+        """Seconds of queued sound from `play` and `say`."""
         return self._sound.waiting if self._sound is not None else 0.0
 
     def stop_playing(self) -> None:
-        """Say no more of what `play` was given."""
+        """Discard all queued sound."""
         if self._sound is not None:
             self._sound.stop()
 
@@ -295,7 +292,7 @@ class Session:
         return self._sound
 
     def happened(self, event: LegEvent) -> None:
-        """Keep an event for who iterates."""
+        """Queue an event for the program."""
         if isinstance(event, HungUp):
             self._ended = event
             if self._sound is not None:
@@ -304,7 +301,7 @@ class Session:
         self._news.set()
 
     def came_up(self, call_id: str, sound: Sound | None, identity: str | None, record: Record) -> None:
-        """Let `answer` return."""
+        """Mark the call as up, so that `answer` returns."""
         self.call_id = call_id
         self.is_up = True
         self.identity = identity
@@ -324,7 +321,7 @@ class Session:
             await self._next_news()
 
     async def _next_news(self) -> None:
-        # Looked at and cleared without a turn of the loop in between: nothing that happens is missed.
+        # No await between check and clear, so that no event is missed.
         self._news.clear()
         await self._news.wait()
 
@@ -334,16 +331,16 @@ class Session:
 
 
 class _Report:
-    """How a program hears what becomes of its transfer (gateway.call.leg.TransferReport)."""
+    """Future outcome of a program's transfer (gateway.call.leg.TransferReport)."""
 
     def __init__(self) -> None:
         self.outcome: asyncio.Future[Cause] = asyncio.get_running_loop().create_future()
 
     def accepted(self) -> None:
-        """It is tried; the outcome comes."""
+        """Wait for the outcome."""
 
     def ringing(self) -> None:
-        """The outcome comes."""
+        """Wait for the outcome."""
 
     def ended(self, cause: Cause) -> None:
         if not self.outcome.done():

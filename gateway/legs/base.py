@@ -1,4 +1,4 @@
-"""What every leg does the same way: who it is, and how its events reach the call."""
+"""Behaviour shared by all legs: identity, event delivery, and defaults of the Leg protocol."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _KEPT_EVENTS = 32
 
 
 class LegBase(ABC):
-    """Party, address and event delivery; what happens before `listen` is kept, within bounds."""
+    """Party, address and event delivery; events before `listen` are kept, within bounds."""
 
     def __init__(self, party: Party, address: Address, identity: str | None = None) -> None:
         self._party = party
         self._address = address
         self._identity = identity
         self._over = False
-        """Nothing more is told to the far end, nor heard from it."""
+        """True once no event is exchanged with the far end any more."""
         self._signalling_lost = False
         self._limits: dict[Cause, str] = {}
-        """Limits for which the far end is refused, by the cause of that."""
+        """Names of limits that caused a refusal, by cause."""
         self._retry_after: int | None = None
-        """Seconds after which a callee or an engine may be asked again; None: nobody knows."""
+        """Seconds until a callee or engine may be asked again; None if unknown."""
         self._listener: LegListener | None = None
         self._kept: deque[LegEvent] = deque(maxlen=_KEPT_EVENTS)
 
@@ -41,7 +41,7 @@ class LegBase(ABC):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """Only SIP has names of its own for a call."""
+        """No references: only SIP legs have Call-IDs."""
         return ()
 
     @property
@@ -56,7 +56,7 @@ class LegBase(ABC):
         return self._signalling_lost
 
     def when_left(self, told: Callable[[], None]) -> bool:
-        """Most front ends are told once, or find that nobody is there."""
+        """Return False: most front ends need no confirmation of the end."""
         return False
 
     @property
@@ -65,11 +65,11 @@ class LegBase(ABC):
 
     @property
     def is_unaware(self) -> bool:
-        """Most front ends see it at once."""
+        """False: most front ends see a call at once."""
         return False
 
     def awaited(self) -> None:
-        """A front end that tells by itself when its client is back has nothing to note."""
+        """Do nothing: the front end reports a returning client by an event."""
         return
 
     @property
@@ -90,15 +90,15 @@ class LegBase(ABC):
             self._listener(self, event)
 
     def only_secure(self) -> bool:
-        """Pages have HTTPS, or are on this machine; services are here."""
+        """Return True: pages use HTTPS or this machine, and services are local."""
         return True
 
     def next_preview(self) -> str | None:
-        """Most legs have one far end."""
+        """Return None: most legs have a single early description."""
         return None
 
     async def keep_answer(self) -> None:
-        """Most legs have one far end, or have ended the others as that one answered."""
+        """Do nothing: most legs have a single far end, or have already cancelled the rest."""
         return
 
     def note_limit(self, cause: Cause, limit: str, retry_after: int | None) -> None:
@@ -108,58 +108,58 @@ class LegBase(ABC):
             self._retry_after = min(retry_after, self._retry_after or retry_after)
 
     def limit_of(self, cause: Cause) -> tuple[str, int | None]:
-        """Return the limit for which the call ends with `cause` ("": none), and seconds until a next try."""
+        """Return the limit behind `cause` ("" for none) and the seconds until a retry makes sense."""
         return self._limits.get(cause, ""), (self._retry_after if cause.status == 503 else None)
 
     async def refuse_answer(self, cause: Cause) -> None:
-        """Most legs have nobody else to ask."""
+        """Reject the call: most legs have no further destination."""
         await self.end(cause)
         self._deliver(Rejected(cause))
 
     def refer(self, to: str, report: TransferReport, replaces: DialogName | None = None) -> None:
-        """Most far ends cannot be asked to call somebody else."""
+        """Refuse: most far ends cannot be referred."""
         report.ended(Cause.NOT_ACCEPTABLE)
 
     async def candidate(self, candidate: str, mid: str | None) -> None:
-        """Most front ends have nothing to carry a candidate with; all of ours are in the SDP."""
+        """Do nothing: most front ends cannot carry candidates, and our candidates are all in the SDP."""
         return
 
     async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
-        """Digits are in the media, or they are lost to this leg."""
+        """Report `sent`: the digit is in the media, or lost for the leg."""
         told(sent)
 
     def ask_key_frame(self) -> None:
-        """Most far ends are asked in their media."""
+        """Do nothing: most far ends are asked for key frames by RTCP."""
         return
 
     async def connected(self) -> None:
-        """Most far ends see that for themselves."""
+        """Do nothing: most far ends notice media by themselves."""
         return
 
     async def held(self, held: bool) -> None:
-        """A far end that gets the offer itself sees in it that it is held."""
+        """Do nothing: a far end that gets the offer sees the hold in the description."""
         return
 
     async def identified(self, peer: Address) -> None:
-        """Most far ends have nobody to show it to."""
+        """Do nothing: most far ends cannot display a new name."""
         return
 
     @abstractmethod
     async def offer(self, exchange: int, sdp: str) -> None: ...
 
     def forget_offer(self, exchange: int, *, timed_out: bool) -> None:
-        """Most front ends bind the answer to its offer."""
+        """Do nothing: most front ends match an answer to its offer."""
         return
 
     def take_back_offer(self, exchange: int) -> bool:
-        """Most front ends send an offer at once."""
+        """Return False: most front ends send an offer at once."""
         return False
 
     @abstractmethod
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None: ...
 
     def values(self) -> dict[str, Any] | None:
-        """A front end that keeps nothing is not found again."""
+        """Return None: the far end cannot be found again after a restart."""
         return None
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The leg of a built-in service: it answers at once, the media engine does the rest."""
+"""Leg of a built-in service: answers at once; the media engine provides the sound."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from gateway.media.engine import Kind, Party
 
 
 class ServiceLeg(LegBase):
-    """Echo or tone: accepts every offer with the description the engine made for it."""
+    """Echo or tone: accepts every offer with the engine's own description."""
 
     def __init__(self, tag: str, service: str, name: str = "") -> None:
-        """`name` is another one that it is found by (`is_named`)."""
+        """`name` is an additional name for `is_named`."""
         party = Party(tag, Kind.SERVICE, service=service)
         super().__init__(party, Address(f"sip:{service}@service.invalid", service.capitalize()))
         self._name = name
@@ -30,10 +30,10 @@ class ServiceLeg(LegBase):
         self._tell(OfferAnswered(exchange, sdp))
 
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
-        """A service never offers, so there is nothing to answer."""
+        """Do nothing: a service never offers."""
 
     async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
-        """A service has heard it, and does nothing about it."""
+        """Accept and ignore a digit."""
         told(True)
 
     def values(self) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What SIP bodies and headers mean to a leg: descriptions, digits, reasons."""
+"""SIP bodies and header fields as legs read and write them: descriptions, digits, reasons."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _PASSWORD = re.compile(r"^a=ice-pwd:(\S+)", re.MULTILINE)
 _PRINT = "\na=fingerprint:"
 _DIGITS = "0123456789ABCD*#"
 _LONGEST_WORDS = 256
-"""Characters of a far end's words."""
+"""Largest length in characters of a far end's reason text."""
 _DEFAULT_MS, _SHORTEST_MS, _LONGEST_MS = 160, 40, 5000
 
 
 def text_of(body: bytes | None) -> str:
-    """A body as text; bytes that are not UTF-8 stay distinguishable for the SDP parser to refuse."""
+    """Return a body as text; octets outside UTF-8 become U+FFFD, which the SDP parser refuses."""
     return (body or b"").decode("utf-8", "replace")
 
 
 def kind_of(sdp: str) -> Kind:
-    """What the first audio line of a description speaks; nonsense counts as plain RTP and is refused later."""
+    """Return the transport kind of a description's first audio line; nonsense counts as RTP and is refused later."""
     found = _AUDIO.search(sdp)
     protocol = found[1].upper() if found else ""
     has_keys = "\na=crypto:" in sdp
@@ -46,13 +46,13 @@ def kind_of(sdp: str) -> Kind:
 
 
 def ice_session_of(sdp: str) -> tuple[str, str] | None:
-    """The ice-ufrag and ice-pwd that a description begins with; None without."""
+    """Return ice-ufrag and ice-pwd, the first of each, of a description; None if absent."""
     ufrag, password = _UFRAG.search(sdp), _PASSWORD.search(sdp)
     return (ufrag[1], password[1]) if ufrag and password else None
 
 
 MEDIA_CONTROL = "application/media_control+xml"
-"""Type of INFO bodies that ask for a key frame (RFC 5168)."""
+"""Content type of INFO requests for a key frame (RFC 5168)."""
 KEY_FRAME_BODY = (
     b'<?xml version="1.0" encoding="utf-8"?>'
     b"<media_control><vc_primitive><to_encoder><picture_fast_update/></to_encoder></vc_primitive></media_control>"
@@ -61,16 +61,16 @@ _FAST_UPDATE = re.compile(rb"<\s*(?:\w+:)?picture_fast_update\s*/?\s*>")
 
 
 def asks_for_key_frame(body: bytes) -> bool:
-    """Whether a media_control document has the one command there is (RFC 5168 section 4)."""
+    """Return True if a media_control document holds picture_fast_update, the only command (RFC 5168 section 4)."""
     return _FAST_UPDATE.search(body[:2048]) is not None
 
 
 DIGIT_TYPES = ("application/dtmf-relay", "application/dtmf")
-"""Types of INFO bodies that carry a digit, the more usual first."""
+"""Content types of INFO bodies with a digit, the more common first."""
 
 
 def digit_of(content_type: str, body: bytes) -> tuple[str, int] | None:
-    """(digit, milliseconds) of an INFO body: application/dtmf-relay ("Signal=5") or application/dtmf ("5")."""
+    """Return (digit, milliseconds) of an INFO body: application/dtmf-relay ("Signal=5") or application/dtmf ("5")."""
     text = body[:256].decode("ascii", "replace")
     if content_type == "application/dtmf-relay":
         signal, duration = _SIGNAL.search(text), _DURATION.search(text)
@@ -81,14 +81,14 @@ def digit_of(content_type: str, body: bytes) -> tuple[str, int] | None:
 
 
 def digit_body(content_type: str, digit: str, duration_ms: int) -> bytes:
-    """The INFO body of that type for a digit."""
+    """Return the INFO body of a content type for a digit."""
     if content_type == "application/dtmf":
         return digit.encode()
     return f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode()
 
 
 def reason_of(cause: Cause, detail: str = "") -> str:
-    """Value of a Reason header (RFC 3326); "elsewhere" is its section 3.1's SIP status 200."""
+    """Return a Reason value (RFC 3326); ELSEWHERE is the SIP status 200 of its section 3.1."""
     if cause is Cause.ELSEWHERE:
         return 'SIP;cause=200;text="Call completed elsewhere"'
     text = f"{cause.word}: {detail}" if detail else cause.word
@@ -96,7 +96,7 @@ def reason_of(cause: Cause, detail: str = "") -> str:
 
 
 def _unquotable(text: str) -> str:
-    """`text` without what would end a quoted string or a line (RFC 3261 section 25.1)."""
+    """Return `text` without quotes, backslashes and unprintable characters (RFC 3261 section 25.1)."""
     return "".join(letter for letter in text if letter.isprintable() and letter not in '"\\')
 
 
@@ -119,13 +119,13 @@ _BY_Q850 = {
 
 
 def words_of(event: Failed) -> str:
-    """Return status, reason phrase and Warning of a refusal, as the far end sent them."""
+    """Return status, reason phrase and Warning of a rejection, as received."""
     words = " ".join([str(event.status), event.reason, *event.headers.all("Warning")])
     return plain_name(words, _LONGEST_WORDS)
 
 
 def refusal(event: Failed, *, of_gateway: bool) -> Rejected:
-    """Return the rejection of a final response. A gateway of ours also names its cause, and a time to wait."""
+    """Return the rejection for a final response. Gateways of the cluster also give their cause and Retry-After."""
     status, headers, said = event.status, event.headers, words_of(event)
     cause = cause_of_status(status)
     if not of_gateway:
@@ -141,7 +141,7 @@ def refusal(event: Failed, *, of_gateway: bool) -> Rejected:
 
 
 def _read(parse: Callable[[str], V], text: str | None) -> V | None:
-    """A value that decides nothing by being malformed."""
+    """Return the parsed value, or None if malformed: optional values never decide a call."""
     try:
         return parse(text) if text is not None else None
     except SipSyntaxError:
@@ -149,5 +149,5 @@ def _read(parse: Callable[[str], V], text: str | None) -> V | None:
 
 
 def cause_of_q850(cause: int) -> Cause:
-    """The cause a Q.850 number stands for; numbers nobody needs to tell apart are a normal end."""
+    """Return the cause for a Q.850 number; numbers without a cause of their own count as a normal end."""
     return _BY_Q850.get(cause, Cause.NORMAL)

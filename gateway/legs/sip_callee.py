@@ -1,4 +1,4 @@
-"""The leg of whom we INVITE: the phones of a callee, or the places of a trunk, all of which are sent the same offer."""
+"""Leg of a called party: the phones of a callee or the hosts of a trunk, all sent the same offer."""
 
 from __future__ import annotations
 
@@ -38,49 +38,50 @@ log = structlog.get_logger(__name__)
 _GLOBAL_FAILURE = 600
 _TIMEOUT = 408
 _NOBODY_THERE = frozenset((500, 502, 503, 504))
-"""Statuses that say that a place is out of order, not that the callee is."""
+"""Statuses about an out-of-order server, not about the callee."""
 _REDIRECTIONS = (300, 301, 302, 305)
 _OTHER_MEDIA = frozenset((415, 488, 606))
-"""Statuses that say that it is the description that is refused."""
+"""Statuses that reject the description."""
 
 
 class Turn:
-    """Legs that ring together, and those that ring once none of them does: one leg has one offer, and phones of two IP
-    versions need two."""
+    """Legs that ring together, and legs that ring after all of them have failed. A leg has one offer, and phones of two
+    IP versions need two offers.
+    """
 
     def __init__(self, ringing: int, following: Sequence[SipCalleeLeg]) -> None:
-        """`ringing` is how many legs have this turn."""
+        """`ringing` is the number of legs that ring now."""
         self._ringing = ringing
         self._following = tuple(following)
 
     def only_secure(self) -> bool:
-        """Leave out those that follow and are reached without TLS; whether anybody is left."""
+        """Drop following legs without TLS destinations; return True if a leg remains."""
         self._following = tuple(leg for leg in self._following if leg.only_secure())
         return bool(self._following)
 
     @property
     def is_last(self) -> bool:
-        """Whether nobody follows."""
+        """True if no leg follows."""
         return not self._following
 
     def stop(self) -> None:
-        """Nobody is to follow any more."""
+        """Drop all following legs."""
         self._following = ()
 
     def joined(self) -> None:
-        """One more leg rings now."""
+        """Count one more ringing leg."""
         self._ringing += 1
 
     def over(self) -> tuple[SipCalleeLeg, ...]:
-        """One leg rings no more: those that ring now."""
+        """Count one ringing leg less; return the following legs after the last."""
         self._ringing -= 1
         return () if self._ringing else self._following
 
 
 class SipCalleeLeg(SipLeg):
-    """The phones of one callee: all are sent the same offer, the first to accept has the call.
+    """Phones of a callee: all get the same offer, the first to accept gets the call.
 
-    Who needs another offer is asked by another leg, which is told of in `Redirected`.
+    A phone with need of a different offer gets a new leg, reported in `Redirected`.
     """
 
     def __init__(
@@ -93,9 +94,11 @@ class SipCalleeLeg(SipLeg):
         reads: Reader = nobody,
         turn: Turn | None = None,
     ) -> None:
-        """`reads` says who a callee is by what it says in the course of the call; `turn`: which legs are asked after
-        those destinations."""
-        # Media of one phone may be latched to where it registered from; of several nobody knows which will answer.
+        """`reads` returns a callee's identity from its messages during the call; `turn` holds the legs to try after the
+        destinations.
+        """
+        # Media may be latched to the registration's address for a single phone only: with several, the answering phone
+        # is not known in advance.
         is_one = len(destinations) == 1 and not destinations[0].others
         source = destinations[0].source if is_one else None
         party = Party(
@@ -117,22 +120,22 @@ class SipCalleeLeg(SipLeg):
         self._alerted: dict[int, CalleeSession] = {}
         self._answers, self._previews = Answers(), Previews()
         self._cancelled: list[CalleeSession] = []
-        """Those who were asked in vain, until they have answered that it is over."""
+        """Cancelled sessions without a final response yet."""
         self._told: Callable[[], None] = nobody_asks
         self._elsewhere = 0
-        """How many of those that were asked have named others, who are being asked before the next rank."""
+        """Number of redirections in progress; the next rank waits for them."""
         self._patience: asyncio.TimerHandle | None = None
         self._offer, self._caller_address = b"", address
         self._refusals: list[Rejected] = []
         self.chosen: Destination | None = None
-        """Where the call was answered."""
+        """Destination that answered."""
 
     def _take(self, destinations: Sequence[Destination]) -> None:
         self._destinations = tuple(destinations)
         self._flows = DeviceFlows(destinations, self._settings.flow_timeout)
         ranks = sorted({destination.rank for destination in destinations})
         self._ranks = deque([n for n, one in enumerate(destinations) if one.rank == rank] for rank in ranks)
-        """Numbers of the destinations that are not asked yet."""
+        """Numbers of destinations still to be tried, by rank."""
 
     def only_secure(self) -> bool:
         self._take(by_tls(self._destinations))
@@ -141,7 +144,7 @@ class SipCalleeLeg(SipLeg):
 
     @property
     def identity(self) -> str | None:
-        """Who has answered; while it rings, whose phones they are, where they are all of one."""
+        """Identity of the answering destination; while ringing, the common identity of all, else None."""
         if self.chosen is not None:
             return self.chosen.identity
         called = {destination.identity for destination in self._destinations}
@@ -149,7 +152,7 @@ class SipCalleeLeg(SipLeg):
 
     @property
     def dialog_names(self) -> tuple[DialogName, ...]:
-        """Early dialogs have names, too: a ringing phone's may be replaced (RFC 3891 section 3)."""
+        """Early dialogs count: a ringing phone may be replaced (RFC 3891 section 3)."""
         return super().dialog_names or names_of(self._reached)
 
     @property
@@ -158,7 +161,7 @@ class SipCalleeLeg(SipLeg):
 
     @property
     def _reached(self) -> list[CalleeSession]:
-        """Sessions of destinations that ring, or have accepted and wait for the call to take their description."""
+        """Sessions that ring, or have accepted and wait for the verdict on their description."""
         return [*self._answers.sessions, *self._alerted.values()]
 
     @property
@@ -172,7 +175,7 @@ class SipCalleeLeg(SipLeg):
         return {**values, "leaving": cancelled}
 
     def when_left(self, told: Callable[[], None]) -> bool:
-        """Once everybody has answered: a BYE, or the INVITE that was cancelled."""
+        """Wait for the response to every BYE and cancelled INVITE."""
         self._told = told
         return super().when_left(self._one_has_left) or bool(self._cancelled)
 
@@ -186,7 +189,7 @@ class SipCalleeLeg(SipLeg):
         self._ask_next()
 
     def _ask_next(self) -> None:
-        """Ask everybody of the next rank; where nobody can be asked any more, the callee refuses."""
+        """Invite the next rank; report the rejection after the last."""
         if self._elsewhere:
             return
         while self._ranks and not self._alerted and not self._over:
@@ -210,12 +213,12 @@ class SipCalleeLeg(SipLeg):
                 self._deliver(Rejected(cause, min(waits, default=None), said))
 
     def refused_before(self, refusals: Iterable[Rejected]) -> None:
-        """Why those before it in turn have not taken the call."""
+        """Add the rejections of earlier legs of the turn."""
         self._refusals.extend(refusals)
 
     @property
     def _has_next(self) -> bool:
-        """Whether others are asked after those who ring."""
+        """True while a further rank or leg remains."""
         return bool(self._ranks) or not self._turn.is_last
 
     def _ask_nobody_else(self) -> None:
@@ -242,12 +245,12 @@ class SipCalleeLeg(SipLeg):
         if self._try_next_flow(number):
             self._cancel(session, Cause.ELSEWHERE)
         else:
-            # Another gateway that has fallen silent: nobody waits for it as long as for a phone (RFC 3261 17.1.1.2).
+            # A silent gateway of the cluster is given up earlier than a phone (Timer B, RFC 3261 17.1.1.2).
             self._cancel(session, Cause.CANCELLED)
             self._refused(number, Cause.UNREACHABLE.status, Rejected(Cause.UNREACHABLE))
 
     def _try_next_flow(self, number: int) -> bool:
-        """Ask the same device by its next flow; False where there is none (RFC 5626 section 7)."""
+        """Try the same device over its next flow; return False if none is left (RFC 5626 section 7)."""
         if not self._flows.advance(number):
             return False
         self._alerted.pop(number, None)
@@ -276,7 +279,7 @@ class SipCalleeLeg(SipLeg):
             self._patience = None
 
     def _rank_is_late(self) -> None:
-        """Nobody of a rank has answered in time, or of a callee's place nothing has come at all."""
+        """Give up a rank without an answer in time; with failover, only without any response."""
         self._patience = None
         if self._settings.failover and any(session.has_responded for session in self._alerted.values()):
             return
@@ -304,7 +307,7 @@ class SipCalleeLeg(SipLeg):
         return lambda event: self._happened(number, session, event)
 
     def _goes_on(self, status: int, *, has_responded: bool) -> bool:
-        """Whether a refusal has the next rank asked."""
+        """Return True if a rejection leads to the next rank."""
         if not self._settings.failover:
             return status < _GLOBAL_FAILURE
         return status in _NOBODY_THERE or (status == _TIMEOUT and not has_responded)
@@ -317,11 +320,11 @@ class SipCalleeLeg(SipLeg):
                 self._in_dialog(event)
             return
         is_heard = self._answers.hears(session, event)
-        if not is_heard and session is self._alerted.get(number):  # else it was given up for another one
+        if not is_heard and session is self._alerted.get(number):  # else the session was given up
             self._alerting(number, event)
 
     def _alerting(self, number: int, event: events.SessionEvent) -> None:
-        """What somebody who is asked says."""
+        """Handle an event of a ringing destination."""
         match event:
             case events.Provisional(status=status, body=body):
                 if body:
@@ -336,7 +339,7 @@ class SipCalleeLeg(SipLeg):
             case events.Offered(exchange=exchange, body=body) if body and len(self._alerted) == 1:
                 self._deliver(Offered(exchange, self._description(body)))
             case events.Offered(exchange=exchange):
-                # Of several early dialogs nobody knows which will be answered.
+                # With several early dialogs, the answering one is unknown.
                 self._alerted[number].refuse_offer(exchange, Cause.GLARE.status)
             case events.InfoReceived():
                 self._infos.received(self._alerted[number], event, self._deliver)
@@ -373,7 +376,7 @@ class SipCalleeLeg(SipLeg):
             return
         self._alerted[answer.number] = answer.session
         following = self._answers.next()
-        # A proxy of the callee may have forked the INVITE: other branches of it have the call, or ring on.
+        # A proxy may have forked the INVITE: further branches may answer or still ring.
         if not answer.session.refuse_answer(cause.status, self._reason(cause)):
             self._cancel(answer.session, cause)
             self._refused(answer.number, cause.status, Rejected(cause))
@@ -384,7 +387,7 @@ class SipCalleeLeg(SipLeg):
         self._changed()
 
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
-        """Before the answer to the one who is asked, where that is one."""
+        """Answer the offer of an early dialog, if only one destination rings."""
         if self._session is not None:
             await super().answer_offer(exchange, sdp, cause)
         elif len(self._alerted) == 1:
@@ -398,7 +401,7 @@ class SipCalleeLeg(SipLeg):
         return self._previews.next()
 
     def _leaves(self, number: int) -> CalleeSession:
-        """Forget a destination that rings no more; the early description of another takes the place of its own."""
+        """Forget a destination that stopped ringing; a waiting early description replaces its own."""
         session = self._alerted.pop(number)
         preview = self._previews.drop(number)
         if preview is not None:
@@ -411,7 +414,7 @@ class SipCalleeLeg(SipLeg):
         if not self._goes_on(status, has_responded=session.has_responded):
             self._ask_nobody_else()
         if status >= _GLOBAL_FAILURE:
-            self._silence(Cause.CANCELLED)  # a 6xx speaks for every phone of that person (RFC 3261 section 16.7)
+            self._silence(Cause.CANCELLED)  # a 6xx applies to all phones of the callee (RFC 3261 section 16.7)
         if not self._reached:
             self._ask_next()
 
@@ -426,7 +429,7 @@ class SipCalleeLeg(SipLeg):
             targets = redirections(event.status, event.contacts, destination.uri)
             self._gives_way(number, Redirected(targets, is_over=False))
         elif event.status in _OTHER_MEDIA and settings.instead:
-            # A phone that takes no plain RTP says so by refusing it (RFC 4568 section 7.3).
+            # A phone that requires SRTP rejects plain RTP with 488 (RFC 4568 section 7.3).
             if settings.failover:
                 self._ask_nobody_else()
             self._leaves(number)
@@ -436,7 +439,7 @@ class SipCalleeLeg(SipLeg):
             self._refused(number, event.status, refusal(event, of_gateway=destination.looks_up))
 
     def _hand_over(self, number: int, destination: Destination, settings: CalleeSettings) -> None:
-        """One phone needs another offer, so a leg of its own asks it; who comes next waits for that one, too."""
+        """Move a phone with need of a different offer to a new leg; the next rank waits for the leg."""
         if self._ranks:
             rest = [self._flows[one] for rank in self._ranks for one in rank]
             self._turn = Turn(1, (self._another("next", rest, self._settings),))
@@ -455,7 +458,7 @@ class SipCalleeLeg(SipLeg):
         return SipCalleeLeg(tag, self._inviter, self.address, destinations, settings, self._reads, self._turn)
 
     def _gives_way(self, number: int, event: Redirected) -> None:
-        """Others are to be asked in the place of one phone; the rest of them rings on, and who comes next waits."""
+        """Report a redirection of one phone; the rest ring on, and the next rank waits."""
         self._leaves(number)
         if self._settings.failover:
             self._ask_nobody_else()
@@ -468,14 +471,14 @@ class SipCalleeLeg(SipLeg):
         self._deliver(replace(event, is_over=self._over))
 
     def _came_back(self, cause: Cause) -> None:
-        """Whom one of the phones has named has not taken the call."""
+        """Continue after the targets of a redirection have failed."""
         self._elsewhere -= 1
         self._refusals.append(Rejected(cause))
         if not self._reached and self._session is None:
             self._ask_next()
 
     def _silence(self, cause: Cause, others: Sequence[CalleeSession] = ()) -> None:
-        """Cancel all that ring, and hang up on others that have accepted in vain."""
+        """Cancel all ringing sessions and hang up `others`, which accepted too late."""
         self._stop_waiting()
         self._flows.stop()
         alerted, self._alerted = self._alerted, {}
@@ -484,7 +487,7 @@ class SipCalleeLeg(SipLeg):
             self._cancel(session, cause)
 
     def _cancel(self, session: CalleeSession, cause: Cause) -> None:
-        """It stays known until it has answered: our CANCEL may be lost with this process."""
+        """Cancel a session and keep it until its final response: a restart may lose the CANCEL."""
 
         def heard(event: events.SessionEvent) -> None:
             if isinstance(event, events.Failed | events.Ended):
@@ -497,7 +500,7 @@ class SipCalleeLeg(SipLeg):
     def _has_left(self, session: CalleeSession) -> None:
         dialog = session.dialog
         if dialog is not None and dialog.is_leaving and dialog.when_over(lambda: self._has_left(session)):
-            return  # it has answered before our CANCEL came, and was sent a BYE
+            return  # a 2xx crossed our CANCEL, and a BYE is on its way
         self._cancelled.remove(session)
         self._one_has_left()
         self._changed()
@@ -512,5 +515,5 @@ class SipCalleeLeg(SipLeg):
 
 
 def _family(destinations: Sequence[Destination]) -> int:
-    """The IP version of those who are asked first."""
+    """Return the IP version of the first destination."""
     return ip_version(destinations[0]) if destinations else 0

@@ -1,4 +1,4 @@
-"""The leg of a phone that has called us."""
+"""Leg of a SIP caller."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gateway.sip.invite import events
 
 _OVERLOADED = 503
 _RETRY_AFTER = 5
-"""Seconds a caller is asked to wait when nobody knows better."""
+"""Retry-After in seconds, where no better value is known."""
 
 
 class SipCallerLeg(SipLeg):
-    """A phone that called us: the user agent server side of an INVITE."""
+    """A phone that called the gateway: the UAS side of an INVITE."""
 
     is_caller = True
 
@@ -37,13 +37,12 @@ class SipCallerLeg(SipLeg):
         reads: Reader = nobody,
         taken_as: Callable[[Kind], Kind] = lambda kind: kind,
     ) -> None:
-        """`kind` is what a caller that makes no offer is offered; `dtmf` how it takes digits, `codecs` all it takes.
-        What its offer speaks is `taken_as` something else where a policy wants that.
-
-        `shown` and `reads`: what it is told of whom it talks with, and believed of who it is, while that may change.
+        """`kind` is offered to a caller without an offer; `dtmf` is its way of sending digits; `codecs` is the allowed
+        list. `taken_as` maps the kind of an offer by policy. `shown` controls identity sent to the caller; `reads`
+        identity accepted from the caller.
         """
         self.initial_offer = text_of(session.initial_offer) if session.initial_offer else None
-        """The description the INVITE brought; None: it asks for ours."""
+        """Description in the INVITE; None if the INVITE asks for an offer."""
         spoken = kind if self.initial_offer is None else taken_as(kind_of(self.initial_offer))
         super().__init__(
             Party(
@@ -69,7 +68,7 @@ class SipCallerLeg(SipLeg):
 
     @property
     def is_unaware(self) -> bool:
-        # A browser is answered before anybody is asked.
+        # A browser gets an early answer before the callee is invited.
         return self._caller.is_silent and self.party.kind is not Kind.WEBRTC
 
     def _noticed(self) -> None:
@@ -86,7 +85,7 @@ class SipCallerLeg(SipLeg):
         self._in_dialog(event)
 
     async def early_answer(self, sdp: str) -> None:
-        """A browser behind SIP over WebSocket gets its answer in a 183."""
+        """Send the answer to a browser on SIP over WebSocket in a 183."""
         self._caller.ring(183, body=sdp.encode())
 
     async def ring(self, sdp: str | None) -> None:
@@ -97,8 +96,7 @@ class SipCallerLeg(SipLeg):
 
     async def answer(self, sdp: str) -> bool:
         self._answered = True
-        # A 200 carries another description than an unreliable 183 did, and the session knows what to do after a
-        # reliable one.
+        # The 200 may differ from the description in an unreliable 183; the session handles a reliable 183.
         self._caller.answer(sdp.encode())
         return True
 
@@ -112,7 +110,7 @@ class SipCallerLeg(SipLeg):
             self.refuse(cause, *self.limit_of(cause))
 
     def refuse(self, cause: Cause, detail: str = "", retry_after: int | None = None) -> None:
-        """Answer the INVITE with the status of `cause`; `detail` says where it was refused, in a few words."""
+        """Reject the INVITE with the status of `cause`; `detail` names the limit or place of refusal in Reason."""
         self._over = True
         status = cause.status if cause.status >= 300 else Cause.UNAVAILABLE.status
         headers = [("Reason", reason_of(cause, detail))]

@@ -1,4 +1,4 @@
-"""Calls that go on to somebody else: what a 3xx names, and what the next callee is told (RFC 5806, 7044, 3325)."""
+"""Diverted and redirected calls: targets of a 3xx, and header fields for the next callee (RFC 5806, 7044, 3325)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.sip.message.message import Message, Request
 from gateway.sip.message.uri import Uri, unescape
 
 _CONTACTS = 8
-"""Contacts of one 3xx that are looked at."""
+"""Largest number of Contacts read in a 3xx."""
 _USE_PROXY = 305
 _STATUS = {
     "unconditional": 302,
@@ -23,32 +23,32 @@ _STATUS = {
     "unavailable": 480,
     "do-not-disturb": 480,
 }
-"""The SIP status that stands for each reason of a diversion (RFC 4458)."""
+"""SIP status for each reason of a diversion (RFC 4458)."""
 _REASONS = frozenset(_STATUS)
 _SHOWN = frozenset(("none",))
 ANONYMOUS = "sip:anonymous@anonymous.invalid"
 _ENTRIES = 8
-"""Values of Diversion, History-Info and Privacy that are read."""
+"""Largest number of Diversion, History-Info and Privacy values read."""
 _INDEX = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){0,15}")
 _WAYS = ("rc", "mp", "np")
 _HIDES_HISTORY = frozenset(("history", "header", "session"))
 
 
 def hidden(address: Address) -> Address:
-    """The address as who is called sees it where it is to be kept from them."""
+    """Return the anonymous form of an address, which keeps the real URI as `asserted`."""
     return Address(ANONYMOUS, "Anonymous", asserted=address.uri)
 
 
 def shows_itself(message: Message) -> bool:
-    """Whether who sent it asks in so many words to be named (RFC 3323 section 4.2)."""
+    """Return True if the sender explicitly waives privacy (`Privacy: none`, RFC 3323 section 4.2)."""
     return is_private(message.headers.all("Privacy"), _SHOWN)
 
 
 def redirections(status: int, contacts: Sequence[NameAddr], called: str) -> tuple[str, ...]:
-    """Whom to ask instead of `called`, best q first; of a 305 the same user at each proxy that it names.
+    """Return redirection targets, best q first; for a 305, the same user at each proxy.
 
-    Going through the proxy with the Request-URI as it was would call whom nobody could hold against a caller's
-    rights, so its host becomes the proxy's.
+    A call through the proxy with the old Request-URI could evade the caller's permissions, so the proxy's host replaces
+    the host.
     """
     ranked = sorted(contacts[:_CONTACTS], key=_rank)
     if status != _USE_PROXY:
@@ -65,27 +65,27 @@ def _rank(contact: NameAddr) -> float:
 
 
 def caller_fields(caller: Address, to: str, shown: Shown) -> list[tuple[str, object]]:
-    """What `to` is told of the caller beside From, each to those alone who may know."""
+    """Return caller header fields of an INVITE beside From, within the callee's rights."""
     fields = history_fields(caller, to, shown) if shown.is_known else []
     fields += identity_fields(caller, shown) if not shown.is_user else []
     return fields + (list(caller.signed) if shown.signed and (_knows(shown) or not _hides(caller)) else [])
 
 
 def _knows(shown: Shown) -> bool:
-    """Whether that is a trunk that is trusted with who calls, and with whom a call was for before."""
+    """Return True for a trunk trusted with identities, and so with earlier callees."""
     return shown.is_trunk and shown.asserts
 
 
 def _hides(caller: Address) -> bool:
-    """Whether a signature, which names who calls and who was called first, would tell what is to be kept private."""
+    """Return True if a signature, which covers caller and first callee, would reveal a private address."""
     was_called = any(one.is_private for one in caller.diversions) or any(one.is_private for one in caller.history)
     return bool(caller.asserted) or was_called
 
 
 def identity_fields(who: Address, shown: Shown) -> list[tuple[str, object]]:
-    """P-Asserted-Identity or P-Preferred-Identity with the Privacy it asks for (RFC 3325); who hides is no name.
+    """Return P-Asserted-Identity or P-Preferred-Identity with Privacy (RFC 3325).
 
-    Phones of users are told by it only whom they talk with in the course of a call: From has told who calls.
+    Users' phones get the field for changes during a call only: the initial caller is in From.
     """
     is_told = shown.asserts or (shown.is_user and not who.asserted)
     name = NameAddr(Uri.parse(who.asserted or who.uri), "" if who.asserted else who.display_name)
@@ -100,10 +100,10 @@ def identity_fields(who: Address, shown: Shown) -> list[tuple[str, object]]:
 
 
 def history_fields(caller: Address, to: str, shown: Shown) -> list[tuple[str, object]]:
-    """Diversion, the latest first, and History-Info, the first first and ending with who is asked now.
+    """Return Diversion, latest first, and History-Info, earliest first, ending with the current target.
 
-    What came with the call stands before what happened here, and the index goes on from there (RFC 7044 section 10.3).
-    What is private in it is told to trunks alone that are trusted with who calls, as private as it came.
+    Received entries come first and numbering continues (RFC 7044 section 10.3). Private entries go only to trusted
+    trunks, marked private.
     """
     knows = _knows(shown)
     fields: list[tuple[str, object]] = [
@@ -114,7 +114,7 @@ def history_fields(caller: Address, to: str, shown: Shown) -> list[tuple[str, ob
     entries = list(caller.history)
     last = Uri.parse(entries[-1].uri) if entries else None
     unsaid = [(one, Uri.parse(one.uri)) for one in reversed(caller.diversions) if not one.in_history]
-    ours = [(one, uri) for one, uri in unsaid if uri.is_sip]  # no other has room for a Reason
+    ours = [(one, uri) for one, uri in unsaid if uri.is_sip]  # History-Info needs a SIP URI to carry the Reason
     if not ours and last is None:
         return fields
     for number, (one, uri) in enumerate(ours):
@@ -132,7 +132,7 @@ def history_fields(caller: Address, to: str, shown: Shown) -> list[tuple[str, ob
 
 
 def _next(entries: Sequence[HistoryEntry], uri: str, way: str, *, is_private: bool = False) -> HistoryEntry:
-    """The entry after these; `mp` says that another user takes the place of the one before (RFC 7044 section 5.3)."""
+    """Return the next entry; `mp` marks a change of user (RFC 7044 section 5.3)."""
     if not entries:
         return HistoryEntry(uri, "1", is_private=is_private)
     before = entries[-1].index
@@ -149,7 +149,7 @@ def _with_reason(uri: Uri, one: Diversion) -> str:
 
 
 def read_history(request: Request) -> tuple[HistoryEntry, ...]:
-    """What a trunk says of whom the call was for; from an entry that cannot be numbered on, nothing."""
+    """Return a trunk's History-Info; () if any entry has no usable index."""
     hidden = is_private(request.headers.all("Privacy"), _HIDES_HISTORY)
     found = []
     for one in request.history_info[:_ENTRIES]:
@@ -166,7 +166,7 @@ def read_history(request: Request) -> tuple[HistoryEntry, ...]:
 
 
 def read_diversions(request: Request) -> tuple[Diversion, ...]:
-    """How a trunk says that the call came here, the latest first; reasons that nobody knows are no-one's words."""
+    """Return a trunk's Diversion values, latest first; unregistered reasons become "unknown"."""
     in_history = "History-Info" in request.headers
     return tuple(
         Diversion(
@@ -180,6 +180,6 @@ def read_diversions(request: Request) -> tuple[Diversion, ...]:
 
 
 def is_private(fields: Sequence[str], kinds: frozenset[str]) -> bool:
-    """Whether one of the values of Privacy (RFC 3323) is of these kinds."""
+    """Return True if Privacy (RFC 3323) holds one of these values."""
     values = ";".join(fields[:_ENTRIES]).lower().replace(",", ";").split(";")
     return not kinds.isdisjoint(value.strip() for value in values)

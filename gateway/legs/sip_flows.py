@@ -1,4 +1,4 @@
-"""By which flow each device of a callee is asked, and by which next (RFC 5626 section 7)."""
+"""Choice of the flow to each device of a callee, and of its fallbacks (RFC 5626 section 7)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from gateway.sip.message.uri import Uri
 
 FLOW_FAILED = 430
 PLACE_FAILED = frozenset((408, FLOW_FAILED, 500, 502, 503, 504))
-"""Answers at which a request that is no INVITE goes to the next place of a trunk; others are said of the person."""
+"""Statuses after which a request other than INVITE goes to the trunk's next host; the rest are final."""
 _SECURE = frozenset(("tls", "wss"))
 _NOT_REACHED = frozenset((408, 503))
 
 
 class DeviceFlows:
-    """The destinations of a callee by number. One that has other flows, and another gateway, which says 100 at once, is
-    watched until something comes back by it.
+    """Destinations of a callee by number.
+
+    Devices with fallback flows and gateways of the cluster must respond in time.
     """
 
     def __init__(self, destinations: Iterable[Destination], timeout: float) -> None:
-        """`timeout`: how many seconds a destination that is watched is given for any response."""
+        """`timeout` is the number of seconds for the first response of a watched destination."""
         self._destinations = list(destinations)
         self._timeout = timeout
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -36,12 +37,12 @@ class DeviceFlows:
         return self._destinations[number]
 
     def asked(self, number: int, late: Callable[[int], None]) -> None:
-        """A device was sent an INVITE; `late` is called with its number once its time is over."""
+        """Start the timer of a watched destination after its INVITE; `late` gets its number."""
         if self[number].others or self[number].looks_up:
             self._timers[number] = asyncio.get_running_loop().call_later(self._timeout, late, number)
 
     def advance(self, number: int) -> bool:
-        """Go on to the next flow of a device; False where there is none."""
+        """Switch a device to its next flow; return False if none is left."""
         timer = self._timers.pop(number, None)
         if timer is not None:
             timer.cancel()
@@ -52,16 +53,16 @@ class DeviceFlows:
         return True
 
     def stop(self) -> None:
-        """Watch nobody any more."""
+        """Stop all timers."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
 
 def by_tls(destinations: Iterable[Destination]) -> list[Destination]:
-    """Those that are reached by TLS, each by such flows alone (RFC 5630).
+    """Return destinations reachable over TLS, with TLS flows only (RFC 5630).
 
-    Who looks the URI up is sent a sips one, so that it goes on by TLS from there.
+    A gateway that resolves the URI itself gets a sips URI, so that its next hop uses TLS, too.
     """
     found = []
     for destination in destinations:
@@ -73,7 +74,7 @@ def by_tls(destinations: Iterable[Destination]) -> list[Destination]:
 
 
 def ip_version(destination: Destination) -> int:
-    """By which of IP a phone is reached, 4 or 6; 0 where nobody knows, as with a name."""
+    """Return the IP version of a phone's address, 4 or 6; 0 if unknown, as for a host name."""
     if destination.family:
         return destination.family
     try:
@@ -81,17 +82,17 @@ def ip_version(destination: Destination) -> int:
             next_hop(destination).host if destination.received is None else Flow.parse(destination.received).host
         )
     except SipError:
-        return 0  # it cannot be reached at all, as will be said where it is asked
+        return 0  # an unreachable URI is reported when invited
 
 
 def next_hop(destination: Destination) -> Uri:
-    """Where a request goes that goes by no flow; raises SipSyntaxError."""
+    """Return the next hop of a request without a flow; raises SipSyntaxError."""
     return NameAddr.parse(destination.route[0]).uri if destination.route else Uri.parse(destination.uri)
 
 
 @lru_cache(maxsize=1024)
 def version_of(host: str) -> int:
-    """4 or 6; 0 for a name."""
+    """Return 4 or 6; 0 for a name."""
     try:
         return ip_address(host.strip("[]")).version
     except ValueError:
@@ -103,7 +104,7 @@ def _sips(uri: str) -> str:
 
 
 def _is_secure(destination: Destination) -> bool:
-    """Whether its first hop is: that of its registration, its route, or its own URI."""
+    """Return True if the first hop uses TLS: registration flow, route, or Request-URI."""
     if destination.received is not None:
         return Flow.parse(destination.received).transport in _SECURE
     hop = next_hop(destination)
@@ -111,5 +112,5 @@ def _is_secure(destination: Destination) -> bool:
 
 
 def is_flow_failure(status: int, *, has_responded: bool) -> bool:
-    """Whether a refusal is no word of the device: 430, or that nobody could be reached by that flow."""
+    """Return True if a failure concerns the flow, not the device: 430, or no response from the device."""
     return status == FLOW_FAILED or (status in _NOT_REACHED and not has_responded)

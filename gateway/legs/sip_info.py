@@ -1,4 +1,4 @@
-"""What INFO carries to and from the far end of a SIP leg: digits (RFC 6086), ICE candidates (RFC 8840), key frames."""
+"""INFO requests of a SIP leg: digits (RFC 6086), ICE candidates (RFC 8840), key frames (RFC 5168)."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from sdp.errors import SdpSyntaxError
 from sdp.trickle import CONTENT_TYPE, TrickleFragment
 
 _DIGIT_PACKAGE = "infodtmf"
-"""Info-Package that some peers name for digits; said only to those (RFC 6086)."""
+"""Info-Package for digits, sent only to peers that announce it (RFC 6086)."""
 _TRICKLE_PACKAGE = "trickle-ice"
 _CANDIDATES = 64
-"""Candidates that are taken of one ICE session."""
+"""Largest number of candidates accepted in one ICE session."""
 
 
 def _not_asked(status: int) -> None:
-    """Whether it was taken shows in the picture."""
+    """Ignore the response: success shows in the picture."""
 
 
 class InfoSession(Protocol):
-    """The INVITE usage as far as its INFOs go."""
+    """INVITE usage, as far as INFO needs it."""
 
     @property
     def peer_allows(self) -> frozenset[str]:
-        """Methods that the far end takes; empty: it has not said."""
+        """Methods in the far end's Allow; empty if none was sent."""
 
     @property
     def peer_packages(self) -> frozenset[str]:
-        """INFO packages that the far end takes, in lower case."""
+        """INFO packages of the far end's Recv-Info, in lower case."""
 
     def info(
         self,
@@ -58,25 +58,25 @@ class InfoSession(Protocol):
 
 
 class LegInfos:
-    """The INFOs of one leg."""
+    """INFO requests of one leg."""
 
     def __init__(self) -> None:
         self._ice_sessions: deque[tuple[str, str]] = deque(maxlen=2)
-        """ice-ufrag and ice-pwd of the far end's last two descriptions: the one that stands, and one under way."""
+        """ice-ufrag and ice-pwd of the far end's last two descriptions: the current and a pending one."""
         self._candidates: set[tuple[str, str]] = set()
-        """(mid, candidate) that were taken, "" for the end; of the latest ICE session."""
+        """(mid, candidate) pairs received in the latest ICE session; "" marks end-of-candidates."""
 
     def described(self, sdp: str) -> None:
-        """The far end has described itself: candidates of this ICE session may follow."""
+        """Note a far end's description: its ICE session may send candidates."""
         found = ice_session_of(sdp)
         if found is not None and found not in self._ice_sessions:
             self._ice_sessions.append(found)
             self._candidates.clear()
 
     def received(self, session: InfoSession, event: events.InfoReceived, deliver: Callable[[LegEvent], None]) -> None:
-        """Answer an INFO of the far end: a digit once the call knows what became of it, candidates at once.
+        """Answer an INFO: a digit after the call has processed it, all else at once.
 
-        `deliver` gets the events that they are to the call.
+        `deliver` gets the resulting events.
         """
         if event.package == _TRICKLE_PACKAGE and event.content_type == CONTENT_TYPE:
             session.answer_info(event.number, self._trickled(event.body, deliver))
@@ -91,13 +91,13 @@ class LegInfos:
             session.answer_info(event.number, 415)
 
     def _trickled(self, body: bytes, deliver: Callable[[LegEvent], None]) -> int:
-        """Take the candidates of a fragment; each says all there were so far (RFC 8840 section 4.3). The status."""
+        """Take new candidates of a fragment, which repeats earlier ones (RFC 8840 section 4.3); return the status."""
         try:
             fragment = TrickleFragment.parse(body)
         except SdpSyntaxError:
             return 400
         if (fragment.ice_ufrag, fragment.ice_pwd) not in self._ice_sessions:
-            return 200  # of an ICE session that is over, or not known yet: to be ignored (RFC 8840 section 4.4)
+            return 200  # ended or unknown ICE session: ignored (RFC 8840 section 4.4)
         for media in fragment.media:
             is_last = media.end_of_candidates or fragment.end_of_candidates
             for candidate in (*media.candidates, *([""] if is_last else ())):
@@ -110,14 +110,14 @@ class LegInfos:
             deliver(CandidateAdded(candidate, mid))
 
     def ask_key_frame(self, session: InfoSession) -> None:
-        """Ask the far end for a key frame, where it may be sent an INFO (RFC 5168)."""
+        """Ask the far end for a key frame, if INFO is allowed (RFC 5168)."""
         if not session.peer_allows or "INFO" in session.peer_allows:
             session.info(MEDIA_CONTROL, KEY_FRAME_BODY, done=_not_asked)
 
     def send_digit(
         self, session: InfoSession, way: Dtmf, digit: str, duration_ms: int, told: Callable[[bool], None]
     ) -> None:
-        """Send a digit by INFO where the far end may be sent one; `told` hears whether it has taken it."""
+        """Send a digit by INFO if allowed; `told` gets True after a 2xx."""
         refuses = way is Dtmf.AUTO and session.peer_allows and "INFO" not in session.peer_allows
         if refuses or way not in (Dtmf.AUTO, Dtmf.INFO):
             told(False)

@@ -1,4 +1,4 @@
-"""What both kinds of SIP legs do with the session that has the call."""
+"""Behaviour of SIP legs with an established session, shared by callers and callees."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from gateway.sip.subscription.referral import Referral, Referred
 
 
 class SipLeg(LegBase):
-    """What both roles do with the session that has the call."""
+    """A SIP leg and the session with the call, in either role."""
 
     is_caller = False
-    """Whether its far end called us."""
+    """True if the far end called the gateway."""
 
     def __init__(self, party: Party, address: Address, identity: str | None = None) -> None:
         super().__init__(party, address, identity)
@@ -52,15 +52,15 @@ class SipLeg(LegBase):
         self._reads: Reader = nobody
         self._shown = Shown()
         self._ours: dict[int, int] = {}
-        """The session's number of an offer of ours -> the call's."""
+        """The call's offer numbers by the session's offer numbers."""
         self._wanted: set[int] = set()
-        """Numbers of re-INVITEs that asked for our offer."""
+        """Numbers of re-INVITEs without an offer, which asked for ours."""
         self._referral: Referral | None = None
-        """The latest REFER of the far end."""
+        """Latest REFER of the far end."""
         self._asked: TransferReport | None = None
-        """Who wants to know what became of our latest REFER."""
+        """Report for the outcome of our latest REFER."""
         self._early_outcomes: list[events.OfferAnswered] | None = None
-        """Outcomes that came before the session had given the number of the offer; None: it has."""
+        """Answers received before `offer` has returned the offer's number; None outside `offer`."""
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ class SipLeg(LegBase):
 
     @property
     def dialog_names(self) -> tuple[DialogName, ...]:
-        """Names of the dialog that has the call, or of each that may get it."""
+        """Names of the dialog with the call, or of every early dialog."""
         return () if self._session is None else names_of((self._session,))
 
     def when_left(self, told: Callable[[], None]) -> bool:
@@ -77,7 +77,7 @@ class SipLeg(LegBase):
 
     @property
     def may_return(self) -> bool:
-        # The media of a page that is reloaded ends before its WebSocket does.
+        # The media of a reloaded page ends before its WebSocket does.
         return self._signalling_lost or self.party.kind is Kind.WEBRTC
 
     def awaited(self) -> None:
@@ -119,7 +119,7 @@ class SipLeg(LegBase):
         def told(status: int, of_refer: bool) -> None:
             if status >= 300:
                 cause = cause_of_status(status)
-                # 481 is the usual end of a call, and not how a transfer succeeds.
+                # 481 is a normal end elsewhere, but no success of a transfer.
                 report.ended(cause if cause is not Cause.NORMAL else Cause.UNAVAILABLE)
             elif of_refer:
                 report.accepted()
@@ -140,18 +140,18 @@ class SipLeg(LegBase):
 
     @property
     def refers_by(self) -> Flow | None:
-        """Where its far end is, that may be asked to call somebody else; None: it takes no REFER."""
+        """Address of the far end for a REFER; None if its Allow lacks REFER."""
         session = self._session
         if session is None or (session.peer_allows and "REFER" not in session.peer_allows):
             return None
         return session.source
 
     def _reason(self, cause: Cause) -> str:
-        """Value of a Reason header that names the cause, and the limit where one was reached."""
+        """Return a Reason value with the cause and the name of a reached limit."""
         return reason_of(cause, self.limit_of(cause)[0])
 
     def _hang_up(self, cause: Cause) -> None:
-        """BYE, once whoever sent us a REFER knows what became of it."""
+        """Send BYE, after the outcome of a pending REFER has been reported."""
         session = self._session
         assert session is not None
         if self._referral is None:
@@ -160,17 +160,17 @@ class SipLeg(LegBase):
             self._referral.when_told(lambda: session.hangup(self._reason(cause)))
 
     def _in_dialog(self, event: events.SessionEvent) -> None:
-        """What either side of a call may do once there is a dialog."""
+        """Handle an event within a dialog, in either role."""
         if self._signalling_lost and self._comes_back(event):
             return
         match event:
             case events.FlowLost():
-                # A connection that closes says nothing about the media, nor whether there will be another one.
+                # A closed connection says nothing about media, nor about a reconnection.
                 self._signalling_lost = True
             case events.Ended():
                 self._over = True
                 if self._asked is not None:
-                    self._asked.ended(Cause.CANCELLED)  # what it tells after its BYE is for nobody
+                    self._asked.ended(Cause.CANCELLED)  # no NOTIFY counts after a BYE
                 self._deliver(HungUp(_cause_of_end(event)))
             case events.Offered(exchange=exchange, body=body) if body:
                 self._deliver(Offered(exchange, self._description(body), event.repeats))
@@ -193,7 +193,7 @@ class SipLeg(LegBase):
                 self._infos.received(self._session, event, self._deliver)
 
     def _renamed(self, message: Message) -> None:
-        """The far end has said who it is; the call hears of it where that is believed and news."""
+        """Adopt an identity announced by the far end, if believed, and report a change to the call."""
         said = self._reads(message, self.identity)
         if said is None:
             return
@@ -204,7 +204,7 @@ class SipLeg(LegBase):
         new = replace(was, uri=said.uri, display_name=said.display_name, asserted=said.asserted)
         if new == was:
             return
-        # What was found of the name before, and its signature, are not of this one.
+        # Verification and signature belong to the old name.
         self._address = replace(new, verified=said.verified, signed=())
         if (new.uri, new.display_name) != (was.uri, was.display_name):
             self._deliver(Renamed())
@@ -218,7 +218,7 @@ class SipLeg(LegBase):
         return {"kind": "sip", "is_caller": self.is_caller, "shown": flat(self._shown), "sessions": kept}
 
     def _changed(self) -> None:
-        """What a session has of its own is another now."""
+        """Report changed session values."""
         if not self._over:
             self._deliver(SignallingChanged())
 
@@ -228,7 +228,7 @@ class SipLeg(LegBase):
             self._session.identify(name, identity_fields(peer, self._shown))
 
     async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
-        """As INFO where it has not gone into the media and the far end may be sent one."""
+        """Send the digit by INFO if the media did not carry it."""
         if sent or self._session is None:
             told(sent)
         else:
@@ -239,15 +239,15 @@ class SipLeg(LegBase):
             self._infos.ask_key_frame(self._session)
 
     def _description(self, body: bytes) -> str:
-        """What the far end says of itself."""
+        """Return a body's description and note its ICE session."""
         sdp = text_of(body)
         self._infos.described(sdp)
         return sdp
 
     def _comes_back(self, event: events.SessionEvent) -> bool:
-        """Tell the call that the client is there again, by what it sent; True where that was all it said."""
+        """Report a returned client to the call; return True if the event needs no further handling."""
         if isinstance(event, events.OfferAnswered) and event.status >= 300:
-            return False  # it may be our own: nobody answered
+            return False  # possibly our own 408: no response came
         if not isinstance(event, events.Offered | events.OfferAnswered | events.InfoReceived | events.FlowFound):
             return False
         self._signalling_lost = False
@@ -256,12 +256,12 @@ class SipLeg(LegBase):
             return True
         is_outcome = isinstance(event, events.OfferAnswered)
         if isinstance(event, events.OfferAnswered):
-            self._outcome(event)  # first, for what nobody has answered yet is given up for who returns
+            self._outcome(event)  # first, because `Returned` discards pending offers
         self._deliver(Returned())
         return is_outcome
 
     def _outcome(self, event: events.OfferAnswered) -> None:
-        """The peer's answer to an offer of ours, whoever had asked for it: the call, the peer, or the session timer."""
+        """Route the answer to an offer of ours: requested by the call, by the peer, or sent as session refresh."""
         if self._early_outcomes is not None:
             self._early_outcomes.append(event)
             return
@@ -273,17 +273,17 @@ class SipLeg(LegBase):
             refused = cause_of_status(event.status) if event.status >= 300 else Cause.NOT_ACCEPTABLE
             self._deliver(OfferAnswered(self._ours.pop(event.exchange), sdp, refused))
         elif sdp is not None:
-            # A refresh that nobody here asked for was answered with something new (RFC 3261 section 14.2).
+            # The answer to a session refresh changed the description (RFC 3261 section 14.2).
             self._deliver(AnswerChanged())
 
 
 class SipResumedLeg(SipLeg):
-    """A far end whose call another process has set up."""
+    """Far end of a call set up by a previous process."""
 
     def __init__(
         self, values: Mapping[str, Any], session: ResumedSession, party: Party, reads: Reader = nobody
     ) -> None:
-        """`values` as `SipLeg.values` gives them; raises LookupError or TypeError for others."""
+        """`values` come from `SipLeg.values`; raises LookupError or TypeError for others."""
         super().__init__(party, address_of(values["address"]), values["identity"])
         self.is_caller = values["is_caller"]
         self._shown, self._reads = Shown(**values["shown"]), reads
@@ -303,7 +303,7 @@ class SipResumedLeg(SipLeg):
 
 
 class SipTransferReport:
-    """Tells the sender of a REFER what becomes of it, by the response and by NOTIFYs."""
+    """Reports a transfer to the sender of the REFER, by response and NOTIFYs."""
 
     def __init__(self, referral: Referral) -> None:
         self._referral = referral
@@ -322,7 +322,7 @@ class SipTransferReport:
 
 
 def _cause_of_end(event: events.Ended) -> Cause:
-    """Why a dialog ended, from its Reason header when it has one (RFC 3326)."""
+    """Return the cause of a dialog's end, from its Reason header field if present (RFC 3326)."""
     if event.by == "mistake":
         return Cause.ERROR
     if event.q850 is not None:

@@ -1,4 +1,4 @@
-"""What the SIP legs ask of the user agent, and where a callee's phones are."""
+"""Protocols between SIP legs and the user agent, and the destinations of a callee."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from gateway.sip.message.values import Replaces
 
 
 class Session(InfoSession, Protocol):
-    """One INVITE usage as the legs drive it in either role (gateway.sip.user_agent)."""
+    """INVITE usage as driven by a leg in either role (gateway.sip.user_agent)."""
 
     call_id: str
-    """Call-ID of its dialog."""
+    """Call-ID of the dialog."""
     source: Flow
-    """Where its peer speaks from."""
+    """Flow of the peer's requests."""
     dialog: Dialog | None
-    """Until its far end has answered its BYE it is not over."""
+    """Dialog of the session, alive until the far end has answered our BYE."""
     changed: Callable[[], None]
-    """Called when what `values` gives is another, before a message leaves that shows it."""
+    """Callback for changed `values`, before the related message is sent."""
 
     def values(self) -> dict[str, Any] | None:
-        """What another process needs to go on with it or to end it, as JSON can hold it; None where nothing is left."""
+        """Return JSON-compatible state for resuming or ending the session in a new process; None if nothing is left."""
 
     def listen(self, handler: Callable[[events.SessionEvent], None]) -> None: ...
 
@@ -52,36 +52,36 @@ class Session(InfoSession, Protocol):
 
 
 def names_of(sessions: Iterable[Session]) -> tuple[DialogName, ...]:
-    """Names of the dialogs of sessions that have one; a dialog without a remote tag (RFC 2543) has none."""
+    """Return dialog names of sessions; a dialog without remote tag (RFC 2543) has none."""
     dialogs = (session.dialog.id for session in sessions if session.dialog is not None)
     return tuple(DialogName(one.call_id, one.local_tag, one.remote_tag) for one in dialogs if one.remote_tag)
 
 
 def named_by(replaces: Replaces) -> DialogName:
-    """The dialog that a Replaces of a peer means: its to-tag is the tag of our side (RFC 3891 section 3)."""
+    """Return the dialog named by a peer's Replaces, whose to-tag is our local tag (RFC 3891 section 3)."""
     return DialogName(replaces.call_id, local_tag=replaces.to_tag, remote_tag=replaces.from_tag)
 
 
 class ResumedSession(Session, Protocol):
-    """One that another process has set up."""
+    """Session set up by a previous process."""
 
     def refresh_target(self) -> None:
-        """Tell the far end where its requests go from now on."""
+        """Announce a new Contact to the far end (target refresh)."""
 
 
 class CallerSession(Session, Protocol):
-    """The server side of an INVITE."""
+    """UAS side of an INVITE."""
 
     @property
     def initial_offer(self) -> bytes:
-        """The description the INVITE brought, also out of a multipart body."""
+        """Description of the INVITE, also from a multipart body."""
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing has been sent to who calls."""
+        """True until a first response is sent to the caller."""
 
     noticed: Callable[[], None]
-    """Called before a 100 leaves, which is the first thing that who calls sees."""
+    """Callback before a 100 is sent, the first response to the caller."""
 
     def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None: ...
 
@@ -91,41 +91,41 @@ class CallerSession(Session, Protocol):
 
 
 class CalleeSession(Session, Protocol):
-    """The client side of an INVITE."""
+    """UAC side of an INVITE."""
 
     @property
     def has_responded(self) -> bool:
-        """Whether anything has come from there yet."""
+        """True once any response has arrived."""
 
     def judge_answer(self) -> None:
-        """Hold answers of other branches of a forked INVITE until one of the next two."""
+        """Hold 2xx responses of further branches of a forked INVITE until `keep_answer` or `refuse_answer`."""
 
     def keep_answer(self) -> None:
-        """Give the call to the branch that answered."""
+        """Give the call to the answering branch."""
 
     def refuse_answer(self, status: int, reason_header: str | None = None) -> bool:
-        """End the branch that answered, where another has answered or may; False: hang up."""
+        """End the answering branch; return False if no further branch can answer, so that the caller must hang up."""
 
 
 Reader = Callable[[Message, str | None], Address | None]
-"""Who that identity is by a message of its own, as far as it is believed; None: it says nothing that counts."""
+"""Returns the identity in a message, if believed; None for no usable identity. The string is the known identity."""
 
 
 def nobody(message: Message, identity: str | None) -> None:
-    """The reader that believes nobody."""
+    """Return None: no message is believed."""
 
 
 def nothing(caller: Address) -> tuple[tuple[str, object], ...]:
-    """No further fields."""
+    """Return no further header fields."""
     return ()
 
 
 def nobody_asks() -> None:
-    """Told of a flow that has failed where nobody wants to know."""
+    """Ignore the event."""
 
 
 class Inviter(Protocol):
-    """What sends INVITEs (gateway.net.user_agent.UserAgent)."""
+    """Sender of INVITEs (gateway.net.user_agent.UserAgent)."""
 
     def invite(
         self,
@@ -147,86 +147,88 @@ class Inviter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a far end is told of whom it talks with, beside From: by default nothing, as befits strangers."""
+    """Identity header fields shown to a far end beside From; the default shows none, as for strangers."""
 
     is_user: bool = False
-    """A user of ours, who may know what the other does not keep to itself."""
+    """A user of the gateway, entitled to identities without privacy."""
     is_trunk: bool = False
     asserts: bool = False
-    """Trusted with who it is (P-Asserted-Identity), also where that is hidden from who is called (RFC 3325)."""
+    """Gets P-Asserted-Identity, private identities included (RFC 3325)."""
     prefers: bool = False
-    """Asked to show who it is (P-Preferred-Identity): it knows us as its customer, and decides (RFC 3325)."""
+    """Gets P-Preferred-Identity: a provider that knows the gateway as its customer and decides (RFC 3325)."""
     signed: bool = False
-    """Given the signature of the caller's own network (RFC 8224)."""
+    """Gets the signature of the caller's network (RFC 8224)."""
 
     @property
     def is_known(self) -> bool:
-        """No stranger, to whom a diversion would tell who was called before."""
+        """True unless a stranger; diversions would reveal earlier callees to strangers."""
         return self.is_user or self.is_trunk
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One place to send an INVITE to: a registered contact, or a URI behind a trunk."""
+    """Target of an INVITE: a registered contact or a URI behind a trunk."""
 
     uri: str
     """Request-URI."""
     route: tuple[str, ...] = ()
-    """Route set to preload: Path of the registration, or the trunk's outbound proxy."""
+    """Route set: Path of the registration, or the trunk's outbound proxy."""
     received: str | None = None
-    """Flow the registration came over, "udp:192.0.2.7:5060"."""
+    """Flow of the registration, "udp:192.0.2.7:5060"."""
     source: str | None = None
-    """IP address of that flow; private media addresses may be latched to it."""
+    """IP address of the flow; private media addresses may be latched to it."""
     family: int = 0
-    """IP version by which the name in `uri`, or in the first of `route`, is to be reached, 4 or 6; 0: by any."""
+    """IP version for resolving the next hop, 4 or 6; 0 for any."""
     credentials: Credentials | None = field(default=None, repr=False)
     aor: str | None = None
-    """Address of record this contact is registered for, None behind a trunk."""
+    """Address of record of the contact; None behind a trunk."""
     caller: NameAddr | None = None
-    """From value that the far end wants to see instead of the caller's own."""
+    """From value required by the far end, instead of the caller's own."""
     identity: str | None = None
-    """Who is there, as the gatekeeper names them: only they may go on with the call from another address."""
+    """Identity of the destination in the gatekeeper's terms; only the same identity may continue the call from a new
+    address.
+    """
     shown: Shown = Shown()
-    """What it is told of whom it talks with, beside From."""
+    """Identity header fields for the destination, beside From."""
     others: tuple[Destination, ...] = ()
-    """Other flows to the same device, best first, should this one fail (RFC 5626 section 7)."""
+    """Fallback flows to the same device, best first (RFC 5626 section 7)."""
     looks_up: bool = False
-    """Whether who is there looks the URI up once more, as another gateway of the cluster does."""
+    """True if the next hop resolves the URI again, as a second gateway of the cluster does."""
     rank: int = 0
-    """Those of one rank are asked together, lower ranks before higher ones."""
+    """Rank of the destination: equal ranks ring together, lower ranks first."""
     is_flow: bool = False
-    """Whether we are registered by that flow: what is asked in the call is to come back by it (RFC 5626 4.3)."""
+    """True if the gateway is registered over the flow: requests in the call must come back on it (RFC 5626 4.3)."""
     told: Callable[[Address], Iterable[tuple[str, object]]] = nothing
-    """Further fields of the INVITE, of who calls."""
+    """Returns further header fields of the INVITE for a caller."""
     flow_failed: Callable[[], None] = field(default=nobody_asks, compare=False)
-    """Called when an edge proxy says that the flow is no more (430, RFC 5626 section 11.5)."""
+    """Callback for a 430 from an edge proxy, which reports a lost flow (RFC 5626 section 11.5)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalleeSettings:
-    """What a callee leg is told besides where."""
+    """Settings of a callee leg besides its destinations."""
 
     kind: Kind = Kind.RTP
     instead: tuple[Kind, ...] = ()
-    """What a phone is offered that refuses `kind` for what it is, one after the other; (): that is its last word."""
+    """Kinds offered in turn to a phone that rejects `kind`; () for no second offer."""
     prefer: tuple[str, ...] = ()
-    """Codecs the callee is known to prefer, best first."""
+    """Codecs preferred by the callee, best first."""
     codecs: tuple[str, ...] = ()
-    """The only ones the callee takes, best first; (): those of every phone."""
+    """Only codecs allowed for the callee, best first; () for the default list."""
     dtmf: Dtmf = Dtmf.AUTO
-    """How the callee takes digits."""
+    """Way of sending digits to the callee."""
     owner: str | None = None
-    """Whose the callee is: the user's id, "trunk:NAME"."""
+    """Owner of the callee: user id or "trunk:NAME"."""
     no_answer: float = 180.0
-    """Seconds until SIP itself gives up a callee that neither answers nor refuses; longer than the call's own."""
+    """Seconds before SIP gives up an unanswered INVITE; longer than the call's own limit."""
     patience: float = 0.0
-    """Seconds that one rank of destinations is given before the next one, 0 for as long as it likes."""
+    """Seconds before the next rank is tried; 0 for no limit."""
     flow_timeout: float = 4.0
-    """Seconds without any response after which the next flow to the same device is tried."""
+    """Seconds without a response before the device's next flow is tried."""
     by_version: bool = False
-    """Whether each IP version has an address of its own for media, so that an offer is good for phones of one."""
+    """True if each IP version has its own media address, so that an offer suits phones of one version only."""
     failover: bool = False
-    """The destinations are places of one callee: the next is asked only where nobody is at the one before.
+    """True if destinations are hosts of one callee: the next is tried only after the failure of a host.
 
-    Else they are devices, and one that is busy or refuses is followed by the next (RFC 3261 section 16.6).
+    Else destinations are devices, and busy or declining devices are followed by the next (RFC 3261 section 16.6).
     """

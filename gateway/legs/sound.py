@@ -1,4 +1,4 @@
-"""What a session hears and says, as arrays of samples."""
+"""Sound received and played by a session, as arrays of samples."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from gateway.legs.speech import Samples, SpeechDetector, Utterance
 from gateway.media.engine import AudioPort, Conference, Seat
 
 _WAITING_FRAMES = 500
-"""Frames of 20 ms kept for a program that does not ask for them; the oldest go first."""
+"""Frames of 20 ms kept for a slow program; the oldest are dropped."""
 _WAITING_TEXT, _LONGEST_TEXT = 10_000, 100
-"""Pieces of text, likewise, and characters of one: who types long ones is told in several."""
+"""Pieces of text kept for a slow program, and characters of a piece; longer text is split."""
 
 T = TypeVar("T")
 _Playing = dict[asyncio.Future[bool], int]
-"""Whether each piece that is played was said to its end, and its number."""
+"""Number of each piece in play by the future of its completion."""
 
 
 class Sound:
-    """The engine's port of one program, until the call ends."""
+    """The engine's audio port of a program, until the call ends."""
 
     def __init__(self, port: AudioPort) -> None:
         self._port = port
@@ -37,20 +37,20 @@ class Sound:
 
     @property
     def waiting(self) -> float:
-        """Seconds that are not said yet."""
+        """Seconds of queued sound."""
         return self._port.waiting
 
     def close(self) -> None:
-        """The call is over: whoever listens or speaks stops."""
+        """Stop all listening and playing at the end of the call."""
         self._over = True
         _end(self._playing, False)
         for waiter in self._waiters:
             waiter.set()
 
     def frames(self, rate: int) -> AsyncIterator[Samples]:
-        """What is heard from now on, 20 ms at a time, until the end of the call; the last ten seconds wait.
+        """Return received sound in frames of 20 ms until the call ends; keeps the last ten seconds.
 
-        Raises MediaError 400 for another rate than `AudioPort.listen` has.
+        Raises MediaError 400 for a rate unknown to `AudioPort.listen`.
         """
         return self._frames(rate)
 
@@ -60,21 +60,21 @@ class Sound:
         return self._until_over(frames, self._port.listen(lambda pcm: take(np.frombuffer(pcm, np.int16)), rate))
 
     def _until_over(self, pieces: _Pieces[T], stop: Callable[[], None]) -> _Pieces[T]:
-        """Have `stop` called with the last reference: what comes need not be iterated to its end, or at all."""
+        """Stop listening with the last reference, because an iterator may be abandoned early or never started."""
         pieces.close = weakref.finalize(pieces, stop)
         pieces.close.atexit = False
         self._waiters.add(pieces.news)
         return pieces
 
     def utterances(self, rate: int, silence: float, longest: float) -> AsyncIterator[Utterance]:
-        """What is said from now on, utterance by utterance. Raises MediaError as `frames` does."""
+        """Return received utterances one by one. Raises MediaError as `frames` does."""
         return _utterances(self._frames(rate), SpeechDetector(rate, silence=silence, longest=longest))
 
     async def play(self, pcm: Samples, rate: int, *, until_speech: bool) -> bool:
-        """Say it; whether it was said to its end. With `until_speech` it stops when the other side speaks.
+        """Play sound; return True if completed.
 
-        Then, and where whoever waits is cancelled, it is taken back with what waits before it, and nothing that was
-        said since. Raises MediaError as `AudioPort.say` does.
+        After detected speech or a cancelled wait, the piece and all earlier queued sound are dropped, never later
+        sound. Raises MediaError as `AudioPort.say` does.
         """
         piece = self.say(pcm, rate)
         if not self._port.waiting:
@@ -95,15 +95,15 @@ class Sound:
                 await asyncio.gather(speech, return_exceptions=True)
 
     def say(self, pcm: Samples, rate: int) -> int:
-        """Say it after all that waits; gives its number, and raises MediaError, as `AudioPort.say` does."""
+        """Queue sound; return its number. Raises MediaError as `AudioPort.say` does."""
         return self._port.say(np.ascontiguousarray(pcm, np.int16).tobytes(), rate)
 
     def join(self, conference: Conference, name: str, group: str | None = None, label: str = "") -> Seat:
-        """Have the caller be part of a conference; raises MediaError as `Conference.seat`."""
+        """Make the caller a member of a conference; raises MediaError as `Conference.seat`."""
         return conference.seat(self._port, name, group, label)
 
     def text(self) -> AsyncIterator[str]:
-        """What the caller types from now on, until the end of the call."""
+        """Return the caller's real-time text, piece by piece, until the call ends."""
         pieces = _Pieces[str](lambda: self._over, _WAITING_TEXT)
         take = pieces.taker()
 
@@ -114,23 +114,23 @@ class Sound:
         return self._until_over(pieces, self._port.on_text(heard))
 
     def type(self, text: str) -> None:
-        """Show it to the caller."""
+        """Send real-time text to the caller."""
         self._port.type(text)
 
     def stop(self) -> None:
-        """Say no more of what waits."""
+        """Discard all queued sound."""
         self._port.clear()
         _end(self._playing, False)
 
     def _take_back(self, piece: int) -> None:
-        """Say no more of that one, nor of what waits before it."""
+        """Discard a piece and all earlier queued sound."""
         self._port.clear(piece)
         _end({said: number for said, number in self._playing.items() if number <= piece}, False)
         if not self._port.waiting:
-            _end(self._playing, True)  # of what came since nothing was to be said, or all is
+            _end(self._playing, True)  # later pieces were empty or are complete
 
     async def _speech(self, rate: int) -> None:
-        """Return once the other side speaks, or the call is over."""
+        """Return when the caller speaks or the call ends."""
         detector = SpeechDetector(rate)
         with contextlib.closing(self._frames(rate)) as frames:
             async for frame in frames:
@@ -140,14 +140,14 @@ class Sound:
 
 
 def _end(playing: _Playing, whole: bool) -> None:
-    """Tell all who play that it is over, and whether it was said to its end."""
+    """Complete the futures of all pieces; `whole` is True for pieces played completely."""
     for said in playing:
         if not said.done():
             said.set_result(whole)
 
 
 class _Pieces(Generic[T]):
-    """What comes for one program, in order; of what it does not fetch the oldest is lost."""
+    """Queue of received items for a program; the oldest are dropped when full."""
 
     close: weakref.finalize[[], _Pieces[T]]
     """Stops listening."""
@@ -158,7 +158,7 @@ class _Pieces(Generic[T]):
         self._waiting: deque[T] = deque(maxlen=most)
 
     def taker(self) -> Callable[[T], None]:
-        """What takes one piece; it does not hold this object."""
+        """Return a function that queues an item, without a reference to the queue object."""
         waiting, news = self._waiting, self.news
 
         def take(piece: T) -> None:

@@ -1,4 +1,4 @@
-"""When somebody speaks, by the energy of what is heard: for programs that listen."""
+"""Voice activity detection by signal energy, for programs."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ Samples = NDArray[np.int16]
 
 FRAME_MS = 20
 _ABOVE_NOISE = 10.0
-"""dB that speech stands above the noise of the line."""
+"""dB of speech above the line's noise."""
 _QUIETEST = -45.0
-"""dB below the loudest sample: what is below is never speech."""
+"""dBFS below which sound is never speech."""
 _NOISE_RISES = 0.05
-"""dB a frame by which the noise may grow; it falls at once."""
+"""Largest rise of the noise estimate in dB per frame; a fall is immediate."""
 _BEGINS_AFTER = 3
-"""Loud frames in a row that are speech: a click is shorter."""
+"""Consecutive loud frames that count as speech; a click is shorter."""
 _BEFORE = 10
-"""Frames before it was noticed that belong to the speech."""
+"""Frames before the detection added to the utterance."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Utterance:
-    """What somebody said between two silences."""
+    """Speech between two silences."""
 
     pcm: Samples
     rate: int
-    """Samples a second."""
+    """Samples per second."""
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Duration in seconds."""
         return len(self.pcm) / self.rate
 
 
 class SpeechDetector:
-    """Takes frames of 20 ms; sans-IO, time is counted in frames."""
+    """Detects speech in frames of 20 ms; sans-IO, time is counted in frames."""
 
     def __init__(self, rate: int, *, silence: float = 0.6, longest: float = 30.0) -> None:
-        """`silence`: seconds of it that end an utterance; `longest`: seconds after which one is cut."""
+        """`silence` is the number of seconds that ends an utterance, `longest` its largest length in seconds."""
         self._rate = rate
         self._ends_after = max(1, round(silence * 1000 / FRAME_MS))
         self._longest = max(1, round(longest * 1000 / FRAME_MS))
@@ -53,7 +53,7 @@ class SpeechDetector:
         self.speaking = False
 
     def hear(self, frame: Samples) -> Utterance | None:
-        """One frame more; the utterance that it ends."""
+        """Process one frame; return the utterance it completes, if any."""
         level = _level(frame)
         self._noise = min(level, self._noise + _NOISE_RISES)
         loud = level > max(self._noise + _ABOVE_NOISE, _QUIETEST)
@@ -73,6 +73,6 @@ class SpeechDetector:
 
 
 def _level(frame: Samples) -> float:
-    """dB relative to the loudest sample."""
+    """Return the level of a frame in dBFS."""
     power = float(np.mean(np.square(frame, dtype=np.float32)))
     return 10 * float(np.log10(max(power, 1.0) / 32767.0**2))

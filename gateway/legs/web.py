@@ -1,7 +1,7 @@
-"""Legs whose far end is a browser: one for a caller, one for a callee with all its open pages.
+"""Legs with a browser as far end: a caller, or a callee with all open pages.
 
-The channels come from the web room, which knows HTTP, JSON-RPC and WebSockets; here a channel is
-only the Protocol below, and a handle is what the channel drives the leg with.
+Channels come from the web room, which implements HTTP, JSON-RPC and WebSockets. Legs see only the Protocol below; a
+channel drives a leg by a handle.
 """
 
 from __future__ import annotations
@@ -35,18 +35,20 @@ from gateway.legs.base import LegBase
 from gateway.media.engine import Kind, Party
 
 _OFFERS_REMEMBERED = 16
-"""Offers sent to one page whose answers may still come."""
+"""Pending offers remembered for a page."""
 
 
 class Channel(Protocol):
-    """One browser as the legs see it; every method returns at once and tolerates a socket that is gone."""
+    """A browser as seen by a leg; methods return at once and tolerate a closed socket."""
 
     @property
     def can_update(self) -> bool: ...
 
     @property
     def session(self) -> Mapping[str, Any] | None:
-        """What another process needs to answer for the call over requests of its client; None: it has a connection."""
+        """State that lets a new process answer for the call on its client's requests; None if the channel is a
+        connection.
+        """
 
     def incoming(
         self, call: WebHandle, caller_uri: str, caller_name: str, sdp: str, verified: Verdict = "none"
@@ -77,21 +79,21 @@ class Channel(Protocol):
     def ended(self, call: WebHandle, cause: Cause) -> None: ...
 
     def moved(self, call: WebHandle) -> None:
-        """Another gateway goes on with it: the page is to look for it there."""
+        """Tell the page to continue the call at a second gateway."""
 
 
 class Waker(Protocol):
-    """Wakes the user's browsers whose pages are closed."""
+    """Push notifications for users without an open page."""
 
     def call(self, user: str, caller: Address) -> None:
-        """Somebody calls."""
+        """Announce an incoming call."""
 
     def over(self, user: str, caller: Address, cause: Cause) -> None:
-        """That call rings no more: it has ended, or was answered or declined elsewhere."""
+        """Withdraw a call that has ended or was answered or declined elsewhere."""
 
 
 class WebHandle:
-    """What a channel drives its side of a call with (facade.WebCall)."""
+    """A channel's control of its side of a call (facade.WebCall)."""
 
     def __init__(self, call_id: str, leg: BrowserLeg, emit: Callable[[WebHandle, LegEvent], None]) -> None:
         self.id = call_id
@@ -99,14 +101,14 @@ class WebHandle:
         self._emit = emit
         self._offers = 0
         self._unanswered: deque[int] = deque(maxlen=_OFFERS_REMEMBERED)
-        """Offers that the page was sent by `Channel.updated`; it answers them in order."""
+        """Offers sent to the page by `Channel.updated`, answered in order."""
         self._open = 0
-        """The one of them that the call waits for; 0: none."""
+        """Number of the offer with an awaited answer; 0 for none."""
         self._moot = 0
-        """Up to this number they are not answered any more, once there is a later one."""
+        """Highest number of abandoned offers, dropped as soon as a later offer is sent."""
 
     def limit_of(self, cause: Cause) -> tuple[str, int | None]:
-        """Return the limit for which the call ends with `cause` ("": none), and seconds until a next try."""
+        """Return the limit behind `cause` ("" for none) and the seconds until a retry makes sense."""
         return self._leg.limit_of(cause)
 
     def ring(self) -> None:
@@ -125,13 +127,13 @@ class WebHandle:
         self._emit(self, CandidateAdded(candidate, mid))
 
     def digit(self, digit: str, duration_ms: int, told: Callable[[bool], None]) -> None:
-        """The page presses a digit; `told` hears whether the other side has got it, while the call lasts."""
+        """Send a digit of the page; `told` gets True if the far end received it during the call."""
         self._emit(self, DigitPressed(digit, duration_ms, told))
 
     def update(self, sdp: str) -> None:
-        """An offer of the page; answered by `Channel.updated(..., "answer")`."""
+        """Send an offer of the page; the answer goes to `Channel.updated(..., "answer")`."""
         if self._unanswered and not self._open:
-            # Who offers has taken those back that came before (RFC 8829 section 4.1.10.2).
+            # An offer of the page implies a rollback of earlier offers to the page (RFC 8829 section 4.1.10.2).
             self._moot = self._unanswered[-1]
         self._offers += 1
         self._leg.asked(self)
@@ -139,36 +141,37 @@ class WebHandle:
 
     @property
     def open_offer(self) -> int:
-        """Number of the offer to the page whose answer the call waits for; 0: none."""
+        """Number of the offer to the page with an awaited answer; 0 for none."""
         return self._open
 
     def update_answer(self, sdp: str | None, exchange: int = 0) -> bool:
-        """Its answer to the offer of that number, 0 the oldest that it has not answered; None refuses it.
+        """Answer the offer with number `exchange`, 0 for the oldest unanswered; None rejects.
 
-        False: there is none, or it is answered, or was given up and another has taken its place.
+        Return False if no such offer is open: none was sent, or it was answered or replaced.
         """
         if not self._unanswered or exchange not in (0, *self._unanswered):
             return False
         exchange = exchange or self._unanswered[0]
         while self._unanswered.popleft() != exchange:
-            pass  # whoever answers a later one has let those before be
+            pass  # an answer to a later offer skips earlier ones
         if exchange == self._open:
             self._open = 0
         self._emit(self, OfferAnswered(exchange, sdp))
         return True
 
     def transfer(self, to: str, consultation: str | None, report: TransferReport) -> None:
-        """The page leaves the call to whoever `to` means, or to the other side of its call `consultation`."""
+        """Transfer the far end to target `to`, or to the far end of the page's call `consultation`."""
         self._emit(self, TransferRequested(to, report, consultation))
 
     def away(self) -> None:
-        """The page's socket has gone; it may come back within `limits.reattach_time`."""
+        """Report a lost socket; the page may return within `limits.reattach_time`."""
         self._emit(self, Away())
 
     def returned(self, channel: Channel, sdp: str | None) -> None:
-        """The page is back, over `channel`; with an offer (an ICE restart, a new connection), or its media stood.
+        """Continue over `channel` after a page has returned, with an offer (ICE restart, new connection) or with intact
+        media.
 
-        An offer is answered by `Channel.updated(..., "answer")`. What it was asked before it vanished is moot.
+        The answer goes to `Channel.updated(..., "answer")`. Earlier offers to the page are void.
         """
         self._unanswered.clear()
         self._open = 0
@@ -178,16 +181,16 @@ class WebHandle:
         self._emit(self, Returned(self._offers, sdp))
 
     def asked(self, exchange: int) -> None:
-        """The page is sent the offer of that number (the leg's side)."""
+        """Note an offer sent to the page."""
         while self._unanswered and self._unanswered[0] <= self._moot:
             self._unanswered.popleft()
         self._open = exchange
         self._unanswered.append(exchange)
 
     def forget(self, exchange: int, *, timed_out: bool) -> None:
-        """The call waits no more for the answer to the offer of that number (the leg's side).
+        """Stop waiting for the answer to an offer.
 
-        Until it is sent another one the page may answer it yet: it is then offered again what stands.
+        Until the next offer, a late answer is still taken; the call then offers its current description again.
         """
         if exchange == self._open:
             self._open = 0
@@ -196,40 +199,40 @@ class WebHandle:
 
 
 class BrowserLeg(LegBase):
-    """What the two roles share: whose it is, the channel in use and the handle it knows us by."""
+    """A browser in either role: its user, the channel in use and the handle for the channel."""
 
     is_caller = False
-    """Whether its page dialled."""
+    """True if the page dialled."""
 
     def __init__(self, tag: str, address: Address, user: str = "", *, reoffered: bool = True) -> None:
         super().__init__(Party(tag, Kind.WEBRTC, owner=user or None, reoffered=reoffered), address, user or None)
         self.user = user
-        """Id of the user whose browser it is; only that user takes its call up again."""
+        """Id of the browser's user, the only user who may resume the call."""
         self._channel: Channel | None = None
         self._session: Mapping[str, Any] | None = None
-        """Of a call that another process has set up, as it was written down."""
+        """Stored channel session of a call set up by a previous process."""
         self._handle: WebHandle | None = None
         self._has_had_media = False
         self._recorded = False
         self._place = "", ""
         self._is_asked = False
-        """True while the page waits for the answer to an offer of its own."""
+        """True while an offer of the page waits for its answer."""
         self._waiting: tuple[int, str] | None = None
-        """An offer to the page that waits for that: number and description."""
+        """Number and description of an offer to the page, held back while the page's own offer is pending."""
 
     @property
     def in_use(self) -> WebHandle | None:
-        """The handle of the page that has the call; None while several ring."""
+        """Handle of the page with the call; None while several pages ring."""
         return self._handle
 
     @property
     def session(self) -> Mapping[str, Any] | None:
-        """As `Channel.session` gave it to the process before."""
+        """Stored channel session of a call set up by a previous process."""
         return self._session
 
     @property
     def dialog_names(self) -> tuple[DialogName, ...]:
-        """Name of the call of a page, which has no dialog of SIP: a phone picks it up by that (RFC 3891)."""
+        """Dialog name of a page's call, which has no SIP dialog; a phone picks up the call by it (RFC 3891)."""
         tag = self._party.tag
         return (DialogName(tag, tag, tag),)
 
@@ -242,17 +245,17 @@ class BrowserLeg(LegBase):
 
     @property
     def may_return(self) -> bool:
-        # The media of a page that is reloaded may end before it has said that it goes.
+        # A reloading page may lose its media before its socket reports the departure.
         return self._signalling_lost or (self._has_had_media and self.can_update)
 
     def reattach(self, handle: WebHandle, channel: Channel) -> None:
-        """The page behind `handle` is reached over `channel` from now on."""
+        """Continue over `channel` for the page behind `handle`."""
         if handle is self._handle:
             self._channel = channel
             self._is_asked, self._waiting = False, None
 
     def asked(self, handle: WebHandle) -> None:
-        """Have offers to the page wait: it has made one, which came first."""
+        """Hold back offers to the page: its own offer came first."""
         self._is_asked = handle is self._handle
 
     async def offer(self, exchange: int, sdp: str) -> None:
@@ -302,8 +305,8 @@ class BrowserLeg(LegBase):
             self._channel.identified(self._handle, peer.uri, peer.display_name, peer.verified)
 
     def leave(self) -> None:
-        """Another gateway goes on with the call: the page is to go there; one that takes no call up again hears of its
-        end.
+        """Send the page to a second gateway, which continues the call. A page without resumption hears the end of its
+        call.
         """
         channel, handle = self._channel, self._handle
         if channel is not None and handle is not None and channel.can_update and not self._over:
@@ -311,9 +314,9 @@ class BrowserLeg(LegBase):
             channel.moved(handle)
 
     def note(self, *, recorded: bool, room: str, member: str) -> None:
-        """Tell the page that has the call what is new: it is recorded, or is in a room under that member's id.
+        """Tell the page about recording, or about its room and member id.
 
-        What no page can be told now is to be noted again: at the next change of the call.
+        Without a reachable page, call again at the next change of the call.
         """
         if self._channel is None or self._handle is None or self._over:
             return
@@ -333,19 +336,19 @@ class BrowserLeg(LegBase):
         return values if session is None else {**values, "session": dict(session)}
 
     def _heard(self, channel: Channel, handle: WebHandle, event: LegEvent) -> None:
-        """An event of the channel that has the call."""
+        """Deliver an event of the channel with the call."""
         if isinstance(event, HungUp):
             self._over = True
-            # A page that hung up itself is told so too: its call list ends in one place only.
+            # A page that hung up is notified, too, so that its call list ends in one place only.
             channel.ended(handle, event.cause)
         self._deliver(event)
 
 
 class WebResumedLeg(BrowserLeg):
-    """A browser whose call another process has set up: nobody is there until its page comes back."""
+    """Browser of a call set up by a previous process, absent until its page returns."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        """`values` as `BrowserLeg.values` gives them; raises LookupError or TypeError for others."""
+        """`values` come from `BrowserLeg.values`; raises LookupError or TypeError for others."""
         super().__init__(values["party"]["tag"], address_of(values["address"]), values["user"])
         self.is_caller = values["is_caller"]
         self._session = values.get("session")
@@ -375,7 +378,7 @@ class WebCallerLeg(BrowserLeg):
         self._caller = channel
         self._channel, self._handle = channel, self.handle
         self._given: str | None = None
-        """The answer that the browser has: one offer takes one answer (RFC 3264)."""
+        """Answer given to the browser: an offer has one answer (RFC 3264)."""
 
     def reattach(self, handle: WebHandle, channel: Channel) -> None:
         super().reattach(handle, channel)
@@ -411,20 +414,20 @@ class WebCallerLeg(BrowserLeg):
 
 
 class WebCalleeLeg(BrowserLeg):
-    """A web user who is called: every open page rings, the first to accept has the call."""
+    """A called web user: every open page rings, the first to accept gets the call."""
 
     def __init__(
         self, tag: str, address: Address, channels: Iterable[Channel], user: str = "", waker: Waker | None = None
     ) -> None:
         super().__init__(tag, address, user)
         self._waker: Waker | None = waker
-        """Who is still to be told that the call rings no more."""
+        """Waker still to be notified of the end of ringing."""
         self._ringing: dict[WebHandle, Channel] = {self._new_handle(): channel for channel in channels}
         self._refusals: list[Cause] = []
         self._invitation: tuple[Address, str] | None = None
-        """Who calls, and our offer, while anybody may still answer it."""
+        """Caller and our offer, after `invite`."""
         self._nobody_yet = not self._ringing
-        """No page was open, and none has come."""
+        """True if no page was open and none has opened since."""
 
     def _new_handle(self) -> WebHandle:
         return WebHandle(self.party.tag, self, self._happened)
@@ -435,18 +438,18 @@ class WebCalleeLeg(BrowserLeg):
             self._waker.call(self.user, caller)
         for handle, channel in list(self._ringing.items()):
             if handle not in self._ringing:
-                break  # the page before refused for all of them
+                break  # the previous page declined for all
             channel.incoming(handle, caller.uri, caller.display_name, sdp, caller.verified)
         if self._ringing:
             self._deliver(Ringing())
 
     @property
     def rings(self) -> bool:
-        """Whether a page may still answer."""
+        """True while a page may still answer."""
         return not self._over and self._channel is None
 
     def add(self, channel: Channel) -> None:
-        """Another page of the user has opened, or the one that was reloaded: it rings, too."""
+        """Ring on a newly opened or reloaded page."""
         if self._invitation is None or not self.rings:
             return
         caller, sdp = self._invitation
@@ -459,7 +462,7 @@ class WebCalleeLeg(BrowserLeg):
             self._nobody_yet = False
 
     def nobody_came(self) -> None:
-        """No page has opened in time, though its user's browsers were woken."""
+        """Reject the call: no page opened in time after the push notification."""
         if self._nobody_yet and not self._over:
             self._over = True
             self._tell_sleepers(Cause.UNAVAILABLE)
@@ -490,13 +493,13 @@ class WebCalleeLeg(BrowserLeg):
                 self._tell_sleepers(Cause.ELSEWHERE)
                 self._deliver(event)
             case Rejected(cause=Cause.DECLINED as cause):
-                # The person refused, not the page: nothing else rings on.
+                # The user declined, so no further page rings.
                 self._over = True
                 self._silence(cause)
                 self._tell_sleepers(Cause.ELSEWHERE)
                 self._deliver(event)
             case Rejected() | HungUp():
-                # One page is busy or gone; the others ring on.
+                # A busy or closed page; the remaining pages ring on.
                 self._ringing.pop(handle).ended(handle, event.cause)
                 self._refusals.append(event.cause if isinstance(event, Rejected) else Cause.UNAVAILABLE)
                 if not self._ringing:
@@ -505,7 +508,7 @@ class WebCalleeLeg(BrowserLeg):
                     self._tell_sleepers(refusal)
                     self._deliver(Rejected(refusal))
             case Away():
-                # A reload while it rang: the page that comes back is a new one.
+                # A reload while ringing: the returning page is a new one.
                 del self._ringing[handle]
                 if not self._ringing:
                     self._deliver(event)
