@@ -1,1 +1,1 @@
-"""The back-to-back user agent: attempts and bridges, two legs that each can be replaced, one media session."""
+"""Back-to-back user agent: attempts and bridges of two replaceable legs with one media session."""

@@ -1,8 +1,7 @@
-"""An attempt to reach somebody: offer, ring, early media, and of several callees the first that answers.
+"""Attempt to reach a callee: offer, ringing, early media, and the first answer of several callees.
 
-The caller's offer is passed through the engine to each callee. A caller that made none (an INVITE
-without a description) gets ours once a callee has answered the offer that we made to it; then each
-side has an agreement of its own, and the two are joined.
+The engine passes the caller's offer to each callee. A caller without an offer (INVITE without SDP) gets ours after a
+callee has answered; the engine then joins two separate agreements.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from gateway.media.engine import Kind, MediaError
 log = structlog.get_logger(__name__)
 
 _KEPT_PREVIEWS = 4
-"""Early descriptions of one callee that are kept: its first usable one and the newest."""
+"""Early descriptions kept for a callee: the first usable and the newest."""
 
 
 class Attempt(Machine):
-    """A caller, and everybody who is asked."""
+    """A caller and the callees of all branches."""
 
     table = TABLE
 
@@ -38,32 +37,32 @@ class Attempt(Machine):
         self.caller = caller
         self._branches = [callees]
         self._newcomer: CallerLeg | None = None
-        """Who has picked the call up in the place of those who are asked."""
+        """Leg that took the call by call pickup, instead of the callees."""
         self.wants_another = False
-        """The caller holds an early answer that is not the final one, and must be offered again."""
+        """True if the caller's early answer differs from the final answer, so that a re-offer is needed."""
         self._offer = offer
         self._early: dict[str, list[str]] = {}
-        """Early descriptions of callees that may be usable, by tag, the newest last."""
+        """Usable early descriptions of callees, by tag, newest last."""
         self._ignored: set[str] = set()
-        """Tags of callees of whom an early description could not be used."""
+        """Tags of callees with an unusable early description."""
         self._heard: Leg | None = None
-        """Callee whose early media the caller hears: the first, until it is silent or gone."""
+        """Callee whose early media the caller hears: the first one, until silent or gone."""
         self._answer_sdp: str | None = None
-        """What the caller is answered."""
+        """Answer for the caller."""
         self._committed: str | None = None
-        """The callee's description that it is made of."""
+        """Callee's description behind `_answer_sdp`."""
         self._given_early: str | None = None
         self._offers: list[tuple[CalleeLeg, str]] = []
         self._refusals: list[Cause] = []
         self._renamed: set[str] = set()
-        """Tags of those who have said that they are somebody else than was known."""
+        """Tags of legs with a changed identity."""
         self._patience: Timer | None = None
         self._failed: Cause | None = None
-        """Why nobody takes the call, while the caller hears it said."""
+        """Cause of the failure, while an announcement plays."""
 
     @property
     def callees(self) -> tuple[CalleeLeg, ...]:
-        """Everybody who is asked and has not refused."""
+        """Callees that have not rejected the call."""
         return tuple(leg for branch in self._branches for leg in branch.legs)
 
     @property
@@ -72,7 +71,7 @@ class Attempt(Machine):
 
     @property
     def winner(self) -> Leg | None:
-        """The callee that answered, once one has."""
+        """Leg that answered; None before the answer."""
         if self.state not in (State.CONFIRMING, State.CONNECTED):
             return None
         return self._newcomer or self.callees[0]
@@ -86,9 +85,9 @@ class Attempt(Machine):
         return what.leg is None or what.leg in self.legs
 
     def early(self, leg: Leg, sdp: str, *, is_another: bool = False) -> Input:
-        """Keep a callee's early description; a caller without an offer can hear none.
+        """Keep a callee's early description; without an offer the caller cannot hear early media.
 
-        `is_another`: it is of another phone of the callee than those before.
+        `is_another` marks the description of a different phone of the callee.
         """
         if is_another:
             self._early.pop(leg.party.tag, None)
@@ -98,13 +97,13 @@ class Attempt(Machine):
         return Input.CALLEE_RINGING if self._offer is None else Input.CALLEE_EARLY_MEDIA
 
     def renamed(self, leg: Leg) -> Input | None:
-        """Whoever it talks with is told once there is somebody."""
+        """Note a changed identity; the bridge announces it after the answer."""
         self._renamed.add(leg.party.tag)
         return None
 
     @property
     def acquainted(self) -> tuple[Leg, ...]:
-        """Of the two who talk now, those who know with whom."""
+        """Legs of the answered pair that know the identity of their peer."""
         winner = self.winner
         if winner is None or self._newcomer is not None:
             return ()
@@ -113,7 +112,7 @@ class Attempt(Machine):
 
     @property
     def answered_as(self) -> Input:
-        """What a callee's answer is: to the caller's offer, or to ours."""
+        """Input for a callee's answer: to the caller's offer, or to ours."""
         return Input.CALLEE_ANSWERED if self._offer is not None else Input.CALLEE_TOOK_OFFER
 
     def close(self) -> None:
@@ -127,7 +126,7 @@ class Attempt(Machine):
     def _given_up_on(self, leg: Leg) -> CallInput:
         if leg is self.caller:
             return super()._given_up_on(leg)
-        return CallInput(input=Input.CALLEE_FAILED, leg=leg, cause=Cause.UNAVAILABLE)  # the others ring on
+        return CallInput(input=Input.CALLEE_FAILED, leg=leg, cause=Cause.UNAVAILABLE)  # further callees ring on
 
     # -- actions -------------------------------------------------------------------
 
@@ -147,9 +146,9 @@ class Attempt(Machine):
         if self._offer is None or self.caller.party.kind is not Kind.WEBRTC or not self.callees:
             return
         if not scope.engine.capabilities.early_answer or any(leg.party.kind is Kind.SERVICE for leg in self.callees):
-            return  # a service answers in the same breath; an early answer would only come twice
+            return  # a service answers at once, which makes an early answer redundant
         if has_video(self._offer, scope.engine.capabilities.video):
-            return  # which video there will be is the callee's to say
+            return  # only the callee can tell its video codecs
         self._answer_sdp = await scope.engine.accept(scope.call_id, self.caller.party)
         self._given_early = self._answer_sdp
         await self.caller.early_answer(self._answer_sdp)
@@ -157,7 +156,7 @@ class Attempt(Machine):
     async def _invite_callees(self, _: CallInput) -> None:
         offers, self._offers = self._offers, []
         if self._is_given_up:
-            return  # while the engine worked
+            return  # given up while the engine worked
         [branch] = self._branches
         if not branch.legs:
             self._scope.follow(CallInput(input=Input.BRANCH_OVER, branch=branch, cause=branch.cause))
@@ -172,20 +171,20 @@ class Attempt(Machine):
         await leg.invite(sdp, caller)
 
     def _limit(self, branch: Branch) -> None:
-        """Have its end known when it may ring no longer."""
+        """Start the timer that ends ringing of the branch."""
         if branch.time is not None:
             scope = self._scope
             late = CallInput(input=Input.BRANCH_TIMEOUT, branch=branch, cause=Cause.NO_ANSWER)
             branch.timer = scope.timers.call_later(branch.time, lambda: scope.post(late))
 
     async def _ask(self, branch: Branch) -> None:
-        """Ask those of one more branch."""
+        """Invite the callees of an additional branch."""
         self._branches.append(branch)
         await self._ask_legs(branch, branch.legs)
         self._limit(branch)
 
     async def _ask_legs(self, branch: Branch, legs: Sequence[CalleeLeg]) -> None:
-        """Ask these of a branch; who cannot be offered anything has refused."""
+        """Send the offer to each callee of the branch. A callee without a usable offer counts as rejected."""
         for leg in list(legs):
             self._scope.listen(leg)
             try:
@@ -201,8 +200,8 @@ class Attempt(Machine):
 
     @property
     def _is_given_up(self) -> bool:
-        """The end of the attempt waits in the queue: no phone needs to ring for that."""
-        # Who is being told why nobody came is told to the end.
+        """True if the end of the attempt is queued, so that no further phone need ring."""
+        # A playing announcement is not cut short by the ringing time-out.
         ends = ENDS_UNANSWERED if self._failed is None else ENDS_UNANSWERED - {Input.RING_TIMEOUT}
         return any(waiting in ends for waiting in self._scope.waiting())
 
@@ -225,14 +224,14 @@ class Attempt(Machine):
         await self.caller.ring(self._answer_sdp if ringback is not None else None)
 
     def _ringback_of(self, callee: Leg | None) -> str | None:
-        """What a phone that calls hears of the gateway while this one rings; None: it rings by itself."""
+        """Return the name of the ringback tone for the caller; None if the caller's phone plays its own."""
         engine, caller = self._scope.engine.capabilities, self.caller.party
         if callee is None or self._offer is None or caller.kind in (Kind.WEBRTC, Kind.SERVICE):
             return None
         known = ("to", callee.party.owner), ("from", caller.owner)
         names = [f"{way} {owner}" for way, owner in known if owner is not None]
         found = next((name for name in names if name in engine.ringbacks), None)
-        # Which video there will be is the callee's to say.
+        # Only the callee can tell its video codecs.
         return found if found is not None and not has_video(self._offer, engine.video) else None
 
     async def _early_media(self, what: CallInput) -> None:
@@ -254,7 +253,7 @@ class Attempt(Machine):
         self._scope.follow(CallInput(input=Input.PREVIEW_TAKEN, leg=leg))
 
     async def _hear(self, leg: Leg, sdp: str) -> None:
-        """Let the caller hear a callee's early media; raises MediaError."""
+        """Play a callee's early media to the caller; raises MediaError."""
         before, self._answer_sdp = self._answer_sdp, await self._answer_for_caller(leg, sdp)
         self._committed, self._early[leg.party.tag] = sdp, [sdp]
         self._heard = leg
@@ -263,7 +262,7 @@ class Attempt(Machine):
             await self.caller.ring(self._answer_sdp)
 
     async def _hear_another(self, what: CallInput) -> None:
-        """Let the caller hear the next callee where the one that it hears is silent, or another far end of that one."""
+        """Switch the caller from silent early media to the next callee or to a further phone of the same callee."""
         silent = self._heard
         if silent is None or silent is not what.leg:
             return
@@ -292,7 +291,7 @@ class Attempt(Machine):
             await self._hear_one_of([each for each in self.callees if each is not leg], leg)
 
     def _ignore_preview(self, leg: Leg, sdp: str, error: MediaError) -> None:
-        """Have an early description that cannot be used say no more than that the callee rings."""
+        """Treat an unusable early description as plain ringing."""
         tag = leg.party.tag
         self._early[tag] = [each for each in self._early.get(tag, ()) if each != sdp]
         if tag not in self._ignored:
@@ -316,7 +315,7 @@ class Attempt(Machine):
             await self._release(leg)
 
     async def _pick_up(self, what: CallInput) -> None:
-        """The engine answers the newcomer and the caller; where it cannot, those who are asked ring on."""
+        """Connect a newcomer by call pickup; after a failure the callees ring on."""
         newcomer, event, scope = what.newcomer, what.event, self._scope
         assert newcomer is not None
         assert isinstance(event, Offered)
@@ -343,7 +342,7 @@ class Attempt(Machine):
         await self._leave_callees(Cause.ELSEWHERE)
 
     async def _leave_callees(self, cause: Cause) -> None:
-        """Ask nobody any more."""
+        """Cancel all callees and branches."""
         self._heard = None
         for leg in self.callees:
             self._stop_waiting_for(leg)
@@ -354,9 +353,9 @@ class Attempt(Machine):
         self._branches = []
 
     def _described(self, what: CallInput) -> list[str]:
-        """The descriptions by which a callee may have accepted, the first that can be used counts.
+        """Return a callee's candidate descriptions; the first usable one counts.
 
-        The answer of the 2xx, else the newest early one, else one before it, else what the 2xx repeats.
+        The 2xx answer, else early descriptions, newest first; at last the SDP repeated in the 2xx.
         """
         assert isinstance(what.event, Answered)
         assert what.leg is not None
@@ -378,9 +377,9 @@ class Attempt(Machine):
             self._scope.follow(CallInput(input=Input.ANSWER_TAKEN, leg=leg, event=what.event))
 
     async def _takes_answer(self, what: CallInput, take: Callable[[str], Awaitable[None]]) -> bool:
-        """Give the call to a callee whose description the engine takes; one without any leaves the call to the others.
+        """Give the call to a callee if the engine takes its description; else the callee is ended and the rest ring on.
 
-        Such a callee has answered 2xx, so it is ended by its leg.
+        The leg ends the callee, because it has sent a 2xx.
         """
         leg = next(each for each in self.callees if each is what.leg)
         refused = MediaError("the callee accepted without a session description", 488)
@@ -403,7 +402,7 @@ class Attempt(Machine):
         self.wants_another = not await self.caller.answer(self._answer_sdp) or self._chose_otherwise()
 
     def _chose_otherwise(self) -> bool:
-        """Whether the callee cannot take what the caller's early answer begins with, though both have another codec."""
+        """Return True if the callee lacks the first codec of the caller's early answer but shares a later one."""
         if self._given_early is None or not self._scope.engine.capabilities.create_offer:
             return False
         given, chosen = audio_codecs(self._given_early), audio_codecs(self._committed or self._given_early)
@@ -446,7 +445,7 @@ class Attempt(Machine):
         self.caller.note_limit(cause, "", what.retry_after)
         if what.input is Input.CALLEE_FAILED:
             await self._end_leg(what.leg, cause)
-        self._scope.ended(what.leg)  # others whom it had asked before may have yet to answer our CANCEL
+        self._scope.ended(what.leg)  # further phones of the leg may still owe a response to our CANCEL
         if not self._is_last(branch):
             await self._release(what.leg)
         self._refused(branch, what.leg, cause)
@@ -455,11 +454,13 @@ class Attempt(Machine):
         return next(branch for branch in self._branches if leg in branch.legs)
 
     def _is_last(self, branch: Branch) -> bool:
-        """Whether nobody is left when one leg of it is gone."""
+        """Return True if the branch holds the last callee and no successor."""
         return len(self.callees) == 1 and branch.then is None
 
     async def _redirect(self, what: CallInput) -> None:
-        """Those whom a callee names are asked beside the others of its rank; where none may be, it has refused."""
+        """Invite the targets of a redirection beside the callee's rank; without a permitted target the callee has
+        rejected.
+        """
         assert isinstance(what.event, Redirected)
         assert what.leg is not None
         leg, branch = what.leg, self._branch_of(what.leg)
@@ -488,7 +489,7 @@ class Attempt(Machine):
             self._branches.remove(branch)
 
     async def _ask_again(self, branch: Branch, leg: Leg, event: Redirected) -> None:
-        """The same callee is asked for other media: what holds of its branch, time and who comes next, holds still."""
+        """Invite the same callee with a different offer; time and successor of the branch stay."""
         branch.legs.extend(event.legs)
         if event.is_over:
             branch.legs = [one for one in branch.legs if one is not leg]
@@ -523,16 +524,16 @@ class Attempt(Machine):
             await self._nobody_left(self._failed or most_telling(self._refusals))
 
     async def _give_up(self, what: CallInput) -> None:
-        """Nobody is waited for any longer; who is being told why is told to the end."""
+        """Cancel the callees, unless an announcement plays."""
         if self._failed is not None:
             return
         await self._leave_callees(Cause.NO_ANSWER)
         await self._nobody_left(what.cause or Cause.NO_ANSWER)
 
     async def _nobody_left(self, cause: Cause) -> None:
-        """The caller is told why, after it has heard it where there is something to hear."""
+        """End the attempt, after an announcement to the caller where one exists."""
         leg = None
-        # Who made no offer cannot be given early media; who has heard a callee's has heard it from there.
+        # Announcements need an offer from the caller, and are redundant after a callee's early media.
         if self._failed is None and self._offer is not None and self.state is not State.EARLY and not self._is_given_up:
             leg = self._scope.announce(cause)
         if leg is None:
@@ -542,7 +543,7 @@ class Attempt(Machine):
         await self._ask(Branch([leg]))
 
     async def _take_back(self, what: CallInput) -> None:
-        """A page that was reloaded while it dialled brings a new offer: the engine answers it, the callees ring on."""
+        """Answer the new offer of a page that was reloaded while dialling; the callees ring on."""
         assert isinstance(what.event, Returned)
         assert what.leg is not None
         self._stop_waiting_for(what.leg)
@@ -554,7 +555,7 @@ class Attempt(Machine):
         await self.caller.answer_offer(what.event.exchange, await self._accept_again(what.event.sdp))
 
     async def _accept_again(self, sdp: str) -> str:
-        """The engine's answer to a new offer of the caller's; the callees go on with what they were offered."""
+        """Return the engine's answer to a new offer of the caller; the callees keep their offers."""
         scope, self._offer = self._scope, sdp
         for leg in self.callees:
             await self._offer_for(leg)
@@ -563,9 +564,10 @@ class Attempt(Machine):
         return self._answer_sdp
 
     async def _answer_early_offer(self, what: CallInput) -> None:
-        """A new offer before the answer, by one whose first exchange is over (RFC 3311 section 5.1, RFC 6337).
+        """Answer an offer before the call is answered, after a completed first exchange (RFC 3311 section 5.1, RFC
+        6337).
 
-        The engine answers it, and the other side goes on with what it has.
+        The engine answers alone; the peer keeps its description.
         """
         assert isinstance(what.event, Offered)
         assert what.event.sdp is not None

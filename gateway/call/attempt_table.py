@@ -1,4 +1,4 @@
-"""The life of an attempt: from a caller's wish to one callee who has answered, or to none."""
+"""Table of an attempt: from a caller's INVITE to one answered callee, or to failure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ALIVE = (State.NEW, *BEFORE_ANSWER, State.CONFIRMING)
 
 
 def _before_answer(state: State) -> dict[tuple[State, Input], Row]:
-    """Rows of a state in which callees ring."""
+    """Return the rows of a state with ringing callees."""
     rows: dict[tuple[State, Input], Row] = {}
-    # A callee has the call once its description is taken: until then the others ring on.
+    # A callee gets the call after its description is accepted; until then further callees ring on.
     rows[state, Input.CALLEE_ANSWERED] = ((Action.ANSWER_MEDIA,), state)
     rows[state, Input.ANSWER_TAKEN] = (_ANSWER, State.CONNECTED)
     rows[state, Input.CALLEE_TOOK_OFFER] = ((Action.COMMIT_CALLEE,), state)
     rows[state, Input.COUNTER_TAKEN] = (_CONFIRM, State.CONFIRMING)
-    # One branch of several: the others ring on.
+    # Failure of one callee; further callees ring on.
     for what in (Input.CALLEE_REJECTED, Input.CALLEE_HUNG_UP, Input.CALLEE_FAILED):
         rows[state, what] = ((Action.DROP_CALLEE,), state)
     rows[state, Input.TAKE_PLACE] = ((Action.PICK_UP,), state)
@@ -45,8 +45,8 @@ def _table() -> dict[tuple[State, Input], Row]:
         (State.CALLING, Input.PREVIEW_TAKEN): ((), State.EARLY),
         (State.RINGING, Input.PREVIEW_TAKEN): ((), State.EARLY),
         (State.EARLY, Input.CALLEE_RINGING): ((), State.EARLY),
-        # The first early description is committed; a changed one takes effect with the answer. Another callee is heard
-        # once the first is silent or gone.
+        # The first early description is committed; changes take effect with the answer. The next callee is heard once
+        # the first is silent or gone.
         (State.EARLY, Input.CALLEE_EARLY_MEDIA): ((Action.EARLY_MEDIA,), State.EARLY),
         (State.EARLY, Input.PREVIEW_TAKEN): ((), State.EARLY),
         (State.EARLY, Input.MEDIA_TIMEOUT): ((Action.HEAR_ANOTHER,), State.EARLY),
@@ -61,7 +61,7 @@ def _table() -> dict[tuple[State, Input], Row]:
     for state in BEFORE_ANSWER:
         rows |= _before_answer(state)
     for state in (*BEFORE_ANSWER, State.CONFIRMING):
-        # Where the first offer is still open a second one is refused (RFC 3311 section 5.2).
+        # A second offer is rejected while the first is open (RFC 3311 section 5.2).
         early = Action.ANSWER_EARLY_OFFER if state in BEFORE_ANSWER else Action.REFUSE_GLARE
         rows[state, Input.OFFERED] = ((early,), state)
         rows[state, Input.OFFER_WANTED] = ((Action.REFUSE_GLARE,), state)
@@ -83,4 +83,4 @@ ENDS_UNANSWERED = frozenset(
     for (state, what), (actions, target) in TABLE.items()
     if state is State.CALLING and (target is State.ENDED or Action.GIVE_UP in actions)
 )
-"""Inputs that end an attempt whose callee has not answered yet."""
+"""Inputs that end an unanswered attempt."""

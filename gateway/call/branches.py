@@ -1,4 +1,4 @@
-"""Those who are asked together, and who is asked when none of them takes the call (RFC 3261 section 16.7)."""
+"""Branches of an attempt: callees that ring together, and their successors (RFC 3261 section 16.7)."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ Then = Callable[[Cause], Awaitable["Branch | None"]]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Phones of a leg that are asked once none of those has taken the call who were named by a phone before them."""
+    """Continuation of a leg that waits for the targets of its redirection."""
 
     then: Callable[[Cause], None]
-    """Has them asked; the cause is why the others have not taken it."""
+    """Continues with the leg's next phones; the argument is the cause of the failure."""
     time: float | None
-    """Seconds for which they wait for each that is asked; None: as long as the attempt."""
+    """Seconds to wait for each target; None for the duration of the attempt."""
 
 
 @dataclass(slots=True, eq=False)
 class Branch:
-    """One set of callees of an attempt."""
+    """A set of callees of an attempt."""
 
     legs: list[CalleeLeg]
-    """Those that have not refused."""
+    """Callees that have not rejected the call."""
     then: Then | None = None
-    """Who is asked when all have refused for this reason, or the time is up; None: nobody."""
+    """Returns the next branch after a failure with the given cause; None for no successor."""
     time: float | None = None
-    """Seconds they may ring; None: as long as the attempt."""
+    """Seconds of ringing; None for the duration of the attempt."""
     diversions: tuple[Diversion, ...] = ()
-    """Who was called before them, latest first."""
+    """Diversions on the way to the branch, latest first."""
     refusals: list[Cause] = field(default_factory=list)
     timer: Timer | None = None
     waiting: Waiting | None = None
 
     @property
     def cause(self) -> Cause:
-        """Why none of them has taken the call."""
+        """Cause of the branch's failure."""
         return most_telling(self.refusals) if self.refusals else Cause.UNAVAILABLE
 
     def wait_for(self, waiting: Waiting | None) -> None:
-        """Have who waits come after these and after all that follow them; nobody where None."""
+        """Continue `waiting` after the branch and its successors have failed; None for no continuation."""
         self.waiting = waiting
         if waiting is not None and waiting.time is not None:
             self.time = min(waiting.time, self.time or waiting.time)
 
     def stop(self) -> None:
-        """Its time does not count any more."""
+        """Stop the ringing timer."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

@@ -1,4 +1,4 @@
-"""Whom a call asks, one set of callees after the other: who was dialled, who they forward to, who a 3xx names."""
+"""Branches of a call: the dialled target, forwarding, groups and redirections, in order."""
 
 from __future__ import annotations
 
@@ -37,32 +37,32 @@ log = structlog.get_logger(__name__)
 
 Diversions = tuple[Diversion, ...]
 _LEAVE_A_MESSAGE = (*NOT_REACHED, Cause.BUSY, Cause.DECLINED)
-"""Who was not reached for these reasons can be left a message."""
+"""Causes that lead to voicemail."""
 
 
 class Mailboxes(Protocol):
-    """Where messages are left for users."""
+    """Voicemail boxes of users."""
 
     def has(self, user: User) -> bool:
-        """Whether that one has a mailbox."""
+        """Return True if the user has a mailbox."""
 
     @property
     def after(self) -> float:
-        """Seconds until nobody has answered."""
+        """Seconds of ringing before voicemail answers."""
 
 
 class Payers(Protocol):
-    """By which rights a call goes on to somebody else."""
+    """Rights used for forwarded and redirected calls."""
 
     def of_user(self, user: User) -> Caller:
-        """The rights of a user who forwards a call."""
+        """Return the rights of a user that forwards a call."""
 
     def of_leg(self, leg: Leg) -> Caller | None:
-        """The rights of a callee who names others instead; None: another gateway has held them against its own."""
+        """Return the rights of a redirecting callee; None if a second gateway has already checked them."""
 
 
 class OwnRights:
-    """Users without an account at a trunk, and callees of whom nobody knows who they are."""
+    """Rights without trunk accounts and without rights of redirecting callees."""
 
     def of_user(self, user: User) -> Caller:
         return Caller(user.id, user.may_call)
@@ -73,33 +73,33 @@ class OwnRights:
 
 @dataclass(slots=True, eq=False)
 class Journey:
-    """One call on its way to somebody: who pays, and where it has been."""
+    """A call on its way to a callee: the paying caller and the targets tried so far."""
 
     call_id: str
     caller: Caller
     left: int
-    """How often it may yet be diverted."""
+    """Number of further diversions allowed."""
     dialled: str
-    """What the caller is told of, where nobody is there."""
+    """Dialled number or URI, quoted in errors."""
     seen: set[str] = field(default_factory=set)
-    """Whom it has asked: nobody is asked twice, so that diversions to each other end."""
+    """Targets tried so far; a second try is refused, which ends loops of diversions."""
     names: count[int] = field(default_factory=lambda: count(1))
-    """Of the legs of its later branches."""
+    """Counter for the names of later branches' legs."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """URIs that a callee names instead of itself."""
+    """Targets of a redirection."""
 
     uris: Sequence[str]
-    """Best first."""
+    """SIP URIs, best first."""
     diversions: Diversions
     by: Caller | None
-    """The callee, as far as its rights count."""
+    """Rights of the redirecting callee; None for no check."""
 
 
 class Branching:
-    """Makes the branches of attempts."""
+    """Factory of the branches of attempts."""
 
     def __init__(
         self,
@@ -112,9 +112,9 @@ class Branching:
         toll: Callable[[Caller, Target], None] = lambda caller, target: None,
         calls: Iterable[Call] = (),
     ) -> None:
-        """`uri_of` gives a user's SIP URI, by which diversions are told; `payers` by what rights a call goes on.
+        """`uri_of` returns a user's SIP URI for diversions; `payers` the rights of diverted calls.
 
-        `toll` raises RouteError where who pays has called such numbers too often; `calls` are those that there are now.
+        `toll` raises RouteError when the caller has called similar numbers too often; `calls` are the current calls.
         """
         self._mailboxes = mailboxes
         self._toll = toll
@@ -126,7 +126,7 @@ class Branching:
         self._payers = payers or OwnRights()
 
     async def first(self, target: Target, journey: Journey) -> Branch:
-        """Those who stand for what was dialled; raises RouteError where nobody does at the moment."""
+        """Return the first branch for the dialled target; raises RouteError if unreachable."""
         journey.seen.add(_key(target))
         return await self._ask(target, journey, (), journey.call_id)
 
@@ -147,7 +147,7 @@ class Branching:
     # -- users and groups ------------------------------------------------------------
 
     async def _user(self, user: User, journey: Journey, diversions: Diversions, name: str) -> Branch:
-        """A user's pages and phones, as the user's own rules say, and by the user's own rights."""
+        """Return the branch for a user's pages and phones, by the user's forwarding rules and rights."""
         rules = self._rules.of(user.id)
         if rules.always is not None:
             elsewhere = await self._forwarded(user, journey, diversions, (rules.always, "unconditional"))
@@ -180,7 +180,7 @@ class Branching:
     async def _instead(
         self, user: User, journey: Journey, diversions: Diversions, rules: Rules, cause: Cause
     ) -> Branch | None:
-        """Where a call goes that has failed so: as the user's rules say, else to its mailbox."""
+        """Return the branch after a failure: forwarding by the user's rules, else voicemail."""
         to = rules.forward(cause)
         if to is not None:
             return await self._forwarded(user, journey, diversions, to)
@@ -202,7 +202,9 @@ class Branching:
         return await self._diverted(journey, number, told, self._payers.of_user(user))
 
     async def _group(self, group: Group, journey: Journey, diversions: Diversions, name: str) -> Branch:
-        """Everybody of a group at once, or in turn; whoever is not to be disturbed, or is not there, is left out."""
+        """Return a branch for a group, all members at once or in turn; skips members in do-not-disturb or
+        unreachable.
+        """
         if not group.in_turn:
             legs = [leg for user in group.members for leg in await self._member(user, journey, name)]
             if not legs:
@@ -239,16 +241,16 @@ class Branching:
     # -- diversions ------------------------------------------------------------------
 
     async def redirected(self, journey: Journey, leg: Leg, event: Redirected) -> Branch | None:
-        """Those whom a callee names instead, one after the other; None where the caller or the callee may call none.
+        """Return a branch for a callee's redirection, tried in order; None without permission of caller and callee.
 
-        The caller pays, so the callee must have the right as well: nobody spends another's.
+        Both are checked: the caller pays, and a callee must not gain the caller's rights.
         """
         diversion = Diversion(leg.address.uri, "unconditional")
         named = _Named(event.targets, (diversion, *event.diversions), self._payers.of_leg(leg))
         return await self._one_of(journey, named)
 
     async def _one_of(self, journey: Journey, named: _Named) -> Branch | None:
-        """The first of these that can be asked; those after it when it does not take the call."""
+        """Return a branch for the first permitted target; the remaining targets follow on failure."""
         pays = replace(journey.caller, calls=None)
         for number, uri in enumerate(named.uris, start=1):
             branch = await self._diverted(journey, uri, named.diversions, pays, named.by)
@@ -264,7 +266,7 @@ class Branching:
     async def _diverted(
         self, journey: Journey, uri: str, diversions: Diversions, pays: Caller, by: Caller | None = None
     ) -> Branch | None:
-        """Those who stand for a URI or number that the call goes on to, where who pays and `by` may both call it."""
+        """Return the branch for a diversion to a URI or number; None unless both `pays` and `by` may call it."""
         if not journey.left:
             log.info("not diverted again", call_id=journey.call_id, to=uri[:80])
             return None
@@ -289,12 +291,12 @@ class Branching:
 
 
 def _is_own_way(target: Target | None) -> bool:
-    """Return whether a call leaves by no trunk, straight to the host of its URI."""
+    """Return True for a call straight to the host of its URI, without trunk."""
     return isinstance(target, SipTarget) and target.trunk is None
 
 
 def _one_after_the_other(first: Then | None, second: Then) -> Then:
-    """Who comes next by the one, else by the other."""
+    """Return the successor of `first`, then of `second`."""
     if first is None:
         return second
     before = first

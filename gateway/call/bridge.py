@@ -1,7 +1,7 @@
-"""A bridge: two legs that talk, any two, each of which can change what was agreed, vanish, return or be replaced.
+"""Bridge of two answered legs, which may renegotiate, vanish, return or be replaced.
 
-One exchange is open at a time. It is an object with a number; an answer that names another one came
-late and changes nothing, but who gave it is offered again what stands.
+One exchange is open at a time, identified by number. A late answer to a closed exchange changes nothing, but its sender
+gets a new offer with the current description.
 """
 
 from __future__ import annotations
@@ -25,69 +25,69 @@ from gateway.media.engine import Kind, MediaError
 log = structlog.get_logger(__name__)
 
 _NUMBERS = count(1)
-"""Of exchanges; unique in the process, because a leg may move on to another bridge."""
+"""Exchange numbers, unique in the process, because a leg may move to a second bridge."""
 _NOT_OFFERED = 481
-"""Of a MediaError: what is answered was offered for media that is gone by now."""
+"""MediaError status for an answer to an offer whose media no longer exists."""
 _MEDIA_GONE = (Input.MEDIA_TIMEOUT, Input.MEDIA_FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One offer whose answer has not come yet."""
+    """An offer without an answer yet."""
 
     number: int
-    """As `target` knows it: ours, or its own where it asked for our offer."""
+    """Number as known to `target`: ours, or the target's own after its request for an offer."""
     target: Leg
-    """Who is to answer."""
+    """Leg that has to answer."""
     source: Leg | None = None
-    """Whose offer it is; None: our own."""
+    """Leg that made the offer; None for our own offer."""
     source_number: int = 0
-    """As `source` knows it."""
+    """Number as known to `source`."""
     wanted: bool = False
-    """`target` asked for our offer, so that its answer is Confirmed."""
+    """True if `target` asked for an offer, so that its answer arrives as Confirmed."""
     said: str = ""
-    """The offer as `source` made it."""
+    """Offer of `source`."""
     offer: str = ""
-    """The offer as `target` gets it."""
+    """Offer as sent to `target`."""
     renews: bool = False
-    """The offer has another transport for who has lost its own: without it the call is over."""
+    """True if the offer replaces a lost transport of `target`; without an answer the call ends."""
 
     @property
     def holds(self) -> bool:
-        """True for an offer that puts the other side on hold."""
+        """True for an offer that puts the peer on hold."""
         return holds(self.said)
 
     def may_wait(self, leg: Leg) -> bool:
-        """Return True where an offer of `leg` may come before this one."""
+        """Return True if an offer of `leg` may be answered before the exchange goes out."""
         return leg is self.target and not (self.wanted or self.renews)
 
 
 class Bridge(Transferring):
-    """Two legs with an agreement each, joined by the engine."""
+    """Two legs with separate agreements, joined by the engine."""
 
     table = TABLE
 
     def __init__(self, scope: Scope, a: Leg, b: Leg, acquainted: Sequence[Leg]) -> None:
-        """`acquainted` are those of the two who know with whom they talk."""
+        """`acquainted` are the legs that know the identity of their peer."""
         super().__init__(scope, State.CONNECTED)
         self._legs: tuple[Leg, ...] = (a, b)
         self._known: dict[str, tuple[str, str]] = {}
-        """Whom each leg takes the other for (URI, display name), by its tag."""
+        """Known peer (URI, display name) of each leg, by tag."""
         for leg in (a, b):
             if leg in acquainted:
                 self._acquaint(leg)
             else:
                 scope.follow(CallInput(input=Input.RENAMED, leg=self.other(leg)))
         self.exchange: Exchange | None = None
-        """The one that is open."""
+        """Open exchange; None for no pending offer."""
         self.holding: set[str] = set()
-        """Tags of the legs that hold the other one."""
+        """Tags of legs that hold their peer."""
         self._patience: Timer | None = None
         self._given_up: set[int] = set()
         self._remembered: list[Leg] = []
-        """Legs that must be offered again once nothing is in the way."""
+        """Legs to be offered the current description after the open exchange."""
         self._silent: set[str] = set()
-        """Tags of the legs that have not agreed yet to another transport than the one that is gone."""
+        """Tags of legs with a lost transport and no agreement on a new one."""
 
     @property
     def legs(self) -> tuple[Leg, ...]:
@@ -112,7 +112,7 @@ class Bridge(Transferring):
             exchange = self.exchange
             return exchange is not None and exchange.source is leg and exchange.source_number == event.exchange
         if leg is not None and self.is_away(leg):
-            # Nothing but its client's return, or its end, is expected of who is away.
+            # A leg without a reachable client can only return or end.
             return what.input not in _MEDIA_GONE and what.input is not Input.LEG_AWAY
         return what.input is not Input.REATTACH_TIMEOUT
 
@@ -123,17 +123,17 @@ class Bridge(Transferring):
         if isinstance(event, OfferAnswered) and event.exchange in self._given_up:
             self._given_up.discard(event.exchange)
             if event.sdp is not None and leg is not None:
-                # It now believes in a description that nobody else does.
+                # The leg believes in a description unknown to its peer.
                 self._scope.follow(CallInput(input=Input.RENEGOTIATE, leg=leg))
         return False
 
     def entered(self) -> None:
-        """Called after every step: what was put off is due when nothing is in the way any more."""
+        """Start postponed offers when no exchange is open; called after every step."""
         if self.state is State.CONNECTED and self._remembered:
             self._scope.follow(CallInput(input=Input.RENEGOTIATE, leg=self._remembered.pop(0)))
 
     def resume(self, away: Sequence[Leg], holding: Iterable[str]) -> None:
-        """Go on as another process has left it: the clients of `away` are to come back, their media flows on."""
+        """Continue a call of a previous process: media flows, and the clients of `away` are to return."""
         self.holding = set(holding)
         for leg in away:
             self._await_return(leg)
@@ -171,7 +171,7 @@ class Bridge(Transferring):
             await self._relay(source, other, what.event.exchange, what.event.sdp)
 
     async def _relay(self, source: Leg, target: Leg, number: int, sdp: str) -> None:
-        """Offer `target` what `source` has offered under that number of its own."""
+        """Pass an offer of `source`, with its number, to `target`."""
         scope = self._scope
         try:
             offer = await scope.engine.offer(scope.call_id, source.party, target.party, sdp)
@@ -184,7 +184,7 @@ class Bridge(Transferring):
         await target.offer(ours, offer)
 
     async def _cross_offers(self, what: CallInput) -> None:
-        """Answer the target of the open exchange first where it has offered before our offer went out to it."""
+        """Answer the target of the open exchange first, if its offer crossed ours before sending."""
         assert isinstance(what.event, Offered)
         exchange, leg, number = self.exchange, what.leg, what.event.exchange
         assert exchange is not None
@@ -194,7 +194,7 @@ class Bridge(Transferring):
             return
         self._close_exchange()
         if what.event.sdp is None:
-            # The far end asks for an offer, and one waits for it.
+            # The far end asks for an offer, and one is waiting.
             self._open(replace(exchange, number=number, wanted=True))
             await leg.answer_offer(number, exchange.offer)
             return
@@ -206,7 +206,7 @@ class Bridge(Transferring):
             self._scope.follow(CallInput(input=Input.EXCHANGE_OVER))
 
     async def _answer_alone(self, what: CallInput) -> None:
-        """The engine takes the offer and answers it; the other side goes on with what it has."""
+        """Answer an offer by the engine alone; the peer keeps its description."""
         assert isinstance(what.event, Offered | Returned)
         source, other = what.leg, self.other(what.leg)
         assert source is not None
@@ -261,7 +261,7 @@ class Bridge(Transferring):
         if self._is_silent(leg):
             self._stays_silent(leg)
         else:
-            # It goes on with what it has; the engine transcodes.
+            # the description stays, and the engine transcodes
             scope.follow(CallInput(input=Input.EXCHANGE_OVER))
 
     async def _remember(self, what: CallInput) -> None:
@@ -318,7 +318,7 @@ class Bridge(Transferring):
         elif exchange.renews:
             self._remembered.append(exchange.target)
         if exchange.source is not None:
-            # Whom the other side has not answered in time is told so; else it may ask whoever is there then.
+            # After a time-out the offer is rejected; else a 491 lets the source offer to the new peer.
             cause = Cause.NOT_ACCEPTABLE if what.input is Input.OFFER_TIMEOUT else Cause.GLARE
             await exchange.source.answer_offer(exchange.source_number, None, cause)
 
@@ -326,14 +326,14 @@ class Bridge(Transferring):
         self._forget(timed_out=False)
 
     def renamed(self, leg: Leg) -> Input:
-        """What it is to us that a far end is somebody else now."""
+        """Return RENAMED for a leg with a changed identity."""
         return Input.RENAMED
 
     async def _identify(self, what: CallInput) -> None:
         await self._introduce(self.other(what.leg))
 
     def _acquaint(self, leg: Leg) -> bool:
-        """`leg` knows from now on whom it talks with; whether that is news."""
+        """Note the current peer of `leg`; return True if the identity is new to it."""
         other = self.other(leg)
         if other is None or other.party.kind is Kind.SERVICE:
             return False
@@ -342,14 +342,14 @@ class Bridge(Transferring):
         return before != name
 
     async def _introduce(self, leg: Leg | None) -> None:
-        """Have `leg` told whom it talks with, where it knows another name; who is away hears it on return."""
+        """Announce a changed peer to `leg`; a leg away gets the announcement on return."""
         if leg is not None and not self.is_away(leg) and self._acquaint(leg):
             other = self.other(leg)
             assert other is not None
             await leg.identified(other.address)
 
     async def _show_hold(self, source: Leg, held: bool) -> None:
-        """Tell the other side when `source` begins or ceases to hold it."""
+        """Notify the peer when `source` starts or ends hold."""
         tag, other = source.party.tag, self.other(source)
         if held is (tag in self.holding) or other is None:
             return
@@ -377,7 +377,7 @@ class Bridge(Transferring):
         if not self._reattach:
             self._scope.follow(CallInput(input=Input.ALL_RETURNED))
 
-    # -- media that is gone ------------------------------------------------------------
+    # -- lost media --------------------------------------------------------------------
 
     def _is_silent(self, leg: Leg) -> bool:
         return leg.party.tag in self._silent
@@ -387,18 +387,18 @@ class Bridge(Transferring):
         assert leg is not None
         self._silent.add(leg.party.tag)
         if self.exchange is not None and self.exchange.target is leg:
-            self.exchange = replace(self.exchange, renews=False)  # it offers what is gone, too
+            self.exchange = replace(self.exchange, renews=False)  # the open offer describes the lost transport
         if leg.signalling_lost and not self.is_away(leg):
             self._scope.follow(CallInput(input=Input.LEG_AWAY, leg=leg))
         await self._remember(what)
 
     def _stays_silent(self, leg: Leg) -> None:
-        """It cannot be offered another transport, or has not taken it."""
+        """End the call: no new transport could be agreed with `leg`."""
         self._remembered.clear()
         self._scope.follow(CallInput(input=Input.MEDIA_FAILED, leg=leg, cause=Cause.MEDIA_FAILED))
 
     async def _speaks_again(self, *legs: Leg | None) -> None:
-        """Those have agreed to what was offered last; once nobody is left that has not, they hear each other."""
+        """Note agreement on a new transport; join the legs once no silent leg remains."""
         if not self._silent:
             return
         for leg in legs:
@@ -415,7 +415,7 @@ class Bridge(Transferring):
             await scope.engine.join(scope.call_id, a.party.tag, b.party.tag)
 
     async def _replace_leg(self, what: CallInput) -> None:
-        """Another leg, with an agreement in this call's media, comes in; who leaves is ended."""
+        """Connect a new leg, whose media is in the call already, and end the leaving leg."""
         assert what.new_leg is not None
         assert what.leg is not None
         scope, leaving, coming = self._scope, what.leg, what.new_leg
@@ -437,10 +437,10 @@ class Bridge(Transferring):
         self._legs = (staying, coming)
         self._known.pop(leaving.party.tag, None)
         if self.is_target(coming):
-            self._acquaint(coming)  # its invitation has said who calls
+            self._acquaint(coming)  # the INVITE carried the caller's identity
         await self._release(leaving)
         if self.is_transferor(leaving) and not self.is_target(coming):
-            # Somebody else has come in its place, so nobody needs to be asked any more.
+            # The transferor was replaced, which makes the transfer pointless.
             over = CallInput(input=Input.TRANSFER_FAILED, transfer=self.transfer, cause=Cause.ELSEWHERE)
             scope.follow(over)
         if what.done is not None:
@@ -454,7 +454,7 @@ class Bridge(Transferring):
             scope.follow(CallInput(input=Input.ALL_RETURNED))
 
     async def _answer_newcomer(self, what: CallInput) -> None:
-        """The engine answers the newcomer's own offer; then it takes its place."""
+        """Answer the newcomer's offer, then replace the leg."""
         newcomer, event, scope = what.newcomer, what.event, self._scope
         assert newcomer is not None
         assert isinstance(event, Offered)
@@ -476,7 +476,7 @@ class Bridge(Transferring):
         scope.follow(CallInput(input=Input.REPLACE, leg=what.leg, new_leg=newcomer, done=what.done))
 
     async def _turn_back(self, staying: Leg, leaving: Leg, coming: Leg, error: MediaError) -> None:
-        """Who was to come in cannot: the call goes on as it was, with the media that it has."""
+        """End a leg that could not be joined; restore the media of the old pair."""
         scope = self._scope
         log.info("leg not replaced", call_id=scope.call_id, tag=leaving.party.tag, reason=error.reason)
         await self._end_leg(coming, refused_by_media(coming, error))
@@ -490,20 +490,20 @@ class Bridge(Transferring):
             log.info("party not joined", call_id=scope.call_id, tag=leaving.party.tag, reason=refused.reason)
 
     async def _take_off_hold(self, *legs: Leg | None) -> None:
-        """Who was held by somebody who is gone talks again: our own offer says so."""
+        """Offer audio in both directions to legs whose holding peer has left."""
         for leg in legs:
             if leg is not None and not self.is_away(leg):
                 await leg.held(False)
                 self._remembered.append(leg)
 
     def _widen(self, *legs: Leg) -> None:
-        """Offer audio both ways to those whose former peer has left them with less."""
+        """Queue an offer of two-way audio to legs limited by a former peer."""
         scope = self._scope
         narrow = [leg for leg in legs if leg.can_update and scope.engine.narrows(scope.call_id, leg.party.tag)]
         self._remembered += [leg for leg in narrow if leg not in self._remembered]
 
     async def _give_leg_away(self, what: CallInput) -> None:
-        """Another call takes a leg with its running media; who is left has nobody to talk to and is ended."""
+        """Move a leg with its running media to a second call; the remaining leg is ended."""
         assert what.leg is not None
         scope, leg = self._scope, what.leg
         try:

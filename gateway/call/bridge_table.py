@@ -1,4 +1,4 @@
-"""The life of a bridge: two legs that talk, change what they agreed, vanish, return and are replaced."""
+"""Table of a bridge: two legs that talk, renegotiate, vanish, return and are replaced."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _EXCHANGE = {
 
 def _table() -> dict[tuple[State, Input], Row]:
     rows: dict[tuple[State, Input], Row] = {
-        # Offers that cross (RFC 3261 section 14): the first on the wire is answered first, and one side has one open.
+        # Crossing offers (RFC 3261 section 14): the first on the wire is answered first, and each leg has one open
+        # offer.
         (State.EXCHANGING, Input.OFFERED): ((Action.CROSS_OFFERS,), State.EXCHANGING),
         (State.EXCHANGING, Input.OFFER_WANTED): ((Action.CROSS_OFFERS,), State.EXCHANGING),
         (State.EXCHANGING, Input.RENEGOTIATE): ((Action.REMEMBER,), State.EXCHANGING),
         (State.EXCHANGING, Input.OFFER_ANSWERED): ((Action.TAKE_ANSWER,), State.CONNECTED),
         (State.EXCHANGING, Input.OFFER_TIMEOUT): ((Action.GIVE_UP_OFFER,), State.CONNECTED),
         (State.EXCHANGING, Input.OFFER_CANCELLED): ((Action.FORGET_OFFER,), State.CONNECTED),
-        # The exchange was over at once: the engine answered it, or refused it.
+        # The engine has answered or rejected the offer at once.
         (State.EXCHANGING, Input.EXCHANGE_OVER): ((), State.CONNECTED),
         (State.EXCHANGING, Input.REPLACE): ((Action.GIVE_UP_OFFER, Action.REPLACE_LEG), State.CONNECTED),
         (State.CONNECTED, Input.REPLACE): ((Action.REPLACE_LEG,), State.CONNECTED),
@@ -32,7 +33,7 @@ def _table() -> dict[tuple[State, Input], Row]:
         (State.AWAY, Input.LEG_RETURNED): ((Action.TAKE_BACK,), State.AWAY),
         (State.AWAY, Input.ALL_RETURNED): ((Action.JOIN,), State.CONNECTED),
         (State.AWAY, Input.REATTACH_TIMEOUT): (FINISH, State.ENDED),
-        # The other side may hold meanwhile; who is away hears of it when it returns.
+        # The peer may hold meanwhile; an absent client hears of the hold on return.
         (State.AWAY, Input.OFFERED): ((Action.ANSWER_ALONE,), State.AWAY),
         (State.AWAY, Input.OFFER_WANTED): ((Action.REFUSE_GLARE,), State.AWAY),
         (State.AWAY, Input.RENEGOTIATE): ((Action.REMEMBER,), State.AWAY),
@@ -43,7 +44,7 @@ def _table() -> dict[tuple[State, Input], Row]:
         (State.CONNECTED, Input.GIVE_AWAY): ((Action.GIVE_LEG_AWAY,), State.CONNECTED),
         (State.EXCHANGING, Input.GIVE_AWAY): ((Action.GIVE_UP_OFFER, Action.GIVE_LEG_AWAY), State.CONNECTED),
         (State.AWAY, Input.GIVE_AWAY): ((Action.GIVE_LEG_AWAY,), State.AWAY),
-        # A client that lost its socket and not its media, and says so before we noticed that it was away.
+        # A client may report its return before its absence was noticed: the socket was lost, not the media.
         (State.CONNECTED, Input.LEG_RETURNED): ((Action.TAKE_BACK,), State.CONNECTED),
         (State.EXCHANGING, Input.LEG_RETURNED): ((Action.GIVE_UP_OFFER, Action.TAKE_BACK), State.CONNECTED),
         (State.CONNECTED, Input.ALL_RETURNED): ((Action.JOIN,), State.CONNECTED),
@@ -71,7 +72,7 @@ def _table() -> dict[tuple[State, Input], Row]:
 
 
 def _transfer_rows() -> dict[tuple[State, Input], Row]:
-    """A transfer goes on beside whatever else happens; who answers comes in by REPLACE."""
+    """Return the rows of a transfer, which runs beside all further inputs; the target enters by REPLACE."""
     rows: dict[tuple[State, Input], Row] = {}
     for state in ALIVE:
         rows[state, Input.TRANSFER] = ((Action.INVITE_TARGETS,), state)

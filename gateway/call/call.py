@@ -1,4 +1,4 @@
-"""One call: the queue of everything that happens to it, worked off one at a time by its attempt, then its bridge."""
+"""A call: a queue of inputs, handled one at a time by its attempt and then its bridge."""
 
 from __future__ import annotations
 
@@ -39,16 +39,15 @@ from gateway.media.engine import KeyFrameWanted, Kind, MediaEngine, MediaError, 
 log = structlog.get_logger(__name__)
 
 _HISTORY_LIMIT = 100
-"""Steps kept of one call."""
+"""Steps kept in the history of a call."""
 _PENDING_LIMIT = 200
-"""Inputs a call may have waiting; a peer that floods one call hurts that call only."""
+"""Largest number of waiting inputs; a flood ends only the flooded call."""
 
 
 class Call:
-    """Two sides and the media between them.
+    """Two legs and the media between them.
 
-    Everything that happens is queued and handled one at a time, in order, so that no event
-    overtakes the media engine's answer to the one before it.
+    Inputs are queued and handled in order, so that no event overtakes the media engine's answer to an earlier one.
     """
 
     def __init__(
@@ -70,11 +69,10 @@ class Call:
         on_end: Callable[[], None] = lambda: None,
         announce: Callable[[Cause], CalleeLeg | None] = unsaid,
     ) -> None:
-        """`offer` None: the caller wants ours (an INVITE without a description); `callees` without legs: all of them
-        have refused.
+        """`offer` is None for an INVITE without SDP; `callees` without legs means that all have rejected the call.
 
-        `keep` writes the call down as it stands: which legs have changed (None: any may have), whether one has left it.
-        `on_end` is told before the far ends are: the call is over, and its media is yet to go.
+        `keep` stores the call: changed legs (None for any), and True while a leg is ending. `on_end` is called before
+        the legs and media are ended.
         """
         self.id = call_id
         self.caller = caller
@@ -82,7 +80,7 @@ class Call:
         self.record = CallRecord(call_id, caller.address, dialled, timers.time())
         self.history: deque[Step] = deque(maxlen=_HISTORY_LIMIT)
         self.cause = Cause.NORMAL
-        """Why the call ended, once it has."""
+        """Cause of the end, valid once the call has ended."""
         self._timers = timers
         self._on_change = on_change
         self._on_preference = on_preference
@@ -91,16 +89,16 @@ class Call:
         self._on_end = on_end
         self._is_kept = self._is_ending = False
         self._scope = self._made(engine, on_redirect or nobody_instead, announce)
-        self.leaving: Sequence[Leg] = self._scope.leaving  # ended, and their far ends have not answered that yet
+        self.leaving: Sequence[Leg] = self._scope.leaving  # ended legs whose far ends have not confirmed yet
         self._machine: Attempt | Bridge = Attempt(self._scope, caller, callees, offer)
         self._pending: deque[Callable[[], CallInput | None]] = deque()
-        """What happened is read when its turn comes: what it means depends on what came before it."""
+        """Readers of inputs, evaluated late: the meaning of an event depends on earlier inputs."""
         self._pump: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
         self._turning_away: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
         self._refusals: dict[Cause, str] = {}
-        """Words of far ends that refused, by the cause they stand for."""
+        """Rejection texts of far ends, by cause."""
 
     def _made(
         self,
@@ -108,7 +106,7 @@ class Call:
         redirect: Callable[[Leg, Redirected], Awaitable[Branch | None]],
         announce: Callable[[Cause], CalleeLeg | None],
     ) -> Scope:
-        """Return what the attempt and the bridge have of the call."""
+        """Return the scope shared by attempt and bridge."""
         return Scope(
             call_id=self.id,
             engine=engine,
@@ -129,9 +127,9 @@ class Call:
     def resume(
         self, a: Leg, b: Leg, *, away: Sequence[Leg], holding: Iterable[str], left: float, silent: bool = False
     ) -> None:
-        """Go on as another process has left it, in place of `start`: these two talk, for `left` seconds at most.
+        """Continue a call of a previous process instead of `start`: `a` and `b` talk for at most `left` seconds.
 
-        `silent`: their media is gone, and others stand ready to be offered.
+        `silent` means that their media is lost and new transports are ready to be offered.
         """
         self._machine.close()
         bridge = self._machine = Bridge(self._scope, a, b, (a, b))
@@ -145,41 +143,41 @@ class Call:
         self.keep()
         self._changed()
 
-    # -- what others see -------------------------------------------------------------
+    # -- for observers ---------------------------------------------------------------
 
     @property
     def state(self) -> State:
-        """Where the call is: its attempt's state until somebody answered, its bridge's from then on."""
+        """State of the attempt, and of the bridge once answered."""
         return self._machine.state
 
     @property
     def machine(self) -> Attempt | Bridge:
-        """What runs the call now."""
+        """Current state machine."""
         return self._machine
 
     @property
     def bridge(self) -> Bridge | None:
-        """The two legs that talk, once they do."""
+        """Bridge of the answered call; None before the answer."""
         return self._machine if isinstance(self._machine, Bridge) else None
 
     @property
     def legs(self) -> tuple[Leg, ...]:
-        """Every leg that is part of it now."""
+        """Current legs."""
         return self._machine.legs
 
     @property
     def unexpected(self) -> Counter[tuple[State, Input]]:
-        """Inputs that had no row, by the state they came in."""
+        """Inputs without a row in the table, counted by state."""
         return self._machine.unexpected
 
-    # -- what drives it ------------------------------------------------------------
+    # -- inputs ----------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin: offer the media, invite the callees, listen to every leg."""
-        # Where nobody has seen the call whoever made it makes it again, if we die, for want of an answer.
+        """Offer media, invite the callees, and listen to every leg."""
+        # A call unseen by its far ends needs no record: after a crash the caller retransmits the INVITE.
         if not all(leg.is_unaware for leg in self.legs):
             self.keep()
-        # First of all inputs: what the legs have kept (candidates, a hang-up) comes after it.
+        # START comes before the events kept by legs, such as candidates or a hang-up.
         self.post(CallInput(input=Input.START))
         for leg in self.legs:
             leg.listen(self.leg_event)
@@ -190,11 +188,11 @@ class Call:
         self.post(CallInput(input=Input.STOP, cause=cause))
 
     def keep(self) -> None:
-        """Write it down as it stands."""
+        """Store the current state."""
         self._write(None, self._is_ending)
 
     def _ends(self) -> None:
-        """Whoever finds it from now on is to end it, too: a goodbye may be lost with this process."""
+        """Mark the stored call as ending, because a crash may lose the BYE, then report the end."""
         if self.bridge is not None and not self._is_ending:
             self._write((), ending=True)
         self._on_end()
@@ -204,11 +202,11 @@ class Call:
         self._keep(self, changed, ending)
 
     def when_pressed(self, told: Callable[[Leg, str], None]) -> None:
-        """Have `told` hear of every digit of its legs, in the media or by signalling."""
+        """Call `told` with leg and digit for every digit, from media or signalling."""
         self._scope.pressed = told
 
     def leave(self) -> None:
-        """Another gateway goes on with it: end it here; of what it was nothing is written down any more."""
+        """End the call here because a second gateway continues it; its record stays untouched until the end."""
         keep = self._keep
 
         def kept(call: Call, changed: Sequence[Leg] | None, ending: bool) -> None:
@@ -220,7 +218,7 @@ class Call:
         self.stop(Cause.LOST)
 
     def transfer(self, transfer: Transfer) -> None:
-        """Have whoever answers first of its targets talk in the transferor's place (see transferring.py)."""
+        """Let the first target to answer replace the transferor (see transferring.py)."""
         for leg in transfer.targets:
             leg.listen(self.leg_event)
         self._post_or_turn_away(CallInput(input=Input.TRANSFER, leg=transfer.transferor, transfer=transfer))
@@ -234,10 +232,10 @@ class Call:
         *,
         only_ringing: bool = False,
     ) -> None:
-        """Have `newcomer`, whose offer is not answered yet, talk in the place of `leg` (INVITE with Replaces).
+        """Let `newcomer`, with an unanswered offer, replace `leg` (INVITE with Replaces).
 
-        `done` hears NORMAL once it has come to that, of a leg that talks, else why not. `only_ringing`: not any
-        more where `leg` has answered meanwhile.
+        `done` gets NORMAL after the replacement of an answered leg, else the cause of failure. `only_ringing` gives up
+        once `leg` has answered.
         """
         what = CallInput(
             input=Input.TAKE_PLACE,
@@ -253,10 +251,10 @@ class Call:
     def replace(
         self, leg: Leg, new_leg: Leg, done: Callable[[Cause], None] | None = None, *, held: bool = False
     ) -> None:
-        """Have `new_leg`, which has an agreement in this call's media, talk in the place of `leg` (a transfer).
+        """Let `new_leg`, with media in the call already, replace `leg` (transfer).
 
-        `done` hears NORMAL once it has come to that, else why not: `new_leg` is ended, for it has nobody to talk to.
-        `held`: it was on hold where it comes from.
+        `done` gets NORMAL after success, else the cause of failure, and `new_leg` is ended. `held` means that `new_leg`
+        was on hold in its old call.
         """
         new_leg.listen(self.leg_event)
         self._post_or_turn_away(CallInput(input=Input.REPLACE, leg=leg, new_leg=new_leg, done=once(done), held=held))
@@ -268,7 +266,9 @@ class Call:
             self.post(what)
 
     def give_away(self, leg: Leg, to_call: str, done: Callable[[Cause], None]) -> None:
-        """Have the call of that id adopt `leg` with its media (NORMAL), and end (see transfer.merge)."""
+        """Let the call with id `to_call` adopt `leg` with its media, and end (see transfer.merge); `done` gets NORMAL
+        on success.
+        """
         what = CallInput(input=Input.GIVE_AWAY, leg=leg, to_call=to_call, done=once(done))
         if self.state is State.ENDED:
             done(Cause.UNAVAILABLE)
@@ -276,11 +276,11 @@ class Call:
             self.post(what)
 
     async def finished(self) -> None:
-        """Wait until the call has ended and its media is gone."""
+        """Wait until the call has ended and its media is deleted."""
         await self._finished.wait()
 
     def leg_event(self, leg: Leg, event: LegEvent) -> None:
-        """Take one event of one of our legs."""
+        """Take an event of a leg."""
         if isinstance(event, TransferRequested):
             self._transfer_requested(leg, event)
             return
@@ -290,7 +290,7 @@ class Call:
         if isinstance(event, SignallingChanged) and event.is_first and self._is_kept:
             return
         if isinstance(event, SignallingChanged | Answered | HungUp) and self.state is not State.ENDED:
-            # Before a message leaves that tells of it.
+            # Stored before the message about the event is sent.
             self._write((leg,), self._is_ending or (isinstance(event, HungUp) and leg in self.legs))
         if isinstance(event, SignallingChanged):
             return
@@ -300,14 +300,14 @@ class Call:
             self._queue(lambda: input_of_leg(self._machine, leg, event))
 
     def _transfer_requested(self, leg: Leg, request: TransferRequested) -> None:
-        """Where it leads to is for whoever knows all calls; who is not answered yet cannot be passed on."""
+        """Pass a transfer request to the registry, which knows all calls; unanswered calls cannot be transferred."""
         if self._on_transfer is None or self.bridge is None or leg not in self.legs:
             request.report.ended(Cause.GLARE)
         else:
             self._on_transfer(self, leg, request)
 
     def _key_frame_requested(self, leg: Leg) -> None:
-        """No state of a call depends on it: the engine knows whom the leg sees."""
+        """Ask the engine for a key frame; the call's state is not involved."""
         try:
             if self._scope.engine.capabilities.key_frames:
                 self._scope.engine.request_key_frame(self.id, leg.party.tag)
@@ -315,7 +315,7 @@ class Call:
             log.debug("no key frame can be asked for", call_id=self.id, of=leg.party.tag, reason=error.reason)
 
     def media_event(self, event: MediaEvent) -> None:
-        """Take one event of the media engine about this call."""
+        """Take an event of the media engine."""
         if isinstance(event, KeyFrameWanted):
             for leg in self.legs:
                 if leg.party.tag == event.tag:
@@ -324,7 +324,7 @@ class Call:
         self._queue(lambda: input_of_media(self._machine, event))
 
     def post(self, what: CallInput) -> None:
-        """Queue one input; what comes after the end is nobody's business any more, but a digit is told to be lost."""
+        """Queue an input; after the end, only the loss of a digit is reported."""
         if what.digit is not None and self.state is State.ENDED:
             what.digit.told(False)
         self._queue(lambda: what)
@@ -347,7 +347,7 @@ class Call:
     def _waiting(self) -> list[Input]:
         return [what.input for read in self._pending if (what := read()) is not None]
 
-    # -- the machine ---------------------------------------------------------------
+    # -- the machine -----------------------------------------------------------------
 
     async def _run(self) -> None:
         try:
@@ -361,7 +361,7 @@ class Call:
             self._pump = None
             if self.state is State.ENDED:
                 self._scope.let_go()
-                for leg in {*self.legs, self.caller}:  # who may have left it
+                for leg in {*self.legs, self.caller}:  # the caller may have been replaced
                     leg.listen(over, instead_of=self.leg_event)
                 self._finished.set()
 
@@ -408,7 +408,7 @@ class Call:
         is_answered = state is State.CONNECTED and self.record.answered_after_ms is None
         if isinstance(machine, Attempt) and state is State.CONNECTED:
             self._answered(machine)
-        if is_answered:  # whoever finds the call counts from here
+        if is_answered:  # a resuming process counts the duration from here
             self.record.answered_after_ms, self.record.longest = elapsed * 1000, self.longest
         self._note(elapsed, before, state, what)
         if isinstance(self._machine, Bridge):
@@ -435,7 +435,7 @@ class Call:
             self._on_change(self)
 
     def _answered(self, attempt: Attempt) -> None:
-        """The attempt has done its part: who is left of it talks in a bridge."""
+        """Replace the attempt by a bridge of the two answered legs."""
         winner = attempt.winner
         assert winner is not None
         away, acquainted = attempt.away, attempt.acquainted
@@ -447,16 +447,16 @@ class Call:
             self._follow(CallInput(input=Input.LEG_AWAY, leg=leg))
 
     def _note(self, elapsed: float, before: State, state: State, what: CallInput) -> None:
-        """One step, in the history and in the log, with both names of the call."""
+        """Log a step and add it to the history, with the call's id and SIP Call-IDs."""
         tag = what.leg.party.tag if what.leg is not None else None
         for leg in self.legs:
             if leg.references:
                 self.record.references[leg.party.tag] = leg.references
-        # A step of no leg, or of one that has no such name, goes by the caller's.
+        # A step without a leg, or of a leg without Call-ID, is logged with the caller's.
         references = (what.leg.references if what.leg is not None else ()) or self.caller.references
         self.history.append(Step(at=elapsed, input=what.input, state=state, leg=tag, references=references))
         refusal = self._refusal_of(what, state)
-        # Digits and candidates are steps too, but nobody wants to read them all.
+        # Digits and candidates are steps, too, but too many for the normal log level.
         say = log.debug if state is before and not refusal else log.info
         say(
             "call",
@@ -470,7 +470,7 @@ class Call:
         )
 
     def _refusal_of(self, what: CallInput, state: State) -> dict[str, str]:
-        """Return the words of the far end that refused now, or for whose refusal the call ends."""
+        """Return log fields with the text of a rejection, and with the cause at the end of the call."""
         if isinstance(what.event, Rejected) and what.event.said:
             self._refusals[what.event.cause] = what.event.said
             return {"said": what.event.said}
@@ -480,7 +480,7 @@ class Call:
         return {"cause": self.cause.word} | ({} if said is None else {"said": said})
 
     def _with_cause(self, what: CallInput) -> CallInput:
-        """The input that ends the call, with the cause both sides are told."""
+        """Return the final input with the cause reported to both legs."""
         cause = what.cause or Cause.NORMAL
         if what.input is Input.CALLER_HUNG_UP and self.state is not State.CONFIRMING:
             cause = Cause.CANCELLED
@@ -498,20 +498,20 @@ class Call:
 
     @property
     def longest(self) -> float:
-        """Seconds that it may be up."""
+        """Longest duration of the answered call, in seconds."""
         if any(leg.party.kind is Kind.SERVICE and not leg.party.lasting for leg in self.legs):
             return self.settings.service_max_duration
         return self.settings.max_duration
 
     def _learn(self, leg: Leg, sdp: str) -> None:
-        """Tell who keeps preferences which codecs the callee chose, best first."""
+        """Report the codecs chosen by a callee, best first."""
         codecs = audio_codecs(sdp) if self._on_preference is not None else ()
         if codecs and self._on_preference is not None:
             self._on_preference(leg, codecs)
 
 
 async def _turn_away(what: CallInput | None) -> None:
-    """What is not done any more: a leg that was to come in must not be left alone."""
+    """Settle a dropped input: report failure and end the legs that were to join."""
     if what is None:
         return
     if what.transfer is not None and what.input is Input.TRANSFER:

@@ -1,4 +1,4 @@
-"""What calls read in a description: the codecs an answer prefers, and whether an offer holds the other side."""
+"""Facts about SDP that calls need: preferred codecs of an answer, and hold."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sdp.errors import SdpSyntaxError
 from sdp.transport import is_nowhere
 
 _STATIC = {"0": "pcmu", "8": "pcma", "9": "g722"}
-"""Payload types that need no rtpmap (RFC 3551 section 6)."""
+"""Static payload types, valid without rtpmap (RFC 3551 section 6)."""
 _NOT_SPEECH = frozenset({"telephone-event", "cn", "red"})
 
 
 def audio_codecs(text: str) -> tuple[str, ...]:
-    """Names (lower case) of the audio codecs of an answer, best first; () where there are none."""
+    """Return the audio codecs of an answer in lower case, best first; () for none."""
     try:
         media = SessionDescription.parse(text).media
     except SdpSyntaxError:
@@ -27,7 +27,7 @@ def audio_codecs(text: str) -> tuple[str, ...]:
 
 
 def has_video(text: str, codecs: Collection[str]) -> bool:
-    """Whether an offer has a picture in one of these codecs (lower case)."""
+    """Return True if an offer has video in one of these codecs (lower case)."""
     try:
         media = SessionDescription.parse(text).media
     except SdpSyntaxError:
@@ -46,20 +46,20 @@ def _names(formats: tuple[str, ...], rtpmaps: tuple[str, ...]) -> tuple[str, ...
 
 
 def holds(text: str) -> bool:
-    """Whether an offer stops the audio of the other side (RFC 3264 section 8.4: sendonly, inactive, or 0.0.0.0).
+    """Return True if an offer holds the peer: sendonly, inactive, or address 0.0.0.0 (RFC 3264 section 8.4).
 
-    With ICE 0.0.0.0 says only that no candidate is known yet (RFC 8840 section 4.1.1).
+    With ICE, 0.0.0.0 only means that no candidate is known yet (RFC 8840 section 4.1.1).
     """
     return _audio_direction(text) in (Direction.SENDONLY, Direction.INACTIVE)
 
 
 def is_two_way(text: str) -> bool:
-    """Return True for an offer of audio both ways, whose answer tells by itself that the other side holds."""
+    """Return True for an offer of two-way audio, whose answer can show hold by the peer."""
     return _audio_direction(text) is Direction.SENDRECV
 
 
 def _audio_direction(text: str) -> Direction | None:
-    """Direction of the first audio section, SENDONLY where its address is none; None without such a section."""
+    """Return the direction of the first audio section, SENDONLY for a null address; None without audio."""
     try:
         description = SessionDescription.parse(text)
     except SdpSyntaxError:

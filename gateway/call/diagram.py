@@ -1,4 +1,4 @@
-"""Draws the life of a call from its two tables: `python -m gateway.call.diagram`."""
+"""State diagram of a call, drawn from its two tables: `python -m gateway.call.diagram`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.call.state import State
 
 
 def diagram() -> str:
-    """Attempt and bridge as one Mermaid state diagram, one arrow for each pair of states."""
+    """Return attempt and bridge as one Mermaid state diagram, with one arrow for each pair of states."""
     arrows: dict[tuple[State, State], set[str]] = {}
     for table in (attempt_table.TABLE, bridge_table.TABLE):
         for (state, what), (_, target) in table.items():

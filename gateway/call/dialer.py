@@ -1,4 +1,4 @@
-"""What makes the legs of those who are called."""
+"""Protocol of the factory of callee legs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from gateway.call.routing import Target
 
 
 class Dialer(Protocol):
-    """Makes the legs that stand for a target; the composition root knows the concrete ones."""
+    """Makes the legs for a target; the composition root supplies the implementation."""
 
     async def legs(self, target: Target, call_id: str, name: str = "") -> Sequence[CalleeLeg]:
-        """Callee legs of a call for `target`; an empty list when nobody stands for it at the moment.
+        """Return callee legs for `target`; an empty list if unreachable at the moment.
 
-        `name` begins their tags, where `call_id` does not make them unique.
+        `name` prefixes the legs' tags where `call_id` alone is ambiguous.
         """

@@ -1,4 +1,4 @@
-"""What numbers do beside calling somebody: forwarding, do not disturb, picking up, taking a parked call back."""
+"""Feature numbers: call forwarding, do not disturb, call pickup and retrieval of parked calls."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ FEATURES = (
     "do-not-disturb-on",
     "do-not-disturb-off",
 )
-"""What a route's `to: feature:NAME` may name."""
+"""Names allowed in a route's `to: feature:NAME`."""
 TAKING = frozenset((PARK, PICK_UP))
-"""Those by which whoever dials talks in a call that there is."""
+"""Features that connect the caller to an existing call."""
 _RINGING = (State.CALLING, State.RINGING, State.EARLY)
 
 
 def parked_as(place: str) -> str:
-    """How the leg of a parked call is named (`Leg.is_named`)."""
+    """Return the name of a parked call's leg (`Leg.is_named`)."""
     return f"park:{place}"
 
 
 def is_engaged(user: User, calls: Iterable[Call]) -> bool:
-    """Whether a call to `user` is busy because another one rings or is under way (User.call_waiting)."""
+    """Return True if `user` has call waiting off and any current call (User.call_waiting)."""
     return not user.call_waiting and any(leg.identity == user.id for call in calls for leg in call.legs)
 
 
 class Features:
-    """Carries out what a caller asks for by a number."""
+    """Executes feature numbers."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Features:
         may_pick_up: Callable[[str, str], bool],
         router: Router,
     ) -> None:
-        """`may_pick_up` says whether the one identity may take calls of the other."""
+        """`may_pick_up` returns True if the first identity may take calls of the second."""
         self._engine = engine
         self._rules = rules
         self._calls = calls
@@ -59,9 +59,8 @@ class Features:
         self._router = router
 
     def use(self, target: FeatureTarget, leg: CallerLeg, caller: Caller, offer: str | None) -> Call | None:
-        """Do what was dialled; the call that `leg` is part of now, None where it is only to hear that it was done.
-
-        Raises RouteError.
+        """Execute a dialled feature; return the call joined by `leg`, or None for a feature without a call. Raises
+        RouteError.
         """
         if caller.guest or not caller.transit:
             raise RouteError(Cause.FORBIDDEN, f"features are for users, which {caller.id} is not")
@@ -73,7 +72,7 @@ class Features:
         return None
 
     def change(self, caller: Caller, rules: Rules) -> None:
-        """Have these rules hold for calls to `caller`; raises RouteError where a call could not go on there."""
+        """Store the rules of `caller`; raises RouteError for a number that the caller may not dial."""
         for number in (rules.always, rules.busy, rules.no_answer):
             if number is not None:
                 somebody(self._router.route(number, caller))
@@ -92,7 +91,7 @@ class Features:
         self.change(caller, rules)
 
     def _take(self, leg: CallerLeg, offer: str | None, call: Call, other: Leg, *, only_ringing: bool = False) -> Call:
-        """Have `leg` talk in the place of `other`."""
+        """Let `leg` replace `other`."""
         capabilities = self._engine.capabilities
         if offer is None or not (capabilities.join and capabilities.early_answer):
             raise RouteError(Cause.NOT_ACCEPTABLE, "such a call needs an offer, and a media engine that moves parties")
@@ -107,7 +106,7 @@ class Features:
         raise RouteError(Cause.NOT_FOUND, f"no call is parked at {place}")
 
     def _ringing(self, leg: Leg, caller: Caller, number: str) -> tuple[Call, Leg]:
-        """What rings longest at somebody whose calls the caller may take; at `number` alone, where one is given."""
+        """Return the longest ringing callee leg that the caller may pick up, at user `number` if given."""
         for call in self._calls:
             if call.state not in _RINGING or call.caller is leg:
                 continue

@@ -1,4 +1,4 @@
-"""Who may take the place of a leg because we have asked for that: "sent by our own REFER" (RFC 3891 section 3)."""
+"""Grants for replacing a leg, made by a REFER of the gateway: "sent by our own REFER" (RFC 3891 section 3)."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from gateway.call.state import State
 from gateway.call.status import Cause
 
 LIFETIME = 60.0
-"""Seconds after its REFER in which the INVITE has to come."""
+"""Seconds between REFER and the resulting INVITE."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """The place of a leg, for one INVITE with Replaces."""
+    """Permission for one INVITE with Replaces."""
 
     call: Call
     leg: Leg
-    """Who leaves its place."""
+    """Leg to be replaced."""
     identity: str
-    """Who was sent the REFER, and nobody else, may come ("trunk:NAME")."""
+    """Identity of the REFER's recipient, the only one allowed to send the INVITE ("trunk:NAME")."""
     target: str
-    """User part of its Refer-To, and of the INVITE's Request-URI."""
+    """User part of Refer-To, and of the INVITE's Request-URI."""
     until: float
-    """Seconds of the clock."""
+    """End of validity, in seconds of the clock."""
 
 
 class Grants:
-    """Each under a name that nobody can guess; it is written as a dialog's, and names none, so it tells nothing."""
+    """Grants by unguessable names in the form of dialog names, which reveal no real dialog."""
 
     def __init__(self, new_id: Callable[[], str], now: Callable[[], float]) -> None:
-        """`new_id` gives words that nobody can guess."""
+        """`new_id` returns unguessable words."""
         self._new_id = new_id
         self._now = now
         self._by_name: dict[LegName, Grant] = {}
         self._outcomes: dict[LegName, bool | None] = {}
-        """Of those that were used: whether the place was taken, None while nobody knows; until the REFER is decided."""
+        """Outcome of used grants, None while unknown; kept until the REFER is decided."""
         self._waiting: dict[LegName, Callable[[bool], None]] = {}
 
     def __len__(self) -> int:
         return len(self._by_name)
 
     def give(self, call: Call, leg: Leg, identity: str, target: str) -> DialogName:
-        """Let who was identified so, once, take the place of that leg; the name to be told."""
+        """Return the name of a new grant to replace `leg`, valid once and for one identity."""
         now = self._now()
         for name in [name for name, grant in self._by_name.items() if grant.until <= now]:
             del self._by_name[name]
@@ -54,7 +54,7 @@ class Grants:
         return name
 
     def use(self, name: LegName) -> Callable[[Cause], None]:
-        """Somebody comes, and nobody else can; to be told once: NORMAL where it then had the place."""
+        """Consume a grant; return a function for its outcome, NORMAL after a replacement."""
         del self._by_name[name]
         self._outcomes[name] = None
 
@@ -69,8 +69,7 @@ class Grants:
         return done
 
     def decide(self, name: DialogName, then: Callable[[bool], None]) -> None:
-        """Its REFER is over, so it is not to be used any more; `then` hears, once that is known, whether the place was
-        taken."""
+        """Revoke the grant after its REFER; `then` gets True if the leg was replaced, as soon as known."""
         self._by_name.pop(name, None)
         outcome = self._outcomes.pop(name, False)
         if outcome is None:
@@ -79,9 +78,9 @@ class Grants:
             then(outcome)
 
     def of(self, name: LegName, identity: str | None, dialled: str) -> Grant | int | None:
-        """What an INVITE with that Replaces may do; the status that refuses it; None: it was never granted.
+        """Return the grant for an INVITE with Replaces, a rejecting status, or None for an unknown name.
 
-        One that is used up, too late, or whose leg has gone is 481, one from elsewhere or to somebody else 403.
+        A late grant, or one whose leg has ended, gives 481; a wrong sender or Request-URI gives 403.
         """
         grant = self._by_name.get(name)
         if grant is None:
@@ -96,5 +95,5 @@ class Grants:
 
 
 def _user_of(uri: str) -> str:
-    """The user part of a SIP URI, without its parameters."""
+    """Return the user part of a SIP URI without parameters."""
     return uri.partition(":")[2].rpartition("@")[0].partition(";")[0]

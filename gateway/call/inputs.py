@@ -1,4 +1,4 @@
-"""What an event of a leg or of the media is to a call: the input of the table that handles it."""
+"""Mapping of leg and media events to inputs of the call's tables."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _PLAIN = {
     CandidateAdded: Input.CANDIDATE,
     DigitPressed: Input.DIGIT,
 }
-"""Events that are one input whatever the call is doing."""
+"""Events with a fixed input."""
 
 
 def input_of_leg(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> CallInput | None:
-    """The input that `event` of `leg` is; None for what this leg cannot say."""
+    """Return the input for an event of `leg`; None for an event impossible in its role."""
     if leg in machine.legs:
         return _of_leg(machine, leg, event)
     return input_of_target(leg, event) if isinstance(machine, Bridge) and machine.is_target(leg) else None
@@ -79,7 +79,7 @@ def _of_leg(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> CallInput |
 
 
 def _of_callee(machine: Attempt | Bridge, leg: Leg, event: LegEvent) -> Input | None:
-    """What only who is called can say, and only until the call is answered."""
+    """Return the input for an event of a callee in an unanswered call."""
     if isinstance(machine, Bridge) or leg is machine.caller:
         return None
     match event:
@@ -102,7 +102,7 @@ def _hung_up(machine: Attempt | Bridge, leg: Leg) -> Input:
 
 
 def input_of_media(machine: Attempt | Bridge, event: MediaEvent) -> CallInput | None:
-    """The input that `event` is; None for a party that is no leg of the call any more."""
+    """Return the input for a media event; None if its party has left the call."""
     leg = next((leg for leg in machine.legs if leg.party.tag == event.tag), None)
     if leg is None:
         return None
@@ -128,15 +128,15 @@ def input_of_media(machine: Attempt | Bridge, event: MediaEvent) -> CallInput | 
 
 
 def is_kept(what: CallInput) -> bool:
-    """Whether an input may have changed what is kept of a call that is up."""
+    """Return True for inputs that can change the stored state of an answered call."""
     if what.input is Input.MEDIA_CONNECTED:
         return isinstance(what.event, Connected) and what.leg is not None and what.leg.party.kind is Kind.WEBRTC
     return what.input not in (Input.DIGIT, Input.DIGIT_REFUSED, Input.CANDIDATE)
 
 
 def changed_by(what: CallInput, caller: Leg) -> Sequence[Leg] | None:
-    """Whose values such an input may have changed; None: anybody's."""
+    """Return the legs whose stored values an input can change; None for any."""
     if what.input is Input.MEDIA_CONNECTED:
         return ()
-    # Who has answered was written down as it did.
+    # The callee's answer itself was stored on arrival.
     return (caller,) if what.input in (Input.ANSWER_TAKEN, Input.COUNTER_TAKEN) else None

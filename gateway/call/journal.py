@@ -1,7 +1,7 @@
-"""Calls as values, kept so that the process which follows one that died finds them.
+"""Journal of calls: records from which a new process continues calls after a crash.
 
-A record is written before anybody can see what it tells: when a call is placed, at each of its steps, and where a leg
-says that its own protocol has gone on. It is removed at the end of the call.
+A record is written before its content becomes visible: at placement, at each step, and for each change of a leg's
+dialog. It is removed at the end.
 """
 
 from __future__ import annotations
@@ -28,53 +28,53 @@ from gateway.media.engine import MediaEngine
 log = structlog.get_logger(__name__)
 
 VERSION = b"calls 2\n"
-"""What a record begins with.
+"""First line of a record.
 
-Fields are only ever added, and missing ones have a default: so records of older gateways are read. Where that cannot
-be, the number is raised. What `_left_by_others` reads stays as it is in every version, so that a call can be ended.
+Later versions only add fields with defaults, so that older records can be read; any different change raises the number.
+The fields read by `_left_by_others` never change, so that calls of any version can be ended.
 """
 _NAME = b"calls "
 _FORMAT = 4
-"""Of `marshal`, which takes a tenth of the time of JSON: every Python since 3.4 reads and writes it."""
+"""Version of the `marshal` format, readable by every Python since 3.4; marshal takes a tenth of the time of JSON."""
 _PATIENCE = 35.0
-"""Seconds after which nobody answers a goodbye any more: more than 64 T1 (RFC 3261 section 17.1.2.2)."""
+"""Seconds to wait for answers to BYE and CANCEL: more than 64*T1 (RFC 3261 section 17.1.2.2)."""
 SETTING_UP, UP, ENDING = "setting-up", "up", "ending"
-"""How far a call was. Whoever finds it goes on with one that is up, and ends the others on both sides."""
+"""Stages of a stored call. A new process continues calls in stage UP, and ends all others on both sides."""
 
 Values = Mapping[str, Any]
 _Leg = tuple[Address, bytes, bytes]
-"""The address that a leg had, its `name_values`, and its own values."""
+"""Address of a leg, its packed `name_values`, and its packed own values."""
 
 
 class JournalError(GatewayError):
-    """A record that cannot be kept; one sentence."""
+    """Raised for a record that cannot be stored or read; one sentence."""
 
 
 class JournalStore(Protocol):
-    """Where records are kept: opaque octets by the id of the call."""
+    """Store of opaque records by call id."""
 
     def put(self, call_id: str, record: bytes) -> None:
-        """Keep this in place of what was there; the death of the process does not undo it. Raises JournalError."""
+        """Store or replace a record durably across a crash of the process. Raises JournalError."""
 
     def remove(self, call_id: str) -> None:
-        """Forget it, now or, where JournalError is raised, as soon as it can be; an unknown one is no error."""
+        """Remove a record; if JournalError is raised, as soon as possible. An unknown id is no error."""
 
     def outdate(self, call_id: str) -> None:
-        """Whoever finds what was kept ends the call, for it has changed since. As `remove`, until the next `put`."""
+        """Mark a record as outdated until the next `put`: a new process then ends the call. Raises as `remove`."""
 
 
 @dataclass(slots=True)
 class _Goodbyes:
-    """What a call that has ended waits for before it is forgotten."""
+    """Far ends of an ended call that still have to confirm the end."""
 
     waiting: int
-    """Far ends that have not answered; fewer than none where some have before it is known how many there are."""
+    """Number of missing confirmations; negative while the total is unknown."""
     timer: Timer
-    """Forgets it all the same."""
+    """Timer that removes the record without confirmations."""
 
 
 class Journal:
-    """Writes down what becomes of every call."""
+    """Writer of the records of all calls."""
 
     def __init__(
         self,
@@ -85,10 +85,10 @@ class Journal:
         later: Callable[[float, Callable[[], None]], Timer] | None = None,
         boot: Callable[[], tuple[str, float]] = lambda: ("", 0.0),
     ) -> None:
-        """`clock` is that of the calls (seconds), `wall_clock` gives seconds since 1970; `later` calls after seconds.
+        """`clock` is the calls' clock in seconds, `wall_clock` returns Unix seconds.
 
-        `boot` names the start of the machine, "" where it has no name, and gives the seconds since then. Without
-        `later` a call is forgotten at its end, though its goodbyes may be lost with the process.
+        `boot` returns an id of the machine's start ("" if unknown) and the seconds since. Without `later`, ended calls
+        are removed without confirmation.
         """
         self._store = store
         self._engine = engine
@@ -97,19 +97,19 @@ class Journal:
         self._boot = boot
         self._said = False
         self._unkept: dict[str, None] = {}
-        """Calls whose last record the store did not take."""
+        """Ids of calls whose last record was not stored."""
         self._legs: dict[str, dict[Leg, _Leg]] = {}
-        """By the id of the call, each of its legs as it was written last."""
+        """Last written state of each leg, by call id."""
         self._later = later
         self._unheard: set[str] = set()
-        """Calls that would be ended by whoever finds them: their last record says so."""
+        """Ids of calls whose record tells a new process to end the call."""
         self._goodbyes: dict[str, _Goodbyes] = {}
-        """Of calls that have ended."""
+        """Pending confirmations of ended calls, by call id."""
 
     def write(self, call: Call, caller: Caller, changed: Sequence[Leg] | None = None, ending: bool = False) -> None:
-        """Keep the call as it stands. Never raises: the call goes on without.
+        """Store a call. Never raises: the call continues without a record.
 
-        Only the legs in `changed` have (None: any may have); `ending`: one of them has left the call.
+        `changed` lists changed legs (None for any); `ending` is True while a leg is ending.
         """
         try:
             if call.state is State.ENDED:
@@ -137,11 +137,11 @@ class Journal:
 
     @property
     def unkept(self) -> int:
-        """Calls that would be lost with this process, since the store did not take them."""
+        """Number of calls without an up-to-date record."""
         return len(self._unkept)
 
     def again(self, find: Callable[[str], Call | None]) -> None:
-        """Write those down, until one is not taken again: that one is the last to be tried next time."""
+        """Store the missing records, up to the first failure."""
         for call_id in tuple(self._unkept):
             call = find(call_id)
             if call is None:
@@ -152,7 +152,7 @@ class Journal:
                 return
 
     def _let_go(self, call: Call, caller: Caller) -> None:
-        """A call has ended: once its far ends have answered that, whose goodbyes may be lost with this process."""
+        """Remove the record of an ended call once its far ends have confirmed the end."""
         if call.id in self._goodbyes:
             return
         told, waiting = partial(self._left, call.id), 0
@@ -161,17 +161,17 @@ class Journal:
         if self._later is None or not waiting:
             self._forget(call.id)
         else:
-            if call.bridge is None:  # who has heard it is not told once more: a caller has its 487
-                with contextlib.suppress(JournalError):  # as it stands it is ended by whoever finds it, too
+            if call.bridge is None:  # a caller with its 487 must not be answered again
+                with contextlib.suppress(JournalError):  # the old record ends the call as well
                     self._put(call.id, self._values(call, caller, None, True))
             self._legs.pop(call.id, None)
             self._goodbyes[call.id] = _Goodbyes(waiting, self._later(_PATIENCE, partial(self._forget, call.id)))
 
     def end(self, call_id: str, values: Values, say: Callable[[Callable[[], None]], int]) -> None:
-        """End a call of another process, of which `read` gave these: that it ends is written down before it is said.
+        """End a call of a previous process, given its stored values; the intention is stored first.
 
-        `say` gets what each far end's answer is to call, and returns how many will. Without `later`, or where the
-        store does not take it, nobody is waited for.
+        `say` gets a callback for each confirmation and returns their number. Without `later` or storage, confirmations
+        are not awaited.
         """
         if not self._put_ending(call_id, values) or self._later is None:
             say(_nothing)
@@ -188,7 +188,7 @@ class Journal:
             self._forget(call_id)
 
     def end_changed(self, call_id: str, values: Values) -> None:
-        """Those of a call that is being ended are others now."""
+        """Update the record of a call being ended."""
         if call_id in self._goodbyes:
             self._put_ending(call_id, values)
 
@@ -202,7 +202,7 @@ class Journal:
         return True
 
     def _left(self, call_id: str) -> None:
-        """A far end has answered that its call is over."""
+        """Count a confirmation of a far end."""
         goodbyes = self._goodbyes.get(call_id)
         if goodbyes is not None:
             goodbyes.waiting -= 1
@@ -210,21 +210,21 @@ class Journal:
                 self._forget(call_id)
 
     def close(self) -> None:
-        """Whoever comes next says the goodbyes that nobody has answered; of calls that end from now on none is kept."""
+        """Leave unconfirmed ends to the next process; later ends are removed at once."""
         self._later = None
         for goodbyes in self._goodbyes.values():
             goodbyes.timer.cancel()
         self._goodbyes.clear()
 
     def _outdate(self, call_id: str) -> None:
-        """An older record tells of legs that may have gone on, or to somebody else: it is good for goodbyes alone."""
+        """Mark the record as outdated: its legs may have changed, so that it only serves to end the call."""
         self._unheard.add(call_id)
         self._legs.pop(call_id, None)
         with contextlib.suppress(JournalError):
             self._store.outdate(call_id)
 
     def _forget(self, call_id: str) -> None:
-        """Keep nothing of it."""
+        """Remove the record and all state of a call."""
         self._unheard.discard(call_id)
         self._legs.pop(call_id, None)
         goodbyes = self._goodbyes.pop(call_id, None)
@@ -237,7 +237,7 @@ class Journal:
         bridge, legs = call.bridge, call.legs
         now = {"taken_at": self._wall_clock(), "on_boot": self._boot()}
         asked = bridge.transfer.targets if bridge is not None and bridge.transfer is not None else ()
-        # Whoever finds the call ends those as well who are leaving it.
+        # Legs that are leaving the call are stored, too, so that a new process can end them.
         targets = [*asked, *(leg for leg in call.leaving if leg not in (*legs, *asked))]
         before = self._legs.get(call.id, {})
         kept = self._legs[call.id] = {
@@ -276,20 +276,20 @@ class Journal:
 
 
 def _nothing() -> None:
-    """Nobody waits for an answer."""
+    """Ignore a confirmation."""
 
 
 def _ending(values: Values) -> dict[str, Any]:
-    """What is written of a call of another process that is being ended."""
+    """Return the record for a call of a previous process that is being ended."""
     named = marshal.dumps({}, _FORMAT)
     legs = {name: [(named, marshal.dumps(leg, _FORMAT)) for leg in values[name]] for name in ("legs", "targets")}
     return {**values, **legs, "stage": ENDING}
 
 
 def read(record: bytes) -> dict[str, Any]:
-    """The values of a record. Raises JournalError for what is none.
+    """Return the values of a record. Raises JournalError for damaged data.
 
-    Of one of another version only what it takes to end the call on both sides, and so that it is to be ended.
+    For a different version only the fields for ending the call are returned.
     """
     number, newline, body = record.partition(b"\n")
     if not newline or not number.startswith(_NAME):
@@ -305,13 +305,13 @@ def read(record: bytes) -> dict[str, Any]:
 
 
 def _answered(values: Values) -> dict[str, Any]:
-    """When a call that was up rang, was answered, had its media; an older gateway wrote it as it was answered."""
+    """Return the times of an answered call; older gateways stored None for the time of the answer."""
     ringing, answered, media = values["times"]
     return {"times": (ringing, values["age"] * 1000 if answered is None else answered, media)}
 
 
 def _left_by_others(values: Values, legs: Mapping[str, Sequence[Values | None]]) -> dict[str, Any]:
-    """A call of another version: its ids, and its legs with what their own protocols need for a goodbye."""
+    """Return the fields for ending a call stored by a different version."""
     known = {name: [leg and {"sessions": (), **leg, "kind": leg.get("kind")} for leg in legs[name]] for name in legs}
     kept = {"id": values["id"], "dialled": values["dialled"], "is_rest": values.get("is_rest", False)}
     return {"stage": ENDING, "is_foreign": True, **kept, **known}
@@ -323,18 +323,18 @@ def _read_leg(named: bytes, own: bytes) -> dict[str, Any] | None:
 
 
 def caller_of(values: Values) -> Caller:
-    """Of which `flat` gave these."""
+    """Return a Caller from values of `flat`."""
     return Caller(**{**values, "may_call": tuple(values["may_call"])})
 
 
 def parked_of(values: Values) -> Parked | None:
-    """Who has parked a call of which these were written, older gateways' too."""
+    """Return the parking state from stored values, None if not parked."""
     parked: Values | None = values.get("parked")
     return None if parked is None else Parked(**{**parked, "by": caller_of(parked["by"])})
 
 
 def address_of(values: Values) -> Address:
-    """Of which `name_values` keeps these."""
+    """Return an Address from values of `flat_address`."""
     lists = {
         "diversions": tuple(Diversion(**each) for each in values["diversions"]),
         "history": tuple(HistoryEntry(**each) for each in values["history"]),
@@ -344,13 +344,13 @@ def address_of(values: Values) -> Address:
 
 
 def flat_address(address: Address) -> dict[str, Any]:
-    """What `address_of` reads."""
+    """Return an Address as values for `address_of`."""
     lists = {name: [flat(each) for each in getattr(address, name)] for name in ("diversions", "history")}
     return flat(address) | lists
 
 
 def flat(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass with slots by their names; `dataclasses.asdict` copies all that is in them."""
+    """Return the fields of a slotted dataclass by name; `dataclasses.asdict` would copy nested values."""
     kind: Any = type(value)
     names, read_all = _fields(kind)
     return dict(zip(names, read_all(value), strict=True))
@@ -362,5 +362,5 @@ def _fields(kind: Any) -> tuple[Sequence[str], Callable[[Any], tuple[Any, ...]]]
 
 
 def name_values(leg: Leg) -> dict[str, Any]:
-    """What is kept of every leg beside its `values` and its identity."""
+    """Return the stored values common to all legs: party and address."""
     return {"party": leg.party.values(), "address": flat_address(leg.address)}

@@ -1,8 +1,8 @@
-"""One side of a call, whatever it speaks: what the call asks of it, and what it tells the call.
+"""Leg: one side of a call on any protocol; requests of the call and events of the far end.
 
-An *exchange* is one offer with its answer (RFC 3264). Whoever offers numbers it: `Leg.offer` carries
-the call's number and `OfferAnswered` names it; `Offered` carries the leg's number and `answer_offer`
-names it. What names an exchange that is over is told to nobody.
+An *exchange* is an offer with its answer (RFC 3264), numbered by its offerer: `Leg.offer` carries the call's number,
+repeated in `OfferAnswered`; `Offered` carries the leg's number, repeated in `answer_offer`. Messages about a closed
+exchange are ignored.
 """
 
 from __future__ import annotations
@@ -18,68 +18,68 @@ from gateway.plain import plain_name
 
 
 def _nobody(got: bool) -> None:
-    """Nobody waits to hear whether a digit was got."""
+    """Ignore the outcome of a digit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diversion:
-    """One time that a call went on to somebody else than who was called (RFC 5806, RFC 7044)."""
+    """A diversion of the call from one callee to the next (RFC 5806, RFC 7044)."""
 
     uri: str
-    """Who was called and is not asked, or has not taken it."""
+    """SIP URI of the diverting callee."""
     reason: str
-    """The word of RFC 5806: "unconditional", "user-busy", "no-answer", "unavailable", "do-not-disturb"."""
+    """Reason of RFC 5806: "unconditional", "user-busy", "no-answer", "unavailable", "do-not-disturb"."""
     is_private: bool = False
-    """Only trunks that are trusted with who calls are told of it."""
+    """True if only trunks trusted with identities may see the diversion."""
     in_history: bool = False
-    """`Address.history` tells of it already."""
+    """True if `Address.history` contains the diversion."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One target that the call has had before it came here (an hi-entry, RFC 7044)."""
+    """An earlier target of the call (hi-entry, RFC 7044)."""
 
     uri: str
-    """With the Reason why it went on from there, in its URI headers."""
+    """SIP URI, with the Reason for the next target in its URI headers."""
     index: str
-    """Where it stands among the others: "1", "1.1"."""
+    """Index of the entry: "1", "1.1"."""
     change: str = ""
-    """The entry's "rc", "mp" or "np" parameter with its value."""
+    """Parameter "rc", "mp" or "np" of the entry, with its value."""
     is_private: bool = False
-    """Only trunks that are trusted with who calls are told who it was."""
+    """True if only trunks trusted with identities may see the entry."""
 
 
 Verdict = Literal["passed", "failed", "none"]
-"""What a trunk has found out about the signature of a caller's number (verstat, 3GPP TS 24.229); "none": nothing."""
+"""A trunk's verification of the caller's signature (verstat, 3GPP TS 24.229); "none" without verification."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Who is at the far end of a leg."""
+    """Identity of a leg's far end."""
 
     uri: str
-    """SIP URI ("sip:1001@gateway.example"), also for web users: the identity map gives them one."""
+    """SIP URI ("sip:1001@gateway.example"); the identity map assigns one to web users, too."""
     display_name: str = ""
     hops: int = 70
-    """How often the call may still be passed on, so that a loop of gateways ends (RFC 3261 section 8.1.1.6)."""
+    """Remaining Max-Forwards, which ends loops of gateways (RFC 3261 section 8.1.1.6)."""
 
     diversions: tuple[Diversion, ...] = ()
-    """How the call came to the one who is asked, the latest first."""
+    """Diversions before the current callee, latest first."""
 
     source: str = ""
-    """IP address of a guest's browser, where it is known."""
+    """IP address of a guest's browser, if known."""
 
     asserted: str = ""
-    """SIP URI of who it really is, where it wants to be hidden from who is called (RFC 3323)."""
+    """Real SIP URI of a caller with privacy (RFC 3323); "" without."""
 
     history: tuple[HistoryEntry, ...] = ()
-    """Whom the call was for before it came here, as a trunk says, the first first."""
+    """Earlier targets reported by a trunk, earliest first."""
 
     verified: Verdict = "none"
-    """What the trunk that the call came by has found of its signature."""
+    """Verification of the caller's signature by the incoming trunk."""
 
     signed: tuple[tuple[str, str], ...] = ()
-    """The caller's signature, Identity and Date fields (RFC 8224), for other trunks to see."""
+    """Identity and Date fields with the caller's signature (RFC 8224), for outgoing trunks."""
 
     def __post_init__(self) -> None:
         if (name := plain_name(self.display_name)) is not self.display_name:
@@ -87,129 +87,130 @@ class Address:
 
     @property
     def user(self) -> str:
-        """The part before the @, without scheme."""
+        """User part of the URI, or the whole URI if empty."""
         return self.uri.partition(":")[2].partition("@")[0] or self.uri
 
 
 @dataclass(frozen=True, slots=True)
 class LegEvent:
-    """Something the far end of a leg did; subclasses say what."""
+    """An action of a leg's far end; subclasses define the kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ringing(LegEvent):
-    """The callee is being alerted; `sdp` is its early answer when it sent one (183)."""
+    """The callee is alerting; `sdp` is the early answer of a 183."""
 
     sdp: str | None = None
     is_another: bool = False
-    """True: another far end of the leg has sent it, in the place of the one before, which is gone."""
+    """True if a different phone of the leg replaces the earlier, failed one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered(LegEvent):
-    """The callee accepted; `sdp` is its answer, or None when the early one stands.
+    """The callee accepted; `sdp` is its answer, or None if the early answer stands.
 
-    `CalleeLeg.keep_answer` or `refuse_answer` follows: until then others of the leg ring on.
+    `CalleeLeg.keep_answer` or `refuse_answer` follows; until then further phones of the leg ring on.
     """
 
     sdp: str | None = None
     repeated: str | None = None
-    """Description of a 2xx behind a reliable 1xx with the answer: it counts where that one could not be used."""
+    """SDP of a 2xx after a reliable 1xx with the answer; used if the early answer was unusable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected(LegEvent):
-    """The callee will not take the call."""
+    """The callee rejected the call."""
 
     cause: Cause
     retry_after: int | None = None
-    """Seconds after which it may be asked again, where it has said so (RFC 3261 section 20.33)."""
+    """Retry-After of the callee in seconds (RFC 3261 section 20.33); None if absent."""
     said: str = field(default="", compare=False)
-    """Words of the far end, "403 From and credentials differ"; "": it answered nothing."""
+    """Status and reason phrase of the far end, "403 From and credentials differ"; "" without a response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Redirected(LegEvent):
-    """The callee, or one of its phones, names others to ask instead (3xx, RFC 3261 section 21.3)."""
+    """The callee, or one of its phones, redirects the call (3xx, RFC 3261 section 21.3)."""
 
     targets: tuple[str, ...]
     """SIP URIs, best first."""
     is_over: bool
-    """Nobody else of the leg is asked any more."""
+    """True if no further phone of the leg is invited."""
     diversions: tuple[Diversion, ...] = ()
-    """Those that had brought the call to this callee."""
+    """Diversions on the way to the callee."""
     legs: tuple[CalleeLeg, ...] = ()
-    """The same callee's own, which ask it by another offer: for other media than were refused, or by the other IP
-    version; without `targets`."""
+    """New legs for the same callee with a different offer, for rejected media or the second IP version; `targets` is
+    then empty.
+    """
     then: Callable[[Cause], None] | None = field(default=None, compare=False)
-    """To be called once none of the targets has taken the call, for that reason: the leg's next phones wait for it."""
+    """Called with a cause after all targets have failed; the leg's next phones wait for the call."""
     time: float | None = None
-    """Seconds for which they wait for each that is asked; None: as long as the attempt."""
+    """Seconds to wait for each target; None for the duration of the attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class HungUp(LegEvent):
-    """The far end ended the call, gave up (CANCEL), or was lost."""
+    """The far end hung up, cancelled, or was lost."""
 
     cause: Cause = Cause.NORMAL
 
 
 @dataclass(frozen=True, slots=True)
 class Offered(LegEvent):
-    """The far end wants to change the session (re-INVITE, UPDATE); replied to once, by `Leg.answer_offer`."""
+    """The far end changes the session (re-INVITE, UPDATE); `Leg.answer_offer` replies once."""
 
     exchange: int
-    """The leg's number of it."""
+    """The leg's exchange number."""
     sdp: str | None
-    """None: it asks for our offer (a re-INVITE without one); its answer comes as `Confirmed`."""
+    """Offer; None asks for our offer (re-INVITE without SDP), answered by `Confirmed`."""
     repeats: bool = False
-    """The far end offers what it has said last: nothing changes for the other side."""
+    """True if the offer repeats the last description, which changes nothing for the peer."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfferCancelled(LegEvent):
-    """The far end took an offer back that we have not answered yet."""
+    """The far end cancelled an unanswered offer."""
 
     exchange: int
 
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswered(LegEvent):
-    """The outcome of our `Leg.offer`; `sdp` None means that it was refused and all stays as it was."""
+    """Outcome of `Leg.offer`; `sdp` is None for a rejection, which keeps the session unchanged."""
 
     exchange: int
-    """The number `Leg.offer` was given."""
+    """Number given to `Leg.offer`."""
     sdp: str | None
     cause: Cause = Cause.NOT_ACCEPTABLE
-    """Why it was refused."""
+    """Cause of a rejection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed(LegEvent):
-    """The answer of a far end that had asked for our offer (in ACK or PRACK, RFC 3261 section 13.2.1)."""
+    """Answer of a far end to the offer it had asked for (in ACK or PRACK, RFC 3261 section 13.2.1)."""
 
     exchange: int
-    """0: the offer that `CallerLeg.answer` gave; else the number of its `Offered`."""
+    """0 for the offer of `CallerLeg.answer`, else the number of the `Offered` event."""
     sdp: str | None
-    """None: it gave no answer, so nothing was agreed."""
+    """Answer; None if the far end sent none, so that nothing was agreed."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerChanged(LegEvent):
-    """The far end has changed its side of what stands without an offer of the call's (in answer to a refresh).
+    """The far end changed its description in answer to a session refresh.
 
-    What it said is heard when it is offered again what stands.
+    A new offer of the call brings the change into effect.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Renamed(LegEvent):
-    """The far end is somebody else now, or called otherwise (RFC 4916): `Leg.address` says who."""
+    """The identity of the far end changed (RFC 4916); `Leg.address` is updated."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateAdded(LegEvent):
-    """A trickled ICE candidate of the far end; "" ends the list (RFC 8840)."""
+    """A trickled ICE candidate of the far end; "" marks the end (RFC 8840)."""
 
     candidate: str
     mid: str | None = None
@@ -217,29 +218,29 @@ class CandidateAdded(LegEvent):
 
 @dataclass(frozen=True, slots=True)
 class DigitPressed(LegEvent):
-    """A DTMF digit that came by signalling (SIP INFO, JSON-RPC), not in the media."""
+    """A DTMF digit from signalling (SIP INFO, JSON-RPC), not from media."""
 
     digit: str
     duration_ms: int = 160
     told: Callable[[bool], None] = field(default=_nobody, compare=False, repr=False)
-    """Hears once whether the other side has got it."""
+    """Called once with True if the peer received the digit."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFrameRequested(LegEvent):
-    """The far end wants a whole picture of whom it sees, by signalling (RFC 5168)."""
+    """The far end asks for a key frame by signalling (RFC 5168)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Away(LegEvent):
-    """The client vanished (its socket closed, its flow died) and may come back; the leg is still there."""
+    """The client vanished (socket or flow closed) and may return; the leg remains."""
 
 
 @dataclass(frozen=True, slots=True)
 class Returned(LegEvent):
-    """The client is back; `sdp` is its new offer with an ICE restart, None where its media stands as it was.
+    """The client is back; `sdp` is a new offer with ICE restart, or None for intact media.
 
-    An offer is answered by `Leg.answer_offer` with this exchange.
+    `Leg.answer_offer` answers the offer with the same exchange number.
     """
 
     exchange: int = 0
@@ -248,17 +249,17 @@ class Returned(LegEvent):
 
 @dataclass(frozen=True, slots=True)
 class SignallingChanged(LegEvent):
-    """What `Leg.values` gives is another now; nothing that the call has to answer."""
+    """Stored values of the leg (`Leg.values`) changed; the call has nothing to answer."""
 
     is_first: bool = False
-    """Nothing has changed, but the far end is about to see that the call has come (`Leg.is_unaware`)."""
+    """True if only `Leg.is_unaware` is about to change: the far end is about to see the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class DialogName:
-    """Name of a dialog at the gateway's side (RFC 3891 section 3): compared with others, never built into text.
+    """Name of a dialog on the gateway's side (RFC 3891 section 3), for comparison only.
 
-    The parser accepts tags that no message of ours may hold.
+    Never put into messages: the parser accepts tags that are invalid in output.
     """
 
     call_id: str
@@ -267,186 +268,184 @@ class DialogName:
 
 
 LegName = str | DialogName
-"""A word of ours (a web call's id, a parking place), or the dialog of a SIP phone."""
+"""Name of a leg: a local word (web call id, parking place) or a SIP dialog."""
 
 
 class TransferReport(Protocol):
-    """How whoever asked for a transfer hears what becomes of it; what comes after `ended` does nothing."""
+    """Reports the progress of a transfer to its sender; calls after `ended` are ignored."""
 
     def accepted(self) -> None:
-        """It is tried."""
+        """Report that the transfer has started."""
 
     def ringing(self) -> None:
-        """Whom the call is to go to is being alerted."""
+        """Report that the target is alerting."""
 
     def ended(self, cause: Cause) -> None:
-        """NORMAL: it is done; else why not: the call stays what it was, unless it is over."""
+        """Report the outcome: NORMAL for success, else the cause; the call then stays as it was, unless ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferRequested(LegEvent):
-    """The far end wants to leave the call to somebody else (REFER, RFC 5589)."""
+    """The far end transfers its peer to a target (REFER, RFC 5589)."""
 
     to: str
-    """What it would dial: a number or a SIP URI."""
+    """Target: a dialled number or SIP URI."""
     report: TransferReport
     consultation: LegName | None = None
-    """Name (`Leg.is_named`) of another call of its own, whose other side is meant: an attended transfer."""
+    """Name (`Leg.is_named`) of a second call of the far end, for an attended transfer to its peer."""
     caller: Caller | None = None
-    """Who asks in its place, and pays for it: an operator; None: the far end itself."""
+    """Operator who requests and pays for the transfer; None for the far end itself."""
 
 
 LegListener = Callable[["Leg", LegEvent], None]
 
 
 class Leg(Protocol):
-    """One side of a call. Methods never raise for what the far end does; they report events.
+    """One side of a call. Methods report failures of the far end by events, never by exceptions.
 
-    Every method returns at once in spirit: what takes time on the wire happens behind it and
-    comes back as an event. Events are delivered in the event loop, in order, after `listen`.
+    Methods return without waiting for the network. Events arrive in the event loop, in order, after `listen`.
     """
 
     @property
     def party(self) -> Party:
-        """What the media engine is to know of this side; `party.tag` is the leg's id."""
+        """Side of the call as known to the media engine; `party.tag` is the leg's id."""
 
     @property
     def address(self) -> Address:
-        """The far end: the caller's own address, or the callee that was dialled."""
+        """Far end: the caller's own address, or the dialled callee."""
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What its own protocol calls this call: SIP Call-IDs, of each phone that was asked; () for none."""
+        """SIP Call-IDs of the leg, of every phone invited; () for other protocols."""
 
     @property
     def identity(self) -> str | None:
-        """Who the far end has proved to be, or was called as: a user's id, "trunk:NAME"; None: nobody knows."""
+        """Authenticated or called identity: user id or "trunk:NAME"; None if unknown."""
 
     def is_named(self, name: LegName) -> bool:
-        """Whether its own protocol calls this leg so: a SIP dialog, a web call's id."""
+        """Return True if the leg's protocol uses the name: a SIP dialog or a web call id."""
 
     @property
     def signalling_lost(self) -> bool:
-        """Whether its client cannot be reached at the moment, though its media may flow on."""
+        """True while the client is unreachable; media may still flow."""
 
     def when_left(self, told: Callable[[], None]) -> bool:
-        """Have `told` called once its far end has answered that the call is over; False: there is nothing to wait for.
+        """Call `told` once the far end has confirmed the end; return False if no confirmation is due.
 
-        Asked once, after the end.
+        Called once, after the end.
         """
 
     @property
     def may_return(self) -> bool:
-        """Whether its client may come back where its media has ended: then it is away and not gone."""
+        """True if the client may return after lost media: the leg is then away instead of ended."""
 
     @property
     def is_unaware(self) -> bool:
-        """Whether its far end has seen nothing of the call yet.
+        """True if the far end has not seen the call yet.
 
-        `SignallingChanged` comes before it does, unless it is by what the call asks of the leg.
+        `SignallingChanged` comes before a change, unless the call itself causes it.
         """
 
     def awaited(self) -> None:
-        """The call waits for its client from now on: what that sends next says that it is back."""
+        """Note that the call waits for the client: its next message counts as its return."""
 
     @property
     def can_update(self) -> bool:
-        """Whether `offer` reaches the far end (a bare HTTP session cannot be re-offered)."""
+        """True if `offer` reaches the far end; a bare HTTP session cannot be re-offered."""
 
     def listen(self, listener: LegListener, *, instead_of: LegListener | None = None) -> None:
-        """Have events delivered to `listener`; one listener, events before it are kept.
+        """Deliver events, earlier ones included, to the single `listener`.
 
-        `instead_of`: only where they go to that one now; the leg may have moved to another call meanwhile.
+        `instead_of` replaces only the given listener, because the leg may have moved to a second call.
         """
 
     async def offer(self, exchange: int, sdp: str) -> None:
-        """Answered legs: re-offer the session; the outcome is one OfferAnswered event of that number."""
+        """Offer a new description to an answered far end; an OfferAnswered event with `exchange` follows."""
 
     def forget_offer(self, exchange: int, *, timed_out: bool) -> None:
-        """Nobody waits any more for its answer to our offer of that number; `timed_out`: it is not likely to come."""
+        """Stop waiting for the answer to our offer; `timed_out` means that a late answer is unlikely."""
 
     def take_back_offer(self, exchange: int) -> bool:
-        """Withdraw our offer of that number; False: it has been sent, or answered, and its outcome comes."""
+        """Withdraw an unsent offer; return False if it was sent or answered, so that its outcome follows."""
 
     def note_limit(self, cause: Cause, limit: str, retry_after: int | None) -> None:
-        """Keep, for a refusal with `cause`, the limit reached ("": none) and the fewest seconds until a next try."""
+        """Keep the name of a reached limit ("" for none) for a rejection with `cause`, and the smallest Retry-After."""
 
     async def answer_offer(self, exchange: int, sdp: str | None, cause: Cause = Cause.NOT_ACCEPTABLE) -> None:
-        """Answer its Offered event of that number, with an offer where it asked for one; None refuses with `cause`."""
+        """Answer an Offered event, with an offer where requested; `sdp` None rejects it with `cause`."""
 
     async def candidate(self, candidate: str, mid: str | None) -> None:
-        """Pass one of our ICE candidates on, where the front end trickles."""
+        """Send one of our ICE candidates, if the front end trickles."""
 
     async def digit(self, digit: str, duration_ms: int, *, sent: bool, told: Callable[[bool], None]) -> None:
-        """The other side has pressed a digit; `told` hears once whether the far end has got it.
+        """Send a digit of the peer; `told` is called once with True if the far end received it.
 
-        `sent`: it has gone into the media, so that only a front end that can show it need say so. Else it is passed
-        on by signalling.
+        `sent` means that the media already carries the digit, so that only a display needs the call.
         """
 
     def ask_key_frame(self) -> None:
-        """Who sees the far end wants a whole picture of it, and its media cannot be asked."""
+        """Ask the far end for a key frame by signalling, where RTCP cannot."""
 
     async def connected(self) -> None:
-        """Media can flow between its far end and us: ICE and DTLS are up, or its first RTP packet came."""
+        """Note that media can flow: ICE and DTLS are up, or a first RTP packet arrived."""
 
     def refer(self, to: str, report: TransferReport, replaces: DialogName | None = None) -> None:
-        """Ask its far end to call the URI `to` in our place; `report.ended` without `accepted`: it will not.
+        """Ask the far end to call `to` instead of the gateway; `report.ended` without `accepted` means a refusal.
 
-        `replaces`: name by which that call takes a place here (RFC 3891), of words of ours.
+        `replaces` is an unguessable name that lets the new call replace a leg here (RFC 3891).
         """
 
     async def held(self, held: bool) -> None:
-        """The other side holds this one now, or has taken it back; for front ends that can show it."""
+        """Show that the peer has started or ended hold."""
 
     async def identified(self, peer: Address) -> None:
-        """It talks with `peer` now, whom it may not know yet (RFC 4916); for front ends that can show it."""
+        """Show that the peer is now `peer` (RFC 4916)."""
 
     def values(self) -> dict[str, Any] | None:
-        """What another process needs to go on with it or to end it, in plain types; None where it cannot."""
+        """Return plain values for resuming or ending the leg in a new process; None if impossible."""
 
     async def end(self, cause: Cause) -> None:
-        """Reject, cancel or hang up, as the leg's own state wants it; idempotent."""
+        """Reject, cancel or hang up, as the leg's state requires; idempotent."""
 
 
 class CallerLeg(Leg, Protocol):
-    """The side that dialled: its offer came with the call and we answer it, or it had none and gets ours."""
+    """Calling side: its offer is answered, or a caller without an offer gets ours."""
 
     async def early_answer(self, sdp: str) -> None:
-        """Here is the answer before the callee rings, if the front end can carry one."""
+        """Send the answer before the callee rings, if the front end supports early answers."""
 
     async def ring(self, sdp: str | None) -> None:
-        """The callee rings; `sdp` is an answer for early media."""
+        """Report ringing; `sdp` is an answer for early media."""
 
     async def answer(self, sdp: str) -> bool:
-        """The callee accepted; `sdp` is the final answer, or our offer to a caller that made none.
+        """Report the callee's answer; `sdp` is the final answer, or our offer to a caller without one.
 
-        False: the front end has an answer already and cannot carry this other one, so it wants a re-offer.
+        Return False if the front end already has a different answer and needs a re-offer.
         """
 
 
 def only_secure(legs: Iterable[CalleeLeg], dialled: str) -> list[CalleeLeg]:
-    """Of those who stand for `dialled`, whoever may be asked: for a sips URI those reached by TLS alone (RFC 5630)."""
+    """Return the legs allowed for `dialled`: for a sips URI only those reached by TLS (RFC 5630)."""
     return [leg for leg in legs if not dialled.lower().startswith("sips:") or leg.only_secure()]
 
 
 class CalleeLeg(Leg, Protocol):
-    """A side that is asked; several may be, one answers."""
+    """Called side: several may be invited, one answers."""
 
     def only_secure(self) -> bool:
-        """Before it is asked: leave out who is reached without TLS; whether anybody is left."""
+        """Drop destinations without TLS before the INVITE; return True if one remains."""
 
     async def invite(self, sdp: str, caller: Address) -> None:
-        """Ask the far end, with our offer and who is calling."""
+        """Invite the far end with our offer and the caller's address."""
 
     def next_preview(self) -> str | None:
-        """Return the early description of a far end after the one that was given last; None where there is no other."""
+        """Return the next early description of a further phone; None if no further one exists."""
 
     async def keep_answer(self) -> None:
-        """Give the call to the far end whose `Answered` came, and end the others of the leg."""
+        """Give the call to the phone that sent `Answered`, and end the leg's further phones."""
 
     async def refuse_answer(self, cause: Cause) -> None:
-        """End the far end whose `Answered` came: its description cannot be used.
+        """End the phone that sent `Answered`, because its description is unusable.
 
-        The others of the leg ring on. `Answered` of the next or `Rejected` follows.
+        Further phones ring on; the next `Answered` or `Rejected` follows.
         """

@@ -1,4 +1,4 @@
-"""How many calls there may be, and whose: admission of new calls, and their places given back."""
+"""Limits on the number of calls: admission of new calls, and release of their places."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from gateway.call.status import Cause
 from gateway.sources import source_of
 
 _WHEN_FULL = 10
-"""Seconds a caller is asked to wait when all places are taken: somebody may have hung up by then."""
+"""Retry-After in seconds when all places are taken."""
 
 
 _CALLS, _GUESTS = "calls:", "guests:"
 
 
 def none_elsewhere(name: str) -> float:
-    """There is no other gateway."""
+    """Return 0: no second gateway exists."""
     return 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimits:
-    """Bounds on what callers can ask of the gateway."""
+    """Limits on callers."""
 
     max_calls: int = 500
     calls_per_second: float = 100.0
-    """New calls, averaged over one second; a burst of as many is let through."""
+    """New calls per second, with a burst of the same number."""
     max_calls_per_caller: int = 10
     guest_calls: int = 250
-    """Calls of guests at once; the rest of max_calls is kept for those who have an account."""
+    """Concurrent calls of guests; the rest of max_calls is reserved for users with an account."""
     guest_calls_per_source: int = 10
-    """Calls of guests at once from one IP address, or one /64 of IPv6."""
+    """Concurrent calls of guests from one IPv4 address or one /64 of IPv6."""
     prefix_length: int = 6
-    """Characters of a number that goes out through a trunk, by which it is near another."""
+    """Leading characters that group outgoing numbers for `prefix_calls_per_hour`."""
     prefix_calls_per_hour: int = 200
-    """Calls of one caller to numbers near each other, through trunks; 0: no bound."""
+    """Calls of one caller to numbers with an equal prefix through trunks, per hour; 0 for no limit."""
     history: int = 1000
     """Records of ended calls kept in memory."""
 
 
 class Admission:
-    """Counts the calls of everybody; a call that is still being placed counts, so that no burst slips past."""
+    """Counter of calls by caller and by guest source; includes calls being placed, so that no burst slips through."""
 
     def __init__(self, limits: CallLimits, now: float) -> None:
         self.limits = limits
-        """May be others in the course of things."""
+        """Limits in force; replaced at a reload."""
         self._per_caller: Counter[str] = Counter()
         self._per_source: Counter[str] = Counter()
         """Calls of guests, by source."""
         self.others: Callable[[str], float] = none_elsewhere
-        """What other gateways count under a name of `counts`."""
+        """Returns the number of remote calls under a name of `counts`."""
         self._tokens = max(limits.calls_per_second, 1.0)
         self._refilled_at = now
 
@@ -63,18 +63,18 @@ class Admission:
         return self._per_caller.total()
 
     def of(self, caller: str) -> int:
-        """Places that the caller of that id has taken, here and at other gateways."""
+        """Return the number of a caller's calls on all gateways."""
         return self._per_caller[caller] + int(self.others(_CALLS + caller))
 
     def counts(self) -> dict[str, float]:
-        """What is counted here, by names that other gateways have as well."""
+        """Return local counts under names shared by all gateways."""
         calls = {_CALLS + caller: float(count) for caller, count in self._per_caller.items()}
         return calls | {_GUESTS + source: float(count) for source, count in self._per_source.items()}
 
     def admit(self, caller: Caller, own_limit: int | None, now: float, *, emergency: bool = False) -> None:
-        """Take a place for a call of `caller`; raises RouteError that says which limit is reached.
+        """Take a place for a new call; raises RouteError with the name of the reached limit.
 
-        `own_limit` is the caller's own number of calls at once. An emergency call is never refused.
+        `own_limit` overrides the limit per caller. Emergency calls are always admitted.
         """
         if not emergency:
             self._check(caller, own_limit, now)
@@ -82,19 +82,19 @@ class Admission:
         self.restore(caller)
 
     def restore(self, caller: Caller) -> None:
-        """Take a place for a call that has been let in before, by another process."""
+        """Take a place for a call admitted earlier."""
         self._per_caller[caller.id] += 1
         if caller.guest:
             self._per_source[source_of(caller.source)] += 1
 
     def release(self, caller: Caller) -> None:
-        """Give the place back."""
+        """Release a place."""
         _less(self._per_caller, caller.id)
         if caller.guest:
             _less(self._per_source, source_of(caller.source))
 
     def withdraw(self, caller: Caller) -> None:
-        """Undo `admit` for a call that something else refuses: it does not count against the rate either."""
+        """Undo `admit` for a call rejected afterwards; the rate limit is restored, too."""
         self._tokens += 1
         self.release(caller)
 

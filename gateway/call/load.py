@@ -1,17 +1,16 @@
-"""Overload control: how many new calls a second a gateway takes that has more to do than it can.
+"""Overload control: limits the rate of new calls when the gateway cannot keep up.
 
-Lateness begins it: only a process that is late for a second on end, by how long messages wait to be read and timers to
-run, has more to do than it can. A busy moment is none, nor are other programs that leave it time enough.
+Control starts after a full second of lateness, measured by waiting messages and late timers. Short stalls and load of
+further processes do not count.
 
-Occupancy then decides (RFC 6357 section 5.2): the calls that the event loop let in a second are what it carries, and
-this pace is lowered while it is late or too busy and raised while it has time left, so that it stays just below full.
-Where the store answers slowly it is lowered in the same way. What is refused costs little, so that what is let in
-completes. A few calls a second are let in at any time: where other programs take the processor one caller meets a loop
-that is late, and has not made it so.
+Occupancy then sets the pace (RFC 6357 section 5.2). The rate of admitted calls is the capacity; the pace falls while
+the loop is late or busy, and rises otherwise. A slow store lowers the pace likewise. Rejections are cheap, so that
+admitted calls complete.
 
-The threads that forward packets are filled by calls that stay, and by what strangers send them, which costs about a
-tenth of a packet that is forwarded: from a bound on a share of calls is let in, the fuller they are the smaller, and
-none where they are full.
+A few calls per second are always admitted: a single caller is not the cause of a late loop.
+
+Packet threads are filled by long calls and by junk from strangers, at about a tenth of a packet's forwarding cost.
+Above a bound only a share of new calls is admitted, falling to none when full.
 """
 
 from __future__ import annotations
@@ -21,116 +20,117 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _SMOOTHING = 0.5
-"""Weight of the newest measurement of the loop."""
+"""Weight of the newest measurement of the event loop."""
 _COUNTED = 0.15
-"""Weight of the calls since the last measurement among those before."""
+"""Weight of the newest interval in call rates."""
 _FULL = 0.98
-"""Beyond it no time was left: how much more there is to do waits in the sockets, where it cannot be seen."""
+"""Occupancy above which the backlog is hidden in the sockets and cannot be measured."""
 _HARDER = 0.03
-"""By how much the pace is lowered for each measurement in a row at which no time was left."""
+"""Relative reduction of the pace for each consecutive measurement at full occupancy."""
 _GAIN = 0.8
-"""By how much of an excess, or of what is left, it is changed else."""
+"""Part of the excess, or of the spare capacity, applied to the pace."""
 _MOST = 0.5
-"""Of the pace, by which it is lowered at once."""
+"""Largest relative reduction of the pace at once."""
 _LEFT = 0.2
-"""Of the bound, which counts as left even where more is."""
+"""Largest spare capacity counted in one step, relative to the bound."""
 _KEPT = 0.93
-"""Of what was let in at a pace that was too high, to which it comes back in large steps: the pace itself is beyond
-what is carried by all that it rose before that was seen.
+"""Part of the admitted rate to which the pace returns in large steps; the pace itself overshoots before the overload
+shows.
 """
 _BEGUN = 0.6
-"""Of the calls that were let in before they were bounded, to which the pace comes back in large steps."""
+"""Part of the rate admitted before control started to which the pace returns in large steps."""
 _BURST = 0.1
-"""Seconds of the pace that may be let in at once."""
+"""Seconds of the pace that may be admitted at once."""
 _OVER = 1.25
-"""Times what is offered, from which pace on nothing is refused any more."""
+"""Ratio of pace to offered rate above which control ends."""
 _LEAST = 0.1
-"""Calls a second, so that the pace can rise again."""
+"""Smallest pace in calls per second, from which the pace can rise again."""
 _LASTING = 1.0
-"""Seconds for which calls are bounded before it is said, or are not before that is over: a busy moment is no reason to
-send callers elsewhere, nor a quiet one to call them back."""
+"""Seconds before the start or end of control is announced: callers are not moved elsewhere for a short burst, nor back
+for a short pause.
+"""
 _AGAIN, _LITTLE = 5.0, 0.25
-"""Seconds in which calls that come by chance leave a loop some time and fill it again, and the share of the bound on
-lateness that has its calls bounded again in that time.
+"""Seconds after the end of control with a stricter bound, and the stricter bound as a share of `late`, because random
+arrivals leave idle moments.
 """
 _ALWAYS = 5.0
-"""Calls a second that are let in however busy it is."""
+"""Calls per second admitted under any load."""
 EVERY = 0.1
-"""Seconds between two measurements."""
+"""Seconds between measurements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPolicy:
-    """From when on calls are refused."""
+    """Bounds above which calls are rejected."""
 
     busy: float = 0.95
-    """Share of time that the event loop may be at work once it was late; 0: nothing is refused for load."""
+    """Largest occupancy of the event loop under control; 0 disables the check."""
     late: float = 0.25
-    """Seconds that a message or a timer may wait, for a second on end."""
+    """Waiting time of messages and timers in seconds that starts control after a full second."""
     plane: float = 0.9
-    """How full the least busy packet thread may be (`MediaEngine.busy`); 0: nothing is refused for it."""
+    """Largest load of the least busy packet thread (`MediaEngine.busy`); 0 disables the check."""
     store: float = 0.5
-    """Seconds that the store may take to answer; 0: nothing is refused for it."""
+    """Largest response time of the store in seconds; 0 disables the check."""
 
 
 class _Rate:
-    """Calls a second, of late."""
+    """Smoothed rate in calls per second."""
 
     def __init__(self) -> None:
         self.count = 0
         self.value = 0.0
 
     def measured(self, seconds: float) -> None:
-        """So long after the last time."""
+        """Update the rate after an interval of `seconds`."""
         self.value += _COUNTED * (self.count / seconds - self.value)
         self.count = 0
 
 
 class LoadControl:
-    """`measured` is told every EVERY seconds how it goes; `admit` asks for one new call."""
+    """Overload control: `measured` is called every EVERY seconds, `admit` for each new call."""
 
     def __init__(self, policy: LoadPolicy, store: Callable[[], float] = lambda: 0.0) -> None:
-        """`store` gives the seconds that the store takes to answer now."""
+        """`store` returns the store's current response time in seconds."""
         self.policy = policy
-        """May be another one in the course of things."""
+        """Bounds in force; replaced at a reload."""
         self.store = store
         self.plane = 0.0
-        """How full the least busy packet thread is, 0 to 1; set by whoever asks for it."""
+        """Load of the least busy packet thread, 0 to 1; set by the caller of `measured`."""
         self._busy = 0.0
         self._late = 0.0
         self._full = 0
-        """Measurements in a row at which there was no time left."""
+        """Consecutive measurements at full occupancy."""
         self._late_for = -math.inf
-        """Seconds for which every measurement has been late; -infinity: the latest was not."""
+        """Seconds of uninterrupted lateness; -infinity if the latest measurement was punctual."""
         self._ended = math.inf
-        """Seconds since it was bounded last."""
+        """Seconds since the end of control."""
         self._was_over = False
         self._is_bounded = self._is_said = False
-        """Whether there is a pace, and whether there was when that had lasted."""
+        """True while a pace is in force, and the announced state."""
         self._lasted = 0.0
-        """Seconds for which the former has been so."""
+        """Seconds since the last change of `_is_bounded`."""
         self._offered, self._let_in = _Rate(), _Rate()
         self._pace = math.inf
-        """Calls a second that the loop and the store leave; infinity: all."""
+        """Pace in calls per second set by loop and store; infinity without control."""
         self._lately = _ALWAYS
-        """Latest pace that was a bound."""
+        """Latest finite pace."""
         self._carried = math.inf
-        """The pace that was too high last, or a little less."""
+        """Rate to which the pace rises in large steps."""
         self._credit = 0.0
-        """Calls that may be let in now at this pace."""
+        """Calls that may be admitted now."""
         self._asked = -math.inf
-        """When (s) the credit was counted last."""
+        """Time of the last update of the credit, in seconds."""
         self._spare = _ALWAYS
-        """Calls that may be let in beside the pace."""
+        """Calls that may be admitted beside the pace."""
         self._turn = 1.0
-        """Of the next call, where the packet threads leave a share."""
+        """Progress toward the next admitted call under a share."""
         self.refused = 0
         self.told: list[Callable[[float, float], None]] = []
-        """Called with the first two values of every measurement."""
+        """Called with occupancy and lateness of every measurement."""
 
     @property
     def share(self) -> float:
-        """Of new calls that are let in, 0 to 1."""
+        """Share of new calls admitted, 0 to 1."""
         offered = max(self._offered.value, _ALWAYS)
         return min(1.0, self._pace / offered, self._left_by_plane)
 
@@ -143,7 +143,7 @@ class LoadControl:
 
     @property
     def limit(self) -> str:
-        """The setting whose bound new calls are beyond; "" for none."""
+        """Name of the setting that limits new calls; "" for none."""
         if self._left_by_plane < 1.0:
             return "limits.plane_load"
         if self._pace == math.inf:
@@ -156,19 +156,19 @@ class LoadControl:
 
     @property
     def overloaded(self) -> bool:
-        """Whether calls are refused, and not for a moment."""
+        """True while calls are rejected, except for short bursts."""
         return self._is_said or self._left_by_plane < 1.0
 
     @property
     def taken(self) -> str:
-        """Number of new calls that are let in, in words."""
+        """Admitted share or rate of new calls, in words."""
         if self._left_by_plane < 1.0:
             return f"at most {min(99, math.floor(100 * self._left_by_plane))} % of new calls"
         return f"at most {max(self._lately, _ALWAYS):.0f} new calls a second"
 
     @property
     def reasons(self) -> list[str]:
-        """Sentences on what is beyond its bound beside the event loop."""
+        """Sentences about overload of packet threads or store."""
         found, took = [], self.store()
         if self._left_by_plane < 1.0:
             found.append(f"A thread that forwards packets works {self.plane:.0%} of its time (limits.plane_load).")
@@ -177,8 +177,8 @@ class LoadControl:
         return found
 
     def measured(self, busy: float, late: float, waited: float = 0.0) -> None:
-        """Take one measurement: the loop was `busy` for that share of the time, it came `late` by so many seconds, and
-        a message `waited` so many to be read.
+        """Take a measurement: the loop's occupancy, its lateness in seconds, and the longest wait of a message in
+        seconds.
         """
         for tell in self.told:
             tell(busy, late)
@@ -202,9 +202,9 @@ class LoadControl:
         self._see(self._pace < math.inf, seconds)
 
     def _is_late(self, late: float, seconds: float) -> bool:
-        """Return whether lateness has lasted; while calls are bounded, and shortly after, a little is enough."""
+        """Return True for lasting lateness; during control and shortly after, slight lateness counts."""
         bound = self.policy.late
-        # The first of several late ones says nothing of the time before it, which a single stall has taken.
+        # The first late measurement does not count as lasting: a single stall may explain it.
         self._late_for = max(0.0, self._late_for + seconds) if late > bound else -math.inf
         is_bounded = self._pace < math.inf
         self._ended = 0.0 if is_bounded else self._ended + seconds
@@ -213,14 +213,14 @@ class LoadControl:
 
     def _see(self, is_bounded: bool, seconds: float) -> None:
         if is_bounded != self._is_bounded:
-            self._is_bounded, self._lasted = is_bounded, 0.0  # what came before, a stall as well, was under the other
+            self._is_bounded, self._lasted = is_bounded, 0.0  # earlier time counts for the previous state
         else:
             self._lasted += seconds
         if self._lasted >= _LASTING:
             self._is_said = is_bounded
 
     def _of_loop(self, busy: float, late: float) -> float:
-        """By how much of its bound the loop is beyond it; below 0: so much is left."""
+        """Return the loop's relative excess over its bound; negative for spare capacity."""
         policy = self.policy
         if not policy.busy:
             self._busy, self._late, self._full = 0.0, 0.0, 0
@@ -228,14 +228,14 @@ class LoadControl:
         self._busy += _SMOOTHING * (busy - self._busy)
         self._late += _SMOOTHING * (late - self._late)
         self._full = self._full + 1 if self._busy >= _FULL else 0
-        # Once it works all the time, lateness says what waits still, and not how much less there must be to do.
+        # At full occupancy, lateness measures the backlog, not the necessary reduction.
         of_time, of_waits = self._busy / policy.busy, self._late / policy.late
         return (of_time if of_time > 1.0 else max(of_time, of_waits)) - 1.0
 
     def _lower(self, excess: float) -> None:
         if self._pace == math.inf:
             self._pace = max(self._let_in.value, _ALWAYS)
-            # What was let in while messages waited was begun, and not all of it carried.
+            # Calls admitted while messages waited were started, but not all were carried.
             self._carried = (_KEPT if self._is_store_late else _BEGUN) * self._pace
         elif not self._was_over:
             self._carried = _KEPT * min(self._pace, self._let_in.value)
@@ -243,7 +243,7 @@ class LoadControl:
         self._pace = max(_LEAST, self._pace * (1.0 - min(_MOST, step)))
 
     def _raise(self, left: float) -> None:
-        if left >= 1.0:  # nothing bounds it
+        if left >= 1.0:  # no bound applies
             self._pace = self._carried = math.inf
         elif self._pace < self._carried:
             self._pace = min(self._carried, 2.0 * self._pace)
@@ -253,7 +253,7 @@ class LoadControl:
             self._pace = self._carried = math.inf
 
     def admit(self, now: float) -> bool:
-        """Whether one more call is let in at `now` (monotonic seconds); evenly, not by chance."""
+        """Return True if a call is admitted at `now` (monotonic seconds); rejections are evenly spaced, not random."""
         self._offered.count += 1
         is_let_in = self._has_turn() and self._has_credit(now)
         if is_let_in:
@@ -263,7 +263,7 @@ class LoadControl:
         return is_let_in
 
     def _has_turn(self) -> bool:
-        """Of what the packet threads leave."""
+        """Count the call against the share left by the packet threads."""
         share = self._left_by_plane
         self._turn = min(1.0, self._turn) + share
         if share < 1.0 and self._turn < 1.0:
@@ -272,7 +272,7 @@ class LoadControl:
         return True
 
     def _has_credit(self, now: float) -> bool:
-        """Of what the loop and the store leave, or of the few that are always let in."""
+        """Count the call against the pace, or against the few calls admitted always."""
         passed, self._asked = now - self._asked, now
         if self._pace == math.inf:
             self._credit = 0.0

@@ -1,4 +1,4 @@
-"""What runs a table: look up the row, do its actions, take the next state; what attempts and bridges share."""
+"""Execution of a call's table: look up the row, run its actions, enter the next state; shared by attempt and bridge."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from gateway.media.engine import DtmfReceived, Kind, MediaEngine, MediaError, Me
 log = structlog.get_logger(__name__)
 
 _METHODS = {action: f"_{action.value}" for action in Action}
-"""What carries each action out."""
+"""Method name of each action."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Scope:
-    """What a machine works with: the call it is of, the engine, the clock, and the way to the call's queue."""
+    """Environment of a machine: call id, engine, clock, and access to the call's queue."""
 
     call_id: str
     engine: MediaEngine
@@ -43,30 +43,30 @@ class Scope:
     settings: CallSettings
     record: CallRecord
     post: Callable[[CallInput], None]
-    """Queue an input behind those that wait."""
+    """Queue an input after all waiting ones."""
     follow: Callable[[CallInput], None]
-    """Have an input handled next, before all that wait."""
+    """Queue an input before all waiting ones."""
     ends: Callable[[], None]
-    """The legs are about to be told that the call is over."""
+    """Report that the legs are about to be ended."""
     waiting: Callable[[], Iterable[Input]]
-    """What waits in the queue."""
+    """Returns the waiting inputs."""
     learn: Callable[[Leg, str], None]
-    """A leg answered with this description."""
+    """Report a leg's answer, with its description."""
     listen: Callable[[Leg], None]
-    """Have what happens to a leg reach the call's queue."""
+    """Route the events of a leg into the call's queue."""
     redirect: Callable[[Leg, Redirected], Awaitable[Branch | None]]
-    """Whom a callee names instead, to be asked; None: nobody."""
+    """Returns the branch for a callee's redirection; None for no permitted target."""
     announce: Callable[[Cause], CalleeLeg | None]
-    """What says to the caller why nobody takes the call; None: nothing."""
+    """Returns the leg that announces a failure to the caller; None for no announcement."""
     gone: Callable[[], None]
-    """One of those who were leaving is gone for good."""
+    """Report that a leaving leg has confirmed the end."""
     pressed: Callable[[Leg, str], None] = lambda leg, digit: None
-    """A leg has sent a digit."""
+    """Report a digit from a leg."""
     leaving: list[Leg] = field(default_factory=list)
-    """Legs that were ended and whose far ends have not answered that yet."""
+    """Ended legs without a confirmation from their far end."""
 
     def ended(self, leg: Leg) -> None:
-        """A leg was told to end: the call knows of it until its far end has answered."""
+        """Track an ended leg until its far end has confirmed the end."""
         if leg not in self.leaving and leg.when_left(partial(self._has_left, leg)):
             self.leaving.append(leg)
 
@@ -75,36 +75,37 @@ class Scope:
         self.gone()
 
     def let_go(self) -> None:
-        """The call is over: what comes now is for nobody. Nothing holds the call any more, so that it is freed at once
-        and not when the collector has found the circle."""
+        """Drop all references to the ended call, so that it is freed at once instead of by the cycle collector. Later
+        inputs are ignored.
+        """
         self.post = self.follow = turned_away
         self.waiting, self.learn, self.listen, self.redirect = tuple, _unheard, _unheard, nobody_instead
         self.announce, self.ends, self.gone, self.pressed = unsaid, _unheard, _unheard, _unheard
 
 
 def cause_of_media(error: MediaError) -> Cause:
-    """Why a call or a leg ends whose media is refused."""
+    """Return the cause for media refused by the engine."""
     if error.status == 503:
         return Cause.LIMIT if error.limit else Cause.OUT_OF_SERVICE
     return Cause.NOT_ACCEPTABLE if error.status in (400, 488, 501) else Cause.ERROR
 
 
 def refused_by_media(leg: Leg, error: MediaError) -> Cause:
-    """Note for a leg which limit of the media engine refuses it, and return the cause."""
+    """Note the engine's limit behind a refusal on the leg, and return the cause."""
     cause = cause_of_media(error)
     leg.note_limit(cause, error.limit, error.retry_after)
     return cause
 
 
 def turned_away(what: CallInput) -> None:
-    """An input after the end: who waits for a digit's outcome is told that it was lost."""
+    """Drop an input after the end; a digit is reported as lost."""
     digit = what.digit or (what.event if isinstance(what.event, DigitPressed) else None)
     if digit is not None:
         digit.told(False)
 
 
 def over(_: Leg, event: LegEvent) -> None:
-    """What a leg of a call that has ended still says."""
+    """Handle an event of a leg whose call has ended."""
     if isinstance(event, DigitPressed):
         event.told(False)
     elif isinstance(event, TransferRequested):
@@ -112,7 +113,7 @@ def over(_: Leg, event: LegEvent) -> None:
 
 
 def once(done: Callable[[Cause], None] | None) -> Callable[[Cause], None] | None:
-    """What is told the first outcome and no other."""
+    """Return a wrapper of `done` that passes on only the first outcome."""
     if done is None:
         return None
     waiting = [done]
@@ -129,17 +130,17 @@ def _unheard(*_: object) -> None:
 
 
 def unsaid(cause: Cause) -> CalleeLeg | None:
-    """Nothing is announced."""
+    """Return None: no announcement."""
     return None
 
 
 async def nobody_instead(leg: Leg, event: Redirected) -> Branch | None:
-    """Redirections are not followed."""
+    """Return None: redirections are not followed."""
     return None
 
 
 class Machine(ABC):
-    """One table at work. Actions raise MediaError, which ends the call with its reason."""
+    """State machine run by one table. Actions raise MediaError, which ends the call with its reason."""
 
     table: Table
 
@@ -149,23 +150,23 @@ class Machine(ABC):
         self._scope = scope
         self._media_up: set[str] = set()
         self._reattach: dict[str, Timer] = {}
-        """Timers of the legs that are away, by tag."""
+        """Timers of absent legs, by tag."""
 
     @property
     @abstractmethod
     def legs(self) -> tuple[Leg, ...]:
-        """Every leg that is still part of it."""
+        """Current legs."""
 
     @abstractmethod
     def admits(self, what: CallInput) -> bool:
-        """Whether it is still about us: not of a leg that lost the call, nor of an exchange that is over."""
+        """Return True if the input still applies: its leg is part of the call and its exchange is open."""
 
     @abstractmethod
     def other(self, leg: Leg | None) -> Leg | None:
-        """Who talks with `leg`; None: nobody yet."""
+        """Return the peer of `leg`; None before the answer."""
 
     def actions(self, what: CallInput) -> tuple[tuple[Action, ...], State] | None:
-        """The row for this input; None, and counted, where there is none."""
+        """Return the row for an input; None, counted and logged, without one."""
         row = self.table.get((self.state, what.input))
         if not self.admits(what) or row is None:
             self.unexpected[self.state, what.input] += 1
@@ -174,25 +175,25 @@ class Machine(ABC):
         return row
 
     async def do(self, action: Action, what: CallInput) -> None:
-        """Carry out one action; raises MediaError."""
+        """Run one action; raises MediaError."""
         await getattr(self, _METHODS[action])(what)
 
     @property
     def away(self) -> tuple[Leg, ...]:
-        """Legs whose client has vanished and is waited for."""
+        """Legs whose client has vanished and may return."""
         return tuple(leg for leg in self.legs if self.is_away(leg))
 
     def is_away(self, leg: Leg) -> bool:
-        """Whether its client has vanished and is waited for."""
+        """Return True if the client of `leg` has vanished and may return."""
         return leg.party.tag in self._reattach
 
     def close(self) -> None:
-        """No timer of ours comes any more."""
+        """Cancel all timers."""
         for timer in self._reattach.values():
             timer.cancel()
         self._reattach.clear()
 
-    # -- actions of both -------------------------------------------------------------
+    # -- shared actions ----------------------------------------------------------------
 
     async def _refuse_glare(self, what: CallInput) -> None:
         assert what.leg is not None
@@ -208,7 +209,9 @@ class Machine(ABC):
             log.debug("candidate refused", call_id=scope.call_id, reason=error.reason)
 
     async def _pass_digit(self, what: CallInput) -> None:
-        """In the media where the other side takes it there, else by its signalling; a page is shown it anyway."""
+        """Send a digit in the media if the peer accepts it there, else by signalling; pages always get a
+        notification.
+        """
         digit, is_sent = _digit_of(what.event)
         other = self.other(what.leg)
         if what.leg is not None:
@@ -270,7 +273,7 @@ class Machine(ABC):
         self._reattach[leg.party.tag] = self._scope.timers.call_later(delay, lambda: self._scope.post(late))
 
     def _given_up_on(self, leg: Leg) -> CallInput:
-        """What it is to us when a client does not come back."""
+        """Return the input for a client that did not return in time."""
         return CallInput(input=Input.REATTACH_TIMEOUT, leg=leg, cause=Cause.LOST)
 
     def _stop_waiting_for(self, leg: Leg) -> None:
@@ -289,12 +292,12 @@ class Machine(ABC):
         try:
             await leg.end(cause)
         except Exception:
-            # The other legs must hear of the end all the same.
+            # The remaining legs must be ended in any case.
             log.exception("leg could not be ended", call_id=self._scope.call_id, tag=leg.party.tag)
         self._scope.ended(leg)
 
     async def _release(self, leg: Leg) -> None:
-        """Have the engine forget a leg that is out of it, where it can; else its ports stay until the end."""
+        """Release a leg's media in the engine, if supported; else its ports stay until the end of the call."""
         scope = self._scope
         if scope.engine.capabilities.join:
             try:
@@ -307,12 +310,12 @@ class Machine(ABC):
         try:
             scope.record.statistics = await scope.engine.delete(scope.call_id)
         except MediaError as error:
-            # The call is over for its reason, whatever becomes of the media.
+            # The call has ended for its own reason, regardless of the media.
             log.warning("media not deleted", call_id=scope.call_id, reason=error.reason)
 
 
 def _digit_of(event: LegEvent | MediaEvent | None) -> tuple[DigitPressed, bool]:
-    """A digit, and whether the media has taken it on already."""
+    """Return a digit, and True if the media has already passed it on."""
     if isinstance(event, DtmfReceived):
         return DigitPressed(event.digit, event.duration_ms), event.passed_on
     assert isinstance(event, DigitPressed)

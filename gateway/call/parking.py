@@ -1,4 +1,4 @@
-"""Parked calls: one at a place, and back to who parked it where nobody takes it in time."""
+"""Call parking: one call at each place, called back to the parker after a time-out."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from gateway.call.timers import Timers
 log = structlog.get_logger(__name__)
 
 _ON_THEIR_WAY = 2.0
-"""Seconds after a start in which pages, and phones by connections that are gone, come back."""
+"""Seconds after a start during which pages, and phones without a connection, reconnect."""
 
 
 class Parking:
-    """Every place of the gateway."""
+    """Parking places of the gateway."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Parking:
         calls: Iterable[Call],
         find: Callable[[str], tuple[Call, Leg] | None],
     ) -> None:
-        """`timeout` in seconds, 0 for never; `find` gives the leg of a name, and its call."""
+        """`timeout` is in seconds, 0 for none; `find` returns the call and leg of a leg name."""
         self._calls = calls
         self._router = router
         self._dialer = dialer
@@ -46,14 +46,14 @@ class Parking:
         self.timeout = timeout
         self._find = find
         self._taken: set[str] = set()
-        """Places that calls are on their way to."""
+        """Places reserved for pending transfers."""
         self._numbers = count(1)
         self._asking: set[asyncio.Task[None]] = set()
 
     def begin(self, call: Call, parker: Caller, place: str, report: TransferReport) -> ParkReport:
-        """Take a place for a call that is transferred there; raises RouteError where another is there, or comes.
+        """Reserve a place for a transfer; raises RouteError if taken.
 
-        What is given is told how the transfer goes, and passes that on to `report`.
+        The returned report receives the transfer's progress and passes it to `report`.
         """
         if place in self._taken or self._find(parked_as(place)) is not None:
             raise RouteError(Cause.BUSY, f"a call is parked at {place} already")
@@ -61,17 +61,17 @@ class Parking:
         return ParkReport(self, call, parker, place, report)
 
     def arrived(self, call: Call, parker: Caller, place: str, cause: Cause) -> None:
-        """The transfer to a place is over."""
+        """Record the outcome of a transfer to a place."""
         self._taken.discard(place)
         leg = _leg_at(call, place)
         if cause is Cause.NORMAL and leg is not None:
             call.record.parked = None
             if not parker.id.startswith("trunk:"):
-                # The call is not kept alive by who may have to be asked about it.
+                # Weak references: a pending recall must not keep the call alive.
                 self.wait(RingBack(self, weakref.ref(call), weakref.ref(leg), parker, place))
 
     def resume(self, call: Call) -> None:
-        """Go on waiting with a call that another process had, if it is parked."""
+        """Continue the time-out of a parked call from a previous process."""
         parked = call.record.parked
         leg = None if parked is None else _leg_at(call, parked.place)
         if parked is not None and leg is not None:
@@ -80,7 +80,7 @@ class Parking:
             self.wait(back, max(left, _ON_THEIR_WAY))
 
     def wait(self, back: RingBack, seconds: float | None = None) -> None:
-        """Have the call go back in a while, where any does; whoever finds it until then has it go back, too."""
+        """Start the recall timer, if configured, and store it with the call for a restart."""
         call, wait = back.call(), self.timeout if seconds is None else seconds
         if call is None or call.state is State.ENDED or self.timeout <= 0:
             return
@@ -114,12 +114,12 @@ class Parking:
 
 
 def _leg_at(call: Call, place: str) -> Leg | None:
-    """The place's own."""
+    """Return the leg of the parking place."""
     return next((leg for leg in call.legs if leg.is_named(parked_as(place))), None)
 
 
 class ParkReport:
-    """Hears of the transfer to a place what becomes of it, and passes it on."""
+    """Watches a transfer to a parking place and passes its progress on."""
 
     def __init__(self, parking: Parking, call: Call, parker: Caller, place: str, report: TransferReport) -> None:
         self._parking = parking
@@ -130,7 +130,7 @@ class ParkReport:
         self._is_over = False
 
     def give_up(self) -> None:
-        """It is not even begun."""
+        """Release the place of a transfer that did not start."""
         self._is_over = True
         self._parking.arrived(self._call, self._parker, self._place, Cause.UNAVAILABLE)
 
@@ -148,25 +148,25 @@ class ParkReport:
 
 
 class RingBack:
-    """One call that waits at a place, and who has parked it; hears what becomes of its way back."""
+    """A parked call and its parker; watches the recall."""
 
     def __init__(
         self, parking: Parking, call: weakref.ref[Call], leg: weakref.ref[Leg], parker: Caller, place: str
     ) -> None:
         self.call = call
         self.leg = leg
-        """The place's own."""
+        """Leg of the parking place."""
         self.parker = parker
         self.place = place
         self._parking = parking
 
     def accepted(self) -> None:
-        """Nobody has asked."""
+        """Do nothing: the recall has no requester."""
 
     def ringing(self) -> None:
-        """Nobody has asked."""
+        """Do nothing: the recall has no requester."""
 
     def ended(self, cause: Cause) -> None:
-        """Where it was not taken it waits on, if it is still there."""
+        """Wait for the next recall after a failure, while the call is still parked."""
         if cause is not Cause.NORMAL:
             self._parking.wait(self)

@@ -1,4 +1,4 @@
-"""What is kept of a call: its limits, its history, its record."""
+"""Settings, history and record of a call."""
 
 from __future__ import annotations
 
@@ -19,66 +19,68 @@ class CallSettings:
     ring_timeout: float = 60.0
     max_duration: float = 4 * 3600.0
     offer_timeout: float = 35.0
-    """How long one side may take to answer an offer; SIP's own limit is 32 (RFC 3261 timer B)."""
+    """Time for a leg to answer an offer; SIP's own limit is 32 (RFC 3261 timer B)."""
     max_diversions: int = 5
-    """How often the call may go on to somebody else than who was called."""
+    """Largest number of diversions of a call."""
     reattach_time: float = 30.0
-    """How long a client that vanished may take to come back before its call ends."""
+    """Time for a vanished client to return before its call ends."""
     park_timeout: float = 0.0
-    """How long a call is parked before it goes back to who parked it; 0: for as long as it likes."""
+    """Parking time before the call is returned to the parker; 0 for no limit."""
     early_silence: float = 5.0
-    """Silence after which the early media of one callee gives way to that of another: ringing tones pause for four."""
+    """Silence after which the next callee's early media is heard; longer than the four-second pause of a
+    ringing tone.
+    """
     service_max_duration: float = 600.0
-    """The same for a call to a built-in service, which nobody would end who has forgotten it."""
+    """Longest call to a built-in service, which never hangs up by itself."""
 
 
 @filled_at_once
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One line of a call's history: one row of a table, done."""
+    """A step of a call's history: one executed row of a table."""
 
     at: float
-    """Seconds since the call began."""
+    """Seconds since the start of the call."""
     input: Input
     state: State
-    """The state after it."""
+    """State after the step."""
     leg: str | None = None
-    """Tag of the leg it came from."""
+    """Tag of the leg behind the input."""
     references: tuple[str, ...] = ()
-    """What the leg's own protocol calls the call: its SIP Call-IDs; the caller's for a step of no leg."""
+    """SIP Call-IDs of the leg, or of the caller for a step without a leg."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """Who has parked a call, where, and when it goes back."""
+    """Parking state: the parker, the place, and the time of the recall."""
 
     by: Caller
     place: str
     due: float
-    """Seconds since the call began."""
+    """Seconds since the start of the call."""
 
 
 @dataclass(slots=True)
 class CallRecord:
-    """What is known of a call, for metrics, the log and the call list."""
+    """Facts about a call for metrics, log and call list."""
 
     id: str
     caller: Address
     dialled: str
     started_at: float
-    """Time of the Timers clock, seconds."""
+    """Start time on the Timers clock, in seconds."""
     ringing_after_ms: float | None = None
     answered_after_ms: float | None = None
     media_after_ms: float | None = None
-    """From the start to media being up on both sides."""
+    """Milliseconds from the start until media is up on both legs."""
     ended_after_ms: float | None = None
     longest: float | None = None
-    """Seconds that it may be up, since it was answered."""
+    """Longest duration after the answer, in seconds."""
     parked: Parked | None = None
-    """Where it was parked last; who waits there may have been taken since."""
+    """Latest parking state; the call may have been retrieved since."""
     cause: Cause | None = None
     elsewhere: bool = False
-    """Whether another gateway goes on with it."""
+    """True if a second gateway continues the call."""
     references: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """SIP Call-IDs of each leg, by its tag."""
+    """SIP Call-IDs of each leg, by tag."""
     statistics: CallStatistics = field(default_factory=CallStatistics)

@@ -1,4 +1,4 @@
-"""All calls of this gateway: made here, counted here, ended here."""
+"""Registry of all calls of this gateway: creation, counting, shutdown."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ log = structlog.get_logger(__name__)
 
 
 _CONFIRMATION = 2.0
-"""Seconds of tone that say that a feature's number has done its work."""
+"""Seconds of the tone that confirms a feature number."""
 
 
 class Announcer(Protocol):
-    """What callers hear whose call has failed, before they are told so."""
+    """Announcements for callers of failed calls, played before the rejection."""
 
     def announces(self, cause: Cause, caller: CallerLeg) -> bool:
-        """Whether that one hears anything about this cause."""
+        """Return True if the caller can hear an announcement for the cause."""
 
     def leg(self, cause: Cause, caller: CallerLeg, call_id: str) -> CalleeLeg | None:
-        """What gives it early media, and then refuses for this cause; None: nothing does."""
+        """Return a leg that plays early media and then rejects with the cause; None for no announcement."""
 
 
 class Calls:
-    """The registry: `place` makes a call of a caller's leg and what it dialled."""
+    """Registry of calls; `place` makes a call from a caller's leg and a dialled string."""
 
     def __init__(
         self,
@@ -79,11 +79,8 @@ class Calls:
         mailboxes: Mailboxes | None = None,
         passed_on: PassedOn | None = None,
     ) -> None:
-        """Without `rights` nobody can be asked who may transfer a call, so nobody may.
-
-        `rules` are what users want done with their calls; `uri_of` their URIs, as diversions name them; `payers` whose
-        rights and account count where a callee sends a call on; `mailboxes` where messages are left for users;
-        `passed_on` says which transfers are others' business.
+        """`payers` are the rights for diverted calls; without `rights` no transfer is allowed. `passed_on` selects
+        transfers left to the far end.
         """
         self._engine = engine
         self._router = router
@@ -111,16 +108,17 @@ class Calls:
         )
         self._calls: dict[str, Call] = {}
         self._callers: dict[str, Caller] = {}
-        """Who has a place for the call of that id. It is free before the far ends hear that the call is over."""
+        """Callers by id of a call with a place, which is released before the far ends hear of the end."""
         self._observers: list[Callable[[Call], None]] = []
         self._closing, self._draining = False, 0
         self._emptied = asyncio.Event()
         self.announcer: Announcer | None = None
         self.keep: Callable[[Call, Caller, Sequence[Leg] | None, bool], None] | None = None
-        """Writes a call down (`Journal.write`); None: calls end with the process."""
-        self.pressed: Callable[[Call, Leg, str], None] = lambda *_: None  # told of every digit, whichever way it comes
+        """Stores a call (`Journal.write`); None if calls end with the process."""
+        # called for every digit from media or signalling
+        self.pressed: Callable[[Call, Leg, str], None] = lambda *_: None
         self.ended: deque[CallRecord] = deque(maxlen=limits.history)
-        """Records of the calls that are over, oldest first."""
+        """Records of ended calls, oldest first."""
         self.refused: Counter[Cause] = Counter()
         engine.subscribe(self._media_event)
 
@@ -128,7 +126,7 @@ class Calls:
         return len(self._calls)
 
     def change(self, settings: CallSettings, limits: CallLimits) -> None:
-        """Go by these from now on; calls that are up end by the settings that they began with."""
+        """Adopt new settings for new calls; current calls keep their own."""
         self._settings = settings
         self._admission.limits = self.toll.limits = limits
         self.ended = deque(self.ended, maxlen=limits.history)
@@ -140,41 +138,41 @@ class Calls:
 
     @property
     def draining(self) -> bool:
-        """Whether new calls are refused because the gateway is about to end."""
+        """True while new calls are rejected for a shutdown."""
         return self._draining > 0 or self._closing
 
     def addressed(self, uri: str, caller: Caller) -> str:
-        """Return the Request-URI of what `caller` sent here, as `Router.addressed` reads it."""
+        """Return the Request-URI of a caller's request as `Router.addressed` reads it."""
         return self._router.addressed(uri, caller)
 
     def is_emergency(self, dialled: str) -> bool:
-        """Whether that is an emergency number, however it is written: no limit counts for a call to it."""
+        """Return True for an emergency number in any notation; such calls are exempt from limits."""
         return self._router.is_emergency(dialled)
 
     def of(self, caller: str) -> int:
-        """How many calls the caller of that id (`Caller.id`) has made that are not over, here and elsewhere."""
+        """Return the number of a caller's current calls (`Caller.id`), remote gateways included."""
         return self._admission.of(caller)
 
     def counts(self) -> dict[str, float]:
-        """What counts here for limits, by names that other gateways have as well."""
+        """Return local counts under names shared by all gateways."""
         return self._admission.counts() | self.toll.counts()
 
     def count_others(self, others: Callable[[str], float]) -> None:
-        """Have what other gateways count under such a name count here, too."""
+        """Add the counts of remote gateways, by name, to the limits."""
         self._admission.others = self.toll.others = others
 
     def get(self, call_id: str) -> Call | None:
         return self._calls.get(call_id)
 
     async def statistics(self, call_id: str) -> CallStatistics:
-        """Figures of a call's media now; none where it has no media."""
+        """Return a call's current media statistics; empty without media."""
         try:
             return await self._engine.query(call_id)
         except MediaError:
             return CallStatistics()
 
     def observe(self, observer: Callable[[Call], None]) -> None:
-        """Have `observer` called at every change of state of every call."""
+        """Call `observer` at every change of state of every call."""
         self._observers.append(observer)
 
     async def place(
@@ -185,21 +183,21 @@ class Calls:
         offer: str | None,
         max_calls: int | None = None,
     ) -> Call:
-        """Route what `caller` dialled and start the call; `offer` None: the caller wants ours.
+        """Route a dialled string and start the call; `offer` is None for an INVITE without SDP.
 
-        Raises RouteError whose cause is what the front end answers; `leg` is then untouched. Where the caller is to
-        hear of that cause, the call begins, and fails once it has.
+        Raises RouteError with the cause for the caller; `leg` is then untouched. With an announcement, a call is
+        returned that plays it and fails.
         """
         admit: Callable[[float], None] = partial(self._admission.admit, caller, max_calls)
         try:
             target, settings = self._admit(caller, dialled, max_calls), self._settings
-            # Its place is its own again; another would count against the rate of new calls once more.
+            # The announcement reuses the call's own place: a second admission would count twice against the rate.
             admit = lambda now: self._admission.restore(caller)  # noqa: E731
             if isinstance(target, FeatureTarget):
                 taken = self._use(target, leg, caller, offer)
                 if taken is not None:
                     return taken
-                # A tone says that it was done.
+                # A tone confirms the feature.
                 target, settings = ServiceTarget("tone"), replace(settings, service_max_duration=_CONFIRMATION)
             call_id = self._new_id()
             journey = Journey(call_id, caller, self._settings.max_diversions, dialled)
@@ -239,7 +237,7 @@ class Calls:
         admit: Callable[[float], None],
         cause: Cause,
     ) -> Call | None:
-        """A call that nobody is asked to take, so that its caller hears why; None where there is nothing to hear."""
+        """Return a call without callees that announces `cause` to its caller; None without an announcement."""
         announcer = self.announcer
         if announcer is None or offer is None or self.draining or not announcer.announces(cause, leg):
             return None
@@ -289,15 +287,15 @@ class Calls:
     def resume(
         self, values: Mapping[str, Any], legs: tuple[Leg, Leg], away: Sequence[Leg], *, silent: bool = False
     ) -> Call:
-        """Go on with a call that another process has written down (journal.py), whose media goes on already.
+        """Continue a stored call (journal.py) whose media still flows.
 
-        `away` are the legs whose clients are to come back; `silent`: the media is gone, and its sides must be offered
-        what the engine has made in its place (`MediaEngine.restore`). Raises LookupError, TypeError or ValueError for
-        values that no process has written.
+        `away` lists legs with clients about to return; `silent` means lost media, to be replaced by offers from
+        `MediaEngine.restore`. Raises LookupError, TypeError or ValueError for damaged values.
         """
         caller, dialled = caller_of(values["caller"]), values["dialled"]
         journey = Journey(values["id"], caller, self._settings.max_diversions, dialled)
-        a, b = cast(CallerLeg, legs[0]), cast(CalleeLeg, legs[1])  # of two who talk nobody is rung
+        # an answered call uses neither caller nor callee methods
+        a, b = cast(CallerLeg, legs[0]), cast(CalleeLeg, legs[1])
         call = self._make(values["id"], a, Branch([b]), None, dialled, self._settings, caller, journey)
         self._admission.restore(caller)
         record = call.record
@@ -318,10 +316,10 @@ class Calls:
         return call
 
     async def drain(self, timeout: float) -> bool:
-        """Refuse new calls, and wait for the last to end.
+        """Reject new calls and wait for the last call to end; return True if none is left after `timeout` seconds.
 
-        Not refused are those to emergency numbers, those that take one over, and those that other gateways send on.
-        At most `timeout` seconds, which refused callers are told to wait; whether no call is left.
+        Emergency calls, retrievals and pickups, and calls forwarded by remote gateways are still admitted. Rejections
+        carry the time-out as Retry-After.
         """
         self._draining = max(1, math.ceil(timeout))
         with contextlib.suppress(TimeoutError):
@@ -332,7 +330,7 @@ class Calls:
         return not self._calls
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Refuse new calls and end every live one, waiting at most `timeout` seconds."""
+        """Reject new calls and end all current ones, within `timeout` seconds."""
         self._closing = True
         live = list(self._calls.values())
         for call in live:
@@ -349,7 +347,7 @@ class Calls:
             raise RouteError(Cause.OUT_OF_SERVICE, "the gateway is closing")
         emergency = caller.transit and self._router.is_emergency(dialled)
         takes = isinstance(target, FeatureTarget) and target.feature in TAKING
-        is_here = caller.is_sent_on and isinstance(target, UserTarget)  # nobody else can ring that phone
+        is_here = caller.is_sent_on and isinstance(target, UserTarget)  # only this gateway can reach the phone
         if self._draining and not (emergency or takes or is_here):
             reason = "draining: the gateway takes no new calls"
             raise RouteError(Cause.OUT_OF_SERVICE, reason, retry_after=self._draining)
@@ -362,7 +360,7 @@ class Calls:
         return target
 
     def _use(self, target: FeatureTarget, leg: CallerLeg, caller: Caller, offer: str | None) -> Call | None:
-        """Do what a number is for; the call that was taken, which has its place already. Raises RouteError."""
+        """Execute a feature number; return the joined call, which already has its own place. Raises RouteError."""
         try:
             taken = self.features.use(target, leg, caller, offer)
         except BaseException:

@@ -1,6 +1,6 @@
-"""Who is meant by what was dialled: an ordered list of routes, then the users, then nobody.
+"""Routing of dialled strings: ordered routes first, then users, else an error.
 
-Pure decisions: the directory and the routes come in as values, nothing is looked up on the wire.
+Pure decisions: directory and routes are values, and nothing is looked up on the network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sdp.frozen import filled_at_once
 
 _DIALLED_LIMIT = 256
 _REMEMBERED = 2_048
-"""How many dial strings are kept as they were read: whoever announces itself is held against the patterns of all."""
+"""Cached dial strings; presence compares every announced URI with the patterns of all users."""
 _DIAL_STRING = re.compile(r"(?:(?:sips?|tel):)?[^\s<>\"\x00-\x20\x7f]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\+?[0-9 #*().\-/]+")
 _ORNAMENT = str.maketrans("", "", " -.()/")
@@ -31,34 +31,34 @@ _USER_SAFE = "-_.!~*'()&=+$,;?/"  # "unreserved" and "user-unreserved" of RFC 32
 
 
 class RouteError(GatewayError):
-    """The call goes nowhere; `cause` says why, in both worlds' words."""
+    """Raised for a call without a target; `cause` gives the reason for SIP and web."""
 
     def __init__(self, cause: Cause, reason: str, *, retry_after: int | None = None) -> None:
         super().__init__(reason)
         self.cause = cause
         self.retry_after = retry_after
-        """Seconds after which it may be tried again, where that is known (RFC 3261 section 20.33)."""
+        """Seconds before a retry, if known (RFC 3261 section 20.33)."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserTarget:
-    """A user of ours: every web page and every phone that stands for it rings."""
+    """A user: all web pages and phones of the user ring."""
 
     user: User
     device: str | None = None
-    """The one device that is meant, in the words of the SIP side (GRUU, RFC 5627), whatever the user's rules say."""
+    """Single device to call, in the terms of SIP (GRUU, RFC 5627), regardless of the user's rules; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class SipTarget:
-    """A SIP URI elsewhere, through a trunk when one is named."""
+    """A SIP URI elsewhere, through a trunk if named."""
 
     uri: str
     trunk: str | None = None
     emergency: bool = False
-    """Goes out however many calls there are."""
+    """True for an emergency call, exempt from limits."""
     account: str | None = None
-    """Id of the user whose own account there it is called with; None: the trunk's."""
+    """Id of the user whose own trunk account pays; None for the trunk's account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,73 +70,73 @@ class ServiceTarget:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationTarget:
-    """A program in this process, by the name it has there."""
+    """A program in this process, by name."""
 
     name: str
     number: str
-    """What was dialled, after stripping and prefix."""
+    """Dialled number after stripping and prefixing."""
     is_sent_on: bool = False
-    """By another gateway, for this one to run it."""
+    """True if a remote gateway forwarded the call to this one to run the program."""
 
 
 VOICEMAIL = "voicemail"
-"""Taking a message for a user is a program by the name `voicemail:USER`, hearing them `voicemail-listen:`."""
+"""Prefix of voicemail programs: `voicemail:USER` takes messages, `voicemail-listen:` plays messages."""
 ROOM = "room"
-"""Conference rooms are programs by the name `room:NAME`."""
+"""Prefix of conference room programs: `room:NAME`."""
 AGENT = "agent"
-"""Programs elsewhere that take calls over a WebSocket are programs by the name `agent:NAME`."""
+"""Prefix of external programs that take calls over a WebSocket: `agent:NAME`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomDoor:
-    """Who may come into which room."""
+    """Admission to conference rooms."""
 
     members: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Of the rooms that are not for everybody who may dial them: ids of users, "trunk:NAME"."""
+    """Members of restricted rooms: user ids and "trunk:NAME"."""
     is_open: Callable[[str], bool] = lambda name: False
-    """Whether a room of that name was opened for those who were told it: it can be dialled by its name."""
+    """Returns True for an open room of the given name, dialled by its name."""
     has_number: Callable[[str], bool] = lambda number: False
-    """Whether a user has opened a room of that number, which no route and no user has."""
+    """Returns True for a number of a room opened by a user; neither a route nor a user has the number."""
 
     def admits(self, name: str, caller: Caller) -> bool:
-        """Return whether the caller may come in."""
+        """Return True if the caller may enter the room."""
         wanted = self.members.get(name)
         return wanted is None or (not caller.guest and caller.id in wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Users who are called by one number."""
+    """Users reached by one number."""
 
     name: str
     members: tuple[User, ...]
     in_turn: bool = False
-    """One after the other; else all at once."""
+    """True to ring members one after the next; False to ring all at once."""
     time: float = 20.0
-    """Seconds that each of them, or all of them at once, may ring."""
+    """Seconds of ringing for each member in turn, or for all at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupTarget:
-    """Somebody of a group."""
+    """Any member of a group."""
 
     group: Group
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureTarget:
-    """Something that the gateway does with calls or for the caller (see features.py)."""
+    """A feature of the gateway (see features.py)."""
 
     feature: str
     argument: str
-    """What was dialled after the feature's own number; "" for nothing."""
+    """Digits dialled after the feature's number; "" for none."""
 
 
 Target = UserTarget | SipTarget | ServiceTarget | ApplicationTarget | GroupTarget | FeatureTarget
 
 
 def somebody(target: Target) -> Target:
-    """`target`, where a call can go on to it; raises RouteError for a feature: that is for who dials it alone."""
+    """Return `target`, unless a feature, which only its dialler can use; raises RouteError."""
     if isinstance(target, FeatureTarget):
         raise RouteError(Cause.FORBIDDEN, f"no call goes on to the feature {target.feature}")
     return target
@@ -144,77 +144,79 @@ def somebody(target: Target) -> Target:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row: dialled user parts or whole URIs that match `match` go to `to`."""
+    """A route: dialled user parts or URIs that match `match` lead to `to`."""
 
     match: str
     """fnmatch pattern: "9*" and "sip:9*" for numbers, "sip:*@example.com" for whole URIs."""
     to: str
-    """"service:echo", "user:alice", "trunk:NAME" or a "sip:" URI; "{user}" stands for what was dialled."""
+    """"service:echo", "user:alice", "trunk:NAME" or a "sip:" URI; "{user}" is replaced by the dialled user part."""
     strip: int = 0
-    """Leading characters of the user part that are not sent on ("9" for an outside line)."""
+    """Number of leading characters to remove ("9" for an outside line)."""
     prefix: str = ""
-    """Put before the user part after stripping."""
+    """Prefix added to the user part after stripping."""
 
 
 class Directory(Protocol):
-    """The identity map as routing sees it."""
+    """Identity map, as far as routing needs it."""
 
     def find(self, uri_or_user: str) -> User | None:
-        """The user that a SIP URI, an alias or a bare user part means."""
+        """Return the user of a SIP URI, alias or bare user part."""
 
 
 @filled_at_once
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who dials, and what that one may dial."""
+    """A caller and its permissions."""
 
     id: str
     """User id, "trunk:NAME", or a guest's peer id."""
     may_call: tuple[str, ...]
-    """Patterns of what it may dial. "*" and its like mean everybody of ours; what leaves the gateway needs a pattern
-    of numbers ("0*", "sip:*@example.com") or of trunks ("trunk:pbx", "trunk:*")."""
+    """Patterns of permitted targets. "*" and similar allow local users; calls that leave the gateway need a pattern
+    with a number or host ("0*", "sip:*@example.com") or a trunk ("trunk:pbx", "trunk:*").
+    """
     transit: bool = True
-    """Whether its calls may leave the gateway again; a trunk's may not, or strangers would dial out on our bill."""
+    """True if calls may leave the gateway again; False for trunks, to prevent dialling out at our expense."""
     guest: bool = False
-    """Has no account."""
+    """True for a caller without an account."""
     source: str = ""
-    """IP address, where it is a guest."""
+    """IP address of a guest."""
     account: str | None = None
-    """The trunk at which it has an account of its own: what that may call there is for the trunk to say."""
+    """Trunk with an account of the caller; the trunk decides on permissions there."""
     calls: str | None = None
-    """Id of the user whom it calls whatever it dials: it came to the account that this user has at a trunk, or from
-    another gateway."""
+    """Id of the user called regardless of the dialled string, for calls to a user's trunk account or from a remote
+    gateway.
+    """
     device: str | None = None
-    """The one device of that user, as `UserTarget` has it; None where no other gateway has sent the call on to it."""
+    """Single device of the user in `calls`, for calls forwarded by a remote gateway; else None."""
     room: str | None = None
-    """Number of the room that it calls whatever it dials: another gateway has sent it on to where that is."""
+    """Number of the room called regardless of the dialled string, for calls forwarded by a remote gateway."""
 
     @property
     def is_sent_on(self) -> bool:
-        """Whether another gateway has sent its call on to a user who is here."""
+        """True if a remote gateway forwarded the call to a user here."""
         return self.device is not None
 
     @property
     def trunk(self) -> str | None:
-        """Name of the trunk that its call comes from; None for users, guests and other gateways."""
+        """Name of the calling trunk; None for users, guests and remote gateways."""
         kind, _, name = self.id.partition(":")
         return name if kind == "trunk" and not self.transit else None
 
     def may_reach(self, meant: _Dialled) -> bool:
-        """Whether it may dial that, as long as the call stays here."""
+        """Return True if the caller may dial the target within the gateway."""
         return any(meant.matches(pattern) for pattern in self.may_call)
 
     def may_go_to(self, meant: _Dialled) -> bool:
-        """Return whether a pattern of `may_call` names the foreign host of a URI; numbers and "sip:*@*" name none."""
+        """Return True if a pattern of `may_call` names the foreign host of a URI; numbers and "sip:*@*" name none."""
         return self.transit and any(
             "@" in pattern and _names(without_port(pattern.rpartition("@")[2])) and meant.matches(pattern)
             for pattern in self.may_call
         )
 
     def may_leave(self, meant: _Dialled, trunk: str | None, *, is_ours: bool) -> bool:
-        """Whether it may dial that through `trunk`, or to a URI elsewhere: only where it is said.
+        """Return True if the caller may dial the target through `trunk`, or a URI elsewhere; needs an explicit pattern.
 
-        `is_ours`: it names no other host than ours, so that only its number can say where it leads.
+        `is_ours` means that the URI has a host of the gateway, so that only its number tells the destination.
         """
         if not self.transit:
             return False
@@ -227,30 +229,30 @@ class Caller:
 
 
 def _says_what(pattern: str, is_ours: bool) -> bool:
-    """Return whether a pattern names numbers, or the host of a URI elsewhere.
+    """Return True if a pattern names numbers, or the host of a URI elsewhere.
 
-    "*", "sip:*@*", "sip:*@*:5060" and everybody of ours do not.
+    "*", "sip:*@*", "sip:*@*:5060" and patterns for all local users do not.
     """
     name, _, host = pattern.partition("@")
     return _names(name.rpartition(":")[2]) or (not is_ours and _names(without_port(host)))
 
 
 def _names(pattern: str) -> bool:
-    """Return whether a pattern has a character that is no wildcard."""
+    """Return True if a pattern has a character other than wildcards."""
     return bool(pattern.strip("*?.[]"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emergency:
-    """Numbers that anybody may dial at any time."""
+    """Emergency numbers, always permitted."""
 
     numbers: frozenset[str] = frozenset()
     trunk: str | None = None
-    """Name of the trunk that they go through; None: they go where the routes lead."""
+    """Name of the trunk for emergency calls; None to use the routes."""
 
 
 class Router:
-    """Dialled string and caller in, one target out."""
+    """Finds the target of a dialled string for a caller."""
 
     def __init__(
         self,
@@ -263,10 +265,10 @@ class Router:
         devices: Callable[[str], tuple[str, str] | None] = lambda dialled: None,
         rooms: RoomDoor | None = None,
     ) -> None:
-        """`domains` are hosts that mean this gateway, in lower case; `trunks` are their names with every host, or
-        host:port, that their numbers belong to.
+        """`domains` are hosts of this gateway in lower case; `trunks` maps trunk names to their hosts or host:port
+        pairs.
 
-        `devices` reads a URI that means one device: the URI of its user, and the device.
+        `devices` splits a URI of a device (GRUU) into user URI and device.
         """
         self._devices = devices
         self._directory = directory
@@ -280,14 +282,14 @@ class Router:
         self._groups = {group.name: group for group in groups}
 
     def change(self, other: Router) -> None:
-        """Decide as `other` does from now on."""
+        """Adopt the configuration of a new router."""
         self.__dict__.update(other.__dict__)
 
     def route(self, dialled: str, caller: Caller) -> Target:
-        """Where a call goes.
+        """Return the target of a call.
 
-        Raises RouteError: FORBIDDEN for what the caller may not dial (whoever it is, and whether there is anybody),
-        NOT_FOUND for nobody.
+        Raises RouteError: FORBIDDEN for a target outside the caller's permissions, whether it exists or not; NOT_FOUND
+        for an unknown one.
         """
         if caller.calls is not None and (callee := self._directory.find(caller.calls)) is not None:
             return UserTarget(callee, caller.device)
@@ -315,13 +317,13 @@ class Router:
             try:
                 raise target
             finally:
-                del target  # or its traceback would have this frame, and this frame it
+                del target  # else traceback and frame would reference each other
         if isinstance(target, ApplicationTarget) and not self._admits(target, caller):
             raise RouteError(Cause.FORBIDDEN, f"{caller.id} is no member of {target.name}")
         return replace(target, device=device) if device and isinstance(target, UserTarget) else target
 
     def _is_nobodys(self, target: Target | RouteError, meant: _Dialled) -> bool:
-        """Return whether a URI has a foreign host that no trunk by name, no route and no user of ours answers for."""
+        """Return True for a foreign host unknown to trunks by name, routes and users."""
         if self._is_ours(meant.written) or self._named_trunk(meant.written) is not None:
             return False
         if isinstance(target, RouteError):
@@ -329,9 +331,9 @@ class Router:
         return target == SipTarget(meant.user, trunk=self._trunk_of(meant.written))
 
     def addressed(self, uri: str, caller: Caller) -> str:
-        """Return the Request-URI of what a trunk sent here, free of a host that nobody else answers for.
+        """Return the Request-URI of a trunk's request, without a host that is nobody else's.
 
-        A PBX names the gateway by its own name or domain. Hosts of other trunks, routes and users stay.
+        A PBX may address the gateway by the PBX's own name or domain. Hosts of further trunks, routes and users stay.
         """
         trunk = caller.trunk
         if trunk is None:
@@ -345,7 +347,7 @@ class Router:
         return meant.written.rpartition("@")[0]
 
     def _is_anothers(self, meant: _Dialled, trunk: str) -> bool:
-        """Return whether another trunk, a route or a user of ours answers for the host of a URI."""
+        """Return True if the host of a URI belongs to a different trunk, a route or a user."""
         is_its_own = self._trunks.is_of(trunk, _place_of(meant.written))
         if not is_its_own and self._named_trunk(meant.written) is not None:
             return True
@@ -354,14 +356,14 @@ class Router:
         return any(meant.is_at(route.match) or meant.is_named_by(route.match) for route in self._routes)
 
     def is_emergency(self, dialled: str) -> bool:
-        """Whether that is an emergency number, however it is written."""
+        """Return True for an emergency number in any notation."""
         try:
             return self._is_emergency(_read(self._user_of(dialled)[0]))
         except RouteError:
             return False
 
     def is_free(self, number: str) -> bool:
-        """Whether that number is nobody's, or the room's of the same name alone: a room may be opened by it."""
+        """Return True if a room may be opened under the number: unused, or used by the room itself."""
         if number in self._emergency.numbers:
             return False
         target = self._target(_read(number))
@@ -370,14 +372,14 @@ class Router:
         return isinstance(target, ApplicationTarget) and target.name == f"{ROOM}:{number}"
 
     def _user_of(self, dialled: str) -> tuple[str, str | None]:
-        """The URI of the user where `dialled` means one of its devices, and which."""
+        """Return user URI and device of a device's URI, else `dialled` and None."""
         return self._devices(dialled) or (dialled, None)
 
     def _is_emergency(self, meant: _Dialled) -> bool:
         return meant.user in self._emergency.numbers and self._is_ours(meant.written)
 
     def _emergency_target(self, meant: _Dialled) -> Target:
-        """Return the target of an emergency number, for every caller; raise RouteError where no way is known."""
+        """Return the target of an emergency number, without permission checks; raises RouteError without a route."""
         if self._emergency.trunk is not None:
             return SipTarget(meant.user, trunk=self._emergency.trunk, emergency=True)
         target = self._target(meant)
@@ -390,7 +392,7 @@ class Router:
         return kind != ROOM or self._rooms.admits(name, caller)
 
     def _by_account(self, meant: _Dialled, target: Target | RouteError, caller: Caller) -> Target | RouteError:
-        """The caller's own account takes what leads to its trunk, and the numbers that nobody here answers to."""
+        """Return a target through the caller's own account, for calls to its trunk and for numbers unknown here."""
         if caller.account is None:
             return target
         if isinstance(target, SipTarget) and target.trunk == caller.account:
@@ -401,9 +403,9 @@ class Router:
         return target
 
     def _target(self, meant: _Dialled) -> Target | RouteError:
-        """Return the target of a URI or number, or the error, before rights are looked at.
+        """Return the target or error for a dialled string before permission checks.
 
-        The host decides first: rows of numbers hold for our own domain and for numbers without a host.
+        The host decides first: number routes apply to our own domains and to numbers without a host.
         """
         trunk = self._trunk_of(meant.written)
         has_number = trunk is None and self._is_ours(meant.written)
@@ -429,14 +431,14 @@ class Router:
         return RouteError(Cause.NOT_FOUND, f"nobody answers to {meant.user}")
 
     def _trunk_of(self, uri: str) -> str | None:
-        """The trunk whose number plan a URI belongs to: calling back who called through it."""
+        """Return the trunk whose numbers include a URI, so that its callers can be called back."""
         named = self._named_trunk(uri)
         if named is not None or self._is_ours(uri):
             return named
         return self._trunks.addressed(_place_of(uri), self._domains)
 
     def _named_trunk(self, uri: str) -> str | None:
-        """Return the trunk whose configured URI has the host of this one."""
+        """Return the trunk with the host of the URI in its configured URI."""
         place = _place_of(uri)
         if place in self._domains:
             return None
@@ -445,7 +447,7 @@ class Router:
         return self._trunks.named(place)
 
     async def learn(self, uri: str) -> None:
-        """Resolve a foreign host that a peer has named, which may be another name of a trunk."""
+        """Resolve a foreign host named by a peer, in case it is an alias of a trunk."""
         with contextlib.suppress(RouteError):
             await self._trunks.learn(_place_of(_read(uri).written), self._domains)
 
@@ -485,44 +487,44 @@ class Router:
 
 
 def _feature(name: str, dialled: str) -> Target:
-    """What a number does; hearing one's messages is a call to a program."""
+    """Return the target of a feature route; listening to voicemail is a program."""
     return ApplicationTarget(f"{VOICEMAIL}-listen:", dialled) if name == VOICEMAIL else FeatureTarget(name, dialled)
 
 
 @dataclass(frozen=True, slots=True)
 class _Dialled:
-    """One dialled string in the one form that patterns are held against, however it was written."""
+    """A dialled string in canonical form, for pattern matching."""
 
     user: str
-    """Unescaped, a number without visual separators."""
+    """User part, unescaped; a number has no visual separators."""
     uri: str
     """Scheme, `user` and host, without parameters."""
     written: str
-    """The same with the separators, which may belong to a user's name."""
+    """URI with separators, which may belong to a user's name."""
 
     def matches(self, pattern: str) -> bool:
-        """Against a whole URI where the pattern has a host, scheme and user where it has a scheme, else the user."""
+        """Match a pattern against the URI if it has a host, scheme and user if it has a scheme, else the user."""
         if "@" in pattern:
             return self.is_at(pattern)
         return fnmatchcase(self.user, pattern) or (":" in pattern and fnmatchcase(self.uri.partition("@")[0], pattern))
 
     def is_named_by(self, pattern: str) -> bool:
-        """Return whether the pattern names its host, for any user; "*" names none."""
+        """Return True if the pattern names the host, for any user; "*" names none."""
         host = _literal_address(pattern).rpartition("@")[2] if "@" in pattern else ""
         own = self.uri.rpartition("@")[2]
         return bool(host.strip("*?.")) and (fnmatchcase(own, host) or fnmatchcase(plain(own), host))
 
     def is_at(self, pattern: str) -> bool:
-        """Against a pattern that has a host, with or without SIP's own port."""
+        """Match a pattern with a host, ignoring SIP's default port."""
         pattern = _literal_address(pattern)
         return "@" in pattern and (fnmatchcase(self.uri, pattern) or fnmatchcase(plain(self.uri), pattern))
 
 
 @lru_cache(_REMEMBERED)
 def _read(dialled: str) -> _Dialled:
-    """What was dialled, free of parameters, passwords and needless escapes (RFC 3261 section 19.1.4).
+    """Return a dialled string without parameters, passwords and needless escapes (RFC 3261 section 19.1.4).
 
-    Escapes and separators must not lead past a pattern: "%300" and "0-0" are "00".
+    Escapes and separators must not evade a pattern: "%300" and "0-0" are "00".
     """
     text = dialled.strip()
     if len(text) <= _DIALLED_LIMIT and _NUMBER.fullmatch(text):
@@ -544,12 +546,12 @@ def _read(dialled: str) -> _Dialled:
 
 
 def _place_of(uri: str) -> str:
-    """The "host:port" of a URI as `_read` writes it, "" for none."""
+    """Return the "host:port" of a canonical URI, "" for none."""
     return uri.rpartition("@")[2] if "@" in uri else ""
 
 
 def allows(patterns: Sequence[str], dialled: str) -> bool:
-    """Whether one of the patterns of what somebody may dial fits `dialled`."""
+    """Return True if any permission pattern matches `dialled`."""
     try:
         meant = _read(dialled)
     except RouteError:
@@ -558,14 +560,14 @@ def allows(patterns: Sequence[str], dialled: str) -> bool:
 
 
 def at_host(host: str) -> tuple[str, str]:
-    """Return patterns of every user at a host of a URI, without a port and with any, which match the host literally."""
+    """Return literal patterns for every user at a host, without port and with any port."""
     literal = escape(canonical(host))
     return f"*@{literal}", f"*@{literal}:*"
 
 
 @lru_cache(_REMEMBERED)
 def _literal_address(pattern: str) -> str:
-    """A pattern whose host begins as an IPv6 address does, free of what fnmatch would read as a set of characters."""
+    """Return a pattern with an IPv6 host escaped, which fnmatch would read as a character set."""
     name, at, host = pattern.rpartition("@")
     if not host.startswith("[") or host.startswith("[[]") or ":" not in host:
         return pattern

@@ -1,4 +1,4 @@
-"""What users want done with calls for them: forwarding, do not disturb."""
+"""Users' rules for incoming calls: forwarding and do not disturb."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ NOT_REACHED = (
     Cause.MEDIA_FAILED,
 )
 KINDS = ("always", "busy", "no-answer")
-"""When a call is forwarded."""
+"""Kinds of forwarding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """One user's; numbers are what that user would dial, None for none."""
+    """Rules of a user; numbers as the user would dial them, None for no forwarding."""
 
     always: str | None = None
     busy: str | None = None
     no_answer: str | None = None
-    """Also where none of the user's phones and pages is there."""
+    """Number for calls without answer, also while no phone and no page is reachable."""
     after: float = 20.0
-    """Seconds until nobody has answered."""
+    """Seconds of ringing before a call counts as unanswered."""
     do_not_disturb: bool = False
 
     def forward(self, cause: Cause) -> tuple[str, str] | None:
-        """Where a call goes that has failed so, and the reason in the words of RFC 5806; None: nowhere."""
+        """Return the forwarding number and the reason of RFC 5806 for a failed call; None for no forwarding."""
         if cause is Cause.BUSY and self.busy is not None:
             return self.busy, "do-not-disturb" if self.do_not_disturb else "user-busy"
         if cause in NOT_REACHED and self.no_answer is not None:
@@ -42,7 +42,7 @@ class Rules:
         return None
 
     def with_forward(self, kind: str, number: str | None) -> Rules:
-        """The same with one of `KINDS` changed; raises ValueError for another."""
+        """Return the rules with one of `KINDS` changed; raises ValueError for an unknown kind."""
         match kind:
             case "always":
                 return replace(self, always=number)
@@ -57,17 +57,17 @@ NO_RULES = Rules()
 
 
 class RuleStore(Protocol):
-    """Keeps the rules of every user."""
+    """Store of the rules of all users."""
 
     def of(self, user_id: str) -> Rules:
-        """NO_RULES for who has none."""
+        """Return the rules of a user; NO_RULES by default."""
 
     def put(self, user_id: str, rules: Rules) -> None:
-        """Keep them from now on, over a restart as well where that is what the store does."""
+        """Store the rules of a user, durably if the store supports it."""
 
 
 class MemoryRules:
-    """Rules that end with the process."""
+    """Rules kept in memory only."""
 
     def __init__(self) -> None:
         self._rules: dict[str, Rules] = {}

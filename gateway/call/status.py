@@ -1,4 +1,4 @@
-"""Why a call ended, said once for both worlds: SIP status, Q.850 cause and a word for the page."""
+"""Causes of the end of a call, each with SIP status, Q.850 cause and a word for the page."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from enum import Enum
 
 
 class Cause(Enum):
-    """One reason for the end of a call attempt or a call.
+    """Reason for the end of a call or an attempt.
 
-    The value is (word, SIP status, Q.850 cause, sentence). The word is what front ends send and
-    the page translates; the SIP status is what a caller on the SIP side is answered.
+    Values are (word, SIP status, Q.850 cause, sentence). Front ends send the word, which the page translates; SIP
+    callers get the status.
     """
 
     NORMAL = ("normal", 200, 16, "The call ended.")
@@ -94,7 +94,7 @@ _BY_STATUS = {
 
 
 def cause_of_status(status: int) -> Cause:
-    """The cause a final SIP response stands for (RFC 3261 section 21); unknown codes by class."""
+    """Return the cause of a final SIP response (RFC 3261 section 21); unknown codes by class."""
     known = _BY_STATUS.get(status)
     if known is not None:
         return known
@@ -106,7 +106,7 @@ def cause_of_status(status: int) -> Cause:
 
 
 def cause_of_word(word: str | None, default: Cause = Cause.NORMAL) -> Cause:
-    """The cause a front end named; an unknown word is `default`."""
+    """Return the cause for a front end's word; `default` for an unknown word."""
     return _BY_WORD.get(word or "", default)
 
 
@@ -130,5 +130,5 @@ _MOST_TELLING = (
 
 
 def most_telling(causes: Sequence[Cause]) -> Cause:
-    """Which of several refusals the caller is told (RFC 3261 section 16.7 step 6); the last when none ranks."""
+    """Return the cause reported to the caller out of several (RFC 3261 section 16.7 step 6); the last if none ranks."""
     return next((cause for cause in _MOST_TELLING if cause in causes), causes[-1])

@@ -1,4 +1,4 @@
-"""The clock of the calls: asyncio's event loop in the gateway, one turned by hand in tests."""
+"""Clock of the calls: asyncio's event loop in the gateway, a manual clock in tests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Protocol
 
 
 class Timer(Protocol):
-    """One appointment."""
+    """A scheduled callback."""
 
     def cancel(self) -> None: ...
 
 
 class Timers(Protocol):
-    """`asyncio.AbstractEventLoop` is one."""
+    """Clock and scheduler; implemented by `asyncio.AbstractEventLoop`."""
 
     def time(self) -> float:
         """Monotonic seconds."""

@@ -1,6 +1,6 @@
-"""The brake on toll fraud: how often one caller may reach the same few numbers through a trunk within an hour.
+"""Toll fraud brake: limits a caller's calls per hour to numbers with an equal prefix through trunks.
 
-Who gets hold of a password calls premium numbers that lie close together, again and again, at night; people do not.
+Stolen passwords are used to call neighbouring premium numbers again and again; people do not call like that.
 """
 
 from __future__ import annotations
@@ -21,70 +21,70 @@ log = structlog.get_logger(__name__)
 
 _HOUR = 3_600.0
 _TOLD = 2_000
-"""Callers and prefixes that other gateways are told of."""
+"""Largest number of counts published to remote gateways."""
 _REMEMBERED = 10_000
-"""Callers and prefixes; those with the fewest calls of this hour are forgotten first."""
+"""Largest number of counts kept; the smallest are dropped first."""
 _MORE = 1_000
-"""So many more there may be, so that few are looked for seldom."""
+"""Excess over `_REMEMBERED` before dropping, so that sorting is rare."""
 
 
 Spent = tuple[str, str, float]
-"""A caller, a prefix, and how many calls of an hour are not forgiven yet."""
+"""Caller, prefix, and the number of calls of the past hour still counted."""
 
 
 class TollBrake:
-    """Asked for each call that is about to leave, whether dialled, forwarded or transferred."""
+    """Counter consulted for each outgoing call: dialled, forwarded or transferred."""
 
     def __init__(self, limits: CallLimits, clock: Callable[[], float]) -> None:
-        """`clock` gives monotonic seconds."""
+        """`clock` returns monotonic seconds."""
         self.limits = limits
-        """May be others in the course of things."""
+        """Limits in force; replaced at a reload."""
         self.others: Callable[[str], float] = none_elsewhere
-        """What other gateways count under a name of `counts`."""
+        """Returns the number of remote calls under a name of `counts`."""
         self.counted = 0
-        """Calls, since the process began."""
+        """Number of counted calls since the start of the process."""
         self._clock = clock
         self._counted: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
-        """Calls that were not forgiven, and when that was so, by caller and prefix: the limit may be another since."""
+        """Count and its time by caller and prefix; the remaining count is computed on reading, as limits may change."""
 
     def counts(self) -> dict[str, float]:
-        """Calls of this hour that are not forgiven yet, by names that other gateways have as well; the latest."""
+        """Return the latest local counts under names shared by all gateways."""
         latest = islice(reversed(self._counted), _TOLD)
         return {_name(key): count for key in latest if (count := self._spent(key)) > 0}
 
     def spent(self, most: int) -> list[Spent]:
-        """Those who have called the most, at most so many."""
+        """Return up to `most` largest counts."""
         spent = ((*key, round(count, 2)) for key in self._counted if (count := self._spent(key)) > 0)
         return nlargest(most, spent, key=itemgetter(2))
 
     def add(self, spent: Iterable[Spent], ago: float) -> None:
-        """Have what `spent` gave somewhere else, `ago` seconds ago, count here beside what was counted here."""
+        """Add counts returned by `spent` elsewhere, `ago` seconds ago, to the local counts."""
         for caller, prefix, count in spent:
             remains, key = self._remains(count, ago), (caller, prefix)
             if remains > 0:
                 self._counted[key] = (remains + self._spent(key), self._clock())
 
     def _spent(self, key: tuple[str, str]) -> float:
-        """Calls that are not forgiven yet."""
+        """Return the remaining count of a key."""
         now = self._clock()
         count, since = self._counted.get(key, (0.0, now))
         return self._remains(count, now - since)
 
     def _remains(self, count: float, seconds: float) -> float:
-        """Of so many calls, after so long; who had called more often than one may now has used up what there is."""
+        """Return the remainder of a count after `seconds`; a count above a lowered limit is cut to the limit."""
         most = self.limits.prefix_calls_per_hour
         return max(0.0, min(count, most) - seconds * most / _HOUR)
 
     def check(self, caller: Caller, target: Target) -> None:
-        """Count a call of `caller`, who pays for it; raises RouteError for one too many.
+        """Count an outgoing call of the paying caller; raises RouteError above the limit.
 
-        Calls that stay here, and those to emergency numbers, are free.
+        Local and emergency calls are free.
         """
         most = self.limits.prefix_calls_per_hour
         if not most or not isinstance(target, SipTarget) or target.trunk is None or target.emergency:
             return
         number = target.uri.removeprefix("sips:").removeprefix("sip:").partition("@")[0]
-        # Who has no account takes any name.
+        # A guest can choose any name, so the source address counts.
         key = (caller.source if caller.guest else caller.id, number[: self.limits.prefix_length])
         spent = self._spent(key)
         elsewhere = self.others(_name(key))
@@ -103,7 +103,7 @@ class TollBrake:
             )
 
     def _forget(self) -> None:
-        # Whoever dials thousands of numbers once is not to make us forget the one that was dialled too often.
+        # The smallest counts go: many single calls must not displace the count of an abused prefix.
         for key in sorted(self._counted, key=self._spent)[: len(self._counted) - _REMEMBERED]:
             del self._counted[key]
 

@@ -1,7 +1,7 @@
-"""Transfers: who may ask for one, where it leads, and how two calls become one (RFC 5589).
+"""Call transfer: permissions, targets, and the merging of two calls (RFC 5589).
 
-Blind: the call goes to whoever the transferor may dial, asked while the two who talk may go on. Attended: the
-transferor has another call, whose other side comes in. Whoever asks pays: its own rights decide.
+Blind: the target is called with the transferor's rights while the two legs may talk on. Attended: the peer of the
+transferor's second call joins. The transferor pays.
 """
 
 from __future__ import annotations
@@ -29,28 +29,29 @@ log = structlog.get_logger(__name__)
 
 
 class Rights(Protocol):
-    """Who a leg is, and what that one may dial."""
+    """Identity and permissions of legs."""
 
     def caller_of(self, leg: Leg) -> Caller | None:
-        """None: nobody knows, so it may nothing."""
+        """Return the caller behind a leg; None for an unknown one without rights."""
 
     def may_pick_up(self, by: str, of: str) -> bool:
-        """Whether `by` may take over a call of `of`; both are identities (`Leg.identity`)."""
+        """Return True if `by` may take over calls of `of`; both are identities (`Leg.identity`)."""
 
 
 class PassedOn(Protocol):
-    """Which transfers are the business of a leg's far end."""
+    """Transfers left to the far end of a leg."""
 
     def passed_on(self, leg: Leg, target: Target) -> str | None:
-        """The URI that it is to call by itself for that target; None: we do it."""
+        """Return the URI for the far end to call by itself; None if the gateway connects the call."""
 
     def called_back(self, leg: Leg, user: str) -> str | None:
-        """The URI at which it reaches that user here, where it is to call, in a transfer after a consultation, whom
-        the transferor has consulted; None: we connect the two."""
+        """Return the URI at which the far end reaches the consulted user here, in an attended transfer; None if the
+        gateway connects the legs.
+        """
 
 
 class NobodyElse:
-    """Every transfer is carried out here."""
+    """Every transfer is carried out by the gateway."""
 
     def passed_on(self, leg: Leg, target: Target) -> str | None:
         return None
@@ -60,7 +61,7 @@ class NobodyElse:
 
 
 class Transfers:
-    """Carries out what the legs of all calls ask for."""
+    """Executes the transfers requested by the legs of all calls."""
 
     def __init__(
         self,
@@ -75,10 +76,10 @@ class Transfers:
         passed_on: PassedOn | None = None,
         new_id: Callable[[], str] = lambda: "",
     ) -> None:
-        """`toll` raises RouteError where who transfers has called such numbers too often; `new_id` gives words that
-        nobody can guess.
+        """`toll` raises RouteError if the transferor has called similar numbers too often; `new_id` returns unguessable
+        words.
 
-        `park_timeout` is how long a call is parked before it goes back, in seconds, 0 for as long as it likes.
+        `park_timeout` is the parking time in seconds before the recall, 0 for no limit.
         """
         self._toll = toll
         self._engine = engine
@@ -92,10 +93,10 @@ class Transfers:
         self._numbers = count(1)
         self._asking: set[asyncio.Task[None]] = set()
         self._passing: set[str] = set()
-        """Calls whose transfer was passed on and is not decided yet."""
+        """Ids of calls with a pending transfer at the far end."""
 
     def requested(self, call: Call, leg: Leg, request: TransferRequested) -> None:
-        """A leg of `call` wants to leave its place to somebody."""
+        """Handle the request of a leg to be replaced."""
         self._begin(self._carry_out(call, leg, request))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -104,7 +105,7 @@ class Transfers:
         task.add_done_callback(self._asking.discard)
 
     async def _carry_out(self, call: Call, leg: Leg, request: TransferRequested, *, passed_on: bool = False) -> None:
-        """`passed_on`: the other side was asked to do it, and would not."""
+        """Execute a transfer; `passed_on` means that the far end was asked and refused."""
         try:
             if not (self._engine.capabilities.join and self._engine.capabilities.create_offer):
                 raise RouteError(Cause.NOT_ACCEPTABLE, "the media engine cannot move parties")
@@ -161,10 +162,9 @@ class Transfers:
         request: TransferRequested,
         grant: DialogName | None = None,
     ) -> None:
-        """Have the far end of the leg that stays call by itself; where it will not, we do it.
+        """Ask the far end of the staying leg to call the target; if it refuses, the gateway does.
 
-        With a grant it has done so where it has the place that was granted: neither its word without that counts, nor
-        that it hangs up without a word after it.
+        With a grant, only the granted replacement counts as success: neither a positive report nor a hang-up suffices.
         """
         self._require_alone(call)
         self._passing.add(call.id)
@@ -214,7 +214,8 @@ class Transfers:
             if cause is Cause.NORMAL or stays is None or comes not in other.legs:
                 request.report.ended(cause)
             else:
-                # Whose media cannot move to another call stays in its own: who would have stayed comes there.
+                # Media that cannot move to the first call stays in its own; the staying leg then moves to the second
+                # call.
                 merge(other, consulting, call, stays, request.report.ended)
 
         merge(call, leg, other, comes, tried)
@@ -222,16 +223,17 @@ class Transfers:
     def _call_back(
         self, call: Call, leg: Leg, other: Call, consulting: Leg, comes: Leg, request: TransferRequested
     ) -> bool:
-        """Have who stays call whom the transferor has consulted, in the transferor's place; False: that is for us.
+        """Ask the staying leg's far end to call the consulted user and replace the transferor; return False if
+        impossible.
 
-        What is behind the same trunk as well is connected here: its second way through us would gain nobody anything.
+        Legs behind one trunk are joined here: a second path through the gateway has no benefit.
         """
         staying = call.bridge.other(leg) if call.bridge is not None else None
         if staying is None or staying.identity is None or staying.identity == comes.identity:
             return False
         user = comes.address.user
         if not (user.isascii() and user.isalnum()) or comes.address.asserted:
-            user = "transfer"  # of who hides the trunk is told nothing
+            user = "transfer"  # a caller with privacy is not named to the trunk
         uri = self._passed_on.called_back(staying, user)
         if uri is None:
             return False
@@ -243,12 +245,10 @@ class Transfers:
     def replace(
         self, name: LegName, newcomer: CallerLeg, offer: str | None, *, early_only: bool, dialled: str = ""
     ) -> int:
-        """Have `newcomer`, who has dialled that URI, take the place of the leg of that name; gives 0, or the status
-        that refuses it.
+        """Let `newcomer`, who dialled `dialled`, replace the named leg; return 0 or a rejecting status.
 
-        Only who is the same user as the leg it replaces may, or somebody of its pick-up group, or whom a REFER of ours
-        has asked for it (RFC 3891 section 3). A call that rings when a group picks it up is not taken from whom
-        answers it at the same moment.
+        Allowed for the same user, its pickup group, or a granted REFER (RFC 3891 section 3). Pickup by the group fails
+        once the leg has answered.
         """
         granted = self.grants.of(name, newcomer.identity, dialled)
         if isinstance(granted, int):
@@ -263,7 +263,7 @@ class Transfers:
             log.warning("replacing refused", call_id=call.id, leg=leg.party.tag, by=newcomer.identity)
             return 403
         if rings and leg is call.caller:
-            return 481  # an early dialog that we did not begin
+            return 481  # an early dialog not initiated by the gateway (RFC 3891 section 3)
         if early_only and not rings:
             return 486
         capabilities = self._engine.capabilities
@@ -282,15 +282,15 @@ class Transfers:
         return by == of or self._rights.may_pick_up(by, of)
 
     def find(self, name: LegName) -> tuple[Call, Leg] | None:
-        """The leg that its own protocol calls so, and its call."""
+        """Return the call and leg with a given name."""
         return next(((call, leg) for call in self._calls for leg in call.legs if leg.is_named(name)), None)
 
 
 class _Relay:
-    """Tells who asked for a transfer what the far end that carries it out tells of it."""
+    """Passes the far end's progress reports of a transfer to the requester."""
 
     def __init__(self, report: TransferReport, over: Callable[[Cause, bool], None]) -> None:
-        """`over` gets how it ended, and whether it had been accepted."""
+        """`over` gets the final cause, and True if the transfer was accepted before."""
         self._report = report
         self._over = over
         self._is_accepted = self._is_over = False
@@ -309,10 +309,9 @@ class _Relay:
 
 
 def merge(stays: Call, leaves: Leg, other: Call, comes: Leg, done: Callable[[Cause], None]) -> None:
-    """Have `comes`, a leg of `other`, talk in `stays` in the place of `leaves`; the rest of `other` ends.
+    """Let `comes`, a leg of `other`, replace `leaves` in `stays`; the rest of `other` ends.
 
-    `done` hears NORMAL once it has come to that; else why not: both calls are as they were, unless one of them has
-    ended meanwhile.
+    `done` gets NORMAL after success, else a cause; both calls then stay unchanged unless ended meanwhile.
     """
     consulting = other.bridge.other(comes) if other.bridge is not None else None
     held = other.bridge is not None and consulting is not None and consulting.party.tag in other.bridge.holding

@@ -1,7 +1,7 @@
-"""What a bridge does while one of its legs is being replaced by somebody who must first be asked (RFC 5589 section 6).
+"""Transfer actions of a bridge: targets are invited before they replace a leg (RFC 5589 section 6).
 
-The targets are offered the media of the call itself; the first to answer takes the transferor's place, and until
-then the two who talk may go on. A transferor that hangs up leaves the other side waiting.
+Targets get offers with the media of the call itself. The first to answer replaces the transferor; until then the two
+legs may talk on. If the transferor hangs up, its peer waits.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ log = structlog.get_logger(__name__)
 
 
 class Transferring(Machine):
-    """The actions of a transfer; there is one at a time."""
+    """Transfer actions; one transfer at a time."""
 
     transfer: Transfer | None = None
-    """The one under way."""
+    """Transfer in progress; None without."""
 
     def is_target(self, leg: Leg) -> bool:
-        """Whether `leg` may yet come in."""
+        """Return True if `leg` is a target of the transfer."""
         return self.transfer is not None and leg in self.transfer.targets
 
     def is_transferor(self, leg: Leg) -> bool:
-        """Whether `leg` is to be replaced."""
+        """Return True if `leg` is to be replaced."""
         return self.transfer is not None and self.transfer.transferor is leg
 
     async def _invite_targets(self, what: CallInput) -> None:
@@ -66,7 +66,7 @@ class Transferring(Machine):
         self.transfer.report.ringing()
 
     async def _commit_target(self, what: CallInput) -> None:
-        """The first to answer by a description that can be used comes in next; the others are ended."""
+        """Take the first target with a usable answer and end the rest."""
         assert isinstance(what.event, Answered)
         transfer, leg, scope = self.transfer, what.leg, self._scope
         assert transfer is not None
@@ -93,7 +93,7 @@ class Transferring(Machine):
         return next(each for each in self.transfer.targets if each is what.leg)
 
     async def _ask_target_again(self, what: CallInput) -> None:
-        """The same target is asked for other media than it refused, or by its next phones: nobody is asked instead."""
+        """Invite the same target with a different offer or on its next phones; redirections are not followed."""
         transfer, event = self.transfer, what.event
         assert transfer is not None
         assert isinstance(event, Redirected)
@@ -122,7 +122,7 @@ class Transferring(Machine):
         assert transfer is not None
         transfer.targets.remove(leg)
         transfer.refusals.append(cause)
-        self._scope.ended(leg)  # others whom it had asked before may have yet to answer our CANCEL
+        self._scope.ended(leg)  # further phones of the leg may still owe a response to our CANCEL
         await self._release(leg)
         if not transfer.targets:
             cause = most_telling(transfer.refusals)
@@ -143,12 +143,12 @@ class Transferring(Machine):
         assert what.leg is not None
         assert transfer.timer is not None
         self._stop_waiting_for(what.leg)
-        # Away, and never back: what the other side does meanwhile is answered alone.
+        # Away for good: the peer's offers are answered by the engine alone.
         self._reattach[what.leg.party.tag] = transfer.timer
         await self._isolate(what.leg)
 
     async def _isolate(self, leg: Leg) -> None:
-        """The other side hears silence, where the engine can do that."""
+        """Silence a leg toward its peer, if the engine supports isolation."""
         scope = self._scope
         if scope.engine.capabilities.join:
             try:
@@ -165,7 +165,7 @@ class Transferring(Machine):
         transfer.report.ended(cause)
         is_gone = transfer.timer is self._reattach.get(transfer.transferor.party.tag)
         if cause is not Cause.NORMAL and is_gone:
-            # Who asked for it did not wait, so the one who stayed has nobody left.
+            # The transferor has hung up, so that its peer is alone.
             self._scope.follow(CallInput(input=Input.STOP, cause=cause))
 
     async def _end_legs(self, what: CallInput) -> None:
@@ -177,14 +177,14 @@ class Transferring(Machine):
 
 
 async def give_up(transfer: Transfer, cause: Cause) -> None:
-    """It is not begun: tell who asked, and end the legs that were made for it."""
+    """Report the failure of a transfer before its start, and end its legs."""
     transfer.report.ended(cause)
     for leg in transfer.targets:
         await leg.end(cause)
 
 
 def input_of_target(leg: Leg, event: object) -> CallInput | None:
-    """What an event of somebody who may come in is to the bridge."""
+    """Return the input for an event of a transfer target."""
     match event:
         case Ringing():
             return CallInput(input=Input.TARGET_RINGING, leg=leg, event=event)

@@ -1,4 +1,4 @@
-"""Hosts and addresses by which a SIP URI means a trunk."""
+"""Hosts and addresses that identify a trunk in a SIP URI."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _OWN_PORTS = frozenset(("5060", "5061"))
 
 
 class Addresses(Protocol):
-    """Host names of SIP URIs in the DNS."""
+    """Addresses of host names in SIP URIs."""
 
     def last_addresses(self, host: str) -> Collection[str]:
-        """IP addresses that a name was last resolved to; none where it was not."""
+        """Return the IP addresses from the last resolution of a name; empty if never resolved."""
 
     async def look_up(self, host: str) -> None:
-        """Resolve a name, so that `last_addresses` knows it; bounded in time."""
+        """Resolve a name for `last_addresses`; bounded in time."""
 
 
 class NoAddresses:
-    """Stands where nothing is resolved."""
+    """Addresses without resolution."""
 
     def last_addresses(self, host: str) -> Collection[str]:
         return ()
@@ -36,16 +36,16 @@ class NoAddresses:
 
 @dataclass(frozen=True, slots=True)
 class TrunkHosts:
-    """One trunk in the configuration."""
+    """Hosts and networks of a configured trunk."""
 
     places: Sequence[str]
-    """Host, or host:port, of each of its URIs."""
+    """Host, or host:port, of each URI."""
     sources: Sequence[Network] = ()
-    """Networks that its calls come from."""
+    """Source networks of the trunk's calls."""
 
 
 class TrunkPlaces:
-    """Finds the trunk that a "host:port" of a URI belongs to; the first in the configuration where several share it."""
+    """Finds the trunk for the "host:port" of a URI; the first configured one if several match."""
 
     def __init__(self, trunks: Mapping[str, TrunkHosts], addresses: Addresses | None = None) -> None:
         self._trunks = {
@@ -61,24 +61,24 @@ class TrunkPlaces:
         return name in self._trunks
 
     def exactly_at(self, place: str) -> str | None:
-        """Return the trunk that is configured with this very host and port."""
+        """Return the trunk configured with exactly the same host and port."""
         return self._places.get(place)
 
     def named(self, place: str) -> str | None:
-        """Return the trunk whose URI has this host, with the same port or where `place` has none."""
+        """Return the trunk configured with the host, and the same port if `place` has a port."""
         return self._places.get(place) or self._plain.get(plain(place)) or self._hosts.get(place)
 
     def is_of(self, trunk: str, place: str) -> bool:
-        """Return whether a URI of that trunk has this host, with the same port or where `place` has none."""
+        """Return True if a URI of `trunk` has the host, and the same port if `place` has a port."""
         one = self._trunks.get(trunk)
         return one is not None and any(
             place in (without_port(each), each) or plain(place) == plain(each) for each in one.places
         )
 
     def addressed(self, place: str, own: Container[str]) -> str | None:
-        """Return the trunk that has an address of this host: by its `sources`, or where its own name was resolved to.
+        """Return the trunk with an address of the host, in its `sources` or from the resolution of its names.
 
-        `own`: hosts of the gateway, which are no trunk's.
+        `own` are hosts of the gateway, which belong to no trunk.
         """
         found = [each for each in self._addresses_of(without_port(place)) if _in_uri(each) not in own]
         if not found:
@@ -93,7 +93,7 @@ class TrunkPlaces:
         return (not port or bool(alike)) and _is_among(found, trunk)
 
     async def learn(self, place: str, own: Container[str]) -> None:
-        """Resolve the name of a host that neither we nor a trunk are known by."""
+        """Resolve a host unknown as ours or as a trunk's."""
         host = without_port(place)
         if host and host not in own and self.named(place) is None and ip_of(host) is None:
             await self._addresses.look_up(host)
@@ -107,7 +107,7 @@ class TrunkPlaces:
 
 
 def canonical(place: str) -> str:
-    """Return a "host:port" in the one form that is compared: lower case, RFC 5952 for IPv6, no zeros in front."""
+    """Return a "host:port" in canonical form: lower case, RFC 5952 for IPv6, no leading zeros in the port."""
     text = place.lower()
     address = ip_of(text)
     if address is not None:
@@ -122,19 +122,19 @@ def canonical(place: str) -> str:
 
 
 def plain(place: str) -> str:
-    """A "host:port" without a port that is SIP's own: peers write it, and leave it out, as they like."""
+    """Return a "host:port" without SIP's default ports, which peers write or omit freely."""
     host, colon, port = place.rpartition(":")
     return host if colon and port in _OWN_PORTS and not host.endswith(":") else place
 
 
 def without_port(host: str) -> str:
-    """The host of a "host:port"; an IPv6 address keeps its brackets."""
+    """Return the host of a "host:port"; an IPv6 address keeps its brackets."""
     address, bracket, _ = host.partition("]")
     return address + bracket if bracket else host.partition(":")[0]
 
 
 def _port(place: str) -> str:
-    """The port that is not SIP's own, "" for none."""
+    """Return the port unless a default port of SIP; "" for none."""
     bare = plain(place)
     return bare[len(without_port(bare)) :].removeprefix(":")
 
