@@ -1,6 +1,6 @@
-"""SIP without I/O: bytes and the time in; bytes, events and one deadline out.
+"""SIP without I/O: bytes and time in; bytes, events and one deadline out.
 
-What is named here is what programs outside this package use; docs/api.md lists it.
+Names exported here are the interface for programs outside the package; docs/api.md lists them.
 """
 
 from __future__ import annotations

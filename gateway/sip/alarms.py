@@ -1,4 +1,4 @@
-"""Timers of the user agent core: a callback at a moment, which can be called off."""
+"""Timers of the user agent core: cancellable callbacks at a monotonic time."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ K = TypeVar("K")
 
 
 class Alarm(Generic[K]):
-    """One pending callback; `cancel` before it is due and it never runs."""
+    """Pending callback. A cancelled alarm never runs."""
 
     __slots__ = ("callback", "owner")
 
     def __init__(self, callback: Callable[[], None], owner: K) -> None:
         self.callback: Callable[[], None] | None = callback
         self.owner: K | None = owner
-        """Who answers for a mistake in the callback."""
+        """Usage to end when the callback raises."""
 
     def cancel(self) -> None:
-        """Call it off, and keep nobody: it waits for its moment all the same."""
+        """Cancel the alarm and drop its references; the empty entry stays queued until its deadline."""
         self.callback = self.owner = None
 
 
 class Alarms(Generic[K]):
-    """All pending callbacks of one core, one deadline."""
+    """All pending callbacks of one core, with one deadline."""
 
     __slots__ = ("_queue",)
 
@@ -34,25 +34,25 @@ class Alarms(Generic[K]):
         self._queue: TimerQueue[Alarm[K]] = TimerQueue(lambda alarm, _: alarm.callback is not None)
 
     def armed(self) -> int:
-        """How many callbacks are pending; looks at each."""
+        """Count the pending callbacks; linear in their number."""
         return self._queue.armed()
 
     def at(self, deadline: float, callback: Callable[[], None], owner: K) -> Alarm[K]:
-        """Have `callback` called at `deadline` (monotonic seconds)."""
+        """Schedule `callback` at `deadline` (monotonic seconds)."""
         alarm = Alarm(callback, owner)
         self._queue.push(deadline, alarm)
         return alarm
 
     def deadline(self) -> float | None:
-        """When the next callback is due, or None."""
+        """Return the deadline of the next callback, or None."""
         return self._queue.deadline()
 
     def earliest(self) -> float:
-        """A moment before which no callback is due; infinity for none."""
+        """Return a lower bound of the next deadline; infinity without callbacks."""
         return self._queue.earliest()
 
     def run(self, now: float, guard: Callable[[K | None, Callable[[], None]], None]) -> None:
-        """Have `guard` call what is due at `now`; it lets no exception through, so that every alarm has its turn."""
+        """Pass each callback due at `now` to `guard`, which must catch every exception so that all of them run."""
         while (due := self._queue.pop_due(now)) is not None:
             alarm = due[1]
             callback, owner = alarm.callback, alarm.owner

@@ -1,4 +1,4 @@
-"""What the user agent core needs of the world around it."""
+"""Services that the user agent core needs from its surroundings."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from gateway.sip.message.uri import Uri
 
 
 class Environment(Protocol):
-    """Time, randomness, addresses, names, and the application; callbacks may come at once or later, once each."""
+    """Time, randomness, addresses, names and the application. Callbacks run once each, immediately or later."""
 
     def now(self) -> float:
-        """Monotonic seconds."""
+        """Return monotonic seconds."""
 
     def token(self) -> str:
-        """A fresh random word of letters and digits, at least 64 bits."""
+        """Return a fresh random word of letters and digits, at least 64 bits."""
 
     def wake(self) -> None:
-        """Something is to be drained, or the deadline has moved, outside `receive` and `handle_timer`."""
+        """Report output to drain or a moved deadline outside `receive` and `handle_timer`."""
 
     def sent_by(self, flow: Flow) -> tuple[str, int | None]:
-        """Our host and port as a peer on `flow` is to see them."""
+        """Return our host and port for a peer on `flow`."""
 
     def resolve(self, uri: Uri, done: Callable[[tuple[Flow, ...]], None]) -> None:
-        """The next hops of a URI with a host name, best first (RFC 3263); () for none."""
+        """Pass the next hops of a URI with a host name, best first (RFC 3263), to `done`; () for none."""
 
     def authenticate(self, request: Request, source: Flow, done: Callable[[Verdict], None]) -> None:
-        """Ask who sent a request outside any dialog, or one in a dialog that comes from elsewhere."""
+        """Authenticate a request outside any dialog, or within one but from a new source."""
 
     def invited(self, session: IncomingSession, identity: str | None) -> None:
-        """A call came in and was let in."""
+        """Deliver an admitted incoming call."""
 
     def register(self, request: Request, source: Flow, identity: str | None, done: Callable[[Reply], None]) -> None:
-        """Ask the application to answer a REGISTER."""
+        """Pass a REGISTER to the application for its answer."""

@@ -1,4 +1,4 @@
-"""Errors of the SIP room: what a peer did wrong on the wire, and what our own code asked for wrongly."""
+"""Errors of the SIP room: protocol violations of a peer, and misuse by our own code."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ class SipError(GatewayError):
 
 
 class SipSyntaxError(SipError):
-    """A peer's bytes do not follow the grammar, or go beyond a limit.
+    """Malformed bytes of a peer, or a limit exceeded.
 
-    `status` is the response that answers it (400, 414, 416, 505, 513 ...), or None where only silence is
-    right (malformed responses, ACK, noise). `line` counts from 1, the start line being 1. `header` is the
-    long header name. The text never repeats the peer's bytes.
+    `status`: the response to send (400, 414, 416, 505, 513 ...), None to stay silent (malformed responses, ACK, noise).
+    `line` counts from 1, the start line. `header`: the long header name. The text never quotes the peer's bytes.
     """
 
     def __init__(
@@ -39,13 +38,13 @@ class SipSyntaxError(SipError):
 
 
 class SipBuildError(SipError, ValueError):
-    """Our own code asked for a message that must not be written (a control byte, a bad token, a bad number)."""
+    """Invalid message requested by our own code (a control byte, a bad token, a bad number)."""
 
 
 class DialogError(SipError):
-    """A request that the dialog, offer/answer or session state does not allow now; `status` answers it.
+    """Request not allowed in the present dialog, offer/answer or session state; `status` answers the request.
 
-    `retry_after` is in seconds and goes into Retry-After when it is set (RFC 3261 14.2: 500 to 0..10 s).
+    `retry_after`: seconds for Retry-After, if set (RFC 3261 14.2: 500 with 0..10 s).
     """
 
     def __init__(self, reason: str, *, status: int = 500, retry_after: int | None = None) -> None:

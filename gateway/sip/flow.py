@@ -1,4 +1,4 @@
-"""Where a message came from or goes to: transport, far end, and which socket or connection of ours."""
+"""Source or destination of a message: transport, far end, and local socket or connection."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One path between us and a peer.
+    """Path between the gateway and a peer.
 
-    `str()` is "udp:192.0.2.7:5060", and for UDP with our own socket behind a slash
-    ("udp:192.0.2.7:5060/udp:10.0.0.1:5062"), which `parse` reads back: a phone that registered at one of our addresses
-    is called from that address. A TCP or TLS connection is known by its far end alone: whoever is there may connect
-    again. A WebSocket is known by our name for it, for nobody can be reached by it once it is gone.
+    `str()` gives "udp:192.0.2.7:5060"; `parse` reads the text back. UDP appends a slash and the local socket, so that
+    calls leave from the address of registration. A TCP or TLS peer may reconnect: the far end identifies its flow.
+    WebSocket flows need our connection name.
     """
 
     transport: str
@@ -28,19 +27,18 @@ class Flow:
     host: str
     """IP address of the far end, IPv6 without brackets."""
     port: int
-    """0 for a WebSocket whose port a web proxy keeps to itself."""
+    """Port of the far end; 0 for a WebSocket behind a web proxy that hides the port."""
     local: str = ""
-    """Which socket or connection of ours; "" leaves the choice to the endpoint."""
+    """Local socket or connection; "" leaves the choice to the endpoint."""
     name: str = field(default="", compare=False)
-    """Domain of the URI that led here, which the certificate of a TLS peer has to name (RFC 5922 4); no part of what
-    the flow is."""
+    """Domain of the URI that led to the flow, required in a TLS peer's certificate (RFC 5922 4); not compared."""
 
     dialled: bool = field(default=False, compare=False)
-    """Whether it is a connection that we have made; no part of what the flow is either."""
+    """True for a connection opened by us; not compared."""
 
     @property
     def reliable(self) -> bool:
-        """Whether the transport retransmits by itself (RFC 3261 section 17)."""
+        """Return True if the transport retransmits by itself (RFC 3261 section 17)."""
         return self.transport in RELIABLE
 
     @property
@@ -55,7 +53,7 @@ class Flow:
 
     @classmethod
     def parse(cls, text: str) -> Flow:
-        """Read "udp:192.0.2.7:5060", "udp:[2001:db8::1]:5060" or what `str` gives; raises SipSyntaxError."""
+        """Parse "udp:192.0.2.7:5060", "udp:[2001:db8::1]:5060" or the result of `str`; raise SipSyntaxError."""
         text, _, local = text.partition("/")
         transport, _, rest = text.partition(":")
         host, _, port = rest.rpartition(":")
@@ -68,7 +66,7 @@ class Flow:
 
 
 def is_ip_address(host: str) -> bool:
-    """Whether `host` is an IPv4 address or an IPv6 address, with or without brackets."""
+    """Return True for an IPv4 address, or an IPv6 address with or without brackets."""
     bare = host.removeprefix("[").removesuffix("]")
     if ":" in bare:
         return True

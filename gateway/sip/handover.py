@@ -1,7 +1,7 @@
-"""Dialogs that another user agent may go on with in our place: whether they are still ours, and how they are left.
+"""Dialogs that another gateway may have resumed: ownership checks and silent release.
 
-Whoever goes on with a dialog begins with a CSeq far above ours, so that its peer refuses what we would still send in
-it (500, RFC 3261 section 12.2.2). Here is what keeps us from answering in it.
+A gateway that resumes a dialog uses a CSeq far above ours, so the peer rejects our further requests (500, RFC 3261
+section 12.2.2). The checks here keep us from answering as well.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from gateway.sip.transactions.layer import Stack
 
 TAKEN = Ended("error", 503, text="Another user agent goes on with it")
 _CHANGES = frozenset(("INVITE", "UPDATE", "REFER"))
-"""What changes a dialog, or what its peer believes of it."""
+"""Methods that change a dialog, or the peer's view of one."""
 _RETRY = (("Retry-After", 2),)
 _MOST = 20_000
-"""Dialogs of others that are remembered."""
+"""Released dialogs remembered."""
 
 
 def _yes() -> bool:
@@ -30,7 +30,7 @@ def _yes() -> bool:
 
 
 class Handover:
-    """Asks whether dialogs are ours before one is changed, and leaves those that are not."""
+    """Check ownership of dialogs before a change, and release lost dialogs."""
 
     def __init__(
         self, stack: Stack, dialogs: DialogTable, sessions: Collection[InviteSession], now: Callable[[], float]
@@ -40,26 +40,26 @@ class Handover:
         self._sessions = sessions
         self._now = now
         self._left: OrderedDict[str, float] = OrderedDict()
-        """Call-IDs of dialogs that others have now, and until when what was sent to us may still come."""
+        """Call-IDs of dialogs resumed elsewhere, with the time until which retransmissions to us may arrive."""
         self.is_ours: Callable[[], bool] = _yes
-        """Whether nobody else can have gone on with our dialogs."""
+        """Callback that returns True while no other gateway can have resumed our dialogs."""
 
     def refusal(self, request: Request) -> Refusal | None:
-        """Of a request in a dialog that may not be ours any more, if it would change that; its peer is to ask again.
+        """Return a 500 with Retry-After for a change in a dialog of uncertain ownership; None otherwise.
 
-        A 500 ends no dialog (RFC 5057 section 5.1), and a BYE is taken from whoever has it.
+        A 500 ends no dialog (RFC 5057 section 5.1). A BYE is accepted in any case.
         """
         return None if request.method not in _CHANGES or self.is_ours() else Refusal(500, headers=_RETRY)
 
     def unknown(self, request: Request) -> Refused:
-        """What answers a request in a dialog that we do not have: 481, unless somebody else has it."""
+        """Return the refusal of a request in an unknown dialog: 481, or 500 if another gateway resumed the dialog."""
         until = self._left.get(request.call_id, 0.0)
         if request.method == "BYE" or until < self._now():
             return Refused(481)
         return Refused(500, headers=(("Retry-After", "2"),))
 
     def leave(self, call_ids: Collection[str]) -> None:
-        """Others have the calls of these Call-IDs: nothing more is sent in them, and who listens hears of an end."""
+        """Release the calls with these Call-IDs, resumed elsewhere: send nothing more and emit their last event."""
         for session in [session for session in self._sessions if session.call_id in call_ids]:
             session.machine.state = SessionState.ENDED
             if session.accepted is not None:
@@ -67,7 +67,7 @@ class Handover:
             session.emit_last(TAKEN)
         for usage in self._dialogs.forget(call_ids):
             usage.drop()
-        # Last, so that nothing which the end would have said goes out.
+        # Last, so that messages queued by the end are dropped too.
         self._stack.forget(call_ids)
         self._remember(call_ids)
 

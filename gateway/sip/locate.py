@@ -1,6 +1,6 @@
-"""Where a message goes next, as pure decisions; looking names up is the shell's (RFC 3261 8.1.2, RFC 3263).
+"""Next hop of a message, as pure decisions; DNS queries are the shell's (RFC 3261 8.1.2, RFC 3263).
 
-The one place that turns a URI into transport, host and port, and that says what our Contact looks like on a flow.
+Only here is a URI turned into transport, host and port, and a flow into our Contact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TRANSPORT = re.compile(r"[a-z0-9\-]{1,16}")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The next hop as a URI states it, before any name is looked up."""
+    """Next hop as given by a URI, before name resolution."""
 
     host: str
     """Name or IP address, IPv6 without brackets."""
@@ -34,12 +34,12 @@ class Target:
     transport: str | None = None
     """Lower case; None leaves the choice to RFC 3263."""
     secure: bool = False
-    """A sips URI: only TLS or WSS will do."""
+    """True for a sips URI, which requires TLS or WSS."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddressLookup:
-    """Look up A and AAAA of `host` (or take it as it is, when it is an address)."""
+    """Query A and AAAA records of `host`, or use an IP address as it stands."""
 
     host: str
     port: int
@@ -49,7 +49,7 @@ class AddressLookup:
 
 @dataclass(frozen=True, slots=True)
 class SrvLookup:
-    """Look up SRV records of `name`; each gives an AddressLookup over `transport`."""
+    """Query SRV records of `name`; each record gives an AddressLookup over `transport`."""
 
     name: str
     transport: str
@@ -57,7 +57,7 @@ class SrvLookup:
 
 @dataclass(frozen=True, slots=True)
 class NaptrLookup:
-    """Look up NAPTR records of `domain` and take those of `services`, see `srv_of_naptr`."""
+    """Query NAPTR records of `domain` for `services`; see `srv_of_naptr`."""
 
     domain: str
     services: tuple[str, ...]
@@ -68,7 +68,7 @@ Step = AddressLookup | SrvLookup | NaptrLookup
 
 @dataclass(frozen=True, slots=True)
 class NaptrRecord:
-    """The fields of a NAPTR record that matter here."""
+    """Relevant fields of a NAPTR record."""
 
     order: int
     preference: int
@@ -79,7 +79,7 @@ class NaptrRecord:
 
 @dataclass(frozen=True, slots=True)
 class SrvRecord:
-    """An SRV record (RFC 2782)."""
+    """SRV record (RFC 2782)."""
 
     priority: int
     weight: int
@@ -88,19 +88,19 @@ class SrvRecord:
 
 
 def next_hop(request: Request) -> Uri:
-    """The URI that says where a request outside a dialog goes: the top Route, else the Request-URI (RFC 3261 8.1.2).
+    """Return the next hop of a request outside a dialog: the top Route, else the Request-URI (RFC 3261 8.1.2).
 
-    Behind a strict router the Request-URI already is the hop; in a dialog, whose route set says more than the message
-    alone, ask `Dialog.next_hop`. Raises SipSyntaxError for a malformed Route.
+    For a strict router the Request-URI already is the hop. Within a dialog use `Dialog.next_hop`, which knows the route
+    set. Raise SipSyntaxError for a malformed Route.
     """
     route = request.route
     return route[0].uri if route and route[0].uri.is_loose_router else request.uri
 
 
 def target_of(uri: Uri) -> Target:
-    """Host, port and transport that a SIP URI asks for, `maddr` before the host (RFC 3263 section 4).
+    """Return host, port and transport of a SIP URI, `maddr` before the host (RFC 3263 section 4).
 
-    Raises SipBuildError for a scheme that names no host.
+    Raise SipBuildError for a scheme without host or an unusable transport.
     """
     if not uri.is_sip:
         raise SipBuildError("URI names no SIP host")
@@ -116,7 +116,7 @@ def target_of(uri: Uri) -> Target:
 
 
 def names_place(uri: Uri) -> bool:
-    """Return whether a URI names a host and a transport that requests can be sent to (`target_of`)."""
+    """Return True if a URI names a host and a usable transport (`target_of`)."""
     try:
         target_of(uri)
     except SipBuildError:
@@ -125,9 +125,9 @@ def names_place(uri: Uri) -> bool:
 
 
 def is_usable_place(uri: Uri, version: int) -> bool:
-    """Return whether an address in a URI may be one of a peer of that IP version; a name may.
+    """Return True if a URI's host is a name, or an address possible for a peer with IP version `version`.
 
-    Nobody has port 0, the unspecified address, a multicast address or the broadcast address. Raises SipBuildError.
+    Port 0 and the unspecified, multicast and broadcast addresses are impossible. Raise SipBuildError.
     """
     target = target_of(uri)
     if target.port == 0:
@@ -145,9 +145,9 @@ def is_usable_place(uri: Uri, version: int) -> bool:
 
 @lru_cache(maxsize=1024)
 def _as_the_kernel_writes(host: str) -> str:
-    """An IP address in the one form in which it is said where a message came from (RFC 5952).
+    """Return an IP address in canonical text (RFC 5952), equal to the text of received source addresses.
 
-    Leading zeros of IPv4 are decimal (RFC 3261 25.1), where a kernel would read an octal number.
+    Leading zeros of IPv4 are decimal (RFC 3261 25.1); a kernel would read an octal number.
     """
     if ":" not in host:
         return ".".join(str(int(part)) for part in host.split("."))
@@ -158,9 +158,9 @@ def _as_the_kernel_writes(host: str) -> str:
 
 
 def direct_flow(uri: Uri) -> Flow | None:
-    """The flow to a URI whose host is an address, so that no name has to be looked up; None for any other.
+    """Return the flow to a URI with an IP address; None for a host name or a transport without known port.
 
-    A transport of no known port has no flow either. Raises SipBuildError as `target_of` does.
+    Raise SipBuildError as `target_of` does.
     """
     target = target_of(uri)
     if not is_ip_address(target.host):
@@ -172,12 +172,12 @@ def direct_flow(uri: Uri) -> Flow | None:
 
 
 def is_nowhere(uri: Uri) -> bool:
-    """Whether its host is a name that nobody has, as the Contacts of browsers (RFC 7118 section 5, RFC 6761 6.4)."""
+    """Return True for a host in ".invalid", as in browsers' Contacts (RFC 7118 section 5, RFC 6761 6.4)."""
     return target_of(uri).host.lower().endswith(".invalid")
 
 
 def transport_of(target: Target, usable: Sequence[str] = ()) -> str:
-    """The transport of a target where DNS has no say: named, else TLS or UDP, else the first of `usable`."""
+    """Return the transport without DNS: the named one, else TLS or UDP, else the first of `usable`."""
     if target.transport is not None:
         return target.transport
     preferred = "tls" if target.secure else "udp"
@@ -185,7 +185,7 @@ def transport_of(target: Target, usable: Sequence[str] = ()) -> str:
 
 
 def likely_flow(hop: Uri | Flow, usable: Sequence[str]) -> Flow:
-    """Where a hop leads, as far as that is known before a name is looked up."""
+    """Return the flow to a hop as far as known before name resolution."""
     if isinstance(hop, Flow):
         return hop
     target = target_of(hop)
@@ -194,10 +194,10 @@ def likely_flow(hop: Uri | Flow, usable: Sequence[str]) -> Flow:
 
 
 def contact_uri(user: str | None, place: tuple[str, int | None], transport: str, *, secure: bool = False) -> Uri:
-    """Our Contact URI for a peer that reaches us at `place` over `transport` (RFC 3261 8.1.1.8).
+    """Return our Contact URI for a peer that reaches us at `place` over `transport` (RFC 3261 8.1.1.8).
 
-    `user` is escaped text of a URI. `secure` makes it a sips URI, which names its transport only where that is not
-    TLS itself (RFC 5630 3.1.3, RFC 7118 5.2: wss is `sips` with `transport=ws`).
+    `user`: escaped URI text. `secure` gives a sips URI, with a transport parameter only if other than TLS (RFC 5630
+    3.1.3, RFC 7118 5.2: wss is `sips` with `transport=ws`).
     """
     host, port = place
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
@@ -210,10 +210,10 @@ def contact_uri(user: str | None, place: tuple[str, int | None], transport: str,
 
 
 def plan(target: Target, transports: Sequence[str] = ("udp", "tcp", "tls")) -> tuple[Step, ...]:
-    """The lookups for a target in the order of RFC 3263 4.1 and 4.2: the first that yields anything counts.
+    """Return the lookups for a target in the order of RFC 3263 4.1 and 4.2; the first with a result counts.
 
-    `transports` are ours, the preferred first; others that we can connect by are taken where the target asks for
-    them. An empty plan: we speak no transport that it asks for.
+    `transports`: ours, preferred first; any other connectable transport is used if the target names it. An empty plan
+    means no common transport.
     """
     usable = [one for one in transports if not target.secure or one in SECURE]
     if target.transport is not None:
@@ -237,14 +237,14 @@ def plan(target: Target, transports: Sequence[str] = ("udp", "tcp", "tls")) -> t
 
 
 def srv_of_naptr(records: Iterable[NaptrRecord], services: Collection[str]) -> list[SrvLookup]:
-    """The SRV lookups that NAPTR records lead to, lowest order and preference first (RFC 3263 4.1)."""
+    """Return the SRV lookups from NAPTR records, lowest order and preference first (RFC 3263 4.1)."""
     fitting = [r for r in records if r.flags.lower() == "s" and r.service.upper() in services]
     fitting.sort(key=lambda record: (record.order, record.preference))
     return [SrvLookup(r.replacement.rstrip("."), NAPTR_SERVICES[r.service.upper()]) for r in fitting]
 
 
 def order_srv(records: Iterable[SrvRecord], randoms: Iterable[float]) -> list[SrvRecord]:
-    """SRV records in the order to be tried: by priority, and within one by weighted chance (RFC 2782).
+    """Return SRV records in order of trial: by priority, and within a priority by weighted chance (RFC 2782).
 
     `randoms` gives numbers in [0, 1), at least one per record. A lone target "." means no service: [].
     """
@@ -266,10 +266,10 @@ def order_srv(records: Iterable[SrvRecord], randoms: Iterable[float]) -> list[Sr
 
 
 def response_targets(via: Via) -> tuple[Target, ...]:
-    """Where a response goes by its top Via once the connection it came by is gone (RFC 3261 18.2.2, RFC 3581 4).
+    """Return the destinations of a response after its connection closed (RFC 3261 18.2.2, RFC 3581 4).
 
-    First the address the server saw, with rport or the sent-by port; then sent-by itself (RFC 3263 section 5).
-    `maddr` is not followed: it would let a stranger aim our responses at a third party.
+    First the source address, with rport or the sent-by port; then sent-by (RFC 3263 section 5). `maddr` is ignored, as
+    a stranger could aim our responses at a third party.
     """
     transport = via.transport.lower()
     secure = transport in SECURE
@@ -282,9 +282,9 @@ def response_targets(via: Via) -> tuple[Target, ...]:
 
 
 def forward_limit(request: Request, default: int = 70) -> int | Refusal:
-    """Max-Forwards for the request that goes on from this one (RFC 3261 16.3 item 3), 483 when none is left.
+    """Return Max-Forwards for the request forwarded from `request` (RFC 3261 16.3 item 3), or a 483 at zero.
 
-    A B2BUA that starts every leg at 70 turns a loop of two gateways into an endless call, so ours counts on.
+    The B2BUA counts down instead of restarting at 70, so that a loop of two gateways ends.
     """
     left = request.max_forwards
     if left is None:
@@ -293,9 +293,9 @@ def forward_limit(request: Request, default: int = 70) -> int | Refusal:
 
 
 def merged_key(request: Request) -> tuple[str, str | None, int, str] | None:
-    """What two copies of one request have in common that came by different ways; None inside a dialog.
+    """Return the key shared by copies of a request over different paths; None inside a dialog.
 
-    A second one in another transaction is answered 482 (RFC 3261 8.2.2.2).
+    A second copy in another transaction is answered 482 (RFC 3261 8.2.2.2).
     """
     if request.to_tag is not None:
         return None
@@ -304,7 +304,7 @@ def merged_key(request: Request) -> tuple[str, str | None, int, str] | None:
 
 
 def strip_own_route(request: Request, own: Collection[tuple[str, int]]) -> Request:
-    """`request` without a top Route that names ourselves, as preloaded routes do (RFC 3261 16.4)."""
+    """Return `request` without a top Route to ourselves, as in preloaded routes (RFC 3261 16.4)."""
     route = request.route
     if not route or not _is_own(route[0], own):
         return request

@@ -1,4 +1,4 @@
-"""Credentials of one call or account, given only to the hop they are for (RFC 3261 22, CVE-2021-41158)."""
+"""Credentials of one call or account, sent only to the hop of its server (RFC 3261 22, CVE-2021-41158)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.sip.flow import SECURE, Flow
 from gateway.sip.message.message import Request, Response
 
 MAX_PLACES = 8
-"""Servers of one host that may each have challenged us; the oldest is forgotten."""
+"""Servers of one host with a kept challenge; the oldest is dropped."""
 
 _HOP = "next hop"
 
@@ -21,21 +21,21 @@ Place = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One account at a trunk or proxy; the secret is never shown by `repr`."""
+    """Credentials of one account at a trunk or proxy; `repr` hides the secret."""
 
     username: str
     password: str | None = field(default=None, repr=False)
     realm: str | None = None
-    """The realm that may challenge; None takes the first one."""
+    """Realm allowed to challenge; None accepts the first realm."""
     ha1: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """(algorithm, HA1) pairs in place of the password."""
+    """(algorithm, HA1) pairs instead of the password."""
 
 
 class Authenticator:
-    """Signs what goes where a challenge came from, and answers challenges of the hosts it is bound to alone.
+    """Sign requests to hops that have challenged, and answer only challenges of the bound hosts.
 
-    The callee behind a call gets no digest, nor does another port of the server's host until it asks for one, nor
-    anybody in the clear where the servers are reached by TLS.
+    The callee behind a call gets no digest. Another port of the server's host gets none before a challenge of its own.
+    With servers on TLS, no digest leaves in the clear.
     """
 
     __slots__ = ("_clients", "_credentials", "_hosts", "_is_secure", "_token")
@@ -48,12 +48,12 @@ class Authenticator:
         self._token = token
 
     def values(self) -> dict[str, Any]:
-        """What `resumed` needs; the secret is among it."""
+        """Return the values for `resumed`, including the secret."""
         return {**asdict(self._credentials), "hosts": sorted(self._hosts), "secure": self._is_secure}
 
     @classmethod
     def resumed(cls, values: Mapping[str, Any], token: Callable[[], str]) -> Authenticator:
-        """Of the same account, bound to the same hosts; no nonce is known, so that no count of one is used twice."""
+        """Restore an authenticator with its hosts but without nonces, so that no nonce count is used twice."""
         ha1 = tuple((algorithm, digest) for algorithm, digest in values["ha1"])
         made = cls(Credentials(values["username"], values["password"], values["realm"], ha1), token)
         made._hosts = frozenset(values["hosts"])
@@ -61,18 +61,18 @@ class Authenticator:
         return made
 
     def bind(self, flows: Collection[Flow]) -> None:
-        """Bind to the addresses that the account's server has; the first call decides."""
+        """Bind to the addresses of the account's server; only the first call binds."""
         if not self._hosts:
             self._hosts = frozenset(flow.host for flow in flows)
             self._is_secure = bool(flows) and all(flow.transport in SECURE for flow in flows)
 
     def authorize(self, request: Request, flow: Flow) -> Request:
-        """`request` signed for the challenges that came from where it goes."""
+        """Return `request` signed for the challenges received from the hop of `flow`."""
         client = self._clients.get(_place(flow))
         return request if client is None else client.authorize(request, _HOP, self._token())
 
     def challenged(self, response: Response, flow: Flow) -> bool:
-        """Take a 401 or 407 to what went by `flow`; whether another try is worth it. Raises SipSyntaxError."""
+        """Process a 401 or 407 received over `flow`. Return True if a retry may succeed. Raise SipSyntaxError."""
         if flow.host not in self._hosts or (self._is_secure and flow.transport not in SECURE):
             return False
         client = self._clients.get(_place(flow))
@@ -83,7 +83,7 @@ class Authenticator:
         return client.challenged(response, _HOP)
 
     def accepted(self, flow: Flow) -> None:
-        """A signed request got through."""
+        """Record that a signed request passed authentication."""
         if (client := self._clients.get(_place(flow))) is not None:
             client.accepted(_HOP)
 

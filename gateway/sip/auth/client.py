@@ -1,7 +1,7 @@
-"""Digest authentication, the client side: which challenge is answered, and with whose secret (RFC 8760, 7616).
+"""Digest authentication, client side: choice of challenge and credentials (RFC 8760, RFC 7616).
 
-Credentials belong to a realm and to the peer they were made for. A challenge that comes from anywhere else is
-never answered: a caller that challenges our requests must not get a digest to crack (CVE-2021-41158).
+Credentials belong to a realm and a peer. Challenges from elsewhere are never answered: a caller that challenges our
+requests must not get a digest to crack (CVE-2021-41158).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _QUOTED = frozenset(("realm", "nonce", "opaque", "username", "uri", "response", 
 
 @dataclass(frozen=True, slots=True)
 class ClientCredentials:
-    """One account's secret and where it may be used."""
+    """Secret of one account, with the peer and realm allowed to challenge."""
 
     username: str
     peer: str
-    """The peer that may challenge, in the caller's own spelling, e.g. "tls:sip.example.com"; compared exactly."""
+    """Peer allowed to challenge, in the caller's own spelling, e.g. "tls:sip.example.com"; compared exactly."""
     realm: str | None = None
-    """The realm that may challenge; None takes the peer's first one."""
+    """Realm allowed to challenge; None accepts the peer's first realm."""
     password: str | None = field(default=None, repr=False)
     ha1: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """(algorithm, HA1) pairs in place of the password."""
+    """(algorithm, HA1) pairs instead of the password."""
 
     def secret(self, algorithm: str, realm: str) -> str | None:
-        """HA1 for an algorithm, None when it is not known."""
+        """Return the HA1 for an algorithm, or None if unknown."""
         if self.realm is not None and self.realm != realm:
             return None
         if self.password is not None:
@@ -44,29 +44,29 @@ class _Session:
     proxy: bool
     credentials: ClientCredentials
     used: int = 0
-    """Requests signed with this nonce."""
+    """Requests signed with the nonce of this challenge."""
     proven: bool = False
-    """A request signed with it was taken, so that a new challenge means no more than an old nonce."""
+    """True once the peer accepted a signed request: a later challenge then only means an expired nonce."""
     rounds: int = 0
-    """Challenges in a row that said stale=true."""
+    """Consecutive challenges with stale=true."""
 
 
 class DigestClient:
-    """One account's authentication towards one peer: remembers the nonce and its count for later requests."""
+    """Authentication of one account towards one peer; keeps the nonce and its count for later requests."""
 
     __slots__ = ("_credentials", "_max_stale", "_sessions")
 
     def __init__(self, credentials: ClientCredentials, max_stale: int = 4) -> None:
-        """`max_stale` bounds answers in a row to challenges that say stale=true."""
+        """`max_stale`: consecutive challenges with stale=true that are answered."""
         self._credentials = credentials
         self._max_stale = max_stale
         self._sessions: dict[tuple[bool, str], _Session] = {}
 
     def challenged(self, response: Response, peer: str) -> bool:
-        """Take the challenges of a 401 or 407 that came from `peer`; whether the request is worth sending again.
+        """Process the challenges of a 401 or 407 from `peer`. Return True if a retry may succeed.
 
-        False: from elsewhere, no challenge we can answer, or our answer was refused before. The request is
-        then over (RFC 3261 22.2: never the same credentials twice). Raises SipSyntaxError.
+        False ends the request: wrong peer, no usable challenge, or credentials already rejected (RFC 3261 22.2). Raise
+        SipSyntaxError.
         """
         if peer != self._credentials.peer or response.status not in (401, 407):
             return False
@@ -83,8 +83,8 @@ class DigestClient:
         return progressed
 
     def _usable(self, values: Iterable[AuthValue]) -> list[AuthValue]:
-        # RFC 8760 2.4 takes the server's first unless local policy says otherwise. Ours does: the strongest first,
-        # so that reordering a challenge on its way gains nothing; among equals the server's order stands.
+        # RFC 8760 2.4 prefers the server's first challenge unless local policy differs. Ours takes the strongest first,
+        # so that reordering by an attacker gains nothing; equals keep the server's order.
         found = [v for v in values if self._can_answer(v)]
         return sorted(found, key=lambda v: PREFERENCE.index(_algorithm(v).upper().removesuffix("-SESS")))
 
@@ -103,7 +103,7 @@ class DigestClient:
         rounds = 0
         if before is not None and before.used:
             if (challenge.get("stale") or "").lower() == "true":
-                # A server that calls every nonce stale would keep us busy for ever.
+                # A server that calls every nonce stale would cause endless retries.
                 rounds = before.rounds + 1
                 if rounds > self._max_stale:
                     return False
@@ -113,17 +113,17 @@ class DigestClient:
         return True
 
     def accepted(self, peer: str) -> None:
-        """A request with our credentials got another final response than 401 or 407: the secret is right, and a
-        later challenge may be answered even when the server does not say stale=true."""
+        """Record a final response other than 401 or 407: the secret is right. A later challenge may be answered even
+        without stale=true."""
         if peer == self._credentials.peer:
             for key, session in self._sessions.items():
                 self._sessions[key] = replace(session, proven=session.used > 0, rounds=0)
 
     def authorize(self, request: Request, peer: str, cnonce: str) -> Request:
-        """`request` with credentials for every realm that has challenged us, if it goes to the bound peer.
+        """Return `request` with credentials for every realm that has challenged, if `peer` is the bound peer.
 
-        Older credentials in it are replaced; `cnonce` is fresh random text of the caller. Not for ACK of a
-        non-2xx and CANCEL, which cannot be challenged (RFC 3261 22.1); the ACK of a 2xx takes its INVITE's fields.
+        Replaces older credentials; `cnonce` is fresh random text. ACK of a non-2xx and CANCEL cannot be challenged (RFC
+        3261 22.1); the ACK of a 2xx copies the INVITE's fields.
         """
         if peer != self._credentials.peer or not self._sessions:
             return request

@@ -1,8 +1,7 @@
-"""Digest authentication, the arithmetic and the server side (RFC 7616, RFC 8760, RFC 3261 section 22).
+"""Digest arithmetic and server-side authentication (RFC 7616, RFC 8760, RFC 3261 section 22).
 
-The server keeps no state per challenge: the nonce carries its time stamp and an HMAC. What it keeps is which
-nonce-counts it has seen, in bounded memory, against replay. Secrets and time are arguments; only HA1 values
-are ever needed, never a password.
+The server keeps no state per challenge: the nonce carries its time stamp and an HMAC. Against replay, the server keeps
+used nonce counts in bounded memory. Secrets and time are arguments; HA1 values suffice, passwords are never needed.
 """
 
 from __future__ import annotations
@@ -27,29 +26,29 @@ _HASHES: Mapping[str, Callable[[bytes], str]] = {
     "MD5": lambda data: hashlib.md5(data, usedforsecurity=False).hexdigest(),
 }
 PREFERENCE = ("SHA-512-256", "SHA-256", "MD5")
-"""Algorithms that we know, the strongest first."""
+"""Known algorithms, strongest first."""
 
 _EARLY = 1.0
-"""Seconds that a nonce may seem to come from later than now."""
+"""Seconds by which a nonce's time stamp may lie in the future."""
 _STAMP = 6
-"""Octets of a nonce that are its time stamp in ms."""
+"""Octets of the nonce's time stamp in ms."""
 _MAKER = 2
-"""Octets of a nonce that say which gateway made it."""
+"""Octets of the nonce that identify the issuing gateway."""
 _MARK = 1
-"""Octets of a nonce that say which process of that gateway did, and by which setting of its clock."""
+"""Octets of the nonce that identify the issuing process and its clock setting."""
 _SALT = 1
-"""Octets of a nonce that keep two of one moment apart."""
+"""Octets of the nonce that distinguish nonces of the same millisecond."""
 _HEAD = _STAMP + _MAKER + _MARK + _SALT
-"""Octets of a nonce that are sealed."""
+"""Octets of the nonce covered by the HMAC."""
 _SEAL = 8
-"""Octets of a nonce's HMAC."""
+"""Octets of the nonce's HMAC."""
 _NONCE_LENGTH = 24
 
 _QUOTED = frozenset(("realm", "nonce", "opaque", "domain", "username", "uri", "response", "cnonce"))
 
 
 def hash_of(algorithm: str, text: str) -> str:
-    """Hex digest of `text` under "MD5", "SHA-256" or "SHA-512-256" (a "-sess" ending is ignored)."""
+    """Return the hex digest of `text` under "MD5", "SHA-256" or "SHA-512-256"; a "-sess" suffix is ignored."""
     try:
         return _HASHES[_base(algorithm)](text.encode())
     except KeyError:
@@ -62,13 +61,13 @@ def _base(algorithm: str) -> str:
 
 
 def ha1_of(algorithm: str, username: str, realm: str, password: str) -> str:
-    """H(username:realm:password), what is stored in place of the password (RFC 7616 3.4.2)."""
+    """Return H(username:realm:password), stored instead of the password (RFC 7616 3.4.2)."""
     return hash_of(algorithm, f"{username}:{realm}:{password}")
 
 
 @dataclass(frozen=True, slots=True)
 class DigestInput:
-    """Everything that a response is computed from, besides HA1."""
+    """Inputs of a digest response besides HA1."""
 
     algorithm: str
     nonce: str
@@ -83,7 +82,7 @@ class DigestInput:
 
 
 def response_of(ha1: str, given: DigestInput) -> str:
-    """The digest response (RFC 7616 3.4.1)."""
+    """Compute the digest response (RFC 7616 3.4.1)."""
     algorithm = given.algorithm
     if algorithm.upper().endswith("-SESS"):
         ha1 = hash_of(algorithm, f"{ha1}:{given.nonce}:{given.cnonce}")
@@ -98,24 +97,24 @@ def response_of(ha1: str, given: DigestInput) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoncePolicy:
-    """How nonces live."""
+    """Lifetime and replay memory of nonces."""
 
     lifetime: float = 300.0
     """Seconds after which a nonce is stale."""
     remembered: int = 50_000
-    """How many used nonces are remembered against replay; the oldest is forgotten first, and it and all that are
-    older count as stale from then on."""
+    """Used nonces kept against replay. The oldest is dropped first; from then on, nonces of its age or older are stale.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Nonces:
-    """Makes and reads nonces: time stamp, maker, mark, salt, and an HMAC over them, the realm and whom it was given to.
+    """Nonces: time stamp, maker, mark, salt, and an HMAC over these octets, the realm and the source.
 
-    24 characters: the nonce is the larger part of a challenge, which must not outweigh a phone's shortest REGISTER.
+    24 characters: the nonce is the largest part of a challenge, which must not outweigh a phone's shortest REGISTER.
     """
 
     secret: bytes = field(repr=False)
-    """At least 16 random bytes, the same in all processes that share a realm."""
+    """At least 16 random bytes, equal in all processes of a realm."""
     realm: str
 
     def __post_init__(self) -> None:
@@ -123,12 +122,12 @@ class Nonces:
             raise SipBuildError("nonce secret is shorter than 16 bytes")
 
     def make(self, now: float, salt: bytes = b"", source: str = "", by: bytes = bytes(_MAKER + _MARK)) -> str:
-        """A nonce of `now` (seconds, the same clock as `issued_at`); `salt` keeps two of one moment apart."""
+        """Return a nonce issued at `now` (seconds, clock of `issued_at`); `salt` distinguishes nonces of one moment."""
         head = int(now * 1000).to_bytes(_STAMP, "big") + by + salt[:_SALT].ljust(_SALT, b"\0")
         return base64.urlsafe_b64encode(head + self._seal(head, source)).decode()
 
     def issued_at(self, nonce: str, source: str = "") -> float | None:
-        """When we made `nonce` for `source`, None when we did not."""
+        """Return the time at which `nonce` was issued to `source`, or None for a foreign nonce."""
         if len(nonce) != _NONCE_LENGTH or not nonce.isascii():
             return None
         try:
@@ -143,17 +142,17 @@ class Nonces:
 
 
 def _time_of(nonce: str) -> float:
-    """The time stamp of a nonce that is known to be ours."""
+    """Return the time stamp of a verified nonce, in seconds."""
     return int.from_bytes(base64.urlsafe_b64decode(nonce)[:_STAMP], "big") / 1000
 
 
 def _maker_of(nonce: str) -> bytes:
-    """Maker and mark of a nonce that is known to be ours."""
+    """Return maker and mark of a verified nonce."""
     return base64.urlsafe_b64decode(nonce)[_STAMP : _STAMP + _MAKER + _MARK]
 
 
 class DigestResult(Enum):
-    """How a request stands with its credentials."""
+    """Result of checking a request's credentials."""
 
     OK = "ok"
     MISSING = "no credentials for this realm"
@@ -164,17 +163,17 @@ class DigestResult(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The outcome of `DigestServer.check`."""
+    """Outcome of `DigestServer.check`."""
 
     result: DigestResult
     username: str | None = None
-    """Who it claims to be, and with `OK` is."""
+    """Claimed user name; authenticated if the result is `OK`."""
     algorithm: str = ""
-    """What a right digest was made with, without "-sess"."""
+    """Algorithm of a correct digest, without "-sess"."""
 
     @property
     def stale(self) -> bool:
-        """Whether the new challenge is to say stale=true."""
+        """Return True if the new challenge must carry stale=true."""
         return self.result is DigestResult.STALE
 
 
@@ -209,10 +208,10 @@ class DigestServer:
         node: str = "",
         mark: int = 0,
     ) -> None:
-        """Nonces from before `since` are stale: which of their counts were used then nobody here knows.
+        """Nonces from before `since` are stale, as their used counts are unknown.
 
-        `node` names us among those who share the secret; `mark` (0 to 255) is another one than the process before had,
-        whose nonces are stale as well, whatever the time by their clock.
+        `node` identifies the gateway among those with a common secret. `mark` (0 to 255) differs from the previous
+        process, whose nonces are stale too, whatever their time stamps.
         """
         self.realm = realm
         self._algorithms = tuple(algorithms)
@@ -221,13 +220,14 @@ class DigestServer:
         self._seen: OrderedDict[tuple[str, str], _Window] = OrderedDict()
         self._latest = since
         self._maker, self._mark = hashlib.sha256(node.encode()).digest()[:_MAKER], mark
-        """Of what is issued; another mark each time that the clock is set back."""
+        """Maker and mark of issued nonces; the mark changes each time the clock is set back."""
         self._forgotten = self._before = since
-        """Up to when nonces that are not remembered are stale: those of this mark, and those of other makers."""
+        """Time up to which unremembered nonces are stale: `_forgotten` for the current mark, `_before` for other
+        makers."""
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """What it may be answered with, the preferred first."""
+        """Return the accepted algorithms, preferred first."""
         return self._algorithms
 
     def challenges(
@@ -239,12 +239,10 @@ class DigestServer:
         source: str = "",
         algorithms: Sequence[str] | None = None,
     ) -> list[AuthValue]:
-        """One WWW-Authenticate or Proxy-Authenticate value per algorithm, the preferred first (RFC 8760 2.4).
+        """Return one WWW-Authenticate or Proxy-Authenticate value per algorithm, preferred first (RFC 8760 2.4).
 
-        `algorithms` are some of the server's, None all of them.
-
-        The nonce is good for requests from `source` only (RFC 7616 3.3), so that nobody can fail, or lock
-        out, in the name of an address that is not its own.
+        `algorithms` selects some of the server's; None means all. The nonce is valid only for `source` (RFC 7616 3.3),
+        so that no host can fail or lock out requests in another host's name.
         """
         self._look_at(now)
         nonce = self._nonces.make(now, salt, source, self._by)
@@ -257,15 +255,15 @@ class DigestServer:
         return found
 
     def gave(self, nonce: str | None, source: str = "") -> bool:
-        """Whether we gave `nonce` to `source`, at whatever time; without that no secret need be looked up."""
+        """Return True if `nonce` was issued to `source` at any time; otherwise no secret need be looked up."""
         return nonce is not None and self._nonces.issued_at(nonce, source) is not None
 
     def check(
         self, request: Request, lookup: Ha1Lookup, now: float, *, proxy: bool = False, source: str = ""
     ) -> Checked:
-        """Judge the credentials of a request for this realm; each digest comparison takes constant time.
+        """Check the credentials of a request for the realm, comparing digests in constant time.
 
-        Raises SipSyntaxError for credentials that break the grammar. Costs at most one lookup.
+        Raise SipSyntaxError for malformed credentials. Costs at most one lookup.
         """
         values = request.proxy_authorization if proxy else request.authorization
         mine = next((v for v in values if v.scheme.lower() == "digest" and v.get("realm") == self.realm), None)
@@ -277,10 +275,10 @@ class DigestServer:
             return Checked(DigestResult.MALFORMED, username)
         issued = self._nonces.issued_at(given.nonce, source)
         if issued is None:
-            # Said before the secret is looked at: a guess with a nonce of one's own making learns nothing.
+            # Answered before the secret is used: a guess with a forged nonce learns nothing.
             return Checked(DigestResult.STALE, username)
         known = lookup(username, self.realm)
-        # An unknown user costs the same work as a wrong password, so that time tells nothing.
+        # An unknown user costs the same work as a wrong password, so timing reveals nothing.
         ha1 = (known or {}).get(_base(algorithm)) or "0" * 64
         right = hmac.compare_digest(response_of(ha1, given).encode(), (mine.get("response") or "").lower().encode())
         if not right or known is None or _base(algorithm) not in known:
@@ -312,8 +310,8 @@ class DigestServer:
 
     def _look_at(self, now: float) -> None:
         if now < self._latest - _EARLY:
-            # The clock was set back. Of what was issued before nobody knows which counts were used where there was no
-            # room for it, or it came to its end by the other clock; what is issued now may be of the same times.
+            # The clock was set back. Used counts of earlier nonces may be forgotten, or have expired by the previous
+            # clock, and new nonces may repeat earlier time stamps: all earlier nonces become stale under a new mark.
             self._before = max(self._before, self._latest)
             self._forgotten = now - _EARLY
             self._mark = (self._mark + 1 + int(now * 1000) % 255) % 256
@@ -330,15 +328,15 @@ class DigestServer:
                 return False
             window = self._seen[key] = _Window()
             self._bound(now)
-        # A client of RFC 2069 sends no count: its nonce is good for one request (RFC 3261 22.4 wants it served).
+        # A client of RFC 2069 sends no count: its nonce is good for one request (RFC 3261 22.4 requires serving it).
         return window.take(int(given.nc, 16) if given.qop else 1)
 
     def _stale_until(self, nonce: str) -> float:
-        """Up to when those of its maker and mark are stale."""
+        """Return the time up to which unremembered nonces of this nonce's maker and mark are stale."""
         by = _maker_of(nonce)
         if by == self._by:
             return self._forgotten
-        # Of our own by another mark we remember all that are good; the process before us may have taken any.
+        # All valid nonces with an earlier mark of ours are remembered; the previous process may have used any nonce.
         return math.inf if by.startswith(self._maker) else self._before
 
     def _bound(self, now: float) -> None:
@@ -348,15 +346,15 @@ class DigestServer:
                 self._forgotten = max(self._forgotten, _time_of(nonce))
             else:
                 self._before = max(self._before, _time_of(nonce))
-        # What has come to the end of its life is stale without being remembered.
+        # Expired nonces are stale without being remembered.
         while self._seen and now - _time_of(next(iter(self._seen))[0]) > self.policy.lifetime:
             self._seen.popitem(last=False)
 
 
 class _Window:
-    """Which nonce-counts of one nonce were used: the highest and a 64-count window below it.
+    """Used counts of one nonce: the highest, and a window of 64 counts below.
 
-    Requests of one client may overtake each other over UDP, so a count that is new but not the highest is fine.
+    Requests of one client may overtake each other over UDP, so a new count below the highest is valid.
     """
 
     __slots__ = ("highest", "mask")
@@ -383,8 +381,8 @@ def _is_count(text: str) -> bool:
 
 
 def _names_request(text: str, uri: Uri) -> bool:
-    # The digest's uri must be the Request-URI (RFC 3261 22.4 item 7). Proxies and phones rewrite parameters and
-    # ports on the way, so only the parts that say who is called must agree.
+    # The digest's uri must be the Request-URI (RFC 3261 22.4 item 7). Proxies and phones rewrite parameters and ports
+    # on the way, so only user and host must agree.
     if text == str(uri):
         return True
     try:

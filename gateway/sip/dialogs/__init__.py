@@ -1,1 +1,1 @@
-"""Dialogs (RFC 3261 section 12) and what runs inside them."""
+"""Dialogs (RFC 3261 section 12) and their usages."""

@@ -1,4 +1,4 @@
-"""What is to reach a peer that is away waits for the connection that it alone can make (RFC 5626 5.3, RFC 7118 5)."""
+"""Requests that wait for a disconnected peer, which alone can connect again (RFC 5626 5.3, RFC 7118 5)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from gateway.sip.dialogs.usage import DialogUsage
 
 
 class Clock(Protocol):
-    """What of the core it takes to wait."""
+    """Functions of the core that waiting needs."""
 
     def now(self) -> float:
-        """Monotonic seconds."""
+        """Return monotonic seconds."""
 
     def wake(self) -> None:
-        """A deadline has moved."""
+        """Report that a deadline has moved."""
 
     def at(self, deadline: float, callback: Callable[[], None], owner: DialogUsage | None) -> Alarm[DialogUsage | None]:
-        """Have `callback` called at `deadline`."""
+        """Schedule `callback` at `deadline`."""
 
 
 class Absences:
-    """Everything that waits for a peer to connect again, in number and in time."""
+    """All requests waiting for a peer to reconnect, bounded in number and time."""
 
     __slots__ = ("_clock", "_is_closed", "_most", "_waiting")
 
     def __init__(self, clock: Clock, most: int) -> None:
-        """`most`: how many may wait at once."""
+        """`most`: requests that may wait at once."""
         self._clock = clock
         self._most = most
         self._waiting: set[Absence] = set()
@@ -47,9 +47,9 @@ class Absences:
         *,
         pause: float = 0.0,
     ) -> Absence | None:
-        """Have `then` called `pause` seconds after requests in `dialog` go elsewhere, or it is over; else at `until`.
+        """Call `then` `pause` seconds after the dialog moves to another flow or ends, and at `until` at the latest.
 
-        None: nobody is waited for (any more), and `then` is not called.
+        Return None, without calling `then`, for an ended dialog, a past `until`, a full table or after `close`.
         """
         if self._is_closed:
             dialog.when_over(_said_by_another)
@@ -62,7 +62,7 @@ class Absences:
         return absence
 
     def close(self) -> None:
-        """Wait for nobody any more. That those dialogs end is told to nobody here: their peers come back to another."""
+        """Stop waiting for all peers. Their dialogs end without notice here: the peers reconnect to another gateway."""
         self._is_closed = True
         for absence in tuple(self._waiting):
             absence.dialog.when_over(_said_by_another)
@@ -70,7 +70,7 @@ class Absences:
 
 
 class Absence:
-    """One thing that waits for a peer."""
+    """Request waiting for a peer."""
 
     __slots__ = ("_alarm", "_clock", "_forget", "_owner", "_pause", "_then", "dialog")
 
@@ -94,13 +94,13 @@ class Absence:
         dialog.waiting = (*dialog.waiting, self.over)
 
     def over(self) -> None:
-        """The peer is there, or is waited for no longer: it goes on once what happens now is done with."""
+        """Stop waiting and schedule the callback after the pause, once the current event is processed."""
         self._alarm.cancel()
         self._alarm = self._clock.at(self._clock.now() + self._pause, self._go_on, self._owner)
         self._clock.wake()
 
     def cancel(self) -> None:
-        """It goes on no more."""
+        """Stop waiting without calling back."""
         self._alarm.cancel()
         self.dialog.waiting = tuple(one for one in self.dialog.waiting if one != self.over)
         self._forget(self)
@@ -111,4 +111,4 @@ class Absence:
 
 
 def _said_by_another() -> None:
-    """The peer has not heard of the end."""
+    """Ignore the end of a dialog continued by another gateway, as its peer has not received a BYE."""

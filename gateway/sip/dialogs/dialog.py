@@ -1,4 +1,4 @@
-"""A dialog: the peer-to-peer relation two user agents keep by Call-ID and two tags (RFC 3261 section 12)."""
+"""A dialog: the peer-to-peer relation between two user agents, named by Call-ID and two tags (RFC 3261 section 12)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from gateway.sip.message.message import Message, Request, Response
 from gateway.sip.message.uri import Uri
 
 TARGET_REFRESH = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"))
-"""Methods whose Contact moves the remote target (RFC 3261 12.2, 3311, 6665, 3515)."""
+"""Methods with a Contact that moves the remote target (RFC 3261 12.2, 3311, 6665, 3515)."""
 _CHANGES = frozenset(("INVITE", "UPDATE"))
-"""What may be done a second time: it leads to the same session."""
+"""Methods that may safely run twice, as both runs lead to an equal session."""
 MAX_CSEQ = 0x7FFFFFFF
 MAX_ROUTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class DialogId:
-    """What names a dialog at one side (RFC 3261 12); a peer of RFC 2543 may have no tag: ""."""
+    """Identifier of a dialog at one side (RFC 3261 12); a peer of RFC 2543 may have no tag: ""."""
 
     call_id: str
     local_tag: str
@@ -33,12 +33,12 @@ class DialogId:
 
     @classmethod
     def of_request(cls, request: Request) -> DialogId:
-        """The dialog a received request belongs to: the To tag is ours."""
+        """Return the identifier for a received request, with its To tag as the local tag."""
         return cls(request.call_id, request.to_tag or "", request.from_tag or "")
 
 
 class DialogState(Enum):
-    """RFC 3261 12: early until a 2xx, then confirmed."""
+    """State of a dialog: early until a 2xx, then confirmed (RFC 3261 12)."""
 
     EARLY = "early"
     CONFIRMED = "confirmed"
@@ -46,10 +46,10 @@ class DialogState(Enum):
 
 
 class Dialog:
-    """One dialog's state and the requests made in it.
+    """State of one dialog and the requests built within.
 
-    Nothing here knows transactions: `request` and `ack` give requests without Via, `receive` judges those that
-    came. All text that reaches a message goes through the checked builders.
+    Transactions are unknown here: `request` and `ack` build requests without Via, `receive` checks received requests.
+    All text in a message passes through the checked builders.
     """
 
     __slots__ = (
@@ -105,42 +105,42 @@ class Dialog:
         self.local_cseq = local_cseq
         self.remote_cseq = remote_cseq
         self.is_initiator = is_initiator
-        """Whether we sent the request that made the dialog; that side owns the Call-ID (RFC 3261 14.1)."""
+        """True if we sent the request that created the dialog, and so own the Call-ID (RFC 3261 14.1)."""
         self.contact = contact
-        """Our own Contact, written into target refresh requests."""
+        """Local Contact, for target refresh requests."""
         self.secure = secure
-        """Whether the peer is a sips URI, so that our Contact must be one (RFC 3261 12.1, RFC 5630)."""
+        """True if the peer has a sips URI, so that our Contact must be one (RFC 3261 12.1, RFC 5630)."""
         self.state = state
         self.flow = flow
-        """Where the peer speaks from; see `lives_at`."""
+        """Flow from which the peer sends; see `lives_at`."""
         self.is_direct = False
-        """Whether the peer is reached where it speaks from rather than at its Contact (NAT, a connection)."""
+        """True if requests go to the peer's flow rather than to its Contact (NAT, a connection)."""
         self.is_by_flow = False
-        """True where the 2xx of our INVITE had no usable Contact or Record-Route: requests go where the INVITE went."""
+        """True if the 2xx to our INVITE had no usable Contact or Record-Route: requests go to the INVITE's destination.
+        """
         self.device: Uri | None = None
-        """The contact behind a GRUU of ours, where the peer calls itself so: it is the Request-URI then (RFC 5627)."""
+        """Request-URI for a peer with a GRUU of ours as Contact: the registered contact behind the GRUU (RFC 5627)."""
         self.identity: str | None = None
-        """Who the peer has proved to be; None where nobody asked."""
+        """Authenticated identity of the peer; None if never authenticated."""
         self.instance: str | None = None
-        """Which device of theirs it is (+sip.instance, RFC 5626 section 4.1); None where it has not said."""
+        """Instance of the peer's device (+sip.instance, RFC 5626 section 4.1); None if absent."""
         self.asked_before: int | None = None
-        """The number of the peer's last request to another process: a change that this did not live to answer, or whose
-        answer was lost, comes again."""
+        """CSeq of the peer's last request to the previous process: a peer may repeat a change without answer."""
         self.is_leaving = False
-        """Whether a BYE of ours waits for its answer."""
+        """True while a BYE of ours waits for its response."""
         self._flow_is_lost = False
         self._sent_to: tuple[Flow, ...] = ()
         self._told: Callable[[], None] = _nobody
         self.waiting: tuple[Callable[[], None], ...] = ()
-        """Called when the peer speaks from another flow, and when the dialog is over."""
+        """Callbacks for when the peer moves to another flow or the dialog ends."""
         self.moved: Callable[[], None] = _nobody
-        """Called when requests to the peer go elsewhere from now on."""
+        """Callback for when requests to the peer get a new destination."""
 
     @classmethod
     def of_uac(cls, request: Request, response: Response, flow: Flow | None = None) -> Dialog:
-        """The dialog that a 101-299 to our request makes (RFC 3261 12.1.2); see `take_way` for its way.
+        """Create the dialog from a 101-299 to our request (RFC 3261 12.1.2); see `take_way` for its route.
 
-        Raises DialogError where it makes none (no To tag), SipSyntaxError for malformed headers.
+        Raise DialogError if the response creates none (no To tag), SipSyntaxError for malformed headers.
         """
         if not 100 < response.status < 300:
             raise DialogError("only 101 to 299 make a dialog")
@@ -167,7 +167,8 @@ class Dialog:
     def take_way(self, response: Response) -> None:
         """Take route set and remote target from a response to our request (RFC 3261 12.1.2).
 
-        Without a usable Contact or Record-Route requests go where ours went: an answer needs an ACK at least.
+        Without usable Contact or Record-Route, requests go to the destination of our request: an answer needs at least
+        an ACK.
         """
         contact, routes = response.contact, tuple(reversed(response.record_route))
         can_follow = bool(routes) or "Record-Route" not in response.headers
@@ -182,21 +183,21 @@ class Dialog:
             self.is_by_flow = not is_usable_place(self.next_hop, self.flow.ip_version)
 
     def go_by_flow(self) -> None:
-        """Send requests where the dialog lives, whatever target and route set say."""
+        """Send requests over the dialog's flow, regardless of target and route set."""
         self.is_by_flow = True
 
     @classmethod
     def of_uas(
         cls, request: Request, local_tag: str, contact: NameAddr | None = None, flow: Flow | None = None
     ) -> Dialog:
-        """The early dialog that our 101-299 to a request makes (RFC 3261 12.1.1); `confirm` it with the 2xx.
+        """Create the early dialog for our 101-299 to a request (RFC 3261 12.1.1); `confirm` the dialog with the 2xx.
 
-        Raises DialogError (400) when the request has no usable Contact, SipSyntaxError for malformed headers.
+        Raise DialogError (400) for a request without usable Contact, SipSyntaxError for malformed headers.
         """
         target = request.contact
         via = request.headers.get("Via")
         if target is None and via is not None and "z9hG4bK" not in via:
-            # A client of RFC 2543 may leave it out: requests go to its From then (RFC 4475 3.4.1).
+            # A client of RFC 2543 may omit Contact: requests then go to its From (RFC 4475 3.4.1).
             target = request.from_
         if target is None or not names_place(target.uri):
             raise DialogError("request has no SIP Contact", status=400)
@@ -223,9 +224,9 @@ class Dialog:
 
     @classmethod
     def of_notify(cls, subscribe: Request, notify: Request, flow: Flow | None = None) -> Dialog:
-        """The dialog that the first NOTIFY of a subscription of ours makes (RFC 6665 section 4.4.1).
+        """Create the dialog from the first NOTIFY of our subscription (RFC 6665 section 4.4.1).
 
-        Raises DialogError (400) where it has no usable Contact, SipSyntaxError for malformed headers.
+        Raise DialogError (400) for a NOTIFY without usable Contact, SipSyntaxError for malformed headers.
         """
         contact = notify.contact
         if contact is None or not contact.uri.is_sip:
@@ -249,9 +250,9 @@ class Dialog:
         return f"Dialog({self.state.value}, {'initiator' if self.is_initiator else 'callee'})"
 
     def confirm(self, response: Response | None = None) -> None:
-        """The 2xx came (UAC, with the response) or was sent (UAS): confirmed.
+        """Confirm the dialog, with the received 2xx as UAC or after sending the 2xx as UAS.
 
-        A UAC takes the route set and the remote target from the 2xx again (RFC 3261 13.2.2.4).
+        A UAC takes route set and remote target from the 2xx again (RFC 3261 13.2.2.4).
         """
         if self.state is DialogState.TERMINATED:
             raise DialogError("dialog is over", status=481)
@@ -260,24 +261,24 @@ class Dialog:
         self.state = DialogState.CONFIRMED
 
     def terminate(self) -> None:
-        """BYE, a failure of the first INVITE, 481 or 408 (RFC 3261 12.2.1.2, 12.3)."""
+        """End the dialog: BYE, failure of the first INVITE, 481 or 408 (RFC 3261 12.2.1.2, 12.3)."""
         self.state, self.is_leaving = DialogState.TERMINATED, False
         told, self._told, self.moved = self._told, _nobody, _nobody
         told()
         self._tell_who_waits()
 
     def when_over(self, told: Callable[[], None]) -> bool:
-        """Have `told`, and nobody else, called once it is over; False where it is."""
+        """Set the only callback for the dialog's end. Return False if the dialog has already ended."""
         if self.state is DialogState.TERMINATED:
             return False
         self._told = told
         return True
 
     def refresh_target(self, message: Message) -> None:
-        """Move the remote target to the Contact of a target refresh that succeeded (RFC 6141 section 4).
+        """Move the remote target to the Contact of a successful target refresh (RFC 6141 section 4).
 
-        For a received request call it when the 2xx is sent, for a received 2xx at once. A Contact that is
-        missing or no SIP URI leaves the target where it is.
+        Call for a received request when its 2xx is sent, for a received 2xx at once. A missing or non-SIP Contact
+        leaves the target unchanged.
         """
         contact = message.contact
         if contact is not None and names_place(contact.uri):
@@ -291,16 +292,16 @@ class Dialog:
         body: bytes = b"",
         content_type: str | None = None,
     ) -> Request:
-        """The next request in the dialog, its CSeq one higher (RFC 3261 12.2.1.1); not for ACK and CANCEL.
+        """Build the next request in the dialog, with the CSeq increased by one (RFC 3261 12.2.1.1); not ACK or CANCEL.
 
-        Raises DialogError once the dialog is over.
+        Raise DialogError once the dialog has ended.
         """
         if self.state is DialogState.TERMINATED:
             raise DialogError("dialog is over", status=481)
         if method in ("ACK", "CANCEL"):
             raise DialogError(f"{method} takes the number of its INVITE")
         if self.local_cseq is None:
-            # Any start below 2**31 is lawful (12.1.1 leaves it open); one that follows the peer's is easy to read.
+            # Any start below 2**31 is allowed (12.1.1 leaves it open); starting at 1 is easy to read in a trace.
             self.local_cseq = 0
         if self.local_cseq >= MAX_CSEQ:
             raise DialogError("CSeq is used up")
@@ -315,7 +316,7 @@ class Dialog:
         body: bytes = b"",
         content_type: str | None = None,
     ) -> Request:
-        """The ACK of a 2xx (RFC 3261 13.2.2.4); `cseq` is the INVITE's, credentials go into `headers`."""
+        """Build the ACK of a 2xx (RFC 3261 13.2.2.4) with the INVITE's `cseq` and credentials in `headers`."""
         return self._build("ACK", cseq, headers, body, content_type)
 
     def _build(self, method: str, cseq: int, headers: build.Fields, body: bytes, content_type: str | None) -> Request:
@@ -335,7 +336,7 @@ class Dialog:
         )
 
     def route(self) -> tuple[Uri, tuple[NameAddr, ...]]:
-        """Request-URI and Route of requests in the dialog, loose or strict (RFC 3261 12.2.1.1)."""
+        """Return Request-URI and Route for requests in the dialog, loose or strict (RFC 3261 12.2.1.1)."""
         target = self.remote_target
         if self.device is not None and is_gruu(target):
             target = self.device
@@ -348,12 +349,12 @@ class Dialog:
 
     @property
     def next_hop(self) -> Uri:
-        """Where requests of this dialog are sent: the first route, strict or loose, else the remote target."""
+        """Return the next hop of requests: the first route, strict or loose, else the remote target."""
         return self.route_set[0].uri if self.route_set else self.remote_target
 
     @property
     def hops(self) -> tuple[Uri | Flow, ...]:
-        """Where requests in the dialog go: the first to be tried, and what is left should its connection be gone."""
+        """Return the destinations of requests in order of trial; later ones count after the connection is lost."""
         if self.flow is not None and not self._flow_is_lost:
             if self.is_by_flow:
                 return (self.flow,)
@@ -363,27 +364,27 @@ class Dialog:
 
     @property
     def last_resort(self) -> Flow | None:
-        """The flow to go by where `hops` lead nowhere: none through a connection that is gone."""
+        """Return the flow to use if `hops` lead nowhere; None once its connection is lost."""
         return None if self._flow_is_lost else self.flow
 
     def lives_at(self, source: Flow) -> bool:
-        """Whether a request from `source` needs no proof that it comes from the peer.
+        """Return True if a request from `source` needs no proof of coming from the peer.
 
-        The dialog lives on its flow and where its requests of ours go: over UDP the very address and port, over TCP
-        and TLS any connection from there (a server opens new ones), over WebSocket the one connection, since
-        all browsers behind one proxy share an address.
+        The peer's places are its flow and the destinations of our requests. UDP compares address and port, TCP and TLS
+        the address, as servers open new connections. WebSocket compares the connection: browsers behind one proxy share
+        an address.
         """
         if self.flow is not None and _is_same_place(self.flow, source):
             return True
         return any(_is_same_place(one, source) for one in (*self._sent_to, *_flows_of(self.next_hop)))
 
     def heard_from(self, source: Flow) -> None:
-        """A request came from where the dialog lives; by a connection in the place of a lost one, it moves there."""
+        """Process a request from a known place of the peer: a new connection replaces a lost one."""
         if self._flow_is_lost:
             self.move(source)
 
     def move(self, flow: Flow) -> None:
-        """The peer has proved that it is the one who speaks from `flow` now."""
+        """Move the dialog to `flow`, after the peer has proved to be there."""
         before, self.flow = self.flow, flow
         self._flow_is_lost = False
         if flow != before:
@@ -396,22 +397,19 @@ class Dialog:
 
     @property
     def has_lost_flow(self) -> bool:
-        """Whether the connection that it lived on is gone, and no other has taken its place."""
+        """Return True if the dialog's connection is lost and not replaced."""
         return self._flow_is_lost
 
     @property
     def is_by_its_connection(self) -> bool:
-        """Whether the peer is reached by the WebSocket that it makes, and by nothing else (RFC 7118 section 5)."""
+        """Return True if the peer is reachable only by its own WebSocket connection (RFC 7118 section 5)."""
         return self.is_direct and not self.route_set and self.flow is not None and self.flow.transport in WEBSOCKET
 
     def registered(self, identity: str, contacts: Collection[NameAddr], flow: Flow) -> None:
-        """Somebody who proved to be `identity` is reached by `flow` at these contacts.
+        """Move a dialog with a lost connection to the flow of its peer's new registration (RFC 5626 5.3).
 
-        Where the dialog has lost its connection and the peer calls itself so, requests go by that one from now on
-        (RFC 5626 5.3), but never in the clear where it was not. The port of a Contact may be the one of the connection
-        that is gone, so that phones of one user may call themselves the same behind one NAT: they are told apart by
-        their instances. A browser that has one registers by another WebSocket only once its own is gone, whether or not
-        we have noticed.
+        Never to an insecure flow from a secure one. A Contact's port may belong to the lost connection, so
+        +sip.instance tells apart phones of one user behind one NAT.
         """
         if self.flow is not None and self.flow.transport in SECURE and flow.transport not in SECURE:
             return
@@ -422,10 +420,9 @@ class Dialog:
             self.move(flow)
 
     def port_changed(self, contacts: Collection[NameAddr], flow: Flow) -> None:
-        """Whoever the dialog is with has registered by UDP from `flow` at these contacts.
+        """Follow a new NAT port of the peer, which has registered over UDP from `flow` with these contacts.
 
-        Where its NAT has another port for it by now, requests go to that one. Never to another host: phones of one user
-        behind two NATs may call themselves the same.
+        Never to another host: phones of one user behind two NATs may use equal Contacts.
         """
         mine, target = self.flow, self.route()[0]
         if not self.is_behind_nat or mine is None or (mine.host, mine.local) != (flow.host, flow.local):
@@ -435,7 +432,7 @@ class Dialog:
 
     @property
     def is_behind_nat(self) -> bool:
-        """Whether the peer is reached by UDP where it speaks from: by a port that its NAT may change."""
+        """Return True if requests go to the peer's UDP source, a port that its NAT may change."""
         return self.is_direct and not self.route_set and self.flow is not None and self.flow.transport == "udp"
 
     def _is_of_peer(self, contact: NameAddr) -> bool:
@@ -445,21 +442,21 @@ class Dialog:
         return (theirs.username, theirs.host.lower()) == (mine.username, mine.host.lower())
 
     def sent_to(self, flows: tuple[Flow, ...]) -> None:
-        """Requests of ours in the dialog go to one of these, so the peer is there."""
+        """Record the destinations of our requests in the dialog as places of the peer."""
         self._sent_to = flows
 
     def is_asked_at(self, host: str, port: int) -> bool:
-        """Return whether our last request in the dialog went to that place."""
+        """Return True if our last request in the dialog went to `host` and `port`."""
         sent = self._sent_to
         return bool(sent) and sent[0].port == port and sent[0].host == host
 
     def found_again(self) -> None:
-        """The peer has answered where our last request went: the dialog lives there now."""
+        """Move the dialog to the destination of our last request, after the peer answered from there."""
         if self._sent_to:
             self.move(self._sent_to[0])
 
     def flow_lost(self, flow: Flow) -> bool:
-        """A connection is gone; whether the dialog lived on it."""
+        """Mark the dialog's connection as lost. Return True if `flow` was the connection."""
         mine = self.flow
         if mine is None or not flow.reliable:
             return False
@@ -471,10 +468,10 @@ class Dialog:
         return True
 
     def receive(self, request: Request) -> None:
-        """Judge a request that matches this dialog; raises DialogError with the status that answers it.
+        """Check a request that matches the dialog; raise DialogError with the status of the response.
 
-        481 once the dialog is over, 500 for a CSeq that does not rise (RFC 3261 12.2.2). ACK and CANCEL carry
-        the number of their INVITE and are not judged here.
+        481 after the end of the dialog, 500 for a CSeq that does not rise (RFC 3261 12.2.2). ACK and CANCEL repeat the
+        INVITE's number and are not checked.
         """
         if self.state is DialogState.TERMINATED:
             raise DialogError("dialog is over", status=481)
@@ -486,29 +483,29 @@ class Dialog:
         elif request.method in _CHANGES and number == self.remote_cseq == self.asked_before:
             self.asked_before = None
         elif request.method != "PRACK":
-            # Against 12.2.2 a PRACK counts that an UPDATE has overtaken: its RAck says what it is about.
+            # Deviation from 12.2.2: a PRACK overtaken by an UPDATE is accepted, as its RAck identifies the response.
             raise DialogError("CSeq does not rise", status=500)
 
 
 def _nobody() -> None:
-    """Told of the end where nobody wants to know."""
+    """Ignore the event, as no callback is set."""
 
 
 def is_gruu(uri: Uri) -> bool:
-    """Whether a URI means one device from everywhere (RFC 5627 section 3.1)."""
+    """Return True if the URI is a GRUU, which reaches one device from anywhere (RFC 5627 section 3.1)."""
     return find_param(uri.params, "gr") is not None
 
 
 def wants_flow(contact: Uri) -> bool:
-    """Whether who calls itself so is to be sent requests where it speaks from (RFC 5626 4.3).
+    """Return True if requests to `contact` must go to the peer's flow (RFC 5626 4.3).
 
-    Behind a GRUU of ours there is no other way than the one by which its device registered.
+    A GRUU of ours can be reached only over the flow by which its device registered.
     """
     return find_param(contact.params, "ob") is not None or is_gruu(contact)
 
 
 def is_secure(request: Request) -> bool:
-    """Whether the INVITE of a dialog makes its Contacts sips URIs (RFC 3261 8.1.1.8, 12.1.1)."""
+    """Return True if the INVITE requires sips URIs in the Contacts of its dialog (RFC 3261 8.1.1.8, 12.1.1)."""
     first = request.record_route or request.route or request.contacts
     return request.uri.scheme == "sips" or (bool(first) and first[0].uri.scheme == "sips")
 
@@ -522,6 +519,6 @@ def _is_same_place(known: Flow, source: Flow) -> bool:
 
 
 def _flows_of(hop: Uri) -> tuple[Flow, ...]:
-    """The flow that a URI with an IP address means."""
+    """Return the flow for a URI with an IP address; () for a host name."""
     flow = direct_flow(hop) if names_place(hop) else None
     return (flow,) if flow is not None else ()

@@ -1,4 +1,4 @@
-"""The dialogs that one INVITE of ours makes as proxies fork it (RFC 3261 13.2.2.4)."""
+"""Dialogs of one outgoing INVITE forked by proxies (RFC 3261 13.2.2.4)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from gateway.sip.message.message import Request, Response
 
 
 class ForkedDialogs:
-    """The dialogs that one outgoing INVITE makes as proxies fork it (RFC 3261 13.2.2.4).
+    """Dialogs of one outgoing INVITE forked by proxies (RFC 3261 13.2.2.4).
 
-    Each To tag is a dialog of its own. The first 2xx wins; a 2xx of another branch is to be acknowledged
-    and ended with BYE. `limit` bounds how many branches make a dialog as they ring, and how many more as they answer:
-    who rings beyond it may still answer.
+    Each To tag is a dialog. The first 2xx wins; a 2xx of another branch gets ACK and BYE. `limit` bounds early
+    branches, and answering branches without an early dialog separately.
     """
 
     __slots__ = ("_by_tag", "_limit", "_request", "confirmed")
@@ -23,19 +22,17 @@ class ForkedDialogs:
         self._by_tag: dict[str, Dialog] = {}
         self._limit = limit
         self.confirmed: Dialog | None = None
-        """The dialog of the first 2xx."""
+        """Dialog of the first 2xx."""
 
     @property
     def early(self) -> tuple[Dialog, ...]:
-        """Dialogs that are not confirmed yet, oldest first."""
+        """Return the unconfirmed dialogs, oldest first."""
         return tuple(dialog for dialog in self._by_tag.values() if dialog.state is DialogState.EARLY)
 
     def receive(self, response: Response, flow: Flow | None = None) -> Dialog | None:
-        """The dialog of a 101-299, made or confirmed as needed; None for one that makes none.
+        """Return the dialog for a 101-299, created or confirmed as needed; None for a response that creates none.
 
-        `flow` is where it came by.
-
-        Raises DialogError beyond the limit, SipSyntaxError for malformed headers.
+        `flow`: source of the response. Raise DialogError beyond the limit, SipSyntaxError for malformed headers.
         """
         if not 100 < response.status < 300:
             return None
@@ -50,7 +47,7 @@ class ForkedDialogs:
             self._by_tag[tag or ""] = dialog
         elif response.is_success:
             if dialog.state is DialogState.TERMINATED:
-                # Given up, but its 2xx was on its way: the call is there until a BYE ends it (13.2.2.4, 15).
+                # Terminated locally while its 2xx was in flight: the call exists until a BYE (13.2.2.4, 15).
                 number = dialog.local_cseq
                 dialog = self._by_tag[tag or ""] = Dialog.of_uac(self._request, response, flow)
                 dialog.local_cseq = number
@@ -65,11 +62,12 @@ class ForkedDialogs:
         return dialog
 
     def reopen(self) -> None:
-        """Have the next 2xx win: the answer of the first cannot be used."""
+        """Let the next 2xx win, after an unusable answer in the first."""
         self.confirmed = None
 
     def give_up(self) -> tuple[Dialog, ...]:
-        """The INVITE failed or another branch won: terminate and return the early dialogs (RFC 3261 12.3, 13.2.2.4)."""
+        """Terminate and return the early dialogs after the INVITE failed or another branch won (RFC 3261 12.3,
+        13.2.2.4)."""
         ended = self.early
         for dialog in ended:
             dialog.terminate()

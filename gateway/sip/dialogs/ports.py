@@ -1,4 +1,4 @@
-"""What a dialog usage asks of the user agent core, and all that it knows of it."""
+"""Functions of the user agent core available to a dialog usage."""
 
 from __future__ import annotations
 
@@ -20,91 +20,91 @@ from gateway.sip.message.uri import Uri
 from gateway.sip.transactions import Transaction
 
 Hop = Uri | Flow
-"""Where a request goes first: a URI to be located, or a flow that is known to lead there."""
+"""First hop of a request: a URI to resolve, or a known flow."""
 
 
 class Core(Protocol):
-    """Time, transactions, addresses, dialogs. Callbacks of `at` and `locate` are guarded for their `owner`."""
+    """Time, transactions, addresses and dialogs. Exceptions in callbacks of `at` and `locate` end their `owner`."""
 
     config: CoreConfig
     allow: str
-    """Value of our Allow."""
+    """Value of the Allow header."""
     counts: Counter[str]
-    """What was dropped or strange, by name."""
+    """Dropped messages and anomalies, by name."""
     absences: Absences
-    """What waits for peers that are away."""
+    """Requests waiting for disconnected peers."""
 
     def now(self) -> float:
-        """Monotonic seconds."""
+        """Return monotonic seconds."""
 
     def token(self) -> str:
-        """A fresh random word."""
+        """Return a fresh random word."""
 
     def random(self) -> float:
-        """A random number in [0, 1)."""
+        """Return a random number in [0, 1)."""
 
     def wake(self) -> None:
-        """Something is to be sent, or a deadline has moved."""
+        """Report output to send or a moved deadline."""
 
     def at(self, deadline: float, callback: Callable[[], None], owner: DialogUsage | None) -> Alarm[DialogUsage | None]:
-        """Have `callback` called at `deadline`."""
+        """Schedule `callback` at `deadline`."""
 
     def locate(self, hop: Hop, done: Callable[[tuple[Flow, ...]], None], owner: DialogUsage | None) -> None:
-        """The flows to a hop, best first, () for none; at once where no name has to be looked up."""
+        """Pass the flows to a hop, best first, to `done`; () for none. Synchronous if no name needs a lookup."""
 
     def by_tcp(self, request: Request, hop: Hop | None, flow: Flow) -> Flow | None:
-        """By what a request to `hop` goes that is too large for its UDP `flow`; None: by that (RFC 3261 18.1.1)."""
+        """Return the TCP flow for a request to `hop` too large for its UDP `flow`; None keeps UDP (RFC 3261 18.1.1)."""
 
     def only_by_udp(self, flow: Flow) -> None:
-        """Nobody takes TCP where `flow` leads: for a while large requests go by UDP, too."""
+        """Record that the host of `flow` refuses TCP: large requests to it use UDP for a while."""
 
     def contact(self, flow: Flow, user: str | None, *, secure: bool = False) -> NameAddr:
-        """Our Contact as a peer on `flow` is to use it, a sips URI where `secure` (RFC 5630)."""
+        """Return our Contact for a peer on `flow`, a sips URI if `secure` (RFC 5630)."""
 
     def sign(self, request: Request, flow: Flow) -> Request:
-        """`request` as it goes to `flow`, with what proves to a peer there who we are."""
+        """Return `request` with the proof of our identity for the peer at `flow`."""
 
     def send_request(self, request: Request, flow: Flow) -> Transaction:
-        """Begin a client transaction; raises StackFullError, SipBuildError."""
+        """Start a client transaction; raise StackFullError or SipBuildError."""
 
     def send_again(self, request: Request, flow: Flow) -> Transaction:
-        """Take up a client transaction of another process by sending its request once more; raises StackFullError."""
+        """Resume a client transaction of another process by repeating its request; raise StackFullError."""
 
     def take_up(self, request: Request, flow: Flow) -> Transaction:
-        """Take up a server transaction of another process."""
+        """Resume a server transaction of another process."""
 
     def send_cancel(self, invite: Transaction, headers: build.Fields) -> None:
-        """Begin the CANCEL of a pending INVITE (RFC 3261 9.1)."""
+        """Start the CANCEL of a pending INVITE (RFC 3261 9.1)."""
 
     def send_ack(self, ack: Request, flow: Flow) -> bytes:
-        """Send the ACK of a 2xx; its bytes, to be sent again."""
+        """Send the ACK of a 2xx; return its bytes for retransmission."""
 
     def send(self, data: bytes, flow: Flow) -> None:
-        """Send bytes again."""
+        """Retransmit bytes."""
 
     def respond(self, transaction: Transaction, response: Response) -> bytes:
-        """Give a server transaction its response; its bytes."""
+        """Answer a server transaction; return the bytes of the response."""
 
     def values_of(self, usage: DialogUsage) -> dict[str, Any] | None:
-        """What another process needs to go on with a usage or to end it, as JSON can hold it; None: nothing."""
+        """Return JSON values with which another process continues or ends a usage; None if nothing is needed."""
 
     def add_usage(self, dialog: Dialog, usage: DialogUsage) -> None:
-        """Have requests in `dialog` reach `usage`."""
+        """Deliver requests in `dialog` to `usage`."""
 
     def remove_usage(self, dialog: Dialog, usage: DialogUsage) -> None:
-        """Take `usage` out of `dialog`; without any usage the dialog is over and answers 481."""
+        """Remove `usage` from `dialog`; a dialog without usages ends and answers 481."""
 
     def usage_over(self, usage: DialogUsage) -> None:
-        """`usage` has told its last event."""
+        """Report that `usage` has emitted its last event."""
 
     def not_built(self, error: SipError) -> None:
-        """A message of ours could not be written: counted and logged."""
+        """Count and log a message that could not be built."""
 
     def capabilities(self) -> build.Fields:
-        """Allow, Accept, Supported and Recv-Info of ours."""
+        """Return our Allow, Accept, Supported and Recv-Info fields."""
 
     def request_fields(self) -> build.Fields:
-        """What every request of ours carries."""
+        """Return the fields of every request."""
 
     def response_fields(self) -> build.Fields:
-        """What every response of ours carries."""
+        """Return the fields of every response."""

@@ -1,4 +1,4 @@
-"""Requests of ours in a dialog, whatever usage sends them (RFC 3261 12.2.1)."""
+"""Outgoing requests in a dialog, common to all usages (RFC 3261 12.2.1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def send_in_dialog(
     body: bytes = b"",
     content_type: str | None = None,
 ) -> ClientRequest:
-    """Begin a request in the dialog; `done` gets its final response, at once where it cannot be sent."""
+    """Start a request in the dialog; `done` gets the final response, synchronously if sending is impossible."""
     fields = (*headers, *core.request_fields())
 
     def make(flow: Flow) -> Request:
@@ -41,7 +41,7 @@ def send_in_dialog(
     *first, last = dialog.hops
     awaited: tuple[NextFlow, ...] = ()
     if method == "BYE" and dialog.is_by_its_connection:
-        # Nobody else would end that call. Who has come back may be gone again before it has answered.
+        # No other request would end the call. A reconnected peer may disconnect again before its response: wait twice.
         awaited = (NextFlow(core, dialog, owner),) * 2
         dialog.waiting = (*dialog.waiting, lambda: request.goes_on() if request.flow != dialog.flow else None)
     request.begin(*first, *awaited, last, otherwise=dialog.last_resort)
@@ -51,7 +51,7 @@ def send_in_dialog(
 def locate_peer(
     core: Core, dialog: Dialog, done: Callable[[tuple[Flow, ...]], None], owner: DialogUsage | None
 ) -> None:
-    """Give `done` the flows to the peer of a dialog; where its first hop leads nowhere, the flow it lives on."""
+    """Pass the flows to the dialog's peer to `done`; if the first hop leads nowhere, the dialog's own flow."""
 
     def located(flows: tuple[Flow, ...]) -> None:
         last = dialog.last_resort
@@ -61,7 +61,7 @@ def locate_peer(
 
 
 class NextFlow:
-    """The connection that the peer of a dialog makes next, as a hop: waited for in the time that it is given for it."""
+    """The next connection of a dialog's peer as a hop, awaited for `flow_grace` seconds."""
 
     __slots__ = ("_core", "_dialog", "_owner", "_until")
 
@@ -72,7 +72,7 @@ class NextFlow:
         self._until: float | None = None
 
     def locate(self, failed: Flow | None, done: Callable[[tuple[Flow, ...]], None]) -> None:
-        """Where the peer is now, which is not at the `failed` flow; () for nowhere."""
+        """Pass the peer's present flow, other than `failed`, to `done`; () if the peer stays away."""
         core = self._core
         if self._until is None:
             self._until = core.now() + core.config.flow_grace

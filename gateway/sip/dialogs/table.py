@@ -1,4 +1,4 @@
-"""All dialogs of one user agent and what uses each of them (RFC 3261 12.2.2, RFC 5057, RFC 3891)."""
+"""All dialogs of one user agent, with their usages (RFC 3261 12.2.2, RFC 5057, RFC 3891)."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 
 _CONNECTIONS = 100_000
-"""Connections of which it is known which device is there."""
+"""Connections with a known device."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One dialog with its usages, the oldest first."""
+    """Dialog with its usages, oldest first."""
 
     dialog: Dialog
     usages: list[DialogUsage] = field(default_factory=list)
 
     def claimant(self, request: Request) -> DialogUsage | None:
-        """The usage that a request in the dialog is for."""
+        """Return the usage that claims a request in the dialog."""
         return next((usage for usage in self.usages if usage.claims(request)), None)
 
 
 class DialogTable:
-    """Dialogs by identifier. A dialog is in here as long as it has a usage; how many there are is for its owner
-    to bound, who lets calls in."""
+    """Dialogs by identifier. A dialog stays here while any usage remains; the owner that admits calls bounds their
+    number."""
 
     __slots__ = ("_entries", "_instances", "_lost")
 
     def __init__(self) -> None:
         self._entries: dict[DialogId, Entry] = {}
         self._lost: dict[str | None, dict[DialogId, Dialog]] = {}
-        """By whose they are, those whose connection was lost (it may have been found again since), or may be: of a NAT
-        nothing tells, of a browser not always."""
+        """By identity, dialogs with a connection that was or may be lost. Lost NAT bindings are never reported, and
+        closed browser connections not always."""
         self._instances: dict[tuple[str, str, int], tuple[str, str]] = {}
-        """By the connections that are up, who has registered there, and with which device."""
+        """Identity and instance registered on each open connection."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def add(self, dialog: Dialog, usage: DialogUsage) -> None:
-        """Have `usage` take part in `dialog`; once more is no error."""
+        """Add `usage` to `dialog`; adding twice is no error."""
         entry = self._entries.setdefault(dialog.id, Entry(dialog))
         if usage not in entry.usages:
             entry.usages.append(usage)
@@ -56,7 +56,7 @@ class DialogTable:
             self._look_for(dialog)
 
     def remove(self, dialog: Dialog, usage: DialogUsage) -> None:
-        """Take `usage` out of `dialog`; the last one out ends it. One that is not there is no error."""
+        """Remove `usage` from `dialog`, and end the dialog after its last usage. An absent usage is no error."""
         entry = self._entries.get(dialog.id)
         if entry is None or usage not in entry.usages:
             return
@@ -65,14 +65,14 @@ class DialogTable:
             self._end(dialog)
 
     def remove_everywhere(self, usage: DialogUsage) -> None:
-        """Take `usage` out of every dialog."""
+        """Remove `usage` from every dialog."""
         for entry in [entry for entry in self._entries.values() if usage in entry.usages]:
             self.remove(entry.dialog, usage)
 
     def flow_lost(self, flow: Flow) -> set[DialogUsage]:
-        """A connection is gone: what uses the dialogs with who was there, and is to be told.
+        """Return the usages affected by the loss of a connection.
 
-        Anybody may connect and be gone, so this is quick about all other dialogs.
+        Runs at every disconnect of any peer, so unaffected dialogs must cost little.
         """
         host, port = flow.host, flow.port
         self._instances.pop(_place(flow), None)
@@ -84,9 +84,8 @@ class DialogTable:
         return {usage for entry in found for usage in entry.usages}
 
     def registered(self, identity: str, contacts: Collection[NameAddr], flow: Flow) -> None:
-        """See `Dialog.registered` and `port_changed`. Dialogs that are made on this connection hereafter are with that
-        device.
-        """
+        """Apply a registration to the identity's dialogs; see `Dialog.registered` and `port_changed`. Later dialogs on
+        the connection belong to the registered device."""
         if not flow.reliable:
             for dialog in self._lost.get(identity, {}).values():
                 dialog.port_changed(contacts, flow)
@@ -95,7 +94,7 @@ class DialogTable:
         if len(instances) == 1:
             self._instances[_place(flow)] = identity, instances.pop()
         if len(self._instances) > _CONNECTIONS:
-            # Whose REGISTER is answered after its connection has gone is forgotten by nobody else.
+            # A REGISTER answered after its connection closed leaves an entry that nothing else removes.
             del self._instances[next(iter(self._instances))]
         for dialog in tuple(self._lost.get(identity, {}).values()):
             dialog.registered(identity, contacts, flow)
@@ -117,23 +116,23 @@ class DialogTable:
         dialog.terminate()
 
     def forget(self, call_ids: Collection[str]) -> set[DialogUsage]:
-        """Have no dialog of these Call-IDs any more; what used them."""
+        """End all dialogs with these Call-IDs and return their usages."""
         found = [entry for name, entry in self._entries.items() if name.call_id in call_ids]
         for entry in found:
             self._end(entry.dialog)
         return {usage for entry in found for usage in entry.usages}
 
     def find(self, request: Request) -> Entry | None:
-        """The dialog that a received request belongs to, None when there is none (481; an ACK is dropped)."""
+        """Return the dialog of a received request; None if unknown (481; an ACK is dropped)."""
         return self._entries.get(DialogId.of_request(request))
 
     def of_response(self, response: Response) -> tuple[DialogUsage, ...]:
-        """What uses the dialog in which a received response answers us; () where there is none."""
+        """Return the usages of the dialog to which a received response belongs; () for none."""
         entry = self._entries.get(DialogId(response.call_id, response.from_tag or "", response.to_tag or ""))
         return tuple(entry.usages) if entry is not None else ()
 
     def get(self, call_id: str, local_tag: str, remote_tag: str) -> Entry | None:
-        """The dialog of that name (Replaces: its `to_tag` is the local one, RFC 3891 section 3)."""
+        """Return the dialog by name (the `to_tag` of Replaces is the local tag, RFC 3891 section 3)."""
         return self._entries.get(DialogId(call_id, local_tag, remote_tag))
 
 

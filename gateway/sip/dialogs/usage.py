@@ -1,4 +1,4 @@
-"""What shares a dialog: an INVITE session, a subscription, the outcome of a REFER (RFC 5057)."""
+"""Usages of a dialog: an INVITE session, a subscription, the outcome of a REFER (RFC 5057)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from gateway.sip.requests.server import ServerRequest
 
 
 class DialogUsage(Protocol):
-    """One usage of one or more dialogs; the dialog table gives it what is its own.
+    """Usage of one or more dialogs.
 
-    A dialog lives until its last usage has left the table.
+    A dialog lives until its last usage leaves the table.
     """
 
     def claims(self, request: Request) -> bool:
-        """Whether this request in one of its dialogs is for this usage; asked of each in the order they came."""
+        """Return True if a request in the dialog is for this usage. The table asks usages in the order of their
+        addition."""
 
     def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
-        """A claimed request whose CSeq fits, from where the dialog lives; raises DialogError for what answers it."""
+        """Process a claimed request with a valid CSeq from the peer; raise DialogError to reject the request."""
 
     def on_ack(self, ack: Request, dialog: Dialog) -> None:
-        """An ACK of a 2xx in the dialog."""
+        """Process the ACK of a 2xx."""
 
     def on_flow_lost(self, flow: Flow) -> None:
-        """The connection `flow` is gone."""
+        """Process the loss of the connection `flow`."""
 
     def on_mistake(self) -> None:
-        """Code of ours failed on its behalf: end it, with 500 or BYE. Raising or staying alive ends it without."""
+        """End the usage with 500 or BYE after an exception in our code; the core drops a usage that stays."""
 
     def drop(self) -> None:
-        """End it without a word to the peer; what is left when even `on_mistake` failed."""
+        """End the usage without a message to the peer; the fallback if `on_mistake` failed."""

@@ -1,4 +1,4 @@
-"""A dialog as values, for another process to go on with (RFC 3261 section 12)."""
+"""Serialised dialogs, for another process to resume (RFC 3261 section 12)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.uri import Uri
 
 CSEQ_JUMP = 1000
-"""What is added to our number: so many requests may have gone out since the values were taken."""
+"""Increment of the local CSeq at a resumption, for requests sent after the values were written."""
 
 
 def values_of(dialog: Dialog) -> dict[str, Any]:
-    """What `dialog_of` needs, as JSON can hold it."""
+    """Return the JSON values for `dialog_of`."""
     name = dialog.id
     return {
         "id": [name.call_id, name.local_tag, name.remote_tag],
@@ -38,9 +38,9 @@ def values_of(dialog: Dialog) -> dict[str, Any]:
 
 
 def dialog_of(values: Mapping[str, Any]) -> Dialog:
-    """The confirmed dialog, its number past what may have been sent; connections are not there any more.
+    """Restore the confirmed dialog, with a local CSeq beyond any sent, and its connection marked as lost.
 
-    Raises KeyError, ValueError, TypeError or SipError for what `values_of` has not made.
+    Raise KeyError, ValueError, TypeError or SipError for values not made by `values_of`.
     """
     contact, flow = values["contact"], values["flow"]
     dialog = Dialog(
@@ -70,5 +70,5 @@ def dialog_of(values: Mapping[str, Any]) -> Dialog:
 
 
 def is_by_websocket(values: Mapping[str, Any]) -> bool:
-    """Whether the peer was a browser: only it can make the next connection."""
+    """Return True if the peer was a browser on WebSocket, which alone can reconnect."""
     return values["flow"] is not None and Flow.parse(values["flow"]).transport in WEBSOCKET

@@ -1,4 +1,4 @@
-"""A 2xx of ours to an INVITE, sent again until its ACK comes (RFC 3261 13.3.1.4)."""
+"""Retransmission of our 2xx to an INVITE until the ACK (RFC 3261 13.3.1.4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from gateway.sip.transactions.via import same_way
 
 
 class AcceptedInvite:
-    """Repeats the 2xx (`data`, already sent) after T1, doubling up to T2, until `acknowledge`; after 64*T1 `lost`."""
+    """Retransmits the 2xx (`data`, already sent) after T1, doubling up to T2, until `acknowledge`; after 64*T1 calls
+    `lost`."""
 
     __slots__ = ("_alarm", "_core", "_deadline", "_interval", "_lost", "_owner", "cseq", "data", "flow", "may_be_lost")
 
@@ -27,9 +28,9 @@ class AcceptedInvite:
         *,
         left: float | None = None,
     ) -> None:
-        """`flow` is where the 2xx goes, `cseq` the number of its INVITE.
+        """`flow`: destination of the 2xx. `cseq`: number of its INVITE.
 
-        `left`: it was sent by another process, so it goes again at once, for so many seconds in place of 64*T1.
+        `left`: seconds to retransmit instead of 64*T1, for a 2xx first sent by another process; repeats at once.
         """
         now = core.now()
         timers = core.config.stack.timers
@@ -44,26 +45,26 @@ class AcceptedInvite:
             now + (self._interval if left is None else 0.0), self._again, owner
         )
         self.cseq = cseq
-        """Number of the INVITE, which its ACK carries."""
+        """CSeq number of the INVITE and its ACK."""
         self.may_be_lost = False
-        """Whether the connection that it went by ended before its ACK came."""
+        """True if the connection used for the 2xx closed before the ACK."""
 
     @property
     def is_pending(self) -> bool:
-        """Whether the ACK is still missing."""
+        """Return True while the ACK is missing."""
         return self._alarm is not None
 
     def flow_lost(self, flow: Flow) -> None:
-        """A connection is gone."""
+        """Process the loss of a connection."""
         if self.is_pending and same_way(self.flow, flow):
             self.may_be_lost = True
 
     def acknowledge(self) -> None:
-        """The ACK came, or nobody waits for it any more."""
+        """Stop retransmitting, after the ACK or at the end of the session."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        self._owner = self._lost = None  # which have this
+        self._owner = self._lost = None  # references back to this object
 
     def _again(self) -> None:
         now = self._core.now()

@@ -1,4 +1,4 @@
-"""The ACK of a 2xx to an INVITE of ours, sent again for each repetition of that 2xx (RFC 3261 13.2.2.4)."""
+"""ACK of a 2xx to our INVITE, repeated for each retransmitted 2xx (RFC 3261 13.2.2.4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.sip.transactions.via import same_way
 
 
 class Acknowledgement:
-    """Acknowledges the INVITE that `client` sent, and no other one: number, credentials and body are its own."""
+    """ACK for the INVITE sent by `client`, with its own number, credentials and body."""
 
     __slots__ = ("_body", "_came_by", "_client", "_core", "_data", "_dialog", "_flow", "cseq")
 
@@ -23,20 +23,20 @@ class Acknowledgement:
         self._dialog = dialog
         self._client = client
         self.cseq = cseq
-        """Number of the INVITE."""
+        """CSeq number of the INVITE."""
         self._body: bytes | None = None
         self._data = b""
         self._flow: Flow | None = None
         self._came_by = client.source
-        """The connection, or the address, by which the 2xx came first."""
+        """Source of the first 2xx."""
 
     @property
     def is_sent(self) -> bool:
-        """Whether `send` was called."""
+        """Return True after `send`."""
         return self._body is not None
 
     def send(self, owner: DialogUsage, body: bytes = b"") -> None:
-        """Send it, with the answer to the offer of the 2xx where that made one."""
+        """Send the ACK, with the answer if the 2xx carried an offer."""
         self._body = body
 
         def located(flows: tuple[Flow, ...]) -> None:
@@ -52,7 +52,7 @@ class Acknowledgement:
         self._core.wake()
 
     def flow_failed(self, flow: Flow) -> None:
-        """Nothing can be sent by `flow`: where the ACK went by that, send it where the INVITE went, as all to come."""
+        """Resend an ACK lost on the failed `flow` to the INVITE's destination, and route later requests there too."""
         last = self._dialog.last_resort
         if self._flow is None or last is None or not same_way(self._flow, flow) or same_way(last, flow):
             return
@@ -60,9 +60,9 @@ class Acknowledgement:
         self._send_by(last)
 
     def again(self, source: Flow | None = None) -> None:
-        """Send the ACK once more, if it was sent, for a 2xx repeated from `source`, by default the last response's.
+        """Resend a sent ACK for a 2xx retransmitted from `source`, by default the source of the last response.
 
-        Another connection than before means that the first one is gone for the peer.
+        A 2xx on a new connection means that the peer has lost the previous connection.
         """
         source, before = source or self._client.source, self._came_by
         went = self._flow

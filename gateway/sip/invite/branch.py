@@ -1,4 +1,4 @@
-"""What an INVITE of ours has come to at one of those who were asked (RFC 3261 13.2.2.4)."""
+"""Branch of an outgoing INVITE: the state of the call at one callee (RFC 3261 13.2.2.4)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from gateway.sip.message.message import Response
 
 @dataclass(slots=True, eq=False)
 class Branch:
-    """One dialog that the INVITE made, with its exchanges and its ACK."""
+    """Dialog created by the INVITE, with its offer/answer state and its ACK."""
 
     dialog: Dialog
     modification: Modification
     provisionals: ReceivedProvisionals = field(default_factory=ReceivedProvisionals)
     ack: Acknowledgement | None = None
     prack: Response | None = None
-    """A reliable 1xx with an offer, whose PRACK waits for our user's answer."""
+    """Reliable 1xx with an offer, while the PRACK waits for the application's answer."""
     pracks: int = 0
-    """Those of ours that are not answered."""
+    """Unanswered PRACKs."""
     offer: bytes = b""
-    """What the peer offered where the INVITE had no offer."""
+    """Peer's offer in a response to an INVITE without offer."""
     answer: bytes = b""
-    """What the last 1xx with a description said to ours."""
+    """Peer's answer in the last 1xx with a description."""

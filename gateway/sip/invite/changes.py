@@ -1,4 +1,4 @@
-"""One change of a session each: what belongs to it, so that nothing of another is taken for its own (RFC 3261 14)."""
+"""Session changes in progress, each with its own request, response and ACK (RFC 3261 14)."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from gateway.sip.requests.client import ClientRequest
 from gateway.sip.requests.server import ServerRequest
 
 ANSWER_MISSING = 1.0
-"""Seconds until an offer is made again whose answer could not be read."""
+"""Seconds before repeating an offer after an unreadable answer."""
 FIRST_WORD = 2.0
-"""Seconds that a peer which has come back is left to make an offer of its own: browsers restart ICE."""
+"""Seconds left to a reconnected peer for an offer of its own, as browsers restart ICE."""
 OFFER_ATTEMPTS = 8
-"""How often an offer of ours is made because it crossed one of the peer's."""
+"""Attempts at sending an offer that crosses the peer's offers."""
 RETRY_AFTER_LIMIT = 10
-"""A 500 that asks for no longer a wait than this says that offers overlapped (RFC 3261 14.2): it is tried again."""
+"""Longest Retry-After in seconds with which a 500 reports overlapping offers (RFC 3261 14.2) and is retried."""
 
 
 Delay = Alarm[DialogUsage | None] | Absence
-"""What waits, and can be called off."""
+"""Cancellable wait for a time or a peer."""
 
 
 class Modifiable(DialogUsage, Protocol):
-    """What a change asks of its session."""
+    """Session interface needed by a change."""
 
     core: Core
     timer: SessionTimer
@@ -57,29 +57,29 @@ class Modifiable(DialogUsage, Protocol):
 
     @property
     def may_update(self) -> bool:
-        """Whether an UPDATE with an offer may be sent before the 2xx."""
+        """Return True if an UPDATE with an offer may precede the 2xx."""
 
     def emit(self, event: SessionEvent) -> None: ...
 
     def exchange_number(self) -> int:
-        """The number of one more exchange."""
+        """Return the next exchange number."""
 
     def commit(self, local: bytes, remote: bytes, *, answers: bool) -> None:
-        """Note the two descriptions that stand; `answers`: ours is the answer to the peer's offer."""
+        """Record the two agreed descriptions; `answers`: ours answers the peer's offer."""
 
     def acknowledged(self) -> None:
-        """The ACK of our 2xx to the INVITE of the call is not waited for any more: the peer has gone on."""
+        """Stop waiting for the ACK of the call's first 2xx: a later request of the peer implies the ACK."""
 
     def exchange_over(self) -> None:
-        """Something that waited may go on."""
+        """Continue with the next waiting change or action."""
 
     def peer_says(self, message: Message) -> None:
-        """A target refresh of the peer was accepted, which says who it is."""
+        """Process the identity of the peer in an accepted target refresh."""
 
     def arm_timer(self) -> None: ...
 
     def lost(self, status: int) -> None:
-        """The peer does not answer in the dialog, or does not know it."""
+        """End the session after the peer answered 408 or 481, or not at all."""
 
     def send_in_dialog(
         self,
@@ -94,7 +94,7 @@ class Modifiable(DialogUsage, Protocol):
 
 
 class Purpose(Enum):
-    """Why we want to change the session."""
+    """Purpose of a session change of ours."""
 
     OFFER = "our user offers"
     ASK = "our user asks for an offer"
@@ -104,36 +104,37 @@ class Purpose(Enum):
 
 @dataclass(slots=True)
 class Want:
-    """A change of ours that waits for its turn."""
+    """Session change of ours, waiting for its turn."""
 
     number: int
     purpose: Purpose
     body: bytes = b""
     attempts: int = 0
     told: Callable[[int], None] | None = None
-    """Gets the status that answered it, for a refresh that somebody waits for."""
+    """Callback for the final status of a refresh."""
     headers: build.Fields = ()
     local: NameAddr | None = None
-    """Who we are from then on (RFC 4916)."""
+    """New local identity (RFC 4916)."""
     until: float | None = None
-    """How long it waits for a peer that is away; None: it has not had to."""
+    """Time until which the change waits for a disconnected peer; None before any wait."""
     is_in_doubt: bool = False
-    """Whether the peer may have taken it, since its answer could not be read."""
+    """True if the peer may have accepted the change but its answer was unreadable."""
 
     def doubt(self) -> float:
-        """The seconds until it is sent once more: the same offer gets the same answer."""
+        """Mark the outcome as uncertain and return the seconds before a repetition: an equal offer gets an equal
+        answer."""
         self.is_in_doubt = True
         return ANSWER_MISSING
 
     @property
     def repeats(self) -> bool:
-        """Whether it offers what stands."""
+        """Return True if the change offers the agreed description again."""
         return self.purpose in (Purpose.REFRESH, Purpose.IDENTIFY)
 
 
 @dataclass(slots=True, eq=False)
 class LocalChange:
-    """A re-INVITE or UPDATE of ours."""
+    """Outgoing re-INVITE or UPDATE."""
 
     want: Want
     method: str
@@ -141,21 +142,21 @@ class LocalChange:
     client: ClientRequest | None = None
     ack: Acknowledgement | None = None
     offer: bytes = b""
-    """What the 2xx offered where the re-INVITE asked for that."""
+    """Offer in the 2xx to a re-INVITE without offer."""
     is_answered: bool = False
-    """Whether its final response was taken."""
+    """True after the final response."""
 
     @property
     def is_exchange(self) -> bool:
-        """Whether the joint table knows of it: an UPDATE without a description is none of its business."""
+        """Return True if the change takes part in offer/answer; an UPDATE without description does not."""
         return self.method == "INVITE" or bool(self.body)
 
     def give_up(self, session: DialogUsage) -> None:
-        """Leave no request of it open in a dialog that is over."""
+        """Complete or cancel the open request after the dialog's end."""
         if self.ack is not None and not self.ack.is_sent:
             self.ack.send(session)
         elif self.client is not None and self.method == "INVITE":
-            # The sender of a BYE need not answer it any more, and an INVITE that has a 1xx waits for ever.
+            # After a BYE the peer need not answer the INVITE, and an INVITE with a 1xx never times out.
             self.client.cancel()
         elif self.client is not None:
             self.client.abandon()
@@ -163,19 +164,19 @@ class LocalChange:
 
 @dataclass(slots=True, eq=False)
 class RemoteChange:
-    """A re-INVITE, an UPDATE or a PRACK of the peer's that waits for our user's answer."""
+    """Peer's re-INVITE, UPDATE or PRACK with an offer, awaiting the application's answer."""
 
     number: int
     request: ServerRequest
     carrier: Carrier
     offer: bytes
     is_cut_off: bool = False
-    """Whether the connection that it came by is gone, so that its sender has given it up."""
+    """True if the request's connection closed, so that its sender has given up."""
 
 
 @dataclass(slots=True, eq=False)
 class Crossing:
-    """A re-INVITE or an UPDATE of the peer that was sent before it had ours, and waits for the end of ours."""
+    """Peer's re-INVITE or UPDATE sent before ours arrived; waits until ours ends."""
 
     request: ServerRequest
     carrier: Carrier
@@ -184,7 +185,7 @@ class Crossing:
 
 @dataclass(slots=True, eq=False)
 class AcceptedChange:
-    """A re-INVITE of the peer's whose 2xx waits for its ACK; `offer` is what that 2xx offered."""
+    """Peer's re-INVITE, accepted by a 2xx without ACK yet; `offer`: the offer in the 2xx."""
 
     number: int
     accepted: AcceptedInvite
@@ -192,20 +193,20 @@ class AcceptedChange:
 
 
 def absence(session: Modifiable, dialog: Dialog, want: Want, then: Callable[[], None]) -> Absence | None:
-    """What waits for a peer that is away, and calls `then`; None: it is there, or has had the time to come back.
+    """Wait for a disconnected peer, then call `then`; return None for a connected peer or an expired wait.
 
-    Nothing is sent yet, nor at once when it is back, so that what it offers itself then crosses nothing.
+    Nothing is sent at once after the reconnection, so that an offer from the peer crosses none of ours.
     """
     return _waits(session, dialog, want, then) if dialog.has_lost_flow and dialog.is_by_its_connection else None
 
 
 def absence_after(session: Modifiable, dialog: Dialog, change: LocalChange, then: Callable[[], None]) -> Delay | None:
-    """The same for a change whose connection has ended before it was answered, noticed by the dialog or not."""
+    """Wait likewise for a change whose connection closed before the answer, even if the dialog has not noticed."""
     core, client, want = session.core, change.client, change.want
     if client is None or not client.is_broken or not dialog.is_by_its_connection or want.attempts >= OFFER_ATTEMPTS:
         return None
     if client.flow != dialog.flow:
-        return core.at(core.now() + FIRST_WORD, then, session)  # it is back already
+        return core.at(core.now() + FIRST_WORD, then, session)  # the peer has reconnected
     return _waits(session, dialog, want, then)
 
 
@@ -217,7 +218,7 @@ def _waits(session: Modifiable, dialog: Dialog, want: Want, then: Callable[[], N
 
 
 def retry_delay(session: Modifiable, dialog: Dialog, change: LocalChange, response: Response) -> float | None:
-    """Seconds until a change that was refused is worth another try, None for never."""
+    """Return the seconds before retrying a rejected change; None to give up."""
     random = session.core.random()
     if response.status == 491:
         return glare_delay(dialog.is_initiator, random)
@@ -229,5 +230,5 @@ def retry_delay(session: Modifiable, dialog: Dialog, change: LocalChange, respon
     if change.method == "UPDATE" and response.status in (405, 501):
         session.peer_allows -= {"UPDATE"}
         return 0.0
-    # A refusal says nothing of the same offer that was answered before it.
+    # A rejection does not revoke an earlier acceptance of the offer.
     return ANSWER_MISSING if change.want.is_in_doubt and response.status not in (408, 481) else None

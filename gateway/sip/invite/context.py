@@ -1,4 +1,4 @@
-"""What the actions of the session table work on."""
+"""Input data of the session table's actions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MISTAKE = Ended("mistake", 500, text="Server Internal Error")
 
 @dataclass(slots=True)
 class Context:
-    """What an action of the session table works on; each input fills in what it has."""
+    """Input data of an action; each input sets the fields available."""
 
     request: ServerRequest | None = None
     response: Response | None = None

@@ -1,4 +1,4 @@
-"""What an INVITE session tells its listener, and what the application tells the core."""
+"""Events from an INVITE session to its listener, and replies of the application to the core."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Field = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class SessionEvent:
-    """Something the far end of a session did; subclasses say what.
+    """Event caused by the far end of a session.
 
-    The last event of every session is either `Failed` (it never was answered) or `Ended`.
+    The last event of a session is `Failed` (never answered) or `Ended`.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Provisional(SessionEvent):
-    """UAC: a 101-199 came; `body` is its session description, b"" without one.
+    """UAC: a 101-199 arrived; `body`: its session description or b"".
 
-    `is_offer`: the INVITE had no offer and this reliable 1xx brings one, to be answered with
-    `answer_offer(exchange, body)`; the answer goes out in its PRACK (RFC 3262 section 5).
+    `is_offer`: the INVITE had no offer and the reliable 1xx carries one. `answer_offer(exchange, body)` sends the
+    answer in the PRACK (RFC 3262 section 5).
     """
 
     status: int
@@ -39,33 +39,32 @@ class Provisional(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Answered(SessionEvent):
-    """UAC: the first 2xx came; `body` is the answer to our offer, b"" where a reliable 1xx had given it.
+    """UAC: the first 2xx arrived; `body`: the answer to our offer, b"" if a reliable 1xx carried the answer.
 
-    `is_offer`: the INVITE had no offer and `body` is the peer's; `answer_offer(exchange, body)` puts the answer
-    into the ACK, which waits for it.
+    `is_offer`: the INVITE had no offer and `body` is the peer's. The ACK waits for `answer_offer(exchange, body)`.
     """
 
     body: bytes = b""
     exchange: int | None = None
     is_offer: bool = False
     repeated: bytes = b""
-    """Description of a 2xx behind a reliable 1xx with the answer: no news where that one could be used."""
+    """Description in a 2xx after an answer in a reliable 1xx; ignored if the first answer was usable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed(SessionEvent):
-    """UAC: no call; `status` is the final response, or 408 (nobody answered) or 503 (nobody reached) of our own."""
+    """UAC: the call failed; `status`: the final response, or our own 408 (no answer) or 503 (unreachable)."""
 
     status: int
     reason: str
     headers: Headers
     contacts: tuple[NameAddr, ...] = ()
-    """Where else to ask, of a 3xx (RFC 3261 section 21.3)."""
+    """Alternative targets of a 3xx (RFC 3261 section 21.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed(SessionEvent):
-    """UAS: the ACK of our 2xx came; `body` is the answer to the offer our 2xx made where the INVITE had none."""
+    """UAS: the ACK of our 2xx arrived; `body`: the answer to the 2xx's offer, after an INVITE without offer."""
 
     body: bytes = b""
     exchange: int | None = None
@@ -73,11 +72,10 @@ class Confirmed(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class Ended(SessionEvent):
-    """The session is over.
+    """The session ended.
 
-    `by` is "remote" (BYE, CANCEL), "local" (`hangup`, `reject`), "timeout" (no ACK, a dead peer, an expired
-    session timer), "error" (the peer no longer knows the call) or "mistake" (ours). `cause` is a SIP status and
-    `q850` a Q.850 cause, both from the Reason header or, for the last three, from what went wrong.
+    `by`: "remote" (BYE, CANCEL), "local" (`hangup`, `reject`), "timeout" (no ACK, dead peer, expired session timer),
+    "error" (peer lost the call) or "mistake" (our bug). `cause`: SIP status, `q850`: Q.850 cause.
     """
 
     by: Literal["remote", "local", "timeout", "error", "mistake"]
@@ -87,7 +85,7 @@ class Ended(SessionEvent):
 
     @classmethod
     def by_peer(cls, request: Request) -> Ended:
-        """That of a BYE or CANCEL, with the causes of its Reason header (RFC 3326)."""
+        """Return the event for a BYE or CANCEL, with the causes of its Reason header (RFC 3326)."""
         cause = q850 = None
         text = ""
         for reason in request.reason:
@@ -103,22 +101,21 @@ class Ended(SessionEvent):
 class Offered(SessionEvent):
     """The peer wants to change the session (re-INVITE, UPDATE, an offer in PRACK).
 
-    `body` is its offer, b"" when it asks for ours. Reply once, with `answer_offer` or `refuse_offer` and this
-    `exchange`.
+    `body`: the offer, b"" to request ours. Reply once, by `answer_offer` or `refuse_offer` with `exchange`.
     """
 
     exchange: int
     body: bytes = b""
     repeats: bool = False
-    """The offer is the description of the peer that stands, such as its answer to our offer: a refresh."""
+    """True if the offer equals the peer's agreed description, such as its last answer: a refresh."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswered(SessionEvent):
-    """The outcome of our `offer`, exactly one for each: `body` is the peer's answer, None when it was refused.
+    """Outcome of our `offer`, exactly one each; `body`: the peer's answer, None if rejected.
 
-    `status` is the final response, 408 or 503 where none came, 481 where the dialog ended before. The answer in
-    the ACK of a re-INVITE that asked for our offer comes as this, too, under the number of its `Offered`.
+    `status`: the final response, 408 or 503 without response, 481 after the dialog's end. Also reports the answer in
+    the ACK of a re-INVITE without offer, with the number of its `Offered`.
     """
 
     exchange: int
@@ -128,26 +125,26 @@ class OfferAnswered(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class OfferCancelled(SessionEvent):
-    """The `Offered` of that number needs no reply any more: its sender took it back."""
+    """The peer withdrew the `Offered` with number `exchange`; no reply is needed."""
 
     exchange: int
 
 
 @dataclass(frozen=True, slots=True)
 class FlowLost(SessionEvent):
-    """The connection to the peer is gone; the dialog stays and requests of ours look for another way."""
+    """The connection to the peer closed. The dialog remains, and our requests try other routes."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowFound(SessionEvent):
-    """The peer answers again after `FlowLost`, by a connection that was made anew."""
+    """The peer answers again after `FlowLost`, over a new connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identified(SessionEvent):
-    """The peer says who it is now: by From, or by what a trusted one asserts (RFC 4916, RFC 3325).
+    """The peer changed its identity, by From or as asserted by a trusted peer (RFC 4916, RFC 3325).
 
-    `message` is the re-INVITE or UPDATE that was accepted, or the 2xx to our INVITE.
+    `message`: the accepted re-INVITE or UPDATE, or the 2xx to our INVITE.
     """
 
     message: Message
@@ -155,9 +152,9 @@ class Identified(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class InfoReceived(SessionEvent):
-    """An INFO came, to be answered by `answer_info(number, status)`; `content_type` without parameters, in lower case.
+    """An INFO arrived; reply by `answer_info(number, status)`. `content_type`: lower case, without parameters.
 
-    `package` is its Info-Package (RFC 6086) in lower case, None for an INFO of the older kind (RFC 2976).
+    `package`: Info-Package in lower case (RFC 6086), None for a legacy INFO (RFC 2976).
     """
 
     content_type: str
@@ -171,16 +168,16 @@ SessionHandler = Callable[[SessionEvent], None]
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The application lets a request in; `identity` is who sent it, None for an anonymous but admitted peer."""
+    """The application admits a request; `identity`: its sender, None for an admitted anonymous peer."""
 
     identity: str | None = None
     is_proof: bool = True
-    """False where no more is known of the sender than an address, which anybody may write into a datagram."""
+    """False if only the source address, which is easily forged over UDP, identifies the sender."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The application turns a request away, a challenge (401, 407) included."""
+    """The application rejects a request, or challenges its sender (401, 407)."""
 
     status: int
     reason: str | None = None
@@ -188,7 +185,7 @@ class Refused:
 
     @classmethod
     def of(cls, refusal: Refusal) -> Refused:
-        """The same in the application's words."""
+        """Return the verdict for a refusal by the core."""
         return cls(refusal.status, refusal.reason or None, tuple((name, str(value)) for name, value in refusal.headers))
 
 
@@ -197,7 +194,7 @@ Verdict = Accepted | Refused
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The application's answer to a REGISTER."""
+    """Application's answer to a REGISTER."""
 
     status: int
     reason: str | None = None

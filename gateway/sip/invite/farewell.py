@@ -1,4 +1,4 @@
-"""A goodbye that is said for another process, as whoever wants it said hears of it."""
+"""Ending a call on behalf of another process, with reports on progress."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 
 class Farewell:
-    """What becomes of a goodbye that is said for another process."""
+    """Callbacks of a call end performed for another process."""
 
     def __init__(self, answered: Callable[[], None], changed: Callable[[Mapping[str, Any], bool], None]) -> None:
-        """`answered` is called once, when the peer has answered, or nobody does.
+        """`answered`: called once, after the peer answered or can no longer answer.
 
-        `changed` gets the values by which a third process would say it, before a message leaves that needs them, and
-        whether those of before stand beside them: several have answered, and more than one is still to be told.
+        `changed(values, keeps_previous)`: called before a message leaves that changes the resumption values.
+        `keeps_previous` is True while several branches have answered and more than one lacks a BYE.
         """
         self._answered: Callable[[], None] | None = answered
         self.changed = changed
 
     def answered(self) -> None:
-        """The peer has answered, or nobody does."""
+        """Report, once, that the peer answered or can no longer answer."""
         answered, self._answered = self._answered, None
         if answered is not None:
             answered()

@@ -1,4 +1,4 @@
-"""The called side of an INVITE session (RFC 3261 13.3; RFC 3262 section 3)."""
+"""Called side of an INVITE session (RFC 3261 13.3; RFC 3262 section 3)."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from gateway.sip.transactions.via import same_way
 logger = logging.getLogger(__name__)
 
 KEEP_RINGING = 60.0
-"""Seconds after which a provisional response is repeated, so that proxies keep the INVITE alive (13.3.1.1)."""
+"""Seconds between repetitions of a provisional response, so that proxies keep the INVITE alive (13.3.1.1)."""
 
 
 class IncomingSession(InviteSession):
-    """A call that came in; raises DialogError when the INVITE can make no dialog."""
+    """Incoming call; raises DialogError for an INVITE that can create no dialog."""
 
     role: Literal["uac", "uas"] = "uas"
 
@@ -55,14 +55,14 @@ class IncomingSession(InviteSession):
         self.peer_allows = frozenset(request.allow)
         self.peer_packages = frozenset(one.lower() for one in request.recv_info)
         self.tag = invite.transaction.to_tag = tag
-        """Ours."""
+        """Local To tag."""
         self._transaction = invite.transaction
         self._invite = invite
         self._is_cut_off = False
-        """Whether the connection that the INVITE came by is gone."""
+        """True if the connection of the INVITE closed."""
         self._deferred: bytes | None = None
         self._counter = b""
-        """What we offered where the INVITE had no offer."""
+        """Our offer in a response to an INVITE without offer."""
         self._reliable: ReliableProvisionals | None = None
         supported = [one.lower() for one in request.supported]
         self.peer_supports = frozenset(supported)
@@ -70,7 +70,7 @@ class IncomingSession(InviteSession):
         self._wants_reliable = OPTION in [one.lower() for one in request.require]
         self._takes_reliable = OPTION in supported or self._wants_reliable
         self.noticed: Callable[[], None] = no_matter
-        """Called before a 100 leaves, which is the first thing that the caller sees."""
+        """Callback before a 100, the first response to the caller."""
         self._ringing: Alarm[DialogUsage | None] | None = None
         self._give_up: Alarm[DialogUsage | None] | None = None
         self._begin()
@@ -89,28 +89,28 @@ class IncomingSession(InviteSession):
         self._invite.is_answered = True
         self._transaction.user = self
 
-    # ---- the application's side
+    # ---- interface for the application
 
     def reach_at(self, contact: Uri) -> None:
-        """Name `contact` in requests to a caller whose own Contact is a GRUU of ours."""
+        """Send requests for `contact` to a caller with a GRUU of ours as its Contact."""
         assert self.dialog is not None
         self.dialog.device = contact
 
     @property
     def initial_offer(self) -> bytes:
-        """The session description of the INVITE, b"" where it asks for ours."""
+        """Return the INVITE's session description, b"" if it has none and requests our offer."""
         return description_of(self.request)
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing has been sent to the caller."""
+        """Return True while no response has been sent."""
         return self._transaction.last is None
 
     def ring(self, status: int = 180, reason: str | None = None, body: bytes | None = None) -> None:
-        """Send a 101-199, reliably where the caller wants that or a body goes with it; ValueError for others.
+        """Send a 101-199, reliably if required by the caller or with a body; raise ValueError for other statuses.
 
-        To an INVITE without offer a body is our offer, and goes only where the caller takes reliable responses; its
-        answer comes as `OfferAnswered(1, 200, body)`.
+        For an INVITE without offer the body is our offer, sent only if the caller supports 100rel. Its answer arrives
+        as `OfferAnswered(1, 200, body)`.
         """
         if not 100 < status < 200:
             raise ValueError("a ringing response is 101 to 199")
@@ -118,18 +118,18 @@ class IncomingSession(InviteSession):
         self.core.wake()
 
     def answer(self, body: bytes) -> int | None:
-        """Send 200 with `body`: the answer to the caller's offer, or the offer where it made none.
+        """Send 200 with `body`: the answer to the caller's offer, or our offer if the INVITE had none.
 
-        After an answer in a reliable 1xx the 200 has none; a `body` that differs from it is offered afterwards, and
-        the number of that exchange is returned.
+        After an answer in a reliable 1xx the 200 has no body. A different `body` is then offered afterwards; return the
+        number of the later exchange.
         """
         if self.machine.state is not SessionState.INCOMING or self._deferred is not None:
             logger.info("no INVITE waits for an answer")
             return None
         stands = self.local_body or self._counter
         if self._must_wait:
-            # RFC 3262 section 3: not before a reliable 1xx with a description is acknowledged; nor while another
-            # offer is open.
+            # RFC 3262 section 3: no 2xx before the PRACK of a reliable 1xx with a description; none during an open
+            # offer either.
             self._deferred = body
         else:
             self.step(SessionInput.ACCEPT, Context(body=body))
@@ -138,7 +138,7 @@ class IncomingSession(InviteSession):
         return number
 
     def reject(self, status: int, reason: str | None = None, headers: build.Fields = ()) -> None:
-        """Send a 300-699; ValueError for others."""
+        """Send a 300-699; raise ValueError for other statuses."""
         if not 300 <= status < 700:
             raise ValueError("a rejection is 300 to 699")
         self.step(SessionInput.REJECT, Context(status=status, phrase=reason, headers=headers))
@@ -175,7 +175,7 @@ class IncomingSession(InviteSession):
         is_reliable = self._wants_reliable or (self._takes_reliable and bool(context.body))
         body = self._provisional_body(context.body, is_reliable)
         trickles = TRICKLE in {one.lower() for one in self.request.supported}
-        # Who trickles candidates must know that it may before the answer (RFC 8840 section 4.3.1).
+        # A peer that trickles candidates must learn of our support before the answer (RFC 8840 section 4.3.1).
         fields = self.core.capabilities() if trickles else (("Allow", self.core.allow),)
         response = self._response(context, context.status, body, fields)
         if is_reliable:
@@ -188,7 +188,7 @@ class IncomingSession(InviteSession):
             self._ringing = self.core.at(self.core.now() + KEEP_RINGING, self._ring_on, self)
 
     def _provisional_body(self, body: bytes, is_reliable: bool) -> bytes:
-        """What of a description may go with a 1xx now: an answer or an early copy of it, an offer only reliably."""
+        """Return the description allowed in a 1xx now: an answer, a preview of one, or an offer if reliable."""
         carrier = Carrier.RELIABLE if is_reliable else Carrier.PROVISIONAL
         if not body or not self.modification.table.may_send(carrier, True):
             return b""
@@ -200,7 +200,7 @@ class IncomingSession(InviteSession):
         return b"" if meaning is Meaning.NOTHING else body
 
     def _ring_on(self) -> None:
-        # A reliable one is repeated until its PRACK, and no further (RFC 3262 section 3).
+        # A reliable response is retransmitted until its PRACK, and never later (RFC 3262 section 3).
         if self._reliable is None and self._transaction.last is not None:
             self.core.send(self._transaction.last, self._transaction.flow)
         self._ringing = self.core.at(self.core.now() + KEEP_RINGING, self._ring_on, self)
@@ -209,7 +209,7 @@ class IncomingSession(InviteSession):
         assert self.dialog is not None
         self._stop_ringing()
         table = self.modification.table
-        # What a reliable 1xx has answered is not answered again (RFC 6337 section 3.1.1).
+        # The 2xx must not repeat an answer sent in a reliable 1xx (RFC 6337 section 3.1.1).
         body = b"" if table.state.invite is Invite.REMOTE and table.state.by is None else context.body
         meaning = table.sent(Carrier.SUCCESS, bool(body))
         if meaning is Meaning.ANSWER:
@@ -265,7 +265,7 @@ class IncomingSession(InviteSession):
         SessionAction.TELL_ENDED: _end,
     }
 
-    # ---- what happens
+    # ---- received messages and timers
 
     def exchange_over(self) -> None:
         if self._deferred is not None and not self._must_wait:
@@ -287,14 +287,14 @@ class IncomingSession(InviteSession):
     def _acknowledged(self, accepted: AcceptedInvite, body: bytes) -> None:
         accepted.acknowledge()
         self._on_first_ack(body)
-        # Whoever goes on with what was before an ACK that says nothing else repeats the 2xx, and gets another one.
+        # A process resuming from the values saved before a plain ACK repeats the 2xx and gets another ACK.
         if body:
             self.changed()
 
     def _on_first_ack(self, body: bytes) -> None:
         meaning = self.modification.table.received(Carrier.ACK, bool(body))
         if meaning is Meaning.MISSING:
-            # RFC 3261 13.2.1: the answer must be there; without one there is no session to go on with.
+            # RFC 3261 13.2.1: the answer is mandatory; without an answer no session exists.
             self.step(SessionInput.ACKNOWLEDGED, Context())
             self.step(SessionInput.LOST, Context(ended=Ended("error", 400, text="No answer in the ACK")))
             return
@@ -303,7 +303,7 @@ class IncomingSession(InviteSession):
         self.step(SessionInput.ACKNOWLEDGED, Context(body=body if meaning is Meaning.ANSWER else b""))
 
     def on_trying(self) -> None:
-        """A 100 is about to leave."""
+        """Run the `noticed` callback before a 100 leaves."""
         self.noticed()
 
     def emit_last(self, event: SessionEvent) -> None:
@@ -321,7 +321,7 @@ class IncomingSession(InviteSession):
             super().on_cancel(transaction, cancel)
 
     def on_failed(self, transaction: Transaction, reason: Reason) -> None:
-        """No response reaches the caller any more; that it does not acknowledge a failure changes nothing."""
+        """Handle a transport failure before the final response; a missing ACK after a failure changes nothing."""
         is_unanswered = self.machine.state is SessionState.INCOMING
         if transaction is self._transaction and reason is Reason.TRANSPORT_ERROR and is_unanswered:
             self.step(SessionInput.LOST, Context(status=480, ended=Ended("timeout", 480, text="Connection lost")))
@@ -363,6 +363,6 @@ class IncomingSession(InviteSession):
 
 
 def is_behind_nat(request: Request, dialog: Dialog, source: str, core: Core) -> bool:
-    """Whether a caller that speaks for itself names an address in its Contact that is not where it spoke from."""
+    """Return True if a direct caller's Contact holds another IP address than its source."""
     host = dialog.remote_target.host
     return core.config.symmetric and len(request.via) == 1 and is_ip_address(host) and host.strip("[]") != source

@@ -1,4 +1,4 @@
-"""INFO in the dialog of a session, both ways (RFC 6086): one of ours at a time, the peer's answered by our user."""
+"""INFO within a session, both ways (RFC 6086): one outgoing request at a time; the application answers the peer's."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from gateway.sip.requests.server import ServerRequest
 logger = logging.getLogger(__name__)
 
 WAITING = 64
-"""INFOs of ours that may wait for the one before them."""
+"""Outgoing INFOs waiting for the previous response."""
 UNANSWERED = 16
-"""INFOs of the peer's that may wait for our user's answer at once."""
+"""Peer's INFOs waiting for the application's answer."""
 _UNSUPPORTED = 415
 Done = Callable[[int], None]
 
 
 class Session(DialogUsage, Protocol):
-    """What the INFOs ask of the session they belong to."""
+    """Session interface needed by INFO."""
 
     core: Core
     dialog: Dialog | None
@@ -56,18 +56,18 @@ class Session(DialogUsage, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One INFO of ours."""
+    """Outgoing INFO."""
 
     content_type: str
     body: bytes
     package: str | None
     done: Done
     instead: tuple[str, bytes] | None = None
-    """Type and body that it is sent with again where the first is answered 415."""
+    """Type and body for a second attempt after a 415."""
 
 
 class Infos:
-    """The INFOs of one session."""
+    """INFO requests of a session, both ways."""
 
     def __init__(self, session: Session) -> None:
         self._owner = weakref.ref(session)
@@ -78,13 +78,13 @@ class Infos:
 
     @property
     def _session(self) -> Session:
-        """Whose they are, which has them: no circle that would wait for the collector."""
+        """Owner of the INFOs; weakly referenced, so that no cycle waits for the garbage collector."""
         session = self._owner()
         assert session is not None, "nobody else has them"
         return session
 
     def send(self, info: Outgoing) -> None:
-        """Send it once those before it are answered; 481 where there is no dialog, 503 where too many wait."""
+        """Send `info` after the previous responses; report 481 without a dialog, 503 with a full queue."""
         if self._session.dialog is None or self._session.is_over:
             logger.info("INFO outside a dialog is not sent")
             info.done(481)
@@ -119,7 +119,7 @@ class Infos:
             self._advance()
 
     def on_request(self, request: ServerRequest) -> None:
-        """An INFO of the peer's: told to our user, who answers it; one without a body says nothing (RFC 6086 4.2.2)."""
+        """Deliver a peer's INFO to the application; answer an INFO without body at once (RFC 6086 4.2.2)."""
         session, info = self._session, request.request
         known = session.core.config.info_packages
         value = info.headers.get("Info-Package")
@@ -140,14 +140,14 @@ class Infos:
             session.emit(InfoReceived(kind.essence if kind else "", info.body, package, number=number))
 
     def answer(self, number: int, status: int) -> None:
-        """Answer the INFO of that number; one that is answered already stays so."""
+        """Answer the INFO with `number`, unless already answered."""
         request, alarm = self._unanswered.pop(number, (None, None))
         if request is not None and alarm is not None:
             alarm.cancel()
             request.respond(status)
 
     def stop(self) -> None:
-        """The session is over: nothing of it is waited for any more (RFC 6086 section 4.2.3: 481)."""
+        """Answer and report 481 for all open INFOs after the session's end (RFC 6086 section 4.2.3)."""
         for number in tuple(self._unanswered):
             self.answer(number, 481)
         waiting, self._waiting = self._waiting, deque()

@@ -1,7 +1,7 @@
-"""Changing a session: every offer after the first, both ways (RFC 3261 14, RFC 3262 5, RFC 3311, RFC 4028 7.4).
+"""Session changes: every offer after the first, both ways (RFC 3261 14, RFC 3262 5, RFC 3311, RFC 4028 7.4).
 
-The joint table of `offer_answer` says what may be sent and what a message means. Each change is an object that its
-own request, response and ACK belong to, so a late 2xx finds its own ACK and nothing is answered for another.
+The joint table in `offer_answer` decides legal messages and their meaning. Each change owns its request, response and
+ACK, so that a late 2xx gets its own ACK.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ _ANSWERED_BY = {
 
 @dataclass(slots=True, eq=False)
 class Modification:
-    """One dialog's exchanges: ours one at a time in the order wanted, the peer's as the table lets them in."""
+    """Exchanges of a dialog: outgoing changes run in order, the peer's as the table permits."""
 
     owner: weakref.ref[Modifiable]
-    """The session, which has it: no circle that would wait for the collector."""
+    """Session that owns the exchanges; weakly referenced, so that no cycle waits for the garbage collector."""
     dialog: Dialog
     table: OfferAnswer = field(default_factory=OfferAnswer)
     _queue: deque[Want] = field(default_factory=deque)
@@ -76,22 +76,22 @@ class Modification:
     _patience: Delay | None = None
     _is_stopped: bool = False
     _is_in_doubt: bool = False
-    """Whether the peer may not have the answer that stands here."""
+    """True if the peer may lack our last answer."""
 
     @property
     def session(self) -> Modifiable:
-        """Whose exchanges they are."""
+        """Session that owns the exchanges."""
         session = self.owner()
         assert session is not None, "nobody else has them"
         return session
 
     @property
     def is_busy(self) -> bool:
-        """Whether an exchange is open that is not the first INVITE's."""
+        """Return True while an exchange other than the first INVITE's is open."""
         return self._local is not None or self._remote is not None
 
     def stop(self) -> None:
-        """The dialog is over: whatever waits is told so, what is not answered is refused (RFC 3261 15.1.2)."""
+        """End all exchanges with the dialog: report 481 for waiting changes, reject open requests (RFC 3261 15.1.2)."""
         self._is_stopped = True
         self._stop_retry()
         self._stop_patience()
@@ -110,22 +110,22 @@ class Modification:
             self._tell(self._queue.popleft(), 481)
 
     def hand_over(self, other: Modification) -> None:
-        """Another dialog of the INVITE has the call: what waits goes on there."""
+        """Move waiting changes to another dialog of the INVITE, which has won the call, and stop."""
         other._queue.extend(self._queue)
         self._queue.clear()
         self.stop()
 
-    # ---- ours
+    # ---- outgoing changes
 
     def want(self, purpose: Purpose, body: bytes = b"", told: Callable[[int], None] | None = None) -> int:
-        """Have it sent as soon as the table allows; its number. `told` gets the status that answers a refresh."""
+        """Queue a change and return its number; `told` is called with the final status of a refresh."""
         want = Want(self.session.exchange_number(), purpose, body, told=told)
         self._queue.append(want)
         self.advance()
         return want.number
 
     def take_back(self, number: int) -> bool:
-        """Forget that change where it still waits for its turn; False: it is under way, or answered."""
+        """Withdraw a queued change; return False if already sent or answered."""
         want = next((each for each in self._queue if each.number == number), None)
         if want is None:
             return False
@@ -136,14 +136,14 @@ class Modification:
         return True
 
     def refresh(self) -> None:
-        """Keep the session alive (RFC 4028 7.4); a change under way does that as well, if it succeeds."""
+        """Refresh the session (RFC 4028 7.4); a pending change serves as refresh if successful."""
         if self._local is not None or self._queue:
             self._postpone()
         else:
             self.want(Purpose.REFRESH)
 
     def identify(self, local: NameAddr | None, headers: build.Fields) -> None:
-        """Tell the peer who it is connected with, by From where `local` is given; another name that waited is moot."""
+        """Send the peer our new identity, in From if `local` is given; replaces a waiting identity."""
         waiting = [want for want in self._queue if want.purpose is not Purpose.IDENTIFY]
         self._queue.clear()
         self._queue.extend(waiting)
@@ -152,12 +152,12 @@ class Modification:
         self.advance()
 
     def advance(self) -> None:
-        """Take what of the peer has waited for ours, then send what waits, if the time has come."""
+        """Process a crossed request of the peer, then send the next waiting change if allowed."""
         self._take_crossing()
         if self._is_stopped or self._local is not None or self._retry is not None or not self._queue:
             return
         if self.dialog.state is DialogState.TERMINATED:
-            # The INVITE went out anew: the next dialog takes over what waits.
+            # The INVITE is being retried: the next dialog inherits the waiting changes.
             return
         want = self._queue[0]
         if (method := self._method_for(want)) is None:
@@ -199,7 +199,7 @@ class Modification:
         )
 
     def _on_final(self, change: LocalChange, response: Response) -> None:
-        """A final response to that change's own request; for a re-INVITE each 2xx."""
+        """Process a final response to the change's own request; a re-INVITE may get several 2xx."""
         if change.is_answered or self._is_stopped:
             if response.is_success and change.method == "INVITE":
                 self._acknowledge_again(change, response.cseq.number)
@@ -212,7 +212,7 @@ class Modification:
 
     def _acknowledge_again(self, change: LocalChange, number: int) -> None:
         if change.ack is None or change.ack.cseq != number:
-            # The dialog ended while it was under way, or a try before it is answered, too.
+            # The dialog ended before the response, or an earlier attempt gets a late 2xx.
             self._acknowledgement(change, number).send(self.session)
         else:
             change.ack.again()
@@ -261,7 +261,7 @@ class Modification:
         session.exchange_over()
 
     def _again(self, want: Want, delay: float | None, waits: Delay | None = None) -> bool:
-        """Have it sent once more after `delay` seconds, or after what `waits`; False where that is not worth it."""
+        """Retry after `delay` seconds or after `waits`; return False if no retry is worthwhile."""
         if waits is None and delay is not None and want.attempts < OFFER_ATTEMPTS:
             waits = self.session.core.at(self.session.core.now() + delay, self._waited, self.session)
         if waits is not None:
@@ -271,14 +271,14 @@ class Modification:
         return waits is not None
 
     def _on_failure(self, change: LocalChange, response: Response) -> None:
-        """RFC 3261 14.1: the session is as it was; overlapping offers are made again."""
+        """Process a rejection: the session is unchanged and overlapping offers are retried (RFC 3261 14.1)."""
         if change.is_exchange:
             carrier = Carrier.FAILURE if change.method == "INVITE" else Carrier.UPDATE_FAILURE
             self.table.received(carrier, False)
         self._local = None
         want, status = change.want, response.status
         if status == 491 and self._crossing is not None and want.attempts < OFFER_ATTEMPTS:
-            # The request of the peer came first, so ours follows: the peer has nothing open then that ours could cross.
+            # The peer's request came first and has been held back: ours follows once the peer has none open.
             self._queue.appendleft(want)
             self.advance()
             return
@@ -306,18 +306,18 @@ class Modification:
         self.session.arm_timer()
 
     def _tell(self, want: Want, status: int) -> None:
-        """The outcome of a change that brought no answer; of one that changes nothing only who waits needs to know."""
+        """Report the outcome of a change without answer; a refresh or identity change emits no event."""
         if want.told is not None:
             want.told(status)
         if not want.repeats:
             self.session.emit(OfferAnswered(want.number, status))
 
-    # ---- the peer's
+    # ---- changes by the peer
 
     def on_offer(self, request: ServerRequest, carrier: Carrier) -> None:
-        """Take a re-INVITE, or an UPDATE or PRACK with an offer; raises DialogError with the status that answers it.
+        """Process a re-INVITE, or an UPDATE or PRACK with an offer; raise DialogError with the status to answer.
 
-        One that crosses ours waits until ours is answered: many phones repeat nothing that got 491 (RFC 3261 14.2).
+        A request that crosses ours waits for our response: many phones never retry after 491 (RFC 3261 14.2).
         """
         try:
             self._take_offer(request, carrier)
@@ -337,7 +337,7 @@ class Modification:
             return
         crossing = self._stop_crossing()
         assert crossing is not None
-        # Crossing ours was all that was wrong with it, and nothing else has begun since.
+        # The crossing was the only reason for rejection, and no exchange has begun since.
         self._take_offer(crossing.request, crossing.carrier)
 
     def _stop_crossing(self) -> Crossing | None:
@@ -367,23 +367,24 @@ class Modification:
         number = session.exchange_number()
         self._remote = RemoteChange(number, request, carrier, offer)
         if session.answers and offer and offer == session.remote_body:
-            # A refresh of what we have answered gets that answer again (RFC 4028 7.4).
+            # A refresh of an answered offer gets the agreed answer again (RFC 4028 7.4).
             self.answer(number, session.local_body)
         else:
-            # Our own offer is no answer to the one of the peer, which may repeat its answer (RFC 3264 6).
+            # Our own agreed offer is no answer to a peer's offer, which may repeat the peer's last answer (RFC 3264 6).
             self._await_answer(number, offer)
 
     def flow_lost(self, flow: Flow) -> None:
-        """A connection is gone."""
+        """Process the loss of a connection."""
         if self._accepted is not None:
             self._accepted.accepted.flow_lost(flow)
         if self._remote is not None and same_way(self._remote.request.transaction.source, flow):
             self._remote.is_cut_off = True
 
     def _ack_lost(self) -> None:
-        """Who goes on has our 2xx: its ACK was lost or comes late (RFC 5407 3.1.4). Raises DialogError, 481.
+        """Treat a new request as the missing ACK: the ACK was lost or is late (RFC 5407 3.1.4). Raise DialogError
+        (481).
 
-        Or it was the 2xx that was lost, with its connection: then what we took for agreed is offered again.
+        If instead our 2xx was lost with its connection, the agreed description is offered again later.
         """
         accepted = self.session.accepted if self._accepted is None else self._accepted.accepted
         self._is_in_doubt = accepted is not None and accepted.may_be_lost
@@ -408,7 +409,7 @@ class Modification:
             self._patience = None
 
     def answer(self, number: int, body: bytes) -> None:
-        """Our user's answer to that `Offered`, or its offer where the peer asked for one; b"" refuses."""
+        """Send the application's answer to an `Offered`, or its offer if requested; b"" rejects."""
         if not body:
             self.refuse(number, 488)
         elif self._remote is not None and self._remote.number == number:
@@ -429,7 +430,7 @@ class Modification:
             logger.info("answer to an offer that is not open")
 
     def _asked(self, number: int) -> LocalChange | None:
-        """Our own re-INVITE of that number whose 2xx made an offer that waits for its answer."""
+        """Return our re-INVITE with number `number` whose 2xx carries an open offer."""
         change = self._local
         is_it = change is not None and change.want.number == number and change.ack is not None
         return change if is_it else None
@@ -474,7 +475,7 @@ class Modification:
         self.session.commit(body, remote.offer, answers=True)
 
     def _refreshed(self, request: Request) -> build.Fields:
-        """A target refresh that we accept: its Contact and its session timer count (RFC 6141 4, RFC 4028 9)."""
+        """Process an accepted target refresh: take its Contact and session timer (RFC 6141 4, RFC 4028 9)."""
         self.dialog.refresh_target(request)
         self.dialog.remote = request.from_
         self.session.peer_says(request)
@@ -486,12 +487,12 @@ class Modification:
         return fields
 
     def on_refresh(self, request: ServerRequest) -> None:
-        """An UPDATE without an offer; raises DialogError (422)."""
+        """Answer an UPDATE without offer; raise DialogError (422)."""
         self.session.timer.check(request.request)
         request.respond(200, self._refreshed(request.request), contact=self.dialog.contact)
 
     def refuse(self, number: int, status: int, reason_header: str | None = None) -> None:
-        """Our user refuses that `Offered`; what came in a 2xx can only be refused by ending the session."""
+        """Reject an `Offered`; an offer in a 2xx can be rejected only by ending the session."""
         if self._remote is not None and self._remote.number == number:
             self._refuse(status if 300 <= status < 700 else 488, reason_header)
         elif (change := self._asked(number)) is not None:
@@ -514,7 +515,7 @@ class Modification:
         self.session.exchange_over()
 
     def _out_of_patience(self) -> None:
-        """Our user has not answered; the peer must not wait for ever, nor give the dialog up (RFC 3311 5.2)."""
+        """Reject an offer that the application left unanswered, so that the peer keeps the dialog (RFC 3311 5.2)."""
         self._patience = None
         if self._remote is not None:
             number = self._remote.number
@@ -525,7 +526,7 @@ class Modification:
             self.refuse(self._local.want.number, 488)
 
     def on_cancel(self, transaction: Transaction) -> None:
-        """The peer gave its re-INVITE up."""
+        """Process a CANCEL of the peer's re-INVITE."""
         if self._crossing is not None and self._crossing.request.transaction is transaction:
             self._crossing.request.respond(487)
             self._stop_crossing()
@@ -535,7 +536,7 @@ class Modification:
             self.session.emit(OfferCancelled(number))
 
     def on_ack(self, ack: Request) -> None:
-        """The ACK of our 2xx to a re-INVITE; its body answers the offer of that 2xx."""
+        """Process the ACK of our 2xx to a re-INVITE, with the answer to an offer in the 2xx."""
         change = self._accepted
         if change is None or not change.accepted.is_pending or ack.cseq.number != change.accepted.cseq:
             return
@@ -547,7 +548,7 @@ class Modification:
             self.session.commit(change.offer, body, answers=False)
             self.session.emit(OfferAnswered(change.number, 200, body))
         elif meaning is Meaning.MISSING:
-            # The peer counts our offer as answered, and nobody knows how.
+            # The peer considers our offer answered, but sent no answer.
             self.session.emit(OfferAnswered(change.number, 400))
             self.session.lost(400)
         self.session.exchange_over()

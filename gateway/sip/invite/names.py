@@ -1,4 +1,4 @@
-"""Who the peer of a session says it is, and when that is news (RFC 4916, RFC 3325)."""
+"""Identity of a session's peer and its changes (RFC 4916, RFC 3325)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from gateway.sip.message.message import Message, Response
 
 
 class PeerNames:
-    """From, and what was asserted last, as the peer has said them."""
+    """Peer's latest From (To in responses) and asserted identity."""
 
     def __init__(self) -> None:
         self._own: NameAddr | None = None
         self._asserted: NameAddr | None = None
 
     def take(self, message: Message) -> bool:
-        """Keep what a message of the peer says; whether that is not what was known, of the first: whether it asserts.
+        """Record the identity in a peer's message. Return True on a change; for the first message, if it asserts an
+        identity.
 
-        A message that asserts nothing takes nothing back.
+        A message without assertion revokes nothing.
         """
         known = (self._own, self._asserted)
         self._own = message.to if isinstance(message, Response) else message.from_

@@ -1,8 +1,7 @@
-"""Who may offer when, in one dialog, as one table (RFC 3264; RFC 3261 13.2, 14; RFC 3262 5; RFC 3311 5; RFC 6337).
+"""Offer/answer rules of one dialog as one table (RFC 3264; RFC 3261 13.2, 14; RFC 3262 5; RFC 3311 5; RFC 6337).
 
-A state says whose INVITE is under way and who has an offer open, brought by which message; that message says what
-answers it. Bodies are not read here: callers say whether a message carries a session description. Retransmissions
-are not fed.
+A state records the open INVITE's side, the open offer's side, and the message with the offer, which decides the
+answering message. Bodies are not read: callers report whether a message has a description. Retransmissions are not fed.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from gateway.sip.errors import DialogError
 
 
 class Invite(Enum):
-    """Whose INVITE is under way; two at once are never (RFC 3261 14.1)."""
+    """Side of the open INVITE; never two at once (RFC 3261 14.1)."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     NONE = "none"
     LOCAL = "ours"
@@ -27,9 +26,9 @@ class Invite(Enum):
 
 
 class Offer(Enum):
-    """Who has an offer open."""
+    """Side of the open offer."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     NONE = "nobody"
     LOCAL = "we"
@@ -41,9 +40,9 @@ class Offer(Enum):
 
 
 class Carrier(Enum):
-    """Messages that can carry a session description, or whose coming changes what may."""
+    """Messages that carry a session description, or change the permission to send one."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     INVITE = "INVITE"
     PROVISIONAL = "unreliable 1xx"
@@ -60,9 +59,9 @@ class Carrier(Enum):
 
 
 class Meaning(Enum):
-    """What a message does to the exchange."""
+    """Effect of a message on the exchange."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     NOTHING = "nothing, or nothing new"
     OFFER = "its description is an offer, to be answered"
@@ -73,9 +72,9 @@ class Meaning(Enum):
 
 
 class Way(Enum):
-    """Who sent the message."""
+    """Direction of a message."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     SENT = "sent"
     RECEIVED = "received"
@@ -83,12 +82,12 @@ class Way(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """One state of the table."""
+    """State of the table."""
 
     invite: Invite = Invite.NONE
     offer: Offer = Offer.NONE
     by: Carrier | None = None
-    """What brought the open offer; the INVITE where that asks for one."""
+    """Message with the open offer, or the INVITE that requests an offer."""
 
     def __str__(self) -> str:
         return f"INVITE {self.invite.name}, offer {self.offer.name}" + (f" by {self.by.name}" if self.by else "")
@@ -99,12 +98,12 @@ Row = tuple[Meaning, Joint]
 _I, _O, _C, _M = Invite, Offer, Carrier, Meaning
 STABLE = Joint()
 ACK_MISSING = Joint(Invite.REMOTE_ACCEPTED)
-"""Both descriptions of the peer's INVITE stand, and all that is missing is the ACK of our 2xx."""
+"""State after both descriptions of the peer's INVITE are agreed and only the ACK of our 2xx is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """The table is the same seen from the sender of an INVITE and from its receiver, with these words exchanged."""
+    """Vocabulary of one INVITE side; the table is symmetric between sender and receiver."""
 
     sends: Way
     replies: Way
@@ -124,13 +123,13 @@ _SIDES = (
 )
 _BODY = (False, True)
 _SECOND = (_C.UPDATE, _C.PRACK)
-"""What brings an offer while an INVITE is under way that has had its answer."""
+"""Carriers of an offer during an INVITE with a complete exchange."""
 
 Rows = Iterator[tuple[Key, Row]]
 
 
 def _invite_with_offer(side: _Side) -> Rows:
-    """RFC 6337 pattern 1 to 3: offer in INVITE, answer in the 2xx or before it in a reliable 1xx."""
+    """Yield RFC 6337 patterns 1 to 3: offer in INVITE, answer in the 2xx or earlier in a reliable 1xx."""
     accepted, answered = Joint(side.accepted), Joint(side.invite)
     offered = Joint(side.invite, side.offered, _C.INVITE)
     previewed = Joint(side.invite, side.previewed, _C.INVITE)
@@ -140,12 +139,12 @@ def _invite_with_offer(side: _Side) -> Rows:
         yield (state, side.replies, _C.RELIABLE, True), (_M.ANSWER, answered)
         yield (state, side.replies, _C.SUCCESS, True), (_M.ANSWER, accepted)
     yield (offered, side.replies, _C.SUCCESS, False), (_M.MISSING, accepted)
-    # Against RFC 3261 13.2.1, but seen: the 2xx does not repeat what the 183 showed.
+    # Deviation from RFC 3261 13.2.1, seen in practice: the 2xx omits the answer shown in the 183.
     yield (previewed, side.replies, _C.SUCCESS, False), (_M.ANSWER, accepted)
 
 
 def _invite_without_offer(side: _Side) -> Rows:
-    """RFC 6337 pattern 4 and 5: the offer is in the 2xx or a reliable 1xx, the answer in its ACK or PRACK."""
+    """Yield RFC 6337 patterns 4 and 5: offer in the 2xx or a reliable 1xx, answer in ACK or PRACK."""
     accepted, answered = Joint(side.accepted), Joint(side.invite)
     asked = Joint(side.invite, side.asked, _C.INVITE)
     early = Joint(side.invite, side.countered, _C.RELIABLE)
@@ -157,14 +156,14 @@ def _invite_without_offer(side: _Side) -> Rows:
     yield (asked, side.replies, _C.SUCCESS, False), (_M.MISSING, accepted)
     yield (early, side.sends, _C.PRACK, True), (_M.ANSWER, answered)
     for body in _BODY:
-        # Against RFC 3262 section 3, but lawful where the offer was in an earlier 1xx: the ACK can answer as well.
+        # Deviation from RFC 3262 section 3: a 2xx before the PRACK of the offer's 1xx; the ACK may carry the answer.
         yield (early, side.replies, _C.SUCCESS, body), (_M.NOTHING, final)
     yield (final, side.sends, _C.ACK, True), (_M.ANSWER, STABLE)
     yield (final, side.sends, _C.ACK, False), (_M.MISSING, STABLE)
 
 
 def _invite_answered(side: _Side) -> Rows:
-    """What still comes of an INVITE whose descriptions stand; a second offer may be open beside it."""
+    """Yield the rows after an INVITE's exchange is complete, possibly with a second offer open."""
     for offer, by in _second_offers():
         open_, accepted = Joint(side.invite, offer, by), Joint(side.accepted, offer, by)
         for body in _BODY:
@@ -189,7 +188,7 @@ def _second_offers() -> tuple[tuple[Offer, Carrier | None], ...]:
 
 
 def _later_offers(side: _Side) -> Rows:
-    """UPDATE and PRACK: an offer whenever none is open (RFC 3311 5.1, RFC 3262 5)."""
+    """Yield UPDATE and PRACK: an offer whenever none is open (RFC 3311 5.1, RFC 3262 5)."""
     for invite in Invite:
         free = Joint(invite)
         for by, success, failure in (
@@ -215,20 +214,20 @@ def _rows() -> dict[Key, Row]:
     for state in states:
         for way in Way:
             for carrier in silent:
-                # Without a description these say nothing, except the PRACK that has to answer.
+                # Without description these have no effect, except a PRACK that must carry the answer.
                 if not (carrier is _C.PRACK and state.by is _C.RELIABLE):
                     rows.setdefault((state, way, carrier, False), (_M.NOTHING, state))
     return rows
 
 
 TABLE: Mapping[Key, Row] = _rows()
-"""(state, who sent it, message, has a description) -> (what it means, next state)."""
+"""(state, direction, message, has a description) -> (meaning, next state)."""
 
 _OFFERERS = frozenset((_C.UPDATE, _C.PRACK))
 
 
 class OfferAnswer:
-    """One dialog's place in the table; a message it has no row for is refused and changes nothing."""
+    """Offer/answer state of a dialog; a message without a row is rejected and changes nothing."""
 
     __slots__ = ("state",)
 
@@ -236,21 +235,21 @@ class OfferAnswer:
         self.state = STABLE
 
     def may_send(self, carrier: Carrier, has_description: bool) -> bool:
-        """Whether we may send that now."""
+        """Return True if the table permits sending the message now."""
         return (self.state, Way.SENT, carrier, has_description) in TABLE
 
     def sent(self, carrier: Carrier, has_description: bool) -> Meaning:
-        """Note a message that we send; raises DialogError (500, our own mistake) where `may_send` is False."""
+        """Record a sent message; raise DialogError (500, our bug) if `may_send` is False."""
         row = TABLE.get((self.state, Way.SENT, carrier, has_description))
         if row is None:
             raise DialogError(f"{carrier.value} may not be sent now ({self.state})")
         return self._take(row)
 
     def received(self, carrier: Carrier, has_description: bool) -> Meaning:
-        """Note a message that came.
+        """Record a received message.
 
-        Raises DialogError with the status that answers it: 491 when it crosses an offer or INVITE of ours (RFC 3261
-        14.2, RFC 3311 5.2), 500 when the peer goes on before we have answered or its ACK has, 400 for anything else.
+        Raise DialogError with the status to answer: 491 if the message crosses our offer or INVITE (RFC 3261 14.2, RFC
+        3311 5.2), 500 if an earlier request or its ACK is still open, otherwise 400.
         """
         row = TABLE.get((self.state, Way.RECEIVED, carrier, has_description))
         if row is None:
@@ -272,14 +271,14 @@ class OfferAnswer:
 
 
 def glare_delay(owns_call_id: bool, random: float) -> float:
-    """Seconds to wait after a 491 before the offer is made again, in steps of 10 ms (RFC 3261 14.1).
+    """Return the seconds to wait after a 491 before retrying, in steps of 10 ms (RFC 3261 14.1).
 
-    2.1 to 4 s for the side that owns the Call-ID, 0 to 2 s for the other; `random` is in [0, 1).
+    2.1 to 4 s for the owner of the Call-ID, 0 to 2 s otherwise; `random` is in [0, 1).
     """
     low, steps = (210, 191) if owns_call_id else (0, 201)
     return (low + int(random * steps)) / 100
 
 
 def overlap_delay(random: float) -> int:
-    """Seconds for the Retry-After of a 500 to a request that overlaps another one: 0 to 10 (RFC 3261 14.2)."""
+    """Return the Retry-After seconds, 0 to 10, of a 500 to an overlapping request (RFC 3261 14.2)."""
     return int(random * 11)

@@ -1,4 +1,4 @@
-"""The calling side of an INVITE session (RFC 3261 13.2, 9.1; RFC 3262 section 4)."""
+"""Calling side of an INVITE session (RFC 3261 13.2, 9.1; RFC 3262 section 4)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class OutgoingSession(InviteSession):
-    """A call of ours: `invite` is sent to `target`, again with the next CSeq where that is called for."""
+    """Outgoing call: sends `invite` to `target`, and retries with the next CSeq as needed."""
 
     role: Literal["uac", "uas"] = "uac"
 
@@ -62,13 +62,13 @@ class OutgoingSession(InviteSession):
         self._forks = ForkedDialogs(invite)
         self._too_small = False
         self._branches: dict[str, Branch] = {}
-        self._shown: Branch | None = None  # its description was shown to our user last
+        self._shown: Branch | None = None  # last branch whose description the application received
         self._cause: Failed | None = None
         self._alarm: Alarm[DialogUsage | None] | None = None
         self._gave_up = False
-        self._rivals: list[Response] | None = None  # 2xx of other branches while our user judges the first answer
+        self._rivals: list[Response] | None = None  # 2xx held while the first answer is checked
         self._farewell: build.Fields = ()
-        """Why we end it, for a CANCEL that has to wait for a 1xx, or a BYE because a 2xx crossed that."""
+        """Reason of our hangup, for a CANCEL that waits for a 1xx, or a BYE after a crossing 2xx."""
         self._client = ClientRequest(
             core,
             self._make,
@@ -90,17 +90,17 @@ class OutgoingSession(InviteSession):
             self._farewell = context.headers
         return super().step(what, context)
 
-    # ---- the application's side
+    # ---- interface for the application
 
     def hangup(self, reason_header: str | None = None) -> None:
-        """End it: CANCEL (as soon as that is allowed) or BYE; idempotent."""
+        """End the call by CANCEL, as soon as allowed, or BYE; idempotent."""
         self._gave_up = True
         self._give_up()
         super().hangup(reason_header)
         self._never_sent()
 
     def answer_offer(self, exchange: int, body: bytes) -> None:
-        """Answer the peer's offer; to that of a response to an INVITE without one by the ACK, or the PRACK, of it."""
+        """Answer the peer's offer; an offer in a response to our INVITE is answered in its ACK or PRACK."""
         if exchange != FIRST:
             super().answer_offer(exchange, body)
         elif not body:
@@ -110,7 +110,7 @@ class OutgoingSession(InviteSession):
             self.core.wake()
 
     def refuse_offer(self, exchange: int, status: int = 488, reason_header: str | None = None) -> None:
-        """Refuse the peer's offer; that of a response to our INVITE only by ending the call (RFC 3261 13.2.2.4)."""
+        """Reject the peer's offer; an offer in a response to our INVITE only by ending the call (RFC 3261 13.2.2.4)."""
         if exchange != FIRST:
             super().refuse_offer(exchange, status, reason_header)
         elif self._awaited is not None:
@@ -118,19 +118,19 @@ class OutgoingSession(InviteSession):
             self.hangup(reason_header or f"SIP;cause={status}")
 
     def judge_answer(self) -> None:
-        """Hold 2xx of other branches until `keep_answer` or `refuse_answer`; called for an `Answered`."""
+        """Hold the 2xx of other branches until `keep_answer` or `refuse_answer`; called for an `Answered`."""
         self._rivals = []
 
     def keep_answer(self) -> None:
-        """Give the call to the branch that answered; end the others that did."""
+        """Give the call to the answering branch, and end the other branches."""
         self._leave(self._forks.early)
         self._end_rivals()
         self.core.wake()
 
     def refuse_answer(self, status: int, reason_header: str | None = None) -> bool:
-        """End the branch that answered with BYE, where another has answered or may; False: there is none to wait for.
+        """End the answering branch by BYE if another branch has answered or may answer; otherwise return False.
 
-        Where no other answers in time, `Ended` carries this status; a later 2xx gets ACK and BYE.
+        Without another answer in time, `Ended` carries `status`; a later 2xx gets ACK and BYE.
         """
         rivals = self._rivals or []
         if not self.is_confirmed or not (rivals or self._forks.early):
@@ -155,7 +155,7 @@ class OutgoingSession(InviteSession):
 
     @property
     def _awaited(self) -> Branch | None:
-        """The branch whose offer waits for our user's answer."""
+        """Return the branch with an offer awaiting the application's answer."""
         for branch in self._branches.values() if not self.is_over else ():
             if branch.prack is not None or (branch.ack is not None and not branch.ack.is_sent):
                 return branch
@@ -182,17 +182,18 @@ class OutgoingSession(InviteSession):
 
     @property
     def may_update(self) -> bool:
-        """Not while a PRACK is under way: an UPDATE that overtakes it has it refused for its number (12.2.2)."""
+        """Return False during an open PRACK: an UPDATE overtaking the PRACK would cause its rejection by CSeq
+        (12.2.2)."""
         return not any(branch.pracks for branch in self._branches.values() if branch.dialog is self.dialog)
 
     @property
     def has_responded(self) -> bool:
-        """Whether anybody has answered the INVITE with anything, a 100 or a challenge too."""
+        """Return True after any response to the INVITE, including a 100 or a challenge."""
         return self._client.has_responded
 
     @property
     def transaction(self) -> Transaction | None:
-        """That of the INVITE as it was sent last."""
+        """Return the transaction of the latest INVITE."""
         return self._client.transaction
 
     # ---- actions of the session table
@@ -203,11 +204,11 @@ class OutgoingSession(InviteSession):
         self._client.begin(self._target)
 
     def _make(self, flow: Flow) -> Request:
-        """The INVITE with the next CSeq; a retry after a challenge or 422 is a new request (RFC 3261 22.2)."""
+        """Build the INVITE with the next CSeq; a retry after a challenge or 422 is a new request (RFC 3261 22.2)."""
         self._cseq += 1
         headers = self.request.headers.with_("CSeq", f"{self._cseq} INVITE")
         if (contact := self.request.contact) is not None:
-            # Which of our addresses a peer given by name can reach is known only now that its own is.
+            # Only the peer's address, known after name resolution, decides which of our addresses it can reach.
             uri = contact.uri
             ours = self.core.contact(flow, uri.user, secure=uri.scheme == "sips")
             if uri.param("ob") is not None:
@@ -221,16 +222,16 @@ class OutgoingSession(InviteSession):
         return self.request
 
     def _retried(self) -> None:
-        """A new INVITE makes dialogs of its own: those of the one before are gone with it."""
+        """Terminate the early dialogs of the previous INVITE; the new INVITE creates its own."""
         self._leave(self._forks.give_up())
         self._branches.clear()
         self._shown = None
-        # What our user wants to change waits in the old one for the new one.
+        # Queued session changes wait in the previous modification until a new dialog takes over.
         self.dialog = None
         self.step(SessionInput.RETRIED)
 
     def _send_cancel(self, context: Context) -> None:
-        # Without a final response in 64*T1 the INVITE's transaction gives up (RFC 3261 9.1).
+        # Without a final response within 64*T1 the INVITE's transaction gives up (RFC 3261 9.1).
         self._stop_alarm()
         assert self._client.transaction is not None, "only what has a 1xx is cancelled"
         self.core.send_cancel(self._client.transaction, context.headers or self._farewell)
@@ -247,13 +248,13 @@ class OutgoingSession(InviteSession):
 
     def _send_bye(self, context: Context) -> None:
         if self._awaited is not None:
-            # The ACK waits for our user's answer, which is not coming any more.
+            # The ACK waits for an answer from the application, which has now ended the call.
             self._answer_first(b"")
         assert self.dialog is not None
         self.end_dialog(self.dialog, context.headers or self._farewell)
 
     def _leave_answer(self, context: Context) -> None:
-        """End the dialog of a 2xx that cannot be used, and be ready for one of another branch (RFC 3261 13.2.2.4)."""
+        """End the dialog of a 2xx with an unusable answer, and wait for another branch (RFC 3261 13.2.2.4)."""
         self._send_bye(context)
         self.stop_timer()
         self._forks.reopen()
@@ -262,7 +263,7 @@ class OutgoingSession(InviteSession):
             self._choose(self._branch_of(dialog))
 
     def _end_branch(self, context: Context) -> None:
-        """Acknowledge a 2xx that nobody waits for and end its call (RFC 3261 13.2.2.4)."""
+        """Acknowledge a 2xx of a losing branch and end its call (RFC 3261 13.2.2.4)."""
         assert context.response is not None
         branch = self._branch_of(context.dialog)
         self.core.counts["answer of another branch"] += 1
@@ -304,7 +305,7 @@ class OutgoingSession(InviteSession):
         self.emit(Answered(context.body, FIRST, is_offer, said if said != context.body else b""))
 
     def tell_ended(self, context: Context) -> None:
-        """TELL_ENDED: `Failed` for a call that never was, `Ended` where we hung up or it was answered."""
+        """Run TELL_ENDED: emit `Failed` for a call never answered, `Ended` after an answer or our hangup."""
         self._stop_alarm()
         self._end_rivals()
         self._leave(self._forks.give_up())
@@ -332,7 +333,7 @@ class OutgoingSession(InviteSession):
     # ---- dialogs
 
     def _branch_of(self, dialog: Dialog | None) -> Branch:
-        """The branch of a dialog of ours, made when it is seen first."""
+        """Return the branch of a dialog, created at the first use."""
         assert dialog is not None
         branch = self._branches.get(dialog.id.remote_tag)
         if branch is None or branch.dialog is not dialog:
@@ -348,11 +349,11 @@ class OutgoingSession(InviteSession):
         return branch
 
     def modification_of(self, dialog: Dialog) -> Modification:
-        """The exchanges of one of our dialogs; each early one has its own (RFC 6337 section 3.2)."""
+        """Return the offer/answer state of a dialog; each early dialog has its own (RFC 6337 section 3.2)."""
         return self._branches[dialog.id.remote_tag].modification
 
     def _choose(self, branch: Branch) -> None:
-        """This dialog has the call, or is the first one heard of."""
+        """Make the branch the session's dialog: the first known or the answering dialog."""
         if self.modification is not None and self.modification is not branch.modification:
             self.modification.hand_over(branch.modification)
             if branch.answer:
@@ -371,7 +372,7 @@ class OutgoingSession(InviteSession):
         others = [one for one in self._forks.early if one is not dialog]
         return dialog is self.dialog if self.is_confirmed else not others
 
-    # ---- what happens
+    # ---- received messages and timers
 
     def _give_up(self) -> None:
         if not self.is_confirmed:
@@ -411,7 +412,7 @@ class OutgoingSession(InviteSession):
         branch.pracks += 1
 
         def answered(_: Response) -> None:
-            # What it was matters only to the callee, who gives up without one.
+            # Any final response ends the PRACK; only the callee needs one.
             branch.pracks -= 1
             branch.modification.advance()
 
@@ -444,7 +445,7 @@ class OutgoingSession(InviteSession):
     def _success(self, response: Response) -> None:
         known = self._branches.get(response.to_tag or "")
         if known is not None and known.ack is not None:
-            # A 2xx again means that our ACK was lost (13.2.2.4).
+            # A repeated 2xx means a lost ACK (13.2.2.4).
             known.ack.again()
             return
         if self._rivals is not None:
@@ -463,21 +464,21 @@ class OutgoingSession(InviteSession):
             self.step(SessionInput.LATER_SUCCESS, Context(response=response, dialog=dialog))
 
     def on_flow_lost(self, flow: Flow) -> None:
-        """A connection is gone, or never came up: an ACK that was sent by it goes where the INVITE went."""
+        """Process the loss or failure of a connection: ACKs sent over the connection go to the INVITE's destination."""
         super().on_flow_lost(flow)
         for branch in self._branches.values():
             if branch.ack is not None:
                 branch.ack.flow_failed(flow)
 
     def on_late_success(self, response: Response, source: Flow) -> None:
-        """A 2xx again by a connection that the INVITE did not go by: acknowledged where the dialog lives there now."""
+        """Acknowledge a 2xx repeated over a connection unknown to the INVITE, if the dialog's peer is there now."""
         known = self._branches.get(response.to_tag or "")
         ack = None if known is None or not known.dialog.lives_at(source) else known.ack
         if ack is not None and ack.cseq == response.cseq.number:
             ack.again(source)
 
     def _dialog_of(self, response: Response) -> Dialog:
-        """The dialog of a 2xx; one to an earlier try makes a dialog that never has the call."""
+        """Return the dialog of a 2xx; a 2xx to an earlier attempt gets a dialog that never wins."""
         if response.cseq.number != self.request.cseq.number:
             return Dialog.of_uac(self.request, response, self._client.flow)
         dialog = self._forks.receive(response, self._client.flow)
@@ -498,7 +499,7 @@ class OutgoingSession(InviteSession):
         self.exchange_over()
 
     def _take_description(self, branch: Branch, response: Response) -> bytes:
-        """What our user is to be told of the description in the 2xx."""
+        """Return the description in the 2xx to report to the application."""
         body = description_or_nothing(response)
         meaning = branch.modification.table.received(Carrier.SUCCESS, bool(body))
         if meaning is Meaning.OFFER:
@@ -512,7 +513,7 @@ class OutgoingSession(InviteSession):
         elif branch.prack is not None:
             body = branch.offer
         else:
-            # A reliable 1xx has given the answer; it is said again only where another branch was shown since.
+            # A reliable 1xx carried the answer: reported again only if another branch was shown since.
             body = b"" if self._shown is branch else self.remote_body
         return body
 
@@ -546,5 +547,5 @@ class OutgoingSession(InviteSession):
 
 
 def _elsewhere(response: Response) -> tuple[NameAddr, ...]:
-    """The contacts of a redirection; of other failures they say nothing that is to be followed."""
+    """Return the Contacts of a redirection; Contacts of other failures are not targets."""
     return response.contacts if 300 <= response.status < 400 else ()

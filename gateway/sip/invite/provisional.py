@@ -12,17 +12,17 @@ from gateway.sip.message.message import Request, Response
 from gateway.sip.transactions import Transaction
 
 MAX_WAITING = 8
-"""Provisional responses that may wait for an earlier one's PRACK; more say nothing new, unless with a description."""
+"""Provisional responses waiting for an earlier PRACK; beyond the limit only a response with a description is kept."""
 OPTION = "100rel"
 
 
 def is_reliable(response: Response) -> bool:
-    """Whether a 1xx wants a PRACK."""
+    """Return True if a 1xx requires a PRACK."""
     return response.rseq is not None and OPTION in [tag.lower() for tag in response.require]
 
 
 class ReceivedProvisionals:
-    """The reliable 1xx of one early dialog of ours, taken in their order (section 4)."""
+    """Received reliable 1xx of one early dialog, processed in order (section 4)."""
 
     __slots__ = ("_last",)
 
@@ -30,7 +30,8 @@ class ReceivedProvisionals:
         self._last: int | None = None
 
     def is_next(self, response: Response) -> bool:
-        """Whether a reliable 1xx is the first or follows the last one; others are not acknowledged, not read."""
+        """Return True for the first reliable 1xx or the next in order; others are neither acknowledged nor
+        processed."""
         if self._last is not None and response.rseq != self._last + 1:
             return False
         self._last = response.rseq
@@ -38,12 +39,13 @@ class ReceivedProvisionals:
 
 
 def rack_of(response: Response) -> str:
-    """The RAck of the PRACK that acknowledges a 1xx."""
+    """Return the RAck value of the PRACK for a 1xx."""
     return f"{response.rseq} {response.cseq.number} {response.cseq.method}"
 
 
 class ReliableProvisionals:
-    """Sends one 1xx at a time, again until its PRACK, then the next; after 64*T1 without PRACK calls `lost`."""
+    """Sends reliable 1xx responses in order, each retransmitted until its PRACK; without PRACK in 64*T1 calls
+    `lost`."""
 
     __slots__ = (
         "_alarm",
@@ -63,7 +65,7 @@ class ReliableProvisionals:
         self._owner: DialogUsage | None = owner
         self._transaction = transaction
         self._lost: Callable[[], None] | None = lost
-        # Section 3: the first number is chosen from 1 to 2**31 - 1.
+        # Section 3: the first number is between 1 and 2**31 - 1.
         self._rseq = 1 + int(core.random() * 0x3FFFFFFF)
         self._waiting: deque[Response] = deque()
         self._alarm: Alarm[DialogUsage | None] | None = None
@@ -73,11 +75,11 @@ class ReliableProvisionals:
 
     @property
     def is_pending(self) -> bool:
-        """Whether a PRACK is still missing."""
+        """Return True while a PRACK is missing."""
         return self._alarm is not None
 
     def send(self, response: Response) -> None:
-        """Send `response`, or keep it until the one before is acknowledged."""
+        """Send `response`, or queue it until the previous response is acknowledged."""
         if self.is_pending:
             if len(self._waiting) < MAX_WAITING:
                 self._waiting.append(response)
@@ -94,22 +96,22 @@ class ReliableProvisionals:
         self._alarm = self._core.at(now + self._interval, self._again, self._owner)
 
     def is_acknowledged_by(self, prack: Request) -> bool:
-        """Whether a PRACK is about the 1xx that waits for one; 481 answers any other."""
+        """Return True if a PRACK acknowledges the open 1xx; others are answered 481."""
         rack = prack.rack
         expected = (self._rseq, self._transaction.request.cseq.number, "INVITE")
         return self.is_pending and rack is not None and (rack.rseq, rack.cseq, rack.method) == expected
 
     def acknowledge(self) -> None:
-        """The PRACK came; the next one goes out."""
+        """Process the PRACK and send the next queued response."""
         self._stop_alarm()
         if self._waiting:
             self.send(self._waiting.popleft())
 
     def stop(self) -> None:
-        """A final response was sent or the call is over."""
+        """Stop retransmitting, after a final response or the end of the call."""
         self._waiting.clear()
         self._stop_alarm()
-        self._owner = self._lost = None  # which have this
+        self._owner = self._lost = None  # references back to this object
 
     def _stop_alarm(self) -> None:
         if self._alarm is not None:

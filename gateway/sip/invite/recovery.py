@@ -1,4 +1,4 @@
-"""A connection of ours that ends under a call is made anew, and the peer told by a refresh (RFC 5626 4.5, RFC 3311)."""
+"""Recovery of an outgoing connection lost during a call, with a refresh of the session (RFC 5626 4.5, RFC 3311)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gateway.sip.invite.events import FlowFound, SessionEvent
 from gateway.sip.invite.modify import Modification
 
 DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds before each try; after the last one the session timer notices whether the peer is there."""
+"""Seconds before each attempt; afterwards only the session timer detects a lost peer."""
 _NOT_REACHED = 503
 _OVER = (408, 481)
-"""Answers with which the session ends (RFC 3261 12.2.1.2)."""
+"""Statuses that end the session (RFC 3261 12.2.1.2)."""
 
 
 class Recoverable(DialogUsage, Protocol):
-    """What the recovery asks of its session."""
+    """Session interface needed by the recovery."""
 
     core: Core
     dialog: Dialog | None
@@ -31,9 +31,9 @@ class Recoverable(DialogUsage, Protocol):
 
 
 class FlowRecovery:
-    """Refreshes a confirmed session after its connection ended, until the peer answers by another one.
+    """Refreshes a confirmed session over a new connection, after the loss of the connection, until the peer answers.
 
-    What a peer behind the lost connection sends finds no other way to us: who made the connection makes the next one.
+    A peer behind the lost connection cannot reach us: the side that opened the connection must reopen it.
     """
 
     def __init__(self, session: Recoverable) -> None:
@@ -44,24 +44,24 @@ class FlowRecovery:
 
     @property
     def _session(self) -> Recoverable:
-        """Whose it is, which has it: no circle that would wait for the collector."""
+        """Session under recovery; weakly referenced, so that no cycle waits for the garbage collector."""
         session = self._owner()
         assert session is not None, "nobody else has it"
         return session
 
     def begin(self) -> None:
-        """The connection has ended; while a recovery goes on already, nothing is new."""
+        """Start the recovery after the loss of the connection, unless already running."""
         if not self._is_on:
             self._is_on, self._tries = True, 0
             self._wait()
 
     def refresh(self) -> None:
-        """Begin without waiting: the peer is to know another Contact of ours than it has (RFC 3261 12.2)."""
+        """Refresh at once, to give the peer our new Contact (RFC 3261 12.2)."""
         self._is_on, self._tries = True, 0
         self._due()
 
     def stop(self) -> None:
-        """The session is over."""
+        """Stop the recovery at the session's end."""
         self._is_on = False
         if self._alarm is not None:
             self._alarm.cancel()

@@ -1,8 +1,7 @@
-"""INVITE sessions that another process has begun: their values, and how they go on or end here.
+"""INVITE sessions of another process: serialisation, resumption and ending.
 
-What is established is resumed: its dialog, its session timer, a 2xx whose ACK has not come. What was still being set
-up is ended with a cause: an INVITE of ours is sent once more, for the transaction, and cancelled; one of the peer's is
-answered.
+Established sessions resume with dialog, session timer and unacknowledged 2xx. Sessions in setup are ended: our INVITE
+is sent again, to recreate the transaction, and cancelled; a peer's INVITE gets a final response.
 """
 
 from __future__ import annotations
@@ -49,15 +48,15 @@ _WAITING = (
 )
 _KEY_LINES = b"a=crypto:"
 MOST_FORKS = 64
-"""Of an INVITE that the process before has left, how many that answer are told that it is over."""
+"""Answering branches of an INVITE of the previous process that get ACK and BYE."""
 _STILL_ANSWERED = 0.75
-"""Share of 64*T1 in which a 2xx of the process before is repeated until its ACK comes."""
+"""Share of 64*T1 during which a 2xx of the previous process is retransmitted."""
 
 
 def session_values(session: InviteSession) -> dict[str, Any] | None:
-    """What `ResumedSession` or `end_left` needs, as JSON can hold it; None where nothing is left.
+    """Return the JSON values for `ResumedSession` or `end_left`; None if nothing is left to end.
 
-    Descriptions that hold an SRTP key are left out: who needs one makes another. Times count from now.
+    Descriptions with an SRTP key are omitted: a resumed call negotiates a new key. Times are relative to now.
     """
     state = session.machine.state
     if session.dialog is not None and (state in _ESTABLISHED or session.dialog.is_leaving):
@@ -92,9 +91,9 @@ def _established(session: InviteSession) -> dict[str, Any]:
 
 
 def bare(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Those of an established session without all that a BYE does not need: another version may have it otherwise.
+    """Return the values of an established session reduced to those needed for a BYE, which every version can read.
 
-    What of them stays as it is in every version is "dialog" as `dialog_of` reads it, and "credentials".
+    Stable across versions: "dialog", as read by `dialog_of`, and "credentials".
     """
     if "dialog" not in values:
         return values
@@ -105,7 +104,7 @@ def bare(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def session_asked(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Those of a session as they are once another process has ended it: its numbers have been used."""
+    """Return the session values after another process has sent BYE, with the CSeq numbers used marked as used."""
     dialog = values.get("dialog")
     if dialog is None:
         return values
@@ -113,9 +112,9 @@ def session_asked(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def session_moved(values: Mapping[str, Any], contact_of: Callable[[Flow, Uri], NameAddr]) -> Mapping[str, Any]:
-    """Those of a session whose peer is to send its requests elsewhere from now on.
+    """Return the session values for a peer that must send its requests to another address of ours.
 
-    `contact_of` gives the Contact there, of a peer's flow and the one that it knows. Raises as `ResumedSession` does.
+    `contact_of(flow, contact)` gives the new Contact. Raise the errors of `ResumedSession`.
     """
     dialog = values.get("dialog")
     if dialog is None or dialog["flow"] is None or dialog["contact"] is None:
@@ -124,7 +123,7 @@ def session_moved(values: Mapping[str, Any], contact_of: Callable[[Flow, Uri], N
     if not flow.reliable:
         flow = replace(flow, local="")
     contact = contact_of(flow, NameAddr.parse(dialog["contact"]).uri)
-    # A 2xx is not repeated from elsewhere: phones send the ACK again that they have sent, to where that went.
+    # A 2xx is not retransmitted from the new address: phones repeat their ACK, to the previous address.
     return {**values, "dialog": {**dialog, "flow": str(flow), "contact": str(contact)}, "accepted": None}
 
 
@@ -141,20 +140,20 @@ def _octets(text: str) -> bytes:
 
 
 def _keyless(body: bytes) -> str:
-    """A description, "" where it holds a key."""
+    """Return the description as text, "" if it holds an SRTP key."""
     return "" if _KEY_LINES in body else _text(body)
 
 
 def _unkeyed(data: bytes) -> bytes:
-    """A response without the description that holds a key."""
+    """Return the response without a description that holds an SRTP key."""
     return parse_message(data).with_body(b"", None).write() if _KEY_LINES in data else data
 
 
 class ResumedSession(InviteSession):
-    """An established session of another process. Raises what `dialog_of` raises."""
+    """Established session of another process; raises the errors of `dialog_of`."""
 
     def __init__(self, core: Core, values: Mapping[str, Any], elapsed: float = 0.0) -> None:
-        """`elapsed`: seconds since the values were taken."""
+        """`elapsed`: seconds since the values were written."""
         dialog = dialog_of(values["dialog"])
         flow = dialog.flow or Flow("udp", "", 0)
         super().__init__(core, dialog.id.call_id, dialog.local, dialog.remote, flow)
@@ -179,7 +178,7 @@ class ResumedSession(InviteSession):
         core.add_usage(self.dialog, self)
         self.dialog.moved = lambda: self.changed()
         self.machine.state = SessionState.CONFIRMED
-        # A peer acknowledges a 2xx again for 64*T1 (RFC 3261 13.2.2.4), by the connection that it came by.
+        # A peer repeats its ACK for 64*T1 (RFC 3261 13.2.2.4), over the connection of the 2xx.
         if accepted is not None and elapsed < _STILL_ANSWERED * core.config.stack.timers.timeout:
             data, way, cseq = accepted
             flow = Flow.parse(way)
@@ -193,16 +192,16 @@ class ResumedSession(InviteSession):
         self.arm_timer()
 
     def refresh_target(self) -> None:
-        """Tell the peer where its requests go from now on, again until it answers (see `session_moved`)."""
+        """Send the peer our new Contact, repeatedly until answered (see `session_moved`)."""
         self._recovery.refresh()
 
     def when_answered(self, told: Callable[[], None]) -> None:
-        """Have `told` called once the peer has answered a BYE, or nobody does."""
+        """Call `told` after the peer answered our BYE, or can no longer answer."""
         assert self.dialog is not None
         self.dialog.when_over(told)
 
     def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
-        """Whoever asks for something in the call has the answer to it: the ACK went to the process before."""
+        """Treat a request in the call as proof of the ACK, which went to the previous process."""
         accepted = self.accepted
         if accepted is not None and accepted.is_pending:
             accepted.acknowledge()
@@ -219,14 +218,15 @@ class ResumedSession(InviteSession):
             self.changed()
 
     def _acknowledged_before(self) -> None:
-        """No ACK has come: it may have gone to the process before, and who has vanished is silent, too."""
+        """Continue the session without an ACK: the ACK may have gone to the previous process, and a lost peer is silent
+        too."""
         self.step(SessionInput.ACKNOWLEDGED)
 
     def on_late_success(self, response: Response, source: Flow) -> None:
-        """A 2xx to an INVITE of the process before: acknowledged as often as it comes (RFC 3261 13.2.2.4).
+        """Acknowledge each 2xx to an INVITE of the previous process (RFC 3261 13.2.2.4).
 
-        Its description may be another than what stands, so who listens hears of an answer to nobody's offer. No branch
-        of that process is known here, so it counts where a request of the dialog would.
+        A description other than the agreed remote one is reported as an answer to exchange 0. Only a response from the
+        dialog's own places counts, as the previous process's branches are unknown.
         """
         number, dialog = response.cseq.number, self.dialog
         assert dialog is not None
@@ -256,25 +256,25 @@ class ResumedSession(InviteSession):
 
 
 class LeftInvite:
-    """An INVITE of ours whose process died before it was answered: cancelled, or ended where it is answered."""
+    """Unanswered INVITE of a dead process: cancelled, or ended by BYE if answered."""
 
     def __init__(self, core: Core, values: Mapping[str, Any], reason: str, farewell: Farewell) -> None:
-        """`reason` is the value of a Reason field. Raises SipError for what `session_values` has not made."""
+        """`reason`: value of a Reason field. Raise SipError for values not made by `session_values`."""
         self._core = core
         self._farewell = farewell
         self._invite = _request(values["waits"])
         self._headers: build.Fields = (("Reason", reason),)
         self._acks: dict[str, tuple[bytes, Flow] | None] = {}
-        """By their tags, of those who have answered; None while it is looked up where they are."""
+        """ACK and its flow by To tag of each answering branch; None during the address lookup."""
         self._is_cancelled = False
         self._byes = 0
-        """Of those who have answered (forks), how many have yet to answer that it is over."""
+        """Answering branches (forks) whose BYE has no response yet."""
         self._flow = Flow.parse(values["flow"])
         self._transaction = core.send_again(self._invite, self._flow)
         self._transaction.user = self
 
     def on_response(self, response: Response, source: Flow) -> None:
-        """Whatever comes first says that the INVITE is there to be cancelled, or what became of it."""
+        """Cancel the INVITE at the first 1xx, or process its final response."""
         if response.is_provisional and not self._is_cancelled:
             self._is_cancelled = True
             self._core.send_cancel(self._transaction, self._headers)
@@ -287,7 +287,7 @@ class LeftInvite:
         self._farewell.answered()
 
     def _end(self, response: Response) -> None:
-        """Acknowledge a 2xx and hang up; once more where it comes again."""
+        """Answer a 2xx with ACK and BYE; repeat the ACK for a retransmitted 2xx."""
         tag = response.to_tag or ""
         if tag in self._acks or len(self._acks) >= MOST_FORKS:
             self._core.counts["2xx of a fork again, or of too many"] += 1
@@ -299,7 +299,7 @@ class LeftInvite:
         self._byes += 1
 
         def located(flows: tuple[Flow, ...]) -> None:
-            flow = flows[0]  # the one that the INVITE went by, at least
+            flow = flows[0]  # at least the flow of the INVITE
             self._farewell.changed(bare({"dialog": values_of(dialog)}), self._byes > 1)
             ack = dialog.ack(response.cseq.number, headers=tuple(self._core.request_fields()))
             self._acks[tag] = self._core.send_ack(ack, flow), flow
@@ -314,17 +314,17 @@ class LeftInvite:
             self._over()
 
     def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
-        """Nobody cancels what is ours."""
+        """Ignore the event: nobody cancels our INVITE."""
 
     def on_failed(self, transaction: Transaction, reason: Reason) -> None:
-        self._over()  # nobody is there: nothing rings
+        self._over()  # unreachable peer: nothing rings
 
 
 def end_left(core: Core, values: Mapping[str, Any], status: int, reason: str, farewell: Farewell) -> None:
-    """Cancel an INVITE of ours, or answer one of a peer with `status`, that the process before has left ringing.
+    """Cancel our INVITE, or answer a peer's INVITE with `status`, left ringing by the previous process.
 
-    `reason` is the value of a Reason field. Raises SipError, LookupError, TypeError or ValueError for values that
-    `session_values` has not given.
+    `reason`: value of a Reason field. Raise SipError, LookupError, TypeError or ValueError for values not made by
+    `session_values`.
     """
     if "waits" in values:
         LeftInvite(core, values, reason, farewell)

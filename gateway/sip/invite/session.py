@@ -1,4 +1,4 @@
-"""One INVITE usage, what both roles share: events, the dialog, BYE, INFO, the session timer."""
+"""INVITE usage, common to both roles: events, dialog, BYE, INFO and session timer."""
 
 from __future__ import annotations
 
@@ -42,18 +42,17 @@ from gateway.sip.transactions import Reason, Transaction
 logger = logging.getLogger(__name__)
 
 MAX_KEPT_EVENTS = 64
-"""Events kept before anybody listens; more than a peer can cause before the application has seen the session."""
+"""Events kept before a listener is set; more than a peer can cause before the application gets the session."""
 FIRST = 1
-"""The exchange of the INVITE itself."""
+"""Exchange number of the INVITE."""
 METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "INFO", "OPTIONS", "PRACK", "REFER", "UPDATE"))
 
 
 class InviteSession:
-    """One INVITE usage in either role; the application's handle on a SIP call.
+    """INVITE usage in either role; the application's handle on a SIP call.
 
-    Methods return at once and never raise for what the peer does: outcomes are events, delivered in order to the
-    one listener, the last of which is `Failed` or `Ended`. A call that the present state does not allow (a second
-    answer, an offer in a call that is over) is logged and does nothing.
+    Methods return at once and never raise for the peer's behaviour. Outcomes are events for the only listener, in
+    order; the last is `Failed` or `Ended`. Calls not allowed in the present state are logged and ignored.
     """
 
     role: Literal["uac", "uas"]
@@ -66,31 +65,31 @@ class InviteSession:
         self.remote = remote
         self.call_id = call_id
         self.source = source
-        """UAS: where the INVITE came from; UAC: where it is sent to (as far as that is known)."""
+        """UAS: source of the INVITE. UAC: destination of the INVITE, as far as known."""
         self.identity: str | None = None
-        """Who the far end is, as proved (UAS) or as called (UAC)."""
+        """Identity of the far end, authenticated (UAS) or as called (UAC)."""
         self.machine = SessionMachine()
         self.dialog: Dialog | None = None
         self.modification: Modification | None = None
         self.authenticator: Authenticator | None = None
         self.local_body = b""
-        """The last session description of ours that stands."""
+        """Our last agreed session description."""
         self.remote_body = b""
-        """The peer's that stands beside it."""
+        """Peer's session description agreed with `local_body`."""
         self.answers = False
-        """True where `local_body` answers `remote_body`, False the other way round."""
+        """True if `local_body` answers `remote_body`, False if `remote_body` answers `local_body`."""
         self.timer = SessionTimer(core.config.session_timer)
         self.peer_allows: frozenset[str] = frozenset()
         self.peer_supports: frozenset[str] = frozenset()
-        """Option tags of the peer's Supported, in lower case."""
+        """Option tags in the peer's Supported, lower case."""
         self.peer_names = PeerNames()
         self.changed: Callable[[], None] = no_matter
-        """Called when what `session_values` gives has changed, before a message that shows it leaves."""
+        """Callback for changes of `session_values`, before a message with the change leaves."""
         self.accepted: AcceptedInvite | None = None
-        """Our 2xx to the INVITE that made the dialog."""
+        """Our 2xx to the INVITE that created the dialog."""
         self._exchanges = FIRST
         self.peer_packages: frozenset[str] = frozenset()
-        """INFO packages that the peer takes (Recv-Info), in lower case."""
+        """INFO packages supported by the peer (Recv-Info), lower case."""
         self._infos = Infos(self)
         self._recovery = FlowRecovery(self)
         self._referrals = 0
@@ -104,10 +103,10 @@ class InviteSession:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.machine.state.name})"
 
-    # ---- the application's side
+    # ---- interface for the application
 
     def listen(self, handler: SessionHandler) -> None:
-        """Have events delivered to `handler`, those kept so far first."""
+        """Deliver events to `handler`, starting with the kept events."""
         self._handler = handler
         kept, self._kept = self._kept, []
         for event in kept:
@@ -115,52 +114,53 @@ class InviteSession:
 
     @property
     def is_over(self) -> bool:
-        """Whether the last event has been sent."""
+        """Return True after the last event."""
         return self._over
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the session is established: 2xx and ACK exchanged."""
+        """Return True if the session is established by 2xx and ACK."""
         return self.machine.state is SessionState.CONFIRMED
 
     @property
     def may_update(self) -> bool:
-        """Whether an UPDATE with an offer may be sent before the 2xx."""
+        """Return True if an UPDATE with an offer may precede the 2xx."""
         return True
 
     def hangup(self, reason_header: str | None = None) -> None:
-        """End it as its state wants: CANCEL, BYE, or 480 to an INVITE not answered yet; idempotent.
+        """End the session as its state requires: CANCEL, BYE, or 480 to an unanswered INVITE; idempotent.
 
-        `reason_header` is the value of a Reason field, e.g. 'Q.850;cause=16;text="Normal"'.
+        `reason_header`: value of a Reason field, e.g. 'Q.850;cause=16;text="Normal"'.
         """
-        # Words of a web page may end up here; the call must end whatever they hold.
+        # Text of a web page may end up here; the call must end whatever its characters.
         usable = reason_header and not has_control(reason_header)
         headers: build.Fields = (("Reason", reason_header),) if usable else ()
         self.step(SessionInput.HANG_UP, Context(status=480, headers=headers))
         self.core.wake()
 
     def offer(self, body: bytes) -> int:
-        """Change the session: an offer of ours, sent as soon as no other is open; `OfferAnswered` tells the outcome.
+        """Send an offer once no other is open, and return the exchange number; `OfferAnswered` reports the outcome.
 
-        Returns the number of the exchange. Before the answer it goes out as UPDATE where the peer allows that.
+        Before the final answer the offer goes out as UPDATE, if the peer allows UPDATE.
         """
         return self._want(Purpose.OFFER, body)
 
     def take_back_offer(self, exchange: int) -> bool:
-        """Forget our `offer` of that number where nothing of it has been sent; False: its outcome comes."""
+        """Withdraw our `offer` with number `exchange` if unsent; otherwise return False and report the outcome
+        later."""
         return self.modification is not None and self.modification.take_back(exchange)
 
     def request_offer(self) -> int:
-        """Ask the peer for an offer by a re-INVITE without one; it comes as `Offered` of that number.
+        """Request an offer from the peer by a re-INVITE without offer; return the exchange number.
 
-        Where none comes, `OfferAnswered` of that number says why.
+        The offer arrives as `Offered`; without an offer, `OfferAnswered` gives the status.
         """
         return self._want(Purpose.ASK)
 
     def identify(self, local: NameAddr, headers: build.Fields = ()) -> None:
-        """Tell the peer that it talks with `local` now, by From where it takes that (RFC 4916), and by `headers`.
+        """Send the peer the new identity `local`, in From if the peer supports RFC 4916, with `headers`.
 
-        Sent once the call is answered; to a peer that takes no other From by UPDATE only, and only with `headers`.
+        Sent once the call is answered. A peer without RFC 4916 gets the identity only in `headers`, and only by UPDATE.
         """
         takes_it = FROM_CHANGE in self.peer_supports
         if self.modification is None or self.dialog is None or self._over:
@@ -178,15 +178,15 @@ class InviteSession:
         return number
 
     def answer_offer(self, exchange: int, body: bytes) -> None:
-        """Answer the `Offered` event of that number, or make the offer that it asks for; b"" refuses."""
+        """Answer the `Offered` with number `exchange`, or send the offer requested; b"" rejects."""
         if self.modification is not None:
             self.modification.answer(exchange, body)
             self.core.wake()
 
     def refuse_offer(self, exchange: int, status: int = 488, reason_header: str | None = None) -> None:
-        """Refuse the `Offered` event of that number; the session stays as it was.
+        """Reject the `Offered` with number `exchange`; the session is unchanged.
 
-        An offer that came in a 2xx cannot be refused (RFC 3261 14.1): the session ends.
+        An offer in a 2xx cannot be rejected (RFC 3261 14.1): the session ends.
         """
         if self.modification is not None:
             self.modification.refuse(exchange, status, reason_header)
@@ -201,22 +201,21 @@ class InviteSession:
         done: Callable[[int], None] | None = None,
         instead: tuple[str, bytes] | None = None,
     ) -> None:
-        """Send an INFO (RFC 6086) in the dialog, once those before it are answered.
+        """Send an INFO (RFC 6086) in the dialog after the responses to earlier INFOs.
 
-        `done` gets the status that answered it, 481 without a dialog; `instead` is a type and a body that it is sent
-        with again where the first is answered 415.
+        `done` gets the final status, 481 without a dialog. `instead`: type and body for a second attempt after a 415.
         """
         self._infos.send(Outgoing(content_type, body, package, done or no_matter, instead))
         self.core.wake()
 
     def refer(self, target: Uri, told: Told) -> None:
-        """Ask the peer of an answered call to call `target` in our place; see `Referrer`."""
+        """Transfer an answered call by asking the peer to call `target`; see `Referrer`."""
         assert self.dialog is not None, "only an answered call is passed on"
         Referrer(self.core, self.dialog, target, told, authenticator=self.authenticator)
         self.core.wake()
 
     def answer_info(self, number: int, status: int) -> None:
-        """Answer the `InfoReceived` of that number: 200, or why what it brought could not be used."""
+        """Answer the `InfoReceived` with number `number`: 200, or the failure in processing its content."""
         self._infos.answer(number, status)
         self.core.wake()
 
@@ -227,7 +226,7 @@ class InviteSession:
     # ---- events
 
     def emit(self, event: SessionEvent) -> None:
-        """Tell the listener; nothing follows the last event."""
+        """Deliver an event to the listener; nothing follows the last event."""
         if self._over:
             return
         if self._handler is None:
@@ -237,7 +236,7 @@ class InviteSession:
             self._deliver(event)
 
     def emit_last(self, event: SessionEvent) -> None:
-        """Tell the listener that it is over, once."""
+        """Deliver the last event, once, and release everything of the session."""
         if self._over or self._is_ending:
             return
         self._is_ending = True
@@ -251,7 +250,7 @@ class InviteSession:
         self.emit(event)
         self._over = True
         if self._handler is not None:
-            self._handler = _nobody  # transactions keep the session for 32 s, and it must not keep the whole call
+            self._handler = _nobody  # transactions keep the session for 32 s, which must not keep the whole call alive
         self.changed = no_matter
         self.core.usage_over(self)
 
@@ -260,7 +259,7 @@ class InviteSession:
         try:
             self._handler(event)
         except Exception:
-            # A listener's mistake ends its own call and nobody else's.
+            # A failing listener ends its own call and no other.
             self.core.counts["listener failed"] += 1
             logger.exception("listener of a session failed on %s", type(event).__name__)
             self._handler = _nobody
@@ -270,7 +269,7 @@ class InviteSession:
     # ---- the table
 
     def step(self, what: SessionInput, context: Context | None = None) -> bool:
-        """Run the session table; False when it has no row for this input."""
+        """Run the session table; return False if the table has no row for the input."""
         known = self.machine.ignored
         context = context or Context()
         if what is SessionInput.LOST and self.machine.state is SessionState.ACCEPTED:
@@ -280,46 +279,46 @@ class InviteSession:
         return self.machine.ignored == known
 
     def answer_bye(self, context: Context) -> None:
-        """ANSWER_BYE."""
+        """Run ANSWER_BYE."""
         assert context.request is not None
         context.request.respond(200)
 
     def send_bye(self, context: Context) -> None:
-        """SEND_BYE; the dialog is kept until the BYE is answered, so that one crossing it finds its call."""
+        """Run SEND_BYE; the dialog stays until the response, so that a crossing BYE finds its call."""
         assert self.dialog is not None
         self.end_dialog(self.dialog, context.headers)
 
     def tell_ended(self, context: Context) -> None:
-        """TELL_ENDED; where the end had to wait for the ACK, with the reason it had then."""
+        """Run TELL_ENDED; after a wait for the ACK, with the original reason."""
         ended = context.ended
         self.emit_last(self._reason if ended is ENDED_HERE and self._reason is not None else ended)
 
     def end_dialog(self, dialog: Dialog, headers: build.Fields = ()) -> None:
-        """Send BYE in a dialog and leave it when that is answered."""
+        """Send BYE in a dialog, and remove the usage after the response."""
         dialog.is_leaving = True
         self.send_in_dialog("BYE", dialog, lambda _: self.core.remove_usage(dialog, self), headers=headers)
 
-    # ---- what a change asks of its session
+    # ---- the `Modifiable` interface
 
     def exchange_number(self) -> int:
-        """The number of one more exchange."""
+        """Return the next exchange number."""
         self._exchanges += 1
         return self._exchanges
 
     def commit(self, local: bytes, remote: bytes, *, answers: bool) -> None:
-        """Note the two descriptions that stand; `answers`: ours is the answer to the peer's offer."""
+        """Record the two agreed descriptions; `answers`: ours answers the peer's offer."""
         self.local_body, self.remote_body, self.answers = local, remote, answers
 
     def acknowledged(self) -> None:
-        """What a callee that waits for the ACK of its 2xx has to know."""
+        """Do nothing; a callee waiting for the ACK of its 2xx overrides the method."""
 
     def exchange_over(self) -> None:
-        """Something that waited may go on."""
+        """Continue with the next waiting change."""
         assert self.modification is not None
         self.modification.advance()
 
     def peer_says(self, message: Message) -> None:
-        """A message that says who the peer is; `Identified` where that is news."""
+        """Process the identity in a peer's message; emit `Identified` on a change."""
         if self.peer_names.take(message):
             self.emit(Identified(message))
 
@@ -335,7 +334,7 @@ class InviteSession:
         body: bytes = b"",
         content_type: str | None = None,
     ) -> ClientRequest:
-        """Begin a request in the dialog; `done` gets its final response, at once where it cannot be sent."""
+        """Start a request in the dialog; `done` gets the final response, synchronously if sending is impossible."""
         return send_in_dialog(
             self.core,
             dialog,
@@ -349,20 +348,20 @@ class InviteSession:
         )
 
     def claims(self, request: Request) -> bool:
-        """Whether a request in the dialog is ours; those of no other usage are, too."""
+        """Claim all requests of the INVITE usage, and those without another usage."""
         return request.method in METHODS
 
     def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
-        """A request in one of our dialogs; raises DialogError with the status that answers it."""
+        """Process a request in a dialog of the session; raise DialogError with the status to answer."""
         request.transaction.user = self
         if (self._over or dialog.is_leaving) and request.request.method != "BYE":
-            # The dialog only waits for the answer to its BYE (RFC 3261 15.1.2).
+            # The dialog only waits for the response to our BYE (RFC 3261 15.1.2).
             request.respond(481)
         else:
             self._in_dialog[request.request.method](self, request, dialog)
 
     def modification_of(self, dialog: Dialog) -> Modification:
-        """The exchanges of one of our dialogs."""
+        """Return the offer/answer state of a dialog."""
         assert self.modification is not None
         return self.modification
 
@@ -373,7 +372,7 @@ class InviteSession:
         self.core.remove_usage(dialog, self)
 
     def _is_last(self, dialog: Dialog) -> bool:
-        """Whether a BYE in `dialog` ends the session."""
+        """Return True if a BYE in `dialog` ends the session."""
         return dialog is self.dialog
 
     def _on_info(self, request: ServerRequest, dialog: Dialog) -> None:
@@ -392,7 +391,7 @@ class InviteSession:
         request.respond(200, self.core.capabilities())
 
     def on_prack(self, request: ServerRequest, dialog: Dialog) -> None:
-        """A PRACK; only a callee that sends reliable provisional responses expects one (RFC 3262 section 3)."""
+        """Reject a PRACK; only a callee with reliable provisional responses accepts one (RFC 3262 section 3)."""
         request.respond(481)
 
     def _on_prack(self, request: ServerRequest, dialog: Dialog) -> None:
@@ -400,7 +399,7 @@ class InviteSession:
 
     def _on_refer(self, request: ServerRequest, dialog: Dialog) -> None:
         if not self.is_confirmed:
-            # Who is not answered yet cannot be passed on; the phone asks again when it is.
+            # An unanswered call cannot be transferred; the phone retries after the answer.
             raise DialogError("the call is not answered", status=491)
         is_first = self._referrals == 0
         referral = Referral(self.core, dialog, request, is_first=is_first, authenticator=self.authenticator)
@@ -418,19 +417,19 @@ class InviteSession:
     }
 
     def on_ack(self, ack: Request, dialog: Dialog) -> None:
-        """An ACK of a 2xx in the dialog."""
+        """Process the ACK of a 2xx in the dialog."""
         self.modification_of(dialog).on_ack(ack)
 
     def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
-        """A CANCEL of a re-INVITE."""
+        """Process the CANCEL of a re-INVITE."""
         assert self.modification is not None
         self.modification.on_cancel(transaction)
 
     def on_failed(self, transaction: Transaction, reason: Reason) -> None:
-        """A server transaction of ours failed: the ACK of a failure did not come, which changes nothing."""
+        """Ignore the failure of a server transaction: a missing ACK after a rejection changes nothing."""
 
     def on_flow_lost(self, flow: Flow) -> None:
-        """A connection is gone; requests of ours in the dialog look for another way (Dialog.hops)."""
+        """Process the loss of a connection; later requests in the dialog try other routes (Dialog.hops)."""
         if self.accepted is not None:
             self.accepted.flow_lost(flow)
         if self.modification is not None:
@@ -441,16 +440,16 @@ class InviteSession:
                 self._recovery.begin()
 
     def lost(self, status: int) -> None:
-        """The peer does not know the dialog any more, or does not answer in it (RFC 3261 12.2.1.2)."""
+        """End the session after the peer answered 408 or 481 in the dialog, or not at all (RFC 3261 12.2.1.2)."""
         by: Literal["timeout", "error"] = "timeout" if status == 408 else "error"
         self.step(SessionInput.LOST, Context(status=480, ended=Ended(by, status, text=build.PHRASES.get(status, ""))))
 
     def on_mistake(self) -> None:
-        """Code of ours failed on its behalf: 500 or BYE."""
+        """End the session with 500 or BYE after an exception in our code."""
         self.step(SessionInput.LOST, Context(status=500, ended=MISTAKE))
 
     def drop(self) -> None:
-        """Tell that it is over, nothing else."""
+        """Report the end to the listener without a message to the peer."""
         self.machine.state = SessionState.ENDED
         self._over = True
         self.stop_timer()
@@ -461,14 +460,14 @@ class InviteSession:
     # ---- session timer (RFC 4028)
 
     def arm_timer(self) -> None:
-        """Have the session timer looked at when it is due; call after each change of it."""
+        """Schedule the session timer; call after each change of the timer."""
         self.stop_timer()
         deadline = self.timer.deadline
         if deadline is not None and not self._over:
             self._timer_alarm = self.core.at(deadline, self._timer_due, self)
 
     def stop_timer(self) -> None:
-        """Stop looking at the session timer."""
+        """Cancel the scheduled session timer."""
         if self._timer_alarm is not None:
             self._timer_alarm.cancel()
             self._timer_alarm = None
@@ -490,8 +489,8 @@ class InviteSession:
 
 
 def no_matter(*_: int) -> None:
-    """Nobody asked."""
+    """Ignore a callback."""
 
 
 def _nobody(event: SessionEvent) -> None:
-    """Stands for a listener that has failed."""
+    """Replace a failed listener: ignore the event."""

@@ -1,4 +1,4 @@
-"""Session timers: a call whose peer has vanished ends by itself (RFC 4028)."""
+"""Session timers: a call ends by itself after its peer vanished (RFC 4028)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from gateway.sip.message.values import SessionExpires
 
 OPTION = "timer"
 SMALLEST = 90
-"""No Min-SE may be below it, in seconds (RFC 4028 section 5)."""
+"""Lowest Min-SE allowed, in seconds (RFC 4028 section 5)."""
 
 SHORTEST_WAIT = 1.0
 LONGEST_WAIT = 10.0
-"""Bounds of the time after which a refresh that failed is tried again, in seconds."""
+"""Bounds in seconds of the delay before retrying a failed refresh."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimerPolicy:
-    """What we want of session timers; all in seconds."""
+    """Session timer settings, in seconds."""
 
     interval: int = 1800
-    """Session-Expires that we ask for; 0 switches session timers off on our side."""
+    """Session-Expires in our requests; 0 disables session timers on our side."""
     minimum: int = SMALLEST
-    """Smallest interval that we take; requests below it get 422."""
+    """Smallest interval accepted; requests below get 422."""
 
     def __post_init__(self) -> None:
         if self.minimum < SMALLEST or (self.interval and self.interval < self.minimum):
@@ -36,17 +36,16 @@ class TimerPolicy:
 
 
 class TimerAction(Enum):
-    """What a due timer asks for."""
+    """Action required by an expired timer."""
 
     REFRESH = "send a re-INVITE or UPDATE"
     EXPIRED = "send BYE with Reason: SIP;cause=408"
 
 
 class SessionTimer:
-    """The timer of one dialog: feed it every 2xx of INVITE and UPDATE, ask `deadline`, call `tick`.
+    """Session timer of one dialog: pass every 2xx of INVITE and UPDATE, read `deadline`, call `tick`.
 
-    The refresher acts at half the interval; the other side gives up min(32 s, a third) before the end
-    (section 10).
+    The refresher acts at half the interval; the other side gives up min(32 s, a third) before the end (section 10).
     """
 
     __slots__ = ("_expires_at", "_minimum", "_policy", "_refresh_at", "_refreshing", "interval", "is_refresher")
@@ -58,15 +57,15 @@ class SessionTimer:
         self._expires_at: float | None = None
         self._refreshing = False
         self.interval = 0
-        """Agreed interval in seconds; 0 while the session has no timer."""
+        """Agreed interval in seconds; 0 without a session timer."""
         self.is_refresher = False
 
     def request_headers(self) -> Fields:
-        """Fields of our INVITE, re-INVITE and UPDATE (section 7.1, 7.4); Supported is the caller's to merge."""
+        """Return the fields of our INVITE, re-INVITE and UPDATE (section 7.1, 7.4); the caller merges Supported."""
         if not self._policy.interval and not self.interval:
             return []
         wanted = self.interval or max(self._policy.interval, self._minimum)
-        # In a refresh the roles stay: the transaction's UAC is whoever sends it.
+        # A refresh keeps the roles: the UAC of a transaction is its sender.
         refresher = None if not self.interval else ("uac" if self.is_refresher else "uas")
         fields: list[tuple[str, object]] = [("Session-Expires", SessionExpires(max(wanted, self._minimum), refresher))]
         if self._minimum > SMALLEST:
@@ -74,7 +73,7 @@ class SessionTimer:
         return fields
 
     def too_small(self, response: Response) -> bool:
-        """Take the Min-SE of a 422; True when the request is worth trying again with `request_headers`."""
+        """Process the Min-SE of a 422; return True if a retry with `request_headers` may succeed."""
         min_se = response.min_se
         if min_se is None or min_se.seconds <= max(self._minimum, self.interval):
             return False
@@ -84,21 +83,21 @@ class SessionTimer:
         return True
 
     def check(self, request: Request) -> None:
-        """Judge a received INVITE or UPDATE; raises DialogError(422) for an interval below our minimum.
+        """Check a received INVITE or UPDATE; raise DialogError (422) for an interval below our minimum.
 
-        The response names our minimum in Min-SE. Only peers that know session timers are refused (section 8.1).
+        The response names our minimum in Min-SE. Only peers that support session timers are rejected (section 8.1).
         """
         asked = request.session_expires
         if asked is not None and asked.seconds < self._policy.minimum and OPTION in request.supported:
             raise DialogError("session interval is too small", status=422)
 
     def accept(self, request: Request, now: float) -> Fields:
-        """Take the interval of a request we answer 2xx, start the timer; returns the fields of the 2xx (section 9)."""
+        """Start the timer for a request answered 2xx; return the fields of the 2xx (section 9)."""
         asked = request.session_expires
         supported = OPTION in request.supported
         floor = max(request.min_se.seconds if request.min_se else 0, self._policy.minimum)
         if asked is None and (not self._policy.interval or not supported):
-            # Neither side asks, or the peer cannot refresh and we would not gain: no timer.
+            # Nobody asks for a timer, or the peer cannot refresh and ours has no interval: no timer.
             self.stop()
             return []
         wanted = asked.seconds if asked is not None else self._policy.interval
@@ -114,7 +113,7 @@ class SessionTimer:
         return fields
 
     def accepted(self, response: Response, now: float) -> None:
-        """Take the interval of a 2xx to our request (section 7.2); none means that nobody but us would refresh."""
+        """Process the interval of a 2xx to our request (section 7.2); without an interval only we refresh."""
         agreed = response.session_expires
         if agreed is not None:
             interval = max(agreed.seconds, SMALLEST)
@@ -132,14 +131,14 @@ class SessionTimer:
         self._expires_at = now + interval - min(32.0, interval / 3)
 
     def postpone(self, now: float, delay: float = 0.0) -> None:
-        """A refresh failed or had to wait: it is due again in `delay` seconds, or well before the interval ends."""
+        """Schedule a failed or delayed refresh again in `delay` seconds, or well before the interval ends."""
         if self._refreshing and self._expires_at is not None:
             left = max(self._expires_at - now, 0.0)
             self._refreshing = False
             self._refresh_at = now + (delay or min(LONGEST_WAIT, max(left / 8, SHORTEST_WAIT)))
 
     def values(self, now: float) -> dict[str, Any]:
-        """What `resume` goes on with; times in seconds from `now`."""
+        """Return the values for `resume`; times in seconds from `now`."""
         return {
             "interval": self.interval,
             "minimum": self._minimum,
@@ -149,7 +148,8 @@ class SessionTimer:
         }
 
     def resume(self, values: Mapping[str, Any], now: float, elapsed: float) -> None:
-        """Go on as `values` said `elapsed` seconds ago; what became due meanwhile is due soon, the end later."""
+        """Restore the state of `values`, written `elapsed` seconds ago; refreshes due meanwhile run soon, expiry
+        later."""
         refresh_in, expires_in = values["refresh_in"], values["expires_in"]
         self.interval, self._minimum = values["interval"], values["minimum"]
         self.is_refresher = values["is_refresher"]
@@ -157,19 +157,19 @@ class SessionTimer:
         self._expires_at = None if expires_in is None else now + max(expires_in - elapsed, LONGEST_WAIT)
 
     def stop(self) -> None:
-        """The session is over, or goes on without a timer."""
+        """Stop the timer, at the session's end or without agreement on a timer."""
         self.interval = 0
         self._refresh_at = self._expires_at = None
 
     @property
     def deadline(self) -> float | None:
-        """When `tick` has something to do, in the caller's seconds."""
+        """Return the time of the next action of `tick`, on the caller's clock."""
         if self._refresh_at is not None and not self._refreshing:
             return self._refresh_at
         return self._expires_at
 
     def tick(self, now: float) -> TimerAction | None:
-        """What is due now; REFRESH comes once, the next 2xx or `postpone` arms it again."""
+        """Return the action due now; REFRESH comes once until the next 2xx or `postpone`."""
         if self._expires_at is not None and now >= self._expires_at:
             self.stop()
             return TimerAction.EXPIRED

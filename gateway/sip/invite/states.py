@@ -1,7 +1,7 @@
-"""An INVITE session from first request to BYE as one table: what to send when (RFC 3261 9, 13, 15; RFC 6026).
+"""State table of an INVITE session from first request to BYE (RFC 3261 9, 13, 15; RFC 6026).
 
-The table decides CANCEL against BYE, when an ACK is due and when BYE must wait for it. It knows neither
-transactions nor dialogs: the user agent runs the actions it gives.
+The table chooses between CANCEL and BYE, and decides when ACK is due and when BYE must wait for ACK. Transactions and
+dialogs are unknown here: the user agent runs the actions.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from enum import Enum
 
 
 class SessionState(Enum):
-    """Where the session stands."""
+    """State of the session."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     IDLE = "idle"
     CALLING = "INVITE sent, nothing heard"
@@ -29,9 +29,9 @@ class SessionState(Enum):
 
 
 class SessionInput(Enum):
-    """What our user or the peer does; `CALL` and `HANG_UP` to `REFUSE_ANSWER` are ours."""
+    """Inputs of the table; `CALL` and `HANG_UP` to `REFUSE_ANSWER` come from our side."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     CALL = "we call"
     HANG_UP = "we end it"
@@ -53,9 +53,9 @@ class SessionInput(Enum):
 
 
 class SessionAction(Enum):
-    """What the user agent is to do, in the order given."""
+    """Actions of the user agent, run in order."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     SEND_INVITE = "send the INVITE"
     SEND_CANCEL = "send CANCEL"
@@ -79,7 +79,7 @@ Rows = Mapping[tuple[SessionState, SessionInput], tuple[tuple[SessionAction, ...
 
 TABLE: Rows = {
     (_S.IDLE, _I.CALL): ((_A.SEND_INVITE,), _S.CALLING),
-    # A CANCEL before the first 1xx might overtake the INVITE (9.1), so giving up waits for one.
+    # A CANCEL before the first 1xx might overtake the INVITE (9.1), so giving up waits for a 1xx.
     (_S.CALLING, _I.PROVISIONAL): ((_A.TELL_RINGING,), _S.PROCEEDING),
     (_S.CALLING, _I.SUCCESS): ((_A.SEND_ACK, _A.TELL_ANSWERED), _S.CONFIRMED),
     (_S.CALLING, _I.FAILURE): ((_A.TELL_ENDED,), _S.ENDED),
@@ -90,14 +90,14 @@ TABLE: Rows = {
         for state in (_S.CALLING, _S.PROCEEDING, _S.GIVING_UP, _S.CANCELLING, _S.CONFIRMED, _S.AWAITING, _S.ENDED)
     },
     (_S.CALLING, _I.RETRIED): ((), _S.CALLING),
-    # A CANCEL waits for a 1xx of the INVITE that it would end.
+    # A CANCEL waits for a 1xx to its own INVITE.
     (_S.PROCEEDING, _I.RETRIED): ((), _S.CALLING),
     (_S.PROCEEDING, _I.PROVISIONAL): ((_A.TELL_RINGING,), _S.PROCEEDING),
     (_S.PROCEEDING, _I.SUCCESS): ((_A.SEND_ACK, _A.TELL_ANSWERED), _S.CONFIRMED),
     (_S.PROCEEDING, _I.FAILURE): ((_A.TELL_ENDED,), _S.ENDED),
     (_S.PROCEEDING, _I.HANG_UP): ((_A.SEND_CANCEL,), _S.CANCELLING),
     (_S.PROCEEDING, _I.LOST): ((_A.SEND_CANCEL,), _S.CANCELLING),
-    # A BYE of an early dialog ends that branch (15); the INVITE's own 487 or a CANCEL ends the rest.
+    # A BYE in an early dialog ends one branch (15); a CANCEL, answered by 487 to the INVITE, ends the rest.
     (_S.PROCEEDING, _I.BYE): ((_A.ANSWER_BYE, _A.SEND_CANCEL), _S.CANCELLING),
     (_S.GIVING_UP, _I.PROVISIONAL): ((_A.SEND_CANCEL,), _S.CANCELLING),
     (_S.GIVING_UP, _I.SUCCESS): ((_A.SEND_ACK, _A.SEND_BYE, _A.TELL_ENDED), _S.ENDED),
@@ -131,10 +131,10 @@ TABLE: Rows = {
     (_S.CONFIRMED, _I.HANG_UP): ((_A.SEND_BYE, _A.TELL_ENDED), _S.ENDED),
     (_S.CONFIRMED, _I.BYE): ((_A.ANSWER_BYE, _A.TELL_ENDED), _S.ENDED),
     (_S.CONFIRMED, _I.LOST): ((_A.SEND_BYE, _A.TELL_ENDED), _S.ENDED),
-    # A 2xx ends its own branch alone; those of others come within 64*T1 of it (13.2.2.4).
+    # A 2xx completes only its own branch; a 2xx of a later branch arrives within 64*T1 (13.2.2.4).
     (_S.CONFIRMED, _I.REFUSE_ANSWER): ((_A.LEAVE_ANSWER,), _S.AWAITING),
     (_S.AWAITING, _I.SUCCESS): ((_A.SEND_ACK, _A.TELL_ANSWERED), _S.CONFIRMED),
-    # Behind its first 2xx an INVITE cannot be cancelled (9.1).
+    # After its first 2xx an INVITE cannot be cancelled (9.1).
     (_S.AWAITING, _I.HANG_UP): ((_A.TELL_ENDED,), _S.ENDED),
     (_S.AWAITING, _I.BYE): ((_A.ANSWER_BYE, _A.TELL_ENDED), _S.ENDED),
     (_S.AWAITING, _I.LOST): ((_A.TELL_ENDED,), _S.ENDED),
@@ -145,7 +145,7 @@ TABLE: Rows = {
 
 
 class InviteSession:
-    """One session's place in the table; an input without a row is counted in `ignored` and changes nothing."""
+    """State of one session; an input without a row is counted in `ignored` and changes nothing."""
 
     __slots__ = ("ignored", "state")
 
@@ -154,7 +154,7 @@ class InviteSession:
         self.ignored = 0
 
     def step(self, what: SessionInput) -> tuple[SessionAction, ...]:
-        """The actions for an input, to be run in order."""
+        """Return the actions for an input, in order."""
         row = TABLE.get((self.state, what))
         if row is None:
             self.ignored += 1
@@ -164,5 +164,5 @@ class InviteSession:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing but late messages can still come."""
+        """Return True if only late messages can still arrive."""
         return self.state is SessionState.ENDED

@@ -1,1 +1,1 @@
-"""Reading and writing messages: bytes to values and back (RFC 3261 sections 7 and 25)."""
+"""Parsing and writing of messages (RFC 3261 sections 7 and 25)."""

@@ -1,4 +1,4 @@
-"""The header values that routing and dialogs live on: name-addr, Via, CSeq (RFC 3261 section 20)."""
+"""Header values for routing and dialogs: name-addr, Via, CSeq (RFC 3261 section 20)."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from gateway.sip.message.grammar import (
 from gateway.sip.message.uri import Uri, check_writable
 
 MAX_LIST = 128
-"""How many values one comma list, or all fields of one name together, may hold."""
+"""Values allowed in one comma list, or in all fields of one name together."""
 MAX_TAG = 256
 _KNOWN, _KNOWN_LENGTH = 4096, 256
-"""How many addresses are kept with what was read of them, and how long one may be: about 4 MB at most."""
+"""Cached addresses and longest cached address in characters: about 4 MB at most."""
 MAX_BRANCH = 512
 
-# The grammar wants tokens as unquoted display name; whatever is unmistakable is taken ("AT&T <sip:...>"), and
-# written in quotes.
+# The grammar allows tokens as unquoted display name; any unambiguous text is accepted ("AT&T <sip:...>"), and written
+# in quotes.
 _NAME_ADDR = re.compile(rf"[ \t]*+(?:({QUOTED})[ \t]*+|((?:[^\s\"<>,;:\\]++[ \t]*+)*+))<([^<>]*+)>[ \t]*+")
 _UNQUOTED = re.compile(r"([^<>]*+)<([^<>]*+)>[ \t]*+")
-"""A name that should be quoted and is not (`Doe, John <sip:...>`), or is quoted twice, and the URI after it."""
+"""Address with an unquoted name that needs quotes (`Doe, John <sip:...>`) or a doubly quoted name."""
 _ADDR_SPEC = re.compile(r'[ \t]*+([^\s<>",;?]++)[ \t]*+')
 _COMMA = re.compile(r"[ \t]*+,[ \t]*+")
 _VIA = re.compile(
@@ -51,31 +51,31 @@ _QVALUE = re.compile(r"[0-9]{1,8}(?:\.[0-9]{0,16})?|\.[0-9]{1,16}")
 
 @dataclass(frozen=True, slots=True)
 class NameAddr:
-    """One address with display name and header parameters: From, To, Contact, Route, Refer-To and their kin."""
+    """Address with display name and header parameters: From, To, Contact, Route, Refer-To and the like."""
 
     uri: Uri
     display_name: str = ""
-    """Unquoted text."""
+    """Display name without quotes."""
     params: Params = ()
-    """Header parameters (those after the ">"), values raw."""
+    """Header parameters (after the ">"), values raw."""
     _written: str | None = field(default=None, init=False, repr=False, compare=False)
-    """Its text, made when first asked for: a dialog writes the same addresses again and again."""
+    """Cached text, as a dialog writes its addresses many times."""
 
     @classmethod
     def parse(cls, text: str) -> NameAddr:
-        """Read exactly one address; raises SipSyntaxError."""
-        # Every message of a dialog has the same From and To, so that most have been read before.
+        """Parse exactly one address; raise SipSyntaxError."""
+        # All messages of a dialog repeat From and To, so most addresses are cached.
         return _known_address(text) if len(text) <= _KNOWN_LENGTH else _read_address(text)
 
     @classmethod
     def parse_list(cls, text: str, limit: int = MAX_LIST) -> list[NameAddr]:
-        """Read a comma list of addresses; raises SipSyntaxError, also beyond `limit` values."""
+        """Parse a comma list of addresses; raise SipSyntaxError, also beyond `limit` values."""
         if "," not in text and len(text) <= _KNOWN_LENGTH:
             return [_known_address(text)]
         try:
             return cls._read_list(text, limit)
         except SipSyntaxError as error:
-            # RFC 4475 3.1.2.15: "Doe, John <sip:...>" is one address, and no list that begins with "Doe".
+            # RFC 4475 3.1.2.15: "Doe, John <sip:...>" is a single address, not a list starting with "Doe".
             one = _unquoted(text)
             if one is None:
                 raise error from None
@@ -99,7 +99,7 @@ class NameAddr:
 
     @classmethod
     def parse_each(cls, text: str, limit: int = MAX_LIST) -> list[NameAddr]:
-        """Read the addresses of a comma list that can be read, each alone; raises SipSyntaxError where none can be."""
+        """Parse the readable addresses of a comma list; raise SipSyntaxError if none is readable."""
         try:
             return cls.parse_list(text, limit)
         except SipSyntaxError:
@@ -120,7 +120,7 @@ class NameAddr:
 
     @classmethod
     def read(cls, text: str, position: int) -> tuple[NameAddr, int]:
-        """Read one address from `position`; returns it and where it ends."""
+        """Parse an address from `position`; return the address and its end position."""
         match = _NAME_ADDR.match(text, position)
         if match is not None:
             quoted, plain, uri_text = match.groups()
@@ -145,28 +145,28 @@ class NameAddr:
 
     @property
     def tag(self) -> str | None:
-        """The tag parameter, None when it is absent or empty."""
+        """Return the tag parameter, None if absent or empty."""
         return find_param(self.params, "tag") or None
 
     def param(self, name: str) -> str | None:
-        """The unquoted value of a header parameter; "" for a flag, None when it is absent."""
+        """Return the unquoted value of a header parameter; "" for a flag, None if absent."""
         return find_param(self.params, name)
 
     def with_param(self, name: str, value: str | None = None) -> NameAddr:
-        """This address with one header parameter set, quoted as needed."""
+        """Return a copy with one header parameter set, quoted as needed."""
         return replace(self, params=set_param(self.params, name, value))
 
     def without_param(self, name: str) -> NameAddr:
-        """This address without one header parameter."""
+        """Return a copy without one header parameter."""
         return replace(self, params=drop_param(self.params, name))
 
     def with_tag(self, tag: str | None) -> NameAddr:
-        """This address with its tag set, or without one."""
+        """Return a copy with the tag set, or removed for None."""
         return self.without_param("tag") if tag is None else self.with_param("tag", require_token(tag, "tag"))
 
     @property
     def q(self) -> float:
-        """The preference of a contact, 0.0 to 1.0; 1.0 when it is absent or unreadable (RFC 3261 20.10)."""
+        """Return the preference of a Contact, 0.0 to 1.0; 1.0 if absent or malformed (RFC 3261 20.10)."""
         text = find_param(self.params, "q")
         if text is None or _QVALUE.fullmatch(text) is None:
             return 1.0
@@ -174,9 +174,9 @@ class NameAddr:
 
     @property
     def expires(self) -> int | None:
-        """The expires parameter in seconds, None when it is absent or empty.
+        """Return the expires parameter in seconds, None if absent or empty.
 
-        A malformed one counts as 3600 (RFC 3261 10.3).
+        A malformed value counts as 3600 (RFC 3261 10.3).
         """
         text = find_param(self.params, "expires")
         if not text:
@@ -187,13 +187,13 @@ class NameAddr:
 
     @property
     def instance(self) -> str | None:
-        """+sip.instance without its angle brackets (RFC 5626 4.1)."""
+        """Return +sip.instance without angle brackets (RFC 5626 4.1)."""
         text = find_param(self.params, "+sip.instance")
         return text.removeprefix("<").removesuffix(">") if text else None
 
     @property
     def reg_id(self) -> int | None:
-        """reg-id, 1 to 2**31 - 1 (RFC 5626 4.2), None when it is absent or unreadable."""
+        """Return reg-id, 1 to 2**31 - 1 (RFC 5626 4.2), None if absent or malformed."""
         text = find_param(self.params, "reg-id")
         if text is None or _REG_ID.fullmatch(text) is None:
             return None
@@ -214,7 +214,7 @@ def _read_address(text: str) -> NameAddr:
 
 
 def _unquoted(text: str) -> NameAddr | None:
-    """The address of a whole line with one "<URI>", all before it being its name; None for any other line."""
+    """Return the address of a line with a single "<URI>" and any text before as name; None for other lines."""
     match = _UNQUOTED.match(text)
     if match is None or ";" in match[1] or ":" in match[1]:
         return None
@@ -232,7 +232,7 @@ _known_address = lru_cache(_KNOWN)(_read_address)
 
 @dataclass(frozen=True, slots=True)
 class Via:
-    """One hop of the way back (RFC 3261 20.42)."""
+    """Via hop of a message's path back (RFC 3261 20.42)."""
 
     transport: str
     """Upper case: "UDP", "TCP", "TLS", "WS", "WSS" or another."""
@@ -244,14 +244,14 @@ class Via:
 
     @classmethod
     def parse(cls, text: str) -> Via:
-        """Read exactly one Via value; raises SipSyntaxError."""
+        """Parse exactly one Via value; raise SipSyntaxError."""
         value, position = cls.read(text, 0)
         expect_end(text, position, "Via")
         return value
 
     @classmethod
     def parse_list(cls, text: str, limit: int = MAX_LIST) -> list[Via]:
-        """Read a comma list of Via values; raises SipSyntaxError, also beyond `limit` values."""
+        """Parse a comma list of Via values; raise SipSyntaxError, also beyond `limit` values."""
         value, position = cls.read(text, 0)
         found = [value]
         while (match := _COMMA.match(text, position)) is not None:
@@ -264,7 +264,7 @@ class Via:
 
     @classmethod
     def read(cls, text: str, position: int) -> tuple[Via, int]:
-        """Read one Via value from `position`; returns it and where it ends."""
+        """Parse a Via value from `position`; return the value and its end position."""
         match = _VIA.match(text, position)
         if match is None:
             raise SipSyntaxError("Via is malformed")
@@ -282,37 +282,37 @@ class Via:
         return f"{self.protocol}/{self.transport} {self.host}{port}{write_params(self.params)}"
 
     def param(self, name: str) -> str | None:
-        """The unquoted value of a parameter; "" for a flag, None when it is absent."""
+        """Return the unquoted value of a parameter; "" for a flag, None if absent."""
         return find_param(self.params, name)
 
     def with_param(self, name: str, value: str | None = None) -> Via:
-        """This Via with one parameter set."""
+        """Return a copy with one parameter set."""
         return replace(self, params=set_param(self.params, name, value))
 
     @property
     def branch(self) -> str | None:
-        """The transaction's branch, None when it is absent or empty."""
+        """Return the transaction's branch, None if absent or empty."""
         return find_param(self.params, "branch") or None
 
     @property
     def received(self) -> str | None:
-        """The source address that the server saw, IPv6 without brackets; None when it is absent."""
+        """Return the source address seen by the server, IPv6 without brackets; None if absent."""
         text = find_param(self.params, "received")
         return text.strip("[]") if text else None
 
     @property
     def maddr(self) -> str | None:
-        """The multicast or override address, None when it is absent."""
+        """Return the multicast or override address, None if absent."""
         return find_param(self.params, "maddr") or None
 
     @property
     def wants_rport(self) -> bool:
-        """Whether `rport` is there, with or without a value (RFC 3581 3)."""
+        """Return True if `rport` is present, with or without value (RFC 3581 3)."""
         return find_param(self.params, "rport") is not None
 
     @property
     def rport(self) -> int | None:
-        """The source port that the server saw, None when it is absent, empty or not a port."""
+        """Return the source port seen by the server, None if absent, empty or malformed."""
         text = find_param(self.params, "rport")
         if not text or not (text.isascii() and text.isdigit()) or len(text) > 5:
             return None
@@ -329,7 +329,7 @@ class CSeq:
 
     @classmethod
     def parse(cls, text: str) -> CSeq:
-        """Read a CSeq value; raises SipSyntaxError."""
+        """Parse a CSeq value; raise SipSyntaxError."""
         match = _CSEQ.fullmatch(text)
         if match is None:
             raise SipSyntaxError("CSeq is malformed")

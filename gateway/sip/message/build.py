@@ -1,4 +1,4 @@
-"""Building messages from messages: requests, responses, ACK and CANCEL (RFC 3261 8.1.1, 8.2.6, 9.1, 17.1.1.3)."""
+"""Construction of requests, responses, ACK and CANCEL (RFC 3261 8.1.1, 8.2.6, 9.1, 17.1.1.3)."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def request(
     content_type: str | None = None,
     max_forwards: int = MAX_FORWARDS,
 ) -> Request:
-    """A request without Via, which the transaction adds with `with_via`; raises SipBuildError."""
+    """Return a request without Via, added by the transaction with `with_via`; raise SipBuildError."""
     if body and content_type is None:
         raise SipBuildError("a body needs a Content-Type")
     if not call_id or " " in call_id or "\t" in call_id:
@@ -123,7 +123,7 @@ def request(
 
 
 def with_via(message: Request, via: Via) -> Request:
-    """`message` with `via` put on top (RFC 3261 8.1.1.7, 18.1.1)."""
+    """Return `message` with `via` on top (RFC 3261 8.1.1.7, 18.1.1)."""
     return message.with_headers(message.headers.prepend("Via", via))
 
 
@@ -138,11 +138,10 @@ def response(
     body: bytes = b"",
     content_type: str | None = None,
 ) -> Response:
-    """The response to a request, or to what could be read of one.
+    """Return a response to a request, or to the readable part of one.
 
-    Copies Via, From, To, Call-ID and CSeq; `to_tag` is added to a To without a tag, except in a 100
-    (RFC 3261 8.2.6.2). Responses that can make a dialog copy Record-Route (12.1.1), a 100 copies Timestamp.
-    Raises SipBuildError.
+    Copies Via, From, To, Call-ID and CSeq; adds `to_tag` to an untagged To, except in a 100 (RFC 3261 8.2.6.2).
+    Dialog-creating responses copy Record-Route (12.1.1), a 100 copies Timestamp. Raise SipBuildError.
     """
     if body and content_type is None:
         raise SipBuildError("a body needs a Content-Type")
@@ -179,7 +178,7 @@ def _tagged(item: Item, tag: str) -> Item:
 
 
 def error_response(error: SipSyntaxError, to_tag: str | None = None) -> Response | None:
-    """The answer to a message that could not be read; None where only silence is right."""
+    """Return the answer to an unreadable message; None to stay silent."""
     partial = error.partial if isinstance(error, BrokenMessageError) else None
     if error.status is None or partial is None or not partial.is_answerable:
         return None
@@ -187,14 +186,14 @@ def error_response(error: SipSyntaxError, to_tag: str | None = None) -> Response
 
 
 def detailed_phrase(error: SipSyntaxError) -> str:
-    """The reason phrase that says what is wrong and where (RFC 3261 21.4.1)."""
+    """Return a reason phrase with the fault and its place (RFC 3261 21.4.1)."""
     status = error.status or 400
     phrase = PHRASES.get(status, "Bad Request")
     return require_clean(f"{phrase} ({error})", "reason phrase") if status == 400 else phrase
 
 
 def ack_for_failure(invite: Request, failure: Response) -> Request:
-    """The ACK of a 300-699, part of the INVITE's transaction (RFC 3261 17.1.1.3)."""
+    """Return the ACK of a 300-699, part of the INVITE's transaction (RFC 3261 17.1.1.3)."""
     headers = invite.headers
     top_via = invite.top_via
     fields = Headers([("Via", top_via), ("Max-Forwards", MAX_FORWARDS)]).items
@@ -208,7 +207,7 @@ def ack_for_failure(invite: Request, failure: Response) -> Request:
 
 
 def cancel(invite: Request, headers: Fields = ()) -> Request:
-    """The CANCEL of a pending INVITE (RFC 3261 9.1): same Request-URI, top Via, Route, tags and number."""
+    """Return the CANCEL of a pending INVITE with equal Request-URI, top Via, Route, tags and number (RFC 3261 9.1)."""
     if invite.method != "INVITE":
         raise SipBuildError("only an INVITE can be cancelled")
     items = (
@@ -221,13 +220,13 @@ def cancel(invite: Request, headers: Fields = ()) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A final response that is decided but not built yet."""
+    """Final response, decided but not built yet."""
 
     status: int
     reason: str = ""
-    """Reason phrase; "" takes the usual one."""
+    """Reason phrase; "" means the default."""
     headers: tuple[tuple[str, object], ...] = ()
 
     def response(self, to_request: Request | Fragment, to_tag: str | None = None) -> Response:
-        """The response to a request."""
+        """Return the response to a request."""
         return response(to_request, self.status, self.reason or None, to_tag=to_tag, headers=self.headers)

@@ -1,4 +1,4 @@
-"""Header fields as an ordered, case-insensitive, immutable list (RFC 3261 7.3), and the names we know."""
+"""Header fields as an ordered, case-insensitive, immutable list (RFC 3261 7.3), and the known names."""
 
 from __future__ import annotations
 
@@ -114,10 +114,10 @@ COMPACT_FORMS = {
     "x": "Session-Expires",
     "y": "Identity",
 }
-"""One-letter header names (RFC 3261 7.3.3 and the later registrations)."""
+"""Single-letter header names (RFC 3261 7.3.3 and later registrations)."""
 
 Item = tuple[str, str, str]
-"""(key, name, value): the key is the long name in lower case, the name is how it is written."""
+"""(key, name, value): key is the long name in lower case, name the written form."""
 
 _NAMES: dict[str, tuple[str, str]] = {}
 for _name in _LONG_NAMES:
@@ -128,15 +128,15 @@ for _letter, _name in COMPACT_FORMS.items():
         _NAMES[_spelling] = (_name.lower(), _name)
 
 known_spelling = _NAMES.get
-"""(key, canonical name) of a usual spelling of a known header, else None; the parser's quick way."""
+"""Fast look-up for the parser: (key, canonical name) for a usual spelling of a known header, else None."""
 
 
 Values = str | list[str]
-"""The value of a header that is there once, or the values in order of one that is there more often."""
+"""Value of a header present once, or all values in order of a repeated header."""
 
 
 def resolve_name(name: str) -> tuple[str, str]:
-    """(key, name to write) of any header name; known names get their usual spelling."""
+    """Return (key, name to write) for a header name; known names get their usual spelling."""
     known = _NAMES.get(name)
     if known is not None:
         return known
@@ -171,10 +171,10 @@ def _index_with_repeats(items: Iterable[Item]) -> dict[str, Values]:
 
 
 class Headers:
-    """Ordered header fields; names compare without case, compact forms are their long names.
+    """Ordered header fields; names compare without case, compact forms as their long names.
 
-    Immutable: `with_`, `add`, `prepend`, `without` give new values that share the strings. Every value that
-    comes in through these is checked; CR, LF, NUL and other control bytes raise SipBuildError.
+    Immutable: `with_`, `add`, `prepend`, `without` return new values that share strings. Every new value is checked;
+    CR, LF, NUL and other control bytes raise SipBuildError.
     """
 
     __slots__ = ("index", "items")
@@ -182,20 +182,20 @@ class Headers:
     items: tuple[Item, ...]
     """All fields in order."""
     index: dict[str, Values]
-    """Key to value or values, made at first use; shared, do not change it."""
+    """Value or values by key, built at the first use; shared, never to be changed."""
 
     def __init__(self, fields: Iterable[tuple[str, object]] = ()) -> None:
         self.items = tuple([_item(name, value) for name, value in fields])
 
     @classmethod
     def from_items(cls, items: Iterable[Item]) -> Headers:
-        """Headers from items that are known to be clean (the parser's way in)."""
+        """Return headers from items checked by the parser."""
         made = cls.__new__(cls)
         made.items = tuple(items)
         return made
 
     def __getattr__(self, name: str) -> dict[str, Values]:
-        # Asked only while the slot is empty, so that the index costs no call once it is there.
+        # Called only while the slot is empty, so that the index later costs no call.
         if name != "index":
             raise AttributeError(name)
         index: dict[str, Values] = {key: value for key, _, value in self.items}
@@ -205,26 +205,26 @@ class Headers:
         return index
 
     def get(self, name: str) -> str | None:
-        """The first value of a header, None when it is absent."""
+        """Return the first value of a header, None if absent."""
         values = self.index.get(resolve_name(name)[0])
         return values[0] if isinstance(values, list) else values
 
     def all(self, name: str) -> list[str]:
-        """Every value of a header in order, comma lists unsplit; [] when it is absent."""
+        """Return every value of a header in order, comma lists unsplit; [] if absent."""
         values = self.index.get(resolve_name(name)[0])
         if values is None:
             return []
         return [values] if isinstance(values, str) else list(values)
 
     def count(self, name: str) -> int:
-        """How many fields of that name there are."""
+        """Count the fields with a name."""
         return len(self.all(name))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and resolve_name(name)[0] in self.index
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        """(name, value) pairs in order."""
+        """Iterate over (name, value) pairs in order."""
         return iter([(name, value) for _, name, value in self.items])
 
     def __len__(self) -> int:
@@ -242,15 +242,16 @@ class Headers:
         return f"Headers({', '.join(name for _, name, _ in self.items)})"
 
     def add(self, name: str, *values: object) -> Headers:
-        """These headers with fields appended."""
+        """Return a copy with fields appended."""
         return Headers.from_items(self.items + tuple([_item(name, value) for value in values]))
 
     def prepend(self, name: str, *values: object) -> Headers:
-        """These headers with fields put before all others (a new top Via)."""
+        """Return a copy with fields put first (a new top Via)."""
         return Headers.from_items(tuple([_item(name, value) for value in values]) + self.items)
 
     def with_(self, name: str, *values: object) -> Headers:
-        """These headers with `name` replaced by `values`, at its first place if it had one; no values removes it."""
+        """Return a copy with `name` replaced by `values`, in its first position if present; no values remove the
+        name."""
         key = resolve_name(name)[0]
         fresh = [_item(name, value) for value in values]
         result: list[Item] = []
@@ -264,15 +265,15 @@ class Headers:
         return Headers.from_items(result if placed else result + fresh)
 
     def without(self, *names: str) -> Headers:
-        """These headers without all fields of those names."""
+        """Return a copy without all fields of the given names."""
         keys = {resolve_name(name)[0] for name in names}
         return Headers.from_items([item for item in self.items if item[0] not in keys])
 
     def only(self, *names: str) -> Headers:
-        """The fields of those names, in order."""
+        """Return only the fields of the given names, in order."""
         keys = {resolve_name(name)[0] for name in names}
         return Headers.from_items([item for item in self.items if item[0] in keys])
 
     def write(self) -> str:
-        """The fields as they go on the wire, each line ended by CRLF."""
+        """Return the fields in wire form, each line ended by CRLF."""
         return "".join([f"{name}: {value}\r\n" for _, name, value in self.items])

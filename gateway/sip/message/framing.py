@@ -1,4 +1,4 @@
-"""Cuts a byte stream (TCP, TLS) into SIP messages by their Content-Length (RFC 3261 18.3)."""
+"""Framing of a byte stream (TCP, TLS) into SIP messages by Content-Length (RFC 3261 18.3)."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _END = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A message of the stream that cannot be used."""
+    """Unusable message of the stream."""
 
     error: SipSyntaxError
     closes: bool
-    """Whether the place of the next message is lost: answer if the error allows it, then close the stream."""
+    """True if the start of the next message is unknown: answer if the error allows, then close the stream."""
     data: bytes = field(default=b"", repr=False)
-    """Its octets, as far as they were read."""
+    """Octets of the message, as far as read."""
 
 
 Frame = Request | Response | KeepAlive | Broken
 
 
 class StreamFramer:
-    """One stream's framer: feed bytes, get what is complete; holds at most one unfinished message.
+    """Framer of one stream: feed bytes, get complete messages; holds at most one unfinished message.
 
-    After a frame with `closes` the framer is `closed` and passes over everything that follows.
+    After a frame with `closes` the framer is `closed` and ignores all further bytes.
     """
 
     __slots__ = (
@@ -63,21 +63,21 @@ class StreamFramer:
 
     @property
     def unfinished(self) -> int:
-        """Bytes of a message that is not complete yet; the shell bounds how long it may stay above 0."""
+        """Return the bytes of the unfinished message; the shell limits the time above 0."""
         return len(self._buffer) + (1 if self._pending is not None else 0)
 
     def expect_pong(self) -> None:
-        """A keep-alive was sent: a lone CRLF answers it, two are one of the peer's own."""
+        """Record a keep-alive sent to the peer: a lone CRLF is its answer, two are the peer's own keep-alive."""
         self._pong_due, self._half_ping = True, False
 
     def take_pong(self) -> bool:
-        """Stop waiting for an answer to a keep-alive; whether one has come."""
+        """Stop waiting for the answer to a keep-alive; return True if an answer arrived."""
         has_ponged = self._has_ponged
         self._has_ponged = self._pong_due = False
         return has_ponged
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take bytes in the order they came; returns frames in order. Never raises for what a peer sent."""
+        """Process bytes in order of arrival; return frames in order. Never raises for a peer's bytes."""
         frames: list[Frame] = []
         if self.closed:
             return frames
@@ -95,15 +95,15 @@ class StreamFramer:
         return self._find_head(frames)
 
     def _keepalive(self, frames: list[Frame]) -> None:
-        # What is left of a run of CRLFs without its pairs is a pong, or the first half of a ping whose second half
-        # is still on its way. The pairs become one frame, so that a flood costs little.
+        # An odd CRLF left after pairing is a pong, or the first half of a ping with its second half still in flight.
+        # All pairs become one frame, so that a flood costs little.
         count = 1
         while self._buffer.startswith(b"\r\n", 2 * count):
             count += 1
         del self._buffer[: 2 * count]
         is_odd = bool(count % 2)
         if is_odd and self._half_ping and self._has_ponged:
-            self._has_ponged, self._pong_due = False, True  # it was half of a ping
+            self._has_ponged, self._pong_due = False, True  # half of a ping, not a pong
         if count > 1 or self._half_ping:
             frames.append(KeepAlive.PING)
         self._half_ping = is_odd and not self._half_ping
@@ -137,8 +137,8 @@ class StreamFramer:
         return self._expect_body(frames, message, length, head)
 
     def _after_bad_head(self, frames: list[Frame], error: SipSyntaxError, head: bytes) -> bool:
-        # One bad message on a trunk's connection must not end the other calls on it: as long as the length
-        # is beyond doubt, the body is passed over and the stream goes on.
+        # A bad message on a trunk's connection must not end its other calls: with a certain length, the body is skipped
+        # and the stream continues.
         length = skim_content_length(head, self._limits)
         if length is None:
             self._break(frames, error, head + _END)
@@ -175,7 +175,7 @@ class StreamFramer:
 
 
 def _too_large(message: Request | Response) -> SipSyntaxError:
-    """The error for a message whose body goes beyond the limit, with what is needed to answer 513."""
+    """Return the error for a message beyond the size limit, with the data to answer 513."""
     answerable = isinstance(message, Request) and message.method != "ACK"
     return BrokenMessageError(
         "message is too large",

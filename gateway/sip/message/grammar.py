@@ -1,6 +1,6 @@
-"""The small words of the SIP grammar (RFC 3261 section 25.1): tokens, quoted strings, parameters, comma lists.
+"""Basic elements of the SIP grammar (RFC 3261 section 25.1): tokens, quoted strings, parameters, comma lists.
 
-Every pattern is possessive or anchored, so that matching takes time linear in the input.
+Every pattern is possessive or anchored, so matching takes time linear in the input.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import re
 from gateway.sip.errors import SipBuildError, SipSyntaxError
 
 Params = tuple[tuple[str, str | None], ...]
-"""Parameters in order: (name as written, raw value with its quotes, or None for a flag)."""
+"""Parameters in order: (name as written, raw value with quotes, or None for a flag)."""
 
 MAX_PARAMS = 128
-"""How many parameters one value may have."""
+"""Parameters allowed in one value."""
 
 TOKEN_CHARS = r"A-Za-z0-9\-.!%*_+`'~"
 QUOTED = r'"(?:[^"\\]++|\\.)*+"'
 _TOKEN = re.compile(f"[{TOKEN_CHARS}]+")
 _TOKEN_LIST = re.compile(f"[{TOKEN_CHARS}]++(?:, ?+[{TOKEN_CHARS}]++)*+")
-"""A list as everybody writes it; any other is read item by item."""
+"""List in the usual spelling; other lists are parsed item by item."""
 _TOKEN_LIST_ITEM = re.compile(f"[ \t]*+([{TOKEN_CHARS}]*+)[ \t]*+(?:,|$)")
 _PARAM = re.compile(
     rf'[ \t]*+;[ \t]*+(?:([{TOKEN_CHARS}]++)(?:[ \t]*+=[ \t]*+({QUOTED}|[^\s;,"<>]++|<[^\s;,"<>]*+>)?+)?+[ \t]*+)?+'
@@ -32,21 +32,21 @@ _DIGITS = re.compile(r"[0-9]{1,20}")
 
 
 def is_token(text: str) -> bool:
-    """Whether `text` is a token (method, header name, parameter name)."""
+    """Return True if `text` is a token (method, header name, parameter name)."""
     return _TOKEN.fullmatch(text) is not None
 
 
 def require_token(text: str, what: str) -> str:
-    """`text` if it is a token; raises SipBuildError naming `what` otherwise."""
+    """Return `text` if a token; otherwise raise SipBuildError naming `what`."""
     if _TOKEN.fullmatch(text) is None:
         raise SipBuildError(f"{what} is not a token")
     return text
 
 
 def require_clean(text: str, what: str) -> str:
-    """`text` if it may be written into a message: no CR, LF, NUL, other control byte or lone surrogate.
+    """Return `text` if allowed in a message: no CR, LF, NUL, other control byte or lone surrogate.
 
-    HTAB is the only control byte that a header value may hold. Raises SipBuildError.
+    HTAB is the only control byte allowed in a header value. Raise SipBuildError.
     """
     if _CONTROL.search(text) is not None:
         raise SipBuildError(f"{what} holds a control byte")
@@ -54,18 +54,18 @@ def require_clean(text: str, what: str) -> str:
 
 
 def has_control(text: str) -> bool:
-    """Whether a control byte other than HTAB is in `text`."""
+    """Return True if `text` holds a control byte other than HTAB."""
     return _CONTROL.search(text) is not None
 
 
 def quote(text: str) -> str:
-    """`text` as a quoted-string; raises SipBuildError on control bytes."""
+    """Return `text` as a quoted-string; raise SipBuildError on control bytes."""
     require_clean(text, "quoted string")
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def unquote(text: str) -> str:
-    """The text of a quoted-string; anything else comes back as it is."""
+    """Return the content of a quoted-string; other text unchanged."""
     if len(text) >= 2 and text[0] == '"' and text[-1] == '"':
         inner = text[1:-1]
         return _QUOTED_PAIR.sub(r"\1", inner) if "\\" in inner else inner
@@ -73,12 +73,12 @@ def unquote(text: str) -> str:
 
 
 def param_value(text: str) -> str:
-    """`text` ready to stand after "name=": as it is when it may, quoted otherwise."""
+    """Return `text` as a parameter value, quoted if needed."""
     return text if _BARE_VALUE.fullmatch(text) else quote(text)
 
 
 def find_param(params: Params, name: str) -> str | None:
-    """The unquoted value of the first parameter `name`; "" for a flag, None when it is absent."""
+    """Return the unquoted value of the first parameter `name`; "" for a flag, None if absent."""
     name = name.lower()
     for key, value in params:
         if key == name or key.lower() == name:
@@ -87,7 +87,7 @@ def find_param(params: Params, name: str) -> str | None:
 
 
 def set_param(params: Params, name: str, value: str | None) -> Params:
-    """`params` with `name` set once, in its old place if it had one; None makes a flag."""
+    """Return `params` with `name` set once, in its previous position if present; None makes a flag."""
     require_token(name, "parameter name")
     entry = (name, None if value is None else param_value(value))
     lowered = name.lower()
@@ -105,15 +105,15 @@ def set_param(params: Params, name: str, value: str | None) -> Params:
 
 
 def drop_param(params: Params, name: str) -> Params:
-    """`params` without `name`."""
+    """Return `params` without `name`."""
     lowered = name.lower()
     return tuple(item for item in params if item[0].lower() != lowered)
 
 
 def read_params(text: str, position: int) -> tuple[Params, int]:
-    """Read `*(;name[=value])` from `position`; returns the parameters and where they end.
+    """Parse `*(;name[=value])` from `position`; return the parameters and their end position.
 
-    Empty ones are left out, one without a value behind "=" is a flag, and a value in "<>" gets the quotes it lacks.
+    Empty parameters are dropped, "=" without value makes a flag, and a value in "<>" gets its missing quotes.
     """
     if position >= len(text):
         return (), position
@@ -132,18 +132,18 @@ def read_params(text: str, position: int) -> tuple[Params, int]:
 
 
 def write_params(params: Params) -> str:
-    """`;name=value;flag` as it goes on the wire."""
+    """Return `;name=value;flag` in wire form."""
     return "".join([f";{name}" if value is None else f";{name}={value}" for name, value in params])
 
 
 def expect_end(text: str, position: int, what: str) -> None:
-    """Raise SipSyntaxError unless nothing but white space follows `position`."""
+    """Raise SipSyntaxError unless only white space follows `position`."""
     if position < len(text) and text[position:].strip(" \t"):
         raise SipSyntaxError(f"unexpected characters after {what}")
 
 
 def number(text: str, what: str, maximum: int) -> int:
-    """A decimal number of ASCII digits not above `maximum`; raises SipSyntaxError."""
+    """Parse a decimal number of ASCII digits up to `maximum`; raise SipSyntaxError."""
     text = text.strip(" \t")
     if _DIGITS.fullmatch(text) is None:
         raise SipSyntaxError(f"{what} is not a number")
@@ -154,7 +154,7 @@ def number(text: str, what: str, maximum: int) -> int:
 
 
 def delta_seconds(text: str, what: str) -> int:
-    """A number of seconds; values of 2**32 and above count as 2**32 - 1 (RFC 3261 20.19)."""
+    """Parse a number of seconds; values of 2**32 and above count as 2**32 - 1 (RFC 3261 20.19)."""
     text = text.strip(" \t")
     if not (text.isascii() and text.isdigit()):
         raise SipSyntaxError(f"{what} is not a number of seconds")
@@ -162,7 +162,7 @@ def delta_seconds(text: str, what: str) -> int:
 
 
 def read_tokens(text: str, what: str) -> list[str]:
-    """The tokens of a comma list; empty elements are passed over (an empty Supported is lawful)."""
+    """Parse the tokens of a comma list; empty elements are skipped (an empty Supported is legal)."""
     if _TOKEN_LIST.fullmatch(text) is not None:
         return text.replace(" ", "").split(",")
     found: list[str] = []

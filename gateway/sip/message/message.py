@@ -24,26 +24,26 @@ T = TypeVar("T")
 M = TypeVar("M", bound="Message")
 
 ANSWER_HEADERS = ("Via", "From", "To", "Call-ID", "CSeq")
-"""What a response copies from its request (RFC 3261 8.2.6.2)."""
+"""Headers copied from a request into its response (RFC 3261 8.2.6.2)."""
 
 
 Reader = tuple[Callable[[str], T], Callable[[list[str] | None], T]]
-"""How a header is read that is there once, and one that is there more often or not at all."""
+"""Readers of a header present once, and of a repeated or absent header."""
 
 
 class Lazy(Generic[T]):
-    """A typed view of one header: parsed at first use, kept with the message.
+    """Typed view of one header, parsed at the first use and cached in the message.
 
-    The value is kept in the message's own dictionary under the attribute's name, where Python finds it before it
-    asks this descriptor, which has no `__set__`: a header that was read once costs no call any more.
+    The value is stored in the message's dictionary under the attribute's name. Python finds the entry before the
+    descriptor, which has no `__set__`: later reads cost no call.
     """
 
     def __init__(self, name: str, reader: Reader[T], doc: str) -> None:
         self.name = name
-        """The header's usual spelling."""
+        """Usual spelling of the header."""
         self.key = name.lower()
         self.attribute = ""
-        """What a message calls it."""
+        """Attribute name in the message."""
         self._one, self._other = reader
         self.__doc__ = doc
 
@@ -71,19 +71,19 @@ class Lazy(Generic[T]):
         return value
 
     def value_of(self, message: Message) -> T:
-        """The typed value; raises SipSyntaxError that names the header and the answer."""
+        """Return the typed value; raise SipSyntaxError with the header and the status to answer."""
         known = message.__dict__
         if self.attribute in known:
             return cast(T, known[self.attribute])
         return self.__get__(message, message.__class__)
 
     def count_as_absent(self, message: Message) -> None:
-        """Have `message` give what it gives without this header; not for headers that every message has."""
+        """Make `message` behave as if the header were absent; not for mandatory headers."""
         message.__dict__[self.attribute] = self._other(None)
 
 
 class Derived(Generic[T]):
-    """What follows from a header, found out at first use and kept as a `Lazy` value is."""
+    """Value derived from a header at the first use, and cached like a `Lazy` value."""
 
     def __init__(self, find: Callable[[Message], T], doc: str) -> None:
         self._attribute = ""
@@ -161,7 +161,7 @@ def _readable_contacts() -> Reader[tuple[NameAddr, ...]]:
 
 
 def _first() -> Reader[str | None]:
-    # Nothing depends on these, so a second one is no reason to refuse the message.
+    # No decision depends on these headers, so a repetition is no reason to reject the message.
     return lambda text: text, lambda values: values[0] if values else None
 
 
@@ -190,10 +190,10 @@ def _seconds(what: str) -> Callable[[str], int]:
 
 
 class Message:
-    """What requests and responses have in common. Immutable; `str()` is not the wire form, `write` is."""
+    """Common part of requests and responses. Immutable; the wire form is `write`, not `str()`."""
 
     __slots__ = ("__dict__", "body", "headers")
-    # __dict__ holds what has been read of the headers (see Lazy), and nothing else.
+    # __dict__ holds only parsed header values (see Lazy).
 
     headers: Headers
     body: bytes
@@ -263,22 +263,22 @@ class Message:
 
     @property
     def top_via(self) -> Via:
-        """The first Via; raises SipSyntaxError when there is none."""
+        """Return the first Via; raise SipSyntaxError if absent."""
         return self.via[0]
 
     @property
     def contact(self) -> NameAddr | None:
-        """The first Contact, None when there is none or it is `*`."""
+        """Return the first Contact, None if absent or `*`."""
         contacts = self.contacts
         return contacts[0] if contacts else None
 
     @property
     def contact_is_star(self) -> bool:
-        """Whether the one Contact is `*` (RFC 3261 10.2.2)."""
+        """Return True if the only Contact is `*` (RFC 3261 10.2.2)."""
         return self.headers.index.get("contact") == "*"
 
     def write(self) -> bytes:
-        """The message as it goes on the wire; Content-Length is always set from the body."""
+        """Return the message in wire form; Content-Length is always computed from the body."""
         body = self.body
         lines = [f"{name}: {value}\r\n" for key, name, value in self.headers.items if key != "content-length"]
         return f"{self._start_line()}\r\n{''.join(lines)}Content-Length: {len(body)}\r\n\r\n".encode() + body
@@ -295,22 +295,22 @@ class Message:
         return ()
 
     def with_headers(self: M, headers: Headers) -> M:
-        """This message with other headers."""
+        """Return a copy with other headers."""
         return self._with(headers, self.body)
 
     def with_top_via(self: M, headers: Headers, top: Via) -> M:
-        """This message with headers that differ in the top Via alone; what was read of the others is kept."""
+        """Return a copy with headers changed only in the top Via; values parsed from other headers are kept."""
         made = self._with(headers, self.body)
         made.__dict__.update(self.__dict__)
         made.__dict__["via"] = (top, *self.via[1:])
         return made
 
     def with_header(self: M, name: str, *values: object) -> M:
-        """This message with one header replaced (see `Headers.with_`)."""
+        """Return a copy with one header replaced (see `Headers.with_`)."""
         return self._with(self.headers.with_(name, *values), self.body)
 
     def with_body(self: M, body: bytes, content_type: str | None) -> M:
-        """This message with another body; None removes Content-Type."""
+        """Return a copy with another body; None removes Content-Type."""
         headers = self.headers.with_("Content-Type", content_type) if content_type else self.headers
         return self._with(headers if content_type else headers.without("Content-Type"), body)
 
@@ -320,14 +320,14 @@ def _as_headers(headers: Headers | Iterable[tuple[str, object]]) -> Headers:
 
 
 class Request(Message):
-    """A request (RFC 3261 7.1); two are equal when they say the same on the wire."""
+    """Request (RFC 3261 7.1); requests with equal wire forms are equal."""
 
     __slots__ = ("method", "uri")
 
     def __init__(
         self, method: str, uri: Uri, headers: Headers | Iterable[tuple[str, object]] = (), body: bytes = b""
     ) -> None:
-        """Raises SipBuildError for a method that is no token or a URI that cannot stand in a start line."""
+        """Raise SipBuildError for a method that is no token or a URI not allowed in a start line."""
         self.method = require_token(method, "method")
         check_writable(str(uri))
         self.uri = uri
@@ -336,7 +336,7 @@ class Request(Message):
 
     @classmethod
     def from_wire(cls, method: str, uri: Uri, items: list[Item], body: bytes) -> Request:
-        """A request from parts that the parser has checked."""
+        """Return a request from parts checked by the parser."""
         made = cls.__new__(cls)
         made.method, made.uri, made.headers, made.body = method, uri, Headers.from_items(items), body
         return made
@@ -349,7 +349,7 @@ class Request(Message):
         return ("method", "uri")
 
     def with_uri(self, uri: Uri) -> Request:
-        """This request with another Request-URI."""
+        """Return a copy with another Request-URI."""
         return Request(self.method, uri, self.headers, self.body)
 
     def __eq__(self, other: object) -> bool:
@@ -363,7 +363,7 @@ class Request(Message):
 
 
 class Response(Message):
-    """A response (RFC 3261 7.2); two are equal when they say the same on the wire."""
+    """Response (RFC 3261 7.2); responses with equal wire forms are equal."""
 
     __slots__ = ("phrase", "status")
 
@@ -376,7 +376,7 @@ class Response(Message):
         headers: Headers | Iterable[tuple[str, object]] = (),
         body: bytes = b"",
     ) -> None:
-        """Raises SipBuildError for a status outside 100..699 or a phrase with control bytes."""
+        """Raise SipBuildError for a status outside 100..699 or a phrase with control bytes."""
         if not 100 <= status <= 699:
             raise SipBuildError("status is not between 100 and 699")
         self.status = status
@@ -386,7 +386,7 @@ class Response(Message):
 
     @classmethod
     def from_wire(cls, status: int, phrase: str, items: list[Item], body: bytes) -> Response:
-        """A response from parts that the parser has checked."""
+        """Return a response from parts checked by the parser."""
         made = cls.__new__(cls)
         made.status, made.phrase, made.headers, made.body = status, phrase, Headers.from_items(items), body
         return made
@@ -400,17 +400,17 @@ class Response(Message):
 
     @property
     def is_provisional(self) -> bool:
-        """1xx."""
+        """Return True for 1xx."""
         return self.status < 200
 
     @property
     def is_success(self) -> bool:
-        """2xx."""
+        """Return True for 2xx."""
         return 200 <= self.status < 300
 
     @property
     def is_final(self) -> bool:
-        """2xx to 6xx."""
+        """Return True for 2xx to 6xx."""
         return self.status >= 200
 
     def __eq__(self, other: object) -> bool:
@@ -424,7 +424,7 @@ class Response(Message):
 
 
 class Fragment:
-    """What could be read of a broken message: enough to answer a request (RFC 3261 8.2.6), nothing more."""
+    """Readable part of a broken message: enough to answer a request (RFC 3261 8.2.6), nothing more."""
 
     __slots__ = ("headers", "is_request", "method")
 
@@ -435,18 +435,18 @@ class Fragment:
 
     @classmethod
     def of(cls, message: Message) -> Fragment:
-        """The answerable part of a message that was parsed."""
+        """Return the answerable part of a parsed message."""
         method = message.method if isinstance(message, Request) else None
         return cls(isinstance(message, Request), method, message.headers.only(*ANSWER_HEADERS))
 
     @property
     def is_answerable(self) -> bool:
-        """Whether a response may be sent: a request other than ACK that says by Via where it came from."""
+        """Return True if a response may be sent: a request other than ACK with a Via."""
         return self.is_request and self.method not in (None, "ACK") and "Via" in self.headers
 
 
 class BrokenMessageError(SipSyntaxError):
-    """A message that cannot be used; `partial` holds what could be read, enough to build the answer from."""
+    """Unusable message; `partial` holds the readable part, enough to build the answer."""
 
     def __init__(
         self,

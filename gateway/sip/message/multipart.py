@@ -1,4 +1,4 @@
-"""Multipart bodies, read and written within bounds (RFC 2046 section 5.1, RFC 5621)."""
+"""Bounded parsing and writing of multipart bodies (RFC 2046 section 5.1, RFC 5621)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyLimits:
-    """How much of a multipart body is looked at."""
+    """Limits of multipart parsing."""
 
     parts: int = 16
-    """Parts of one message, nested ones included."""
+    """Parts of one message, nested parts included."""
     depth: int = 3
-    """Multiparts within multiparts."""
+    """Levels of nested multiparts."""
     part_headers: int = 16
     header_length: int = 1024
 
@@ -32,7 +32,7 @@ DEFAULT_BODY_LIMITS = BodyLimits()
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One leaf of a body: what it is, its header fields and its bytes."""
+    """Leaf of a body: type, header fields and bytes."""
 
     content_type: MediaType
     body: bytes
@@ -40,9 +40,9 @@ class Part:
 
 
 def parts_of(message: Message, limits: BodyLimits = DEFAULT_BODY_LIMITS) -> list[Part]:
-    """The leaves of a message's body in order; a body that is no multipart is its one part.
+    """Return the leaves of a message's body in order; a body that is no multipart is its only part.
 
-    Raises SipSyntaxError (400) for a multipart that is malformed or goes beyond the limits.
+    Raise SipSyntaxError (400) for a malformed multipart or one beyond the limits.
     """
     kind = message.content_type
     if not message.body or kind is None:
@@ -55,7 +55,7 @@ def parts_of(message: Message, limits: BodyLimits = DEFAULT_BODY_LIMITS) -> list
 
 
 def find_part(message: Message, essence: str, limits: BodyLimits = DEFAULT_BODY_LIMITS) -> bytes | None:
-    """The bytes of the first part of type "type/subtype", None when there is none; raises SipSyntaxError."""
+    """Return the bytes of the first part of type "type/subtype", None if absent; raise SipSyntaxError."""
     for part in parts_of(message, limits):
         if part.content_type.essence == essence:
             return part.body
@@ -63,7 +63,7 @@ def find_part(message: Message, essence: str, limits: BodyLimits = DEFAULT_BODY_
 
 
 def write_multipart(parts: Iterable[Part], boundary: str, subtype: str = "mixed") -> tuple[str, bytes]:
-    """Content-Type and body of a multipart; `boundary` is fresh text that no part may hold."""
+    """Return Content-Type and body of a multipart; `boundary`: fresh text not contained in any part."""
     if _BOUNDARY.fullmatch(boundary) is None:
         raise SipBuildError("multipart boundary is malformed")
     mark = f"--{boundary}".encode()
@@ -95,7 +95,7 @@ def _collect(kind: MediaType, body: bytes, depth: int, limits: BodyLimits, found
 
 
 def _pieces(body: bytes, boundary: bytes, room: int) -> list[bytes]:
-    # A delimiter begins a line and takes its line break with it; preamble and epilogue are passed over.
+    # A delimiter starts a line and includes its line break; preamble and epilogue are skipped.
     delimiter = re.compile(rb"(?:^|\r\n)--" + re.escape(boundary) + rb"(--)?[ \t]*+(?:\r\n|$)")
     pieces: list[bytes] = []
     start: int | None = None
@@ -108,7 +108,7 @@ def _pieces(body: bytes, boundary: bytes, room: int) -> list[bytes]:
         if match[1]:
             return pieces
         start = match.end()
-        # The line break that ends this delimiter may also begin the next one.
+        # The line break that ends a delimiter may also start the next one.
         position = max(match.end() - 2, match.start() + 2)
     raise SipSyntaxError("multipart is not closed", header="Content-Type")
 

@@ -1,9 +1,8 @@
-"""Bytes of one message to a Request or Response (RFC 3261 sections 7 and 25), strictly and in linear time.
+"""Strict, linear-time parser of one message's bytes into a Request or Response (RFC 3261 sections 7 and 25).
 
-Strict where leniency has hurt others: only SP and HTAB before a header's colon, no bare CR or LF, every header that
-identifies a transaction readable, without a control byte and there exactly once. In any other header a control byte
-becomes U+FFFD, which no typed reader takes. A line that is no header counts as absent, unless another reader could take
-it for a header that decides about the message.
+Strict where leniency is exploitable: only SP and HTAB before a header's colon, no bare CR or LF; headers that identify
+the transaction are readable, unique and without control bytes. In other headers a control byte becomes U+FFFD, rejected
+by every typed reader. A line that is no header is ignored, unless another parser could read a decisive header there.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ class Limits:
     """How much of a stranger's message is looked at; sizes in bytes, or in characters once decoded."""
 
     message: int = 65_536
-    """Whole message; more is answered 513."""
+    """Size of the whole message; larger messages are answered 513."""
     head: int = 32_768
-    """Start line and headers together."""
+    """Size of start line and headers together."""
     start_line: int = 8_192
     headers: int = 200
-    """How many header fields, folded lines counted once."""
+    """Header fields, folded lines counted once."""
     header_name: int = 128
     header_value: int = 8_192
-    """One field, unfolded."""
+    """Size of one field, unfolded."""
     fold_lines: int = 64
     """Continuation lines of one field."""
     call_id: int = 512
@@ -44,7 +43,7 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
-# The space after the code is due even before an empty phrase; peers that leave both out are understood.
+# The grammar requires the space after the code even before an empty phrase; peers may omit both.
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.DOTALL)
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -52,7 +51,7 @@ _ESCAPED_CONTROL = re.compile(r"\\(?:([\x00-\x08\x0b\x0c\x0e-\x1f\x7f])|(.))", r
 _NAMING = frozenset((*(name.lower() for name in ANSWER_HEADERS), "content-length"))
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "replaces"))
 _REPEATABLE = frozenset(("content-length", "max-forwards"))
-"""Headers that may be there again with the same value, which leaves nothing in doubt."""
+"""Headers allowed twice with equal values, which leaves no ambiguity."""
 _DECIDING = frozenset(
     (
         *(*_NAMING, *_SINGLE, "authorization", "contact", "content-encoding", "event", "identity", "privacy"),
@@ -62,22 +61,22 @@ _DECIDING = frozenset(
 )
 _NOT_OF_TOKENS = re.compile(r"[^-.!%*_+`'~0-9A-Za-z]+")
 _ABSENT = (0, "")
-"""Outcome of a line that is no header and that no other reader takes for one that decides."""
+"""Outcome for a line that is no header and that no other parser takes for a decisive header."""
 
 
 class KeepAlive(Enum):
     """Datagrams or stream bytes that only keep a path open (RFC 5626 4.4.1, RFC 3261 7.5)."""
 
     PING = b"\r\n\r\n"
-    """Two CRLFs; on a stream it is answered with PONG."""
+    """Two CRLFs; on a stream answered with PONG."""
     PONG = b"\r\n"
-    """One CRLF, the answer."""
+    """Single CRLF, the answer to a PING."""
     NOISE = b"\x00"
     """NUL bytes or any other run of CRLFs; never answered."""
 
 
 def keepalive(data: bytes) -> KeepAlive | None:
-    """What kind of keep-alive a datagram is, None when it is something else."""
+    """Return the kind of keep-alive in a datagram, None for other content."""
     if data == b"\r\n\r\n":
         return KeepAlive.PING
     if data == b"\r\n":
@@ -86,9 +85,9 @@ def keepalive(data: bytes) -> KeepAlive | None:
 
 
 def parse_message(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Response:
-    """Read one datagram; raises SipSyntaxError and nothing else.
+    """Parse one datagram; raise only SipSyntaxError.
 
-    A Content-Length below the bytes that are there cuts the body, one above them is a 400 (RFC 3261 18.3).
+    A Content-Length below the received length cuts the body; one above is a 400 (RFC 3261 18.3).
     """
     if len(data) > limits.message:
         raise SipSyntaxError("message is too large", status=513)
@@ -109,7 +108,7 @@ def parse_message(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Res
 
 
 def parse_head(head: bytes, limits: Limits = DEFAULT_LIMITS, *, complete: bool = True) -> Request | Response:
-    """Read start line and headers (without the empty line); the body is empty. Raises SipSyntaxError."""
+    """Parse start line and headers (without the empty line); the body stays empty. Raise SipSyntaxError."""
     if not head:
         raise SipSyntaxError("message is empty", status=None)
     if len(head) > limits.head:
@@ -142,7 +141,7 @@ def parse_head(head: bytes, limits: Limits = DEFAULT_LIMITS, *, complete: bool =
 
 
 def content_length(message: Message) -> int | None:
-    """The Content-Length that came with a parsed head, None when there was none; raises SipSyntaxError."""
+    """Return the Content-Length of a parsed head, None if absent; raise SipSyntaxError."""
     value = message.headers.get("Content-Length")
     if value is None:
         return None
@@ -153,7 +152,7 @@ def content_length(message: Message) -> int | None:
 
 
 def skim_content_length(head: bytes, limits: Limits = DEFAULT_LIMITS) -> int | None:
-    """The Content-Length of a head that is otherwise broken, None unless it is there once and a number."""
+    """Return the Content-Length of a broken head, None unless unique and numeric."""
     items, failure = _read_headers(_decode(head).split("\r\n"), limits)
     values = list({value for key, _, value in items if key == "content-length"})
     if len(values) != 1 or (failure is not None and failure.status == 513):
@@ -170,7 +169,7 @@ def _refuse(message: Message, reason: str, header: str) -> NoReturn:
 
 
 def _decode(head: bytes) -> str:
-    """UTF-8 text of the head; lines that are no UTF-8 are read as Latin-1, as old phones write names."""
+    """Decode the head as UTF-8; other lines are read as Latin-1, as old phones write names."""
     try:
         text = head.decode()
     except UnicodeDecodeError:
@@ -188,13 +187,13 @@ def _decode_line(line: bytes) -> str:
 
 
 def _soften(match: re.Match[str]) -> str:
-    # A quoted-pair may hold any control byte (RFC 3261 25.1). None goes past this point, so that no display
-    # name can carry one into a log, a terminal or a message we write: it becomes U+FFFD.
+    # A quoted-pair may hold any control byte (RFC 3261 25.1). Control bytes become U+FFFD here, so that no display name
+    # carries one into a log, a terminal or an outgoing message.
     return "\ufffd" if match[1] else match[0]
 
 
 def _read_headers(lines: list[str], limits: Limits) -> tuple[list[Item], SipSyntaxError | None]:
-    """The header fields and the first thing that is wrong with them; reading goes on behind a bad line."""
+    """Return the header fields and the first error; parsing continues after a bad line."""
     items: list[Item] = []
     failure: SipSyntaxError | None = None
     folds = 0
@@ -203,7 +202,7 @@ def _read_headers(lines: list[str], limits: Limits) -> tuple[list[Item], SipSynt
         line = lines[index]
         if line[:1] in (" ", "\t"):
             folds += 1
-            # What continues an absent line is absent with it, and never part of the header before.
+            # A continuation of an ignored line is ignored too, and never joined to the header before.
             problem = _no_header(line) if problem is _ABSENT else _fold(items, line, folds, limits)
         else:
             folds = 0
@@ -216,7 +215,7 @@ def _read_headers(lines: list[str], limits: Limits) -> tuple[list[Item], SipSynt
 
 
 def _read_usual(text: str, lines: list[str], limits: Limits) -> list[Item] | None:
-    """The header fields of a head like nearly all are: printable, short, unfolded; else None."""
+    """Return the header fields of a usual head: printable, short, unfolded; None for others."""
     if len(text) > limits.header_value or len(lines) > limits.headers or not text.replace("\r\n", "").isprintable():
         return None
     items: list[Item] = []
@@ -252,7 +251,7 @@ def _read_line(items: list[Item], line: str, limits: Limits) -> tuple[int, str] 
 
 
 def _no_header(line: str) -> tuple[int, str]:
-    """Refuse a line that is no header where another reader may find one in it that decides; else call it absent."""
+    """Reject a line without header if another parser may read a decisive header there; otherwise ignore the line."""
     if "\r" in line or "\n" in line:
         return 400, "header holds a control byte"
     name, colon, _ = line.partition(":")
@@ -264,9 +263,10 @@ def _no_header(line: str) -> tuple[int, str]:
 
 
 def _may_be_softened(key: str, line: str) -> bool:
-    """Return whether a control byte in a header is no reason to refuse its message.
+    """Return True if a control byte in a header does not reject the message.
 
-    Strict stay headers that name the transaction or end the body, and line ends, where another reader would split.
+    Headers that identify the transaction or delimit the body stay strict, and so do line ends, where another parser
+    would split.
     """
     return key not in _NAMING and "\r" not in line and "\n" not in line
 
@@ -320,7 +320,7 @@ def _request(line: str, items: list[Item], limits: Limits) -> Request:
 
 
 def _check_identity(message: Request | Response, items: list[Item], limits: Limits) -> None:
-    """Read what identifies the transaction; one wrong byte there and no answer would reach the right place."""
+    """Read the headers that identify the transaction; without these no answer would reach its destination."""
     there = message.headers.index
     if len(there) != len(items):
         for key, name, _ in items:

@@ -13,7 +13,7 @@ from gateway.sip.message.grammar import Params, drop_param, find_param, write_pa
 
 MAX_URI_LENGTH = 4096
 _KNOWN, _KNOWN_LENGTH = 4096, 256
-"""How many URIs are kept with what was read of them, and how long one may be: about 4 MB at most."""
+"""Cached URIs and longest cached URI in characters: about 4 MB at most."""
 
 _UNRESERVED = r"A-Za-z0-9\-_.!~*'()"
 _USER = rf"[{_UNRESERVED}%&=+$,;?/#]"
@@ -40,12 +40,12 @@ _NEVER_DEFAULTED = frozenset(("user", "ttl", "method", "maddr", "transport"))
 
 
 def unescape(text: str) -> str:
-    """`text` with its %HH escapes undone, as UTF-8 (bytes that are not become U+FFFD)."""
+    """Return `text` with %HH escapes decoded as UTF-8 (invalid bytes become U+FFFD)."""
     return unquote_to_bytes(text).decode("utf-8", "replace") if "%" in text else text
 
 
 def _comparable(text: str) -> str:
-    """`text` with escapes of unreserved characters undone and the others in upper case (RFC 3261 19.1.4)."""
+    """Return `text` with unreserved characters unescaped and other escapes in upper case (RFC 3261 19.1.4)."""
 
     def one(match: re.Match[str]) -> str:
         character = chr(int(match[0][1:], 16))
@@ -56,15 +56,15 @@ def _comparable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Uri:
-    """One URI, its parts as they were written (escapes kept); `str()` gives the text back.
+    """URI with its parts as written (escapes kept); `str()` returns the original text.
 
-    Build one from foreign text with `Uri.of`, which escapes, or read one with `Uri.parse`.
+    Use `Uri.of` to build a URI from foreign text, with escaping, and `Uri.parse` to parse one.
     """
 
     scheme: str
     """Lower case: "sip", "sips", "tel" or another."""
     user: str | None = None
-    """User part as written, None when there is no "@"; the number of a tel URI."""
+    """User part as written, None without "@"; the number of a tel URI."""
     host: str = ""
     """Host name, IPv4 address or "[IPv6]"; "" for schemes other than sip and sips."""
     port: int | None = None
@@ -73,12 +73,12 @@ class Uri:
     """URI headers (the part after "?"), names and values as written."""
     password: str | None = None
     opaque: str = ""
-    """Everything after the colon where the scheme is not sip, sips or tel."""
+    """Text after the colon for schemes other than sip, sips and tel."""
 
     @classmethod
     def parse(cls, text: str) -> Uri:
-        """Read a URI without surrounding white space; raises SipSyntaxError (414 when it is too long)."""
-        # Who calls and who is called stands in every message between the two.
+        """Parse a URI without surrounding white space; raise SipSyntaxError (414 for a too long URI)."""
+        # The URIs of caller and callee recur in every message of a call.
         return _known_uri(text) if len(text) <= _KNOWN_LENGTH else cls._read(text)
 
     @classmethod
@@ -118,7 +118,7 @@ class Uri:
                 raise SipSyntaxError("port of the URI is out of range")
         return cls(
             scheme,
-            user or None,  # "sip:@host" is written by phones without an account, and means the host
+            user or None,  # phones without an account write "sip:@host" for the host
             host,
             port,
             _read_params(params) if params else (),
@@ -136,7 +136,7 @@ class Uri:
         scheme: str = "sip",
         params: Params = (),
     ) -> Uri:
-        """A SIP URI from unescaped parts, e.g. a web user's name; raises SipBuildError for an unusable host."""
+        """Return a SIP URI from unescaped parts, e.g. a web user's name; raise SipBuildError for an unusable host."""
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
         if re.fullmatch(_HOST, host) is None:
@@ -165,32 +165,32 @@ class Uri:
 
     @property
     def is_sip(self) -> bool:
-        """Whether the scheme is sip or sips."""
+        """Return True for the schemes sip and sips."""
         return self.scheme in ("sip", "sips")
 
     @property
     def username(self) -> str:
-        """The user part with its escapes undone, "" when there is none; control characters may be in it."""
+        """Return the unescaped user part, "" if absent; may contain control characters."""
         return unescape(self.user) if self.user else ""
 
     def param(self, name: str) -> str | None:
-        """The unescaped value of a URI parameter; "" for a flag, None when it is absent."""
+        """Return the unescaped value of a URI parameter; "" for a flag, None if absent."""
         value = find_param(self.params, name)
         return unescape(value) if value else value
 
     @property
     def transport(self) -> str | None:
-        """The transport parameter in lower case, None when it is absent."""
+        """Return the transport parameter in lower case, None if absent."""
         value = find_param(self.params, "transport")
         return value.lower() if value else None
 
     @property
     def is_loose_router(self) -> bool:
-        """Whether the `lr` parameter is there (RFC 3261 19.1.1)."""
+        """Return True if the `lr` parameter is present (RFC 3261 19.1.1)."""
         return find_param(self.params, "lr") is not None
 
     def header(self, name: str) -> str | None:
-        """The unescaped value of a URI header, None when it is absent."""
+        """Return the unescaped value of a URI header, None if absent."""
         name = name.lower()
         for key, value in self.headers:
             if unescape(key).lower() == name:
@@ -198,7 +198,7 @@ class Uri:
         return None
 
     def with_param(self, name: str, value: str | None = None) -> Uri:
-        """This URI with one parameter set, its value escaped as needed."""
+        """Return a copy with one parameter set, its value escaped as needed."""
         if not name or _PARAM.fullmatch(name) is None:
             raise SipBuildError("URI parameter name is malformed")
         kept = drop_param(self.params, name)
@@ -206,24 +206,27 @@ class Uri:
         return replace(self, params=(*kept, (name, escaped)))
 
     def without_param(self, name: str) -> Uri:
-        """This URI without one parameter."""
+        """Return a copy without one parameter."""
         return replace(self, params=drop_param(self.params, name))
 
     def with_header(self, name: str, value: str) -> Uri:
-        """This URI with one more URI header, escaped (Replaces in a Refer-To)."""
+        """Return a copy with a URI header added, escaped (Replaces in a Refer-To)."""
         escaped = (_percent_quote(name, safe=_SAFE_IN_HEADER), _percent_quote(value, safe=_SAFE_IN_HEADER))
         return replace(self, headers=(*self.headers, escaped))
 
     def without_headers(self) -> Uri:
-        """This URI without URI headers and `method`, as a Request-URI must be (RFC 3261 19.1.1)."""
+        """Return a copy without URI headers and `method`, as required of a Request-URI (RFC 3261 19.1.1)."""
         if not self.headers and find_param(self.params, "method") is None:
             return self
         return replace(self, headers=(), params=drop_param(self.params, "method"))
 
     @property
     def aor(self) -> str:
-        """Canonical address of record: "sip:user@domain", host in lower case, no port, parameters or escapes
-        that are not needed (RFC 3261 10.3 step 5); a tel URI without visual separators; others as they are."""
+        """Return the canonical address of record (RFC 3261 10.3 step 5).
+
+        "sip:user@domain" with the host in lower case and no port, parameters or needless escapes; a tel URI without
+        visual separators; other schemes unchanged.
+        """
         if self.scheme == "tel":
             return "tel:" + re.sub(r"[\-.()]", "", self.user or "")
         if not self.is_sip:
@@ -234,7 +237,7 @@ class Uri:
         return f"sip:{_percent_quote(unquote_to_bytes(self.user), safe=_SAFE_IN_USER)}@{host}"
 
     def matches(self, other: Uri) -> bool:
-        """Whether two URIs are equivalent by RFC 3261 19.1.4 (not transitive, hence not `==`)."""
+        """Return True if the URIs are equivalent by RFC 3261 19.1.4 (not transitive, hence not `==`)."""
         if self.scheme != other.scheme:
             return False
         if not self.is_sip:
@@ -255,7 +258,7 @@ _known_uri = lru_cache(_KNOWN)(Uri._read)
 
 
 def check_writable(text: str) -> str:
-    """`text` of a URI if nothing in it ends a URI early on the wire; raises SipBuildError."""
+    """Return the URI `text` unless it contains a character that ends a URI on the wire; raise SipBuildError."""
     if _UNWRITABLE.search(text) is not None:
         raise SipBuildError("URI holds a character that must be escaped")
     return text

@@ -1,4 +1,4 @@
-"""The other typed header values: content type, authentication, session timer, events, replacement, reasons."""
+"""Typed header values: content type, authentication, session timer, events, replacement, reasons."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def _read_list(text: str, read: Callable[[str, int], tuple[T, int]], limit: int, what: str) -> list[T]:
-    """A comma list of one value or more, each as `read` finds it; at most `limit`."""
+    """Parse a comma list of 1 to `limit` values with `read`."""
     value, end = read(text, 0)
     found = [value]
     while end < len(text) and text[end] == ",":
@@ -51,7 +51,7 @@ def _read_list(text: str, read: Callable[[str, int], tuple[T, int]], limit: int,
 
 @dataclass(frozen=True, slots=True)
 class MediaType:
-    """A Content-Type or one Accept range (RFC 3261 20.15); type and subtype in lower case."""
+    """Content-Type or one Accept range (RFC 3261 20.15); type and subtype in lower case."""
 
     type: str
     subtype: str
@@ -59,14 +59,14 @@ class MediaType:
 
     @classmethod
     def parse(cls, text: str) -> MediaType:
-        """Read one media type; raises SipSyntaxError."""
+        """Parse one media type; raise SipSyntaxError."""
         value, end = cls._read(text, 0)
         expect_end(text, end, "media type")
         return value
 
     @classmethod
     def parse_list(cls, text: str, limit: int = 128) -> list[MediaType]:
-        """Read a comma list; an empty one is lawful (RFC 3261 20.1). Raises SipSyntaxError, also beyond `limit`."""
+        """Parse a comma list; an empty list is legal (RFC 3261 20.1). Raise SipSyntaxError, also beyond `limit`."""
         if not text:
             return []
         return _read_list(text, cls._read, limit, "media type")
@@ -84,32 +84,32 @@ class MediaType:
 
     @property
     def essence(self) -> str:
-        """ "type/subtype" without parameters."""
+        """Return "type/subtype" without parameters."""
         return f"{self.type}/{self.subtype}"
 
     def param(self, name: str) -> str | None:
-        """The unquoted value of a parameter, None when it is absent."""
+        """Return the unquoted value of a parameter, None if absent."""
         return find_param(self.params, name)
 
     def accepts(self, essence: str) -> bool:
-        """Whether this Accept range covers "type/subtype"."""
+        """Return True if the Accept range covers "type/subtype"."""
         kind, _, subtype = essence.partition("/")
         return self.type in ("*", kind) and self.subtype in ("*", subtype)
 
 
 @dataclass(frozen=True, slots=True)
 class AuthValue:
-    """One challenge or one set of credentials: a scheme and its parameters (RFC 3261 25.1, RFC 7616)."""
+    """Challenge or credentials: a scheme and its parameters (RFC 3261 25.1, RFC 7616)."""
 
     scheme: str
     params: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """(name in lower case, unquoted value)."""
+    """(name in lower case, unquoted value) pairs."""
     quoted: frozenset[str] = field(default=frozenset(), repr=False)
-    """Names that are written in quotes."""
+    """Names of parameters written in quotes."""
 
     @classmethod
     def parse(cls, text: str) -> AuthValue:
-        """Read one value; unknown schemes keep no parameters. Raises SipSyntaxError, also on a repeated parameter."""
+        """Parse one value; unknown schemes keep no parameters. Raise SipSyntaxError, also for a repeated parameter."""
         match = _LEADING_TOKEN.match(text)
         if match is None:
             raise SipSyntaxError("authentication scheme is missing")
@@ -140,7 +140,7 @@ class AuthValue:
         return f"{self.scheme} {', '.join(parts)}" if parts else self.scheme
 
     def get(self, name: str) -> str | None:
-        """The unquoted value of a parameter, None when it is absent."""
+        """Return the unquoted value of a parameter, None if absent."""
         for key, value in self.params:
             if key == name:
                 return value
@@ -153,11 +153,11 @@ class SessionExpires:
 
     seconds: int
     refresher: str | None = None
-    """ "uac", "uas" or None."""
+    """Refresher: "uac", "uas" or None."""
 
     @classmethod
     def parse(cls, text: str) -> SessionExpires:
-        """Read a value; an unknown refresher counts as none. Raises SipSyntaxError."""
+        """Parse a value; an unknown refresher counts as absent. Raise SipSyntaxError."""
         match = _DIGITS.match(text)
         if match is None:
             raise SipSyntaxError("session interval is not a number of seconds")
@@ -180,7 +180,7 @@ class RAck:
 
     @classmethod
     def parse(cls, text: str) -> RAck:
-        """Read a value; raises SipSyntaxError."""
+        """Parse a value; raise SipSyntaxError."""
         match = _RACK.fullmatch(text)
         if match is None:
             raise SipSyntaxError("RAck is malformed")
@@ -192,21 +192,21 @@ class RAck:
 
 @dataclass(frozen=True, slots=True)
 class TokenParams:
-    """A token with parameters: Event, Subscription-State, Content-Disposition, one Reason (RFC 3326)."""
+    """Token with parameters: Event, Subscription-State, Content-Disposition, one Reason (RFC 3326)."""
 
     value: str
     params: Params = ()
 
     @classmethod
     def parse(cls, text: str) -> TokenParams:
-        """Read one value; raises SipSyntaxError."""
+        """Parse one value; raise SipSyntaxError."""
         value, end = cls._read(text, 0)
         expect_end(text, end, "header value")
         return value
 
     @classmethod
     def parse_list(cls, text: str, limit: int = 32) -> list[TokenParams]:
-        """Read a comma list; raises SipSyntaxError, also beyond `limit` values."""
+        """Parse a comma list; raise SipSyntaxError, also beyond `limit` values."""
         return _read_list(text, cls._read, limit, "header value")
 
     @classmethod
@@ -221,19 +221,19 @@ class TokenParams:
         return f"{require_token(self.value, 'header value')}{write_params(self.params)}"
 
     def param(self, name: str) -> str | None:
-        """The unquoted value of a parameter, None when it is absent."""
+        """Return the unquoted value of a parameter, None if absent."""
         return find_param(self.params, name)
 
     @property
     def cause(self) -> int | None:
-        """The cause of a Reason (a SIP status or a Q.850 code), None when it is absent or no number."""
+        """Return the cause of a Reason (a SIP status or a Q.850 code), None if absent or not a number."""
         text = self.param("cause")
         return int(text) if text and text.isascii() and text.isdigit() and len(text) < 5 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Replaces:
-    """The dialog that an INVITE takes the place of (RFC 3891 6.1)."""
+    """Dialog replaced by an INVITE (RFC 3891 6.1)."""
 
     call_id: str
     to_tag: str
@@ -242,7 +242,7 @@ class Replaces:
 
     @classmethod
     def parse(cls, text: str) -> Replaces:
-        """Read a value (unescaped, when it comes from a URI header); raises SipSyntaxError."""
+        """Parse a value, unescaped if taken from a URI header; raise SipSyntaxError."""
         text = text.strip(" \t")
         match = _CALL_ID.match(text)
         if match is None:
@@ -261,7 +261,7 @@ class Replaces:
 
 
 def retry_after(text: str) -> int:
-    """The seconds of a Retry-After value; comment and parameters are passed over (RFC 3261 20.33)."""
+    """Return the seconds of a Retry-After value; comment and parameters are ignored (RFC 3261 20.33)."""
     match = _DIGITS.match(text)
     if match is None:
         raise SipSyntaxError("Retry-After is not a number of seconds")

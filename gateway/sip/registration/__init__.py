@@ -1,1 +1,1 @@
-"""Bindings: those we keep for others, and those we ask of others (RFC 3261 section 10)."""
+"""Bindings: kept as a registrar, and requested from other registrars (RFC 3261 section 10)."""

@@ -1,10 +1,10 @@
-"""Our own registration at an upstream registrar, as a table: made, kept fresh, watched, taken back (RFC 3261 10.2).
+"""State table of our own registration at an upstream registrar: register, refresh, probe, unregister (RFC 3261 10.2).
 
-One of several flows of an account (RFC 5626) goes by the same table, with the waits of its section 4.5.
+Each of several flows of an account (RFC 5626) runs a table of its own, with the waits of section 4.5.
 
-Sans-IO: each method says what is to be sent now, `deadline` when `due` is to be called next. A registrar that is down
-is asked again every few seconds, since its return is what everybody waits for; one that refuses us is asked ever more
-rarely, since it is its owner who has to do something.
+Sans-IO: each method returns the request to send; `deadline` is the time to call `due`. An unreachable registrar is
+retried every few seconds, as calls depend on its return. After rejections the retries become rare, as only the
+account's owner can help.
 """
 
 from __future__ import annotations
@@ -15,53 +15,53 @@ from enum import Enum, auto
 from typing import ClassVar
 
 _LONGEST = 86_400
-"""Seconds that a registrar may make us ask for."""
+"""Longest expiry in seconds accepted from a 423."""
 _FLOW_FAILED = 430
 
 
 class Send(Enum):
-    """What the caller is to send; its outcome goes to `RegistrationClient.answered`."""
+    """Request to send; its final response goes to `RegistrationClient.answered`."""
 
     REGISTER = "REGISTER"
     PROBE = "OPTIONS"
-    """Only whether it is answered counts."""
+    """Liveness check: any response counts."""
     UNREGISTER = "REGISTER with Expires 0"
 
 
 class State(Enum):
-    """States of one registration."""
+    """States of a registration."""
 
     IDLE = "idle"
     REGISTERING = "registering"
     REGISTERED = "registered"
     PROBING = "probing"
     WAITING = "waiting"
-    """Not registered; tried again at the deadline."""
+    """Not registered; retried at the deadline."""
     UNREGISTERING = "unregistering"
     GONE = "gone"
 
 
 class Input(Enum):
-    """What may happen to one."""
+    """Inputs of the table."""
 
     START = "start"
     OK = "2xx"
     BRIEF = "423"
-    """The first 423 to a registration, with a Min-Expires above what we asked for and of a day at most."""
+    """First 423 to a registration, with Min-Expires above the requested expiry and at most one day."""
     REFUSED = "refused"
-    """Any other final response that is no 408 and no 5xx."""
+    """Any other final response except 408 and 5xx."""
     DOWN = "down"
-    """408, 5xx, or nobody there."""
+    """408, 5xx, or an unreachable registrar."""
     REFRESH_DUE = "refresh due"
     PROBE_DUE = "probe due"
     RETRY_DUE = "retry due"
     FLOW_FAILED = "flow failed"
-    """The connection of a flow is gone, or brings no answer to a keep-alive (RFC 5626 section 4.4)."""
+    """Connection of a flow closed, or without answer to a keep-alive (RFC 5626 section 4.4)."""
     STOP = "stop"
 
 
 class Action(Enum):
-    """What the rows do."""
+    """Actions of the table."""
 
     REGISTER = auto()
     UNREGISTER = auto()
@@ -110,17 +110,17 @@ TABLE: Mapping[tuple[State, Input], tuple[tuple[Action, ...], State]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowRecovery:
-    """How long a flow that could not be formed is left alone, in seconds (RFC 5626 section 4.5).
+    """Waits in seconds before a failed flow is retried (RFC 5626 section 4.5).
 
-    The wait is between half of its bound and the whole: the base times two to the power of the failures in a row.
+    A wait is between half of its bound and the whole bound: the base times two to the power of consecutive failures.
     """
 
     all_failed: float = 30.0
-    """Base while no other flow of the account stands."""
+    """Base while the account has no other registered flow."""
     not_all_failed: float = 90.0
-    """Base while another one does."""
+    """Base while the account has another registered flow."""
     longest: float = 1800.0
-    """The bound grows no further."""
+    """Upper limit of the bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,34 +128,34 @@ class RegistrationPolicy:
     """Times of a registration, in seconds."""
 
     expires: int = 3600
-    """What we ask for."""
+    """Expiry to request."""
     retry_first: float = 5.0
-    """Wait after the first refusal; doubles up to `retry_longest`."""
+    """Wait after the first rejection; doubles up to `retry_longest`."""
     retry_longest: float = 300.0
     retry_down: float = 5.0
-    """Longest wait for a registrar that does not answer or says 5xx; its own Retry-After counts as well."""
+    """Longest wait for an unreachable registrar or a 5xx; its own Retry-After counts as well."""
     shortest_refresh: float = 1.0
-    """However short the registrar's time is, never refresh more often."""
+    """Shortest time between refreshes, however short the granted expiry."""
     probe: float = 20.0
-    """How often a registrar we are registered at is asked whether it is there, so that one which was restarted and
-    has forgotten us is noticed before the refresh; 0 never."""
+    """Interval of liveness checks of the registrar, to detect a restart with lost bindings before the refresh; 0 for
+    never."""
     recovery: FlowRecovery | None = None
-    """The waits of one of several flows, in place of those above; None: it is the only one."""
+    """Waits for one of several flows, instead of the retry times above; None for a single flow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A final response as far as it counts here; times in seconds."""
+    """Relevant parts of a final response; times in seconds."""
 
     status: int
     granted: int | None = None
-    """Expires of our binding in a 2xx, None where it says none."""
+    """Expiry granted to our binding in a 2xx, None if unstated."""
     min_expires: int = 0
     retry_after: float = 0.0
 
 
 class RegistrationClient:
-    """One binding of one account."""
+    """Registration of one binding of one account."""
 
     __slots__ = (
         "_failures",
@@ -183,15 +183,15 @@ class RegistrationClient:
         random: Callable[[], float] = lambda: 0.5,
         others_stand: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`random` gives numbers in [0, 1): many registrations of ours must not come all at one moment, for ever.
+        """`random` gives numbers in [0, 1), to spread many registrations over time.
 
-        `others_stand` says whether another flow of the account is registered now.
+        `others_stand` returns True while another flow of the account is registered.
         """
         self._policy = policy
         self._random = random
         self._others_stand = others_stand
         self._proven = False
-        """Whether anything was answered by the flow after it was formed (RFC 5626 4.5)."""
+        """True after any response over the flow since its registration (RFC 5626 4.5)."""
         self._within = 0.0
         self._failures = 0
         self._lengthened = False
@@ -201,21 +201,21 @@ class RegistrationClient:
         self._send: Send | None = None
         self.state = State.IDLE
         self.deadline: float | None = None
-        """When `due` is to be called, None while an answer is awaited or nothing is left to do."""
+        """Time to call `due`; None while waiting for a response or after the end."""
         self.registered = False
         self.status = 0
-        """The last final response to a REGISTER."""
+        """Status of the last final response to a REGISTER."""
         self.expires = 0
-        """Seconds that the registrar granted last."""
+        """Expiry granted last, in seconds."""
         self.wanted = policy.expires
-        """Seconds to ask for in the next REGISTER."""
+        """Expiry to request in the next REGISTER, in seconds."""
 
     def start(self, now: float) -> Send | None:
-        """Begin; what is to be sent."""
+        """Start the registration; return the request to send."""
         return self._step(Input.START, now)
 
     def answered(self, outcome: Outcome, now: float) -> Send | None:
-        """The final response to what was sent last came; what is to be sent now."""
+        """Process the final response to the last request; return the next request to send."""
         self._outcome = outcome
         status = outcome.status
         if 200 <= status < 300:
@@ -227,32 +227,33 @@ class RegistrationClient:
         return self._step(what, now)
 
     def due(self, now: float) -> Send | None:
-        """The deadline has come; what is to be sent."""
+        """Process the deadline; return the request to send."""
         if self.deadline is None or now < self.deadline:
             return None
         if self.state is State.WAITING:
             return self._step(Input.RETRY_DUE, now)
-        # A probe right before the refresh would tell nothing that the refresh does not.
+        # A probe right before the refresh would reveal nothing more than the refresh.
         refresh = now > self._refresh_at - self._policy.shortest_refresh
         return self._step(Input.REFRESH_DUE if refresh else Input.PROBE_DUE, now)
 
     def hurry(self, seconds: float, now: float) -> None:
-        """Register within so many seconds: the registrar is there again, and may have forgotten us."""
+        """Register within `seconds`: the registrar is back, and may have lost our binding."""
         if self.deadline is not None:
             self._refresh_at = self.deadline = min(self.deadline, now + seconds * self._random())
 
     def flow_failed(self, within: float, now: float) -> None:
-        """The flow is gone: form a new one within so many seconds; later where this one has never proved of use."""
+        """Replace a failed flow within `within` seconds; a flow never proven waits longer."""
         self._within = within
         self._step(Input.FLOW_FAILED, now)
 
     def proven(self) -> None:
-        """A keep-alive was answered by the flow: it is good, and so was forming it (RFC 5626 section 4.5)."""
+        """Record a keep-alive answered over the flow: the flow works, so its failures are forgotten (RFC 5626
+        section 4.5)."""
         if self.registered:
             self._prove()
 
     def stop(self, now: float) -> Send | None:
-        """Give the binding up; what is to be sent, None where there is none to take back."""
+        """Remove the binding; return the request to send, None without a binding."""
         return self._step(Input.STOP, now)
 
     def _step(self, what: Input, now: float) -> Send | None:
@@ -283,7 +284,7 @@ class RegistrationClient:
         self._lengthened = False
         self.registered, self.status = True, self._outcome.status
         self.expires = self.wanted if self._outcome.granted is None else self._outcome.granted
-        # Early enough for two more tries before the binding is gone.
+        # Early enough for two more attempts before the binding expires.
         wait = max(self.expires * (0.9 - 0.1 * self._random()) - 2.0, self.expires / 2, self._policy.shortest_refresh)
         self._refresh_at = self._now + wait
 
@@ -303,7 +304,7 @@ class RegistrationClient:
         self.registered, self.status = False, self._outcome.status
 
     def _lengthen(self) -> None:
-        # A registrar that wants more each time is refused like any other: else it had us ask without a pause.
+        # A registrar that demands ever more counts as a rejection: otherwise it could cause endless requests.
         self.wanted, self._lengthened = self._outcome.min_expires, True
 
     def _schedule(self) -> None:
@@ -323,7 +324,7 @@ class RegistrationClient:
             base = times.not_all_failed if self._others_stand() else times.all_failed
             wait = min(base * 2.0**self._failures, times.longest) * (0.5 + 0.5 * self._random())
         else:
-            # By half more or less: whom a restart has cut off all at once does not come back all at once.
+            # Random by up to half: clients cut off together by a restart must not return together.
             wait = min(seconds, longest) * (0.5 + self._random())
         self.deadline = self._now + max(wait, min(self._outcome.retry_after, 3600.0))
 

@@ -1,7 +1,7 @@
-"""A registrar's decisions as pure functions over values (RFC 3261 10.3, RFC 3327, RFC 5626).
+"""Decisions of a registrar as pure functions over values (RFC 3261 10.3, RFC 3327, RFC 5626).
 
-The caller authenticates, hands in the live bindings of the address of record, stores what `decide` says and
-answers 200 with `ok_fields`. Nothing is changed unless the whole request is good.
+The caller authenticates, passes the live bindings of the address of record, stores the result of `decide` and answers
+200 with `ok_fields`. A request with any error changes nothing.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ class RegistrarPolicy:
     """Limits of a registrar; times in seconds."""
 
     min_expires: int = 60
-    """Shorter wishes are refused with 423."""
+    """Shortest expiry accepted; shorter requests are rejected with 423."""
     max_expires: int = 7200
-    """Longer wishes are shortened."""
+    """Longest expiry granted; longer requests are shortened."""
     default_expires: int = 3600
-    """Taken where the request names no time."""
+    """Expiry of a request without one."""
     max_contacts: int = 10
     """Live bindings of one address of record."""
     overflow: str = OVERFLOW_REPLACE
-    """What one contact too many does: "replace" drops the binding that was refreshed longest ago (browsers that
-    were reloaded leave such behind), "refuse" answers 403."""
+    """Treatment of one contact too many: "replace" drops the binding refreshed longest ago (reloaded browsers leave
+    dead bindings), "refuse" answers 403."""
     websocket_grace: float = 5.0
-    """A binding made over a WebSocket outlives it by so much, for a client that connects and registers again; likewise
-    that of another connection which is a flow (RFC 5626)."""
+    """Seconds that a WebSocket binding outlives its connection, for a client that reconnects and registers again;
+    likewise for any connection-based flow (RFC 5626)."""
     flow_timer: int = 0
-    """Flow-Timer told to phones that register a flow by UDP, TCP or TLS; 0: none."""
+    """Flow-Timer sent to phones that register a flow over UDP, TCP or TLS; 0 for none."""
     domains: Container[str] | None = None
-    """Domains served, lower case; None: any."""
+    """Domains served, lower case; None for all."""
     schemes: frozenset[str] = frozenset(("sip", "sips"))
-    """Schemes of contacts that are stored; any other is refused with 400, since no call could reach it."""
+    """Schemes of contacts accepted; others are rejected with 400, as no call could reach such a contact."""
     own: Container[tuple[str, int]] = frozenset()
-    """(host in lower case, port) pairs that are ourselves: a contact there would loop and is refused with 403."""
+    """Our own (host in lower case, port) pairs: a contact there would loop, and is rejected with 403."""
 
 
 class Binding(Protocol):
-    """One binding of an address of record, as whoever keeps it has it."""
+    """Binding of an address of record, in the form of its store."""
 
     @property
     def contact(self) -> str:
@@ -57,7 +57,7 @@ class Binding(Protocol):
 
     @property
     def expires_at(self) -> float:
-        """Seconds on the caller's clock."""
+        """Return the expiry in seconds on the caller's clock."""
 
     @property
     def call_id(self) -> str: ...
@@ -70,14 +70,14 @@ class Binding(Protocol):
 
     @property
     def instance(self) -> str | None:
-        """+sip.instance without angle brackets."""
+        """Return +sip.instance without angle brackets."""
 
     @property
     def reg_id(self) -> int | None: ...
 
     @property
     def key(self) -> str:
-        """The same for two bindings of which one takes the place of the other."""
+        """Return the key, equal for bindings that replace each other."""
 
 
 B = TypeVar("B", bound=Binding)
@@ -85,7 +85,7 @@ M = TypeVar("M", bound=Binding, covariant=True)
 
 
 class MakeBinding(Protocol[M]):
-    """Makes a binding of its keeper's own kind."""
+    """Constructor of a store's own kind of binding."""
 
     def __call__(
         self,
@@ -106,23 +106,23 @@ class MakeBinding(Protocol[M]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes(Generic[B]):
-    """What to store for a good REGISTER, in one step, and what then stands."""
+    """Changes to store atomically for a valid REGISTER, with the resulting bindings."""
 
     aor: str
     put: tuple[B, ...] = ()
-    """Bindings added or refreshed; one with the key of an older one takes its place."""
+    """Bindings added or refreshed; a binding replaces the stored one with an equal key."""
     removed: tuple[B, ...] = ()
     after: tuple[B, ...] = ()
-    """All live bindings once the changes are made."""
+    """Live bindings after the changes."""
 
     @property
     def is_query(self) -> bool:
-        """Whether nothing changes."""
+        """Return True if nothing changes."""
         return not self.put and not self.removed
 
 
 def aor_of(request: Request, policy: RegistrarPolicy) -> str | Refusal:
-    """The address of record a REGISTER is for (RFC 3261 10.3 step 5), 404 for one that is not served here."""
+    """Return the address of record of a REGISTER (RFC 3261 10.3 step 5), a 404 if not served here."""
     uri = request.to.uri
     if not uri.is_sip or not uri.user or (policy.domains is not None and uri.host.lower() not in policy.domains):
         return Refusal(404)
@@ -138,11 +138,10 @@ def decide(
     make: MakeBinding[B],
     received: str | None = None,
 ) -> Changes[B] | Refusal:
-    """What a REGISTER changes (RFC 3261 10.3 steps 5 to 8).
+    """Return the changes of a REGISTER (RFC 3261 10.3 steps 5 to 8).
 
-    `current` are the bindings of its address of record; those that have expired are passed over. The changes are for
-    exactly these: where others stand when they are to be stored, decide again. Raises SipSyntaxError for malformed
-    Contact, Expires or Path headers; nothing else.
+    `current`: bindings of the address of record; expired bindings are ignored. Decide again if the stored bindings have
+    changed meanwhile. Raise only SipSyntaxError, for malformed Contact, Expires or Path.
     """
     aor = aor_of(request, policy)
     if isinstance(aor, Refusal):
@@ -172,7 +171,7 @@ def _is_out_of_order(request: Request, binding: Binding) -> bool:
 
 
 class _Update(Generic[B]):
-    """One REGISTER with contacts, worked through one by one."""
+    """Processing of one REGISTER's contacts in order."""
 
     __slots__ = (
         "_aor",
@@ -271,10 +270,10 @@ class _Update(Generic[B]):
         return self._policy.default_expires if seconds is None else seconds
 
     def _find(self, uri: Uri, instance: str | None, reg_id: int | None) -> list[B]:
-        """The bindings that a contact stands for: the same flow, or an equivalent URI (RFC 5626 6, RFC 3261 10.3).
+        """Return the bindings replaced by a contact: an equal flow or an equivalent URI (RFC 5626 6, RFC 3261 10.3).
 
-        Flows of one device may share a URI. An instance alone is no flow: one device may register two contacts without
-        RFC 5626, and both stay.
+        Flows of one device may share a URI. An instance alone is no flow: without RFC 5626 a device may register two
+        contacts, and both stay.
         """
 
         def stands_for(binding: B, its_uri: Uri) -> bool:
@@ -286,10 +285,10 @@ class _Update(Generic[B]):
 
 
 def has_flow(request: Request) -> bool:
-    """Whether a reg-id in a REGISTER counts (RFC 5626 section 6).
+    """Return True if a reg-id in the REGISTER counts (RFC 5626 section 6).
 
-    Its sender says that it knows what that is, and is connected to us, or to an edge proxy that knows it, too. Else it
-    is passed over rather than answered 439: many clients send one always, and few would register again without.
+    Required: support for outbound and a direct connection, or an edge proxy with support. Otherwise reg-id is ignored
+    rather than answered 439, as many clients always send reg-id and few would retry without.
     """
     if "outbound" not in {tag.lower() for tag in request.supported}:
         return False
@@ -313,10 +312,10 @@ def ok_fields(
     flow_timer: int = 0,
     gruus: Callable[[B], Sequence[tuple[str, str]]] = lambda binding: (),
 ) -> tuple[tuple[str, str], ...]:
-    """What the 200 says: every live binding and the seconds it has left (RFC 3261 10.3 step 8, RFC 3327 5.3).
+    """Return the fields of the 200: every live binding with its remaining seconds (RFC 3261 10.3 step 8, RFC 3327 5.3).
 
-    `flow_timer` is how often who is connected to us is to send keep-alives (RFC 5626 section 10), in seconds, 0 unsaid;
-    `gruus` gives the GRUUs of a contact as its parameters, for requests that want them (RFC 5627 section 5.3).
+    `flow_timer`: seconds between keep-alives for direct connections (RFC 5626 section 10), 0 for none. `gruus` gives
+    the GRUU parameters of a contact, for requests that support GRUU (RFC 5627 section 5.3).
     """
     supported = {tag.lower() for tag in request.supported}
     live = [binding for binding in bindings if binding.expires_at > now]

@@ -1,1 +1,1 @@
-"""One request outside or inside a dialog: ours until its final response, theirs until it is answered."""
+"""Single requests, outside or inside a dialog: outgoing until the final response, incoming until answered."""

@@ -1,4 +1,4 @@
-"""The session description of a message, wherever it stands (RFC 3261 8.2.3, RFC 5621)."""
+"""Session description of a message, plain or in a multipart (RFC 3261 8.2.3, RFC 5621)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from gateway.sip.message.multipart import find_part
 
 SDP = "application/sdp"
 _ROLE = b"a=setup:"
-"""Actpass in an offer, another role in the answer of the same session (RFC 5763 section 5)."""
+"""Line with the DTLS role: actpass in an offer, another role in the answer of an unchanged session (RFC 5763 section
+5)."""
 
 
 def description_of(message: Message) -> bytes:
-    """The session description of a message, also out of a multipart; b"" without one. Raises SipSyntaxError."""
+    """Return the session description of a message, also from a multipart; b"" if absent. Raise SipSyntaxError."""
     if not message.body:
         return b""
     kind = message.content_type
@@ -31,7 +32,7 @@ def _without_role(description: bytes) -> list[bytes]:
 
 
 def description_or_nothing(message: Message) -> bytes:
-    """The same for messages that nobody can refuse (responses, ACK): a broken body counts as none."""
+    """Return the description, b"" for a broken body: responses and ACK cannot be rejected."""
     try:
         return description_of(message)
     except SipSyntaxError:

@@ -1,4 +1,4 @@
-"""What a user agent server looks at before anything else in a request, in the RFC's order (RFC 3261 8.2)."""
+"""First checks of a user agent server on a request, in the order of RFC 3261 8.2."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ KNOWN_METHODS = frozenset(
         "UPDATE",
     )
 )
-"""Registered methods; one of them that we do not take is 405, any other 501."""
+"""Registered methods; a registered but unsupported method is answered 405, any other 501."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a user agent takes; all names in the case they are written in, media types in lower case."""
+    """Capabilities of a user agent; names as written, media types in lower case."""
 
     methods: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE")
     extensions: tuple[str, ...] = ()
     """Option tags for Require and Supported."""
     schemes: tuple[str, ...] = ("sip", "sips")
     content_types: tuple[str, ...] = ("application/sdp",)
-    """Bodies of INVITE, UPDATE and ACK."""
+    """Body types of INVITE, UPDATE and ACK."""
     other_content_types: tuple[str, ...] = (
         "application/dtmf-relay",
         "application/dtmf",
         "application/trickle-ice-sdpfrag",
     )
-    """Bodies of other requests (INFO)."""
+    """Body types of other requests (INFO)."""
 
     def headers(self) -> tuple[tuple[str, object], ...]:
-        """Allow, Accept and Supported of an OPTIONS answer or an INVITE (RFC 3261 11.2, 13.2.1)."""
+        """Return Allow, Accept and Supported for an OPTIONS response or an INVITE (RFC 3261 11.2, 13.2.1)."""
         fields: list[tuple[str, object]] = [
             ("Allow", ", ".join(self.methods)),
             ("Accept", ", ".join(self.content_types)),
@@ -57,10 +57,9 @@ class Capabilities:
 
 
 def inspect(request: Request, can: Capabilities) -> Refusal | None:
-    """The refusal of a request that we cannot serve, None for one that may go on.
+    """Return the refusal of an unsupported request, None for an acceptable one.
 
-    Never call it for ACK and CANCEL: they are not answered by these rules. Raises SipSyntaxError for a
-    malformed header that has to be read here.
+    Not for ACK and CANCEL, which have rules of their own. Raise SipSyntaxError for a malformed header read here.
     """
     if request.method not in can.methods:
         allow = (("Allow", ", ".join(can.methods)),)
@@ -86,7 +85,7 @@ def _inspect_body(request: Request, can: Capabilities) -> Refusal | None:
     if request.method not in ("INVITE", "UPDATE", "PRACK", "INFO"):
         return None
     if request.method == "INFO" and "Info-Package" in request.headers:
-        # The package says what its body is; one that is not known is 469 (RFC 6086 4.2.2).
+        # The package defines its body type; an unknown package is answered 469 (RFC 6086 4.2.2).
         return None
     if kind is None or (kind.essence not in takes and kind.type != "multipart"):
         return Refusal(415, headers=(("Accept", ", ".join(takes)),))
@@ -94,8 +93,8 @@ def _inspect_body(request: Request, can: Capabilities) -> Refusal | None:
 
 
 def _inspect_accept(request: Request, can: Capabilities) -> Refusal | None:
-    # Without Accept an INVITE's answer is application/sdp (RFC 3261 20.1); with one that leaves it out there is
-    # nothing that we could say. An empty one says nothing: who offers a session takes the answer to it.
+    # Without Accept the answer to an INVITE is application/sdp (RFC 3261 20.1); an Accept without SDP leaves no
+    # possible answer. An empty Accept is ignored: an offer implies support for SDP.
     ranges = request.accept if request.method in ("INVITE", "UPDATE") else ()
     if not ranges or any(one.accepts(essence) for one in ranges for essence in can.content_types):
         return None

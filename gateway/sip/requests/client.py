@@ -1,4 +1,4 @@
-"""One request of ours until its final response: the next hop tried after a dead one, a challenge answered once."""
+"""Outgoing request until its final response: failover to the next hop, answers to challenges."""
 
 from __future__ import annotations
 
@@ -17,24 +17,22 @@ from gateway.sip.transactions import Input, Reason, Transaction
 from gateway.sip.transactions.via import same_way
 
 MAX_CHALLENGES = 4
-"""How often one request may be challenged (by several proxies in turn, or for a stale nonce)."""
+"""Challenges answered per request (by several proxies in turn, or for a stale nonce)."""
 
 
 class Awaited(Protocol):
-    """A hop of which only time tells where it is."""
+    """Hop with a location known only later."""
 
     def locate(self, failed: Flow | None, done: Callable[[tuple[Flow, ...]], None]) -> None:
-        """The flows to it, now or later, () for none; `failed` is the one that was tried last."""
+        """Pass the flows to the hop to `done`, immediately or later, () for none; `failed`: the flow tried last."""
 
 
 class ClientRequest:
-    """Sends what `make` builds to the first of `hops` that answers, once `begin` is called.
+    """Sends the request built by `make` to the first of `hops` with a response, after `begin`.
 
-    `make` is called for every try with the flow it goes to, so that each has a CSeq of its own and names the Contact
-    that a peer there can reach. `done` gets the final response, always:
-    silence and a broken transport count as 408 and 503 (RFC 3261 8.1.3.1).
-    For an INVITE `done` gets every 2xx that comes, and `provisional` each 1xx. `retried` is called before every try
-    but the first.
+    `make(flow)` is called for each attempt, for a new CSeq and a Contact reachable from there. `done` always gets a
+    final response; no response counts as 408, a transport failure as 503 (RFC 3261 8.1.3.1). For an INVITE `done` gets
+    every 2xx, and `provisional` each 1xx. `retried` is called before every attempt except the first.
     """
 
     __slots__ = (
@@ -81,7 +79,7 @@ class ClientRequest:
         authenticator: Authenticator | None = None,
         family: int = 0,
     ) -> None:
-        """`family`: the IP version, 4 or 6, by which alone it may go; 0 for any."""
+        """`family`: the only IP version allowed, 4 or 6; 0 for both."""
         self._core = core
         self._make: Callable[[Flow], Request] | None = make
         self._done = done
@@ -93,36 +91,36 @@ class ClientRequest:
         self._hop: Hop | None = None
         self._otherwise: Flow | None = None
         self._udp: Flow | None = None
-        """Where it goes by UDP should nobody take the TCP that it was sent by for its size."""
+        """UDP flow to fall back to if the peer refuses TCP, chosen for the request's size."""
         self._flows: list[Flow] = []
         self._challenges = 0
         self._is_abandoned = False
         self._is_cancelled = False
         self._has_answered = False
         self.has_responded = False
-        """Whether any response has come, to whichever try."""
+        """True after a response to any attempt."""
         self.is_broken = False
-        """Whether the connection of the last try was gone before there was a final response."""
+        """True if the connection of the last attempt closed before a final response."""
         self._has_reconnected = False
         self._is_final = False
         self._is_told = False
-        """Whether `done` has had the final response of the try that is the last."""
+        """True once `done` has the final response of the last attempt."""
         self._living = 0
-        """How many tries have a transaction: a 2xx may come to each of an INVITE."""
+        """Attempts with a transaction: each attempt of an INVITE may get a 2xx."""
         self.owner = owner
-        """The usage that answers for a mistake in what is done with the response."""
+        """Usage to end after an exception in a callback."""
         self.authenticator = authenticator
         self.transaction: Transaction | None = None
         self.request: Request | None = None
-        """The request as `make` built it last, without Via."""
+        """Request as built last by `make`, without Via."""
         self.flow: Flow | None = None
         self.source = Flow("udp", "", 0)
-        """Flow by which the last response came."""
+        """Source of the last response."""
 
     def credentials(self, flow: Flow) -> build.Fields:
-        """The fields that answered a challenge, for the ACK of a 2xx (RFC 3261 22.1).
+        """Return the credentials for the ACK of a 2xx (RFC 3261 22.1).
 
-        None of them for another next hop than the challenge came from: who holds them can guess the password.
+        None for another next hop than the challenge's: a holder of the digest can guess the password.
         """
         assert self.transaction is not None
         assert self.flow is not None
@@ -132,47 +130,47 @@ class ClientRequest:
         return tuple(request.headers.only("Authorization", "Proxy-Authorization"))
 
     def begin(self, *hops: Hop | Awaited, otherwise: Flow | None = None) -> None:
-        """Send the first try. Without a flow, or where the stack is full, `done` gets a 503.
+        """Send the first attempt. Without a flow, or with a full stack, `done` gets a 503.
 
-        `otherwise` is the flow to send it by where none of the hops leads anywhere.
+        `otherwise`: flow to use if no hop leads anywhere.
         """
         self._hops, self._otherwise = list(hops), otherwise
         self._locate(503)
 
     def again(self) -> bool:
-        """Send it once more to the server that answered; False where nothing may be sent any more."""
+        """Resend the request to the answering server; return False if nothing may be sent any more."""
         return not self._is_abandoned and self.flow is not None and self._send(self.flow)
 
     def abandon(self) -> None:
-        """Try no further: the next final response is the last, and nothing is sent that was not sent yet."""
+        """Stop retrying: the next final response is the last, and no unsent attempt leaves."""
         self._is_abandoned = True
         self._hops, self._otherwise = [], None
         self._flows = []
         self._udp = None
 
     def withdraw(self) -> None:
-        """Nobody waits for the answer of this request, which is no INVITE, any more: it is not sent again either."""
+        """Stop the request, not an INVITE, and its retransmissions, as no response is needed any more."""
         self.abandon()
         if self.transaction is not None and not self._is_final:
             self.transaction.step(Input.TRANSPORT_ERROR, self._core.now())
 
     def goes_on(self) -> None:
-        """Whoever it was sent to is elsewhere by now: a request that is no INVITE and has no answer tries the next."""
+        """Try the next hop for an unanswered request, not an INVITE, after its peer has moved."""
         if self.transaction is not None and self._living and not self._has_answered:
             self.transaction.step(Input.TRANSPORT_ERROR, self._core.now())
 
     def cancel(self) -> None:
-        """Take an INVITE back as soon as a 1xx came (RFC 3261 9.1); it may still be answered with a 2xx."""
+        """Cancel an INVITE, at its first 1xx if none arrived yet (RFC 3261 9.1); a 2xx may still arrive."""
         self.abandon()
         self._is_cancelled = True
         if self._has_answered and not self._is_final and self.transaction is not None:
             self._core.send_cancel(self.transaction, ())
 
     def on_response(self, response: Response, source: Flow) -> None:
-        """A response of the running transaction, or a late 2xx to an INVITE of a try before."""
+        """Process a response of the running transaction, or a late 2xx to an earlier attempt of an INVITE."""
         self.source = source
         if self.request is not None and response.cseq.number != self.request.cseq.number:
-            # It says nothing of the try that is under way (RFC 3261 13.2.2.4).
+            # The response does not belong to the running attempt (RFC 3261 13.2.2.4).
             self._done(response)
             return
         if self._is_cancelled and response.is_provisional and not self._has_answered and self.transaction is not None:
@@ -199,19 +197,19 @@ class ClientRequest:
         self._done(response)
 
     def release(self) -> None:
-        """The transaction of a try has ended: once none is left nobody is to be told anything any more."""
+        """Record the end of an attempt's transaction; after the last one drop all callbacks."""
         self._living -= 1
         if self._is_told and not self._living:
             self._done = _nobody
             self._make = self._provisional = self._retried = self._sent = self.owner = None
 
     def on_failed(self, transaction: Transaction, reason: Reason) -> None:
-        """A transaction of ours ended without a final response, or could not send the ACK of one."""
+        """Process a transaction that ended without a final response, or could not send its ACK."""
         if transaction is not self.transaction or self._is_final:
             return
         self.is_broken = reason is Reason.TRANSPORT_ERROR
         if self._has_answered or self._is_abandoned:
-            # Who has answered once may have forwarded it: it is not tried elsewhere (RFC 3263 4.3).
+            # A peer that responded may have forwarded the request: no attempt elsewhere (RFC 3263 4.3).
             self._tell(self._failure(408 if reason is Reason.TIMEOUT else 503))
         elif self._udp is not None:
             self._core.only_by_udp(self._udp)
@@ -221,9 +219,9 @@ class ClientRequest:
             self._try_next(408 if reason is Reason.TIMEOUT else 503)
 
     def _reconnect(self) -> bool:
-        """The connection broke with a BYE on it, and there is no other way: once more, by a new connection.
+        """Resend a BYE over a new connection, after its connection broke and no other route exists.
 
-        Other requests have somebody who decides what becomes of them; nobody would end this call.
+        Owners of other requests decide themselves; without BYE the call would never end.
         """
         request, flow = self.request, self.flow
         if self._has_reconnected or self._flows or self._hops or request is None or flow is None:
@@ -240,13 +238,13 @@ class ClientRequest:
 
     @property
     def _may_go_otherwise(self) -> bool:
-        """Whether nothing could be sent to any hop, and there is another way."""
+        """Return True if sending to every hop failed and another flow remains."""
         if self._otherwise is None or self.flow is None:
             return self._otherwise is not None
         return self.is_broken and not same_way(self.flow, self._otherwise)
 
     def _locate(self, status: int) -> None:
-        """Look for flows at the next hop; `status` is what to say where none is left."""
+        """Resolve the next hop; without hops report `status`."""
         if not self._hops and self._may_go_otherwise:
             assert self._otherwise is not None
             self._hops, self._otherwise = [self._otherwise], None
@@ -269,7 +267,7 @@ class ClientRequest:
             hop.locate(self.flow, located)
 
     def _try_next(self, status: int) -> None:
-        """RFC 3263 4.3: the next server."""
+        """Try the next server (RFC 3263 4.3)."""
         while self._flows:
             if self._send(self._flows.pop(0)):
                 return
@@ -286,7 +284,7 @@ class ClientRequest:
                 request = self._built(tcp)
             transaction = self._core.send_request(request, way)
         except DialogError:
-            return False  # its dialog is over meanwhile, and nobody is there to be asked
+            return False  # the dialog has ended meanwhile, so no request is needed
         except SipError as error:
             self._core.not_built(error)
             return False
@@ -316,4 +314,4 @@ class ClientRequest:
 
 
 def _nobody(response: Response) -> None:
-    """Whoever asked knows the answer."""
+    """Ignore responses after the final one."""

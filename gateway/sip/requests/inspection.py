@@ -1,8 +1,8 @@
-"""Every header that somebody behind the door will read, read once at the door (RFC 3261 8.2, 21.4.1).
+"""Validation of all typed headers at reception (RFC 3261 8.2, 21.4.1).
 
-A header that has passed here cannot raise later: the typed value is kept with the message. What a request needs is in
-one table; a malformed value of that refuses it with a 400 that names the header. Every other header that cannot be read
-counts as absent, in requests, ACK and responses alike.
+A header that passes here cannot raise later, as the message keeps the typed value. A table lists the headers needed by
+each request: a malformed one is answered by a 400 with its name. Other malformed headers count as absent, in requests,
+ACK and responses alike.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from gateway.sip.requests.checks import Capabilities, inspect
 Keys = frozenset[str]
 
 _READERS: Mapping[str, Lazy[Any]] = {one.key: one for one in vars(Message).values() if isinstance(one, Lazy)}
-"""The reader of each header that has a typed value, by the header's key."""
+"""Reader of each typed header, by header key."""
 _OF_RESPONSE: Mapping[str, Lazy[Any]] = {**_READERS, Response.contacts.key: Response.contacts}
-"""The same of a response, where each element of a Contact list stands alone."""
+"""Readers for responses, with each element of a Contact list parsed separately."""
 
 
 def _keys(*readers: Lazy[Any]) -> Keys:
@@ -29,13 +29,13 @@ def _keys(*readers: Lazy[Any]) -> Keys:
 
 
 _TRANSACTION = _keys(Message.via, Message.from_, Message.to, Message.call_id, Message.cseq)
-"""Read by the parser; no message is without them."""
+"""Headers checked by the parser; present in every message."""
 _ANY = _TRANSACTION | _keys(Message.require)
-"""Needed of every request: Require says what its sender would rather have refused than passed over."""
+"""Needed in every request: Require lists extensions that must not be ignored."""
 _BODY = _keys(Message.content_type)
-"""Needed where there is a body. A Content-Encoding that cannot be read counts as absent: the body shows it."""
+"""Needed with a body. A malformed Content-Encoding counts as absent: the body itself reveals its coding."""
 _DIALOG = _keys(Message.contacts, Message.record_route)
-"""Needed where a request makes a dialog. In one, a value that cannot be read leaves target and route as they are."""
+"""Needed in a dialog-creating request. Within a dialog a malformed value leaves target and route unchanged."""
 _OF_METHOD: Mapping[str, Keys] = {
     "PRACK": _keys(Message.rack),
     "REGISTER": _keys(Message.contacts, Message.path),
@@ -53,7 +53,7 @@ _MAKES_DIALOG: Mapping[str, Keys] = {
 
 
 def _ignored(name: str) -> None:
-    """A malformed header that counts as absent is no matter."""
+    """Ignore a malformed header that counts as absent."""
 
 
 def inspect_request(
@@ -63,9 +63,9 @@ def inspect_request(
     in_dialog: bool = False,
     malformed: Callable[[str], None] = _ignored,
 ) -> Refusal | None:
-    """Return the refusal of a request that we cannot serve or read, None for one that may go on; never raises.
+    """Return the refusal of an unsupported or malformed request, None for an acceptable one; never raise.
 
-    In the order of RFC 3261 8.2: what no header need be read for comes first. Not for ACK and CANCEL. `malformed` gets
+    Checks in the order of RFC 3261 8.2: first those that need no typed header. Not for ACK and CANCEL. `malformed` gets
     the name of each header that counts as absent.
     """
     needs = _ANY | _OF_METHOD.get(request.method, frozenset())
@@ -83,44 +83,43 @@ def inspect_request(
         description_of(request)
     except SipSyntaxError as error:
         return Refusal(error.status or 400, detailed_phrase(error))
-    # We are where the request was going, so 0 is enough for us; but a call goes on from here, and this is what
-    # ends a loop of gateways.
+    # 0 suffices for a request that ends here; but the gateway forwards the call, and the limit ends a loop of gateways.
     if request.method == "INVITE" and request.max_forwards == 0 and request.to_tag is None:
         return Refusal(483)
     return None
 
 
 def inspect_credentials(request: Request) -> Refusal | None:
-    """Have credentials that cannot be read count as absent; return what to answer where they are needed.
+    """Make malformed credentials count as absent; return the refusal for a request that needs credentials.
 
-    Proxy-Authorization is for proxies, and we are none.
+    Proxy-Authorization is for proxies, which the gateway is not.
     """
     bad = set_aside(request, (Message.authorization, Message.proxy_authorization))
     return Refusal(400, "Malformed Authorization") if Message.authorization.name in bad else None
 
 
 def inspect_ack(ack: Request) -> tuple[str, ...]:
-    """Read what an ACK's receiver will read; gives the names of headers that count as absent."""
+    """Parse all typed headers of an ACK; return the names of headers that count as absent."""
     return _absent(ack)
 
 
 def inspect_response(response: Response) -> tuple[str, ...]:
-    """Read what a response's receiver will read; gives the names of headers that count as absent.
+    """Parse all typed headers of a response; return the names of headers that count as absent.
 
-    A Record-Route is one of them: a peer that has answered is to be sent an ACK at least (`Dialog.take_way`).
+    A malformed Record-Route counts as absent too: an answer needs at least an ACK (`Dialog.take_way`).
     """
     return _absent(response)
 
 
 def _absent(message: Message) -> tuple[str, ...]:
-    """Have every header of a message that nobody can refuse, and that cannot be read, count as absent."""
+    """Make malformed headers of a message that cannot be rejected count as absent; return their names."""
     absent: list[str] = []
     _read(message, _TRANSACTION, absent.append)
     return tuple(absent)
 
 
 def _read(message: Message, needs: Keys, malformed: Callable[[str], None]) -> SipSyntaxError | None:
-    """Read every header of `message`; return what is wrong with the first of `needs` that cannot be read."""
+    """Parse every typed header of `message`; return the error of the first malformed header in `needs`."""
     failure, readers = None, _OF_RESPONSE if isinstance(message, Response) else _READERS
     for key in message.headers.index:
         reader = readers.get(key)
@@ -138,7 +137,7 @@ def _read(message: Message, needs: Keys, malformed: Callable[[str], None]) -> Si
 
 
 def set_aside(message: Message, readers: tuple[Lazy[Any], ...]) -> tuple[str, ...]:
-    """Have every malformed header of `readers` count as absent from now on; gives their names."""
+    """Make malformed headers of `readers` count as absent; return their names."""
     there = message.headers.index
     bad: list[str] = []
     for reader in readers:
