@@ -1,4 +1,4 @@
-"""What the user agent core does for its dialog usages: the port of dialogs.ports, and the guard around their code."""
+"""Services of the user agent core for its dialog usages: the interface of dialogs.ports, and error isolation."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from gateway.sip.transactions.layer import Stack
 logger = logging.getLogger(__name__)
 
 _LARGEST_BY_UDP = 1300 - 100
-"""Bytes of a request without the Via that it gets."""
+"""Largest request in bytes sent over UDP, before its Via is added."""
 _UDP_ONLY_TIME = 600.0
 _UDP_ONLY_PLACES = 1024
 
 
 class Services:
-    """Implements dialogs.ports.Core over the transaction layer and the environment."""
+    """Implementation of dialogs.ports.Core over the transaction layer and the environment."""
 
     def __init__(self, config: CoreConfig, environment: Environment) -> None:
         self.config = config
@@ -47,19 +47,19 @@ class Services:
         self.stack = Stack(config.stack, token=environment.token, sent_by=environment.sent_by)
         self.counts: Counter[str] = self.stack.counts
         self.sessions: set[InviteSession] = set()
-        """Sessions that are not over."""
+        """Live sessions."""
         self.signer: Callable[[Request, Flow], Request] = lambda request, flow: request
-        """Proves to peers of its choice who we are; requests without Via are given to it for each flow."""
+        """Adds the proof of our identity to requests; called with each request, without Via, and its flow."""
         self._alarms: Alarms[DialogUsage | None] = Alarms()
         self.absences = Absences(self, config.sessions)
         self._dialogs = DialogTable()
         self.handover = Handover(self.stack, self._dialogs, self.sessions, self.now)
         self._mistaken: WeakSet[DialogUsage] = WeakSet()
         self._udp_only: dict[tuple[str, int], float] = {}
-        """Places where nobody took TCP, and until when that counts."""
+        """UDP destinations that refused TCP, with the time until which the record counts."""
 
     def _set_capabilities(self, methods: tuple[str, ...]) -> None:
-        """Take requests of these methods, and say so."""
+        """Accept requests of the given methods, and advertise the methods."""
         config = self.config
         self.allow = ", ".join(methods)
         self._can = Capabilities(methods=methods, extensions=config.supported, schemes=("sip", "sips", "tel"))
@@ -68,33 +68,33 @@ class Services:
 
     @property
     def timers(self) -> int:
-        """Timers that are armed; looks at each."""
+        """Count the armed timers; linear in their number."""
         return self.stack.timers.armed() + self._alarms.armed()
 
     def now(self) -> float:
-        """Monotonic seconds."""
+        """Return monotonic seconds."""
         return self.environment.now()
 
     def token(self) -> str:
-        """A fresh random word."""
+        """Return a fresh random word."""
         return self.environment.token()
 
     def random(self) -> float:
-        """A number in [0, 1) made of a fresh random word."""
+        """Return a number in [0, 1) derived from a fresh random word."""
         return int.from_bytes(self.token().encode()[-6:], "big") % 9973 / 9973
 
     def wake(self) -> None:
-        """Have the shell drain us."""
+        """Ask the shell to drain output and deadline."""
         self.environment.wake()
 
     def at(
         self, deadline: float, callback: Callable[[], None], owner: DialogUsage | None = None
     ) -> Alarm[DialogUsage | None]:
-        """Have `callback` called at `deadline`."""
+        """Schedule `callback` at `deadline`."""
         return self._alarms.at(deadline, callback, owner)
 
     def locate(self, hop: Hop, done: Callable[[tuple[Flow, ...]], None], owner: DialogUsage | None = None) -> None:
-        """The flows to a hop, at once where no name has to be looked up."""
+        """Pass the flows to a hop to `done`; synchronous if no name needs a lookup."""
         if isinstance(hop, Flow):
             done((hop,))
             return
@@ -107,7 +107,7 @@ class Services:
             self.environment.resolve(hop, lambda flows: self.guard(owner, lambda: done(flows)))
 
     def by_tcp(self, request: Request, hop: Hop | None, flow: Flow) -> Flow | None:
-        """By what a request to `hop` goes that is too large for its UDP `flow`; None: by that (RFC 3261 18.1.1)."""
+        """Return the TCP flow for a request to `hop` too large for its UDP `flow`; None keeps UDP (RFC 3261 18.1.1)."""
         if not self.config.large_by_tcp or flow.transport != "udp" or not isinstance(hop, Uri) or hop.transport:
             return None
         if not request.body or len(request.write()) <= _LARGEST_BY_UDP:
@@ -118,33 +118,33 @@ class Services:
         return Flow("tcp", flow.host, flow.port, name=flow.name)
 
     def only_by_udp(self, flow: Flow) -> None:
-        """Nobody takes TCP where `flow` leads: for a while large requests go by UDP, too."""
+        """Record that the host of `flow` refuses TCP: large requests to it use UDP for a while."""
         if len(self._udp_only) >= _UDP_ONLY_PLACES:
             self._udp_only.clear()
         self._udp_only[flow.host, flow.port] = self.now() + _UDP_ONLY_TIME
 
     def contact(self, flow: Flow, user: str | None, *, secure: bool = False) -> NameAddr:
-        """Our Contact as a peer on `flow` is to use it; `user` is escaped text of a URI or None."""
+        """Return our Contact for a peer on `flow`; `user`: escaped URI text or None."""
         return NameAddr(contact_uri(user, self.environment.sent_by(flow), flow.transport, secure=secure))
 
     def sign(self, request: Request, flow: Flow) -> Request:
-        """`request` as it goes to `flow`."""
+        """Return `request` with the proof of our identity for the peer at `flow`."""
         return self.signer(request, flow)
 
     def send_request(self, request: Request, flow: Flow) -> Transaction:
-        """Begin a client transaction."""
+        """Start a client transaction."""
         return self.stack.send_request(request, flow, self.now())
 
     def send_again(self, request: Request, flow: Flow) -> Transaction:
-        """Take up a client transaction of another process."""
+        """Resume a client transaction of another process."""
         return self.stack.send_again(request, flow, self.now())
 
     def take_up(self, request: Request, flow: Flow) -> Transaction:
-        """Take up a server transaction of another process."""
+        """Resume a server transaction of another process."""
         return self.stack.take_up(request, flow, self.now())
 
     def send_cancel(self, invite: Transaction, headers: build.Fields) -> None:
-        """Begin the CANCEL of a pending INVITE."""
+        """Start the CANCEL of a pending INVITE."""
         self.stack.send_cancel(invite, headers, self.now())
 
     def send_ack(self, ack: Request, flow: Flow) -> bytes:
@@ -152,40 +152,40 @@ class Services:
         return self.stack.send_ack(ack, flow)
 
     def send(self, data: bytes, flow: Flow) -> None:
-        """Send bytes again."""
+        """Retransmit bytes."""
         self.stack.send(data, flow)
 
     def respond(self, transaction: Transaction, response: Response) -> bytes:
-        """Give a server transaction its response."""
+        """Answer a server transaction."""
         return self.stack.respond(transaction, response, self.now())
 
     def refuse(self, transaction: Transaction, response: Response) -> None:
-        """Answer once and forget the transaction."""
+        """Answer once and drop the transaction."""
         self.stack.refuse(transaction, response, self.now())
 
     def stateless_tag(self, request: Request) -> str:
-        """A To tag that is the same for every copy of a request."""
+        """Return a To tag equal for all copies of a request."""
         return self.stack.stateless_tag(request)
 
     def add_usage(self, dialog: Dialog, usage: DialogUsage) -> None:
-        """Have requests in `dialog` reach `usage`."""
+        """Deliver requests in `dialog` to `usage`."""
         self._dialogs.add(dialog, usage)
 
     def remove_usage(self, dialog: Dialog, usage: DialogUsage) -> None:
-        """Take `usage` out of `dialog`."""
+        """Remove `usage` from `dialog`."""
         self._dialogs.remove(dialog, usage)
 
     def has_dialog(self, name: DialogId) -> bool:
-        """Whether there is a dialog of that name."""
+        """Return True if the dialog exists."""
         return self._dialogs.get(name.call_id, name.local_tag, name.remote_tag) is not None
 
     def usage_over(self, usage: DialogUsage) -> None:
-        """A usage has told its last event."""
+        """Remove a session after its last event."""
         if isinstance(usage, InviteSession):
             self.sessions.discard(usage)
 
     def release(self) -> None:
-        """Part transactions that have ended, and told what they had to, from their users: both are free then."""
+        """Separate ended transactions from their users, so that both can be freed."""
         ended, self.stack.ended = self.stack.ended, []
         for transaction in ended:
             user, transaction.user = transaction.user, None
@@ -193,37 +193,37 @@ class Services:
                 user.release()
 
     def not_built(self, error: SipError) -> None:
-        """A message of ours could not be built; it counts as not sent."""
+        """Count and log a message that could not be built, and so was not sent."""
         self.counts["request not built"] += 1
         logger.warning("request could not be built: %s", error)
 
     def capabilities(self) -> build.Fields:
-        """Allow, Accept, Supported, Recv-Info."""
+        """Return Allow, Accept, Supported and Recv-Info."""
         return self._capabilities
 
     def offered_capabilities(self, body: bytes) -> build.Fields:
-        """Allow, Supported and Recv-Info of an INVITE of ours: trickled candidates fit an offer with ICE only."""
+        """Return Allow, Supported and Recv-Info of our INVITE; trickle ICE is offered only with an ICE offer."""
         has_ice = b"a=ice-ufrag:" in body and TRICKLE in self.config.supported
         options = (*self.config.advertised_options, *((TRICKLE,) if has_ice else ()))
         return (("Allow", self.allow), ("Supported", ", ".join(options)), *self._recv_info)
 
     def response_fields(self) -> build.Fields:
-        """What every response of ours carries."""
+        """Return the fields of every response."""
         return (("Server", self.config.user_agent),) if self.config.user_agent else ()
 
     @property
     def retry_after(self) -> int:
-        """Seconds that a 503 asks to wait where nobody knows better."""
+        """Return the default Retry-After of a 503, in seconds."""
         return self.config.stack.retry_after
 
     def request_fields(self) -> build.Fields:
-        """What every request of ours carries."""
+        """Return the fields of every request."""
         return (("User-Agent", self.config.user_agent),) if self.config.user_agent else ()
 
-    # ---- mistakes of ours
+    # ---- error isolation
 
     def guard(self, owner: DialogUsage | None, call: Callable[[], None]) -> None:
-        """Run code of a usage, a hook or an alarm; what it raises ends `owner` and goes no further."""
+        """Run code of a usage, a hook or an alarm; an exception ends only `owner`."""
         try:
             call()
         except Exception as error:

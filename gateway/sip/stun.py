@@ -1,4 +1,4 @@
-"""STUN Binding requests on a SIP port, by which phones keep their way to us open (RFC 5626 3.5.2, RFC 8489)."""
+"""STUN Binding requests on a SIP port, sent by phones to keep a NAT binding open (RFC 5626 3.5.2, RFC 8489)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _COOKIE = 0x2112A442
 _REQUEST, _SUCCESS = 0x0001, 0x0101
 _XOR_MAPPED_ADDRESS = 0x0020
 _LARGEST = 128
-"""Bytes; a keep-alive carries little more than its header."""
+"""Largest keep-alive in bytes; little more than its header."""
 
 
 def is_binding_request(data: bytes) -> bool:
-    """Whether a datagram is a STUN Binding request: no SIP message begins with a NUL."""
+    """Return True for a STUN Binding request; no SIP message begins with a NUL."""
     if not _HEADER.size <= len(data) <= _LARGEST or data[0]:
         return False
     kind, length, cookie, _ = _HEADER.unpack_from(data)
@@ -25,7 +25,7 @@ def is_binding_request(data: bytes) -> bool:
 
 
 def binding_response(request: bytes, source: Flow) -> bytes:
-    """The success response, which says from where the request came (RFC 8489 section 14.2)."""
+    """Return the success response with the request's source address (RFC 8489 section 14.2)."""
     *_, cookie, transaction = _HEADER.unpack_from(request)
     address = ip_address(source.host)
     mask = cookie.to_bytes(4, "big") + transaction

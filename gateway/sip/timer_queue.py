@@ -1,4 +1,4 @@
-"""Many timers, one deadline: a heap whose cancelled entries are skipped, and swept when they pile up."""
+"""Heap of many timers with one deadline; cancelled entries are skipped, and swept once numerous."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Generic, TypeVar
 K = TypeVar("K")
 
 SWEEP_FLOOR = 1024
-"""Below this many entries a sweep is not worth its time."""
+"""Entries below which no sweep is worthwhile."""
 
 
 class TimerQueue(Generic[K]):
-    """Entries (deadline, key) in order of their deadline, seconds of the caller's monotonic clock.
+    """Entries (deadline, key) in order of deadline, in monotonic seconds of the caller's clock.
 
-    Cancelling is the key owner's business: `live(key, deadline)` says whether an entry still counts.
-    Memory is at most a small multiple of the live entries: dead ones are swept when the heap has doubled.
+    The key's owner cancels: `live(key, deadline)` returns True while an entry counts. Memory is a small multiple of the
+    live entries, as dead entries are swept when the heap has doubled.
     """
 
     __slots__ = ("_count", "_heap", "_limit", "_live")
@@ -32,7 +32,7 @@ class TimerQueue(Generic[K]):
         return len(self._heap)
 
     def armed(self) -> int:
-        """How many entries are live; looks at each."""
+        """Count the live entries; linear in the entries."""
         return sum(1 for deadline, _, key in self._heap if self._live(key, deadline))
 
     def push(self, deadline: float, key: K) -> None:
@@ -45,7 +45,7 @@ class TimerQueue(Generic[K]):
             self._limit = max(SWEEP_FLOOR, 2 * len(self._heap))
 
     def deadline(self) -> float | None:
-        """When the earliest live entry is due, or None."""
+        """Return the deadline of the earliest live entry, or None."""
         heap = self._heap
         while heap:
             deadline, _, key = heap[0]
@@ -55,11 +55,11 @@ class TimerQueue(Generic[K]):
         return None
 
     def earliest(self) -> float:
-        """A moment before which nothing is due, without a look at which entries still count; infinity for none."""
+        """Return a lower bound of the next deadline, without checking for live entries; infinity for an empty heap."""
         return self._heap[0][0] if self._heap else math.inf
 
     def pop_due(self, now: float) -> tuple[float, K] | None:
-        """Take the earliest live entry that is due at `now`, or None."""
+        """Remove and return the earliest live entry due at `now`, or None."""
         deadline = self.deadline()
         if deadline is None or deadline > now:
             return None

@@ -1,4 +1,4 @@
-"""The user agent core: which dialog usage or hook a message belongs to, and what is answered without them."""
+"""User agent core: routes messages to dialog usages and hooks, and answers the rest."""
 
 from __future__ import annotations
 
@@ -52,33 +52,34 @@ from gateway.sip.transactions.events import (
 logger = logging.getLogger(__name__)
 
 _WHEN_CLOSING = 30
-"""Seconds a peer is asked to wait for a gateway that is closing."""
+"""Retry-After of a closing gateway, in seconds."""
 _OF_USAGES = METHODS | {"SUBSCRIBE", "NOTIFY"}
 """Methods that belong to one usage of a dialog."""
 
 Handler = Callable[[ServerRequest, str | None], None]
-"""Answers a request outside any dialog that was let in; the second argument is who sent it."""
+"""Handler of an admitted request outside any dialog; the second argument is the sender's identity."""
 
 
 _FULL: build.Fields = (("Reason", 'Q.850;cause=44;text="limit: sip.limits.max_dialogs"'), ("Retry-After", 10))
-"""Of a 503 while there are as many calls as there may be: one may have ended by then."""
+"""Headers of a 503 at the call limit: a call may have ended by the retry."""
 
 
 class UserAgentCore(Services):
-    """Sans-IO: feed `receive` and `handle_timer`, then drain `datagrams`; everything else is callbacks.
+    """Sans-IO core: feed `receive` and `handle_timer`, then drain `datagrams`; all else is callbacks.
 
-    No exception of a usage, a listener or an alarm leaves it: the session concerned ends with 500 or BYE, the
-    mistake is counted and logged, and everybody else goes on. Counters of what was dropped or strange are in `counts`.
+    An exception in a usage, a listener or an alarm never propagates: its session ends with 500 or BYE, the error is
+    counted and logged, other calls continue. `counts` holds counters of dropped messages and anomalies.
     """
 
     def __init__(self, config: CoreConfig, environment: Environment) -> None:
         super().__init__(config, environment)
         self.refusing = False
-        """Whether new calls get 503 (the gateway is closing)."""
+        """True if new calls get 503, as the gateway is closing."""
         self.draining_for = 0
-        """Seconds that OPTIONS tells others to wait while new calls are not taken (503); 0: they are."""
+        """Retry-After of the 503 to OPTIONS while the gateway accepts no new calls, in seconds; 0 while calls are
+        accepted."""
         self._subscribers: dict[tuple[str, str], Subscriber] = {}
-        """Subscriptions of ours by Call-ID and our tag."""
+        """Our subscriptions by Call-ID and local tag."""
         self._handlers: dict[str, Handler] = {
             "INVITE": self._invited,
             "OPTIONS": self._options,
@@ -87,34 +88,36 @@ class UserAgentCore(Services):
         self.serve_packages({}, lambda subscription: subscription.refuse(489))
 
     def serve(self, method: str, handler: Handler) -> None:
-        """Have `handler` answer requests of `method` outside any dialog (MESSAGE, PUBLISH); Allow names it from now."""
+        """Let `handler` answer requests of `method` outside any dialog (MESSAGE, PUBLISH), and add `method` to
+        Allow."""
         self._handlers[method] = handler
         if method not in self._can.methods:
             self._set_capabilities((*self._can.methods, method))
 
     def serve_packages(self, packages: Mapping[str, str], subscribed: Callable[[IncomingSubscription], None]) -> None:
-        """Have `subscribed` accept or refuse subscriptions to these packages, each with the type of its documents."""
+        """Let `subscribed` accept or refuse subscriptions to the packages, given with the media types of their
+        documents."""
         self.subscriptions = SubscriptionServer(self, self.config.subscriptions, packages, subscribed)
         self.serve("SUBSCRIBE", self.subscriptions.receive)
 
-    # ---- the shell's side
+    # ---- interface for the shell
 
     def receive(self, data: bytes, flow: Flow) -> None:
-        """Take one datagram."""
+        """Process one datagram."""
         self.stack.receive(data, flow, self.now())
         self._dispatch()
 
     def receive_message(self, message: Request | Response, flow: Flow, size: int) -> None:
-        """Take one message of a stream, read from `size` bytes."""
+        """Process one message of a stream, parsed from `size` bytes."""
         self.stack.receive_message(message, flow, self.now(), size)
         self._dispatch()
 
     def receive_broken(self, error: SipSyntaxError, flow: Flow, size: int) -> None:
-        """Take a message of a stream that cannot be used."""
+        """Process an unusable message of a stream."""
         self.stack.receive_broken(error, flow, self.now(), size)
 
     def handle_timer(self) -> None:
-        """Do what is due."""
+        """Process everything due."""
         now = self.now()
         self.stack.handle_timer(now)
         self._dispatch()
@@ -122,18 +125,18 @@ class UserAgentCore(Services):
         self._dispatch()
 
     def deadline(self) -> float | None:
-        """When `handle_timer` is to be called next, or None."""
+        """Return the time of the next `handle_timer`, or None."""
         first, second = self.stack.deadline(), self._alarms.deadline()
         if first is None or second is None:
             return second if first is None else first
         return min(first, second)
 
     def earliest(self) -> float:
-        """A moment before which nothing is due, cheaper to ask than `deadline`; infinity for none."""
+        """Return a lower bound of the next deadline, cheaper than `deadline`; infinity without timers."""
         return min(self.stack.earliest(), self._alarms.earliest())
 
     def transport_failed(self, flow: Flow) -> None:
-        """A send to `flow` failed, or its connection is gone."""
+        """Process a failed send to `flow`, or the loss of its connection."""
         self.stack.transport_failed(flow, self.now())
         self._dispatch()
         for usage in self._dialogs.flow_lost(flow) if flow.reliable else ():
@@ -141,20 +144,20 @@ class UserAgentCore(Services):
         self._dispatch()
 
     def unreachable(self, data: bytes, flow: Flow) -> None:
-        """The network says that a datagram to `flow`, which began with `data`, reached nobody."""
+        """Process the report of an undelivered datagram to `flow`; `data`: its beginning."""
         self.stack.unreachable(data, flow, self.now())
         self._dispatch()
 
     def datagrams(self) -> list[tuple[bytes, Flow]]:
-        """Drain what is to be sent."""
+        """Drain the output."""
         return self.stack.datagrams()
 
     @property
     def has_calls(self) -> bool:
-        """Whether a session is alive or a BYE is not answered yet."""
+        """Return True while a session is alive or a BYE is unanswered."""
         return bool(self.sessions) or len(self._dialogs) > 0
 
-    # ---- requests of ours
+    # ---- outgoing requests
 
     def invite(
         self,
@@ -166,10 +169,10 @@ class UserAgentCore(Services):
         timeout: float = 0.0,
         identity: str | None = None,
     ) -> OutgoingSession:
-        """Begin a call with this INVITE (no Via, CSeq as it is to go out); events tell the rest.
+        """Start a call with an INVITE (no Via, CSeq as to be sent); events report the progress.
 
-        Without a body it asks for the callee's offer. `family` is the IP version, 4 or 6, by which it goes, 0 for any;
-        `identity` who is called, as `authenticate` names them: who proves to be that may go on from another address.
+        Without a body the INVITE requests the callee's offer. `family`: required IP version, 4 or 6, 0 for any.
+        `identity`: the callee as authenticated; a peer with this identity may continue from another address.
         """
         authenticator = Authenticator(credentials, self.token) if credentials is not None else None
         session = OutgoingSession(
@@ -188,7 +191,7 @@ class UserAgentCore(Services):
         *,
         authenticator: Authenticator | None = None,
     ) -> ClientRequest:
-        """Begin a request outside any dialog; `done` gets its final response."""
+        """Start a request outside any dialog; `done` gets the final response."""
         request = ClientRequest(self, make, done, authenticator=authenticator)
         request.begin(target)
         self.wake()
@@ -203,9 +206,9 @@ class UserAgentCore(Services):
         credentials: Credentials | None = None,
         identity: str | None = None,
     ) -> Subscriber:
-        """Begin a subscription with this SUBSCRIBE (no Via, a CSeq of 1); `events` tell the rest.
+        """Start a subscription with a SUBSCRIBE (no Via, CSeq 1); `events` gets its events.
 
-        `identity` is who notifies, as `authenticate` names them: they may do so from another address, too.
+        `identity`: the notifier as authenticated, who may notify from another address.
         """
         authenticator = Authenticator(credentials, self.token) if credentials is not None else None
         key = (subscribe.call_id, subscribe.from_tag or "")
@@ -217,7 +220,7 @@ class UserAgentCore(Services):
         self.wake()
         return subscriber
 
-    # ---- what the stack reports
+    # ---- events of the stack
 
     def _dispatch(self) -> None:
         while events := self.stack.events():
@@ -246,8 +249,8 @@ class UserAgentCore(Services):
             user.on_trying()
 
     def _on_stray(self, response: Response, source: Flow) -> None:
-        """A 2xx to an INVITE by which nothing can be told but the dialog: another process has sent the INVITE, or the
-        peer has made another connection since."""
+        """Pass a 2xx without a transaction to its dialog: another process sent the INVITE, or the peer has
+        reconnected."""
         self.counts["stray 2xx"] += 1
         self._count_absent(inspect_response(response))
         for usage in self._dialogs.of_response(response):
@@ -255,13 +258,13 @@ class UserAgentCore(Services):
                 usage.on_late_success(response, source)
 
     def values_of(self, usage: DialogUsage) -> dict[str, Any] | None:
-        """See `resumed.session_values`."""
+        """Return the values of `resumed.session_values`."""
         return session_values(usage) if isinstance(usage, InviteSession) else None
 
     def resume(self, values: Mapping[str, Any], elapsed: float = 0.0) -> ResumedSession:
-        """Go on with an established session of another process (`session_values`).
+        """Resume an established session of another process (`session_values`).
 
-        Raises SipError, LookupError, TypeError or ValueError for values that it has not made.
+        Raise SipError, LookupError, TypeError or ValueError for other values.
         """
         session = ResumedSession(self, values, elapsed)
         self.sessions.add(session)
@@ -269,7 +272,7 @@ class UserAgentCore(Services):
         return session
 
     def end_left(self, values: Mapping[str, Any], status: int, reason: str, farewell: Farewell) -> None:
-        """End what another process has left (see `resumed.end_left`); raises as `resume` does."""
+        """End a call left by another process (see `resumed.end_left`); raise the errors of `resume`."""
         if "dialog" in values:
             session = self.resume(values)
             session.when_answered(farewell.answered)
@@ -289,7 +292,8 @@ class UserAgentCore(Services):
         return inspect_request(request, self._can, in_dialog=in_dialog, malformed=self._count_malformed)
 
     def _on_ack(self, ack: Request, source: Flow) -> None:
-        """An ACK cannot be challenged, so one from elsewhere counts only where its address speaks for the peer."""
+        """Process an ACK. ACK cannot be challenged: from a new source it counts only if the address authenticates
+        the peer."""
         entry = self._dialogs.find(ack)
         if entry is None:
             self.counts["stray ACK"] += 1
@@ -308,7 +312,7 @@ class UserAgentCore(Services):
             return
         self.counts["ACK from elsewhere"] += 1
         if not ack.authorization and not ack.proxy_authorization:
-            # Credentials in an ACK are those of its INVITE (RFC 3261 22.1): they prove nothing a second time.
+            # Credentials in an ACK repeat those of its INVITE (RFC 3261 22.1): a second use proves nothing.
             self.environment.authenticate(ack, source, lambda verdict: self.guard(None, lambda: judged(verdict)))
 
     def _deliver_ack(self, ack: Request, entry: Entry) -> None:
@@ -328,12 +332,12 @@ class UserAgentCore(Services):
             entry.dialog.heard_from(request.source)
             self._in_dialog(request)
         else:
-            # Who knows the identifiers of a dialog may have overheard them.
+            # A sender that knows the identifiers of a dialog may have overheard them.
             self.counts["request in a dialog from elsewhere"] += 1
             self._authenticated(request, self._from_elsewhere)
 
     def _outside_dialogs(self, request: ServerRequest) -> None:
-        """A request in a dialog that we do not know, unless it is the NOTIFY that makes it (RFC 6665 4.1.2.4)."""
+        """Reject a request in an unknown dialog, except the NOTIFY that creates the dialog (RFC 6665 4.1.2.4)."""
         message = request.request
         subscriber = self._subscribers.get((message.call_id, message.to_tag or ""))
         if message.method != "NOTIFY" or subscriber is None or not subscriber.expects(message):
@@ -359,7 +363,7 @@ class UserAgentCore(Services):
             self._answering(request, subscriber, lambda: subscriber.first_notify(request))
 
     def _authenticated(self, request: ServerRequest, then: Callable[[ServerRequest, str | None], None]) -> None:
-        """Who it is comes first: a stranger gets a challenge, whatever else its request may lack."""
+        """Authenticate first: a stranger gets a challenge regardless of other faults of the request."""
         unreadable = inspect_credentials(request.request)
         request.transaction.user = request
 
@@ -367,7 +371,7 @@ class UserAgentCore(Services):
             if request.is_answered:
                 return
             if isinstance(verdict, Refused):
-                # Another challenge would be answered with the same credentials.
+                # A second challenge would be answered with the unreadable credentials again.
                 is_challenge = unreadable is not None and verdict.status in (401, 407)
                 request.refuse(Refused.of(unreadable) if unreadable is not None and is_challenge else verdict)
             else:
@@ -378,7 +382,7 @@ class UserAgentCore(Services):
         self.environment.authenticate(request.request, request.source, judged)
 
     def _answering(self, request: ServerRequest, owner: DialogUsage | None, call: Callable[[], None]) -> None:
-        """Run what answers a request, with the status of its DialogError or 500 where it does not."""
+        """Run the handler of a request; answer the status of its DialogError, or 500 if it fails without an answer."""
         try:
             call()
         except DialogError as error:
@@ -407,22 +411,22 @@ class UserAgentCore(Services):
             request.refuse(Refused(403))
 
     def _may_move(self, dialog: Dialog, identity: str | None, source: Flow) -> bool:
-        """Whether somebody who proved to be `identity` may go on with a dialog from another address.
+        """Return True if `identity` may continue a dialog from another address.
 
-        Only the one whose dialog it is; where nobody knows who that is, somebody at the same IP address.
+        Only the dialog's own peer may; for an unidentified peer, any authenticated sender at its IP address.
         """
         if dialog.identity is not None:
             return identity == dialog.identity or self.stack.peers.speaks_for(dialog.identity, source)
         return identity is not None and dialog.flow is not None and dialog.flow.host == source.host
 
     def _in_dialog(self, request: ServerRequest) -> None:
-        """A request of the peer itself: its form, its number, then the usage that claims it."""
+        """Process a request of the dialog's peer: syntax, CSeq, then the usage that claims the request."""
         self.stack.proven(request.transaction, self.now())
         entry = self._dialogs.find(request.request)
         assert entry is not None
         refusal = None
         if request.request.method == "BYE":
-            # Its sender is gone, whatever we make of its words: it ends the call in any case.
+            # The sender of a BYE has left the call in any case: no malformed header may reject the BYE.
             set_aside(request.request, (Message.reason,))
         else:
             refusal = self.handover.refusal(request.request) or self._inspected(request.request, in_dialog=True)
@@ -434,10 +438,10 @@ class UserAgentCore(Services):
         def deliver() -> None:
             entry.dialog.receive(request.request)
             if usage is None and request.request.method == "OPTIONS":
-                # It asks about us, whatever the dialog is for.
+                # OPTIONS asks for our capabilities, whatever the dialog's usages.
                 request.respond(200, self._capabilities)
             elif usage is None and request.request.method in _OF_USAGES:
-                # The dialog lives by another usage; the one that this is for is over (RFC 5057 section 5.1).
+                # Another usage keeps the dialog alive; the usage for this method has ended (RFC 5057 section 5.1).
                 request.respond(481)
             elif usage is None:
                 request.respond(405, (("Allow", self.allow),))
@@ -447,7 +451,7 @@ class UserAgentCore(Services):
         self._answering(request, usage, deliver)
 
     def _admitted(self, request: ServerRequest, identity: str | None) -> None:
-        # Whom the application lets in it answers in full; only a question that anybody may ask proves nothing.
+        # The application authenticates admitted senders; only an open OPTIONS proves nothing.
         if request.is_proved or request.request.method != "OPTIONS":
             self.stack.proven(request.transaction, self.now())
         refusal = self._inspected(request.request)
@@ -474,10 +478,10 @@ class UserAgentCore(Services):
         if self.refusing or self.draining_for:
             status, fields = 503, (("Retry-After", self.draining_for or _WHEN_CLOSING), *fields)
         if identity is None:
-            # Whoever asks without a name is answered once, as short as its question was.
+            # An anonymous OPTIONS is answered once, with no more octets than received.
             request.refuse(Refused(status, headers=tuple((name, str(value)) for name, value in fields)))
         else:
-            # Trunks place calls only to where a 200 says that we are (RFC 3261 11.2 leaves it to us).
+            # Trunks place calls only after a 200 with our Contact (optional in RFC 3261 11.2).
             contact = self.contact(request.source, request.request.uri.user) if status == 200 else None
             request.respond(status, fields, contact=contact)
 
@@ -492,7 +496,7 @@ class UserAgentCore(Services):
 
 
 def _owner_of(event: StackEvent) -> DialogUsage | None:
-    """The usage that answers for what is done with an event."""
+    """Return the usage to end if processing the event fails."""
     user = None if isinstance(event, RequestReceived | AckReceived | StrayResponse) else event.transaction.user
     if isinstance(user, ClientRequest):
         return user.owner

@@ -408,8 +408,8 @@ class Dialog:
     def registered(self, identity: str, contacts: Collection[NameAddr], flow: Flow) -> None:
         """Move a dialog with a lost connection to the flow of its peer's new registration (RFC 5626 5.3).
 
-        Never to an insecure flow from a secure one. A Contact's port may belong to the lost connection, so
-        +sip.instance tells apart phones of one user behind one NAT.
+        Never from a secure flow to an insecure one. +sip.instance tells apart phones of one user behind one NAT, as a
+        Contact's port may belong to the lost connection. A browser's new WebSocket counts before the loss is noticed.
         """
         if self.flow is not None and self.flow.transport in SECURE and flow.transport not in SECURE:
             return

@@ -13,7 +13,7 @@ class Farewell:
         """`answered`: called once, after the peer answered or can no longer answer.
 
         `changed(values, keeps_previous)`: called before a message leaves that changes the resumption values.
-        `keeps_previous` is True while several branches have answered and more than one lacks a BYE.
+        `keeps_previous` is True while several branches have answered and more than one BYE is open.
         """
         self._answered: Callable[[], None] | None = answered
         self.changed = changed

@@ -97,7 +97,7 @@ class SessionTimer:
         supported = OPTION in request.supported
         floor = max(request.min_se.seconds if request.min_se else 0, self._policy.minimum)
         if asked is None and (not self._policy.interval or not supported):
-            # Nobody asks for a timer, or the peer cannot refresh and ours has no interval: no timer.
+            # The peer does not ask, and our timers are off or unsupported by the peer: no timer.
             self.stop()
             return []
         wanted = asked.seconds if asked is not None else self._policy.interval

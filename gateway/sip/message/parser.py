@@ -22,7 +22,7 @@ from gateway.sip.message.uri import Uri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much of a stranger's message is looked at; sizes in bytes, or in characters once decoded."""
+    """Limits of a received message; sizes in bytes, or in characters once decoded."""
 
     message: int = 65_536
     """Size of the whole message; larger messages are answered 513."""

@@ -172,7 +172,7 @@ class SessionExpires:
 
 @dataclass(frozen=True, slots=True)
 class RAck:
-    """What a PRACK acknowledges (RFC 3262 7.2)."""
+    """Identification of the response acknowledged by a PRACK (RFC 3262 7.2)."""
 
     rseq: int
     cseq: int

@@ -53,7 +53,7 @@ class Binding(Protocol):
 
     @property
     def contact(self) -> str:
-        """Contact URI as registered."""
+        """Return the Contact URI as registered."""
 
     @property
     def expires_at(self) -> float:
@@ -257,7 +257,7 @@ class _Update(Generic[B]):
         if seconds == 0:
             self._removed += old
             return None
-        # A flow that is registered again under another URI leaves the old URI behind (RFC 5626 section 6).
+        # A flow registered again under another URI replaces its previous URI (RFC 5626 section 6).
         self._removed += [binding for binding in old if (binding.key, binding.contact) != (fresh.key, fresh.contact)]
         self._put.append(fresh)
         self._live.append((fresh, uri))

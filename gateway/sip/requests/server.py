@@ -1,4 +1,4 @@
-"""One request of the peer's until it is answered, outside a dialog or in one (RFC 3261 8.2, 12.2.2)."""
+"""Received request until its final response, outside a dialog or within one (RFC 3261 8.2, 12.2.2)."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from gateway.sip.transactions import Reason, Transaction
 
 
 class Responder(Protocol):
-    """What answers go out by."""
+    """Sender of responses."""
 
     counts: Counter[str]
 
     def respond(self, transaction: Transaction, response: Response) -> bytes:
-        """Answer in the transaction; gives the bytes."""
+        """Answer in the transaction; return the bytes."""
 
     def refuse(self, transaction: Transaction, response: Response) -> None:
-        """Answer once and forget the transaction."""
+        """Answer once and drop the transaction."""
 
     def stateless_tag(self, request: Request) -> str:
-        """A To tag that is the same for every copy of a request."""
+        """Return a To tag equal for all copies of a request."""
 
     def not_built(self, error: SipError) -> None:
-        """A message of ours could not be written."""
+        """Count and log a message that could not be built."""
 
     def response_fields(self) -> build.Fields:
-        """What every response of ours carries."""
+        """Return the fields of every response."""
 
     @property
     def retry_after(self) -> int:
-        """Seconds that a 503 asks to wait where nobody knows better."""
+        """Return the default Retry-After of a 503, in seconds."""
 
 
 class ServerRequest:
-    """Answers one request at most once: refused without state, or in its transaction."""
+    """Answers one request at most once: rejected without state, or answered in its transaction."""
 
     __slots__ = ("_responder", "is_answered", "is_proved", "request", "source", "transaction")
 
@@ -50,16 +50,16 @@ class ServerRequest:
         self.request = request
         self.source = source
         self.is_answered = False
-        """Whether a final response went out, or somebody else has taken the transaction over."""
+        """True after a final response, or after a session took the transaction over."""
         self.is_proved = False
-        """True once the application knows the sender."""
+        """True once the application has authenticated the sender."""
 
     def take(self, verdict: Accepted) -> None:
-        """Note what the application knows of the sender."""
+        """Record the authentication of the sender."""
         self.is_proved = verdict.is_proof and verdict.identity is not None
 
     def refuse(self, refusal: Refused) -> None:
-        """Answer and keep nothing, so that strangers cost no memory and cannot aim retransmissions."""
+        """Answer and drop all state, so that strangers cost no memory and cannot aim retransmissions."""
         self.is_answered = True
         try:
             response = self._response(refusal.status, refusal.headers, refusal.reason)
@@ -79,7 +79,7 @@ class ServerRequest:
         body: bytes = b"",
         content_type: str | None = None,
     ) -> bytes:
-        """Answer in the transaction with a final response; gives the bytes that went out."""
+        """Answer in the transaction with a final response; return its bytes."""
         self.is_answered = True
         try:
             response = self._response(status, headers, reason, contact, body, content_type)
@@ -98,7 +98,8 @@ class ServerRequest:
         content_type: str | None = None,
     ) -> Response:
         if status == 503 and all(name.lower() != "retry-after" for name, _ in headers):
-            # Without it a peer may take us for gone, and a proxy us out of its list (RFC 3261 section 21.5.4).
+            # Without Retry-After a peer may consider us dead, and a proxy remove us from its list (RFC 3261 section
+            # 21.5.4).
             headers = (*headers, ("Retry-After", self._responder.retry_after))
         return build.response(
             self.request,
@@ -112,9 +113,9 @@ class ServerRequest:
         )
 
     def on_cancel(self, transaction: Transaction, cancel: Request) -> None:
-        """The caller gave up before the verdict."""
+        """Answer 487 to a request cancelled before the verdict."""
         if not self.is_answered:
             self.respond(487)
 
     def on_failed(self, transaction: Transaction, reason: Reason) -> None:
-        """No ACK came for our refusal, or the transport failed: nothing depends on it."""
+        """Ignore a missing ACK or a failed transport after a rejection."""

@@ -1,1 +1,1 @@
-"""Subscriptions inside dialogs (RFC 6665), and REFER, which makes one (RFC 3515)."""
+"""Subscriptions inside dialogs (RFC 6665), and REFER with its implicit subscription (RFC 3515)."""

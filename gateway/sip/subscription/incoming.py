@@ -1,4 +1,4 @@
-"""A SUBSCRIBE that came, from the request to the last NOTIFY (RFC 6665 section 4.2)."""
+"""Subscription by a peer, from the SUBSCRIBE to the last NOTIFY (RFC 6665 section 4.2)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from gateway.sip.subscription.states import NotifierInput
 
 
 class IncomingSubscription(Notifier):
-    """Somebody wants to be told about `target`.
+    """Subscription by a peer to the state of `target`.
 
-    The application calls `accept` or `refuse` once; after `accept`, `tell` for news, and `end`. What comes after the
-    end, whoever ended it, does nothing.
+    The application calls `accept` or `refuse` once; after `accept`, `tell` for changes, and `end`. Calls after the end,
+    by either side, do nothing.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class IncomingSubscription(Notifier):
         policy: SubscriptionPolicy,
         released: Callable[[], None],
     ) -> None:
-        """`expires` is what it may have, 0 for one NOTIFY; `released` is called once when it is over."""
+        """`expires`: granted duration in seconds, 0 for a single NOTIFY. `released` is called once at the end."""
         request = subscribe.request
         event = request.event
         super().__init__(
@@ -49,9 +49,9 @@ class IncomingSubscription(Notifier):
         self.request = request
         self.package = package
         self.target: Uri = request.uri
-        """Whom it is about."""
+        """Resource to watch."""
         self.identity = dialog.identity
-        """Who asks, as `authenticate` named them."""
+        """Identity of the subscriber as authenticated."""
         self.expires = expires
         self._subscribe = subscribe
         self._released = released
@@ -62,7 +62,7 @@ class IncomingSubscription(Notifier):
         self._patience: Alarm[DialogUsage | None] = core.at(patience, lambda: self.refuse(503), self)
 
     def accept(self, document: Document, *, expires: int | None = None, is_pending: bool = False) -> None:
-        """Answer 200, at most for `expires` seconds; the first NOTIFY says `document`."""
+        """Answer 200, for at most `expires` seconds; the first NOTIFY carries `document`."""
         if self._subscribe.is_answered:
             return
         self._patience.cancel()
@@ -75,7 +75,7 @@ class IncomingSubscription(Notifier):
         self._core.wake()
 
     def refuse(self, status: int, headers: build.Fields = ()) -> None:
-        """Answer with a failure; there is no NOTIFY then."""
+        """Reject the SUBSCRIBE; no NOTIFY follows."""
         if self._subscribe.is_answered:
             return
         self._patience.cancel()
@@ -84,7 +84,7 @@ class IncomingSubscription(Notifier):
         self._core.wake()
 
     def when_over(self, then: Callable[[], None]) -> None:
-        """Call `then` when there is nothing more to tell, at once where that is so already."""
+        """Call `then` once the subscription has ended, immediately if already ended."""
         if self._is_over:
             then()
         else:

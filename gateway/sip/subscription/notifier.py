@@ -1,4 +1,4 @@
-"""A subscription that we serve, inside a dialog (RFC 6665 section 4.2)."""
+"""Notifier of a subscription inside a dialog (RFC 6665 section 4.2)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ logger = logging.getLogger(__name__)
 
 
 ENDING = frozenset((404, 405, 408, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604))
-"""Answers to a NOTIFY that end its subscription (RFC 5057 section 5.2); others are of that NOTIFY alone."""
+"""Responses to a NOTIFY that end the subscription (RFC 5057 section 5.2); others fail only the NOTIFY."""
 _MAX_FAILURES = 3
-"""Others of them in a row after which nobody is believed to listen."""
+"""Consecutive other failures after which the subscriber counts as gone."""
 
 
 class Notifier:
-    """Tells one subscriber what a package says, one NOTIFY at a time; a usage of the subscriber's dialog.
+    """Sends a package's state to one subscriber, one NOTIFY at a time; a usage of the subscriber's dialog.
 
-    What is told is `document` when the NOTIFY goes out: of changes that come faster than answers, or than the interval,
-    only the last is said.
+    Each NOTIFY carries the `document` current at its sending: of changes faster than responses or the interval, only
+    the last is sent.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Notifier:
         interval: float = 0.0,
         authenticator: Authenticator | None = None,
     ) -> None:
-        """`event_id` is the id parameter of its Event (RFC 6665 section 8.2.1).
+        """`event_id`: id parameter of Event (RFC 6665 section 8.2.1).
 
-        `longest` are the seconds it is given at most, `interval` those between two NOTIFYs of changes.
+        `longest`: most seconds granted. `interval`: least seconds between NOTIFYs of changes.
         """
         self.state = NotifierState.IDLE
         self.document = Document.of("", b"")
         self.is_pending = False
-        """Whether it is not decided yet what the subscriber may see (RFC 6665 section 4.1.2)."""
+        """True while the subscriber's authorization is undecided (RFC 6665 section 4.1.2)."""
         self._core = core
         self._dialog = dialog
         self._package = package
@@ -63,16 +63,16 @@ class Notifier:
         self._lasts = longest
         self._until = 0.0
         self._reason = ""
-        """Why it is over, in the words of RFC 6665 section 4.1.3."""
+        """Reason of termination (RFC 6665 section 4.1.3)."""
         self._alarm: Alarm[DialogUsage | None] | None = None
         self._pause: Alarm[DialogUsage | None] | None = None
         self._next_at = 0.0
-        """When the next change may be told."""
+        """Earliest time of the next NOTIFY of a change."""
         self._is_sending = False
         self._is_due = False
         self._is_over = False
         self._known: str | None = None
-        """Entity-tag of what the subscriber has shown to know already (RFC 5839)."""
+        """Entity-tag of the state already known to the subscriber (RFC 5839)."""
         self._says_tag = False
         self._version = 0
         self._failures = 0
@@ -80,24 +80,24 @@ class Notifier:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._package}, {self.state.name})"
 
-    # ---- what our side does
+    # ---- interface for the application
 
     def tell(self, document: Document) -> None:
-        """There is news."""
+        """Send a changed document."""
         if self.state is NotifierState.ACTIVE:
             self.document = document
             self._step(NotifierInput.CHANGED)
             self._core.wake()
 
     def end(self, document: Document | None, reason: str) -> None:
-        """The last news; `reason` tells the subscriber why there are no more (RFC 6665 section 4.1.3)."""
+        """Send the last document; `reason`: value for Subscription-State (RFC 6665 section 4.1.3)."""
         if self.state is NotifierState.ACTIVE:
             self.document, self._reason = document or self.document, reason
             self._step(NotifierInput.FINISH)
             self._core.wake()
 
     def _begin(self, document: Document, lasts: float) -> None:
-        """It is accepted: the first NOTIFY follows the response at once (RFC 6665 section 4.2.1.4)."""
+        """Send the first NOTIFY right after the accepting response (RFC 6665 section 4.2.1.4)."""
         self.document = document
         self._core.add_usage(self._dialog, self)
         self._lasts = lasts
@@ -108,11 +108,11 @@ class Notifier:
             self._step(NotifierInput.FETCH)
 
     def _over(self) -> None:
-        """It has ended, or is about to with one last NOTIFY: there is nothing more to `tell`."""
+        """Handle the end; at most the last NOTIFY is still to be sent."""
 
     @property
     def has_untold(self) -> bool:
-        """Whether a change waits to be told."""
+        """Return True if a change waits for its NOTIFY."""
         return self._is_due or self._pause is not None
 
     # ---- the table
@@ -194,7 +194,7 @@ class Notifier:
         document = self.document
         if self._says_tag:
             headers.append(("SIP-ETag", document.tag))
-        # Who knows it already is told that it is subscribed, and no more (RFC 5839 section 5.2).
+        # A subscriber that knows the state gets a NOTIFY without body (RFC 5839 section 5.2).
         body = b"" if self._known in ("*", document.tag) else document.write(self._version)
         self._known = None
         self._version += 1
@@ -233,14 +233,14 @@ class Notifier:
     # ---- DialogUsage
 
     def claims(self, request: Request) -> bool:
-        """Whether this is the SUBSCRIBE that refreshes it or ends it."""
+        """Return True for the SUBSCRIBE that refreshes or ends the subscription."""
         event = request.event
         if request.method != "SUBSCRIBE" or event is None or self.state is not NotifierState.ACTIVE:
             return False
         return event.value.lower() == self._package and event.param("id") == self._event_id
 
     def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
-        """Its SUBSCRIBE: a longer time is not given than it may have; who knows all is told nothing (RFC 5839)."""
+        """Process a later SUBSCRIBE: shorten its expiry to the limit; send no state already known (RFC 5839)."""
         subscribe = request.request
         wanted = subscribe.expires
         expires = int(self._longest if wanted is None else min(wanted, self._longest))
@@ -258,17 +258,17 @@ class Notifier:
             self._step(NotifierInput.LEFT if is_known else NotifierInput.UNSUBSCRIBE)
 
     def on_ack(self, ack: Request, dialog: Dialog) -> None:
-        """No INVITE of ours."""
+        """Ignore an ACK, as the usage sends no INVITE."""
 
     def on_flow_lost(self, flow: Flow) -> None:
-        """The next NOTIFY looks for another way (Dialog.hops)."""
+        """Ignore a lost connection: the next NOTIFY tries other routes (Dialog.hops)."""
 
     def on_mistake(self) -> None:
-        """Code of ours failed on its behalf: nothing more is said."""
+        """End the subscription without a NOTIFY after an exception in our code."""
         self.drop()
         self._leave()
 
     def drop(self) -> None:
-        """End it without a word."""
+        """End the subscription without a NOTIFY."""
         self.state = NotifierState.GONE
         self._stop()

@@ -1,4 +1,4 @@
-"""What a notifier grants (RFC 6665 section 4.2)."""
+"""Limits of a notifier (RFC 6665 section 4.2)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class SubscriptionPolicy:
     """Limits of subscriptions outside calls; times in seconds."""
 
     min_expires: int = 60
-    """Shorter wishes are refused with 423."""
+    """Shortest expiry accepted; shorter requests are rejected with 423."""
     max_expires: int = 3_600
-    """Longer wishes are shortened."""
+    """Longest expiry granted; longer requests are shortened."""
     total: int = 10_000
-    """Subscriptions at once; more are answered 503."""
+    """Concurrent subscriptions; further ones are answered 503."""
     per_subscriber: int = 200
-    """Of one user or trunk."""
+    """Concurrent subscriptions of one user or trunk."""
     interval: float = 1.0
-    """Between two NOTIFYs of one subscription; of what changes faster only the last is told."""
+    """Seconds between NOTIFYs of one subscription; of faster changes only the last is sent."""

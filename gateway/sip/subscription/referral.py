@@ -1,4 +1,4 @@
-"""A REFER of the peer's in a dialog, from the request to the last NOTIFY (RFC 3515, RFC 4488, RFC 7647)."""
+"""REFER from a peer in a dialog, from the request to the last NOTIFY (RFC 3515, RFC 4488, RFC 7647)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _SCHEMES = ("sip", "sips", "tel")
 
 
 class Referral(Notifier):
-    """What the peer wants us to call, and how it hears what became of that.
+    """Transfer request of the peer, with notifications of its outcome.
 
-    The application calls `accept` or `refuse` once, and after `accept` any number of `progress` and one `finish`.
-    What comes after the end, whoever ended it, does nothing.
+    The application calls `accept` or `refuse` once, and after `accept` any number of `progress` and one `finish`. Calls
+    after the end, by either side, do nothing.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Referral(Notifier):
         is_first: bool,
         authenticator: Authenticator | None = None,
     ) -> None:
-        """Raises DialogError for a REFER that cannot be done. `is_first` of those in its dialog (RFC 3515 2.4.6)."""
+        """Raise DialogError for an impossible REFER. `is_first`: first REFER in its dialog (RFC 3515 2.4.6)."""
         request = refer.request
         super().__init__(
             core,
@@ -59,7 +59,7 @@ class Referral(Notifier):
         self._patience: Alarm[DialogUsage | None] = core.at(patience, lambda: self.refuse(500), self)
 
     def accept(self) -> None:
-        """Answer 202; unless it wants none (Refer-Sub: false), NOTIFYs begin with "100 Trying"."""
+        """Answer 202, and unless declined (Refer-Sub: false) start the NOTIFYs with "100 Trying"."""
         if self._refer.is_answered:
             return
         self._patience.cancel()
@@ -71,7 +71,7 @@ class Referral(Notifier):
         self._core.wake()
 
     def refuse(self, status: int) -> None:
-        """Answer with a failure; there are no NOTIFYs then."""
+        """Reject the REFER; no NOTIFY follows."""
         if self._refer.is_answered:
             return
         self._patience.cancel()
@@ -80,17 +80,17 @@ class Referral(Notifier):
         self._core.wake()
 
     def progress(self, status: int) -> None:
-        """The one referred to has answered with this 1xx."""
+        """Report a 1xx of the transfer target."""
         self.tell(_fragment(status))
 
     def finish(self, status: int) -> None:
-        """It is over: 200 for success, else why it failed."""
+        """Report the outcome: 200 for success, or the status of the failure."""
         self.end(_fragment(status), "noresource")
 
     def when_told(self, then: Callable[[], None]) -> None:
-        """Call `then` when nothing is left to be told, at once where that is so already.
+        """Call `then` after the last NOTIFY is answered, immediately if none is open.
 
-        Phones forget the subscription with the call, so a BYE of ours has to wait for the last NOTIFY.
+        Phones drop the subscription with the call, so our BYE must wait for the last NOTIFY.
         """
         if self.state in (NotifierState.ACTIVE, NotifierState.TERMINATED):
             self._then = then
@@ -106,13 +106,13 @@ class Referral(Notifier):
 
 @dataclass(frozen=True, slots=True)
 class Referred(SessionEvent):
-    """The peer wants itself, in this call, replaced by somebody else; `referral` is to be accepted or refused."""
+    """The peer asks to be replaced in the call by a transfer target; accept or refuse `referral`."""
 
     referral: Referral
 
 
 def _target_of(refer: ServerRequest) -> tuple[Uri, Replaces | None]:
-    """Whom to call, and the dialog to take the place of. Raises DialogError."""
+    """Return the URI to call, and the dialog to replace. Raise DialogError."""
     request = refer.request
     if request.refer_to is None:
         raise DialogError("a REFER has one Refer-To", status=400)

@@ -1,4 +1,4 @@
-"""A REFER of ours in a dialog, and what the peer tells of it (RFC 3515 section 2.4, RFC 7647)."""
+"""Outgoing REFER in a dialog, with the peer's notifications (RFC 3515 section 2.4, RFC 7647)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _STATUS = re.compile(rb"SIP/2\.0 ([1-6][0-9]{2})[ \r\n]")
 _ACCEPTED, _NEVER_SAID, _MISTAKE = 100, 487, 500
 
 Told = Callable[[int, bool], None]
-"""A status, and whether it is the response to the REFER itself: any below 200 may be followed by another one."""
+"""Callback (status, is_refer_response); further calls may follow a status below 200."""
 
 
 class Referrer:
-    """Asks the peer to call somebody else, and hears how that goes until it is decided.
+    """Asks the peer to call a transfer target, and follows the outcome.
 
-    `told` gets (100, True) once the peer will try, then what its NOTIFYs say; or (n, True) where it refuses with n. A
-    peer that ends the subscription without a word has told 487, one that is silent for `core.config.referral_time` 408.
+    `told` gets (100, True) once the peer accepts, then the statuses in NOTIFYs; or (n, True) for a rejection with n. A
+    subscription ended without outcome counts as 487, silence for `core.config.referral_time` as 408.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Referrer:
 
     def _answered(self, response: Response) -> None:
         if self._is_over:
-            return  # its NOTIFYs were quicker
+            return  # a NOTIFY arrived before the response
         if response.is_success:
             self._told(_ACCEPTED, True)
         else:
@@ -74,7 +74,7 @@ class Referrer:
     # ---- DialogUsage
 
     def claims(self, request: Request) -> bool:
-        """A NOTIFY of this REFER; its number may stand in it (RFC 3515 section 2.4.6)."""
+        """Claim a NOTIFY of the REFER, with or without its CSeq as id (RFC 3515 section 2.4.6)."""
         event = request.event if request.method == "NOTIFY" else None
         if event is None or event.value.lower() != "refer" or self._is_over:
             return False
@@ -83,7 +83,7 @@ class Referrer:
         return number is None or sent is None or number == str(sent.cseq.number)
 
     def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
-        """Take a NOTIFY; one that cannot be read is answered and passed over."""
+        """Process a NOTIFY; an unreadable one is answered and ignored."""
         request.respond(200)
         notify = request.request
         found = _STATUS.match(notify.body)
@@ -97,20 +97,20 @@ class Referrer:
             self._told(status, False)
 
     def on_ack(self, ack: Request, dialog: Dialog) -> None:
-        """No INVITE is ours."""
+        """Ignore an ACK, as the usage sends no INVITE."""
 
     def on_failed(self, transaction: Transaction, reason: Reason) -> None:
-        """Our 200 to a NOTIFY was not to be sent: the peer says it again."""
+        """Ignore a failed 200 to a NOTIFY: the peer retransmits the NOTIFY."""
 
     def on_flow_lost(self, flow: Flow) -> None:
-        """The session looks for the peer."""
+        """Ignore a lost connection: the INVITE session restores the route."""
 
     def on_mistake(self) -> None:
-        """Code of ours failed on its behalf."""
+        """Report 500 after an exception in our code."""
         self._decided(_MISTAKE, of_refer=False)
 
     def drop(self) -> None:
-        """End it without a word."""
+        """End the subscription without a report."""
         self._is_over = True
         self._alarm.cancel()
         self._core.remove_usage(self._dialog, self)

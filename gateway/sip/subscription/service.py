@@ -1,4 +1,4 @@
-"""Which SUBSCRIBEs outside a dialog are let through to the application (RFC 6665 section 4.2.1)."""
+"""Admission of SUBSCRIBEs outside a dialog (RFC 6665 section 4.2.1)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _HOUR = 3_600
 
 
 class Served(Core, Protocol):
-    """What it needs of the core beside what its subscriptions need."""
+    """Functions of the core needed in addition to those of a subscription."""
 
     def stateless_tag(self, request: Request) -> str:
-        """A To tag that is the same for every copy of a request."""
+        """Return a To tag equal for all copies of a request."""
 
     def has_dialog(self, name: DialogId) -> bool:
-        """Whether there is a dialog of that name."""
+        """Return True if the dialog exists."""
 
     @property
     def retry_after(self) -> int:
-        """Seconds that a 503 asks to wait."""
+        """Return the default Retry-After of a 503, in seconds."""
 
 
 class SubscriptionServer:
-    """Counts the subscriptions of everybody, and refuses what cannot be served."""
+    """Counts all subscriptions, and rejects unsupported SUBSCRIBEs."""
 
     def __init__(
         self,
@@ -43,7 +43,8 @@ class SubscriptionServer:
         packages: Mapping[str, str],
         subscribed: Callable[[IncomingSubscription], None],
     ) -> None:
-        """`packages` are those served with the type of their documents; `subscribed` accepts or refuses what came."""
+        """`packages`: packages served, with the media type of their documents. `subscribed` accepts or refuses a
+        subscription."""
         self._core = core
         self._policy = policy
         self._packages = dict(packages)
@@ -56,7 +57,7 @@ class SubscriptionServer:
         return len(self._all)
 
     def receive(self, request: ServerRequest, identity: str | None) -> None:
-        """A SUBSCRIBE that was let in; raises DialogError for one that makes no dialog."""
+        """Process an authenticated SUBSCRIBE; raise DialogError if it can create no dialog."""
         refusal = self._refusal(request.request, identity)
         if refusal is not None:
             request.refuse(refusal)
@@ -67,7 +68,7 @@ class SubscriptionServer:
         contact = core.contact(request.source, subscribe.uri.user, secure=is_secure(subscribe))
         dialog = Dialog.of_uas(subscribe, core.stateless_tag(subscribe), contact, request.source)
         if core.has_dialog(dialog.id):
-            # The same request by another way (RFC 3261 8.2.2.2).
+            # Copy of a request over another path (RFC 3261 8.2.2.2).
             request.refuse(Refused(482))
             return
         dialog.identity = identity
@@ -93,7 +94,7 @@ class SubscriptionServer:
             raise
 
     def end(self, reason: str) -> None:
-        """End all of them, and say why."""
+        """End all subscriptions with `reason`."""
         for subscription in tuple(self._all):
             subscription.end(None, reason)
 
@@ -108,7 +109,7 @@ class SubscriptionServer:
         event = subscribe.event
         package = event.value.lower() if event is not None else ""
         if package == REFER:
-            # Nobody subscribes to it but by REFER (RFC 3515 section 2.4.4).
+            # The package allows subscriptions only by REFER (RFC 3515 section 2.4.4).
             return Refused(403)
         document = self._packages.get(package)
         if document is None:

@@ -1,4 +1,4 @@
-"""A subscription at the side that serves it, as one table (RFC 6665 section 4.2, figure 2).
+"""State table of a subscription at the notifier (RFC 6665 section 4.2, figure 2).
 
                      ACCEPT
         +--------+  NOTIFY   +--------+   SUBSCRIBE, CHANGED: NOTIFY; UNCHANGED: none
@@ -16,8 +16,8 @@
              +--------------------------------------->^
                REFUSE
 
-A NOTIFY waits until the one before it is answered, and tells what is true when it goes out (section 4.2.2); one about
-a change also waits until the interval is over.
+A NOTIFY waits for the response to the previous NOTIFY, and carries the state at its sending (section 4.2.2); a NOTIFY
+of a change also waits for the end of the interval.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from enum import Enum
 
 
 class NotifierState(Enum):
-    """Where a subscription stands."""
+    """State of a subscription."""
 
     IDLE = "asked for, not answered"
     ACTIVE = "active"
@@ -36,7 +36,7 @@ class NotifierState(Enum):
 
 
 class NotifierInput(Enum):
-    """What we, the subscriber or the clock does."""
+    """Inputs from our side, the subscriber or the clock."""
 
     ACCEPT = "we accept it"
     FETCH = "we accept it, and it is for once (Expires: 0)"
@@ -53,7 +53,7 @@ class NotifierInput(Enum):
 
 
 class NotifierAction(Enum):
-    """What is to be done, in the order given."""
+    """Actions, run in order."""
 
     ARM = "start its time anew"
     NOTIFY = "send a NOTIFY, or have one sent when the one before is answered"

@@ -1,4 +1,4 @@
-"""A subscription of ours, from its SUBSCRIBE to its last NOTIFY (RFC 6665 section 4.1)."""
+"""Subscription of ours, from its SUBSCRIBE to its last NOTIFY (RFC 6665 section 4.1)."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from gateway.sip.subscription.subscriber_states import TABLE, SubscriberAction, 
 logger = logging.getLogger(__name__)
 
 _MARGIN = 60.0
-"""Seconds before its end at which a subscription is refreshed, or at half of its time."""
+"""Seconds before expiry at which a subscription is refreshed; at half its duration if shorter."""
 _RETRY = 30.0
-"""Seconds after which a refresh that failed for now is made again."""
+"""Seconds before a failed refresh is retried."""
 _SEVERAL = frozenset(("dialog",))
-"""Packages of which a forked SUBSCRIBE installs several subscriptions (RFC 4235 section 3.9)."""
+"""Packages with several subscriptions per forked SUBSCRIBE (RFC 4235 section 3.9)."""
 _MAX_BRANCHES = 20
-"""Of one fork that are ended by a SUBSCRIBE of their own."""
+"""Branches of one fork ended by their own SUBSCRIBE."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notified:
-    """A NOTIFY came and was answered; `state` is "active", "pending" or "terminated"."""
+    """A NOTIFY arrived and was answered; `state`: "active", "pending" or "terminated"."""
 
     state: str
     content_type: str
@@ -45,10 +45,10 @@ class Notified:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionOver:
-    """There is nothing more to hear.
+    """The subscription ended.
 
-    `status` is the response that refused it, 408 for silence, 200 where the notifier ended it, with the `reason` and
-    the `retry_after` seconds it gave.
+    `status`: the rejecting response, 408 without response, 200 after an end by the notifier, with its `reason` and
+    `retry_after` seconds.
     """
 
     status: int
@@ -60,10 +60,10 @@ SubscriberEvent = Notified | SubscriptionOver
 
 
 class Subscriber:
-    """One subscription in one dialog, that of whoever notifies first where it is forked (RFC 6665 section 4.1.4).
+    """Subscription in one dialog: after forking, of the notifier that answers first (RFC 6665 section 4.1.4).
 
-    A NOTIFY of another one is answered 481 where the package allows only one; else 200, and its subscription is ended
-    by a SUBSCRIBE in that dialog (section 5.4.9). `events` gets any number of `Notified`, then one `SubscriptionOver`.
+    Later notifiers get 481 if the package allows one subscription; otherwise 200, and a SUBSCRIBE ends their
+    subscription (section 5.4.9). `events` gets any number of `Notified`, then one `SubscriptionOver`.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Subscriber:
         authenticator: Authenticator | None,
         forget: Callable[[], object],
     ) -> None:
-        """`subscribe` has no Via, and a CSeq of 1; `forget` is called once when no NOTIFY is to reach it any more."""
+        """`subscribe` has no Via, and CSeq 1; `forget` is called once, when no more NOTIFYs are expected."""
         event = subscribe.event
         assert event is not None, "a SUBSCRIBE of ours has an Event"
         self.state = SubscriberState.WAITING
         self.identity = identity
-        """Who the notifier is, as `authenticate` would name it."""
+        """Identity of the notifier as authenticated."""
         self._core = core
         self._subscribe = subscribe
         self._package = event.value.lower()
@@ -93,7 +93,7 @@ class Subscriber:
         self._client = ClientRequest(core, self._make, self._answered, owner=self, authenticator=authenticator)
         self._dialog: Dialog | None = None
         self._branches: set[str] = set()
-        """Tags of the other notifiers, whose subscriptions were ended."""
+        """Tags of notifiers with an ended subscription."""
         self._until = 0.0
         self._over = SubscriptionOver(408)
         self._notified = Notified("", "", b"")
@@ -104,19 +104,19 @@ class Subscriber:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._package}, {self.state.name})"
 
-    # ---- what our side does
+    # ---- interface for the application
 
     def begin(self, hop: Hop) -> None:
         """Send the SUBSCRIBE."""
         self._client.begin(hop)
 
     def refresh(self) -> None:
-        """Have the whole state told anew."""
+        """Request the full state again."""
         self._step(SubscriberInput.REFRESH_DUE)
         self._core.wake()
 
     def end(self) -> None:
-        """Want to hear no more."""
+        """End the subscription."""
         self._step(SubscriberInput.END)
         self._core.wake()
 
@@ -194,7 +194,7 @@ class Subscriber:
         self._step(SubscriberInput.REFUSED)
 
     def _is_to_last_longer(self, response: Response) -> bool:
-        """Whether it may be asked for again, for longer than before (423, RFC 6665 section 4.1.2.1)."""
+        """Return True if a longer expiry may be requested (423, RFC 6665 section 4.1.2.1)."""
         wanted = response.min_expires
         if response.status != 423 or wanted is None or not self._expires < wanted < 86_400:
             return False
@@ -223,31 +223,31 @@ class Subscriber:
             self._until = self._core.now() + granted
             self._step(SubscriberInput.REFRESHED)
         elif response.status in ENDING or self.state is SubscriberState.LEAVING:
-            # Whoever asked us may ask again at once (section 4.1.3).
+            # The application may subscribe again at once (section 4.1.3).
             self._over = SubscriptionOver(200, "deactivated")
             self._step(SubscriberInput.LOST)
         elif self.state is SubscriberState.ACTIVE and self._is_to_last_longer(response):
             self._send(self._expires)
         else:
-            # It lasts as long as it was granted (section 4.1.2.2).
+            # The subscription lasts as long as granted (section 4.1.2.2).
             self._set_alarm(self._core.now() + (response.retry_after or _RETRY), SubscriberInput.REFRESH_DUE)
 
-    # ---- what the notifier does
+    # ---- received requests
 
     def expects(self, notify: Request) -> bool:
-        """Whether a NOTIFY may make a dialog: the first, or that of another notifier where there may be several."""
+        """Return True if a NOTIFY may create a dialog: the first, or a forked one if the package allows several."""
         if self._dialog is None:
             return self.state is SubscriberState.WAITING
         is_left = notify.from_tag in self._branches or len(self._branches) >= _MAX_BRANCHES
         return self._package in _SEVERAL and not is_left
 
     def asked_at(self, source: Flow) -> bool:
-        """Whether the SUBSCRIBE went to where `source` is."""
+        """Return True if `source` is the destination of the SUBSCRIBE."""
         flow = self._client.flow
         return flow is not None and (flow.transport, flow.host) == (source.transport, source.host)
 
     def first_notify(self, request: ServerRequest) -> None:
-        """A NOTIFY that makes a dialog; raises DialogError for one that makes none."""
+        """Process a NOTIFY that creates a dialog; raise DialogError if impossible."""
         sent = self._client.request or self._subscribe
         if self._dialog is None:
             self._begin_dialog(request, sent, self._cseq)
@@ -278,14 +278,14 @@ class Subscriber:
         self.on_request(request, dialog)
 
     def claims(self, request: Request) -> bool:
-        """Whether this is a NOTIFY of ours."""
+        """Claim a NOTIFY of the subscription's package."""
         event = request.event
         if request.method != "NOTIFY" or event is None or self.state is SubscriberState.OVER:
             return False
         return event.value.lower() == self._package and event.param("id") is None
 
     def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
-        """A NOTIFY; one that says nothing of its state is 400."""
+        """Process a NOTIFY; reject one without Subscription-State with 400."""
         notify = request.request
         state = notify.subscription_state
         if state is None:
@@ -303,7 +303,7 @@ class Subscriber:
             return
         said = _seconds(state.param("expires"))
         if said is not None:
-            # The notifier may shorten it at any time (section 4.1.3).
+            # The notifier may shorten the expiry at any time (section 4.1.3).
             now = self._core.now()
             self._until = min(self._until, now + said) if self._until else now + min(said, self._expires)
         elif not self._until:
@@ -311,17 +311,17 @@ class Subscriber:
         self._step(SubscriberInput.NOTIFIED)
 
     def on_ack(self, ack: Request, dialog: Dialog) -> None:
-        """No INVITE of ours."""
+        """Ignore an ACK, as the usage sends no INVITE."""
 
     def on_flow_lost(self, flow: Flow) -> None:
-        """The next SUBSCRIBE looks for another way (Dialog.hops)."""
+        """Ignore a lost connection: the next SUBSCRIBE tries other routes (Dialog.hops)."""
 
     def on_mistake(self) -> None:
-        """Code of ours failed on its behalf: what comes is answered 481 from now on."""
+        """End the subscription after an exception in our code; later NOTIFYs are answered 481."""
         self.drop()
 
     def drop(self) -> None:
-        """End it without a word."""
+        """End the subscription without a SUBSCRIBE."""
         self.state = SubscriberState.OVER
         self._client.abandon()
         self._cease()
@@ -338,5 +338,5 @@ class Subscriber:
 
 
 def _seconds(text: str | None) -> int | None:
-    """A number of seconds that a parameter says; what is none counts as absent."""
+    """Return a parameter's number of seconds; None if absent or malformed."""
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None

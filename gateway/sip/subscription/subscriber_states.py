@@ -1,4 +1,4 @@
-"""A subscription at the side that asked for it, as one table (RFC 6665 section 4.1.2, figure 1).
+"""State table of a subscription at the subscriber (RFC 6665 section 4.1.2, figure 1).
 
               +---------+  NOTIFIED   +--------+  NOTIFIED: tell
               | WAITING |------------>| ACTIVE |<--+  REFRESHED: arm
@@ -13,8 +13,8 @@
               |               OVER               |
               +----------------------------------+
 
-The 2xx of the SUBSCRIBE makes no dialog: the first NOTIFY does (section 4.1.2.4), and one that comes before the 2xx
-counts.
+The first NOTIFY creates the dialog, not the 2xx of the SUBSCRIBE (section 4.1.2.4); a NOTIFY before the 2xx counts
+too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from enum import Enum
 
 
 class SubscriberState(Enum):
-    """Where a subscription of ours stands."""
+    """State of our subscription."""
 
     WAITING = "asked for, no NOTIFY yet"
     ACTIVE = "pending or active"
@@ -33,7 +33,7 @@ class SubscriberState(Enum):
 
 
 class SubscriberInput(Enum):
-    """What the notifier, we or the clock does."""
+    """Inputs from the notifier, our side or the clock."""
 
     ACCEPTED = "the SUBSCRIBE was answered with 2xx"
     REFUSED = "it was refused, or not answered"
@@ -48,7 +48,7 @@ class SubscriberInput(Enum):
 
 
 class SubscriberAction(Enum):
-    """What is to be done, in the order given."""
+    """Actions, run in order."""
 
     AWAIT = "start timer N"
     ARM = "look at its time anew"

@@ -1,4 +1,4 @@
-"""The four transaction machines, one file per figure of RFC 3261 section 17."""
+"""State machines of the four transactions, each a figure of RFC 3261 section 17."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much one source may ask for, and which sources have proved that they are where they say; bounded memory."""
+"""Rate limits per source, and sources with a proven address, in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,72 +11,73 @@ from gateway.sip.flow import WEBSOCKET, Flow
 from gateway.sources import source_of
 
 _Buckets = OrderedDict[str, tuple[float, float]]
-"""Tokens of each source, and when they were counted."""
+"""Tokens of each source, with the time of counting."""
 
 UNANSWERED = 0.1
-"""Tokens of a response or an ACK: a call that is let in brings some of each, but reading one costs time as well."""
+"""Tokens of a response or an ACK: every admitted call brings some, but reading each takes time."""
 
 
 def cost_of(data: bytes) -> float:
-    """Tokens of one message, by how it begins."""
+    """Return the tokens for one message, by its first bytes."""
     return UNANSWERED if data.startswith((b"SIP/", b"ACK ")) else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionLimits:
-    """Limits on requests; a repeated one counts like any other, ACKs and responses a tenth of one."""
+    """Limits on requests; a retransmission counts fully, an ACK or response a tenth."""
 
     rate: float = 50.0
-    """Requests per second and source (an IPv4 address, a /64 of IPv6); 0 switches the limit off."""
+    """Requests per second and source (an IPv4 address, a /64 of IPv6); 0 for no limit."""
     burst: float = 100.0
-    """How many may come at once."""
+    """Requests allowed at once."""
     sources: int = 10_000
-    """How many source addresses are remembered; the one that was quiet longest is forgotten first."""
+    """Source addresses remembered; the longest idle is dropped first."""
     trusted: Collection[str] = ()
-    """Addresses and networks ("192.0.2.0/24") without that limit: trunks, proxies. They are told everything, too."""
+    """Addresses and networks ("192.0.2.0/24") without rate limit: trunks, proxies. Refusals to these are never
+    withheld."""
     trunks: Collection[str] = ()
-    """Those of trunks among them, whose INVITEs have a limit of their own."""
+    """Addresses of trunks among the trusted, with a separate limit for INVITEs."""
     trunk_invites: float = 50.0
-    """INVITEs a second of one source of a trunk, repeated ones as well; 0: no limit."""
+    """INVITEs per second from one trunk source, including retransmissions; 0 for no limit."""
     trunk_burst: float = 20.0
-    """INVITEs of one source of a trunk that may come at once."""
+    """INVITEs allowed at once from one trunk source."""
     proven: int = 20_000
-    """How many proven sources are remembered; the one that was proven longest ago is forgotten first."""
+    """Proven sources remembered; the oldest proof is dropped first."""
     proof_lifetime: float = 7_200.0
-    """Seconds for which a proof is good."""
+    """Seconds for which a proof is valid."""
 
 
 class Admission:
-    """Decides per source address whether one more request is let in; time is the caller's (monotonic seconds)."""
+    """Rate limiter per source address; the caller passes monotonic seconds."""
 
     __slots__ = ("_buckets", "_invites", "_limits", "_networks", "_trunks", "_trusted", "refused", "vouched")
 
     def __init__(self, limits: AdmissionLimits) -> None:
-        """Raises ValueError for a trusted entry that is no address and no network."""
+        """Raise ValueError for a trusted entry that is neither address nor network."""
         self.change(limits)
         self._buckets: _Buckets = OrderedDict()
         self._invites: _Buckets = OrderedDict()
         self.vouched: Callable[[str], bool] = lambda source: False
-        """Asked about a source that is over its limit: whether it is let in all the same."""
+        """Callback for a source over its limit; True admits the request regardless."""
         self.refused = 0
-        """How many requests were turned away."""
+        """Requests rejected."""
 
     def __len__(self) -> int:
         return len(self._buckets)
 
     def change(self, limits: AdmissionLimits) -> None:
-        """Let in by these limits from now on; raises ValueError, and nothing has changed."""
+        """Apply new limits; raise ValueError without any change for invalid limits."""
         networks = [tuple(ip_network(one, strict=False) for one in kind) for kind in (limits.trusted, limits.trunks)]
         self._networks, self._trunks = networks
         self._limits = limits
         self._trusted: OrderedDict[str, tuple[bool, bool]] = OrderedDict()
 
     def is_trusted(self, source: str) -> bool:
-        """Return True for a source without the limit of strangers."""
+        """Return True for a source without rate limit."""
         return bool(self._networks) and self._kind_of(source)[0]
 
     def _kind_of(self, source: str) -> tuple[bool, bool]:
-        """Return whether a source is trusted, and whether it is a trunk's."""
+        """Return the pair (is trusted, is a trunk's source)."""
         known = self._trusted.get(source)
         if known is None:
             try:
@@ -90,7 +91,7 @@ class Admission:
         return known
 
     def admit(self, source: str, now: float, cost: float = 1.0) -> bool:
-        """Take one token of `source`, or `cost` of one; False when there is none."""
+        """Take `cost` tokens of `source`; return False if there are too few."""
         limits = self._limits
         if limits.rate <= 0 or self.is_trusted(source):
             return True
@@ -98,7 +99,7 @@ class Admission:
         return has_room or self._is_vouched(source)
 
     def admit_invite(self, source: str, now: float) -> bool:
-        """Take one token for an INVITE of a trunk's source; True for others, whose requests `admit` counts."""
+        """Take a token for an INVITE from a trunk source; return True for other sources, counted by `admit`."""
         limits = self._limits
         if not self._trunks or limits.trunk_invites <= 0 or not self._kind_of(source)[1]:
             return True
@@ -128,10 +129,9 @@ def _is_of(address: IPv4Address | IPv6Address, networks: Iterable[IPv4Network | 
 
 
 class Proofs:
-    """Sources that have shown that what is sent to them arrives: by a digest, or by an answer to a branch of ours.
+    """Sources with a proven address: a valid digest, or a response with a branch of ours, shows that messages arrive.
 
-    A source is host and port, a WebSocket the connection itself; whoever forges one cannot have heard the nonce or the
-    branch.
+    A source is host and port, a WebSocket its connection. A forger of the address never sees nonce or branch.
     """
 
     __slots__ = ("_limits", "_until")
@@ -144,7 +144,7 @@ class Proofs:
         return len(self._until)
 
     def add(self, source: Flow, now: float) -> None:
-        """Note that `source` has proved itself at `now` (monotonic seconds)."""
+        """Record a proof of `source` at `now` (monotonic seconds)."""
         key = _place(source)
         self._until[key] = now + self._limits.proof_lifetime
         self._until.move_to_end(key)
@@ -152,10 +152,10 @@ class Proofs:
             self._until.popitem(last=False)
 
     def has(self, source: Flow, now: float) -> bool:
-        """Whether the proof of `source` still holds."""
+        """Return True while the proof of `source` is valid."""
         return self._until.get(_place(source), now) > now
 
 
 def _place(source: Flow) -> tuple[str, str, int]:
-    """What of a flow is proved: behind a web proxy all WebSockets have one address."""
+    """Return the proven part of a flow; behind a web proxy all WebSockets have one address."""
     return (source.transport, source.local if source.transport in WEBSOCKET else source.host, source.port)

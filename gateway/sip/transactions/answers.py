@@ -1,7 +1,7 @@
-"""Answers that fit: toward an address that has proved nothing not one octet more goes out than came in.
+"""Responses to unproven addresses, never longer than the request.
 
-Whoever forges a source address must gain nothing by us (amplification), so the answer to such a source is
-written in the first of a few ever shorter shapes that fits into what its request weighed, or not at all.
+A forger of source addresses must gain no amplification: the response takes the first of several ever shorter forms that
+fits the request's size, or is dropped.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _NEEDED = {
 }
 _TELLING = {**_NEEDED, "allow": "Allow", "accept": "Accept", "accept-encoding": "Accept-Encoding", "require": "Require"}
 _SHORT_TAG = 8
-"""Characters of the To tag that the shortest shape keeps; a refusal makes no dialog that it would have to protect."""
+"""Characters of the To tag in the shortest form; a rejection creates no dialog for the tag to protect."""
 
 
 def fitting(response: Response, size: int) -> bytes | None:
-    """The most telling shape of `response` that has at most `size` octets, None where even the shortest has more.
+    """Return the most informative form of `response` within `size` octets, None if none fits.
 
-    What goes first: the body and what only informs; then Allow and Accept; then challenges but the last, which is
-    the one that every phone knows (servers put the strongest first); then reason phrase, Content-Length, `received`
-    where it repeats sent-by, and of the challenge whatever has a default (RFC 7616 3.3, RFC 3261 20.7); Contact last.
+    Dropped in order: body and informational fields; Allow and Accept; all challenges but the last, known to every
+    phone; then phrase, Content-Length, redundant `received` and challenge defaults (RFC 7616 3.3, RFC 3261 20.7);
+    Contact.
     """
     return next((data for data in _shapes(response) if len(data) <= size), None)
 
@@ -64,7 +64,7 @@ def _write(response: Response, items: list[Item]) -> bytes:
 
 
 def _bare(response: Response, items: list[Item], *, with_qop: bool = False, colon: str = ": ") -> bytes:
-    """No phrase and no Content-Length, neither of which a datagram needs (RFC 3261 7.2, 18.3)."""
+    """Write without phrase and Content-Length, which a datagram does not need (RFC 3261 7.2, 18.3)."""
     lines = [f"SIP/2.0 {response.status} "]
     for key, name, value in items:
         if key == "via":

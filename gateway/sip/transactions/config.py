@@ -17,9 +17,9 @@ class StackConfig:
     parser: Limits = field(default_factory=Limits)
     admission: AdmissionLimits = field(default_factory=AdmissionLimits)
     transactions: int = 20_000
-    """Client and server transactions together; beyond it new calls get 503 without any state. A finished one
-    stays for 32 s, so that this many allow about a sixty-fourth as many calls a second for ever."""
+    """Client and server transactions together; beyond the limit new calls get a stateless 503. Finished transactions
+    stay for 32 s, so the sustained rate of calls is about a sixty-fourth of the limit per second."""
     retry_after: int = 5
-    """Seconds that such a 503 asks to wait."""
+    """Retry-After of the 503, in seconds."""
     alias: bool = False
-    """Whether peers may send us requests by our TLS connections to them (RFC 5923): we have a certificate to show."""
+    """True if peers may reuse our TLS connections for requests to us (RFC 5923), as we have a certificate."""

@@ -1,4 +1,4 @@
-"""What the transaction layer tells its user."""
+"""Events from the transaction layer to its user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.sip.transactions import Reason, Transaction
 
 @dataclass(frozen=True, slots=True)
 class RequestReceived:
-    """A new request; answer it with `Stack.respond` or `Stack.refuse`. Never ACK or CANCEL."""
+    """A new request, never ACK or CANCEL; answer by `Stack.respond` or `Stack.refuse`."""
 
     transaction: Transaction
     request: Request
@@ -20,7 +20,7 @@ class RequestReceived:
 
 @dataclass(frozen=True, slots=True)
 class CancelReceived:
-    """The client gave the INVITE of `transaction` up (the CANCEL itself has been answered 200)."""
+    """The client cancelled the INVITE of `transaction` (the CANCEL has been answered 200)."""
 
     transaction: Transaction
     request: Request
@@ -28,7 +28,7 @@ class CancelReceived:
 
 @dataclass(frozen=True, slots=True)
 class AckReceived:
-    """An ACK that belongs to no failure response: it acknowledges a 2xx, or nothing."""
+    """An ACK arrived that belongs to no failure response: of a 2xx, or stray."""
 
     request: Request
     source: Flow
@@ -36,7 +36,7 @@ class AckReceived:
 
 @dataclass(frozen=True, slots=True)
 class ResponseReceived:
-    """A response to a request of ours; absorbed retransmissions do not appear, except of a 2xx to INVITE."""
+    """A response to our request arrived; retransmissions are absorbed, except of a 2xx to INVITE."""
 
     transaction: Transaction
     response: Response
@@ -45,7 +45,7 @@ class ResponseReceived:
 
 @dataclass(frozen=True, slots=True)
 class StrayResponse:
-    """A 2xx to an INVITE for which no transaction is left (a very late fork)."""
+    """A 2xx to an INVITE without transaction arrived (a very late fork)."""
 
     response: Response
     source: Flow
@@ -53,7 +53,7 @@ class StrayResponse:
 
 @dataclass(frozen=True, slots=True)
 class TransactionFailed:
-    """Nobody answered (client), no ACK came (server), or the transport failed."""
+    """No response (client), no ACK (server), or a transport failure."""
 
     transaction: Transaction
     reason: Reason
@@ -61,7 +61,7 @@ class TransactionFailed:
 
 @dataclass(frozen=True, slots=True)
 class TryingSent:
-    """An INVITE is about to be answered 100, since its user has been silent."""
+    """A 100 to an INVITE is about to leave, as the transaction user has not answered yet."""
 
     transaction: Transaction
 

@@ -10,9 +10,9 @@ from gateway.sip.transactions.machine import Input, State, Table, Timers, Transa
 
 
 class Action(Enum):
-    """What the rows of the table do."""
+    """Actions of the table."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     SEND_INVITE = auto()
     RESEND_INVITE = auto()
@@ -49,8 +49,8 @@ TABLE: Table[Action] = {
     (State.PROCEEDING, Input.TRANSPORT_ERROR): _BROKEN,
     # Armed by the CANCEL (section 9.1).
     (State.PROCEEDING, Input.TIMER_B): _GIVEN_UP,
-    # What arrived last, or late, may still ring, or be answered: the one is cancelled (which arms timer B anew), the
-    # other is ended by whoever gets the 2xx.
+    # A peer reached late may still ring or answer after the timeout: ringing is cancelled (which rearms timer B), and a
+    # 2xx is ended by the transaction user.
     (State.TIMED_OUT, Input.PROVISIONAL): ((Action.SEND_CANCEL,), State.CANCELLED),
     **{
         (state, what): row
@@ -61,7 +61,7 @@ TABLE: Table[Action] = {
             (Input.TIMER_B, ((), State.TERMINATED)),
         )
     },
-    # Another branch of a fork that did not hear the CANCEL in time: RFC 3261 16.7 forwards every 2xx.
+    # Branch of a fork that answered before the CANCEL arrived: RFC 3261 16.7 forwards every 2xx.
     (State.COMPLETED, Input.SUCCESS): ((Action.DELIVER,), State.COMPLETED),
     (State.COMPLETED, Input.FAILURE): ((Action.RESEND_ACK,), State.COMPLETED),
     (State.COMPLETED, Input.TRANSPORT_ERROR): _BROKEN,
@@ -72,9 +72,9 @@ TABLE: Table[Action] = {
 
 
 class InviteClientTransaction(Transaction):
-    """Sends an INVITE until somebody answers, acknowledges a failure, passes every 2xx up; cancels who rings too late.
+    """Retransmits an INVITE until a response, acknowledges a failure, delivers every 2xx; cancels late ringing.
 
-    `acknowledge` makes the ACK (bytes) of a non-2xx final response (section 17.1.1.3).
+    `acknowledge` builds the ACK (bytes) of a non-2xx final response (section 17.1.1.3).
     """
 
     __slots__ = ("acknowledge",)

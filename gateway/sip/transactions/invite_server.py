@@ -9,9 +9,9 @@ from gateway.sip.transactions.machine import Input, State, Table, Transaction
 
 
 class Action(Enum):
-    """What the rows of the table do."""
+    """Actions of the table."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     START_100 = auto()
     STOP_100 = auto()
@@ -56,9 +56,9 @@ TABLE: Table[Action] = {
 
 
 class InviteServerTransaction(Transaction):
-    """Answers an INVITE and its retransmissions; responses are given to `step` as bytes.
+    """Answers an INVITE and its retransmissions; pass responses to `step` as bytes.
 
-    The layer makes the 100 response once the transaction user has been silent for `Timers.trying`.
+    The layer builds the 100 response if the transaction user has not answered within `Timers.trying`.
     """
 
     __slots__ = ()

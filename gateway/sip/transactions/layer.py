@@ -1,7 +1,7 @@
-"""The transaction layer as a sans-IO stack: datagrams and the time in; datagrams, events and one deadline out.
+"""Transaction layer as a sans-IO stack: datagrams and time in; datagrams, events and one deadline out.
 
-The shell calls `receive` and `handle_timer`, then drains `datagrams` and `events`; whatever a stranger sends
-is answered, delivered or counted, never raised.
+The shell calls `receive` and `handle_timer`, then drains `datagrams` and `events`. Any input of a stranger is answered,
+delivered or counted, and never raises.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ from gateway.sip.transactions.via import (
 ServerKey = tuple[object, ...]
 
 _FULL = 'Q.850;cause=44;text="limit: sip.limits.max_transactions"'
-"""Reason of a 503 while there are as many transactions as there may be."""
+"""Reason of a 503 at the transaction limit."""
 
 
 class StackFullError(SipError):
-    """Our own side asked for a transaction beyond the configured number."""
+    """Transaction requested by our own side beyond the configured limit."""
 
 
 class Stack:
     """Transport matching (RFC 3261 section 18) and transactions (section 17) over any number of flows.
 
-    `token` gives a fresh random word of at least 64 bits; `sent_by` says which (host, port) of ours a peer is
-    to answer to on a flow. Counters of what was dropped are in `counts`.
+    `token` returns a fresh random word of at least 64 bits; `sent_by` returns our (host, port) for the Via on a flow.
+    `counts` holds counters of dropped messages.
     """
 
     def __init__(
@@ -107,14 +107,14 @@ class Stack:
         self._limit: Callable[[], str] = lambda: ""
 
     def admit_calls(self, may_begin: Callable[[Request, Flow, bool], bool], limit: Callable[[], str]) -> None:
-        """Answer 503 to each INVITE that `may_begin` refuses, and name the setting `limit`; nothing is kept of it."""
+        """Answer a stateless 503 to each INVITE refused by `may_begin`, with the setting named by `limit`."""
         self._may_begin, self._limit = may_begin, limit
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        """Take one datagram (or one message of a stream) that came by `flow` at `now` (monotonic seconds)."""
+        """Process one datagram (or one stream message) received over `flow` at `now` (monotonic seconds)."""
         if self._is_keepalive(data, flow, now) or self._refusals.is_ack(data, flow, now):
             return
-        # Before a byte of it is understood: a repeated request costs its source the same as a new one.
+        # Counted before parsing: a retransmission costs its source as much as a new request.
         if not self.admission.admit(flow.host, now, cost_of(data)) or (
             data.startswith(b"INVITE ") and not self.admission.admit_invite(flow.host, now)
         ):
@@ -128,7 +128,7 @@ class Stack:
         self._receive(message, flow, now, len(data))
 
     def receive_message(self, message: Request | Response, flow: Flow, now: float, size: int) -> None:
-        """Take one message of a stream, read from `size` bytes."""
+        """Process one message of a stream, parsed from `size` bytes."""
         method = None if isinstance(message, Response) else message.method
         cost = UNANSWERED if method in (None, "ACK") else 1.0
         if self.admission.admit(flow.host, now, cost) and (
@@ -148,46 +148,46 @@ class Stack:
             self._answer_broken(error, flow, size, now)
 
     def receive_broken(self, error: SipSyntaxError, flow: Flow, now: float, size: int) -> None:
-        """A stream brought a message that cannot be used: answer what could be read of it."""
+        """Answer the readable part of a broken stream message."""
         if not self.admission.admit(flow.host, now):
             self.counts["over rate"] += 1
             return
         self._answer_broken(error, flow, size, now)
 
     def handle_timer(self, now: float) -> None:
-        """Fire every timer that is due at `now`."""
+        """Fire every timer due at `now`."""
         while (due := self.timers.pop_due(now)) is not None:
             deadline, (transaction, timer) = due
             transaction.due(timer, deadline, now)
 
     def deadline(self) -> float | None:
-        """When `handle_timer` is to be called next, or None."""
+        """Return the time of the next `handle_timer`, or None."""
         return self.timers.deadline()
 
     def earliest(self) -> float:
-        """A moment before which no timer is due, cheaper to ask than `deadline`; infinity for none."""
+        """Return a lower bound of the next deadline, cheaper than `deadline`; infinity without timers."""
         return self.timers.earliest()
 
     def datagrams(self) -> list[tuple[bytes, Flow]]:
-        """Drain what is to be sent."""
+        """Drain the output."""
         out, self._out = self._out, []
         return out
 
     def events(self) -> list[StackEvent]:
-        """Drain what happened."""
+        """Drain the events."""
         events, self._events = self._events, []
         return events
 
     def __len__(self) -> int:
-        """How many transactions are alive."""
+        """Return the number of live transactions."""
         return len(self._clients) + len(self._servers)
 
-    # ---- the transaction user's side
+    # ---- interface for the transaction user
 
     def send_request(self, request: Request, flow: Flow, now: float) -> Transaction:
-        """Put our Via on `request` and begin its client transaction to `flow`.
+        """Add our Via to `request` and start its client transaction over `flow`.
 
-        Raises StackFullError at the configured number of transactions, SipBuildError for a bad request.
+        Raise StackFullError at the transaction limit, SipBuildError for an invalid request.
         """
         if len(self) >= self._room_for(request):
             raise StackFullError("too many transactions")
@@ -195,24 +195,25 @@ class Stack:
         return self._begin_client(build.with_via(request, self._via(flow, branch)), branch, flow, now)
 
     def send_again(self, request: Request, flow: Flow, now: float) -> Transaction:
-        """Take up another process's client transaction by sending its request, with its Via, once more."""
+        """Resume a client transaction of another process by resending its request with its Via."""
         if len(self) >= self._room_for(request):
             raise StackFullError("too many transactions")
         return self._begin_client(request, request.top_via.branch or "", flow, now)
 
     def take_up(self, request: Request, flow: Flow, now: float) -> Transaction:
-        """The server transaction of a request that another process has received by `flow`, with its Via as stamped."""
+        """Resume the server transaction of a request received by another process over `flow`, its Via already
+        stamped."""
         answer_to = response_flow(request.top_via, flow)
         return self._begin_server(request, server_key(request), answer_to, flow, now, None)
 
     def send_ack(self, ack: Request, flow: Flow) -> bytes:
-        """Send the ACK of a 2xx, which is a transaction of its own without state (RFC 3261 17.1.1.3)."""
+        """Send the ACK of a 2xx, a stateless transaction of its own (RFC 3261 17.1.1.3)."""
         data = build.with_via(ack, self._via(flow, COOKIE + self._token())).write()
         self.send(data, flow)
         return data
 
     def send_cancel(self, invite: Transaction, headers: build.Fields, now: float) -> Transaction:
-        """Begin the CANCEL of a pending INVITE, by the INVITE's own way (RFC 3261 9.1)."""
+        """Start the CANCEL of a pending INVITE over the INVITE's flow (RFC 3261 9.1)."""
         cancel = build.cancel(invite.request, headers)
         # RFC 3261 9.1: without a final response in 64*T1 the INVITE counts as cancelled.
         invite.now = now
@@ -220,7 +221,7 @@ class Stack:
         return self._begin_client(cancel, cancel.top_via.branch or "", invite.flow, now)
 
     def respond(self, transaction: Transaction, response: Response, now: float) -> bytes:
-        """Give a server transaction its response; the bytes that were (or would be) sent."""
+        """Answer a server transaction; return the bytes sent, or withheld for lack of credit."""
         credit = transaction.credit
         data = None if credit is None else fitting(response, credit)
         if data is None:
@@ -229,9 +230,8 @@ class Stack:
         return data
 
     def refuse(self, transaction: Transaction, response: Response, now: float) -> None:
-        """Answer a request once and forget it: no state, no retransmission, and to a source that has proved nothing
-        no octet more than it sent. The To tag must not vary (see `stateless_tag`).
-        """
+        """Answer a request once without state or retransmission, and to an unproven source with no more octets than
+        received. The To tag must be stable (see `stateless_tag`)."""
         self._end(transaction)
         self._send_once(response, transaction.flow, transaction.credit, now)
 
@@ -241,7 +241,7 @@ class Stack:
         self.terminated(transaction)
 
     def proven(self, transaction: Transaction, now: float) -> None:
-        """The source of a server transaction has shown who it is: it gets whole answers from now on."""
+        """Send full responses in a server transaction from now on, as its source is proven."""
         if transaction.credit is None and not transaction.source.reliable:
             return
         self._proofs.add(transaction.source, now)
@@ -252,24 +252,24 @@ class Stack:
             transaction.resend()
 
     def stateless_tag(self, headers: Request | Fragment) -> str:
-        """A To tag that is the same for every copy of a request (RFC 3261 8.2.7), unpredictable to others."""
+        """Return a To tag equal for all copies of a request (RFC 3261 8.2.7), and unpredictable for others."""
         seed = "\n".join([*headers.headers.all("Call-ID"), *headers.headers.all("CSeq"), *headers.headers.all("From")])
         return hashlib.blake2s(seed.encode("utf-8", "replace"), key=self._secret[:32], digest_size=10).hexdigest()
 
     def send(self, data: bytes, flow: Flow) -> None:
-        """Send bytes outside any transaction (a 2xx or an ACK again)."""
+        """Send bytes outside any transaction (a repeated 2xx or ACK)."""
         self._out.append((data, flow))
 
     def transport_failed(self, flow: Flow, now: float) -> None:
-        """A send to `flow` failed or its connection is gone: tell the transactions that use it."""
+        """Fail the transactions on `flow` after a send failure or the loss of its connection."""
         for transaction in [*self._clients.values(), *self._servers.values()]:
             if same_way(transaction.flow, flow) and not reconnected(transaction):
                 transaction.step(Input.TRANSPORT_ERROR, now)
 
     def unreachable(self, data: bytes, flow: Flow, now: float) -> None:
-        """A datagram to `flow` came back undelivered (ICMP, RFC 3261 18.4); `data` is what is left of it.
+        """Fail the client transaction of an undelivered datagram (ICMP, RFC 3261 18.4); `data`: its quoted beginning.
 
-        Anybody can forge such a message, but not the branch of the request it claims to return.
+        ICMP is easily forged, but not with the branch of a request.
         """
         key = quoted_key(data)
         transaction = self._clients.get(key) if key is not None else None
@@ -279,7 +279,7 @@ class Stack:
         transaction.step(Input.TRANSPORT_ERROR, now)
 
     def forget(self, call_ids: Collection[str]) -> None:
-        """Leave every transaction of these Call-IDs where it is, and send nothing of theirs that waits to be sent."""
+        """Drop every transaction with these Call-IDs, and their queued output."""
         for transaction in [*self._clients.values(), *self._servers.values()]:
             if transaction.request.call_id in call_ids:
                 self._end(transaction)
@@ -290,7 +290,7 @@ class Stack:
     def transmit(self, transaction: Transaction, data: bytes) -> None:
         credit = transaction.credit
         if credit is not None:
-            # The room for the refusal that may follow is not spent on a 100; it is sent when the source is proven.
+            # The credit is kept for a possible rejection, not spent on a 100, which is sent once the source is proven.
             if len(data) > credit or data.startswith(b"SIP/2.0 100"):
                 self.counts["answer would amplify"] += 1
                 return
@@ -328,7 +328,7 @@ class Stack:
     def ignored(self, transaction: Transaction, state: State, what: Input) -> None:
         self.counts[f"{type(transaction).__name__} {state.value} {what.value}"] += 1
 
-    # ---- inside
+    # ---- internals
 
     def _via(self, flow: Flow, branch: str) -> Via:
         return own_via(flow, self._sent_by(flow), branch, self.config.alias)
@@ -361,7 +361,7 @@ class Stack:
             self.counts["stray response"] += 1
             self._stray(response, flow)
             return
-        # RFC 3261 8.1.3.3: more than one Via means that it was meant for somebody behind us.
+        # RFC 3261 8.1.3.3: with more than one Via the response is not for us.
         if len(response.via) != 1 or not answers(response, flow, transaction, self.peers):
             self.counts["foreign response"] += 1
             self._stray(response, flow)
@@ -419,7 +419,7 @@ class Stack:
             self._events.append(RequestReceived(transaction, message, flow))
 
     def _why_refused(self, request: Request, flow: Flow, credit: int | None, now: float) -> str | None:
-        """Return the Reason for which there is no room or no time for a new request; None: there is."""
+        """Return the Reason for refusing a new request for lack of room or time; None to accept."""
         if len(self) >= self._room_for(request):
             return _FULL
         if request.method != "INVITE" or request.to_tag is not None:
@@ -430,29 +430,29 @@ class Stack:
         return f'Q.850;cause=42;text="overloaded: {self._limit()}"'
 
     def _credit(self, flow: Flow, now: float, size: int) -> int | None:
-        """How many octets may be sent for `size` that came from `flow`; None: as many as it takes."""
+        """Return the octets allowed in response to `size` octets from `flow`; None for no limit."""
         if flow.reliable or self.admission.is_trusted(flow.host) or self._proofs.has(flow, now):
             return None
         return size
 
     def _is_merged(self, request: Request) -> bool:
-        """Whether it is the same request by another way (RFC 3261 8.2.2.2).
+        """Return True for a copy of a known request over another path (RFC 3261 8.2.2.2).
 
-        Other requests than INVITE count only until they are answered: there are phones whose OPTIONS that keep
-        a NAT open always have the same Call-ID, tag and number.
+        Requests other than INVITE count only until answered: some phones repeat Call-ID, tag and CSeq in every
+        keep-alive OPTIONS.
         """
         first = self._servers.get(self._merged.get(merged_key(request)))
         return first is not None and (request.method == "INVITE" or first.state is not State.COMPLETED)
 
     def _room_for(self, request: Request) -> int:
-        """How many transactions there may be before this one; what ends or keeps a call has a quarter more."""
+        """Return the transaction limit for a request; requests that end or maintain a call get a quarter more."""
         limit = self.config.transactions
         return limit if request.to_tag is None and request.method != "CANCEL" else limit + limit // 4
 
     def _receive_cancel(
         self, cancel: Request, key: ServerKey, source: Flow, answer_to: Flow, now: float, credit: int | None
     ) -> None:
-        """RFC 3261 9.2, and only from where the INVITE came: a guessed branch ends nobody else's call."""
+        """Process a CANCEL (RFC 3261 9.2), only from the INVITE's sender: a guessed branch must end no call."""
         invite = self._servers.get(server_key(cancel, "INVITE"))
         if invite is None or not is_same_sender(invite.flow, answer_to, source):
             self.counts["stray CANCEL"] += 1
@@ -484,7 +484,7 @@ class Stack:
         self._send_once(response, flow, credit, now)
 
     def _answer_broken(self, error: SipSyntaxError, flow: Flow, size: int, now: float) -> None:
-        """Answer what could be read of a broken request, without state; silence for everything else."""
+        """Answer the readable part of a broken request without state; ignore anything else."""
         self.counts["malformed"] += 1
         partial = error.partial if isinstance(error, BrokenMessageError) else None
         if error.status is None or partial is None or not partial.is_answerable:
@@ -499,7 +499,7 @@ class Stack:
         self._send_once(response, response_flow(via, flow), self._credit(flow, now, size), now)
 
     def _is_stranger(self, flow: Flow, credit: int | None, now: float) -> bool:
-        """Whether nobody there has proved who it is; `credit` says so of a UDP source."""
+        """Return True if no sender at `flow` is authenticated; for UDP a `credit` says so."""
         if not flow.reliable:
             return credit is not None
         return not self.admission.is_trusted(flow.host) and not self._proofs.has(flow, now)
@@ -515,7 +515,7 @@ class Stack:
             self._out.append((data, flow))
 
     def _is_keepalive(self, data: bytes, flow: Flow, now: float) -> bool:
-        """Answer a keep-alive; STUN of who has registered only, to strangers the answer would be the longer one."""
+        """Answer a keep-alive. Only proven sources get a STUN response, which is longer than its request."""
         ping = keepalive(data)
         if ping is KeepAlive.PING and flow.reliable:
             self._out.append((KeepAlive.PONG.value, flow))

@@ -1,4 +1,4 @@
-"""What the four transaction machines share: a table, a state, armed timers, and the two neighbours they speak to."""
+"""Common part of the four transaction machines: table, state, armed timers, and the interface to the layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timers:
-    """The base timers of RFC 3261 section 17 (table 4), in seconds; all others derive from them."""
+    """Base timers of RFC 3261 section 17 (table 4), in seconds; all others derive from these."""
 
     t1: float = 0.5
     """Estimate of the round-trip time."""
@@ -19,26 +19,26 @@ class Timers:
     t4: float = 5.0
     """Longest time a message stays in the network."""
     trying: float = 0.2
-    """How long the transaction user may be silent before 100 Trying is sent for it (section 17.2.1)."""
+    """Time without an answer of the transaction user before 100 Trying is sent (section 17.2.1)."""
 
     @property
     def timeout(self) -> float:
-        """64*T1: timers B, F, H, J, L and M."""
+        """Return 64*T1: timers B, F, H, J, L and M."""
         return 64 * self.t1
 
     @property
     def wait_d(self) -> float:
-        """Timer D over an unreliable transport: at least 32 s with the default T1."""
+        """Return timer D over an unreliable transport: at least 32 s with the default T1."""
         return 64 * self.t1
 
 
 class State(Enum):
-    """States of the four machines; each uses its RFC 3261 (RFC 6026 for Accepted) subset.
+    """States of the four machines; each uses its subset of RFC 3261 (RFC 6026 for Accepted).
 
-    Timed out and Cancelled are ours: an INVITE that was given up, for who says something after all.
+    Timed out and Cancelled are extensions: an INVITE after its timeout, in case of late responses.
     """
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     CALLING = "Calling"
     TRYING = "Trying"
@@ -52,14 +52,14 @@ class State(Enum):
 
 
 class Input(Enum):
-    """All that can happen to a transaction."""
+    """Inputs of a transaction."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     START = "start"
-    """The transaction user creates a client transaction."""
+    """Creation of the transaction."""
     REQUEST = "request"
-    """The request again, from the network."""
+    """Retransmission of the request from the network."""
     ACK = "ACK"
     PROVISIONAL = "1xx"
     SUCCESS = "2xx"
@@ -81,45 +81,45 @@ class Input(Enum):
 
 
 class Reason(Enum):
-    """Why a transaction failed."""
+    """Reason of a transaction's failure."""
 
     TIMEOUT = "timeout"
     TRANSPORT_ERROR = "transport error"
 
 
 def input_of_status(status: int) -> Input:
-    """The input that a response of this status is."""
+    """Return the input for a response with status `status`."""
     if status < 200:
         return Input.PROVISIONAL
     return Input.SUCCESS if status < 300 else Input.FAILURE
 
 
 class TransactionLayer(Protocol):
-    """What surrounds a transaction: the transport below, the transaction user above, the clock beside."""
+    """Surroundings of a transaction: the transport below, the transaction user above, and the clock."""
 
     def transmit(self, transaction: Transaction, data: bytes) -> None:
         """Send `data` to the transaction's peer."""
 
     def trying(self, transaction: Transaction) -> bytes:
-        """The 100 that is about to be sent for its silent user, who is told of it."""
+        """Return the 100 for a transaction whose user has not answered yet, and notify the user."""
 
     def send_cancel(self, invite: Transaction, headers: tuple[()], now: float) -> object:
-        """Begin the CANCEL of `invite`, and timer B of it anew."""
+        """Start the CANCEL of `invite`, and restart its timer B."""
 
     def deliver(self, transaction: Transaction, message: Any) -> None:
-        """Pass a response (client) or the ACK of a 2xx (server) up."""
+        """Pass a response (client) or the ACK of a 2xx (server) to the transaction user."""
 
     def failed(self, transaction: Transaction, reason: Reason) -> None:
-        """Tell the transaction user that nobody answered or the transport gave up."""
+        """Report a timeout or transport failure to the transaction user."""
 
     def arm(self, transaction: Transaction, timer: Input, deadline: float) -> None:
-        """Note that `timer` is due at `deadline` (it may be cancelled meanwhile: see `Transaction.due`)."""
+        """Schedule `timer` at `deadline`; cancellation is checked later by `Transaction.due`."""
 
     def terminated(self, transaction: Transaction) -> None:
-        """Forget the transaction."""
+        """Drop the transaction."""
 
     def ignored(self, transaction: Transaction, state: State, what: Input) -> None:
-        """Count an input for which the table has no row."""
+        """Count an input without a row in the table."""
 
 
 A = TypeVar("A", bound=Enum)
@@ -128,10 +128,10 @@ Table = Mapping[tuple[State, Input], Row[A]]
 
 
 class Transaction:
-    """One transaction: `step` looks the input up in the table and runs the row's actions.
+    """Transaction: `step` looks the input up in the table and runs the row's actions.
 
-    The table is the class's `table`, what each action does is in `actions`; a subclass is one figure
-    of RFC 3261. Inputs without a row are reported as ignored and change nothing.
+    The class attribute `table` holds the rows, `actions` the functions; a subclass is one figure of RFC 3261. Inputs
+    without a row are reported as ignored and change nothing.
     """
 
     __slots__ = (
@@ -158,41 +158,41 @@ class Transaction:
     actions: ClassVar[Mapping[Any, Callable[[Any, Any], None]]]
     initial: ClassVar[State]
     settled: ClassVar[frozenset[State]] = frozenset((State.TERMINATED,))
-    """Where a server waits for nothing of the peer any more."""
+    """States in which a server transaction expects nothing more from the peer."""
 
     def __init__(self, layer: TransactionLayer, timers: Timers, *, reliable: bool, key: object, flow: Any) -> None:
         self.layer = layer
         self.timers = timers
         self.reliable = reliable
         self.key = key
-        """Under which the layer files it (RFC 3261 section 17.1.3 or 17.2.3)."""
+        """Key of the transaction in the layer (RFC 3261 section 17.1.3 or 17.2.3)."""
         self.flow = flow
-        """Where it sends to."""
+        """Destination of the transaction's messages."""
         self.state = self.initial
         self.armed: dict[Input, float] = {}
         self.interval = timers.t1
-        """The present retransmission interval (timers A, E, G), in seconds."""
+        """Present retransmission interval (timers A, E, G), in seconds."""
         self.last: bytes | None = None
-        """What a retransmission sends."""
+        """Message for retransmission."""
         self.request: Any = None
-        """The request it carries, for the layers above."""
+        """Request of the transaction, for the layers above."""
         self.user: Any = None
-        """The transaction user's own object."""
+        """Object of the transaction user."""
         self.to_tag: str | None = None
-        """Server: the To tag of every response to it, None where that is made of the request."""
+        """Server: To tag of every response, None for the stateless tag."""
         self.source: Any = flow
-        """Where its request came from (server); it may differ from where answers go."""
+        """Source of the request (server); may differ from the destination of responses."""
         self.credit: int | None = None
-        """Octets that a server may still send to a source that has proved nothing, None where it may send all."""
+        """Octets that a server may still send to an unproven source, None for no limit."""
         self.now = 0.0
         self._told: Callable[[], None] | None = None
 
     def when_settled(self, told: Callable[[], None]) -> None:
-        """Have `told`, and nobody else, called once it is."""
+        """Set the only callback for a settled state."""
         self._told = told
 
     def step(self, what: Input, now: float, message: Any = None) -> None:
-        """Feed one input at `now` (monotonic seconds)."""
+        """Process one input at `now` (monotonic seconds)."""
         before = self.state
         row = self.table.get((before, what))
         if row is None:
@@ -210,7 +210,7 @@ class Transaction:
             self.layer.terminated(self)
 
     def due(self, timer: Input, deadline: float, now: float) -> bool:
-        """Fire `timer` if it is still the one armed for `deadline`."""
+        """Fire `timer` if still armed for `deadline`; return False otherwise."""
         if self.armed.get(timer) != deadline:
             return False
         del self.armed[timer]
@@ -229,7 +229,7 @@ class Transaction:
             self.armed.pop(timer, None)
 
     def resend(self, _message: Any = None) -> None:
-        """Send the last message again, if there is one."""
+        """Retransmit the last message, if any."""
         if self.last is not None:
             self.layer.transmit(self, self.last)
 
@@ -238,14 +238,14 @@ class Transaction:
         self.layer.deliver(self, message)
 
     def report_timeout(self, _message: Any) -> None:
-        """Tell the transaction user that the other side did not answer."""
+        """Report a timeout to the transaction user."""
         self.layer.failed(self, Reason.TIMEOUT)
 
     def report_transport_error(self, _message: Any) -> None:
-        """Tell the transaction user that the transport failed."""
+        """Report a transport failure to the transaction user."""
         self.layer.failed(self, Reason.TRANSPORT_ERROR)
 
 
 def is_armed(key: tuple[Transaction, Input], deadline: float) -> bool:
-    """Whether a timer of the queue is what its transaction waits for."""
+    """Return True if a queued timer is still armed by its transaction."""
     return key[0].armed.get(key[1]) == deadline

@@ -9,9 +9,9 @@ from gateway.sip.transactions.machine import Input, State, Table, Timers, Transa
 
 
 class Action(Enum):
-    """What the rows of the table do."""
+    """Actions of the table."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     SEND_REQUEST = auto()
     RESEND_DOUBLING = auto()
@@ -47,7 +47,7 @@ TABLE: Table[Action] = {
 
 
 class NonInviteClientTransaction(Transaction):
-    """Sends a request until a final response or 64*T1; absorbs that response's retransmissions for T4."""
+    """Retransmits a request until a final response or 64*T1; absorbs retransmissions of the response for T4."""
 
     __slots__ = ()
 

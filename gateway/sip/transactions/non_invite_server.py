@@ -9,9 +9,9 @@ from gateway.sip.transactions.machine import Input, State, Table, Transaction
 
 
 class Action(Enum):
-    """What the rows of the table do."""
+    """Actions of the table."""
 
-    __hash__ = object.__hash__  # by identity: Enum's own is a call of Python for every look at a table
+    __hash__ = object.__hash__  # identity hash: Enum's own costs a Python call at each table look-up
 
     SEND_RESPONSE = auto()
     RESEND = auto()
@@ -42,7 +42,7 @@ TABLE: Table[Action] = {
 
 
 class NonInviteServerTransaction(Transaction):
-    """Answers a request and its retransmissions; responses are given to `step` as bytes."""
+    """Answers a request and its retransmissions; pass responses to `step` as bytes."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""What the stack and the core ask about where messages come from."""
+"""Knowledge about the sources of messages, for the stack and the core."""
 
 from __future__ import annotations
 
@@ -10,39 +10,38 @@ from gateway.sip.transactions.machine import Transaction
 
 
 class Peers(Protocol):
-    """Who is at an address, as far as the application knows."""
+    """Peers behind addresses, as known to the application."""
 
     def may_answer(self, source: Flow, status: int) -> bool:
-        """Whether a refusal of that status goes to a source that has proved nothing; silence is no answer."""
+        """Return True if a rejection with `status` may go to an unproven source; otherwise the stack stays silent."""
 
     def are_one(self, source: Flow, other: Flow) -> bool:
-        """Whether two addresses are of one peer, so that one may answer what was asked at the other."""
+        """Return True if two addresses belong to one peer, so that either may respond for both."""
 
     def speaks_for(self, identity: str, source: Flow) -> bool:
-        """Whether what comes from there needs no more proof to be of that identity."""
+        """Return True if the address of `source` alone authenticates `identity`."""
 
 
 class Strangers:
-    """Peers of whom nothing is known but where they are."""
+    """Default without knowledge about peers."""
 
     def may_answer(self, source: Flow, status: int) -> bool:
-        """Always."""
+        """Answer every source."""
         return True
 
     def are_one(self, source: Flow, other: Flow) -> bool:
-        """Never."""
+        """Treat all addresses as different peers."""
         return False
 
     def speaks_for(self, identity: str, source: Flow) -> bool:
-        """Never."""
+        """Require authentication from every source."""
         return False
 
 
 def answers(response: Response, source: Flow, transaction: Transaction, peers: Peers) -> bool:
-    """Whether a response with the right branch is really about our request (RFC 3261 8.2.6.2), and from whom we asked.
+    """Return True if a response with a known branch belongs to our request (RFC 3261 8.2.6.2) and comes from its peer.
 
-    It comes from the IP address that was asked, over WebSocket by that connection, or from another address of the
-    same trunk.
+    The source must be the destination's IP address, for WebSocket the connection, or another address of the trunk.
     """
     request, asked = transaction.request, transaction.flow
     if (
@@ -52,7 +51,7 @@ def answers(response: Response, source: Flow, transaction: Transaction, peers: P
     ):
         return False
     if asked.transport in WEBSOCKET:
-        # What we have dialled ourselves is asked by no connection of a name, but that one's far end is who was asked.
+        # A WebSocket connection opened by us has no name in the flow: its far end identifies the peer.
         same = source.local == asked.local if asked.local else source.host == asked.host and source.port == asked.port
         return source.transport in WEBSOCKET and same
     return source.host == asked.host or peers.are_one(source, asked)

@@ -1,4 +1,4 @@
-"""New calls that were refused for want of room or time: what still comes of them begins nothing and costs little."""
+"""Calls refused for lack of room or time: later messages start nothing and cost little."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ _ACK: Final = re.compile(
     rb";(?:[^\r\n,]*;)?[ \t]*branch=(z9hG4bK[^\r\n;, \t]+)",
     re.IGNORECASE,
 )
-"""An ACK whose first header is its Via, as nearly all write it: sent-by and branch. Of others every octet is read."""
+"""ACK with Via as its first header, as nearly all write it: sent-by and branch. Other ACKs are parsed fully."""
 _READ: Final = 700
-"""Octets of what looks like an ACK that are looked at: at what rate its source may send is asked later."""
+"""Octets of a presumed ACK examined here, before the source's rate limit applies."""
 _MOST: Final = 10_000
 _NONE: Final = (-math.inf, "")
 _LIFETIME: Final = 32.0
-"""Seconds for which an INVITE is sent again that nobody answers (RFC 3261 17.1.1.2, 64*T1)."""
+"""Seconds for which an unanswered INVITE is retransmitted (RFC 3261 17.1.1.2, 64*T1)."""
 
 
 class Refusals:
-    """By what tells one INVITE from another (RFC 3261 17.2.3) and its source; no more of it is kept (8.2.7)."""
+    """Refused INVITEs by transaction key (RFC 3261 17.2.3) and source; nothing else is kept (8.2.7)."""
 
     __slots__ = ("_until",)
 
     def __init__(self) -> None:
         self._until: OrderedDict[int, tuple[float, str]] = OrderedDict()
-        """End of life and Reason by a hash, for what a stranger writes there may be long."""
+        """Expiry and Reason by hash, as a stranger's values may be long."""
 
     def __len__(self) -> int:
         return len(self._until)
 
     def add(self, invite: Request, source: Flow, now: float, reason: str) -> None:
-        """It is refused at `now` (monotonic seconds); the oldest is forgotten where there are too many."""
+        """Record a refusal at `now` (monotonic seconds); the oldest is dropped beyond the limit."""
         key = hash((server_key(invite), source.host))
         self._until[key] = now + _LIFETIME, reason
         self._until.move_to_end(key)
@@ -46,12 +46,12 @@ class Refusals:
             self._until.popitem(last=False)
 
     def reason(self, invite: Request, source: Flow, now: float) -> str | None:
-        """Return the Reason by which an earlier copy was refused: its sender has given up that call; None: none was."""
+        """Return the Reason of an earlier copy's refusal, as the sender has given the call up; None without refusal."""
         until, reason = self._until.get(hash((server_key(invite), source.host)), _NONE)
         return reason if until > now else None
 
     def is_ack(self, data: bytes, source: Flow, now: float) -> bool:
-        """Whether it acknowledges a refusal, after which there is nothing to do."""
+        """Return True for an ACK of a refusal, which needs no processing."""
         if not (self._until and data.startswith(b"ACK ")):
             return False
         while self._until and next(iter(self._until.values()))[0] <= now:

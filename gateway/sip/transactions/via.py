@@ -1,4 +1,4 @@
-"""The way back: what a server writes into a Via, and where a response goes by it (RFC 3261 18.2, RFC 3581)."""
+"""Via stamping by a server and routing of responses (RFC 3261 18.2, RFC 3581)."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from gateway.sip.transactions.invite_server import InviteServerTransaction
 from gateway.sip.transactions.machine import State, Transaction
 
 _DIALLED = ("tcp", "tls")
-"""Transports by which a peer may be connected to; nobody can connect to a WebSocket."""
+"""Transports on which a peer accepts connections; a WebSocket client accepts none."""
 _LET_IN = (State.PROCEEDING, State.ACCEPTED)
 _TRYING = b"SIP/2.0 100"
 
 COOKIE = "z9hG4bK"
-"""Begins every branch that is unique by itself (RFC 3261 8.1.1.7)."""
+"""Prefix of every globally unique branch (RFC 3261 8.1.1.7)."""
 
 
 _QUOTED_REQUEST = re.compile(rb"([A-Z]{1,32}) [^\r\n]++\r\nVia:[^\r\n]*?;branch=(z9hG4bK[A-Za-z0-9.]++)\r\n")
-"""Our own requests have one Via, first of all headers, and end it with the branch."""
+"""Our requests have one Via, as their first header, with the branch as last parameter."""
 
 
 def stamp(headers: Headers, source: Flow) -> Headers:
-    """`headers` of a request with `received` and `rport` of its source in the top Via.
+    """Return the request's `headers` with `received` and `rport` of its source in the top Via.
 
-    `received` is always written where it differs from sent-by or rport was asked for (RFC 3581 section 4).
-    Raises SipSyntaxError when there is no readable Via.
+    `received` is always written if different from sent-by, or with a requested rport (RFC 3581 section 4). Raise
+    SipSyntaxError without a readable Via.
     """
     value = headers.get("Via")
     if value is None:
@@ -41,7 +41,7 @@ def stamp(headers: Headers, source: Flow) -> Headers:
 
 
 def stamped(request: Request, source: Flow) -> Request:
-    """`request` with its top Via stamped; what was parsed of the other headers is kept."""
+    """Return `request` with its top Via stamped; values parsed from other headers are kept."""
     via = request.top_via
     new = _stamped(via, source)
     if new is via:
@@ -52,7 +52,7 @@ def stamped(request: Request, source: Flow) -> Request:
 
 
 def _replaced(headers: Headers, value: str) -> Headers:
-    """`headers` with another first Via field."""
+    """Return `headers` with another first Via field."""
     items = list(headers.items)
     position = next(position for position, item in enumerate(items) if item[0] == "via")
     items[position] = ("via", items[position][1], value)
@@ -68,10 +68,10 @@ def _stamped(via: Via, source: Flow) -> Via:
 
 
 def response_flow(via: Via, source: Flow) -> Flow:
-    """Where responses to a request with this top Via go.
+    """Return the destination of responses to a request with this top Via.
 
-    Over a stream, the connection it came by. Over UDP, the source address, and the source port if rport was
-    asked for, else the port of sent-by. `maddr` is not followed: it would let a stranger aim our answers.
+    For a stream its connection. For UDP the source address, with the source port if rport was requested, else the port
+    of sent-by. `maddr` is ignored, as a stranger could aim our responses.
     """
     if source.reliable or via.wants_rport:
         return source
@@ -80,10 +80,10 @@ def response_flow(via: Via, source: Flow) -> Flow:
 
 
 def server_key(request: Request, method: str | None = None) -> tuple[object, ...]:
-    """What identifies a server transaction (RFC 3261 17.2.3); an ACK has the key of its INVITE.
+    """Return the key of a server transaction (RFC 3261 17.2.3); an ACK has the key of its INVITE.
 
-    Without the cookie in the branch the rules of RFC 2543 apply; the To tag is left out of them, since
-    Call-ID, From tag, CSeq number and Via already tell apart what one client may send.
+    Without the cookie in the branch the rules of RFC 2543 apply, except for the To tag: Call-ID, From tag, CSeq number
+    and Via already distinguish the requests of one client.
     """
     method = method or ("INVITE" if request.method == "ACK" else request.method)
     via = request.top_via
@@ -95,7 +95,7 @@ def server_key(request: Request, method: str | None = None) -> tuple[object, ...
 
 
 def own_via(flow: Flow, sent_by: tuple[str, int | None], branch: str, alias: bool) -> Via:
-    """The Via of a request of ours by `flow`, which is answered to `sent_by` (RFC 3261 18.1.1)."""
+    """Return the Via of our request on `flow`, with responses to `sent_by` (RFC 3261 18.1.1)."""
     host, port = sent_by
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     reused = (("alias", None),) if flow.transport == "tls" and alias else ()
@@ -104,18 +104,18 @@ def own_via(flow: Flow, sent_by: tuple[str, int | None], branch: str, alias: boo
 
 
 def client_key(branch: str, method: str) -> tuple[str, str]:
-    """What identifies a client transaction (RFC 3261 17.1.3)."""
+    """Return the key of a client transaction (RFC 3261 17.1.3)."""
     return branch, method
 
 
 def quoted_key(data: bytes) -> tuple[str, str] | None:
-    """The client key of a request of ours of which only the beginning is left, None where that is too little."""
+    """Return the client key from the quoted beginning of our request, None if too short."""
     match = _QUOTED_REQUEST.match(data)
     return client_key(match[2].decode(), match[1].decode()) if match is not None else None
 
 
 def call_id_of(data: bytes) -> str | None:
-    """The Call-ID of a message as it is sent, None of what is no message (a keep-alive)."""
+    """Return the Call-ID of a message in wire form, None for other bytes (a keep-alive)."""
     try:
         return parse_message(data).call_id
     except SipSyntaxError:
@@ -123,9 +123,10 @@ def call_id_of(data: bytes) -> str | None:
 
 
 def same_way(used: Flow, failed: Flow) -> bool:
-    """Whether what was sent to `used` went by `failed`; a flow without `local` goes by any to that far end.
+    """Return True if a message to `used` was sent over `failed`; a flow without `local` uses any connection to its far
+    end.
 
-    Over TLS two domains at one address have connections of their own.
+    Over TLS two domains at one address have separate connections.
     """
     if used.local and failed.local:
         return used == failed
@@ -135,10 +136,9 @@ def same_way(used: Flow, failed: Flow) -> bool:
 
 
 def is_same_sender(asked_by: Flow, answer_to: Flow, source: Flow) -> bool:
-    """Whether a CANCEL comes from where its INVITE did: a guessed branch ends nobody else's call.
+    """Return True if a CANCEL comes from its INVITE's sender: a guessed branch must end no call.
 
-    By TCP and TLS from the same host, for a server closes connections and opens others; by WebSocket, and by UDP, to
-    the same socket of ours.
+    TCP and TLS compare hosts, as a server may reopen connections; WebSocket and UDP compare our local socket too.
     """
     if asked_by.host != answer_to.host:
         return False
@@ -146,11 +146,11 @@ def is_same_sender(asked_by: Flow, answer_to: Flow, source: Flow) -> bool:
 
 
 def reconnected(transaction: Transaction) -> bool:
-    """Have the responses to an INVITE go by a new connection, its own being gone (RFC 3261 18.2.2).
+    """Move the responses to an INVITE from its closed connection to a new one (RFC 3261 18.2.2).
 
-    It leads to where the request came from, to the port of its sent-by, and is made as soon as there is more to say
-    than 100, which only a request hears that was let in; what was said last is said again there. False where that
-    is no way: it is refused, came by a WebSocket, or the new connection is not to be had either.
+    The new connection goes to the sent-by port of the request's source, and only for responses beyond 100, given to
+    admitted requests; the last response is sent again. Return False for a rejected INVITE, a WebSocket, or a second
+    failure.
     """
     flow, last = transaction.flow, transaction.last
     invited = isinstance(transaction, InviteServerTransaction) and transaction.state in _LET_IN
@@ -160,5 +160,5 @@ def reconnected(transaction: Transaction) -> bool:
         seen = response_targets(transaction.request.top_via)[0]
         transaction.flow = Flow(flow.transport, seen.host, seen.port or DEFAULT_PORTS[flow.transport])
         if transaction.state is State.PROCEEDING:
-            transaction.resend()  # a 2xx is repeated by who has sent it, until its ACK
+            transaction.resend()  # the session itself repeats a 2xx until its ACK
     return True
