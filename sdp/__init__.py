@@ -1,4 +1,4 @@
-"""Session descriptions: text to values to decisions, with nothing but the standard library."""
+"""Session descriptions: from text to values to decisions, on the standard library alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making the answer to what one side of a call offered, from the other side's answer or from the offer alone."""
+"""Construction of an answer to one side's offer, from the other side's answer or from the offer alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sdp.transport import bundle_groups, has_ice, setup_of, transport_section
 
 
 class Answerer:
-    """Makes one answer: a section for each of the offer's, saying no more than was offered."""
+    """Builder of one answer: a section for each offered section, within the limits of the offer."""
 
     def __init__(self, offer: SessionDescription, plan: Plan, other: SessionDescription | None) -> None:
         self._offer = offer
@@ -50,7 +50,7 @@ class Answerer:
     def _accept(
         self, slot: tuple[int, ...], partner: MediaDescription | None, built: dict[int, MediaDescription]
     ) -> None:
-        """Accept one of the slot's sections if any can be."""
+        """Accept at most one section of the slot."""
         number, previous = self._places.count(self._offer.media[slot[0]].kind), self._plan.previous
         self._earlier = [previous.media[i] for i in slot if i < len(previous.media)] if previous is not None else []
         if self._other is not None and (partner is None or not partner.port):
@@ -68,7 +68,7 @@ class Answerer:
     def _made(
         self, index: int, family: Family, partner: MediaDescription | None, number: int
     ) -> MediaDescription | None:
-        """The section that accepts the offer's; None where it cannot be accepted in this family."""
+        """Return the accepting section; None if the offer's section is unacceptable in the family."""
         offer, plan = self._offer, self._plan
         media = offer.media[index]
         reflected = self._other is None and media.kind in plan.reflects
@@ -77,7 +77,7 @@ class Answerer:
             and plan.codecs.offer_also
             and media.kind not in ("audio", "application", *plan.reflects)
         ):
-            return None  # nobody else would be its far end, and we convert audio only
+            return None  # without a far end only audio can be converted
         bundled = self._joins(media)
         place = self._places.of(number, media.kind, bundled=bundled, earlier=self._earlier)
         transport = _keyed(place.transport, media, family)
@@ -118,27 +118,27 @@ class Answerer:
         return write_section(section, plan)
 
     def _direction(self, media: MediaDescription, partner: MediaDescription | None) -> Direction:
-        """No more than the offer, the plan and the other side's answer say (RFC 3264 section 6.1)."""
+        """Return the direction allowed by the offer, the plan and the other side's answer (RFC 3264 section 6.1)."""
         direction = said_direction(self._offer, media).reversed().limited_to(self._plan.direction)
         if partner is not None and self._other is not None:
             direction = direction.limited_to(said_direction(self._other, partner))
         return direction
 
     def _joins(self, media: MediaDescription) -> bool:
-        """Whether the section shares the transport of the first one accepted of its BUNDLE group."""
+        """Return True if the section shares the transport of the first accepted section of its BUNDLE group."""
         mid = media.mid
         group = next((mids for mids in self._bundle if mid in mids), None)
         return group is not None and (self._tagged is None or self._tagged in group)
 
     def _join(self, section: SectionPlan, bundled: bool) -> None:
-        """Bundle an accepted section; the first of the group says the DTLS role of all (RFC 9143 section 7.3)."""
+        """Add an accepted section to the bundle; the first section sets the DTLS role of all (RFC 9143 section 7.3)."""
         if bundled and section.mid is not None:
             self._tagged = self._tagged or section.mid
             self._role = self._role or section.setup
             self._bundled.append(section.mid)
 
     def _setup(self, index: int, transport: TransportPlan) -> SetupRole:
-        """Our role: the complement of what the offer says, else what it was, else the plan's."""
+        """Return our DTLS role: the complement of the offered role, else the previous role, else the plan's."""
         offered = setup_of(self._offer, transport_section(self._offer, self._offer.media[index]))
         if offered is SetupRole.ACTIVE:
             return SetupRole.PASSIVE
@@ -153,7 +153,7 @@ class Answerer:
 
 
 def _keyed(transport: TransportPlan | None, media: MediaDescription, family: Family) -> TransportPlan | None:
-    """The transport with the one key that answers; None where it has none for the family."""
+    """Return the transport with the answering key; None without a key for the family."""
     if transport is None or family == "plain":
         return transport
     if family in ("dtls", "sctp"):
@@ -163,9 +163,9 @@ def _keyed(transport: TransportPlan | None, media: MediaDescription, family: Fam
 
 
 def _agreed_key(offered: Iterable[Crypto], transport: TransportPlan) -> Crypto | None:
-    """Our key for the first offered one that we can use, under the offer's tag (RFC 4568 section 5.1.2).
+    """Return our key for the first usable offered key, with the tag of the offer (RFC 4568 section 5.1.2).
 
-    One without a master key identifier comes first, since fewer mistakes are made with it.
+    Keys without master key identifier come first, as peers implement these more reliably.
     """
     by_suite = {crypto.suite: crypto for crypto in reversed(transport.crypto)}
     usable = usable_keys(offered, by_suite)
@@ -176,6 +176,6 @@ def _agreed_key(offered: Iterable[Crypto], transport: TransportPlan) -> Crypto |
 
 
 def _timing(offer: SessionDescription) -> str:
-    """An answer repeats the offer's t= (RFC 3264 section 6)."""
+    """Return the offer's t= value, repeated in the answer (RFC 3264 section 6)."""
     values = offer.field_values("t")
     return values[0] if values else "0 0"

@@ -1,7 +1,7 @@
-"""Codecs as the values that offers and answers are about: what they are, and when two are the same.
+"""Codecs as values for offers and answers: identity and equality.
 
-A payload type is only a number that one side chose; a codec's identity is its name, clock rate and
-channels, and for some codecs a few format parameters (RFC 3264 section 6.1, RFC 8829 section 5.3.1).
+A payload type is an arbitrary number of one side. The identity of a codec is its name, clock rate and channels, and for
+some codecs a few format parameters (RFC 3264 section 6.1, RFC 8829 section 5.3.1).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from sdp.description import MediaDescription
 
 DYNAMIC: Final = (*range(96, 128), *range(35, 64))
-"""Payload types for codecs without a number of their own, in the order they are given out (RFC 3551 section 3)."""
+"""Payload types for codecs without a static number, in order of assignment (RFC 3551 section 3)."""
 
 STATIC: Final[dict[int, str]] = {
     0: "PCMU/8000",
@@ -42,13 +42,13 @@ STATIC: Final[dict[int, str]] = {
     33: "MP2T/90000",
     34: "H263/90000",
 }
-"""What a payload type means where no rtpmap says it (RFC 3551 section 6); G722 samples at 16000, its clock is 8000."""
+"""Codecs of static payload types without rtpmap (RFC 3551 section 6); G722 samples at 16000, its clock is 8000."""
 
 DECISIONS: Final = 256
-"""How many decisions of one kind about lists of codecs are remembered: calls of the same browsers need the same."""
+"""Cached decisions of one kind on lists of codecs, as calls of equal browsers repeat them."""
 EVENT: Final = "telephone-event"
 REPAIR: Final = frozenset({"rtx", "red", "ulpfec", "flexfec", "flexfec-03", "parityfec", "raptorfec"})
-"""Formats that repeat or protect another format: no codec of their own."""
+"""Formats that repeat or protect another format, and are no codecs of their own."""
 NOISE: Final = "cn"
 _OPUS_CLOCK: Final = 48_000
 AUXILIARY: Final = REPAIR | {EVENT, NOISE}
@@ -63,7 +63,7 @@ COMPARED: Final[dict[str, dict[str, str]]] = {
     "amr-wb": {"octet-align": "0"},
     "g7221": {"bitrate": ""},
 }
-"""Parameters that must be equal for two codecs of that name to be the same, and what they are when left out."""
+"""Parameters that must be equal for two codecs of a name to match, with the defaults of omitted parameters."""
 
 _H264_PROFILES: Final = (
     ("42", "x1xx0000", "CB"),
@@ -78,34 +78,34 @@ _H264_PROFILES: Final = (
     ("7A", "0xxxxxxx", "H422"),
     ("F4", "0xxxxxxx", "H444"),
 )
-"""profile_idc, constraint bits (x: either), and the profile both make (RFC 6184 table 5)."""
+"""profile_idc, constraint bits (x: either), and the resulting profile (RFC 6184 table 5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """One format of an RTP section."""
+    """Format of an RTP section."""
 
     name: str
-    """As its rtpmap spells it ("opus", "PCMU"); compared without case."""
+    """Name as in its rtpmap ("opus", "PCMU"); compared without case."""
     clock_rate: int
-    """RTP clock, Hz."""
+    """RTP clock in Hz."""
     channels: int = 1
     payload_type: int | None = None
-    """0 to 127; None for a codec that nobody has numbered yet."""
+    """0 to 127; None for an unnumbered codec."""
     fmtp: str = ""
     """Format parameters as written, without the payload type."""
     feedback: tuple[str, ...] = ()
-    """RTCP feedback for this format ("nack pli"; RFC 4585), without the payload type."""
+    """RTCP feedback for the format ("nack pli"; RFC 4585), without the payload type."""
     key: tuple[str, int, int] = field(init=False, repr=False, compare=False)
-    """Name in lower case, clock rate, channels: equal for the same codec, but see `matches`."""
+    """Lower-case name, clock rate, channels: equal for equal codecs, but see `matches`."""
     traits: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    """The values of the parameters that belong to its identity."""
+    """Values of the parameters that belong to the codec's identity."""
     is_event: bool = field(init=False, repr=False, compare=False)
-    """Whether it carries DTMF (RFC 4733)."""
+    """True for DTMF events (RFC 4733)."""
     is_media: bool = field(init=False, repr=False, compare=False)
-    """Whether a section can run on it alone: not digits, comfort noise, repair or redundancy."""
+    """True if a section can run on the codec alone: not DTMF, comfort noise, repair or redundancy."""
     _hash: int = field(init=False, repr=False, compare=False)
-    """Made once: what is decided about a browser's codecs is remembered by them."""
+    """Precomputed hash, as codecs are the keys of cached decisions."""
 
     def __post_init__(self) -> None:
         name = self.name.lower()
@@ -120,26 +120,27 @@ class Codec:
 
     @property
     def rtpmap(self) -> str:
-        """What stands in its rtpmap after the payload type."""
+        """Return the text of the rtpmap after the payload type."""
         name, rate, channels = self.name, self.clock_rate, self.channels
         return f"{name}/{rate}" if channels == 1 else f"{name}/{rate}/{channels}"
 
     def matches(self, other: Codec) -> bool:
-        """Whether both are the same codec: what one encodes the other decodes, whatever their numbers."""
+        """Return True if the codecs are equal, so that either side decodes the other's packets, whatever their
+        numbers."""
         return self.key == other.key and self.traits == other.traits
 
     def numbered(self, payload_type: int | None) -> Codec:
-        """The same codec under another payload type."""
+        """Return the codec with another payload type."""
         if payload_type == self.payload_type:
             return self
         return _codec(self.name, self.clock_rate, self.channels, payload_type, self.fmtp, self.feedback)
 
     def with_fmtp(self, fmtp: str) -> Codec:
-        """The same codec with these format parameters."""
+        """Return the codec with other format parameters."""
         return _codec(self.name, self.clock_rate, self.channels, self.payload_type, fmtp, self.feedback)
 
     def saying(self, feedback: tuple[str, ...]) -> Codec:
-        """The same codec with this RTCP feedback."""
+        """Return the codec with other RTCP feedback."""
         if feedback == self.feedback:
             return self
         return _codec(self.name, self.clock_rate, self.channels, self.payload_type, self.fmtp, feedback)
@@ -150,11 +151,11 @@ STATIC_CODECS: Final = {
     for number, (name, _, rest) in [(number, text.partition("/")) for number, text in STATIC.items()]
     for rate, _, channels in [rest.partition("/")]
 }
-"""The codecs with a number of their own."""
+"""Codecs with a static payload type."""
 
 
 def parameters(fmtp: str) -> dict[str, str]:
-    """Format parameters "a=1;b=2" by name, lower case; what has no "=" is a name with an empty value."""
+    """Return format parameters "a=1;b=2" by lower-case name; a name without "=" gets an empty value."""
     found = {}
     for part in fmtp.split(";"):
         name, _, value = part.strip().partition("=")
@@ -170,7 +171,8 @@ def _traits(name: str, fmtp: str) -> tuple[str, ...]:
 
 
 def _h264_profile(profile_level_id: str) -> str:
-    """The profile that six hexadecimal digits name; themselves where they name none (RFC 6184 section 8.1)."""
+    """Return the profile for six hexadecimal digits, or the text itself for an unknown profile (RFC 6184 section
+    8.1)."""
     text = profile_level_id.upper()
     try:
         bits = f"{int(text[2:4], 16):08b}"
@@ -183,7 +185,7 @@ def _h264_profile(profile_level_id: str) -> str:
 
 
 def _read_rtpmap(rtpmap: str) -> tuple[str, int, int] | None:
-    """Name, clock rate and channels; None where it is not of that form (RFC 8866 section 6.6)."""
+    """Return name, clock rate and channels; None for a malformed rtpmap (RFC 8866 section 6.6)."""
     name, _, rest = rtpmap.strip().partition("/")
     rate, _, channels = rest.partition("/")
     if not (name and rate.isascii() and rate.isdigit() and len(rate) < 10 and int(rate)):
@@ -192,31 +194,31 @@ def _read_rtpmap(rtpmap: str) -> tuple[str, int, int] | None:
 
 
 def _channels(name: str, rate: int, said: str) -> int:
-    """Return the number of channels, 1 where none can be read."""
+    """Return the number of channels, 1 if unreadable."""
     if name.lower() == "opus" and rate == _OPUS_CLOCK:
-        return 2  # RFC 7587 section 7 allows no other number; some phones leave it out.
+        return 2  # RFC 7587 section 7 allows no other number; some phones omit it.
     usable = said.isascii() and said.isdigit() and 0 < int(said[:3]) < 256 and len(said) < 4
     return int(said) if usable else 1
 
 
 _LONGEST_REMEMBERED: Final = 200
-"""Characters of parameters that are worth remembering, so that strangers cannot fill memory."""
+"""Longest cached parameters in characters, so that strangers cannot fill memory."""
 _remembered_codec = lru_cache(maxsize=2048)(Codec)
 
 
 def _codec(
     name: str, clock_rate: int, channels: int, payload_type: int | None, fmtp: str, feedback: tuple[str, ...]
 ) -> Codec:
-    """The value, the one made before where it is short: every call of one browser needs the same."""
+    """Return a codec, from the cache if short: calls of equal browsers repeat their codecs."""
     short = len(fmtp) + len(name) < _LONGEST_REMEMBERED and len(feedback) < 10 and sum(map(len, feedback)) < 400
     return (_remembered_codec if short else Codec)(name, clock_rate, channels, payload_type, fmtp, feedback)
 
 
 def read_codecs(media: MediaDescription) -> tuple[Codec, ...]:
-    """The codecs of an RTP section, best first, with their payload types.
+    """Return the codecs of an RTP section with their payload types, best first.
 
-    A format that is no payload type, has no usable rtpmap and no static meaning, or comes twice is left
-    out: what it is cannot be known, and the rest of the section is still good.
+    Skipped as unknowable: formats other than payload types, without usable rtpmap or static meaning, or repeated. The
+    rest of the section remains usable.
     """
     found: tuple[Codec, ...] | None = media._views.get(read_codecs)
     if found is None:
@@ -227,7 +229,7 @@ def read_codecs(media: MediaDescription) -> tuple[Codec, ...]:
 
 
 def know_codecs(media: MediaDescription, codecs: tuple[Codec, ...]) -> None:
-    """Spare `read_codecs` the reading of a section that was written from just these, feedback included."""
+    """Set the result of `read_codecs` for a section written from exactly these codecs, feedback included."""
     media._views[read_codecs] = codecs
 
 
@@ -236,7 +238,7 @@ _CodecLines = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str
 
 
 def _read_known(lines: _CodecLines) -> tuple[Codec, ...]:
-    """`_read_codecs`, remembered: every call of one browser brings the same lines."""
+    """Return `_read_codecs` from a cache, as calls of equal browsers repeat the lines."""
     found = _known_sections.get(lines)
     if found is None:
         found = _read_codecs(*lines)
@@ -269,11 +271,11 @@ def _read_codecs(
 _known_sections: Final[dict[_CodecLines, tuple[Codec, ...]]] = {}
 _SECTIONS_REMEMBERED: Final = 128
 _LONGEST_SECTION_REMEMBERED: Final = 8192
-"""Characters of a section's codec lines that are remembered, so that strangers cannot fill memory."""
+"""Longest cached codec lines of a section in characters, so that strangers cannot fill memory."""
 
 
 def payload_number(text: str) -> int | None:
-    """A format as a payload type, 0 to 127; None for anything else."""
+    """Return a format as payload type, 0 to 127; None for other formats."""
     if text.isascii() and text.isdigit() and len(text) < 4:
         number = int(text)
         return number if number < 128 else None
@@ -281,7 +283,7 @@ def payload_number(text: str) -> int | None:
 
 
 def _by_payload_type(values: Iterable[str]) -> dict[str, str]:
-    """The first value of each payload type ("111 opus/48000/2")."""
+    """Return the first value of each payload type ("111 opus/48000/2")."""
     found: dict[str, str] = {}
     for value in values:
         payload_type, _, rest = value.lstrip(" ").partition(" ")
@@ -302,10 +304,10 @@ def _feedback(values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 
 def find_match(codec: Codec, among: Iterable[Codec]) -> Codec | None:
-    """The first of `among` that is the same codec as `codec`.
+    """Return the first codec of `among` equal to `codec`.
 
-    Where none is, one of the same name, rate and number counts: some phones echo a payload type and
-    leave out the parameters that would make it the same.
+    Otherwise a codec with equal name, rate and number counts: some phones echo a payload type but omit the parameters
+    of its identity.
     """
     key, traits = codec.key, codec.traits
     echoed = None
@@ -319,9 +321,9 @@ def find_match(codec: Codec, among: Iterable[Codec]) -> Codec | None:
 
 
 def renumbered(codec: Codec, numbers: Mapping[int | None, int | None]) -> Codec | None:
-    """A repair format whose parameters name payload types (rtx, red), naming those of `numbers` instead.
+    """Return a repair format (rtx, red) with its payload types mapped by `numbers`.
 
-    None where one of them has no successor. Other formats are returned as they are.
+    None if a payload type has no successor. Other formats are returned unchanged.
     """
     if codec.key[0] == "rtx":
         target = numbers.get(payload_number(parameters(codec.fmtp).get("apt", "")))
@@ -336,10 +338,10 @@ def renumbered(codec: Codec, numbers: Mapping[int | None, int | None]) -> Codec 
 
 @lru_cache(maxsize=DECISIONS)
 def matched_codecs(ours: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> tuple[tuple[Codec, Codec], ...]:
-    """Each of `ours` that is also among `theirs`, in the order of `ours`, with its counterpart.
+    """Return each of `ours` also among `theirs`, in the order of `ours`, with its counterpart.
 
-    Of several counterparts the one under the same payload type is taken, else the first.
-    A repair format is the same only where what it repairs is (RFC 4588 section 8.6).
+    Of several counterparts the codec with an equal payload type wins, else the first. Repair formats match only if the
+    repaired codecs match (RFC 4588 section 8.6).
     """
     by_number = {codec.payload_type: codec for codec in theirs}
     found: list[tuple[Codec, Codec]] = []
@@ -374,10 +376,10 @@ def _apt(codec: Codec) -> str:
 
 
 def payload_map(receive: Iterable[Codec], send: Iterable[Codec]) -> dict[int, int]:
-    """How a relay renumbers packets: payload type received on one side -> payload type to send on the other.
+    """Return a relay's payload type mapping: type received on one side to type to send on the other.
 
-    `receive` is what one agreement says arrives, `send` what the other says may be sent; formats that
-    only one of them knows are absent, so their packets need transcoding or are dropped.
+    `receive`: receive codecs of one agreement, `send`: send codecs of the other. Formats known to only one are absent;
+    their packets need transcoding or are dropped.
     """
     return {
         codec.payload_type: target.payload_type
@@ -387,7 +389,7 @@ def payload_map(receive: Iterable[Codec], send: Iterable[Codec]) -> dict[int, in
 
 
 def event_map(codecs: Iterable[Codec]) -> dict[int, int]:
-    """Payload types of telephone-event by clock rate in Hz, which is the audio codec's own (RFC 4733)."""
+    """Return payload types of telephone-event by clock rate in Hz, equal to the audio codec's rate (RFC 4733)."""
     found: dict[int, int] = {}
     for codec in codecs:
         if codec.is_event and codec.payload_type is not None:

@@ -1,4 +1,4 @@
-"""What an answer tells one side of the other: the parameters by which that one limits what it is sent."""
+"""Parameters in an answer that limit the media sent to the other side."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ _PICTURES: Final = frozenset({"h264", "h265", "vp8", "vp9", "av1"})
 
 
 def declaring(codec: Codec, theirs: Codec) -> Codec:
-    """The codec of an offer as its answer names it, where the other side has accepted it as `theirs`.
+    """Return the codec of an offer for its answer, after the other side accepted it as `theirs`.
 
-    What makes it this codec is said as it was offered; all else (how large and how fast a picture may be, what its own
-    stream is made of) as the other side said it: Opus declares only (RFC 7587 section 7.1), and so do VP8's `max-fs`
-    (RFC 7741 section 6.1) and H.264's `max-mbps` (RFC 6184 section 8.2.2). Where it said nothing the offer stands.
+    Identity parameters repeat the offer. Others come from `theirs`, if given: Opus parameters (RFC 7587 section 7.1),
+    VP8 `max-fs` (RFC 7741 section 6.1) and H.264 `max-mbps` (RFC 6184 section 8.2.2) are declarative.
     """
     name = codec.key[0]
     if not theirs.fmtp or theirs.fmtp == codec.fmtp:
@@ -33,9 +32,9 @@ def declaring(codec: Codec, theirs: Codec) -> Codec:
 
 
 def _level(offered: dict[str, str], said: dict[str, str]) -> dict[str, str]:
-    """The profile of the offer and the level of whoever said so; the lower one unless both allow that they differ.
+    """Return the offer's profile with the answering side's level; the lower level unless both allow asymmetry.
 
-    Many phones leave it out and mean what they were offered, where the RFC would have them mean level 1.
+    Many phones omit the level and mean the offered one, where the RFC implies level 1.
     """
     differ = offered.get(ASYMMETRY) == said.get(ASYMMETRY) == "1"
     ours, theirs = offered.get(PROFILE, ""), said.get(PROFILE, "")

@@ -1,4 +1,4 @@
-"""A session description: the session part and its media sections, read and written without loss."""
+"""Session description: session part and media sections, parsed and written without loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ A = TypeVar("A", bound=Attribute)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MediaDescription(Section):
-    """One media section: its m= line and what follows (RFC 8866 section 5.14)."""
+    """Media section: the m= line and the lines after (RFC 8866 section 5.14)."""
 
     _FIRST: ClassVar[str] = "m="
 
@@ -39,7 +39,7 @@ class MediaDescription(Section):
         bandwidths: Iterable[Bandwidth] = (),
         attributes: Iterable[Attribute | str] = (),
     ) -> Self:
-        """A section from values; attributes are typed or text without `a=` ("rtcp-mux", "mid:0")."""
+        """Return a section from values; attributes are typed or text without `a=` ("rtcp-mux", "mid:0")."""
         lines = [f"m={kind} {port} {protocol} {' '.join(map(str, formats))}"]
         if connection is not None:
             lines.append(f"c={connection}")
@@ -49,7 +49,7 @@ class MediaDescription(Section):
 
     @property
     def media_line(self) -> MediaLine:
-        """The m= line, typed."""
+        """Return the typed m= line."""
         found: MediaLine | None = self._views.get(MediaLine)
         if found is None:
             found = None if self.strict else read_tolerantly(MediaLine.parse, self.lines[0][2:])
@@ -62,81 +62,81 @@ class MediaDescription(Section):
 
     @property
     def kind(self) -> str:
-        """audio, video, text, application, message, image."""
+        """Return audio, video, text, application, message or image."""
         kind: str = (self._views.get(MediaLine) or self.media_line).kind
         return kind
 
     @property
     def port(self) -> int:
-        """0 where the section is rejected, disabled, or bundle-only."""
+        """Return the port; 0 for a rejected, disabled or bundle-only section."""
         return (self._views.get(MediaLine) or self.media_line).port
 
     @property
     def protocol(self) -> str:
-        """As "UDP/TLS/RTP/SAVPF"."""
+        """Return the protocol, e.g. "UDP/TLS/RTP/SAVPF"."""
         return (self._views.get(MediaLine) or self.media_line).protocol
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """Payload types, or what the protocol names, as text."""
+        """Return payload types, or other formats of the protocol, as text."""
         return (self._views.get(MediaLine) or self.media_line).formats
 
     @property
     def mid(self) -> str | None:
-        """The section's identification (RFC 5888); None where there is none, or no readable one."""
+        """Return the section's identification (RFC 5888); None if absent or unreadable."""
         found = self.first(Mid)
         return found.value if found else None
 
     @property
     def rtpmaps(self) -> tuple[RtpMap, ...]:
-        """The a=rtpmap lines."""
+        """Return the a=rtpmap lines."""
         return self.all(RtpMap)
 
     @property
     def fmtps(self) -> tuple[Fmtp, ...]:
-        """The a=fmtp lines."""
+        """Return the a=fmtp lines."""
         return self.all(Fmtp)
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """The a=candidate lines."""
+        """Return the a=candidate lines."""
         return self.all(Candidate)
 
     @property
     def cryptos(self) -> tuple[Crypto, ...]:
-        """The a=crypto lines."""
+        """Return the a=crypto lines."""
         return self.all(Crypto)
 
     @property
     def rtcp_mux(self) -> bool:
-        """Whether a=rtcp-mux is here (RFC 5761)."""
+        """Return True if a=rtcp-mux is present (RFC 5761)."""
         return self.has("rtcp-mux")
 
     def with_media_line(self, media_line: MediaLine) -> Self:
-        """With another m= line."""
+        """Return a copy with another m= line."""
         return self.with_lines((f"m={media_line}", *self.lines[1:]))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SessionDescription(Section):
-    """A whole description: the session part (its `lines`) and the media sections."""
+    """Whole description: the session part (its `lines`) and the media sections."""
 
     _FIRST: ClassVar[str] = "v=0\n"
 
     media: tuple[MediaDescription, ...] = ()
     charset: str = field(default="utf-8", kw_only=True, compare=False, repr=False)
-    """What its bytes were in: "utf-8", or "latin-1" where they were not UTF-8."""
+    """Encoding of the bytes: "utf-8", or "latin-1" if not valid UTF-8."""
     tail: int = field(default=0, kw_only=True, compare=False, repr=False)
-    """Line number of NULs and blanks that followed the last line and were left out; 0: none."""
+    """Line number of dropped NULs and blanks after the last line; 0 for none."""
     mended: tuple[int, ...] = field(default=(), kw_only=True, compare=False, repr=False)
-    """Line numbers, in the text it was read from, of lines mended or left out (`sdp.mending`)."""
+    """Line numbers, in the original text, of mended or dropped lines (`sdp.mending`)."""
 
     @classmethod
     def parse(cls, text: str | bytes, limits: Limits = DEFAULT_LIMITS, *, strict: bool = False) -> Self:
-        """Read a description: CRLF or LF, unknown lines and attributes kept.
+        """Parse a description: CRLF or LF, unknown lines and attributes kept.
 
-        Raises SdpSyntaxError for other text, and beyond `limits`. Malformed lines count as absent, and the section of a
-        malformed m= line that names its kind as refused by its sender; a `strict` reading, or its views, raise.
+        Raise SdpSyntaxError for unreadable text or beyond `limits`. Malformed lines count as absent; a malformed m=
+        line with a readable kind is a section rejected by its sender. With `strict`, parsing or the views raise.
         """
         string, charset = decode(text, limits)
         sections, mended = split_sections(string, limits, strict=strict)
@@ -173,7 +173,7 @@ class SessionDescription(Section):
         timing: Timing = Timing(),  # noqa: B008
         attributes: Iterable[Attribute | str] = (),
     ) -> Self:
-        """A description from values, in RFC 8866's order."""
+        """Return a description from values, in the order of RFC 8866."""
         lines = ["v=0", f"o={origin}", f"s={name}"]
         if connection is not None:
             lines.append(f"c={connection}")
@@ -196,12 +196,12 @@ class SessionDescription(Section):
         return str(self).encode(self.charset)
 
     def to_dict(self) -> dict[str, Any]:
-        """The description as plain dictionaries in sdp-transform's shape (see `sdp.json`)."""
+        """Return the description as plain dictionaries in sdp-transform's form (see `sdp.json`)."""
         return json_form.to_dict(self.lines, (section.lines for section in self.media))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], limits: Limits = DEFAULT_LIMITS) -> Self:
-        """Read what `to_dict` or sdp-transform made; SdpSyntaxError where it is not of that shape."""
+        """Build a description from `to_dict` or sdp-transform output; raise SdpSyntaxError for other forms."""
         session, media = json_form.from_dict(data)
         lines = session + [line for section in media for line in section]
         if any("\n" in line or "\r" in line for line in lines):
@@ -212,58 +212,58 @@ class SessionDescription(Section):
 
     @property
     def origin(self) -> Origin | None:
-        """The o= line."""
+        """Return the o= line."""
         found = self._fields("o", Origin)
         return found[0] if found else None
 
     @property
     def timings(self) -> tuple[Timing, ...]:
-        """The t= lines."""
+        """Return the t= lines."""
         return self._fields("t", Timing)
 
     @property
     def repeats(self) -> tuple[Repeat, ...]:
-        """The r= lines."""
+        """Return the r= lines."""
         return self._fields("r", Repeat)
 
     @property
     def zones(self) -> Zones | None:
-        """The z= line."""
+        """Return the z= line."""
         found = self._fields("z", Zones)
         return found[0] if found else None
 
     @property
     def name(self) -> str | None:
-        """The s= line's text."""
+        """Return the text of the s= line."""
         found = self.field_values("s")
         return found[0] if found else None
 
     def with_media(self, media: Iterable[MediaDescription]) -> Self:
-        """With these media sections instead."""
+        """Return a copy with other media sections."""
         return replace(self, media=tuple(media))
 
     def connection_of(self, media: MediaDescription) -> Connection | None:
-        """The c= line that holds for a section: its own, else the session's (RFC 8866 section 5.7).
+        """Return the c= line of a section: its own, else the session's (RFC 8866 section 5.7).
 
-        None where there is none, and where the section's own cannot be read: the session's does not replace it.
+        None without either, and for an unreadable line of the section: the session's line is no substitute.
         """
         return media.connection if media.field_values("c") else self.connection
 
     def direction_of(self, media: MediaDescription) -> Direction:
-        """The direction that holds for a section: its own, the session's, sendrecv (RFC 8866 section 6.7)."""
+        """Return the direction of a section: its own, the session's, or sendrecv (RFC 8866 section 6.7)."""
         return media.direction or self.direction or Direction.SENDRECV
 
     def value_of(self, media: MediaDescription, name: str) -> str | None:
-        """The first value of that attribute in the section, else at session level, None where it is nowhere."""
+        """Return the first value of an attribute in the section, else at session level, else None."""
         key = "a=" + name
         found = (media._index or media._indexed()).get(key) or (self._index or self._indexed()).get(key)
         return found[0] if found else None
 
     def first_of(self, media: MediaDescription, view: type[A]) -> A | None:
-        """The first attribute of that type in the section, else at session level."""
+        """Return the first attribute of a type in the section, else at session level."""
         found = media.first(view)
         return found if found is not None else self.first(view)
 
     def all_of(self, media: MediaDescription, view: type[A]) -> tuple[A, ...]:
-        """The attributes of that type in the section, else those at session level."""
+        """Return the attributes of a type in the section, else at session level."""
         return media.all(view) or self.all(view)

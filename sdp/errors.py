@@ -1,21 +1,20 @@
-"""The two errors of this library; each carries the SIP (and HTTP) status that answers it."""
+"""Errors of the library, each with the SIP (and HTTP) status to answer."""
 
 from __future__ import annotations
 
 
 class SdpError(ValueError):
-    """Base of what this library raises on purpose; `str()` is one sentence that never repeats the input."""
+    """Base of all deliberate errors of the library; `str()` is one sentence and never quotes the input."""
 
     status: int = 500
-    """The SIP or HTTP status that answers the sender."""
+    """SIP or HTTP status to answer the sender."""
 
 
 class SdpSyntaxError(SdpError):
-    """A description that cannot be read.
+    """Unreadable description.
 
-    `line` and `column` count from 1 (column 1 is the type letter); line 0 means "not known".
-    The text names the place and what was expected there, never what stood there: an ICE
-    password or an SRTP key must not reach a log.
+    `line` and `column` count from 1 (column 1 is the type letter); line 0 means unknown. The text names the place and
+    the expected content, never the text found: an ICE password or SRTP key must not reach a log.
     """
 
     status = 400
@@ -28,16 +27,16 @@ class SdpSyntaxError(SdpError):
         self.expected = expected
 
     def at(self, line: int, columns: int) -> SdpSyntaxError:
-        """The same error seen from a whole description: in `line`, `columns` further right."""
+        """Return the error relative to a whole description: in `line`, `columns` further right."""
         return SdpSyntaxError(line, self.column + columns, self.expected)
 
 
 class SdpLimitError(SdpSyntaxError):
-    """A description beyond the reader's `Limits`; `expected` names the limit ("at most 64 media sections")."""
+    """Description beyond the reader's `Limits`; `expected` names the limit ("at most 64 media sections")."""
 
 
 class SdpNegotiationError(SdpError):
-    """Two well-formed descriptions that have nothing in common, or break the rules of offer and answer."""
+    """Well-formed descriptions without anything in common, or against the rules of offer and answer."""
 
     status = 488
 

@@ -1,4 +1,4 @@
-"""RTP header extensions: which are said, and under which identifiers (RFC 8285)."""
+"""RTP header extensions and their identifiers in offers and answers (RFC 8285)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from sdp.errors import SdpSyntaxError
 from sdp.plan import Plan
 
 TRANSPORT_CC: Final = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
-"""The number of a packet among all of its transport."""
+"""Extension with the transport-wide number of a packet."""
 COUNTED: Final = "transport-cc"
-"""The RTCP feedback about packets that carry one."""
+"""RTCP feedback on packets with transport-wide numbers."""
 ORIENTATION: Final = "urn:3gpp:video-orientation"
-"""How a picture lies, for who sees it to turn (3GPP TS 26.114 section 7.4.5)."""
+"""Extension with the orientation of a picture, for the receiver to rotate (3GPP TS 26.114 section 7.4.5)."""
 _USUAL: Final = {TRANSPORT_CC: 3, ORIENTATION: 13}
-"""Identifiers that browsers give them where they begin."""
+"""Identifiers used by browsers in their first offer."""
 _LARGEST, _RESERVED = 255, 15
 
 
 def read_extensions(media: MediaDescription) -> dict[str, int]:
-    """The identifiers of a section's header extensions that both sides may send, by URI; of two the first.
+    """Return identifiers of a section's bidirectional header extensions by URI; the first of two counts.
 
-    Malformed ones are none, and those whose identifier is still to be agreed, or another's in the section.
+    Skipped: malformed extensions, identifiers not agreed yet, and identifiers already used in the section.
     """
     found: dict[str, int] = {}
     for value in media.values("extmap"):
@@ -40,7 +40,7 @@ def read_extensions(media: MediaDescription) -> dict[str, int]:
 
 
 def agreed_extensions(ours: MediaDescription, theirs: MediaDescription) -> dict[str, int]:
-    """The identifiers of those that both sides say, and as the same."""
+    """Return the identifiers on which both sides agree."""
     if not ours.has("extmap"):
         return {}
     other = read_extensions(theirs)
@@ -48,19 +48,19 @@ def agreed_extensions(ours: MediaDescription, theirs: MediaDescription) -> dict[
 
 
 def counts(kind: str, plan: Plan) -> bool:
-    """Whether we tell a peer when its packets of that kind of section come."""
+    """Return True if we report packet arrivals (transport-cc) to the peer for a kind of section."""
     return TRANSPORT_CC in plan.own_extensions and plan.is_webrtc and kind in ("audio", "video")
 
 
 def counted_in(media: MediaDescription, plan: Plan) -> bool:
-    """Whether an offer's section lets us do that."""
+    """Return True if an offered section allows our reports of packet arrivals."""
     return counts(media.kind, plan) and TRANSPORT_CC in read_extensions(media)
 
 
 def answered_extensions(
     media: MediaDescription, partner: MediaDescription | None, plan: Plan, codecs: Collection[Codec]
 ) -> tuple[str, ...]:
-    """The a= lines about what an offer says and we take: what we read ourselves, and what the other side takes."""
+    """Return the a=extmap lines of an answer: extensions read by us, and those accepted by the other side."""
     if not (plan.own_extensions or plan.extensions) or not media.has("extmap"):
         return ()
     other = read_extensions(partner) if partner is not None and plan.extensions else {}
@@ -71,7 +71,7 @@ def answered_extensions(
 
 
 class Identifiers:
-    """Those of one offer: what was said before keeps its own, no two of a bundle share one (RFC 9143 section 9.1)."""
+    """Identifiers of one offer: previous identifiers stay, and are unique within a bundle (RFC 9143 section 9.1)."""
 
     def __init__(self, previous: Iterable[MediaDescription]) -> None:
         self._known: dict[str, int] = {}
@@ -79,7 +79,7 @@ class Identifiers:
             self._known = read_extensions(media) | self._known
 
     def offered(self, source: MediaDescription, plan: Plan) -> tuple[str, ...]:
-        """The a= lines about what a peer is offered: what we read ourselves, and what the other side offers."""
+        """Return the a=extmap lines of an offer: extensions read by us, and those offered by the other side."""
         if not (plan.own_extensions or plan.extensions):
             return ()
         said = {uri: number for uri, number in read_extensions(source).items() if uri in plan.extensions}

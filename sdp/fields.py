@@ -1,4 +1,4 @@
-"""The lines other than a=, typed: m=, o=, c=, b=, t=, r=, z=, k= (RFC 8866 section 5)."""
+"""Typed lines other than a=: m=, o=, c=, b=, t=, r=, z=, k= (RFC 8866 section 5)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sdp.hosts import IpAddress, ip_of
 
 
 class Field(Protocol):
-    """One line other than a=, as a value; `parse` and `str` are of what stands after "=" and round-trip."""
+    """Line other than a= as a value; `parse` and `str` handle the text after "=" and round-trip."""
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """The value read; SdpSyntaxError (line 0) where it is not of that form."""
+        """Parse the value; raise SdpSyntaxError (line 0) for malformed text."""
         ...
 
 
@@ -36,7 +36,7 @@ _MEDIA: Final = Grammar(
 
 
 _KINDS: Final = frozenset({"audio", "video", "text", "application", "message", "image"})
-"""Media types read in small letters, however they were written."""
+"""Media types written in lower case, whatever the spelling received."""
 _IN_CAPITALS: Final = re.compile(r"(?:UDP/TLS/)?RTP/S?AVPF?|(?:(?:UDP|TCP)/)?DTLS/SCTP")
 
 
@@ -44,26 +44,26 @@ _IN_CAPITALS: Final = re.compile(r"(?:UDP/TLS/)?RTP/S?AVPF?|(?:(?:UDP|TCP)/)?DTL
 @filled_at_once
 @dataclass(frozen=True, slots=True)
 class MediaLine:
-    """m= (RFC 8866 section 5.14). No format at all is read, since rejected sections are seen without."""
+    """m= (RFC 8866 section 5.14). A line without format is accepted, as seen in rejected sections."""
 
     kind: str
-    """audio, video, text, application, message, image: in small letters, however it was written."""
+    """audio, video, text, application, message, image: in lower case, whatever the spelling received."""
     port: int
     """0 to 65535; 0 rejects or disables the section (RFC 3264 section 6)."""
     protocol: str
-    """As "UDP/TLS/RTP/SAVPF"; of RTP and SCTP in capitals, however it was written."""
+    """Protocol, e.g. "UDP/TLS/RTP/SAVPF"; RTP and SCTP protocols in upper case, whatever the spelling received."""
     formats: tuple[str, ...] = ()
-    """Payload types, or what the protocol names, as text."""
+    """Payload types, or other formats of the protocol, as text."""
     port_count: int = 1
 
     @classmethod
     def parse(cls, value: str) -> MediaLine:
-        """Read what stands after m=; SdpSyntaxError (line 0) otherwise."""
+        """Parse the text after m=; raise SdpSyntaxError (line 0)."""
         return _read_media_line(value)
 
     @classmethod
     def refused(cls, value: str) -> MediaLine | None:
-        """Read a malformed value as a section with port 0, as far as its parts can be told; None without a kind."""
+        """Parse a malformed value as a section with port 0, from its recognizable parts; None without a kind."""
         kind, *rest = value.split() or [""]
         if not _A_TOKEN.fullmatch(kind):
             return None
@@ -100,7 +100,7 @@ class Origin:
 
     username: str
     session_id: str
-    """Digits, up to what 64 bits hold; kept as text since leading zeros identify too."""
+    """Digits of up to 64 bits; kept as text, as leading zeros are significant."""
     session_version: int
     address: str
     address_type: str = "IP4"
@@ -108,7 +108,7 @@ class Origin:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read what stands after o=; SdpSyntaxError (line 0) otherwise."""
+        """Parse the text after o=; raise SdpSyntaxError (line 0)."""
         match = _ORIGIN.match(value)
         return cls(
             match["username"],
@@ -143,22 +143,22 @@ class Connection:
     """c= (RFC 8866 section 5.7)."""
 
     address: str
-    """An IP address or a host name, as written."""
+    """IP address or host name, as written."""
     address_type: str = "IP4"
     network_type: str = "IN"
     ttl: int | None = None
-    """Hops of an IPv4 multicast address."""
+    """Hop limit of an IPv4 multicast address."""
     address_count: int = 1
-    """Contiguous multicast addresses."""
+    """Number of contiguous multicast addresses."""
 
     @classmethod
     def parse(cls, value: str) -> Connection:
-        """Read what stands after c=; SdpSyntaxError (line 0) otherwise."""
+        """Parse the text after c=; raise SdpSyntaxError (line 0)."""
         return _read_connection(value)
 
     @property
     def ip(self) -> IpAddress | None:
-        """The IP address; None for a host name."""
+        """Return the IP address; None for a host name."""
         return ip_of(self.address)
 
     def __str__(self) -> str:
@@ -196,7 +196,7 @@ class Bandwidth:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read what stands after b=; SdpSyntaxError (line 0) otherwise."""
+        """Parse the text after b=; raise SdpSyntaxError (line 0)."""
         match = _BANDWIDTH.match(value)
         return cls(match["type"], int(match["value"]))
 
@@ -212,14 +212,14 @@ _BANDWIDTH: Final = Grammar(
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """t= (RFC 8866 section 5.9): seconds since 1900, 0 0 for a session without bounds."""
+    """t= (RFC 8866 section 5.9): seconds since 1900, 0 0 for an unbounded session."""
 
     start: int = 0
     stop: int = 0
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read what stands after t=; SdpSyntaxError (line 0) otherwise."""
+        """Parse the text after t=; raise SdpSyntaxError (line 0)."""
         match = _TIMING.match(value)
         return cls(int(match["start"]), int(match["stop"]))
 
@@ -235,7 +235,7 @@ _TIMING: Final = Grammar(
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """r= (RFC 8866 section 5.10): how often a session of t= comes again, in seconds."""
+    """r= (RFC 8866 section 5.10): repetition of a session of t=, in seconds."""
 
     interval: int
     duration: int
@@ -243,7 +243,7 @@ class Repeat:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read what stands after r=, with d, h, m and s units; SdpSyntaxError (line 0) otherwise."""
+        """Parse the text after r=, with units d, h, m and s; raise SdpSyntaxError (line 0)."""
         match = _REPEAT.match(value)
         offsets = tuple(_seconds(text) for text in match["offsets"].split())
         return cls(_seconds(match["interval"]), _seconds(match["duration"]), offsets)
@@ -267,14 +267,14 @@ def _seconds(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Zones:
-    """z= (RFC 8866 section 5.11): when the time zone's offset changes."""
+    """z= (RFC 8866 section 5.11): changes of the time zone's offset."""
 
     adjustments: tuple[tuple[int, int], ...]
     """Pairs of a time (seconds since 1900) and the offset from then on (seconds)."""
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read what stands after z=; SdpSyntaxError (line 0) otherwise."""
+        """Parse the text after z=; raise SdpSyntaxError (line 0)."""
         _ZONES.match(value)
         parts = value.split()
         times, offsets = map(int, parts[::2]), map(_seconds, parts[1::2])
@@ -292,7 +292,7 @@ _ZONES: Final = Grammar(
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """k= (RFC 8866 section 5.12): obsolete, read to be known and never to be used."""
+    """k= (RFC 8866 section 5.12): obsolete, parsed but never used."""
 
     method: str
     """prompt, clear, base64 or uri."""
@@ -300,7 +300,7 @@ class Key:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read what stands after k=; SdpSyntaxError (line 0) otherwise."""
+        """Parse the text after k=; raise SdpSyntaxError (line 0)."""
         match = _KEY.match(value)
         return cls(match["method"], match["key"])
 
@@ -325,4 +325,4 @@ FIELDS: Final[Mapping[str, type[Field]]] = MappingProxyType(
         "k": Key,
     }
 )
-"""Every typed line by its letter."""
+"""Typed lines by letter."""

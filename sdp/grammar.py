@@ -1,7 +1,7 @@
-"""The text level of RFC 8866: limits, lines and sections, and the small grammars of single values.
+"""Text level of RFC 8866: limits, lines and sections, and the grammars of single values.
 
-Reading a description costs a handful of passes that run inside the interpreter's own C code
-(replace, split, one regular expression); nothing looks at lines one by one until a view asks.
+Reading a description costs a few passes inside the interpreter's C code (replace, split, one regular expression);
+single lines are parsed only for a view.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from sdp.mending import mend
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much a stranger may send before it is refused; the defaults fit the largest browser offers."""
+    """Limits of a received description; the defaults fit the largest browser offers."""
 
     size: int = 65536
     """Bytes of the whole description (UTF-8)."""
     lines: int = 4096
     """Lines of the whole description."""
     line_length: int = 8192
-    """Characters of one line, its end not counted."""
+    """Characters of one line, without its end."""
     media: int = 64
     """Media sections (m= lines)."""
     section_lines: int = 1024
-    """Lines of one section: the session part or one media section, so also its attributes."""
+    """Lines of one section: the session part or one media section; so also a limit of its attributes."""
 
 
 T = TypeVar("T")
@@ -37,16 +37,16 @@ T = TypeVar("T")
 DEFAULT_LIMITS: Final = Limits()
 
 ADDRESS: Final = "{1,255}"
-"""Characters of an address: no name in the DNS is longer."""
+"""Characters of an address: the longest DNS name."""
 _LONGEST_REMEMBERED: Final = 256
 _REMEMBERED: Final = 1024
 _LINES: Final = re.compile(r"(?:[a-z]=.*+\n)*+")
 
 
 def decode(text: str | bytes, limits: Limits) -> tuple[str, str]:
-    """`text` as a string with the charset its bytes were in: "utf-8", or "latin-1" where they are not UTF-8.
+    """Return `text` as a string, with the charset of its bytes: "utf-8", or "latin-1" if not valid UTF-8.
 
-    Raises SdpSyntaxError when it is too long or holds what no charset can write (lone surrogates).
+    Raise SdpSyntaxError for a too long text or characters without encoding (lone surrogates).
     """
     if len(text) > limits.size:
         raise SdpLimitError(1, 1, f"at most {limits.size} bytes")
@@ -66,17 +66,17 @@ def decode(text: str | bytes, limits: Limits) -> tuple[str, str]:
 
 
 def split_sections(text: str, limits: Limits, *, strict: bool = False) -> tuple[list[list[str]], tuple[int, ...]]:
-    """The lines of the session part and of each media section, line ends taken off, and the numbers of mended lines.
+    """Return the lines of the session part and of each media section, without line ends, and the mended line numbers.
 
-    CRLF and LF end a line, also mixed. Empty lines at the end are dropped, unless `strict` also NULs and blanks, and
-    other lines than `type=value` are mended or left out (`mend`). Raises SdpSyntaxError for text that does not begin
-    with `v=0`, where `strict` for such lines, and beyond `limits`.
+    Lines end with CRLF or LF, even mixed. Trailing empty lines are dropped, without `strict` also NULs and blanks;
+    malformed lines are mended or dropped (`mend`). Raise SdpSyntaxError without `v=0`, for malformed lines if `strict`,
+    and beyond `limits`.
     """
     mended: tuple[int, ...] = ()
     sections = _split(text.removesuffix("\r\n"), "\r\n")
     plain = "\n".join(["\n".join(lines) for lines in sections]) + "\n"
     if not _are_lines(plain) or plain.count("\n") != sum(map(len, sections)):
-        # Lines that do not all end in CRLF, empty ones at the end, or no description.
+        # Lines with other ends than CRLF, trailing empty lines, or no description at all.
         text = text.replace("\r\n", "\n")
         text = text.rstrip("\n") if strict else _without_tail(text)
         plain = text + "\n"
@@ -91,7 +91,7 @@ def split_sections(text: str, limits: Limits, *, strict: bool = False) -> tuple[
 
 
 def has_tail(text: str) -> bool:
-    """Tell a text whose last line is followed by NULs or by a line of blanks."""
+    """Return True if NULs or a blank line follow the last line."""
     ended = text.rstrip("\r\n")
     if ended[-1:] not in (" ", "\t", "\0"):
         return False
@@ -100,7 +100,7 @@ def has_tail(text: str) -> bool:
 
 
 def _without_tail(text: str) -> str:
-    """The text up to the end of its last line: what follows holds line ends, blanks and NULs alone."""
+    """Return the text up to the end of its last line; only line ends, blanks and NULs follow."""
     kept = text.rstrip(" \t\n\0")
     tail = text[len(kept) :]
     ends = [place for place in (tail.find("\n"), tail.find("\0")) if place >= 0]
@@ -118,7 +118,7 @@ def _are_lines(plain: str) -> bool:
 
 
 def _check_sections(sections: list[list[str]], limits: Limits, looked_at: bool) -> None:
-    """Refuse too many lines or sections, and where the text is long enough to hold one, too long lines."""
+    """Raise for too many lines or sections, and if the text is long enough, for too long lines."""
     if sum(map(len, sections)) > limits.lines:
         raise SdpLimitError(limits.lines + 1, 1, f"at most {limits.lines} lines")
     if len(sections) - 1 > limits.media:
@@ -135,7 +135,7 @@ def _check_sections(sections: list[list[str]], limits: Limits, looked_at: bool) 
 
 
 def _refuse_lines(plain: str) -> NoReturn:
-    """Say which line is the first that is no line of a description."""
+    """Raise for the first malformed line."""
     if not plain.startswith("v=0\n"):
         raise SdpSyntaxError(1, 1, '"v=0"')
     bad = len(plain)
@@ -156,9 +156,9 @@ def _error_at(text: str, position: int, expected: str) -> SdpSyntaxError:
 
 
 def check_lines(lines: tuple[str, ...], first: str) -> None:
-    """Refuse lines from a program that would not read back as the same section (smuggled line ends).
+    """Reject lines built by a program that would not parse back as one section (smuggled line ends).
 
-    `first` is what the section begins with; an m= line may stand nowhere else.
+    `first`: required beginning of the section; no other m= line may follow.
     """
     joined = "\n".join(lines) + "\n"
     if _LINES.fullmatch(joined) is None or joined.count("\n") != len(lines) or "\r" in joined or "\0" in joined:
@@ -168,10 +168,10 @@ def check_lines(lines: tuple[str, ...], first: str) -> None:
 
 
 class Grammar:
-    """What the value of one attribute looks like: named parts, each a regular expression.
+    """Grammar of one attribute's value: named parts, each a regular expression.
 
-    The parts joined are the whole; when a value does not fit, the longest run of parts that does
-    tells the column and which part was expected there.
+    The value must match all parts joined. For a mismatch, the longest matching run of parts gives the column and the
+    expected part.
     """
 
     __slots__ = ("_fullmatch", "_parts")
@@ -181,7 +181,7 @@ class Grammar:
         self._fullmatch = re.compile("".join(pattern for _, pattern in parts)).fullmatch
 
     def match(self, value: str) -> re.Match[str]:
-        """The match of all of `value`; SdpSyntaxError with its column otherwise."""
+        """Return the match of the whole `value`; raise SdpSyntaxError with the column of a mismatch."""
         match = self._fullmatch(value)
         if match is None:
             raise self._error(value)
@@ -200,7 +200,7 @@ class Grammar:
 
 
 def read_tolerantly(parse: Callable[[str], T], value: str) -> T | None:
-    """Return the value read, if need be without needless blanks; None where `parse` refuses it with and without."""
+    """Return the parsed value, if necessary after removing blanks; None if `parse` rejects both forms."""
     for text in dict.fromkeys((value, value.strip(" \t"), " ".join(value.split()))):
         try:
             return parse(text)
@@ -210,9 +210,9 @@ def read_tolerantly(parse: Callable[[str], T], value: str) -> T | None:
 
 
 def remember(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Keep the last thousand short values read: every call of one browser brings the same codec lines.
+    """Cache the last thousand short values, as calls of equal browsers repeat their codec lines.
 
-    Only for lines that hold no secret, and whose values are frozen.
+    Only for lines without secrets, and with frozen values.
     """
     remembered = lru_cache(maxsize=_REMEMBERED)(parse)
 

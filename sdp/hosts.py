@@ -1,4 +1,4 @@
-"""IP addresses as descriptions write them."""
+"""IP addresses in the notation of descriptions."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _ZEROS: Final = re.compile(r"(?:^|\.)0[0-9]")
 _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME: Final = re.compile(rf"(?:{_LABEL}\.)*+(?=[0-9_-]*[A-Za-z]){_LABEL}")
 _LONGEST_NAME: Final = 256
-"""Characters, with a dot at the end (RFC 1035 section 2.3.4)."""
+"""Characters, including a trailing dot (RFC 1035 section 2.3.4)."""
 _LONGEST: Final = 64
-"""Characters: no address is longer, nor worth remembering."""
+"""Characters of the longest address text worth parsing."""
 
 
 def ip_of(host: str) -> IpAddress | None:
-    """Return the IP address that `host` writes, None for a name.
+    """Return the IP address written in `host`, None for a name.
 
-    Leading zeros are decimal, as RFC 8866's grammar has no octal number. Brackets and a zone are left out.
+    Leading zeros are decimal, as RFC 8866's grammar has no octal numbers. Brackets and a zone are ignored.
     """
     text = host.strip("[]").partition("%")[0]
     return _ip_of(text) if len(text) <= _LONGEST else None
 
 
 def is_name(host: str) -> bool:
-    """Tell a host name (RFC 1123, "_" allowed, last label no number) from other text."""
+    """Return True for a host name (RFC 1123, "_" allowed, last label not numeric)."""
     return len(host) < _LONGEST_NAME and _NAME.fullmatch(host.removesuffix(".")) is not None
 
 
 def has_leading_zeros(host: str) -> bool:
-    """Tell an IPv4 address with zeros that say nothing from others."""
+    """Return True for an IPv4 address with redundant leading zeros."""
     return ip_of(host) is not None and ":" not in host and _ZEROS.search(host) is not None
 
 

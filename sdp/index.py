@@ -1,7 +1,7 @@
-"""The values of a section's lines by name, found once for all views.
+"""Index of a section's line values by name, built once for all views.
 
-Most of a browser's lines say what its payload types mean, and every call of one browser brings the same
-ones: their part of the index is remembered, so that a call pays for what is its own.
+Most lines of a browser define payload types, and calls of equal browsers repeat these lines: their part of the index is
+cached, so that a call pays only for its own lines.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Iterable
 from typing import Final
 
 Index = dict[str, list[str]]
-"""By "a=name" what stands after each colon ("" where there is none), by other "type=" what stands after it."""
+"""Values by key: after each colon for "a=name" ("" without colon), after the letter for other "type="."""
 
 _FEW: Final = 12
-"""Lines that are read as fast as looked up."""
+"""Lines up to which indexing is as fast as a look-up."""
 _REMEMBERED: Final = 128
 _LONGEST_REMEMBERED: Final = 8192
-"""Characters; longer runs are read anew each time, so that strangers cannot fill memory."""
+"""Characters; longer runs are never cached, so that strangers cannot fill memory."""
 _OF_CODECS: Final = ("\na=rtpmap:", "\na=fmtp:", "\na=rtcp-fb:")
 _CODEC_NAMES: Final = frozenset(prefix[1:-1] for prefix in _OF_CODECS)
 
 _known: dict[str, tuple[Index, int]] = {}
-"""Runs of codec lines, and so of nothing secret: their index and how many lines they are."""
+"""Runs of codec lines, free of secrets, with their index and number of lines."""
 
 
 def index_lines(lines: tuple[str, ...]) -> Index:
-    """The index of one section."""
+    """Return the index of one section."""
     if len(lines) <= _FEW:
         return read_lines(lines)
     text = "\n".join(lines)
@@ -44,7 +44,7 @@ def index_lines(lines: tuple[str, ...]) -> Index:
 
 
 def _learn(run: str) -> tuple[Index, int] | None:
-    """Remember a run from the first to the last codec line; None where other lines stand between or it is long."""
+    """Cache a run from the first to the last codec line; None for a long run or with other lines in between."""
     lines = run.split("\n")
     index = read_lines(lines)
     if len(run) > _LONGEST_REMEMBERED or not index.keys() <= _CODEC_NAMES:
@@ -56,10 +56,10 @@ def _learn(run: str) -> tuple[Index, int] | None:
 
 
 def read_lines(lines: Iterable[str]) -> Index:
-    """The index of these lines, each of them looked at."""
+    """Return the index of the lines, parsing each line."""
     found: Index = {}
     for line in lines:
-        if line < "b":  # an attribute
+        if line < "b":  # an attribute line
             name, _, value = line.partition(":")
         else:
             name, value = line[:2], line[2:]

@@ -1,4 +1,4 @@
-"""SDES keys that can be used; each a=crypto line is judged by itself (RFC 4568)."""
+"""Usable SDES keys; each a=crypto line is checked separately (RFC 4568)."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ KEY_OCTETS: Final[Mapping[str, int]] = MappingProxyType(
 )
 """Octets of master key and salt by suite (RFC 4568 section 6.2, RFC 6188, RFC 7714)."""
 LONGEST_IDENTIFIER: Final = 128
-"""Octets of a master key identifier (RFC 4568 section 6.1)."""
+"""Longest master key identifier in octets (RFC 4568 section 6.1)."""
 
 _CHANGES_NOTHING: Final = re.compile(r"-.*|(?:WSH|FEC_ORDER)(?:=.*)?", re.IGNORECASE)
-"""Session parameters that a receiver may pass over (RFC 4568 section 6.3): optional ones, the hint at the size of a
-window, and the order of error correction, which is never agreed here; readable or not."""
+"""Session parameters that a receiver may ignore (RFC 4568 section 6.3): optional ones, the window size hint, and the
+order of error correction, which is never agreed here; readable or not."""
 
 
 def binding_parameters(crypto: Crypto) -> tuple[str, ...]:
-    """Return the session parameters without which the packets of that key cannot be read."""
+    """Return the session parameters needed to read the key's packets."""
     return tuple([each for each in crypto.session_parameters if not _CHANGES_NOTHING.fullmatch(each)])
 
 
 def identifier_of(crypto: Crypto) -> bytes | None:
-    """Return the octets that name the first key in each packet, b"" for none; None where their length is no length."""
+    """Return the octets that identify the first key in each packet, b"" for none; None for an invalid length."""
     key = crypto.keys[0]
     if key.mki is None:
         return b""
@@ -47,7 +47,7 @@ def identifier_of(crypto: Crypto) -> bytes | None:
 
 
 def usable_keys(keys: Iterable[Crypto], suites: Collection[str]) -> tuple[Crypto, ...]:
-    """Return the lines of these suites with one key of the right length and no session parameter to obey."""
+    """Return the lines of the given suites with one key of the right length and no binding session parameter."""
     return tuple([crypto for crypto in keys if crypto.suite in suites and _is_usable(crypto)])
 
 

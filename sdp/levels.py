@@ -1,7 +1,7 @@
-"""How large and fast the pictures are that a side takes, and what many sides all take.
+"""Picture size and rate limits of one side, and the common limits of many sides.
 
-H.264 says so by its level, and what it takes beyond (RFC 6184 section 8.1), VP8 and VP9 by `max-fr` and `max-fs`
-(RFC 7741 and 9628 section 6.1), AV1 by `level-idx` and `tier`.
+H.264 declares limits by level and extensions (RFC 6184 section 8.1), VP8 and VP9 by `max-fr` and `max-fs` (RFC 7741 and
+9628 section 6.1), AV1 by `level-idx` and `tier`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sdp.codecs import Codec, parameters
 PROFILE: Final = "profile-level-id"
 ASYMMETRY: Final = "level-asymmetry-allowed"
 _BY_FLAG: Final = frozenset({"42", "4D", "58"})
-"""Values of profile_idc with which level 1b is level 1.1 with constraint_set3_flag (RFC 6184 section 8.1)."""
+"""Values of profile_idc that write level 1b as level 1.1 with constraint_set3_flag (RFC 6184 section 8.1)."""
 _SET3: Final = 0x10
 _LEVEL_1B: Final = 21
 _OF_LEVEL: Final = {
@@ -24,43 +24,43 @@ _OF_LEVEL: Final = {
     64: (216_000, 5_120), 80: (245_760, 8_192), 82: (245_760, 8_192), 84: (522_240, 8_704), 100: (589_824, 22_080),
     102: (983_040, 36_864), 104: (2_073_600, 36_864),
 }  # fmt: skip
-"""Macroblocks a second and a picture, by twice the level_idc (ITU-T H.264 table A-1)."""
+"""Macroblocks per second and per picture, by twice the level_idc (ITU-T H.264 table A-1)."""
 _BEYOND: Final = frozenset({"max-recv-level", "max-mbps", "max-smbps", "max-fs", "max-cpb", "max-dpb", "max-br"})
-"""By what a side says that it takes more than its level (RFC 6184 section 8.1)."""
+"""Parameters that extend the limits of a level (RFC 6184 section 8.1)."""
 _UNBOUNDED: Final = 10**9
-"""More than any number that is read."""
+"""Value above any parsed number."""
 _BOUNDS: Final = {
     "vp8": (("max-fr", _UNBOUNDED, 5), ("max-fs", _UNBOUNDED, 99)),
     "vp9": (("max-fr", _UNBOUNDED, 5), ("max-fs", _UNBOUNDED, 99)),
     "av1": (("level-idx", 5, 0), ("tier", 0, 0)),
 }
-"""Parameters by which other codecs bound what a side takes, what they are when left out, and the least of `of_many`."""
+"""Limiting parameters of other codecs: name, default if omitted, and minimum in `of_many`."""
 
 
 class PictureLimit(NamedTuple):
-    """What one side takes of H.264."""
+    """H.264 limits of one side."""
 
     level: int
-    """Twice the level_idc; 21 of level 1b, which is between 1 and 1.1."""
+    """Twice the level_idc; 21 for level 1b, between levels 1 and 1.1."""
     rate: int
-    """Macroblocks a second, of the level or as `max-mbps` says beyond it."""
+    """Macroblocks per second, of the level or of a larger `max-mbps`."""
     size: int
-    """Macroblocks a picture, of the level or as `max-fs` says beyond it."""
+    """Macroblocks per picture, of the level or of a larger `max-fs`."""
 
 
 Limit = tuple[int, ...]
-"""Bounds of one codec: `PictureLimit`, or those of `_BOUNDS`."""
+"""Limits of one codec: `PictureLimit`, or values in the order of `_BOUNDS`."""
 Limits = Mapping[tuple[str, ...], Limit]
-"""By `key_of`. A side often takes less in one profile or packetization mode."""
+"""Limits by `key_of`. A side often has lower limits in one profile or packetization mode."""
 
 
 def key_of(codec: Codec) -> tuple[str, ...]:
-    """Its name and `Codec.traits`: of H.264 packetization mode, then profile."""
+    """Return the codec's name and `Codec.traits`: for H.264 packetization mode, then profile."""
     return (codec.key[0], *codec.traits)
 
 
 def limits_of(codecs: Iterable[Codec]) -> Limits:
-    """What the side takes that has said these."""
+    """Return the limits declared by a side's codecs."""
     found: dict[tuple[str, ...], Limit] = {}
     for codec in codecs:
         key = key_of(codec)
@@ -71,7 +71,7 @@ def limits_of(codecs: Iterable[Codec]) -> Limits:
 
 
 def limit_of(codec: Codec) -> Limit | None:
-    """What the side takes that has said this; None of another codec, and of H.264 where it has said no level."""
+    """Return the limit declared by a codec; None for an unlimited codec, and for H.264 without level."""
     name = codec.key[0]
     if name in _BOUNDS:
         said = parameters(codec.fmtp)
@@ -89,13 +89,13 @@ def _limit_of_h264(said: dict[str, str]) -> PictureLimit | None:
 
 
 def all_take(many: Sequence[Limits]) -> Limits:
-    """What each of them takes; who has not one of H.264's profiles gets it as the nearest that it has."""
+    """Return the common limits of several sides; a missing H.264 profile counts as the nearest profile present."""
     keys = dict.fromkeys([key for limits in many for key in limits])
     return {key: limit for key in keys if (limit := _least([_taken(limits, key) for limits in many])) is not None}
 
 
 def of_many(limits: Limits) -> Limits:
-    """These, but no less than pictures as of H.264's lowest level: nobody takes it from many by what it says."""
+    """Return the limits raised to at least H.264's lowest level, so that no member degrades the picture for all."""
     return {
         key: tuple([max(bound, least) for bound, (_, _, least) in zip(limit, _BOUNDS[key[0]], strict=True)])
         if key[0] in _BOUNDS
@@ -105,7 +105,7 @@ def of_many(limits: Limits) -> Limits:
 
 
 def _taken(limits: Limits, key: tuple[str, ...]) -> Limit | None:
-    """What a side takes of that codec: of H.264 in that mode and profile, or in any profile of that mode."""
+    """Return a side's limit for a codec; for H.264 in its mode and profile, else in any profile of its mode."""
     known = limits.get(key)
     if known is not None or key[0] != "h264":
         return known
@@ -118,7 +118,7 @@ def _least(limits: Iterable[Limit | None]) -> Limit | None:
 
 
 def limited(codec: Codec, limits: Limits) -> Codec:
-    """The codec as said by a side that takes that and no more; as it is where nothing is known of it."""
+    """Return the codec with parameters lowered to the limit; unchanged without a known limit."""
     own, limit = limit_of(codec), limits.get(key_of(codec))
     if own is None or limit is None or own == limit:
         return codec
@@ -142,41 +142,41 @@ def _limited_h264(said: dict[str, str], limit: PictureLimit) -> dict[str, str]:
 
 
 def _of(level: int) -> tuple[int, int]:
-    """Of the highest level that is known, up to this one."""
+    """Return the limits of the highest known level up to `level`."""
     return next((most for known, most in reversed(_OF_LEVEL.items()) if known <= level), _OF_LEVEL[20])
 
 
 def _number(said: dict[str, str], name: str, missing: int = 0) -> int:
-    """A parameter's number, or `missing` where it has none."""
+    """Return a parameter's number, or `missing`."""
     text = said.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else missing
 
 
 def _bound(said: dict[str, str], name: str, missing: int) -> int:
-    """As `_number`; a picture of no macroblocks, or none a second, is no bound."""
+    """Return `_number`, but `missing` for a picture of no macroblocks or none per second."""
     found = _number(said, name, missing)
     return missing if missing == _UNBOUNDED and not found else found
 
 
 def written(said: dict[str, str]) -> str:
-    """Format parameters as `parameters` reads them."""
+    """Return format parameters as text, the inverse of `parameters`."""
     return ";".join([f"{key}={value}" if value else key for key, value in said.items() if key])
 
 
 def is_written(profile_level_id: str) -> bool:
-    """Whether it is six hexadecimal digits."""
+    """Return True for six hexadecimal digits."""
     return re.fullmatch(r"[0-9A-Fa-f]{6}", profile_level_id) is not None
 
 
 def rank(profile_level_id: str) -> int:
-    """The level, as `PictureLimit` has it."""
+    """Return the level in the form of `PictureLimit`."""
     level = int(profile_level_id[4:], 16)
     has_flag = profile_level_id[:2].upper() in _BY_FLAG and bool(int(profile_level_id[2:4], 16) & _SET3)
     return _LEVEL_1B if level == 9 or (level == 11 and has_flag) else 2 * level
 
 
 def with_level(profile_level_id: str, level: int) -> str:
-    """The same profile with another level."""
+    """Return the profile with another level."""
     idc, flags, number = profile_level_id[:2], int(profile_level_id[2:4], 16), level // 2
     if idc.upper() in _BY_FLAG:
         number = 11 if level == _LEVEL_1B else number

@@ -1,7 +1,7 @@
-"""One level of a description as a frozen section of raw lines, with typed views made when asked for.
+"""Session or media level of a description as frozen raw lines, with typed views on demand.
 
-Nothing is lost: a section *is* its lines, in order, known or not. A view (`section.all(RtpMap)`,
-`section.setup`) reads the lines of one name, once, and is kept. Editing returns a new value.
+A section is lossless: it holds all its lines in order, known or unknown. A view (`section.all(RtpMap)`,
+`section.setup`) parses the lines of one name once. Editing returns a new value.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _SECRET: Final = re.compile(r"(a=(?:ice-pwd|crypto):|k=).+", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Section:
-    """The lines of one level: the session part or one media section."""
+    """Lines of one level: the session part or one media section."""
 
     _FIRST: ClassVar[str] = ""
     lines: tuple[str, ...]
     """Raw lines, `type=value`, without line ends."""
     first_line: int = field(default=1, kw_only=True, compare=False, repr=False)
-    """Line number of lines[0] in the text it was read from."""
+    """Line number of lines[0] in the original text."""
     strict: bool = field(default=False, kw_only=True, compare=False, repr=False)
-    """Raise SdpSyntaxError in the view of a malformed line; else such a line counts as absent."""
+    """True to raise SdpSyntaxError in the view of a malformed line; otherwise the line counts as absent."""
     _index: Index = field(default_factory=dict, init=False, compare=False, repr=False)
     _views: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
@@ -45,27 +45,27 @@ class Section:
         check_lines(self.lines, self._FIRST)
 
     def __repr__(self) -> str:
-        # Descriptions end up in tracebacks and logs; their keys and passwords must not.
+        # Descriptions end up in tracebacks and logs, which must not show keys and passwords.
         shown = ", ".join([repr(_SECRET.sub(r"\1***", line)) for line in self.lines])
         return f"{type(self).__name__}([{shown}])"
 
-    # Raw reading
+    # Raw values
 
     def _indexed(self) -> Index:
-        """Values of lines by "a=name", and of other lines by "type="."""
+        """Return values of lines by "a=name", and of other lines by "type="."""
         if not self._index:
             object.__setattr__(self, "_index", index_lines(self.lines))
         return self._index
 
     def know_index(self, lines: list[str], known: Index) -> None:
-        """Spare the reading of what the writer knows: `known` is the index of all but those of the `lines`.
+        """Set the index from `known`, the index of all lines except `lines`.
 
-        No name may stand in both.
+        No name may occur in both.
         """
         object.__setattr__(self, "_index", read_lines(lines) | known)
 
     def _positions(self, key: str) -> list[int]:
-        """Where in `lines` those stand that the index has under `key`."""
+        """Return positions in `lines` of the index entry `key`."""
         if key not in self._indexed():
             return []
         named = key + ":"
@@ -74,31 +74,32 @@ class Section:
         return [number for number, line in enumerate(self.lines) if line == key or line.startswith(named)]
 
     def has(self, name: str) -> bool:
-        """Whether an attribute of that name is here, with or without a value."""
+        """Return True if an attribute is present, with or without a value."""
         return "a=" + name in (self._index or self._indexed())
 
     def values(self, name: str) -> tuple[str, ...]:
-        """What stands after the colon of each `a=name` line, in order; "" where there is no colon."""
+        """Return the text after the colon of each `a=name` line, in order; "" without colon."""
         return tuple((self._index or self._indexed()).get("a=" + name, ()))
 
     def value(self, name: str) -> str | None:
-        """The first of `values(name)`, or None."""
+        """Return the first of `values(name)`, or None."""
         found = (self._index or self._indexed()).get("a=" + name)
         return found[0] if found else None
 
     def field_values(self, letter: str) -> tuple[str, ...]:
-        """What stands after `letter=` of each line of that type other than a=, in order."""
+        """Return the text after `letter=` of each line of a type other than a=, in order."""
         return tuple(self._indexed().get(letter + "=", ()))
 
     def line_numbers(self, name: str) -> tuple[int, ...]:
-        """Line numbers, in the text it was read from, of the attributes of that name ("m=" for m= lines)."""
+        """Return line numbers in the original text of an attribute ("m=" for m= lines)."""
         key = name if name.endswith("=") else "a=" + name
         return tuple([self.first_line + number for number in self._positions(key)])
 
-    # Typed reading
+    # Typed values
 
     def all(self, view: type[A]) -> tuple[A, ...]:
-        """Every readable attribute of that type, in order; where `strict`, SdpSyntaxError names the first malformed."""
+        """Return the readable attributes of a type, in order; with `strict` raise SdpSyntaxError for a malformed
+        line."""
         found: tuple[A, ...] | None = self._views.get(view)
         if found is None:
             key = "a=" + view.NAME
@@ -107,7 +108,7 @@ class Section:
         return found
 
     def first(self, view: type[A]) -> A | None:
-        """The first attribute of that type, or None; SdpSyntaxError like `all`."""
+        """Return the first attribute of a type, or None; raise SdpSyntaxError like `all`."""
         found = self.all(view)
         return found[0] if found else None
 
@@ -133,25 +134,25 @@ class Section:
 
     @property
     def connection(self) -> Connection | None:
-        """The first c= line of this level."""
+        """Return the first c= line of the level."""
         found = self._fields("c", Connection)
         return found[0] if found else None
 
     @property
     def key(self) -> Key | None:
-        """The k= line of this level, obsolete (RFC 8866 section 5.12)."""
+        """Return the k= line of the level, obsolete (RFC 8866 section 5.12)."""
         found = self._fields("k", Key)
         return found[0] if found else None
 
     @property
     def bandwidths(self) -> tuple[Bandwidth, ...]:
-        """The b= lines of this level."""
+        """Return the b= lines of the level."""
         return self._fields("b", Bandwidth)
 
     @property
     def direction(self) -> Direction | None:
-        """The direction attribute of this level; None where there is none (RFC 8866: then sendrecv)."""
-        # Most sections say one direction, asked for many times: what was found is kept, beside the views.
+        """Return the direction attribute of the level; None if absent (RFC 8866: sendrecv)."""
+        # Most sections have one direction, read many times: the result is cached beside the views.
         if Direction in self._views:
             kept: Direction | None = self._views[Direction]
             return kept
@@ -164,44 +165,45 @@ class Section:
 
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:
-        """The a=fingerprint lines of this level."""
+        """Return the a=fingerprint lines of the level."""
         return self.all(Fingerprint)
 
     @property
     def setup(self) -> SetupRole | None:
-        """The role of a=setup at this level."""
+        """Return the role of a=setup at the level."""
         found = self.first(Setup)
         return found.role if found else None
 
-    # Editing: every helper returns a new value
+    # Editing: each method returns a new value
 
     def with_lines(self, lines: Iterable[str]) -> Self:
-        """The same section made of other lines."""
+        """Return a copy with other lines."""
         return replace(self, lines=tuple(lines))
 
     def with_attribute(self, *attributes: Attribute | str) -> Self:
-        """With these added at the end, typed or as text without `a=`."""
+        """Return a copy with attributes appended, typed or as text without `a=`."""
         return self.with_lines((*self.lines, *map(attribute_line, attributes)))
 
     def without(self, *names: str) -> Self:
-        """Without the attributes of these names."""
+        """Return a copy without the named attributes."""
         drop = {number for name in names for number in self._positions("a=" + name)}
         if not drop:
             return self
         return self.with_lines(line for number, line in enumerate(self.lines) if number not in drop)
 
     def replace_attribute(self, *attributes: Attribute | str) -> Self:
-        """With these (of one name) where the first of that name stood, at the end if none; the others dropped."""
+        """Return a copy with attributes (of one name) at the first position of the name, else at the end, replacing
+        all."""
         new = [attribute_line(attribute) for attribute in attributes]
         return self._replaced(self._positions(new[0].partition(":")[0]), new, len(self.lines))
 
     def with_direction(self, direction: Direction) -> Self:
-        """With this direction in place of any that is here."""
+        """Return a copy with another direction."""
         old = sorted(number for name in _DIRECTION_KEYS for number in self._positions(name))
         return self._replaced(old, [f"a={direction}"], len(self.lines))
 
     def replace_field(self, letter: str, *values: object) -> Self:
-        """With these `letter=` lines (none: removed) where the first stood, else where RFC 8866 puts them."""
+        """Return a copy with other `letter=` lines (none: removed), in their first position or RFC 8866's."""
         rank = _ORDER.get(letter, len(_ORDER))
         place = next(
             (number for number, line in enumerate(self.lines) if _ORDER.get(line[0], 0) > rank), len(self.lines)
@@ -222,7 +224,7 @@ S = TypeVar("S", bound=Section)
 
 
 def unchecked(kind: type[S], lines: list[str], first_line: int, strict: bool = False) -> S:
-    """A section of lines that the reader has already checked."""
+    """Return a section of lines already checked by the reader."""
     section = object.__new__(kind)
     put = object.__setattr__
     put(section, "lines", tuple(lines))

@@ -1,4 +1,4 @@
-"""Lines that no call needs and no strict reader takes: mended or left out, so that the others can be read."""
+"""Repair or removal of malformed but unnecessary lines, so that the rest can be parsed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _BEFORE: Final = _BLANKS + "\ufeff"
 
 
 def mend(text: str) -> tuple[str, tuple[int, ...]]:
-    """Return the lines that can be read, and the numbers of the lines mended or left out.
+    """Return the readable lines, and the numbers of lines mended or dropped.
 
-    Blanks before a line, CRs after it, empty lines, lines without `=` and optional lines with control octets go; `M=`
-    becomes `m=`.
+    Dropped: leading blanks, trailing CRs, empty lines, lines without `=`, optional lines with control octets. In other
+    lines control octets become U+FFFD; `M=` becomes `m=`.
     """
     kept: list[str] = []
     mended: list[int] = []
@@ -30,7 +30,7 @@ def mend(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _mended(line: str, is_first: bool) -> str | None:
-    """The line as it can be read; None where it says nothing."""
+    """Return the readable form of a line; None to drop the line."""
     text = line.rstrip("\r").lstrip(_BEFORE)
     if is_first:
         return text.rstrip(_BLANKS) or None

@@ -1,4 +1,4 @@
-"""What an offer and its answer agreed on, seen from one side (RFC 3264, RFC 8829, RFC 9143)."""
+"""Outcome of offer and answer, seen from one side (RFC 3264, RFC 8829, RFC 9143)."""
 
 from __future__ import annotations
 
@@ -23,94 +23,94 @@ Side = Literal["offerer", "answerer"]
 @filled_at_once
 @dataclass(frozen=True, slots=True)
 class MediaAgreement:
-    """One media section as both sides left it. Directions and payload types are from the local view."""
+    """Outcome for one media section. Directions and payload types are from the local view."""
 
     index: int
-    """Position of its m= line, from 0."""
+    """Position of the m= line, from 0."""
     kind: str
     """audio, video, application ..."""
     mid: str | None
     accepted: bool
-    """False: rejected by either side, or nothing in common; then nothing flows and the rest is empty."""
+    """False if either side rejected the section, or without common codecs; all further fields are then empty."""
     profile: str
-    """The protocol of its m= lines."""
+    """Protocol of the m= lines."""
     direction: Direction = Direction.INACTIVE
-    """Whether we send and whether we receive, hold in both spellings counted in."""
+    """Local sending and receiving, including hold in both notations."""
     send: tuple[Codec, ...] = ()
-    """What we may send, best first, under the payload types the remote side gave them."""
+    """Codecs to send, best first, with the remote side's payload types."""
     receive: tuple[Codec, ...] = ()
-    """What may arrive, best first, under the payload types we gave them."""
+    """Codecs to receive, best first, with our payload types."""
     receive_also: tuple[Codec, ...] = ()
-    """The same codecs under the remote side's own payload types, where they differ: some peers send by those, which
-    RFC 3264 section 5.1 does not allow."""
+    """Codecs to receive under the remote side's differing payload types: some peers send with these, against RFC
+    3264 section 5.1."""
     send_events: dict[int, int] = field(default_factory=dict)
     """telephone-event payload types to send, by clock rate in Hz."""
     receive_events: dict[int, int] = field(default_factory=dict)
-    """telephone-event payload types that may arrive, by clock rate in Hz."""
+    """telephone-event payload types to receive, by clock rate in Hz."""
     ptime: float | None = None
-    """Milliseconds of media a packet that the remote side wants to receive."""
+    """Milliseconds of media per packet wanted by the remote side."""
     maxptime: float | None = None
-    """Most milliseconds a packet that it can receive."""
+    """Most milliseconds per packet accepted by the remote side."""
     bandwidths: tuple[Bandwidth, ...] = ()
-    """What the remote side wants to receive at most."""
+    """Most bandwidth wanted by the remote side."""
     remote: RemoteTransport | None = None
-    """None where not accepted."""
+    """Remote transport; None if not accepted."""
     dtls_role: Literal["active", "passive"] | None = None
-    """Ours; the active side sends the ClientHello. None without DTLS."""
+    """Local DTLS role; the active side sends the ClientHello. None without DTLS."""
     crypto_local: Crypto | None = None
-    """The SDES key that we protect our packets with."""
+    """SDES key of our outgoing packets."""
     bundle: int | None = None
-    """Index of the section whose transport this one shares; None where it has its own."""
+    """Index of the section with the shared transport; None for a transport of its own."""
     extensions: dict[str, int] = field(default_factory=dict)
-    """Identifiers of the header extensions that both sides may send, by URI (RFC 8285)."""
+    """Identifiers of the header extensions allowed in both directions, by URI (RFC 8285)."""
 
     @property
     def arriving(self) -> tuple[Codec, ...]:
-        """All that is taken."""
+        """Return all codecs accepted from the remote side."""
         return (*self.receive, *self.receive_also)
 
     @property
     def contested(self) -> frozenset[int]:
-        """Payload types that are telephone-event in our numbering and audio in the remote side's."""
+        """Return payload types that mean telephone-event in our numbering and audio in the remote side's."""
         named = {codec.payload_type for codec in self.send if codec.is_media}
         events = [codec.payload_type for codec in self.receive if codec.is_event]
         return frozenset([number for number in events if number is not None and number in named])
 
     def by_their_numbers(self) -> MediaAgreement:
-        """Return the agreement with a remote side that sends by its own numbers; ours count where it has no meaning."""
+        """Return the agreement for a remote side that sends with its own payload types; ours count where it has
+        none."""
         taken = {codec.payload_type for codec in self.send}
         also = tuple([codec for codec in self.receive if codec.payload_type not in taken])
         return replace(self, receive=self.send, receive_also=also, receive_events=event_map(self.send))
 
     @property
     def held(self) -> bool:
-        """Whether the remote side does not want to hear us (hold)."""
+        """Return True if the remote side does not want our media (hold)."""
         return self.accepted and not self.direction.sends
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What an offer and its answer agreed on."""
+    """Outcome of an offer and its answer."""
 
     local: Side
     media: tuple[MediaAgreement, ...]
 
     @property
     def accepted(self) -> bool:
-        """Whether any section was accepted."""
+        """Return True if any section was accepted."""
         return any(media.accepted for media in self.media)
 
     def first(self, kind: str) -> MediaAgreement | None:
-        """The first accepted section of that kind."""
+        """Return the first accepted section of a kind."""
         return next((media for media in self.media if media.accepted and media.kind == kind), None)
 
 
 def negotiate(offer: SessionDescription, answer: SessionDescription, *, local: Side) -> Agreement:
-    """Return what `offer` and `answer` agreed on, seen by the side that wrote one of them.
+    """Return the outcome of `offer` and `answer`, seen by the writer of one of them.
 
-    Sections of the answer stand for those of the offer by their place (see `fitted`); what it says of mids and groups
-    that were not offered is passed over. Raises SdpNegotiationError where the answer breaks a rule that leaves its
-    meaning open (no section, one of another kind than offered, or with other protection).
+    Sections correspond by position (see `fitted`); mids and groups not offered are ignored. Raise SdpNegotiationError
+    for an ambiguous answer: without section, with another kind or another protection than offered.
     """
     answer = fitted(offer, answer)
     bundled = _bundled(offer, answer)
@@ -120,10 +120,10 @@ def negotiate(offer: SessionDescription, answer: SessionDescription, *, local: S
 
 
 def fitted(offer: SessionDescription, answer: SessionDescription) -> SessionDescription:
-    """Return the answer with a section for each of the offer's (RFC 3264 section 6).
+    """Return the answer with a section for each offered section (RFC 3264 section 6).
 
-    Sections left out at the end count as refused, sections beyond those offered are dropped. Raises
-    SdpNegotiationError for an answer without any.
+    Missing trailing sections count as rejected, surplus sections are dropped. Raise SdpNegotiationError for an answer
+    without sections.
     """
     answered, offered = len(answer.media), len(offer.media)
     if answered == offered:
@@ -138,16 +138,16 @@ def fitted(offer: SessionDescription, answer: SessionDescription) -> SessionDesc
 
 @dataclass(frozen=True, slots=True)
 class _Bundle:
-    """Whose transport all sections of one BUNDLE group use: indices of the tagged sections (RFC 9143 section 7)."""
+    """Tagged sections of a BUNDLE group, whose transport all its sections use (RFC 9143 section 7)."""
 
     offerer: int
-    """In the offer."""
+    """Index in the offer."""
     answerer: int
-    """In the answer: the first of its group."""
+    """Index in the answer: the first of the group."""
 
 
 def _bundled(offer: SessionDescription, answer: SessionDescription) -> dict[str, _Bundle]:
-    """The bundle of every mid that both bundled; mids of no section and groups not offered count for nothing."""
+    """Return the bundle of each mid bundled by both sides; unknown mids and groups not offered are ignored."""
     answered = bundle_groups(answer)
     if not answered:
         return {}
@@ -167,10 +167,10 @@ def _bundled(offer: SessionDescription, answer: SessionDescription) -> dict[str,
 
 
 def _offerer_tagged(offer: SessionDescription, group: Sequence[int], live: Sequence[int]) -> int:
-    """The section of the offer that says where the offerer's end of the bundle is (RFC 9143 section 7.3.1).
+    """Return the offered section with the offerer's transport of the bundle (RFC 9143 section 7.3.1).
 
-    The first of the offered group that stays in the bundle and has a port. Where those that stay are all
-    bundle-only, the first that has a port although it is rejected: nothing else says it, and browsers mean it.
+    The first of the offered group that stays in the bundle and has a port. If all remaining ones are bundle-only, the
+    first with a port even though rejected, as browsers expect.
     """
     with_port = [place for place in group if offer.media[place].port]
     for place in with_port:
@@ -180,7 +180,7 @@ def _offerer_tagged(offer: SessionDescription, group: Sequence[int], live: Seque
 
 
 class _Pair:
-    """One section in both descriptions."""
+    """Section in both descriptions."""
 
     __slots__ = ("answer", "answered", "index", "local", "mid", "mine", "offer", "offered", "ours", "remote", "theirs")
 
@@ -212,16 +212,16 @@ def _agree(pair: _Pair, bundled: dict[str, _Bundle]) -> MediaAgreement:
 
 
 def _agreed_codecs(mine: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> tuple[tuple[Codec, ...], tuple[Codec, ...]]:
-    """What both have: as they number it and like it, and as we do."""
+    """Return the common codecs: in the remote side's numbering and order, and in ours."""
     matched = matched_codecs(theirs, mine)
     ours = {our.payload_type for _, our in matched}
     return tuple([their for their, _ in matched]), tuple([codec for codec in mine if codec.payload_type in ours])
 
 
 def _under_their_numbers(send: tuple[Codec, ...], receive: tuple[Codec, ...]) -> tuple[Codec, ...]:
-    """Return the codecs that the remote side numbers otherwise than we do, where its number means nothing else.
+    """Return codecs numbered differently by the remote side, if their numbers have no other meaning.
 
-    A number of our own description whose codec the remote side did not take means nothing else either.
+    A number of ours has no meaning if the remote side rejected its codec.
     """
     agreed = {codec.payload_type for codec in receive}
     others = [codec for codec in send if codec.payload_type not in agreed]
@@ -261,7 +261,8 @@ def _accepted(
 
 
 def said_direction(description: SessionDescription, media: MediaDescription) -> Direction:
-    """The direction that its writer says, an address of 0.0.0.0 without ICE read as hold (RFC 3264 section 8.4)."""
+    """Return the direction declared by the writer; an address of 0.0.0.0 without ICE means hold (RFC 3264 section
+    8.4)."""
     said = description.direction_of(media)
     return said.limited_to(Direction.SENDONLY) if is_held(description, media) else said
 
@@ -269,12 +270,13 @@ def said_direction(description: SessionDescription, media: MediaDescription) -> 
 def agreed_direction(
     ours: SessionDescription, mine: MediaDescription, theirs: SessionDescription, remote: MediaDescription
 ) -> Direction:
-    """What flows from our view: only what both sides said (RFC 3264 section 6.1)."""
+    """Return the direction of actual media from our view, allowed by both sides (RFC 3264 section 6.1)."""
     return said_direction(ours, mine).limited_to(said_direction(theirs, remote).reversed())
 
 
 def _dtls_role(pair: _Pair, in_offer: int, in_answer: int) -> Literal["active", "passive"]:
-    """Our role (RFC 5763 section 5): the answer decides; what it leaves out or may not say follows from the offer."""
+    """Return our DTLS role (RFC 5763 section 5): the answer decides; a missing or invalid role follows from the
+    offer."""
     answered = setup_of(pair.answer, pair.answer.media[in_answer])
     if answered in (SetupRole.ACTIVE, SetupRole.PASSIVE):
         answerer_active = answered is SetupRole.ACTIVE
@@ -284,9 +286,10 @@ def _dtls_role(pair: _Pair, in_offer: int, in_answer: int) -> Literal["active", 
 
 
 def _agreed_crypto(pair: _Pair) -> tuple[Crypto | None, Crypto | None]:
-    """The local and the remote SDES key: the answer's, and the offer's of the same tag (RFC 4568 section 5.1.3).
+    """Return the local and the remote SDES key: the answer's, and the offered one with its tag (RFC 4568 section
+    5.1.3).
 
-    The first usable line counts. Some phones put a key into every answer: one that answers none is passed over.
+    The first usable line counts. Some phones put a key into every answer: a key without offered counterpart is ignored.
     """
     if not pair.offered.has("crypto"):
         return None, None
@@ -302,9 +305,9 @@ def _agreed_crypto(pair: _Pair) -> tuple[Crypto | None, Crypto | None]:
 
 
 def pair_media(first: Agreement, second: Agreement) -> tuple[tuple[MediaAgreement, MediaAgreement], ...]:
-    """The accepted sections of two sides of a call that belong together: the n-th of a kind and the n-th.
+    """Return corresponding accepted sections of two sides of a call: the n-th of a kind with the n-th.
 
-    Rejected sections count, and alternatives (best-effort SRTP) count once, as `translate` has it.
+    Rejected sections count, and alternatives (best-effort SRTP) count once, as in `translate`.
     """
     rest = _by_kind(second)
     pairs = []

@@ -1,4 +1,4 @@
-"""Making the offer that one side of a call is told when the other side has said something."""
+"""Construction of the offer to one side of a call from the other side's description."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLAIN: Final = {"RTP/SAVP": "RTP/AVP", "RTP/SAVPF": "RTP/AVPF"}
 
 
 class Offerer:
-    """Makes one offer; every section that was ever there keeps its place."""
+    """Builder of one offer; every previous section keeps its position."""
 
     def __init__(self, source: SessionDescription, plan: Plan) -> None:
         self._source = source
@@ -54,7 +54,7 @@ class Offerer:
         return tuple([mid for section in sections if section.port and (mid := section.mid) is not None])
 
     def _sections(self, most: int) -> list[MediaDescription]:
-        """The sections there were, then new ones; at most `most` codecs in each beside digits and noise."""
+        """Return previous, then new sections; at most `most` codecs in each besides DTMF and comfort noise."""
         self._most = most
         self._places = Places(self._plan)
         kept = [codec for media in self._previous for codec in read_codecs(media)]
@@ -87,7 +87,7 @@ class Offerer:
         return built
 
     def _again(self, slot: tuple[int, ...], source: MediaDescription | None) -> list[MediaDescription]:
-        """The sections of one slot of the earlier description, in the same places."""
+        """Return the sections of one previous slot, in their positions."""
         earlier = [self._previous[index] for index in slot]
         made = self._made(source, earlier) if source is not None else self._skip(earlier[0].kind)
         by_protocol = {section.protocol: section for section in made if source is not None and is_live(source)}
@@ -101,9 +101,9 @@ class Offerer:
         return []
 
     def _made(self, source: MediaDescription, before: Sequence[MediaDescription]) -> list[MediaDescription]:
-        """The section (best-effort: the two) that offers what `source` does; none where nothing can be offered.
+        """Return the section (best-effort: both) that offers `source`; none if nothing can be offered.
 
-        `before` is what stood there when last described, alternatives together.
+        `before`: previous sections in the position, alternatives together.
         """
         if not self._places.carries(source.kind):
             return []
@@ -158,7 +158,7 @@ class Offerer:
         return made
 
     def _profile(self, transport: TransportPlan, earlier: MediaDescription | None) -> str:
-        """The profile agreed before, if it still protects as the plan wants; else the plan's."""
+        """Return the previously agreed profile if its protection still fits the plan; else the plan's."""
         kind, previous = self._plan.kind, self._plan.previous
         if previous is not None and earlier is not None and earlier.port and kind != "best-effort":
             agreed = PLAN_FAMILIES[kind][0] in families(previous, earlier)
@@ -187,7 +187,7 @@ class Offerer:
 
 
 def _unseen(source: Sequence[MediaDescription], seen: set[int]) -> list[int]:
-    """One index for each slot of `source` that no earlier section stands for: of alternatives the live one."""
+    """Return an index for each slot of `source` without previous section: of alternatives the live one."""
     return [
         next((index for index in slot if source[index].port), slot[0])
         for slot in slots(source)
@@ -200,7 +200,7 @@ def _rtp_codecs(source: MediaDescription) -> tuple[Codec, ...]:
 
 
 def _at_most(codecs: tuple[Codec, ...], most: int) -> tuple[Codec, ...]:
-    """The first `most` codecs, with the noise and digits at their rates; the numbers stay."""
+    """Return the first `most` codecs, with DTMF events at their rates; payload types are unchanged."""
     if len(codecs) <= most:
         return codecs
     media = [codec for codec in codecs if codec.is_media]

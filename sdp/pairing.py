@@ -1,4 +1,4 @@
-"""Which section of one side of a call stands for which of the other, and what protection a section speaks."""
+"""Correspondence of sections between two sides of a call, and protection of a section."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAN_FAMILIES: Final[dict[str, tuple[Family, ...]]] = {
     "best-effort": ("sdes", "plain"),
     "opportunistic": ("sdes", "plain"),
 }
-"""How each kind of plan protects its media, what it likes best first."""
+"""Protection families of each kind of plan, preferred first."""
 
 _RTP_PROFILES: Final = frozenset({"RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"})
 _SDES_PROFILES: Final = frozenset({"RTP/SAVP", "RTP/SAVPF"})
@@ -28,10 +28,10 @@ _SCTP_PROFILES: Final = frozenset({"UDP/DTLS/SCTP", "TCP/DTLS/SCTP", "DTLS/SCTP"
 
 
 def families(description: SessionDescription, media: MediaDescription) -> tuple[Family, ...]:
-    """How a section can be protected, the strongest first; () where its protocol is none of ours.
+    """Return the possible protections of a section, strongest first; () for an unknown protocol.
 
-    RTP/SAVPF with a fingerprint is what browsers wrote before RFC 5764's profiles; RTP/AVP with keys is
-    opportunistic (RFC 8643).
+    RTP/SAVPF with a fingerprint is the browsers' form before RFC 5764's profiles; RTP/AVP with keys is opportunistic
+    (RFC 8643).
     """
     protocol = media.protocol
     if protocol in _DTLS_PROFILES:
@@ -51,20 +51,21 @@ def families(description: SessionDescription, media: MediaDescription) -> tuple[
 
 
 def is_rtp(media: MediaDescription) -> bool:
-    """Tell a section of a profile of RTP that can be answered from others."""
+    """Return True for a section with a supported RTP profile."""
     return media.protocol in _RTP_PROFILES or media.protocol in _DTLS_PROFILES
 
 
 def is_live(media: MediaDescription, offer: bool = True) -> bool:
-    """Whether a section is not rejected; a port of 0 is no refusal in an offer that only bundles it (RFC 9143)."""
+    """Return True unless the section is rejected; an offered bundle-only section has port 0 without rejection (RFC
+    9143)."""
     return media.port != 0 or (offer and media.has("bundle-only"))
 
 
 def slots(media: Sequence[MediaDescription]) -> list[tuple[int, ...]]:
-    """The indices of the sections, those that are alternatives of one another together.
+    """Return the indices of the sections, with alternatives grouped.
 
-    Two sections of one kind that stand together, one of a secure profile and one of the plain profile
-    to it, are one stream offered twice: best-effort SRTP as phones did it before RFC 8643.
+    Two adjacent sections of one kind, with a secure profile and its plain counterpart, offer one stream twice:
+    best-effort SRTP before RFC 8643.
     """
     for section in media:
         if section.protocol in _SDES_PROFILES:
@@ -73,7 +74,7 @@ def slots(media: Sequence[MediaDescription]) -> list[tuple[int, ...]]:
 
 
 def group_alternatives(sections: Sequence[tuple[str, str, str | None]]) -> list[tuple[int, ...]]:
-    """`slots` of sections given as kind, protocol and mid."""
+    """Return `slots` for sections given as kind, protocol and mid."""
     found: list[tuple[int, ...]] = []
     index = 0
     while index < len(sections):
@@ -97,9 +98,9 @@ def _alternatives(first: tuple[str, str, str | None], second: tuple[str, str, st
 def partners(
     ours: Sequence[MediaDescription], theirs: Sequence[MediaDescription]
 ) -> dict[int, MediaDescription | None]:
-    """For each of our slots (by its first index) the section of theirs that stands for it: the n-th of its kind.
+    """Return the corresponding section of theirs for each of our slots (by first index): the n-th of its kind.
 
-    Rejected sections count, since they keep their place for ever; of alternatives the live one is taken.
+    Rejected sections count, as their position is permanent; of alternatives the live one is taken.
     """
     by_kind: dict[str, list[MediaDescription]] = {}
     for slot in slots(theirs):

@@ -1,4 +1,4 @@
-"""What passes through from one side of a call to the other besides codecs: feedback, bandwidth, packet times."""
+"""Values passed between the sides of a call besides codecs: feedback, bandwidth, packet times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEPT_BANDWIDTHS: Final = ("AS", "CT", "TIAS")
 
 
 def offered_feedback(codecs: tuple[Codec, ...], kind: str, plan: Plan) -> tuple[Codec, ...]:
-    """The codecs with the RTCP feedback of the other side, and what we understand ourselves (RFC 4585)."""
+    """Return the codecs with RTCP feedback supported by the other side or by us (RFC 4585)."""
     ours = plan.codecs.feedback if kind == "video" else ()
     if counts(kind, plan):
         ours = (*ours, COUNTED)
@@ -31,7 +31,7 @@ def offered_feedback(codecs: tuple[Codec, ...], kind: str, plan: Plan) -> tuple[
 def answered_feedback(
     codecs: tuple[Codec, ...], offered: MediaDescription, plan: Plan, other: tuple[Codec, ...] | None
 ) -> tuple[Codec, ...]:
-    """The codecs with what the offer said of RTCP feedback, where the other side or we can do it."""
+    """Return the codecs with offered RTCP feedback limited to that supported by the other side or by us."""
     can = {said for codec in other or () for said in codec.feedback if _passes(said, plan)}
     if offered.kind == "video":
         can.update(plan.codecs.feedback)
@@ -43,20 +43,20 @@ def answered_feedback(
 
 
 def _passes(feedback: str, plan: Plan) -> bool:
-    """Transport-wide feedback means nothing without the header extension that it counts."""
+    """Return True if feedback may pass; transport-wide feedback only together with its header extension."""
     if not plan.codecs.passes_feedback:
         return False
     return feedback != COUNTED or TRANSPORT_CC in plan.extensions
 
 
 MOST_STREAM: Final = 1023
-"""The highest stream of a data channel that is named; browsers use none beyond."""
+"""Highest named stream of a data channel; browsers use none beyond."""
 
 
 def named_channels(media: MediaDescription, most: int) -> dict[int, DcMap]:
-    """The data channels that a section names (RFC 8864), by stream, so many at most; malformed ones are none.
+    """Return the data channels named by a section (RFC 8864), by stream, at most `most`.
 
-    Neither are those of streams beyond `MOST_STREAM`.
+    Malformed channels and streams beyond `MOST_STREAM` are skipped.
     """
     found: dict[int, DcMap] = {}
     for value in media.values("dcmap")[:most]:
@@ -70,13 +70,13 @@ def named_channels(media: MediaDescription, most: int) -> dict[int, DcMap]:
 
 
 def mapped_port(media: MediaDescription) -> int | None:
-    """Return the SCTP port of an m= line in the form before RFC 8841, "DTLS/SCTP 5000"; None in another form."""
+    """Return the SCTP port of an m= line in the form before RFC 8841, "DTLS/SCTP 5000"; None for another form."""
     first = media.formats[0] if media.formats else ""
     return int(first) if first.isascii() and first.isdigit() and len(first) < 6 and int(first) < 65536 else None
 
 
 def sctp_port(media: MediaDescription, otherwise: int) -> int:
-    """Return the SCTP port of a section of data channels: a=sctp-port, else the m= line's, else `otherwise`."""
+    """Return the SCTP port of a data channel section: a=sctp-port, else the m= line's, else `otherwise`."""
     said, mapped = media.first(SctpPort), mapped_port(media)
     if said is not None:
         return said.value
@@ -84,12 +84,12 @@ def sctp_port(media: MediaDescription, otherwise: int) -> int:
 
 
 def kept_bandwidths(source: SessionDescription | MediaDescription) -> tuple[str, ...]:
-    """The b= lines of one level that say the same on the other side."""
+    """Return the b= lines of one level with equal meaning on the other side."""
     return tuple([f"b={bandwidth}" for bandwidth in source.bandwidths if bandwidth.type in _KEPT_BANDWIDTHS])
 
 
 def packet_times(source: MediaDescription | None, plan: Plan) -> tuple[str, ...]:
-    """The a= lines about packet times: the other side's, unless the plan asks for another ptime."""
+    """Return the a= lines for packet times: the other side's, unless the plan sets ptime."""
     lines = []
     longest = source.first(MaxPtime) if source is not None else None
     if longest is not None:

@@ -1,4 +1,4 @@
-"""What our own side of a description is to say: addresses, ports, keys, codecs. Values only, given by the engine."""
+"""Plan of our side of a description: addresses, ports, keys, codecs, as values from the engine."""
 
 from __future__ import annotations
 
@@ -21,84 +21,84 @@ PROFILES: Final[dict[str, str]] = {
     "best-effort": "RTP/SAVP",
     "opportunistic": "RTP/AVP",
 }
-"""The profile that each kind of plan offers unless its transport names another.
+"""Profile offered by each kind of plan, unless set by the transport.
 
-"best-effort" offers a secure section and a plain one beside it, "opportunistic" one plain section with keys (RFC 8643).
+"best-effort" offers a secure section beside a plain one, "opportunistic" a plain section with keys (RFC 8643).
 """
 
 DATAGRAM: Final = 1200
-"""Octets of a description that still leave room for the INVITE's headers in one UDP datagram."""
+"""Octets of a description that leave room for an INVITE's headers in one UDP datagram."""
 
 
 @dataclass(frozen=True, slots=True)
 class IceParameters:
-    """Our ICE agent (RFC 8839)."""
+    """Parameters of our ICE agent (RFC 8839)."""
 
     ufrag: str
     password: str = field(repr=False)
     candidates: tuple[str, ...] = ()
-    """As in RFC 8839, with or without the leading "candidate:"."""
+    """Candidates as in RFC 8839, with or without the leading "candidate:"."""
     lite: bool = False
     options: tuple[str, ...] = ()
     """Tokens of a=ice-options: "trickle", "renomination", "ice2"."""
     complete: bool = True
-    """No candidate follows: a=end-of-candidates is written."""
+    """True if no candidate follows: a=end-of-candidates is written."""
 
 
 @filled_at_once
 @dataclass(frozen=True, slots=True)
 class TransportPlan:
-    """Where one of our media sections (or all of them, bundled) receives, and how it is protected."""
+    """Receiving address and protection of one of our media sections, or of all if bundled."""
 
     address: str
-    """Literal IP address that the peer can reach."""
+    """Literal IP address reachable by the peer."""
     port: int
     rtcp_port: int | None = None
-    """None: one above `port`, as RFC 3550 has it."""
+    """RTCP port; None for `port` + 1 (RFC 3550)."""
     rtcp_mux: bool | None = None
-    """RTP and RTCP on one port (RFC 5761); None: yes for webrtc, no for the rest."""
+    """RTP and RTCP on one port (RFC 5761); None: yes for webrtc, no for other kinds."""
     profile: str | None = None
-    """The protocol of our m= lines in offers, None: what `PROFILES` says. Answers repeat the offer's."""
+    """Protocol of m= lines in our offers, None for the value in `PROFILES`. Answers repeat the offer's."""
     ice: IceParameters | None = None
     fingerprints: tuple[Fingerprint, ...] = ()
     setup: SetupRole = SetupRole.PASSIVE
-    """Our DTLS role where the peer leaves it to us; offers always say actpass (RFC 8829 section 5.2.1)."""
+    """Our DTLS role if the peer leaves the choice to us; offers always say actpass (RFC 8829 section 5.2.1)."""
     tls_id: str | None = None
     crypto: tuple[Crypto, ...] = ()
-    """Our SDES keys, one a suite, best first (RFC 4568)."""
+    """Our SDES keys, one per suite, best first (RFC 4568)."""
     kind: str | None = None
-    """The kind of section that alone is given it; None: any."""
+    """Kind of section to which the transport is reserved; None for any."""
     mki: bool = False
-    """Whether packets that carry a master key identifier can be read; if not, keys that have one are passed over."""
+    """True if packets with a master key identifier can be read; otherwise keys with identifier are ignored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodecPolicy:
-    """Which codecs this side may be told about."""
+    """Codecs that may be described to one side."""
 
     order: tuple[str, ...] = ()
-    """Codec names in lower case, best first; those it does not name follow in the other side's order."""
+    """Codec names in lower case, best first; unlisted codecs follow in the other side's order."""
     offer_also: tuple[Codec, ...] = ()
-    """What we can make for this side of other codecs: offered beside the other side's own, accepted where nothing is
+    """Codecs into which we transcode for one side: offered beside the other side's own, accepted if no codec is
     common."""
     made_of: tuple[Codec, ...] | None = None
-    """What we can make those of: the codecs that we decode; None for the same ones."""
+    """Codecs that we decode for transcoding; None means `offer_also`."""
     only: tuple[str, ...] = ()
-    """If any: the names, lower case, of the audio codecs that may be said; digits and noise follow their codec."""
+    """Names, lower case, of the only audio codecs allowed, if any; DTMF and comfort noise follow their codec."""
     video: tuple[str, ...] | None = None
-    """The names, lower case, of the video codecs and their repair formats that may be said; None: any."""
+    """Names, lower case, of the video codecs and their repair formats allowed; None for all."""
     drop: tuple[str, ...] = ()
-    """Names in lower case that are never said to this side, beside repair formats toward phones."""
+    """Names in lower case never described to the side, in addition to repair formats toward phones."""
     repeats: bool = False
-    """Whether we send a browser lost packets of video again, whatever the other side does: rtx of each codec."""
+    """True if we retransmit lost video packets to a browser, regardless of the other side: rtx for each codec."""
     events: bool = True
-    """Take and give telephone-event even where the other side has none: we turn digits into signalling."""
+    """True to negotiate telephone-event without the other side, as we convert DTMF events to signalling."""
     feedback: tuple[str, ...] = ("ccm fir", "nack pli")
-    """RTCP feedback about video that we understand ourselves, whatever the other side does."""
+    """RTCP feedback on video handled by us, regardless of the other side."""
     passes_feedback: bool = True
-    """Whether other feedback of the other side is said too: no, where its RTCP does not reach this one."""
+    """True to pass the other side's feedback too; False if its RTCP does not reach the peer."""
     _hash: int = field(init=False, repr=False, compare=False)
-    """Made once: what is decided under a policy is remembered by it."""
+    """Precomputed hash, as policies are keys of cached decisions."""
 
     def __post_init__(self) -> None:
         said = tuple([getattr(self, each.name) for each in fields(self) if each.compare])
@@ -110,64 +110,63 @@ class CodecPolicy:
 
 @dataclass(frozen=True, slots=True)
 class DataChannelPlan:
-    """Our SCTP association, for plans that can end data channels (RFC 8841)."""
+    """Our SCTP association, for plans that terminate data channels (RFC 8841)."""
 
     sctp_port: int = 5000
     max_message_size: int = 262144
-    """Octets."""
+    """Size in octets."""
     most_named: int = 0
-    """Channels that an offer may name (a=dcmap, RFC 8864) and that are accepted so."""
+    """Channels that an offer may name (a=dcmap, RFC 8864) and that are accepted by name."""
 
 
 @filled_at_once
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that our side of one description says and the other side's does not."""
+    """Complete local input of one description, independent of the other side's."""
 
     kind: PlanKind
     transports: tuple[TransportPlan, ...]
-    """For the first, second ... section of the `media` kinds; one is enough where they are bundled."""
+    """Transports of the first, second ... section of the `media` kinds; one suffices if bundled."""
     address: str = "0.0.0.0"
     """Address in o=."""
     session_id: int = 0
-    """Number in o=, below 2**63; what `previous` says comes first."""
+    """Number in o=, below 2**63; the number in `previous` takes precedence."""
     session_version: int = 1
-    """Version in the first description; later ones count on from `previous` when the text changes."""
+    """Version of the first description; later versions count up from `previous` if the text changes."""
     media: tuple[str, ...] = ("audio", "video")
-    """Kinds of sections that are carried; others are refused, or left out of offers."""
+    """Kinds of sections carried; others are rejected, or omitted from offers."""
     reflects: tuple[str, ...] = ()
-    """Kinds beside audio of which we are the far end ourselves where no other side has answered: they are accepted as
-    they are offered, in the order of `codecs`."""
+    """Kinds besides audio for which we are the far end until another side has answered: accepted as offered, in the
+    order of `codecs`."""
     of_each_kind: int | None = None
-    """Sections of one kind that have somewhere to go; more are refused. None: as many as there are transports.
-
-    Where several transports of a bundle name one kind, each has a section of it."""
+    """Sections per kind with a destination; more are rejected. None: as many as transports. Several transports of a
+    bundle for one kind get a section each."""
     codecs: CodecPolicy = CodecPolicy()
     previous: SessionDescription | None = None
-    """What we last sent to this side in this call: its mids, payload types, roles and order are kept."""
+    """Description last sent to the side in the call: its mids, payload types, roles and order are kept."""
     direction: Direction = Direction.SENDRECV
-    """No section says more than this."""
+    """Upper limit of every section's direction."""
     bundle: bool = True
-    """For webrtc: take part in BUNDLE."""
+    """For webrtc: True to take part in BUNDLE."""
     cname: str = ""
     stream: str = ""
     """Id of the media stream in a=msid, for webrtc; "" for none ("-")."""
     ssrcs: tuple[int, ...] = ()
-    """SSRCs that we send with, in the order of `transports`, announced to webrtc peers."""
+    """SSRCs of our packets, in the order of `transports`, announced to webrtc peers."""
     repair_ssrcs: tuple[int, ...] = ()
-    """SSRCs of the retransmissions of each of those (RFC 4588), 0: none; said where the section has rtx."""
+    """SSRCs of the retransmissions of each SSRC (RFC 4588), 0 for none; announced if the section has rtx."""
     extensions: tuple[str, ...] = ()
-    """URIs of RTP header extensions that may pass from one side to the other (RFC 8285)."""
+    """URIs of RTP header extensions passed between the sides (RFC 8285)."""
     own_extensions: tuple[str, ...] = ()
-    """URIs of those that we read ourselves, whatever the other side does."""
+    """URIs of RTP header extensions read by us, regardless of the other side."""
     data_channel: DataChannelPlan | None = None
-    """Accept or offer data channels; None refuses them."""
+    """Data channels to accept or offer; None rejects data channels."""
     ptime: int | None = None
-    """Milliseconds a packet that we ask for, in place of what the other side asks."""
+    """Milliseconds per packet requested by us, instead of the other side's."""
     size_limit: int | None = None
-    """Octets beyond which codecs are left out of an offer, None: 1200 toward phones, none toward browsers."""
+    """Octets beyond which an offer drops codecs, None: 1200 toward phones, unlimited toward browsers."""
 
     @property
     def is_webrtc(self) -> bool:
-        """Whether the peer is a browser."""
+        """Return True if the peer is a browser."""
         return self.kind == "webrtc"

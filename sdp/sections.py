@@ -1,4 +1,4 @@
-"""Writing one media section, or the session part, from decisions already taken."""
+"""Writing of one media section, or the session part, from decisions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from sdp.plan import DataChannelPlan, IceParameters, Plan, TransportPlan
 
 _CHANNELS: Final = "webrtc-datachannel"
 _STREAMS: Final = 1024
-"""Streams that a=sctpmap says, as browsers did."""
+"""Number of streams in a=sctpmap, as browsers wrote it."""
 
 
 @filled_at_once
 @dataclass(frozen=True, slots=True)
 class SectionPlan:
-    """What one section is to say."""
+    """Content of one section."""
 
     kind: str
     profile: str
@@ -32,30 +32,30 @@ class SectionPlan:
     transport: TransportPlan
     mid: str | None
     setup: SetupRole
-    """Our DTLS role, written where the family has one."""
+    """Our DTLS role, written if the family has one."""
     ice: bool
-    """Whether the peer does ICE, so that our parameters may be named."""
+    """True if the peer supports ICE, so that our parameters may be written."""
     direction: Direction = Direction.SENDRECV
     codecs: tuple[Codec, ...] = ()
     rtcp_mux: bool = False
     ssrc: int | None = None
     repair: int = 0
-    """SSRC of its retransmissions; 0: none."""
+    """SSRC of the retransmissions; 0 for none."""
     bandwidths: tuple[str, ...] = ()
-    """Whole b= lines."""
+    """Complete b= lines."""
     lines: tuple[str, ...] = ()
-    """Whole a= lines, written last."""
+    """Complete a= lines, written last."""
     formats: tuple[str, ...] = ()
-    """Formats of a section that is not RTP."""
+    """Formats of a section other than RTP."""
 
 
 def connection_of(address: str) -> Connection:
-    """The c= value of a literal address."""
+    """Return the c= value of a literal address."""
     return Connection(address, "IP6" if ":" in address else "IP4")
 
 
 def write_section(section: SectionPlan, plan: Plan) -> MediaDescription:
-    """The section's lines, in the order that browsers write them."""
+    """Return the section's lines in the order used by browsers."""
     transport = section.transport
     formats = section.formats or [str(codec.payload_type) for codec in section.codecs]
     lines = [f"m={section.kind} {transport.port} {section.profile} {' '.join(formats)}"]
@@ -90,7 +90,7 @@ def write_section(section: SectionPlan, plan: Plan) -> MediaDescription:
 
 
 def _write_sources(lines: list[str], section: SectionPlan, cname: str) -> None:
-    """Our source, and that of its retransmissions (RFC 5576 section 4.2)."""
+    """Append our SSRC and the SSRC of its retransmissions (RFC 5576 section 4.2)."""
     repeats = section.repair and any(codec.key[0] == "rtx" for codec in section.codecs)
     if repeats:
         lines.append(f"a=ssrc-group:FID {section.ssrc} {section.repair}")
@@ -116,7 +116,7 @@ def _write_ice(lines: list[str], ice: IceParameters) -> None:
 
 @lru_cache(maxsize=DECISIONS)
 def _codec_lines(codecs: tuple[Codec, ...], feedback: bool) -> tuple[tuple[str, ...], Index]:
-    """What is said of them, and its index."""
+    """Return the lines for codecs, with their index."""
     lines: list[str] = []
     for codec in codecs:
         number = codec.payload_type
@@ -137,9 +137,9 @@ def channel_plan(
     ice: bool,
     named: MediaDescription | None = None,
 ) -> SectionPlan:
-    """The section of our data channels (RFC 8841), with those that `named` names (RFC 8864 section 6).
+    """Return the section of our data channels (RFC 8841), with the channels named in `named` (RFC 8864 section 6).
 
-    Written as the drafts before RFC 8841 had it where `named` is.
+    The form follows `named`, if in the drafts before RFC 8841.
     """
     channel = plan.data_channel or DataChannelPlan()
     is_old = named is not None and mapped_port(named) is not None
@@ -163,9 +163,9 @@ def channel_plan(
 
 
 def refused_section(media: MediaDescription, *, mid: str | None = None, profile: str = "") -> MediaDescription:
-    """The same m= line with port 0 (RFC 3264 section 6), its mid kept (RFC 8829 section 5.3.1).
+    """Return the m= line with port 0 (RFC 3264 section 6), keeping its mid (RFC 8829 section 5.3.1).
 
-    `mid` and `profile` stand in where a section of the other side is refused in advance.
+    `mid` and `profile` replace those of the other side's section, rejected in advance.
     """
     line = media.media_line
     lines = [f"m={line.kind} 0 {profile or line.protocol} {' '.join(line.formats) or '0'}"]
@@ -177,14 +177,14 @@ def refused_section(media: MediaDescription, *, mid: str | None = None, profile:
 
 
 def session_address(plan: Plan) -> str:
-    """The address of the c= line that phones get for the whole session."""
+    """Return the address of the session's c= line for phones."""
     return plan.transports[0].address if plan.transports else plan.address
 
 
 def write_session(
     sections: list[MediaDescription], plan: Plan, other: SessionDescription | None, bundle: tuple[str, ...], timing: str
 ) -> SessionDescription:
-    """The whole description; its version rises only where the text differs from what was sent before."""
+    """Return the description; its version rises only if the text differs from the previous one."""
     previous = plan.previous
     origin = previous.origin if previous is not None else None
     if origin is None:

@@ -1,4 +1,4 @@
-"""Which codecs one side's section names, and under which payload types (RFC 3264 sections 5.1, 6.1 and 8.3.2)."""
+"""Choice of codecs and payload types for one side's section (RFC 3264 sections 5.1, 6.1 and 8.3.2)."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _DYNAMIC_SET: Final = frozenset(DYNAMIC)
 _EVENTS: Final = "0-15"
 _COMMON: Final = "CB"
 _VIDEO_RATE: Final = 90_000
-"""Hz, of every video codec (RFC 3551 section 5)."""
+"""Clock rate in Hz of every video codec (RFC 3551 section 5)."""
 _LONGEST_FOR_PHONES: Final = 400
-"""Characters of parameters that no phone's codec needs."""
+"""Longest parameters in characters that a phone's codec needs."""
 
 
 class Numbering:
-    """Payload types given out for one description: kept from what was sent before, never used for two codecs.
+    """Payload types of one description: kept from the previous one, never reused for another codec.
 
-    Sections that are bundled share one Numbering, and so one number for a codec that says the same in each
-    (RFC 9143 section 10.1.1); `begin` comes before each section.
+    Bundled sections have a common Numbering, and so one number for a codec with equal parameters (RFC 9143 section
+    10.1.1); `begin` precedes each section.
     """
 
     __slots__ = ("_before", "_earlier", "_taken", "_used", "_wished")
@@ -47,19 +47,19 @@ class Numbering:
         self.begin(())
 
     def wish(self, codecs: Iterable[Codec]) -> None:
-        """Keep the numbers of these for themselves while others are free."""
+        """Reserve the numbers of the codecs as long as others are free."""
         self._wished.update(codec.payload_type for codec in codecs)
 
     def begin(self, earlier: tuple[Codec, ...]) -> None:
-        """Start a section that named `earlier` when it was last sent."""
+        """Start a section; `earlier`: its previous codecs."""
         self._earlier = earlier
         self._before = dict(self._taken)
         self._used: set[int] = set()
 
     def give(self, codec: Codec) -> Codec | None:
-        """The codec under its earlier number, its static one, the other side's if free, or the next free one.
+        """Return the codec with its previous, static, wished or next free number.
 
-        None once all are used up, or for the second of two codecs with one static number.
+        None if all are used up, or for the second of two codecs with one static number.
         """
         number = self._known(codec)
         if number is None:
@@ -73,11 +73,11 @@ class Numbering:
         return codec.numbered(number)
 
     def give_all(self, codecs: Iterable[Codec]) -> list[Codec]:
-        """Each codec with its number; those that found none left out."""
+        """Return the codecs with numbers, without those for which none is left."""
         return [given for given in map(self.give, codecs) if given is not None]
 
     def _known(self, codec: Codec) -> int | None:
-        """Its number in this section before, else that of the same codec elsewhere in the description."""
+        """Return the codec's previous number in the section, else its number elsewhere in the description."""
         used = self._used
         for earlier in self._earlier:
             if _same(earlier, codec) and earlier.payload_type not in used:
@@ -102,7 +102,7 @@ def _same(one: Codec, other: Codec) -> bool:
 
 
 def _allowed(codecs: tuple[Codec, ...], kind: str, policy: CodecPolicy, webrtc: bool) -> list[Codec]:
-    """Those that the policy lets this side be told of at all."""
+    """Return the codecs allowed by the policy."""
     kept = list(codecs)
     if policy.drop:
         kept = [codec for codec in kept if codec.key[0] not in policy.drop]
@@ -119,9 +119,9 @@ def _allowed(codecs: tuple[Codec, ...], kind: str, policy: CodecPolicy, webrtc: 
 def offered_codecs(
     source: tuple[Codec, ...], kind: str, policy: CodecPolicy, webrtc: bool, numbering: Numbering
 ) -> tuple[Codec, ...]:
-    """What to offer this side when the other side has named `source`; () where nothing is left to offer.
+    """Return the offer to one side for the other side's codecs `source`; () if nothing is left.
 
-    The other side's own codecs come first, since packets of a common codec are forwarded as they are.
+    The other side's own codecs come first, as packets of a common codec are forwarded unchanged.
     """
     kept = _allowed(source, kind, policy, webrtc)
     media = _ordered([codec for codec in kept if codec.is_media], policy)
@@ -146,20 +146,20 @@ def offered_codecs(
 
 @lru_cache(maxsize=DECISIONS)
 def first_offered_codecs(source: tuple[Codec, ...], kind: str, policy: CodecPolicy, webrtc: bool) -> tuple[Codec, ...]:
-    """`offered_codecs` of a section that has no history and shares its numbers with no other."""
+    """Return `offered_codecs` for a section without history or shared numbers."""
     return offered_codecs(source, kind, policy, webrtc, Numbering())
 
 
 def _digits_alone(said: tuple[Codec, ...], kept: list[Codec]) -> list[Codec]:
-    """The digits of a section that has nothing else (RFC 4317 section 2.5).
+    """Return the DTMF events of a section without other codecs (RFC 4317 section 2.5).
 
-    None where voice was said and the policy took it away: digits alone would be no call.
+    None if the policy removed all voice codecs: DTMF alone is no call.
     """
     return [] if any(codec.is_media for codec in said) else [codec for codec in kept if codec.is_event]
 
 
 def ordered(codecs: Sequence[Codec], policy: CodecPolicy) -> tuple[Codec, ...]:
-    """These, the best of the policy first."""
+    """Return the codecs in the policy's order."""
     return tuple(_ordered(list(codecs), policy))
 
 
@@ -171,9 +171,9 @@ def _ordered(media: list[Codec], policy: CodecPolicy) -> list[Codec]:
 
 
 def _one_of_each(media: list[Codec]) -> list[Codec]:
-    """One profile of each video codec, of H.264 one of each packetization mode: a phone's list stays short.
+    """Return one profile of each video codec, for H.264 one per packetization mode, to keep a phone's list short.
 
-    Of H.264 the constrained baseline where there is one, which every phone and every browser decodes (RFC 7742).
+    H.264 prefers the constrained baseline, which every phone and browser decodes (RFC 7742).
     """
     seen: dict[object, Codec] = {}
     for codec in media:
@@ -185,10 +185,10 @@ def _one_of_each(media: list[Codec]) -> list[Codec]:
 
 
 def _side_formats(said: tuple[Codec, ...], kept: list[Codec], media: list[Codec], policy: CodecPolicy) -> list[Codec]:
-    """Comfort noise and digits at the clock rates of the audio codecs (RFC 3389, RFC 4733), noise first.
+    """Return comfort noise and DTMF at the audio clock rates (RFC 3389, RFC 4733), noise first.
 
-    Noise only beside codecs of the other side's own: a voice that is transcoded brings none.
-    Digits 0-15 are said even where the other side leaves them to the default: some phones want to read it.
+    Noise only with the other side's own codecs, as transcoded audio has none. The default events 0-15 are always
+    written, as some phones require the parameter.
     """
     if not media:
         return _digits_alone(said, kept)
@@ -204,7 +204,7 @@ def _side_formats(said: tuple[Codec, ...], kept: list[Codec], media: list[Codec]
 
 
 def _offered_repair(kept: list[Codec], numbers: dict[int | None, int | None], numbering: Numbering) -> list[Codec]:
-    """Retransmission, redundancy and FEC of the codecs that stayed, pointing at their new numbers."""
+    """Return retransmission, redundancy and FEC for the remaining codecs, with their new payload types."""
     repair = []
     for codec in kept:
         if codec.key[0] in REPAIR:
@@ -217,13 +217,13 @@ def _offered_repair(kept: list[Codec], numbers: dict[int | None, int | None], nu
 
 
 def _without_rtx(media: Iterable[Codec], repair: Iterable[Codec]) -> list[str]:
-    """Payload types of the codecs that no rtx repeats (RFC 4588 section 8.1)."""
+    """Return payload types of codecs without rtx (RFC 4588 section 8.1)."""
     repeated = {_repeats(codec) for codec in repair}
     return [number for codec in media if (number := str(codec.payload_type)) not in repeated]
 
 
 def _repeats(codec: Codec) -> str | None:
-    """The payload type that an rtx repeats; None for other formats."""
+    """Return the payload type repeated by an rtx; None for other formats."""
     return parameters(codec.fmtp).get("apt") if codec.key[0] == "rtx" else None
 
 
@@ -231,10 +231,10 @@ def _repeats(codec: Codec) -> str | None:
 def answered_codecs(
     offered: tuple[Codec, ...], other: tuple[Codec, ...] | None, kind: str, policy: CodecPolicy, webrtc: bool
 ) -> tuple[Codec, ...]:
-    """What to answer to `offered` when the other side of the call has accepted `other`; () refuses the section.
+    """Return the answer to `offered` after the other side accepted `other`; () rejects the section.
 
-    All are codecs of the offer under its payload types. Where `other` is None (the other side has not
-    answered yet, or we are the far end), those of `offer_also` are taken in the policy's order.
+    All are offered codecs with their payload types. If `other` is None (no answer yet, or we are the far end), the
+    codecs of `offer_also` are taken in the policy's order.
     """
     usable = _allowed(offered, kind, policy, webrtc)
     common = [(codec, theirs) for theirs, codec in matched_codecs(other, tuple(usable))] if other else []
@@ -260,7 +260,7 @@ def answered_codecs(
 
 
 def _once(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
-    """Each payload type once: two codecs of the other side may have met in one of the offer."""
+    """Return each payload type once, as two codecs of the other side may match one of the offer."""
     found: dict[int | None, Codec] = {}
     for codec in codecs:
         found.setdefault(codec.payload_type, codec)
@@ -268,13 +268,13 @@ def _once(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
 
 
 def _can_convert(codecs: Iterable[Codec], kind: str, policy: CodecPolicy) -> bool:
-    """Whether one of the other side's codecs is among those that we decode: audio only."""
+    """Return True if we can decode one of the other side's codecs: audio only."""
     decoded = policy.made_of if policy.made_of is not None else policy.offer_also
     return kind == "audio" and any(codec.is_media and find_match(codec, decoded) for codec in codecs)
 
 
 def _convertible(codecs: Iterable[Codec], kind: str, policy: CodecPolicy) -> Iterator[Codec]:
-    """Those that we can make of others: audio only."""
+    """Yield the codecs into which we can transcode: audio only."""
     if kind == "audio":
         for codec in codecs:
             if codec.is_media and find_match(codec, policy.offer_also):
@@ -282,10 +282,10 @@ def _convertible(codecs: Iterable[Codec], kind: str, policy: CodecPolicy) -> Ite
 
 
 def _events_for(chosen: list[Codec], usable: list[Codec]) -> list[Codec]:
-    """The offer's digits at the clock rates of the chosen codecs (RFC 4733 section 2.1).
+    """Return the offered DTMF events at the clock rates of the chosen codecs (RFC 4733 section 2.1).
 
-    Where it has none at the rate of any, those that it has: Firefox and many phones say telephone-event/8000
-    beside Opus, and digits at another clock are better than none.
+    Without a matching rate, all offered events: Firefox and many phones offer telephone-event/8000 with Opus, and
+    events on another clock are better than none.
     """
     events = {codec.clock_rate: codec for codec in reversed(usable) if codec.is_event}
     fitting = [events[rate] for rate in dict.fromkeys(codec.clock_rate for codec in chosen) if rate in events]

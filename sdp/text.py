@@ -1,4 +1,4 @@
-"""Real-time text as each side says it: m=text toward phones (RFC 4103), a data channel toward browsers (RFC 8865)."""
+"""Real-time text toward each side: m=text for phones (RFC 4103), a data channel for browsers (RFC 8865)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sdp.pairing import families, is_live
 from sdp.passing import named_channels
 
 T140: Final = "t140"
-"""The codec of m=text, and the subprotocol of the data channel."""
+"""Codec of m=text, and subprotocol of the data channel."""
 MOST_NAMED: Final = 256
-"""Channels of a section that are looked at."""
+"""Channels of a section examined."""
 TEXT_SECTION: Final = (
     "m=text 9 RTP/AVP 98 99",
     "c=IN IP4 192.0.2.1",
@@ -23,25 +23,27 @@ TEXT_SECTION: Final = (
     "a=rtpmap:99 red/1000",
     "a=fmtp:99 98/98/98",
 )
-"""Text with two generations of redundancy (RFC 4103 section 4); the address is one for documentation (RFC 5737)."""
+"""Text with two generations of redundancy (RFC 4103 section 4); the address is reserved for documentation (RFC
+5737)."""
 _DEAD: Final = MediaDescription(("m=text 0 RTP/AVP 98", "a=inactive"))
 CHANNEL: Final = MediaDescription(
     ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "c=IN IP4 192.0.2.1", "a=sctp-port:5000")
 )
-"""Data channels, of a side that has said no more of them."""
+"""Data channels of a side that has described no details."""
 
 
 def is_text(media: MediaDescription) -> bool:
-    """Whether it is live and T.140 over RTP."""
+    """Return True for a live section with T.140 over RTP."""
     if media.kind != "text" or "RTP/" not in media.protocol or not is_live(media):
         return False
     return any(codec.key[0] == T140 for codec in read_codecs(media))
 
 
 def may_be_text(description: SessionDescription, media: MediaDescription) -> bool:
-    """Whether it is live data channels of which one may be T.140's.
+    """Return True for live data channels that may carry T.140.
 
-    Who names its channels must name such a one (RFC 8864); a browser names none and opens them in-band (RFC 8832).
+    A section that names channels must name one for T.140 (RFC 8864); browsers name none and open channels in-band (RFC
+    8832).
     """
     if media.kind != "application" or not is_live(media) or "sctp" not in families(description, media):
         return False
@@ -52,15 +54,15 @@ def may_be_text(description: SessionDescription, media: MediaDescription) -> boo
 
 
 def has_text(description: SessionDescription) -> bool:
-    """Whether it speaks of text, or may, in either way."""
+    """Return True if the description has, or may have, text in either form."""
     return any(is_text(media) or may_be_text(description, media) for media in description.media)
 
 
 def text_as_stream(description: SessionDescription, dead: int = 0) -> SessionDescription:
-    """The description with m=text in place of data channels that may be text; what it was where there are none.
+    """Return the description with m=text instead of possible text channels; unchanged without these.
 
-    Data channels have no direction: text is held with the voice. So many `dead` sections of text come before it, where
-    those stand of whom it answers.
+    Data channels have no direction: text is held with the voice. `dead` rejected text sections come first, to match the
+    positions of the offer.
     """
     direction = Direction.SENDRECV
     for media in description.media:
@@ -72,7 +74,7 @@ def text_as_stream(description: SessionDescription, dead: int = 0) -> SessionDes
 
 
 def text_as_channel(description: SessionDescription) -> SessionDescription:
-    """The description with data channels in place of m=text; what it was where there is none."""
+    """Return the description with data channels instead of m=text; unchanged without text."""
     return _with(description, is_text, CHANNEL)
 
 

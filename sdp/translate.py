@@ -1,7 +1,7 @@
-"""From what one side of a call said to what the other side is told: pure functions of descriptions and a plan.
+"""Translation of one side's description for the other side: pure functions of descriptions and a plan.
 
-The plan holds everything that is ours (addresses, ports, keys, codec policy); nothing of one peer but
-its media, directions and codecs reaches the other.
+The plan holds everything of ours (addresses, ports, keys, codec policy). Of a peer only media, directions and codecs
+reach the other peer.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sdp.plan import Plan
 def translate(
     description: SessionDescription, plan: Plan, *, offer: SessionDescription | None = None
 ) -> SessionDescription:
-    """What our side of the call is told when the other side has said `description`.
+    """Return the description for our peer after the other side has sent `description`.
 
-    Without `offer` the result is an offer to our peer; with it (what our peer offered) the result answers
-    it, built from the other side's answer. Raises SdpNegotiationError (488) where nothing can be offered
-    or accepted, SdpSyntaxError (400) for malformed lines.
+    Without `offer` the result is an offer to our peer; with our peer's `offer`, the answer built from the other side's
+    answer. Raise SdpNegotiationError (488) if nothing can be offered or accepted, SdpSyntaxError (400) for malformed
+    lines.
     """
     if offer is not None:
         return Answerer(offer, plan, description).build()
@@ -27,8 +27,8 @@ def translate(
 
 
 def answer(offer: SessionDescription, plan: Plan) -> SessionDescription:
-    """An answer made from the offer alone: before the other side has answered, or where we are the far end.
+    """Return an answer from the offer alone: before the other side has answered, or if we are the far end.
 
-    Raises like `translate`.
+    Raise the errors of `translate`.
     """
     return Answerer(offer, plan, None).build()

@@ -1,4 +1,4 @@
-"""Where the far end of a section is, and how its packets are protected, read from its description."""
+"""Transport of a section's far end and protection of its packets, parsed from its description."""
 
 from __future__ import annotations
 
@@ -15,57 +15,58 @@ from sdp.hosts import IpAddress, ip_of
 @filled_at_once
 @dataclass(frozen=True, slots=True)
 class RemoteTransport:
-    """Where to send one section's packets, and what to expect of its sender."""
+    """Destination of one section's packets, and parameters of their sender."""
 
     address: str
-    """IP address, canonically written, or name of its c= line; "" where it has no readable one."""
+    """IP address in canonical text, or name from the c= line; "" without a readable c= line."""
     port: int
     """RTP port."""
     rtcp_address: str
     rtcp_port: int
-    """Equal to `port` with rtcp-mux, else a=rtcp (RFC 3605) or one above `port`; 0 where there is no port."""
+    """Equal to `port` with rtcp-mux, else a=rtcp (RFC 3605) or `port` + 1; 0 without a port."""
     rtcp_mux: bool = False
-    """Whether both sides agreed to it."""
+    """True if agreed by both sides."""
     ice_ufrag: str | None = None
     ice_pwd: str | None = field(default=None, repr=False)
     ice_options: tuple[str, ...] = ()
     ice_lite: bool = False
     candidates: tuple[str, ...] = ()
-    """As "candidate:..." (RFC 8839)."""
+    """Candidates as "candidate:..." (RFC 8839)."""
     end_of_candidates: bool = False
     fingerprints: tuple[Fingerprint, ...] = ()
     setup: SetupRole | None = None
     tls_id: str | None = None
     crypto: Crypto | None = None
-    """The SDES key its packets are protected with, once agreed."""
+    """SDES key of the peer's packets, once agreed."""
     private: bool = False
-    """Its address cannot be sent to from elsewhere (private, unspecified, a name): latch to where packets come from."""
+    """True for an address unreachable from elsewhere (private, unspecified, a name): send to the source of received
+    packets."""
     held: bool = False
-    """Its address is 0.0.0.0 or ::, which in a peer without ICE means: send nothing (RFC 3264 section 8.4)."""
+    """True for an address of 0.0.0.0 or :: without ICE: send nothing (RFC 3264 section 8.4)."""
 
     @property
     def ice(self) -> bool:
-        """Whether the peer does ICE."""
+        """Return True if the peer supports ICE."""
         return self.ice_ufrag is not None
 
     @property
     def host(self) -> IpAddress | None:
-        """IP address of RTP; None for a name, and without a c= line."""
+        """Return the IP address of RTP; None for a name, and without a c= line."""
         return ip_of(self.address)
 
     @property
     def rtcp_host(self) -> IpAddress | None:
-        """IP address of RTCP: that of RTP where a=rtcp gives a name, or an address of the other IP version."""
+        """Return the IP address of RTCP; that of RTP if a=rtcp has a name, or another IP version."""
         host, rtcp = self.host, ip_of(self.rtcp_address)
         return rtcp if rtcp is not None and host is not None and rtcp.version == host.version else host
 
 
 @lru_cache(maxsize=1024)
 def is_private(address: str) -> bool:
-    """Whether packets sent to `address` from another network would not arrive.
+    """Return True if packets to `address` from another network would not arrive.
 
-    True for private, shared, loopback, link-local, unspecified, multicast and reserved addresses, and for
-    names (a browser's mDNS name among them), which nothing here resolves.
+    True for private, shared, loopback, link-local, unspecified, multicast and reserved addresses, and for names
+    (including browsers' mDNS names), which are never resolved here.
     """
     parsed = ip_of(address)
     if parsed is None:
@@ -75,30 +76,32 @@ def is_private(address: str) -> bool:
 
 
 def address_of(description: SessionDescription, media: MediaDescription) -> str:
-    """The address of its c= line, its own or the session's; "" where there is no readable one."""
+    """Return the address of the section's or session's c= line; "" without a readable line."""
     connection = description.connection_of(media)
     return _canonical(connection.address) if connection is not None else ""
 
 
 def _canonical(address: str) -> str:
-    """An IP address as sockets write it; a name as it is."""
+    """Return an IP address in the canonical text of sockets; a name unchanged."""
     parsed = ip_of(address)
     return address if parsed is None else str(parsed)
 
 
 def is_nowhere(connection: Connection | None) -> bool:
-    """Tell a c= line of 0.0.0.0 or :: from others."""
+    """Return True for a c= line with 0.0.0.0 or ::."""
     return connection is not None and (address := connection.ip) is not None and address.is_unspecified
 
 
 def has_ice(description: SessionDescription, media: MediaDescription) -> bool:
-    """Whether the section's writer does ICE."""
+    """Return True if the section's writer supports ICE."""
     return description.first_of(media, IceUfrag) is not None
 
 
 def transport_section(description: SessionDescription, media: MediaDescription) -> MediaDescription:
-    """The section that says where an offered `media` is received: for a bundle-only one the first of its group's
-    that has a port (RFC 9143 section 7.2.1), else itself."""
+    """Return the section with the transport of an offered `media`.
+
+    For a bundle-only section the first of its group with a port (RFC 9143 section 7.2.1), else `media` itself.
+    """
     if media.port or not media.has("bundle-only"):
         return media
     mid = media.mid
@@ -107,12 +110,12 @@ def transport_section(description: SessionDescription, media: MediaDescription) 
 
 
 def is_held(description: SessionDescription, media: MediaDescription) -> bool:
-    """Whether the section is on hold the old way, by an address of 0.0.0.0 (RFC 3264 section 8.4)."""
+    """Return True if the section is on hold by an address of 0.0.0.0, the old notation (RFC 3264 section 8.4)."""
     return is_nowhere(description.connection_of(media)) and not has_ice(description, media)
 
 
 def setup_of(description: SessionDescription, media: MediaDescription) -> SetupRole | None:
-    """The DTLS role it says, in the section or for the session."""
+    """Return the DTLS role of the section, or of the session."""
     setup = description.first_of(media, Setup)
     return setup.role if setup is not None else None
 
@@ -120,7 +123,7 @@ def setup_of(description: SessionDescription, media: MediaDescription) -> SetupR
 def read_transport(
     description: SessionDescription, media: MediaDescription, *, rtcp_mux: bool, crypto: Crypto | None = None
 ) -> RemoteTransport:
-    """What `media` says of its own end; `rtcp_mux` and `crypto` are what both agreed."""
+    """Return the transport of the writer of `media`; `rtcp_mux` and `crypto` as agreed by both sides."""
     address = address_of(description, media)
     port = media.port
     rtcp = media.first(Rtcp)
@@ -154,12 +157,12 @@ def read_transport(
 
 
 def restarts_ice(before: RemoteTransport, after: RemoteTransport) -> bool:
-    """Whether the peer began a new ICE session, which new credentials say (RFC 8839 section 4.4.3.1.1)."""
+    """Return True if the peer started a new ICE session, shown by new credentials (RFC 8839 section 4.4.3.1.1)."""
     return after.ice and (before.ice_ufrag, before.ice_pwd) != (after.ice_ufrag, after.ice_pwd)
 
 
 def bundle_groups(description: SessionDescription) -> tuple[tuple[str, ...], ...]:
-    """The mids of each BUNDLE group (RFC 9143)."""
+    """Return the mids of each BUNDLE group (RFC 9143)."""
     found: tuple[tuple[str, ...], ...] | None = description._views.get(bundle_groups)
     if found is None:
         groups = [value.split() for value in description.values("group")]

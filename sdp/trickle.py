@@ -1,4 +1,4 @@
-"""Trickled ICE candidates as SIP INFO carries them: application/trickle-ice-sdpfrag (RFC 8840 section 9)."""
+"""Trickled ICE candidates in SIP INFO: application/trickle-ice-sdpfrag (RFC 8840 section 9)."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ _FIRST: Final = "v=0\r\n"
 
 @dataclass(frozen=True, slots=True)
 class TrickledMedia:
-    """The candidates of one media section."""
+    """Candidates of one media section."""
 
     mid: str
     candidates: tuple[str, ...] = ()
-    """As "candidate:..." (RFC 8839), each a well-formed one."""
+    """Candidates as "candidate:..." (RFC 8839), all well-formed."""
     end_of_candidates: bool = False
-    """No further candidate of this section follows in this ICE session."""
+    """True if no further candidate of the section follows in the ICE session."""
     kind: str = "audio"
 
 
 @dataclass(frozen=True, slots=True)
 class TrickleFragment:
-    """What one INFO says. Fragments of another ICE session than the current one are to be ignored: see `belongs_to`."""
+    """Content of one INFO. Ignore fragments of another ICE session than the current one: see `belongs_to`."""
 
     ice_ufrag: str
     ice_pwd: str = field(repr=False)
     media: tuple[TrickledMedia, ...] = ()
     end_of_candidates: bool = False
-    """No further candidate of any section follows."""
+    """True if no further candidate of any section follows."""
 
     @classmethod
     def parse(cls, text: str | bytes, limits: Limits = DEFAULT_LIMITS) -> Self:
-        """Read a fragment: session-level lines without v=, then a pseudo m= line with a=mid a section.
+        """Parse a fragment: session-level lines without v=, then a pseudo m= line with a=mid per section.
 
-        Credentials may stand at session level or in the sections, where all must be the same ICE session.
-        Raises SdpSyntaxError with the line in the fragment.
+        Credentials may be at session level or in the sections, all of one ICE session. Raise SdpSyntaxError with the
+        line in the fragment.
         """
         whole = _FIRST.encode() + text if isinstance(text, bytes) else _FIRST + text
         try:
@@ -72,7 +72,7 @@ class TrickleFragment:
         return "".join(line + "\r\n" for line in lines)
 
     def belongs_to(self, ice_ufrag: str | None, ice_pwd: str | None) -> bool:
-        """Whether it is about the ICE session with these credentials (RFC 8840 section 4.4)."""
+        """Return True if the fragment belongs to the ICE session with the credentials (RFC 8840 section 4.4)."""
         return (self.ice_ufrag, self.ice_pwd) == (ice_ufrag, ice_pwd)
 
 

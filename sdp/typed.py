@@ -1,4 +1,4 @@
-"""Types of lines, and descriptions without the lines that their types cannot read."""
+"""Types of lines, and descriptions without malformed typed lines."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sdp.grammar import read_tolerantly
 from sdp.lines import Section
 
 _ORDER: Final = "micbk?a"
-"""Types of the lines of a section, in the order of RFC 8866 section 5; "?" stands for others."""
+"""Types of a section's lines, in the order of RFC 8866 section 5; "?" stands for others."""
 
 S = TypeVar("S", bound=Section)
 
 
 def typed(line: str) -> tuple[str, str, type[Any] | None]:
-    """Return the head of a line ("a=ptime:", "c="), its value, and the type that reads it, None for no type."""
+    """Return the head of a line ("a=ptime:", "c="), its value, and its type, None for an untyped line."""
     if line[0] != "a":
         return line[:2], line[2:], FIELDS.get(line[0])
     name, colon, value = line.partition(":")
@@ -26,10 +26,10 @@ def typed(line: str) -> tuple[str, str, type[Any] | None]:
 
 
 def cleaned(description: SessionDescription) -> SessionDescription:
-    """Return the description as this library reads it, for a stricter reader.
+    """Return the description as parsed by the library, for a stricter reader.
 
-    Lines that cannot be read are left out, those of a section stand in order, m= lines have their protocol in capitals,
-    Opus its two channels.
+    Malformed lines are dropped and sections' lines sorted; m= lines get their protocol in upper case, Opus its two
+    channels.
     """
     return _without_unreadable(description).with_media(map(_cleaned_section, description.media))
 

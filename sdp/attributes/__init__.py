@@ -1,4 +1,4 @@
-"""Typed views over the attributes of a description, one frozen value a line."""
+"""Typed views of a description's attributes, one frozen value per line."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ _ALL: Final[tuple[type[Attribute], ...]] = (
 )
 
 ATTRIBUTES: Final = MappingProxyType({view.NAME: view for view in _ALL})
-"""Every typed attribute by its name on the wire."""
+"""All typed attributes by name on the wire."""
 
 __all__ = [
     "ATTRIBUTES",

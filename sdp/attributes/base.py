@@ -1,4 +1,4 @@
-"""What every typed attribute is: a frozen value with a name, `parse` and `str` that round-trip."""
+"""Base types of typed attributes: frozen values with a name, `parse` and `str` that round-trip."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ TOKEN: Final = r"[!#-'*+\-.0-9A-Z^-~]+"
 
 
 class Attribute(Protocol):
-    """One `a=` line as a value; `str()` writes what stands after the colon ("" for a property attribute)."""
+    """An `a=` line as a value; `str()` returns the text after the colon ("" for a property attribute)."""
 
     NAME: ClassVar[str]
-    """The attribute's name as it stands on the wire, lower case."""
+    """Name of the attribute on the wire, lower case."""
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """The value after the colon, read; SdpSyntaxError (line 0) where it is not of that form."""
+        """Parse the value after the colon; raise SdpSyntaxError (line 0) for malformed text."""
         ...
 
 
 def attribute_line(attribute: Attribute | str) -> str:
-    """The whole line, `a=name:value` or `a=name`, of a typed attribute or of its text without `a=`."""
+    """Return the line, `a=name:value` or `a=name`, of a typed attribute or of a text without `a=`."""
     if isinstance(attribute, str):
         return "a=" + attribute
     value = str(attribute)
@@ -34,11 +34,11 @@ def attribute_line(attribute: Attribute | str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A property attribute: there or not, without a value."""
+    """Property attribute: present or absent, without a value."""
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read ""; SdpSyntaxError (line 0) for anything else."""
+        """Parse ""; raise SdpSyntaxError (line 0) for any other text."""
         if value.strip(" "):
             raise SdpSyntaxError(0, 1, "the end of the line")
         return cls()
@@ -52,7 +52,7 @@ _TEXT: Final = Grammar(("a value", r"(?P<value>.+)"))
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """An attribute whose value is one piece of text."""
+    """Attribute with a single text as value."""
 
     value: str
 
@@ -60,7 +60,7 @@ class Text:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read the value; SdpSyntaxError (line 0) where it does not fit the attribute's grammar."""
+        """Parse the value; raise SdpSyntaxError (line 0) for a violation of the attribute's grammar."""
         return cls(cls.GRAMMAR.match(value)["value"])
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ _NUMBER: Final = Grammar(("a number", r"(?P<value>[0-9]{1,20}) *"))
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """An attribute whose value is one whole number, 0 or more."""
+    """Attribute with a single whole number as value, 0 or more."""
 
     value: int
 
@@ -80,7 +80,7 @@ class Number:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read the number; SdpSyntaxError (line 0) where it is none or too large."""
+        """Parse the number; raise SdpSyntaxError (line 0) if malformed or too large."""
         number = int(_NUMBER.match(value)["value"])
         if number > cls.MAXIMUM:
             raise SdpSyntaxError(0, 1, f"a number of at most {cls.MAXIMUM}")
@@ -95,13 +95,13 @@ _DECIMAL: Final = Grammar(("a decimal number", r"(?P<value>[0-9]{1,9}(?:\.[0-9]{
 
 @dataclass(frozen=True, slots=True)
 class Decimal:
-    """An attribute whose value is a number that may have a fraction, 0 or more."""
+    """Attribute with a number as value, 0 or more, possibly with a fraction."""
 
     value: float
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read the number; SdpSyntaxError (line 0) where it is none."""
+        """Parse the number; raise SdpSyntaxError (line 0) if malformed."""
         return cls(float(_DECIMAL.match(value)["value"]))
 
     def __str__(self) -> str:
@@ -109,5 +109,5 @@ class Decimal:
 
 
 def words(value: str) -> tuple[str, ...]:
-    """The words of a value, however many spaces stand between them."""
+    """Return the words of a value, separated by any number of spaces."""
     return tuple(word for word in value.split(" ") if word)

@@ -1,4 +1,4 @@
-"""The four media directions (RFC 8866 section 6.7) and their algebra (RFC 3264 section 6.1)."""
+"""Media directions (RFC 8866 section 6.7) and their algebra (RFC 3264 section 6.1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Direction(StrEnum):
-    """Which way media flows, seen from the side that wrote the description."""
+    """Direction of media, seen from the writer of the description."""
 
     SENDRECV = "sendrecv"
     SENDONLY = "sendonly"
@@ -15,9 +15,9 @@ class Direction(StrEnum):
     INACTIVE = "inactive"
 
     sends: bool
-    """Whether the writer sends."""
+    """True if the writer sends."""
     receives: bool
-    """Whether the writer receives."""
+    """True if the writer receives."""
 
     def __init__(self, value: str) -> None:
         self.sends = value in ("sendrecv", "sendonly")
@@ -25,15 +25,15 @@ class Direction(StrEnum):
 
     @classmethod
     def of(cls, sends: bool, receives: bool) -> Direction:
-        """The direction of a writer that sends and receives as told."""
+        """Return the direction of a writer that sends and receives as given."""
         return _BY_FLOW[bool(sends)][bool(receives)]
 
     def reversed(self) -> Direction:
-        """The same flow seen from the other side."""
+        """Return the direction seen from the other side."""
         return _BY_FLOW[self.receives][self.sends]
 
     def limited_to(self, other: Direction) -> Direction:
-        """What both this and `other`, seen from the same side, allow."""
+        """Return the direction allowed by both `self` and `other`, seen from one side."""
         return _BY_FLOW[self.sends and other.sends][self.receives and other.receives]
 
 

@@ -1,4 +1,4 @@
-"""ICE (RFC 8839) and its trickling (RFC 8840): candidates, credentials, options."""
+"""ICE (RFC 8839) and trickle ICE (RFC 8840): candidates, credentials, options."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ class Candidate:
 
     foundation: str
     component: int
-    """1 RTP (or all, with rtcp-mux), 2 RTCP."""
+    """1: RTP (or all, with rtcp-mux), 2: RTCP."""
     transport: str
-    """udp or tcp, as written; compared without regard to case."""
+    """udp or tcp, as written; compared without case."""
     priority: int
     address: str
-    """An IP address or a host name (an mDNS name ends in .local)."""
+    """IP address or host name (an mDNS name ends in .local)."""
     port: int
     type: str
     """host, srflx, prflx, relay."""
     related_address: str | None = None
     related_port: int | None = None
     extensions: tuple[tuple[str, str], ...] = ()
-    """Name and value pairs that follow: tcptype, generation, ufrag, network-id, network-cost."""
+    """Trailing name and value pairs: tcptype, generation, ufrag, network-id, network-cost."""
 
     NAME: ClassVar[str] = "candidate"
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read what stands after "candidate:"; SdpSyntaxError (line 0) otherwise."""
+        """Parse the value after "candidate:"; raise SdpSyntaxError (line 0)."""
         match = _CANDIDATE.match(value)
         port = int(match["port"])
         related_port = int(match["related_port"]) if match["related_port"] else None
@@ -59,7 +59,7 @@ class Candidate:
 
     @classmethod
     def parse_line(cls, line: str) -> Self:
-        """Read "candidate:..." as browsers hand it out, or the whole "a=candidate:..." line."""
+        """Parse "candidate:..." in the form used by browsers, or a whole "a=candidate:..." line."""
         for prefix in ("a=candidate:", "candidate:"):
             if line.startswith(prefix):
                 try:
@@ -69,12 +69,12 @@ class Candidate:
         raise SdpSyntaxError(0, 1, '"candidate:"')
 
     def extension(self, name: str) -> str | None:
-        """The value of the first extension of that name."""
+        """Return the value of the first extension with a name, None if absent."""
         return next((value for key, value in self.extensions if key == name), None)
 
     @property
     def tcp_type(self) -> str | None:
-        """active, passive or so (RFC 6544 section 4.5); None for UDP."""
+        """Return active, passive or so (RFC 6544 section 4.5); None for UDP."""
         return self.extension("tcptype")
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ _CREDENTIAL: Final = Grammar(("visible ASCII, at most 256 characters", rf"(?P<va
 
 @dataclass(frozen=True, slots=True)
 class IceUfrag(Text):
-    """a=ice-ufrag (RFC 8839 section 5.4); read leniently, since browsers take more than its ice-char."""
+    """a=ice-ufrag (RFC 8839 section 5.4); parsed leniently, as browsers accept more than its ice-char."""
 
     GRAMMAR: ClassVar[Grammar] = _CREDENTIAL
     NAME: ClassVar[str] = "ice-ufrag"
@@ -117,7 +117,7 @@ class IceUfrag(Text):
 
 @dataclass(frozen=True, slots=True)
 class IcePwd:
-    """a=ice-pwd (RFC 8839 section 5.4); a secret, kept out of `repr`."""
+    """a=ice-pwd (RFC 8839 section 5.4); a secret, hidden in `repr`."""
 
     value: str = field(repr=False)
 
@@ -125,7 +125,7 @@ class IcePwd:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read the password; SdpSyntaxError (line 0) where it is not visible ASCII."""
+        """Parse the password; raise SdpSyntaxError (line 0) if not visible ASCII."""
         return cls(_CREDENTIAL.match(value)["value"])
 
     def __str__(self) -> str:
@@ -156,7 +156,7 @@ class IceOptions:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read the tags; SdpSyntaxError (line 0) where there is none."""
+        """Parse the tags; raise SdpSyntaxError (line 0) if there are none."""
         options = words(value)
         if not options:
             raise SdpSyntaxError(0, 1, "an ICE option tag")
@@ -176,7 +176,7 @@ class IcePacing(Number):
 
 @dataclass(frozen=True, slots=True)
 class RemoteCandidate:
-    """One address of a=remote-candidates."""
+    """Address in a=remote-candidates."""
 
     component: int
     address: str
@@ -196,7 +196,7 @@ class RemoteCandidates:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read triples of component, address, port; SdpSyntaxError (line 0) otherwise."""
+        """Parse triples of component, address, port; raise SdpSyntaxError (line 0)."""
         _REMOTE.match(value)
         parts = words(value)
         return cls(tuple(_remote(parts[start : start + 3]) for start in range(0, len(parts), 3)))

@@ -1,4 +1,4 @@
-"""What a payload type is and how it is packed: rtpmap, fmtp, rtcp-fb, ptime, maxptime, framerate."""
+"""Payload types and packetization: rtpmap, fmtp, rtcp-fb, ptime, maxptime, framerate."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class RtpMap:
     payload_type: int
     """0 to 127."""
     encoding: str
-    """Encoding name as written; names are compared without regard to case."""
+    """Encoding name as written; compared without case."""
     clock_rate: int
-    """Hz."""
+    """Clock rate in Hz."""
     parameters: str | None = None
-    """What follows the clock rate: for audio the number of channels, None when left out."""
+    """Text after the clock rate: for audio the number of channels, None if omitted."""
 
     NAME: ClassVar[str] = "rtpmap"
 
     @classmethod
     def parse(cls, value: str) -> RtpMap:
-        """Read `pt encoding/rate[/parameters]`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `pt encoding/rate[/parameters]`; raise SdpSyntaxError (line 0)."""
         return _read_rtpmap(value)
 
     @property
     def channels(self) -> int:
-        """Audio channels, 1 where none are given."""
+        """Return the audio channels, 1 if unstated."""
         return int(self.parameters) if self.parameters is not None and self.parameters.isdecimal() else 1
 
     def __str__(self) -> str:
@@ -66,26 +66,26 @@ class Fmtp:
     """a=fmtp (RFC 8866 section 6.15)."""
 
     format: str
-    """The payload type or other format of the m= line."""
+    """Payload type or other format of the m= line."""
     text: str
-    """The parameters as written."""
+    """Parameters as written."""
 
     NAME: ClassVar[str] = "fmtp"
 
     @classmethod
     def parse(cls, value: str) -> Fmtp:
-        """Read `format parameters`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `format parameters`; raise SdpSyntaxError (line 0)."""
         return _read_fmtp(value)
 
     @classmethod
     def of(cls, format: str | int, parameters: Mapping[str, str | int | None]) -> Self:
-        """From parameters in order; None as a value writes the name alone."""
+        """Return a value from parameters in order; None as value writes the name alone."""
         parts = [name if value is None else f"{name}={value}" for name, value in parameters.items()]
         return cls(str(format), ";".join(parts))
 
     @property
     def parameters(self) -> Mapping[str, str | None]:
-        """Parameters by name in lower case, in order; None where there is no "="; the last of a name holds."""
+        """Return parameters by lower-case name, in order; None without "="; the last of a name counts."""
         return _read_parameters(self.text)
 
     def __str__(self) -> str:
@@ -121,17 +121,17 @@ class RtcpFb:
     """a=rtcp-fb (RFC 4585 section 4.2, RFC 5104 section 7.1)."""
 
     format: str
-    """A payload type, or "*" for all."""
+    """Payload type, or "*" for all."""
     type: str
     """ack, nack, ccm, trr-int, transport-cc, goog-remb."""
     parameters: str | None = None
-    """What follows the type: "pli" of nack, "fir" of ccm, the milliseconds of trr-int."""
+    """Text after the type: "pli" for nack, "fir" for ccm, the milliseconds of trr-int."""
 
     NAME: ClassVar[str] = "rtcp-fb"
 
     @classmethod
     def parse(cls, value: str) -> RtcpFb:
-        """Read `format type [parameters]`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `format type [parameters]`; raise SdpSyntaxError (line 0)."""
         return _read_rtcp_fb(value)
 
     def __str__(self) -> str:
@@ -161,13 +161,13 @@ class Ptime(Decimal):
 
 @dataclass(frozen=True, slots=True)
 class MaxPtime(Decimal):
-    """a=maxptime (RFC 8866 section 6.5): the most milliseconds of media in a packet."""
+    """a=maxptime (RFC 8866 section 6.5): most milliseconds of media in a packet."""
 
     NAME: ClassVar[str] = "maxptime"
 
 
 @dataclass(frozen=True, slots=True)
 class FrameRate(Decimal):
-    """a=framerate (RFC 8866 section 6.13): the most video frames a second."""
+    """a=framerate (RFC 8866 section 6.13): most video frames per second."""
 
     NAME: ClassVar[str] = "framerate"

@@ -18,7 +18,7 @@ class Fingerprint:
     """a=fingerprint (RFC 8122 section 5)."""
 
     algorithm: str
-    """Hash function in lower case, as "sha-256"."""
+    """Hash function in lower case, e.g. "sha-256"."""
     digest: str
     """Octets in upper-case hexadecimal, separated by colons."""
 
@@ -26,12 +26,12 @@ class Fingerprint:
 
     @classmethod
     def parse(cls, value: str) -> Fingerprint:
-        """Read `hash digest`, either case; SdpSyntaxError (line 0) otherwise."""
+        """Parse `hash digest` in either case; raise SdpSyntaxError (line 0)."""
         return _read_fingerprint(value)
 
     @property
     def octets(self) -> bytes:
-        """The digest's bytes."""
+        """Return the digest's bytes."""
         return bytes.fromhex(self.digest.replace(":", ""))
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ def _read_fingerprint(value: str) -> Fingerprint:
 
 
 class SetupRole(StrEnum):
-    """Who opens the connection (RFC 4145 section 4); for DTLS the active side is the client (RFC 5763)."""
+    """Opener of the connection (RFC 4145 section 4); for DTLS the active side is the client (RFC 5763)."""
 
     ACTIVE = "active"
     PASSIVE = "passive"
@@ -71,7 +71,7 @@ class Setup:
 
     @classmethod
     def parse(cls, value: str) -> Setup:
-        """Read the role; SdpSyntaxError (line 0) for an unknown one."""
+        """Parse the role; raise SdpSyntaxError (line 0) for an unknown role."""
         return _read_setup(value)
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class ConnectionReuse(Text):
 
 @dataclass(frozen=True, slots=True)
 class TlsId(Text):
-    """a=tls-id (RFC 8842 section 4): 20 to 255 characters that name one DTLS association."""
+    """a=tls-id (RFC 8842 section 4): 20 to 255 characters that identify a DTLS association."""
 
     GRAMMAR: ClassVar[Grammar] = Grammar(
         ("20 to 255 letters, digits, + / - or _", r"(?P<value>[A-Za-z0-9+/\-_]{20,255}) *")
@@ -106,20 +106,20 @@ class TlsId(Text):
 
 @dataclass(frozen=True, slots=True)
 class CryptoKey:
-    """One inline key of a=crypto (RFC 4568 section 6.1); the key stays out of `repr`."""
+    """Inline key of a=crypto (RFC 4568 section 6.1); `repr` hides the key."""
 
     key_and_salt: bytes = field(repr=False)
     """Master key followed by master salt: 30 octets for AES_CM_128."""
     lifetime: str | None = None
     """Packets, as written: "2^20" or digits."""
     mki: int | None = None
-    """Master key identifier, None where packets carry none."""
+    """Master key identifier, None if packets carry none."""
     mki_length: int | None = None
     """Octets of the identifier in a packet, 1 to 128."""
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `inline:base64[|lifetime][|mki:length]`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `inline:base64[|lifetime][|mki:length]`; raise SdpSyntaxError (line 0)."""
         match = _KEY.match(value)
         text = match["key"].rstrip("=")
         try:
@@ -131,7 +131,7 @@ class CryptoKey:
 
     @property
     def packets(self) -> int | None:
-        """How many packets the key may protect, None where not told."""
+        """Return the number of packets protected by the key, None if unstated."""
         if self.lifetime is None:
             return None
         return 2 ** int(self.lifetime[2:]) if self.lifetime.startswith("2^") else int(self.lifetime)
@@ -159,16 +159,16 @@ class Crypto:
 
     tag: int
     suite: str
-    """In upper case, as "AES_CM_128_HMAC_SHA1_80" or "AEAD_AES_256_GCM"."""
+    """Suite in upper case, e.g. "AES_CM_128_HMAC_SHA1_80" or "AEAD_AES_256_GCM"."""
     keys: tuple[CryptoKey, ...]
     session_parameters: tuple[str, ...] = ()
-    """As "UNENCRYPTED_SRTCP", "KDR=1"."""
+    """Session parameters, e.g. "UNENCRYPTED_SRTCP", "KDR=1"."""
 
     NAME: ClassVar[str] = "crypto"
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `tag suite keys [session parameters]`, the suite in any case; SdpSyntaxError (line 0) otherwise."""
+        """Parse `tag suite keys [session parameters]`, the suite in any case; raise SdpSyntaxError (line 0)."""
         match = _CRYPTO.match(value)
         keys = []
         column = match.start("keys")

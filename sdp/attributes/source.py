@@ -40,7 +40,7 @@ class Group:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `semantics mid ...`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `semantics mid ...`; raise SdpSyntaxError (line 0)."""
         match = _GROUP.match(value)
         return cls(match["semantics"], words(match["mids"]))
 
@@ -66,7 +66,7 @@ class Msid:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `stream [track]`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `stream [track]`; raise SdpSyntaxError (line 0)."""
         match = _MSID.match(value)
         return cls(match["stream"], match["track"])
 
@@ -91,7 +91,7 @@ class MsidSemantic:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `[ ]semantic id ...`; SdpSyntaxError (line 0) where there is nothing."""
+        """Parse `[ ]semantic id ...`; raise SdpSyntaxError (line 0) for an empty value."""
         parts = words(value)
         if not parts:
             raise SdpSyntaxError(0, 1, "a semantic")
@@ -114,7 +114,7 @@ class Ssrc:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `ssrc attribute[:value]`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `ssrc attribute[:value]`; raise SdpSyntaxError (line 0)."""
         match = _SSRC.match(value)
         return cls(_ssrc(match["ssrc"], 1), match["attribute"], match["value"])
 
@@ -147,7 +147,7 @@ class SsrcGroup:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `semantics ssrc ...`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `semantics ssrc ...`; raise SdpSyntaxError (line 0)."""
         match = _SSRC_GROUP.match(value)
         column = match.start("ssrcs") + 1
         return cls(match["semantics"], tuple(_ssrc(text, column) for text in words(match["ssrcs"])))
@@ -164,7 +164,7 @@ _SSRC_GROUP: Final = Grammar(
 
 @dataclass(frozen=True, slots=True)
 class Rid:
-    """a=rid (RFC 8851 section 10): a restricted RTP stream."""
+    """a=rid (RFC 8851 section 10): restricted RTP stream."""
 
     id: str
     direction: str
@@ -178,7 +178,7 @@ class Rid:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `id direction [pt=...;name=value;...]`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `id direction [pt=...;name=value;...]`; raise SdpSyntaxError (line 0)."""
         match = _RID.match(value)
         formats: tuple[str, ...] = ()
         restrictions: list[tuple[str, str | None]] = []
@@ -192,7 +192,7 @@ class Rid:
 
     @property
     def parameters(self) -> Mapping[str, str | None]:
-        """The restrictions by name."""
+        """Return the restrictions by name."""
         return MappingProxyType(dict(self.restrictions))
 
     def __str__(self) -> str:
@@ -210,7 +210,7 @@ _RID: Final = Grammar(
 
 @dataclass(frozen=True, slots=True)
 class SimulcastStream:
-    """One alternative of a simulcast stream: a restriction id, "~" where it starts paused."""
+    """Alternative of a simulcast stream: a restriction id, "~" if initially paused."""
 
     id: str
     paused: bool = False
@@ -234,7 +234,7 @@ class Simulcast:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `send streams`, `recv streams` or both in either order; SdpSyntaxError (line 0) otherwise."""
+        """Parse `send streams`, `recv streams` or both in either order; raise SdpSyntaxError (line 0)."""
         match = _SIMULCAST.match(value)
         found = {match["first"]: _streams(match["streams1"]), match["second"]: _streams(match["streams2"] or "")}
         if match["first"] == match["second"]:
@@ -272,17 +272,17 @@ class ExtMap:
     """a=extmap (RFC 8285 section 8; SDES items RFC 7941, encryption RFC 6904)."""
 
     id: int
-    """1 to 14 for one-byte headers, up to 255 for two-byte ones, 4096 and up while still to be agreed."""
+    """1 to 14 for one-byte headers, up to 255 for two-byte headers, 4096 and above while not agreed yet."""
     uri: str
     direction: str | None = None
     attributes: str | None = None
-    """What follows the URI; with uri ENCRYPT the URI of the encrypted extension."""
+    """Text after the URI; with uri ENCRYPT the URI of the encrypted extension."""
 
     NAME: ClassVar[str] = "extmap"
 
     @classmethod
     def parse(cls, value: str) -> ExtMap:
-        """Read `id[/direction] uri [attributes]`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `id[/direction] uri [attributes]`; raise SdpSyntaxError (line 0)."""
         return _read_extmap(value)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The attributes of RFC 8866 section 6 (and RFC 4574, 4796) that are a piece of text."""
+"""Text attributes of RFC 8866 section 6, RFC 4574 and RFC 4796."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Keywords(Text):
 
 @dataclass(frozen=True, slots=True)
 class Tool(Text):
-    """a=tool (RFC 8866 section 6.3): what wrote the description."""
+    """a=tool (RFC 8866 section 6.3): program that wrote the description."""
 
     NAME: ClassVar[str] = "tool"
 
@@ -47,7 +47,7 @@ class ConferenceType(Text):
 
 @dataclass(frozen=True, slots=True)
 class Charset(Text):
-    """a=charset (RFC 8866 section 6.10): of s= and i= lines and of what depends on it."""
+    """a=charset (RFC 8866 section 6.10): encoding of s= and i= lines and of dependent attributes."""
 
     NAME: ClassVar[str] = "charset"
 

@@ -1,4 +1,4 @@
-"""Where RTCP, SCTP and data channels go: rtcp, rtcp-mux, sctp-port, sctpmap, dcmap, dcsa."""
+"""Destinations of RTCP, SCTP and data channels: rtcp, rtcp-mux, sctp-port, sctpmap, dcmap, dcsa."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Rtcp:
 
     port: int
     address: str | None = None
-    """None: the address of the c= line."""
+    """Address, None for the address of the c= line."""
     address_type: str = "IP4"
     network_type: str = "IN"
 
@@ -26,7 +26,7 @@ class Rtcp:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `port [network type address]`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `port [network type address]`; raise SdpSyntaxError (line 0)."""
         match = _RTCP.match(value)
         port = int(match["port"])
         if port > 65535:
@@ -98,7 +98,7 @@ class SctpMap:
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `port application [streams]`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `port application [streams]`; raise SdpSyntaxError (line 0)."""
         match = _SCTPMAP.match(value)
         return cls(int(match["port"]), match["application"], int(match["streams"]) if match["streams"] else None)
 
@@ -116,19 +116,19 @@ _SCTPMAP: Final = Grammar(
 
 @dataclass(frozen=True, slots=True)
 class DcMap:
-    """a=dcmap (RFC 8864 section 5.1): one data channel."""
+    """a=dcmap (RFC 8864 section 5.1): a data channel."""
 
     stream_id: int
     """SCTP stream, 0 to 65535."""
     options: tuple[tuple[str, str], ...] = ()
-    """Name and value pairs in order, quotes taken off label and subprotocol: label, subprotocol, ordered,
-    max-retr, max-time, priority."""
+    """Name and value pairs in order, label and subprotocol without quotes: label, subprotocol, ordered, max-retr,
+    max-time, priority."""
 
     NAME: ClassVar[str] = "dcmap"
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `stream [name=value;...]`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `stream [name=value;...]`; raise SdpSyntaxError (line 0)."""
         match = _DCMAP.match(value)
         stream_id = int(match["stream"])
         if stream_id > 65535:
@@ -137,7 +137,7 @@ class DcMap:
 
     @property
     def parameters(self) -> Mapping[str, str]:
-        """The options by name."""
+        """Return the options by name."""
         return MappingProxyType(dict(self.options))
 
     def __str__(self) -> str:
@@ -173,7 +173,7 @@ def _dcmap_options(text: str, column: int) -> list[tuple[str, str]]:
 
 
 def _split_unquoted(text: str) -> list[str]:
-    """Split at semicolons that stand outside quotes."""
+    """Split at semicolons outside quotes."""
     parts = [""]
     for number, piece in enumerate(text.split('"')):
         if number % 2:
@@ -187,17 +187,17 @@ def _split_unquoted(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class DcSa:
-    """a=dcsa (RFC 8864 section 5.2): an attribute of the subprotocol of one data channel."""
+    """a=dcsa (RFC 8864 section 5.2): attribute of the subprotocol of a data channel."""
 
     stream_id: int
     attribute: str
-    """As it would stand after a=, for instance "fmtp:t140 cps=30" (RFC 8865)."""
+    """Attribute in the form after a=, e.g. "fmtp:t140 cps=30" (RFC 8865)."""
 
     NAME: ClassVar[str] = "dcsa"
 
     @classmethod
     def parse(cls, value: str) -> Self:
-        """Read `stream attribute`; SdpSyntaxError (line 0) otherwise."""
+        """Parse `stream attribute`; raise SdpSyntaxError (line 0)."""
         match = _DCSA.match(value)
         return cls(int(match["stream"]), match["attribute"])
 

@@ -1,4 +1,4 @@
-"""A description as plain dictionaries in the shape of the sdp-transform family, and back."""
+"""Descriptions as plain dictionaries in the form of the sdp-transform family, and back."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""A description as plain dictionaries in the shape of the sdp-transform family, and back.
+"""Conversion of a description to plain dictionaries in the form of the sdp-transform family, and back.
 
-That shape keeps what its table knows and every other attribute as text (under "invalid"); it does
-not keep the order of lines, lines of unknown types and k=, nor all but the last of c=, r= and most
-attributes. Where sdp-transform (Python 1.1.0) itself misreads a line this module reads it right:
+The form keeps known lines, and every other attribute as text (under "invalid"). Lost are the order of lines,
+unknown line types, k=, and all but the last of c=, r= and most attributes. Lines misread by sdp-transform
+(Python 1.1.0) are parsed correctly:
 
-- numbers: only text that a number writes back the same becomes one, so that an ICE password 0042,
-  a phone number +1 or a session name 1_0 is not turned into 42, 1 or 10;
-- `tcptype` of candidates is read (its table looks for a misspelt name), and what follows it;
-- an attribute is taken by its whole name, so `rtcp-mux-only` is not taken for `rtcp-mux`;
+- numbers: only text equal to the written number becomes a number, so that an ICE password 0042,
+  a phone number +1 or a session name 1_0 stays text;
+- `tcptype` of candidates, misspelt in sdp-transform's table, and the fields after `tcptype`;
+- attributes match by the whole name, so `rtcp-mux-only` is no `rtcp-mux`;
 - `m=audio 49170/2 ...` gives type, port, protocol and payloads, and `numPorts` 2, instead of nothing.
 """
 
@@ -30,7 +30,7 @@ _LARGEST: Final = 10**_MOST_DIGITS
 
 
 class _Codec:
-    """One row of the table, made ready to read and write."""
+    """Row of the table, compiled for reading and writing."""
 
     __slots__ = ("fields", "match", "name", "pieces", "row")
 
@@ -42,7 +42,7 @@ class _Codec:
         self.pieces = row.pieces()
 
     def read(self, value: str, target: Json) -> bool:
-        """Put the value into `target`; False where it does not fit the row."""
+        """Store the value in `target`; return False if the value does not match the row."""
         match = self.match(value)
         if match is None:
             return False
@@ -59,7 +59,7 @@ class _Codec:
         return True
 
     def write(self, source: Mapping[str, Any], path: str) -> Iterable[str]:
-        """The values that `source` holds for this row, as they stand on the wire."""
+        """Yield the wire values held by `source` for the row."""
         row = self.row
         if not row.key:
             yield self._value(source, path.rstrip("."))
@@ -90,7 +90,7 @@ _CANONICAL: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def _number(text: str) -> str | int | float:
-    """A number where its own text is this very text."""
+    """Return a number if its own text equals `text`; otherwise `text`."""
     match = _CANONICAL.fullmatch(text)
     if match is None or len(text) > _MOST_DIGITS:
         return text
@@ -99,7 +99,7 @@ def _number(text: str) -> str | int | float:
 
 
 def section_to_dict(lines: Iterable[str], target: Json) -> Json:
-    """Read the lines of one section into `target` and return it."""
+    """Read the lines of one section into `target` and return `target`."""
     for line in lines:
         letter, value = line[0], line[2:]
         if letter == "a":
@@ -121,17 +121,16 @@ def _read_attribute(text: str, target: Json) -> None:
 
 
 def to_dict(session: Iterable[str], media: Iterable[Iterable[str]]) -> Json:
-    """The dictionary of a description's session lines and of the lines of each media section."""
+    """Return the dictionary of a description's session lines and media sections."""
     found = section_to_dict(session, {})
     found["media"] = [section_to_dict(lines, {"rtp": [], "fmtp": []}) for lines in media]
     return found
 
 
 def from_dict(data: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """The session lines and the lines of each media section of a dictionary in that shape.
+    """Return the session lines and media section lines of a dictionary.
 
-    Keys outside the table are ignored. Raises SdpSyntaxError (line 0), naming the key, where a value
-    is of the wrong type or a needed one is missing.
+    Unknown keys are ignored. Raise SdpSyntaxError (line 0) naming the key for a wrong type or a missing value.
     """
     _mapping(data, "the description")
     session = {"version": 0, "name": "-", **{key: value for key, value in data.items() if value is not None}}
@@ -174,7 +173,7 @@ def _write(pieces: list[Piece], source: Mapping[str, Any], path: str) -> str:
 
 
 def _present(pieces: list[Piece], source: Mapping[str, Any]) -> bool:
-    """Whether an optional run is to be written: it has a field that is there; bare text always is."""
+    """Return True if an optional run must be written: literal text always, else with a field present."""
     fields = [piece[0] for piece in pieces if isinstance(piece, tuple)]
     return not fields or any(source.get(key) is not None for key in fields)
 

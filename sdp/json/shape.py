@@ -1,8 +1,8 @@
-"""The table of sdp-transform's JSON shape: which key a line becomes, and how its value is laid out.
+"""Table of sdp-transform's JSON form: the key of each line, and the layout of its value.
 
-A layout is written once and used both ways. `<key:kind>` is a field, `[...]` may be left out (when
-reading: where it is absent; when writing: where none of its fields is there), anything else stands
-for itself. A layout without field is a property attribute: its value is the attribute's own name.
+One layout serves reading and writing. `<key:kind>` is a field, `[...]` is optional (reading: possibly absent; writing:
+dropped without fields), other text is literal. A layout without field is a property attribute: its value is the
+attribute's name.
 """
 
 from __future__ import annotations
@@ -44,35 +44,35 @@ _KINDS: Final = {
 }
 
 Piece = str | tuple[str, str] | list["Piece"]
-"""Literal text, a field (key, kind), or pieces that may be left out together."""
+"""Literal text, a field (key, kind), or an optional group of pieces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table."""
+    """Row of the table."""
 
     key: str
-    """The key in the dictionary; "" where the fields stand in the section's own dictionary."""
+    """Key in the dictionary; "" puts the fields into the section's own dictionary."""
     layout: str
     many: bool = False
-    """A list with an element a line; otherwise the last line holds."""
+    """True for a list with an element per line; otherwise the last line counts."""
     single: bool = False
-    """The value is the one field's, not a dictionary."""
+    """True if the value is the only field's, without dictionary."""
     whole: bool = False
-    """The layout must reach the line's end; otherwise what follows it is left out."""
+    """True if the layout must reach the line's end; otherwise trailing text is dropped."""
     read_only: bool = False
-    """An older spelling: read, but written as the other row of the same key does."""
+    """True for an older spelling: parsed, but written by the row with an equal key."""
 
     def pieces(self) -> list[Piece]:
-        """The layout taken apart."""
+        """Return the layout split into pieces."""
         return _pieces(iter(re.findall(r"<[^>]*>|\[|\]|[^<\[\]]+", self.layout)))
 
     def fields(self) -> list[str]:
-        """The keys of the layout's fields, in order."""
+        """Return the keys of the layout's fields, in order."""
         return re.findall(r"<([^:>]*):", self.layout)
 
     def pattern(self) -> re.Pattern[str]:
-        """The regular expression that reads the layout, one group a field."""
+        """Return the regular expression of the layout, one group per field."""
         return re.compile(_expression(self.pieces()) + (r"\Z" if self.whole else ""))
 
 
@@ -127,7 +127,7 @@ LINES: Final = MappingProxyType(
         "m": Row("", "<type:name> <port:digits>[/<numPorts:count>] <protocol:slashed>[ <payloads:text>]"),
     }
 )
-"""Lines other than a=, by type letter, in the order they are written; k= and others have no key."""
+"""Lines other than a=, by type letter, in writing order; k= and unknown types have no key."""
 
 SESSION_ORDER: Final = tuple("vosiuepcbtrz")
 MEDIA_ORDER: Final = tuple("micb")
@@ -205,4 +205,4 @@ ATTRIBUTE_ROWS: Final = MappingProxyType(
         "mid": _value("mid", "word"),
     }
 )
-"""Attributes by name, in the order they are written; a word after the name tells two forms apart."""
+"""Attributes by name, in writing order; a word after the name distinguishes two forms."""

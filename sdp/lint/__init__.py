@@ -1,4 +1,4 @@
-"""What a browser or a phone would refuse or stumble over: `lint`, its findings and the table of its rules."""
+"""Detection of descriptions that browsers or phones reject or misread: `lint`, findings and rules."""
 
 from __future__ import annotations
 

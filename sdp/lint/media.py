@@ -1,4 +1,4 @@
-"""Lint rules about media sections: addresses, formats, codecs, keys, header extensions."""
+"""Lint rules for media sections: addresses, formats, codecs, keys, header extensions."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def format_twice(reading: Reading) -> Iterator[Hit]:
 
 def no_rtpmap(reading: Reading) -> Iterator[Hit]:
     for section in reading.rtp():
-        # One finding a line: a malformed rtpmap is told as such
+        # One finding per line: a malformed rtpmap is reported as malformed
         mapped = {value.partition(" ")[0] for value in section.values("rtpmap")}
         for name in section.formats:
             if name.isdecimal() and int(name) >= _FIRST_DYNAMIC and name not in mapped and in_use(section):
@@ -67,7 +67,7 @@ def no_rtpmap(reading: Reading) -> Iterator[Hit]:
 
 
 def _repeated(reading: Reading, section: MediaDescription) -> Iterator[tuple[int, RtpMap, RtpMap]]:
-    """Lines that map a payload type again, with the new and the first meaning."""
+    """Yield lines that map a payload type again, with the new and the first mapping."""
     first: dict[int, RtpMap] = {}
     for number, rtpmap in reading.all(section, RtpMap):
         if rtpmap.payload_type in first:
@@ -100,7 +100,7 @@ def stray_fmtp(reading: Reading) -> Iterator[Hit]:
 
 
 def stray_parameters(reading: Reading, section: MediaDescription) -> Iterator[Hit]:
-    """fmtp lines of formats that the m= line does not name."""
+    """Yield fmtp lines of formats missing from the m= line."""
     formats = set(section.formats)
     for number, fmtp in reading.all(section, Fmtp):
         if fmtp.format not in formats:
@@ -124,7 +124,7 @@ def ptime_above_maxptime(reading: Reading) -> Iterator[Hit]:
 def _codec(
     name: str, wrong: Callable[[RtpMap], bool], detail: Callable[[RtpMap], str | int] = lambda _: ""
 ) -> Callable[[Reading], Iterator[Hit]]:
-    """A rule about the rtpmap lines of one codec."""
+    """Return a rule for the rtpmap lines of one codec."""
 
     def check(reading: Reading) -> Iterator[Hit]:
         for section in reading.media:
@@ -266,7 +266,7 @@ def feedback_without_avpf(reading: Reading) -> Iterator[Hit]:
 
 
 def _addresses(reading: Reading) -> Iterator[tuple[int, str]]:
-    """The c= lines that phone sections use."""
+    """Yield the c= lines of phone sections."""
     sections = list(reading.phone())
     if any(not section.field_values("c") for section in sections):
         yield from ((number, line.address) for number, line in reading.fields(reading.description, "c"))

@@ -1,4 +1,4 @@
-"""A description as the lint rules see it: every value with its line, malformed ones set apart."""
+"""Description prepared for lint rules: every value with its line, malformed lines separate."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sdp.typed import typed
 A = TypeVar("A", bound=Attribute)
 
 _OPTIONAL: Final = "ab"
-"""Types of lines that phones pass over where they cannot be read; browsers refuse the description."""
+"""Types of malformed lines that phones ignore, while browsers reject the description."""
 _RFC: Final = re.compile(r"RFC \d+(?: section [\d.]*\d)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A line that breaks a rule."""
+    """Line that breaks a rule."""
 
     line: int
     detail: str | int = ""
@@ -33,7 +33,7 @@ class Hit:
 
 
 def _misspelt(found: Any, value: str) -> str:
-    """Name the fault of a value that can be read all the same; "" for none."""
+    """Return the fault of a tolerated value; "" for none."""
     if isinstance(found, MediaLine) and found.protocol not in value:
         return f"written in other letters than {found.protocol}"
     if isinstance(found, Connection) and has_leading_zeros(found.address):
@@ -42,20 +42,20 @@ def _misspelt(found: Any, value: str) -> str:
 
 
 def reference_of(view: type[Any]) -> str:
-    """The first RFC and section that the documentation of a view names."""
+    """Return the first RFC and section in the docstring of a view."""
     found = _RFC.search(view.__doc__ or "")
     return found[0] if found else "RFC 8866 section 6"
 
 
 class Reading:
-    """A description with the values of each section read once, errors collected."""
+    """Description with the values of each section parsed once, and errors collected."""
 
     def __init__(self, description: SessionDescription) -> None:
         self.description = description
         self.media = description.media
         self.malformed: list[Hit] = []
         self.tolerated: list[Hit] = []
-        """Lines that a strict reader refuses and `SessionDescription.parse` passes over or reads all the same."""
+        """Lines rejected by a strict reader, but ignored or accepted by `SessionDescription.parse`."""
         self._values: dict[tuple[int, str], list[tuple[int, Any]]] = {}
         for section in (description, *description.media):
             self._read(section)
@@ -87,32 +87,32 @@ class Reading:
                 told.append(Hit(number, f"{what} is {wrong}", reference_of(view)))
 
     def all(self, section: Section, view: type[A]) -> list[tuple[int, A]]:
-        """The well-formed attributes of that type in the section, with their line numbers."""
+        """Return the well-formed attributes of a type in the section, with their line numbers."""
         return self._values.get((section.first_line, "a=" + view.NAME), [])
 
     def fields(self, section: Section, letter: str) -> list[tuple[int, Any]]:
-        """The well-formed lines of another type in the section, with their line numbers."""
+        """Return the well-formed lines of another type in the section, with their line numbers."""
         return self._values.get((section.first_line, letter + "="), [])
 
     def rtp(self) -> Iterator[MediaDescription]:
-        """The sections that carry RTP."""
+        """Return the RTP sections."""
         return (section for section in self.media if "RTP/" in section.protocol.upper())
 
     def webrtc(self) -> Iterator[MediaDescription]:
-        """The sections in use that speak WebRTC."""
+        """Return the WebRTC sections in use."""
         return (section for section in self.media if speaks_webrtc(section) and in_use(section))
 
     def phone(self) -> Iterator[MediaDescription]:
-        """The RTP sections in use that do not speak WebRTC."""
+        """Return the RTP sections in use other than WebRTC."""
         return (section for section in self.rtp() if not speaks_webrtc(section) and in_use(section))
 
 
 def speaks_webrtc(section: MediaDescription) -> bool:
-    """DTLS-SRTP with feedback, or data channels (RFC 8829 section 5.1.2 names the spellings)."""
+    """Return True for DTLS-SRTP with feedback, or data channels (RFC 8829 section 5.1.2 lists the spellings)."""
     protocol = section.protocol.upper()
     return protocol.endswith(("TLS/RTP/SAVPF", "DTLS/SCTP"))
 
 
 def in_use(section: MediaDescription) -> bool:
-    """Neither rejected nor disabled; bundle-only sections have port 0 and are in use."""
+    """Return True unless rejected or disabled; bundle-only sections have port 0 and are in use."""
     return section.port != 0 or section.has("bundle-only")

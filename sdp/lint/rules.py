@@ -1,7 +1,7 @@
-"""What a browser or a phone would refuse or stumble over, as a table of rules.
+"""Table of lint rules for descriptions that browsers or phones reject or misread.
 
-A section that speaks WebRTC (DTLS with feedback profile, or SCTP over DTLS) is held to what browsers
-demand, any other to what phones do; both to RFC 8866.
+A WebRTC section (DTLS with feedback profile, or SCTP over DTLS) is checked against browsers' demands, any other against
+phones'; both against RFC 8866.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from sdp.lint.reading import Hit, Reading
 
 
 class Severity(StrEnum):
-    """How bad a finding is."""
+    """Severity of a finding."""
 
     ERROR = "error"
-    """A peer that follows the RFC refuses the description or the section."""
+    """A conforming peer rejects the description or the section."""
     WARNING = "warning"
-    """Some peers stumble, or something is lost."""
+    """Some peers misread the description, or lose information."""
 
 
 class Stumbles(StrEnum):
-    """Who refuses or stumbles."""
+    """Kind of peer with the problem."""
 
     BROWSER = "browser"
     PHONE = "phone"
@@ -39,32 +39,32 @@ class Stumbles(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row of the table."""
+    """Row of the table."""
 
     code: str
     severity: Severity
     stumbles: Stumbles
     reference: str
-    """RFC and section; "" where each hit brings its own."""
+    """RFC and section; "" if each hit names its own."""
     text: str
-    """One sentence; "{}" stands for the detail of the hit."""
+    """Single sentence; "{}" stands for the detail of the hit."""
     check: Callable[[Reading], Iterable[Hit]]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something a peer would refuse or stumble over."""
+    """Problem in a description for some peers."""
 
     severity: Severity
     line: int
-    """Counts from 1."""
+    """Line number from 1."""
     code: str
     stumbles: Stumbles
     message: str
     reference: str
 
     def to_dict(self) -> dict[str, str | int]:
-        """For machines."""
+        """Return the finding as JSON values."""
         return {
             "severity": self.severity.value,
             "line": self.line,
@@ -79,7 +79,7 @@ _E, _W = Severity.ERROR, Severity.WARNING
 _BROWSER, _PHONE, _BOTH = Stumbles.BROWSER, Stumbles.PHONE, Stumbles.BOTH
 
 RULES: Final = (
-    # The description as such
+    # The whole description
     Rule("no-origin", _E, _BOTH, "RFC 8866 section 5.2", "there is no o= line", lint_session.no_origin),
     Rule("no-name", _E, _BOTH, "RFC 8866 section 5.3", "there is no s= line", lint_session.no_name),
     Rule("no-timing", _E, _BOTH, "RFC 8866 section 5.9", "there is no t= line", lint_session.no_timing),
@@ -177,7 +177,7 @@ RULES: Final = (
         "ssrc-group-of-strangers", _E, _BROWSER, "RFC 5576 section 4.2",
         "no a=ssrc line declares {}", lint_media.ssrc_group_of_strangers,
     ),
-    # What phones speak
+    # Demands of phones
     Rule("no-keys", _E, _PHONE, "RFC 4568 section 6", "{} needs a=crypto or a=fingerprint", lint_media.no_keys),
     Rule(
         "crypto-without-srtp", _W, _PHONE, "RFC 4568 section 6",
@@ -200,7 +200,7 @@ RULES: Final = (
         "{} is neither an IP address nor a host name", lint_media.no_address,
     ),
     Rule("host-name", _W, _PHONE, "RFC 8866 section 5.7", "few phones look up the name {}", lint_media.host_name),
-    # What browsers demand
+    # Demands of browsers
     Rule(
         "stray-parameters", _E, _BROWSER, "RFC 8866 section 6.15",
         "the m= line does not name {}", lint_webrtc.stray_fmtp,
@@ -252,13 +252,13 @@ RULES: Final = (
         "no a=rid line declares {}", lint_webrtc.simulcast_of_strangers,
     ),
 )  # fmt: skip
-"""Every rule, in the order its findings are told for one line."""
+"""All rules, in the order of findings for one line."""
 
 
 def lint(text: str | bytes | SessionDescription, limits: Limits = DEFAULT_LIMITS) -> tuple[Finding, ...]:
-    """Every finding, by line; one error, "unreadable", of what cannot be read at all."""
+    """Return every finding, by line; a single error, "unreadable", for an unreadable description."""
     try:
-        # Read afresh, so that a built description has line numbers too
+        # Parsed again, so that a built description has line numbers too
         description = SessionDescription.parse(bytes(text) if isinstance(text, SessionDescription) else text, limits)
     except SdpSyntaxError as error:
         message = f"column {error.column}: expected {error.expected}"

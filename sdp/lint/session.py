@@ -1,4 +1,4 @@
-"""Lint rules about the description as a whole: its lines, their order and level, mids and groups."""
+"""Lint rules for the whole description: lines, order and level, mids and groups."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SESSION_ORDER: Final = "vosiuepcbtrzka"
 _MEDIA_ORDER: Final = "micbka"
 _ONCE: Final = ("o", "s", "u", "z")
 _DATAGRAM: Final = 1300
-"""RFC 3261 section 18.1.1: octets from which a request is not sent over UDP."""
+"""Octets from which requests avoid UDP (RFC 3261 section 18.1.1)."""
 
 _SESSION_ONLY: Final = {
     "group": "RFC 5888 section 5",
@@ -71,7 +71,7 @@ def unknown_line(reading: Reading) -> Iterator[Hit]:
 def _out_of_order(section: Section, known: str) -> Iterator[Hit]:
     reached = 0
     for number, line in enumerate(section.lines, section.first_line):
-        # t=, r= and z= lines may take turns
+        # t=, r= and z= lines may alternate
         rank = known.find("t" if line[0] in "rz" else line[0])
         if 0 <= rank < reached:
             yield Hit(number, line[0])

@@ -1,4 +1,4 @@
-"""Lint rules about what browsers demand of a section that speaks WebRTC."""
+"""Lint rules for browsers' demands on a WebRTC section."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _mid(reading: Reading, section: MediaDescription) -> str | None:
 
 
 def _bundled_elsewhere(reading: Reading, section: MediaDescription) -> bool:
-    """Whether the section's transport is that of another one (RFC 8843 section 7.1.3)."""
+    """Return True if the section shares another section's transport (RFC 8843 section 7.1.3)."""
     if section.has("bundle-only"):
         return True
     mid = _mid(reading, section)
@@ -47,7 +47,7 @@ def _bundled_elsewhere(reading: Reading, section: MediaDescription) -> bool:
 
 
 def _lacking(reading: Reading, name: str) -> Iterator[MediaDescription]:
-    """The sections with a transport of their own for which no attribute of that name holds."""
+    """Yield sections with their own transport that lack an attribute, even at session level."""
     for section in reading.webrtc():
         if not section.has(name) and not reading.description.has(name) and not _bundled_elsewhere(reading, section):
             yield section
@@ -88,7 +88,7 @@ def sdes(reading: Reading) -> Iterator[Hit]:
 
 
 def no_rtcp_mux(reading: Reading) -> Iterator[Hit]:
-    # RFC 8829 section 5.2.1 leaves it out of bundled sections; Chromium refuses them without
+    # RFC 8829 section 5.2.1 omits rtcp-mux from bundled sections; Chromium rejects the omission
     for section in reading.webrtc():
         if "RTP/" in section.protocol.upper() and not section.has("rtcp-mux"):
             yield Hit(section.first_line)
@@ -124,7 +124,7 @@ def _bundles(reading: Reading) -> Iterator[list[MediaDescription]]:
 
 
 def _clashes(reading: Reading, view: type[A], identity: Callable[[A], tuple[int, Hashable]]) -> Iterator[Hit]:
-    """Where a number means one thing in one section of a bundle and another in a later one."""
+    """Yield numbers with different meanings in two sections of a bundle."""
     for sections in _bundles(reading):
         meanings: dict[int, Hashable] = {}
         for section in sections:
