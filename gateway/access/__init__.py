@@ -1,1 +1,1 @@
-"""Who may speak SIP to us, and the registrar for those who may."""
+"""Authentication of SIP requests, and the registrar."""

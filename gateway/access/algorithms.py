@@ -1,7 +1,7 @@
-"""Which digest algorithm a client is challenged with: one, the best that it has shown to cope with (RFC 8760).
+"""Choice of one digest algorithm for each challenge: the best the client has shown to support (RFC 8760).
 
-Phones exist that give up when they see an algorithm they do not know, or more than one challenge. So whoever is not
-known gets MD5, where that is allowed; who is known by its User-Agent, or has signed with a better one, gets that.
+Some phones fail on an unknown algorithm or on several challenges. Unknown clients therefore get MD5, if allowed;
+clients known by User-Agent, or by an earlier signature with a better algorithm, get the better one.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from fnmatch import fnmatchcase
 _WEAKEST = "MD5"
 _REMEMBERED = 1_000
 _LONGEST = 128
-"""Characters of a User-Agent that count."""
+"""Characters of a User-Agent compared."""
 _UNANSWERED = 3
-"""Strong challenges in a row that a client leaves unanswered before it gets the weak one."""
+"""Unanswered strong challenges in a row before the weak algorithm is used."""
 
 
 class Algorithms:
-    """Chooses; what clients have shown is kept within bounds."""
+    """Chooses algorithms; memory of clients is bounded."""
 
     def __init__(self, allowed: Sequence[str], agents: Sequence[str] = ()) -> None:
-        """`allowed` best first; `agents` are patterns of User-Agents that cope with all of them."""
+        """`allowed` is ordered best first; `agents` are patterns of User-Agents with support for all algorithms."""
         self._allowed = tuple(allowed)
         self._agents = tuple(agents)
         self._shown: OrderedDict[str, set[str]] = OrderedDict()
         self._waiting: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def choose(self, user_agent: str | None, source: str, known: Collection[str] | None) -> str:
-        """The algorithm of the challenge; `known` are those that the user claimed has an HA1 for, None: all.
+        """Return the algorithm of a challenge.
 
-        `source` is the client's IP address.
+        `known` are the algorithms with an HA1 for the claimed user, None for all; `source` is the client's IP address.
         """
         usable = [one for one in self._allowed if known is None or one in known] or list(self._allowed)
         agent = (user_agent or "")[:_LONGEST]
@@ -48,7 +48,7 @@ class Algorithms:
         return best if unanswered < _UNANSWERED else _WEAKEST
 
     def signed(self, user_agent: str | None, source: str, algorithm: str) -> None:
-        """A client has signed rightly with that algorithm."""
+        """Note a correct signature with `algorithm`."""
         agent = (user_agent or "")[:_LONGEST]
         self._waiting.pop((source, agent), None)
         if agent and algorithm in self._allowed:

@@ -1,4 +1,4 @@
-"""Which sources get no answer for a while: scanners, by what they call themselves and by what they do."""
+"""Temporary bans of sources that look like scanners, by User-Agent or by failed requests."""
 
 from __future__ import annotations
 
@@ -13,89 +13,90 @@ from itertools import islice
 from gateway.sources import source_of
 
 _TOLD, _STEP = 500, 30.0
-"""Bans that other gateways are told of, and seconds of a step of their ends."""
+"""Largest number of bans published to remote gateways, and the rounding of their ends in seconds."""
 _LIFTED = 1_000
-"""Addresses that other gateways are told to answer again."""
+"""Largest number of lifted bans published to remote gateways."""
 _CHALLENGES = (401, 407)
 _HARMLESS = (481, 482, 487, 491)
-"""Refusals that phones earn which did nothing wrong: a call is over, a request came twice."""
+"""Rejections that well-behaved phones can cause: an ended call, or a repeated request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BanPolicy:
-    """When a source is banned, and for how long."""
+    """Conditions and duration of bans."""
 
     after: int = 100
-    """Refusals (4xx, challenges included) within `window`, with no request between them that proved who sent it; 0: no
-    number of them."""
+    """Rejections (4xx, challenges included) within `window` without an authenticated request between; 0 for
+    no limit.
+    """
     window: float = 60.0
     """Seconds."""
     time: float = 600.0
-    """Seconds of silence after the last thing that such a source tried; 0: nobody is banned."""
+    """Seconds without response after the source's last attempt; 0 disables bans."""
     sources: int = 10_000
-    """Addresses remembered of each kind; the one that was quiet longest is forgotten first."""
+    """Largest number of addresses remembered in each table; the longest silent goes first."""
     scanners: tuple[str, ...] = ()
-    """Patterns of User-Agent, in any case, that are banned at their first request."""
+    """Case-insensitive User-Agent patterns banned at the first request."""
     never: Collection[str] = ()
-    """Addresses and networks ("192.0.2.0/24") that are never banned."""
+    """Addresses and networks ("192.0.2.0/24") exempt from bans."""
 
 
 @dataclass(slots=True)
 class Ban:
-    """One source that is not answered."""
+    """A banned source."""
 
     address: str
     reason: str
     since: float
-    """Unix seconds, like `until`."""
+    """Unix seconds, as in `until`."""
     until: float
     silenced: int = 0
-    """Requests that got no answer."""
+    """Requests without a response."""
     asked: float = 0.0
-    """When it was last challenged."""
+    """Time of the last challenge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the gateways of a cluster tell each other of their bans; times are Unix seconds."""
+    """Bans published to the gateways of a cluster; times are Unix seconds."""
 
     bans: Collection[tuple[str, str, float, float]]
-    """Address, reason, since and until when."""
+    """Address, reason, start and end of each ban."""
     lifted: Mapping[str, float]
-    """When a ban of an address was lifted by hand: what was set before holds nowhere."""
+    """Time of the manual lifting of a ban, by address; earlier bans are void on all gateways."""
 
 
 class Bans:
-    """Decides for each answer to somebody who has proved nothing whether it is sent; `clock` gives Unix seconds.
+    """Decides on sending each response to unauthenticated sources; `clock` returns Unix seconds.
 
-    Over UDP anybody can write anybody's address on a packet, so a ban takes nothing from who can prove something: one
-    challenge a second goes out all the same, and flows that have proved themselves, and trunks, are never asked about.
+    UDP source addresses can be forged, so a ban must not lock out an honest client: one challenge a second is still
+    sent, and authenticated flows and trunks are exempt.
     """
 
     def __init__(self, policy: BanPolicy, clock: Callable[[], float]) -> None:
-        """Raises ValueError for an entry of `never` that is no address and no network."""
+        """Raises ValueError for an entry of `never` that is neither address nor network."""
         self._clock = clock
         self.change(policy)
         self._refused: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._bans: OrderedDict[str, Ban] = OrderedDict()
         self._lifted: OrderedDict[str, float] = OrderedDict()
-        """When bans were lifted, here or at another gateway."""
+        """Times of lifted bans, local and remote, by address."""
 
     def change(self, policy: BanPolicy) -> None:
-        """Ban by this policy from now on; who is exempt by it is answered again. Raises ValueError."""
+        """Adopt a new policy; newly exempt sources are answered again. Raises ValueError."""
         self._never = tuple(ip_network(entry, strict=False) for entry in policy.never)
         self._policy = policy
         self._scanners = tuple(pattern.lower() for pattern in policy.scanners)
 
     def is_scanner(self, user_agent: str | None) -> bool:
-        """Whether a request that calls its sender so is a scanner's."""
+        """Return True for a User-Agent of a known scanner."""
         if not user_agent or not self._policy.time:
             return False
         name = user_agent.lower()
         return any(fnmatchcase(name, pattern) for pattern in self._scanners)
 
     def ban(self, address: str, reason: str) -> None:
-        """Answer `address` no more, or for longer; of IPv6 its whole /64."""
+        """Ban an address, or extend its ban; for IPv6 the whole /64."""
         address = source_of(address)
         if not self._policy.time or self._is_exempt(address):
             return
@@ -108,7 +109,7 @@ class Bans:
             self._bans.popitem(last=False)
 
     def may_answer(self, address: str, status: int) -> bool:
-        """Whether a refusal of that status goes out to somebody at `address` who has proved nothing."""
+        """Return True if a rejection with `status` may be sent to an unauthenticated source."""
         now = self._clock()
         address = source_of(address)
         ban = self._live(address, now)
@@ -125,25 +126,25 @@ class Bans:
         return False
 
     def proved(self, address: str) -> None:
-        """Somebody at `address` has shown who it is."""
+        """Forget the rejections of an authenticated source."""
         self._refused.pop(source_of(address), None)
 
     def lift(self, address: str) -> bool:
-        """Answer `address` again; False where it was not banned."""
+        """Lift a ban by hand; return False if there was none."""
         address = source_of(address.partition("/")[0])
         self._refused.pop(address, None)
         self._forget_before(address, self._clock())
         return self._live(address, self._clock()) is not None and self._bans.pop(address, None) is not None
 
     def told(self) -> Told:
-        """What holds here, for other gateways: the latest bans, and until when in steps that seldom change."""
+        """Return the latest bans for remote gateways; ends are rounded so that the value seldom changes."""
         now = self._clock()
         latest = islice((ban for ban in reversed(self._bans.values()) if ban.until > now), _TOLD)
         until = [(ban, math.ceil(ban.until / _STEP) * _STEP) for ban in latest]
         return Told([(ban.address, ban.reason, ban.since, end) for ban, end in until], self._lifted)
 
     def heard(self, told: Told) -> None:
-        """What holds at another gateway holds here, too, unless it was lifted since."""
+        """Adopt the bans of a remote gateway, unless lifted since."""
         for address, at in told.lifted.items():
             ban = self._bans.get(address)
             if ban is not None and ban.since <= at:
@@ -166,7 +167,7 @@ class Bans:
             self._lifted.popitem(last=False)
 
     def now(self) -> list[Ban]:
-        """The bans that hold, the latest last."""
+        """Return the bans in force, latest last."""
         now = self._clock()
         return [ban for address in tuple(self._bans) if (ban := self._live(address, now)) is not None]
 
@@ -183,11 +184,11 @@ class Bans:
             del self._bans[address]
             return None
         if ban is not None:
-            ban.until = min(ban.until, now + self._policy.time)  # later where the clock was set back
+            ban.until = min(ban.until, now + self._policy.time)  # shorter after the clock was set back
         return ban
 
     def _counted(self, address: str, status: int, now: float) -> Ban | None:
-        """Count a refusal; the ban that it brings, if any."""
+        """Count a rejection; return the resulting ban, if any."""
         policy = self._policy
         if not 400 <= status < 500 or status in _HARMLESS or not policy.after or not policy.time:
             return None

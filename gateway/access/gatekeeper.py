@@ -1,4 +1,4 @@
-"""Who may speak SIP to us: a trunk by its address or account, a user by digest against the identity store."""
+"""Authentication of SIP requests: trunks by address or account, users by digest against the identity store."""
 
 from __future__ import annotations
 
@@ -25,37 +25,40 @@ from gateway.sip.message.uri import Uri
 log = structlog.get_logger(__name__)
 
 _SHOWN = 100
-"""Characters of a host that are logged."""
+"""Characters of a host name in log messages."""
 
 TRUNK = "trunk:"
-"""Prefix of the identity of a trunk, which no user id can have."""
+"""Prefix of a trunk's identity, impossible in a user id."""
 
 
 class TrunkDirectory(Protocol):
-    """What the gatekeeper asks about trunks (gateway.accounts.trunks)."""
+    """Trunks as seen by the gatekeeper (gateway.accounts.trunks)."""
 
     def by_source(self, source: Flow, called: str | None = None) -> str | None:
-        """The trunk whose calls come from there without digest, of several the one whose account is `called`; None for
-        no trunk."""
+        """Return the trunk with calls from `source` without digest; of several, the one with the account `called`. None
+        for no trunk.
+        """
 
     def placed_at(self, source: Flow) -> str | None:
-        """Return the trunk that has a URI with that address; what comes from there is still to be proved."""
+        """Return the trunk with `source` in its URI; its requests still need authentication."""
 
     def speaks_for(self, trunk: str, source: Flow) -> bool:
-        """Whether what comes from there needs no more proof to be of that trunk."""
+        """Return True if requests from `source` count as the trunk's without further proof."""
 
     def are_one(self, source: Flow, other: Flow) -> bool:
-        """Whether both places are of one trunk."""
+        """Return True if both sources belong to one trunk."""
 
     def of_account(self, source: Flow, contact: str | None) -> str | None:
-        """The trunk that calls from there for a user's own account, registered under `contact`; None: under any."""
+        """Return the trunk that calls from `source` for a user's account registered as `contact`; None for
+        any contact.
+        """
 
     def by_username(self, username: str) -> tuple[str, Mapping[str, str]] | None:
-        """The trunk that signs its calls with this account, and HA1 by algorithm; None for no trunk."""
+        """Return the trunk with the account `username`, and its HA1 by algorithm; None for no trunk."""
 
 
 class Gatekeeper:
-    """Decides about every request that begins something."""
+    """Authenticates every request outside dialogs, and challenged requests within."""
 
     def __init__(
         self,
@@ -73,18 +76,18 @@ class Gatekeeper:
         node_of: Callable[[Request, Flow], str | None] = lambda request, source: None,
         proxies: Iterable[str] = (),
     ) -> None:
-        """`domains` are hosts that mean us, in lower case. `kept`: the algorithms of users that have no HA1
-        for some; by default everybody has all.
+        """`domains` are hosts of this gateway in lower case. `kept` lists the algorithms with an HA1 by user; absent
+        users have all.
 
-        `node_of` is the identity of the gateway of our cluster that has sealed a request (access.nodes), for once.
-        `proxies`: addresses and networks that stand for many; who asks through one is as it says. Raises ValueError.
+        `node_of` returns the identity of a cluster gateway for a validly sealed request (access.nodes). `proxies` are
+        addresses and networks shared by many clients, whose Via is trusted. Raises ValueError.
         """
         self.proxies = Networks(proxies)
         self._node_of = node_of
         self._bans = bans or Bans(BanPolicy(time=0.0), clock)
         self._algorithms = algorithms or Algorithms(digest.algorithms)
         self.kept = kept or {}
-        """May be others in the course of things, as `guesses.policy` may."""
+        """Algorithms with an HA1, by user; replaced at a reload, as is `guesses.policy`."""
         self._identity = identity
         self._store = store
         self._digest = digest
@@ -95,10 +98,10 @@ class Gatekeeper:
         self.guesses = Guesses(lock_out or LockOut(), self._is_account)
 
     def authenticate(self, request: Request, source: Flow) -> events.Verdict | Coroutine[Any, Any, events.Verdict]:
-        """Who sends this: a trunk by its address, else a user by digest, else a challenge.
+        """Return the sender: a trunk by address, a user by digest, or a challenge.
 
-        At once where the identity store need not be asked: trunks, and whoever earns a challenge. OPTIONS is let in:
-        it reveals nothing, and PBXs use it to see whether we live.
+        Trunks and challenges need no look-up in the identity store and no coroutine. OPTIONS is always accepted: the
+        answer is public, and PBXs use OPTIONS as a health check.
         """
         node = self._node_of(request, source) if request.method != "REGISTER" else None
         if node is not None:
@@ -114,10 +117,10 @@ class Gatekeeper:
         now = self._clock()
         realm = self._digest.realm
         mine = next((value for value in request.authorization if value.get("realm") == realm), None)
-        # A flood of made-up credentials must not reach the store.
+        # Forged credentials must not cause look-ups in the store.
         earned = mine is not None and self._digest.gave(mine.get("nonce"), source.host)
         name = mine.get("username") if mine is not None and earned else None
-        # A trunk's address is never locked: its calls would stay out for the mistake of one phone behind it.
+        # Trunk addresses are never locked: one misconfigured phone would block all calls of the trunk.
         said, guesser = request.to if request.method == "REGISTER" else request.from_, self._guesser(request, source)
         if trunk is None and self.guesses.locked(guesser.host, name or said.uri.user, now, str(guesser)):
             return _to_wait(0.0)
@@ -132,7 +135,7 @@ class Gatekeeper:
         return self._checked(request, source, now, None)
 
     def _asks_for_options(self, request: Request, source: Flow) -> events.Accepted:
-        # In a dialog a name would count as a proof, which an address alone is not.
+        # Within a dialog the identity would count as authentication, which an address is not.
         placed = self._trunks.placed_at(source) if request.to_tag is None else None
         return events.Accepted(TRUNK + placed, is_proof=False) if placed else events.Accepted(None)
 
@@ -140,8 +143,9 @@ class Gatekeeper:
         return self._identity.by_id(name) is not None or self._trunks.by_username(name) is not None
 
     def _guesser(self, request: Request, source: Flow) -> Flow:
-        """Who answers for a password: behind proxies of ours where the first of them has the request from (RFC 3261
-        18.2.1). A proxy that passes on what a phone has made up about itself answers for it.
+        """Return the source accountable for a password: behind our proxies, the client named in Via (RFC 3261 18.2.1).
+
+        A proxy that forwards forged Via parameters is itself accountable.
         """
         place = source
         for before in request.via[1:]:
@@ -155,31 +159,33 @@ class Gatekeeper:
         return place
 
     def may_answer(self, source: Flow, status: int) -> bool:
-        """Whether a refusal goes out to a source that has proved nothing (see Bans); always to a trunk."""
+        """Return True if a rejection may be sent to an unauthenticated source (see Bans); always for trunks."""
         return self._trunks.by_source(source) is not None or self._bans.may_answer(source.host, status)
 
     def are_one(self, source: Flow, other: Flow) -> bool:
-        """Whether two addresses are of one trunk, as `speaks_for` has it."""
+        """Return True if both sources belong to one trunk, in the sense of `speaks_for`."""
         return self._trunks.are_one(source, other)
 
     def speaks_for(self, identity: str, source: Flow) -> bool:
-        """Whether what comes from there is that trunk's, by its `sources` or as its registrar."""
+        """Return True if requests from `source` count as the trunk's, by its `sources` or its registrar."""
         return identity.startswith(TRUNK) and self._trunks.speaks_for(identity.removeprefix(TRUNK), source)
 
     def _trunk_at(self, request: Request, source: Flow) -> str | None:
-        """The trunk that a request from there is of; an account's contact says more than an address, which several
-        trunks may share.
+        """Return the trunk behind a request; an account's contact takes precedence over an address shared by several
+        trunks.
         """
         contact = request.uri.user
         trunk = self._trunks.of_account(source, contact) if contact else None
         trunk = trunk or self._trunks.by_source(source, contact)
         if trunk is None and request.to_tag is not None:
-            # Who is in a dialog with us writes to its Contact, which need not be an account's.
+            # In-dialog requests go to the dialog's Contact, which may belong to no account.
             trunk = self._trunks.of_account(source, None)
         return trunk
 
     async def _by_store(self, request: Request, source: Flow, name: str, guesser: Flow | None) -> events.Verdict:
-        """Check credentials by the store; those of `guesser` hold their place among its wrong passwords meanwhile."""
+        """Check credentials against the store; `guesser` holds its place among the source's wrong passwords
+        meanwhile.
+        """
         async with AsyncExitStack() as stack:
             try:
                 if guesser is not None:
@@ -196,7 +202,7 @@ class Gatekeeper:
     def _checked(
         self, request: Request, source: Flow, now: float, known: Mapping[str, str] | None, trunk: str | None = None
     ) -> events.Verdict:
-        """The verdict on the credentials, whose HA1 by algorithm are `known`; `trunk` is whose account they are of."""
+        """Return the verdict on credentials with the HA1 values `known`; `trunk` is the account's trunk, if any."""
         checked = self._digest.check(request, lambda *_: known, now, source=source.host)
         if checked.result is DigestResult.OK and checked.username is not None:
             place = self._guesser(request, source)
@@ -218,9 +224,9 @@ class Gatekeeper:
         return events.Refused(401, None, tuple(("WWW-Authenticate", str(value)) for value in challenges))
 
     def _as_claimed(self, request: Request, username: str) -> events.Verdict:
-        """An authenticated user speaks and registers for itself only (CVE-2025-47779).
+        """Accept an authenticated user for its own identity only (CVE-2025-47779).
 
-        In a dialog the From of a phone that was called is its Contact, and whose dialog it is the core knows.
+        Within a dialog, From is the Contact of a called phone, and the core checks the dialog's owner.
         """
         user = self._identity.by_id(username)
         if user is None or not user.sip:
@@ -239,19 +245,21 @@ class Gatekeeper:
         return events.Accepted(user.id)
 
     def _meant(self, uri: Uri) -> User | None:
-        """The user a From or To means; phones set up with our IP address put that into it."""
+        """Return the user of a From or To URI; phones may be configured with our IP address as domain."""
         if uri.host.lower() in self._domains and uri.user:
             return self._identity.find(uri.user)
         return self._identity.find(str(uri))
 
     def _may_be_trunk(self, request: Request, username: str) -> bool:
-        """Whether credentials may be a trunk's: no trunk registers here, and a user of that name speaks for itself."""
+        """Return True if credentials may be a trunk's: no REGISTER, and no user who sends as itself."""
         user = self._identity.by_id(username)
         return request.method != "REGISTER" and (user is None or self._meant(request.from_.uri) is not user)
 
 
 def _to_wait(seconds: float) -> events.Refused:
-    """Return the answer to a guess that may not be made yet: for so long where its user is why, 0 where its source."""
+    """Return the rejection of a premature guess: 503 with Retry-After for a locked user, 403 (0 seconds) for a locked
+    source.
+    """
     if not seconds:
         return events.Refused(403, "Too many wrong passwords")
     later = (("Retry-After", str(math.ceil(seconds))),)

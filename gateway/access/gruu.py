@@ -1,4 +1,4 @@
-"""URIs that each mean one device of a user, from everywhere (GRUU, RFC 5627)."""
+"""Globally routable URIs of a user's devices (GRUU, RFC 5627)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _PUBLIC, _TEMPORARY = "device:", "registration:"
 
 
 class Gruus:
-    """Makes them for registered contacts, and reads them where they are called.
+    """Makes GRUUs for registered contacts, and resolves GRUUs in requests.
 
-    A public one names user and instance. A temporary one tells nobody whose it is: user, instance and Call-ID of the
-    registration are sealed in it (AES-GCM, where RFC 5627 appendix A.2 seals a counter). So nothing has to be kept,
-    each is new, all stand until the device registers under another Call-ID, and a restart changes nothing.
+    A public GRUU contains user and instance. A temporary GRUU hides both, sealed with the Call-ID by AES-GCM (RFC 5627
+    appendix A.2 seals a counter). No state is kept: all temporary GRUUs hold until the device registers with a new
+    Call-ID, also over restarts.
     """
 
     def __init__(self, domain: str, key: bytes, random: Callable[[int], bytes]) -> None:
-        """`key` has 32 bytes; `random` gives so many random ones."""
+        """`key` has 32 bytes; `random` returns the given number of random bytes."""
         self._domain = domain.lower()
         self._cipher = AESGCM(key)
         self._random = random
 
     def of(self, binding: Binding) -> tuple[tuple[str, str], ...]:
-        """The Contact parameters pub-gruu and temp-gruu of a binding (section 5.3); () for one without an instance."""
+        """Return the Contact parameters pub-gruu and temp-gruu of a binding (section 5.3); () without an instance."""
         if binding.instance is None:
             return ()
         aor = Uri.parse(binding.aor)
@@ -45,9 +45,9 @@ class Gruus:
         return ("pub-gruu", str(aor.with_param("gr", binding.instance))), ("temp-gruu", str(temporary))
 
     def read(self, text: str) -> tuple[str, str] | None:
-        """The address of record and the device that a URI means, for `fits`; None for one that is no GRUU of ours.
+        """Return address of record and device (for `fits`) of a GRUU; None for any other text.
 
-        Never raises: it is what somebody dialled.
+        Never raises, because the text is a dialled string.
         """
         if "gr" not in text or "@" not in text:
             return None
@@ -77,18 +77,18 @@ class Gruus:
 
 
 def fits(device: str, binding: Binding) -> bool:
-    """Whether a binding is of the device that `Gruus.read` gave."""
+    """Return True if a binding belongs to a device returned by `Gruus.read`."""
     if binding.instance is None:
         return False
     return device in (_PUBLIC + binding.instance, _TEMPORARY + _digest(binding).hex())
 
 
 def is_temporary(device: str) -> bool:
-    """Whether it was named by a temporary GRUU."""
+    """Return True for a device named by a temporary GRUU."""
     return device.startswith(_TEMPORARY)
 
 
 def _digest(binding: Binding) -> bytes:
-    """What a registration of a device is known by."""
+    """Return the digest that identifies a device's registration."""
     text = f"{binding.instance}\n{binding.call_id}"
     return hashlib.blake2s(text.encode("utf-8", "replace"), digest_size=_DIGEST_BYTES).digest()

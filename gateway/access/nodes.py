@@ -1,10 +1,9 @@
-"""Gateways of one cluster know each other by a seal on what they send: the header Gateway-Node.
+"""Mutual authentication of the gateways of a cluster by a seal in the header field Gateway-Node.
 
-Its value is base64url(JSON) "." base64url(HMAC-SHA-256); the HMAC is over method, Request-URI, Call-ID, CSeq, Contact,
-the SHA-256 of the body, and that JSON. In it stand which gateway sends the request, to which process of which other,
-when, and for a call who calls and whose phones are meant. Nothing of that is believed where the seal is not right, the
-time is not now, the request was for another gateway, or for the process before this one, or came before: its sender is
-a stranger like any other.
+The value is base64url(JSON) "." base64url(HMAC-SHA-256); the HMAC covers method, Request-URI, Call-ID, CSeq, Contact,
+the SHA-256 of the body, and the JSON. The JSON names sender, recipient, the recipient's process, time, and for a call
+the caller and the called devices. A request with a wrong seal, time, recipient or process, or a repeated one, counts as
+a stranger's.
 """
 
 from __future__ import annotations
@@ -27,24 +26,25 @@ log = structlog.get_logger(__name__)
 
 HEADER = "Gateway-Node"
 NODE = "node:"
-"""Prefix of the identity of a gateway of the cluster, which no user id can have."""
+"""Prefix of a cluster gateway's identity, impossible in a user id."""
 HERE = "here:"
-"""Begins the device that another gateway asks for: what of a user's is here, or of that what is the device that follows
-(gateway.access.gruu)."""
+"""Prefix of a device requested from a remote gateway: all local devices of a user, or the named one of them
+(gateway.access.gruu).
+"""
 WINDOW = 30.0
-"""Seconds that a request is good for, by the clocks of both."""
+"""Seconds of validity of a seal; the clocks of both gateways must agree within it."""
 _SAID_EVERY = 60.0
-"""Seconds between two lines in the log about requests of one gateway that are refused for one reason."""
+"""Seconds between log messages about refused requests of one gateway with one reason."""
 _SAID = 1_000
-"""Such lines that are remembered."""
+"""Largest number of remembered log messages."""
 _LONGEST = 8_192
-"""Characters of a value that is looked at."""
+"""Largest length of an accepted value in characters."""
 _REMEMBERED = 100_000
-"""Requests that are remembered, so that none counts twice; the oldest is forgotten first."""
+"""Largest number of remembered seals, against replay; the oldest go first."""
 
 
 class Nodes:
-    """Seals requests to the others, and reads the seals of theirs."""
+    """Seals requests to gateways of the cluster, and verifies received seals."""
 
     def __init__(
         self,
@@ -57,16 +57,16 @@ class Nodes:
         start_of: Callable[[str], str],
         is_shown: Callable[[Flow, str], bool] = lambda source, node: True,
     ) -> None:
-        """`node` is our own URI; `clock` gives Unix seconds; `node_at` is the gateway that listens at an address.
+        """`node` is our URI; `clock` returns Unix seconds; `node_at` the gateway listening at an address.
 
-        `start` is a name of this process that none before had, `start_of` that of the one that another gateway runs as.
-        `is_shown` says whether who speaks by a flow has shown in its own way that it is that gateway.
+        `start` is a unique name of this process, `start_of` returns a remote gateway's. `is_shown` returns True if the
+        peer of a flow has proved its identity in a second way.
         """
         self._is_shown = is_shown
         self._start = start
         self._start_of = start_of
         self.refused: Counter[str] = Counter()
-        """Requests under the right seal that were not believed, by the reason."""
+        """Refused requests with a correct seal, by reason."""
         self._said: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._node = node
         self._key = key
@@ -76,11 +76,11 @@ class Nodes:
         self._seen: OrderedDict[str, float] = OrderedDict()
 
     def field(self, told: Mapping[str, Any]) -> tuple[str, str]:
-        """The field that tells another gateway of a call; `sign` seals it."""
+        """Return the header field with call data for a remote gateway; `sign` seals it."""
         return HEADER, _written(told)
 
     def sign(self, request: Request, flow: Flow) -> Request:
-        """`request` as it goes to `flow`: sealed for a gateway of the cluster, and for everybody else without."""
+        """Return `request` sealed for a gateway of the cluster; for other peers without the field."""
         field = request.headers.get(HEADER)
         to = self._node_at(flow.host, flow.port)
         if to is None:
@@ -91,7 +91,7 @@ class Nodes:
         return request.with_headers(request.headers.with_(HEADER, f"{text}.{self._seal(request, text)}"))
 
     def verify(self, request: Request, source: Flow) -> str | None:
-        """The identity of the gateway that has sent this, for now and once; None for everybody else."""
+        """Return the identity of the sending gateway, valid once; None for other peers."""
         value = request.headers.get(HEADER)
         if value is None or len(value) > _LONGEST:
             return None
@@ -112,13 +112,13 @@ class Nodes:
         return NODE + node
 
     def _wrong(self, told: Mapping[str, Any], at: float, seal: str, now: float) -> str:
-        """Why what stands under the right seal is not believed; "" where it is."""
+        """Return the reason to refuse a request with a correct seal; "" to accept."""
         if told.get("to") != self._node:
             return "for another gateway"
         if abs(now - at) > WINDOW:
             return "right seal, wrong time"
         if told.get("start") != self._start:
-            # It may have been taken by the process before us, whose memory of seals is gone.
+            # The previous process may have accepted it, and its memory of seals is lost.
             return "for the process before"
         return "" if self._is_new(seal, now) else "came before"
 
@@ -135,7 +135,7 @@ class Nodes:
         )
 
     def told(self, request: Request) -> Mapping[str, Any]:
-        """What a request tells of a call that `verify` has let in."""
+        """Return the call data of a request accepted by `verify`."""
         return _read((request.headers.get(HEADER) or "").partition(".")[0])
 
     def _is_new(self, seal: str, now: float) -> bool:
@@ -161,7 +161,7 @@ def _written(told: Mapping[str, Any]) -> str:
 
 
 def _read(text: str) -> dict[str, Any]:
-    """{} for what is no JSON object."""
+    """Return the decoded JSON object; {} for malformed text."""
     try:
         whole = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         told = json.loads(whole)

@@ -1,4 +1,4 @@
-"""The register service: REGISTER against the identity store, each request one atomic step (RFC 3261 10.3)."""
+"""Registrar: REGISTER against the identity store, each request one atomic step (RFC 3261 10.3)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from gateway.sip.registration.registrar import Changes, RegistrarPolicy, decide,
 log = structlog.get_logger(__name__)
 
 ATTEMPTS = 5
-"""How often a REGISTER is decided again because another one of the same address was quicker."""
+"""Tries of a REGISTER before 503, when concurrent requests change the same address of record."""
 
 
 class RegisterService:
-    """Answers REGISTER from the identity store; who may register what is the Gatekeeper's business."""
+    """Answers REGISTER from the identity store, after admission by the Gatekeeper."""
 
     def __init__(
         self,
@@ -41,10 +41,11 @@ class RegisterService:
         node: str = "",
         read_gruu: Callable[[str], tuple[str, str] | None] = lambda uri: None,
     ) -> None:
-        """`is_reachable` says whether a connection is still there; `keeps_alive` is told of one how often its phone is
-        to send keep-alives, in seconds; `gruus` are the parameters of a contact that name it from everywhere. `node` is
-        our own URI where other gateways share the store. `read_gruu` gives the address of record and the device that
-        such a URI means (`Gruus.read`).
+        """`is_reachable` returns True for an open connection; `keeps_alive` takes a flow and its keep-alive interval in
+        seconds.
+
+        `gruus` returns a contact's GRUU parameters; `read_gruu` splits a GRUU into address of record and device
+        (`Gruus.read`). `node` is our URI in a cluster.
         """
         self._node = node
         self._gruus = gruus
@@ -52,18 +53,18 @@ class RegisterService:
         self._identity = identity
         self._store = store
         self.policy = policy
-        """May be another one in the course of things."""
+        """Policy in force; replaced at a reload."""
         self._wall_clock = wall_clock
         self._is_reachable = is_reachable
         self._keeps_alive = keeps_alive
-        """By flow and address of record."""
+        """Callback for the keep-alive interval of a flow."""
         self._by_flow: dict[Flow, set[str]] = {}
-        """Addresses of record with a binding that lives as long as its connection does."""
+        """Addresses of record with bindings tied to a connection, by flow."""
         self._removals: set[asyncio.Task[None]] = set()
         self._drains = False
 
     def drain(self) -> None:
-        """Have phones that only this gateway of several reaches come back soon: it will be gone by then."""
+        """Shorten the registrations of phones reachable only through this gateway, because it is about to stop."""
         self._drains = bool(self._node)
 
     async def register(self, request: Request, source: Flow, identity: str | None) -> events.Reply:
@@ -94,9 +95,9 @@ class RegisterService:
         return events.Reply(503)
 
     async def contact_of(self, gruu: str, source: Flow, identity: str | None) -> str | None:
-        """The contact of the device of this user that calls itself so (RFC 5627); None for no GRUU of its own.
+        """Return the contact of the user's own device named by a GRUU (RFC 5627); None for any other GRUU.
 
-        A device with several contacts is at the one that it registered from `source`, where it has.
+        With several contacts, the one registered from `source` is preferred.
         """
         user, meant = self._identity.by_id(identity) if identity is not None else None, self._read_gruu(gruu)
         if user is None or meant is None or meant[0] != self._identity.aor(user):
@@ -111,15 +112,15 @@ class RegisterService:
         return next((one.contact for one in (*here, *found)), None)
 
     def flow_lost(self, flow: Flow) -> None:
-        """A connection is gone: who can be called by nothing else is to be called no more."""
+        """Remove the bindings tied to a lost connection."""
         aors = self._by_flow.pop(flow, None)
         if aors:
             self._begin(self._remove(flow, aors))
 
     def flow_failed(self, binding: Binding) -> None:
-        """An edge proxy says that the flow of this binding is no more (430, RFC 5626): it is removed.
+        """Remove a binding after an edge proxy has reported a lost flow (430, RFC 5626).
 
-        One that was registered again in the meantime stays; that its flow has failed, too, is told by another 430.
+        A binding refreshed since is kept; a further 430 will report the loss of its flow.
         """
         self._begin(self._remove_failed(binding))
 
@@ -129,13 +130,13 @@ class RegisterService:
         task.add_done_callback(self._removals.discard)
 
     async def close(self) -> None:
-        """Wait for nothing any more."""
+        """Cancel pending removals."""
         for task in tuple(self._removals):
             task.cancel()
         await asyncio.gather(*self._removals, return_exceptions=True)
 
     async def _remove(self, flow: Flow, aors: Iterable[str]) -> None:
-        """Remove what still stands by `flow` after a time in which a client connects and registers again."""
+        """Remove the bindings of a lost connection, after time for the client to register again."""
         await asyncio.sleep(self.policy.websocket_grace)
         for aor in aors:
             try:
@@ -144,7 +145,7 @@ class RegisterService:
                 log.error("contacts of a lost WebSocket were not removed", aor=aor, reason=str(error))
 
     async def _remove_failed(self, binding: Binding) -> None:
-        known = replace(binding, codecs=())  # those may have been learned since
+        known = replace(binding, codecs=())  # preferred codecs may have been learned since
         try:
             if await self._remove_where(binding.aor, lambda one: replace(one, codecs=()) == known):
                 log.info("a flow has failed", aor=binding.aor, reg_id=binding.reg_id)
@@ -152,7 +153,7 @@ class RegisterService:
             log.error("a flow that failed was not removed", aor=binding.aor, reason=str(error))
 
     async def _remove_where(self, aor: str, is_dead: Callable[[Binding], bool]) -> bool:
-        """Whether any was removed."""
+        """Remove matching bindings; return True if any existed."""
         for _ in range(ATTEMPTS):
             now = self._wall_clock()
             current = await self._store.bindings(aor, now)
@@ -167,7 +168,8 @@ class RegisterService:
         if not changes.is_query:
             log.info("registered", aor=changes.aor, contacts=len(changes.after), source=str(source))
         is_flow = any(binding.reg_id is not None and not binding.path for binding in changes.put)
-        timer = 0 if source.transport in WEBSOCKET else self.policy.flow_timer  # RFC 7118: a WebSocket has its pings
+        # WebSockets have pings of their own (RFC 7118)
+        timer = 0 if source.transport in WEBSOCKET else self.policy.flow_timer
         if changes.put and source.reliable and (is_flow or source.transport in WEBSOCKET):
             self._by_flow.setdefault(source, set()).add(aor)
             if timer and is_flow:
@@ -179,10 +181,10 @@ class RegisterService:
         return events.Reply(200, None, fields)
 
     def _told(self, binding: Binding, now: float) -> Binding:
-        """A binding as its phone hears of it.
+        """Return a binding as reported to its phone.
 
-        While we drain the phone is told the shortest interval there is. What is written down stands longer (a deviation
-        from RFC 3261 10.3 step 8): a phone that has only our address is found at once when we are back.
+        While draining, the phone gets the shortest interval. The store keeps the longer one (deviation from RFC 3261
+        10.3 step 8), so that a phone with only our address is found after a restart.
         """
         if not self._drains or binding.node != self._node:
             return binding
@@ -206,9 +208,9 @@ def _binding(
     received: str | None,
     user_agent: str,
 ) -> Binding:
-    """A binding under the identity room's own address; what its contact was known to prefer is kept.
+    """Return a binding for the identity room's address of record, with previously learned codecs.
 
-    What came through a proxy that wants to be asked (Path) is reached by that from every gateway.
+    A contact behind Path is reachable from every gateway, so it has no node.
     """
     return Binding(
         aor=own_aor,

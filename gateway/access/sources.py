@@ -1,4 +1,4 @@
-"""Addresses in what peers write, and in the networks that a configuration names."""
+"""IP addresses in messages, and networks of the configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 
 def address_in(host: str) -> str:
-    """The IP address that a Via or URI names, IPv6 without brackets (RFC 5118 section 4.5); "" for a name."""
+    """Return the IP address of a Via or URI host, without brackets (RFC 5118 section 4.5); "" for a name."""
     try:
         return str(ip_address(host.strip("[]")))
     except ValueError:
@@ -15,10 +15,10 @@ def address_in(host: str) -> str:
 
 
 class Networks:
-    """Addresses and networks ("192.0.2.0/24"); a host that is no address is in none."""
+    """Addresses and networks ("192.0.2.0/24"); host names are in none."""
 
     def __init__(self, entries: Iterable[str]) -> None:
-        """Raises ValueError for an entry that is neither."""
+        """Raises ValueError for an entry that is neither address nor network."""
         self._networks = tuple(ip_network(entry, strict=False) for entry in entries)
 
     def __contains__(self, host: str) -> bool:
