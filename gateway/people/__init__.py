@@ -1,1 +1,1 @@
-"""What users are to each other beside calls: messages, presence, subscriptions to both, mailboxes."""
+"""Users beside calls: messages, presence, subscriptions to both, mailboxes."""

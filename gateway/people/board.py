@@ -1,4 +1,4 @@
-"""What is known of each user, and who is told when it changes."""
+"""Current value of each user, with change listeners."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ Listener = Callable[[T], None]
 
 
 class Board(Generic[T]):
-    """One value a user; listeners are told of changes only, in the order they came."""
+    """A value for each user; listeners get changes only, in order."""
 
     def __init__(self, nothing: T) -> None:
-        """`nothing` is the value of a user of whom nothing is known; it takes no memory."""
+        """`nothing` is the default value; users with the default take no memory."""
         self._nothing = nothing
         self._values: dict[str, T] = {}
         self._listeners: dict[str, list[Listener[T]]] = {}
 
     def of(self, user: str) -> T:
-        """The value now."""
+        """Return the user's current value."""
         return self._values.get(user, self._nothing)
 
     def set(self, user: str, value: T) -> None:
-        """It is this from now on."""
+        """Set the user's value and notify its listeners of a change."""
         if value == self.of(user):
             return
         if value == self._nothing:
@@ -35,7 +35,7 @@ class Board(Generic[T]):
             listener(value)
 
     def watch(self, user: str, listener: Listener[T]) -> Callable[[], None]:
-        """Have `listener` told of changes, until what is returned is called; once more does nothing."""
+        """Call `listener` on changes; return a function that stops, and is idempotent."""
         listeners = self._listeners.setdefault(user, [])
         entry: Listener[T] = lambda value: listener(value)  # noqa: E731  # the same listener may watch twice
         listeners.append(entry)
@@ -50,9 +50,9 @@ class Board(Generic[T]):
 
     @property
     def watched(self) -> frozenset[str]:
-        """Users of whom anybody would be told."""
+        """Users with listeners."""
         return frozenset(self._listeners)
 
     def is_watched(self, user: str) -> bool:
-        """Whether anybody would be told."""
+        """Return True if the user has listeners."""
         return user in self._listeners

@@ -1,4 +1,4 @@
-"""Brings messages to every device of a user, or keeps them until there is one: in order, each once."""
+"""Delivery of messages to all devices of a user, or storage until a device is there: in order, each once."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from gateway.people.messages import InstantMessage, MessageStore, MessageStoreEr
 log = structlog.get_logger(__name__)
 
 CLAIMED = 60.0
-"""Seconds for which a message is this gateway's to deliver."""
+"""Seconds of a delivery claim on a stored message."""
 PATIENCE = 30.0
-"""Seconds that a device has, by all its ways: well within a claim, and before who sent the message gives up."""
+"""Seconds for a device to accept a message: less than a claim, and less than the sender's own time-out."""
 
 
 class Device(Protocol):
-    """One way to a user: an open page, a registered contact."""
+    """Path to a user: an open page or a registered contact."""
 
     async def deliver(self, message: InstantMessage) -> Outcome:
-        """Hand it over: DELIVERED, UNAVAILABLE where the device is not there, else REFUSED. Never raises."""
+        """Deliver a message; return DELIVERED, UNAVAILABLE for an absent device, else REFUSED. Never raises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """What is kept for somebody who is away."""
+    """Storage of messages for absent users."""
 
     store: MessageStore
     limit: int = 100
-    """Messages of one recipient."""
+    """Largest number of stored messages of a recipient."""
 
 
 class Courier:
-    """One for all users. Without `keeping` a message to somebody who is away is refused."""
+    """Courier for all users. Without `keeping`, messages to absent users are rejected."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class Courier:
         changed: Callable[[str], None] = lambda user: None,
         here: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """`devices` are those of a user id now, `now` is Unix time in seconds.
+        """`devices` returns a user's current devices, `now` Unix time in seconds.
 
-        `changed` is told whose kept messages have become more or fewer; `here` are users with devices that only this
-        gateway knows of.
+        `changed` is called with a user whose number of stored messages has changed; `here` are users with devices known
+        to this gateway only.
         """
         self._here = here
         self._devices = devices
@@ -59,23 +59,23 @@ class Courier:
         self._changed = changed
         self._emptying: dict[str, asyncio.Task[None]] = {}
         self._waiting: set[str] = set()
-        """Users for whom something may be kept; of all others a store of our own need not be asked."""
+        """Users with possibly stored messages; an unshared store need not be asked about the rest."""
         self._arrivals: Counter[str] = Counter()
         self._again: set[str] = set()
-        """Users who arrived once more while their messages were being delivered."""
+        """Users with a new device during the delivery of stored messages."""
 
     async def open(self) -> None:
-        """Open the store, and learn who has messages there; raises MessageStoreError."""
+        """Open the store and read the recipients; raises MessageStoreError."""
         if self._keeping is not None:
             await self._keeping.store.open()
             self._waiting = await self._keeping.store.recipients()
 
     async def send(self, message: InstantMessage, *, keep: bool = True) -> Outcome:
-        """Deliver it to every device of its recipient, or keep it (unless `keep` is False: it is of the moment)."""
+        """Deliver a message to every device of its recipient, or store it; `keep` False disables storage."""
         keeping = self._keeping if keep else None
         try:
             if keeping is not None and await self.kept(message.recipient):
-                # What waits goes first.
+                # Stored messages go first.
                 outcome = await self._keep(keeping, message)
                 self.arrived(message.recipient)
                 return outcome
@@ -85,7 +85,7 @@ class Courier:
                 return outcome
             outcome = await self._keep(keeping, message)
             if self._arrivals[message.recipient] != arrivals:
-                # Who came while it was put away has missed it.
+                # A device that arrived during storage has missed the message.
                 self.arrived(message.recipient)
             return outcome
         except MessageStoreError as error:
@@ -93,7 +93,7 @@ class Courier:
             return Outcome.TOO_MANY
 
     def arrived(self, user: str) -> None:
-        """A device of `user` is there: it gets what was kept, in order."""
+        """Deliver stored messages, in order, to a user with a new device."""
         if self._keeping is None:
             return
         self._arrivals[user] += 1
@@ -107,7 +107,7 @@ class Courier:
         task.add_done_callback(lambda _: self._emptied(user))
 
     async def kept(self, user: str) -> int:
-        """How many messages wait for `user`; raises MessageStoreError."""
+        """Return the number of stored messages of `user`; raises MessageStoreError."""
         if self._keeping is None or not self._may_wait(self._keeping, user):
             return 0
         kept = len(await self._keeping.store.pending(user, self._now()))
@@ -116,7 +116,7 @@ class Courier:
         return kept
 
     async def forget(self, user: str) -> None:
-        """Drop what is kept for `user`, who is no more; raises MessageStoreError."""
+        """Drop the stored messages of a deleted user; raises MessageStoreError."""
         if self._keeping is not None:
             for message in await self._keeping.store.pending(user, self._now()):
                 await self._keeping.store.remove(message.id)
@@ -126,7 +126,7 @@ class Courier:
         return keeping.store.is_shared or user in self._waiting
 
     async def expire(self, now: float) -> int:
-        """Drop what nobody is to have any more; how many. What other gateways have kept meanwhile is delivered."""
+        """Drop expired messages and return their number; deliver messages stored by remote gateways."""
         if self._keeping is None:
             return 0
         store = self._keeping.store
@@ -137,7 +137,7 @@ class Courier:
         return dropped
 
     async def close(self) -> None:
-        """Stop delivering, and close the store; what is not delivered stays there."""
+        """Stop delivery and close the store, which keeps undelivered messages."""
         tasks, keeping = tuple(self._emptying.values()), self._keeping
         self._keeping = None
         for task in tasks:
@@ -181,7 +181,9 @@ class Courier:
             log.error("kept messages cannot be delivered", user=user, reason=str(error))
 
     async def _delivered(self, store: MessageStore, message: InstantMessage) -> bool:
-        """Whether the next one may be delivered: not where nobody is there, or another gateway is at this one."""
+        """Deliver a stored message; return True if the next may follow: a device was there, and no second gateway had a
+        claim.
+        """
         if not await store.claim(message.id, CLAIMED):
             return False
         outcome = await self._deliver(message)

@@ -1,4 +1,4 @@
-"""The calls of a user as a lamp on a phone shows them (RFC 4235)."""
+"""Calls of a user as shown by a busy lamp field (RFC 4235)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Progress(Enum):
-    """How far a call of a user is, in the words of RFC 4235 section 3.7.1."""
+    """Dialog state, in the terms of RFC 4235 section 3.7.1."""
 
     TRYING = "trying"
     EARLY = "early"
@@ -16,7 +16,7 @@ class Progress(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DialogName:
-    """What names a dialog, as its own user sees it."""
+    """Name of a dialog on the user's side."""
 
     call_id: str
     local_tag: str
@@ -25,14 +25,14 @@ class DialogName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserDialog:
-    """One call of one user."""
+    """A call of a user."""
 
     id: str
-    """The gateway's own name of it, which tells nobody anything."""
+    """Opaque id chosen by the gateway."""
     is_caller: bool
     progress: Progress
     remote_uri: str
-    """SIP URI of the other side."""
+    """SIP URI of the peer."""
     remote_name: str = ""
     name: DialogName | None = None
-    """What the user's phone calls it; None for pages, and before there is a dialog."""
+    """Dialog name on the user's phone; None for pages, and before a dialog exists."""

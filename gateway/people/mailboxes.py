@@ -1,4 +1,4 @@
-"""How many messages wait for a user (RFC 3842)."""
+"""Number of waiting messages of a user (RFC 3842)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxCounts:
-    """What a lamp for waiting messages is made of; a voice mailbox sets its four, kept text messages are `text`."""
+    """Counts for a message-waiting lamp: four from a voice mailbox, and `text` for stored text messages."""
 
     voice_new: int = 0
     voice_old: int = 0
@@ -17,5 +17,5 @@ class MailboxCounts:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the lamp is on."""
+        """True if the lamp is on."""
         return self.voice_new + self.text > 0

@@ -1,4 +1,4 @@
-"""Instant messages between users (RFC 3428): values, and what keeps those for somebody who is away."""
+"""Instant messages between users (RFC 3428), and the store for absent recipients."""
 
 from __future__ import annotations
 
@@ -13,81 +13,81 @@ from gateway.plain import plain_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstantMessage:
-    """One message to one user; its text is never logged."""
+    """A message to one user; the text is never logged."""
 
     id: str
-    """Random word; what stores know it by."""
+    """Random id, the key in stores."""
     sender: str
-    """SIP URI that leads back to who sent it."""
+    """SIP URI for a reply to the sender."""
     sender_name: str = ""
     recipient: str
     """User id."""
     content_type: str = "text/plain"
-    """Essence and parameters, as they came."""
+    """Media type with parameters, as received."""
     body: bytes = field(repr=False)
     sent_at: float
     """Unix time in seconds."""
     expires_at: float
-    """Unix time in seconds after which nobody is to have it any more."""
+    """Unix time in seconds after which the message is dropped."""
     hops: int = 70
-    """How often it may still be passed on (Max-Forwards)."""
+    """Remaining Max-Forwards."""
     kept: bool = False
-    """Whether it was stored before: the recipient is told when it was sent (Date)."""
+    """True for a message from the store: the recipient gets the time of sending (Date)."""
 
     @property
     def essence(self) -> str:
-        """The content type without parameters, in lower case."""
+        """Media type without parameters, in lower case."""
         return self.content_type.partition(";")[0].strip().lower()
 
     @property
     def text(self) -> str:
-        """The body as text that people read; octets that are no UTF-8 are replaced."""
+        """Body as readable text; octets outside UTF-8 are replaced."""
         return plain_text(self.body.decode("utf-8", "replace"))
 
 
 class MessageStoreError(GatewayError):
-    """The store cannot be reached or refused the change."""
+    """Raised for an unreachable store or a refused change."""
 
 
 class MessageStore(Protocol):
-    """Messages for users who are away, each user's in the order they were put. Raises MessageStoreError."""
+    """Messages for absent users, ordered by storage for each user. Raises MessageStoreError."""
 
     is_shared: bool
-    """Whether other gateways keep messages there, too."""
+    """True if remote gateways use the same store."""
 
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
 
     async def put(self, message: InstantMessage, limit: int) -> bool:
-        """Keep it; False, and nothing is kept, where its recipient has `limit` messages already."""
+        """Store a message; return False, without storing, if the recipient has `limit` messages."""
 
     async def pending(self, user: str, now: float) -> Sequence[InstantMessage]:
-        """What is kept for `user` and has not expired, the oldest first."""
+        """Return the unexpired messages of `user`, oldest first."""
 
     async def recipients(self) -> set[str]:
-        """Users for whom something is kept."""
+        """Return the users with stored messages."""
 
     async def remove(self, message_id: str) -> None:
-        """It has been delivered; one that is gone is no error."""
+        """Remove a delivered message; an unknown id is no error."""
 
     async def claim(self, message_id: str, seconds: float) -> bool:
-        """Have it for oneself alone for so long, to deliver it; False where another gateway has it, or had."""
+        """Claim a message for delivery for some seconds; return False if a second gateway has claimed or removed it."""
 
     async def release(self, message_id: str) -> None:
-        """It was not delivered: others may have it."""
+        """Release the claim on an undelivered message."""
 
     async def expire(self, now: float) -> int:
-        """Drop what has expired; how many."""
+        """Drop expired messages and return their number."""
 
 
 class Outcome(Enum):
-    """What became of a message; the values are (SIP status, word for front ends)."""
+    """Outcome of a message; values are (SIP status, word for front ends)."""
 
     DELIVERED = (200, "delivered")
-    """At least one device of the recipient has it."""
+    """At least one device has accepted the message."""
     STORED = (202, "stored")
-    """It waits for the recipient (RFC 3428 section 7)."""
+    """The message is stored (RFC 3428 section 7)."""
     FORBIDDEN = (403, "forbidden")
     NOT_FOUND = (404, "not-found")
     TOO_LARGE = (413, "too-large")
@@ -96,9 +96,9 @@ class Outcome(Enum):
     """No device is there, or none has answered."""
     LOOP = (483, "loop")
     REFUSED = (488, "refused")
-    """Every device of the recipient has refused it."""
+    """Every device has rejected the message."""
     TOO_MANY = (503, "too-many")
-    """The sender has sent too many, or the store is away."""
+    """The sender has sent too many, or the store is unreachable."""
 
     def __init__(self, status: int, word: str) -> None:
         self.status = status
@@ -106,5 +106,5 @@ class Outcome(Enum):
 
     @property
     def is_success(self) -> bool:
-        """Whether the recipient has it, or will have."""
+        """True if the message is delivered or stored."""
         return self.status < 300

@@ -1,4 +1,4 @@
-"""Whether a user is there, composed of pages, phones, what they publish and say, and their calls (RFC 3856, 4480)."""
+"""Presence of users, composed from pages, phones, publications, own settings and calls (RFC 3856, 4480)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.people.board import Board
 
 
 class Activity(Enum):
-    """What others see of a user; the values are the words of front ends."""
+    """Activity shown to watchers; values are the words of front ends."""
 
     AVAILABLE = "available"
     AWAY = "away"
@@ -21,26 +21,26 @@ class Activity(Enum):
 
 _BUSIEST = (Activity.ON_THE_PHONE, Activity.BUSY, Activity.AWAY, Activity.AVAILABLE)
 SETTABLE = (Activity.AVAILABLE, Activity.AWAY, Activity.BUSY)
-"""What a user may say of itself."""
+"""Activities a user may set."""
 
 
 @dataclass(frozen=True, slots=True)
 class PresenceState:
-    """What others see."""
+    """Presence as shown to watchers."""
 
     activity: Activity = Activity.OFFLINE
     note: str = ""
-    """A few words of the user's own."""
+    """Free text of the user."""
 
     @property
     def is_open(self) -> bool:
-        """Whether a call or a message would reach anybody (the basic status of RFC 3863)."""
+        """True if calls or messages can reach the user (basic status, RFC 3863)."""
         return self.activity is not Activity.OFFLINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sources:
-    """What the state of one user is made of."""
+    """Inputs of a user's presence."""
 
     has_page: bool = False
     has_phone: bool = False
@@ -48,12 +48,12 @@ class _Sources:
     wants_peace: bool = False
     said: PresenceState | None = None
     published: Mapping[str, PresenceState] = field(default_factory=dict)
-    """By the name of the publication."""
+    """Published states by publication name."""
 
     @property
     def state(self) -> PresenceState:
         published = tuple(self.published.values())
-        # What a phone says of itself counts more than that it is registered.
+        # Published state takes precedence over mere registration.
         has_phone = any(one.is_open for one in published) if published else self.has_phone
         if not self.has_page and not has_phone and not self.in_call:
             return PresenceState()
@@ -74,27 +74,27 @@ _NOBODY = PresenceState()
 
 
 class Presences:
-    """The state of every user; `board` tells who watches."""
+    """Presence of every user; `board` has the watchers."""
 
     def __init__(self) -> None:
         self.board: Board[PresenceState] = Board(PresenceState())
         self._sources: dict[str, _Sources] = {}
         self._elsewhere: dict[str, dict[str, PresenceState]] = {}
-        """By user, what each other gateway says of whom."""
+        """States reported by remote gateways, by user and node."""
         self.watched_elsewhere: frozenset[str] = frozenset()
-        """Users whom somebody watches at another gateway."""
+        """Users with watchers on remote gateways."""
 
     def is_watched(self, user: str) -> bool:
-        """Whether anybody would be told of `user`, here or elsewhere."""
+        """Return True if `user` has watchers on any gateway."""
         return self.board.is_watched(user) or user in self.watched_elsewhere
 
     def here(self, user: str) -> PresenceState:
-        """How `user` stands as far as this gateway knows by itself."""
+        """Return the state of `user` from local inputs alone."""
         sources = self._sources.get(user)
         return _NOBODY if sources is None else sources.state
 
     def elsewhere(self, node: str, states: Mapping[str, PresenceState]) -> None:
-        """What another gateway says now, of all whom it says anything of."""
+        """Adopt all states reported by a remote gateway, in place of its earlier report."""
         before = {user: said[node] for user, said in self._elsewhere.items() if node in said}
         for user in [one for one in before.keys() | states.keys() if before.get(one) != states.get(one)]:
             said = {one: state for one, state in self._elsewhere.get(user, {}).items() if one != node}
@@ -107,30 +107,30 @@ class Presences:
             self.board.set(user, self._composed(user))
 
     def page(self, user: str, has_page: bool) -> None:
-        """Whether a page of `user` is open. What was said on it ends with the last one."""
+        """Set the presence of open pages; the user's own setting ends with the last page."""
         sources = self._of(user)
         self._set(user, replace(sources, has_page=has_page, said=sources.said if has_page else None))
 
     def phone(self, user: str, has_phone: bool) -> None:
-        """Whether a phone of `user` is registered."""
+        """Set the registration state of the user's phones."""
         self._set(user, replace(self._of(user), has_phone=has_phone))
 
     def call(self, user: str, in_call: bool) -> None:
-        """Whether `user` talks with somebody."""
+        """Set the user's call state."""
         self._set(user, replace(self._of(user), in_call=in_call))
 
     def disturb(self, user: str, is_welcome: bool) -> None:
-        """Whether calls for `user` are let through, or "do not disturb" is set."""
+        """Set do not disturb: `is_welcome` False turns it on."""
         self._set(user, replace(self._of(user), wants_peace=not is_welcome))
 
     def say(self, user: str, state: PresenceState | None) -> None:
-        """What `user` wants others to see while a page is open; None: what is found out."""
+        """Set the user's own state while a page is open; None returns to the automatic state."""
         sources = self._of(user)
         if sources.has_page:
             self._set(user, replace(sources, said=state))
 
     def publish(self, user: str, name: str, state: PresenceState | None) -> None:
-        """What a phone publishes under that name; None: it does no more."""
+        """Set a phone's published state by publication name; None removes it."""
         sources = self._of(user)
         published = {one: said for one, said in sources.published.items() if one != name}
         if state is not None:
@@ -148,7 +148,7 @@ class Presences:
         self.board.set(user, self._composed(user))
 
     def _composed(self, user: str) -> PresenceState:
-        """What all gateways say together: the busiest counts."""
+        """Return the state over all gateways: the busiest activity counts."""
         here = self.here(user)
         said = [one for one in (here, *self._elsewhere.get(user, {}).values()) if one.is_open]
         if not said:

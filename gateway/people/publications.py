@@ -1,4 +1,4 @@
-"""Soft state that phones publish, by entity-tag (RFC 3903)."""
+"""Published event state by entity-tag (RFC 3903)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.people.presence import PresenceState
 
 
 class PublicationError(GatewayError):
-    """A PUBLISH that cannot be done; `status` answers it."""
+    """Raised for a refused PUBLISH; `status` answers the request."""
 
     def __init__(self, reason: str, status: int) -> None:
         super().__init__(reason)
@@ -20,17 +20,17 @@ class PublicationError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One publication."""
+    """A publication."""
 
     user: str
     name: str
-    """The same as long as it lives; its tag changes with every PUBLISH."""
+    """Lasting name of the publication; the entity-tag changes with every PUBLISH."""
     expires_at: float
     """Seconds of the caller's clock."""
 
 
 class Publications:
-    """Every publication by its tag; `told` hears user, name and state, None at the end."""
+    """Publications by entity-tag; `told` gets user, name and state, None at the end."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class Publications:
         return len(self._by_tag)
 
     def publish(self, user: str, tag: str | None, state: PresenceState | None, expires: float, now: float) -> str:
-        """Make (no tag), change (a tag and a state), refresh (a tag alone) or remove (`expires` 0); the new tag.
+        """Create (no tag), modify (tag and state), refresh (tag only) or remove (`expires` 0); return the new tag.
 
-        Raises PublicationError: 412 for a tag that is not the user's, 400 for nothing to publish, 503 for too many.
+        Raises PublicationError: 412 for an unknown tag, 400 for a missing state, 503 beyond the limit per user.
         """
         self.expire(now)
         if tag is None:
@@ -78,7 +78,7 @@ class Publications:
         return fresh
 
     def expire(self, now: float) -> None:
-        """End what nobody has refreshed."""
+        """Remove expired publications."""
         for tag in [tag for tag, one in self._by_tag.items() if one.expires_at <= now]:
             gone = self._by_tag.pop(tag)
             self._counts[gone.user] -= 1
@@ -86,5 +86,5 @@ class Publications:
 
     @property
     def deadline(self) -> float | None:
-        """When `expire` has something to do next."""
+        """Time of the next expiry; None without publications."""
         return min((one.expires_at for one in self._by_tag.values()), default=None)

@@ -1,1 +1,1 @@
-"""What phones are told, as text: PIDF, dialog-info, reginfo, message summaries."""
+"""Event notification documents for phones: PIDF, dialog-info, reginfo, message summaries."""

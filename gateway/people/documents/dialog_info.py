@@ -1,4 +1,4 @@
-"""The calls of a user for the lamps of phones (dialog-info, RFC 4235 section 4)."""
+"""Calls of a user for busy lamp fields (dialog-info, RFC 4235 section 4)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _NAMESPACE = "urn:ietf:params:xml:ns:dialog-info"
 
 
 def write(entity: str, dialogs: Sequence[UserDialog], version: int, *, is_full: bool) -> bytes:
-    """Full state about `entity`, a SIP URI. Without `is_full` nobody can tell whose calls they are, nor take them."""
+    """Return the full state of `entity`, a SIP URI. Without `is_full`, parties and dialog names are left out."""
     inside = "".join(_dialog(entity, one, is_full) for one in dialogs)
     if not dialogs:
-        # Phones keep the lamp on that are told of no dialog at all.
+        # Phones keep the lamp on after a document without any dialog.
         inside = '<dialog id="none"><state>terminated</state></dialog>\n'
     return (
         f'{DECLARATION}<dialog-info xmlns="{_NAMESPACE}" version="{version}" state="full" entity={attribute(entity)}>\n'

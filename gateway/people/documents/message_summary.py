@@ -1,4 +1,4 @@
-"""Messages that wait (RFC 3842 section 5)."""
+"""Message summaries (RFC 3842 section 5)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ CONTENT_TYPE = "application/simple-message-summary"
 
 
 def write(account: str, counts: MailboxCounts) -> bytes:
-    """The summary of `account`, a SIP URI."""
+    """Return the summary of `account`, a SIP URI."""
     lines = [
         f"Messages-Waiting: {'yes' if counts.is_waiting else 'no'}",
         f"Message-Account: {account}",

@@ -13,7 +13,7 @@ _MODEL = "urn:ietf:params:xml:ns:pidf:data-model"
 _RPID = "urn:ietf:params:xml:ns:pidf:rpid"
 _RPID_OF = {Activity.AWAY: "away", Activity.BUSY: "busy", Activity.ON_THE_PHONE: "on-the-phone"}
 _NOTES = {Activity.AWAY: "Away", Activity.BUSY: "Busy", Activity.ON_THE_PHONE: "On the phone"}
-"""Phones that know no RPID show the note."""
+"""Notes for phones without RPID."""
 _ACTIVITIES = {
     "on-the-phone": Activity.ON_THE_PHONE,
     "busy": Activity.BUSY,
@@ -33,7 +33,7 @@ _MAX_NOTE = 256
 
 
 def write(entity: str, state: PresenceState) -> bytes:
-    """The document about `entity`, a SIP URI."""
+    """Return the document about `entity`, a SIP URI."""
     note = state.note or _NOTES.get(state.activity, "")
     activity = _RPID_OF.get(state.activity)
     inside = f"<rpid:activities><rpid:{activity}/></rpid:activities>" if activity else ""
@@ -51,7 +51,7 @@ def write(entity: str, state: PresenceState) -> bytes:
 
 
 def parse(document: bytes) -> PresenceState:
-    """What a phone publishes: open where one of its tuples is; raises DocumentError."""
+    """Return the state published by a phone, open if any tuple is open; raises DocumentError."""
     root = read(document)
     if root.tag != f"{{{_PIDF}}}presence":
         raise DocumentError("the document is no PIDF")

@@ -1,4 +1,4 @@
-"""The registered contacts of a user (reginfo, RFC 3680 section 5)."""
+"""Registered contacts of a user (reginfo, RFC 3680 section 5)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMESPACE = "urn:ietf:params:xml:ns:reginfo"
 
 
 def write(aor: str, bindings: Sequence[Binding], version: int) -> bytes:
-    """Full state of an address of record."""
+    """Return the full state of an address of record."""
     state = "active" if bindings else "terminated"
     contacts = "".join(
         f'<contact id="{_name(one.contact)}" state="active" event="registered" callid={attribute(one.call_id)}'

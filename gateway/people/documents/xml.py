@@ -1,4 +1,4 @@
-"""XML for and from phones: text made safe, and documents of strangers read within bounds."""
+"""XML for and from phones: escaped text, and bounded parsing of documents."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _MAX_DOCUMENT = 65_536
 
 
 class DocumentError(GatewayError):
-    """A document that cannot be read."""
+    """Raised for an unreadable document."""
 
 
 def text(value: str) -> str:
-    """`value` between tags; what is no character of XML is replaced."""
+    """Return `value` escaped for element content, with characters outside XML replaced."""
     return escape(_NO_CHARACTER.sub("\ufffd", value))
 
 
 def attribute(value: str) -> str:
-    """`value` in quotes."""
+    """Return `value` quoted for an attribute."""
     return quoteattr(_NO_CHARACTER.sub("\ufffd", value))
 
 
 def read(document: bytes) -> Element:
-    """The root element; raises DocumentError. Entities and other encodings than UTF-8 are refused unread."""
+    """Return the root element; raises DocumentError. Entities and encodings except UTF-8 are refused before parsing."""
     if len(document) > _MAX_DOCUMENT:
         raise DocumentError("the document is too long")
     try:
@@ -38,7 +38,7 @@ def read(document: bytes) -> Element:
     if "<!" in re.sub(r"<!--.*?-->|<!\[CDATA\[", "", decoded, flags=re.DOTALL):
         raise DocumentError("the document declares types or entities")
     try:
-        # As octets in UTF-8: what the declaration says of another encoding counts for nothing.
+        # Re-encoded as UTF-8, so that the encoding in the declaration has no effect.
         return fromstring(re.sub(r"^\ufeff?<\?xml[^>]*\?>", "", decoded.lstrip(), count=1).encode())
     except (ParseError, ValueError) as error:
         raise DocumentError(f"the document is no XML: {error}") from None
