@@ -1,1 +1,1 @@
-"""What operators see of calls elsewhere: call detail records, and messages for a Homer collector."""
+"""Export for operators: call detail records, and messages for a Homer collector."""

@@ -1,4 +1,4 @@
-"""Call detail records on their way out: appended to a file, or posted to a web address, each in a thread of its own."""
+"""Delivery of call detail records to a file or a web address, each in its own thread."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ logger = logging.getLogger(__name__)
 
 _AT_ONCE = 100
 _TAIL = 1 << 20
-"""Octets at the end of the file in which records are looked for that were written before the process died."""
+"""Octets at the end of the file searched for records written before a crash."""
 _LOOK_AGAIN = 5.0
 _FIRST_RETRY, _LAST_RETRY = 1.0, 300.0
-"""Seconds until a record is tried again, doubled each time."""
+"""Seconds before the first and the longest retry; the delay doubles each time."""
 _PATIENCE = 10.0
 _AGAIN = frozenset((408, 425, 429))
 
 
 class Sink(Protocol):
-    """Takes records; `name` is what its progress is kept under."""
+    """Receiver of records; its progress is stored under `name`."""
 
     name: str
     at_once: int
 
     def take(self, records: Sequence[tuple[str, str]]) -> None:
-        """Call id and JSON of each, in order; what it has already may come again.
+        """Take records in order, each as call id and JSON; may repeat earlier records.
 
-        What it raises, OSError first of all, has all of them wait.
+        Any exception, such as OSError, delays the whole batch.
         """
 
 
 class Delivery:
-    """Gives a sink every record of the ledger, in order of the ends of the calls, over restarts."""
+    """Passes every record of the ledger to a sink, ordered by the end of the call, over restarts."""
 
     def __init__(self, path: Path, ledger: SqliteLedger, sink: Sink) -> None:
         self._path = path
@@ -55,11 +55,11 @@ class Delivery:
         self._thread = threading.Thread(target=self._work, name=f"cdr-{sink.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin with what was not sent yet."""
+        """Start with the first unsent record."""
         self._thread.start()
 
     def close(self, timeout: float = _PATIENCE) -> None:
-        """Stop after the record that is on its way; what is left goes out at the next start."""
+        """Stop after the current record; the rest is sent after the next start."""
         self._closing.set()
         with self._ledger.written:
             self._ledger.written.notify_all()
@@ -73,7 +73,7 @@ class Delivery:
                 try:
                     while self._some(connection):
                         pause = _FIRST_RETRY
-                except Exception as error:  # whatever it is, the next try may get through
+                except Exception as error:  # any failure may be temporary
                     logger.warning("call records wait for %s: %s", self._sink.name, error)
                     if self._closing.wait(pause):
                         return
@@ -86,7 +86,7 @@ class Delivery:
                         self._ledger.written.wait(_LOOK_AGAIN)
 
     def _some(self, connection: sqlite3.Connection) -> bool:
-        """Send the next records; whether there were any."""
+        """Send the next records; return True if any existed."""
         rows = after(connection, mark(connection, self._sink.name), self._sink.at_once)
         if rows:
             self._sink.take([(call_id, text) for _, call_id, text in rows])
@@ -95,7 +95,7 @@ class Delivery:
 
 
 class FileSink:
-    """Appends one JSON object a line; a record that is in the file is not written again."""
+    """Appends one JSON object per line; records already in the file are skipped."""
 
     name = "file"
     at_once = _AT_ONCE
@@ -103,7 +103,7 @@ class FileSink:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._there: set[str] | None = None
-        """Ids that are in the file already and may come again; None: to be looked for at its end."""
+        """Ids in the file that may be repeated; None until the end of the file is read."""
 
     def take(self, records: Sequence[tuple[str, str]]) -> None:
         with open(self._path, "ab+", opener=_private) as file:
@@ -114,7 +114,7 @@ class FileSink:
             file.write("".join(f"{line}\n" for line in lines).encode())
             file.flush()
             os.fsync(file.fileno())
-        # Where they cannot be marked as sent they come again.
+        # The batch is repeated if its mark cannot be stored.
         self._there = {call_id for call_id, _ in records}
 
 
@@ -123,7 +123,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _tail(descriptor: int) -> set[str]:
-    """Ids of the last records; a line that was being written when the process died is cut off."""
+    """Return the ids of the last records; a line cut by a crash is removed."""
     size = os.fstat(descriptor).st_size
     data = os.pread(descriptor, _TAIL, max(0, size - _TAIL))
     whole = data[: data.rfind(b"\n") + 1]
@@ -134,15 +134,15 @@ def _tail(descriptor: int) -> set[str]:
         try:
             found.add(str(json.loads(line)["id"]))
         except (ValueError, TypeError, KeyError):
-            continue  # the first one, cut in two, or a line of somebody else
+            continue  # first line cut in two, or a foreign line
     return found
 
 
 class WebhookSink:
-    """Posts one record after the other.
+    """Posts records one by one.
 
-    The body is the record; `Idempotency-Key` its call id, by which the receiver knows one that comes again after
-    a crash; with a secret, `X-Signature-256` is "sha256=" and the HMAC-SHA256 of the body in hex.
+    The body is the record; `Idempotency-Key` is its call id, so that the receiver can recognise a repetition after a
+    crash. With a secret, `X-Signature-256` is "sha256=" and the HMAC-SHA256 of the body in hex.
     """
 
     name = "webhook"
@@ -173,7 +173,7 @@ class WebhookSink:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A record goes to the address that is configured, and to no other."""
+    """Refuses redirects: records go only to the configured address."""
 
     def redirect_request(self, *arguments: object, **named: object) -> None:
         return None

@@ -1,7 +1,7 @@
-"""HEP3, in which a Homer collector takes messages and quality reports: datagrams of typed chunks.
+"""HEP3 encoding of messages and quality reports for a Homer collector.
 
-The encapsulation protocol, revision 12: "HEP3", the length of all, then chunks of vendor (0), type, length, value,
-all numbers in network order.
+Encapsulation protocol, revision 12: "HEP3", total length, then chunks of vendor (0), type, length and value, with
+numbers in network order.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ipaddress import ip_address
 from gateway.media.engine import PartyStatistics
 
 SIP, RTCP = 1, 5
-"""Protocol types of chunk 11: a SIP message as it is, an RTCP report as JSON."""
+"""Protocol types of chunk 11: a SIP message, an RTCP report as JSON."""
 _UDP, _TCP = 17, 6
 _LARGEST = 65_000
-"""Octets of a payload that fit into one datagram; longer ones are cut."""
+"""Largest payload in octets for one datagram; longer ones are cut."""
 _LONGEST_ID = 256
 _KEY = re.compile(rb"(inline:[ \t]*)([^\s;|\"']+)", re.I)
 _CLOCK = 48
-"""Ticks of a millisecond that a jitter is given in: Homer divides by the clock rate of 48,000."""
+"""Units of jitter per millisecond: Homer divides by a clock rate of 48,000."""
 
 Place = tuple[str, int]
 """IP address and port."""
@@ -33,24 +33,24 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """One message, or one report, as it passed."""
+    """A captured message or report."""
 
     protocol: int
     source: Place
     target: Place
     reliable: bool = False
-    """Over TCP, TLS or a WebSocket."""
+    """True over TCP, TLS or WebSocket."""
     at: float
-    """Seconds since 1970."""
+    """Unix seconds."""
     payload: bytes
     call_id: str | None = None
-    """By which the collector knows what belongs together: the SIP Call-ID."""
+    """Correlation id for the collector: the SIP Call-ID."""
 
 
 def encode(captured: Captured, capture_id: int, password: str | None = None) -> bytes:
-    """The datagram. Media keys of SDES (`inline:`) are starred out, nothing else is."""
+    """Return a datagram; SDES keys (`inline:`) are masked, all else is kept."""
     source, target = ip_address(captured.source[0]), ip_address(captured.target[0])
-    if source.version != target.version:  # a wildcard or mapped address of ours beside a peer of the other family
+    if source.version != target.version:  # wildcard or mapped local address and a peer of the second IP version
         source = ip_address("::" if target.version == 6 else "0.0.0.0")
     v6 = source.version == 6
     seconds = int(captured.at)
@@ -80,17 +80,17 @@ def _chunk(number: int, value: bytes) -> bytes:
 
 
 def _without_keys(payload: bytes) -> bytes:
-    """The same length, so that Content-Length stays true."""
+    """Mask keys at equal length, so that Content-Length stays correct."""
     if b"inline:" not in payload.lower():
         return payload
     return _KEY.sub(lambda key: key[1] + b"*" * len(key[2]), payload)
 
 
 def report(tag: str, statistics: PartyStatistics) -> bytes:
-    """What a party sent and how it came, in the JSON shape of an RTCP sender report with one block (RFC 3550 6.4.1).
+    """Return a party's statistics as JSON in the shape of an RTCP sender report with one block (RFC 3550 6.4.1).
 
-    The engine keeps no SSRCs over a call, so a number made of the party's tag stands for it. The round trip and the
-    quality (ITU-T G.107) are members of their own.
+    The SSRC is a hash of the party's tag, because the engine keeps none for a call. Round trip and quality (ITU-T
+    G.107) are extra members.
     """
     sent, received = statistics.sent, statistics.received
     ssrc = zlib.crc32(tag.encode())
@@ -121,10 +121,10 @@ def report(tag: str, statistics: PartyStatistics) -> bytes:
 
 
 class Exporter:
-    """Sends to one collector; what does not go at once is dropped and counted."""
+    """Sender to one collector; unsent datagrams are dropped and counted."""
 
     def __init__(self, collector: Place, capture_id: int, password: str | None = None) -> None:
-        """`collector`: IP address and port. Raises OSError where there is no socket to be had."""
+        """`collector` is IP address and port. Raises OSError without a socket."""
         family = socket.AF_INET6 if ":" in collector[0] else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
@@ -134,7 +134,7 @@ class Exporter:
         self.sent = self.dropped = 0
 
     def send(self, captured: Iterable[Captured]) -> None:
-        """Send each in a datagram of its own; never waits, never raises."""
+        """Send each message in its own datagram, without waiting and without exceptions."""
         for one in captured:
             try:
                 self._socket.sendto(encode(one, self._capture_id, self._password), self._collector)
@@ -144,5 +144,5 @@ class Exporter:
                 self.sent += 1
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the socket; idempotent."""
         self._socket.close()

@@ -1,8 +1,7 @@
-"""The ledger of call detail records: an SQLite file in which every answered call has exactly one row, whatever dies.
+"""Ledger of call detail records: an SQLite file with exactly one row for each answered call, even after crashes.
 
-A call is written when it is answered, before anybody is told so, and again when it ends (waiting.py). What a process
-that died left open is closed by the next one. Whoever is sent records (delivery.py) takes them from here and says
-which it has.
+A call is written before its answer is sent, and again at its end (waiting.py). After a crash, the next process closes
+open rows. Delivery (delivery.py) reads records and stores its progress here.
 """
 
 from __future__ import annotations
@@ -32,23 +31,23 @@ CREATE INDEX IF NOT EXISTS calls_by_end ON calls (ended);
 CREATE TABLE IF NOT EXISTS delivered (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
 """
 _VERSION = 1
-"""Of the tables; files of version 0, which said none, are the same."""
+"""Version of the tables; files of version 0, without a version, have the same tables."""
 _BEGIN = """INSERT OR REPLACE INTO talking (id, detail)
     SELECT :id, :detail WHERE NOT EXISTS (SELECT 1 FROM calls WHERE id = :id)"""
 _FORGET = "DELETE FROM talking WHERE id = ?"
 _END = "INSERT OR IGNORE INTO calls (id, ended, detail) VALUES (?, ?, ?)"
 _WAITING_AT_MOST = 10_000
-"""Records that wait for the disk; beyond, they are dropped and counted."""
+"""Largest number of records waiting for the disk; further ones are dropped and counted."""
 _AT_ONCE = 500
 _PRUNED_EVERY = 1_000
-"""Ended calls between two looks for old ones."""
+"""Ended calls between prunings of old records."""
 _BUSY_TIMEOUT = 5.0
 _RETRY = 1.0
-"""Seconds between two tries to write where the disk refuses."""
+"""Seconds between attempts to write after a disk error."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """The file, made readable for its user only where it was not there. Raises sqlite3.Error, OSError."""
+    """Open the file, created with rights 0600. Raises sqlite3.Error, OSError."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -64,23 +63,23 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 class SqliteLedger:
-    """Writes in a thread of its own, so that a slow disk holds nobody up; see records.Ledger."""
+    """Writes in its own thread, so that a slow disk blocks no call; see records.Ledger."""
 
     def __init__(self, path: Path, keep: float) -> None:
-        """`keep`: seconds for which records stay in the file once everybody has been sent them."""
+        """`keep` is the number of seconds that delivered records stay in the file."""
         self._path = path
         self._keep = keep
         self._waiting = Waiting(path.with_suffix(".waiting"), _WAITING_AT_MOST)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._lock: int | None = None
-        """Descriptor of a file that one process at a time has: another's calls are not ours to close."""
+        """Descriptor of the lock file, which prevents a second process from closing our calls."""
         self._readers: list[str] = []
         self._since_pruning = 0
         self.dropped = 0
-        """Records that found no place."""
+        """Number of dropped records."""
         self.written = threading.Condition()
-        """Notified whenever there is something new to be sent."""
+        """Notified of new records to send."""
 
     def open(
         self,
@@ -89,13 +88,10 @@ class SqliteLedger:
         going_on: Collection[str] = (),
         elsewhere: Collection[str] = (),
     ) -> int:
-        """Make the file, and close at `now` (seconds since 1970) what a gateway that died left open.
+        """Open the file and close, at `now` (Unix seconds), the rows left by a crash.
 
-        Returns how many calls that were, without those `going_on`, by their ids; of those `elsewhere` another gateway
-        keeps the record.
-
-        `readers` are the names by which records are marked as sent. Blocks; call it before there are calls.
-        Raises sqlite3.Error and OSError.
+        Returns the number of closed rows, except calls in `going_on` and `elsewhere` (kept by a remote gateway).
+        `readers` are names of delivery marks. Blocks. Raises sqlite3.Error and OSError.
         """
         self._readers = list(readers)
         self._lock = _locked(self._path.with_suffix(".lock"))
@@ -124,7 +120,7 @@ class SqliteLedger:
         self._put(Row(call_id, None, None))
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what waits and stop, within `timeout` seconds, or leave it to the next process; idempotent."""
+        """Write waiting records and stop, within `timeout` seconds, else leave them to the next process; idempotent."""
         if self._thread is not None:
             self._closing.set()
             self._waiting.close()
@@ -148,7 +144,7 @@ class SqliteLedger:
                 self._waiting.done()
 
     def _write(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> bool:
-        """Whether they are written; otherwise it is time to stop."""
+        """Write rows, retrying; return False if closed meanwhile."""
         told = False
         while True:
             try:
@@ -169,7 +165,7 @@ class SqliteLedger:
         return True
 
     def _store(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-        """All of them or none; those that are there already change nothing."""
+        """Store all rows or none; repeated rows change nothing."""
         connection.execute("BEGIN IMMEDIATE")
         try:
             for row in rows:
@@ -182,14 +178,14 @@ class SqliteLedger:
                     connection.execute(_END, (row.id, row.ended, row.detail))
             connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:  # SQLite itself has taken it back where the disk is full
+            if connection.in_transaction:  # SQLite itself rolls back when the disk is full
                 connection.execute("ROLLBACK")
             raise
 
     def _prune(self, connection: sqlite3.Connection, now: float) -> None:
-        """Forget what is old and has been sent to everybody."""
+        """Delete old records delivered to all readers."""
         self._since_pruning = 0
-        with contextlib.suppress(sqlite3.Error):  # the next time will do
+        with contextlib.suppress(sqlite3.Error):  # the next pruning will do
             sent = [mark(connection, reader) for reader in self._readers]
             connection.execute(
                 "DELETE FROM calls WHERE ended < ? AND sequence <= ?", (now - self._keep, min(sent, default=2**62))
@@ -197,12 +193,12 @@ class SqliteLedger:
 
 
 def _lost(detail: str) -> str:
-    """The record of a call whose gateway died."""
+    """Return the record of a call lost in a crash."""
     return json.dumps(json.loads(detail) | LOST)
 
 
 def _locked(path: Path) -> int:
-    """The descriptor of a lock that ends with the process; raises OSError where another has it."""
+    """Return the descriptor of a lock bound to the process; raises OSError if a second process holds the lock."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -213,18 +209,18 @@ def _locked(path: Path) -> int:
 
 
 def mark(connection: sqlite3.Connection, reader: str) -> int:
-    """The sequence number up to which `reader` has every record."""
+    """Return the sequence number of the last record delivered to `reader`."""
     row = connection.execute("SELECT sequence FROM delivered WHERE name = ?", (reader,)).fetchone()
     return 0 if row is None else int(row[0])
 
 
 def after(connection: sqlite3.Connection, sequence: int, limit: int) -> list[tuple[int, str, str]]:
-    """The next records: sequence number, call id, JSON."""
+    """Return the next records: sequence number, call id, JSON."""
     return connection.execute(
         "SELECT sequence, id, detail FROM calls WHERE sequence > ? ORDER BY sequence LIMIT ?", (sequence, limit)
     ).fetchall()
 
 
 def set_mark(connection: sqlite3.Connection, reader: str, sequence: int) -> None:
-    """`reader` has everything up to there."""
+    """Store the sequence number of the last record delivered to `reader`."""
     connection.execute("INSERT OR REPLACE INTO delivered (name, sequence) VALUES (?, ?)", (reader, sequence))

@@ -1,4 +1,4 @@
-"""Spans for an OpenTelemetry collector (OTLP over HTTP, protobuf), sent by a thread of its own."""
+"""Export of spans to an OpenTelemetry collector (OTLP over HTTP, protobuf), in its own thread."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ logger = logging.getLogger(__name__)
 
 _KINDS = {"internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT}
 _AT_ONCE = 512
-"""Spans of one request."""
+"""Largest number of spans in a request."""
 _GATHERING = 1.0
-"""Seconds that spans wait for others to go with them."""
+"""Seconds to gather spans for a request."""
 _PATIENCE = 5.0
-"""Seconds that a collector has to take them, further tries included."""
+"""Seconds for the collector to accept a request, retries included."""
 _FAREWELL = 2.0
-"""Seconds that the end of the gateway waits for the last ones."""
+"""Seconds for the last spans at the gateway's end."""
 
 
 def http_exporter(endpoint: str, headers: Mapping[str, str]) -> SpanExporter:
-    """What posts to the whole URL `endpoint`, with these header fields."""
-    # It says for every batch that it could not be sent; `SpanQueue` says once that the collector is away.
+    """Return an exporter to the full URL `endpoint` with these header fields."""
+    # The library logs every failed batch; `SpanQueue` logs an unreachable collector once.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     return OTLPSpanExporter(endpoint=endpoint, headers=dict(headers), timeout=_PATIENCE)
 
 
 class SpanQueue:
-    """Keeps so many spans, at most, until its thread has sent them; a collector that is away loses them."""
+    """Bounded queue of spans with a sending thread; an unreachable collector loses spans."""
 
     def __init__(self, exporter: SpanExporter, resource: Mapping[str, str], limit: int) -> None:
-        """`resource`: what describes this gateway; `limit`: spans that wait, of which the newest are refused."""
+        """`resource` describes the gateway; `limit` bounds the waiting spans, beyond which new ones are refused."""
         self._exporter = exporter
         self._resource = Resource(dict(resource))
         self._scope = InstrumentationScope("gateway")
@@ -53,11 +53,11 @@ class SpanQueue:
         self._thread = threading.Thread(target=self._work, name="spans", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         self._thread.start()
 
     def __call__(self, spans: list[Span]) -> None:
-        """Take the spans of a call, all or none of them; returns at once."""
+        """Queue the spans of a call, all or none; returns at once."""
         with self._changed:
             if self._closing.is_set() or len(self._waiting) + len(spans) > self._limit:
                 self._counts["lost"] += len(spans)
@@ -67,12 +67,12 @@ class SpanQueue:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Spans that are "sent" and "lost" since the start, and those that are "waiting"."""
+        """Number of spans "sent" and "lost" since the start, and "waiting" now."""
         with self._changed:
             return {**self._counts, "waiting": len(self._waiting)}
 
     def close(self, timeout: float = _FAREWELL) -> None:
-        """Send what waits, as far as that goes in `timeout` seconds; blocks."""
+        """Send waiting spans for up to `timeout` seconds; blocks."""
         with self._changed:
             self._closing.set()
             self._changed.notify()
@@ -83,13 +83,13 @@ class SpanQueue:
         while batch := self._next():
             try:
                 is_sent = self._exporter.export([self._span(one) for one in batch]) is SpanExportResult.SUCCESS
-            except Exception as error:  # whatever the library raises, calls are told to the next collector
+            except Exception as error:  # after any library error, sending continues with the next batch
                 is_sent = False
                 logger.debug("spans are lost: %s", type(error).__name__)
             self._count(len(batch), is_sent)
 
     def _next(self) -> list[Span]:
-        """The next spans to send, once there are some; none: it is over."""
+        """Wait for and return the next batch; empty at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing.is_set())
             full = min(_AT_ONCE, self._limit)

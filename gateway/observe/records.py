@@ -1,4 +1,4 @@
-"""Call detail records: one for every call, as values that a program elsewhere can read."""
+"""Call detail records: one for each call, as plain values for external programs."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from gateway.call.journal import UP
 from gateway.call.state import State
 
 Detail = dict[str, Any]
-"""One record: `id`, `caller`, `caller_name`, `dialled`, `parties` (SIP URIs of who talked last), `started_at`,
+"""Record: `id`, `caller`, `caller_name`, `dialled`, `parties` (SIP URIs of the last talkers), `started_at`,
 `answered_at`, `ended_at` (UTC, RFC 3339, milliseconds), `seconds` (between the last two), `cause` (a word),
-`sip_status`, `q850`, `sip_call_ids`, `media` (statistics of each party). What is not known is null."""
+`sip_status`, `q850`, `sip_call_ids`, `media` (statistics of each party). Unknown values are null.
+"""
 
 
 LOST = {"cause": "gateway-lost", "sip_status": 500, "q850": 41}
-"""What the record of a call says whose gateway died."""
+"""Fields of the record of a call lost in a crash."""
 
 
 class Ledger(Protocol):
-    """Where records are kept before anybody is sent one. Its methods return at once and never raise."""
+    """Store of records before delivery. Methods return at once and never raise."""
 
     def begin(self, detail: Detail) -> None:
-        """A call was answered; should the process die, this is what its record will say."""
+        """Store the provisional record of an answered call, which counts after a crash."""
 
     def end(self, detail: Detail, at: float) -> None:
-        """The call is over at `at` (seconds since 1970), and this is its record."""
+        """Store the final record of a call ended at `at` (Unix seconds)."""
 
     def forget(self, call_id: str) -> None:
-        """Whoever has the call now keeps its record."""
+        """Drop the record of a call now kept by a remote gateway."""
 
 
 class CallDetails:
-    """An observer of the calls: each has an open record once it is answered, and its final one at its end."""
+    """Observer of calls: stores a provisional record at the answer and the final one at the end."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
-        """`clock` is that of the calls (seconds), `wall_clock` gives seconds since 1970."""
+        """`clock` is the calls' clock in seconds, `wall_clock` returns Unix seconds."""
         self._ledger = ledger
         self._clock = clock
         self._wall_clock = wall_clock
         self._parties: dict[str, tuple[str, ...]] = {}
 
     def call_changed(self, call: Call) -> None:
-        """See one change of state of one call."""
+        """Take a change of state of a call."""
         if call.record.elsewhere:
             self._parties.pop(call.id, None)
             self._ledger.forget(call.id)
@@ -88,7 +89,7 @@ class CallDetails:
 
 
 def lost(values: Mapping[str, Any]) -> Detail:
-    """The record of a call that died with its gateway, as the journal has it (call/journal.py)."""
+    """Return the record of a call lost in a crash, from its journal values (call/journal.py)."""
     legs, is_up = [leg for leg in values["legs"] if leg is not None], values["stage"] == UP
     first = values["legs"][0] if values["legs"] else None
     caller: Mapping[str, Any] = {} if first is None else first["address"]
@@ -111,5 +112,5 @@ def lost(values: Mapping[str, Any]) -> Detail:
 
 
 def stamp(seconds: float) -> str:
-    """Seconds since 1970 as RFC 3339 in UTC, "2026-05-01T12:00:00.250Z"."""
+    """Return Unix seconds as RFC 3339 in UTC, "2026-05-01T12:00:00.250Z"."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

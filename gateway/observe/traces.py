@@ -1,4 +1,4 @@
-"""A call as a trace: one span of the call, one of each of its legs, made when the call is over."""
+"""Traces of calls: a span for the call and one for each leg, made at the end of the call."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ Value = str | int | float | bool | tuple[str, ...]
 Role = Literal["internal", "server", "client"]
 
 _UNTOLD = frozenset({Input.DIGIT, Input.DIGIT_REFUSED, Input.CANDIDATE, Input.OFFER_WANTED, Input.EXCHANGE_OVER})
-"""Steps that nobody looks for in a trace, or that tell what was typed and when."""
+"""Steps left out of traces: uninteresting, or revealing typed digits."""
 _MOST_LEGS = 64
-"""Spans of one call; who else is asked or comes in has none."""
+"""Largest number of leg spans of a call; further legs have none."""
 _MOST_MARKS = 64
-"""Holds and ends of holds of one call; later ones have no events."""
+"""Largest number of hold and resume events of a call."""
 _OUT_OF_ORDER = 27
-"""The Q.850 cause of a far end that cannot be reached, whatever SIP calls it."""
+"""Q.850 cause of an unreachable far end, independent of its SIP status."""
 
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """One event of a span."""
+    """Event of a span."""
 
     name: str
     at: float
-    """Seconds since 1970."""
+    """Unix seconds."""
     attributes: dict[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """One span, whole; times in seconds since 1970."""
+    """Complete span; times in Unix seconds."""
 
     name: str
     role: Role
-    """Who began: "server" for a caller's leg, "client" for one that the gateway calls, "internal" for the call."""
+    """"server" for a caller's leg, "client" for a called leg, "internal" for the call."""
     trace_id: int
     """128 bits."""
     span_id: int
@@ -54,18 +54,18 @@ class Span:
     attributes: dict[str, Value]
     happenings: tuple[Happening, ...] = ()
     fault: str | None = None
-    """A sentence, where the gateway or a far end failed; a callee who declines is no fault."""
+    """Sentence about a failure of the gateway or a far end; a declined call is no failure."""
 
 
 class Sink(Protocol):
-    """Takes the spans of one call, at once, and never raises."""
+    """Receiver of the spans of a call; returns at once and never raises."""
 
     def __call__(self, spans: list[Span], /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What a leg speaks."""
+    """Protocol and trunk of a leg."""
 
     protocol: str
     """"sip", "webrtc" or "service"."""
@@ -83,16 +83,16 @@ class _SeenLeg:
 
 @dataclass(slots=True)
 class _SeenCall:
-    """What the record of a call does not keep; times in seconds since the call began."""
+    """Facts missing from the call record; times in seconds since the start of the call."""
 
     legs: dict[str, _SeenLeg] = field(default_factory=dict)
     holding: frozenset[str] = frozenset()
     marks: list[tuple[str, float, str]] = field(default_factory=list)
-    """("hold" or "resume", when, tag of who did it)."""
+    """("hold" or "resume", time, tag of the holding leg)."""
 
 
 class CallTraces:
-    """An observer of the calls; it holds a few values of each call that is up."""
+    """Observer of calls; keeps a few values for each current call."""
 
     def __init__(
         self,
@@ -104,10 +104,9 @@ class CallTraces:
         share: float = 1.0,
         numbers: bool = False,
     ) -> None:
-        """`clock` is that of the calls (seconds), `wall_clock` gives seconds since 1970.
+        """`clock` is the calls' clock in seconds, `wall_clock` returns Unix seconds.
 
-        `share` (0 to 1) of the calls are traced, always the same ones of the same ids; `numbers`: spans tell who
-        called whom.
+        `share` (0 to 1) selects calls by id; `numbers` adds caller and callee to spans.
         """
         self._sink = sink
         self._clock = clock
@@ -118,7 +117,7 @@ class CallTraces:
         self._seen: dict[str, _SeenCall] = {}
 
     def call_changed(self, call: Call) -> None:
-        """See one change of one call."""
+        """Take a change of state of a call."""
         if not is_sampled(call.id, self._share):
             return
         elapsed = self._clock() - call.record.started_at
@@ -165,7 +164,7 @@ class CallTraces:
 
     def _leg(self, call: Call, tag: str, leg: _SeenLeg, seen: _SeenCall, zero: float, elapsed: float) -> Span:
         own = [step for step in call.history if step.leg == tag and step.input not in _UNTOLD]
-        # The first that is heard of a leg may come before the change of state in which it is seen.
+        # A leg's first step may precede the change of state that shows the leg.
         began = min([leg.began, *(step.at for step in own)])
         ended = elapsed if leg.ended is None else leg.ended
         return Span(
@@ -210,12 +209,12 @@ class CallTraces:
 
 
 def is_sampled(call_id: str, share: float) -> bool:
-    """Whether the call of that id is among the `share` that is traced; by its trace id, as other samplers do."""
+    """Return True if the call belongs to the traced share; decided by trace id, as in other samplers."""
     return trace_id_of(call_id) & (2**64 - 1) < share * 2**64
 
 
 def trace_id_of(call_id: str) -> int:
-    """Its trace's 128 bits, the same before and after a restart: the first half of the id's SHA-256."""
+    """Return the 128-bit trace id of a call, stable over restarts: first half of the SHA-256 of its id."""
     return int.from_bytes(hashlib.sha256(call_id.encode()).digest()[:16]) or 1
 
 
@@ -224,14 +223,14 @@ def _span_id(call_id: str, tag: str) -> int:
 
 
 def _fault(cause: Cause | None) -> str | None:
-    """As in HTTP, what a server has failed at is an error, and what somebody was refused is none."""
+    """Return the sentence of a server-side failure; as in HTTP traces, rejections are no errors."""
     if cause is None or not (500 <= cause.status < 600 or cause.q850 == _OUT_OF_ORDER):
         return None
     return cause.sentence
 
 
 def _milestones(record: CallRecord, zero: float) -> list[Happening]:
-    """Of these the record knows still when the steps of a long call are forgotten."""
+    """Return the moments kept in the record even after early steps of a long call are dropped."""
     moments = (
         ("ringing", record.ringing_after_ms),
         ("answered", record.answered_after_ms),

@@ -1,7 +1,7 @@
-"""Call records on their way to the ledger, where the death of the process does not undo them.
+"""Crash-safe queue of call records on their way to the ledger.
 
-Each is appended to one of two files, in the system's hands when `put` returns, while what the other one holds is
-written to the ledger. It is not forced to the disk: the ledger does that.
+Each record is appended to one of two files before `put` returns, while the content of the second file is written to the
+ledger. No fsync here: the ledger syncs.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record."""
+    """A record."""
 
     id: str
-    """Of the call."""
+    """Id of the call."""
     detail: str | None
-    """JSON; None: whoever has the call now keeps its record."""
+    """JSON; None to drop the record, now kept by a remote gateway."""
     ended: float | None
-    """Seconds since 1970; None: the call goes on, or is somebody else's."""
+    """Unix seconds; None for a current call or a dropped record."""
 
 
 class Waiting:
-    """A queue with one thread at each end, whose rows the next process finds."""
+    """Queue between two threads with rows that survive a crash."""
 
     def __init__(self, path: Path, most: int) -> None:
-        """The files are called as `path`, with .0 and .1 after it; beyond `most` rows none is taken."""
+        """File names are `path` with .0 and .1 appended; `most` bounds the number of rows."""
         self._files = [_File(path.with_name(f"{path.name}.{number}")) for number in range(2)]
         self._most = most
         self._rows: list[Row] = []
@@ -44,17 +44,17 @@ class Waiting:
         self._told = False
 
     def open(self) -> list[Row]:
-        """What a process before has left, in order: it stays until `begin`. Raises OSError."""
+        """Return the rows left by a previous process, in order; kept until `begin`. Raises OSError."""
         found = [numbered for file in self._files for numbered in file.open()]
         return [row for _, row in sorted(found, key=lambda each: each[0])]
 
     def begin(self) -> None:
-        """What was left is written. Raises OSError."""
+        """Drop the rows of the previous process, once written. Raises OSError."""
         for file in self._files:
             file.empty()
 
     def put(self, row: Row) -> bool:
-        """Whether there was room for it; a file that cannot be written (said once) leaves it in memory alone."""
+        """Queue a row; return False if full. After a file error, logged once, the row is in memory only."""
         line = json.dumps([self._number, row.id, row.ended, row.detail]).encode() + b"\n"
         self._number += 1
         with self._news:
@@ -72,7 +72,7 @@ class Waiting:
         return True
 
     def take(self) -> list[Row]:
-        """All there are, once there are any; none where it is closed. `done` comes before the next call."""
+        """Wait for rows and return all; empty when closed. Call `done` before the next call."""
         with self._news:
             while not self._rows and not self._closed:
                 self._news.wait()
@@ -81,25 +81,25 @@ class Waiting:
         return rows
 
     def done(self) -> None:
-        """What was taken is written."""
-        with self._news, contextlib.suppress(OSError):  # the ledger knows them when they come again
+        """Drop the rows of the last `take` from the file."""
+        with self._news, contextlib.suppress(OSError):  # the ledger ignores repeated rows
             self._files[1].empty()
 
     def close(self) -> None:
-        """Take no more."""
+        """Stop accepting rows."""
         with self._news:
             self._closed = True
             self._news.notify()
 
     def let_go(self) -> None:
-        """Close the files; what is in them stays. Idempotent."""
+        """Close the files and keep their content; idempotent."""
         with self._news:
             for file in self._files:
                 file.close()
 
 
 class _File:
-    """Lines that are whole or not there."""
+    """File of complete lines: a partial write is undone."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -107,10 +107,10 @@ class _File:
         self._size = 0
 
     def open(self) -> Iterable[tuple[int, Row]]:
-        """The rows in it, each with its number."""
+        """Yield the rows with their numbers."""
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         for line in self._path.read_bytes().splitlines():
-            with contextlib.suppress(ValueError, TypeError):  # cut off
+            with contextlib.suppress(ValueError, TypeError):  # partial line
                 number, name, ended, detail = json.loads(line)
                 yield number, Row(name, detail, ended)
 
