@@ -301,7 +301,7 @@ LegListener = Callable[["Leg", LegEvent], None]
 
 
 class Leg(Protocol):
-    """One side of a call. Methods report failures of the far end by events, never by exceptions.
+    """Side of a call. Methods report failures of the far end by events, never by exceptions.
 
     Methods return without waiting for the network. Events arrive in the event loop, in order, after `listen`.
     """
