@@ -1,1 +1,1 @@
-"""Who is who: SIP URIs, web users, registered contacts, credentials."""
+"""Identities: SIP URIs, web users, registered contacts, credentials."""

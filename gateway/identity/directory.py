@@ -1,4 +1,4 @@
-"""Users and identities that administrators make, beside those of the configuration: one store, one map in force."""
+"""Users and identities created by administrators, in addition to the configuration: one store, one effective map."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ log = structlog.get_logger(__name__)
 _USER_VALUES, _DIGESTS = TypeAdapter(User), TypeAdapter(dict[str, str])
 _USER, _IDENTITY, _REVISION = "user:", "identity:", "revision"
 _CHANGED_HERE = "changed here"
-"""In place of a revision: somebody else may have changed the store as well, so it is read again."""
+"""Placeholder instead of a revision: another gateway may have changed the store as well, so it is read again."""
 
 
 class Refusal(Enum):
-    """Why the directory is not changed."""
+    """Reasons to reject a change of the directory."""
 
     UNKNOWN = "there is none"
     CONFIGURED = "set in the gateway's configuration"
@@ -38,7 +38,7 @@ class Refusal(Enum):
 
 
 class DirectoryError(GatewayError):
-    """A change that is not made; the sentence is for whoever asked."""
+    """Rejected change; the sentence is for the requester."""
 
     def __init__(self, refusal: Refusal, reason: str) -> None:
         super().__init__(reason)
@@ -47,12 +47,12 @@ class DirectoryError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A user that an administrator made."""
+    """User created by an administrator."""
 
     user: User
     credential: Credential
     born: str
-    """Differs from that of whoever had the same id before."""
+    """Token that distinguishes the user from earlier users with an equal id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ class _State:
 
 
 class Directory:
-    """What others of the same store change is in force here after the next `load`."""
+    """Users and identities in force; changes by other gateways of the store take effect at the next `load`."""
 
     def __init__(self, identity: IdentityMap, store: IdentityStore, realm: str, new_token: Callable[[], str]) -> None:
-        """`identity` knows the users of the configuration; from now on it is changed here only."""
+        """`identity` knows the configured users; from now on only the directory changes `identity`."""
         self._identity = identity
         self._configured = {user.id: user for user in identity.users}
         self._store = store
@@ -77,14 +77,14 @@ class Directory:
         self._news: set[str] = set()
         self._gone: set[str] = set()
         self._unsettled: set[str] = set()
-        """Those whose credential the store may have otherwise, since it failed in the middle of a change."""
+        """Users with an uncertain credential in the store, after a failure in the middle of a change."""
         self._changing = asyncio.Lock()
 
     async def configure(self, users: Sequence[User], rules: Sequence[Rule]) -> None:
-        """The configuration has these users and rules now. Raises ConfigError where they contradict each other.
+        """Apply the configured users and rules. Raise ConfigError if they contradict each other, StoreError.
 
-        What administrators made and contradicts them is not in force, and back as soon as it does not any more.
-        Raises StoreError. Where it raises, all is in force that was. Credentials of configured users are the caller's.
+        Entries of administrators that contradict the configuration are inactive until the contradiction ends. After an
+        error the previous state stays in force. The caller stores credentials of configured users.
         """
         async with self._changing:
             before = self._configured
@@ -98,34 +98,34 @@ class Directory:
             self._revision = _CHANGED_HERE
 
     def credential(self, user_id: str) -> Credential | None:
-        """That of a user whom an administrator made, and who is in force."""
+        """Return the credential of an active user created by an administrator."""
         made = self._state.users.get(user_id)
         return None if made is None else made.credential
 
     def is_configured(self, user_id: str) -> bool:
-        """Whether the configuration has the user, so that it is changed there only."""
+        """Return True if the user is configured, and so can be changed only in the configuration."""
         return user_id in self._configured
 
     def mark(self, user_id: str) -> str:
-        """A text that differs for two users who had the same id one after the other; "" for configured ones."""
+        """Return a text that distinguishes consecutive users with an equal id; "" for configured users."""
         return _born(self._state, user_id)
 
     def identities(self) -> list[tuple[str, str, bool]]:
-        """URI, user id, and whether the configuration says so, of every alias."""
+        """Return URI, user id and origin (True: configuration) of every alias."""
         configured = [
             (self.canonical(alias), user.id, True) for user in self._configured.values() for alias in user.aliases
         ]
         return configured + [(uri, user, False) for uri, user in self._state.identities.items()]
 
     def canonical(self, uri: str) -> str:
-        """ "sip:user@host" of a URI, a telephone number or a user part. Raises DirectoryError."""
+        """Return "sip:user@host" for a URI, a telephone number or a user part. Raise DirectoryError."""
         address = read_address(uri)
         if address is None:
             raise DirectoryError(Refusal.INVALID, "It is neither a SIP URI nor a user part")
         return f"sip:{quote(address.user, safe=USER_SAFE)}@{address.host or self._identity.domain}"
 
     async def load(self) -> frozenset[str]:
-        """Take in what the store holds; ids of the users that are others now, or no more. Raises StoreError."""
+        """Apply the store's content; return ids of changed or removed users. Raise StoreError."""
         async with self._changing:
             entries = await self._store.entries()
             if entries.get(_REVISION, "") != self._revision:
@@ -134,14 +134,14 @@ class Directory:
             return news
 
     def take_gone(self) -> frozenset[str]:
-        """Ids of those who went, here or elsewhere, since the last time; somebody else may have the same id by now."""
+        """Return ids of users removed since the last call, here or elsewhere; a new user may have such an id by now."""
         gone, self._gone = frozenset(self._gone), set()
         return gone
 
     async def make_user(self, user: User, password: str | None) -> None:
-        """Make a user, whose aliases are `put_identity`'s. Raises DirectoryError, StoreError.
+        """Create a user; aliases are added by `put_identity`. Raise DirectoryError, StoreError.
 
-        `password` None: it has none and can sign in by other means only.
+        `password` None: no password; sign-in only by other means.
         """
         async with self._change():
             if self._is_somebody(user.id):
@@ -152,9 +152,9 @@ class Directory:
     async def change_user(
         self, user_id: str, values: Mapping[str, Any], password: str | None = None, *, keep_password: bool
     ) -> tuple[User, User]:
-        """Give fields of a user other values; as it was and as it is. Raises DirectoryError, StoreError.
+        """Change fields of a user; return the previous and the new user. Raise DirectoryError, StoreError.
 
-        `password` as `make_user` has it; `keep_password`: as it was.
+        `password`: as in `make_user`. `keep_password`: ignore `password` and keep the present one.
         """
         async with self._change():
             before = self._made(user_id)
@@ -178,7 +178,7 @@ class Directory:
         return Credential(user_id, self._realm, digests)
 
     async def remove_user(self, user_id: str) -> None:
-        """Forget a user and its identities. Raises DirectoryError, StoreError."""
+        """Remove a user and its identities. Raise DirectoryError, StoreError."""
         async with self._change():
             self._made(user_id)
             mine = [uri for uri, owner in self._state.identities.items() if owner == user_id]
@@ -193,7 +193,7 @@ class Directory:
             await self._done(state)
 
     async def put_identity(self, uri: str, user_id: str) -> str:
-        """Have `uri` mean that user from now on; how it is written. Raises DirectoryError, StoreError."""
+        """Assign `uri` to a user; return the canonical form. Raise DirectoryError, StoreError."""
         async with self._change():
             uri = self.canonical(uri)
             if self._identity.by_id(user_id) is None:
@@ -208,7 +208,7 @@ class Directory:
             return uri
 
     async def remove_identity(self, uri: str) -> None:
-        """Raises DirectoryError, StoreError."""
+        """Remove an identity. Raise DirectoryError, StoreError."""
         async with self._change():
             uri = self.canonical(uri)
             if self._is_configured_identity(uri):
@@ -229,7 +229,7 @@ class Directory:
         return made
 
     def _is_somebody(self, user_id: str) -> bool:
-        """Whether the name is taken, in any case and width of its letters."""
+        """Return True if the name is taken, ignoring case and width of letters."""
         if self.canonical(user_id) in (uri for uri, _, _ in self.identities()):
             return True
         return fold(user_id) in {fold(user.id) for user in self._identity.users}
@@ -251,7 +251,7 @@ class Directory:
             raise DirectoryError(Refusal.TAKEN, error.reason) from None
 
     def _fitting(self, state: _State, rules: Sequence[Rule] | None = None) -> _State:
-        """Of what was kept, what does not contradict a configuration that was changed since."""
+        """Return the stored entries that do not contradict the changed configuration."""
         try:
             self._check(state, rules)
             return state
@@ -275,7 +275,7 @@ class Directory:
 
     @asynccontextmanager
     async def _change(self) -> AsyncIterator[None]:
-        """One change at a time, of what the store holds now: others of it may have changed it a moment ago."""
+        """Run one change at a time on the store's present content, which other gateways may have changed."""
         async with self._changing:
             await self._take_in(await self._store.entries())
             yield
@@ -290,7 +290,7 @@ class Directory:
             self._revision = revision
 
     async def _done(self, state: _State) -> None:
-        """The store has it: tell the others of the store, and have it in force."""
+        """Announce a stored change to the other gateways, and apply the change here."""
         await self._store.put_entry(_REVISION, self._new_token())
         await self._take(state)
 

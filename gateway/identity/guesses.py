@@ -1,4 +1,4 @@
-"""Wrong passwords: how often one source may send them, and how often all sources together for one user."""
+"""Limits on wrong passwords: per source, and per user from all sources together."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockOut:
-    """Wrong passwords before a wait: of one source, and for one user from all sources together. Times in seconds."""
+    """Limits on wrong passwords of one source, and for one user from all sources. Times in seconds."""
 
     failures: int = 10
-    """Wrong passwords of one source before it has to wait."""
+    """Wrong passwords of one source before a wait."""
     seconds: float = 60.0
-    """Wait of such a source, since its last wrong password."""
+    """Wait of the source after its last wrong password."""
     user_failures: int = 10
-    """Wrong passwords for one user before sources that never signed in as that user have to wait; 0: no number."""
+    """Wrong passwords for one user before sources without an earlier sign-in of the user must wait; 0 for no limit."""
     delay: float = 1.0
-    """First wait for that user, doubled with each further wrong password."""
+    """First wait for the user, doubled with each further wrong password."""
     longest_delay: float = 300.0
-    """Longest wait for that user."""
+    """Longest wait for the user."""
     memory: float = 3_600.0
-    """Wrong passwords for a user are forgotten once none has come for so long."""
+    """Time without wrong passwords after which those for a user are forgotten."""
     remembered: int = 10_000
-    """Entries kept of each kind; the oldest is forgotten first."""
+    """Entries kept of each kind; the oldest is dropped first."""
     places: int = 64
-    """Sources and flows kept of each user who has signed in."""
+    """Sources and flows kept per signed-in user."""
 
 
 class TooManyGuesses(GatewayError):
-    """No password may be tried now; for `wait` seconds where the user is why, 0 where the source is."""
+    """Password attempt rejected; `wait`: seconds if limited by user, 0 if limited by source."""
 
     def __init__(self, wait: float = 0.0) -> None:
         super().__init__("too many wrong passwords")
@@ -47,36 +47,38 @@ class TooManyGuesses(GatewayError):
 
 
 class Guesses:
-    """Counts of wrong passwords, bounded, and the sources that each user has signed in from.
+    """Bounded counts of wrong passwords, and the known sources of each user.
 
-    Guesses at a user's password delay only sources from which that user has never signed in.
+    Guesses of a user's password delay only sources without an earlier sign-in of the user.
     """
 
     def __init__(self, policy: LockOut, is_user: Callable[[str], bool] = bool) -> None:
-        """`is_user` says of a name whether there is such a user; by default every name but "" is one."""
+        """`is_user`: returns True for names of users; by default every name except ""."""
         self.policy = policy
-        """Replaced at a reload."""
+        """Limits in force, replaced at a reload."""
         self._is_user = is_user
         self._of_source: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._of_user: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._of_nobody: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        """Counts of names that are no user's: alike to a guesser, and forgotten for one another alone."""
+        """Counts of unknown names: treated alike toward a guesser, but kept apart so that they only displace each
+        other."""
         self._of_both: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
         self._known: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
-        """Sources and flows of each user who has signed in."""
+        """Sources and flows of each signed-in user."""
         self._turns = Turns()
 
     def turn(
         self, host: str, user: str, clock: Callable[[], float], flow: str = ""
     ) -> AbstractAsyncContextManager[None]:
-        """Hold a guess at the password of `user` while it is checked: it counts from its beginning.
+        """Hold a password attempt for `user` during its check; the attempt counts from its start.
 
-        One too many waits for the outcome of those before it. Entering raises TooManyGuesses once none may be made.
+        An attempt beyond the limit waits for the outcomes of earlier ones. Entering raises TooManyGuesses if none is
+        allowed.
         """
         return self._turns.turn(lambda: self._room(host, user, clock(), flow))
 
     def _room(self, host: str, user: str, now: float, flow: str) -> Room:
-        """Return how many further wrong passwords there may be, by source and by user; raises TooManyGuesses."""
+        """Return the wrong passwords still allowed, by source and by user; raise TooManyGuesses."""
         if self.locked(host, user, now, flow):
             raise TooManyGuesses
         wait = self.wait(host, user, now)
@@ -88,14 +90,14 @@ class Guesses:
         of_source = policy.failures - _lasting(self._of_source.get(place), now, policy.seconds)
         if not policy.user_failures:
             return {place: of_source}
-        # The key of a user stands in a tuple: a user may be called as a source is.
+        # The key of a user is a tuple, as a user may be named like a source.
         of_user = policy.user_failures - _lasting(self._named(user).get(user), now, policy.memory)
         return {place: of_source, (user,): of_user}
 
     def locked(self, host: str, user: str | None, now: float, flow: str = "") -> bool:
-        """Return whether the source of `host` has to wait; never the very `flow` on which `user` has signed in before.
+        """Return True if the source of `host` must wait; never for a `flow` on which `user` has signed in.
 
-        At a known source of `user` only wrong passwords for that user count.
+        At a known source of `user` only wrong passwords for the user count.
         """
         place = source_of(host)
         is_known = user is not None and self._knows(user, place)
@@ -108,7 +110,7 @@ class Guesses:
     def wait(self, host: str, user: str, now: float) -> float:
         """Return the seconds until a password of `user` may be tried from `host`, 0 for now.
 
-        Each wrong password beyond `user_failures` doubles the wait. Sources that `user` has signed in from never wait.
+        Each wrong password beyond `user_failures` doubles the wait. Known sources of `user` never wait.
         """
         policy = self.policy
         count, last = self._named(user).get(user, (0, 0.0))
@@ -136,9 +138,9 @@ class Guesses:
         self._keep(table, key, (count + 1 if _lasts(last, now, memory) else 1, now))
 
     def succeeded(self, host: str, user: str, flow: str = "") -> None:
-        """Remember that `user` has signed in from there.
+        """Record a sign-in of `user` as a known source.
 
-        That forgives nothing, or an account of one's own would buy guesses.
+        Failures are not reset, or an attacker's own account would buy further guesses.
         """
         places = self._known.get(user, OrderedDict())
         self._keep(self._known, user, places)
@@ -157,11 +159,11 @@ class Guesses:
 
 
 def _lasting(counted: tuple[int, float] | None, now: float, seconds: float) -> int:
-    """Return a count of wrong passwords, 0 once none has come for so long."""
+    """Return the count of wrong passwords, 0 once older than `seconds`."""
     count, last = counted or (0, 0.0)
     return count if _lasts(last, now, seconds) else 0
 
 
 def _lasts(since: float, now: float, seconds: float) -> bool:
-    """Return whether a time is not over; one that began later than now did so before the clock was set back."""
+    """Return True within `seconds` of `since`; a future `since` is from before the clock was set back, and is over."""
     return 0 <= now - since < seconds

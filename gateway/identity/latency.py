@@ -1,4 +1,4 @@
-"""How long a store takes to answer: half of the questions of the last seconds took longer."""
+"""Response time of a store: median over the last seconds."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from contextlib import contextmanager
 _WINDOW = 2.0
 """Seconds for which an answer counts."""
 _MOST = 256
-"""Answers that count; the latest."""
+"""Latest answers counted."""
 _FEWEST = 5
-"""With fewer questions nothing is said: where little is asked nothing piles up, and one may be slow by chance."""
+"""Fewest answers for a result: with few requests nothing piles up, and a single one may be slow by chance."""
 
 
 class Latency:
-    """Of what is asked of one store; a question that is not answered yet counts with its age."""
+    """Response time of one store; an unanswered request counts with its age."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` gives monotonic seconds."""
+        """`clock` returns monotonic seconds."""
         self._clock = clock
         self._took: deque[tuple[float, float]] = deque(maxlen=_MOST)
-        """When an answer came, and what it took."""
+        """Times of answers, with their durations."""
         self._asked: dict[object, float] = {}
 
     @contextmanager
     def question(self) -> Iterator[None]:
-        """The body asks; what it raises is no answer."""
+        """Measure the request in the body; an exception is no answer."""
         question, began = object(), self._clock()
         self._asked[question] = began
         try:
@@ -38,7 +38,7 @@ class Latency:
             del self._asked[question]
 
     def median(self) -> float:
-        """Seconds; 0 where little was asked lately."""
+        """Return the median in seconds; 0 with few recent requests."""
         now = self._clock()
         while self._took and self._took[0][0] < now - _WINDOW:
             self._took.popleft()
@@ -46,8 +46,8 @@ class Latency:
         return statistics.median(known) if len(known) >= _FEWEST else 0.0
 
     def _waiting(self, now: float) -> list[float]:
-        """Ages of the oldest questions without an answer: those that count, once they have one."""
+        """Return ages of the oldest unanswered requests, as many as answers are counted."""
         ages = (now - began for _, began in zip(range(_MOST), self._asked.values(), strict=False))
-        # One that was asked just now says nothing yet.
+        # A request younger than the median reveals nothing yet.
         known = statistics.median(took for _, took in self._took) if self._took else 0.0
         return [age for age in ages if age > known]

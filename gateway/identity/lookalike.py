@@ -1,4 +1,4 @@
-"""Names as people see them: two names of one skeleton are taken for each other (Unicode UTS 39, section 4)."""
+"""Visually confusable names: names with equal skeletons look alike (Unicode UTS 39, section 4)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from functools import cache, lru_cache
 from gateway.identity.model import fold
 
 _MOST_SEEN = 512
-"""Characters of one class of lookalikes that are visited at most."""
+"""Characters of one class of lookalikes visited at most."""
 
 
 def skeleton(name: str) -> str:
-    """Return the letters and digits of a name, each as the first of all that look like it; case does not count."""
+    """Return letters and digits of a name, each replaced by the first of its lookalikes; case is ignored."""
     shown = unicodedata.normalize("NFD", fold(name))
     bare = "".join(char for char in shown if char.isalnum())
     for pair, single in _pairs().items():
@@ -22,7 +22,7 @@ def skeleton(name: str) -> str:
 
 
 def words_of(name: str) -> Iterable[str]:
-    """Yield the skeletons of the words of a name, without digits at their ends; then of the whole name."""
+    """Yield skeletons of the words in a name, with and without leading and trailing digits; then of the whole name."""
     for word in "".join(char if char.isalnum() else " " for char in fold(name)).split():
         bare = word.strip("0123456789")
         yield skeleton(word)
@@ -44,7 +44,7 @@ def _first_alike(char: str) -> str:
 
 @cache
 def _pairs() -> dict[str, str]:
-    """Return letters that look like two others, "m" by "rn"."""
+    """Return letters that look like a pair of letters, e.g. "m" for "rn"."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     return {
         pair: one for one in letters for pair in _alike(one) if len(pair) == 2 and pair.isascii() and pair.isalpha()
@@ -52,7 +52,7 @@ def _pairs() -> dict[str, str]:
 
 
 def _alike(char: str) -> list[str]:
-    # The table has a megabyte, and only guests need it.
+    # The table takes a megabyte, needed only for guests.
     from confusable_homoglyphs.confusables import is_confusable
 
     found = is_confusable(char, greedy=True)

@@ -1,4 +1,4 @@
-"""SIP URI to web user and back: exact ids, aliases, then pattern rules in their order."""
+"""Mapping of SIP URIs to web users and back: exact ids, aliases, then pattern rules in order."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gateway.identity.lookalike import skeleton
 from gateway.identity.model import User, fold
 
 MAX_URI_LENGTH = 512
-"""Longer URIs (characters) mean nobody."""
+"""Longest URI in characters; longer URIs match no user."""
 _REMEMBERED, _REMEMBERED_LENGTH = 4096, 128
-"""How many URIs are kept with whom they mean, and how long one may be: under 1 MB."""
+"""Cached URIs and longest cached URI in characters: under 1 MB."""
 
 USER_SAFE = "-_.!~*'()&=+$,;?/"  # "unreserved" and "user-unreserved" of RFC 3261 section 25.1
 _SCHEME = re.compile(r"(sips?|tel):", re.IGNORECASE)
@@ -26,26 +26,26 @@ _TOKEN = re.compile(r"\{([A-Za-z_]\w*)\}|(\*)|([^{}*]+)|(.)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Ties SIP URIs to web users, read in both directions."""
+    """Rule between SIP URIs and web users, for both directions."""
 
     sip: str
-    """"sip:1{user}@*": {name} stands for one or more characters other than @ and ., * for any, or none."""
+    """"sip:1{user}@*": {name} matches one or more characters except @ and ., * matches any text."""
     web: str
-    """"{user}": the user id, made of what `sip` captured."""
+    """"{user}": the user id, built from the captures of `sip`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The two parts of a URI that identity looks at, in the form RFC 3261 section 19.1.4 compares."""
+    """Parts of a URI relevant to identity, in the form compared by RFC 3261 section 19.1.4."""
 
     user: str
-    """Escapes decoded; upper and lower case differ."""
+    """User part without escapes; case-sensitive."""
     host: str | None
-    """Lower case, without port; None for a bare user part or a telephone number."""
+    """Host in lower case, without port; None for a bare user part or a telephone number."""
 
 
 def read_address(text: str) -> Address | None:
-    """A SIP, SIPS or tel URI or a bare user part; None for what cannot be any of them."""
+    """Parse a SIP, SIPS or tel URI or a bare user part; None for any other text."""
     if not text or len(text) > MAX_URI_LENGTH:
         return None
     scheme = _SCHEME.match(text)
@@ -66,7 +66,7 @@ def _address(user: str, host: str | None) -> Address | None:
         user = unquote(user, errors="strict")
     except UnicodeDecodeError:
         return None
-    # A decoded line break or NUL is never part of a name, only of an attack on what prints it.
+    # A decoded line break or NUL is never part of a name, but an attack on the output.
     if not user or any(ord(char) < 32 or ord(char) == 127 for char in user):
         return None
     return Address(user, host)
@@ -79,12 +79,12 @@ def _without_port(host: str) -> str:
 
 
 class IdentityMap:
-    """Who a SIP URI means, and which SIP URI stands for a web user. Every look-up takes linear time."""
+    """User for each SIP URI, and SIP URI for each web user. Every look-up takes linear time."""
 
     def __init__(self, users: Sequence[User], rules: Sequence[Rule], domain: str) -> None:
-        """Raises ConfigError where two entries claim the same name, or a rule cannot be read."""
+        """Raise ConfigError for two entries with one name, or an unreadable rule."""
         self.version = 0
-        """Another number after each change."""
+        """Version number, changed with every change."""
         self._domain = domain.lower()
         self._given_rules = rules
         self._users = {user.id: user for user in users}
@@ -96,20 +96,20 @@ class IdentityMap:
         self._folded = {fold(user.id): user for user in users if folded[fold(user.id)] == 1}
         self._aliases = self._read_aliases(users)
         self._rules = tuple(_compile(rule, index) for index, rule in enumerate(rules))
-        # Every step of a call asks for the same few.
+        # Every step of a call looks up the same few URIs.
         self._known = lru_cache(_REMEMBERED)(self._read_and_find)
         self._looks: frozenset[str] | None = None
         self._check_rules(users)
 
     def change(self, users: Sequence[User], rules: Sequence[Rule] | None = None) -> None:
-        """Know these users from now on, in place of those before; raises ConfigError, and nothing has changed.
+        """Replace the users; raise ConfigError without any change.
 
-        `rules` None: those that there are.
+        `rules` None keeps the present rules.
         """
         self.__dict__.update(self.with_users(users, rules).__dict__ | {"version": self.version + 1})
 
     def with_users(self, users: Sequence[User], rules: Sequence[Rule] | None = None) -> IdentityMap:
-        """A map of these users, by the same rules or by `rules`; raises ConfigError."""
+        """Return a map of the users, with the present rules or `rules`; raise ConfigError."""
         return IdentityMap(users, self._given_rules if rules is None else rules, self._domain)
 
     @property
@@ -118,26 +118,25 @@ class IdentityMap:
 
     @property
     def users(self) -> tuple[User, ...]:
-        """All users, in the order of the configuration."""
+        """Return all users, in the order of the configuration."""
         return tuple(self._users.values())
 
     def by_id(self, user_id: str) -> User | None:
-        """The user of exactly this id."""
+        """Return the user with exactly this id."""
         return self._users.get(user_id)
 
     def resembles(self, name: str) -> bool:
-        """Return True where people take `name` for the id, the display name or an alias of a user."""
+        """Return True if `name` looks like the id, display name or an alias of a user."""
         if self._looks is None:
             names = [name for user in self.users for name in (user.id, user.display_name, *user.aliases) if name]
             self._looks = frozenset(map(skeleton, names))
         return skeleton(name) in self._looks
 
     def find(self, uri_or_user: str) -> User | None:
-        """The user that a SIP URI, a telephone number, an alias or a bare user part means.
+        """Return the user for a SIP URI, a telephone number, an alias or a bare user part.
 
-        An exact id of our domain comes before an alias, an alias before the rules; of the rules the
-        first that matches and names a user counts. Last comes the id that differs in its letters' case or
-        width only, where it is the only one: people write "Alice", and nobody else may be called so.
+        Precedence: exact ids of our domain, aliases, the first matching rule that names a user, and last a unique id
+        that differs only in case or width, as people write "Alice".
         """
         return self._known(uri_or_user) if len(uri_or_user) <= _REMEMBERED_LENGTH else self._read_and_find(uri_or_user)
 
@@ -161,14 +160,14 @@ class IdentityMap:
         return self._folded.get(fold(address.user)) if host == self._domain else None
 
     def aor(self, user: User) -> str:
-        """The address of record a user registers as: "sip:ID@domain"."""
+        """Return the user's address of record for registration: "sip:ID@domain"."""
         return self._own_uri(user.id)
 
     def sip_uri(self, user_id: str) -> str:
-        """The SIP URI that stands for a web user, which `find` leads back to it.
+        """Return the SIP URI of a web user, for which `find` returns the user.
 
-        The first rule whose web side fits makes it; a user with a SIP account of its own, and one that no
-        rule fits, is "sip:ID@domain". Ids of nobody we know (guests) are escaped into the same form.
+        The first rule with a matching web side builds the URI. Users with a SIP account, or without a matching rule,
+        get "sip:ID@domain". Unknown ids (guests) are escaped into this form.
         """
         user = self._users.get(user_id)
         if user is not None and not user.sip:
@@ -219,15 +218,15 @@ class IdentityMap:
 
 
 class _Pattern:
-    """Literal text, {captures} and * in a row, matched from left to right without going back.
+    """Pattern of literal text, {captures} and *, matched from left to right without backtracking.
 
-    Every capture and * takes as little as lets the text after it follow.
+    Every capture and * takes the shortest text before the next literal.
     """
 
     __slots__ = ("tokens",)
 
     def __init__(self, text: str) -> None:
-        """Raises ValueError with a sentence."""
+        """Raise ValueError with a sentence for the user."""
         self.tokens: list[tuple[str, str]] = []
         for match in _TOKEN.finditer(text):
             name, star, literal, stray = match.groups()
@@ -247,7 +246,7 @@ class _Pattern:
 
     @property
     def shape(self) -> tuple[tuple[str, str], ...]:
-        """Equal for patterns that match the same texts: names do not count."""
+        """Return a key equal for patterns that match equal texts, regardless of capture names."""
         return tuple((kind, text if kind == "literal" else "") for kind, text in self.tokens)
 
     def match(self, text: str) -> dict[str, str] | None:
@@ -266,7 +265,8 @@ class _Pattern:
 
     @staticmethod
     def _locate(text: str, literal: str, position: int, open_token: tuple[str, str] | None, last: bool) -> int:
-        """Where the literal stands, -1 when it does not: at once, or as soon, or for the last one at the end."""
+        """Return the position of the literal, -1 if absent: at once, at the earliest, or for the last one at the
+        end."""
         if open_token is None:
             return position if text.startswith(literal, position) else -1
         earliest = position + (1 if open_token[0] == "capture" else 0)
@@ -276,13 +276,13 @@ class _Pattern:
         return text.find(literal, earliest)
 
     def fill(self, values: dict[str, str], star: str) -> str:
-        """The text with the captures put in and * replaced."""
+        """Return the text with captures filled in and * replaced."""
         put = (text if kind == "literal" else star if kind == "star" else values[text] for kind, text in self.tokens)
         return "".join(put)
 
 
 def _take(token: tuple[str, str] | None, text: str, captured: dict[str, str]) -> bool:
-    """Whether `text` fits an open placeholder (None: there is none, so nothing may be left)."""
+    """Return True if `text` fits the open placeholder; None as placeholder allows only ""."""
     if token is None:
         return not text
     if token[0] == "capture":
@@ -308,7 +308,7 @@ class _CompiledRule:
         return None if in_user is None or in_host is None else in_user | in_host
 
     def reverse(self, user_id: str, domain: str) -> str | None:
-        """The SIP URI of a web user; None when the web side does not fit or the SIP side is not determined by it."""
+        """Return the SIP URI of a web user; None if the web side does not match or leaves the SIP side undetermined."""
         captured = self.web.match(user_id)
         wanted = {*self.user.names, *self.host.names}
         if captured is None or wanted - captured.keys() or any(kind == "star" for kind, _ in self.user.tokens):
@@ -327,7 +327,7 @@ def _compile(rule: Rule, index: int) -> _CompiledRule:
     if not at or not user or not host or "@" in host:
         raise ConfigError(key, f"{rule.sip!r} must be written sip:USER@HOST, as in sip:1{{user}}@*")
     try:
-        # Only the literal text of the host is lower-cased; names in braces stay as they are.
+        # Only the literal text of the host is lower-cased; names in braces stay unchanged.
         host = re.sub(r"[^{}]+(?![^{]*\})", lambda match: match.group().lower(), host)
         patterns = _Pattern(unquote(user)), _Pattern(host)
         names = patterns[0].names + patterns[1].names

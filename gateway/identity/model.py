@@ -1,4 +1,4 @@
-"""Who is who: web users, SIP accounts, registered contacts."""
+"""Values of identities: web users, SIP accounts, registered contacts."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ _ID = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}")
 
 
 def is_user_id(text: str) -> bool:
-    """Whether `text` can be a user's id: 1 to 64 letters, digits or . _ + - that begin with a letter, digit, _ or +."""
+    """Return True for a valid user id: 1 to 64 letters, digits or . _ + - that begin with a letter, digit, _ or +."""
     return _ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One person or device the gateway knows by name."""
+    """Person or device known to the gateway by name."""
 
     id: str
     """Web user id and default SIP user part: "alice", "1001"."""
     display_name: str = ""
     aliases: tuple[str, ...] = ()
-    """Further SIP URIs or bare user parts that mean this user: "sip:alice@example.com", "2001"."""
+    """Further SIP URIs or bare user parts of the user: "sip:alice@example.com", "2001"."""
     sip: bool = False
-    """A SIP account: may REGISTER and call with digest authentication."""
+    """SIP account: may REGISTER and call with digest authentication."""
     web: bool = False
-    """A web account: may announce itself on the page."""
+    """Web account: may sign in on the page."""
     may_call: tuple[str, ...] = ("*",)
-    """Patterns of what this user may dial (fnmatch on the dialled user part or URI)."""
+    """Patterns of allowed dial strings (fnmatch on the dialled user part or URI)."""
     max_calls: int = 10
-    """Calls at once."""
+    """Concurrent calls."""
     dtmf: str = "auto"
-    """How this user's phones take digits: "auto", "rfc4733", "info" or "inband"."""
+    """DTMF method of the user's phones: "auto", "rfc4733", "info" or "inband"."""
     pickup_groups: tuple[str, ...] = ()
-    """Those who share one may take each other's calls, and see who calls."""
+    """Pickup groups: members may pick up each other's calls, and see the callers."""
     call_waiting: bool = True
-    """Whether a call rings while another one of this user's rings or is under way; else it is busy."""
+    """True to let a call ring during another call of the user; False to answer busy."""
     ring: str = "all"
-    """"all" phones at once, or "in_order" of their q-values (RFC 3261 section 16.6)."""
+    """"all" phones at once, or "in_order" of q-values (RFC 3261 section 16.6)."""
     ring_next_after: float = 15.0
-    """Seconds that phones of one q-value ring before those of the next one do."""
+    """Seconds of ringing per q-value before the phones of the next q-value ring."""
     role: str = "user"
-    """"user", "operator" (sees and ends calls) or "admin" (changes who is who)."""
+    """"user", "operator" (sees and ends calls) or "admin" (changes users and identities)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One registered contact of an address of record (RFC 3261 section 10)."""
+    """Registered contact of an address of record (RFC 3261 section 10)."""
 
     aor: str
     """Canonical "sip:user@domain"."""
     contact: str
-    """The Contact URI as it was registered."""
+    """Contact URI as registered."""
     expires_at: float
     """Unix time in seconds."""
     call_id: str = ""
@@ -64,16 +64,16 @@ class Binding:
     path: tuple[str, ...] = ()
     """Path header values in order (RFC 3327)."""
     received: str | None = None
-    """"udp:192.0.2.7:5060": where the REGISTER came from; requests go there (RFC 3581)."""
+    """Source of the REGISTER, "udp:192.0.2.7:5060", and destination of requests (RFC 3581)."""
     user_agent: str = ""
     codecs: tuple[str, ...] = ()
-    """Codec names (lower case) its last answer preferred; the early answer is built from them."""
+    """Codec names (lower case) preferred in the phone's last answer, for the early answer."""
     node: str = ""
-    """Path (RFC 3327) of the gateway that alone can reach it, as a SIP URI; "": any gateway of the store can."""
+    """Path (RFC 3327) of the only gateway that reaches the contact, as a SIP URI; "" if every gateway does."""
 
     @property
     def key(self) -> str:
-        """What it is one of under its address of record: its flow (RFC 5626 section 6), else its contact."""
+        """Return the key within the address of record: the flow (RFC 5626 section 6), else the contact."""
         if self.instance is None or self.reg_id is None:
             return self.contact
         return f"{self.reg_id} {self.instance}"
@@ -81,7 +81,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A digest secret: HA1 values of (username, realm), never the password (RFC 8760)."""
+    """Digest secret: HA1 values of (username, realm), never the password (RFC 8760)."""
 
     username: str
     realm: str
@@ -90,5 +90,5 @@ class Credential:
 
 
 def fold(name: str) -> str:
-    """`name` as people compare names: compatibility forms (full width) and case do not count (UTS 46, UAX 31)."""
+    """Return `name` as people compare names: compatibility forms (full width) and case are ignored (UTS 46, UAX 31)."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

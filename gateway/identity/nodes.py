@@ -1,8 +1,8 @@
-"""Which gateways share a store, and which web users have a page open at which of them.
+"""Presence of the gateways that share a store, and of open pages at each.
 
-Both are bindings of addresses that no SIP URI can be: a gateway is bound to `node:`, a page to `page:USER`, and each
-names the gateway's SIP URI. A gateway that says nothing for three intervals is gone, and with it its pages. One that
-drains says so: nothing new is sent there, but it sees the others and they know of the calls that it still has.
+Both are stored as bindings of addresses impossible in SIP: a gateway under `node:`, a page under `page:USER`, with the
+gateway's SIP URI. A gateway silent for three intervals is gone, and its pages with it. A draining gateway announces
+itself: it gets nothing new, but stays visible for its remaining calls.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ log = structlog.get_logger(__name__)
 
 _NODES, _PAGE = "node:", "page:"
 _DRAINS = "drains"
-"""What the binding of such a gateway has for its user agent."""
+"""User agent in the binding of a draining gateway."""
 _MOST = 1_000
 """Gateways of one store."""
 _PAGE_TIME = 3_600.0
-"""Seconds that a page stands without being written again."""
+"""Seconds for which a page is valid without renewal."""
 _MISSED = 3
-"""Intervals without a word after which a gateway is gone."""
+"""Missed intervals after which a gateway is gone."""
 
 
 class ClusterNodes:
-    """Writes down that we are there and whose pages we have, and reads who else is."""
+    """Announces our gateway and its open pages in the store, and reads the other gateways."""
 
     def __init__(
         self, store: IdentityStore, node: str, interval: float, clock: Callable[[], float], start: str = ""
     ) -> None:
-        """`node` is our own SIP URI; `clock` gives Unix seconds; `start` names this process, as none before it."""
+        """`node`: our SIP URI. `clock` returns Unix seconds. `start`: unique name of the process."""
         self.node = node
         self._start = start
         self._starts: dict[str, str] = {}
@@ -48,40 +48,40 @@ class ClusterNodes:
         self._with_calls: frozenset[str] = frozenset()
         self._places: dict[tuple[str, int], str] = {}
         self._pages: dict[str, float] = {}
-        """When the page of a user was written down last."""
+        """Time of the last store write of each user's page."""
         self._closed: set[str] = set()
         self._drains = False
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.opened = asyncio.Event()
-        """Set while we are there for the others."""
+        """Set while our gateway is announced as available."""
 
     @property
     def live(self) -> frozenset[str]:
-        """The other gateways that are there, for new calls as well."""
+        """Return the other gateways available for new calls."""
         return self._live
 
     @property
     def with_calls(self) -> frozenset[str]:
-        """Those, and the others that drain."""
+        """Return the available gateways, and the draining ones."""
         return self._with_calls
 
     def node_at(self, host: str, port: int) -> str | None:
-        """The gateway that listens at that address, also one that was there once."""
+        """Return the gateway with a listening address, present or past."""
         return self._places.get((host, port))
 
     def start_of(self, node: str) -> str:
-        """What another gateway has named its process, when we last looked; "" where it never was there."""
+        """Return the process name of another gateway as last read; "" if never seen."""
         return self._starts.get(node, "")
 
     async def open(self) -> None:
-        """Be there. Raises StoreError."""
+        """Announce our gateway. Raise StoreError."""
         await self._beat()
         self.opened.set()
         self._task = asyncio.create_task(self._run())
 
     async def drain(self) -> None:
-        """Be there for no new calls, but go on seeing the others, and being seen to have some; idempotent."""
+        """Announce that no new calls are accepted, but remain visible and keep watching the others; idempotent."""
         if self._task is None or self._drains:
             return
         self._drains = True
@@ -96,7 +96,7 @@ class ClusterNodes:
             log.warning("the other gateways do not know yet that this one drains", reason=str(error))
 
     async def close(self) -> None:
-        """Be there no longer; idempotent."""
+        """Withdraw the announcement; idempotent."""
         if self._task is None:
             return
         task, self._task = self._task, None
@@ -110,7 +110,7 @@ class ClusterNodes:
             log.warning("the other gateways do not know that this one has gone", reason=str(error))
 
     def page(self, user: str, is_open: bool) -> None:
-        """A user has a page open here, or none any more."""
+        """Record that a user has a page open here, or none any more."""
         if self._drains:
             return
         if is_open:
@@ -121,7 +121,7 @@ class ClusterNodes:
         self._news.set()
 
     async def with_page_of(self, user: str) -> frozenset[str]:
-        """Other gateways that are there at which that user has a page open. Raises StoreError."""
+        """Return the other available gateways with an open page of a user. Raise StoreError."""
         bindings = await self._store.bindings(_PAGE + user, self._clock())
         return self._live & {binding.contact for binding in bindings}
 
@@ -131,8 +131,8 @@ class ClusterNodes:
             tasks.create_task(self._tell_pages())
 
     async def _beats(self) -> None:
-        """Beside whatever becomes of pages: nothing of theirs may hold up that we are there."""
-        # While the store is away whoever was there is taken to be there still: calls to them fail where they are not.
+        """Renew the announcement in a task of its own, so that pages never delay it."""
+        # While the store is unreachable, known gateways count as present: calls to absent ones fail by themselves.
         away, failed = "the other gateways cannot be seen", "the other gateways could not be seen"
         beat = Repeated(self._beat, StoreError, away=away, failed=failed)
         while True:
@@ -162,7 +162,7 @@ class ClusterNodes:
             raise
         await self._store.put_binding(here, now, _MOST)
         if self.node not in found:
-            # A store that has lost us, as one does that keeps nothing on disk, has lost our pages with us.
+            # A store that has lost our entry, as Redis without disk, has lost our pages too.
             self._pages = dict.fromkeys(self._pages, float("-inf"))
             self._news.set()
         others = {node: binding for node, binding in found.items() if node != self.node and _is_place(node)}
@@ -194,12 +194,12 @@ class ClusterNodes:
                     self._closed.add(user)
 
     def _close_pages(self) -> None:
-        """All of them: they stay in mind until the store has taken that."""
+        """Mark all pages as closed until the store has accepted the removals."""
         self._closed.update(self._pages)
         self._pages.clear()
 
     async def _remove(self, aor: str) -> None:
-        """Take our own name away."""
+        """Remove our own entry."""
         await self._store.put_binding(Binding(aor, self.node, 0.0), self._clock(), _MOST)
 
 
@@ -209,7 +209,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 def place_of(node: str) -> tuple[str, int]:
-    """IP address and port of a gateway's SIP URI. Raises ValueError."""
+    """Return IP address and port of a gateway's SIP URI. Raise ValueError."""
     scheme, _, rest = node.partition(":")
     address = urlsplit(f"//{rest.partition(';')[0]}")
     is_tls = scheme.lower() == "sips" or "transport=tls" in rest
@@ -217,7 +217,7 @@ def place_of(node: str) -> tuple[str, int]:
 
 
 def _is_place(node: str) -> bool:
-    """Whether it is written as a gateway writes it: others may write into the store."""
+    """Return True for a well-formed gateway entry, as other programs may write to the store."""
     try:
         return bool(place_of(node)[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Passwords made once and kept, and the digest values that stores hold in their place."""
+"""Generated passwords, and the digest values kept in stores instead of passwords."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.identity.model import Credential
 from gateway.identity.store import IdentityStore
 
 AUTO = "auto"
-"""The password that asks for one to be made."""
+"""Configured value that requests a generated password."""
 
 FILE_NAME = "secrets.json"
 _VERSION = 1
@@ -30,19 +30,19 @@ _RANDOM_BYTES = 10  # 80 bits, 16 characters that can be typed on a desk phone
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """The passwords in force at this start."""
+    """Passwords in force since this start."""
 
     values: dict[str, str] = field(repr=False)
-    """User id -> password; users without one are absent."""
+    """User id -> password; users without a password are absent."""
     generated: frozenset[str] = frozenset()
-    """Ids whose password the gateway made."""
+    """Ids with a generated password."""
     retired: tuple[str, ...] = ()
-    """Ids that had a password at an earlier start and have none now."""
+    """Ids with a password at an earlier start and none now."""
     digests: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
-    """User id -> HA1 by algorithm, where the password itself is not known."""
+    """User id -> HA1 by algorithm, for unknown passwords."""
 
     def credentials(self, realm: str) -> dict[str, Credential]:
-        """What stores hold in their place, by user id."""
+        """Return the credentials for a store, by user id."""
         made = {name: Credential(name, realm, ha1(name, realm, word)) for name, word in self.values.items()}
         return made | {name: Credential(name, realm, dict(known)) for name, known in self.digests.items()}
 
@@ -53,13 +53,11 @@ def resolve(
     random: Callable[[int], bytes],
     digests: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Passwords:
-    """The password of every user id in `wanted`: as it says, none, or for "auto" the one made for that id.
+    """Return the passwords of the ids in `wanted`: as given, none, or generated for "auto".
 
-    `digests` has HA1 values by algorithm of ids whose password is known to nobody here.
-
-    A new one comes from `random` (n bytes for n) and is written to `state_dir`/secrets.json, readable by this
-    user only; at the next start it is the same. Who has no password any more stays in that file until `settle`, for
-    the store has yet to be told. Raises ConfigError when that file cannot be used.
+    `digests`: HA1 values by algorithm for ids with unknown password. New passwords come from `random(n)` and are kept
+    in `state_dir`/secrets.json, readable only by the owner. Removed ids stay in the file until `settle`, as the store
+    must be updated first. Raise ConfigError for an unusable file.
     """
     path = state_dir / FILE_NAME
     try:
@@ -70,7 +68,7 @@ def resolve(
             if state != kept:
                 write_whole(path, _text(state))
     except OSError as error:
-        # A folder that cannot be written is no harm where nothing has to be: a container with a read-only volume.
+        # A read-only folder, as a container's volume, does no harm if nothing needs writing.
         kept = _read_if_there(path)
         values, state = _completed(wanted, kept, random, digests or {})
         if state["passwords"] != kept["passwords"]:
@@ -89,7 +87,7 @@ def _completed(
     random: Callable[[int], bytes],
     digests: Mapping[str, Mapping[str, str]],
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """The password of every user, and what is to be kept of them."""
+    """Return every user's password, and the state to keep."""
     made: dict[str, str] = dict(kept["passwords"])
     values = {name: word for name, word in wanted.items() if word is not None and word != AUTO}
     for name in (name for name, word in wanted.items() if word == AUTO):
@@ -99,9 +97,9 @@ def _completed(
 
 
 def settle(passwords: Passwords, state_dir: Path) -> None:
-    """The store has no credential of those who are `retired`: they need not be retired once more."""
+    """Drop the `retired` ids from the file, after the store has removed their credentials."""
     path = state_dir / FILE_NAME
-    # Where it cannot be written they are, at the next start.
+    # If the file cannot be written, the next start retires the ids again.
     with suppress(OSError), _locked(state_dir):
         kept = _read(path)
         left = [name for name in kept["provisioned"] if name not in passwords.retired]
@@ -117,7 +115,7 @@ def _read_if_there(path: Path) -> dict[str, Any]:
 
 
 async def provision(store: IdentityStore, passwords: Passwords, realm: str) -> None:
-    """Put the HA1 values of every user into the store, and take away those of users that are gone."""
+    """Store the HA1 values of every user, and remove those of retired users."""
     for credential in passwords.credentials(realm).values():
         await store.put_credential(credential)
     for name in passwords.retired:
@@ -125,7 +123,7 @@ async def provision(store: IdentityStore, passwords: Passwords, realm: str) -> N
 
 
 def ha1(username: str, realm: str, password: str) -> dict[str, str]:
-    """Algorithm -> H(username:realm:password) in hex (RFC 8760, RFC 7616 section 3.4.2)."""
+    """Return algorithm -> H(username:realm:password) in hex (RFC 8760, RFC 7616 section 3.4.2)."""
     secret = f"{username}:{realm}:{password}".encode()
     return {
         "MD5": hashlib.md5(secret, usedforsecurity=False).hexdigest(),
@@ -135,7 +133,7 @@ def ha1(username: str, realm: str, password: str) -> dict[str, str]:
 
 
 def check(credential: Credential | None, password: str) -> bool:
-    """Whether `password` is the credential's; takes as long for a wrong password as for an unknown user."""
+    """Return True if `password` matches the credential, in equal time for a wrong password and an unknown user."""
     known = credential if credential is not None else Credential("", "")
     best = next((name for name in ("SHA-512-256", "SHA-256", "MD5") if name in known.ha1), "SHA-256")
     try:
@@ -146,13 +144,13 @@ def check(credential: Credential | None, password: str) -> bool:
 
 
 def new_password(random: Callable[[int], bytes]) -> str:
-    """One that nobody guesses, of letters that can be typed on a desk phone."""
+    """Return an unguessable password, of letters easily typed on a desk phone."""
     return base64.b32encode(random(_RANDOM_BYTES)).decode("ascii").lower()
 
 
 @contextmanager
 def _locked(state_dir: Path) -> Iterator[None]:
-    """Two gateways that start at once make one password, not two."""
+    """Lock the folder, so that gateways started together generate one password."""
     descriptor = os.open(state_dir / (FILE_NAME + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
-"""A store that never loses the configured credentials: what it has forgotten is put back when it is asked for.
+"""Store wrapper that restores lost credentials of configured users on demand.
 
-Redis may restart empty. Phones register again by themselves, but nobody could prove who they are, were the HA1 values
-written at our start only.
+Redis may restart empty. Phones register again by themselves, but authentication would fail if HA1 values were written
+only at our start.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ log = structlog.get_logger(__name__)
 
 
 class ProvisionedStore:
-    """The IdentityStore contract over another store."""
+    """IdentityStore over another store."""
 
     def __init__(self, store: IdentityStore, credentials: Mapping[str, Credential]) -> None:
-        """`credentials` by user name, all of one realm."""
+        """`credentials`: by user name, all of one realm."""
         self._store = store
         self.credentials = dict(credentials)
-        """In force now."""
+        """Credentials in force."""
 
     async def open(self) -> None:
         await self._store.open()

@@ -1,4 +1,4 @@
-"""A store whose bindings are remembered, so that who is known can be called while its server is away."""
+"""Store wrapper that caches bindings, so that registered users remain reachable during a store outage."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from gateway.identity.store import IdentityStore, StoreError
 log = structlog.get_logger(__name__)
 
 _REMEMBERED = 50_000
-"""Addresses of record; the one that was asked for longest ago is forgotten first."""
+"""Addresses of record cached; the least recently read is dropped first."""
 _PAUSE = 1.0
-"""Seconds that a server which did not answer is not asked again for what is remembered."""
+"""Seconds after a failure during which cached bindings are used without asking the server."""
 
 
 class RememberingStore:
-    """The IdentityStore contract over another store: what was read or written here is still read while that fails.
+    """IdentityStore over another store: cached bindings are read during an outage.
 
-    Changes fail with it: nobody would know of them.
+    Changes fail during an outage, as no other gateway would learn of them.
     """
 
     def __init__(self, store: IdentityStore, clock: Callable[[], float]) -> None:
-        """`clock` gives monotonic seconds."""
+        """`clock` returns monotonic seconds."""
         self._store = store
         self._clock = clock
         self._known: OrderedDict[str, tuple[Binding, ...]] = OrderedDict()
@@ -35,7 +35,8 @@ class RememberingStore:
         self._latency = Latency(clock)
 
     def took(self) -> float:
-        """Seconds that the store takes to answer (median); 0 while it is away, for then it is not waited for."""
+        """Return the store's median response time in seconds; 0 during an outage, when no request waits for the
+        store."""
         return 0.0 if self._is_away else self._latency.median()
 
     async def open(self) -> None:
@@ -70,7 +71,7 @@ class RememberingStore:
         self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
     ) -> bool:
         done = await self._store.change_bindings(aor, expected, removed, put, now)
-        # What was expected may have been remembered: it is read anew before the next try.
+        # The expected bindings may come from the cache: the next attempt reads the store again.
         self._answered()
         if done:
             gone = {one.key for one in (*removed, *put)}

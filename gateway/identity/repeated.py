@@ -1,4 +1,4 @@
-"""Work with a store that may be away: tried again and again, and said once that it is away."""
+"""Repeated work with a possibly unreachable store: retried, with an outage logged once."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ log = structlog.get_logger(__name__)
 
 
 class Repeated:
-    """One piece of such work; whoever has it says when it is done again."""
+    """Repeated piece of work; the owner decides when to repeat."""
 
     def __init__(
         self, work: Callable[[], Awaitable[object]], error: type[Exception], *, away: str, failed: str
     ) -> None:
-        """`error` is what `work` raises while the store is away. The other two are what the log says of that, and of
-        any other exception."""
+        """`error`: exception of `work` during a store outage. `away` and `failed`: log messages for the outage, and
+        for any other exception."""
         self._work = work
         self._error = error
         self._told = away
         self._failed = failed
         self.is_away = False
-        """Whether the store was away when it was asked last."""
+        """True if the store was unreachable at the last attempt."""
 
     async def once(self) -> bool:
-        """Do it once more; whether it was done. Raises nothing that `work` does."""
+        """Run the work once; return True on success. Exceptions of `work` are logged, not raised."""
         try:
             await self._work()
         except self._error as error:

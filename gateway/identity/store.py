@@ -1,4 +1,4 @@
-"""What the gateway asks of a store of identities; memory, SQLite and Redis keep the same contract."""
+"""Interface of an identity store, implemented for memory, SQLite and Redis."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from gateway.identity.model import Binding, Credential
 
 
 class StoreError(GatewayError):
-    """The store cannot be reached or refused the change."""
+    """The store is unreachable or rejected the change."""
 
 
 class IdentityStore(Protocol):
-    """Bindings and credentials. Times are Unix seconds and come in as arguments."""
+    """Bindings and credentials. Times are arguments in Unix seconds."""
 
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
 
     async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
-        """The live bindings of `aor`, highest q first, then most recent first."""
+        """Return the live bindings of `aor`, highest q first, then most recent first."""
 
     async def put_binding(self, binding: Binding, now: float, limit: int) -> None:
-        """Add a binding, in the place of one with the same key.
+        """Add a binding, or replace the binding with an equal key.
 
-        Raises StoreError when `aor` would hold more than `limit` live bindings.
+        Raise StoreError if `aor` would have more than `limit` live bindings.
         """
 
     async def change_bindings(
         self, aor: str, expected: Sequence[Binding], removed: Sequence[Binding], put: Sequence[Binding], now: float
     ) -> bool:
-        """Take `removed` away and add or refresh `put` (by key) in one step.
+        """Remove `removed` and add or refresh `put` (by key) atomically.
 
-        False, and nothing is changed, where the live bindings of `aor` are not `expected` any more: somebody else was
-        quicker, and what was decided about the old ones has to be decided again.
+        Return False without any change if the live bindings of `aor` differ from `expected`: after a concurrent change
+        the caller must decide again.
         """
 
     async def remove_all(self, aor: str) -> None: ...
 
     async def expire(self, now: float) -> int:
-        """Drop what has expired; returns how many."""
+        """Drop expired entries; return their number."""
 
     async def credential(self, username: str, realm: str) -> Credential | None: ...
 
     async def put_credential(self, credential: Credential) -> None: ...
 
     async def text(self, name: str, now: float) -> str | None:
-        """A text that is kept for a while, None once that is over."""
+        """Return a text with a limited lifetime, None after its expiry."""
 
     async def put_text(self, name: str, text: str, expires_at: float, now: float) -> None:
-        """Keep a text until then, in the place of the one of that name."""
+        """Store a text until `expires_at`, replacing the text of that name."""
 
     async def entries(self) -> Mapping[str, str]:
-        """The directory: what is kept of users and identities that administrators made, texts by name."""
+        """Return the directory: entries for users and identities created by administrators, texts by name."""
 
     async def put_entry(self, name: str, text: str | None, *, new: bool = False, old: str | None = None) -> bool:
-        """Keep an entry of the directory, None: take it away; `new`: if there is none yet.
+        """Store an entry of the directory, or remove the entry for None; with `new` only if absent.
 
-        `old`: if it is that one still. Whether it was done.
+        With `old` only if the present text equals `old`. Return True if done.
         """

@@ -1,7 +1,7 @@
-"""Turns of attempts that may fail, such as guesses at a password: no more at once than may still fail.
+"""Admission of attempts that may fail, such as password guesses: never more at once than may still fail.
 
-A check that waits (for a store, or for a site's own sign-in) would otherwise let any number of guesses begin before the
-first is counted.
+Otherwise a slow check (a store, or a site's own sign-in) would let any number of guesses start before the first is
+counted.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 
 Room = Mapping[Hashable, int]
-"""Attempts that may still fail, by the key that they count for; fewer than one are one."""
+"""Attempts that may still fail, by key; values below one count as one."""
 
 
 class Turns:
-    """Attempts under way, and those that wait for the outcome of an earlier one, first come, first served."""
+    """Attempts in progress, and those waiting for an earlier outcome, first come, first served."""
 
     def __init__(self) -> None:
         self._under_way: Counter[Hashable] = Counter()
@@ -24,9 +24,9 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, room: Callable[[], Room]) -> AsyncIterator[None]:
-        """Hold one attempt of each key of `room` from its beginning on; it counts as failed until it ends.
+        """Hold one attempt of each key of `room` from its start; it counts as failed until its end.
 
-        `room` is asked whenever an earlier attempt has ended, and raises where no further one may be made.
+        `room` is called again after each end of an earlier attempt, and raises if no further one is allowed.
         """
         keys = await self._begun(room)
         try:
@@ -39,7 +39,7 @@ class Turns:
                 self._wake(key)
 
     async def _begun(self, room: Callable[[], Room]) -> tuple[Hashable, ...]:
-        """Wait until there is room, and return the keys of the attempt."""
+        """Wait for room, and return the keys of the attempt."""
         woken: Hashable | None = None
         try:
             while True:
@@ -52,7 +52,7 @@ class Turns:
                 woken = full
                 await self._queued(full)
         except BaseException:
-            self._wake(woken)  # the place that ended is for the next
+            self._wake(woken)  # pass the free place to the next attempt
             raise
         if woken is not None and woken not in left:
             self._wake(woken)
@@ -65,7 +65,7 @@ class Turns:
         await waiter
 
     def _wake(self, key: Hashable | None) -> None:
-        """Let the longest waiting attempt of a key ask again."""
+        """Let the longest waiting attempt of a key check again."""
         queue = self._waiting.get(key)
         while queue:
             waiter = queue.popleft()

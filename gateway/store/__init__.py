@@ -1,1 +1,1 @@
-"""Where other rooms keep what outlives the process; one driver a file."""
+"""Persistence for other rooms; one driver per file."""

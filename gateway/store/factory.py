@@ -1,4 +1,4 @@
-"""The store that a configuration names."""
+"""Stores by configured name."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis
 
 
 def store_named(name: str, state_dir: Path) -> IdentityStore:
-    """ "memory", "sqlite:FILE" (relative to `state_dir`) or "redis://..."; not opened yet.
+    """Return the unopened store for "memory", "sqlite:FILE" (relative to `state_dir`) or "redis://...".
 
-    Raises ConfigError for any other name.
+    Raise ConfigError for any other name.
     """
     if name == "memory":
         return MemoryStore()
@@ -28,7 +28,7 @@ def store_named(name: str, state_dir: Path) -> IdentityStore:
     if scheme == "sqlite" and rest:
         return SqliteStore(state_dir / rest)
     if scheme in _REDIS:
-        # Only those who use it pay for loading the driver.
+        # Only users of Redis load the driver.
         from gateway.store.identity_redis import RedisStore
 
         return RedisStore(name)
@@ -36,14 +36,15 @@ def store_named(name: str, state_dir: Path) -> IdentityStore:
 
 
 def journal_named(name: str, node: str, key: bytes, random: Callable[[int], bytes]) -> SharedStore:
-    """ "redis://...", where a cluster sees the calls of the gateway `node`, under `key` (32 octets); not opened yet."""
+    """Return the unopened cluster journal for "redis://..." with the calls of gateway `node`, sealed by `key` (32
+    octets)."""
     from gateway.store.journal_redis import RedisJournal
 
     return RedisJournal(name, node, key, random)
 
 
 def messages_named(name: str, state_dir: Path) -> MessageStore:
-    """ "memory", "sqlite:FILE" (relative to `state_dir`) or "redis://...", of messages; not opened yet."""
+    """Return the unopened message store for "memory", "sqlite:FILE" (relative to `state_dir`) or "redis://..."."""
     scheme, _, rest = name.partition(":")
     if scheme == "sqlite":
         return SqliteMessages(state_dir / rest)

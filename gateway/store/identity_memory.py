@@ -1,4 +1,4 @@
-"""Identities kept in this process: gone when it ends."""
+"""In-process identity store, lost at exit."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from gateway.identity.store import StoreError
 
 
 class MemoryStore:
-    """The IdentityStore contract over dictionaries."""
+    """IdentityStore over dictionaries."""
 
     def __init__(self) -> None:
-        # Oldest first: a refreshed binding is taken out and put at the end.
+        # Oldest first: a refreshed binding moves to the end.
         self._bindings: dict[str, list[Binding]] = {}
         self._credentials: dict[tuple[str, str], Credential] = {}
         self._entries: dict[str, str] = {}
         self._texts: dict[str, tuple[str, float]] = {}
 
     async def open(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     async def close(self) -> None:
-        """Nothing to do; what was kept stays until the object goes."""
+        """Do nothing; the content stays as long as the object."""
 
     async def bindings(self, aor: str, now: float) -> Sequence[Binding]:
         live = [binding for binding in reversed(self._bindings.get(aor, ())) if binding.expires_at > now]
@@ -76,7 +76,7 @@ class MemoryStore:
         return self._credentials.get((username, realm))
 
     async def put_credential(self, credential: Credential) -> None:
-        """A credential without any HA1 takes the old one away."""
+        """Store a credential; without any HA1 remove the present credential."""
         key = (credential.username, credential.realm)
         if credential.ha1:
             self._credentials[key] = credential

@@ -1,9 +1,9 @@
-"""Identities kept in Redis: several gateways share them, and Redis itself drops what has expired.
+"""Identity store in Redis: shared by several gateways, with expiry by Redis.
 
-An address of record is one hash. What must be atomic over several gateways (the limit, replacing a binding) is a script
-inside Redis. A value is a line "sequence expires identity" that the scripts read, and the binding as JSON that they do
-not. The identity of a flow (RFC 5626) is the name of its field as well; that of a plain contact is "-", and its field
-the contact. Fields of flows that are named by their contacts, as they once were, are read, too.
+An address of record is one hash. Operations atomic across gateways (the limit, replacing a binding) are scripts inside
+Redis. A value is a line "sequence expires identity", read by the scripts, and the binding as JSON. A flow's identity
+(RFC 5626) also names its field; a plain contact has identity "-" and its contact as field. Older fields of flows, named
+by contact, are still read.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ end
 return 1
 """
 
-# KEYS: directory. ARGV: entry, what it is, what it will be.
+# KEYS: directory. ARGV: entry, old text, new text.
 _SWAP = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 return 1
 """
 
-# KEYS: hash, expiry index, sequence. ARGV: aor, now, how many are expected, field and JSON of each, how many are
-# removed, their fields, how many are put, field, expires_at, identity and JSON of each.
+# KEYS: hash, expiry index, sequence. ARGV: aor, now; number expected, with field and JSON each; number removed, with
+# fields; number put, with field, expires_at, identity and JSON each.
 _CHANGE = """
 local now, place = tonumber(ARGV[2]), 3
 local function take()
@@ -119,7 +119,7 @@ end
 redis.call('DEL', KEYS[1])
 """
 
-# KEYS: expiry index. ARGV: prefix of the hashes, now, how many at once.
+# KEYS: expiry index. ARGV: prefix of the hashes, now, batch size.
 _EXPIRE = """
 local members = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])
 for _, member in ipairs(members) do
@@ -132,10 +132,11 @@ return #members
 
 
 class RedisStore:
-    """The IdentityStore contract over Redis."""
+    """IdentityStore over Redis."""
 
     def __init__(self, url: str, prefix: str = "gateway:", timeout: float = 2.0) -> None:
-        """`url` as `RedisDatabase` has it; all keys begin with `prefix`; `timeout` bounds every command (s)."""
+        """`url`: as for `RedisDatabase`. `prefix`: common prefix of all keys. `timeout`: bound of every command, in
+        seconds."""
         self._database = RedisDatabase(url, timeout, "the Redis store", StoreError)
         self._prefix = self._database.prefix(prefix)
         self.close = self._database.close
@@ -212,7 +213,7 @@ class RedisStore:
             raise StoreError("a credential in the Redis store cannot be read") from None
 
     async def put_credential(self, credential: Credential) -> None:
-        """A credential without any HA1 takes the old one away."""
+        """Store a credential; without any HA1 remove the present credential."""
         client, key = self._opened(), self._credentials(credential.realm)
         if credential.ha1:
             await self._database.answered(client.hset(key, credential.username, json.dumps(credential.ha1)))
@@ -261,7 +262,7 @@ class RedisStore:
 
 
 def _text(binding: Binding) -> str:
-    """As it is compared with what others have written: what came later is there only where it says something."""
+    """Return the binding as JSON, comparable with older versions: newer fields appear only if set."""
     values = asdict(binding)
     if not binding.node:
         del values["node"]
@@ -269,20 +270,20 @@ def _text(binding: Binding) -> str:
 
 
 def _field(binding: Binding) -> str:
-    """What the scripts know it by."""
+    """Return the field name of the binding."""
     identity = _identity(binding)
     return binding.contact if identity == "-" else identity
 
 
 def _identity(binding: Binding) -> str:
-    """Instance and reg-id as one word, "-" when the binding has no such pair (RFC 5626)."""
+    """Return a hash of instance and reg-id, "-" without a flow (RFC 5626)."""
     if binding.instance is None or binding.reg_id is None:
         return "-"
     return hashlib.sha256(f"{binding.reg_id} {binding.instance}".encode()).hexdigest()
 
 
 def _parse(entry: str) -> tuple[int, Binding] | None:
-    """A hash field: its sequence number and the binding; None for what another version of us has written otherwise."""
+    """Return sequence number and binding of a hash field; None for an unreadable one, e.g. of another version."""
     head, _, text = entry.partition("\n")
     try:
         return int(head.partition(" ")[0]), _BINDING.validate_json(text)

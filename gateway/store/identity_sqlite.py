@@ -1,4 +1,4 @@
-"""Identities kept in an SQLite file: bindings survive a restart, several processes may share it."""
+"""Identity store in an SQLite file, which survives a restart and may be shared by several processes."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ _COLUMNS = "aor, contact, expires_at, call_id, cseq, q, instance, reg_id, path, 
 
 
 class SqliteStore:
-    """The IdentityStore contract over one file."""
+    """IdentityStore over one file."""
 
     def __init__(self, path: Path) -> None:
-        """`path` and its folder are made when they do not exist; it holds HA1 values."""
+        """`path` and its folder are created if missing; the file holds HA1 values."""
         self._file = SqliteFile(path, "the identity store", MIGRATIONS, StoreError)
         self.open = self._file.open
         self.close = self._file.close
@@ -91,7 +91,7 @@ class SqliteStore:
         return Credential(username, realm, json.loads(rows[0][0])) if rows else None
 
     async def put_credential(self, credential: Credential) -> None:
-        """A credential without any HA1 takes the old one away."""
+        """Store a credential; without any HA1 remove the present credential."""
         key = (credential.username, credential.realm)
         if credential.ha1:
             row = (*key, json.dumps(credential.ha1))

@@ -1,7 +1,7 @@
-"""The journal of calls in a file: records are sealed (AES-256-GCM) and appended, what is over is left behind.
+"""Journal of calls in an append-only file of sealed records (AES-256-GCM).
 
-A record is in the system's hands when `put` returns: nothing that ends this process takes it back. It is not forced to
-the disk, for the calls would not outlive the machine. The file is written anew, without what is over, in a thread.
+After `put` the operating system holds the record, safe from the end of the process. No sync to disk, as calls do not
+survive the machine anyway. A thread rewrites the file without ended calls.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ log = structlog.get_logger(__name__)
 
 _NONCE = 12
 _HEAD = struct.Struct("!IB")
-"""Octets of name and record, octets of the name. A record of no octets says that the call is over."""
+"""Octets of name and record, octets of the name. An empty record means the end of the call."""
 _OUTDATED = b"!"
-"""In place of a record: the one before it no more tells how the call stands."""
+"""Marker instead of a record: the previous record no longer describes the call."""
 _SPARE = 4 << 20
-"""Octets that the file may have beside four times what is kept, before it is written anew."""
+"""Octets beyond four times the live records at which the file is rewritten."""
 
 
 class JournalFile:
-    """`JournalStore` over one file, which only this user can read and one process at a time has."""
+    """`JournalStore` over one file, readable only by its owner and locked by one process."""
 
     def __init__(self, path: Path, key: bytes, random: Callable[[int], bytes], *, limit: int) -> None:
-        """`key` has 32 octets; `limit`: octets that records may have together, others are refused."""
+        """`key`: 32 octets. `limit`: octets of all records together; further records are rejected."""
         self._path = path
         self._cipher = AESGCM(key)
         self._nonce = int.from_bytes(random(_NONCE))
@@ -47,23 +47,24 @@ class JournalFile:
         self._size = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._anew: Future[tuple[Draft, int]] | None = None
-        """A file that is being written to take the place of this one."""
+        """Replacement file in progress."""
         self._since: list[bytes] = []
-        """What was appended to this one meanwhile."""
+        """Records appended meanwhile."""
         self._late: dict[str, bytes] = {}
-        """What is to be said of records, for which there was no room yet."""
+        """Changes of records without room on the disk yet."""
         self.outdated: set[str] = set()
-        """Records of calls that have changed since."""
+        """Records of calls changed since."""
         self._refused = 0
-        """Size of the file when it could not be written anew; it is given as much room again before the next try."""
+        """File size at a failed rewrite; the next attempt follows after equal growth."""
         self._kept: dict[str, bytes] = {}
-        """Records as they stand in the file."""
+        """Records in the file."""
         self._octets = 0
 
     def open(self) -> dict[str, bytes]:
-        """What a process before has left, by the id of the call; what does not open with the key is left out, and said.
+        """Return the records left by a previous process, by call id; records that the key cannot open are logged and
+        skipped.
 
-        Raises JournalError where another process has it, or the file cannot be used.
+        Raise JournalError if another process has the file, or for an unusable file.
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ class JournalFile:
                 self._replace(*_write(self._path, self._frames()), ())
                 self._writer.submit(_settle, self._path)
             except OSError:
-                # There is no room for another file, yet what was read is worth going on with.
+                # Without room for a second file, continue appending to the present one.
                 self._go_on()
         except OSError as error:
             self.close()
@@ -90,7 +91,7 @@ class JournalFile:
         return found
 
     def _unseal(self) -> tuple[dict[str, bytes], list[str]]:
-        """The records that are kept, and the names of those that do not open, which are kept no longer."""
+        """Return the readable records, and the names of unreadable ones, which are dropped."""
         found, lost = {}, []
         for name, sealed in tuple(self._kept.items()):
             if (record := self._opened(name, sealed)) is not None:
@@ -110,17 +111,17 @@ class JournalFile:
             return None
 
     def _keep_aside(self) -> str:
-        """Have the file that was read under another name too, for the key that it was written with; where it is."""
+        """Keep the unreadable file under another name too, for its original key; return a note with the path."""
         aside = self._path.with_suffix(f"{self._path.suffix}.unread")
         try:
             aside.unlink(missing_ok=True)
             aside.hardlink_to(self._path)
         except OSError:
-            return ""  # on a file system without links they are lost
+            return ""  # on a file system without links the records are lost
         return f"; none opens, and all are kept in {aside}"
 
     def put(self, call_id: str, record: bytes) -> None:
-        # A process begins anywhere among 2**96 and counts: none comes twice under the key.
+        # A process starts at a random number below 2**96 and counts up: no nonce repeats under the key.
         self._nonce = (self._nonce + 1) % (1 << 8 * _NONCE)
         nonce = self._nonce.to_bytes(_NONCE)
         sealed = nonce + self._cipher.encrypt(nonce, record, call_id.encode())
@@ -147,23 +148,23 @@ class JournalFile:
             raise
 
     def _mark(self, sealed: bytes) -> None:
-        """Have a record found as outdated by another octet in its place: a full disk has room for that."""
+        """Mark a record as outdated by changing one octet in place, possible even on a full disk."""
         if self._file is None:
             return
         file = os.open(self._path, os.O_RDWR)
         try:
             with mmap.mmap(file, 0, prot=mmap.PROT_READ) as whole:
                 place = whole.rfind(sealed)
-            if place >= 0:  # else it was marked before
+            if place >= 0:  # otherwise already marked
                 os.pwrite(file, _changed(sealed)[:1], place)
         finally:
             os.close(file)
 
     def close(self) -> None:
-        """Let go of the file; idempotent."""
+        """Release the file; idempotent."""
         self._writer.shutdown()
         if self._anew is not None:
-            # What this file alone knows by a mark goes into the next one, or that is given up.
+            # Changes known only by a mark in this file go into the next file, or the rewrite is abandoned.
             self._since += [_frame(call_id, what) for call_id, what in self._late.items()]
             self._finish_anew(self._anew, is_closing=True)
         for descriptor in (self._file, self._lock):
@@ -192,7 +193,7 @@ class JournalFile:
         self._go_on_anew(frames)
 
     def _go_on_anew(self, frames: bytes) -> None:
-        """Have the file written anew where most of it is past; take it over once it is there."""
+        """Start a rewrite once most of the file is outdated; switch to the new file once complete."""
         if self._anew is None:
             if self._size > 4 * self._octets + _SPARE + self._refused:
                 self._since = []
@@ -228,7 +229,7 @@ class JournalFile:
             self._kept[call_id] = sealed
 
     def _read(self, data: bytes) -> None:
-        """Take every whole record; a last one that was cut off never was."""
+        """Read all complete records; a truncated last record is ignored."""
         place = 0
         while place + _HEAD.size <= len(data):
             length, name = _HEAD.unpack_from(data, place)
@@ -241,13 +242,13 @@ class JournalFile:
             self._size = place
 
     def _go_on(self) -> None:
-        """Append to the file that was read, after its last whole record."""
+        """Append to the present file, after its last complete record."""
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         os.ftruncate(self._file, self._size)
         self._refused = self._size
 
     def _replace(self, new: Draft, size: int, since: Sequence[bytes]) -> None:
-        """Take a draft, and what was appended since it was begun, in place of this file. Raises OSError."""
+        """Replace the file by a draft plus the records appended since. Raise OSError."""
         late = b"".join(since)
         with _discarded_on_failure(new):
             _write_all(new.descriptor, late)
@@ -258,12 +259,12 @@ class JournalFile:
 
 
 def _write(path: Path, frames: Sequence[tuple[str, bytes]]) -> tuple[Draft, int]:
-    """Return a draft with these that can be appended to, and its size. Raises OSError."""
+    """Return a draft with the given records, open for appending, and its size. Raise OSError."""
     whole = b"".join([_frame(name, sealed) for name, sealed in frames])
     new = Draft(path, os.O_APPEND)
     with _discarded_on_failure(new):
         _write_all(new.descriptor, whole)
-        os.fsync(new.descriptor)  # before it takes the place of a file that is whole
+        os.fsync(new.descriptor)  # before the draft replaces a complete file
     return new, len(whole)
 
 
@@ -283,7 +284,7 @@ def _discarded_on_failure(new: Draft) -> Iterator[None]:
 
 
 def _settle(path: Path) -> None:
-    """Force the new journal, with what was appended to it, and its name to the disk; blocks, for the thread."""
+    """Sync the new journal and its name to the disk; blocks, so run in the thread."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -296,7 +297,7 @@ def _settle(path: Path) -> None:
 
 
 def _changed(sealed: bytes) -> bytes:
-    """A record that opens no more, and this again gives what it was."""
+    """Return a record made unreadable by inverting its first octet; a second call restores the record."""
     return bytes((sealed[0] ^ 0xFF,)) + sealed[1:]
 
 

@@ -1,8 +1,8 @@
-"""Records of calls in Redis, sealed, for the other gateways of a cluster: who goes on with those of one that is gone.
+"""Sealed records of calls in Redis, from which other gateways of a cluster resume the calls of a lost gateway.
 
-Each gateway has a hash of records by the id of the call, and one hash says of every web leg which gateway has it. What
-must be done by one alone is a script inside Redis: a record goes to one other gateway, no sooner than the lease of the
-one that had it has run out, and is named as taken on both sides until each has said that it knows.
+Each gateway has a hash of records by call id, and one hash maps web legs to gateways. Exclusive operations are scripts
+inside Redis: a record moves to one other gateway, not before its owner's lease has expired, and stays listed as taken
+on both sides until each has acknowledged.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ log = structlog.get_logger(__name__)
 
 _NONCE = 12
 _REMEMBERED = 86_400
-"""Seconds that a gateway which comes back is told which of its calls others have taken, and how it has started."""
+"""Seconds for which a returning gateway is told of its calls taken by others, and of its earlier starts."""
 
 _LONGEST = 180_000
-"""Milliseconds in all that a gateway which starts again and again keeps others from its calls without being there."""
+"""Longest total time in milliseconds for which repeated starts reserve a gateway's calls without a lease."""
 _MOVED = 200
-"""Records of one move: so many at a time that Redis answers others meanwhile."""
+"""Records per move, so that Redis serves others in between."""
 _TOLD = 1_000
-"""Ids of calls that a gateway is told at a time."""
+"""Call ids reported to a gateway at a time."""
 
-# KEYS: our records, gateways by leg, gateways, what was taken of us, what we have taken and not written yet, how often
-# records were read. ARGV: our name, then id and text of each, "" for one that is over. A text begins with a line of the
-# names of its web legs.
+# KEYS: our records, gateways by leg, gateways, records taken from us, records taken by us and not written yet, read
+# counts. ARGV: our name, then id and text of each record, "" for an ended call. The first line of a text lists its web
+# legs.
 _WRITE = """
 for i = 2, #ARGV, 2 do
   local id, text = ARGV[i], ARGV[i + 1]
@@ -55,9 +55,8 @@ redis.call('SADD', KEYS[3], ARGV[1])
 return 1
 """
 
-# KEYS: their records, ours, gateways by leg, gateways; of them: the word that they are starting, their lease, what was
-# taken of them, what they had taken; of us: what was taken, what we have taken. ARGV: their name, ours, how long they
-# are told (s), how many at most.
+# KEYS: their records, ours, gateways by leg, gateways; their start reservation, lease, taken and claimed sets; our
+# taken and claimed sets. ARGV: their name, our name, lifetime of the taken set (s), most records to move.
 _TAKE = """
 if redis.call('EXISTS', KEYS[5]) == 1 or redis.call('EXISTS', KEYS[6]) == 1 then return 0 end
 local ids = redis.call('HKEYS', KEYS[1])
@@ -81,7 +80,7 @@ if moved == #ids then redis.call('SREM', KEYS[4], ARGV[1]) end
 return moved
 """
 
-# KEYS: our records, how often records were read. ARGV: ids.
+# KEYS: our records, read counts. ARGV: ids.
 _READ = """
 local found = {}
 for i, id in ipairs(ARGV) do
@@ -91,7 +90,7 @@ end
 return found
 """
 
-# KEYS: records of gateways. ARGV: ids. Those that one of these gateways has.
+# KEYS: records of gateways. ARGV: ids. Returns the ids found at one of the gateways.
 _HAVE = """
 local found = {}
 for _, id in ipairs(ARGV) do
@@ -102,8 +101,8 @@ end
 return found
 """
 
-# KEYS: our records, the word that we are starting, since when we do, what was taken of us, what we have taken. ARGV:
-# how long that word stands, how long it may in all, how long is remembered since when (ms).
+# KEYS: our records, our start reservation, time of the first start, records taken from us, records taken by us. ARGV:
+# length of the reservation, its limit over all starts, lifetime of the time of the first start (ms).
 _BEGIN = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -114,8 +113,8 @@ if left > 0 then redis.call('SET', KEYS[2], '1', 'PX', left) else redis.call('DE
 return {left, redis.call('SMEMBERS', KEYS[4]), redis.call('HKEYS', KEYS[1]), redis.call('SMEMBERS', KEYS[5])}
 """
 
-# KEYS: our lease, the word that we are starting, since when we did, what was taken of us. ARGV: how long the lease is
-# (ms), whether we are up for good, how many ids we are told, then those that we have let go.
+# KEYS: our lease, our start reservation, time of the first start, records taken from us. ARGV: length of the lease
+# (ms), 1 once the start is long over, most ids to report, then the ids acknowledged.
 _RENEW = """
 redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
 redis.call('DEL', KEYS[2])
@@ -126,7 +125,7 @@ return redis.call('SRANDMEMBER', KEYS[4], ARGV[3])
 
 
 class RedisJournal:
-    """The SharedStore contract over Redis."""
+    """SharedStore over Redis."""
 
     def __init__(
         self,
@@ -138,7 +137,8 @@ class RedisJournal:
         prefix: str = "gateway:",
         timeout: float = 2.0,
     ) -> None:
-        """`url` as `RedisDatabase` has it; `node` is our name; `key` has 32 octets; `timeout` bounds commands (s)."""
+        """`url`: as for `RedisDatabase`. `node`: our name. `key`: 32 octets. `timeout`: bound of commands, in
+        seconds."""
         self._database = RedisDatabase(url, timeout, "the journal of the cluster", JournalError)
         self._prefix = f"{self._database.prefix(prefix)}journal:"
         self._node = node
@@ -210,7 +210,7 @@ class RedisJournal:
     async def elsewhere(self, call_ids: Sequence[str]) -> frozenset[str]:
         found, asked, nodes = await self.claimed() & frozenset(call_ids), frozenset[str](), await self._others()
         while nodes - asked:
-            # A record moves in one step: where it was seen nowhere it may have gone to a gateway that was not asked.
+            # A record moves atomically: a record not found may have moved to a gateway not asked yet.
             keys, asked = [self._records(node) for node in sorted(nodes)], nodes
             found |= frozenset(await self._database.answered(self._have(keys=keys, args=list(call_ids))))
             nodes = await self._others()

@@ -1,4 +1,4 @@
-"""A journal that is kept twice: in this gateway's file at once, and a moment later where the whole cluster sees it."""
+"""Journal kept twice: at once in our file, and a moment later in the store of the cluster."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gateway.identity.repeated import Repeated
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 100
-"""Records of one command."""
+"""Records per command."""
 _PAUSE = 1.0
-"""Seconds after a failure before it is tried again."""
+"""Seconds between a failure and the next attempt."""
 _LAST = 2.0
-"""Seconds that the end waits for what is still to be written."""
+"""Seconds to wait at the end for outstanding writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,70 +28,70 @@ class Begun:
     """What a gateway finds at its start."""
 
     taken: frozenset[str]
-    """Ids of calls of the process before that another gateway goes on with."""
+    """Ids of calls of the previous process, resumed by another gateway."""
     ids: frozenset[str]
-    """Those under our name, whose records `records` gives."""
+    """Ids of records under our name, available from `records`."""
     claimed: frozenset[str]
-    """Of these, those which the process before has taken from others, and has perhaps not gone on with."""
+    """Ids among `ids` taken from others by the previous process, and perhaps not resumed."""
     seconds: float
-    """For so long nobody takes our calls."""
+    """Seconds for which our calls are reserved."""
 
 
 class Writes(Protocol):
-    """What is told of calls. Raises JournalError where it cannot be."""
+    """Writer of call records; raises JournalError on failure."""
 
     async def write(self, changes: Mapping[str, tuple[bytes, Sequence[str]] | None]) -> None:
-        """Keep these records, each with the names of its web legs; None for a call that is over."""
+        """Store the records, each with the names of its web legs; None for an ended call."""
 
 
 class SharedStore(Writes, Protocol):
-    """Where the cluster sees the records. All of it raises JournalError where it cannot be reached."""
+    """Store of the cluster's records. Every method raises JournalError if the store is unreachable."""
 
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
 
     async def begin(self, seconds: float) -> Begun:
-        """Whatever becomes of us, nobody takes our calls for so long, unless we have started too often of late."""
+        """Reserve our calls for `seconds`, even if we fail, unless the gateway has started too often lately."""
 
     async def hold(self, seconds: float) -> None:
-        """Nobody takes our calls for so long."""
+        """Reserve our calls for `seconds`."""
 
     async def renew(self, seconds: float, let_go: Collection[str], *, is_up: bool) -> frozenset[str]:
-        """Nobody takes our calls for so long from now on; what `begin` said of us holds no more.
+        """Renew our lease for `seconds`; the reservation by `begin` ends.
 
-        Some of those that were taken, which are told until they come in `let_go`: without any, all of them were told.
-        `is_up`: our start is long over.
+        Return some ids of records taken from us, repeated until acknowledged in `let_go`; an empty set means all were
+        reported. `is_up`: the start is long over.
         """
 
     async def nodes(self) -> frozenset[str]:
-        """Who has ever kept records here, and has not been taken over since."""
+        """Return gateways that have ever stored records here and were not taken over since."""
 
     async def node_of(self, tag: str) -> str | None:
-        """The gateway that has the call of a web leg; None where there is none."""
+        """Return the gateway with the call of a web leg; None if unknown."""
 
     async def take(self, node: str) -> int:
-        """Have some records of another gateway be ours from now on; how many, 0 where that is not so, or were none."""
+        """Move some records of another gateway to us; return their number, 0 if not allowed or none are left."""
 
     async def claimed(self) -> frozenset[str]:
-        """Ids of calls that we have taken and not written or removed since, be it in the process before."""
+        """Return ids of calls taken by us and not written or removed since, even by the previous process."""
 
     async def elsewhere(self, call_ids: Sequence[str]) -> frozenset[str]:
-        """Those of these calls that other gateways have, or that are `claimed`."""
+        """Return the calls held by other gateways, or `claimed`."""
 
     async def records(self, call_ids: Sequence[str]) -> dict[str, tuple[bytes, int]]:
-        """Those of these calls that are ours and can be read, and the how manieth time since they were written."""
+        """Return our readable records among the calls, with the count of reads since they were written."""
 
 
 class SharedRecords:
-    """`JournalStore` over a file, which counts, and what the cluster sees: of each call the latest record only."""
+    """`JournalStore` over the authoritative file, and the cluster's store with the latest record of each call."""
 
     def __init__(self, file: JournalStore, shared: Writes) -> None:
         self._file = file
         self._shared = shared
         self._waiting: OrderedDict[str, bytes | None] = OrderedDict()
         self._told: set[str] = set()
-        """Calls that the cluster may have a record of under our name."""
+        """Calls possibly recorded in the cluster under our name."""
         self._news = asyncio.Event()
         self._written = asyncio.Event()
         self._written.set()
@@ -105,16 +105,16 @@ class SharedRecords:
         self._file.remove(call_id)
 
     def outdate(self, call_id: str) -> None:
-        self._tell(call_id, None)  # only its own gateway may still find who is to hear of its end
+        self._tell(call_id, None)  # only its own gateway may still find the parties to notify of its end
         self._file.outdate(call_id)
 
     def told(self, call_ids: Iterable[str]) -> None:
-        """The cluster has records of these under our name, though not from here."""
+        """Record that the cluster has records of the calls under our name, written elsewhere."""
         self._told.update(call_ids)
 
     def _tell(self, call_id: str, record: bytes | None) -> None:
         if record is None and call_id not in self._told:
-            # However many come and go while it is away, none of them is left here.
+            # Calls that start and end during an outage leave nothing waiting.
             self._waiting.pop(call_id, None)
             return
         self._waiting[call_id] = record
@@ -122,7 +122,7 @@ class SharedRecords:
         self._written.clear()
 
     async def run(self) -> None:
-        """Write what waits, until cancelled."""
+        """Write waiting records until cancelled."""
         away, failed = "other gateways do not see the calls of this one", "telling other gateways of calls failed"
         write = Repeated(self._write, JournalError, away=away, failed=failed)
         while True:
@@ -131,7 +131,7 @@ class SharedRecords:
                 await asyncio.sleep(_PAUSE)
 
     async def _write(self) -> None:
-        """Some of what waits. Raises JournalError."""
+        """Write some of the waiting records. Raise JournalError."""
         batch = {call_id: self._waiting.pop(call_id) for call_id in list(self._waiting)[:_AT_ONCE]}
         if not self._waiting:
             self._news.clear()
@@ -139,7 +139,7 @@ class SharedRecords:
         try:
             await self._shared.write({call_id: _with_legs(record) for call_id, record in batch.items()})
         except Exception:
-            # What has come meanwhile is newer.
+            # Records queued meanwhile are newer.
             self._waiting = OrderedDict({**batch, **self._waiting})
             self._news.set()
             raise
@@ -148,7 +148,7 @@ class SharedRecords:
             self._written.set()
 
     async def written(self) -> None:
-        """Wait until the cluster sees all, or for a short while."""
+        """Wait until the cluster has all records, at most `_LAST` seconds."""
         try:
             async with asyncio.timeout(_LAST):
                 await self._written.wait()
@@ -160,5 +160,5 @@ def _with_legs(record: bytes | None) -> tuple[bytes, Sequence[str]] | None:
     if record is None:
         return None
     legs = [leg for leg in read(record)["legs"] if leg is not None]
-    # A record of another version, kept until its goodbyes are answered, may name them otherwise.
+    # A record of another version, kept until its farewells are answered, may name legs differently.
     return record, [leg["party"]["tag"] for leg in legs if leg["kind"] == "web" and "party" in leg]

@@ -1,4 +1,4 @@
-"""Kept messages in this process: gone when it ends."""
+"""In-process message store, lost at exit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.people.messages import InstantMessage
 
 
 class MemoryMessages:
-    """The MessageStore contract over a dictionary."""
+    """MessageStore over a dictionary."""
 
     is_shared = False
 
@@ -16,10 +16,10 @@ class MemoryMessages:
         self._kept: dict[str, InstantMessage] = {}
 
     async def open(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     async def close(self) -> None:
-        """Nothing to do; what was kept stays until the object goes."""
+        """Do nothing; the content stays as long as the object."""
 
     async def put(self, message: InstantMessage, limit: int) -> bool:
         if sum(one.recipient == message.recipient for one in self._kept.values()) >= limit:
@@ -43,8 +43,8 @@ class MemoryMessages:
         return len(old)
 
     async def claim(self, message_id: str, seconds: float) -> bool:
-        """There is nobody else."""
+        """Succeed, as no other gateway shares the store."""
         return True
 
     async def release(self, message_id: str) -> None:
-        """There is nobody else."""
+        """Do nothing, as no other gateway shares the store."""

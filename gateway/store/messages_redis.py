@@ -1,4 +1,4 @@
-"""Kept messages in Redis: several gateways share them, and one of them delivers each."""
+"""Message store in Redis: shared by several gateways, with one of them delivering each message."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
 return 1
 """
 
-# KEYS: owners, expiry index. ARGV: prefix of the hashes, prefix of the claims, now or "", then how many at once or
-# the id. What is named goes, or all that has expired.
+# KEYS: owners, expiry index. ARGV: prefix of the hashes, prefix of the claims, now or "", batch size or the id. Removes
+# the named message, or all expired ones.
 _REMOVE = """
 local ids
 if ARGV[3] == '' then
@@ -48,7 +48,7 @@ return #ids
 """
 
 
-# KEYS: owners, the claim. ARGV: id, milliseconds. What is delivered already is nobody's to deliver.
+# KEYS: owners, the claim. ARGV: id, milliseconds. A delivered message cannot be claimed.
 _CLAIM = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
 return redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) and 1 or 0
@@ -56,12 +56,13 @@ return redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) and 1 or 0
 
 
 class RedisMessages:
-    """The MessageStore contract over Redis."""
+    """MessageStore over Redis."""
 
     is_shared = True
 
     def __init__(self, url: str, prefix: str = "gateway:", timeout: float = 2.0) -> None:
-        """`url` as `RedisDatabase` has it; all keys begin with `prefix`; `timeout` bounds every command (s)."""
+        """`url`: as for `RedisDatabase`. `prefix`: common prefix of all keys. `timeout`: bound of every command, in
+        seconds."""
         self._database = RedisDatabase(url, timeout, "the message store", MessageStoreError)
         self._prefix = f"{self._database.prefix(prefix)}message"
         self.close = self._database.close
@@ -134,7 +135,7 @@ class RedisMessages:
 
 
 def _read(text: str) -> InstantMessage | None:
-    """Return the message of a value; None for a value that is none, which the log names."""
+    """Return the message of a value; None for an unreadable value, which is logged."""
     try:
         message = _MESSAGE.validate_json(text)
         return replace(message, body=base64.b64decode(message.body), kept=True)

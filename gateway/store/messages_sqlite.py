@@ -1,4 +1,4 @@
-"""Kept messages in an SQLite file of their own: they survive a restart."""
+"""Message store in its own SQLite file, which survives a restart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIGRATIONS = (
 
 
 class SqliteMessages:
-    """The MessageStore contract over one file, which only this user can read."""
+    """MessageStore over one file, readable only by its owner."""
 
     is_shared = False
 
@@ -42,7 +42,7 @@ class SqliteMessages:
             message.expires_at,
             message.hops,
         )
-        # One statement counts and writes, so that two processes do not pass the limit together.
+        # One statement counts and writes, so that two processes cannot pass the limit together.
         statement = (
             f"INSERT INTO messages ({_COLUMNS}) SELECT {', '.join('?' * 9)} "
             "WHERE (SELECT count(*) FROM messages WHERE recipient = ?) < ?"
@@ -66,8 +66,8 @@ class SqliteMessages:
         return await self._file.changed("DELETE FROM messages WHERE expires_at <= ?", (now,))
 
     async def claim(self, message_id: str, seconds: float) -> bool:
-        """There is nobody else."""
+        """Succeed, as no other gateway shares the store."""
         return True
 
     async def release(self, message_id: str) -> None:
-        """There is nobody else."""
+        """Do nothing, as no other gateway shares the store."""

@@ -1,6 +1,6 @@
-"""One Redis behind a store: a server, one that Sentinels name, or a Redis Cluster.
+"""Redis behind a store: a server, one found by Sentinels, or a Redis Cluster.
 
-Every failure is the store's own error, without the secrets of the URL.
+Every failure raises the store's own error, without the secrets of the URL.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from gateway.errors import GatewayError
 
 _CLUSTER = "cluster"
 _TO_OPEN = 5
-"""Times the timeout of a command that the first answer may take."""
+"""Factor on the command timeout for the first answer."""
 _AT_ONCE = 100
-"""Commands that Redis has at a time, each by a connection of its own; the others wait for their turn."""
+"""Concurrent commands, each on its own connection; others wait."""
 
 
 class RedisDatabase:
-    """Used by one store."""
+    """Redis connection of one store."""
 
     def __init__(self, url: str, timeout: float, what: str, error: type[GatewayError]) -> None:
-        """`timeout` bounds every command (s).
+        """`timeout`: bound of every command, in seconds.
 
-        `url` is "redis://host:port/database", "redis+sentinel://host:port,host:port/SERVICE/database" or
-        "redis+cluster://host:port,host:port"; rediss in place of redis is TLS. `what` is the store in the sentences of
-        `error`, the only exception that is raised ("the identity store").
+        `url`: "redis://host:port/database", "redis+sentinel://host:port,host:port/SERVICE/database" or
+        "redis+cluster://host:port,host:port"; rediss instead of redis means TLS. `what`: name of the store in `error`,
+        the only exception raised ("the identity store").
         """
         self._url = url
         self._timeout = timeout
@@ -41,24 +41,24 @@ class RedisDatabase:
         self._client: redis.Redis | None = None
         self._sentinel: Any = None
         self._named: dict[str, ClusterNode] = {}
-        """Of a Cluster, the servers that the URL names."""
+        """For a Cluster, the servers named in the URL."""
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def prefix(self, prefix: str) -> str:
-        """What keys begin with for `prefix`, "gateway:": in a Cluster all are of one slot, as the scripts need it."""
+        """Return the key prefix for "gateway:"; in a Cluster all keys share one slot, as required by scripts."""
         return f"{{{prefix.removesuffix(':')}}}:" if _kind(self._url) == _CLUSTER else prefix
 
     async def open(self) -> None:
-        """Reach it; idempotent."""
+        """Connect; idempotent."""
         if self._client is not None:
             return
         try:
             client = self._made()
         except (RedisError, ValueError):
-            # The library's sentence repeats the URL, which may hold a password.
+            # The library's message repeats the URL, which may hold a password.
             raise self._error(f"the URL of {self._what} cannot be read") from None
         try:
-            # The driver of a Cluster first makes a table of all its slots.
+            # The driver of a Cluster first builds a table of all its slots.
             await self.answered(client.ping(), _TO_OPEN * self._timeout)
         except BaseException:
             await self._let_go(client)
@@ -70,7 +70,7 @@ class RedisDatabase:
             "decode_responses": True,
             "socket_timeout": self._timeout,
             "socket_connect_timeout": self._timeout,
-            # The drivers refuse at once whatever would be more, and have some of their own.
+            # The drivers reject further connections at once, and use some of their own.
             "max_connections": 2 * _AT_ONCE,
         }
         kind = _kind(self._url)
@@ -86,12 +86,12 @@ class RedisDatabase:
         service, _, database = path.partition("/")
         if not service:
             raise ValueError("no service is named")
-        named: Any = Sentinel  # the library says nothing of its types
+        named: Any = Sentinel  # the library has no type hints
         self._sentinel = named(places, sentinel_kwargs={"socket_timeout": self._timeout}, **options)
         return cast("redis.Redis", self._sentinel.master_for(service, db=int(database or 0)))
 
     async def close(self) -> None:
-        """Idempotent."""
+        """Close the connection; idempotent."""
         if self._client is not None:
             client, self._client = self._client, None
             await self._let_go(client)
@@ -104,18 +104,18 @@ class RedisDatabase:
 
     @property
     def client(self) -> redis.Redis:
-        """The driver, to make commands of."""
+        """Return the driver, for building commands."""
         if self._client is None:
             raise self._error(f"{self._what} is not open")
         return self._client
 
     async def answered(self, command: Any, seconds: float | None = None) -> Any:
-        """The answer to a command; whatever keeps Redis from giving it is an error of the store.
+        """Return the answer to a command; any failure of Redis raises the store's error.
 
-        `seconds` in place of the timeout of every command, of Sentinels and Clusters. It waits no longer for its turn
-        than a command may take.
+        `seconds` replaces the command timeout for Sentinels and Clusters. The wait for a free connection is bounded by
+        the timeout.
         """
-        # The drivers of Sentinels and Clusters try others meanwhile, each for its own time.
+        # The drivers of Sentinels and Clusters try other servers meanwhile, each with its own timeout.
         bound = seconds or self._timeout if _kind(self._url) else None
         try:
             async with asyncio.timeout(self._timeout):
@@ -129,15 +129,15 @@ class RedisDatabase:
             self._ask_all_again()
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                # The driver takes a cancellation for a connection that is gone, and who was cancelled would go on.
+                # The driver reports a cancellation as a lost connection, and the cancelled task would continue.
                 raise asyncio.CancelledError from None
             raise self._error(f"{self._what} failed ({type(error).__name__})") from None
         finally:
             if asyncio.iscoroutine(command):
-                command.close()  # one that never had its turn would complain that nobody had awaited it
+                command.close()  # a coroutine never awaited would cause a warning
 
     def _ask_all_again(self) -> None:
-        """The driver knows those servers alone that it has seen at its last look, and none of them is there."""
+        """Restore the servers of the URL: the driver remembers only those seen last, and none of them answers."""
         client: Any = self._client
         if self._named and client is not None:
             for name, node in self._named.items():
@@ -149,7 +149,7 @@ def _kind(url: str) -> str:
 
 
 def _read(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
-    """Hosts and ports, path, and who signs in how; raises ValueError."""
+    """Return hosts and ports, path, and credentials of the URL; raise ValueError."""
     scheme, _, rest = url.partition("://")
     authority, _, path = rest.partition("/")
     login, at, hosts = authority.rpartition("@")

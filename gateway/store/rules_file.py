@@ -1,4 +1,4 @@
-"""Users' forwarding rules in a JSON file of the state directory, written whole and put in place at once."""
+"""Users' forwarding rules in a JSON file of the state directory, replaced atomically."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 class FileRules(MemoryRules):
-    """Read once; each change is written by a thread, the latest state last."""
+    """Forwarding rules read once; each change is written by a thread, the latest state last."""
 
     def __init__(self, path: Path) -> None:
-        """A file that cannot be read counts as empty, and says so in the log."""
+        """An unreadable file counts as empty, and is logged."""
         super().__init__()
         self._file = LatestFile(path, self._text)
         try:
@@ -36,5 +36,5 @@ class FileRules(MemoryRules):
         return json.dumps({user: asdict(rules) for user, rules in self._rules.items() if rules != NO_RULES})
 
     async def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for the write in progress."""
         await self._file.written()

@@ -1,6 +1,7 @@
-"""One SQLite file behind a store, written and read in a thread each: a slow disk never holds the event loop.
+"""SQLite file behind a store, with a thread each for writing and reading: a slow disk never blocks the event loop.
 
-Nor does a write that waits for another process hold what is read (write-ahead log): who is known can be called then.
+Reads do not wait for a write, even one that waits for another process (write-ahead log), so registered users remain
+reachable.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ from gateway.errors import GatewayError
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 5.0
-"""How long to wait for another process's write (s)."""
+"""Seconds to wait for another process's write."""
 
 Migrations = Sequence[Sequence[str]]
-"""Each entry brings the file from the user_version of its index to the next one; entries never change."""
+"""Statements by user_version: each entry upgrades the file to the next version; entries never change."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Thread:
-    """A connection, and the one thread that uses it."""
+    """Connection with its own thread."""
 
     executor: ThreadPoolExecutor
     connection: sqlite3.Connection
 
 
 class SqliteFile:
-    """Opened, closed and asked by one store; several processes may share the file."""
+    """SQLite file of one store; several processes may share the file."""
 
     def __init__(self, path: Path, what: str, migrations: Migrations, error: type[GatewayError]) -> None:
-        """`path` and its folder are made when they do not exist, readable by this user only.
+        """`path` and its folder are created if missing, readable only by the owner.
 
-        `what` is what it keeps, in the sentences of `error`, the only exception that is raised ("the identity store").
+        `what`: name of the store in `error`, the only exception raised ("the identity store").
         """
         self._path = path
         self._what = what
@@ -49,7 +50,7 @@ class SqliteFile:
         self._reading: _Thread | None = None
 
     async def open(self) -> None:
-        """Make or migrate the file; idempotent."""
+        """Create or migrate the file; idempotent."""
         if self._writing is not None:
             return
         try:
@@ -68,7 +69,7 @@ class SqliteFile:
             raise
 
     async def close(self) -> None:
-        """Idempotent."""
+        """Close the file; idempotent."""
         threads, self._writing, self._reading = (self._reading, self._writing), None, None
         for thread in threads:
             if thread is not None:
@@ -78,15 +79,15 @@ class SqliteFile:
                     thread.executor.shutdown(wait=False)
 
     async def rows(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
-        """What one statement finds."""
+        """Return the rows of one statement."""
         return await self._ask(self._reading, lambda connection: connection.execute(statement, values).fetchall())
 
     async def changed(self, statement: str, values: tuple[object, ...] = ()) -> int:
-        """How many rows one statement changed."""
+        """Return the number of rows changed by one statement."""
         return await self._ask(self._writing, lambda connection: connection.execute(statement, values).rowcount)
 
     async def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do all of `work` or nothing, with nobody else's write in between."""
+        """Run `work` atomically, without writes of other processes in between."""
         return await self._ask(self._writing, lambda connection: _in_transaction(connection, work))
 
     async def _ask(self, thread: _Thread | None, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -109,7 +110,7 @@ class SqliteFile:
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its -wal and -shm files the rights of the main one.
+        # SQLite gives its -wal and -shm files the rights of the main file.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None)
         try:
@@ -132,12 +133,12 @@ class SqliteFile:
 
 
 def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    # IMMEDIATE takes the write lock before the first read, so what was counted is still true when it is written.
+    # IMMEDIATE takes the write lock before the first read, so a count stays valid until the write.
     connection.execute("BEGIN IMMEDIATE")
     try:
         result = work(connection)
     except BaseException:
-        if connection.in_transaction:  # SQLite itself has taken it back where the disk is full
+        if connection.in_transaction:  # SQLite itself rolls back on a full disk
             connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
