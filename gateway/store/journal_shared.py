@@ -25,7 +25,7 @@ _LAST = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What a gateway finds at its start."""
+    """Findings of a gateway at its start."""
 
     taken: frozenset[str]
     """Ids of calls of the previous process, resumed by another gateway."""
