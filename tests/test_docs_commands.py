@@ -23,7 +23,7 @@ import yaml
 from gateway.cli import app
 from gateway.config import Config, checked
 from gateway.errors import ConfigError
-from gateway.web.app import create_app
+from gateway.web.app import WaysIn, create_app
 from tests import peers
 from tests.docs_blocks import blocks_of
 from tests.rows import by_row
@@ -186,7 +186,8 @@ def test_commands_within_the_text_are_ones_that_there_are(document: Path) -> Non
 @functools.cache
 def described() -> dict[str, Any]:
     """All that the HTTP interface answers: the methods of each path's pattern."""
-    paths = create_app(FakeGateway(), push=MagicMock(), links=MagicMock()).openapi()["paths"]  # nobody asks these two
+    ways = WaysIn(push=MagicMock(), links=MagicMock())  # nobody asks these two
+    paths = create_app(FakeGateway(), ways=ways).openapi()["paths"]
     found = {re.sub(r"\{[^}]*\}", "[^/]+", path): set(operations) for path, operations in paths.items()}
     return {**found, **{path: {"get"} for path in ("/rpc", "/metrics", "/", "/openapi.json")}}
 

@@ -83,7 +83,7 @@ from gateway.media.engine import MediaEngine
 from gateway.net.user_agent import UserAgent
 from gateway.people.presence import Presences
 from gateway.store.rules_file import FileRules
-from gateway.web.app import create_app
+from gateway.web.app import WaysIn, create_app
 from gateway.web.auth.links import GuestLinks, link_refusal
 from gateway.web.auth.oidc import OpenIdProvider
 
@@ -430,9 +430,7 @@ class GatewayApp:
         """Listen for browsers and programs, and serve figures where they are wanted."""
         config = self.config
         web_settings, oidc = settings.web(config, self._random(32).hex()), settings.oidc(config)
-        application = create_app(
-            front,
-            web_settings,
+        ways = WaysIn(
             sip=self._user_agent.websocket,
             push=self._waker.sender,
             provider=None if oidc is None else OpenIdProvider(oidc),
@@ -440,6 +438,7 @@ class GatewayApp:
             links=links,
             shared=ClusterTexts(store, self._wall_clock) if self._cluster.node else None,
         )
+        application = create_app(front, web_settings, ways)
         if config.metrics.enabled:
             agent = self._user_agent
             incidents = partial(incidents_of, agent, self._cluster)

@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders, State
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.web import agents as agent_routes
-from gateway.web import statics
-from gateway.web.admin import accounts, bans, identities, reach, users
-from gateway.web.admin import links as link_routes
-from gateway.web.admin import rooms as admin_rooms
-from gateway.web.admin import routes as admin
-from gateway.web.auth import other_ways, routes
+from gateway.web import agents, statics
+from gateway.web.admin import accounts, bans, identities, links, personal_rooms, reach, rooms, transfers, users
+from gateway.web.admin import routes as calls
+from gateway.web.auth import other_ways
+from gateway.web.auth import routes as sessions
 from gateway.web.auth.authenticator import Authenticator
-from gateway.web.auth.links import GuestLinks
-from gateway.web.auth.oidc import OpenIdProvider
-from gateway.web.auth.shared_sign_ins import SharedTexts
-from gateway.web.auth.site import SiteSignIn
-from gateway.web.facade import READY, Gateway
-from gateway.web.http import errors, openapi
-from gateway.web.http import routes as http
+from gateway.web.facade import Gateway
+from gateway.web.http import errors, health, openapi
+from gateway.web.http import routes as webrtc
 from gateway.web.http.ice_service import IceService
-from gateway.web.http.models import HealthInfo
 from gateway.web.http.sdp_api import SdpApi
-from gateway.web.push import routes as push_routes
-from gateway.web.push.sender import PushSender
+from gateway.web.limits import KeyedBuckets
+from gateway.web.push import routes as push
 from gateway.web.rooms import RTCSignaling
-from gateway.web.rooms import routes as rooms
+from gateway.web.rooms import routes as signaling_rooms
 from gateway.web.rooms.phones import PhonesOfRoom
 from gateway.web.rpc import connection
+from gateway.web.rpc.directory import CallDirectory
+from gateway.web.rpc.hub import Hub
+from gateway.web.rpc.peer import Context
+from gateway.web.rpc.topics import Topics
 from gateway.web.server import WebServer, bind, serve
 from gateway.web.settings import WebSettings
-from gateway.web.sip_ws import SipSide, create_routes
+from gateway.web.sip_ws import create_routes
 from gateway.web.sockets import SocketGate
+from gateway.web.state import WaysIn, WebState
 
-__all__ = ["WebServer", "WebSettings", "bind", "create_app", "serve"]
+__all__ = ["WaysIn", "WebServer", "WebSettings", "bind", "create_app", "serve"]
+
+_REACH_TRIES_PER_SECOND, _REACH_TRIES = 0.2, 10
+"""Tries of POST /api/reach, for each source."""
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -108,43 +108,55 @@ def _add_middleware(app: FastAPI, settings: WebSettings) -> None:
     app.add_middleware(SecurityHeaders, strict_transport=settings.strict_transport)
 
 
-def _add_health(app: FastAPI, gateway: Gateway, clock: Callable[[], float]) -> None:
+def _state(gateway: Gateway, settings: WebSettings, ways: WaysIn, clock: Callable[[], float]) -> WebState:
+    authenticator = Authenticator(gateway, settings, site=ways.site, links=ways.links, shared=ways.shared)
+    signaling = RTCSignaling(settings)
+    signaling.link(gateway.conferencing.is_linked_room, lambda room: PhonesOfRoom(gateway, room))
     started = clock()
+    return WebState(
+        gateway=gateway,
+        settings=settings,
+        ways=ways,
+        authenticator=authenticator,
+        gate=SocketGate(settings),
+        api=SdpApi(gateway, authenticator, settings),
+        ice_service=IceService(gateway, authenticator, settings),
+        signaling=signaling,
+        rpc=Context(gateway, Hub(gateway), authenticator, settings, Topics(), CallDirectory()),
+        reach_tries=KeyedBuckets(_REACH_TRIES_PER_SECOND, _REACH_TRIES, time.monotonic),
+        uptime=lambda: clock() - started,
+    )
 
-    def health() -> dict[str, Any]:
-        uptime = int(clock() - started)
-        known = {"status": "ok", "uptime_seconds": uptime, "version": app.version, "active_calls": 0}
-        return known | gateway.health()
 
-    @app.get("/healthz", tags=["operation"], response_model=HealthInfo)
-    async def healthz() -> Response:
-        """That the process works, how it is, since when, and with how many calls."""
-        return JSONResponse(health())
+def _routes(web: WebState) -> Iterator[BaseRoute]:
+    """Yield the routes of an application, without those of the ways that are absent.
 
-    closed: dict[int | str, dict[str, Any]] = {503: {"model": HealthInfo, "description": "It takes no new calls"}}
-
-    @app.get("/readyz", tags=["operation"], response_model=HealthInfo, responses=closed)
-    async def readyz() -> Response:
-        """Whether it takes new calls: 503 while it drains, has no room, or lacks a part that every call needs."""
-        body = health()
-        return JSONResponse(body, 200 if body["status"] in READY else 503)
+    All but the three of SIP are the same objects in every application of the process: FastAPI takes a
+    millisecond to make each of them.
+    """
+    ways = web.ways
+    routers = [health.router, sessions.router, other_ways.router]
+    routers += [other_ways.oidc_router] if ways.provider is not None else []
+    routers += [calls.router, users.router, identities.router, accounts.router, bans.router]
+    routers += [rooms.router, personal_rooms.router, transfers.router, rooms.recordings_router, reach.router]
+    routers += [links.router] if ways.links is not None else []
+    for router in (*routers, webrtc.router):
+        yield from router.routes
+    if ways.sip is not None:
+        yield from create_routes(ways.sip, web.gate)
+    yield from connection.router.routes
+    yield from statics.routes()
+    for router in (*([push.router] if ways.push is not None else []), signaling_rooms.router, agents.router):
+        yield from router.routes
 
 
 def create_app(
     gateway: Gateway,
     settings: WebSettings | None = None,
+    ways: WaysIn | None = None,
     clock: Callable[[], float] = time.monotonic,
-    sip: SipSide | None = None,
-    push: PushSender | None = None,
-    provider: OpenIdProvider | None = None,
-    site: SiteSignIn | None = None,
-    links: GuestLinks | None = None,
-    shared: SharedTexts | None = None,
 ) -> FastAPI:
-    """All HTTP and WebSocket front ends of `gateway`; with `sip` SIP over WebSocket as well, with `push` Web Push.
-
-    People also sign in at `provider`, and by the means of `site`; guests come by `links`. In `shared` are the sign-ins
-    that other gateways have as well.
+    """Make the application of all HTTP and WebSocket front ends of `gateway`.
 
     `app.state.close_sockets()` closes every WebSocket with 1001, ends the HTTP sessions and the threads that ask
     others; `await app.state.written()` waits until sign-ins are in their file.
@@ -152,40 +164,17 @@ def create_app(
     settings = settings or WebSettings()
     app = FastAPI(title="SIP to WebRTC gateway", version=_version(), docs_url=None, redoc_url=None)
     errors.install(app)
-    authenticator = Authenticator(gateway, settings, site=site, links=links, shared=shared)
-    gate = SocketGate(settings)
-    api = SdpApi(gateway, authenticator, settings)
-
-    _add_health(app, gateway, clock)
-    app.include_router(routes.create_router(authenticator, settings))
-    app.include_router(other_ways.create_router(authenticator, settings, provider))
-    for room in (admin, users, identities, accounts, bans, admin_rooms):
-        app.include_router(room.create_router(gateway, authenticator, settings))
-    app.include_router(reach.create_router(authenticator, settings))
-    if links is not None:
-        app.include_router(link_routes.create_router(authenticator, settings, links))
-    ice_service = IceService(gateway, authenticator, settings)
-    app.include_router(http.create_router(api, ice_service, settings))
-    if sip is not None:
-        app.router.routes += create_routes(sip, gate)
-    app.include_router(connection.create_router(gateway, authenticator, gate, settings))
-    app.router.routes += statics.create_routes()
-    if push is not None:
-        app.include_router(push_routes.create_router(push, authenticator, settings))
-    signaling = RTCSignaling(settings)
-    signaling.link(gateway.conferencing.is_linked_room, lambda room: PhonesOfRoom(gateway, room))
-    app.include_router(rooms.create_router(signaling, authenticator, gate, settings))
-    app.include_router(agent_routes.create_router(gateway, authenticator, gate))
+    web = _state(gateway, settings, ways or WaysIn(), clock)
+    app.router.routes.extend(_routes(web))
     _add_middleware(app, settings)
-
     app.openapi = openapi.describe(app)  # type: ignore[method-assign]  # as FastAPI documents it
 
     def close_sockets() -> None:
-        gate.close_all()
-        api.sessions.close_all()
-        for asked in (ice_service, provider):
+        web.gate.close_all()
+        web.api.sessions.close_all()
+        for asked in (web.ice_service, web.ways.provider):
             if asked is not None:
                 asked.close()
 
-    app.state = State({"close_sockets": close_sockets, "written": authenticator.sign_ins.written})
+    app.state = State({"web": web, "close_sockets": close_sockets, "written": web.authenticator.sign_ins.written})
     return app

@@ -47,7 +47,8 @@ def _files() -> dict[str, StaticFile]:
     return {file.name: StaticFile(file.name, file.read_bytes()) for file in folder.iterdir()}
 
 
-def create_routes() -> list[BaseRoute]:
+@functools.cache
+def routes() -> tuple[BaseRoute, ...]:
     """GET / and GET /static/NAME for each file of the folder."""
     files = _files()
     paths = {
@@ -59,4 +60,6 @@ def create_routes() -> list[BaseRoute]:
     }
     paths |= {f"/static/{name}": name for name in files if not name.endswith(".html")}
     paths |= {"/webrtc/client": "rooms.html", "/call": "call.html", "/docs": "docs.html", "/admin": "admin.html"}
-    return [Route(path, files[name].response, methods=["GET"], include_in_schema=False) for path, name in paths.items()]
+    return tuple(
+        Route(path, files[name].response, methods=["GET"], include_in_schema=False) for path, name in paths.items()
+    )

@@ -19,7 +19,7 @@ from gateway.identity.model import User
 from gateway.people.board import Board
 from gateway.people.messages import Outcome
 from gateway.people.presence import Activity, PresenceState
-from gateway.web.app import WebServer, WebSettings, create_app, serve
+from gateway.web.app import WaysIn, WebServer, WebSettings, create_app, serve
 from gateway.web.auth.links import GuestLinks
 from gateway.web.auth.oidc import OpenIdProvider
 from gateway.web.conferencing import AgentConnection, RefusedError
@@ -506,7 +506,7 @@ async def running(
     settings = settings or WebSettings(open_rooms=True)
     subscriptions = Subscriptions(None, gateway.credential_mark)
     push = PushSender(subscriptions, read_key(None), "mailto:postmaster@gateway.example", services=())
-    app = create_app(gateway, settings, push=push, provider=provider, links=links)
+    app = create_app(gateway, settings, WaysIn(push=push, provider=provider, links=links))
     server = await serve(app, "127.0.0.1", port, settings=settings)
     try:
         yield server

@@ -12,7 +12,7 @@ from unittest.mock import MagicMock
 from gateway.call.status import Cause
 from gateway.media.engine import StreamStatistics, TextStatistics
 from gateway.web.admin.routes import StreamInfo, TextInfo
-from gateway.web.app import create_app
+from gateway.web.app import WaysIn, create_app
 from gateway.web.rpc.table import METHODS
 from tests.web.fake import FakeGateway
 
@@ -60,7 +60,7 @@ def fields(part: Any, schemas: dict[str, Any], *above: str) -> set[str]:
 
 def test_what_the_tables_say_is_sent_and_answered_is_described() -> None:
     """Each member between braces is one of a body of its path; `/api/links` is there only with a store of links."""
-    described = create_app(FakeGateway(), links=MagicMock()).openapi()
+    described = create_app(FakeGateway(), ways=WaysIn(links=MagicMock())).openapi()
     paths, schemas = described["paths"], described["components"]["schemas"]
     read = 0
     for row in re.findall(r"^\| `.*\|$", (DOCS / "http-api.md").read_text(), re.MULTILINE):

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from gateway.web.app import WebServer, WebSettings, create_app, serve
+from gateway.web.app import WaysIn, WebServer, WebSettings, create_app, serve
 from gateway.web.sip_ws import SUBPROTOCOL
 from tests.rows import by_row
 from tests.web.fake import FakeGateway
@@ -42,7 +42,7 @@ class Agents:
 def application(settings: WebSettings = SETTINGS) -> Any:
     gateway = FakeGateway()
     gateway.conferencing.agents = Agents()  # type: ignore[assignment]
-    return create_app(gateway, settings, sip=lambda *_: MagicMock())
+    return create_app(gateway, settings, WaysIn(sip=lambda *_: MagicMock()))
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.app.push import Waker
 from gateway.app.settings import waking
 from gateway.config import load
-from gateway.web.app import WebSettings, create_app
+from gateway.web.app import WaysIn, WebSettings, create_app
 from gateway.web.push.sender import PushSender, read_key
 from gateway.web.push.subscriptions import Subscription, SubscriptionError, Subscriptions, checked
 from tests.ports import free_ports
@@ -234,7 +234,7 @@ def test_browsers_know_us_by_the_same_key_after_a_restart(tmp_path: Path) -> Non
 async def test_who_signed_in_subscribes_and_unsubscribes_a_browser() -> None:
     """Over /api/push; strangers and unknown services are refused."""
     sender = _sender()
-    app = create_app(FakeGateway(), WebSettings(push_services=SERVICES), push=sender)
+    app = create_app(FakeGateway(), WebSettings(push_services=SERVICES), WaysIn(push=sender))
     given = PushBrowser().subscription("https://fcm.example.com/1")
     body = {"endpoint": given.endpoint, "keys": {"p256dh": given.p256dh, "auth": given.auth}}
     alice, bob = {"Authorization": "Bearer alice:wonder"}, {"Authorization": "Bearer bob:builder"}

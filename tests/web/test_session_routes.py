@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from gateway.web.app import WebSettings, create_app
+from gateway.web.app import WaysIn, WebSettings, create_app
 from gateway.web.auth.site import SignInAttempt
 from tests.web.client import client_of
 from tests.web.fake import FakeGateway, rpc, running
@@ -146,7 +146,7 @@ async def test_who_a_site_does_not_know_has_not_guessed_a_password() -> None:
 
     gateway = FakeGateway()
     gateway.roles = {"alice": "admin"}
-    app = create_app(gateway, WebSettings(failure_burst=3, failures_per_second=1e-6), site=site)
+    app = create_app(gateway, WebSettings(failure_burst=3, failures_per_second=1e-6), WaysIn(site=site))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway.example") as http:
         found = [(await http.post("/api/session/site", json={})).status_code for _ in range(5)]
         assert found == [401, 401, 401, 503, 503]
@@ -169,7 +169,7 @@ async def test_a_site_signs_people_in_by_its_own_means() -> None:
         known = {"42": "bob", "43": "nobody", "44": "BOB"}
         return "alice" if attempt.password == "card" else known.get(attempt.headers.get("x-staff", ""))
 
-    app = create_app(FakeGateway(), WebSettings(failure_burst=100), site=site)
+    app = create_app(FakeGateway(), WebSettings(failure_burst=100), WaysIn(site=site))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway.example") as http:
         assert (await http.get("/api/session/ways")).json()["site"] is True
         assert (await http.post("/api/session", json=LOGIN)).json()["user"] == "alice"

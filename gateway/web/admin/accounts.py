@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from starlette.responses import Response
 
-from gateway.web.admin.routes import ERRORS, requires
-from gateway.web.auth.authenticator import Authenticator, client_address
-from gateway.web.facade import Gateway
-from gateway.web.http.errors import ApiError, bounded_route, refusal
-from gateway.web.settings import WebSettings
+from gateway.web.admin.routes import ERRORS, OPERATOR, USER
+from gateway.web.auth.authenticator import client_address
+from gateway.web.http.bounded import BoundedRoute
+from gateway.web.http.errors import ApiError, refusal
+from gateway.web.state import Web
 
 _PATH = "/users/{user_id}/account"
 _ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
@@ -69,47 +69,48 @@ def _own(request: Request, user_id: str, role: str) -> bool:
     return False
 
 
-def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
-    """GET /api/accounts, /api/registrars, and GET, PUT, DELETE /api/users/{id}/account."""
-    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["accounts"], responses=_ERRORS)
-    anybody = [Depends(requires(authenticator, "user"))]
+router = APIRouter(prefix="/api", route_class=BoundedRoute, tags=["accounts"], responses=_ERRORS)
+"""GET /api/accounts, /api/registrars, and GET, PUT, DELETE /api/users/{id}/account."""
 
-    @router.get("/accounts", response_model=AccountList, dependencies=[Depends(requires(authenticator, "operator"))])
-    async def accounts() -> dict[str, Any]:
-        """Every user's own account and how it stands; for operators."""
-        found = gateway.list_accounts()
-        return {"accounts": found, "count": len(found)}
 
-    @router.get("/registrars", response_model=RegistrarList, dependencies=anybody)
-    async def registrars() -> dict[str, Any]:
-        """Where an account may be."""
-        return {"registrars": gateway.list_registrars()}
+@router.get("/accounts", response_model=AccountList, dependencies=[OPERATOR])
+async def accounts(web: Web) -> dict[str, Any]:
+    """Every user's own account and how it stands; for operators."""
+    found = web.gateway.list_accounts()
+    return {"accounts": found, "count": len(found)}
 
-    @router.get(_PATH, response_model=AccountInfo, dependencies=anybody)
-    async def account(user_id: str, request: Request) -> dict[str, Any]:
-        """One's own account, or for operators anybody's."""
-        _own(request, user_id, "operator")
-        found = gateway.account_of(user_id)
-        if found is None:
-            raise ApiError(404, "There is no account")
-        return found
 
-    @router.put(_PATH, response_model=AccountInfo, dependencies=anybody)
-    async def set_account(user_id: str, given: AccountGiven, request: Request) -> dict[str, Any]:
-        """Bring one's own account, or for administrators anybody's; it is kept encrypted."""
-        own = _own(request, user_id, "admin")
-        found = await gateway.set_account(user_id, given.model_dump(), by_user=own)
-        authenticator.audit.add("account set", request.state.user, client_address(request), whose=user_id)
-        return found
+@router.get("/registrars", response_model=RegistrarList, dependencies=[USER])
+async def registrars(web: Web) -> dict[str, Any]:
+    """Where an account may be."""
+    return {"registrars": web.gateway.list_registrars()}
 
-    @router.delete(_PATH, status_code=204, dependencies=anybody)
-    async def remove_account(user_id: str, request: Request) -> Response:
-        """Give it up: it is taken back from the registrar and forgotten."""
-        own = _own(request, user_id, "admin")
-        removed = await gateway.remove_account(user_id, by_user=own)
-        if not removed:
-            raise ApiError(404, "There is no account")
-        authenticator.audit.add("account removed", request.state.user, client_address(request), whose=user_id)
-        return Response(status_code=204)
 
-    return router
+@router.get(_PATH, response_model=AccountInfo, dependencies=[USER])
+async def account(web: Web, user_id: str, request: Request) -> dict[str, Any]:
+    """One's own account, or for operators anybody's."""
+    _own(request, user_id, "operator")
+    found = web.gateway.account_of(user_id)
+    if found is None:
+        raise ApiError(404, "There is no account")
+    return found
+
+
+@router.put(_PATH, response_model=AccountInfo, dependencies=[USER])
+async def set_account(web: Web, user_id: str, given: AccountGiven, request: Request) -> dict[str, Any]:
+    """Bring one's own account, or for administrators anybody's; it is kept encrypted."""
+    own = _own(request, user_id, "admin")
+    found = await web.gateway.set_account(user_id, given.model_dump(), by_user=own)
+    web.authenticator.audit.add("account set", request.state.user, client_address(request), whose=user_id)
+    return found
+
+
+@router.delete(_PATH, status_code=204, dependencies=[USER])
+async def remove_account(web: Web, user_id: str, request: Request) -> Response:
+    """Give it up: it is taken back from the registrar and forgotten."""
+    own = _own(request, user_id, "admin")
+    removed = await web.gateway.remove_account(user_id, by_user=own)
+    if not removed:
+        raise ApiError(404, "There is no account")
+    web.authenticator.audit.add("account removed", request.state.user, client_address(request), whose=user_id)
+    return Response(status_code=204)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from gateway.web.admin.routes import ERRORS, requires
-from gateway.web.auth.authenticator import Authenticator, client_address
-from gateway.web.facade import Gateway
-from gateway.web.http.errors import ApiError, bounded_route
-from gateway.web.settings import WebSettings
+from gateway.web.admin.routes import ERRORS, OPERATOR
+from gateway.web.auth.authenticator import client_address
+from gateway.web.http.bounded import BoundedRoute
+from gateway.web.http.errors import ApiError
+from gateway.web.state import Web
 
 
 class BanInfo(BaseModel):
@@ -45,25 +45,21 @@ class BanList(BaseModel):
     count: int
 
 
-def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
-    """GET /api/bans and DELETE /api/bans/{address}."""
-    router = APIRouter(
-        prefix="/api/bans", route_class=bounded_route(settings), tags=["administration"], responses=ERRORS
-    )
-    operator = [Depends(requires(authenticator, "operator"))]
+router = APIRouter(prefix="/api/bans", route_class=BoundedRoute, tags=["administration"], responses=ERRORS)
+"""GET /api/bans and DELETE /api/bans/{address}."""
 
-    @router.get("", response_model=BanList, dependencies=operator)
-    async def bans() -> dict[str, Any]:
-        """SIP sources that are not answered now (sip.bans), the latest last; for operators."""
-        found = gateway.list_bans()
-        return {"bans": found, "count": len(found)}
 
-    @router.delete("/{address:path}", status_code=204, dependencies=operator)
-    async def lift(address: str, request: Request) -> Response:
-        """Answer a source again; for operators."""
-        if not gateway.lift_ban(address):
-            raise ApiError(404, "That address is not banned")
-        authenticator.audit.add("ban lifted", request.state.user, client_address(request), source=address)
-        return Response(status_code=204)
+@router.get("", response_model=BanList, dependencies=[OPERATOR])
+async def bans(web: Web) -> dict[str, Any]:
+    """SIP sources that are not answered now (sip.bans), the latest last; for operators."""
+    found = web.gateway.list_bans()
+    return {"bans": found, "count": len(found)}
 
-    return router
+
+@router.delete("/{address:path}", status_code=204, dependencies=[OPERATOR])
+async def lift(web: Web, address: str, request: Request) -> Response:
+    """Answer a source again; for operators."""
+    if not web.gateway.lift_ban(address):
+        raise ApiError(404, "That address is not banned")
+    web.authenticator.audit.add("ban lifted", request.state.user, client_address(request), source=address)
+    return Response(status_code=204)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
 from starlette.responses import Response
 
-from gateway.web.admin.routes import requires
+from gateway.web.admin.routes import ADMIN, OPERATOR
 from gateway.web.admin.users import USER_ERRORS, user_id_of
-from gateway.web.auth.authenticator import Authenticator, client_address
-from gateway.web.facade import Gateway
-from gateway.web.http.errors import ApiError, bounded_route
-from gateway.web.settings import WebSettings
+from gateway.web.auth.authenticator import client_address
+from gateway.web.http.bounded import BoundedRoute
+from gateway.web.http.errors import ApiError
+from gateway.web.state import Web
 
 
 class IdentityGiven(BaseModel):
@@ -41,40 +41,39 @@ class IdentityList(BaseModel):
     count: int
 
 
-def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
-    """GET /api/identities; GET, PUT, DELETE /api/identities/{uri}."""
-    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["users"], responses=USER_ERRORS)
-    operator = [Depends(requires(authenticator, "operator"))]
-    admin = [Depends(requires(authenticator, "admin"))]
+router = APIRouter(prefix="/api", route_class=BoundedRoute, tags=["users"], responses=USER_ERRORS)
+"""GET /api/identities; GET, PUT, DELETE /api/identities/{uri}."""
 
-    @router.get("/identities", response_model=IdentityList, dependencies=operator)
-    async def identities() -> dict[str, Any]:
-        """SIP URIs that mean a user beside its own id; for operators."""
-        found = gateway.users.identities()
-        return {"identities": found, "count": len(found)}
 
-    @router.get("/identities/{uri}", response_model=IdentityInfo, dependencies=operator)
-    async def identity(uri: str) -> dict[str, Any]:
-        """Whom a SIP URI, a number or a name means, by id, alias or rule; for operators."""
-        found = gateway.users.identity_of(uri)
-        if found is None:
-            raise ApiError(404, "It means nobody")
-        return found
+@router.get("/identities", response_model=IdentityList, dependencies=[OPERATOR])
+async def identities(web: Web) -> dict[str, Any]:
+    """SIP URIs that mean a user beside its own id; for operators."""
+    found = web.gateway.users.identities()
+    return {"identities": found, "count": len(found)}
 
-    @router.put("/identities/{uri}", response_model=IdentityInfo, dependencies=admin)
-    async def set_identity(uri: str, given: IdentityGiven, request: Request) -> dict[str, Any]:
-        """Have a SIP URI mean a user, of the configuration or not; kept over a restart. For administrators."""
-        found = await gateway.users.set_identity(uri, given.user)
-        authenticator.audit.add(
-            "identity set", request.state.user, client_address(request), whose=given.user, uri=found["uri"]
-        )
-        return found
 
-    @router.delete("/identities/{uri}", status_code=204, dependencies=admin)
-    async def remove_identity(uri: str, request: Request) -> Response:
-        """It means nobody any more; for administrators."""
-        await gateway.users.remove_identity(uri)
-        authenticator.audit.add("identity removed", request.state.user, client_address(request), uri=uri[:128])
-        return Response(status_code=204)
+@router.get("/identities/{uri}", response_model=IdentityInfo, dependencies=[OPERATOR])
+async def identity(web: Web, uri: str) -> dict[str, Any]:
+    """Whom a SIP URI, a number or a name means, by id, alias or rule; for operators."""
+    found = web.gateway.users.identity_of(uri)
+    if found is None:
+        raise ApiError(404, "It means nobody")
+    return found
 
-    return router
+
+@router.put("/identities/{uri}", response_model=IdentityInfo, dependencies=[ADMIN])
+async def set_identity(web: Web, uri: str, given: IdentityGiven, request: Request) -> dict[str, Any]:
+    """Have a SIP URI mean a user, of the configuration or not; kept over a restart. For administrators."""
+    found = await web.gateway.users.set_identity(uri, given.user)
+    web.authenticator.audit.add(
+        "identity set", request.state.user, client_address(request), whose=given.user, uri=found["uri"]
+    )
+    return found
+
+
+@router.delete("/identities/{uri}", status_code=204, dependencies=[ADMIN])
+async def remove_identity(web: Web, uri: str, request: Request) -> Response:
+    """It means nobody any more; for administrators."""
+    await web.gateway.users.remove_identity(uri)
+    web.authenticator.audit.add("identity removed", request.state.user, client_address(request), uri=uri[:128])
+    return Response(status_code=204)

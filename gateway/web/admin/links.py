@@ -9,13 +9,14 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-from gateway.web.admin.routes import ERRORS, requires
+from gateway.web.admin.routes import ERRORS, USER
 from gateway.web.admin.users import Word
-from gateway.web.auth.authenticator import Authenticator, client_address
+from gateway.web.auth.authenticator import client_address
 from gateway.web.auth.links import MAX_USES, GuestLinks, Link, LinkError
 from gateway.web.checks import is_target
-from gateway.web.http.errors import ApiError, bounded_route, refusal
-from gateway.web.settings import WebSettings
+from gateway.web.http.bounded import BoundedRoute
+from gateway.web.http.errors import ApiError, refusal
+from gateway.web.state import Web, web_of
 
 _ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
     404: refusal("No such link, or links are off here"),
@@ -69,45 +70,53 @@ class LinkList(BaseModel):
     count: int
 
 
-def create_router(authenticator: Authenticator, settings: WebSettings, links: GuestLinks) -> APIRouter:
-    """GET, POST /api/links and DELETE /api/links/{id}."""
-    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["links"], responses=_ERRORS)
-    anybody = [Depends(requires(authenticator, "user"))]
+router = APIRouter(prefix="/api", route_class=BoundedRoute, tags=["links"], responses=_ERRORS)
+"""GET, POST /api/links and DELETE /api/links/{id}."""
 
-    @router.post("/links", response_model=LinkMade, status_code=201, dependencies=anybody)
-    async def make_link(given: LinkGiven, request: Request, response: Response) -> dict[str, Any]:
-        """A link by which somebody without an account calls `to`: oneself, for operators whomever they may call."""
-        user = request.state.user
-        refusal = links.refusal(user, given.to)
-        if refusal:
-            raise ApiError(403, refusal)
-        try:
-            link, token = await links.make(user, given.to, given.seconds, given.uses, given.name)
-        except LinkError as error:
-            raise ApiError(409, str(error)) from None
-        authenticator.audit.add("link made", user, client_address(request), to=link.to, link=link.id)
-        response.headers["Cache-Control"] = "no-store"
-        page = settings.public_url or str(request.base_url).rstrip("/")
-        return _shown(link, 0) | {"token": token, "url": f"{page}/call#{quote(token)}"}
 
-    @router.get("/links", response_model=LinkList, dependencies=anybody)
-    async def list_links(request: Request) -> dict[str, Any]:
-        """One's own links, for operators everybody's."""
-        mine = request.state.user if request.state.role == "user" else None
-        found = [_shown(link, used) for link, used in await links.listed(mine)]
-        return {"links": found, "count": len(found)}
+async def _links(request: Request) -> GuestLinks:
+    links = web_of(request).ways.links
+    assert links is not None  # else these routes are absent
+    return links
 
-    @router.delete("/links/{link_id}", status_code=204, dependencies=anybody)
-    async def remove_link(link_id: str, request: Request) -> Response:
-        """Take a link back; calls that were made by it go on."""
-        mine = request.state.user if request.state.role == "user" else None
-        if link_id not in [link.id for link, _ in await links.listed(mine)]:
-            raise ApiError(404, "There is no such link")
-        await links.remove(link_id)
-        authenticator.audit.add("link removed", request.state.user, client_address(request), link=link_id)
-        return Response(status_code=204)
 
-    return router
+_Links = Annotated[GuestLinks, Depends(_links)]
+
+
+@router.post("/links", response_model=LinkMade, status_code=201, dependencies=[USER])
+async def make_link(web: Web, links: _Links, given: LinkGiven, request: Request, response: Response) -> dict[str, Any]:
+    """A link by which somebody without an account calls `to`: oneself, for operators whomever they may call."""
+    user = request.state.user
+    refusal = links.refusal(user, given.to)
+    if refusal:
+        raise ApiError(403, refusal)
+    try:
+        link, token = await links.make(user, given.to, given.seconds, given.uses, given.name)
+    except LinkError as error:
+        raise ApiError(409, str(error)) from None
+    web.authenticator.audit.add("link made", user, client_address(request), to=link.to, link=link.id)
+    response.headers["Cache-Control"] = "no-store"
+    page = web.settings.public_url or str(request.base_url).rstrip("/")
+    return _shown(link, 0) | {"token": token, "url": f"{page}/call#{quote(token)}"}
+
+
+@router.get("/links", response_model=LinkList, dependencies=[USER])
+async def list_links(links: _Links, request: Request) -> dict[str, Any]:
+    """One's own links, for operators everybody's."""
+    mine = request.state.user if request.state.role == "user" else None
+    found = [_shown(link, used) for link, used in await links.listed(mine)]
+    return {"links": found, "count": len(found)}
+
+
+@router.delete("/links/{link_id}", status_code=204, dependencies=[USER])
+async def remove_link(web: Web, links: _Links, link_id: str, request: Request) -> Response:
+    """Take a link back; calls that were made by it go on."""
+    mine = request.state.user if request.state.role == "user" else None
+    if link_id not in [link.id for link, _ in await links.listed(mine)]:
+        raise ApiError(404, "There is no such link")
+    await links.remove(link_id)
+    web.authenticator.audit.add("link removed", request.state.user, client_address(request), link=link_id)
+    return Response(status_code=204)
 
 
 def _shown(link: Link, used: int) -> dict[str, Any]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
 
-from gateway.web.admin.asking import told, user_of
-from gateway.web.admin.routes import requires
+from gateway.web.admin.asking import ROOM_ERRORS, told, user_of
+from gateway.web.admin.routes import USER
 from gateway.web.admin.users import printable
-from gateway.web.auth.authenticator import Authenticator, client_address
+from gateway.web.auth.authenticator import client_address
 from gateway.web.conferencing import RefusedError
-from gateway.web.facade import Gateway
+from gateway.web.http.bounded import BoundedRoute
 from gateway.web.http.errors import refusal
+from gateway.web.state import Web
 
 _Digits = Annotated[StrictStr, Field(pattern="^([0-9]{0,16}|auto)$")]
 _Number = Annotated[StrictStr, Field(pattern="^[0-9]{1,15}$")]
@@ -62,43 +63,44 @@ class RoomMade(OpenedRoom):
     pin: str | None = Field(None, description='The PIN that was given or made; "": none. It is not told again.')
 
 
-def add_routes(router: APIRouter, gateway: Gateway, authenticator: Authenticator) -> None:
-    """POST /api/rooms, PATCH and DELETE /api/rooms/{room}."""
-    anybody = [Depends(requires(authenticator, "user"))]
-    audit = authenticator.audit
+router = APIRouter(prefix="/api", route_class=BoundedRoute, tags=["rooms"], responses=ROOM_ERRORS)
+"""POST /api/rooms, PATCH and DELETE /api/rooms/{room}."""
 
-    @router.post("/rooms", response_model=RoomMade, status_code=201, dependencies=anybody, responses=_REFUSALS)
-    async def open_room(given: RoomGiven, request: Request, response: Response) -> dict[str, Any]:
-        """Open a room of one's own by a number, for who may (conference.opened_by)."""
-        user = user_of(gateway, request)
-        try:
-            made = await gateway.conferencing.personal.open(user, given.title.strip(), given.number, given.pin)
-        except RefusedError as error:
-            raise told(error) from None
-        audit.add("room opened", user.id, client_address(request), room=made["room"])
-        response.headers["Cache-Control"] = "no-store"
-        return made
 
-    @router.patch("/rooms/{room}", response_model=RoomMade, dependencies=anybody, responses=_REFUSALS)
-    async def patch_room(room: str, given: RoomPatch, request: Request, response: Response) -> dict[str, Any]:
-        """Give a room that one has opened another title or PIN; operators any."""
-        user, title = user_of(gateway, request), None if given.title is None else given.title.strip()
-        try:
-            changed = await gateway.conferencing.personal.change(user, room, title, given.pin)
-        except RefusedError as error:
-            raise told(error) from None
-        what = " ".join(name for name in ("title", "pin") if getattr(given, name) is not None)
-        audit.add("room changed", user.id, client_address(request), room=room, what=what)
-        response.headers["Cache-Control"] = "no-store"
-        return changed
+@router.post("/rooms", response_model=RoomMade, status_code=201, dependencies=[USER], responses=_REFUSALS)
+async def open_room(web: Web, given: RoomGiven, request: Request, response: Response) -> dict[str, Any]:
+    """Open a room of one's own by a number, for who may (conference.opened_by)."""
+    user = user_of(request)
+    try:
+        made = await web.gateway.conferencing.personal.open(user, given.title.strip(), given.number, given.pin)
+    except RefusedError as error:
+        raise told(error) from None
+    web.authenticator.audit.add("room opened", user.id, client_address(request), room=made["room"])
+    response.headers["Cache-Control"] = "no-store"
+    return made
 
-    @router.delete("/rooms/{room}", status_code=204, dependencies=anybody)
-    async def close_room(room: str, request: Request) -> Response:
-        """End a room that one has opened, operators any; who is in it leaves, and is told why."""
-        user = user_of(gateway, request)
-        try:
-            await gateway.conferencing.personal.close(user, room)
-        except RefusedError as error:
-            raise told(error) from None
-        audit.add("room closed", user.id, client_address(request), room=room)
-        return Response(status_code=204)
+
+@router.patch("/rooms/{room}", response_model=RoomMade, dependencies=[USER], responses=_REFUSALS)
+async def patch_room(web: Web, room: str, given: RoomPatch, request: Request, response: Response) -> dict[str, Any]:
+    """Give a room that one has opened another title or PIN; operators any."""
+    user, title = user_of(request), None if given.title is None else given.title.strip()
+    try:
+        changed = await web.gateway.conferencing.personal.change(user, room, title, given.pin)
+    except RefusedError as error:
+        raise told(error) from None
+    what = " ".join(name for name in ("title", "pin") if getattr(given, name) is not None)
+    web.authenticator.audit.add("room changed", user.id, client_address(request), room=room, what=what)
+    response.headers["Cache-Control"] = "no-store"
+    return changed
+
+
+@router.delete("/rooms/{room}", status_code=204, dependencies=[USER])
+async def close_room(web: Web, room: str, request: Request) -> Response:
+    """End a room that one has opened, operators any; who is in it leaves, and is told why."""
+    user = user_of(request)
+    try:
+        await web.gateway.conferencing.personal.close(user, room)
+    except RefusedError as error:
+        raise told(error) from None
+    web.authenticator.audit.add("room closed", user.id, client_address(request), room=room)
+    return Response(status_code=204)

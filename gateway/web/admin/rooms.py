@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, Response
 
-from gateway.web.admin import personal_rooms, transfers
-from gateway.web.admin.asking import told, user_of
+from gateway.web.admin.asking import ROOM_ERRORS, told, user_of
 from gateway.web.admin.personal_rooms import OpenedRoom
-from gateway.web.admin.routes import ERRORS, requires
-from gateway.web.auth.authenticator import Authenticator, client_address
+from gateway.web.admin.routes import ADMIN, OPERATOR, USER
+from gateway.web.auth.authenticator import client_address
 from gateway.web.conferencing import RefusedError
-from gateway.web.facade import Gateway
-from gateway.web.http.errors import bounded_route, refusal
-from gateway.web.settings import WebSettings
+from gateway.web.http.bounded import BoundedRoute
+from gateway.web.state import Web, WebState
 
-_ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
-    404: refusal("No such room, member, call or recording"),
-    409: refusal("Not as things stand"),
-    501: refusal("The media engine cannot do that"),
-}
 _TYPES = {".wav": "audio/wav", ".opus": "audio/ogg"}
 
 
@@ -135,145 +128,139 @@ class VoicemailList(BaseModel):
     new: int = Field(description="How many nobody has heard yet.")
 
 
-def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
-    """/api/rooms for members and operators, /api/calls/{id}/recording, /api/recordings and /api/voicemail."""
-    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["rooms"], responses=_ERRORS)
-    _add_rooms(router, gateway, authenticator)
-    personal_rooms.add_routes(router, gateway, authenticator)
-    transfers.add_routes(router, gateway, authenticator)
-    _add_recordings(router, gateway, authenticator)
-    _add_voicemail(router, gateway, authenticator)
-    return router
+router = APIRouter(prefix="/api", route_class=BoundedRoute, tags=["rooms"], responses=ROOM_ERRORS)
+"""/api/rooms for members and operators."""
+recordings_router = APIRouter(prefix="/api", route_class=BoundedRoute, tags=["rooms"], responses=ROOM_ERRORS)
+"""/api/calls/{id}/recording and /sound, /api/recordings and /api/voicemail."""
 
 
-def _add_voicemail(router: APIRouter, gateway: Gateway, authenticator: Authenticator) -> None:
-    anybody = [Depends(requires(authenticator, "user"))]
-
-    @router.get("/voicemail", response_model=VoicemailList, dependencies=anybody)
-    async def voicemail(request: Request) -> dict[str, Any]:
-        """One's own voice messages, the new ones first."""
-        found = await gateway.conferencing.list_voicemail(user_of(gateway, request))
-        return {"messages": found, "count": len(found), "new": sum(one["new"] for one in found)}
-
-    @router.get("/voicemail/{message_id}", dependencies=anybody, response_class=FileResponse)
-    async def voice_message(message_id: str, request: Request) -> Response:
-        """The sound of a message (Opus in Ogg), which is not new any more."""
-        try:
-            path = await gateway.conferencing.voicemail(user_of(gateway, request), message_id)
-        except RefusedError as error:
-            raise told(error) from None
-        return FileResponse(path, media_type=_TYPES[path.suffix])
-
-    @router.delete("/voicemail/{message_id}", status_code=204, dependencies=anybody)
-    async def remove_voice_message(message_id: str, request: Request) -> Response:
-        """Delete a message."""
-        try:
-            await gateway.conferencing.remove_voicemail(user_of(gateway, request), message_id)
-        except RefusedError as error:
-            raise told(error) from None
-        return Response(status_code=204)
+@router.get("/rooms", response_model=RoomList, dependencies=[USER])
+async def rooms(web: Web, request: Request) -> dict[str, Any]:
+    """The rooms one is in or moderates, for operators all with somebody in them; and those one has opened."""
+    user, personal = user_of(request), web.gateway.conferencing.personal
+    found = web.gateway.conferencing.list_rooms(user)
+    opened = {"opened": personal.listed(user), "may_open": personal.may_open(user)}
+    return {"rooms": found, "count": len(found)} | opened
 
 
-def _add_rooms(router: APIRouter, gateway: Gateway, authenticator: Authenticator) -> None:
-    anybody = [Depends(requires(authenticator, "user"))]
-
-    @router.get("/rooms", response_model=RoomList, dependencies=anybody)
-    async def rooms(request: Request) -> dict[str, Any]:
-        """The rooms one is in or moderates, for operators all with somebody in them; and those one has opened."""
-        user, personal = user_of(gateway, request), gateway.conferencing.personal
-        found = gateway.conferencing.list_rooms(user)
-        opened = {"opened": personal.listed(user), "may_open": personal.may_open(user)}
-        return {"rooms": found, "count": len(found)} | opened
-
-    @router.get("/rooms/{room}", response_model=RoomDetails, dependencies=anybody)
-    async def room_members(room: str, request: Request) -> dict[str, Any]:
-        """Who is in a room."""
-        try:
-            return gateway.conferencing.room_members(user_of(gateway, request), room)
-        except RefusedError as error:
-            raise told(error) from None
-
-    @router.post("/rooms/{room}", status_code=204, dependencies=anybody)
-    async def change_room(room: str, change: RoomChange, request: Request) -> Response:
-        """Mute, remove, lock or record, as one who moderates it or an operator; everybody may mute itself."""
-        user = user_of(gateway, request)
-        try:
-            await gateway.conferencing.change_room(user, room, change.action, change.member)
-        except RefusedError as error:
-            raise told(error) from None
-        where = client_address(request)
-        authenticator.audit.add("room changed", user.id, where, room=room, what=f"{change.action} {change.member}")
-        return Response(status_code=204)
-
-
-def _add_recordings(router: APIRouter, gateway: Gateway, authenticator: Authenticator) -> None:
-    anybody = [Depends(requires(authenticator, "user"))]
-    operator = [Depends(requires(authenticator, "operator"))]
-    admin = [Depends(requires(authenticator, "admin"))]
-
-    @router.put("/calls/{call_id}/recording", status_code=204, dependencies=anybody)
-    async def record(call_id: str, request: Request) -> Response:
-        """Begin to record a call; for operators, and for users their own where recording.by_users is set."""
-        return _record(gateway, authenticator, call_id, request, on=True)
-
-    @router.delete("/calls/{call_id}/recording", status_code=204, dependencies=anybody)
-    async def stop(call_id: str, request: Request) -> Response:
-        """End the recording of a call."""
-        return _record(gateway, authenticator, call_id, request, on=False)
-
-    @router.post("/calls/{call_id}/sound", status_code=204, dependencies=operator)
-    async def play(call_id: str, wanted: SoundRequest, request: Request) -> Response:
-        """Play a file into a call, in the place of what is heard else; for operators."""
-        try:
-            await gateway.conferencing.play_sound(call_id, wanted.sound, wanted.party)
-        except RefusedError as error:
-            raise told(error) from None
-        user, sound = request.state.user, wanted.sound
-        authenticator.audit.add("sound played", user, client_address(request), call=call_id, sound=sound)
-        return Response(status_code=204)
-
-    @router.delete("/calls/{call_id}/sound", status_code=204, dependencies=operator)
-    async def stop_sound(call_id: str) -> Response:
-        """Play no more of it; for operators."""
-        try:
-            gateway.conferencing.stop_sound(call_id)
-        except RefusedError as error:
-            raise told(error) from None
-        return Response(status_code=204)
-
-    @router.get("/recordings", response_model=RecordingList, dependencies=operator)
-    async def recordings() -> dict[str, Any]:
-        """What is kept, the newest first; for operators."""
-        found = await gateway.conferencing.list_recordings()
-        return {"recordings": found, "count": len(found)}
-
-    @router.get("/recordings/{name}", dependencies=admin, response_class=FileResponse)
-    async def recording(name: str, request: Request) -> Response:
-        """The sound of a recording; for administrators."""
-        try:
-            path = await gateway.conferencing.recording(name)
-        except RefusedError as error:
-            raise told(error) from None
-        authenticator.audit.add("recording heard", request.state.user, client_address(request), recording=name)
-        return FileResponse(path, media_type=_TYPES[path.suffix])
-
-    @router.delete("/recordings/{name}", status_code=204, dependencies=admin)
-    async def remove_recording(name: str, request: Request) -> Response:
-        """Delete a recording; for administrators."""
-        try:
-            await gateway.conferencing.remove_recording(name)
-        except RefusedError as error:
-            raise told(error) from None
-        authenticator.audit.add("recording deleted", request.state.user, client_address(request), recording=name)
-        return Response(status_code=204)
-
-
-def _record(gateway: Gateway, authenticator: Authenticator, call_id: str, request: Request, *, on: bool) -> Response:
-    user = user_of(gateway, request)
+@router.get("/rooms/{room}", response_model=RoomDetails, dependencies=[USER])
+async def room_members(web: Web, room: str, request: Request) -> dict[str, Any]:
+    """Who is in a room."""
     try:
-        gateway.conferencing.record_call(user, call_id, on=on)
+        return web.gateway.conferencing.room_members(user_of(request), room)
+    except RefusedError as error:
+        raise told(error) from None
+
+
+@router.post("/rooms/{room}", status_code=204, dependencies=[USER])
+async def change_room(web: Web, room: str, change: RoomChange, request: Request) -> Response:
+    """Mute, remove, lock or record, as one who moderates it or an operator; everybody may mute itself."""
+    user = user_of(request)
+    try:
+        await web.gateway.conferencing.change_room(user, room, change.action, change.member)
+    except RefusedError as error:
+        raise told(error) from None
+    where = client_address(request)
+    web.authenticator.audit.add("room changed", user.id, where, room=room, what=f"{change.action} {change.member}")
+    return Response(status_code=204)
+
+
+@recordings_router.put("/calls/{call_id}/recording", status_code=204, dependencies=[USER])
+async def record(web: Web, call_id: str, request: Request) -> Response:
+    """Begin to record a call; for operators, and for users their own where recording.by_users is set."""
+    return _record(web, call_id, request, on=True)
+
+
+@recordings_router.delete("/calls/{call_id}/recording", status_code=204, dependencies=[USER])
+async def stop(web: Web, call_id: str, request: Request) -> Response:
+    """End the recording of a call."""
+    return _record(web, call_id, request, on=False)
+
+
+@recordings_router.post("/calls/{call_id}/sound", status_code=204, dependencies=[OPERATOR])
+async def play(web: Web, call_id: str, wanted: SoundRequest, request: Request) -> Response:
+    """Play a file into a call, in the place of what is heard else; for operators."""
+    try:
+        await web.gateway.conferencing.play_sound(call_id, wanted.sound, wanted.party)
+    except RefusedError as error:
+        raise told(error) from None
+    user, sound = request.state.user, wanted.sound
+    web.authenticator.audit.add("sound played", user, client_address(request), call=call_id, sound=sound)
+    return Response(status_code=204)
+
+
+@recordings_router.delete("/calls/{call_id}/sound", status_code=204, dependencies=[OPERATOR])
+async def stop_sound(web: Web, call_id: str) -> Response:
+    """Play no more of it; for operators."""
+    try:
+        web.gateway.conferencing.stop_sound(call_id)
+    except RefusedError as error:
+        raise told(error) from None
+    return Response(status_code=204)
+
+
+@recordings_router.get("/recordings", response_model=RecordingList, dependencies=[OPERATOR])
+async def recordings(web: Web) -> dict[str, Any]:
+    """What is kept, the newest first; for operators."""
+    found = await web.gateway.conferencing.list_recordings()
+    return {"recordings": found, "count": len(found)}
+
+
+@recordings_router.get("/recordings/{name}", dependencies=[ADMIN], response_class=FileResponse)
+async def recording(web: Web, name: str, request: Request) -> Response:
+    """The sound of a recording; for administrators."""
+    try:
+        path = await web.gateway.conferencing.recording(name)
+    except RefusedError as error:
+        raise told(error) from None
+    web.authenticator.audit.add("recording heard", request.state.user, client_address(request), recording=name)
+    return FileResponse(path, media_type=_TYPES[path.suffix])
+
+
+@recordings_router.delete("/recordings/{name}", status_code=204, dependencies=[ADMIN])
+async def remove_recording(web: Web, name: str, request: Request) -> Response:
+    """Delete a recording; for administrators."""
+    try:
+        await web.gateway.conferencing.remove_recording(name)
+    except RefusedError as error:
+        raise told(error) from None
+    web.authenticator.audit.add("recording deleted", request.state.user, client_address(request), recording=name)
+    return Response(status_code=204)
+
+
+@recordings_router.get("/voicemail", response_model=VoicemailList, dependencies=[USER])
+async def voicemail(web: Web, request: Request) -> dict[str, Any]:
+    """One's own voice messages, the new ones first."""
+    found = await web.gateway.conferencing.list_voicemail(user_of(request))
+    return {"messages": found, "count": len(found), "new": sum(one["new"] for one in found)}
+
+
+@recordings_router.get("/voicemail/{message_id}", dependencies=[USER], response_class=FileResponse)
+async def voice_message(web: Web, message_id: str, request: Request) -> Response:
+    """The sound of a message (Opus in Ogg), which is not new any more."""
+    try:
+        path = await web.gateway.conferencing.voicemail(user_of(request), message_id)
+    except RefusedError as error:
+        raise told(error) from None
+    return FileResponse(path, media_type=_TYPES[path.suffix])
+
+
+@recordings_router.delete("/voicemail/{message_id}", status_code=204, dependencies=[USER])
+async def remove_voice_message(web: Web, message_id: str, request: Request) -> Response:
+    """Delete a message."""
+    try:
+        await web.gateway.conferencing.remove_voicemail(user_of(request), message_id)
+    except RefusedError as error:
+        raise told(error) from None
+    return Response(status_code=204)
+
+
+def _record(web: WebState, call_id: str, request: Request, *, on: bool) -> Response:
+    user = user_of(request)
+    try:
+        web.gateway.conferencing.record_call(user, call_id, on=on)
     except RefusedError as error:
         raise told(error) from None
     what = "recording began" if on else "recording ended"
-    authenticator.audit.add(what, user.id, client_address(request), call=call_id)
+    web.authenticator.audit.add(what, user.id, client_address(request), call=call_id)
     return Response(status_code=204)

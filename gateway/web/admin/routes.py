@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address
-from gateway.web.facade import Gateway
-from gateway.web.http.errors import RETRY, ApiError, bounded_route, refusal
-from gateway.web.settings import WebSettings
+from gateway.web.auth.authenticator import TooManyFailures, client_address
+from gateway.web.http.bounded import BoundedRoute
+from gateway.web.http.errors import RETRY, ApiError, refusal
+from gateway.web.state import Web, web_of
 
 _RANKS = {"user": 0, "operator": 1, "admin": 2}
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -162,12 +162,12 @@ class AuditList(BaseModel):
     count: int
 
 
-def requires(authenticator: Authenticator, role: str) -> Callable[[Request], Awaitable[None]]:
-    """Who asks, as `request.state.user` and `role`; ApiError where the role is lower than `role`."""
+def _requires(role: str) -> Callable[[Request], Awaitable[None]]:
+    """Make a dependency that sets `request.state.user` and `role`; it raises ApiError for a role lower than `role`."""
 
     async def check(request: Request) -> None:
         try:
-            user = await authenticator.administering(request)
+            user = await web_of(request).authenticator.administering(request)
         except TooManyFailures:
             raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
         if user is None:
@@ -179,53 +179,59 @@ def requires(authenticator: Authenticator, role: str) -> Callable[[Request], Awa
     return check
 
 
-def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
-    """GET /api/calls, /api/trunks, /api/audit, DELETE /api/calls/{id} and POST /api/reload."""
-    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["administration"], responses=ERRORS)
-    operator = [Depends(requires(authenticator, "operator"))]
-    admin = [Depends(requires(authenticator, "admin"))]
+USER, OPERATOR, ADMIN = (Depends(_requires(role)) for role in _RANKS)
+"""Dependencies of operations for signed-in users, for operators, and for administrators."""
 
-    @router.get("/calls", response_model=CallList, dependencies=operator)
-    async def calls() -> dict[str, Any]:
-        """The calls of this gateway now; for operators."""
-        found = gateway.list_calls()
-        return {"calls": found, "count": len(found)}
 
-    @router.get("/calls/{call_id}", response_model=CallDetails, dependencies=operator)
-    async def call(call_id: str) -> dict[str, Any]:
-        """One call now, or one that ended lately: its media, and its messages of SIP and web on one time line."""
-        found = await gateway.call_details(call_id)
-        if found is None:
-            raise ApiError(404, "There is no such call")
-        return found
+router = APIRouter(prefix="/api", route_class=BoundedRoute, tags=["administration"], responses=ERRORS)
+"""GET /api/calls, /api/trunks, /api/audit, DELETE /api/calls/{id} and POST /api/reload."""
 
-    @router.delete("/calls/{call_id}", status_code=204, dependencies=operator)
-    async def end_call(call_id: str, request: Request) -> Response:
-        """End a call; for operators."""
-        if not gateway.end_call(call_id):
-            raise ApiError(404, "There is no such call")
-        authenticator.audit.add("call ended", request.state.user, client_address(request), call=call_id)
-        return Response(status_code=204)
 
-    @router.get("/trunks", response_model=TrunkList, dependencies=operator)
-    async def trunks() -> dict[str, Any]:
-        """The trunks and whether we are registered there; for operators."""
-        found = gateway.list_trunks()
-        return {"trunks": found, "count": len(found)}
+@router.get("/calls", response_model=CallList, dependencies=[OPERATOR])
+async def calls(web: Web) -> dict[str, Any]:
+    """The calls of this gateway now; for operators."""
+    found = web.gateway.list_calls()
+    return {"calls": found, "count": len(found)}
 
-    unusable: dict[int | str, dict[str, Any]] = {409: refusal("The configuration cannot be used; nothing has changed")}
 
-    @router.post("/reload", response_model=ReloadInfo, dependencies=operator, responses=unusable)
-    async def reload(wanted: ReloadRequest, request: Request) -> dict[str, Any]:
-        """Read the configuration again and apply what can be applied without a restart; for operators."""
-        found = await gateway.reload()
-        authenticator.audit.add("configuration reloaded", request.state.user, client_address(request))
-        return found
+@router.get("/calls/{call_id}", response_model=CallDetails, dependencies=[OPERATOR])
+async def call(web: Web, call_id: str) -> dict[str, Any]:
+    """One call now, or one that ended lately: its media, and its messages of SIP and web on one time line."""
+    found = await web.gateway.call_details(call_id)
+    if found is None:
+        raise ApiError(404, "There is no such call")
+    return found
 
-    @router.get("/audit", response_model=AuditList, dependencies=admin)
-    async def audit(limit: int = 100) -> dict[str, Any]:
-        """Sign-ins, refusals and changes, the newest first; for administrators."""
-        found = authenticator.audit.latest(max(1, min(limit, 1_000)))
-        return {"entries": found, "count": len(found)}
 
-    return router
+@router.delete("/calls/{call_id}", status_code=204, dependencies=[OPERATOR])
+async def end_call(web: Web, call_id: str, request: Request) -> Response:
+    """End a call; for operators."""
+    if not web.gateway.end_call(call_id):
+        raise ApiError(404, "There is no such call")
+    web.authenticator.audit.add("call ended", request.state.user, client_address(request), call=call_id)
+    return Response(status_code=204)
+
+
+@router.get("/trunks", response_model=TrunkList, dependencies=[OPERATOR])
+async def trunks(web: Web) -> dict[str, Any]:
+    """The trunks and whether we are registered there; for operators."""
+    found = web.gateway.list_trunks()
+    return {"trunks": found, "count": len(found)}
+
+
+_UNUSABLE: dict[int | str, dict[str, Any]] = {409: refusal("The configuration cannot be used; nothing has changed")}
+
+
+@router.post("/reload", response_model=ReloadInfo, dependencies=[OPERATOR], responses=_UNUSABLE)
+async def reload(web: Web, wanted: ReloadRequest, request: Request) -> dict[str, Any]:
+    """Read the configuration again and apply what can be applied without a restart; for operators."""
+    found = await web.gateway.reload()
+    web.authenticator.audit.add("configuration reloaded", request.state.user, client_address(request))
+    return found
+
+
+@router.get("/audit", response_model=AuditList, dependencies=[ADMIN])
+async def audit(web: Web, limit: int = 100) -> dict[str, Any]:
+    """Sign-ins, refusals and changes, the newest first; for administrators."""
+    found = web.authenticator.audit.latest(max(1, min(limit, 1_000)))
+    return {"entries": found, "count": len(found)}

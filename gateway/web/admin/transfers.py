@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from gateway.call.status import Cause
-from gateway.web.admin.asking import user_of
-from gateway.web.admin.routes import requires
-from gateway.web.auth.authenticator import Authenticator, client_address
+from gateway.web.admin.asking import ROOM_ERRORS, user_of
+from gateway.web.admin.routes import OPERATOR
+from gateway.web.auth.authenticator import client_address
 from gateway.web.conferencing import RefusedError
-from gateway.web.facade import Gateway
+from gateway.web.http.bounded import BoundedRoute
 from gateway.web.http.errors import ApiError, refusal
 from gateway.web.http.models import Target
 from gateway.web.http.sdp_api import http_status
+from gateway.web.state import Web
 
 _STATUS = {Cause.GLARE.status: 409, Cause.CANCELLED.status: 409}
 """HTTP's status where it has none of SIP's."""
@@ -38,20 +39,20 @@ class TransferRequest(BaseModel):
     party: str | None = Field(None, max_length=256, description="SIP URI of the side that stays; default: the caller.")
 
 
-def add_routes(router: APIRouter, gateway: Gateway, authenticator: Authenticator) -> None:
-    """POST /api/calls/{id}/transfer."""
-    operator = [Depends(requires(authenticator, "operator"))]
+router = APIRouter(prefix="/api", route_class=BoundedRoute, tags=["rooms"], responses=ROOM_ERRORS)
+"""POST /api/calls/{id}/transfer."""
 
-    @router.post("/calls/{call_id}/transfer", status_code=204, dependencies=operator, responses=_REFUSALS)
-    async def transfer(call_id: str, wanted: TransferRequest, request: Request) -> Response:
-        """Pass one side of a call on to whom one may call oneself, answered once they talk; for operators."""
-        user = user_of(gateway, request)
-        note = {"call": call_id, "to": wanted.to}
-        try:
-            await gateway.conferencing.transfer_call(user, call_id, wanted.to, wanted.party)
-        except RefusedError as error:
-            status = _STATUS.get(error.status) or http_status(error.status)
-            authenticator.audit.add("call not transferred", user.id, client_address(request), **note)
-            raise ApiError(status, str(error)) from None
-        authenticator.audit.add("call transferred", user.id, client_address(request), **note)
-        return Response(status_code=204)
+
+@router.post("/calls/{call_id}/transfer", status_code=204, dependencies=[OPERATOR], responses=_REFUSALS)
+async def transfer(web: Web, call_id: str, wanted: TransferRequest, request: Request) -> Response:
+    """Pass one side of a call on to whom one may call oneself, answered once they talk; for operators."""
+    user = user_of(request)
+    note = {"call": call_id, "to": wanted.to}
+    try:
+        await web.gateway.conferencing.transfer_call(user, call_id, wanted.to, wanted.party)
+    except RefusedError as error:
+        status = _STATUS.get(error.status) or http_status(error.status)
+        web.authenticator.audit.add("call not transferred", user.id, client_address(request), **note)
+        raise ApiError(status, str(error)) from None
+    web.authenticator.audit.add("call transferred", user.id, client_address(request), **note)
+    return Response(status_code=204)

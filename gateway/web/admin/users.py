@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from gateway.identity.model import is_user_id
-from gateway.web.admin.routes import ERRORS, requires
-from gateway.web.auth.authenticator import Authenticator, client_address
-from gateway.web.facade import Gateway
-from gateway.web.http.errors import ApiError, bounded_route, refusal
-from gateway.web.settings import WebSettings
+from gateway.web.admin.routes import ADMIN, ERRORS, OPERATOR
+from gateway.web.auth.authenticator import client_address
+from gateway.web.http.bounded import BoundedRoute
+from gateway.web.http.errors import ApiError, refusal
+from gateway.web.state import Web, web_of
 
 USER_ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
     400: refusal("A value that cannot be"),
@@ -103,58 +103,61 @@ class UserList(BaseModel):
     count: int
 
 
-def create_router(gateway: Gateway, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
-    """GET, POST /api/users; GET, PATCH, DELETE /api/users/{id}."""
-    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["users"], responses=USER_ERRORS)
-    operator = [Depends(requires(authenticator, "operator"))]
-    admin = [Depends(requires(authenticator, "admin"))]
+router = APIRouter(prefix="/api", route_class=BoundedRoute, tags=["users"], responses=USER_ERRORS)
+"""GET, POST /api/users; GET, PATCH, DELETE /api/users/{id}."""
 
-    def audited(request: Request, action: str, **details: Any) -> None:
-        authenticator.audit.add(action, request.state.user, client_address(request), **details)
 
-    @router.get("/users", response_model=UserList, dependencies=operator)
-    async def users() -> dict[str, Any]:
-        """Everybody who is configured or was made here, and who has a page open; for operators."""
-        found = await gateway.users.listed()
-        return {"users": found, "count": len(found)}
+@router.get("/users", response_model=UserList, dependencies=[OPERATOR])
+async def users(web: Web) -> dict[str, Any]:
+    """Everybody who is configured or was made here, and who has a page open; for operators."""
+    found = await web.gateway.users.listed()
+    return {"users": found, "count": len(found)}
 
-    @router.post("/users", response_model=UserInfo, status_code=201, dependencies=admin)
-    async def make_user(given: NewUser, request: Request, response: Response) -> dict[str, Any]:
-        """Make a user, who can sign in at once; kept over a restart. For administrators."""
-        made = await gateway.users.make(_values(given))
-        audited(request, "user made", whose=given.id, role=given.role)
-        response.headers["Cache-Control"] = "no-store"
-        return made
 
-    @router.get("/users/{user_id}", response_model=UserInfo, dependencies=operator)
-    async def user(user_id: str) -> dict[str, Any]:
-        """One user; for operators."""
-        found = await gateway.users.shown(user_id)
-        if found is None:
-            raise ApiError(404, "There is no such user")
-        return found
+@router.post("/users", response_model=UserInfo, status_code=201, dependencies=[ADMIN])
+async def make_user(web: Web, given: NewUser, request: Request, response: Response) -> dict[str, Any]:
+    """Make a user, who can sign in at once; kept over a restart. For administrators."""
+    made = await web.gateway.users.make(_values(given))
+    _audited(request, "user made", whose=given.id, role=given.role)
+    response.headers["Cache-Control"] = "no-store"
+    return made
 
-    @router.patch("/users/{user_id}", response_model=UserInfo, dependencies=admin)
-    async def change_user(user_id: str, given: UserChange, request: Request, response: Response) -> dict[str, Any]:
-        """Change a user that was made here, whose pages then sign in again; for administrators."""
-        values = {name: value for name, value in _values(given).items() if name in given.model_fields_set}
-        if request.state.user == user_id and values.get("role", "admin") != "admin":
-            raise ApiError(409, "Nobody takes the role of administrator from himself")
-        changed = await gateway.users.change(user_id, values)
-        audited(request, "user changed", whose=user_id, what=",".join(sorted(given.model_fields_set)))
-        response.headers["Cache-Control"] = "no-store"
-        return changed
 
-    @router.delete("/users/{user_id}", status_code=204, dependencies=admin)
-    async def remove_user(user_id: str, request: Request) -> Response:
-        """Forget a user that was made here: calls end, pages and phones are signed out. For administrators."""
-        if request.state.user == user_id:
-            raise ApiError(409, "Nobody removes himself")
-        await gateway.users.remove(user_id)
-        audited(request, "user removed", whose=user_id)
-        return Response(status_code=204)
+@router.get("/users/{user_id}", response_model=UserInfo, dependencies=[OPERATOR])
+async def user(web: Web, user_id: str) -> dict[str, Any]:
+    """One user; for operators."""
+    found = await web.gateway.users.shown(user_id)
+    if found is None:
+        raise ApiError(404, "There is no such user")
+    return found
 
-    return router
+
+@router.patch("/users/{user_id}", response_model=UserInfo, dependencies=[ADMIN])
+async def change_user(
+    web: Web, user_id: str, given: UserChange, request: Request, response: Response
+) -> dict[str, Any]:
+    """Change a user that was made here, whose pages then sign in again; for administrators."""
+    values = {name: value for name, value in _values(given).items() if name in given.model_fields_set}
+    if request.state.user == user_id and values.get("role", "admin") != "admin":
+        raise ApiError(409, "Nobody takes the role of administrator from himself")
+    changed = await web.gateway.users.change(user_id, values)
+    _audited(request, "user changed", whose=user_id, what=",".join(sorted(given.model_fields_set)))
+    response.headers["Cache-Control"] = "no-store"
+    return changed
+
+
+@router.delete("/users/{user_id}", status_code=204, dependencies=[ADMIN])
+async def remove_user(web: Web, user_id: str, request: Request) -> Response:
+    """Forget a user that was made here: calls end, pages and phones are signed out. For administrators."""
+    if request.state.user == user_id:
+        raise ApiError(409, "Nobody removes himself")
+    await web.gateway.users.remove(user_id)
+    _audited(request, "user removed", whose=user_id)
+    return Response(status_code=204)
+
+
+def _audited(request: Request, action: str, **details: Any) -> None:
+    web_of(request).authenticator.audit.add(action, request.state.user, client_address(request), **details)
 
 
 def _values(given: UserChange) -> dict[str, Any]:

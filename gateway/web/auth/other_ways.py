@@ -7,15 +7,16 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import structlog
-from fastapi import APIRouter, Cookie, Request
+from fastapi import APIRouter, Cookie, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
-from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address
+from gateway.web.auth.authenticator import TooManyFailures, client_address
 from gateway.web.auth.oidc import OidcError, OpenIdProvider
 from gateway.web.auth.routes import SESSION_ERRORS, SessionAnswers, SignedIn
-from gateway.web.http.errors import RETRY, ApiError, bounded_route
-from gateway.web.settings import WebSettings
+from gateway.web.http.bounded import BoundedRoute
+from gateway.web.http.errors import RETRY, ApiError
+from gateway.web.state import Web, WebState, web_of
 
 log = structlog.get_logger(__name__)
 
@@ -41,18 +42,12 @@ class Ways(BaseModel):
 class _Journey:
     """To the provider and back."""
 
-    def __init__(
-        self,
-        authenticator: Authenticator,
-        provider: OpenIdProvider,
-        answers: SessionAnswers,
-        settings: WebSettings,
-    ) -> None:
-        self._authenticator = authenticator
+    def __init__(self, web: WebState, provider: OpenIdProvider) -> None:
+        self._authenticator = web.authenticator
         self._provider = provider
-        self._answers = answers
-        self._public_url = settings.public_url
-        self._page = urlsplit(settings.public_url).path + "/"
+        self._answers = SessionAnswers(web)
+        self._public_url = web.settings.public_url
+        self._page = urlsplit(self._public_url).path + "/"
 
     async def begin(self, request: Request) -> Response:
         try:
@@ -101,44 +96,51 @@ class _Journey:
         return (self._public_url or str(request.base_url).rstrip("/")) + _PATH + "/callback"
 
 
-def create_router(authenticator: Authenticator, settings: WebSettings, provider: OpenIdProvider | None) -> APIRouter:
-    """GET /api/session/ways, POST /api/session/site, and with a provider GET /api/session/oidc and its callback."""
-    router = APIRouter(tags=["session"])
-    answers = SessionAnswers(authenticator, settings)
-    bounded = APIRouter(route_class=bounded_route(settings), responses=SESSION_ERRORS)
+router = APIRouter(route_class=BoundedRoute, tags=["session"], responses=SESSION_ERRORS)
+"""GET /api/session/ways and POST /api/session/site."""
+oidc_router = APIRouter(tags=["session"])
+"""GET /api/session/oidc and its callback, where there is a provider."""
 
-    @bounded.get("/api/session/ways", response_model=Ways)
-    async def ways() -> dict[str, Any]:
-        """How people sign in here, beside a password."""
-        oidc = None
-        if provider is not None:
-            oidc = {"name": provider.settings.name or urlsplit(provider.settings.issuer).hostname, "path": _PATH[1:]}
-        return {"oidc": oidc, "site": authenticator.has_site}
 
-    @bounded.post("/api/session/site", response_model=SignedIn)
-    async def site(request: Request, response: Response) -> dict[str, Any]:
-        """Sign in whom the site knows by its own means (a cookie, a header of its proxy); 401 for nobody."""
-        try:
-            found = await authenticator.sign_in("", "", client_address(request), request.headers)
-        except TooManyFailures:
-            raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
-        if found is None:
-            raise ApiError(401, "The site does not know who this is")
-        return answers.answer(request, response, *found)
+@router.get("/api/session/ways", response_model=Ways)
+async def ways(web: Web) -> dict[str, Any]:
+    """How people sign in here, beside a password."""
+    oidc, provider = None, web.ways.provider
+    if provider is not None:
+        oidc = {"name": provider.settings.name or urlsplit(provider.settings.issuer).hostname, "path": _PATH[1:]}
+    return {"oidc": oidc, "site": web.authenticator.has_site}
 
-    router.include_router(bounded)
-    if provider is None:
-        return router
-    journey = _Journey(authenticator, provider, answers, settings)
 
-    @router.get(_PATH, status_code=303, response_class=Response)
-    async def to_the_provider(request: Request) -> Response:
-        """Go to the provider (OpenID Connect, authorization code with PKCE)."""
-        return await journey.begin(request)
+@router.post("/api/session/site", response_model=SignedIn)
+async def site(web: Web, request: Request, response: Response) -> dict[str, Any]:
+    """Sign in whom the site knows by its own means (a cookie, a header of its proxy); 401 for nobody."""
+    try:
+        found = await web.authenticator.sign_in("", "", client_address(request), request.headers)
+    except TooManyFailures:
+        raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
+    if found is None:
+        raise ApiError(401, "The site does not know who this is")
+    return SessionAnswers(web).answer(request, response, *found)
 
-    @router.get(_PATH + "/callback", status_code=303, response_class=Response)
-    async def from_the_provider(request: Request, cookie: Annotated[str, Cookie(alias=_COOKIE)] = "") -> Response:
-        """Back from the provider, and on to the page: signed in, or with what was wrong."""
-        return await journey.end(request, cookie)
 
-    return router
+async def _journey(request: Request) -> _Journey:
+    web = web_of(request)
+    assert web.ways.provider is not None  # else these routes are absent
+    return _Journey(web, web.ways.provider)
+
+
+_AJourney = Annotated[_Journey, Depends(_journey)]
+
+
+@oidc_router.get(_PATH, status_code=303, response_class=Response)
+async def to_the_provider(journey: _AJourney, request: Request) -> Response:
+    """Go to the provider (OpenID Connect, authorization code with PKCE)."""
+    return await journey.begin(request)
+
+
+@oidc_router.get(_PATH + "/callback", status_code=303, response_class=Response)
+async def from_the_provider(
+    journey: _AJourney, request: Request, cookie: Annotated[str, Cookie(alias=_COOKIE)] = ""
+) -> Response:
+    """Back from the provider, and on to the page: signed in, or with what was wrong."""
+    return await journey.end(request, cookie)

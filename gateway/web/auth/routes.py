@@ -9,10 +9,11 @@ from fastapi import APIRouter, Cookie, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from gateway.identity.model import User
-from gateway.web.auth.authenticator import Authenticator, TooManyFailures, client_address
+from gateway.web.auth.authenticator import TooManyFailures, client_address
 from gateway.web.auth.sign_ins import SignIn
-from gateway.web.http.errors import RETRY, ApiError, bounded_route, refusal
-from gateway.web.settings import WebSettings
+from gateway.web.http.bounded import BoundedRoute
+from gateway.web.http.errors import RETRY, ApiError, refusal
+from gateway.web.state import Web, WebState
 
 COOKIE = "gateway_session"
 _PATH = "/api/session"
@@ -46,9 +47,9 @@ SESSION_ERRORS: dict[int | str, dict[str, Any]] = {
 class SessionAnswers:
     """What the page gets when somebody is signed in."""
 
-    def __init__(self, authenticator: Authenticator, settings: WebSettings) -> None:
-        self._authenticator = authenticator
-        self._settings = settings
+    def __init__(self, web: WebState) -> None:
+        self._authenticator = web.authenticator
+        self._settings = web.settings
 
     def answer(
         self, request: Request, response: Response, user: User, entry: SignIn, token: str | None
@@ -86,42 +87,41 @@ class SessionAnswers:
         response.headers["Cache-Control"] = "no-store"
 
 
-def create_router(authenticator: Authenticator, settings: WebSettings) -> APIRouter:
-    """POST, DELETE /api/session and POST /api/session/refresh."""
-    router = APIRouter(route_class=bounded_route(settings), tags=["session"], responses=SESSION_ERRORS)
-    sessions = SessionAnswers(authenticator, settings)
+router = APIRouter(route_class=BoundedRoute, tags=["session"], responses=SESSION_ERRORS)
+"""POST, DELETE /api/session and POST /api/session/refresh."""
 
-    @router.post(_PATH, response_model=SignedIn)
-    async def sign_in(body: SignInRequest, request: Request, response: Response) -> dict[str, Any]:
-        """Sign in. The refresh cookie is HttpOnly, SameSite=Strict and sent to /api/session only."""
-        try:
-            found = await authenticator.sign_in(body.user, body.password, client_address(request), request.headers)
-        except TooManyFailures:
-            raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
-        if found is None:
-            raise ApiError(401, "Name or password is wrong")
-        return sessions.answer(request, response, *found)
 
-    @router.post(_PATH + "/refresh", response_model=SignedIn)
-    async def refresh(
-        request: Request, response: Response, cookie: Annotated[str, Cookie(alias=COOKIE)] = ""
-    ) -> dict[str, Any]:
-        """The next access token. The cookie changes at every use; an old one that comes back ends the sign-in."""
-        try:
-            found = await authenticator.refresh(cookie, client_address(request)) if cookie else None
-        except TooManyFailures:
-            raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
-        if found is None:
-            raise ApiError(401, "Not signed in")
-        return sessions.answer(request, response, *found)
+@router.post(_PATH, response_model=SignedIn)
+async def sign_in(web: Web, body: SignInRequest, request: Request, response: Response) -> dict[str, Any]:
+    """Sign in. The refresh cookie is HttpOnly, SameSite=Strict and sent to /api/session only."""
+    try:
+        found = await web.authenticator.sign_in(body.user, body.password, client_address(request), request.headers)
+    except TooManyFailures:
+        raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
+    if found is None:
+        raise ApiError(401, "Name or password is wrong")
+    return SessionAnswers(web).answer(request, response, *found)
 
-    @router.delete(_PATH, status_code=204)
-    async def sign_out(request: Request, cookie: Annotated[str, Cookie(alias=COOKIE)] = "") -> Response:
-        """Sign out: the cookie and every access token made from it end at once."""
-        if cookie:
-            await authenticator.sign_out(cookie, client_address(request))
-        response = Response(status_code=204)
-        sessions.set_cookie(request, response, "", 0)
-        return response
 
-    return router
+@router.post(_PATH + "/refresh", response_model=SignedIn)
+async def refresh(
+    web: Web, request: Request, response: Response, cookie: Annotated[str, Cookie(alias=COOKIE)] = ""
+) -> dict[str, Any]:
+    """The next access token. The cookie changes at every use; an old one that comes back ends the sign-in."""
+    try:
+        found = await web.authenticator.refresh(cookie, client_address(request)) if cookie else None
+    except TooManyFailures:
+        raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
+    if found is None:
+        raise ApiError(401, "Not signed in")
+    return SessionAnswers(web).answer(request, response, *found)
+
+
+@router.delete(_PATH, status_code=204)
+async def sign_out(web: Web, request: Request, cookie: Annotated[str, Cookie(alias=COOKIE)] = "") -> Response:
+    """Sign out: the cookie and every access token made from it end at once."""
+    if cookie:
+        await web.authenticator.sign_out(cookie, client_address(request))
+    response = Response(status_code=204)
+    SessionAnswers(web).set_cookie(request, response, "", 0)
+    return response

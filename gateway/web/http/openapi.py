@@ -37,7 +37,7 @@ def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
 
 
 def _refusals(path: str, method: str, operation: dict[str, Any]) -> dict[str, str]:
-    """What every operation may answer before it is looked at (see errors.bounded_route), by status."""
+    """What every operation may answer before it is looked at (see bounded.BoundedRoute), by status."""
     if path in _PLAIN:
         return {}
     found = {"403": "A page of a foreign origin"}

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from starlette.responses import Response
 
-from gateway.web.admin.routes import ERRORS, requires
-from gateway.web.auth.authenticator import Authenticator
-from gateway.web.http.errors import ApiError, bounded_route, refusal
+from gateway.web.admin.routes import ERRORS, USER
+from gateway.web.http.bounded import BoundedRoute
+from gateway.web.http.errors import ApiError, refusal
 from gateway.web.push.sender import PushSender
 from gateway.web.push.subscriptions import Subscription, SubscriptionError, checked
-from gateway.web.settings import WebSettings
+from gateway.web.state import Web, web_of
 
 _ERRORS = {**ERRORS, 400: refusal("No usable subscription")}
 _PATH = "/push"
@@ -59,31 +59,38 @@ class PushEndpoint(BaseModel):
     endpoint: Annotated[StrictStr, Field(min_length=1, max_length=1_024)]
 
 
-def create_router(sender: PushSender, authenticator: Authenticator, settings: WebSettings) -> APIRouter:
-    """GET and POST /api/push, POST /api/push/remove."""
-    subscriptions = sender.subscriptions
-    router = APIRouter(prefix="/api", route_class=bounded_route(settings), tags=["push"], responses=_ERRORS)
-    signed_in = [Depends(requires(authenticator, "user"))]
+router = APIRouter(prefix="/api", route_class=BoundedRoute, tags=["push"], responses=_ERRORS)
+"""GET and POST /api/push, POST /api/push/remove."""
 
-    @router.get(_PATH, response_model=PushKey, dependencies=signed_in)
-    async def key() -> dict[str, Any]:
-        """The key to subscribe with."""
-        return {"key": sender.public_key}
 
-    @router.post(_PATH, status_code=204, dependencies=signed_in)
-    async def subscribe(body: PushSubscription, request: Request) -> Response:
-        """Wake this browser when the user is called and has no page open."""
-        given = Subscription(endpoint=body.endpoint, p256dh=body.keys.p256dh, auth=body.keys.auth)
-        try:
-            subscriptions.add(request.state.user, checked(given, settings.push_services))
-        except SubscriptionError as error:
-            raise ApiError(400, f"{error}") from None
-        return Response(status_code=204)
+async def _sender(request: Request) -> PushSender:
+    sender = web_of(request).ways.push
+    assert sender is not None  # else these routes are absent
+    return sender
 
-    @router.post(f"{_PATH}/remove", status_code=204, dependencies=signed_in)
-    async def unsubscribe(body: PushEndpoint, request: Request) -> Response:
-        """Do not wake this browser any more; succeeds for one that is not known, too."""
-        subscriptions.remove(body.endpoint, request.state.user)
-        return Response(status_code=204)
 
-    return router
+_Sender = Annotated[PushSender, Depends(_sender)]
+
+
+@router.get(_PATH, response_model=PushKey, dependencies=[USER])
+async def key(sender: _Sender) -> dict[str, Any]:
+    """The key to subscribe with."""
+    return {"key": sender.public_key}
+
+
+@router.post(_PATH, status_code=204, dependencies=[USER])
+async def subscribe(web: Web, sender: _Sender, body: PushSubscription, request: Request) -> Response:
+    """Wake this browser when the user is called and has no page open."""
+    given = Subscription(endpoint=body.endpoint, p256dh=body.keys.p256dh, auth=body.keys.auth)
+    try:
+        sender.subscriptions.add(request.state.user, checked(given, web.settings.push_services))
+    except SubscriptionError as error:
+        raise ApiError(400, f"{error}") from None
+    return Response(status_code=204)
+
+
+@router.post(f"{_PATH}/remove", status_code=204, dependencies=[USER])
+async def unsubscribe(sender: _Sender, body: PushEndpoint, request: Request) -> Response:
+    """Do not wake this browser any more; succeeds for one that is not known, too."""
+    sender.subscriptions.remove(body.endpoint, request.state.user)
+    return Response(status_code=204)

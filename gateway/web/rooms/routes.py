@@ -9,62 +9,65 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.websockets import WebSocket
 
-from gateway.web.auth.authenticator import Authenticator, TooManyFailures
-from gateway.web.http.errors import RETRY, ApiError, bounded_route
+from gateway.web.auth.authenticator import TooManyFailures
+from gateway.web.http.bounded import BoundedRoute
+from gateway.web.http.errors import RETRY, ApiError
 from gateway.web.http.models import RelayPeers, RelayRooms
 from gateway.web.rooms.messages import PLAIN, ROOM, Wire
-from gateway.web.rooms.signaling import DEFAULT_ROOM, RTCSignaling
-from gateway.web.settings import WebSettings
-from gateway.web.sockets import SocketGate
+from gateway.web.rooms.signaling import DEFAULT_ROOM
+from gateway.web.state import Web, web_of
+
+router = APIRouter(route_class=BoundedRoute, tags=["rooms"])
+"""WS /webrtc/signaling/…, WS /rtc/signal, GET /webrtc/rooms…, GET /rtc/stats."""
 
 
-def create_router(
-    signaling: RTCSignaling, authenticator: Authenticator, gate: SocketGate, settings: WebSettings
-) -> APIRouter:
-    """WS /webrtc/signaling/…, WS /rtc/signal, GET /webrtc/rooms…, GET /rtc/stats."""
-    router = APIRouter(route_class=bounded_route(settings), tags=["rooms"])
+async def _check(request: Request) -> None:
+    authenticator = web_of(request).authenticator
+    if authenticator.has_open_rooms(request):
+        return
+    try:
+        user = await authenticator.bearer(request)
+    except TooManyFailures:
+        raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
+    if user is None:
+        raise ApiError(401, "Sign in to use the rooms", headers={"WWW-Authenticate": "Bearer"})
 
-    async def check(request: Request) -> None:
-        if authenticator.has_open_rooms(request):
-            return
-        try:
-            user = await authenticator.bearer(request)
-        except TooManyFailures:
-            raise ApiError(503, "Too many attempts, try again later", headers=RETRY) from None
-        if user is None:
-            raise ApiError(401, "Sign in to use the rooms", headers={"WWW-Authenticate": "Bearer"})
 
-    async def serve(websocket: WebSocket, room: str, peer: str, wire: Wire) -> None:
-        async with gate.entered(websocket, partial(authenticator.lets_into_room, peer)) as socket:
-            if socket is not None:
-                await signaling.serve(socket, room, peer, wire)
+async def _serve(websocket: WebSocket, room: str, peer: str, wire: Wire) -> None:
+    web = web_of(websocket)
+    async with web.gate.entered(websocket, partial(web.authenticator.lets_into_room, peer)) as socket:
+        if socket is not None:
+            await web.signaling.serve(socket, room, peer, wire)
 
-    @router.websocket("/webrtc/signaling/{room_id}/{peer_id}")
-    async def rooms_socket(websocket: WebSocket, room_id: str, peer_id: str) -> None:
-        await serve(websocket, room_id, peer_id, ROOM)
 
-    @router.websocket("/rtc/signal")
-    async def relay_socket(websocket: WebSocket, room: str = DEFAULT_ROOM) -> None:
-        await serve(websocket, room, str(uuid.uuid4()), PLAIN)
+@router.websocket("/webrtc/signaling/{room_id}/{peer_id}")
+async def rooms_socket(websocket: WebSocket, room_id: str, peer_id: str) -> None:
+    await _serve(websocket, room_id, peer_id, ROOM)
 
-    @router.get("/webrtc/rooms", response_model=RelayRooms)
-    async def rooms(request: Request) -> dict[str, Any]:
-        """The rooms with somebody in them."""
-        await check(request)
-        ids = signaling.rooms()
-        return {"rooms": ids, "total_rooms": len(ids)}
 
-    @router.get("/webrtc/rooms/{room_id}/peers", response_model=RelayPeers)
-    async def peers(request: Request, room_id: str) -> dict[str, Any]:
-        """Who is in a room; an unknown room is empty."""
-        await check(request)
-        ids = signaling.get_room_peers(room_id)
-        return {"peers": ids, "total_peers": len(ids)}
+@router.websocket("/rtc/signal")
+async def relay_socket(websocket: WebSocket, room: str = DEFAULT_ROOM) -> None:
+    await _serve(websocket, room, str(uuid.uuid4()), PLAIN)
 
-    @router.get("/rtc/stats")
-    async def stats(request: Request) -> dict[str, int]:
-        """How many peers and rooms there are, and what was relayed since the start."""
-        await check(request)
-        return signaling.get_stats()
 
-    return router
+@router.get("/webrtc/rooms", response_model=RelayRooms)
+async def rooms(web: Web, request: Request) -> dict[str, Any]:
+    """The rooms with somebody in them."""
+    await _check(request)
+    ids = web.signaling.rooms()
+    return {"rooms": ids, "total_rooms": len(ids)}
+
+
+@router.get("/webrtc/rooms/{room_id}/peers", response_model=RelayPeers)
+async def peers(web: Web, request: Request, room_id: str) -> dict[str, Any]:
+    """Who is in a room; an unknown room is empty."""
+    await _check(request)
+    ids = web.signaling.get_room_peers(room_id)
+    return {"peers": ids, "total_peers": len(ids)}
+
+
+@router.get("/rtc/stats")
+async def stats(web: Web, request: Request) -> dict[str, int]:
+    """How many peers and rooms there are, and what was relayed since the start."""
+    await _check(request)
+    return web.signaling.get_stats()

@@ -10,8 +10,6 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
-from gateway.web.auth.authenticator import Authenticator
-from gateway.web.facade import Gateway
 from gateway.web.outbox import Close, Outbox
 from gateway.web.rpc.codec import (
     INTERNAL_ERROR,
@@ -25,14 +23,11 @@ from gateway.web.rpc.codec import (
     parse,
     result,
 )
-from gateway.web.rpc.directory import CallDirectory
-from gateway.web.rpc.hub import Hub
 from gateway.web.rpc.methods import Reply
-from gateway.web.rpc.peer import Context, Peer
+from gateway.web.rpc.peer import Peer
 from gateway.web.rpc.table import METHODS
-from gateway.web.rpc.topics import Topics
 from gateway.web.settings import WebSettings
-from gateway.web.sockets import SocketGate
+from gateway.web.state import Web
 
 log = logging.getLogger(__name__)
 
@@ -156,23 +151,20 @@ def _response(entry: Request | Refused, outcome: Reply | RpcError) -> dict[str, 
     return result(entry.id, outcome.value)
 
 
-def create_router(gateway: Gateway, authenticator: Authenticator, gate: SocketGate, settings: WebSettings) -> APIRouter:
-    """The WebSocket routes /rpc, and / for clients that know the host only."""
-    router = APIRouter()
-    context = Context(gateway, Hub(gateway), authenticator, settings, Topics(), CallDirectory())
+router = APIRouter()
+"""The WebSocket routes /rpc, and / for clients that know the host only."""
 
-    @router.websocket("/")
-    @router.websocket("/rpc")
-    async def rpc(websocket: WebSocket) -> None:
-        async with gate.entered(websocket) as socket:
-            if socket is None:
-                return
-            peer = Peer(context, socket)
-            peer.local_address = (websocket.scope.get("server") or ("",))[0]
-            connection = Connection(peer, socket.outbox, settings)
-            try:
-                await socket.converse(connection.on_text)
-            finally:
-                connection.close()
 
-    return router
+@router.websocket("/")
+@router.websocket("/rpc")
+async def rpc(web: Web, websocket: WebSocket) -> None:
+    async with web.gate.entered(websocket) as socket:
+        if socket is None:
+            return
+        peer = Peer(web.rpc, socket)
+        peer.local_address = (websocket.scope.get("server") or ("",))[0]
+        connection = Connection(peer, socket.outbox, web.settings)
+        try:
+            await socket.converse(connection.on_text)
+        finally:
+            connection.close()
