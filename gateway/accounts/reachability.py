@@ -40,6 +40,7 @@ class Reachability:
         self._places: dict[str, dict[str, State]] = {}
         self._nameless: set[tuple[str, str]] = set()
         self._followers: list[Callable[[str, bool], None]] = []
+        self._doubters: list[Callable[[str], None]] = []
 
     def follow(self, lost: Callable[[str, bool], None]) -> None:
         """Have `lost` called with a trunk's name: True once it was there and is not, False once it is back.
@@ -47,6 +48,16 @@ class Reachability:
         A trunk that has never answered an OPTIONS, of no process, is not lost: some answer none.
         """
         self._followers.append(lost)
+
+    def follow_doubts(self, doubted: Callable[[str], None]) -> None:
+        """Have `doubted` called with the name of a trunk that answers OPTIONS, and did not answer a call."""
+        self._doubters.append(doubted)
+
+    def doubt(self, trunk: str) -> None:
+        """A call has found the trunk silent, or its connection is gone."""
+        if self.of(trunk) is State.REACHABLE:
+            for doubted in self._doubters:
+                doubted(trunk)
 
     def _tell(self, trunk: str, *, is_lost: bool) -> None:
         for follower in self._followers:

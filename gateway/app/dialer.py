@@ -176,7 +176,8 @@ class GatewayDialer:
         if target.account is not None and own is None:
             raise RouteError(Cause.UNAVAILABLE, f"{target.account} has no account of its own any more")
         places = self._reachability.in_order(trunk.name, trunk.uris)
-        return trunk_destinations(trunk, target.uri, own, places, self.routes(trunk, target.account))
+        silent = partial(self._reachability.doubt, trunk.name)
+        return trunk_destinations(trunk, target.uri, own, places, self.routes(trunk, target.account), silent)
 
     def passed_on(self, leg: Leg, target: Target) -> str | None:
         """Where a trunk carries transfers out itself: from it to a number of its own, by nobody else's account."""

@@ -110,11 +110,16 @@ def all_routes(trunk: Trunk, user: str | None) -> Sequence[tuple[str, ...]]:
 
 
 def trunk_destinations(
-    trunk: Trunk, dialled: str, own: Account | None, places: Iterable[str], routes: Sequence[tuple[str, ...]]
+    trunk: Trunk,
+    dialled: str,
+    own: Account | None,
+    places: Iterable[str],
+    routes: Sequence[tuple[str, ...]],
+    silent: Callable[[], None],
 ) -> list[Destination]:
     """Where a dialled number goes through a trunk, with the name and secret of the trunk, or of a user's account.
 
-    Each place is asked by the first of `routes`, and by the next where that fails.
+    Each place is asked by the first of `routes`, then by the next; `silent` is called where nothing answers.
     """
     identity = TRUNK + trunk.name
     credentials = own.credentials if own is not None else None
@@ -137,6 +142,7 @@ def trunk_destinations(
                 shown=replace(shown_to(trunk), signed=caller is None),
                 rank=rank,
                 is_flow=bool(trunk.outbound_proxies),
+                silent=silent,
             )
             for route in routes
         ]

@@ -24,6 +24,8 @@ from gateway.sip.registration.client import FlowRecovery
 
 log = structlog.get_logger(__name__)
 
+_PROBE = 30.0
+"""Shortest seconds between questions to a registrar by the flow of a registration."""
 _AT_ONCE = 20
 """First REGISTERs under way together: thousands of accounts do not come over a PBX in one moment."""
 _BACK_A_SECOND = 50
@@ -266,7 +268,7 @@ class Registrations:
             aor=NameAddr(Uri.of(trunk.username, place.host, place.port)),
             credentials=Credentials(trunk.username, settings.secret(trunk.password)),
             expires=trunk.register_expires,
-            probe=trunk.options_interval,
+            probe=max(_PROBE, trunk.options_interval) if trunk.options_interval > 0 else 0.0,
             contact=None,
             admit=partial(self._known.registered, trunk.name),
         )

@@ -237,6 +237,7 @@ class GatewayApp:
             self._accounts,
             self._reachability,
             self._opening.fraction,
+            self.config.sip.limits.options_per_second,
         )
         dialer.routes = self._care.registrations.routes
         self._reachability.follow(lambda trunk, is_lost: engine.doubt(f"trunk:{trunk}", doubted=is_lost))

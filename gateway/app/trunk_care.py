@@ -9,9 +9,10 @@ from gateway.accounts.reachability import Reachability
 from gateway.accounts.trunks import Trunks
 from gateway.app.keep_alive import KeepAlives
 from gateway.app.registrations import Registrations
-from gateway.app.trunk_watch import TrunkWatch
+from gateway.app.trunk_watch import Paces, TrunkWatch
 from gateway.config.people import FlowsConfig, Trunk
 from gateway.net.user_agent import UserAgent
+from gateway.sip.flow import Flow
 
 
 class TrunkCare:
@@ -25,8 +26,11 @@ class TrunkCare:
         accounts: Accounts,
         reachability: Reachability,
         random: Callable[[], float],
+        options_per_second: float,
     ) -> None:
         """`random` gives numbers in [0, 1)."""
+        self._paces = Paces(options_per_second)
+        self._known = known
         self._user_agent = user_agent
         self._reachability = reachability
         self._random = random
@@ -39,6 +43,8 @@ class TrunkCare:
         """Start; `expires` is what accounts of users ask for, in seconds, `flows` the times of several flows."""
         self.registrations.begin(expires, flows)
         self._user_agent.when_lost(self.registrations.flow_lost)
+        self._user_agent.when_lost(self._flow_lost)
+        self._reachability.follow_doubts(lambda trunk: self._watch.doubt(trunk))
         self._watch.begin()
         self._keep_alives.begin()
 
@@ -61,9 +67,13 @@ class TrunkCare:
         await self._watch.close()
         await self.registrations.close()
 
+    def _flow_lost(self, flow: Flow) -> None:
+        if flow.dialled and (trunk := self._known.placed_at(flow)) is not None:
+            self._reachability.doubt(trunk)
+
     def _new_watch(self) -> TrunkWatch:
         back = self.registrations.hurry
-        return TrunkWatch(self._user_agent, self._trunks, self._reachability, back, self._random)
+        return TrunkWatch(self._user_agent, self._trunks, self._reachability, back, self._random, self._paces)
 
     def _new_keep_alives(self) -> KeepAlives:
         return KeepAlives(self._user_agent, self._trunks, self._random)

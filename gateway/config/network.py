@@ -86,6 +86,9 @@ class SipLimits(Section):
     above it they are dropped, and the trunk repeats them; 0: no limit."""
     trunk_invite_burst: int = Field(default=20, ge=1)
     """INVITEs that one address of a trunk may send at once before that rate counts."""
+    options_per_second: float = Field(default=50.0, ge=0)
+    """Questions (OPTIONS) a second to all trunks that answer, and as many to all that do not; with more places than
+    these times `trunks[].options_interval` each is asked less often; 0: no limit."""
     max_message_size: int = Field(default=65_535, ge=1_300, le=1_048_576)
     """Largest SIP message (bytes)."""
     max_connections: int = Field(default=2_048, ge=2)

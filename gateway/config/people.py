@@ -299,8 +299,11 @@ class Trunk(Section):
     """In place of `outbound_proxy` several of them (its edges, or several addresses of its own): trunk and accounts are
     registered through each at once (RFC 5626), and calls go and come by any that is there. For registrars that keep
     flows; by one that does not they are registered through one alone, and through the next where that fails."""
-    options_interval: float = Field(default=30.0, ge=0)
-    """How often it is asked by OPTIONS whether it is there; 0 never (s)."""
+    options_interval: float = Field(default=2.0, ge=0)
+    """Pause between questions (OPTIONS) to each place, 2 s at most while it does not answer, and longer where
+    `sip.limits.options_per_second` is reached; 0 never (s)."""
+    options_timeout: float = Field(default=2.0, ge=0.5, le=32)
+    """Wait for the answer to such a question, which goes out three times in 2 s over UDP (s)."""
     crlf_interval: float = Field(default=0.0, ge=0)
     """How often a double CRLF is sent there (RFC 5626 3.5.1), to keep the way through a NAT or firewall open. A TCP,
     TLS or WebSocket connection by which it was answered before and is not now is closed, and made anew where a call or

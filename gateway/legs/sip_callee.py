@@ -15,7 +15,7 @@ from gateway.call.status import Cause, cause_of_status, most_telling
 from gateway.legs.sip_answers import Answer, Answers, Previews
 from gateway.legs.sip_bodies import refusal, text_of
 from gateway.legs.sip_diversion import caller_fields, redirections
-from gateway.legs.sip_flows import FLOW_FAILED, DeviceFlows, by_tls, ip_version, is_flow_failure
+from gateway.legs.sip_flows import DeviceFlows, by_tls, ip_version, is_flow_failure, note_failure
 from gateway.legs.sip_leg import SipLeg
 from gateway.legs.sip_sessions import (
     CalleeSession,
@@ -283,6 +283,8 @@ class SipCalleeLeg(SipLeg):
         self._patience = None
         if self._settings.failover and any(session.has_responded for session in self._alerted.values()):
             return
+        for number in self._alerted:
+            note_failure(self._flows[number], _TIMEOUT, has_responded=self._alerted[number].has_responded)
         self._refusals.append(Rejected(Cause.NO_ANSWER))
         self._silence(Cause.CANCELLED)
         self._ask_next()
@@ -421,8 +423,7 @@ class SipCalleeLeg(SipLeg):
     def _failed(self, number: int, event: events.Failed) -> None:
         destination, settings = self._flows[number], self._settings
         has_responded = self._alerted[number].has_responded
-        if event.status == FLOW_FAILED:
-            destination.flow_failed()
+        note_failure(destination, event.status, has_responded=has_responded)
         if is_flow_failure(event.status, has_responded=has_responded) and self._try_next_flow(number):
             return
         if event.status in _REDIRECTIONS and event.contacts:

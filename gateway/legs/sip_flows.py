@@ -111,6 +111,14 @@ def _is_secure(destination: Destination) -> bool:
     return hop.scheme == "sips" or hop.transport in _SECURE
 
 
+def note_failure(destination: Destination, status: int, *, has_responded: bool) -> None:
+    """Tell the destination of a flow that is no more, or of a place that is silent or out of order."""
+    if status == FLOW_FAILED:
+        destination.flow_failed()
+    if status == 503 or (status == 408 and not has_responded):
+        destination.silent()
+
+
 def is_flow_failure(status: int, *, has_responded: bool) -> bool:
     """Return True if a failure concerns the flow, not the device: 430, or no response from the device."""
     return status == FLOW_FAILED or (status in _NOT_REACHED and not has_responded)

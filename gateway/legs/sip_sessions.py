@@ -202,6 +202,8 @@ class Destination:
     """Returns further header fields of the INVITE for a caller."""
     flow_failed: Callable[[], None] = field(default=nobody_asks, compare=False)
     """Callback for a 430 from an edge proxy, which reports a lost flow (RFC 5626 section 11.5)."""
+    silent: Callable[[], None] = field(default=nobody_asks, compare=False)
+    """Callback for a place without any response, or with a 503."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,6 +163,14 @@ class Endpoint:
                 logger.info("no keep-alive comes back on %s", connection.flow)
                 connection.drop()
 
+    def drop_silent(self, flows: Sequence[Flow], since: float) -> None:
+        """Close connections that we made to these flows and that brought nothing since that time of the loop."""
+        for flow in flows:
+            connection = self.connections.find(flow) if flow.reliable else None
+            if connection is not None and not connection.incoming and connection.heard < since:
+                logger.info("nothing comes by %s any more", connection.flow)
+                connection.drop()
+
     def _choose(self, flow: Flow, *, any_transport: bool = False) -> UdpListener | None:
         if flow.transport != "udp" and not any_transport:
             return None

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,17 @@ import httpx
 import pytest
 
 from gateway.app import GatewayApp
+from gateway.net import UserAgent
+from gateway.net.config import UserAgentConfig
 from gateway.sip.message import build
 from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
 from tests.app.places import place
 from tests.identity.conftest import redis_server
 from tests.interop.gateway import config_on_free_ports
+from tests.media.engine_support import until
 from tests.media.ng_daemon import Daemon, friendly
+from tests.net.peers import Application
 from tests.ports import free_port
 
 pytestmark = pytest.mark.wall
@@ -125,17 +130,73 @@ async def test_the_store_dies_and_returns(tmp_path: Path, cluster: bool, status:
         await says(app, "ok", 200, "")
 
 
-async def test_a_trunk_that_does_not_answer_degrades_alone(tmp_path: Path) -> None:
-    """Other calls are taken."""
-    status = 503
+async def answering(port: int) -> UserAgent:
+    """A trunk on that UDP port."""
+    agent = UserAgent(UserAgentConfig(listen=(("127.0.0.58", port),)), Application())
+    await agent.start()
+    return agent
+
+
+async def test_a_trunk_dies_and_returns_as_shipped(tmp_path: Path) -> None:
+    """Other calls are taken; no setting is needed."""
+    port = free_port()
+    trunk = await answering(port)
+    made = f'[{{"name": "pbx", "uri": "sip:127.0.0.58:{port}"}}]'
+    async with gateway(tmp_path, TRUNKS=made) as app:
+        await says(app, "ok", 200, "")
+        await until(lambda: app._reachability.of("pbx").value == "reachable")
+        await trunk.close()
+        await says(app, "degraded", 200, "Trunk pbx does not answer")
+        trunk = await answering(port)
+        await says(app, "ok", 200, "")
+    await trunk.close()
+
+
+async def test_a_trunk_falls_silent_and_returns_as_shipped(tmp_path: Path) -> None:
+    """Over UDP neither ICMP nor an answer comes."""
+    is_silent = False
 
     def answer(request: Request, number: int) -> list[bytes]:
-        return [build.response(request, status, to_tag="t").write()]
+        return [] if is_silent else [build.response(request, 200, to_tag="t").write()]
 
     async with place(answer, "127.0.0.58") as trunk:
         host, port = trunk.address
-        made = f'[{{"name": "pbx", "uri": "sip:{host}:{port}", "options_interval": 0.5}}]'
-        async with gateway(tmp_path, TRUNKS=made) as app:
+        async with gateway(tmp_path, TRUNKS=f'[{{"name": "pbx", "uri": "sip:{host}:{port}"}}]') as app:
+            await until(lambda: app._reachability.of("pbx").value == "reachable")
+            is_silent = True
             await says(app, "degraded", 200, "Trunk pbx does not answer")
-            status = 200
+            is_silent = False
             await says(app, "ok", 200, "")
+
+
+async def test_a_trunk_returns_by_another_connection_than_the_dead_one(tmp_path: Path) -> None:
+    """The host lost its power: what was sent by the dead connection would come minutes after its return."""
+    is_off = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                request = parse_message(await reader.readuntil(b"\r\n\r\n"))
+                assert isinstance(request, Request)
+                if not is_off.is_set():
+                    writer.write(build.response(request, 200, to_tag="t").write())
+        writer.close()
+
+    async def serve_again(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = parse_message(await reader.readuntil(b"\r\n\r\n"))
+        assert isinstance(request, Request)
+        writer.write(build.response(request, 200, to_tag="t").write())
+        await reader.read()
+        writer.close()
+
+    port = free_port()
+    server = await asyncio.start_server(serve, "127.0.0.58", port)
+    made = f'[{{"name": "pbx", "uri": "sip:127.0.0.58:{port};transport=tcp"}}]'
+    async with gateway(tmp_path, TRUNKS=made) as app:
+        await until(lambda: app._reachability.of("pbx").value == "reachable")
+        is_off.set()
+        server.close()
+        await says(app, "degraded", 200, "Trunk pbx does not answer")
+        server = await asyncio.start_server(serve_again, "127.0.0.58", port)
+        await says(app, "ok", 200, "")
+    server.close()

@@ -11,8 +11,11 @@ import pytest
 from gateway.call.status import Cause
 from gateway.net import IncomingSession, UserAgent
 from gateway.net.config import UserAgentConfig
+from gateway.sip.message import build
+from gateway.sip.message.message import Request
 from tests.app.desk import Desk, desks
 from tests.app.phones import Phone
+from tests.app.places import place
 from tests.app.scripted_house import house
 from tests.interop.gateway import config_on_free_ports, gateway_with
 from tests.media.engine_support import Phone as RtpPhone
@@ -120,3 +123,30 @@ async def test_a_trunk_that_answered_the_process_before_is_lost_to_this_one(tmp_
         if not has_answered:
             phone.session.hangup()
             await ends
+
+
+@pytest.mark.parametrize("answer", [503, None])
+async def test_a_call_that_a_trunk_leaves_unanswered_has_it_asked_at_once(tmp_path: Path, answer: int | None) -> None:
+    """Its next question would have come thirty seconds later; another refusal than 503 asks nothing."""
+    state = "reachable"
+
+    def said(request: Request, number: int) -> list[bytes]:
+        if request.method == "OPTIONS" and state == "reachable":
+            return [build.response(request, 200, to_tag="t").write()]
+        return [] if answer is None else [build.response(request, answer, to_tag="t").write()]
+
+    loop = asyncio.get_running_loop()
+    async with place(said, AT_THE_TRUNK) as trunk:
+        host, port = trunk.address
+        uris = [f"sip:{host}:{port}", f"sip:{host}:{free_port()}"]
+        made = {"name": "office", "uri": uris[0], "fallback_uris": uris[1:], "options_interval": 30}
+        config = config_on_free_ports(tmp_path, USERS=USERS, TRUNKS=json.dumps([made]), ROUTES=ROUTES)
+        async with gateway_with(config, tmp_path / "gateway.log") as gateway:
+            reachability = gateway.app._reachability
+            await until(lambda: reachability.place("office", uris[0]).value == "reachable")
+            begun, state = loop.time(), "dead"
+            caller = Desk("1001")
+            async with desks(gateway.app, caller):
+                caller.dial(gateway.app, "0600")
+                await until(lambda: reachability.of("office").value == "unreachable")
+            assert loop.time() - begun < 10

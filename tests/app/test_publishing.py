@@ -22,7 +22,7 @@ from gateway.call.status import Cause
 from gateway.config.people import Trunk, UserConfig
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
-from gateway.legs.sip_sessions import Destination
+from gateway.legs.sip_sessions import Destination, nobody_asks
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.people.documents import pidf
@@ -325,7 +325,7 @@ async def test_the_pbx_is_told_who_publishes(trunk: dict[str, Any], named: list[
     """Beside the trunk's own name too; where that would be all, nobody may publish: the PBX believes the trunk."""
     rig = Rig()
     entry = Trunk(name="pbx", uri="sip:192.0.2.50", username="trunk", password=SecretStr("its-Own-1"), **trunk)
-    rig.places = trunk_destinations(entry, "sip:700@pbx.test", None, entry.uris, [("<sip:192.0.2.9;lr>",)])
+    rig.places = trunk_destinations(entry, "sip:700@pbx.test", None, entry.uris, [("<sip:192.0.2.9;lr>",)], nobody_asks)
     reply = await rig.publish()
     if named is None:
         assert (reply.status, rig.pbx.asked) == (403, [])

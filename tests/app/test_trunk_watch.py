@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gateway.accounts.reachability import Reachability, State
-from gateway.app.trunk_watch import TrunkWatch
+from gateway.app.trunk_watch import Paces, TrunkWatch
 from gateway.config.people import Trunk
 from gateway.sip.errors import SipBuildError
 from gateway.sip.flow import Flow
@@ -23,6 +23,10 @@ class Asker:
         self.statuses = {f"sip:{name}.test": status for name, status in statuses.items()}
         self.nameless: set[str] = set()
         self.asked: asyncio.Queue[tuple[str, tuple[str, ...]]] = asyncio.Queue()
+        self.dropped: list[str] = []
+
+    def drop_silent(self, flows: Sequence[Flow], since: float) -> None:
+        self.dropped += [flow.host for flow in flows]
 
     async def options(self, target: str, *, route: Iterable[str] = ()) -> Response:
         self.asked.put_nowait((target, tuple(route)))
@@ -43,7 +47,7 @@ class Rig:
         )
         self.asker, self.reachability = asker, Reachability()
         self.back: list[str] = []
-        self.watch = TrunkWatch(asker, [trunk], self.reachability, self.back.append, lambda: 0.0)
+        self.watch = TrunkWatch(asker, [trunk], self.reachability, self.back.append, lambda: 0.0, Paces(0))
 
     async def rounds(self, count: int) -> set[tuple[str, tuple[str, ...]]]:
         """Wait for so many more questions, the last of which is answered."""
@@ -150,9 +154,42 @@ async def test_a_place_is_there_while_any_proxy_leads_to_it() -> None:
             return Response(503 if "dead" in hop else 200, "")
 
     reachability = Reachability()
-    watch = TrunkWatch(ByEdge(), [trunk], reachability, lambda name: None, lambda: 0.0)
+    watch = TrunkWatch(ByEdge(), [trunk], reachability, lambda name: None, lambda: 0.0, Paces(0))
     watch.begin()
     seen = [await asyncio.wait_for(asked.get(), 30) for _ in range(3)]
     assert seen == ["<sip:dead.test;lr>", "<sip:edge.test;lr>", "<sip:dead.test;lr>"]
     assert reachability.of("office") is State.REACHABLE
+    await watch.close()
+
+
+async def test_a_silent_place_is_asked_sooner_and_by_a_new_connection() -> None:
+    """Every two seconds until it answers; its connection is closed once, when it falls silent."""
+    rig, loop = Rig(Asker(one=200, two=200), interval=30), asyncio.get_running_loop()
+    rig.watch.begin()
+    await rig.rounds(2)
+    rig.asker.statuses = {ONE: 408, TWO: 408}
+    rig.reachability.follow_doubts(rig.watch.doubt)
+    rig.reachability.doubt("office")
+    await rig.rounds(2)
+    assert rig.reachability.of("office") is State.UNREACHABLE
+    begun = loop.time()
+    await rig.rounds(4)
+    assert 3.9 < loop.time() - begun < 4.1
+    assert rig.asker.dropped == ["192.0.2.1"] * 2
+    await rig.watch.close()
+
+
+async def test_a_thousand_trunks_are_asked_at_the_rate_of_the_setting() -> None:
+    """One that does not answer is asked on as if it were alone."""
+    asker, loop = Asker(), asyncio.get_running_loop()
+    names = [f"trunk{number}" for number in range(1000)]
+    trunks = [Trunk(name=name, uri=f"sip:{name}.test") for name in names]
+    asker.statuses = {trunk.uri: 200 for trunk in trunks} | {trunks[7].uri: 503}
+    watch = TrunkWatch(asker, trunks, Reachability(), lambda name: None, lambda: 0.0, Paces(50))
+    begun = loop.time()
+    watch.begin()
+    asked = [await asker.asked.get() for _ in range(1500)]
+    assert 1400 / 50 < loop.time() - begun < 1500 / 50
+    failing = sum(uri == trunks[7].uri for uri, _ in asked)
+    assert failing == 15
     await watch.close()
