@@ -1,4 +1,4 @@
-"""The gateway's configuration: `gateway.yaml` and the environment, checked before anything starts."""
+"""Configuration of the gateway: `gateway.yaml` and the environment, checked before the start."""
 
 from gateway.config.load import Examined, examine, load, load_values, state_folder
 from gateway.config.ports import advertised, check_ports, taken_ports

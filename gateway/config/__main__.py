@@ -1,4 +1,4 @@
-"""Writes the reference of the configuration to standard output."""
+"""Writes the configuration reference to standard output."""
 
 import sys
 

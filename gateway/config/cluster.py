@@ -1,4 +1,4 @@
-"""Configuration of several gateways that share one store."""
+"""Configuration of several gateways with a common store."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ _KEY = 32
 
 
 class ClusterConfig(Section):
-    """Several gateways with one identity.store: a call for somebody who is at another of them goes there."""
+    """Several gateways with a common identity.store: a call for a user at another gateway goes there."""
 
     node: SipUriValue | None = None
-    """Where the others reach this gateway: "sip:10.0.0.1:5060" (an IP address); default: it is alone."""
+    """SIP URI at which other gateways reach this gateway: "sip:10.0.0.1:5060" (an IP address); default: a single
+    gateway."""
     key: Secret | None = None
-    """Secret of at least 32 characters that all of them share, by which they know each other, and what one of them
-    has signed: nonces, the page's tokens, temporary GRUUs. Better set by environment than here."""
+    """Secret of at least 32 characters, equal at all gateways. Authenticates the gateways to each other, and signs
+    nonces, page tokens and temporary GRUUs. Better set by environment than here."""
     mutual_tls: bool = False
-    """Believe another gateway only by TLS, where it has shown a certificate of the address in its `node`, signed by
-    `sip.tls.ca`; needs that, `sip.tls.cert`, `sip.tls.client_certificates` and ";transport=tls" in `node`."""
+    """Trust another gateway only over TLS, with a certificate for the address in its `node`, signed by `sip.tls.ca`.
+    Needs `sip.tls.ca`, `sip.tls.cert`, `sip.tls.client_certificates` and ";transport=tls" in `node`."""
     journal: Text | None = Field(default=None, repr=False)
-    """Where the others find the calls of this gateway and go on with them when it is gone for good, sealed by `key`:
-    "redis://host:6379/0", the same for all, as identity.store has it; default: they end with it."""
+    """Store from which other gateways resume the calls of a lost gateway, sealed by `key`: "redis://host:6379/0",
+    equal at all gateways, in the form of identity.store; default: calls end with their gateway."""
     interval: float = Field(default=5.0, ge=0.2, le=60)
-    """How often each writes down that it is there; after three such times without a word it is gone (s)."""
+    """Interval between signs of life of each gateway; three missed intervals mean a lost gateway (s)."""
 
     @field_validator("node")
     @classmethod
@@ -49,7 +50,7 @@ class ClusterConfig(Section):
     def _is_redis(cls, journal: str | None) -> str | None:
         scheme, _, rest = (journal or "").partition(":")
         if journal is not None and not (scheme in REDIS and rest.startswith("//") and len(rest) > 2):
-            # The URL may hold a password, so it is not repeated.
+            # The URL may hold a password, so the error does not repeat it.
             raise ValueError('must be "redis://HOST:PORT/DATABASE"')
         return journal
 

@@ -23,36 +23,36 @@ def _plain(name: str) -> str:
 
 
 _Name = Annotated[Text, AfterValidator(_plain)]
-"""What routes can name."""
+"""Name used by routes."""
 
 
 class RoomConfig(Section):
-    """A conference room with rules of its own, called by a route to `room:NAME`."""
+    """Conference room with its own settings, reached by a route to `room:NAME`."""
 
     name: _Name
-    """What routes call it."""
+    """Name used by routes."""
     pin: Secret | None = None
-    """Digits that everybody is asked for who comes in; default: none."""
+    """Digits required to enter; default: none."""
     max_members: int | None = Field(default=None, ge=1)
-    """Members at once; default: conference.max_members."""
+    """Concurrent members; default: conference.max_members."""
     tones: bool = True
-    """Who comes and goes is heard by a short tone."""
+    """Play a short tone when a member enters or leaves."""
     record: bool = False
-    """Record it from its first member to its last, as `recording` says."""
+    """Record the room from the first member to the last, as set in `recording`."""
     video: tuple[Literal["h264", "vp8", "vp9", "av1"], ...] = ("h264", "vp8", "vp9", "av1")
-    """Codecs of its members' pictures, those of `video.codecs` alone: each sends in the first that it has, and
-    sees who speaks, or spoke last, in a codec that it takes; `[]`: sound alone."""
+    """Video codecs of the room, out of `video.codecs`. A member sends with the first supported codec, and sees the
+    present or last speaker in a supported codec; `[]`: audio only."""
     max_videos: int = Field(default=8, ge=1, le=8)
-    """Members that a browser sees at once, each in a section of its own, those who spoke last; 1: who speaks alone, as
-    phones do."""
+    """Members shown to a browser at once, the latest speakers, each in a section of its own; 1: the speaker only, as
+    on phones."""
     room_server: bool = False
-    """The room of this name at /webrtc/signaling is the same one: its browsers and those who dial it hear each other.
-    Neither `pin` nor `members` keeps those browsers out."""
+    """Join the room with the room of equal name at /webrtc/signaling: its browsers and dial-in members hear each
+    other. `pin` and `members` do not apply to those browsers."""
     members: tuple[Text, ...] = ()
-    """Ids of users, and trunk:NAME, who may come in; default: everybody who may dial it."""
+    """Ids of users, and trunk:NAME, allowed to enter; default: every caller allowed to dial the room."""
     moderators: tuple[Text, ...] = ()
-    """Ids of users who may mute and remove others, lock the room and record it; `"*"`: each user who is in it;
-    default: operators alone."""
+    """Ids of users allowed to mute and remove members, lock the room and record; `"*"`: each user in the room;
+    default: operators only."""
 
     @field_validator("pin")
     @classmethod
@@ -63,22 +63,23 @@ class RoomConfig(Section):
 
 
 class AgentConfig(Section):
-    """A program elsewhere that takes calls over a WebSocket, by a route to `agent:NAME`."""
+    """External program that takes calls over a WebSocket, reached by a route to `agent:NAME`."""
 
     name: _Name
-    """What routes call it."""
+    """Name used by routes."""
     url: Text | None = None
-    """Where it listens, ws:// or wss://: connected to for each call; default: it comes to /api/agents/NAME itself."""
+    """URL of the program, ws:// or wss://, called once per call; default: the program connects to /api/agents/NAME."""
     token: Secret | None = None
-    """Shown by whoever connects, as "Authorization: Bearer"; a program that comes to us needs one."""
+    """Token sent by the connecting side as "Authorization: Bearer"; required for programs that connect to the
+    gateway."""
     rate: Literal[8000, 16000, 32000, 48000] = 16000
-    """Samples a second, both ways."""
+    """Samples per second, in both directions."""
     binary: bool = False
-    """Sound goes to it as binary messages, not as base64 within JSON."""
+    """Send audio as binary messages instead of base64 within JSON."""
     may_call: tuple[Text, ...] = ()
-    """Patterns of numbers that it may pass its callers on to, as users[].may_call; default: none."""
+    """Patterns of numbers to which the program may transfer callers, as in users[].may_call; default: none."""
     max_messages_per_second: float = Field(default=500.0, ge=50, le=100_000)
-    """A program that sends more, over ten seconds, loses its connection and its call."""
+    """Messages per second, averaged over ten seconds, above which the program loses its connection and its call."""
 
     @field_validator("url")
     @classmethod
@@ -95,27 +96,27 @@ class AgentConfig(Section):
 
 
 class ConferenceConfig(Section):
-    """What holds for all conference rooms."""
+    """Settings of all conference rooms."""
 
     max_rooms: int = Field(default=100, ge=1)
-    """Rooms at once; who would open another one is refused."""
+    """Concurrent rooms; further rooms are refused."""
     max_members: int = Field(default=50, ge=2)
-    """Members of one room at once, where the room does not say it."""
+    """Concurrent members of a room without its own limit."""
     max_speakers: int = Field(default=8, ge=0)
-    """Who are heard at once in a room, the loudest of those who speak; 0: all of them."""
+    """Loudest speakers audible at once in a room; 0: all."""
     numbers: Text = "8000-8099"
-    """Numbers of the rooms that users open on the page and by the API; "": they open none. What a route, a user or a
-    service has is left out."""
+    """Numbers for rooms opened by users on the page or by the API; "": users open no rooms. Numbers of routes, users
+    and services are skipped."""
     opened_by: Literal["user", "operator", "admin"] = "user"
-    """The least role of who may open rooms."""
+    """Lowest role allowed to open rooms."""
     min_pin: int = Field(default=4, ge=0, le=16)
-    """Digits that the PIN of such a room has at least; 0: it needs none."""
+    """Fewest digits in the PIN of an opened room; 0: no PIN required."""
     max_per_user: int = Field(default=5, ge=1)
-    """Such rooms of one user."""
+    """Opened rooms per user."""
     max_opened: int = Field(default=100, ge=1)
-    """Such rooms of all users together."""
+    """Opened rooms of all users together."""
     empty_time: float = Field(default=604_800.0, ge=60)
-    """Such a room is closed once nobody was in it for so long (s)."""
+    """Time without members after which an opened room is closed (s)."""
 
     @field_validator("numbers")
     @classmethod
@@ -132,26 +133,26 @@ class RecordingConfig(Section):
     """Recordings of calls and rooms."""
 
     calls: tuple[Text, ...] = ()
-    """Whose calls are all recorded: ids of users, trunk:NAME, * for anything; default: nobody's."""
+    """Parties whose calls are all recorded: ids of users, trunk:NAME, or * for all; default: none."""
     by_users: bool = False
     """Let users record their own calls, on the page, by the API and by `digits`."""
     digits: Text = ""
-    """What a user presses in a call, on a phone or on the page, to begin and to end its recording; default: nothing."""
+    """Digits by which a user starts and stops recording in a call, on a phone or on the page; default: none."""
     folder: Path = Path("recordings")
-    """Where they are kept; relative to the state directory."""
+    """Folder of recordings, relative to the state directory."""
     format: Literal["wav", "opus"] = "wav"
-    """"wav" (32 KB a second for each channel) or "opus" (in Ogg, 4 KB)."""
+    """"wav" (32 KB per second and channel) or "opus" (in Ogg, 4 KB)."""
     channels: int = Field(default=2, ge=1, le=2)
-    """2: who called on the left, the other side on the right; 1: mixed. Rooms are mixed."""
+    """2: caller on the left, callee on the right; 1: mixed. Rooms are always mixed."""
     beep: bool = True
-    """A tone tells both sides, or all of a room, that a recording begins. Many countries want the consent of all who
-    are recorded."""
+    """Announce a recording by a tone to both sides, or to all of a room. Many countries require the consent of all
+    recorded parties."""
     min_free: int = Field(default=500_000_000, ge=0)
-    """What must stay free on the disk (bytes): a recording ends before, its call goes on."""
+    """Least free disk space (bytes): below, a recording ends while its call continues."""
     longest: float = Field(default=14_400.0, gt=0)
-    """A recording ends after so long (s)."""
+    """Longest recording (s)."""
     keep: float = Field(default=0.0, ge=0)
-    """How long recordings are kept; 0: until somebody deletes them (s)."""
+    """Time for which recordings are kept; 0: until deleted by a user (s)."""
 
     @field_validator("digits")
     @classmethod
@@ -162,53 +163,53 @@ class RecordingConfig(Section):
 
 
 class VoicemailConfig(Section):
-    """Mailboxes: who is busy, does not answer or is not there is left a message."""
+    """Voicemail: callers leave a message for a busy, absent or unanswering user."""
 
     users: tuple[Text, ...] = ()
-    """Ids of the users who have one; "*" everybody. Their own forwards come first."""
+    """Ids of users with a mailbox; "*" for all. Forwarding rules of the user come first."""
     after: float = Field(default=25.0, ge=1, le=600)
-    """How long a call may ring before it goes to the mailbox (s); sip.ring_timeout bounds it."""
+    """Ringing time before a call goes to the mailbox (s); limited by sip.ring_timeout."""
     greeting: Path | None = None
-    """A sound file (WAV, Ogg, MP3, …) that callers hear before the tone; default: the tone alone."""
+    """Sound file (WAV, Ogg, MP3, …) played to callers before the tone; default: the tone only."""
     folder: Path = Path("voicemail")
-    """Where messages are kept; relative to the state directory."""
+    """Folder of messages, relative to the state directory."""
     max_messages: int = Field(default=50, ge=1)
-    """Of one user; who calls a full mailbox hears that the user is busy."""
+    """Messages per user; with a full mailbox callers are told that the user is busy."""
     longest: float = Field(default=180.0, ge=5, le=3_600)
-    """A message ends after so long (s)."""
+    """Longest message (s)."""
     shortest: float = Field(default=1.0, ge=0)
-    """Shorter ones are not kept: somebody has hung up (s)."""
+    """Shortest message kept (s); a shorter one means that the caller hung up."""
     keep: float = Field(default=2_592_000.0, ge=0)
-    """How long messages are kept; 0: until somebody deletes them (s)."""
+    """Time for which messages are kept; 0: until deleted by a user (s)."""
 
 
 class AnnouncementsConfig(Section):
-    """What callers hear whose call fails, before they are told so: sound files (WAV, Ogg, MP3, …), by cause; for the
-    others they are told at once. Who comes by a trunk hears them where `trunks[].announcements` says so."""
+    """Sound files (WAV, Ogg, MP3, …) played to callers before a failed call is rejected, by cause; without a file
+    the call is rejected at once. For trunk callers only with `trunks[].announcements`."""
 
     busy: Path | None = None
-    """Who is called has another call, or wants none."""
+    """The callee is in another call, or accepts none."""
     declined: Path | None = None
-    """Who is called has refused it."""
+    """The callee declined the call."""
     no_answer: Path | None = None
-    """Nobody has answered in time."""
+    """No answer in time."""
     unavailable: Path | None = None
-    """Who is called is not there."""
+    """The callee is not available."""
     unreachable: Path | None = None
     """The other telephone system does not answer."""
     not_found: Path | None = None
-    """There is nobody of that name or number."""
+    """No user with the name or number."""
     forbidden: Path | None = None
-    """The caller may not call there."""
+    """The caller is not allowed to call the number."""
     line_full: Path | None = None
-    """Every line of the trunk is taken."""
+    """All lines of the trunk are in use."""
     longest: float = Field(default=20.0, ge=1, le=50)
-    """No more of a file is heard (s)."""
+    """Longest part of a file to play (s)."""
     max_calls: int = Field(default=20, ge=1)
-    """Callers who hear one at once; who comes beyond is told at once."""
+    """Callers hearing an announcement at once; further callers are rejected at once."""
 
     @property
     def files(self) -> dict[str, Path]:
-        """By the word of the cause."""
+        """Return the sound files by cause."""
         every = (name for name in type(self).model_fields if name not in ("longest", "max_calls"))
         return {name.replace("_", "-"): path for name in every if (path := getattr(self, name)) is not None}

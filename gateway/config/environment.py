@@ -1,4 +1,4 @@
-"""Configuration keys set by environment: GATEWAY_SIP__RING_TIMEOUT=30 is sip.ring_timeout."""
+"""Configuration keys from the environment: GATEWAY_SIP__RING_TIMEOUT=30 sets sip.ring_timeout."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from gateway.errors import ConfigError
 PREFIX = "GATEWAY_"
 DELIMITER = "__"
 OF_FILE = "_file"
-"""End of the variables that name a file with a secret: GATEWAY_USERS__ALICE__PASSWORD_FILE."""
+"""Suffix of variables that name a file with a secret: GATEWAY_USERS__ALICE__PASSWORD_FILE."""
 
 OTHER_VARIABLES = ("GATEWAY_CONFIG",)
-"""Variables of the prefix that are no keys: where the file is (read by the command line)."""
+"""Variables with the prefix that are no keys: the path of the file (read by the command line)."""
 
 ALIASES = {"STUN_SERVER": ("webrtc", "stun_server"), "RESTSEND_TOKEN": ("web", "ice_service_token")}
-"""Names without our prefix that clients of the HTTP API know; a key by its own name wins."""
+"""Names without prefix known to clients of the HTTP API; a key by its own name takes precedence."""
 
-# Kubernetes sets these in every container beside a service that is called "gateway".
+# Kubernetes sets these in every container beside a service named "gateway".
 _SERVICE_LINK = re.compile(r"GATEWAY_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 
 
 class EnvironmentSource(PydanticBaseSettingsSource):
-    """The environment laid over the values of the file.
+    """Environment variables, applied over the values of the file.
 
-    Lists are written as YAML or JSON, or separated by commas; one entry is reached by its number or by
-    its id or name: GATEWAY_USERS__ALICE__PASSWORD.
+    Lists are YAML or JSON, or separated by commas. An entry is selected by number, id or name:
+    GATEWAY_USERS__ALICE__PASSWORD.
     """
 
     def __init__(self, settings: type[BaseSettings], environ: Mapping[str, str], data: dict[str, Any]) -> None:
@@ -43,21 +43,21 @@ class EnvironmentSource(PydanticBaseSettingsSource):
         self._environ = environ
         self._data = data
         self.mistakes: list[ConfigError] = []
-        """Mistakes of variables that were left out."""
+        """Errors of ignored variables."""
         self.origins: dict[KeyPath, str] = {}
-        """Key path -> the variable that set it."""
+        """Key path -> variable that set the key."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Part of the library's interface; values come from `__call__` only."""
+        """Implement the library's interface; values come from `__call__` only."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The values of the file with those of the environment in their place, but for `mistakes`."""
+        """Return the file's values, overridden by the environment; faulty variables go to `mistakes`."""
         data = copy.deepcopy(self._data)
         for name, key in ALIASES.items():
             if self._environ.get(name):
                 self._place(data, self.settings_cls, list(key), name)
-        # Shorter names first, so that GATEWAY_USERS does not undo GATEWAY_USERS__0__PASSWORD.
+        # Shorter names first, so that GATEWAY_USERS does not override GATEWAY_USERS__0__PASSWORD.
         for name in sorted(self._environ, key=lambda name: (name.count(DELIMITER), name)):
             if name.upper().startswith(PREFIX) and not self._foreign(name.upper()):
                 parts = name[len(PREFIX) :].lower().split(DELIMITER)
@@ -89,7 +89,7 @@ class EnvironmentSource(PydanticBaseSettingsSource):
                 raise ConfigError(".".join(map(str, path)), f"is one value and has no keys ({name})")
 
     def _step(self, annotation: Any, holder: Any, part: str, path: KeyPath, name: str) -> tuple[str | int, Any]:
-        """The key or index that `part` means, and the annotation of what is there."""
+        """Return the key or index named by `part`, and the annotation found there."""
         inside = shape.section(annotation)
         if inside is not None:
             field = shape.keys(inside).get(part)
@@ -109,7 +109,7 @@ class EnvironmentSource(PydanticBaseSettingsSource):
         return index, shape.item(annotation)
 
     def _descend(self, holder: Any, step: Any, inner: Any, path: KeyPath) -> Any:
-        """The container below, made when the file has none, starting from the default for lists."""
+        """Return the container below, created if missing from the file; lists start from their default."""
         if shape.section(inner) is None and shape.item(inner) is None:
             return None
         present = holder[step] if isinstance(holder, list) and step < len(holder) else None
@@ -135,7 +135,7 @@ def _assign(holder: Any, step: Any, value: Any) -> None:
 
 
 def _index(entries: list[Any], part: str) -> int | None:
-    """The place an entry has or would have: by id or name first, since ids may be numbers, then by position."""
+    """Return the index of an entry, or for a new one: by id or name first, as ids may be numbers, then by position."""
     for index, entry in enumerate(entries):
         if isinstance(entry, dict) and str(entry.get("id", entry.get("name", ""))).lower() == part:
             return index
@@ -145,7 +145,7 @@ def _index(entries: list[Any], part: str) -> int | None:
 
 
 def _read(text: str, annotation: Any, path: KeyPath, name: str) -> Any:
-    """A variable's text as the value its key wants; single values stay text for the models to read."""
+    """Return a variable's text as the value of its key; single values stay text for the models to parse."""
     item = shape.item(annotation)
     if item is None and shape.section(annotation) is None:
         return text

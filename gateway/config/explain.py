@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in one sentence that names the key."""
+"""Configuration errors as one sentence that names the key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SHOWS_VALUE = ("parsing", "literal_error", "greater_than", "less_than", "int_fr
 
 
 def unknown_key(root: type[BaseModel], path: Sequence[str | int], where: str) -> ConfigError:
-    """The error for a key that does not exist, with the closest one that does."""
+    """Return the error for an unknown key, with the most similar known key."""
     parent = shape.section(shape.annotation_at(root, path[:-1]))
     wrong = str(path[-1])
     siblings = list(shape.keys(parent)) if parent is not None else []
@@ -44,7 +44,7 @@ def unknown_key(root: type[BaseModel], path: Sequence[str | int], where: str) ->
 
 
 def _elsewhere(root: type[BaseModel], wrong: str) -> str | None:
-    """A key of that name in another section, or the one most like it."""
+    """Return a key of that name in another section, or the most similar one."""
     known = {".".join(path): path[-1] for path, _ in shape.paths(root)}
     for dotted, name in known.items():
         if name == wrong:
@@ -60,7 +60,7 @@ def explained(
     origins: Mapping[tuple[str | int, ...], str],
     name: str,
 ) -> list[ConfigError]:
-    """Each complaint of pydantic as a ConfigError, unknown keys before all others."""
+    """Return each pydantic error as a ConfigError, unknown keys first."""
     complaints = error.errors(include_url=False, include_context=True)
     complaints.sort(key=lambda one: one["type"] != "extra_forbidden")
     return [_explained(one, root, origin(tuple(one["loc"]), lines, origins, name)) for one in complaints]
@@ -80,7 +80,7 @@ def origin(
     origins: Mapping[tuple[str | int, ...], str],
     name: str,
 ) -> str:
-    """Where the value of a key was set: a variable, or a line of the file."""
+    """Return the origin of a key's value: a variable, or a line of the file."""
     for length in range(len(path), 0, -1):
         if path[:length] in origins:
             return f"{origins[path[:length]]} in the environment"
@@ -101,7 +101,7 @@ def _sentence(kind: str, message: str) -> str:
 
 
 def _got(root: type[BaseModel], path: tuple[str | int, ...], kind: str, value: Any) -> str:
-    """The offending value, when it is short and no secret."""
+    """Return the offending value, if short and not secret."""
     annotation = shape.annotation_at(root, path)
     if annotation is None or shape.is_secret(annotation) or not any(part in kind for part in _SHOWS_VALUE):
         return ""

@@ -1,4 +1,4 @@
-"""From a file and the environment to a Config, or to every ConfigError."""
+"""Loading of a file and the environment into a Config, or into every ConfigError."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _STATE_DIR = "state_dir"
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A configuration with every mistake in it."""
+    """Configuration with all its errors."""
 
     config: Config | None
-    """None where a value cannot be used; where rules alone are broken it is whole."""
+    """Complete configuration, even if cross-section rules are broken; None with any unusable value."""
     mistakes: tuple[ConfigError, ...]
     usable: Config | None = None
-    """The same without the values that cannot be used; None where the file cannot be read."""
+    """Configuration without the unusable values; None for an unreadable file."""
     placed: Callable[[ConfigError], ConfigError] = lambda error: error
-    """Adds to an error the place of its key: file and line, or variable."""
+    """Adds to an error the origin of its key: file and line, or variable."""
 
 
 @dataclass(slots=True)
@@ -44,22 +44,22 @@ class _Source:
     origins: dict[KeyPath, str] = field(default_factory=dict)
 
     def placed(self, error: ConfigError) -> ConfigError:
-        """The same error with the place of its key."""
+        """Return the error with the origin of its key."""
         parts = tuple(int(part) if part.isdigit() else part for part in error.key.split("."))
         where = origin(parts, self.lines, self.origins, self.name)
         return type(error)(error.key, f"{error.reason} ({where})") if where else error
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """Read `path` (None: only the defaults) and lay `environ` over it.
+    """Read `path` (None: defaults only), overridden by `environ`.
 
-    Raises ConfigError, which names the key, says what is wrong with it, and where it was set.
+    Raise ConfigError with the key, its fault and its origin.
     """
     return _whole(examine(path, environ))
 
 
 def load_values(values: Mapping[str, Any]) -> Config:
-    """The configuration of a mapping with the keys of the file; raises ConfigError."""
+    """Return the configuration for a mapping with the keys of the file; raise ConfigError."""
     return _whole(_examined(_Source("", copy.deepcopy(dict(values))), {}))
 
 
@@ -71,7 +71,7 @@ def _whole(found: Examined) -> Config:
 
 
 def examine(path: Path | None, environ: Mapping[str, str]) -> Examined:
-    """The same with every mistake, in the order in which they are found."""
+    """Return the configuration of `path` and `environ` with all errors, in order of detection."""
     if path is None:
         return _examined(_Source("the defaults"), environ)
     try:
@@ -113,7 +113,7 @@ def _examined(source: _Source, environ: Mapping[str, str]) -> Examined:
 
 
 def _first_of_each(mistakes: list[ConfigError]) -> Iterator[ConfigError]:
-    """Leave out what follows from a mistake before it: those of the same key, or of one within it."""
+    """Skip errors that follow from an earlier error: of an equal or containing key."""
     told: list[str] = []
     for mistake in mistakes:
         if not any(mistake.key == key or mistake.key.startswith(f"{key}.") for key in told):
@@ -123,9 +123,9 @@ def _first_of_each(mistakes: list[ConfigError]) -> Iterator[ConfigError]:
 
 
 def state_folder(path: Path | None, environ: Mapping[str, str]) -> Path:
-    """Where the gateway of that file and environment keeps what it keeps, whatever else they hold.
+    """Return the state directory of a file and environment, regardless of other faults. Raise ConfigError.
 
-    So its operator finds it without the passwords that only the gateway's own environment has. Raises ConfigError.
+    Operators can thus locate the directory without the secrets in the gateway's own environment.
     """
     data = {} if path is None else yamlfile.read(path)[0]
     kept = {name: value for name, value in data.items() if name == _STATE_DIR}

@@ -1,4 +1,4 @@
-"""What the machine is good for: the facts that defaults are chosen by."""
+"""Facts about the machine that determine defaults."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _UNKNOWN_MEMORY = 4 * 1024**3
 
 
 def cpus() -> int:
-    """CPUs this process may run on."""
+    """Return the number of CPUs available to the process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_bytes() -> int:
-    """Physical memory of the machine."""
+    """Return the physical memory of the machine in bytes."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):

@@ -1,4 +1,4 @@
-"""The reference of every key, written from the models: `python -m gateway.config > docs/configuration.md`."""
+"""Reference of all keys, generated from the models: `python -m gateway.config > docs/configuration.md`."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ _NAMED_TYPES = {
 
 
 def markdown() -> str:
-    """The whole document."""
+    """Return the whole document."""
     parts = [_INTRODUCTION, *_sections("", Config)]
     return "\n".join(parts)
 
 
 def _sections(path: str, model: type[BaseModel]) -> Iterator[str]:
-    """One table for the model's own keys, then one for every section and kind of list entry inside."""
+    """Yield a table of the model's own keys, then one for each section and kind of list entry inside."""
     inside: list[tuple[str, type[BaseModel]]] = []
     rows: list[str] = []
     meant = meanings(model)
@@ -86,7 +86,7 @@ def _sections(path: str, model: type[BaseModel]) -> Iterator[str]:
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """By key the sentence below it in the source, its bases' too. Read when it is wanted: to have pydantic read it
+    """Return the sentence below each key in the source, including bases. Parsed on demand, as pydantic's own option
     (`use_attribute_docstrings`) takes a tenth of each start."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):

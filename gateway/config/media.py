@@ -1,4 +1,4 @@
-"""Configuration of who carries the media."""
+"""Configuration of the media engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.config.values import NetworkValue, Section, Text, host, port
 
 
 class ToneConfig(Section):
-    """The built-in tone, service:tone."""
+    """Built-in tone, service:tone."""
 
     frequency: float = Field(default=440.0, ge=50, le=3_400)
     """Frequency (Hz)."""
@@ -20,52 +20,51 @@ class ToneConfig(Section):
 
 
 class MediaConfig(Section):
-    """Who carries the media."""
+    """Media engine and its packet plane."""
 
     engine: Text = "embedded"
-    """"embedded", or "rtpengine:HOST:PORT" to drive an rtpengine by its ng protocol; "rtpengine:HOST:PORT,HOST:PORT":
-    each new call goes to one of these that answers."""
+    """"embedded", or "rtpengine:HOST:PORT" to control an rtpengine by its ng protocol;
+    "rtpengine:HOST:PORT,HOST:PORT" spreads new calls over the responding ones."""
     rtpengine_renumbers: bool = True
-    """Whether an rtpengine numbers the packets of calls with SRTP itself: version 10.5 loses their roll-over counter in
-    a re-offer otherwise, so that a browser hears nothing after a hold. Such calls take more of its CPU, and its kernel
-    module forwards none of them; false for a version without that fault."""
+    """True to let rtpengine renumber the packets of SRTP calls. Version 10.5 otherwise loses the roll-over counter
+    at a re-offer, and a browser hears nothing after a hold. Renumbering takes more CPU and bypasses the kernel
+    module; false for a version without the fault."""
     rtpengine_records: bool = False
-    """Whether rtpengine may be asked to record: it was started with --recording-dir, into which it writes the packets
-    of a recorded call, decrypted. Without that it says "ok" and writes nothing."""
+    """True if rtpengine may record: started with --recording-dir, the folder for decrypted packets of recorded
+    calls. Without that option rtpengine answers "ok" but records nothing."""
     plane: Literal["auto", "native", "python"] = "auto"
-    """Who forwards the packets of the embedded engine: a process of its own that is compiled ("native"), this process
-    ("python"), or the native one where it is built ("auto"). `gateway check-config` says which and why."""
+    """Forwarder of the embedded engine's packets: a compiled process ("native"), the gateway process ("python"), or
+    the native one if built ("auto"). `gateway check-config` reports the choice and its reason."""
     plane_start: bool = True
-    """Whether the gateway starts the native plane where none runs; false: a unit or container of its own does, and the
-    gateway waits for it."""
+    """True to start the native plane if none is running; false to wait for a plane run by its own unit or container."""
     plane_threads: int = Field(default=0, ge=0, le=64)
-    """Threads of the native plane that forward; 0: one for each CPU."""
+    """Forwarding threads of the native plane; 0: one per CPU."""
     plane_carrier: Literal["auto", "io_uring", "epoll"] = "auto"
-    """System calls by which the native plane receives and sends: "io_uring" (all sockets by one call), "epoll" (one
-    socket at a time), or what this kernel has ("auto"; io_uring wants Linux 6.12, and containers may forbid it)."""
+    """System calls of the native plane for packets: "io_uring" (all sockets in one call), "epoll" (one socket at a
+    time), or the best supported by the kernel ("auto"; io_uring needs Linux 6.12, and containers may forbid it)."""
     plane_gather: float = Field(default=0.001, ge=0, le=0.01)
-    """How long packets may be gathered where many come: less CPU for each, for this much more delay (s). A packet after
-    a pause waits for nothing. The native plane needs io_uring for it."""
+    """Longest delay to batch packets under load, which saves CPU (s). A packet after a pause is never delayed. The
+    native plane needs io_uring for batches."""
     orphan_timeout: float = Field(default=60.0, ge=0, le=3_600)
-    """How long the native plane goes on forwarding where the gateway has died and none has come in its place (s)."""
+    """Time for which the native plane continues forwarding after the gateway's death without a successor (s)."""
     service_max_duration: float = Field(default=600.0, ge=0)
-    """A call to a built-in service ends after so long; 0 never (s)."""
+    """Longest call to a built-in service; 0: unlimited (s)."""
     hold_music: Text | None = None
-    """What who is on hold, or parked, hears: a sound file (WAV, Ogg, MP3, …; two minutes of it), or "generated";
-    default: silence, or what the holder's phone sends."""
+    """Audio for a party on hold or parked: a sound file (WAV, Ogg, MP3, …; at most two minutes), or "generated";
+    default: silence, or the audio sent by the holder's phone."""
     sounds: Path | None = None
-    """Folder of the sound files that operators may play into calls (POST /api/calls/{id}/sound); default: none."""
+    """Folder of sound files that operators may play into calls (POST /api/calls/{id}/sound); default: none."""
     ice: Literal["lite", "full"] = "lite"
-    """"lite": browsers reach `webrtc.listen`, or a mapping of it that `webrtc.advertised` names. "full": the gateway is
-    behind an address translator that knows of no mapping; it asks the STUN and TURN servers that browsers are told of
-    for addresses, at the start and from then on, and sends checks to the browsers' own (RFC 8445)."""
+    """"lite": browsers reach `webrtc.listen`, or its mapping in `webrtc.advertised`. "full": for a gateway behind
+    NAT without a mapping. It gathers addresses from the browsers' STUN and TURN servers, at the start and
+    continuously, and sends checks to the browsers' addresses (RFC 8445)."""
     ice_candidates: int = Field(default=20, ge=1, le=100)
-    """Candidates of one browser that a full agent sends checks to; the rest is ignored, names among them."""
+    """Candidates of one browser checked by a full agent; further candidates and host names are ignored."""
     ice_peers_allowed: tuple[NetworkValue, ...] = ()
-    """Networks that a full agent, and every gateway toward ICE-lite peers, sends checks to, also by relays, though they
-    are private, shared or loopback: otherwise callers could have it knock at doors of the network that it is in."""
+    """Private, shared or loopback networks to which ICE checks may go, even through relays. Applies to full agents,
+    and to every gateway toward ICE-lite peers. Without the limit callers could probe the gateway's network."""
     ice_ca: Path | None = None
-    """PEM file of the authorities that sign the certificates of TURN servers; default: those of the system."""
+    """PEM file of the authorities for TURN server certificates; default: those of the system."""
     tone: ToneConfig = ToneConfig()
 
     @field_validator("engine")
@@ -87,7 +86,7 @@ class MediaConfig(Section):
 
     @property
     def rtpengines(self) -> tuple[tuple[str, int], ...]:
-        """Host and port of each rtpengine, none for the embedded engine."""
+        """Return host and port of each rtpengine; () for the embedded engine."""
         if self.engine == "embedded":
             return ()
         places = (one.rpartition(":") for one in self.engine.partition(":")[2].split(","))

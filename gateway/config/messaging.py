@@ -1,4 +1,4 @@
-"""Configuration of what users are to each other beside calls: messages, presence."""
+"""Configuration of services between users other than calls: messages and presence."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}")
 
 
 class MessagesConfig(Section):
-    """Instant messages (SIP MESSAGE, RFC 3428) between phones, pages and trunks; who may call somebody may write."""
+    """Instant messages (SIP MESSAGE, RFC 3428) between phones, pages and trunks, allowed wherever calls are allowed."""
 
     max_size: int = Field(default=4_096, ge=1, le=65_535)
-    """Largest message (bytes); more is answered 413."""
+    """Largest message (bytes); larger messages are answered 413."""
     content_types: tuple[Text, ...] = (
         "text/plain",
         "text/html",
         "application/im-iscomposing+xml",
         "message/imdn+xml",
     )
-    """What a message may be; other types are answered 415."""
+    """Media types of messages; others are answered 415."""
     per_minute: float = Field(default=60.0, gt=0)
-    """Messages of one sender, averaged; more are answered 503."""
+    """Messages per sender and minute, averaged; beyond the limit they are answered 503."""
     burst: int = Field(default=20, ge=1)
-    """Messages one sender may send at once before the rate counts."""
+    """Messages that one sender may send at once before the rate counts."""
     store: Text = "off"
-    """Where text for somebody who is away is kept until a phone registers or a page signs in: "off" (refused with 480),
+    """Store for text to an absent user until a phone registers or a page signs in: "off" (rejected with 480),
     "memory", "sqlite:FILE" (in the state directory) or "redis://host:6379/0" (shared by several gateways)."""
     max_stored: int = Field(default=100, ge=1)
-    """Messages kept for one user; more are refused."""
+    """Messages stored per user; further messages are rejected."""
     keep: float = Field(default=604_800.0, gt=0)
-    """How long a message is kept (s)."""
+    """Time for which a message is stored (s)."""
 
     @field_validator("content_types")
     @classmethod
@@ -56,24 +56,23 @@ class MessagesConfig(Section):
 
 
 class PresenceConfig(Section):
-    """What users are told of each other: who is there, who talks (SUBSCRIBE, PUBLISH, `presence.watch`)."""
+    """Presence and call state of users, visible to other users (SUBSCRIBE, PUBLISH, `presence.watch`)."""
 
     visible_to: Literal["users", "groups", "self"] = "users"
-    """Who is told of a user's presence and calls, and of its page as one opens it (`list_peers`, `peer_joined`): every
-    user of this gateway, those who share a pick-up group with it, or nobody else. Who calls is told to pick-up groups
-    only."""
+    """Audience of a user's presence and calls, and of an opened page (`list_peers`, `peer_joined`): all users of the
+    gateway, members of a common pickup group, or only the user. Callers are shown to pickup groups only."""
     min_expires: int = Field(default=60, ge=1, le=3_600)
-    """Shorter subscriptions and publications are answered 423 (s)."""
+    """Shortest subscription or publication; shorter requests are answered 423 (s)."""
     max_expires: int = Field(default=3_600, ge=60)
-    """Longer ones are shortened to it (s)."""
+    """Longest subscription or publication; longer requests are shortened (s)."""
     max_subscriptions: int = Field(default=10_000, ge=1)
-    """Subscriptions at once; more are answered 503."""
+    """Concurrent subscriptions; further ones are answered 503."""
     max_subscriptions_per_user: int = Field(default=200, ge=1)
-    """Of one user, on all of its phones or on one page."""
+    """Concurrent subscriptions of one user, on all phones or on one page."""
     notify_interval: float = Field(default=1.0, ge=0, le=60)
-    """Between two notifications of one subscription (s); of what changes faster only the last is told."""
+    """Time between notifications of one subscription (s); of faster changes only the last is sent."""
     max_publications_per_user: int = Field(default=10, ge=1)
-    """What the phones of one user may publish at once."""
+    """Concurrent publications by the phones of one user."""
 
     @model_validator(mode="after")
     def _in_order(self) -> PresenceConfig:

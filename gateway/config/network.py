@@ -1,4 +1,4 @@
-"""Configuration of the sides that face the network: SIP, web, RTP.
+"""Configuration of network interfaces: SIP, web, RTP.
 
 Durations are in seconds, sizes in bytes, rates per second.
 """
@@ -39,28 +39,28 @@ DigestAlgorithm = Literal["SHA-512-256", "SHA-256", "MD5"]
 
 
 class SipTimers(Section):
-    """RFC 3261 section 17.1.1.1, table 4, and how long others are waited for."""
+    """Timers of RFC 3261 section 17.1.1.1, table 4, and waits for other parties."""
 
     t1: float = Field(default=0.5, ge=0.01, le=10)
-    """T1, the estimate of a round trip: the first retransmission comes after it (s)."""
+    """T1, the estimated round-trip time: delay of the first retransmission (s)."""
     t2: float = Field(default=4.0, ge=0.01, le=60)
-    """T2, the longest pause between retransmissions of a request other than INVITE (s)."""
+    """T2, the longest interval between retransmissions of a request other than INVITE (s)."""
     t4: float = Field(default=5.0, ge=0.01, le=60)
-    """T4, how long a message may linger in the network (s)."""
+    """T4, the longest lifetime of a message in the network (s)."""
     lookup: float = Field(default=3.0, ge=0.5, le=30)
-    """How long a call waits for name servers in all: what they have not said by then counts as they said it last, or
-    as not there, and the next place is asked (s)."""
+    """Longest total wait of a call for name servers. Names without answer keep their last result, or count as
+    unknown, and the next target is tried (s)."""
     answer: float = Field(default=30.0, ge=1, le=180)
-    """How long our side may take to answer what a peer asks in a call (an offer, an INFO, a REFER) before that is
-    refused for it (s)."""
+    """Longest wait for our side's reaction to a peer's request in a call (an offer, an INFO, a REFER); afterwards
+    the request is rejected (s)."""
     transfer: float = Field(default=180.0, ge=1, le=3_600)
-    """How long the outcome of a transfer by REFER is waited for and told (s)."""
+    """Longest wait for the outcome of a transfer by REFER, which is reported to the transferor (s)."""
     crossing: float = Field(default=2.0, ge=0, le=30)
-    """Wait of a peer's offer that crosses ours for the answer to ours, at the called side half of it; then it gets 491
-    (s)."""
+    """Longest wait of a peer's offer that crosses ours for the answer to ours, halved at the called side; then the
+    peer's offer gets 491 (s)."""
     other_answers: float = Field(default=6.0, ge=0, le=32)
-    """After a 2xx that cannot be used, how long another branch of the same INVITE that rings may answer before the
-    caller hears 488 (s); a proxy cancels the others at the first 2xx."""
+    """Time after a 2xx with an unusable answer for another ringing branch of the INVITE to answer, before the caller
+    gets 488 (s). A proxy cancels other branches at the first 2xx."""
 
     @model_validator(mode="after")
     def _in_order(self) -> SipTimers:
@@ -70,61 +70,61 @@ class SipTimers(Section):
 
 
 class SipLimits(Section):
-    """What one source, or all of them, may make the SIP side hold."""
+    """Limits of the SIP side, per source or in total."""
 
     max_transactions: int = Field(default=10_000, ge=1)
-    """Transactions at once; above it new requests are answered 503."""
+    """Concurrent transactions; beyond the limit new requests are answered 503."""
     max_dialogs: int = Field(default=5_000, ge=1)
-    """Dialogs at once."""
+    """Concurrent dialogs."""
     requests_per_second: float = Field(default=50.0, gt=0)
-    """Requests a second from one source (an IPv4 address, a /64 of IPv6), responses and ACKs as a tenth of one; above
-    it they are dropped."""
+    """Requests per second from one source (an IPv4 address, a /64 of IPv6), with responses and ACKs counted as a
+    tenth; excess requests are dropped."""
     burst: int = Field(default=100, ge=1)
-    """Requests one source may send at once before the rate counts."""
+    """Requests that one source may send at once before the rate counts."""
     trunk_invites_per_second: float = Field(default=50.0, ge=0)
-    """INVITEs a second from one address of a trunk (`trunks[].sources`), for which the limit above does not count;
-    above it they are dropped, and the trunk repeats them; 0: no limit."""
+    """INVITEs per second from one address of a trunk (`trunks[].sources`), instead of `requests_per_second`; excess
+    INVITEs are dropped, and retransmitted by the trunk; 0: no limit."""
     trunk_invite_burst: int = Field(default=20, ge=1)
-    """INVITEs that one address of a trunk may send at once before that rate counts."""
+    """INVITEs that one address of a trunk may send at once before the rate counts."""
     options_per_second: float = Field(default=50.0, ge=0)
-    """Questions (OPTIONS) a second to all trunks that answer, and as many to all that do not; with more places than
-    these times `trunks[].options_interval` each is asked less often; 0: no limit."""
+    """OPTIONS per second to all responsive trunks, and as many to all unresponsive ones. With more servers than this
+    value times `trunks[].options_interval` each gets OPTIONS less often; 0: no limit."""
     max_message_size: int = Field(default=65_535, ge=1_300, le=1_048_576)
     """Largest SIP message (bytes)."""
     max_connections: int = Field(default=2_048, ge=2)
-    """TCP, TLS and WebSocket connections at once; when they are all taken, those go first whose peer has never shown
-    who it is, the longest silent first, and some are kept for connections of the gateway's own. A quarter as many TLS
-    handshakes may be under way beside them; then the one that began first gives way."""
+    """Concurrent TCP, TLS and WebSocket connections. At the limit unauthenticated connections are closed first, the
+    longest idle before others; some are reserved for outgoing connections. A quarter as many TLS handshakes may be
+    in progress in addition; beyond that limit the oldest handshake is aborted."""
     max_connections_per_source: int = Field(default=64, ge=1)
-    """Connections at once from one source (an IPv4 address, a /64 of IPv6)."""
+    """Concurrent connections from one source (an IPv4 address, a /64 of IPv6)."""
     idle_timeout: float = Field(default=1_800.0, ge=10)
-    """A connection that brings nothing for so long, not even a keep-alive, is closed (s)."""
+    """Time without any data, even a keep-alive, after which a connection is closed (s)."""
     failed_logins: int = Field(default=10, ge=1)
-    """Wrong passwords from one source (an IPv4 address, a /64 of IPv6) before it has to wait."""
+    """Wrong passwords from one source (an IPv4 address, a /64 of IPv6) before a wait."""
     login_penalty: float = Field(default=60.0, ge=0)
-    """How long that wait is (s)."""
+    """Wait after `failed_logins` (s)."""
     failed_logins_per_user: int = Field(default=10, ge=0)
-    """Wrong passwords for one user, from all sources, before sources that never signed in as that user have to wait:
-    1 s, doubled with each further one; 0: no number of them."""
+    """Wrong passwords for one user from all sources, before a wait for sources without an earlier sign-in of the
+    user: 1 s, doubled with each further wrong password; 0: no limit."""
     longest_login_delay: float = Field(default=300.0, ge=1, le=86_400)
-    """The longest such wait (s)."""
+    """Longest wait for such a user (s)."""
 
 
 class SipBans(Section):
-    """Sources of strangers' requests that are not answered for a while; never a trunk, nor who has signed in.
+    """Temporary bans of sources that send unwanted requests; never trunks or signed-in users.
 
-    Over UDP anybody can write anybody's address on a packet: one challenge a second goes to a banned address all the
-    same, and who answers it is let through.
+    UDP source addresses are easily forged. Therefore one challenge per second still goes to a banned address, and a
+    correct response lifts the ban.
     """
 
     time: float = Field(default=600.0, ge=0)
-    """How long after the last thing that such a source tried (s); 0: nobody is banned."""
+    """Time from the last attempt of a banned source to the end of its ban (s); 0: no bans."""
     after: int = Field(default=100, ge=0)
-    """Refusals, challenges included, within `window` without a password that was right; 0: no number of them."""
+    """Rejections, challenges included, within `window` without a correct password before a ban; 0: no limit."""
     window: float = Field(default=60.0, ge=1)
-    """See `after` (s)."""
+    """Period in which rejections count for `after` (s)."""
     max_sources: int = Field(default=10_000, ge=1)
-    """Addresses remembered; the one that was quiet longest is forgotten first."""
+    """Addresses remembered; the longest idle is dropped first."""
     scanners: tuple[Text, ...] = (
         "*friendly-scanner*",
         "*sipvicious*",
@@ -134,40 +134,39 @@ class SipBans(Section):
         "iwar*",
         "pplsip*",
     )
-    """Patterns of User-Agents that are banned at their first request, in any case (* stands for anything)."""
+    """Patterns of User-Agents banned at their first request, ignoring case (* matches anything)."""
     never: tuple[NetworkValue, ...] = ("127.0.0.0/8", "::1/128")
-    """Addresses and networks that are never banned: proxies in front of the gateway stand for many."""
+    """Addresses and networks never banned, such as proxies in front of the gateway, which represent many clients."""
 
 
 class SipRegistration(Section):
-    """How long and how often a phone may register (RFC 3261 section 10)."""
+    """Registration of phones (RFC 3261 section 10)."""
 
     min_expires: int = Field(default=60, ge=1)
-    """Shorter registrations are answered 423 (s)."""
+    """Shortest registration; shorter requests are answered 423 (s)."""
     default_expires: int = Field(default=3_600, ge=1)
-    """When the phone asks for no time of its own (s)."""
+    """Expiry of a registration that requests none (s)."""
     max_expires: int = Field(default=7_200, ge=1)
-    """Longer registrations are shortened to it (s)."""
+    """Longest registration; longer requests are shortened (s)."""
     max_contacts: int = Field(default=10, ge=1)
     """Contacts registered at once for one address of record."""
     websocket_grace: float = Field(default=5.0, ge=0, le=600)
-    """How long a contact stays whose WebSocket is gone, or another connection that is its only way, unless it registers
-    again by another; and how long a BYE, or a change of a call, waits for the next WebSocket of its far end (s)."""
+    """Time to reconnect after the loss of a WebSocket, or of a contact's only connection, before the contact is
+    removed. Also the wait of a BYE or session change for the next WebSocket of its peer (s)."""
     flow_timer: int = Field(default=120, ge=0, le=3_600)
-    """How often phones that know RFC 5626 are asked to send keep-alives (Flow-Timer); the connection of one that has
-    sent some and stops is closed (s); 0 asks for none."""
+    """Interval of keep-alives requested from phones with RFC 5626 (Flow-Timer); a connection with keep-alives that
+    cease is closed (s); 0: no request."""
     flow_timeout: float = Field(default=4.0, gt=0, le=32)
-    """A phone that registered by several ways (RFC 5626) is called by the latest; one by which nothing at all comes
-    back for so long is given up for the next (s). So is one IP version of a name that has both, where `rtp.listen` has
-    both, too: each is offered its own address for media. Another gateway of the cluster that says nothing for so long
-    is taken for gone, and its caller hears 480."""
+    """Silence after which a call to a phone with several flows (RFC 5626) tries the next flow, the latest first (s).
+    Also the wait per IP version of a name with both, if `rtp.listen` has both. Another gateway of the cluster silent
+    for so long counts as lost, and its caller gets 480."""
     nonce_lifetime: int = Field(default=300, ge=1)
-    """How long a digest nonce is good (s)."""
+    """Lifetime of a digest nonce (s)."""
     digest_algorithms: tuple[DigestAlgorithm, ...] = Field(default=("SHA-512-256", "SHA-256", "MD5"), min_length=1)
-    """Digest algorithms that are taken, best first (RFC 8760). A phone is asked for one: the best that it has shown to
-    cope with, and MD5 until then, for phones exist that give up at another; without MD5 in the list, the last."""
+    """Accepted digest algorithms, best first (RFC 8760). A phone is challenged with one: the best it has shown to
+    support, initially MD5, as some phones fail with others; without MD5 in the list, the last."""
     strong_digest_agents: tuple[Text, ...] = ("sip-webrtc-gateway*",)
-    """Patterns of User-Agents that cope with all of them: they are asked for the best at once."""
+    """Patterns of User-Agents that support all algorithms, and are challenged with the best at once."""
 
     @model_validator(mode="after")
     def _in_order(self) -> SipRegistration:
@@ -177,12 +176,12 @@ class SipRegistration(Section):
 
 
 class SipSessionTimer(Section):
-    """Session timer (RFC 4028): notices calls whose other end has vanished."""
+    """Session timer (RFC 4028): ends calls with a vanished peer."""
 
     enabled: bool = True
     """Offer and accept session timers."""
     expires: int = Field(default=1_800, ge=90)
-    """Session-Expires that is asked for (s)."""
+    """Session-Expires requested (s)."""
     min_se: int = Field(default=90, ge=90)
     """Min-SE: shorter intervals are answered 422 (s)."""
 
@@ -194,7 +193,7 @@ class SipSessionTimer(Section):
 
 
 class TlsFiles(Section):
-    """Our certificate and its key, both or neither."""
+    """Certificate and private key, both or neither."""
 
     cert: Path | None = None
     """Certificate chain, PEM file."""
@@ -209,17 +208,18 @@ class TlsFiles(Section):
 
 
 class SipTls(TlsFiles):
-    """SIP over TLS and secure WebSocket: our own certificate, needed to listen, and whom we trust."""
+    """SIP over TLS and secure WebSocket: our certificate, required to listen, and trusted peers."""
 
     ca: Path | None = None
-    """PEM file of the authorities that may sign certificates of peers; default: those of the system."""
+    """PEM file of the authorities for peers' certificates; default: those of the system."""
     client_certificates: Literal["off", "optional", "required"] = "off"
-    """Ask who connects by TLS for a certificate: "optional" takes those without one as well."""
+    """Request a certificate from connecting TLS clients: "optional" accepts clients without one."""
     certificates: tuple[TlsFiles, ...] = ()
-    """Further certificates, each shown to those who ask for one of its names (SNI); the first is for everybody else."""
+    """Further certificates, chosen by server name (SNI); clients without a matching name get the first."""
     wildcards: bool = False
-    """Take "*.example.com" in a peer's certificate for the hosts of that domain. SIP has no such names (RFC 5922
-    section 7.2): whoever runs one host there could answer for all. For providers that have no other certificate."""
+    """Accept "*.example.com" in a peer's certificate for hosts of the domain. SIP forbids such names (RFC 5922
+    section 7.2), as the operator of one host could impersonate all others. For providers without another
+    certificate."""
 
     @model_validator(mode="after")
     def _further(self) -> SipTls:
@@ -231,35 +231,37 @@ class SipTls(TlsFiles):
 
 
 class SipConfig(Section):
-    """The side of phones, PBX and trunks."""
+    """SIP side: phones, PBXs and trunks."""
 
     listen: tuple[SipListenValue, ...] = Field(default=(SipListen("udp", "127.0.0.1", 5060),), min_length=1)
-    """Transports (udp, tcp, tls, ws, wss) and addresses SIP listens on; "udp:0.0.0.0:5060" opens it to the network.
-    SIP over WebSocket is served on the web port as well, at /sip, /ws and /."""
+    """Transports (udp, tcp, tls, ws, wss) and addresses for SIP; "udp:0.0.0.0:5060" opens SIP to the network. The
+    web port also serves SIP over WebSocket, at /sip, /ws and /."""
     tls: SipTls = SipTls()
     advertised: AdvertisedValue | None = None
-    """Host or host:port put into Via and Contact; default: the listen address, or for 0.0.0.0 the
-    address of the interface that has the default route."""
+    """Host or host:port for Via and Contact; default: the listen address, or for 0.0.0.0 the address of the
+    interface with the default route."""
     outbound_proxy: SipUriValue | None = None
-    """A proxy that calls, messages and subscriptions to SIP URIs elsewhere go through ("sip:edge.example.com:5060;lr");
-    trunks have their own, and phones are reached by the way they registered."""
+    """Proxy for calls, messages and subscriptions to external SIP URIs ("sip:edge.example.com:5060;lr"); trunks have
+    proxies of their own, and phones are reached as registered."""
     proxies: tuple[NetworkValue, ...] = ()
-    """Addresses and networks of proxies in front of the gateway, which stand for many: `sip.limits.requests_per_second`
-    and `sip.bans` do not go by them, and waits after wrong passwords go by whom they have a request from (Via)."""
+    """Addresses and networks of proxies in front of the gateway, which represent many clients: exempt from
+    `sip.limits.requests_per_second` and `sip.bans`; waits after wrong passwords count per client in Via."""
     realm: Text | None = Field(default=None, min_length=1)
     """Digest realm; default: the domain."""
     user_agent: Text = "sip-webrtc-gateway"
-    """User-Agent and Server header; empty sends none."""
+    """User-Agent and Server header; "" sends none."""
     ring_timeout: float = Field(default=60.0, ge=1, le=600)
-    """How long a callee may ring before the call ends as not answered (s)."""
+    """Longest ringing of a callee before the call ends unanswered (s)."""
     park_timeout: float = Field(default=120.0, ge=0, le=3_600)
-    """How long a call is parked before it rings at who parked it, and again until somebody takes it; 0 never (s)."""
+    """Time for which a call stays parked before it rings at the parker, repeatedly until somebody answers; 0: never
+    (s)."""
     max_diversions: int = Field(default=5, ge=0, le=20)
-    """How often one call may go on to somebody else than who was called (3xx); 0 follows none."""
+    """Redirections (3xx) followed per call; 0: none."""
     dscp: int = Field(default=24, ge=0, le=63)
-    """Marks SIP over UDP, TCP and TLS for the network (RFC 2474); 24 is CS3."""
+    """DSCP of SIP over UDP, TCP and TLS (RFC 2474); 24 is CS3."""
     trickle_ice: bool = True
-    """Take ICE candidates of SIP clients by INFO, and say so to those that offer ICE (RFC 8840)."""
+    """Accept trickled ICE candidates of SIP clients by INFO, and advertise the support to clients that offer ICE
+    (RFC 8840)."""
     timers: SipTimers = SipTimers()
     limits: SipLimits = SipLimits()
     bans: SipBans = SipBans()
@@ -268,127 +270,125 @@ class SipConfig(Section):
 
     @property
     def route(self) -> tuple[str, ...]:
-        """The route set of requests to SIP URIs elsewhere."""
+        """Return the route set for requests to external SIP URIs."""
         return () if self.outbound_proxy is None else (loose_route(self.outbound_proxy),)
 
 
 class WebLimits(Section):
-    """What one browser, or all of them, may make the web side hold."""
+    """Limits of the web side, per browser or in total."""
 
     max_message_size: int = Field(default=65_536, ge=1_024, le=1_048_576)
     """Largest HTTP body and WebSocket message (bytes)."""
     max_sessions: int = Field(default=1_000, ge=1)
-    """WebRTC sessions at once."""
+    """Concurrent WebRTC sessions."""
     max_connections: int = Field(default=2_000, ge=1)
-    """HTTP and WebSocket connections at once; when they are all taken, those go first that have proved nothing (no
-    request, an unfinished one, a WebSocket of nobody who signed in and without a call), the longest silent first. A
-    quarter as many TLS handshakes may be under way beside them; then the one that began first gives way."""
+    """Concurrent HTTP and WebSocket connections. At the limit unproven connections are closed first (without a
+    complete request, or WebSockets without sign-in and call), the longest idle before others. A quarter as many TLS
+    handshakes may be in progress in addition; beyond that limit the oldest handshake is aborted."""
     max_connections_per_source: int = Field(default=200, ge=1)
-    """HTTP and WebSocket connections at once from one source address (a /64 of IPv6)."""
+    """Concurrent HTTP and WebSocket connections from one source address (a /64 of IPv6)."""
     requests_per_second: float = Field(default=20.0, gt=0)
-    """HTTP requests a second from one source address, and messages of one WebSocket; later messages wait unread."""
+    """HTTP requests per second from one source address, and messages per second on one WebSocket; excess messages
+    wait unread."""
     burst: int = Field(default=100, ge=1)
-    """Requests one source, or messages one WebSocket, may send at once before the rate counts."""
+    """Requests of one source, or messages on one WebSocket, allowed at once before the rate counts."""
     messages_per_peer: int = Field(default=40, ge=0)
-    """Messages that a browser in a room of the room server may send at once beyond `burst`, and that may wait for it
-    beyond `send_queue`, for each other browser there: a description and its candidates."""
+    """Messages that a browser in a signalling room may send at once beyond `burst`, and queue beyond `send_queue`,
+    per other browser in the room: a description and its candidates."""
     offers_per_second: float = Field(default=10.0, gt=0)
-    """HTTP offers (POST /webrtc/offer) a second from one source (an IPv4 address, a /64 of IPv6)."""
+    """HTTP offers (POST /webrtc/offer) per second from one source (an IPv4 address, a /64 of IPv6)."""
     offer_burst: int = Field(default=50, ge=1)
-    """HTTP offers one source may make at once before the rate counts."""
+    """HTTP offers that one source may make at once before the rate counts."""
     setup_timeout: float = Field(default=25.0, ge=1)
-    """How long an HTTP offer waits for its answer (s)."""
+    """Longest wait of an HTTP offer for its answer (s)."""
     session_lifetime: float = Field(default=14_400.0, ge=60)
-    """A session of the HTTP API ends after so long (s)."""
+    """Longest session of the HTTP API (s)."""
     max_batch: int = Field(default=20, ge=1)
     """Requests in one JSON-RPC batch."""
     send_queue: int = Field(default=256, ge=1)
-    """Messages waiting for one slow reader before its connection is closed."""
+    """Messages queued for a slow reader before its connection is closed."""
     ping_interval: float = Field(default=20.0, ge=1)
-    """Time between WebSocket pings (s)."""
+    """Interval between WebSocket pings (s)."""
     ping_timeout: float = Field(default=20.0, ge=1)
-    """How long a WebSocket ping may stay unanswered (s), messages that wait unread before its pong not counted."""
+    """Longest wait for the pong of a WebSocket ping (s), not counting unread messages before the pong."""
     longest_backlog: float = Field(default=60.0, ge=1)
-    """How long a pong may wait behind messages beyond the rate before the connection is closed with 1008 (s)."""
+    """Longest delay of a pong behind messages beyond the rate, before the connection is closed with 1008 (s)."""
     failed_logins: int = Field(default=10, ge=1)
-    """Wrong passwords from one source (an IPv4 address, a /64 of IPv6) before it has to wait."""
+    """Wrong passwords from one source (an IPv4 address, a /64 of IPv6) before a wait."""
     login_penalty: float = Field(default=60.0, ge=0)
-    """How long that wait is (s)."""
+    """Wait after `failed_logins` (s)."""
     failed_logins_per_user: int = Field(default=10, ge=0)
-    """Wrong passwords for one user, from all sources, before sources that never signed in as that user have to wait:
-    1 s, doubled with each further one; 0: no number of them."""
+    """Wrong passwords for one user from all sources, before a wait for sources without an earlier sign-in of the
+    user: 1 s, doubled with each further wrong password; 0: no limit."""
     longest_login_delay: float = Field(default=300.0, ge=1, le=86_400)
-    """The longest such wait (s)."""
+    """Longest wait for such a user (s)."""
 
 
 class WebConfig(Section):
-    """The side of browsers: the page, HTTP and WebSocket."""
+    """Browser side: the page, HTTP and WebSocket."""
 
     listen: HostPortValue = HostPort("127.0.0.1", 8080)
-    """Address and port of HTTP; browsers give the microphone only to localhost or HTTPS pages."""
+    """Address and port of HTTP; browsers allow the microphone only on localhost or HTTPS pages."""
     also_listen: tuple[HostPortValue, ...] = ()
-    """Further addresses that serve the same, by `tls` or not as `listen` is: 127.0.0.1:8000 for clients of the room
+    """Further addresses with the same service, with TLS as on `listen`: 127.0.0.1:8000 for clients of the room
     server."""
     public_url: Text | None = None
-    """The page's URL as people type it ("https://phone.example.com"), where it is not an address of `listen`: pages
-    of other names may not use the gateway."""
+    """URL of the page as typed by users ("https://phone.example.com"), if other than an address of `listen`: pages
+    under other names may not use the gateway."""
     allowed_origins: tuple[Text, ...] = ()
-    """Origins of other sites whose pages may use the gateway; its own page always may."""
+    """Origins of other sites allowed to use the gateway; its own page always may."""
     strict_transport: int = Field(default=31_536_000, ge=0, le=63_072_000)
-    """Time for which browsers come to the page's host by HTTPS alone (s, RFC 6797), said where `tls` is set; 0: not
-    said. It counts for every port of that host."""
+    """Time for which browsers use only HTTPS for the page's host (s, RFC 6797), sent with `tls`; 0: not sent.
+    Applies to every port of the host."""
     proxies: tuple[LocalAddress, ...] = ()
-    """Addresses of reverse proxies in front, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    """Addresses of trusted reverse proxies: their X-Forwarded-For and X-Forwarded-Proto are accepted."""
     guests: SwitchValue = "auto"
-    """Let people without an account call from the page; "auto" while only this machine can reach it
-    (no proxy passes others on)."""
+    """Allow calls from the page without an account; "auto": only while the page is reachable from this machine alone
+    (and through no proxy)."""
     guests_may_call: tuple[Text, ...] = ("600", "601")
-    """Patterns of what a guest may dial, other guests included (* stands for anything)."""
+    """Patterns of allowed dial strings for guests, including calls to other guests (* matches anything)."""
     staff_names: tuple[Text, ...] = (
         *("admin", "administrator", "emergency", "gateway", "helpdesk", "moderator", "operator", "police"),
         *("reception", "root", "security", "staff", "support", "system"),
     )
-    """Words that no guest's name may have or look like; nor may it look like the name of a user."""
+    """Words forbidden in guests' names, including lookalikes; names that look like a user's are forbidden too."""
     link_lifetime: int = Field(default=2_592_000, ge=0, le=31_536_000)
-    """The longest that a link for guests may be good for (s), which users make by POST /api/links for the call button
-    of a site or for one call; 0: there are none."""
+    """Longest lifetime of guest links (s), created by users through POST /api/links for a site's call button or for
+    one call; 0: no links."""
     open_rooms: SwitchValue = "auto"
-    """Let people without an account use the signalling rooms; "auto" while only this machine can reach them
-    (no proxy passes others on)."""
+    """Allow signalling rooms without an account; "auto": only while reachable from this machine alone (and through
+    no proxy)."""
     ice_servers: tuple[IceServer, ...] = ()
-    """STUN and TURN servers that browsers are told of; with ICE-lite none is needed."""
+    """STUN and TURN servers for browsers; ICE-lite needs none."""
     ice_service: Text = "https://restsend.com/api/iceservers"
-    """Service that is asked for ICE servers when `ice_service_token` is set; `ice_servers` are for when it fails."""
+    """Service queried for ICE servers if `ice_service_token` is set; `ice_servers` are the fallback."""
     ice_service_token: Secret | None = None
-    """Token of that service; also by the environment variable RESTSEND_TOKEN."""
+    """Token for the ICE service; also set by the environment variable RESTSEND_TOKEN."""
     push_services: tuple[Text, ...] = (
         "https://fcm.googleapis.com",
         "https://*.push.services.mozilla.com",
         "https://*.push.apple.com",
         "https://*.notify.windows.com",
     )
-    """Push services by which browsers whose page is closed are woken for a call (* for labels of the host): nothing is
-    sent elsewhere."""
+    """Push services allowed to wake browsers with a closed page for a call (* matches labels of the host); nothing
+    is sent to others."""
     push_wait: float = Field(default=10.0, ge=0, le=60)
-    """How long a call waits for such a page to open (s); 0: nobody is woken."""
+    """Longest wait of a call for a woken page to open (s); 0: no wake-up."""
     push_contact: Text | None = None
-    """Where a push service reaches the operator, a mailto: or https: URL; default: postmaster of the domain."""
+    """Contact of the operator for push services, a mailto: or https: URL; default: postmaster of the domain."""
     oidc: OidcConfig = OidcConfig()
     tls: TlsFiles = TlsFiles()
     limits: WebLimits = WebLimits()
 
     @property
     def listeners(self) -> tuple[tuple[str, HostPort], ...]:
-        """Every address of the web side, each with its key."""
+        """Return every address of the web side, with its key."""
         also = ((f"web.also_listen.{index}", address) for index, address in enumerate(self.also_listen))
         return (("web.listen", self.listen), *also)
 
     @property
     def only_here(self) -> bool:
-        """Whether only this machine can reach the web side, as far as the configuration tells.
-
-        A proxy passes others on.
-        """
+        """Return True if only this machine reaches the web side, as far as configured: no proxy forwards others."""
         hosts = [
             *(address.host for _, address in self.listeners),
             *([urlsplit(self.public_url).hostname] if self.public_url else []),
@@ -397,12 +397,12 @@ class WebConfig(Section):
 
     @property
     def guests_welcome(self) -> bool:
-        """`guests`, with "auto" decided."""
+        """Return `guests` with "auto" resolved."""
         return self.guests == "on" or (self.guests == "auto" and self.only_here)
 
     @property
     def rooms_open(self) -> bool:
-        """`open_rooms`, with "auto" decided."""
+        """Return `open_rooms` with "auto" resolved."""
         return self.open_rooms == "on" or (self.open_rooms == "auto" and self.only_here)
 
     @field_validator("public_url")
@@ -441,32 +441,32 @@ class WebConfig(Section):
 
 
 class RtpConfig(Section):
-    """Media of phones: plain RTP or SDES-SRTP, two UDP ports a call side."""
+    """Media of phones: plain RTP or SDES-SRTP, on two UDP ports per call side."""
 
     listen: tuple[LocalAddress, ...] = Field(default=("127.0.0.1",), min_length=1, max_length=2)
-    """IP address RTP listens on; "0.0.0.0" opens it to the network. Or two, one of each IP version: each phone is
-    spoken with by its own."""
+    """IP address for RTP; "0.0.0.0" opens RTP to the network. Or two addresses, one per IP version; each phone uses
+    the address of its own version."""
     advertised: tuple[HostValue, ...] = Field(default=(), max_length=2)
-    """Address put into the SDP toward phones; default: the listen address, or for 0.0.0.0 the
-    address of the interface that has the default route. Of two, each stands for the listen address of its IP version,
-    a name for the first."""
+    """Address for the SDP toward phones; default: the listen address, or for 0.0.0.0 the address of the interface
+    with the default route. Of two, each replaces the listen address of its IP version; a name replaces the first."""
     ports: PortRangeValue = PortRange(10_000, 19_999)
-    """UDP ports, an even one for RTP and the next for RTCP."""
+    """UDP ports, an even port for RTP and the next for RTCP."""
     media_timeout: float = Field(default=60.0, ge=0)
-    """A call whose phone sends nothing for so long ends; 0 never (s)."""
+    """Time without media from a phone after which its call ends; 0: never (s)."""
     unreachable_timeout: float = Field(default=10.0, ge=0)
-    """The same of the phone's side of a trunk that answered OPTIONS and answers no more; 0: no other time (s)."""
+    """Time without media after which a call on an unresponsive trunk ends, if the trunk answered OPTIONS before; 0:
+    as `media_timeout` (s)."""
     early_silence: float = Field(default=5.0, ge=1, le=60)
-    """Early media silent for so long gives way to that of another callee (s); ringing tones pause for four."""
+    """Silence after which early media gives way to another callee's (s); ringing tones pause for four seconds."""
     held_timeout: float = Field(default=3_600.0, ge=0)
-    """The same while the call is on hold; 0 never (s)."""
+    """Time without media after which a call on hold ends; 0: never (s)."""
     latching: Literal["off", "auto", "on"] = "auto"
-    """Answer to where RTP really comes from: "auto" when the phone's SDP names a private address, "on" always."""
+    """Send RTP to the source of received RTP: "auto" for phones with a private address in SDP, "on" always."""
     srtp: SrtpPolicy = "optional"
-    """SRTP toward phones: "optional" takes it where it is offered and offers it to who refuses plain RTP, "best_effort"
-    offers plain RTP with keys (RFC 8643), "required" refuses plain RTP, "off" takes none."""
+    """SRTP toward phones: "optional" accepts offered SRTP, and offers SRTP to a phone that rejects plain RTP;
+    "best_effort" offers plain RTP with keys (RFC 8643); "required" rejects plain RTP; "off" disables SRTP."""
     srtp_keying: tuple[SrtpKeying, ...] = Field(default=("sdes", "dtls"), min_length=1, max_length=2)
-    """How the keys of SRTP are offered to phones: the next where the one before is refused (RFC 4568, RFC 5763)."""
+    """Keying of offered SRTP, tried in order after rejections (RFC 4568, RFC 5763)."""
     srtp_suites: tuple[SrtpSuite, ...] = Field(
         default=(
             "AEAD_AES_128_GCM",
@@ -477,15 +477,15 @@ class RtpConfig(Section):
         ),
         min_length=1,
     )
-    """Suites of SDES, best first (RFC 4568, RFC 6188, RFC 7714)."""
+    """SDES suites, best first (RFC 4568, RFC 6188, RFC 7714)."""
     silence_after: float = Field(default=1.0, ge=0)
-    """Silence is sent to a phone that has been sent nothing for so long; 0 never (s)."""
+    """Time without outgoing packets after which silence is sent to a phone; 0: never (s)."""
     silence_interval: float = Field(default=5.0, ge=0.02, le=60)
-    """Between two packets of it (s, RFC 6263); 0.02 is full rate, for phones that hang up without it."""
+    """Interval between packets of silence (s, RFC 6263); 0.02 is full rate, for phones that hang up otherwise."""
     max_packets_per_second: int = Field(default=500, ge=50)
-    """Packets a second that are taken from one source; the rest is dropped and counted."""
+    """Packets per second accepted from one source; excess packets are dropped and counted."""
     dscp: int = Field(default=46, ge=0, le=63)
-    """Marks audio toward phones for the network (RFC 2474); 46 is EF."""
+    """DSCP of audio toward phones (RFC 2474); 46 is EF."""
 
     @field_validator("listen", "advertised", mode="before")
     @classmethod
@@ -507,7 +507,7 @@ class RtpConfig(Section):
 
     @property
     def places(self) -> tuple[tuple[str, str | None], ...]:
-        """Each address to listen on, and what is advertised in its place; None: nothing else."""
+        """Return each listen address with its advertised address; None for no replacement."""
         told = {ip_version(host) or ip_version(self.listen[0]): host for host in self.advertised}
         return tuple((host, told.get(ip_version(host))) for host in self.listen)
 

@@ -1,4 +1,4 @@
-"""Sections of the configuration: what of the calls is told to programs elsewhere."""
+"""Configuration of call data for external programs."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pydantic import Field, field_validator
 from gateway.config.values import HostPortValue, Secret, Section, Text
 
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-"""Of an HTTP header field (RFC 9110 section 5.6.2)."""
+"""HTTP field name (RFC 9110 section 5.6.2)."""
 
 
 class CdrConfig(Section):
-    """Call detail records: one for every call, whatever dies in between."""
+    """Call detail records: one per call, even across crashes."""
 
     enabled: bool = False
-    """Keep them in `cdr.sqlite` in state_dir; with `file` or `webhook` they are in any case."""
+    """Keep records in `cdr.sqlite` in state_dir; implied by `file` or `webhook`."""
     file: Path | None = None
-    """Append each to this file too, one JSON object a line."""
+    """File to which each record is appended as a line of JSON."""
     webhook: Text | None = None
-    """Post each to this URL too, again and again until it is taken."""
+    """URL to which each record is posted, retried until accepted."""
     webhook_secret: Secret | None = None
-    """Key of the HMAC-SHA256 that each post carries in X-Signature-256."""
+    """Key of the HMAC-SHA256 in X-Signature-256 of each post."""
     keep: float = Field(default=30 * 86_400.0, ge=0)
-    """How long records stay in `cdr.sqlite` once file and webhook have them (s)."""
+    """Time for which records stay in `cdr.sqlite` after delivery to file and webhook (s)."""
 
     @field_validator("webhook")
     @classmethod
@@ -35,34 +35,35 @@ class CdrConfig(Section):
 
     @property
     def wanted(self) -> bool:
-        """Whether records are kept: those that are sent somewhere are."""
+        """Return True if records are kept, including for a file or webhook."""
         return self.enabled or self.file is not None or self.webhook is not None
 
 
 class HepConfig(Section):
-    """A copy of every SIP message, and of each call's quality, for a Homer collector (HEP3)."""
+    """Copies of every SIP message, and of call quality, for a Homer collector (HEP3)."""
 
     collector: HostPortValue | None = None
-    """IP address and port of the collector (UDP); media keys and nothing else are starred out on the way."""
+    """IP address and port of the collector (UDP); only media keys are masked."""
     capture_id: int = Field(default=2001, ge=0, le=0xFFFFFFFF)
-    """Number by which the collector knows this gateway."""
+    """Number of the gateway at the collector."""
     password: Secret | None = None
-    """What the collector wants to hear."""
+    """Authentication key of the collector."""
     report_interval: float = Field(default=10.0, ge=1)
-    """Time between two reports of a call's quality (s)."""
+    """Interval between reports of a call's quality (s)."""
 
 
 class OtelConfig(Section):
-    """A trace of every call for an OpenTelemetry collector (OTLP over HTTP); needs the extra `otel`."""
+    """Traces of calls for an OpenTelemetry collector (OTLP over HTTP); needs the extra `otel`."""
 
     endpoint: Text | None = None
-    """URL of the collector, without /v1/traces or with it; none: nothing is traced."""
+    """URL of the collector, with or without /v1/traces; default: no traces."""
     headers: Secret | None = None
-    """Header fields for it, as OTEL_EXPORTER_OTLP_HEADERS has them: name=value,name=value, values percent-encoded."""
+    """HTTP header fields for the collector, in the form of OTEL_EXPORTER_OTLP_HEADERS: name=value,name=value, values
+    percent-encoded."""
     sample: float = Field(default=1.0, ge=0, le=1)
-    """Share of the calls that are traced."""
+    """Share of calls traced."""
     queue: int = Field(default=10_000, ge=100, le=1_000_000)
-    """Spans that wait for the collector, at most: a call has three or more, and all of them come, or none."""
+    """Spans queued for the collector: a call has three or more, and is queued completely or not at all."""
 
     @field_validator("endpoint")
     @classmethod
@@ -82,7 +83,7 @@ class OtelConfig(Section):
 
     @property
     def header_fields(self) -> dict[str, str]:
-        """The header fields by their names; secret."""
+        """Return the header fields by name; secret."""
         return {} if self.headers is None else _header_fields(self.headers.get_secret_value())
 
 

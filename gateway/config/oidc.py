@@ -1,4 +1,4 @@
-"""Configuration of signing in at an OpenID provider."""
+"""Configuration of sign-in through an OpenID provider."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from gateway.config.values import Secret, Section, Text
 
 
 class OidcConfig(Section):
-    """An OpenID provider people may sign in at (authorization code with PKCE); with an `issuer` the page offers it."""
+    """OpenID provider for sign-in (authorization code with PKCE), offered on the page if `issuer` is set."""
 
     issuer: Text | None = None
-    """Its URL, as its tokens say it: "https://login.example.com/realms/office". The redirect URI to tell it is the
-    page's, with /api/session/oidc/callback."""
+    """URL of the provider, as in its tokens: "https://login.example.com/realms/office". Register the page's URL with
+    /api/session/oidc/callback as redirect URI."""
     client_id: Text = "gateway"
-    """What it calls us."""
+    """Client id of the gateway at the provider."""
     client_secret: Secret | None = None
-    """Better set by environment; none for a public client."""
+    """Client secret, better set by environment; none for a public client."""
     scopes: Text = "openid profile email"
-    """What we ask for."""
+    """Scopes to request."""
     claim: Text = Field(default="preferred_username", min_length=1)
-    """The claim that is, letter by letter, a user's id or one of its aliases: preferred_username, email (a verified one
-    only), sub. Take one that people cannot choose for themselves at the provider."""
+    """Claim equal to a user's id or alias, compared exactly: preferred_username, email (only if verified), sub.
+    Choose a claim that people cannot set themselves at the provider."""
     name: Text = ""
-    """What the page calls it; default: its host."""
+    """Name of the provider on the page; default: its host."""
     timeout: float = Field(default=5.0, gt=0, le=60)
-    """How long each of its answers may take (s)."""
+    """Longest wait for each response of the provider (s)."""
 
     @field_validator("issuer")
     @classmethod

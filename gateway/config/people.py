@@ -1,4 +1,4 @@
-"""Configuration of who is who and who reaches whom: users, identity rules, routes, trunks."""
+"""Configuration of users, identity rules, routes and trunks."""
 
 from __future__ import annotations
 
@@ -19,57 +19,58 @@ FEATURES = (
     *("park", "pick-up", "forward-always", "forward-busy", "forward-no-answer", "forward-off"),
     *("do-not-disturb-on", "do-not-disturb-off", "voicemail"),
 )
-"""What a number may do beside calling somebody."""
+"""Functions of feature numbers."""
 SERVICES = ("echo", "tone")
-"""Built-in services a route can lead to."""
+"""Built-in services for routes."""
 
 _MAX_FLOWS = 4
 _PLACE = re.compile(r"sips?:(?:[^@]*@)?(?P<host>\[[^\]]*\]|[^:;?]+)(?::(?P<port>[0-9]+))?", re.IGNORECASE)
 
 
 class AccountConfig(Section):
-    """A user's own SIP account at a PBX: the gateway registers with it, and the user calls and is called by it."""
+    """SIP account of a user at a PBX: the gateway registers the account, and the user calls and is called through
+    it."""
 
     registrar: Text
-    """Where it is: the name of a trunk or the SIP URI of a registrar, one of accounts.registrars."""
+    """Registrar of the account: the name of a trunk or a SIP URI, one of accounts.registrars."""
     username: Text = Field(min_length=1)
-    """User part of its address, the extension: "1001"."""
+    """User part of the account's address, the extension: "1001"."""
     password: Secret
-    """Digest password; better set it by environment than here."""
+    """Digest password; better set by environment than here."""
     auth_username: Text | None = None
-    """Digest user name where that is another one (3CX calls it Auth ID); default: username."""
+    """Digest user name, if different (3CX calls it Auth ID); default: username."""
     display_name: Text = ""
-    """Name shown to who is called by it; default: the user's."""
+    """Name shown to callees; default: the user's."""
 
 
 class FlowsConfig(Section):
-    """Registrations by several flows at once (RFC 5626), where trunks have `outbound_proxies`."""
+    """Parallel registrations over several flows (RFC 5626), for trunks with `outbound_proxies`."""
 
     base_time_all_failed: float = Field(default=30.0, gt=0)
-    """While no flow of an account stands: a flow that fails is tried again after one to two times this, and after twice
-    as long each further time, up to `max_time` (s, section 4.5)."""
+    """Base of the wait before a failed flow is retried while the account has no working flow: one to two times this
+    value, doubled with each failure up to `max_time` (s, section 4.5)."""
     base_time: float = Field(default=90.0, gt=0)
-    """The same while another flow of the account stands (s)."""
+    """Base of the wait while another flow of the account works (s)."""
     max_time: float = Field(default=1800.0, gt=0)
-    """The longest wait; half of it to the whole (s)."""
+    """Upper limit of the wait, which is between its half and the whole (s)."""
     keep_alive: float = Field(default=120.0, ge=1)
-    """Longest pause between keep-alives by TCP, TLS and WebSocket flows whose registrar asks for none by Flow-Timer; by
-    UDP at most 29 s. A flow by which one is not answered within 10 s is formed anew (s, section 4.4). No
-    connection to a registrar that takes no flows is asked."""
+    """Longest interval of keep-alives on TCP, TLS and WebSocket flows without Flow-Timer from the registrar; over
+    UDP at most 29 s. A flow without response within 10 s is replaced (s, section 4.4). Connections to registrars
+    without flow support get no keep-alives."""
 
 
 class AccountsConfig(Section):
-    """Users' own SIP accounts at a PBX: a browser is an extension of it."""
+    """SIP accounts of users at a PBX: a browser becomes an extension."""
 
     registrars: tuple[Text, ...] = ()
-    """Where accounts may be: names of trunks and SIP URIs. No other address is resolved or contacted for one;
-    default: every trunk."""
+    """Allowed registrars of accounts: names of trunks and SIP URIs. No other address is resolved or contacted for an
+    account; default: every trunk."""
     by_users: bool = True
-    """Whether users may bring an account of their own, which is kept encrypted in the state directory."""
+    """Let users set up their own account, stored encrypted in the state directory."""
     changes_per_hour: int = Field(default=20, ge=1)
-    """How often one user may change it, so that nobody tries passwords at the PBX through the gateway."""
+    """Changes of an account per user and hour, so that nobody tries passwords at the PBX through the gateway."""
     register_expires: int = Field(default=300, ge=30)
-    """Expires asked for when registering an account (s)."""
+    """Expiry requested for registrations of accounts (s)."""
     flows: FlowsConfig = FlowsConfig()
 
     @field_validator("registrars")
@@ -79,10 +80,10 @@ class AccountsConfig(Section):
 
 
 class Ha1Config(Section):
-    """H(id:realm:password) in hex in place of the password (RFC 7616 3.4.2, RFC 8760); at least one of them."""
+    """H(id:realm:password) in hex instead of the password (RFC 7616 3.4.2, RFC 8760); at least one."""
 
     md5: Secret | None = None
-    """MD5, 32 digits: of `printf '1001:gateway.local:PASSWORD' | md5sum`."""
+    """MD5, 32 digits: from `printf '1001:gateway.local:PASSWORD' | md5sum`."""
     sha_256: Secret | None = None
     """SHA-256, 64 digits."""
     sha_512_256: Secret | None = None
@@ -100,55 +101,55 @@ class Ha1Config(Section):
 
     @property
     def by_algorithm(self) -> dict[str, str]:
-        """Algorithm -> HA1."""
+        """Return algorithm -> HA1."""
         every = {"MD5": self.md5, "SHA-256": self.sha_256, "SHA-512-256": self.sha_512_256}
         return {name: value.get_secret_value() for name, value in every.items() if value is not None}
 
 
 class UserConfig(Section):
-    """A person or a device."""
+    """Person or device."""
 
     id: Text
     """Web user id and SIP user part: "alice", "1001". Letters, digits and . _ + -"""
     display_name: Text = ""
-    """Name shown to the called party."""
+    """Name shown to callees."""
     aliases: tuple[Text, ...] = ()
-    """Further user parts or SIP URIs that mean this user: "2001", "sip:alice@example.com"."""
+    """Further user parts or SIP URIs of the user: "2001", "sip:alice@example.com"."""
     web: bool = False
-    """May sign in on the page."""
+    """Allow sign-in on the page."""
     sip: bool = False
-    """May register a SIP phone."""
+    """Allow registration of SIP phones."""
     password: Secret | None = SecretStr("auto")
-    """"auto" makes one at the first start and keeps it in the state directory; a chosen one is better set by
-    environment than here."""
+    """"auto" generates a password at the first start, kept in the state directory; a chosen password is better set
+    by environment than here."""
     ha1: Ha1Config | None = None
-    """Digest values instead of the password, which then stands nowhere; with the password left at "auto"."""
+    """Digest values instead of the password, which then is stored nowhere; with the password left at "auto"."""
     may_call: tuple[Text, ...] = ("*",)
-    """Patterns of what the user may dial. "*" is every user, service and room; a call through a trunk or to a SIP URI
-    elsewhere needs a pattern that says so: "0*", "+49*", "sip:*@example.com", "trunk:pbx", "trunk:*"."""
+    """Patterns of allowed dial strings. "*" covers all users, services and rooms; a call through a trunk or to an
+    external SIP URI needs an explicit pattern: "0*", "+49*", "sip:*@example.com", "trunk:pbx", "trunk:*"."""
     max_calls: int = Field(default=10, ge=1)
-    """Calls at once."""
+    """Concurrent calls."""
     dtmf: Dtmf = "auto"
-    """How the user's phones take digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what they
-    say as well), "auto": as works first."""
+    """DTMF method of the user's phones: "rfc4733", "info" (SIP INFO), "inband" (tones, which are also detected in
+    their audio), "auto" (the first that works)."""
     hold_music: Text | None = None
-    """What the other side hears while the user holds it, as media.hold_music, which is the default."""
+    """Audio for the other side while the user holds the call, in the form of media.hold_music, which is the default."""
     ringback: Text | None = None
-    """What phones and trunks hear that call the user, while it rings: a sound file as for media.hold_music, or
-    "generated"; pages ring by themselves. Default: their own ringing tone."""
+    """Audio for phones and trunks that call the user, during ringing: a sound file as for media.hold_music, or
+    "generated"; pages ring by themselves. Default: the caller's own ringback tone."""
     call_waiting: bool = True
-    """Whether a call rings while another one of the user's rings or is under way, which phones and pages show as a
-    second line; else it is busy (486), and forwarded as such."""
+    """Let a call ring during another call of the user, as a second line on phones and pages; otherwise the user is
+    busy (486), with forwarding as such."""
     ring: Literal["all", "in_order"] = "all"
-    """Whether the user's phones ring all at once, or in the order of their q-values, the highest first."""
+    """Ring all phones of the user at once, or in order of q-values, highest first."""
     ring_next_after: float = Field(default=15.0, gt=0)
-    """In that order: how long phones of one q-value ring before the next ones do (s)."""
+    """Ringing time per q-value before the phones of the next q-value ring (s)."""
     account: AccountConfig | None = None
-    """The user's own SIP account at a PBX."""
+    """SIP account of the user at a PBX."""
     pickup_groups: tuple[Text, ...] = ()
-    """Names of groups: who shares one with the user may see who calls it, and take its calls, answered ones too."""
+    """Names of pickup groups: members see callers of the user, and may pick up the user's calls, even answered ones."""
     role: Literal["user", "operator", "admin"] = "user"
-    """What the user may do over /api: "operator" sees and ends calls, "admin" sees the audit log too."""
+    """Rights of the user over /api: "operator" sees and ends calls, "admin" also sees the audit log."""
 
     @field_validator("id")
     @classmethod
@@ -174,12 +175,12 @@ class UserConfig(Section):
 
     @property
     def chosen_password(self) -> str | None:
-        """The password, where somebody has chosen it."""
+        """Return the password if chosen in the configuration."""
         chosen = None if self.password is None or self.ha1 is not None else self.password.get_secret_value()
         return None if chosen == "auto" else chosen
 
     def user(self) -> User:
-        """The same as the identity room's value."""
+        """Return the user as a value of the identity room."""
         return User(
             id=self.id,
             display_name=self.display_name,
@@ -198,22 +199,22 @@ class UserConfig(Section):
 
 
 class IdentityRule(Section):
-    """A pattern that ties SIP URIs to web users, read in both directions."""
+    """Pattern rule between SIP URIs and web users, for both directions."""
 
     sip: Text
-    """SIP side: "sip:1{user}@*". {name} stands for characters other than @ and ., * for any."""
+    """SIP side: "sip:1{user}@*". {name} matches characters except @ and ., * matches any."""
     web: Text
     """Web side: "{user}"."""
 
 
 class IdentityConfig(Section):
-    """SIP URI to web user and back; an exact id comes before an alias, an alias before the rules."""
+    """Mapping of SIP URIs to web users and back; exact ids precede aliases, aliases precede rules."""
 
     rules: tuple[IdentityRule, ...] = ()
-    """Pattern rules, the first that fits counts."""
+    """Pattern rules; the first match counts."""
     store: Text = Field(default="sqlite:gateway.sqlite", repr=False)
-    """Where registrations are kept: "memory", "sqlite:FILE" (in the state directory) or "redis://host:6379/0",
-    which several gateways share; "redis+sentinel://host:26379,host:26379/SERVICE/0" is the server that Sentinels name,
+    """Store of registrations: "memory", "sqlite:FILE" (in the state directory) or "redis://host:6379/0", shared by
+    several gateways. "redis+sentinel://host:26379,host:26379/SERVICE/0" is a server found by Sentinels,
     "redis+cluster://host:6379,host:6379" a Redis Cluster (rediss: TLS)."""
 
     @field_validator("store")
@@ -224,23 +225,23 @@ class IdentityConfig(Section):
             return store
         if scheme in REDIS and rest.startswith("//") and len(rest) > 2:
             return store
-        # The URL may hold a password, so it is not repeated.
+        # The URL may hold a password, so the error does not repeat it.
         raise ValueError('must be "memory", "sqlite:FILE" or "redis://HOST:PORT/DATABASE"')
 
 
 class Route(Section):
-    """Where a dialled number leads; the first route that matches counts."""
+    """Destination of dialled numbers; the first matching route counts."""
 
     match: Text = Field(min_length=1)
-    """Pattern of what was dialled, the number or the whole URI: "600", "0*", "+49*", "sip:*@example.com"."""
+    """Pattern of the dialled number or whole URI: "600", "0*", "+49*", "sip:*@example.com"."""
     to: Text
-    """"user:ID", "trunk:NAME", "group:NAME", "room:NAME" (a conference room), "agent:NAME" (a program
-    elsewhere), "service:echo", "service:tone", "feature:park" and its like, or a SIP URI; {user} is the number to dial
-    there."""
+    """"user:ID", "trunk:NAME", "group:NAME", "room:NAME" (a conference room), "agent:NAME" (an external program),
+    "service:echo", "service:tone", "feature:park" and the like, or a SIP URI; {user} is replaced by the number to
+    dial."""
     strip: int = Field(default=0, ge=0, le=64)
-    """Leading characters of the number that are not sent on: 1 drops the 0 of an outside line."""
+    """Leading characters removed from the number: 1 drops the 0 of an outside line."""
     prefix: Text = ""
-    """Put before the number after stripping: "+49"."""
+    """Text put before the number after stripping: "+49"."""
 
     @field_validator("to")
     @classmethod
@@ -258,22 +259,22 @@ class Route(Section):
         if kind in ("sip", "sips"):
             sip_uri(to.replace("{user}", "0"))
             if "{user}" in (to.partition("@")[2] if "@" in to else to):
-                # Else whoever dials would choose the host that is called.
+                # Otherwise the dialling party could choose the host.
                 raise ValueError(f"{to!r} may have {{user}} before the @ only, as in sip:{{user}}@pbx.example.com")
         return to
 
 
 class GroupConfig(Section):
-    """Users who are called by one number, by a route to `group:NAME`."""
+    """Users called by one number, through a route to `group:NAME`."""
 
     name: Text
-    """What routes call it."""
+    """Name used by routes."""
     members: tuple[Text, ...] = Field(min_length=1, max_length=32)
-    """Ids of its users, in the order in which they are called."""
+    """Ids of the group's users, in calling order."""
     in_turn: bool = False
-    """One after the other; else all at once."""
+    """True to call members one after the other, false to call all at once."""
     time: float = Field(default=20.0, ge=1, le=600)
-    """How long each of them, or all at once, may ring; sip.ring_timeout bounds all of it (s)."""
+    """Ringing time per member, or of all at once; sip.ring_timeout limits the total (s)."""
 
     @field_validator("name")
     @classmethod
@@ -284,84 +285,83 @@ class GroupConfig(Section):
 
 
 class Trunk(Section):
-    """A PBX or provider that calls go to and come from."""
+    """PBX or provider for outgoing and incoming calls."""
 
     name: Text
-    """What routes call it."""
+    """Name used by routes."""
     uri: SipUriValue
-    """Where it is: "sip:pbx.example.com" or "sip:192.0.2.10:5060;transport=udp"."""
+    """SIP URI of the trunk: "sip:pbx.example.com" or "sip:192.0.2.10:5060;transport=udp"."""
     fallback_uris: tuple[SipUriValue, ...] = ()
-    """Further places of the same trunk, asked in this order where the ones before do not answer; calls and
-    registrations go there with the trunk's password as well."""
+    """Further servers of the trunk, tried in order if earlier ones do not answer; calls and registrations there use
+    the trunk's password too."""
     outbound_proxy: SipUriValue | None = None
-    """A proxy that everything to the trunk goes through: "sip:sbc.example.com:5060"."""
+    """Proxy for all traffic to the trunk: "sip:sbc.example.com:5060"."""
     outbound_proxies: tuple[SipUriValue, ...] = Field(default=(), max_length=_MAX_FLOWS)
-    """In place of `outbound_proxy` several of them (its edges, or several addresses of its own): trunk and accounts are
-    registered through each at once (RFC 5626), and calls go and come by any that is there. For registrars that keep
-    flows; by one that does not they are registered through one alone, and through the next where that fails."""
+    """Several proxies instead of `outbound_proxy` (the trunk's edges, or several addresses): trunk and accounts
+    register through each in parallel (RFC 5626), and calls use any working one. With a registrar without flow
+    support only one proxy is used, and the next after its failure."""
     options_interval: float = Field(default=2.0, ge=0)
-    """Pause between questions (OPTIONS) to each place, 2 s at most while it does not answer, and longer where
-    `sip.limits.options_per_second` is reached; 0 never (s)."""
+    """Interval of OPTIONS to each server, at most 2 s while the server is unresponsive, and longer at the limit of
+    `sip.limits.options_per_second`; 0: never (s)."""
     options_timeout: float = Field(default=2.0, ge=0.5, le=32)
-    """Wait for the answer to such a question, which goes out three times in 2 s over UDP (s)."""
+    """Longest wait for the response to OPTIONS, sent three times in 2 s over UDP (s)."""
     crlf_interval: float = Field(default=0.0, ge=0)
-    """How often a double CRLF is sent there (RFC 5626 3.5.1), to keep the way through a NAT or firewall open. A TCP,
-    TLS or WebSocket connection by which it was answered before and is not now is closed, and made anew where a call or
-    a registration lives on it. 0 never (s)."""
+    """Interval of double CRLFs (RFC 5626 3.5.1), to keep a NAT or firewall binding open. A TCP, TLS or WebSocket
+    connection that stops answering these is closed, and reopened if in use by a call or registration. 0: never (s)."""
     failover_after: float = Field(default=4.0, ge=0)
-    """A place that says nothing at all to a call for so long is given up for the next one; 0: for as long as SIP
-    repeats an INVITE (s)."""
+    """Silence of a server on a call before the next server is tried; 0: the full INVITE timeout (s)."""
     username: Text | None = None
-    """Digest user name at the trunk; default: none, no digest is answered. A trunk that signs its calls to us uses the
-    same name and password."""
+    """Digest user name at the trunk; default: none, no challenge is answered. A trunk that authenticates its calls
+    to the gateway uses these credentials too."""
     password: Secret | None = None
-    """Digest password; better set it by environment than here."""
+    """Digest password; better set by environment than here."""
     register_account: bool = Field(default=False, alias="register")
-    """Register there, so that the trunk can call in: as long as it lasts, calls from every address that the
-    registrar's name leads to are the trunk's without digest, as those from `sources` are."""
+    """Register at the trunk for incoming calls. During the registration, calls from every address of the registrar's
+    name need no digest, as for `sources`."""
     register_expires: int = Field(default=300, ge=30)
-    """Expires asked for when registering (s)."""
+    """Expiry requested for the registration (s)."""
     from_user: Text | None = None
     """User part of From toward the trunk; default: the caller's own."""
     sources: tuple[NetworkValue, ...] = ()
-    """IP addresses or networks that may call in as this trunk without digest: "192.0.2.10", "192.0.2.0/24".
-    A redirect or transfer to such an address goes through this trunk, as one to the host of its `uri` does.
-    Over UDP an address can be forged: such a call rings users, but never leaves through a trunk again."""
+    """IP addresses or networks of the trunk for incoming calls without digest: "192.0.2.10", "192.0.2.0/24". A
+    redirect or transfer to such an address, or to the host of `uri`, uses the trunk. UDP addresses are easily
+    forged: such a call rings users, but never leaves through a trunk again."""
     assert_identity: bool = False
-    """Tell it who calls by P-Asserted-Identity (RFC 3325), with Privacy where the caller wants to be hidden from who is
-    called: for a trunk that is trusted with that. Its own assertions are believed either way."""
+    """Send the caller's identity in P-Asserted-Identity (RFC 3325), with Privacy for a caller hidden from the
+    callee: for trusted trunks. The trunk's own assertions are always accepted."""
     prefer_identity: bool = False
-    """Ask it by P-Preferred-Identity (RFC 3325) to show who calls: for one that knows the gateway as a customer with
-    several numbers, and decides itself. Of no effect with assert_identity."""
+    """Request the caller's identity by P-Preferred-Identity (RFC 3325): for a trunk with the gateway as a customer
+    with several numbers. No effect with assert_identity."""
     verstat: bool = False
-    """Believe what it says of the signature of a caller's number (verstat, 3GPP TS 24.229), and show it on the page:
-    for a trunk that checks signatures itself and takes the word of nobody before it."""
+    """Accept the trunk's verification of caller number signatures (verstat, 3GPP TS 24.229), and show it on the
+    page: for a trunk that verifies signatures itself."""
     codecs: tuple[Codec, ...] = ()
-    """The only codecs used with it, in both directions, best first; default: codecs.rtp."""
+    """Only codecs used with the trunk, in both directions, best first; default: codecs.rtp."""
     srtp: SrtpPolicy | None = None
-    """Overrides rtp.srtp for this trunk."""
+    """SRTP policy for the trunk; default: rtp.srtp."""
     webrtc: bool = False
-    """Offer it ICE and DTLS-SRTP, as WhatsApp's servers want. A trunk that offers these itself is answered so either
-    way."""
+    """Offer ICE and DTLS-SRTP to the trunk, as required by WhatsApp's servers. An offer of these from the trunk is
+    always accepted."""
     dtmf: Dtmf = "auto"
-    """How it takes digits: "rfc4733", "info" (SIP INFO), "inband" (tones, which are found in what it says as
-    well), "auto" (the first that works)."""
+    """DTMF method of the trunk: "rfc4733", "info" (SIP INFO), "inband" (tones, which are also detected in its
+    audio), "auto" (the first that works)."""
     hold_music: Text | None = None
-    """What the other side hears while the trunk holds it, as media.hold_music, which is the default."""
+    """Audio for the other side while the trunk holds the call, in the form of media.hold_music, which is the
+    default."""
     ringback: Text | None = None
-    """What callers by the trunk hear while whoever they call rings, where that user has no ringback of its own."""
+    """Audio for callers of the trunk during ringing, for callees without their own ringback."""
     announcements: bool = False
-    """Callers by the trunk hear why their call has failed, as `announcements` says."""
+    """Play `announcements` to callers of the trunk whose call fails."""
     transfer: Literal["gateway", "pass_on", "pass_on_attended"] = "gateway"
-    """Who moves a call of it to another number behind it when the other side asks for that: the gateway, which stays in
-    between, or the trunk itself ("pass_on", by REFER), where it can; one that will not leaves it to the gateway.
-    "pass_on_attended": it is also asked to call here whom the transferor has consulted (Refer-To with Replaces)."""
+    """Executor of transfers to another number behind the trunk: the gateway, which stays in the path, or the trunk
+    ("pass_on", by REFER), with the gateway as fallback. "pass_on_attended": attended transfers (Refer-To with
+    Replaces) go to the trunk too."""
     max_calls: int | None = Field(default=None, ge=1)
-    """Calls at once through it, in and out together; default: as many as limits.max_calls."""
+    """Concurrent calls through the trunk, in both directions; default: limits.max_calls."""
 
     @classmethod
     def at(cls, uri: str) -> Trunk:
-        """A place that nothing is said of but its URI, named after its host and port."""
+        """Return a trunk known only by its URI, named after host and port."""
         bare = cls(name="_", uri=uri)
         host, port = bare.place
         name = host.replace(":", "-") + (f"-{port}" if port is not None else "")
@@ -369,7 +369,7 @@ class Trunk(Section):
 
     @property
     def place(self) -> tuple[str, int | None]:
-        """Host and port of `uri`: where its numbers belong to."""
+        """Return host and port of `uri`."""
         found = _PLACE.match(self.uri)
         assert found is not None
         host, port = found["host"].strip("[]").lower(), found["port"]
@@ -384,22 +384,22 @@ class Trunk(Section):
 
     @property
     def uris(self) -> tuple[str, ...]:
-        """Every place of it, the first to be asked first."""
+        """Return every server of the trunk, in order of trial."""
         return (self.uri, *self.fallback_uris)
 
     @property
     def route(self) -> tuple[str, ...]:
-        """The route set of requests to it (RFC 3261 8.1.1.1): its first proxy, as a loose router."""
+        """Return the route set for requests to the trunk (RFC 3261 8.1.1.1): the first proxy, as a loose router."""
         return self.routes[0] if self.routes else ()
 
     @property
     def proxies(self) -> tuple[str, ...]:
-        """Every proxy of it; () for none."""
+        """Return every proxy of the trunk; () for none."""
         return self.outbound_proxies or (() if self.outbound_proxy is None else (self.outbound_proxy,))
 
     @property
     def routes(self) -> tuple[tuple[str, ...], ...]:
-        """The route set by each proxy; () where it has none."""
+        """Return the route set for each proxy; () without proxies."""
         return tuple((loose_route(proxy),) for proxy in self.proxies)
 
     @model_validator(mode="after")
@@ -414,12 +414,12 @@ class Trunk(Section):
 
 
 class EmergencyConfig(Section):
-    """Numbers that everybody may dial at any time, whatever may_call and limits say."""
+    """Emergency numbers, allowed at any time, regardless of may_call and limits."""
 
     numbers: tuple[Text, ...] = ()
-    """As they are dialled: "112", "911"; default: none, and the start says so."""
+    """Numbers as dialled: "112", "911"; default: none, with a warning at the start."""
     trunk: Text | None = None
-    """Name of the trunk they go through; default: the only one, and where there are several, as `routes` says."""
+    """Name of the trunk for emergency numbers; default: the only trunk, or `routes` if there are several."""
 
     @field_validator("numbers")
     @classmethod

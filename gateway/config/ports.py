@@ -1,4 +1,4 @@
-"""Listening addresses: are they free, and what are peers told in their place."""
+"""Checks of listening addresses, and their advertised counterparts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ WILDCARDS = ("0.0.0.0", "::")
 
 
 def advertised(listen_host: str, listen_port: int, configured: Advertised | None = None) -> HostPort:
-    """What peers are told to send to: the configured address, else the one listened on, else for a
-    wildcard (0.0.0.0, ::) the address of the interface that has the default route."""
+    """Return the address for peers: the configured one, else the listen address, else for a wildcard (0.0.0.0, ::)
+    the address of the interface with the default route."""
     host = configured.host if configured is not None else listen_host
     port = configured.port if configured is not None and configured.port is not None else listen_port
     return HostPort(default_route_address(host) if host in WILDCARDS else host, port)
 
 
 def default_route_address(wildcard: str = "0.0.0.0") -> str:
-    """Our address on the default route, or loopback on a machine without network."""
+    """Return our address on the default route, or loopback on a machine without network."""
     v6 = ":" in wildcard
     with socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -35,12 +35,12 @@ def default_route_address(wildcard: str = "0.0.0.0") -> str:
 
 
 def is_own_address(host: str) -> bool:
-    """Whether this machine has that IP address now; those that are good on one link alone do not count."""
+    """Return True if the machine has the IP address now; link-local addresses do not count."""
     if ipaddress.ip_address(host).is_link_local:
         return False
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            # Nothing is sent: the kernel only says that it would reach our own address from itself.
+            # Nothing is sent: the kernel only chooses its own address as the source for reaching itself.
             probe.connect((host, 9))
             return bool(probe.getsockname()[0] == host)
     except OSError:
@@ -48,13 +48,13 @@ def is_own_address(host: str) -> bool:
 
 
 def check_ports(config: Config, *, media: bool = True) -> None:
-    """Try every listening address, but those of media where `media` is false; raises the first of `taken_ports`."""
+    """Try every listening address, with `media` also those of media; raise the first error of `taken_ports`."""
     for mistake in taken_ports(config, media=media):
         raise mistake
 
 
 def taken_ports(config: Config, *, media: bool = True) -> Iterator[ConfigError]:
-    """A ConfigError that names the key for each address which cannot be bound, AwayError where its port is taken."""
+    """Yield a ConfigError naming the key for each unusable address, AwayError for a port in use."""
     for key, host, port, kind in _wanted(config, media=media):
         mistake = _tried(key, host, port, kind)
         if mistake is not None:
@@ -68,10 +68,10 @@ def _wanted(config: Config, *, media: bool) -> Iterator[tuple[str, str, int, soc
     for key, address in config.web.listeners:
         yield key, address.host, address.port, socket.SOCK_STREAM
     if config.media.rtpengines or not media:
-        # Media ports are rtpengine's then, perhaps on another machine.
+        # Media ports then belong to rtpengine, perhaps on another machine.
         return
     yield "webrtc.listen", config.webrtc.listen.host, config.webrtc.listen.port, socket.SOCK_DGRAM
-    # Ports of the range are taken call by call and a busy one is passed over, so only the address is tried.
+    # Ports of the range are bound per call and busy ports skipped, so only the address is tried.
     for host in config.rtp.listen:
         yield "rtp.listen", host, 0, socket.SOCK_DGRAM
 
@@ -84,7 +84,7 @@ def _tried(key: str, host: str, port: int, kind: socket.SocketKind) -> ConfigErr
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if kind == socket.SOCK_STREAM:
-                # As asyncio's servers do: connections in TIME_WAIT do not count as a port in use.
+                # As in asyncio's servers: connections in TIME_WAIT do not count as a port in use.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
             if kind == socket.SOCK_STREAM:

@@ -1,4 +1,4 @@
-"""The rules that reach across sections of a configuration, and what is allowed and yet worth a word."""
+"""Rules across sections of a configuration, and allowed values that deserve a warning."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gateway.errors import ConfigError
 
 
 def checked(config: Config) -> Config:
-    """The configuration, where it keeps every rule; raises the first ConfigError."""
+    """Return the configuration if valid; raise the first ConfigError."""
     for mistake in mistakes(config):
         raise mistake from None
     return config
 
 
 def mistakes(config: Config) -> Iterator[ConfigError]:
-    """Every rule that it breaks."""
+    """Yield every violated rule."""
     return chain(
         _names(config),
         _routes(config),
@@ -38,7 +38,7 @@ def mistakes(config: Config) -> Iterator[ConfigError]:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An allowed value that deserves a warning at the start."""
+    """Allowed value that deserves a warning at the start."""
 
     key: str
     text: str
@@ -71,7 +71,7 @@ def _leads_somewhere(config: Config, number: str) -> bool:
 
 
 def _absent(kind: str, name: str, known: Collection[str]) -> str:
-    """The sentence for a name that nothing has, with the one that is most like it."""
+    """Return the sentence for an unknown name, with the most similar known name."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"there is no {kind} {name!r} in {kind}s" + (f", did you mean {close[0]!r}?" if close else "")
 
@@ -93,7 +93,7 @@ def _unique(section: str, key: str, names: list[str]) -> Iterator[ConfigError]:
 
 
 def _routes(config: Config) -> Iterator[ConfigError]:
-    """Only what is there may be named."""
+    """Check that routes, groups and the emergency trunk name existing entries."""
     users, trunks = {user.id for user in config.users}, {trunk.name for trunk in config.trunks}
     groups, agents = {group.name for group in config.groups}, {agent.name for agent in config.agents}
     by_kind = {"trunk": trunks, "user": users, "group": groups, "agent": agents}
@@ -124,7 +124,7 @@ def _rooms(config: Config) -> Iterator[ConfigError]:
 
 
 def _accounts(config: Config) -> Iterator[ConfigError]:
-    """An account may name only a registrar that is listed."""
+    """Check that accounts name only listed registrars."""
     names = [trunk.name for trunk in config.trunks]
     for index, listed in enumerate(config.accounts.registrars):
         if ":" not in listed and listed not in names:
@@ -138,7 +138,7 @@ def _accounts(config: Config) -> Iterator[ConfigError]:
 
 
 def _sockets(config: Config) -> Iterator[ConfigError]:
-    """No two sockets of our own may want the same port."""
+    """Check that no two of our sockets need the same port."""
     taken: list[tuple[str, HostPort, str]] = []
     for index, listen in enumerate(config.sip.listen):
         if listen.transport in ("tls", "wss") and config.sip.tls.cert is None:
@@ -157,7 +157,7 @@ def _sockets(config: Config) -> Iterator[ConfigError]:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Return whether both places want one port; sockets of two IP versions never meet (IPV6_V6ONLY)."""
+    """Return True if both addresses compete for one port; sockets of two IP versions never do (IPV6_V6ONLY)."""
     if (":" in one) is not (":" in other):
         return False
     wildcards = ("0.0.0.0", "::")
@@ -165,7 +165,7 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def _cluster(config: Config) -> Iterator[ConfigError]:
-    """Gateways know each other by a key, and find each other's users in a store that they share."""
+    """Check that gateways of a cluster have a common key and a shared store."""
     cluster = config.cluster
     if (cluster.node is None) != (cluster.key is None):
         yield ConfigError("cluster", "node and key are set together, or neither")
@@ -186,7 +186,7 @@ def _nodes_by_tls(config: Config) -> Iterator[ConfigError]:
 
 
 def _recording(config: Config) -> Iterator[ConfigError]:
-    """Name at the start what an rtpengine cannot do: of a call that is not recorded only the log would tell."""
+    """Report settings unsupported by rtpengine at the start, as later only the log would show a missing recording."""
     if not config.media.rtpengines:
         return
     if config.recording.calls and not config.media.rtpengine_records:
@@ -205,7 +205,7 @@ def _identity(config: Config) -> Iterator[ConfigError]:
 
 
 def _weak_secrets(config: Config) -> Iterator[ConfigError]:
-    """Secrets that open a door to who is elsewhere, and are easily guessed."""
+    """Yield easily guessed secrets that are reachable from other machines."""
     yield from _weak_passwords(config)
     by_page = not config.web.only_here
     for index, agent in enumerate(config.agents):

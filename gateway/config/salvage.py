@@ -1,4 +1,4 @@
-"""Values without their mistakes: each unusable one is left out, so that the others are checked too."""
+"""Removal of unusable values, so that the remaining values are checked too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from gateway.config.settings import Config
 
 _ROUNDS = 50
-"""Times that more is left out before all is."""
+"""Rounds of removal before everything is dropped."""
 _STAND_INS: dict[str, dict[str, Any]] = {
     "users": {"id": "unknown", "web": True},
     "trunks": {"name": "unknown", "uri": "sip:unknown.invalid"},
@@ -19,12 +19,12 @@ _STAND_INS: dict[str, dict[str, Any]] = {
     "rooms": {"name": "unknown"},
     "routes": {"match": "unknown", "to": "service:echo"},
 }
-"""Entries that stand in the place of those that cannot be used, by list: the others keep their places."""
+"""Placeholders for unusable list entries, by list, so that other entries keep their index."""
 _NAMES = ("id", "name")
 
 
 def salvaged(values: dict[str, Any], error: ValidationError) -> tuple[Config, list[ValidationError]]:
-    """A configuration of what can be used, and the errors that came up when the first ones were out of the way."""
+    """Return a configuration of the usable values, and errors that appeared after removing the first ones."""
     left = copy.deepcopy(values)
     further: list[ValidationError] = []
     for _ in range(_ROUNDS):
@@ -39,7 +39,7 @@ def salvaged(values: dict[str, Any], error: ValidationError) -> tuple[Config, li
 
 
 def _leave_out(values: dict[str, Any], path: tuple[str | int, ...]) -> None:
-    """Take the key at `path` out, or the smallest thing around it that can be had without it."""
+    """Remove the key at `path`, or the smallest part around it that may be missing."""
     holder: Any = values
     for depth, part in enumerate(path):
         if isinstance(holder, list):
@@ -55,7 +55,7 @@ def _leave_out(values: dict[str, Any], path: tuple[str | int, ...]) -> None:
 
 
 def _leave_out_of(entries: list[Any], part: str | int, path: tuple[str | int, ...], depth: int, values: Any) -> None:
-    """Take one key of an entry out, or put in what it cannot be without; else something stands in for the entry."""
+    """Remove one key of an entry, or insert a required value; otherwise replace the entry by a placeholder."""
     stand_in = _STAND_INS.get(str(path[0])) if depth == 1 else None
     if stand_in is None or not isinstance(part, int):
         _drop(values, path[:depth])
@@ -72,7 +72,7 @@ def _leave_out_of(entries: list[Any], part: str | int, path: tuple[str | int, ..
 
 
 def _drop(values: dict[str, Any], path: tuple[str | int, ...]) -> None:
-    """Take a whole section or list out."""
+    """Remove a whole section or list."""
     if path:
         _leave_out(values, path)
     else:

@@ -1,4 +1,4 @@
-"""Secrets that stand in files of their own: `password: {file: /run/secrets/alice}`."""
+"""Secrets in separate files: `password: {file: /run/secrets/alice}`."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from gateway.errors import ConfigError
 
 _KEY = "file"
 _MAX = 65_536
-"""Bytes of such a file."""
+"""Largest secret file in bytes."""
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Return whether a key may stand in a file: a secret, or a URL that may hold one."""
+    """Return True if a key may be in a file: a secret, or a URL that may hold one."""
     return shape.is_secret(field.annotation) or not field.repr
 
 
 def names(model: type[BaseModel]) -> set[str]:
-    """The keys of a section that may stand in files."""
+    """Return the keys of a section that may be in files."""
     return {name for name, field in shape.keys(model).items() if is_secret(field)}
 
 
 def read_files(data: dict[str, Any], model: type[BaseModel], mistakes: list[ConfigError], path: KeyPath = ()) -> None:
-    """Put what the files hold in the place of their names, wherever the model has secrets.
+    """Replace file references of secrets by the files' content.
 
-    What cannot be read becomes one of `mistakes`, and its key is taken out.
+    An unreadable file is added to `mistakes`, and its key removed.
     """
     for name, field in shape.keys(model).items():
         value, inside, item = data.get(name), shape.section(field.annotation), shape.item(field.annotation)

@@ -1,4 +1,4 @@
-"""What the models look like from outside: keys, sections, lists, secrets; for the environment, errors and documents."""
+"""Structure of the models: keys, sections, lists, secrets; for the environment, errors and documentation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic.fields import FieldInfo
 
 
 def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The keys of a section as they are written in the file."""
+    """Return the keys of a section as written in the file."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def bare(annotation: Any) -> Any:
-    """The annotation without Annotated and without "or None"."""
+    """Return the annotation without Annotated and without "or None"."""
     while True:
         origin = get_origin(annotation)
         if origin is Annotated:
@@ -28,13 +28,13 @@ def bare(annotation: Any) -> Any:
 
 
 def section(annotation: Any) -> type[BaseModel] | None:
-    """The model an annotation means, None when it is no section."""
+    """Return the model of an annotation, None if it is no section."""
     inner = bare(annotation)
     return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
 def item(annotation: Any) -> Any:
-    """The annotation of a list's items, None when it is no list."""
+    """Return the annotation of a list's items, None if it is no list."""
     inner = bare(annotation)
     return get_args(inner)[0] if get_origin(inner) is tuple else None
 
@@ -44,7 +44,7 @@ def is_secret(annotation: Any) -> bool:
 
 
 def annotation_at(model: type[BaseModel], path: Sequence[str | int]) -> Any:
-    """The annotation of the key at `path`, None when there is no such key."""
+    """Return the annotation of the key at `path`, None for an unknown key."""
     annotation: Any = model
     for part in path:
         inside = section(annotation)
@@ -59,7 +59,7 @@ def annotation_at(model: type[BaseModel], path: Sequence[str | int]) -> Any:
 
 
 def paths(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    """Every key outside lists, in the order of the models, sections before what they hold."""
+    """Yield every key outside lists, in the order of the models, sections before their keys."""
     for name, field in keys(model).items():
         path = (*prefix, name)
         yield path, field

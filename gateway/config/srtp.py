@@ -1,4 +1,4 @@
-"""The words that say how media of phones and browsers is protected."""
+"""Policies, keying and suites for SRTP."""
 
 from __future__ import annotations
 

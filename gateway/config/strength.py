@@ -7,24 +7,24 @@ from functools import cache
 from importlib import resources
 
 ENOUGH = 8.0
-"""Characters that count, which a password needs; of digits in a row each after the first is half a one."""
+"""Characters required of a password; in a row of digits each after the first counts half."""
 _SHORTEST, _LONGEST = 3, 16
-"""Of names, words and runs that are looked for."""
+"""Length of names, words and runs to look for."""
 _MOST = 256
-"""Characters that are looked at."""
+"""Characters examined."""
 _WORD = 2.0
 """Characters that a known word counts as."""
 _SPELLED = str.maketrans("013457@$!", "oleastasi")
-"""Digits and signs that stand for letters."""
+"""Digits and signs used in place of letters."""
 _ROWS = ("qwertzuiop", "qwertyuiop", "asdfghjkl", "yxcvbnm", "zxcvbnm", "01234567890", "abcdefghijklmnopqrstuvwxyz")
 
 ADVICE = '12 letters and digits by chance are hard to guess; "auto" makes a password'
 
 
 def weakness(password: str, names: Iterable[str] = ()) -> str | None:
-    """Why a password is easily guessed, as a predicate; None where it is not.
+    """Return why a password is easily guessed, as a predicate; None for a strong password.
 
-    `names` are words that a guesser tries first: the user's own.
+    `names`: words that a guesser tries first, such as the user's own names.
     """
     own = frozenset(_spelled(name) for name in names if len(name) >= _SHORTEST)
     if _spelled(password) in own:
@@ -37,7 +37,7 @@ def weakness(password: str, names: Iterable[str] = ()) -> str | None:
 
 
 def points(password: str, own: frozenset[str] = frozenset()) -> float:
-    """Characters of a password that count, counted up to as many as it needs."""
+    """Return the counted characters of a password, up to the required number."""
     plain, spelled = password[:_MOST].casefold(), _spelled(password[:_MOST])
     bound = min(ENOUGH, 2.0 * len(set(plain)))
     total, at = 0.0, 0
@@ -49,7 +49,7 @@ def points(password: str, own: frozenset[str] = frozenset()) -> float:
 
 
 def _parts(plain: str, spelled: str, at: int, own: frozenset[str]) -> Iterator[tuple[int, float]]:
-    """Yield parts that may begin at `at`: length, and the number of characters that the part counts as."""
+    """Yield possible parts at `at`: length, and the number of characters counted."""
     follows = at > 0 and plain[at - 1].isdigit() and plain[at].isdigit()
     yield 1, 0.5 if follows else 1.0
     yield max(_word(plain, at, _common()), _word(spelled, at, _common())), _WORD
@@ -61,20 +61,20 @@ def _spelled(text: str) -> str:
 
 
 def _word(text: str, at: int, known: frozenset[str]) -> int:
-    """Length of the longest word that begins there; 0 for none."""
+    """Return the length of the longest word at a position; 0 for none."""
     longest = range(min(_LONGEST, len(text) - at), _SHORTEST - 1, -1)
     return next((length for length in longest if text[at : at + length] in known), 0)
 
 
 def _same(text: str, at: int) -> int:
-    """Return how often a character is repeated at `at`; 0 for less than three times."""
+    """Return the number of repetitions of a character at `at`; 0 for fewer than three."""
     length = len(text) - at - len(text[at:].lstrip(text[at]))
     return length if length >= _SHORTEST else 0
 
 
 @cache
 def _runs() -> frozenset[str]:
-    """Neighbours in the alphabet, among the digits or on a keyboard, both ways."""
+    """Return neighbours in the alphabet, among the digits or on a keyboard, both ways."""
     both = (way for row in _ROWS for way in (row, row[::-1]))
     return frozenset(
         way[first:last] for way in both for first in range(len(way)) for last in range(first + _SHORTEST, len(way) + 1)

@@ -1,4 +1,4 @@
-"""The values configuration keys are made of: addresses, port ranges, plain text."""
+"""Value types of configuration keys: addresses, port ranges, plain text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 SIP_TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
-"""Transports a listen address may begin with."""
+"""Transports of listen addresses."""
 
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 
@@ -28,7 +28,7 @@ _SIP_URI = re.compile(r"sips?:(?:[^\s<>\"@]+@)?[^\s<>\"@]+", re.IGNORECASE)
 
 
 class Section(BaseModel):
-    """One section of the file: frozen, unknown keys refused, an empty section means its defaults."""
+    """Section of the file: frozen, unknown keys rejected; an empty section means its defaults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
@@ -39,7 +39,8 @@ class Section(BaseModel):
 
 
 def without_empty(data: Any) -> Any:
-    """A section whose keys are all commented out reads as None in YAML; both mean the defaults."""
+    """Return the section without empty keys: a section with all keys commented out is None in YAML, and means the
+    defaults."""
     if data is None:
         return {}
     if isinstance(data, dict):
@@ -48,19 +49,19 @@ def without_empty(data: Any) -> Any:
 
 
 def host(text: str) -> str:
-    """An IP address or a host name; raises ValueError."""
+    """Return an IP address or a host name in canonical form; raise ValueError."""
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
         return str(ipaddress.ip_address(bare))
     except ValueError:
-        # A name of digits and dots only is a mistyped address, not a name.
+        # A name of only digits and dots is a mistyped address.
         if bare != text or not _HOST_NAME.fullmatch(text) or re.fullmatch(r"[\d.]+", text):
             raise ValueError(f"{text!r} is neither an IP address nor a host name") from None
         return text.lower()
 
 
 def ip_version(text: str) -> int:
-    """4 or 6; 0 for a host name."""
+    """Return 4 or 6; 0 for a host name."""
     try:
         return ipaddress.ip_address(text).version
     except ValueError:
@@ -68,7 +69,7 @@ def ip_version(text: str) -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether this machine alone reaches that address or name."""
+    """Return True if only this machine reaches the address or name."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -76,7 +77,7 @@ def is_loopback(host: str) -> bool:
 
 
 def network(text: str) -> str:
-    """An IP address or network, as a network; raises ValueError."""
+    """Return an IP address or network as a network; raise ValueError."""
     try:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError:
@@ -84,7 +85,7 @@ def network(text: str) -> str:
 
 
 def local_address(text: str) -> str:
-    """An IP address to listen on ("localhost" is 127.0.0.1); raises ValueError."""
+    """Return an IP address to listen on ("localhost" is 127.0.0.1); raise ValueError."""
     if text == "localhost":
         return "127.0.0.1"
     try:
@@ -94,14 +95,14 @@ def local_address(text: str) -> str:
 
 
 def port(text: str) -> int:
-    """A port number from 1 to 65535; raises ValueError."""
+    """Return a port number from 1 to 65535; raise ValueError."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise ValueError(f"{text!r} is not a port number from 1 to 65535")
     return int(text)
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    """Host and port text of "host", "host:port", "[v6]:port" or a bare IPv6 address."""
+    """Return host and port text of "host", "host:port", "[v6]:port" or a bare IPv6 address."""
     if text.startswith("["):
         address, bracket, rest = text.partition("]")
         if not bracket or (rest and not rest.startswith(":")):
@@ -119,14 +120,14 @@ def _bracketed(address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HostPort:
-    """An address to listen on, written "127.0.0.1:8080" or "[::1]:8080"."""
+    """Address to listen on, written "127.0.0.1:8080" or "[::1]:8080"."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> HostPort:
-        """Raises ValueError with a sentence."""
+        """Raise ValueError with a sentence for the user."""
         address, number = _split(text)
         if number is None:
             raise ValueError(f"{text!r} lacks the port, as in 127.0.0.1:8080")
@@ -138,16 +139,16 @@ class HostPort:
 
 @dataclass(frozen=True, slots=True)
 class SipListen:
-    """A SIP transport and where it listens, written "udp:127.0.0.1:5060"."""
+    """SIP transport with its listen address, written "udp:127.0.0.1:5060"."""
 
     transport: str
-    """One of SIP_TRANSPORTS."""
+    """Transport out of SIP_TRANSPORTS."""
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> SipListen:
-        """Raises ValueError with a sentence."""
+        """Raise ValueError with a sentence for the user."""
         transport, colon, rest = text.partition(":")
         if not colon or transport.lower() not in SIP_TRANSPORTS:
             raise ValueError(f"{text!r} must begin with one of {', '.join(SIP_TRANSPORTS)}, as in udp:127.0.0.1:5060")
@@ -160,14 +161,14 @@ class SipListen:
 
 @dataclass(frozen=True, slots=True)
 class Advertised:
-    """What peers are told to send to, written "host" or "host:port"; no port: the one listened on."""
+    """Address for peers, written "host" or "host:port"; without port the listening one."""
 
     host: str
     port: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> Advertised:
-        """Raises ValueError with a sentence."""
+        """Raise ValueError with a sentence for the user."""
         name, number = _split(text)
         return cls(host(name), None if number is None else port(number))
 
@@ -184,12 +185,12 @@ class PortRange:
 
     @classmethod
     def parse(cls, text: str) -> PortRange:
-        """Raises ValueError with a sentence."""
+        """Raise ValueError with a sentence for the user."""
         low, dash, high = text.partition("-")
         if not dash:
             raise ValueError(f"{text!r} is not a range, as in 10000-19999")
         span = cls(port(low.strip()), port(high.strip()))
-        # An even port for RTP and the odd one above it for RTCP (RFC 3550 section 11).
+        # An even port for RTP and the next odd port for RTCP (RFC 3550 section 11).
         if span.last < span.first + 1:
             raise ValueError(f"{text!r} must hold at least two ports, the lower first")
         return span
@@ -218,24 +219,24 @@ def _text(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-"""Text without control characters; a bare number in the file is taken as its digits."""
+"""Text without control characters; a bare number in the file becomes its digits."""
 
 REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
-"""Schemes of the URLs of a Redis: one server, one that Sentinels name, a Redis Cluster."""
+"""Schemes of Redis URLs: a single server, a server found by Sentinels, a Redis Cluster."""
 
 Secret = Annotated[SecretStr, BeforeValidator(_text)]
 """Text that is never shown."""
 
 
 def sip_uri(uri: str) -> str:
-    """`uri` where it has the form of a SIP URI; raises ValueError."""
+    """Return `uri` if it has the form of a SIP URI; raise ValueError."""
     if not _SIP_URI.fullmatch(uri):
         raise ValueError(f"{uri!r} is not a SIP URI, as in sip:pbx.example.com:5060")
     return uri
 
 
 def loose_route(proxy: str) -> str:
-    """The Route value that leads through a proxy given by its URI (RFC 3261 8.1.1.1)."""
+    """Return the Route value for a proxy given by URI (RFC 3261 8.1.1.1)."""
     return f"<{proxy}>" if re.search(r";lr\b", proxy) else f"<{proxy};lr>"
 
 
@@ -245,7 +246,7 @@ def _switch(value: Any) -> Any:
 
 
 SwitchValue = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
-"""on, off, or what the gateway thinks safe; true and false mean on and off."""
+"""on, off, or the gateway's safe choice; true and false mean on and off."""
 
 HostPortValue = Annotated[InstanceOf[HostPort], _parsed(HostPort.parse), PlainSerializer(str)]
 SipListenValue = Annotated[InstanceOf[SipListen], _parsed(SipListen.parse), PlainSerializer(str)]

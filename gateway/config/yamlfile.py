@@ -1,4 +1,4 @@
-"""`gateway.yaml` read into plain values, with the line every key stands on."""
+"""Parsing of `gateway.yaml` into plain values, with the line of every key."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MAX_NODES = 100_000
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the scalars of version 1.2's core schema.
+    """YAML loader with the scalars of version 1.2's core schema.
 
-    PyYAML reads version 1.1, where `off` is false, `0044` is 36 and `+4930` loses its plus sign:
-    each of them is an ordinary value of this file.
+    PyYAML reads version 1.1, where `off` is false, `0044` is 36 and `+4930` loses its plus sign, all ordinary values in
+    the file.
     """
 
 
@@ -37,16 +37,16 @@ _Loader.add_implicit_resolver(
 
 
 Read = tuple[dict[str, Any], dict[KeyPath, int], tuple[ConfigError, ...]]
-"""Values, the line (from 1) of every key, and what is wrong with keys that were left out."""
+"""Values, the line (from 1) of every key, and errors of skipped keys."""
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """The file's values and the line of every key; raises ConfigError."""
+    """Return the file's values and the line of every key; raise ConfigError."""
     return _whole(examine(path))
 
 
 def parse(text: str, name: str = "configuration") -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """The same for text that has been read."""
+    """Return the values and lines of a YAML text; raise ConfigError."""
     return _whole(_examined(text, name))
 
 
@@ -58,7 +58,7 @@ def _whole(found: Read) -> tuple[dict[str, Any], dict[KeyPath, int]]:
 
 
 def examine(path: Path) -> Read:
-    """The same with every mistake; raises ConfigError, with an empty key, where there is nothing to be read."""
+    """Return values, lines and all errors of a file; raise ConfigError with an empty key for an unreadable file."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -92,7 +92,7 @@ def _examined(text: str, name: str) -> Read:
 
 
 def value(text: str) -> Any:
-    """One value written as YAML or JSON; raises ValueError."""
+    """Parse one value written as YAML or JSON; raise ValueError."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -102,7 +102,7 @@ def value(text: str) -> Any:
 
 
 class _Builder:
-    """Turns YAML nodes into values; keys are always text and may not appear twice."""
+    """Converter of YAML nodes to values; keys are always text and must be unique."""
 
     def __init__(self, loader: _Loader, name: str) -> None:
         self._loader = loader
