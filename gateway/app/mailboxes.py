@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from gateway.files import write_whole
+from gateway.files import sync_file, write_whole
 
 log = structlog.get_logger(__name__)
 
@@ -118,16 +118,23 @@ class Mailboxes:
         return False
 
     async def put(self, user: str, message: VoiceMessage) -> bool:
-        """Keep a message whose sound is there, unless another has found and deleted it; whether it is kept now. Raises
-        OSError."""
+        """List a message whose sound is complete, unless another process has deleted the message.
+
+        Returns whether the message is listed. Both files survive a power cut from then on. Raises OSError.
+        """
         path = self._path(user, message.id).with_suffix(".json")
         begun = path.with_suffix(_BEGUN)
+
+        def keep() -> bool:
+            if begun.is_file():
+                sync_file(path.with_suffix(SOUND))  # first: no message is listed without its sound
+                write_whole(path, _about(message))
+                begun.unlink(missing_ok=True)
+            return path.is_file()
+
         try:
             async with self._lock:
-                if await asyncio.to_thread(begun.is_file):
-                    await asyncio.to_thread(write_whole, path, _about(message))
-                    await asyncio.to_thread(begun.unlink, missing_ok=True)
-                return await asyncio.to_thread(path.is_file)
+                return await asyncio.to_thread(keep)
         finally:
             self._let_go(begun)
 

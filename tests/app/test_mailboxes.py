@@ -178,3 +178,27 @@ def opened(folder: Path) -> list[str]:
     """Files of the folder that this process has open."""
     found = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
     return [each for each in found if each.startswith(str(folder))]
+
+
+async def test_the_sound_is_on_disk_before_its_message_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves no message without sound; a sound that cannot be synced lists none."""
+    process = Process(tmp_path)
+    sound = await process.begin()
+    synced: list[str] = []
+    is_broken = True
+
+    def fsync(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append(path.suffixes[0] if path.is_file() else "folder")
+        if is_broken:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="Input/output"):
+        await process.boxes.put("alice", MESSAGE)
+    assert await process.kept() == []
+    is_broken = False
+    await process.boxes.put("alice", MESSAGE)
+    assert synced == [sound.suffix, sound.suffix, ".json", "folder"]

@@ -317,6 +317,7 @@ async def test_a_message_that_was_kept_is_not_being_left_any_more(tmp_path: Path
     boxes = Mailboxes(tmp_path, max_messages=5, keep=0.0, longest=180.0)
     kept, begun = said("20261122-200001-0123456789abcdef"), said("20261122-200002-0123456789abcdef")
     path = await boxes.place("alice", kept)
+    path.write_bytes(b"sound")
     about = path.with_suffix(".part").read_bytes()
     await boxes.put("alice", kept)
     path.with_suffix(".part").write_bytes(about)

@@ -132,6 +132,7 @@ async def test_who_leaves_a_message_hears_whether_it_is_kept(
 
     def record(file: RecordingFile, ended: Callable[[str | None], None]) -> Any:
         wanted.append(file)
+        Path(str(file.path)).write_bytes(b"sound")
         ended(reason)
         return SimpleNamespace(stop=lambda: None, seconds=seconds)
 
