@@ -121,8 +121,8 @@ class Gatekeeper:
         earned = mine is not None and self._digest.gave(mine.get("nonce"), source.host)
         name = mine.get("username") if mine is not None and earned else None
         # Trunk addresses are never locked: one misconfigured phone would block all calls of the trunk.
-        said, guesser = request.to if request.method == "REGISTER" else request.from_, self._guesser(request, source)
-        if trunk is None and self.guesses.locked(guesser.host, name or said.uri.user, now, str(guesser)):
+        claimed, guesser = request.to if request.method == "REGISTER" else request.from_, self._guesser(request, source)
+        if trunk is None and self.guesses.locked(guesser.host, name or claimed.uri.user, now, str(guesser)):
             return _to_wait(0.0)
         wait = self.guesses.wait(guesser.host, name, now) if name is not None and trunk is None else 0.0
         if wait > 0:
@@ -151,9 +151,9 @@ class Gatekeeper:
         for before in request.via[1:]:
             if place.host not in self.proxies:
                 break
-            told = [value or "" for name, value in before.params if name.lower() == "received"] or [before.host]
-            host = address_in(told[0].strip('"'))
-            if len(told) > 1 or not host:
+            received = [value or "" for name, value in before.params if name.lower() == "received"] or [before.host]
+            host = address_in(received[0].strip('"'))
+            if len(received) > 1 or not host:
                 return source
             place = Flow(source.transport, host, before.port or 0, before.param("rport") or "")
         return place
@@ -216,8 +216,8 @@ class Gatekeeper:
             guesser = self._guesser(request, source)
             self.guesses.failed(guesser.host, checked.username or "", now)
             log.warning("wrong password", user=checked.username, source=guesser.host)
-        said = request.to if request.method == "REGISTER" else request.from_
-        algorithm = self._algorithms.choose(request.user_agent, source.host, self.kept.get(said.uri.user or ""))
+        claimed = request.to if request.method == "REGISTER" else request.from_
+        algorithm = self._algorithms.choose(request.user_agent, source.host, self.kept.get(claimed.uri.user or ""))
         challenges = self._digest.challenges(
             now, stale=checked.stale, salt=self._random(4), source=source.host, algorithms=(algorithm,)
         )

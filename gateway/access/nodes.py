@@ -85,9 +85,9 @@ class Nodes:
         to = self._node_at(flow.host, flow.port)
         if to is None:
             return request if field is None else request.with_headers(request.headers.without(HEADER))
-        told = {} if field is None else _read(field.partition(".")[0])
+        claims = {} if field is None else _read(field.partition(".")[0])
         at, salt = self._clock(), self._random(8).hex()
-        text = _written({**told, "node": self._node, "to": to, "start": self._start_of(to), "at": at, "salt": salt})
+        text = _written({**claims, "node": self._node, "to": to, "start": self._start_of(to), "at": at, "salt": salt})
         return request.with_headers(request.headers.with_(HEADER, f"{text}.{self._seal(request, text)}"))
 
     def verify(self, request: Request, source: Flow) -> str | None:
@@ -99,11 +99,11 @@ class Nodes:
         right = self._seal(request, text)
         if not hmac.compare_digest(seal.encode("utf-8", "replace"), right.encode()):
             return None
-        told, now = _read(text), self._clock()
-        node, at = told.get("node"), told.get("at")
+        claims, now = _read(text), self._clock()
+        node, at = claims.get("node"), claims.get("at")
         if not isinstance(node, str) or not isinstance(at, float):
             return None
-        wrong = self._wrong(told, at, right, now)
+        wrong = self._wrong(claims, at, right, now)
         if not wrong and not self._is_shown(source, node):
             wrong = "without a certificate of its own"
         if wrong:
@@ -111,13 +111,13 @@ class Nodes:
             return None
         return NODE + node
 
-    def _wrong(self, told: Mapping[str, Any], at: float, seal: str, now: float) -> str:
+    def _wrong(self, claims: Mapping[str, Any], at: float, seal: str, now: float) -> str:
         """Return the reason to refuse a request with a correct seal; "" to accept."""
-        if told.get("to") != self._node:
+        if claims.get("to") != self._node:
             return "for another gateway"
         if abs(now - at) > WINDOW:
             return "right seal, wrong time"
-        if told.get("start") != self._start:
+        if claims.get("start") != self._start:
             # The previous process may have accepted it, and its memory of seals is lost.
             return "for the process before"
         return "" if self._is_new(seal, now) else "came before"
@@ -156,15 +156,15 @@ class Nodes:
         return base64.urlsafe_b64encode(hmac.digest(self._key, sealed, "sha256")).decode().rstrip("=")
 
 
-def _written(told: Mapping[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(told, separators=(",", ":")).encode()).decode().rstrip("=")
+def _written(claims: Mapping[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(claims, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
 def _read(text: str) -> dict[str, Any]:
     """Return the decoded JSON object; {} for malformed text."""
     try:
         whole = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        told = json.loads(whole)
+        claims = json.loads(whole)
     except (binascii.Error, ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return claims if isinstance(claims, dict) else {}

@@ -176,11 +176,11 @@ class RegisterService:
                 self._keeps_alive(source, timer)
             if not self._is_reachable(source):
                 self.flow_lost(source)
-        after = [self._told(binding, now) for binding in changes.after]
+        after = [self._as_reported(binding, now) for binding in changes.after]
         fields = ok_fields(request, after, now, flow_timer=timer, gruus=self._gruus)
         return events.Reply(200, None, fields)
 
-    def _told(self, binding: Binding, now: float) -> Binding:
+    def _as_reported(self, binding: Binding, now: float) -> Binding:
         """Return a binding as reported to its phone.
 
         While draining, the phone gets the shortest interval. The store keeps the longer one (deviation from RFC 3261

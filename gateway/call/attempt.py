@@ -45,7 +45,7 @@ class Attempt(Machine):
         """Usable early descriptions of callees, by tag, newest last."""
         self._ignored: set[str] = set()
         """Tags of callees with an unusable early description."""
-        self._heard: Leg | None = None
+        self._audible: Leg | None = None
         """Callee whose early media the caller hears: the first one, until silent or gone."""
         self._answer_sdp: str | None = None
         """Answer for the caller."""
@@ -239,7 +239,7 @@ class Attempt(Machine):
         assert what.leg is not None
         assert what.event.sdp is not None
         leg, sdp = what.leg, what.event.sdp
-        if self._heard is not None and not (self._heard is leg and what.event.is_another):
+        if self._audible is not None and not (self._audible is leg and what.event.is_another):
             return
         try:
             await self._hear(leg, sdp)
@@ -256,14 +256,14 @@ class Attempt(Machine):
         """Play a callee's early media to the caller; raises MediaError."""
         before, self._answer_sdp = self._answer_sdp, await self._answer_for_caller(leg, sdp)
         self._committed, self._early[leg.party.tag] = sdp, [sdp]
-        self._heard = leg
+        self._audible = leg
         self._scope.engine.watch(self._scope.call_id, leg.party.tag, self._scope.settings.early_silence)
         if self.state is not State.EARLY or self._answer_sdp != before:
             await self.caller.ring(self._answer_sdp)
 
     async def _hear_another(self, what: CallInput) -> None:
         """Switch the caller from silent early media to the next callee or to a further phone of the same callee."""
-        silent = self._heard
+        silent = self._audible
         if silent is None or silent is not what.leg:
             return
         callees = self.callees
@@ -271,7 +271,7 @@ class Attempt(Machine):
         await self._hear_one_of((*callees[place:], *callees[:place]), silent)
 
     async def _hear_one_of(self, legs: Sequence[CalleeLeg], silent: Leg) -> None:
-        self._heard = None
+        self._audible = None
         for leg in legs:
             following = leg.next_preview() if leg is silent else None
             previews = self._early.get(leg.party.tag, ()) if leg is not silent else (following,)
@@ -286,7 +286,7 @@ class Attempt(Machine):
     async def _release(self, leg: Leg) -> None:
         await super()._release(leg)
         self._early.pop(leg.party.tag, None)
-        if leg is self._heard:
+        if leg is self._audible:
             self._committed = None
             await self._hear_one_of([each for each in self.callees if each is not leg], leg)
 
@@ -308,7 +308,7 @@ class Attempt(Machine):
         for branch in self._branches:
             branch.stop()
         self._branches = [Branch([leg for leg in self.callees if leg is what.leg])]
-        self._heard = None
+        self._audible = None
         for leg in others:
             self._stop_waiting_for(leg)
             await self._end_leg(leg, Cause.ELSEWHERE)
@@ -343,7 +343,7 @@ class Attempt(Machine):
 
     async def _leave_callees(self, cause: Cause) -> None:
         """Cancel all callees and branches."""
-        self._heard = None
+        self._audible = None
         for leg in self.callees:
             self._stop_waiting_for(leg)
             await self._end_leg(leg, cause)
@@ -369,7 +369,7 @@ class Attempt(Machine):
 
         async def take(sdp: str) -> None:
             self._scope.engine.watch(self._scope.call_id, leg.party.tag, None)
-            if sdp != self._committed or self._heard not in (None, leg):
+            if sdp != self._committed or self._audible not in (None, leg):
                 self._answer_sdp = await self._answer_for_caller(leg, sdp)
                 self._committed = sdp
 

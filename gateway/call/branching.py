@@ -188,9 +188,11 @@ class Branching:
             return None
         target = ApplicationTarget(f"{VOICEMAIL}:{user.id}", user.id)
         reason = "user-busy" if cause is Cause.BUSY else "no-answer" if cause is Cause.NO_ANSWER else "unavailable"
-        told = (Diversion(self._uri_of(user), reason), *diversions)
+        extended = (Diversion(self._uri_of(user), reason), *diversions)
         log.info("to the mailbox", call_id=journey.call_id, user=user.id, reason=reason)
-        return Branch(await self._legs(target, journey, f"{journey.call_id}-d{next(journey.names)}"), diversions=told)
+        return Branch(
+            await self._legs(target, journey, f"{journey.call_id}-d{next(journey.names)}"), diversions=extended
+        )
 
     async def _forwarded(
         self, user: User, journey: Journey, diversions: Diversions, to: tuple[str, str] | None
@@ -198,8 +200,8 @@ class Branching:
         if to is None:
             return None
         number, reason = to
-        told = (Diversion(self._uri_of(user), reason), *diversions)
-        return await self._diverted(journey, number, told, self._payers.of_user(user))
+        extended = (Diversion(self._uri_of(user), reason), *diversions)
+        return await self._diverted(journey, number, extended, self._payers.of_user(user))
 
     async def _group(self, group: Group, journey: Journey, diversions: Diversions, name: str) -> Branch:
         """Return a branch for a group, all members at once or in turn, without unreachable members and

@@ -476,8 +476,8 @@ class Call:
             return {"said": what.event.said}
         if state is not State.ENDED:
             return {}
-        said = self._refusals.get(self.cause)
-        return {"cause": self.cause.word} | ({} if said is None else {"said": said})
+        words = self._refusals.get(self.cause)
+        return {"cause": self.cause.word} | ({} if words is None else {"said": words})
 
     def _with_cause(self, what: CallInput) -> CallInput:
         """Return the final input with the cause reported to both legs."""

@@ -95,7 +95,7 @@ class Journal:
         self._clock = clock
         self._wall_clock = wall_clock
         self._boot = boot
-        self._said = False
+        self._is_logged = False
         self._unkept: dict[str, None] = {}
         """Ids of calls whose last record was not stored."""
         self._legs: dict[str, dict[Leg, _Leg]] = {}
@@ -117,15 +117,15 @@ class Journal:
                 self._let_go(call, caller)
                 return
             self._put(call.id, self._values(call, caller, changed, ending))
-            self._said = False
+            self._is_logged = False
             self._unkept.pop(call.id, None)
             (self._unheard.add if ending or call.bridge is None else self._unheard.discard)(call.id)
         except JournalError as error:
             self._unkept.pop(call.id, None)
             self._unkept[call.id] = None
             self._outdate(call.id)
-            if not self._said:
-                self._said = True
+            if not self._is_logged:
+                self._is_logged = True
                 log.error("calls are not written down, and would be lost with this process", reason=str(error))
         except Exception:
             self._unkept.pop(call.id, None)
@@ -155,9 +155,9 @@ class Journal:
         """Remove the record of an ended call once its far ends have confirmed the end."""
         if call.id in self._goodbyes:
             return
-        told, waiting = partial(self._left, call.id), 0
+        confirmed, waiting = partial(self._left, call.id), 0
         if call.id in self._unheard and not call.record.elsewhere and self._later is not None:
-            waiting = sum(leg.when_left(told) for leg in {*call.legs, *call.leaving})
+            waiting = sum(leg.when_left(confirmed) for leg in {*call.legs, *call.leaving})
         if self._later is None or not waiting:
             self._forget(call.id)
         else:
@@ -182,8 +182,8 @@ class Journal:
             before.timer.cancel()
         goodbyes = _Goodbyes(0, self._later(_PATIENCE, partial(self._forget, call_id)))
         self._goodbyes[call_id] = goodbyes
-        said = say(lambda: self._left(call_id) if self._goodbyes.get(call_id) is goodbyes else None)
-        goodbyes.waiting += said
+        expected = say(lambda: self._left(call_id) if self._goodbyes.get(call_id) is goodbyes else None)
+        goodbyes.waiting += expected
         if not goodbyes.waiting:
             self._forget(call_id)
 

@@ -118,11 +118,11 @@ def once(done: Callable[[Cause], None] | None) -> Callable[[Cause], None] | None
         return None
     waiting = [done]
 
-    def told(cause: Cause) -> None:
+    def pass_on(cause: Cause) -> None:
         if waiting:
             waiting.pop()(cause)
 
-    return told
+    return pass_on
 
 
 def _unheard(*_: object) -> None:
@@ -283,9 +283,9 @@ class Machine(ABC):
 
     async def _end_legs(self, what: CallInput) -> None:
         self._scope.ends()
-        gone = what.leg if isinstance(what.event, HungUp) else None
+        leaver = what.leg if isinstance(what.event, HungUp) else None
         for leg in self.legs:
-            if leg is not gone:
+            if leg is not leaver:
                 await self._end_leg(leg, what.cause or Cause.NORMAL)
 
     async def _end_leg(self, leg: Leg, cause: Cause) -> None:

@@ -217,9 +217,9 @@ class Calls:
                 reason=str(error),
                 sip_call_id=",".join(leg.references) or None,
             )
-            told = self._told(leg, caller, dialled, offer, admit, error.cause)
-            if told is not None:
-                return told
+            announced = self._announced(leg, caller, dialled, offer, admit, error.cause)
+            if announced is not None:
+                return announced
             self.refused[error.cause] += 1
             raise
         call = self._make(call_id, leg, callees, offer, dialled, settings, caller, journey)
@@ -228,7 +228,7 @@ class Calls:
         call.start()
         return call
 
-    def _told(
+    def _announced(
         self,
         leg: CallerLeg,
         caller: Caller,

@@ -28,33 +28,33 @@ class Previews:
     """Early descriptions of destinations, by number; the call uses one, the rest wait."""
 
     def __init__(self) -> None:
-        self._said: dict[int, str] = {}
+        self._descriptions: dict[int, str] = {}
         self._given: int | None = None
 
     def add(self, number: int, sdp: str) -> bool:
         """Keep a destination's description; return True if the call uses it now."""
-        self._said[number] = sdp
+        self._descriptions[number] = sdp
         if self._given is None:
             self._given = number
         return self._given == number
 
     def waiting(self, number: int) -> str | None:
         """Return the description of a destination; None if missing or already used by the call."""
-        return None if number == self._given else self._said.get(number)
+        return None if number == self._given else self._descriptions.get(number)
 
     def next(self) -> str | None:
         """Return the next description in turn for the call; None if no further one exists."""
-        numbers = list(self._said)
-        place = numbers.index(self._given) + 1 if self._given in self._said else 0
+        numbers = list(self._descriptions)
+        place = numbers.index(self._given) + 1 if self._given in self._descriptions else 0
         others = [each for each in (*numbers[place:], *numbers[:place]) if each != self._given]
         if not others:
             return None
         self._given = others[0]
-        return self._said[others[0]]
+        return self._descriptions[others[0]]
 
     def drop(self, number: int) -> str | None:
         """Forget a destination; return the replacement for its description if the call used it."""
-        self._said.pop(number, None)
+        self._descriptions.pop(number, None)
         if number != self._given:
             return None
         following = self.next()
@@ -64,7 +64,7 @@ class Previews:
 
     def clear(self) -> None:
         """Forget all descriptions."""
-        self._said.clear()
+        self._descriptions.clear()
         self._given = None
 
 

@@ -126,18 +126,18 @@ def words_of(event: Failed) -> str:
 
 def refusal(event: Failed, *, of_gateway: bool) -> Rejected:
     """Return the rejection for a final response. Gateways of the cluster also give their cause and Retry-After."""
-    status, headers, said = event.status, event.headers, words_of(event)
+    status, headers, words = event.status, event.headers, words_of(event)
     cause = cause_of_status(status)
     if not of_gateway:
-        return Rejected(cause, said=said)
+        return Rejected(cause, said=words)
     wait = _read(retry_after, headers.get("Retry-After"))
     if wait is not None and status == Cause.OUT_OF_SERVICE.status:
         cause = Cause.OUT_OF_SERVICE
     for reason in _read(TokenParams.parse_list, headers.get("Reason")) or ():
-        told = cause_of_word((reason.param("text") or "").partition(":")[0])
-        if told.status == status:
-            cause = told
-    return Rejected(cause, wait, said)
+        named = cause_of_word((reason.param("text") or "").partition(":")[0])
+        if named.status == status:
+            cause = named
+    return Rejected(cause, wait, words)
 
 
 def _read(parse: Callable[[str], V], text: str | None) -> V | None:

@@ -121,7 +121,7 @@ class SipCalleeLeg(SipLeg):
         self._answers, self._previews = Answers(), Previews()
         self._cancelled: list[CalleeSession] = []
         """Cancelled sessions without a final response yet."""
-        self._told: Callable[[], None] = nobody_asks
+        self._on_left: Callable[[], None] = nobody_asks
         self._elsewhere = 0
         """Number of redirections in progress; the next rank waits for them."""
         self._patience: asyncio.TimerHandle | None = None
@@ -176,13 +176,13 @@ class SipCalleeLeg(SipLeg):
 
     def when_left(self, told: Callable[[], None]) -> bool:
         """Wait for the response to every BYE and cancelled INVITE."""
-        self._told = told
+        self._on_left = told
         return super().when_left(self._one_has_left) or bool(self._cancelled)
 
     def _one_has_left(self) -> None:
         if not self._cancelled and not super().when_left(self._one_has_left):
-            told, self._told = self._told, nobody_asks
-            told()
+            on_left, self._on_left = self._on_left, nobody_asks
+            on_left()
 
     async def invite(self, sdp: str, caller: Address) -> None:
         self._offer, self._caller_address = sdp.encode(), caller
@@ -209,8 +209,8 @@ class SipCalleeLeg(SipLeg):
             else:
                 waits = [one.retry_after for one in self._refusals if one.retry_after is not None]
                 cause = most_telling([one.cause for one in self._refusals])
-                said = next((one.said for one in self._refusals if one.cause is cause and one.said), "")
-                self._deliver(Rejected(cause, min(waits, default=None), said))
+                words = next((one.said for one in self._refusals if one.cause is cause and one.said), "")
+                self._deliver(Rejected(cause, min(waits, default=None), words))
 
     def refused_before(self, refusals: Iterable[Rejected]) -> None:
         """Add the rejections of earlier legs of the turn."""
@@ -353,10 +353,10 @@ class SipCalleeLeg(SipLeg):
     def _accepted(self, number: int, event: events.Answered) -> None:
         self._stop_waiting()
         sdp = self._description(event.body) if event.body else self._previews.waiting(number)
-        said = Answered(sdp, text_of(event.repeated) or None)
+        answered = Answered(sdp, text_of(event.repeated) or None)
         self._alerted[number].judge_answer()
-        if self._answers.add(Answer(number, self._alerted.pop(number), said)):
-            self._deliver(said)
+        if self._answers.add(Answer(number, self._alerted.pop(number), answered)):
+            self._deliver(answered)
 
     async def keep_answer(self) -> None:
         answer = self._answers.take()
@@ -410,9 +410,9 @@ class SipCalleeLeg(SipLeg):
             self._deliver(Ringing(preview, is_another=True))
         return session
 
-    def _refused(self, number: int, status: int, said: Rejected | None = None) -> None:
+    def _refused(self, number: int, status: int, rejection: Rejected | None = None) -> None:
         session = self._leaves(number)
-        self._refusals.append(said or Rejected(cause_of_status(status)))
+        self._refusals.append(rejection or Rejected(cause_of_status(status)))
         if not self._goes_on(status, has_responded=session.has_responded):
             self._ask_nobody_else()
         if status >= _GLOBAL_FAILURE:
@@ -490,12 +490,12 @@ class SipCalleeLeg(SipLeg):
     def _cancel(self, session: CalleeSession, cause: Cause) -> None:
         """Cancel a session and keep it until its final response: a restart may lose the CANCEL."""
 
-        def heard(event: events.SessionEvent) -> None:
+        def watch(event: events.SessionEvent) -> None:
             if isinstance(event, events.Failed | events.Ended):
                 self._has_left(session)
 
         self._cancelled.append(session)
-        session.listen(heard)
+        session.listen(watch)
         session.hangup(self._reason(cause))
 
     def _has_left(self, session: CalleeSession) -> None:

@@ -133,7 +133,7 @@ def _take_digit(session: InfoSession, event: events.InfoReceived, deliver: Calla
         session.answer_info(event.number, 400)
         return
 
-    def told(got: bool) -> None:
+    def answer(got: bool) -> None:
         session.answer_info(event.number, 200 if got else Cause.NOT_ACCEPTABLE.status)
 
-    deliver(DigitPressed(*found, told))
+    deliver(DigitPressed(*found, answer))

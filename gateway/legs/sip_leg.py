@@ -116,7 +116,7 @@ class SipLeg(LegBase):
             self._session.answer_offer(exchange, sdp.encode())
 
     def refer(self, to: str, report: TransferReport, replaces: DialogName | None = None) -> None:
-        def told(status: int, of_refer: bool) -> None:
+        def report_status(status: int, of_refer: bool) -> None:
             if status >= 300:
                 cause = cause_of_status(status)
                 # 481 is a normal end elsewhere, but no success of a transfer.
@@ -136,7 +136,7 @@ class SipLeg(LegBase):
         if replaces is not None:
             wanted = Replaces(replaces.call_id, to_tag=replaces.local_tag, from_tag=replaces.remote_tag)
             target = target.with_header("Replaces", str(wanted))
-        self._session.refer(target, told)
+        self._session.refer(target, report_status)
 
     @property
     def refers_by(self) -> Flow | None:
@@ -194,18 +194,18 @@ class SipLeg(LegBase):
 
     def _renamed(self, message: Message) -> None:
         """Adopt an identity announced by the far end, if believed, and report a change to the call."""
-        said = self._reads(message, self.identity)
-        if said is None:
+        announced = self._reads(message, self.identity)
+        if announced is None:
             return
         known = self._address
-        if known.asserted and not said.asserted and not shows_itself(message):
-            said = hidden(said)
+        if known.asserted and not announced.asserted and not shows_itself(message):
+            announced = hidden(announced)
         was = replace(known, display_name=known.display_name or known.user)
-        new = replace(was, uri=said.uri, display_name=said.display_name, asserted=said.asserted)
+        new = replace(was, uri=announced.uri, display_name=announced.display_name, asserted=announced.asserted)
         if new == was:
             return
         # Verification and signature belong to the old name.
-        self._address = replace(new, verified=said.verified, signed=())
+        self._address = replace(new, verified=announced.verified, signed=())
         if (new.uri, new.display_name) != (was.uri, was.display_name):
             self._deliver(Renamed())
 

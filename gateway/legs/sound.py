@@ -79,17 +79,17 @@ class Sound:
         piece = self.say(pcm, rate)
         if not self._port.waiting:
             return True
-        said: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._playing[said] = piece
+        completed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._playing[completed] = piece
         speech = asyncio.ensure_future(self._speech(rate)) if until_speech else None
         try:
-            either: list[asyncio.Future[Any]] = [said] if speech is None else [said, speech]
+            either: list[asyncio.Future[Any]] = [completed] if speech is None else [completed, speech]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            return said.done() and said.result()
+            return completed.done() and completed.result()
         finally:
-            if not said.done():
+            if not completed.done():
                 self._take_back(piece)
-            del self._playing[said]
+            del self._playing[completed]
             if speech is not None:
                 speech.cancel()
                 await asyncio.gather(speech, return_exceptions=True)
@@ -107,11 +107,11 @@ class Sound:
         pieces = _Pieces[str](lambda: self._over, _WAITING_TEXT)
         take = pieces.taker()
 
-        def heard(text: str) -> None:
+        def queue(text: str) -> None:
             for at in range(0, len(text), _LONGEST_TEXT):
                 take(text[at : at + _LONGEST_TEXT])
 
-        return self._until_over(pieces, self._port.on_text(heard))
+        return self._until_over(pieces, self._port.on_text(queue))
 
     def type(self, text: str) -> None:
         """Send real-time text to the caller."""

@@ -49,7 +49,7 @@ class SpeechDetector:
         self._noise = _QUIETEST
         self._loud = self._quiet = 0
         self._before: deque[Samples] = deque(maxlen=_BEFORE + _BEGINS_AFTER)
-        self._said: list[Samples] = []
+        self._speech: list[Samples] = []
         self.speaking = False
 
     def hear(self, frame: Samples) -> Utterance | None:
@@ -61,15 +61,15 @@ class SpeechDetector:
         if not self.speaking:
             self._before.append(frame)
             if self._loud >= _BEGINS_AFTER:
-                self.speaking, self._said = True, list(self._before)
+                self.speaking, self._speech = True, list(self._before)
                 self._before.clear()
             return None
-        self._said.append(frame)
-        if self._quiet < self._ends_after and len(self._said) < self._longest:
+        self._speech.append(frame)
+        if self._quiet < self._ends_after and len(self._speech) < self._longest:
             return None
         self.speaking, self._loud = False, 0
-        said, self._said = self._said, []
-        return Utterance(np.concatenate(said), self._rate)
+        speech, self._speech = self._speech, []
+        return Utterance(np.concatenate(speech), self._rate)
 
 
 def _level(frame: Samples) -> float:

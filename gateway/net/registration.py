@@ -106,7 +106,7 @@ class Registration:
         self._contact: NameAddr | None = None
         self._flow_id = flow_id
         self._client = RegistrationClient(policy, random, others_stand)
-        self._told = (False, 0)
+        self._reported = (False, 0)
         self._task: asyncio.Task[None] | None = None
         self._hurried = asyncio.Event()
         self._now = asyncio.get_running_loop().time
@@ -311,8 +311,8 @@ class Registration:
 
     def _tell(self, of_register: bool) -> None:
         now = (self.registered, self.status)
-        changed = now != self._told
-        self._told = now
+        changed = now != self._reported
+        self._reported = now
         if changed and not self.registered and self._client.state is not State.GONE:
             logger.warning("not registered: %s", self.said or self.status)
         for wanted, listener in ((changed, self._changed), (of_register, self._answered)):

@@ -145,15 +145,15 @@ class SqliteLedger:
 
     def _write(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> bool:
         """Write rows, retrying; return False if closed meanwhile."""
-        told = False
+        is_logged = False
         while True:
             try:
                 self._store(connection, rows)
                 break
             except sqlite3.Error as error:
-                if not told:
+                if not is_logged:
                     logger.error("call records cannot be written, and wait: %s", error)
-                    told = True
+                    is_logged = True
                 if self._closing.wait(_RETRY):
                     return False
         with self.written:

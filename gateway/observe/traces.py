@@ -17,7 +17,7 @@ from gateway.media.engine import PartyStatistics
 Value = str | int | float | bool | tuple[str, ...]
 Role = Literal["internal", "server", "client"]
 
-_UNTOLD = frozenset({Input.DIGIT, Input.DIGIT_REFUSED, Input.CANDIDATE, Input.OFFER_WANTED, Input.EXCHANGE_OVER})
+_OMITTED = frozenset({Input.DIGIT, Input.DIGIT_REFUSED, Input.CANDIDATE, Input.OFFER_WANTED, Input.EXCHANGE_OVER})
 """Steps left out of traces: uninteresting, or revealing typed digits."""
 _MOST_LEGS = 64
 """Largest number of leg spans of a call; further legs have none."""
@@ -148,7 +148,7 @@ class CallTraces:
         record, zero = call.record, self._wall_clock() - elapsed
         trace_id = trace_id_of(call.id)
         root = _span_id(call.id, "")
-        steps = [step for step in call.history if step.input not in _UNTOLD]
+        steps = [step for step in call.history if step.input not in _OMITTED]
         whole = Span(
             name="call",
             role="internal",
@@ -157,13 +157,13 @@ class CallTraces:
             began=zero,
             ended=zero + elapsed,
             attributes=self._of_call(record),
-            happenings=_in_order([*_milestones(record, zero), *_told(steps, zero), *_marked(seen, zero)]),
+            happenings=_in_order([*_milestones(record, zero), *_step_events(steps, zero), *_marked(seen, zero)]),
             fault=_fault(record.cause),
         )
         return [whole, *(self._leg(call, tag, leg, seen, zero, elapsed) for tag, leg in seen.legs.items())]
 
     def _leg(self, call: Call, tag: str, leg: _SeenLeg, seen: _SeenCall, zero: float, elapsed: float) -> Span:
-        own = [step for step in call.history if step.leg == tag and step.input not in _UNTOLD]
+        own = [step for step in call.history if step.leg == tag and step.input not in _OMITTED]
         # A leg's first step may precede the change of state that shows the leg.
         began = min([leg.began, *(step.at for step in own)])
         ended = elapsed if leg.ended is None else leg.ended
@@ -176,7 +176,7 @@ class CallTraces:
             began=zero + began,
             ended=zero + max(ended, began),
             attributes=self._of_leg(call.record, tag, leg),
-            happenings=_in_order([*_told(own, zero), *_marked(seen, zero, tag)]),
+            happenings=_in_order([*_step_events(own, zero), *_marked(seen, zero, tag)]),
         )
 
     def _of_call(self, record: CallRecord) -> dict[str, Value]:
@@ -239,7 +239,7 @@ def _milestones(record: CallRecord, zero: float) -> list[Happening]:
     return [Happening(name, zero + after / 1000) for name, after in moments if after is not None]
 
 
-def _told(steps: list[Step], zero: float) -> list[Happening]:
+def _step_events(steps: list[Step], zero: float) -> list[Happening]:
     return [
         Happening(f"call.{step.input.value}", zero + step.at, {"gateway.call.state": step.state.value})
         for step in steps

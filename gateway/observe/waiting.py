@@ -41,7 +41,7 @@ class Waiting:
         self._news = threading.Condition()
         self._closed = False
         self._number = 0
-        self._told = False
+        self._is_logged = False
 
     def open(self) -> list[Row]:
         """Return the rows left by a previous process, in order; kept until `begin`. Raises OSError."""
@@ -62,11 +62,11 @@ class Waiting:
                 return False
             try:
                 self._files[0].append(line)
-                self._told = False
+                self._is_logged = False
             except OSError as error:
-                if not self._told:
+                if not self._is_logged:
                     logger.error("call records would be lost with this process: %s", error.strerror)
-                    self._told = True
+                    self._is_logged = True
             self._rows.append(row)
             self._news.notify()
         return True

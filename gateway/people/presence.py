@@ -95,13 +95,13 @@ class Presences:
 
     def elsewhere(self, node: str, states: Mapping[str, PresenceState]) -> None:
         """Adopt all states reported by a remote gateway, in place of its earlier report."""
-        before = {user: said[node] for user, said in self._elsewhere.items() if node in said}
+        before = {user: reports[node] for user, reports in self._elsewhere.items() if node in reports}
         for user in [one for one in before.keys() | states.keys() if before.get(one) != states.get(one)]:
-            said = {one: state for one, state in self._elsewhere.get(user, {}).items() if one != node}
+            reports = {one: state for one, state in self._elsewhere.get(user, {}).items() if one != node}
             if user in states:
-                said[node] = states[user]
-            if said:
-                self._elsewhere[user] = said
+                reports[node] = states[user]
+            if reports:
+                self._elsewhere[user] = reports
             else:
                 del self._elsewhere[user]
             self.board.set(user, self._composed(user))
@@ -150,8 +150,8 @@ class Presences:
     def _composed(self, user: str) -> PresenceState:
         """Return the state over all gateways: the busiest activity counts."""
         here = self.here(user)
-        said = [one for one in (here, *self._elsewhere.get(user, {}).values()) if one.is_open]
-        if not said:
+        states = [one for one in (here, *self._elsewhere.get(user, {}).values()) if one.is_open]
+        if not states:
             return here
-        note = next((one.note for one in said if one.note), "")
-        return PresenceState(min((one.activity for one in said), key=_BUSIEST.index), note)
+        note = next((one.note for one in states if one.note), "")
+        return PresenceState(min((one.activity for one in states), key=_BUSIEST.index), note)

@@ -39,7 +39,7 @@ class Publications:
         *,
         per_user: int = 10,
     ) -> None:
-        self._told = told
+        self._listener = told
         self._new_tag = new_tag
         self._per_user = per_user
         self._by_tag: dict[str, Published] = {}
@@ -69,20 +69,20 @@ class Publications:
             name = known.name
         fresh = self._new_tag()
         if expires <= 0:
-            self._told(user, name, None)
+            self._listener(user, name, None)
             return fresh
         self._by_tag[fresh] = Published(user, name, now + expires)
         self._counts[user] += 1
         if state is not None:
-            self._told(user, name, state)
+            self._listener(user, name, state)
         return fresh
 
     def expire(self, now: float) -> None:
         """Remove expired publications."""
         for tag in [tag for tag, one in self._by_tag.items() if one.expires_at <= now]:
-            gone = self._by_tag.pop(tag)
-            self._counts[gone.user] -= 1
-            self._told(gone.user, gone.name, None)
+            expired = self._by_tag.pop(tag)
+            self._counts[expired.user] -= 1
+            self._listener(expired.user, expired.name, None)
 
     @property
     def deadline(self) -> float | None:
