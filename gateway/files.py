@@ -131,10 +131,12 @@ def _sync(path: Path, flags: int = 0) -> None:
 class LatestFile:
     """A file that a thread writes after each change, the latest text last; without an event loop at once."""
 
-    def __init__(self, path: Path, text: Callable[[], str]) -> None:
-        """`text` gives all of what the file is to hold."""
+    def __init__(self, path: Path, text: Callable[[], str], pause: float = 0.0) -> None:
+        """`text` gives the whole content of the file; `pause`: seconds between two writes."""
         self._path = path
         self._text = text
+        self._pause = pause
+        self._hurry = asyncio.Event()
         self._is_stale = False
         self._has_failed = False
         self._order = threading.Lock()
@@ -156,11 +158,16 @@ class LatestFile:
     async def written(self) -> None:
         """Wait until the latest change is written."""
         if self._writing is not None:
+            self._hurry.set()
             await asyncio.wait([self._writing])
 
     async def _write(self) -> None:
+        self._hurry.clear()
         while self._is_stale:
             await asyncio.to_thread(self._replace, *self._taken())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause):
+                    await self._hurry.wait()
 
     def _ended(self, writing: asyncio.Task[None]) -> None:
         self._writing = None

@@ -292,3 +292,19 @@ def test_drafts_that_nobody_writes_to_are_removed(tmp_path: Path) -> None:
     assert remove_drafts(tmp_path, 2_000) == 1
     assert set(tmp_path.iterdir()) == {young, folder, *others}
     assert remove_drafts(tmp_path / "nowhere", 2_000) == 0
+
+
+async def test_a_file_with_a_pause_is_written_no_more_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest text is in it all the same; who waits for it does not wait for the pause."""
+    written: list[str] = []
+    monkeypatch.setattr(files, "write_whole", lambda path, text: written.append(text))
+    loop, texts = asyncio.get_running_loop(), iter(map(str, range(100)))
+    file, begun = LatestFile(tmp_path / "a", lambda: next(texts), pause=1.0), loop.time()
+    for _ in range(35):
+        file.changed()
+        await asyncio.sleep(0.1)
+    assert written == ["0", "1", "2", "3"]
+    file.changed()
+    await file.written()
+    assert written[4:] == ["4"]
+    assert loop.time() - begun < 4.9

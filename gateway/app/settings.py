@@ -318,6 +318,7 @@ def web(config: Config, console_token: str = "") -> WebSettings:
         issuer=config.domain,
         token_key=shared_key(config, "tokens"),
         sign_in_file=config.state_dir / "sign-ins.json",
+        guesses_file=config.state_dir / "guesses-web.json",
         console_token=console_token,
         max_body=limits.max_message_size,
         max_message=limits.max_message_size,

@@ -26,6 +26,7 @@ from gateway.net.user_agent import UserAgent
 log = structlog.get_logger(__name__)
 
 MARK_FILE = "nonces.mark"
+GUESSES_FILE = "guesses-sip.json"
 
 
 def open_gatekeeper(
@@ -35,7 +36,7 @@ def open_gatekeeper(
     config = opening.config
     key = shared_key(config, "nonces")
     mark = 0 if key is None else next_mark(config.state_dir, opening.random)
-    return Gatekeeper(
+    gatekeeper = Gatekeeper(
         identity,
         store,
         settings.digest(config, key or opening.random(32), opening.wall_clock(), mark),
@@ -50,6 +51,9 @@ def open_gatekeeper(
         cluster.verify,
         config.sip.proxies,
     )
+    gatekeeper.guesses.keep_in(config.state_dir / GUESSES_FILE, opening.wall_clock, opening.wall_clock)
+    opening.stack.push_async_callback(gatekeeper.guesses.written)
+    return gatekeeper
 
 
 def next_mark(state_dir: Path, random: Callable[[int], bytes]) -> int:

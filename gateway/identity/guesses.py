@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from heapq import nlargest
+from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from gateway.errors import GatewayError
+from gateway.identity.kept_guesses import Count, Counted, GuessFile
 from gateway.identity.turns import Room, Turns
 from gateway.sources import source_of
+
+_KEPT, _KEPT_PLACES = 2_000, 8
+"""Counts of each kind, those with the most wrong passwords, and sources of each user that a restart leaves."""
+_CONNECTIONS = ("tcp:", "tls:", "ws:", "wss:")
+"""Flows that end with their process."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -66,6 +75,45 @@ class Guesses:
         self._known: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
         """Sources and flows of each signed-in user."""
         self._turns = Turns()
+        self._file: GuessFile | None = None
+
+    def keep_in(self, path: Path, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
+        """Continue the counts of the previous process, and keep them in its file.
+
+        `clock` is the clock of the counts; `wall_clock` gives Unix seconds.
+        """
+        file = GuessFile(path, clock, wall_clock)
+        found = file.read()
+        for one in sorted(found.counts, key=lambda one: one.last):
+            counted = (one.wrong, one.last)
+            if not one.source:
+                self._keep(self._of_user, one.user, counted)
+            elif one.user:
+                self._keep(self._of_both, (one.user, one.source), counted)
+            else:
+                self._keep(self._of_source, one.source, counted)
+        for user, places in (found.sources or {}).items():
+            self._keep(self._known, user, OrderedDict.fromkeys(places[-_KEPT_PLACES:]))
+        file.begin(self._counted)
+        self._file = file
+
+    async def written(self) -> None:
+        """Wait until the latest count is in its file."""
+        if self._file is not None:
+            await self._file.written()
+
+    def _changed(self) -> None:
+        if self._file is not None:
+            self._file.changed()
+
+    def _counted(self) -> Counted:
+        known_pairs = {key: value for key, value in self._of_both.items() if self._knows(*key)}
+        counts = (
+            *(Count("", place, *value) for place, value in _most(self._of_source)),
+            *(Count(user, "", *value) for user, value in _most(self._of_user)),
+            *(Count(user, place, *value) for (user, place), value in _most(known_pairs)),
+        )
+        return Counted(counts, {user: tuple(_latest(places)) for user, places in self._known.items()})
 
     def turn(
         self, host: str, user: str, clock: Callable[[], float], flow: str = ""
@@ -126,6 +174,7 @@ class Guesses:
         self._count(self._of_source, place, now, self.policy.seconds)
         self._count(self._named(user), user, now, self.policy.memory)
         self._count(self._of_both, (user, place), now, self.policy.seconds)
+        self._changed()
 
     def _knows(self, user: str, place: str) -> bool:
         return place in self._known.get(user, ())
@@ -146,6 +195,8 @@ class Guesses:
         self._keep(self._known, user, places)
         for place in (flow, source_of(host)):
             if place:
+                if place not in places and not place.startswith(_CONNECTIONS):
+                    self._changed()
                 places[place] = None
                 places.move_to_end(place)
         while len(places) > self.policy.places:
@@ -156,6 +207,15 @@ class Guesses:
         table.move_to_end(key)
         if len(table) > self.policy.remembered:
             table.popitem(last=False)
+
+
+def _most(table: Mapping[K, tuple[int, float]]) -> list[tuple[K, tuple[int, float]]]:
+    return nlargest(_KEPT, table.items(), key=lambda item: item[1])
+
+
+def _latest(places: OrderedDict[str, None]) -> list[str]:
+    lasting = (place for place in reversed(places) if not place.startswith(_CONNECTIONS))
+    return list(islice(lasting, _KEPT_PLACES))[::-1]
 
 
 def _lasting(counted: tuple[int, float] | None, now: float, seconds: float) -> int:

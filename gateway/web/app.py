@@ -159,7 +159,7 @@ def create_app(
     """Make the application of all HTTP and WebSocket front ends of `gateway`.
 
     `app.state.close_sockets()` closes every WebSocket with 1001, ends the HTTP sessions and the threads that ask
-    others; `await app.state.written()` waits until sign-ins are in their file.
+    others; `await app.state.written()` waits until sign-ins and wrong passwords are in their files.
     """
     settings = settings or WebSettings()
     app = FastAPI(title="SIP to WebRTC gateway", version=_version(), docs_url=None, redoc_url=None)
@@ -176,5 +176,5 @@ def create_app(
             if asked is not None:
                 asked.close()
 
-    app.state = State({"web": web, "close_sockets": close_sockets, "written": web.authenticator.sign_ins.written})
+    app.state = State({"web": web, "close_sockets": close_sockets, "written": web.authenticator.written})
     return app

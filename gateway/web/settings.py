@@ -100,6 +100,8 @@ class WebSettings:
     """A bearer token that makes commands on the gateway's own machine an operator; "": there is none."""
     sign_in_file: Path | None = None
     """Where sign-ins outlive a restart (hashes only); None: they do not."""
+    guesses_file: Path | None = None
+    """File of the counts of wrong passwords, over a restart; None: in memory alone."""
 
     @property
     def public_origin(self) -> str:

@@ -106,15 +106,7 @@ class Authenticator:
         self._gateway = gateway
         self._site = site
         self._clock = clock
-        self._guesses = Guesses(
-            LockOut(
-                failures=settings.failure_burst,
-                seconds=settings.failure_burst / settings.failures_per_second,
-                user_failures=settings.user_failures,
-                longest_delay=settings.longest_login_delay,
-            ),
-            lambda name: gateway.find_user(name) is not None,
-        )
+        self._guesses = _guesses(gateway, settings, clock)
         """Wrong passwords, by source and by user."""
         self._failures = SourceBuckets(settings.failures_per_second, settings.failure_burst, clock)
         """Refused credentials that name no user of ours: refresh tokens, answers of a provider, programs."""
@@ -129,6 +121,11 @@ class Authenticator:
         self._guests_from_here, self._rooms_from_here = settings.guests_from_here, settings.rooms_from_here
         self._open_rooms = settings.open_rooms
         self._staff = frozenset(map(skeleton, settings.staff_names))
+
+    async def written(self) -> None:
+        """Wait until sign-ins and wrong passwords are in their files."""
+        await self.sign_ins.written()
+        await self._guesses.written()
 
     async def user(self, name: str, secret: str, address: str) -> User | None:
         """The user who proves to be `name` ("": whoever the token says); None when refused. Raises TooManyFailures."""
@@ -327,3 +324,16 @@ class Authenticator:
             self.sign_ins.end(entry.id)
             await self._shared.share(entry.id, entry.expires_at)
             self.audit.add("sign-out", entry.user, address)
+
+
+def _guesses(gateway: Gateway, settings: WebSettings, clock: Callable[[], float]) -> Guesses:
+    policy = LockOut(
+        failures=settings.failure_burst,
+        seconds=settings.failure_burst / settings.failures_per_second,
+        user_failures=settings.user_failures,
+        longest_delay=settings.longest_login_delay,
+    )
+    made = Guesses(policy, lambda name: gateway.find_user(name) is not None)
+    if settings.guesses_file is not None:
+        made.keep_in(settings.guesses_file, clock, time.time)
+    return made
