@@ -258,7 +258,7 @@ class Session:
     def join(self, conference: Conference, name: str, group: str | None = None, label: str = "") -> Seat:
         """Make the caller a member of a conference until the call ends or the seat's `leave`.
 
-        Members of one `group` do not hear each other. `play` and `say` reach the caller alone. The
+        Members with an equal `group` cannot hear each other. `play` and `say` reach the caller alone. The
         caller's text goes to the remaining members after `label`. Raises SessionError as `audio` does, MediaError as
         `Conference.seat`.
         """

@@ -112,7 +112,7 @@ def _is_secure(destination: Destination) -> bool:
 
 
 def note_failure(destination: Destination, status: int, *, has_responded: bool) -> None:
-    """Tell the destination of a flow that is no more, or of a place that is silent or out of order."""
+    """Report a lost flow (430), or a host without response or with a 503, to the destination's callbacks."""
     if status == FLOW_FAILED:
         destination.flow_failed()
     if status == 503 or (status == 408 and not has_responded):

@@ -164,7 +164,7 @@ class Endpoint:
                 connection.drop()
 
     def drop_silent(self, flows: Sequence[Flow], since: float) -> None:
-        """Close connections that we made to these flows and that brought nothing since that time of the loop."""
+        """Close outgoing connections of these flows without received data since `since` (loop time, seconds)."""
         for flow in flows:
             connection = self.connections.find(flow) if flow.reliable else None
             if connection is not None and not connection.incoming and connection.heard < since:

@@ -165,7 +165,7 @@ class UserAgent:
         await self._shell.endpoint.keep_alive(flows)
 
     def drop_silent(self, flows: Sequence[Flow], since: float) -> None:
-        """Close connections that we made to these flows and that brought nothing since that time of the loop."""
+        """Close outgoing connections of these flows without received data since `since` (loop time, seconds)."""
         self._shell.endpoint.drop_silent(flows, since)
 
     def is_reachable(self, flow: Flow, *, is_flow: bool = False) -> bool:
