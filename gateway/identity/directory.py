@@ -75,7 +75,7 @@ class Directory:
         self._state = _State()
         self._revision = ""
         self._news: set[str] = set()
-        self._gone: set[str] = set()
+        self._removed: set[str] = set()
         self._unsettled: set[str] = set()
         """Users with an uncertain credential in the store, after a failure in the middle of a change."""
         self._changing = asyncio.Lock()
@@ -135,8 +135,8 @@ class Directory:
 
     def take_gone(self) -> frozenset[str]:
         """Return ids of users removed since the last call, here or elsewhere; a new user may have such an id by now."""
-        gone, self._gone = frozenset(self._gone), set()
-        return gone
+        removed, self._removed = frozenset(self._removed), set()
+        return removed
 
     async def make_user(self, user: User, password: str | None) -> None:
         """Create a user; aliases are added by `put_identity`. Raise DirectoryError, StoreError.
@@ -303,7 +303,7 @@ class Directory:
             made = state.users.get(name)
             credential = made.credential if made is not None else Credential(name, self._realm)
             await self._store.put_credential(credential)
-        self._gone |= {name for name, made in before.users.items() if _born(state, name) != made.born}
+        self._removed |= {name for name, made in before.users.items() if _born(state, name) != made.born}
         self._state = state
         self._unsettled.clear()
         self._identity.change(self._users_of(state), rules)

@@ -74,8 +74,8 @@ class RememberingStore:
         # The expected bindings may come from the cache: the next attempt reads the store again.
         self._answered()
         if done:
-            gone = {one.key for one in (*removed, *put)}
-            self._remember(aor, (*put, *(one for one in expected if one.key not in gone)))
+            replaced = {one.key for one in (*removed, *put)}
+            self._remember(aor, (*put, *(one for one in expected if one.key not in replaced)))
         return done
 
     async def remove_all(self, aor: str) -> None:

@@ -19,7 +19,7 @@ class Repeated:
         for any other exception."""
         self._work = work
         self._error = error
-        self._told = away
+        self._away = away
         self._failed = failed
         self.is_away = False
         """True if the store was unreachable at the last attempt."""
@@ -30,7 +30,7 @@ class Repeated:
             await self._work()
         except self._error as error:
             if not self.is_away:
-                log.warning(self._told, reason=str(error))
+                log.warning(self._away, reason=str(error))
             self.is_away = True
             return False
         except Exception:

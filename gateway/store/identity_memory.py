@@ -46,8 +46,8 @@ class MemoryStore:
         live = {binding.key: binding for binding in self._bindings.get(aor, ()) if binding.expires_at > now}
         if live != {binding.key: binding for binding in expected}:
             return False
-        for gone in (*removed, *put):
-            live.pop(gone.key, None)
+        for replaced in (*removed, *put):
+            live.pop(replaced.key, None)
         self._keep(aor, [*live.values(), *put])
         return True
 

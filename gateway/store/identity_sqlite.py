@@ -137,8 +137,8 @@ def _change(
     if live != {binding.key: binding for binding in expected}:
         return False
     connection.execute("DELETE FROM bindings WHERE aor = ? AND expires_at <= ?", (aor, now))
-    for gone in (*removed, *put):
-        connection.execute("DELETE FROM bindings WHERE aor = ? AND key = ?", (aor, gone.key))
+    for replaced in (*removed, *put):
+        connection.execute("DELETE FROM bindings WHERE aor = ? AND key = ?", (aor, replaced.key))
     for binding in put:
         _insert(connection, binding)
     return True

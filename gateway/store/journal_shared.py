@@ -90,7 +90,7 @@ class SharedRecords:
         self._file = file
         self._shared = shared
         self._waiting: OrderedDict[str, bytes | None] = OrderedDict()
-        self._told: set[str] = set()
+        self._recorded: set[str] = set()
         """Calls possibly recorded in the cluster under our name."""
         self._news = asyncio.Event()
         self._written = asyncio.Event()
@@ -110,10 +110,10 @@ class SharedRecords:
 
     def told(self, call_ids: Iterable[str]) -> None:
         """Record that the cluster has records of the calls under our name, written elsewhere."""
-        self._told.update(call_ids)
+        self._recorded.update(call_ids)
 
     def _tell(self, call_id: str, record: bytes | None) -> None:
-        if record is None and call_id not in self._told:
+        if record is None and call_id not in self._recorded:
             # Calls that start and end during an outage leave nothing waiting.
             self._waiting.pop(call_id, None)
             return
@@ -135,7 +135,7 @@ class SharedRecords:
         batch = {call_id: self._waiting.pop(call_id) for call_id in list(self._waiting)[:_AT_ONCE]}
         if not self._waiting:
             self._news.clear()
-        self._told.update(batch)
+        self._recorded.update(batch)
         try:
             await self._shared.write({call_id: _with_legs(record) for call_id, record in batch.items()})
         except Exception:
@@ -143,7 +143,7 @@ class SharedRecords:
             self._waiting = OrderedDict({**batch, **self._waiting})
             self._news.set()
             raise
-        self._told.difference_update(call_id for call_id, record in batch.items() if record is None)
+        self._recorded.difference_update(call_id for call_id, record in batch.items() if record is None)
         if not self._waiting:
             self._written.set()
 

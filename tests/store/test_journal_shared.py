@@ -144,7 +144,7 @@ async def test_while_it_is_away_calls_come_and_go_and_leave_nothing() -> None:
     shared.is_away = False
     await records.written()
     assert shared.seen == {}
-    assert records._told == set()
+    assert records._recorded == set()
     running.cancel()
 
 

@@ -54,8 +54,8 @@ class Dialog:
 
     __slots__ = (
         "_flow_is_lost",
+        "_on_over",
         "_sent_to",
-        "_told",
         "asked_before",
         "contact",
         "device",
@@ -130,7 +130,7 @@ class Dialog:
         """True while a BYE of ours waits for its response."""
         self._flow_is_lost = False
         self._sent_to: tuple[Flow, ...] = ()
-        self._told: Callable[[], None] = _nobody
+        self._on_over: Callable[[], None] = _nobody
         self.waiting: tuple[Callable[[], None], ...] = ()
         """Callbacks for when the peer moves to another flow or the dialog ends."""
         self.moved: Callable[[], None] = _nobody
@@ -263,15 +263,15 @@ class Dialog:
     def terminate(self) -> None:
         """End the dialog: BYE, failure of the first INVITE, 481 or 408 (RFC 3261 12.2.1.2, 12.3)."""
         self.state, self.is_leaving = DialogState.TERMINATED, False
-        told, self._told, self.moved = self._told, _nobody, _nobody
-        told()
+        callback, self._on_over, self.moved = self._on_over, _nobody, _nobody
+        callback()
         self._tell_who_waits()
 
-    def when_over(self, told: Callable[[], None]) -> bool:
+    def when_over(self, callback: Callable[[], None]) -> bool:
         """Set the only callback for the dialog's end. Return False if the dialog has already ended."""
         if self.state is DialogState.TERMINATED:
             return False
-        self._told = told
+        self._on_over = callback
         return True
 
     def refresh_target(self, message: Message) -> None:
@@ -392,8 +392,8 @@ class Dialog:
         self._tell_who_waits()
 
     def _tell_who_waits(self) -> None:
-        for told in self.waiting:
-            told()
+        for callback in self.waiting:
+            callback()
 
     @property
     def has_lost_flow(self) -> bool:

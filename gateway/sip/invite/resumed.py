@@ -195,10 +195,10 @@ class ResumedSession(InviteSession):
         """Send the peer our new Contact, repeatedly until answered (see `session_moved`)."""
         self._recovery.refresh()
 
-    def when_answered(self, told: Callable[[], None]) -> None:
-        """Call `told` after the peer answered our BYE, or can no longer answer."""
+    def when_answered(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after the peer answered our BYE, or can no longer answer."""
         assert self.dialog is not None
-        self.dialog.when_over(told)
+        self.dialog.when_over(callback)
 
     def on_request(self, request: ServerRequest, dialog: Dialog) -> None:
         """Treat a request in the call as proof of the ACK, which went to the previous process."""

@@ -29,16 +29,16 @@ Told = Callable[[int, bool], None]
 class Referrer:
     """Asks the peer to call a transfer target, and follows the outcome.
 
-    `told` gets (100, True) once the peer accepts, then the statuses in NOTIFYs; or (n, True) for a rejection with n. A
-    subscription ended without outcome counts as 487, silence for `core.config.referral_time` as 408.
+    `report` gets (100, True) once the peer accepts, then the statuses in NOTIFYs; or (n, True) for a rejection with n.
+    A subscription ended without outcome counts as 487, silence for `core.config.referral_time` as 408.
     """
 
     def __init__(
-        self, core: Core, dialog: Dialog, target: Uri, told: Told, *, authenticator: Authenticator | None = None
+        self, core: Core, dialog: Dialog, target: Uri, report: Told, *, authenticator: Authenticator | None = None
     ) -> None:
         self._core = core
         self._dialog = dialog
-        self._told = told
+        self._report = report
         self._is_over = False
         self._client: ClientRequest | None = None
         core.add_usage(dialog, self)
@@ -59,7 +59,7 @@ class Referrer:
         if self._is_over:
             return  # a NOTIFY arrived before the response
         if response.is_success:
-            self._told(_ACCEPTED, True)
+            self._report(_ACCEPTED, True)
         else:
             self._decided(response.status, of_refer=True)
 
@@ -69,7 +69,7 @@ class Referrer:
         self._is_over = True
         self._alarm.cancel()
         self._core.remove_usage(self._dialog, self)
-        self._told(status, of_refer)
+        self._report(status, of_refer)
 
     # ---- DialogUsage
 
@@ -94,7 +94,7 @@ class Referrer:
         elif state is not None and state.value.lower() == "terminated":
             self._decided(_NEVER_SAID, of_refer=False)
         elif status > _ACCEPTED:
-            self._told(status, False)
+            self._report(status, False)
 
     def on_ack(self, ack: Request, dialog: Dialog) -> None:
         """Ignore an ACK, as the usage sends no INVITE."""

@@ -136,7 +136,7 @@ class Transaction:
 
     __slots__ = (
         "__weakref__",
-        "_told",
+        "_on_settled",
         "armed",
         "credit",
         "flow",
@@ -185,11 +185,11 @@ class Transaction:
         self.credit: int | None = None
         """Octets that a server may still send to an unproven source, None for no limit."""
         self.now = 0.0
-        self._told: Callable[[], None] | None = None
+        self._on_settled: Callable[[], None] | None = None
 
-    def when_settled(self, told: Callable[[], None]) -> None:
+    def when_settled(self, callback: Callable[[], None]) -> None:
         """Set the only callback for a settled state."""
-        self._told = told
+        self._on_settled = callback
 
     def step(self, what: Input, now: float, message: Any = None) -> None:
         """Process one input at `now` (monotonic seconds)."""
@@ -202,9 +202,9 @@ class Transaction:
         self.now = now
         for action in actions:
             self.actions[action](self, message)
-        if self._told is not None and self.state in self.settled:
-            told, self._told = self._told, None
-            told()
+        if self._on_settled is not None and self.state in self.settled:
+            callback, self._on_settled = self._on_settled, None
+            callback()
         if self.state is State.TERMINATED and before is not State.TERMINATED:
             self.armed.clear()
             self.layer.terminated(self)
