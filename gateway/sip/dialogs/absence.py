@@ -47,7 +47,7 @@ class Absences:
         *,
         pause: float = 0.0,
     ) -> Absence | None:
-        """Call `then` `pause` seconds after the dialog moves to another flow or ends, and at `until` at the latest.
+        """Call `then` `pause` seconds after the dialog moves to another flow or ends; without either, at `until`.
 
         Return None, without calling `then`, for an ended dialog, a past `until`, a full table or after `close`.
         """
