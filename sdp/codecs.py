@@ -261,7 +261,7 @@ def _read_codecs(
         payload_type = payload_number(text)
         if payload_type is None or payload_type in codecs:
             continue
-        rtpmap = _read_rtpmap(rtpmaps.get(text) or STATIC.get(payload_type, ""))
+        rtpmap = _read_rtpmap(rtpmaps.get(text, "")) or _read_rtpmap(STATIC.get(payload_type, ""))
         if rtpmap is not None:
             said = (*to_all, *feedback.get(text, ()))
             codecs[payload_type] = _codec(*rtpmap, payload_type, parameters_of.get(text, ""), said)

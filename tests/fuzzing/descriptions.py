@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
@@ -15,6 +16,7 @@ from gateway.legs.sip_bodies import kind_of
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.media.engine import Kind, MediaError, Party
 from sdp import SdpError, SessionDescription, answer
+from sdp.codecs import STATIC
 from tests.media.engine_support import config
 from tests.sdp import corpus
 from tests.sdp.plans import phone_plan
@@ -70,6 +72,7 @@ GARBLED: Sequence[str] = (
     "x" * 3000,
 )
 """Values that say nothing."""
+_MAP = re.compile(r"a=rtpmap:(\d+)")
 _PUT_IN = ("", " ", ":", ";", "/", "=", "\u00e9")
 _NEEDED = {
     Kind.WEBRTC: ("fingerprint", "ice-ufrag", "ice-pwd"),
@@ -103,7 +106,7 @@ class Base:
         starts = [0, *[place for place, line in enumerate(self.lines) if line.startswith("m=")], len(self.lines)]
         found: list[int] = []
         for start, end in pairwise(starts):
-            names = [line[2:].partition(":")[0] if line[0] == "a" else "" for line in self.lines[start:end]]
+            names = [_name(line) for line in self.lines[start:end]]
             spoken = not self.lines[start].startswith("m=") or self.lines[start].startswith("m=audio")
             sole = {name for name in needed if spoken and names.count(name) == 1} | always
             for place, name in enumerate(names, start):
@@ -113,6 +116,14 @@ class Base:
 
     def __str__(self) -> str:
         return f"{self.name} as {'an answer' if self.is_answer else 'an offer'}"
+
+
+def _name(line: str) -> str:
+    """Name of an attribute, "" for other lines and for the rtpmap of a static payload type, which needs none."""
+    mapped = _MAP.match(line)
+    if mapped is not None and int(mapped[1]) in STATIC:
+        return ""
+    return line[2:].partition(":")[0] if line[0] == "a" else ""
 
 
 def written(lines: Sequence[str]) -> str:
@@ -174,13 +185,16 @@ def mutated(base: Base, place: int, chance: random.Random) -> list[str]:
     """The lines with one of them dropped, emptied or garbled."""
     line, lines = base.lines[place], list(base.lines)
     head, mark, value = line.partition(":") if line[0] == "a" else (line[:2], "", line[2:])
-    way = chance.randrange(4)
+    mapped = _MAP.match(line)
+    # Another text of an rtpmap may well be another codec.
+    way = chance.randrange(4 if mapped is None else 3)
     if way == 0:
         del lines[place]
     elif way == 1:
         lines[place] = head + mark
     elif way == 2:
-        lines[place] = head + (mark or ":") * (line[0] == "a") + chance.choice(GARBLED)
+        said = "" if mapped is None else f"{mapped[1]} "
+        lines[place] = head + (mark or ":") * (line[0] == "a") + said + chance.choice(GARBLED)
     else:
         text = list(value)
         for _ in range(chance.choice((1, 1, 2, 4))):

@@ -53,6 +53,12 @@ def test_a_format_whose_rtpmap_says_nothing_is_left_out(rtpmap: str) -> None:
     assert [c.name for c in codecs_of(f"m=audio 4000 RTP/AVP 111 0|a=rtpmap:111 {rtpmap}")] == ["PCMU"]
 
 
+@by_row("rtpmap", ["PCMA", "PCMA/", "PCMA/x", "PCMA / 8000", "/8000", "", "\t"])
+def test_a_static_payload_type_keeps_its_codec_under_an_unreadable_rtpmap(rtpmap: str) -> None:
+    """The line counts as absent, as one that is empty does."""
+    assert [c.rtpmap for c in codecs_of(f"m=audio 4000 RTP/AVP 8|a=rtpmap:8 {rtpmap}")] == ["PCMA/8000"]
+
+
 @by_row("channels", ["0", "x", "256", "1000", ""])
 def test_unusable_channels_count_as_one(channels: str) -> None:
     """A phone that writes nonsense after the rate means mono."""

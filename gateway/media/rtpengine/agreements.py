@@ -94,6 +94,8 @@ class Agreements:
             "to-tag": source.tag,
             "sdp": text,
             **flags(self._policy(), source, target, addresses),
+            # RFC 3264 section 6: the profile of the offer, with or without feedback.
+            "transport-protocol": offer.theirs.protocol,
         }
         answer = await self._described(call.host, request, target, offer.sections)
         await self._hear_alone(call, source.tag, target.tag)

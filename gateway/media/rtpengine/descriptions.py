@@ -28,6 +28,10 @@ _PHONES_OWN = frozenset({"crypto", "end-of-candidates", "group", "msid-semantic"
 """Attributes of the other side that would mislead a browser."""
 
 
+_OF_KEYS = ("crypto", "fingerprint", "setup", "tls-id")
+"""Attributes of SRTP's keys."""
+
+
 def audio_of(description: SessionDescription, kind: Kind, suites: Collection[str]) -> MediaDescription | None:
     """The first audio section that is wanted, can carry speech, and has the keys a party of that kind must have."""
     for section in description.media:
@@ -94,19 +98,28 @@ def only(
 
 
 def _for_daemon(description: SessionDescription) -> SessionDescription:
-    """Return what the daemon's own reader takes: with an IP address for every section, also unused ones."""
-    description = cleaned(description)
-    media = [
-        section if _has_address(description.connection_of(section)) else section.replace_field("c", _NOWHERE)
-        for section in description.media
-    ]
-    if description.connection is not None and not _has_address(description.connection):
-        description = description.replace_field("c", *[section.connection for section in media[:1]])
-    return description.with_media(media)
+    """Return what the daemon's own reader takes: each section, also an unused one, with one plain IP address.
+
+    Keys go where no section is protected: the daemon would expect SRTP of a profile that says RTP.
+    """
+    media = []
+    for section in description.media:
+        section = section.replace_field("c", _plain(description.connection_of(section)))
+        media.append(section if _is_protected(section) else section.without(*_OF_KEYS))
+    described = cleaned(description.with_media(media))
+    if not any(map(_is_protected, media)):
+        described = described.without(*_OF_KEYS)
+    return described.replace_field("c", *[section.connection for section in described.media[:1]])
 
 
-def _has_address(connection: Connection | None) -> bool:
-    return connection is not None and connection.ip is not None
+def _plain(connection: Connection | None) -> Connection:
+    """The address alone, as a strict reader takes it."""
+    address = None if connection is None else connection.ip
+    return _NOWHERE if address is None else Connection(str(address), f"IP{address.version}")
+
+
+def _is_protected(section: MediaDescription) -> bool:
+    return "SAVP" in section.protocol.upper()
 
 
 def _usable_keys(section: MediaDescription, suites: Collection[str]) -> MediaDescription:
@@ -196,11 +209,16 @@ def transport_of(description: SessionDescription, section: MediaDescription) -> 
 
 
 def fits(answer: MediaDescription, offer: MediaDescription) -> bool:
-    """Whether the two speak the same profile and share a codec that carries speech."""
-    if answer.protocol.upper() != offer.protocol.upper():
+    """Tell whether the two speak one profile, with or without feedback, and share a codec that carries speech."""
+    if profile_of(answer) != profile_of(offer):
         return False
     told = [codec for codec in codecs_of(offer) if codec.is_media]
     return any(codec.is_media and any(codec.key == each.key for each in told) for codec in codecs_of(answer))
+
+
+def profile_of(section: MediaDescription) -> str:
+    """The profile of a section without its feedback: peers answer RTP/AVP with RTP/AVPF, and the other way round."""
+    return section.protocol.upper().removesuffix("F")
 
 
 def _carries(section: MediaDescription) -> bool:
