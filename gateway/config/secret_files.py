@@ -33,17 +33,17 @@ def read_files(data: dict[str, Any], model: type[BaseModel], mistakes: list[Conf
     An unreadable file is added to `mistakes`, and its key removed.
     """
     for name, field in shape.keys(model).items():
-        value, inside, item = data.get(name), shape.section(field.annotation), shape.item(field.annotation)
-        where = (*path, name)
+        value, where = data.get(name), (*path, name)
         if isinstance(value, dict) and is_secret(field):
             try:
                 data[name] = _read(value, ".".join(map(str, where)))
             except ConfigError as error:
                 mistakes.append(error)
                 del data[name]
-        elif inside is not None and isinstance(value, dict):
-            read_files(value, inside, mistakes, where)
-        elif item is not None and (entry := shape.section(item)) is not None and isinstance(value, list):
+        elif isinstance(value, dict):
+            if (inside := shape.section(field.annotation)) is not None:
+                read_files(value, inside, mistakes, where)
+        elif isinstance(value, list) and (entry := shape.section(shape.item(field.annotation))) is not None:
             _read_entries(value, entry, mistakes, where)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -90,6 +91,7 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+@functools.cache
 def _version() -> str:
     try:
         return metadata.version("sip-webrtc-gateway")
