@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.sip.invite.events import Ended
 from gateway.sip.message.addresses import NameAddr
@@ -14,6 +15,7 @@ from tests.app.scripted_house import Callee, Fields, house
 from tests.interop.gateway import PASSWORDS
 from tests.rows import by_row
 
+M = TypeVar("M", Request, Response)
 GOOD: Fields = (("Contact", "<sip:4711@{host}:{port}>"),)
 WAYS: dict[str, Fields] = {
     "no Contact": (),
@@ -71,6 +73,87 @@ async def test_a_200_without_a_usable_way_is_acknowledged_and_ended(tmp_path: Pa
                 phone.session.hangup()
                 assert (await trunk.accepts("BYE")).to_tag == "t"
             assert isinstance(await phone.over, Ended)
+
+
+CONTACTS = {name: fields for name, fields in WAYS.items() if not any(each == "Record-Route" for each, _ in fields)}
+"""Of those, the Contacts: a later request or answer changes no route set (RFC 3261 12.2)."""
+
+
+async def next_offer(trunk: Callee) -> Request:
+    """The gateway's next offer within the dialog."""
+    while True:
+        request = await trunk._next(Request)
+        if request.method in ("INVITE", "UPDATE"):
+            return request
+
+
+def written(message: M, fields: Fields, trunk: Callee) -> M:
+    """A message with these lines for its Contact."""
+    host, port = trunk.socket.place
+    headers = message.headers.without("Contact")
+    for name, value in fields:
+        headers = headers.add(name, value.format(host=host, port=port))
+    return message.with_headers(headers)
+
+
+@by_row("way", CONTACTS)
+async def test_a_200_to_a_change_without_a_usable_way_is_acknowledged(tmp_path: Path, way: str) -> None:
+    """The ACK of our re-INVITE, and the BYE after it, go where the INVITE went."""
+    async with house(tmp_path) as there:
+        trunk = there.trunk
+        phone = Phone(there.agent, there.app, "1001", dials="04711")
+        invite = await trunk.request("INVITE")
+        await trunk.send(trunk.says(invite, 200))
+        await trunk.request("ACK")
+        assert await phone.status() == 200
+        held = SDP.format(port=40000).replace("- 1 1 ", "- 1 2 ") + "a=sendonly\r\n"
+        phone.session.offer(held.encode())
+        change = await next_offer(trunk)
+        answer = written(trunk.says(change, 200), CONTACTS[way], trunk)
+        await trunk.send(answer.with_headers(answer.headers.with_("To", change.to)))
+        assert change.method == "INVITE"
+        assert (await trunk.request("ACK")).cseq.number == change.cseq.number
+        phone.session.hangup()
+        await trunk.accepts("BYE")
+
+
+@by_row("method", ["INVITE", "UPDATE"])
+@by_row("way", CONTACTS)
+async def test_a_callee_is_left_with_bye_whatever_contact_its_change_names(
+    tmp_path: Path, way: str, method: str
+) -> None:
+    """A target refresh that leads nowhere leaves the flow of the call."""
+    async with house(tmp_path) as there:
+        trunk = there.trunk
+        phone = Phone(there.agent, there.app, "1001", dials="04711")
+        invite = await trunk.request("INVITE")
+        await trunk.send(trunk.says(invite, 200))
+        await trunk.request("ACK")
+        assert await phone.status() == 200
+        change = trunk.in_dialog(method, invite, SDP.format(port=40002).replace("- 1 1 ", "- 1 2 "))
+        await trunk.send(written(change, CONTACTS[way], trunk))
+        assert (await trunk.final(method)).status == 200
+        if method == "INVITE":
+            await trunk.send(trunk.in_dialog("ACK", invite, number=change.cseq.number))
+        phone.session.hangup()
+        await trunk.accepts("BYE")
+
+
+@by_row("place", ["0.0.0.0", "224.0.0.1", "255.255.255.255", "{host}:0"])
+async def test_a_caller_whose_record_route_leads_nowhere_hears_of_the_end(tmp_path: Path, place: str) -> None:
+    """The BYE goes where its INVITE came from."""
+    async with house(tmp_path) as there:
+        trunk, caller, uri = there.trunk, there.caller, Uri.of("04711", there.app.config.domain)
+        headers = (("Record-Route", f"<sip:{place.format(host=caller.socket.place[0])};lr>"),)
+        body, contact = SDP.format(port=40000).encode(), NameAddr.parse(caller.contact)
+        calling = asyncio.create_task(caller.ask("INVITE", uri, uri, contact, body=body, headers=headers))
+        invite = await trunk.request("INVITE")
+        await trunk.send(trunk.says(invite, 200))
+        await trunk.request("ACK")
+        assert (await calling).status == 200
+        await trunk.hangs_up(invite)
+        assert (await trunk.final("BYE")).status == 200
+        await caller.accepts("BYE")
 
 
 OLD_BRANCHES = ("", ";branch=1", ";branch=Z9HG4BKtagged", ";branch=z9hG4bK")

@@ -179,8 +179,7 @@ class Dialog:
         self.route_set = routes
         if contact is not None and has_target:
             self.remote_target, self.instance = contact.uri, contact.instance
-        if not self.is_by_flow and self.flow is not None and self.flow.host:
-            self.is_by_flow = not is_usable_place(self.next_hop, self.flow.ip_version)
+        self.is_by_flow = self.is_by_flow or _leads_nowhere(self)
 
     def go_by_flow(self) -> None:
         """Send requests over the dialog's flow, regardless of target and route set."""
@@ -219,7 +218,7 @@ class Dialog:
             state=DialogState.EARLY,
             flow=flow,
         )
-        dialog.instance = target.instance
+        dialog.instance, dialog.is_by_flow = target.instance, _leads_nowhere(dialog)
         return dialog
 
     @classmethod
@@ -283,6 +282,7 @@ class Dialog:
         contact = message.contact
         if contact is not None and names_place(contact.uri):
             self.remote_target = contact.uri
+            self.is_by_flow = self.is_by_flow or _leads_nowhere(self)
 
     def request(
         self,
@@ -522,3 +522,9 @@ def _flows_of(hop: Uri) -> tuple[Flow, ...]:
     """Return the flow for a URI with an IP address; () for a host name."""
     flow = direct_flow(hop) if names_place(hop) else None
     return (flow,) if flow is not None else ()
+
+
+def _leads_nowhere(dialog: Dialog) -> bool:
+    """Return True if the next hop is no address of a peer, while the flow of the dialog is known."""
+    flow = dialog.flow
+    return flow is not None and bool(flow.host) and not is_usable_place(dialog.next_hop, flow.ip_version)

@@ -74,6 +74,8 @@ class Modification:
     _crossing: Crossing | None = None
     _retry: Delay | None = None
     _patience: Delay | None = None
+    _ack: Acknowledgement | None = None
+    """ACK of our latest re-INVITE."""
     _is_stopped: bool = False
     _is_in_doubt: bool = False
     """True if the peer may lack our last answer."""
@@ -219,7 +221,7 @@ class Modification:
 
     def _acknowledgement(self, change: LocalChange, number: int) -> Acknowledgement:
         assert change.client is not None
-        change.ack = Acknowledgement(self.session.core, self.dialog, change.client, number)
+        self._ack = change.ack = Acknowledgement(self.session.core, self.dialog, change.client, number)
         return change.ack
 
     def _on_success(self, change: LocalChange, response: Response) -> None:
@@ -377,6 +379,8 @@ class Modification:
         """Process the loss of a connection."""
         if self._accepted is not None:
             self._accepted.accepted.flow_lost(flow)
+        if self._ack is not None:
+            self._ack.flow_failed(flow)
         if self._remote is not None and same_way(self._remote.request.transaction.source, flow):
             self._remote.is_cut_off = True
 
