@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tests.rows import by_row
 
 ROOT = Path(__file__).parent.parent
 STDLIB = frozenset(sys.stdlib_module_names)
@@ -174,7 +174,7 @@ def begins(module: str, prefix: str) -> bool:
     return module == prefix or module.startswith(prefix + ".")
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.path)
+@by_row("room", ROOMS, ids=lambda room: room.path)
 def test_a_room_imports_only_what_the_table_lets_it(room: Room) -> None:
     """Arrows go down only."""
     place = ROOT / room.path

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from scripts import audit
+from tests.rows import by_row
 
 CLEAN = {"name": "httptools", "version": "0.7.1", "vulns": []}
 SKIPPED = {"name": "redis", "skip_reason": "Dependency not found"}
@@ -26,7 +27,7 @@ CRATE = JUDGED | {
 }
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("dependencies", "said"),
     [
         ([CLEAN, OURS], []),

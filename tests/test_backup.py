@@ -25,6 +25,7 @@ from gateway.commands.backup import BackupError, backup, restore
 from gateway.errors import ConfigError
 from gateway.store.identity_sqlite import MIGRATIONS, SqliteStore
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
+from tests.rows import by_row
 
 
 async def test_users_and_passwords_come_back_on_another_machine(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ async def test_users_and_passwords_come_back_on_another_machine(tmp_path: Path) 
         await second.stop()
 
 
-@pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
+@by_row("version", range(1, len(MIGRATIONS) + 1))
 async def test_a_backup_of_an_older_gateway_is_taken_up(tmp_path: Path, version: int) -> None:
     """Whatever version its store was of: phones and passwords are there, and the gateway starts on it."""
     state, elsewhere, archive = tmp_path / "state", tmp_path / "elsewhere", tmp_path / "all.tar.gz"
@@ -194,7 +195,7 @@ def _archive(path: Path, files: dict[str, bytes], manifest: object, link: str = 
     return path
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("files", "manifest", "link", "says"),
     [
         ({"state/../../evil": b""}, {}, "", "holds"),

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from bench import path, table
 from bench.table import Result, faster, medians, report
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("result", "met"),
     [
         (Result("a", 1, "µs"), None),

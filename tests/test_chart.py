@@ -13,6 +13,7 @@ import yaml
 from gateway.config import Config, load
 from tests import peers
 from tests.helm import HelmError, Rendered
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -238,7 +239,7 @@ def test_a_changed_configuration_restarts_the_pods_and_another_value_does_not(re
     assert sums["as it is"] == sums["two of a cluster"] != sums["everything else"]
 
 
-@pytest.mark.parametrize("name", BAD)
+@by_row("name", BAD)
 def test_values_that_make_no_gateway_are_refused_with_a_word(rendered: Rendered, name: str) -> None:
     """Before anything is installed."""
     with pytest.raises(HelmError, match=BAD[name][1]):

@@ -32,6 +32,7 @@ from tests import peers
 from tests.net.certificates import Authority, shown_by
 from tests.net.peers import OFFER, Application, Recorder
 from tests.ports import free_ports
+from tests.rows import by_row
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = Path(sys.executable).with_name("gateway")
@@ -90,7 +91,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
         assert re.search(rf"^\W*{command} +\w", result.stdout, re.MULTILINE), command
 
 
-@pytest.mark.parametrize("command", [("run",), ("check-config",), ("demo",), ("sdp", "translate")])
+@by_row("command", [("run",), ("check-config",), ("demo",), ("sdp", "translate")])
 def test_each_command_has_help(command: tuple[str, ...]) -> None:
     """Status 0 and its own usage line."""
     result = CliRunner().invoke(cli.app, [*command, "--help"])
@@ -121,7 +122,7 @@ def test_the_shipped_configuration_is_good(tmp_path: Path) -> None:
 
 
 @pytest.mark.wall
-@pytest.mark.parametrize(
+@by_row(
     ("text", "words"),
     [
         ("sip:\n  ring_timeout: never\n", "sip.ring_timeout"),
@@ -167,7 +168,7 @@ def test_what_is_wrong_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.wall
-@pytest.mark.parametrize(
+@by_row(
     ("key", "variable", "kind"),
     [
         ("sip.listen", "SIP__LISTEN", socket.SOCK_DGRAM),
@@ -175,7 +176,7 @@ def test_what_is_wrong_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -
         ("webrtc.listen", "WEBRTC__LISTEN", socket.SOCK_DGRAM),
     ],
 )
-@pytest.mark.parametrize("command", ["check-config", "run"])
+@by_row("command", ["check-config", "run"])
 def test_a_taken_port_names_its_key_and_may_be_free_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, key: str, variable: str, kind: socket.SocketKind
 ) -> None:

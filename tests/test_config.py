@@ -19,6 +19,7 @@ from gateway.config.markdown import markdown, meanings
 from gateway.config.people import IdentityRule, Route, Trunk, UserConfig
 from gateway.errors import ConfigError
 from tests.config_support import load_text
+from tests.rows import by_row
 
 ROOT = Path(__file__).parent.parent
 READY_MADE = {
@@ -247,7 +248,7 @@ BESIDE = {
 KEYS = [(path, field) for path, field in shape.paths(Config) if shape.section(field.annotation) is None]
 
 
-@pytest.mark.parametrize(("path", "field"), KEYS, ids=[".".join(path) for path, _ in KEYS])
+@by_row(("path", "field"), KEYS, ids=[".".join(path) for path, _ in KEYS])
 def test_every_key_can_be_set_by_environment(path: tuple[str, ...], field: FieldInfo) -> None:
     """GATEWAY_ and the path set the key, to a value that is not its default, and nothing else."""
     environ = {"GATEWAY_" + "__".join(path).upper(): _other(path, field)}

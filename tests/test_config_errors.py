@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.config import Config, load, shape
 from gateway.errors import ConfigError
 from tests.config_support import load_text
+from tests.rows import by_row
 
 CASES = [
     # unknown keys, with the closest known one
@@ -130,7 +131,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "key", "reason"), CASES, ids=[f"{case[1]}-{case[2][:12]}" for case in CASES])
+@by_row(("text", "key", "reason"), CASES, ids=[f"{case[1]}-{case[2][:12]}" for case in CASES])
 def test_error_names_the_key(tmp_path: Path, text: str, key: str, reason: str) -> None:
     """The dotted path, a sentence, and the line of the file."""
     with pytest.raises(ConfigError) as caught:
@@ -140,7 +141,7 @@ def test_error_names_the_key(tmp_path: Path, text: str, key: str, reason: str) -
     assert "gateway.yaml, line 1)" in caught.value.reason
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "reason"),
     [
         ("sip: {", "not valid YAML, line 1"),
@@ -179,7 +180,7 @@ def test_key_written_twice_is_refused(tmp_path: Path) -> None:
     assert caught.value.key == "sip.ring_timeout"
 
 
-@pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: *a}", "? [a, b]\n: c"])
+@by_row("text", ["a: &a [*a]", "a: &a {b: *a}", "? [a, b]\n: c"])
 def test_endless_and_odd_yaml_is_refused(tmp_path: Path, text: str) -> None:
     """An anchor that holds itself, and a key that is a list, end in a sentence."""
     with pytest.raises(ConfigError):
@@ -193,7 +194,7 @@ def test_exponential_yaml_is_refused(tmp_path: Path) -> None:
         load_text(tmp_path, "\n".join(lines))
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("name", "value", "key", "reason"),
     [
         ("GATEWAY_SIP__LISTEN", "udp:x", "sip.listen.0", "lacks the port"),

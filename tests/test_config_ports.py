@@ -14,6 +14,7 @@ from gateway.config.ports import default_route_address, is_own_address
 from gateway.errors import AwayError, ConfigError
 from tests.netns import host
 from tests.ports import free_ports
+from tests.rows import by_row
 
 
 def on_free_ports() -> Config:
@@ -47,7 +48,7 @@ def test_free_ports_pass_and_stay_free() -> None:
     check_ports(config)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("key", "kind", "word"),
     [
         ("sip.listen.0", socket.SOCK_DGRAM, "UDP"),
@@ -82,7 +83,7 @@ def test_web_port_may_have_just_been_closed() -> None:
     check_ports(config)
 
 
-@pytest.mark.parametrize("key", ["sip.listen.0", "web.listen", "webrtc.listen", "rtp.listen"])
+@by_row("key", ["sip.listen.0", "web.listen", "webrtc.listen", "rtp.listen"])
 def test_address_of_another_machine_names_its_key(key: str) -> None:
     """An address that this machine does not have is refused."""
     section, name = key.split(".")[:2]

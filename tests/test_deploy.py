@@ -26,6 +26,7 @@ from tests import peers
 from tests.interop.gateway import config_on_free_ports
 from tests.media.plane_rig import Told, figures, leave, until
 from tests.net.certificates import Authority
+from tests.rows import by_row
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -82,7 +83,7 @@ def plane_commands() -> dict[str, list[str]]:
 
 
 @pytest.mark.wall
-@pytest.mark.parametrize("kind", ["unit", "compose", "chart"])
+@by_row("kind", ["unit", "compose", "chart"])
 async def test_a_plane_of_its_own_is_waited_for_and_outlives_the_gateway(tmp_path: Path, kind: str) -> None:
     """Started as the deployment says: by its own secret, before or after a gateway comes; one that died is replaced."""
     program = peers.plane()
@@ -197,7 +198,7 @@ def test_a_stop_has_more_patience_than_calls_are_given() -> None:
 
 
 @pytest.mark.wall
-@pytest.mark.parametrize("path", ["Dockerfile", "kamailio/Dockerfile", "rtpengine/Dockerfile"])
+@by_row("path", ["Dockerfile", "kamailio/Dockerfile", "rtpengine/Dockerfile"])
 def test_the_image_is_good(path: str) -> None:
     """hadolint has nothing to say."""
     lint = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
@@ -260,7 +261,7 @@ def test_the_compose_file_names_what_is_there() -> None:
     assert service["cap_drop"] == ["ALL"]
 
 
-@pytest.mark.parametrize("path", ["gateway", "sdp", "plane", "pyproject.toml", "README.md"])
+@by_row("path", ["gateway", "sdp", "plane", "pyproject.toml", "README.md"])
 def test_what_the_image_is_built_of_is_not_left_out(path: str) -> None:
     """.dockerignore keeps the rest of a checkout out, and no more."""
     ignored = (ROOT / ".dockerignore").read_text().split()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from gateway.call.diagram import diagram
 from gateway.call.status import Cause
+from tests.rows import by_row
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,7 +18,7 @@ def test_the_diagram_in_docs_is_the_table() -> None:
     assert f"```mermaid\n{diagram()}```" in text
 
 
-@pytest.mark.parametrize("cause", list(Cause), ids=lambda cause: cause.word)
+@by_row("cause", list(Cause), ids=lambda cause: cause.word)
 def test_every_cause_is_documented(cause: Cause) -> None:
     """docs/calls.md has a row for each cause with its numbers."""
     text = (ROOT / "docs" / "calls.md").read_text()

@@ -7,9 +7,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from tests.docs_blocks import BY_LANGUAGE, DOCUMENTS, NOT_HERE, PICTURE, ROOT, RUN, blocks_of, runner
+from tests.rows import by_row
 
 TESTS = ROOT / "tests"
 NAMED = sorted({by.removeprefix(NOT_HERE) for each in RUN.values() for by in each.values()} - {PICTURE})
@@ -25,7 +24,7 @@ def source(named: str) -> str:
     return text + "".join(file.read_text() for file in files if file.is_file())
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@by_row("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_block_is_run_by_somebody(document: Path) -> None:
     """By the test of its language, or by the one that is named for it."""
     assert [block.name for block in blocks_of(document) if runner(block) is None] == []
@@ -38,7 +37,7 @@ def test_nobody_is_named_for_what_is_not_there() -> None:
     assert {(document, start) for document, each in RUN.items() for start in each} - begun == set()
 
 
-@pytest.mark.parametrize("named", [*NAMED, *sorted(set(BY_LANGUAGE.values()))])
+@by_row("named", [*NAMED, *sorted(set(BY_LANGUAGE.values()))])
 def test_who_is_named_is_a_test(named: str) -> None:
     """A function of that name, in that file."""
     file, _, name = named.partition("::")
@@ -47,7 +46,7 @@ def test_who_is_named_is_a_test(named: str) -> None:
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
 
 
-@pytest.mark.parametrize(("document", "start"), [(document, start) for document, each in RUN.items() for start in each])
+@by_row(("document", "start"), [(document, start) for document, each in RUN.items() for start in each])
 def test_who_is_named_reads_that_document(document: str, start: str) -> None:
     """What is run is what the page says: the test's file names the page."""
     by = RUN[document][start]
@@ -64,7 +63,7 @@ def test_what_is_run_by_nobody_is_rare() -> None:
     assert count[True] <= MOST_NOT_HERE
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     ["```sh\nnobody runs this\n```\n", "  - x\n\n    ```\n    nor this\n    ```\n", "~~~python\nx\n~~~\n",
      "````yml\na: 1\n````\n", '```sh title="x"\nmake nothing\n```\n', "```yaml title='x'\na: 1\n```\n"],

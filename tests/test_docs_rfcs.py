@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
-
 from gateway.config import Config
 from scripts.site import rfcs
+from tests.rows import by_row
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "rfc.md").read_text()
@@ -62,7 +61,7 @@ def test_what_the_code_names_is_on_the_page() -> None:
     assert unlisted([(3261, "", "x")], "| 3261.5 | 13261 |") == {3261}
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "named"),
     [
         ("(RFC 3261 12.2.2, 17.1)", [(3261, "12.2.2"), (3261, "17.1")]),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from gateway.config import Config
 from gateway.config.markdown import markdown
 from gateway.web.rpc.table import METHODS
+from tests.rows import by_row
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
@@ -44,7 +43,7 @@ def strangers(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@by_row("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_settings_that_are_named_are_there(document: Path) -> None:
     """A reader who sets one does not have the gateway refuse its file."""
     assert strangers(document.read_text()) == []

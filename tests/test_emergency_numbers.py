@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from gateway.app import settings
 from gateway.commands.init import Answers, next_steps
 from gateway.config import Config, load, notices
 from tests.config_support import load_text
 from tests.docs_blocks import ROOT
+from tests.rows import by_row
 
 TRUNK = "trunks: [{name: pbx, uri: 'sip:pbx.test'}]"
 SPARE = "trunks: [{name: pbx, uri: 'sip:pbx.test'}, {name: spare, uri: 'sip:spare.test'}]"
@@ -25,7 +24,7 @@ def test_each_place_that_asks_for_them_names_the_same_key() -> None:
     assert all(URGED in place for place in places)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "trunk", "said"),
     [
         ("", None, "No way leads to 112, 911"),
@@ -36,7 +35,7 @@ def test_each_place_that_asks_for_them_names_the_same_key() -> None:
         ("users: [{id: guard, sip: true, aliases: ['112', '911']}]", None, ""),
     ],
 )
-@pytest.mark.parametrize("way", ["file", "variable"])
+@by_row("way", ["file", "variable"])
 def test_numbers_alone_are_enough(tmp_path: Path, text: str, trunk: str | None, said: str, way: str) -> None:
     """They go through the only trunk, else where routes lead; a number that no way leads to is named at the start."""
     numbers = '\nemergency: {numbers: ["112", 911]}' if way == "file" else ""

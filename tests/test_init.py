@@ -31,6 +31,7 @@ from gateway.config import load, notices
 from gateway.errors import ConfigError
 from tests.net.certificates import Authority
 from tests.ports import free_ports
+from tests.rows import by_row
 
 SCRIPT = shutil.which("gateway", path=str(Path(sys.executable).parent)) or ""
 
@@ -240,17 +241,13 @@ def test_a_pbx_with_an_account_and_emergency_numbers(tmp_path: Path) -> None:
     assert not list(notices(found))
 
 
-@pytest.mark.parametrize(
-    ("address", "hidden"), [("10.0.0.1", True), ("100.64.1.1", True), ("8.8.8.8", False), ("phone.test", False)]
-)
+@by_row(("address", "hidden"), [("10.0.0.1", True), ("100.64.1.1", True), ("8.8.8.8", False), ("phone.test", False)])
 def test_an_address_behind_nat_is_said(address: str, hidden: bool) -> None:
     """For peers outside it is none."""
     assert behind_nat(address) is hidden
 
 
-@pytest.mark.parametrize(
-    ("address", "everywhere"), [("2001:db8::1", "::"), ("192.0.2.1", "0.0.0.0"), ("h.test", "0.0.0.0")]
-)
+@by_row(("address", "everywhere"), [("2001:db8::1", "::"), ("192.0.2.1", "0.0.0.0"), ("h.test", "0.0.0.0")])
 def test_it_listens_by_the_ip_version_of_its_address(tmp_path: Path, address: str, everywhere: str) -> None:
     """SIP and all media: an address that peers are told is of no use where nobody listens on its version."""
     write(tmp_path / "gateway.yaml", Answers(domain="a.test", address=address), overwrite=False)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rows import by_row
+
 pytestmark = pytest.mark.wall
 ROOT = Path(__file__).parent.parent
 
@@ -19,7 +21,7 @@ LEAKS = {
 }
 
 
-@pytest.mark.parametrize("leak", LEAKS)
+@by_row("leak", LEAKS)
 def test_a_leak_fails_the_module_that_made_it(leak: str, tmp_path: Path) -> None:
     """The next module, which leaks nothing, passes."""
     (tmp_path / "test_a.py").write_text(LEAKS[leak])

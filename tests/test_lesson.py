@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from tests.lesson_program import EXAMPLES, PROGRAM, ROOT, SECONDS
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -40,7 +41,7 @@ LATE: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("main", "status", "said", "complained"), ENDS.values(), ids=ENDS)
+@by_row(("main", "status", "said", "complained"), ENDS.values(), ids=ENDS)
 def test_a_program_ends_as_it_went(main: str, status: int, said: str, complained: str) -> None:
     """PASS, or FAIL with one sentence on standard error and status 1."""
     command = [sys.executable, "-c", PROGRAM.format(main=main)]
@@ -48,7 +49,7 @@ def test_a_program_ends_as_it_went(main: str, status: int, said: str, complained
     assert (done.returncode, done.stdout, done.stderr) == (status, said, complained)
 
 
-@pytest.mark.parametrize(("options", "waits", "words"), [(options, *case) for options, case in LATE.items()], ids=LATE)
+@by_row(("options", "waits", "words"), [(options, *case) for options, case in LATE.items()], ids=LATE)
 def test_a_program_that_is_late_says_what_it_can(options: str, waits: str, words: str) -> None:
     """Of seconds and of --verbose only where it has them."""
     program = PROGRAM.format(main=f"async def main(): {waits}").replace("log=True, seconds=30", options)

@@ -17,6 +17,7 @@ from gateway.commands.examples import status_of
 from tests import peers
 from tests.browser.sip_pages import bundle
 from tests.lesson_program import EXAMPLES, PROGRAM, ROOT, SECONDS
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -108,8 +109,8 @@ def test_ctrl_c_ends_a_program_wherever_it_waits(main: str) -> None:
 
 
 @each_wait
-@pytest.mark.parametrize("keyboard", [signal.SIG_DFL, signal.SIG_IGN], ids=["foreground", "background"])
-@pytest.mark.parametrize(
+@by_row("keyboard", [signal.SIG_DFL, signal.SIG_IGN], ids=["foreground", "background"])
+@by_row(
     ("by", "end"),
     [
         ((signal.SIGTERM, signal.SIGTERM), SIGTERM),
@@ -181,7 +182,7 @@ def test_other_errors_of_imports_have_their_traceback() -> None:
     assert done.stderr.endswith(b"ZeroDivisionError: division by zero\n")
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("by", "end"), [("SIGINT", CTRL_C), ("SIGTERM", (143, "")), ("SIGHUP", (129, ""))], ids=["Ctrl-C", "TERM", "HUP"]
 )
 def test_the_command_holds_signals_back_until_the_lesson_can_end(by: str, end: tuple[int, str], tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from gateway.errors import ConfigError
 from gateway.identity.model import Credential
 from gateway.log import call_context, configure, redact_text
 from gateway.log.redact import _PATTERNS, MASK, clean, escape
+from tests.rows import by_row
 
 SECRET = "hunter2SeCrEt"
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u2028\u202e\u2060\U000e0041]")
@@ -106,7 +107,7 @@ def log() -> Iterator[Callable[..., Log]]:
         each.text()
 
 
-@pytest.mark.parametrize("text", HIDDEN_IN_TEXT)
+@by_row("text", HIDDEN_IN_TEXT)
 def test_secret_in_a_text_is_masked(text: str) -> None:
     """Whatever the notation of SIP, SDP, HTTP, JSON or a URL, the value is gone and the mask is there."""
     masked = redact_text(text)
@@ -120,8 +121,8 @@ SAME_LETTER = {
 }
 
 
-@pytest.mark.parametrize("choose", [min, max, lambda letters: letters[len(letters) // 2]])
-@pytest.mark.parametrize("text", HIDDEN_IN_TEXT)
+@by_row("choose", [min, max, lambda letters: letters[len(letters) // 2]])
+@by_row("text", HIDDEN_IN_TEXT)
 def test_secret_is_masked_in_whatever_letters_it_is_named(text: str, choose: Callable[[list[str]], str]) -> None:
     """Looking first leaves nothing that a pattern would mask: capitals, and the i, k and s that are not ASCII."""
     written = "".join(choose(SAME_LETTER.get(one.lower(), [one])) for one in text)
@@ -131,7 +132,7 @@ def test_secret_is_masked_in_whatever_letters_it_is_named(text: str, choose: Cal
     assert redact_text(written) == masked
 
 
-@pytest.mark.parametrize(
+@by_row(
     "text",
     [
         "registered sip:1001@gateway.local from udp:192.0.2.7:5060",
@@ -150,8 +151,8 @@ def test_plain_text_is_left_alone(text: str) -> None:
     assert redact_text(text) == text
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("name", HIDDEN_BY_NAME)
+@by_row("format", FORMATS)
+@by_row("name", HIDDEN_BY_NAME)
 def test_secret_field_is_masked_by_its_name(log: Callable[..., Log], format: Format, name: str) -> None:
     """Whatever a field of such a name holds, and however deep it stands, it is not written."""
     written = log(format)
@@ -406,7 +407,7 @@ def test_file_is_appended_to(tmp_path: Path) -> None:
     assert [json.loads(line)["event"] for line in file.read_text().splitlines()] == ["first", "second"]
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, 0o600), (0o600, 0o600), (0o644, 0o640), (0o640, 0o640)])
+@by_row(("before", "after"), [(None, 0o600), (0o600, 0o600), (0o644, 0o640), (0o640, 0o640)])
 def test_file_is_not_for_everybody(tmp_path: Path, before: int | None, after: int) -> None:
     """A new one is the gateway's own; a group that collects logs may read one that is there."""
     path = tmp_path / "gateway.log"

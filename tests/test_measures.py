@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos.ears import PTIME, Ear, Heard
+from tests.rows import by_row
 from tests.soak.levels import Level, faults
 
 
@@ -49,7 +50,7 @@ CALLS = 480
 """Of one minute, between its middle and its end."""
 
 
-@pytest.mark.parametrize(
+@by_row(
     "more",
     [
         {"rss": 150.0 + CALLS * 20 / 1024},

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.call.leg import Address
 from gateway.people.messages import InstantMessage
 from gateway.plain import escaped, plain_name, plain_text
+from tests.rows import by_row
 
 HIDDEN = [
     *map(chr, [*range(32), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
@@ -14,7 +13,7 @@ HIDDEN = [
 HIDDEN += ["\u200b", "\u2060", "\ufeff", "\u2028", "\u2029", "\ud800", "\ue000", "\U000e0041"]
 
 
-@pytest.mark.parametrize("hidden", HIDDEN, ids=lambda char: f"U+{ord(char):04X}")
+@by_row("hidden", HIDDEN, ids=lambda char: f"U+{ord(char):04X}")
 def test_a_name_has_no_character_that_hides_or_turns(hidden: str) -> None:
     """The letters around it stay; a blank of any kind is one blank."""
     assert plain_name(f"A{hidden}lice") in ("Alice", "A lice")
@@ -22,7 +21,7 @@ def test_a_name_has_no_character_that_hides_or_turns(hidden: str) -> None:
     assert hidden in "\n\t" or escaped(f"a{hidden}").isprintable() or hidden in "\r"
 
 
-@pytest.mark.parametrize(
+@by_row(
     "name",
     ["Alice", "Zoë Müller", "علی\u200cرضا", "क्\u200dष", "👩\u200d👩\u200d👧", "שרה", "李小龍", 'O\'Neil "x" <y>'],
 )

@@ -21,6 +21,7 @@ from gateway import Application, Gateway
 from tests.docs_blocks import blocks_of
 from tests.interop.gateway import RpcBrowser, config_on_free_ports
 from tests.public_api import PACKAGES, names, sentence, tables, undocumented
+from tests.rows import by_row
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "api.md"
@@ -71,13 +72,13 @@ def is_public(module: str, name: str) -> bool:
     return module in PACKAGES and (not name or name in names(module))
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
+@by_row("program", PROGRAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_examples_import_what_is_public(program: Path) -> None:
     """A reader can do what an example does without reaching into the gateway."""
     assert [one for one in imported(program.read_text()) if not is_public(*one)] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@by_row("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_documents_import_what_is_public(document: Path) -> None:
     """The same for every piece of Python in README, docs and lessons."""
     wrong = [one for block in blocks(document) for one in imported(block) if not is_public(*one)]

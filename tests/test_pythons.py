@@ -9,6 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from scripts import pythons
+from tests.rows import by_row
 
 
 def test_every_extra_is_resolved_but_the_one_with_wheels_for_few() -> None:
@@ -21,7 +22,7 @@ def test_every_extra_is_resolved_but_the_one_with_wheels_for_few() -> None:
     assert {"av", "ruff", "mypy", "hypothesis", "aiortc", "opentelemetry-sdk", "mkdocs-material"} <= names
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("newest", "told"),
     [
         ("1.4", []),

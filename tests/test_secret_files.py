@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from gateway.config import Config, examine, load, load_values, shape
 from gateway.config.secret_files import is_secret
 from gateway.errors import ConfigError
+from tests.rows import by_row
 
 GOOD = "kJ7-qZ4_wT9x"
 OTHERS = {
@@ -78,8 +79,8 @@ def with_value(data: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return data
 
 
-@pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize("way", ["variable", "variable of a file", "file", "mapping"])
+@by_row("key", KEYS)
+@by_row("way", ["variable", "variable of a file", "file", "mapping"])
 def test_every_secret_can_stand_elsewhere(tmp_path: Path, key: str, way: str) -> None:
     """Its last line break is no part of it."""
     wanted, data, path, kept = OTHERS.get(key, GOOD), base(key), tmp_path / "gateway.yaml", tmp_path / "kept"
@@ -93,7 +94,7 @@ def test_every_secret_can_stand_elsewhere(tmp_path: Path, key: str, way: str) ->
     assert value_at(found, key) == wanted
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("content", "words"), [(None, "No such file"), (b"", "is empty"), (b"\xff", "not UTF-8"), (b"x" * 65_537, "larger")]
 )
 def test_a_file_that_holds_no_secret_is_a_mistake(tmp_path: Path, content: bytes | None, words: str) -> None:
@@ -109,7 +110,7 @@ def test_a_file_that_holds_no_secret_is_a_mistake(tmp_path: Path, content: bytes
     assert "gateway.yaml, line 1" in mistake.reason
 
 
-@pytest.mark.parametrize("value", ["{}", "{path: x}", "{file: [x]}", "{file: x, password: y}"])
+@by_row("value", ["{}", "{path: x}", "{file: [x]}", "{file: x, password: y}"])
 def test_another_section_in_the_place_of_a_secret_is_a_mistake(tmp_path: Path, value: str) -> None:
     """One word is known there."""
     (tmp_path / "gateway.yaml").write_text(f"cluster: {{key: {value}}}")

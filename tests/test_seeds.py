@@ -6,12 +6,11 @@ import random
 import re
 from pathlib import Path
 
-import pytest
-
+from tests.rows import by_row
 from tests.seeds import KINDS, Kind, Ways, fault, grow, hunted, mutated, seeds, thinned
 
 
-@pytest.mark.parametrize("name", KINDS)
+@by_row("name", KINDS)
 def test_no_seed_makes_a_parser_fail(name: str) -> None:
     """Each of them, and what is left of it when it is cut off."""
     found = seeds(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import shape
+from tests.rows import by_row
 
 
 def test_no_count_of_a_room_rises() -> None:
@@ -49,7 +50,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("metric", shape.LIMITS)
+@by_row("metric", shape.LIMITS)
 def test_each_metric_counts_an_example(metric: str, tmp_path: Path) -> None:
     """Each example stands over the limit of one metric alone."""
     path = tmp_path / "example.py"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.sources import source_of
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("host", "source"),
     [
         ("192.0.2.7", "192.0.2.7"),

@@ -19,6 +19,7 @@ import pytest
 from tests.docs_blocks import ROOT
 from tests.interop.gateway import environment_on_free_ports
 from tests.net.certificates import self_signed
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 SCRIPT = str(Path(sys.executable).with_name("gateway"))
@@ -126,7 +127,7 @@ async def ask(tool: str, folder: Path, environ: dict[str, str]) -> Said:
         await process.wait()
 
 
-@pytest.mark.parametrize("cells", rows(), ids=lambda cells: cells[0])
+@by_row("cells", rows(), ids=lambda cells: cells[0])
 async def test_each_tool_says_of_a_mistake_what_the_page_says(tmp_path: Path, cells: list[str]) -> None:
     """Its words and its status; no traceback, whatever it is."""
     mistake, *wanted = cells

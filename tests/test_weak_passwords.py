@@ -14,6 +14,7 @@ from gateway.config import load
 from gateway.config.strength import weakness
 from gateway.errors import ConfigError
 from tests.config_support import load_text
+from tests.rows import by_row
 
 GOOD = "kJ7-qZ4_wT9x"
 WEAK = (
@@ -33,19 +34,19 @@ WEAK = (
 )
 
 
-@pytest.mark.parametrize(("password", "why"), WEAK)
+@by_row(("password", "why"), WEAK)
 def test_a_password_that_is_easily_guessed_is_named(password: str, why: str) -> None:
     """names, known words however they are spelled, and runs count little."""
     assert why in (weakness(password, ("alice", "phone.test")) or "")
 
 
-@pytest.mark.parametrize("password", ["correct horse battery staple", "8f3a9c1d2b7e", "1001s-own-Secret-0815", GOOD])
+@by_row("password", ["correct horse battery staple", "8f3a9c1d2b7e", "1001s-own-Secret-0815", GOOD])
 def test_words_and_digits_enough_are_a_good_password(password: str) -> None:
     """Four words, twelve digits of hex."""
     assert weakness(password, ("1001",)) is None
 
 
-@pytest.mark.parametrize("length", [12, 24, 64])
+@by_row("length", [12, 24, 64])
 def test_a_password_by_chance_is_good(length: int) -> None:
     """As `auto` and password managers make them."""
     draw = random.Random(length)
@@ -70,7 +71,7 @@ REACHED = (
 )
 
 
-@pytest.mark.parametrize(("text", "side"), REACHED)
+@by_row(("text", "side"), REACHED)
 def test_a_weak_password_is_refused_where_others_reach_it(tmp_path: Path, text: str, side: str) -> None:
     """By the addresses that are listened on, by proxies, by the page's own name; a good one is taken."""
     with pytest.raises(ConfigError) as caught:

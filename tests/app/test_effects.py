@@ -61,6 +61,7 @@ from gateway.testing.leg import FakeLeg
 from gateway.web.facade import GUEST, AccountError
 from tests.app.shown_keys import SHOWN
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
+from tests.rows import by_row
 
 BASE: dict[str, Any] = {
     "sip": {
@@ -623,7 +624,7 @@ async def picture(config: Config, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     return {**values, "log": plain(started_log(config, monkeypatch))}
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if key not in ELSEWHERE])
+@by_row("key", [key for key in KEYS if key not in ELSEWHERE])
 async def test_every_key_changes_what_the_gateway_is_made_of(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another value of one key is another gateway, beside what follows from the values that change along with it."""
     beside = copy.deepcopy(BASE) | WITH.get(key, {})
@@ -735,7 +736,7 @@ async def test_pages_and_peers_are_told_how_long_the_gateway_drains(tmp_path: Pa
         await app.stop()
 
 
-@pytest.mark.parametrize(("keep", "is_kept"), [("never", False), ("crash", True), ("restart", True)])
+@by_row(("keep", "is_kept"), [("never", False), ("crash", True), ("restart", True)])
 async def test_calls_are_written_down_where_that_is_wanted(tmp_path: Path, keep: str, is_kept: bool) -> None:
     """limits.keep_calls."""
     app = GatewayApp(config_on_free_ports(tmp_path, LIMITS__KEEP_CALLS=keep))
@@ -747,7 +748,7 @@ async def test_calls_are_written_down_where_that_is_wanted(tmp_path: Path, keep:
         await app.stop()
 
 
-@pytest.mark.parametrize(("key", "algorithm"), [("md5", "MD5"), ("sha_256", "SHA-256"), ("sha_512_256", "SHA-512-256")])
+@by_row(("key", "algorithm"), [("md5", "MD5"), ("sha_256", "SHA-256"), ("sha_512_256", "SHA-512-256")])
 def test_a_digest_takes_the_place_of_the_password(key: str, algorithm: str) -> None:
     """users[].ha1: the password is neither made nor known, and what the store holds is what was given."""
     given = passwords.ha1("1001", "gw.test", "its-password")[algorithm]

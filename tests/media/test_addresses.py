@@ -7,16 +7,17 @@ import pytest
 from gateway.media.embedded.plane.native import wire
 from gateway.media.embedded.plane.values import host_of
 from tests.media.hosts import at
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize("text", ["host.local", "", "010.0.0.5", "10.0.0", "*", "[::1]"])
+@by_row("text", ["host.local", "", "010.0.0.5", "10.0.0", "*", "[::1]"])
 def test_only_an_ip_address_becomes_a_host_of_the_plane(text: str) -> None:
     """A name, and what sockets do not write, stay at the door."""
     with pytest.raises(ValueError, match="IPv4 or IPv6 address"):
         host_of(text)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("text", "packed"),
     [
         ("192.0.2.1", bytes((4, 192, 0, 2, 1))),

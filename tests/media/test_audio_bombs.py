@@ -11,6 +11,7 @@ import pytest
 
 from gateway.media.embedded.audio.codecs import read_audio
 from gateway.media.embedded.audio.pcm import AudioError
+from tests.rows import by_row
 
 RATE, LONGEST = 16_000, 120.0
 MOST_OCTETS = 4 * 2 * int(RATE * LONGEST)
@@ -54,7 +55,7 @@ BOUNDED = {
 }
 
 
-@pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
+@by_row("data", REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_no_sound_is_refused(tmp_path: Path, data: bytes) -> None:
     """Nothing else is opened for it, and nothing is allocated for what it says of itself."""
     path = tmp_path / "sound.wav"

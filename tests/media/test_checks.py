@@ -21,11 +21,12 @@ from sdp.attributes import Fingerprint
 from tests.media.engine_support import browser_sdp, running
 from tests.media.hosts import at
 from tests.media.webrtc_support import PEER_CONTEXT, Bench, Peer
+from tests.rows import by_row
 
 HOST = "candidate:1 1 udp 2130706431 {} {} typ host"
 
 
-@pytest.mark.parametrize(
+@by_row(
     "host",
     [
         *("0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.8.8.8", "169.254.1.1", "172.16.0.1"),
@@ -69,7 +70,7 @@ def test_so_many_candidates_are_taken() -> None:
     assert len(checks) == 20
 
 
-@pytest.mark.parametrize(
+@by_row(
     "line",
     [
         *("", "candidate:", "a=candidate:x", "candidate:1 1 tcp 1 198.51.100.7 9 typ host tcptype active"),
@@ -204,7 +205,7 @@ def test_a_pair_of_a_lite_peer_is_proved_and_nominated_by_our_checks(is_full: bo
     assert checks_of(bench) == []
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("source", "password"), [(("198.51.100.9", 5000), LITE_PASSWORD), (LITE_AT, "x" * 22), (("198.51.100.7", 5001), "")]
 )
 def test_a_forged_response_proves_nothing(source: Address, password: str) -> None:

@@ -16,6 +16,7 @@ from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.program import RATE, Mouth, ProgramAudio, Voice
 from sdp import Codec
 from tests.media.tone_support import packet
+from tests.rows import by_row
 
 NUMBERS = {"opus": Codec("opus", 48000, 2, 107), "g722": Codec("g722", 8000, 1, 9), "pcmu": Codec("pcmu", 8000, 1, 0),
            "pcma": Codec("pcma", 8000, 1, 8)}  # fmt: skip
@@ -144,7 +145,7 @@ def test_one_loud_click_throws_nobody_out_of_the_mix() -> None:
     assert set(speakers.choose({"one": 2e6, "two": click, "three": click})) == {"one", "three"}
 
 
-@pytest.mark.parametrize("codec", sorted(CODECS))
+@by_row("codec", sorted(CODECS))
 def test_what_a_member_hears_goes_on_where_it_begins_to_speak_and_ends(codec: str) -> None:
     """The other one's tone within 3 dB in every 60 ms, within 1 in most, and nothing of its own."""
     table = Table("pcmu", codec, codec)

@@ -28,6 +28,7 @@ from gateway.media.engine import Conference, Kind, MediaError, Party, RecordingF
 from sdp import Codec
 from tests.media.engine_support import Browser, Phone, config, running, until, written_down
 from tests.media.tone_support import packet
+from tests.rows import by_row
 
 TONES = {"pcmu": 400.0, "g722": 700.0, "pcma": 1000.0, "opus": 1300.0}
 PROGRAM = Party("program", Kind.SERVICE, service="program")
@@ -121,7 +122,7 @@ async def test_who_puts_a_room_on_hold_is_not_heard_there() -> None:
             await until(lambda: other.hears() == {TONES["pcmu"], TONES["pcma"]})
 
 
-@pytest.mark.parametrize(("moves", "resumes"), [(False, False), (True, False), (False, True)])
+@by_row(("moves", "resumes"), [(False, False), (True, False), (False, True)])
 async def test_who_has_its_peer_on_hold_and_is_passed_on_to_a_room_is_not_heard_there(
     moves: bool, resumes: bool
 ) -> None:

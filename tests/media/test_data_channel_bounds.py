@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from aiortc.rtcdatachannel import RTCDataChannel
 from aiortc.rtcsctptransport import ForwardTsnChunk
 
 from gateway.media.embedded.data.sctp import MOST_AHEAD, MOST_STEPS, MOST_STREAMS, PLACE, WINDOW, ChannelKind
 from tests.media.engine_support import until
 from tests.media.sctp_support import LAST, UNORDERED, Pair, paired
+from tests.rows import by_row
 
 
 async def kept_unacknowledged(pair: Pair, messages: int) -> None:
@@ -34,7 +34,7 @@ async def test_a_sack_of_what_was_sent_is_taken() -> None:
         assert len(pair.sctp._sent_queue) == 4
 
 
-@pytest.mark.parametrize(
+@by_row(
     "gaps",
     [
         [(0, 65_535)] * 100,
@@ -122,7 +122,7 @@ async def test_who_uses_streams_without_end_has_none_left() -> None:
         assert pair.ours.closed
 
 
-@pytest.mark.parametrize(("channels", "octets"), [(16, 10_000), (1, 1), (16, 1)])
+@by_row(("channels", "octets"), [(16, 10_000), (1, 1), (16, 1)])
 async def test_what_waits_is_bounded_for_all_channels_together(channels: int, octets: int) -> None:
     """Small messages count with what each takes, and what is under way counts until it is acknowledged."""
     most = 65_536

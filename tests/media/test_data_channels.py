@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from aiortc import RTCDataChannel, RTCSessionDescription
 
 from gateway.media.embedded.engine import EmbeddedEngine
@@ -18,6 +17,7 @@ from gateway.media.engine import Kind, Party
 from sdp import SessionDescription
 from tests.media.data_support import Talker, opened
 from tests.media.engine_support import config, phone_sdp, running, until
+from tests.rows import by_row
 
 ONE, OTHER, THIRD = (Party(tag, Kind.WEBRTC) for tag in ("one", "other", "third"))
 ECHO = Party("echo", Kind.SERVICE, service="echo")
@@ -244,7 +244,7 @@ async def test_a_phone_is_offered_text_at_most_and_the_browser_has_no_data_witho
             await browser.close()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@by_row("seed", range(4))
 async def test_nonsense_by_dtls_ends_the_data_and_not_the_call(seed: int) -> None:
     """Datagrams that are no SCTP, and SCTP that is cut or changed."""
     dice = random.Random(seed)

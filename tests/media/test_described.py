@@ -7,6 +7,7 @@ import pytest
 from gateway.media.described import LIMITS, described
 from gateway.media.engine import Kind, MediaError
 from sdp import Connection
+from tests.rows import by_row
 
 FOUND = {("voice.test", 4): "192.0.2.1", ("voice.test", 6): "2001:db8::1"}
 HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nt=0 0\r\n"
@@ -23,7 +24,7 @@ class Names:
         return FOUND.get((name, version))
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("sections", "asked", "addresses"),
     [
         ((("audio", "IP4 voice.test"),), [("voice.test", 4)], ["192.0.2.1"]),

@@ -11,6 +11,7 @@ from gateway.media.embedded.resuming import VERSION_JUMP
 from gateway.media.engine import Kind, Party
 from sdp import Origin, SessionDescription
 from tests.media.engine_support import browser_sdp, phone_sdp, running, written_down
+from tests.rows import by_row
 
 PHONE, OTHER = Party("phone", Kind.RTP), Party("other", Kind.RTP)
 SECURE, PAGE = Party("secure", Kind.SDES), Party("page", Kind.WEBRTC)
@@ -50,7 +51,7 @@ async def unwritten(engine: EmbeddedEngine, party: Party, peer: Party) -> Origin
     return last
 
 
-@pytest.mark.parametrize(("one", "other"), [(SECURE, PHONE), (PAGE, PHONE), (PHONE, PAGE)])
+@by_row(("one", "other"), [(SECURE, PHONE), (PAGE, PHONE), (PHONE, PAGE)])
 async def test_who_makes_a_call_anew_is_past_all_that_the_dead_may_have_said(one: Party, other: Party) -> None:
     """Three processes, each of which says more than it has written down; the session stays the same."""
     async with running() as (engine, _):

@@ -10,6 +10,7 @@ import pytest
 from gateway.media.embedded.sources.digits import TelephoneEvent
 from gateway.media.engine import Dtmf, DtmfReceived, Kind, MediaError, Party
 from tests.media.engine_support import Phone, config, phone_sdp, running, until
+from tests.rows import by_row
 
 LEFT = Party("left", Kind.RTP, private_source="127.0.0.1")
 RIGHT = Party("right", Kind.RTP, private_source="127.0.0.1")
@@ -45,8 +46,8 @@ async def test_a_digit_that_the_other_side_takes_by_signalling_only_is_reported_
             await callee.close()
 
 
-@pytest.mark.parametrize("codec", ["pcmu", "pcma", "g722", "opus"])
-@pytest.mark.parametrize("way", [Dtmf.INBAND, Dtmf.AUTO])
+@by_row("codec", ["pcmu", "pcma", "g722", "opus"])
+@by_row("way", [Dtmf.INBAND, Dtmf.AUTO])
 async def test_a_digit_is_heard_as_its_two_tones(codec: str, way: Dtmf) -> None:
     """Row and column of the keypad (ITU-T Q.23), nothing louder, in every codec that can be made."""
     right = replace(RIGHT, dtmf=way)

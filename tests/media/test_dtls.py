@@ -26,6 +26,7 @@ from tests.media.dtls_support import (
     PROTOCOL_VERSION_ALERT,
 )
 from tests.media.webrtc_support import CERTIFICATE, CONTEXT, PEER_CERTIFICATE, PEER_CONTEXT
+from tests.rows import by_row
 
 CONFIG = WebRtcConfig()
 
@@ -83,7 +84,7 @@ def test_both_ends_come_to_the_same_keys() -> None:
     assert client.deadline is server.deadline is None
 
 
-@pytest.mark.parametrize("profile", [each for each in SrtpProfile if each.dtls_name])
+@by_row("profile", [each for each in SrtpProfile if each.dtls_name])
 def test_the_settings_decide_which_srtp_profile_is_agreed_on(profile: SrtpProfile) -> None:
     """A gateway that takes one profile only gets that one from a peer that offers all."""
     everything = DtlsContext(PEER_CERTIFICATE, tuple(each.dtls_name for each in SrtpProfile if each.dtls_name))
@@ -121,7 +122,7 @@ def test_every_datagram_stays_within_the_mtu() -> None:
     assert len(sizes) > 4
 
 
-@pytest.mark.parametrize("lost", [0, 1, 2])
+@by_row("lost", [0, 1, 2])
 def test_a_lost_flight_is_sent_again_after_150_ms(lost: int) -> None:
     """ClientHello, ServerHello and the client's Finished each survive being lost once."""
     client, server = pair()
@@ -178,10 +179,8 @@ def test_a_lost_last_flight_is_drawn_again_by_a_repeated_finished() -> None:
     assert client.send_key == server.receive_key
 
 
-@pytest.mark.parametrize(
-    "junk", [FATAL_ALERT, CLOSE_NOTIFY, b"\x16junk", b"\x14" * 40, bytes(14), CLIENT_HELLO_NULL_CIPHER]
-)
-@pytest.mark.parametrize("step", [0, 1, 2, 3])
+@by_row("junk", [FATAL_ALERT, CLOSE_NOTIFY, b"\x16junk", b"\x14" * 40, bytes(14), CLIENT_HELLO_NULL_CIPHER])
+@by_row("step", [0, 1, 2, 3])
 def test_junk_at_any_step_does_not_end_the_call(junk: bytes, step: int) -> None:
     """An alert, a close_notify or noise, forged into either side at any step: they still connect."""
     client, server = pair()
@@ -312,7 +311,7 @@ def test_a_peer_without_srtp_fails() -> None:
     assert server.failure == "the peer agreed to no SRTP profile"
 
 
-@pytest.mark.parametrize("algorithm", ["sha-256", "sha-384", "sha-512", "SHA-256"])
+@by_row("algorithm", ["sha-256", "sha-384", "sha-512", "SHA-256"])
 def test_every_supported_hash_is_checked(algorithm: str) -> None:
     """RFC 8122 section 5: strongest understood function decides, in any case of letters."""
     text = PEER_CERTIFICATE.fingerprint(algorithm.lower()).lower()
@@ -347,7 +346,7 @@ def test_close_notify_reaches_the_other_end() -> None:
     assert client.send_key is server.send_key is None
 
 
-@pytest.mark.parametrize("end", ["close", "fail", "peer closes"])
+@by_row("end", ["close", "fail", "peer closes"])
 def test_an_ended_association_is_freed_at_once(end: str) -> None:
     """Its buffers do not wait for the cycle collector."""
     client, server = pair()
@@ -370,7 +369,7 @@ def test_an_ended_association_is_freed_at_once(end: str) -> None:
         gc.enable()
 
 
-@pytest.mark.parametrize("junk", [FATAL_ALERT, CLOSE_NOTIFY, CLIENT_HELLO_NULL_CIPHER, b"\x17" * 60])
+@by_row("junk", [FATAL_ALERT, CLOSE_NOTIFY, CLIENT_HELLO_NULL_CIPHER, b"\x17" * 60])
 def test_junk_after_the_handshake_changes_nothing(junk: bytes) -> None:
     """Epoch 0 means nothing any more."""
     client, server = pair()

@@ -16,6 +16,7 @@ from gateway.media.embedded.webrtc.config import WebRtcConfig
 from gateway.media.embedded.webrtc.dtls import ALERTS, DtlsAssociation, DtlsRole, DtlsState
 from gateway.media.embedded.webrtc.dtls_records import ALERT, APPLICATION_DATA, HANDSHAKE, SUITES, Records, Secrets
 from tests.media.webrtc_support import CONTEXT, PEER_CERTIFICATE
+from tests.rows import by_row
 
 WAYS = [(name, role) for name in SUITES for role in DtlsRole if "ECDSA" in name or role is DtlsRole.ACTIVE]
 """Our certificate is ECDSA, so that a peer's RSA suite is agreed on where the peer is the server."""
@@ -77,7 +78,7 @@ def connected(suite: str, role: DtlsRole) -> tuple[DtlsAssociation, Peer]:
     return association, peer
 
 
-@pytest.mark.parametrize(("suite", "role"), WAYS)
+@by_row(("suite", "role"), WAYS)
 def test_openssl_hears_us_and_we_hear_openssl(suite: str, role: DtlsRole) -> None:
     """In every suite and role: data both ways, and the end of either."""
     for ends in ("peer", "association"):
@@ -149,7 +150,7 @@ def test_what_is_longer_than_a_record_is_not_sent() -> None:
     assert peer.connection.recv(20000) == bytes(16384)
 
 
-@pytest.mark.parametrize("suite", SUITES.values())
+@by_row("suite", SUITES.values())
 def test_each_record_is_opened_once_in_any_order_of_64(suite: object) -> None:
     """Later ones at any distance, none older than the window, none that was changed, cut or is of another epoch."""
     client = Records(suite, SECRETS, is_client=True)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from gateway.media.embedded.plane.packet import RtpError, RtpPacket, timestamp_d
 from gateway.media.embedded.plane.values import Action, MediaPacket, Route
 from gateway.media.embedded.sources.digits import DIGITS, DigitSender, EventHandler, TelephoneEvent
 from tests.media.plane_support import TARGET, Direction, forward, injected
+from tests.rows import by_row
 
 
 class Digits:
@@ -68,7 +69,7 @@ def test_a_strangers_payload_raises_rtp_error_only(payload: bytes) -> None:
             TelephoneEvent.parse(payload)
 
 
-@pytest.mark.parametrize("code", range(16))
+@by_row("code", range(16))
 def test_each_digit_is_reported_once_with_its_duration(code: int) -> None:
     """Three end packets are one digit."""
     path = Digits()
@@ -238,7 +239,7 @@ def test_a_digit_longer_than_its_field_goes_on_in_segments() -> None:
     assert reader.digits == [("1", 5000)]
 
 
-@pytest.mark.parametrize("digit", ["", "12", "x", "é", "\r\n"])
+@by_row("digit", ["", "12", "x", "é", "\r\n"])
 def test_what_is_no_digit_is_refused(digit: str) -> None:
     """Before anything is sent."""
     with pytest.raises(RtpError):

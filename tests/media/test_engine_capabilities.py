@@ -17,6 +17,7 @@ from gateway.media.rtpengine.engine import RtpengineEngine
 from sdp import SessionDescription, read_codecs
 from tests.media import rtpengine_support
 from tests.media.engine_support import browser_sdp, config, phone_sdp
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -179,8 +180,8 @@ def test_every_capability_is_looked_at() -> None:
     assert [each.__name__ for each in PROBES] == [each.name for each in dataclasses.fields(Capabilities)]
 
 
-@pytest.mark.parametrize("name", ENGINES)
-@pytest.mark.parametrize("does", PROBES, ids=lambda probe: probe.__name__)
+@by_row("name", ENGINES)
+@by_row("does", PROBES, ids=lambda probe: probe.__name__)
 async def test_what_is_said_is_what_is_done(
     name: str, does: Callable[[MediaEngine, Path], Coroutine[Any, Any, object]], tmp_path: Path
 ) -> None:

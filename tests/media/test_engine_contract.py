@@ -21,6 +21,7 @@ from sdp.attributes import Fingerprint
 from sdp.keys import KEY_OCTETS
 from tests.media import rtpengine_support
 from tests.media.engine_support import browser_sdp, config, phone_sdp
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -158,7 +159,7 @@ async def test_calls_do_not_meet(engine: MediaEngine) -> None:
     assert set((await engine.query("two")).parties) == {"browser", "phone"}
 
 
-@pytest.mark.parametrize("name", EVERY)
+@by_row("name", EVERY)
 async def test_closing_deletes_every_call_and_is_idempotent(name: str) -> None:
     """Nothing is left behind."""
     engine = EVERY[name]()

@@ -23,6 +23,7 @@ from gateway.media.embedded.plane.values import Address
 from gateway.media.embedded.webrtc.ice import IceAgent, IceCredentials, host_candidate
 from tests.media.hosts import at
 from tests.media.ice_support import HEADER, with_fingerprint
+from tests.rows import by_row
 
 KEY = b"k" * 24
 HERE: Address = at("192.0.2.1", 4000)
@@ -79,7 +80,7 @@ def test_a_changed_byte_anywhere_is_noticed() -> None:
         assert not read.authentic(KEY)
 
 
-@pytest.mark.parametrize(
+@by_row(
     "data",
     [
         pytest.param(b"", id="empty"),
@@ -139,7 +140,7 @@ def test_many_fingerprints_do_not_make_a_message_dear() -> None:
 # Writing
 
 
-@pytest.mark.parametrize(
+@by_row(
     "source",
     [("192.0.2.7", 65535), ("2001:db8::7", 1, 0, 0), ("fe80::1%eth0", 99, 0, 2)],
 )
@@ -153,7 +154,7 @@ def test_a_success_response_is_read_by_aioice(source: Address) -> None:
     assert "FINGERPRINT" in response.attributes
 
 
-@pytest.mark.parametrize("code", [400, 401, 487])
+@by_row("code", [400, 401, 487])
 def test_an_error_response_is_read_by_aioice(code: int) -> None:
     """Unsigned towards strangers, signed towards the peer."""
     response = stun.parse_message(error_response(request(), code))

@@ -20,6 +20,7 @@ from gateway.media.engine import PortTakenError
 from tests.media.srtp_pair import SrtpSession
 from tests.media.webrtc_support import CONTEXT, PEER_CONTEXT, Bench, LiveBench, RecordingSink, binding_request, rtp
 from tests.ports import free_port
+from tests.rows import by_row
 
 
 @contextlib.asynccontextmanager
@@ -155,7 +156,7 @@ async def test_a_connection_that_broke_is_followed_by_the_next() -> None:
         second.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("first", "reason"),
     [
         (framed(b"GET / HTTP/1.1\r\n\r\n" + bytes(20)), "tcp_not_a_check"),
@@ -204,7 +205,7 @@ async def test_a_connection_that_falls_silent_is_closed() -> None:
         peer.close()
 
 
-@pytest.mark.parametrize("keeping", [framed(b""), framed(b"nonsense"), b"\0"])
+@by_row("keeping", [framed(b""), framed(b"nonsense"), b"\0"])
 async def test_a_connection_whose_leg_is_gone_is_closed_whatever_comes_by_it(keeping: bytes) -> None:
     """It was proved once; octets alone keep nothing."""
     async with bench_with(liveness_timeout=0.1) as bench:

@@ -18,6 +18,7 @@ from gateway.media.engine import Kind, Party
 from tests.media.engine_support import Browser, Phone, config, frequency_of, until
 from tests.media.plane_rig import native_plane
 from tests.media.tone_support import prefer_plane
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -73,7 +74,7 @@ def assert_continuous(packets: list[RtpPacket], ticks: int) -> None:
     assert [packet.marker for packet in packets] == [True] + [False] * (len(packets) - 1)
 
 
-@pytest.mark.parametrize(("left", "right"), [("opus", "pcmu"), ("pcma", "g722"), ("opus", "g722")])
+@by_row(("left", "right"), [("opus", "pcmu"), ("pcma", "g722"), ("opus", "g722")])
 async def test_both_phones_hear_each_other_s_tone(tmp_path: Path, left: str, right: str) -> None:
     """By frequency, each in its own codec, with nothing for Python to do."""
     async with engine_on(tmp_path) as engine, phones(left, right) as (one, other):

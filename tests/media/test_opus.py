@@ -16,6 +16,7 @@ from gateway.media.embedded.sources.chorus import Chorus
 from gateway.media.embedded.sources.packets import Injected
 from gateway.media.embedded.sources.program import Mouth, ProgramAudio
 from sdp import Codec
+from tests.rows import by_row
 
 OURS = OpusSettings(bit_rate=32_000)
 
@@ -33,7 +34,7 @@ def encoded(opus: OpusSettings) -> list[bytes]:
     return [encoder.encode(pcm[start : start + encoder.frame]) for start in range(0, len(pcm), encoder.frame)]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("fmtp", "bit_rate", "playback_rate", "corrected"),
     [
         ("", 32_000, 48_000, False),
@@ -73,7 +74,7 @@ def test_no_parameters_make_reading_raise(fmtp: str) -> None:
     assert asked.playback_rate in RATES
 
 
-@pytest.mark.parametrize("bit_rate", [6_000, 16_000, 32_000])
+@by_row("bit_rate", [6_000, 16_000, 32_000])
 def test_no_more_bits_are_sent_than_are_wanted(bit_rate: int) -> None:
     """Of each packet, where the listener says how many at most."""
     asked = OURS.for_listener(f"maxaveragebitrate={bit_rate};useinbandfec=1")
@@ -89,7 +90,7 @@ def test_copies_are_sent_to_those_alone_who_take_them() -> None:
         assert any(payload[1] & 0x40 for payload in payloads) == wanted
 
 
-@pytest.mark.parametrize(("playback_rate", "narrow"), [(8_000, True), (16_000, False), (48_000, False)])
+@by_row(("playback_rate", "narrow"), [(8_000, True), (16_000, False), (48_000, False)])
 def test_no_more_of_the_band_is_coded_than_is_played(playback_rate: int, narrow: bool) -> None:
     """By the first octet (RFC 6716 table 2), once the encoder has settled."""
     configs = {payload[0] >> 3 for payload in encoded(OpusSettings(playback_rate=playback_rate))[10:]}

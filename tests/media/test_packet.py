@@ -13,6 +13,7 @@ from gateway.media.embedded.plane.packet import (
     sequence_delta,
     timestamp_delta,
 )
+from tests.rows import by_row
 
 PACKETS = st.builds(
     RtpPacket,
@@ -45,7 +46,7 @@ def test_a_strangers_bytes_raise_nothing_but_rtp_error(data: bytes) -> None:
     RtpPacket.parse(data)
 
 
-@pytest.mark.parametrize(
+@by_row(
     "data",
     [
         b"",

@@ -26,6 +26,7 @@ from sdp.fields import Bandwidth
 from tests.media.engine_support import until
 from tests.media.plane_call import OUR_VOICE, PICTURE, VOICE, Call, extended, video
 from tests.media.plane_scene import PLANES, Scene, made_plane, rtp
+from tests.rows import by_row
 
 HEAD = bytes(ReceiverReport(OUR_VOICE)) + bytes(SourceDescription(OUR_VOICE, "ours"))
 COUNTING = Counting(extension=3, head=HEAD)
@@ -214,7 +215,7 @@ async def test_reports_of_a_source_that_is_another_streams_are_not_begun(call: C
     assert list(await told.of(2)) == [2]
 
 
-@pytest.mark.parametrize("silent", [None, "audio", "video"])
+@by_row("silent", [None, "audio", "video"])
 def test_a_browser_that_leaves_a_section_no_rtcp_is_told_of_no_arrival(silent: str | None) -> None:
     """b=RS:0 of one section (RFC 3556): what tells it is of all of them."""
     plane, reporter = MagicMock(), Reporter(OUR_VOICE, "ours", Random(1), 5.0)

@@ -20,6 +20,7 @@ from gateway.media.embedded.plane.pair import PairFlow
 from gateway.media.embedded.plane.values import Action, Fed, Repeats, Route
 from tests.media.engine_support import until
 from tests.media.plane_scene import LEFT, PLANES, RIGHT, Phone, Scene, made_plane, numbers
+from tests.rows import by_row
 
 ONE, OTHER = 3, 4
 KEY, SLICE = b"\x10\x00", b"\x10\x01"
@@ -248,7 +249,7 @@ async def test_who_is_on_hold_gets_nothing_and_no_gap(room: Room) -> None:
     assert numbers(await room.other.hears(3)) == [0, 1, 2]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("form", "payload", "begins"),
     [
         (Format.ANY, "", True),

@@ -17,6 +17,7 @@ from gateway.media.embedded.plane.native.process import SOCKET
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.embedded.plane.values import FlowConfig
 from tests.media.plane_rig import Told, figures, leave, native_plane
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -88,7 +89,7 @@ async def test_an_older_plane_without_calls_makes_room_for_a_newer_one(tmp_path:
         await plane.close()
 
 
-@pytest.mark.parametrize("version", [0, wire.OLDEST - 1, wire.VERSION + 1, 0xFFFF])
+@by_row("version", [0, wire.OLDEST - 1, wire.VERSION + 1, 0xFFFF])
 async def test_a_plane_that_says_a_version_of_nobodys_is_refused_in_words(tmp_path: Path, version: int) -> None:
     """It is left alone: what it holds may be another gateway's."""
     async with older_plane(tmp_path, version, 0) as process:

@@ -29,6 +29,7 @@ from tests.media.webrtc_support import (
     connected,
     rtp,
 )
+from tests.rows import by_row
 
 STRANGER = at("198.51.100.66", 6666)
 
@@ -36,7 +37,7 @@ STRANGER = at("198.51.100.66", 6666)
 # Demultiplexing
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("datagram", "reason"),
     [
         (b"", "short"),

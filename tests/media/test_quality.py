@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.media.embedded.quality import delay_impairment, mos_of, quality_of
+from tests.rows import by_row
 
 
-@pytest.mark.parametrize(("r_factor", "mos"), [(93.2, 4.41), (80, 4.02), (70, 3.60), (60, 3.10), (50, 2.58), (0, 1.0)])
+@by_row(("r_factor", "mos"), [(93.2, 4.41), (80, 4.02), (70, 3.60), (60, 3.10), (50, 2.58), (0, 1.0)])
 def test_mos_follows_annex_b(r_factor: float, mos: float) -> None:
     """The values of G.107 table B.1."""
     assert mos_of(r_factor) == pytest.approx(mos, abs=0.01)
@@ -22,7 +23,7 @@ def test_delay_costs_nothing_up_to_a_tenth_of_a_second() -> None:
     assert delay_impairment(400) > 20
 
 
-@pytest.mark.parametrize(("codec", "lost", "worst"), [("pcmu", 0, 93.2), ("pcmu", 2, 86.2), ("opus", 2, 88.7)])
+@by_row(("codec", "lost", "worst"), [("pcmu", 0, 93.2), ("pcmu", 2, 86.2), ("opus", 2, 88.7)])
 def test_loss_costs_what_the_codec_bears(codec: str, lost: int, worst: float) -> None:
     """Random loss of two percent with G.711 and its concealment (G.113: Bpl 25.1)."""
     quality = quality_of(codec, expected=100, lost=lost, loss_runs=lost, jitter_ms=0, rtt_ms=0)

@@ -18,6 +18,7 @@ from gateway.media.embedded.sources.room_tones import RoomTones
 from gateway.media.engine import Dtmf, DtmfReceived, Kind, Party
 from tests.media.engine_support import Phone, running, until
 from tests.media.tone_support import packet
+from tests.rows import by_row
 
 PROGRAM = Party("program", Kind.SERVICE, service="program")
 TONES = {"1": (697, 1209), "5": (770, 1336), "#": (941, 1477)}
@@ -58,8 +59,8 @@ def test_a_digit_ends_where_the_packets_do_and_a_tone_is_none() -> None:
     assert len(on) == 10
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["late", "lost"])
-@pytest.mark.parametrize("before", [2, 3, 4])
+@by_row("lost", [False, True], ids=["late", "lost"])
+@by_row("before", [2, 3, 4])
 def test_a_digit_whose_packets_come_late_or_never_is_told_once(before: int, lost: bool) -> None:
     """60 ms without any in its middle, for which sound is made up."""
     digits: list[str] = []

@@ -27,6 +27,7 @@ from gateway.media.embedded.plane.rtcp import (
 )
 from gateway.media.embedded.plane.values import FlowSnapshot
 from tests.media.rtp_support import ManualClock
+from tests.rows import by_row
 
 U32 = st.integers(0, 0xFFFFFFFF)
 BLOCKS = st.lists(
@@ -74,7 +75,7 @@ def test_a_cut_packet_or_a_false_count_raises_rtp_error_only(packet: RtcpPacket,
             pass
 
 
-@pytest.mark.parametrize(
+@by_row(
     "data",
     [
         b"\x81\xcb\x00\x00",

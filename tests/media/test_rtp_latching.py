@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.media.embedded.plane.values import Address, Host
 from gateway.media.embedded.rtp.latching import Latch, Latching, LatchRules, may_send_to
 from tests.media.hosts import at
+from tests.rows import by_row
 
 NAMED = at("9.9.9.7", 4000)
 NAMED_PRIVATE = at("192.168.1.5", 4000)
@@ -30,7 +29,7 @@ def admit(made: Latch, source: Address, now: float, *, authentic: bool = False) 
     return allowed
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("mode", "named", "private_source", "source", "after", "admitted"),
     [
         (Latching.AUTO, NAMED, None, NAMED, 0.0, True),
@@ -118,7 +117,7 @@ def test_an_authentic_packet_teaches_its_source_at_once() -> None:
     assert not made.may_learn(SIGNALLING, 100.0)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("host", "signalling", "allowed"),
     [
         ("9.9.9.7", "11.22.33.9", True),

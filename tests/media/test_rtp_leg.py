@@ -30,6 +30,7 @@ from tests.media.plane_support import Handler
 from tests.media.rtp_support import ManualClock, ManualReactor
 from tests.media.srtp_pair import SrtpSession
 from tests.media.webrtc_support import finished
+from tests.rows import by_row
 
 
 class Peer(asyncio.DatagramProtocol):
@@ -218,7 +219,7 @@ async def test_a_payload_type_nobody_agreed_to_teaches_no_address() -> None:
         assert not leg.leg.learned
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("data", "reason"),
     [
         (b"\x80", "malformed"),
@@ -450,7 +451,7 @@ def agreed(address: str, port: int, rtcp_port: int, ours: SrtpKey | None = None,
 SPELLED = ("0:0:0:0:0:0:0:1", "0000::0001", "::1")
 
 
-@pytest.mark.parametrize("spelled", SPELLED)
+@by_row("spelled", SPELLED)
 async def test_an_ipv6_address_is_the_same_however_a_description_spells_it(spelled: str) -> None:
     """Compared as text, a phone that writes zeros would be a stranger: neither heard nor its reports read."""
     async with leg_with_peers(host="::1") as (leg, sink, _, phone, reports):
@@ -463,7 +464,7 @@ async def test_an_ipv6_address_is_the_same_however_a_description_spells_it(spell
         assert leg.discarded == {}
 
 
-@pytest.mark.parametrize("spelled", SPELLED)
+@by_row("spelled", SPELLED)
 async def test_an_ipv6_address_is_the_same_however_signalling_spells_it(spelled: str) -> None:
     """A phone behind a NAT names its private address, and sends from where its signalling came from."""
     async with leg_with_peers(host="::1") as (leg, sink, _, phone, _unused):

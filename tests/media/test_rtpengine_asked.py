@@ -17,6 +17,7 @@ from gateway.media.rtpengine.statistics import Heard
 from tests.media import rtpengine_support
 from tests.media.engine_support import phone_sdp, until
 from tests.media.ng_daemon import Daemon, daemon, friendly
+from tests.rows import by_row
 
 ONE, OTHER, THIRD = (Party(name, Kind.RTP) for name in ("one", "other", "third"))
 
@@ -47,7 +48,7 @@ def asked(peer: Daemon, command: str) -> list[dict[str, Any]]:
     return [request for request in peer.requests if request["command"] == command]
 
 
-@pytest.mark.parametrize(("given", "said"), [(0, 100), (160, 160), (10**9, 5000)])
+@by_row(("given", "said"), [(0, 100), (160, 160), (10**9, 5000)])
 async def test_a_digit_lasts_as_long_as_any_phone_sends_one(given: int, said: int) -> None:
     """A tenth of a second at least, and five at most, whatever a page or a phone asks for."""
     async with running() as (engine, peer, _):

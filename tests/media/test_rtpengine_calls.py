@@ -18,6 +18,7 @@ from sdp import SessionDescription, read_codecs
 from tests.media import rtpengine_support
 from tests.media.engine_support import MAPS, Browser, Phone, frequency_of, phone_sdp, until
 from tests.media.rtpengine_support import running
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -52,7 +53,7 @@ def heard_by(phone: Phone, codec: str, offer: str) -> float:
     return frequency_of(*phone.heard(codec, numbers(offer)[MAPS[codec].split()[1].lower()]))
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("browser_codecs", "phone_codecs", "transcoding"),
     [
         (("pcmu",), ("pcmu",), False),

@@ -19,6 +19,7 @@ from gateway.media.rtpengine.engine import RtpengineConfig, RtpengineEngine
 from gateway.media.rtpengine.ng import Retries
 from tests.media.engine_support import browser_sdp, until
 from tests.media.ng_daemon import daemon, friendly
+from tests.rows import by_row
 
 QUICK = Retries(after=(0.02, 0.06), deadline=0.15)
 BROWSER, PHONE = Party("browser", Kind.WEBRTC), Party("phone", Kind.RTP)
@@ -190,7 +191,7 @@ async def test_a_refusal_is_not_carried_to_another_daemon() -> None:
     assert len(one.commands() + two.commands()) == 1
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("reply", "status"),
     [
         ({"result": "error", "error-reason": "Unknown call-id"}, 481),

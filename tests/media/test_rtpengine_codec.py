@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gateway.media.rtpengine.bencode import BencodeError, Limits, decode, encode
 from gateway.media.rtpengine.ng import LONGEST_MESSAGE, Exchanges, NgError, Outcome, Retries, message, parse
 from gateway.testing.clock import ManualClock
+from tests.rows import by_row
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES = st.recursive(
@@ -18,7 +19,7 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("value", "data"),
     [
         (0, b"i0e"),
@@ -68,7 +69,7 @@ def test_almost_bencoded_bytes_raise_only_the_rooms_error(text: str) -> None:
         return
 
 
-@pytest.mark.parametrize(
+@by_row(
     "data",
     [
         b"",
@@ -115,9 +116,7 @@ def test_a_message_is_a_cookie_and_a_dictionary() -> None:
     assert parse(b"c1 d6:result4:ponge") == ("c1", {"result": "pong"})
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"c1", b" de", b"c1 ", b"c1 4:pong", b"c1 dex", b"c\xff de", b"c" * 65 + b" de", b"c-1 de"]
-)
+@by_row("data", [b"", b"c1", b" de", b"c1 ", b"c1 4:pong", b"c1 dex", b"c\xff de", b"c" * 65 + b" de", b"c-1 de"])
 def test_what_is_no_message_is_refused(data: bytes) -> None:
     """No cookie, a cookie nobody would make, no dictionary."""
     with pytest.raises(NgError):

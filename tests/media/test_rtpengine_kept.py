@@ -20,6 +20,7 @@ from sdp import SessionDescription
 from tests.media import rtpengine_support
 from tests.media.engine_support import Browser, Phone, audio_of, browser_sdp, frequency_of, phone_sdp, until
 from tests.media.rtpengine_support import sdes_sdp, written
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -145,7 +146,7 @@ async def test_no_key_is_written_down_and_such_a_call_goes_on_without_its_descri
         assert await second.answer("call", BROWSER, SDES, browser_sdp(setup="active"))
 
 
-@pytest.mark.parametrize(
+@by_row(
     "change",
     [{"host": ["127.0.0.1", 1]}, {"name": "mine-nobody"}, {"host": None}, {"parties": 5}, {"rtpengine": 2}],
 )

@@ -19,6 +19,7 @@ from gateway.media.rtpengine.statistics import Heard, heard
 from gateway.testing.clock import ManualClock
 from sdp import SessionDescription
 from tests.media.engine_support import browser_sdp, phone_sdp
+from tests.rows import by_row
 
 BROWSER, PHONE, SECURE = (Party(kind.value, kind) for kind in (Kind.WEBRTC, Kind.RTP, Kind.SDES))
 WORDS = st.sampled_from(["tags", "medias", "streams", "stats", "flags", "type", "SSRC", "packets", "a"])
@@ -38,7 +39,7 @@ def call(clock: ManualClock) -> CallState:
     return state
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("target", "offered", "wanted"),
     [
         (Party("p", Kind.RTP), ("pcmu", "opus"), ["opus", "pcmu", "g722", "pcma"]),
@@ -55,7 +56,7 @@ def test_a_party_is_offered_what_it_likes_then_what_needs_no_transcoding(
     assert preferred(Policy(webrtc_codecs=("opus", "pcma")), target, offered) == wanted
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("policy", "target", "numbered"),
     [(Policy(), BROWSER, True), (Policy(), PHONE, False), (Policy(renumbers=False), BROWSER, False)],
 )
@@ -71,7 +72,7 @@ def test_without_transcoding_only_what_was_offered_is_passed_on() -> None:
     assert told["codec"] == {"strip": ["all"], "offer": ["PCMU", "opus", "G722", "PCMA"]}
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("target", "protocol", "ice"),
     [(BROWSER, "UDP/TLS/RTP/SAVPF", "force"), (PHONE, "RTP/AVP", "remove"), (SECURE, "RTP/SAVP", "remove")],
 )
@@ -104,7 +105,7 @@ def test_interfaces_are_named_only_when_both_are_known() -> None:
     assert offer_flags(both, PHONE, BROWSER, [], [])["direction"] == ["priv", "pub"]
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("kind", "source", "address", "wanted"),
     [
         (Kind.RTP, "8.8.8.8", "192.168.1.7", "8.8.8.8"),
@@ -165,7 +166,7 @@ def test_the_first_packet_is_told_once() -> None:
     assert state.statistics().parties["rtp"].connected_after_ms == pytest.approx(300)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("media", "doubted", "expected", "limit"),
     [(60, 10, True, 10), (5, 10, True, 5), (0, 10, True, 10), (60, 0, True, 60), (60, 10, False, 600)],
 )

@@ -14,6 +14,7 @@ from gateway.media.rtpengine.engine import RtpengineEngine
 from tests.media import rtpengine_support
 from tests.media.engine_support import Browser, Phone, audio_of, frequency_of, until
 from tests.media.rtpengine_support import running
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -129,7 +130,7 @@ async def hear_each_other(browser: Browser, phone: Phone) -> None:
     await until(lambda: abs(frequency_of(*phone.heard("pcmu")) - 600.0) < NEAR)
 
 
-@pytest.mark.parametrize("mischief", [late, repeated, malformed, first_lost])
+@by_row("mischief", [late, repeated, malformed, first_lost])
 async def test_a_call_is_made_held_and_resumed_whatever_comes_beside_the_replies(mischief: Mischief) -> None:
     """Each exchange is carried out once, and what nobody asked for is counted and changes nothing."""
     async with way(mischief) as (between, address), running(rtpengine_support.config(address)) as (engine, _):

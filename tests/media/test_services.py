@@ -22,6 +22,7 @@ from tests.media.engine_support import frequency_of, until
 from tests.media.hosts import at
 from tests.media.plane_support import OUT_SSRC, TARGET, Direction, injected
 from tests.media.rtp_support import ManualClock
+from tests.rows import by_row
 
 
 class Outlet:
@@ -56,7 +57,7 @@ def file_in(made: dict[str, tuple[bytes, ...]]) -> Frame:
     return frame
 
 
-@pytest.mark.parametrize("codec", sorted(CODECS))
+@by_row("codec", sorted(CODECS))
 def test_the_tone_is_steady_where_its_loop_joins(codec: str) -> None:
     """Three rounds of the loop: 440 Hz, at least 20 dB above everything else together."""
     decoder = make_decoder(codec)
@@ -70,7 +71,7 @@ def test_the_tone_is_steady_where_its_loop_joins(codec: str) -> None:
     assert level == pytest.approx(-16.0, abs=1.0)
 
 
-@pytest.mark.parametrize("codec", sorted(CODECS))
+@by_row("codec", sorted(CODECS))
 def test_silence_is_silent(codec: str) -> None:
     """In every codec, at least 60 dB below the loudest sample."""
     decoder = make_decoder(codec)
@@ -78,7 +79,7 @@ def test_silence_is_silent(codec: str) -> None:
     assert np.abs(pcm[decoder.rate // 10 :].astype(int)).max() <= 32
 
 
-@pytest.mark.parametrize(("codec", "rate", "step"), [("pcmu", 8000, 160), ("opus", 48000, 960), ("g722", 8000, 160)])
+@by_row(("codec", "rate", "step"), [("pcmu", 8000, 160), ("opus", 48000, 960), ("g722", 8000, 160)])
 def test_a_tone_is_a_continuous_stream(codec: str, rate: int, step: int) -> None:
     """A marker first, then numbers by one and timestamps by 20 ms."""
     outlet, player = Outlet(rate), LoopPlayer(7, rate, loop_frames(codec, 440, -16.0))

@@ -14,11 +14,12 @@ from tests.cases import cases
 from tests.media.srtp_pair import PROFILES, SrtpSession, key, sessions
 from tests.media.srtp_support import derive, reference_rtp, xor
 from tests.media.webrtc_support import rtp
+from tests.rows import by_row
 
 RTCP = bytes.fromhex("80c8000611223344") + bytes(range(20))
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@by_row("profile", PROFILES)
 def test_what_one_end_protects_the_other_reads(profile: SrtpProfile) -> None:
     """RTP and RTCP survive the trip in every profile, and do not look like themselves on the way."""
     here, there = sessions(profile)
@@ -32,7 +33,7 @@ def test_what_one_end_protects_the_other_reads(profile: SrtpProfile) -> None:
     assert there.unprotect_rtcp(protected_rtcp) == RTCP
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@by_row("profile", PROFILES)
 def test_a_forged_packet_is_counted_and_changes_nothing(profile: SrtpProfile) -> None:
     """One flipped bit fails authentication; the true packet is read afterwards."""
     here, there = sessions(profile)
@@ -44,7 +45,7 @@ def test_a_forged_packet_is_counted_and_changes_nothing(profile: SrtpProfile) ->
     assert there.unprotect(protected) == rtp(1)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@by_row("profile", PROFILES)
 def test_a_replayed_packet_is_refused(profile: SrtpProfile) -> None:
     """The second copy is a replay, for RTP and RTCP alike."""
     here, there = sessions(profile)
@@ -108,7 +109,7 @@ def test_a_source_that_made_room_has_left_nothing_behind() -> None:
     assert [there.unprotect(data or b"") is not None for data in reversed(sent)] == [False, False, False, True, True]
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@by_row("profile", PROFILES)
 def test_a_stream_whose_packets_before_the_wrap_were_lost_is_read(profile: SrtpProfile) -> None:
     """Its first packet to arrive has a low number and a roll-over count of one."""
     here, there = sessions(profile)
@@ -127,7 +128,7 @@ def test_a_stream_whose_packets_before_the_wrap_were_lost_is_read(profile: SrtpP
     assert there.unprotect(true) is not None
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@by_row("profile", PROFILES)
 def test_once_nothing_is_searched_a_low_first_number_may_have_wrapped_once(profile: SrtpProfile) -> None:
     """Low is what lies below 4,096."""
     here, there = sessions(profile)
@@ -148,7 +149,7 @@ def test_forged_sources_do_not_use_the_limit_up() -> None:
     assert there.unprotect(data) is not None
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@by_row("profile", PROFILES)
 def test_forged_sources_cost_no_session_each(profile: SrtpProfile, monkeypatch: pytest.MonkeyPatch) -> None:
     """A low number may be of after a wrap: two sessions of ours try that for all of them, and keep none of them."""
     here, there = sessions(profile)
@@ -188,7 +189,7 @@ def test_no_bytes_make_protect_raise(data: bytes) -> None:
 # Keys
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@by_row("profile", PROFILES)
 def test_inline_keys_round_trip(profile: SrtpProfile) -> None:
     """What to_inline writes, from_inline reads."""
     secret = key(profile, 3)
@@ -201,7 +202,7 @@ def test_the_inline_key_of_rfc_4568_is_read() -> None:
     assert len(read.material) == 30
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("suite", "params"),
     [
         ("AES_CM_128_HMAC_SHA1_80", "inline:PS1uQCVeeCFCanVmcjkpPywjNWhcYD0mXXtxaVBR|2^20|1:32"),
@@ -228,7 +229,7 @@ def test_secrets_do_not_show_in_repr() -> None:
     assert repr(secret.material) not in repr(secret)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@by_row("profile", PROFILES)
 def test_exported_bytes_split_into_keys_then_salts(profile: SrtpProfile) -> None:
     """RFC 5764 section 4.2: client key, server key, client salt, server salt."""
     k, s = profile.key_length, profile.salt_length

@@ -9,6 +9,7 @@ from gateway.media.embedded.plane.rtcp import ReceiverReport
 from gateway.media.embedded.plane.srtp import MAX_SEND_KEYS, WORKSPACE, SendContext, SrtpProfile
 from tests.media.srtp_pair import PROFILES, SrtpSession, key, sessions
 from tests.media.webrtc_support import rtp
+from tests.rows import by_row
 
 
 def comes_back(profile: SrtpProfile, unheard: int) -> tuple[SrtpSession, SrtpSession, list[bytes]]:
@@ -23,8 +24,8 @@ def comes_back(profile: SrtpProfile, unheard: int) -> tuple[SrtpSession, SrtpSes
     return here, there, heard
 
 
-@pytest.mark.parametrize("unheard", [1, 0x7000, 0x8000, 0x9000, 0xFFF0, 0x1_8000, 0x7_F000])
-@pytest.mark.parametrize("profile", PROFILES)
+@by_row("unheard", [1, 0x7000, 0x8000, 0x9000, 0xFFF0, 0x1_8000, 0x7_F000])
+@by_row("profile", PROFILES)
 def test_its_packets_are_heard_wherever_they_are_and_never_twice(profile: SrtpProfile, unheard: int) -> None:
     """Up to eight roll-over counts further, and what was searched before takes nothing from that."""
     here, there, heard = comes_back(profile, unheard)
@@ -37,7 +38,7 @@ def test_its_packets_are_heard_wherever_they_are_and_never_twice(profile: SrtpPr
     assert [there.unprotect(each) for each in heard] == [None] * len(heard)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@by_row("profile", PROFILES)
 def test_a_late_packet_does_not_say_how_far_a_source_has_come(profile: SrtpProfile) -> None:
     """It was sent before the other keys were, and the count may have gone on since."""
     here, there = sessions(profile)

@@ -26,6 +26,7 @@ from gateway.media.embedded.data.t140 import (
     write_redundancy,
 )
 from sdp import Codec
+from tests.rows import by_row
 
 RED = TextFormat(t140=98, red=99, generations=2, cps=MOST_OCTETS)
 PLAIN = TextFormat(t140=98, cps=MOST_OCTETS)
@@ -213,7 +214,7 @@ def test_a_sender_that_leaves_empty_blocks_out_is_not_read_twice() -> None:
     assert receiver.expire(1.0) == f"{MISSING}b"
 
 
-@pytest.mark.parametrize(
+@by_row(
     "payload",
     [
         b"",

@@ -20,6 +20,7 @@ from tests.media.engine_support import config, running, until
 from tests.media.sctp_support import paired
 from tests.media.text_call_support import BROWSER, OTHER, PHONE, called, figures, typed
 from tests.media.text_support import TextPhone
+from tests.rows import by_row
 
 T140 = ChannelKind(label="text", protocol="t140")
 SECOND = Party("second", Kind.WEBRTC)
@@ -94,7 +95,7 @@ async def test_a_page_that_comes_back_reads_what_was_typed_meanwhile(opens: bool
             await again.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("read", "shown"),
     [
         ("2", "ad lost away"),

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.media.embedded.audio.pcm import Pcm
 from gateway.media.embedded.audio.tones import COLUMNS, KEYPAD, ROWS, ToneDetector
+from tests.rows import by_row
 
 RATE = 8000
 
@@ -41,51 +42,51 @@ def digits(*parts: Pcm, packet: int = 160) -> str:
     return "".join(digit for digit, _ in found(*parts, packet=packet))
 
 
-@pytest.mark.parametrize("packet", [80, 160, 240, 480])
+@by_row("packet", [80, 160, 240, 480])
 def test_every_digit_is_found_once_whatever_the_packets(packet: int) -> None:
     """40 ms of tone, 40 ms of pause."""
     parts = [part for digit in KEYPAD for part in (pair(digit, 40), silence(40))]
     assert digits(*parts, packet=packet) == KEYPAD
 
 
-@pytest.mark.parametrize("digit", KEYPAD)
-@pytest.mark.parametrize("off", [0.015, -0.015])
+@by_row("digit", KEYPAD)
+@by_row("off", [0.015, -0.015])
 def test_frequencies_may_be_a_little_off(digit: str, off: float) -> None:
     """1.5 % is taken, wherever in a window the tone begins."""
     for lead in range(0, 24, 3):
         assert digits(silence(lead), pair(digit, 40, off=off)) == digit
 
 
-@pytest.mark.parametrize("digit", KEYPAD)
-@pytest.mark.parametrize("off", [0.035, -0.035])
+@by_row("digit", KEYPAD)
+@by_row("off", [0.035, -0.035])
 def test_frequencies_that_are_far_off_are_no_digits(digit: str, off: float) -> None:
     """3.5 % is refused, however long it lasts."""
     assert digits(pair(digit, 500, off=off)) == ""
 
 
-@pytest.mark.parametrize(("row", "column"), [(-25, -25), (-4, -4), (-8, -16), (-14, -10), (-17, -25), (-25, -21)])
-@pytest.mark.parametrize("digit", "159D")
+@by_row(("row", "column"), [(-25, -25), (-4, -4), (-8, -16), (-14, -10), (-17, -25), (-25, -21)])
+@by_row("digit", "159D")
 def test_levels_and_twist_within_bounds_are_taken(digit: str, row: float, column: float) -> None:
     """Down to -25 dBm0, the column's tone up to 4 dB louder or 8 dB softer."""
     for lead in range(0, 24, 3):
         assert digits(silence(lead), pair(digit, 40, row=row, column=column)) == digit
 
 
-@pytest.mark.parametrize(("row", "column"), [(-45, -45), (-5, -20), (-20, -5), (-10, -80)])
+@by_row(("row", "column"), [(-45, -45), (-5, -20), (-20, -5), (-10, -80)])
 def test_levels_and_twist_beyond_them_are_not(row: float, column: float) -> None:
     """Echoes, and one tone alone."""
     assert digits(pair("5", 500, row=row, column=column)) == ""
 
 
-@pytest.mark.parametrize("ms", [10, 20, 23])
-@pytest.mark.parametrize("digit", KEYPAD)
+@by_row("ms", [10, 20, 23])
+@by_row("digit", KEYPAD)
 def test_what_is_too_short_is_no_digit(digit: str, ms: float) -> None:
     """Up to 23 ms, wherever in a window."""
     for lead in range(0, 24, 3):
         assert digits(silence(lead), pair(digit, ms)) == ""
 
 
-@pytest.mark.parametrize("ms", [40, 65, 100, 500, 2_000])
+@by_row("ms", [40, 65, 100, 500, 2_000])
 def test_its_length_is_told(ms: int) -> None:
     """To about a window's step."""
     [(digit, told)] = found(silence(7), pair("7", ms))

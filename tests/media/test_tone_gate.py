@@ -19,6 +19,7 @@ from gateway.media.embedded.sources.tone_gate import MOST_WAITING, ToneGate
 from gateway.media.engine import Dtmf, DtmfReceived, Kind, Party
 from tests.media.engine_support import Phone, config, running, until
 from tests.media.tone_support import packet
+from tests.rows import by_row
 
 LEFT = Party("left", Kind.RTP, private_source="127.0.0.1", dtmf=Dtmf.INBAND)
 RIGHT = Party("right", Kind.RTP, private_source="127.0.0.1")
@@ -72,7 +73,7 @@ def longest_tone(payloads: list[bytes], codec: str = "pcmu") -> float:
     return max(map(len, runs), default=0) * 5.0
 
 
-@pytest.mark.parametrize("codec", ["pcmu", "pcma", "g722", "opus"])
+@by_row("codec", ["pcmu", "pcma", "g722", "opus"])
 def test_digits_are_told_and_taken_out(codec: str) -> None:
     """What leaks is shorter than anybody takes for a digit (23 ms, ITU-T Q.24); the hum stays, 40 or 60 ms late."""
     told: list[tuple[str, int]] = []
@@ -153,7 +154,7 @@ def test_what_is_no_audio_of_these_codecs_is_left_out(codec: str) -> None:
     assert gate._held == 0
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("codec", "callee_codec"),
     [("pcmu", "pcmu"), ("pcmu", "g722"), ("g722", "g722"), ("opus", "opus"), ("opus", "pcmu")],
 )
@@ -180,7 +181,7 @@ async def test_a_caller_without_events_reaches_a_callee_with_them(codec: str, ca
             await callee.close()
 
 
-@pytest.mark.parametrize("way", [Dtmf.AUTO, Dtmf.RFC4733, Dtmf.INFO])
+@by_row("way", [Dtmf.AUTO, Dtmf.RFC4733, Dtmf.INFO])
 async def test_nobody_else_is_listened_to(way: Dtmf) -> None:
     """Tones of others are audio, forwarded by the plane."""
     left = replace(LEFT, dtmf=way)

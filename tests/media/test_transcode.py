@@ -19,6 +19,7 @@ from gateway.media.embedded.plane.values import Action, Route
 from tests.media.engine_support import frequency_of
 from tests.media.plane_support import OUT_SSRC, TARGET, Direction, injected
 from tests.media.rtp_support import ManualClock
+from tests.rows import by_row
 
 PAIRS = [pair for pair in itertools.product(sorted(CODECS), repeat=2) if pair[0] != pair[1]]
 CLOCKS = {"opus": 48000, "g722": 8000, "pcmu": 8000, "pcma": 8000}
@@ -78,7 +79,7 @@ class Path:
         return [timestamp_delta(b.timestamp, a.timestamp) for a, b in zip(self.sent, self.sent[1:], strict=False)]
 
 
-@pytest.mark.parametrize(("source", "target"), PAIRS)
+@by_row(("source", "target"), PAIRS)
 def test_a_tone_keeps_its_pitch_and_its_level(source: str, target: str) -> None:
     """1000 Hz at -10 dBm0 in, the same out, within 1 dB, one packet for each."""
     path = Path(source, target)
@@ -93,7 +94,7 @@ def test_a_tone_keeps_its_pitch_and_its_level(source: str, target: str) -> None:
     assert level == pytest.approx(-10.0, abs=1.0)
 
 
-@pytest.mark.parametrize(("source", "target"), [("opus", "pcmu"), ("pcmu", "opus"), ("g722", "pcma")])
+@by_row(("source", "target"), [("opus", "pcmu"), ("pcmu", "opus"), ("g722", "pcma")])
 def test_transcoded_audio_has_no_clicks(source: str, target: str) -> None:
     """All but a small part of the energy is the tone itself: no seams at packet borders."""
     path = Path(source, target)
@@ -106,7 +107,7 @@ def test_transcoded_audio_has_no_clicks(source: str, target: str) -> None:
     assert 10 * np.log10((spectrum.sum() - near) / near) < -25
 
 
-@pytest.mark.parametrize("rates", [(48000, 8000), (48000, 16000), (16000, 8000), (8000, 16000)])
+@by_row("rates", [(48000, 8000), (48000, 16000), (16000, 8000), (8000, 16000)])
 def test_resampling_joins_packets_without_a_seam(rates: tuple[int, int]) -> None:
     """In one piece or in packets, the samples are the same."""
     pcm = tone(700.0, -6, rates[0], 0.2)
@@ -136,7 +137,7 @@ def test_g711_codes_round_trip(codec: str) -> None:
     assert np.array_equal(pcm, again)
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("codec", "code", "value"),
     [("pcmu", 0xFF, 0), ("pcmu", 0x80, 32124), ("pcmu", 0x00, -32124), ("pcma", 0xD5, 8), ("pcma", 0xAA, 32256)],
 )
@@ -172,7 +173,7 @@ def test_a_loss_is_concealed_and_the_stream_goes_on(source: str, target: str) ->
     assert np.abs(frames[10:40]).max(axis=1).min() > 500
 
 
-@pytest.mark.parametrize(("frame_in", "frame_out"), [(20, 40), (40, 20), (20, 60), (60, 20), (30, 20), (10, 20)])
+@by_row(("frame_in", "frame_out"), [(20, 40), (40, 20), (20, 60), (60, 20), (30, 20), (10, 20)])
 def test_packets_are_cut_to_the_length_that_is_wanted(frame_in: int, frame_out: int) -> None:
     """ptime: audio continuous, numbers and timestamps without gaps."""
     path = Path("pcmu", "pcma", frame_out)
@@ -272,7 +273,7 @@ def test_packets_that_are_left_out_were_lost(after_silence: bool) -> None:
     assert playout.lost == 17
 
 
-@pytest.mark.parametrize("rates", [(8000, 16000), (16000, 8000), (48000, 16000)])
+@by_row("rates", [(8000, 16000), (16000, 8000), (48000, 16000)])
 def test_nothing_resampled_is_nothing(rates: tuple[int, int]) -> None:
     """And what follows is as if it had not been."""
     resampler, other = make_resampler(*rates), make_resampler(*rates)
@@ -283,7 +284,7 @@ def test_nothing_resampled_is_nothing(rates: tuple[int, int]) -> None:
     assert resampler.process(pcm).tolist() == other.process(pcm).tolist()
 
 
-@pytest.mark.parametrize("codec", sorted(CODECS))
+@by_row("codec", sorted(CODECS))
 def test_a_decoder_survives_what_it_cannot_decode(codec: str) -> None:
     """An empty payload would end the library's stream for ever; it is dropped, and audio goes on."""
     path = Path(codec, "pcma" if codec == "pcmu" else "pcmu")

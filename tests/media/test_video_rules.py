@@ -21,6 +21,7 @@ from gateway.media.embedded.plane.rate import LOWEST, LostNumbers, ReceiveLimit,
 from gateway.media.embedded.plane.rtcp import FIR, PLI, PSFB, RTPFB, TMMBN, TMMBR, Feedback, parse_compound
 from gateway.media.embedded.settings import EmbeddedConfig, VideoConfig
 from gateway.media.engine import Kind, Party
+from tests.rows import by_row
 
 
 @given(bits=st.integers(0, 2**62), sources=st.lists(st.integers(0, 2**32 - 1), max_size=8))
@@ -54,7 +55,7 @@ def test_a_full_intra_request_names_its_sources() -> None:
     assert fir_sources(Feedback(PSFB, PLI, 1, 8)) == ()
 
 
-@pytest.mark.parametrize(("lost", "bits"), [(0.0, 1_000_000), (0.05, 1_000_000), (0.2, 900_000), (1.0, 500_000)])
+@by_row(("lost", "bits"), [(0.0, 1_000_000), (0.05, 1_000_000), (0.2, 900_000), (1.0, 500_000)])
 def test_heavy_loss_takes_half_its_share(lost: float, bits: int) -> None:
     """Over a tenth; below that nothing goes."""
     rate = SendRate(1_000_000)
@@ -249,7 +250,7 @@ def test_a_lost_packet_is_asked_for_once_until_it_can_have_come_however_many_lac
     assert lost.due([295], 11.0) == [295]
 
 
-@pytest.mark.parametrize("bits", [0, 1, 99_999, 131_071, 131_072, 2_500_000, (1 << 40) + 1])
+@by_row("bits", [0, 1, 99_999, 131_071, 131_072, 2_500_000, (1 << 40) + 1])
 def test_a_temporary_limit_is_read_as_it_was_written(bits: int) -> None:
     """17 bits and an exponent, rounded down; of the source that it names alone."""
     control = temporary_limit(7, 1) + temporary_limit(8, bits, 40)

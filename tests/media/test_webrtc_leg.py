@@ -23,6 +23,7 @@ from tests.media.webrtc_support import (
     connected,
     rtp,
 )
+from tests.rows import by_row
 
 PASSWORD = "p" * 22
 RTCP = bytes.fromhex("80c8000611223344") + bytes(20)
@@ -443,7 +444,7 @@ def test_close_says_goodbye_and_forgets_everything() -> None:
     assert bench.port.table_sizes["ufrags"] == 0
 
 
-@pytest.mark.parametrize("when", [LegState.CHECKING, LegState.CONNECTING, LegState.CONNECTED])
+@by_row("when", [LegState.CHECKING, LegState.CONNECTING, LegState.CONNECTED])
 def test_a_leg_may_be_closed_from_its_own_state_handler(when: LegState) -> None:
     """The engine may end a call from whatever it is told."""
     bench = Bench()
@@ -486,10 +487,16 @@ def test_failure_is_left_only_by_new_credentials_or_new_keys() -> None:
     }
 
 
+@by_row("state", [LegState.CONNECTING, LegState.CONNECTED, LegState.FAILED])
+def test_a_new_fingerprint_has_the_peer_proved_again(state: LegState) -> None:
+    """The keys of the previous certificate hold no longer."""
+    assert TRANSITIONS[state, LegInput.REKEY] is LegState.CHECKING
+
+
 # RTP headers
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("packet", "fits"),
     [
         (rtp(1), True),

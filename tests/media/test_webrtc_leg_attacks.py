@@ -31,6 +31,7 @@ from tests.media.webrtc_support import (
     connected,
     rtp,
 )
+from tests.rows import by_row
 
 ATTACKER: Address = at("198.51.100.66", 6666)
 SAME_HOST: Address = (BROWSER[0], BROWSER[1] + 1)
@@ -39,8 +40,8 @@ SAME_HOST: Address = (BROWSER[0], BROWSER[1] + 1)
 # In memory, at every step
 
 
-@pytest.mark.parametrize("role", ["active", "passive"])
-@pytest.mark.parametrize("source", [ATTACKER, SAME_HOST])
+@by_row("role", ["active", "passive"])
+@by_row("source", [ATTACKER, SAME_HOST])
 def test_a_spray_before_during_and_after_set_up_changes_nothing(role: str, source: Address) -> None:
     """From another host, and from another port of the browser's own host."""
     bench = Bench()
