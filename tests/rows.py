@@ -12,14 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest.mark.structures import ParameterSet
-from pytest_timeout import _get_item_settings
 
-from tests.virtual import _loop
+from tests.virtual import new_loop
 
 Test = Callable[..., Any]
 Table = list[tuple[str, dict[str, Any]]]
 """Name and arguments of each row."""
+
+
+_LIMIT = pytest.StashKey[Any]()
+"""Time limit of a test, as pytest-timeout has set it."""
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
+    """Keep the limit of a test for each of its rows."""
+    item.stash[_LIMIT] = settings
 
 
 def by_row(
@@ -48,16 +56,18 @@ def _walk(test: Test, table: Table) -> Test:
     def walk(*args: Any, subtests: pytest.Subtests | None = None, **fixtures: Any) -> Any:
         if subtests is None:  # a test calls this one, for a row of its own
             return test(*args, **fixtures)
+        request: pytest.FixtureRequest = fixtures["request"] if "request" in own else fixtures.pop("request")
         for number, (title, row) in enumerate(table):
-            _begin_timeout(subtests._request.node)
+            _begin_timeout(request.node)
             with subtests.test(title), _own(fixtures, number) as made:
                 result = test(**made, **row)
                 if inspect.iscoroutine(result):
-                    with asyncio.Runner(loop_factory=_loop) as runner:
+                    with asyncio.Runner(loop_factory=new_loop) as runner:
                         runner.run(result)
         return None
 
-    parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("subtests", *own)]
+    fixtures = dict.fromkeys(("subtests", "request", *own))
+    parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in fixtures]
     walk.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     walk.walked = (test, table)  # type: ignore[attr-defined]
     return walk
@@ -65,9 +75,9 @@ def _walk(test: Test, table: Table) -> Test:
 
 def _begin_timeout(item: pytest.Item) -> None:
     """Give a row the time of a test."""
-    settings = _get_item_settings(item)
-    item.ihook.pytest_timeout_cancel_timer(item=item)
-    if settings.timeout:
+    settings = item.stash.get(_LIMIT, None)
+    if settings is not None:
+        item.ihook.pytest_timeout_cancel_timer(item=item)
         item.ihook.pytest_timeout_set_timer(item=item, settings=settings)
 
 
@@ -92,7 +102,7 @@ def _table(titles: list[str], rows: list[Any], ids: Any) -> Iterator[tuple[str, 
     named = list(ids) if ids is not None and not callable(ids) else None
     for number, row in enumerate(rows):
         values, name = row, named[number] if named else None
-        if isinstance(row, ParameterSet):
+        if isinstance(row, pytest.ParameterSet):
             assert not row.marks, "a row with a mark is a parameter"
             values, name = row.values if len(titles) > 1 else row.values[0], row.id or name
         values = list(values) if len(titles) > 1 else [values]

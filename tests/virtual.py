@@ -23,7 +23,6 @@ from concurrent.futures.thread import _worker as _pool_worker
 from typing import Any, ClassVar
 
 import pytest
-from _pytest.mark.structures import ParameterSet
 
 TURN = 5e-4
 """Seconds that a turn of the loop takes: two instants of one test differ, as on a machine."""
@@ -202,7 +201,7 @@ def _refuse(command: object) -> None:
         raise RuntimeError(f"{OUTSIDE} (it starts {command})")
 
 
-def outside(name: str) -> ParameterSet:
+def outside(name: str) -> pytest.ParameterSet:
     """Return a parameter whose tests have a peer in another process, such as a store or a plane."""
     return pytest.param(name, marks=pytest.mark.wall)
 
@@ -241,10 +240,11 @@ _take_over()
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"test": _loop}
+    return {"test": new_loop}
 
 
-def _loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop that the present test runs in."""
     return asyncio.SelectorEventLoop() if _Test.is_wall else VirtualLoop()
 
 
