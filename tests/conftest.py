@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ("tests.virtual", "tests.leaks", "tests.rows")
+pytest_plugins = ("tests.virtual", "tests.leaks", "tests.rows", "tests.effort")
 
 # How long an example takes is the machine's business: a deadline on the wall clock fails tests that hold.
 settings.register_profile("gateway", deadline=None)
@@ -18,6 +19,14 @@ settings.load_profile("gateway")
 
 LONGEST = ("test_kamailio", "test_loss", "test_examples", "test_cli", "test_init")
 """Files that take a minute and more: one that begins late keeps one worker busy alone at the end."""
+
+
+def pytest_configure() -> None:
+    """Give each worker a network of its own: links that a test adds would have browsers of others drop their loads."""
+    from tests import netns  # pytest imports the plugins first, which take the clocks over
+
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        netns.alone()
 
 
 def evenly(*groups: list[Path]) -> list[Path]:
@@ -46,14 +55,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for file in order for item in files[file]]
 
 
-MARKS = ("nightly", "core", "serial", "wall")
-"""Tiers and needs of a test; one with several counts by the first."""
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Count the tests that ran by their marks, and those that were skipped by what they lack."""
+    from tests.effort import mark
+
     ran = (each for name in ("passed", "failed") for each in terminalreporter.stats.get(name, ()))
-    marks = Counter(next((mark for mark in MARKS if mark in each.keywords), "unmarked") for each in ran)
+    marks = Counter(mark(each.keywords) for each in ran)
     terminalreporter.write_line("By mark: " + ", ".join(f"{count} {mark}" for mark, count in marks.most_common()))
     lacking = Counter(each.longrepr[2].removeprefix("Skipped: ") for each in terminalreporter.stats.get("skipped", ()))
     for what, count in lacking.most_common():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,14 +72,15 @@ def test_each_target_runs_its_tier() -> None:
 
 
 def test_the_lanes_run_all_but_what_is_nightly() -> None:
-    """The suite beside Rust, then links of strangers, tests/sip with every branch, and tests that want no neighbour."""
-    (_, suite), (strangers,), (sip,), (serial,) = [[lane.command for lane in step] for step in lanes.steps(3)]
-    assert [lane.name for step in lanes.steps(3) for lane in step] == ["rust", "suite", "strangers", "sip", "serial"]
+    """The suite beside Rust, tests/sip with every branch, kills two at a time, and tests that want no neighbour."""
+    (_, suite), (sip,), (kills,), (serial,) = [[lane.command for lane in step] for step in lanes.steps(3)]
+    assert [lane.name for step in lanes.steps(3) for lane in step] == ["rust", "suite", "sip", "kills", "serial"]
     assert suite[suite.index("-m", 3) + 1] == "not serial and not nightly"
-    assert {"--ignore=tests/sip", "--ignore=tests/strangers"} <= set(suite)
-    assert "tests/strangers" in strangers
+    assert "--ignore=tests/sip" in suite
     assert {"tests/sip", "--cov-branch", "--cov-fail-under=100"} <= set(sip)
-    assert serial[serial.index("-m", 3) + 1] == "serial and not nightly"
+    for lane in (kills, serial):
+        assert lane[lane.index("-m", 3) + 1] == "serial and not nightly"
+    assert ("tests/interop" in kills, "--ignore=tests/interop" in serial) == (True, True)
 
 
 def test_nothing_of_the_sip_core_is_nightly_or_serial() -> None:
@@ -99,6 +102,37 @@ def test_the_table_names_lanes_counts_and_failures(tmp_path: Path) -> None:
     printed = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in console.export_text().splitlines()]
     assert ["suite", "5 passed, 2 failed, 1 errors, 1 skipped", "61", "100", "0", "failed (1)"] in printed
     assert ["rust", "", "3", "4", "0", "passed"] in printed
+
+
+def test_a_count_that_rises_is_named_and_one_that_falls_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random examples have a twentieth of room; what was not counted before is kept from then on."""
+    monkeypatch.setattr(lanes, "BUILD", tmp_path)
+    (tmp_path / "effort-suite.json").write_text('{"gateways": 106, "processes": 90, "wall": 104}')
+    lane, kept = lanes.Lane("suite", [], tmp_path / "tests.xml"), {"gateways": 100, "wall": 100}
+    assert lanes.excess(lane, kept) == ["suite: 106 gateways, of which effort.json has 100"]
+    assert lanes.lowered(lane, kept) == {"gateways": 100, "processes": 90, "wall": 100}
+
+
+@pytest.mark.wall
+def test_a_run_counts_gateways_processes_and_marks(tmp_path: Path) -> None:
+    """Of every worker together: the counts stand in the file that the run names."""
+    test = tmp_path / "test_counted.py"
+    test.write_text("import pytest, subprocess\n@pytest.mark.wall\ndef test_it():\n    subprocess.run(['true'])\n")
+    file = tmp_path / "effort.json"
+    command = [sys.executable, "-m", "pytest", "-q", "-n2", "-p", "no:cacheprovider", "-p", "tests.virtual"]
+    command += [
+        "-p",
+        "tests.effort",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "--rootdir",
+        str(tmp_path),
+        f"--effort={file}",
+    ]
+    subprocess.run([*command, str(test)], cwd=ROOT, check=True, capture_output=True)
+    assert json.loads(file.read_text()) == {"processes": 1, "wall": 1}
 
 
 @pytest.mark.wall

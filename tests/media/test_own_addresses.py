@@ -16,8 +16,7 @@ from gateway.media.embedded.webrtc.config import WebRtcConfig
 from tests import peers
 from tests.media.webrtc_support import LiveBench, binding_request
 
-# A Chromium of another test drops what it is loading when this machine's addresses change: here they do.
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.wall
 
 SPACE, HERE, THERE = "gw-media-test", "10.213.77.1", "10.213.77.2"
 ASK = """

@@ -144,7 +144,7 @@ async def test_a_call_is_made_held_and_resumed_whatever_comes_beside_the_replies
             assert (await engine.delete("call")).parties["phone"].received.packets > 25
         (host,) = engine._hosts.all
         exchanges = host._exchanges
-        assert len(exchanges) == 0
+        await until(lambda: len(exchanges) == 0)  # a question whether it is there may be under way
         assert host.alive
         if mischief is malformed:
             assert exchanges.malformed >= between.replies

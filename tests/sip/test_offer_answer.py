@@ -256,6 +256,16 @@ def test_an_update_is_no_answer_to_an_invite_that_asks() -> None:
     assert caught.value.status == 491
 
 
+def test_an_update_that_crosses_our_offer_in_a_1xx_is_491() -> None:
+    """RFC 3311 5.2: the offer of our reliable 183 waits for the PRACK."""
+    exchange = OfferAnswer()
+    exchange.received(Carrier.INVITE, False)
+    exchange.sent(Carrier.RELIABLE, True)
+    with pytest.raises(DialogError) as caught:
+        exchange.received(Carrier.UPDATE, True)
+    assert caught.value.status == 491
+
+
 def test_a_prack_without_the_answer_it_owes_is_400() -> None:
     """RFC 3262 section 5; the reliable response stays unacknowledged."""
     exchange = OfferAnswer()

@@ -202,6 +202,15 @@ def test_any_text_gives_a_uri_or_a_syntax_error(text: str) -> None:
     assert str(uri) == f"{scheme.lower()}:{rest}"
 
 
+def test_a_uri_has_at_most_4096_characters() -> None:
+    """One more is answered 414 (RFC 3261 section 21.4.11)."""
+    longest = f"sip:{'u' * 4090}@h"
+    assert str(Uri.parse(longest)) == longest
+    with pytest.raises(SipSyntaxError) as caught:
+        Uri.parse(f"{longest}h")
+    assert caught.value.status == 414
+
+
 @given(st.text("sip:alce@.;?&=%40[]123", max_size=60).map(lambda text: f"sip:{text}"))
 def test_reading_is_stable(text: str) -> None:
     """parse after str is the identity, and a URI matches itself."""
