@@ -6,6 +6,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "app/test_trunk_watch.py::test_a_thousand_trunks_are_asked_at_the_rate_of_the_setting": (
         "sip.limits.options_per_second",
     ),
+    "app/test_trunk_watch.py::test_a_trunk_that_is_not_to_be_asked_is_not": ("trunks[].options_interval",),
     "app/test_health_of_parts.py::test_a_trunk_falls_silent_and_returns_as_shipped": ("trunks[].options_timeout",),
     "app/test_agents.py::test_a_program_comes_for_its_calls_and_says_back_what_it_hears": (
         *("agents", "agents[].name", "agents[].token"),

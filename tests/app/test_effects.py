@@ -467,6 +467,8 @@ def made_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield "bans", settings.bans(config)
     yield "load", settings.load(config)
     yield "trunk accounts", settings.trunk_accounts(config)
+    asked = [(one.options_interval, one.options_timeout) for one in config.every_trunk]
+    yield "questions to trunks", [config.sip.limits.options_per_second, asked]
     yield "web", settings.web(config)
     yield "waking", settings.waking(config)
     yield "presence", settings.presence(config)
