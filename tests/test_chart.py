@@ -107,7 +107,7 @@ def configuration(manifests: list[dict[str, Any]], folder: Path) -> Config:
     return load(path, ours)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@by_row("version", VERSIONS)
 def test_kubernetes_takes_every_manifest(manifests: list[dict[str, Any]], version: str) -> None:
     """By its own schemas, old and new, which know every key; a key that they do not know would be seen."""
     try:

@@ -60,7 +60,7 @@ class Nodes:
         """`node` is our URI; `clock` returns Unix seconds; `node_at` the gateway listening at an address.
 
         `start` is a unique name of this process, `start_of` returns a remote gateway's. `is_shown` returns True if the
-        peer of a flow has proved its identity by other means.
+        peer of a flow has proved its identity in a second way.
         """
         self._is_shown = is_shown
         self._start = start

@@ -58,7 +58,7 @@ class Payers(Protocol):
         """Return the rights of a user that forwards a call."""
 
     def of_leg(self, leg: Leg) -> Caller | None:
-        """Return the rights of a redirecting callee; None if another gateway has already checked them."""
+        """Return the rights of a redirecting callee; None if a second gateway has already checked them."""
 
 
 class OwnRights:
@@ -204,8 +204,8 @@ class Branching:
         return await self._diverted(journey, number, extended, self._payers.of_user(user))
 
     async def _group(self, group: Group, journey: Journey, diversions: Diversions, name: str) -> Branch:
-        """Return a branch for a group, all members at once or in turn, without unreachable members and
-        do-not-disturb.
+        """Return a branch for a group, all members at once or in turn; skips members in do-not-disturb or
+        unreachable.
         """
         if not group.in_turn:
             legs = [leg for user in group.members for leg in await self._member(user, journey, name)]
@@ -298,7 +298,7 @@ def _is_own_way(target: Target | None) -> bool:
 
 
 def _one_after_the_other(first: Then | None, second: Then) -> Then:
-    """Return a successor that tries `first`, then `second`."""
+    """Return the successor of `first`, then of `second`."""
     if first is None:
         return second
     before = first

@@ -25,7 +25,7 @@ from gateway.media.engine import Kind, MediaError
 log = structlog.get_logger(__name__)
 
 _NUMBERS = count(1)
-"""Exchange numbers, unique in the process, because a leg may move to another bridge."""
+"""Exchange numbers, unique in the process, because a leg may move to a second bridge."""
 _NOT_OFFERED = 481
 """MediaError status for an answer to an offer whose media no longer exists."""
 _MEDIA_GONE = (Input.MEDIA_TIMEOUT, Input.MEDIA_FAILED)
@@ -326,7 +326,7 @@ class Bridge(Transferring):
         self._forget(timed_out=False)
 
     def renamed(self, leg: Leg) -> Input:
-        """Return the input for a leg with a changed identity."""
+        """Return RENAMED for a leg with a changed identity."""
         return Input.RENAMED
 
     async def _identify(self, what: CallInput) -> None:
@@ -503,7 +503,7 @@ class Bridge(Transferring):
         self._remembered += [leg for leg in narrow if leg not in self._remembered]
 
     async def _give_leg_away(self, what: CallInput) -> None:
-        """Move a leg with its running media to another call; the remaining leg is ended."""
+        """Move a leg with its running media to a second call; the remaining leg is ended."""
         assert what.leg is not None
         scope, leg = self._scope, what.leg
         try:

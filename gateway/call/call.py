@@ -206,7 +206,7 @@ class Call:
         self._scope.pressed = told
 
     def leave(self) -> None:
-        """End the call here because another gateway continues it; its record stays untouched until the end."""
+        """End the call here because a second gateway continues it; its record stays untouched until the end."""
         keep = self._keep
 
         def kept(call: Call, changed: Sequence[Leg] | None, ending: bool) -> None:

@@ -139,7 +139,7 @@ class Redirected(LegEvent):
     diversions: tuple[Diversion, ...] = ()
     """Diversions on the way to the callee."""
     legs: tuple[CalleeLeg, ...] = ()
-    """New legs for the same callee with a different offer, for rejected media or the other IP version; `targets` is
+    """New legs for the same callee with a different offer, for rejected media or the second IP version; `targets` is
     then empty.
     """
     then: Callable[[Cause], None] | None = field(default=None, compare=False)
@@ -292,7 +292,7 @@ class TransferRequested(LegEvent):
     """Target: a dialled number or SIP URI."""
     report: TransferReport
     consultation: LegName | None = None
-    """Name (`Leg.is_named`) of another call of the far end, for an attended transfer to its peer."""
+    """Name (`Leg.is_named`) of a second call of the far end, for an attended transfer to its peer."""
     caller: Caller | None = None
     """Operator who requests and pays for the transfer; None for the far end itself."""
 
@@ -356,7 +356,7 @@ class Leg(Protocol):
     def listen(self, listener: LegListener, *, instead_of: LegListener | None = None) -> None:
         """Deliver events, earlier ones included, to the single `listener`.
 
-        `instead_of` replaces only the given listener, because the leg may have moved to another call.
+        `instead_of` replaces only the given listener, because the leg may have moved to a second call.
         """
 
     async def offer(self, exchange: int, sdp: str) -> None:

@@ -19,7 +19,7 @@ _CALLS, _GUESTS = "calls:", "guests:"
 
 
 def none_elsewhere(name: str) -> float:
-    """Return 0: no other gateway exists."""
+    """Return 0: no second gateway exists."""
     return 0.0
 
 

@@ -1,7 +1,7 @@
 """Overload control: limits the rate of new calls when the gateway cannot keep up.
 
-Control starts after a full second of lateness, measured by waiting messages and late timers. Neither a short stall nor
-the load of other processes counts.
+Control starts after a full second of lateness, measured by waiting messages and late timers. Short stalls and load of
+further processes do not count.
 
 Occupancy then sets the pace (RFC 6357 section 5.2). The rate of admitted calls is the capacity; the pace falls while
 the loop is late or busy, and rises otherwise. A slow store lowers the pace likewise. Rejections are cheap, so that
@@ -9,7 +9,7 @@ admitted calls complete.
 
 A few calls per second are always admitted: a single caller is not the cause of a late loop.
 
-Packet threads are filled by long calls, and by junk from strangers at about a tenth of the cost of a forwarded packet.
+Packet threads are filled by long calls and by junk from strangers, at about a tenth of a packet's forwarding cost.
 Above a bound only a share of new calls is admitted, falling to none when full.
 """
 

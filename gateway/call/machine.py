@@ -209,8 +209,8 @@ class Machine(ABC):
             log.debug("candidate refused", call_id=scope.call_id, reason=error.reason)
 
     async def _pass_digit(self, what: CallInput) -> None:
-        """Send a digit in the media where the peer accepts telephone events, else by signalling; notify pages in any
-        case.
+        """Send a digit in the media if the peer accepts it there, else by signalling; pages always get a
+        notification.
         """
         digit, is_sent = _digit_of(what.event)
         other = self.other(what.leg)

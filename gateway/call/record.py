@@ -80,7 +80,7 @@ class CallRecord:
     """Latest parking state; the call may have been retrieved since."""
     cause: Cause | None = None
     elsewhere: bool = False
-    """True if another gateway continues the call."""
+    """True if a second gateway continues the call."""
     references: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """SIP Call-IDs of each leg, by tag."""
     statistics: CallStatistics = field(default_factory=CallStatistics)

@@ -23,7 +23,7 @@ from sdp.frozen import filled_at_once
 
 _DIALLED_LIMIT = 256
 _REMEMBERED = 2_048
-"""Largest number of cached dial strings: every user who signs in is compared with the patterns of all users."""
+"""Cached dial strings; presence compares every announced URI with the patterns of all users."""
 _DIAL_STRING = re.compile(r"(?:(?:sips?|tel):)?[^\s<>\"\x00-\x20\x7f]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\+?[0-9 #*().\-/]+")
 _ORNAMENT = str.maketrans("", "", " -.()/")
@@ -111,7 +111,7 @@ class Group:
     name: str
     members: tuple[User, ...]
     in_turn: bool = False
-    """True to ring members in turn; False to ring all at once."""
+    """True to ring members one after the next; False to ring all at once."""
     time: float = 20.0
     """Seconds of ringing for each member in turn, or for all at once."""
 
@@ -331,7 +331,7 @@ class Router:
         return target == SipTarget(meant.user, trunk=self._trunk_of(meant.written))
 
     def addressed(self, uri: str, caller: Caller) -> str:
-        """Return the Request-URI of a trunk's request, without a host that no trunk, route or user answers for.
+        """Return the Request-URI of a trunk's request, without a host that is nobody else's.
 
         A PBX may address the gateway by the PBX's own name or domain. Hosts of further trunks, routes and users stay.
         """

@@ -88,7 +88,7 @@ class Input(Enum):
     PICKED_UP = "picked-up"
     """A leg outside the branches took the call by pickup."""
     GIVE_AWAY = "give-away"
-    """A leg moves to another call, and the call ends."""
+    """A leg moves to a second call, and the call ends."""
     TRANSFER = "transfer"
     """A leg is to be replaced by the first target to answer."""
     TARGET_RINGING = "target-ringing"

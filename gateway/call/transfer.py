@@ -1,7 +1,7 @@
 """Call transfer: permissions, targets, and the merging of two calls (RFC 5589).
 
 Blind: the target is called with the transferor's rights while the two legs may talk on. Attended: the peer of the
-transferor's other call joins. The transferor pays.
+transferor's second call joins. The transferor pays.
 """
 
 from __future__ import annotations

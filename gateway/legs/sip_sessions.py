@@ -193,7 +193,7 @@ class Destination:
     others: tuple[Destination, ...] = ()
     """Fallback flows to the same device, best first (RFC 5626 section 7)."""
     looks_up: bool = False
-    """True if the next hop resolves the URI again, as another gateway of the cluster does."""
+    """True if the next hop resolves the URI again, as a second gateway of the cluster does."""
     rank: int = 0
     """Rank of the destination: equal ranks ring together, lower ranks first."""
     is_flow: bool = False

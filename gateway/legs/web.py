@@ -79,7 +79,7 @@ class Channel(Protocol):
     def ended(self, call: WebHandle, cause: Cause) -> None: ...
 
     def moved(self, call: WebHandle) -> None:
-        """Tell the page to continue the call at another gateway."""
+        """Tell the page to continue the call at a second gateway."""
 
 
 class Waker(Protocol):
@@ -305,7 +305,7 @@ class BrowserLeg(LegBase):
             self._channel.identified(self._handle, peer.uri, peer.display_name, peer.verified)
 
     def leave(self) -> None:
-        """Send the page to another gateway, which continues the call. A page without resumption hears the end of its
+        """Send the page to a second gateway, which continues the call. A page without resumption hears the end of its
         call.
         """
         channel, handle = self._channel, self._handle

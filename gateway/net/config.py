@@ -41,7 +41,7 @@ class UserAgentConfig:
     sessions: int = 5_000
     """Largest number of concurrent INVITE sessions."""
     longest_ringing: float = 300.0
-    """Seconds before an unanswered incoming INVITE is rejected; 0 for no limit."""
+    """Seconds before an unanswered INVITE is ended."""
     answer_patience: float = 30.0
     """Seconds for the application to answer a peer's request within a call."""
     flow_grace: float = 5.0

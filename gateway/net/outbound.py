@@ -1,4 +1,4 @@
-"""Registration of one account over several flows: calls use another flow while one is down (RFC 5626)."""
+"""Registration of one account over several flows: calls use a second flow when the first is down (RFC 5626)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class OutboundRegistration:
         """Flow numbers of edges whose last 2xx had outbound support; a failed flow of theirs is retried."""
         self._is_over = False
         self.is_others = False
-        """True when another gateway has, or is about to take, the account."""
+        """True when a second gateway has, or is about to take, the account."""
         self._beginning: dict[Registration, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flows = {number: self._new(number) for number in range(1, len(outbound.routes) + 1)}
@@ -174,7 +174,7 @@ class OutboundRegistration:
             task.result()
 
     async def leave(self) -> None:
-        """Stop because another gateway has taken the account and the flows of its instance."""
+        """Stop because a second gateway has taken the account and the flows of its instance."""
         self.is_others = True
         await self.unregister()
 

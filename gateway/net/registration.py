@@ -164,9 +164,9 @@ class Registration:
             await self._do(send)
 
     async def leave(self) -> None:
-        """Stop because another gateway has the account; remove the binding unless the registrar keeps flows.
+        """Stop because a second gateway has the account; remove the binding unless the registrar keeps flows.
 
-        Both gateways share one instance: removing our flow would remove the other gateway's (RFC 5626 section 6).
+        Both gateways share one instance: removing our flow would remove the second gateway's (RFC 5626 section 6).
         """
         if self.is_outbound:
             self.stop()

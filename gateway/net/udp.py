@@ -70,8 +70,8 @@ def mark(sock: socket.socket, dscp: int) -> None:
 class UdpListener:
     """A bound socket; made by `open_udp`.
 
-    asyncio's datagram transport is not used: an ICMP error about one peer makes it lose a datagram to another peer, and
-    the error lacks the destination.
+    asyncio's datagram transport is not used: an ICMP error about one peer makes it lose a datagram to a second peer,
+    and the error lacks the destination.
     """
 
     def __init__(

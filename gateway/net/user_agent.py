@@ -106,7 +106,7 @@ class UserAgent:
         return self._shell.go_on
 
     def leave(self, call_ids: Collection[str]) -> None:
-        """Drop the calls of these Call-IDs without a message, because another process continues them."""
+        """Drop the calls of these Call-IDs without a message, because a second process continues them."""
         self._core.handover.leave(call_ids)
 
     @property
@@ -189,11 +189,11 @@ class UserAgent:
         self._shell.endpoint.connections.expect(flow, float(seconds))
 
     def know_peers(self, peers: Peers) -> None:
-        """Set the application's knowledge of peers: rejections to send, and addresses that belong to one peer."""
+        """Set the table of known peers: whose responses count, and which address may act for a second one."""
         self._core.stack.peers = peers
 
     def sign_requests(self, sign: Callable[[Request, Flow], Request], vouched: Callable[[str], bool]) -> None:
-        """Set `sign`, which signs each request to a flow; addresses accepted by `vouched` pass the rate limit."""
+        """Set `sign`, which signs each outgoing request to a flow; addresses accepted by `vouched` are admitted."""
         self._core.signer, self._core.stack.admission.vouched = sign, vouched
 
     def admit_calls(self, may_begin: Callable[[Request, Flow, bool], bool], limit: Callable[[], str]) -> None:
@@ -464,7 +464,7 @@ class UserAgent:
         )
 
     async def unregister(self, registration: Registration | OutboundRegistration, *, is_others: bool = False) -> None:
-        """Remove and forget a binding; `is_others` if another gateway has the account (`Registration.leave`)."""
+        """Remove and forget a binding; `is_others` if a second gateway has the account (`Registration.leave`)."""
         if registration in self._registrations:
             self._registrations.remove(registration)
         await (registration.leave() if is_others else registration.unregister())

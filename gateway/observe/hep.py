@@ -50,7 +50,7 @@ class Captured:
 def encode(captured: Captured, capture_id: int, password: str | None = None) -> bytes:
     """Return a datagram; SDES keys (`inline:`) are masked, all else is kept."""
     source, target = ip_address(captured.source[0]), ip_address(captured.target[0])
-    if source.version != target.version:  # wildcard or mapped local address and a peer of the other IP version
+    if source.version != target.version:  # wildcard or mapped local address and a peer of the second IP version
         source = ip_address("::" if target.version == 6 else "0.0.0.0")
     v6 = source.version == 6
     seconds = int(captured.at)

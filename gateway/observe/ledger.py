@@ -73,7 +73,7 @@ class SqliteLedger:
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._lock: int | None = None
-        """Descriptor of the lock file, which prevents another process from closing our calls."""
+        """Descriptor of the lock file, which prevents a second process from closing our calls."""
         self._readers: list[str] = []
         self._since_pruning = 0
         self.dropped = 0
@@ -198,7 +198,7 @@ def _lost(detail: str) -> str:
 
 
 def _locked(path: Path) -> int:
-    """Return the descriptor of a lock bound to the process; raises OSError if another process holds the lock."""
+    """Return the descriptor of a lock bound to the process; raises OSError if a second process holds the lock."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

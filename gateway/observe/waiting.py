@@ -1,6 +1,6 @@
 """Crash-safe queue of call records on their way to the ledger.
 
-Each record is appended to one of two files before `put` returns, while the content of the other file is written to the
+Each record is appended to one of two files before `put` returns, while the content of the second file is written to the
 ledger. No fsync here: the ledger syncs.
 """
 

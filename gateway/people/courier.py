@@ -181,7 +181,7 @@ class Courier:
             log.error("kept messages cannot be delivered", user=user, reason=str(error))
 
     async def _delivered(self, store: MessageStore, message: InstantMessage) -> bool:
-        """Deliver a stored message; return True if the next may follow: a device was there, and no other gateway had a
+        """Deliver a stored message; return True if the next may follow: a device was there, and no second gateway had a
         claim.
         """
         if not await store.claim(message.id, CLAIMED):

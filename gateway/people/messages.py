@@ -72,7 +72,7 @@ class MessageStore(Protocol):
         """Remove a delivered message; an unknown id is no error."""
 
     async def claim(self, message_id: str, seconds: float) -> bool:
-        """Claim a message for delivery for some seconds; return False if another gateway has claimed or removed it."""
+        """Claim a message for delivery for some seconds; return False if a second gateway has claimed or removed it."""
 
     async def release(self, message_id: str) -> None:
         """Release the claim on an undelivered message."""

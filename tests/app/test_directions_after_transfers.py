@@ -16,6 +16,7 @@ from tests.app.phones import name_of
 from tests.interop.gateway import PASSWORDS, Gateway, config_on_free_ports, gateway_with
 from tests.media.engine_support import until
 from tests.media.rtpengine_support import shared
+from tests.rows import by_row
 
 HZ = {"1001": 400.0, "1002": 700.0, "1003": 1000.0}
 USERS = json.dumps(
@@ -50,16 +51,16 @@ async def passed_on(caller: Desk, to: str, status: list[int]) -> None:
 
 
 @pytest.mark.parametrize("plane", ["python", "native"])
-@pytest.mark.parametrize("way", ["blind", "attended", "held"])
-@pytest.mark.parametrize("direction", ["sendrecv", "sendonly", "recvonly", "inactive"])
+@by_row("way", ["blind", "attended", "held"])
+@by_row("direction", ["sendrecv", "sendonly", "recvonly", "inactive"])
 async def test_who_changes_its_peer_is_heard_and_hears(tmp_path: Path, direction: str, way: str, plane: str) -> None:
     """The first peer has sent or heard nothing, or has held the phone, and passes it on to another one."""
     await pass_on(tmp_path, direction, way, MEDIA__PLANE=plane)
 
 
 @pytest.mark.wall
-@pytest.mark.parametrize("way", ["blind", "attended", "held"])
-@pytest.mark.parametrize("direction", ["sendonly", "recvonly", "inactive"])
+@by_row("way", ["blind", "attended", "held"])
+@by_row("direction", ["sendonly", "recvonly", "inactive"])
 async def test_who_changes_its_peer_on_rtpengine_is_heard_and_hears(tmp_path: Path, direction: str, way: str) -> None:
     """The daemon is offered the new peer's words anew."""
     host, port = shared().address

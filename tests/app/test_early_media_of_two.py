@@ -13,6 +13,7 @@ from tests.app.desk import Desk, desks
 from tests.interop.gateway import NEAR, Gateway, RpcBrowser, config_on_free_ports, gateway_with
 from tests.media.engine_support import parsed, until
 from tests.media.rtpengine_support import shared
+from tests.rows import by_row
 
 HZ = {"1001": 400.0, "1002": 700.0, "1003": 1000.0}
 GROUPS = json.dumps([{"name": "desk", "members": ["1002", "1003"]}])
@@ -49,9 +50,9 @@ class EarlyDesk(Desk):
 
 
 @pytest.mark.parametrize("plane", ["python", "native"])
-@pytest.mark.parametrize("ends", ["silent", "declines"])
-@pytest.mark.parametrize("way", ["group", "one user"])
-@pytest.mark.parametrize("caller", ["phone", "page"])
+@by_row("ends", ["silent", "declines"])
+@by_row("way", ["group", "one user"])
+@by_row("caller", ["phone", "page"])
 async def test_the_caller_hears_the_first_and_then_the_other(
     tmp_path: Path, caller: str, way: Way, ends: str, plane: str
 ) -> None:
@@ -60,8 +61,8 @@ async def test_the_caller_hears_the_first_and_then_the_other(
 
 
 @pytest.mark.wall
-@pytest.mark.parametrize("ends", ["silent", "declines"])
-@pytest.mark.parametrize("caller", ["phone", "page"])
+@by_row("ends", ["silent", "declines"])
+@by_row("caller", ["phone", "page"])
 async def test_the_caller_hears_them_by_rtpengine_too(tmp_path: Path, caller: str, ends: str) -> None:
     """A silence is noticed when the daemon is asked next."""
     host, port = shared().address

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from gateway.call.state import State
 from gateway.media.rtpengine.bencode import Encodable
 from tests.app.scripted_callers import CALLERS, UNUSABLE, SipCaller, calling, previewed
 from tests.app.scripted_house import GOOD, house
 from tests.media.engine_support import phone_sdp, until
 from tests.media.ng_daemon import daemon
+from tests.rows import by_row
 
 PREVIEWS = UNUSABLE | {
     "more lines than offered": f"{GOOD}m=audio 40004 RTP/AVP 0\r\nm=video 40006 RTP/AVP 96\r\n",
@@ -22,9 +21,9 @@ PREVIEWS = UNUSABLE | {
 """Descriptions that other rules may find usable are previews, too: what they say is not asked here."""
 
 
-@pytest.mark.parametrize("reliable", [False, True])
-@pytest.mark.parametrize("caller", CALLERS)
-@pytest.mark.parametrize("preview", PREVIEWS)
+@by_row("reliable", [False, True])
+@by_row("caller", CALLERS)
+@by_row("preview", PREVIEWS)
 async def test_a_preview_that_cannot_be_used_is_passed_over(
     tmp_path: Path, preview: str, caller: str, reliable: bool
 ) -> None:
@@ -38,7 +37,7 @@ async def test_a_preview_that_cannot_be_used_is_passed_over(
         assert not there.trunk.has("BYE")
 
 
-@pytest.mark.parametrize("preview", UNUSABLE)
+@by_row("preview", UNUSABLE)
 async def test_a_usable_preview_behind_an_unusable_one_is_heard(tmp_path: Path, preview: str) -> None:
     """The caller rings at the first 183 and has a description with the second; a bare 200 takes that one."""
     async with house(tmp_path) as there, calling(there, "sip", "04711") as placed:
@@ -77,8 +76,8 @@ async def test_a_bare_200_takes_the_preview_of_its_own_phone(tmp_path: Path) -> 
         assert not first.has("BYE")
 
 
-@pytest.mark.parametrize("reliable", [False, True])
-@pytest.mark.parametrize("preview", UNUSABLE)
+@by_row("reliable", [False, True])
+@by_row("preview", UNUSABLE)
 async def test_a_usable_preview_outlasts_an_unusable_one(tmp_path: Path, preview: str, reliable: bool) -> None:
     """A bare 200 takes the first description, after any number of unusable ones."""
     async with house(tmp_path) as there, calling(there, "sip", "04711") as placed:
@@ -91,8 +90,8 @@ async def test_a_usable_preview_outlasts_an_unusable_one(tmp_path: Path, preview
         assert not there.trunk.has("BYE")
 
 
-@pytest.mark.parametrize("number", ["8000", "1002"])
-@pytest.mark.parametrize("preview", UNUSABLE)
+@by_row("number", ["8000", "1002"])
+@by_row("preview", UNUSABLE)
 async def test_a_preview_of_one_phone_leaves_the_answer_of_another(tmp_path: Path, preview: str, number: str) -> None:
     """Both as phones of one user and as users of one group."""
     async with house(tmp_path, same_user=number == "1002") as there, calling(there, "sip", number) as placed:
@@ -105,8 +104,8 @@ async def test_a_preview_of_one_phone_leaves_the_answer_of_another(tmp_path: Pat
         assert not second.has("BYE")
 
 
-@pytest.mark.parametrize("caller", CALLERS)
-@pytest.mark.parametrize("answer", UNUSABLE)
+@by_row("caller", CALLERS)
+@by_row("answer", UNUSABLE)
 async def test_a_200_that_cannot_be_used_is_acknowledged_and_ended(tmp_path: Path, answer: str, caller: str) -> None:
     """The caller hears 488."""
     async with house(tmp_path) as there, calling(there, caller, "04711") as placed:
@@ -117,9 +116,9 @@ async def test_a_200_that_cannot_be_used_is_acknowledged_and_ended(tmp_path: Pat
         assert await placed.status() == 488
 
 
-@pytest.mark.parametrize("number", ["8000", "1002"])
-@pytest.mark.parametrize("at_once", [False, True])
-@pytest.mark.parametrize("answer", UNUSABLE)
+@by_row("number", ["8000", "1002"])
+@by_row("at_once", [False, True])
+@by_row("answer", UNUSABLE)
 async def test_a_200_that_cannot_be_used_ends_that_phone_alone(
     tmp_path: Path, answer: str, at_once: bool, number: str
 ) -> None:
@@ -140,7 +139,7 @@ async def test_a_200_that_cannot_be_used_ends_that_phone_alone(
         assert not second.has("BYE")
 
 
-@pytest.mark.parametrize("preview", [name for name in UNUSABLE if name != "the other IP version"])
+@by_row("preview", [name for name in UNUSABLE if name != "the other IP version"])
 async def test_a_preview_that_the_media_engine_refuses_is_passed_over(tmp_path: Path, preview: str) -> None:
     """Also where rtpengine judges it, which relays between IP versions."""
 

@@ -15,6 +15,7 @@ from tests.app.scripted_house import GOOD, Callee, House, house
 from tests.interop.gateway import NEAR, RpcBrowser
 from tests.media.engine_support import Phone as RtpPhone
 from tests.media.engine_support import frequency_of, until
+from tests.rows import by_row
 
 CALLER_HZ, CALLEE_HZ = 400.0, 700.0
 PLANES = pytest.mark.parametrize("plane", ["python", "native"])
@@ -69,7 +70,7 @@ async def talk(callee: Callee, invite: Request, caller_hears: Hears, tag: str = 
 
 
 @PLANES
-@pytest.mark.parametrize("caller", ["sip", "json-rpc"])
+@by_row("caller", ["sip", "json-rpc"])
 async def test_behind_an_unusable_preview_each_hears_the_other(tmp_path: Path, caller: str, plane: str) -> None:
     """Of each kind, reliable and not."""
     async with house(tmp_path, MEDIA__PLANE=plane) as there:
@@ -80,8 +81,8 @@ async def test_behind_an_unusable_preview_each_hears_the_other(tmp_path: Path, c
             await there.trunk.accepts("BYE")
 
 
-@pytest.mark.parametrize("caller", ["sip", "json-rpc"])
-@pytest.mark.parametrize("answer", UNUSABLE)
+@by_row("caller", ["sip", "json-rpc"])
+@by_row("answer", UNUSABLE)
 async def test_a_page_hears_of_an_unusable_200_behind_a_good_preview(tmp_path: Path, answer: str, caller: str) -> None:
     """The callee gets ACK and BYE, and the caller is told; it is free for the next call."""
     async with house(tmp_path) as there, RpcBrowser(CALLER_HZ, ("pcmu",)) as page:
@@ -113,8 +114,8 @@ async def bad_answer(callee: Callee, invite: Request) -> None:
 
 
 @PLANES
-@pytest.mark.parametrize("other", [bad_preview, good_preview, bad_answer], ids=lambda other: other.__name__)
-@pytest.mark.parametrize("fork", ["proxy", "group", "one user"])
+@by_row("other", [bad_preview, good_preview, bad_answer], ids=lambda other: other.__name__)
+@by_row("fork", ["proxy", "group", "one user"])
 async def test_a_caller_without_an_offer_hears_the_branch_that_answers(
     tmp_path: Path, fork: str, other: Branch, plane: str
 ) -> None:
@@ -132,8 +133,8 @@ async def test_a_caller_without_an_offer_hears_the_branch_that_answers(
 
 
 @PLANES
-@pytest.mark.parametrize("answering", [0, 1])
-@pytest.mark.parametrize("previews", [(GOOD, BAD), (BAD, GOOD), (GOOD, GOOD), (BAD, BAD)], ids=["gb", "bg", "gg", "bb"])
+@by_row("answering", [0, 1])
+@by_row("previews", [(GOOD, BAD), (BAD, GOOD), (GOOD, GOOD), (BAD, BAD)], ids=["gb", "bg", "gg", "bb"])
 async def test_each_phone_of_a_user_may_answer_behind_any_previews(
     tmp_path: Path, previews: tuple[str, str], answering: int, plane: str
 ) -> None:

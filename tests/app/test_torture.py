@@ -26,6 +26,7 @@ from tests.sip.wire import CLOSED, WAITS, marker, statuses
 
 RFC4475 = Path(__file__).parents[1] / "data" / "rfc4475"
 STRANGER, TRUNK = 45, 44
+SIDES = (("stranger", STRANGER), ("trunk", TRUNK))
 """Networks of loopback; the second is the trunk's. Each message has an address of its own, so that no answer is taken
 for another's."""
 
@@ -228,28 +229,26 @@ def test_every_message_has_its_answers() -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(("side", "network"), [("stranger", STRANGER), ("trunk", TRUNK)])
-@pytest.mark.parametrize("name", UDP)
-async def test_a_datagram_gets_its_answer(benches: dict[str, Bench], name: str, side: str, network: int) -> None:
+async def test_a_datagram_gets_its_answer(benches: dict[str, Bench], subtests: pytest.Subtests) -> None:
     """The one of the table, with the header that says more; to a stranger no octet more than it sent."""
-    expected = UDP[name][side == "trunk"]
-    data = message(name)
-    got = await benches[f"udp {side}"].over_udp(data, network, expected)
-    finals = [one for one in got if statuses(one) and statuses(one)[0] >= 200]
-    assert [statuses(one)[0] for one in finals][:1] == ([] if expected is None else [expected])
-    if expected in HEADERS:
-        assert HEADERS[expected] in finals[0].replace(b":Digest", b": Digest")
-    if side == "stranger":
-        assert sum(map(len, got)) <= len(data)
+    for name, (side, network) in itertools.product(UDP, SIDES):
+        with subtests.test(f"{name}-{side}"):
+            expected = UDP[name][side == "trunk"]
+            data = message(name)
+            got = await benches[f"udp {side}"].over_udp(data, network, expected)
+            finals = [one for one in got if statuses(one) and statuses(one)[0] >= 200]
+            assert [statuses(one)[0] for one in finals][:1] == ([] if expected is None else [expected])
+            if expected in HEADERS:
+                assert HEADERS[expected] in finals[0].replace(b":Digest", b": Digest")
+            if side == "stranger":
+                assert sum(map(len, got)) <= len(data)
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(("side", "network"), [("stranger", STRANGER), ("trunk", TRUNK)])
-@pytest.mark.parametrize("name", UDP)
-async def test_a_message_of_a_stream_gets_its_answer(
-    benches: dict[str, Bench], name: str, side: str, network: int
-) -> None:
+async def test_a_message_of_a_stream_gets_its_answer(benches: dict[str, Bench], subtests: pytest.Subtests) -> None:
     """And the stream goes on behind it, unless its end cannot be told."""
-    index = int(side == "trunk")
-    expected = TCP[name][index] if name in TCP else [status for status in UDP[name][index : index + 1] if status]
-    assert await benches[f"tcp {side}"].over_tcp(message(name), network, expected) == expected
+    for name, (side, network) in itertools.product(UDP, SIDES):
+        with subtests.test(f"{name}-{side}"):
+            index = int(side == "trunk")
+            wanted = TCP[name][index] if name in TCP else [each for each in UDP[name][index : index + 1] if each]
+            assert await benches[f"tcp {side}"].over_tcp(message(name), network, wanted) == wanted

@@ -23,6 +23,7 @@ from sdp import (
 )
 from sdp.extensions import TRANSPORT_CC
 from tests import peers
+from tests.rows import by_row
 from tests.sdp.plans import PHONE_AUDIO, POLICY, browser_plan, corpus, described, phone_plan
 
 pytestmark = [pytest.mark.wall, pytest.mark.timeout(300)]
@@ -95,7 +96,7 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+@by_row("plan", PLANS.values(), ids=PLANS.keys())
 def test_chromium_takes_every_offer(page: Page, plan: Plan) -> None:
     """Each description of the corpus, offered to the browser; its answer is one that we can negotiate."""
     taken = 0
@@ -114,7 +115,7 @@ def test_chromium_takes_every_offer(page: Page, plan: Plan) -> None:
     assert taken > 20
 
 
-@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+@by_row("plan", PLANS.values(), ids=PLANS.keys())
 def test_chromium_takes_every_answer(page: Page, plan: Plan) -> None:
     """Each description of the corpus as the other side's answer to an offer of Chromium itself."""
     taken = 0
@@ -133,8 +134,8 @@ def test_chromium_takes_every_answer(page: Page, plan: Plan) -> None:
     assert taken > 20
 
 
-@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
-@pytest.mark.parametrize("kinds", [["audio"], ["audio", "video"], ["video", "audio", "data"], ["audio", "audio"]])
+@by_row("plan", PLANS.values(), ids=PLANS.keys())
+@by_row("kinds", [["audio"], ["audio", "video"], ["video", "audio", "data"], ["audio", "audio"]])
 def test_chromium_takes_early_answers(page: Page, plan: Plan, kinds: list[str]) -> None:
     """Made from its offer alone."""
     offer = parsed(page.evaluate("kinds => offer('early', kinds)", kinds))

@@ -46,8 +46,8 @@ async def test_one_name_is_looked_up_the_voices_first(
     assert found == addresses
 
 
-@pytest.mark.parametrize("line", ["", "c=IN IP4\r\n", "c=IN IP4 voice.test\r\n", "c=IN IP4 127.0.0.999\r\n"])
-@pytest.mark.parametrize("session", ["", "c=IN IP4 voice.test\r\n", "c=junk\r\n"])
+@by_row("line", ["", "c=IN IP4\r\n", "c=IN IP4 voice.test\r\n", "c=IN IP4 127.0.0.999\r\n"])
+@by_row("session", ["", "c=IN IP4 voice.test\r\n", "c=junk\r\n"])
 async def test_a_page_needs_no_address(line: str, session: str) -> None:
     """Nothing is looked up; 0.0.0.0 and port 9 stand for an address that the candidates will bring."""
     text = HEAD.replace("t=0 0", f"{session}t=0 0") + f"m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n{line}"

@@ -51,6 +51,7 @@ from tests.media.engine_support import (
 from tests.media.rtp_support import ManualClock, ManualReactor
 from tests.media.srtp_pair import SrtpSession
 from tests.media.video_support import VideoPhone
+from tests.rows import by_row
 
 BROWSER = Party("browser", Kind.WEBRTC)
 LEFT = Party("left", Kind.RTP, private_source="127.0.0.1")
@@ -313,8 +314,8 @@ KEY_LINES = {
 """Lines of keys of a phone; "{}" stands for a good one."""
 
 
-@pytest.mark.parametrize("lines", KEY_LINES.values(), ids=KEY_LINES)
-@pytest.mark.parametrize("answers", [False, True], ids=["offer", "answer"])
+@by_row("lines", KEY_LINES.values(), ids=KEY_LINES)
+@by_row("answers", [False, True], ids=["offer", "answer"])
 async def test_each_line_of_keys_is_judged_alone(lines: tuple[str, ...], answers: bool) -> None:
     """Voice passes both ways under the good key, whatever stands beside it (RFC 4568 section 6.3)."""
     secure, plain = Party("left", Kind.SDES, private_source="127.0.0.1"), Party("right", Kind.RTP)
@@ -572,7 +573,7 @@ async def test_a_silent_phone_times_out_once_and_a_held_one_later(reports: Repor
         await engine.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("media_timeout", "doubted_timeout", "direction", "sends", "back", "silence"),
     [
         (30.0, 10.0, "sendrecv", "", False, 10.0),

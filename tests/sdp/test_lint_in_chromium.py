@@ -10,6 +10,7 @@ from playwright.sync_api import Page, sync_playwright
 from sdp import SessionDescription
 from sdp.lint import Severity, lint
 from tests import peers
+from tests.rows import by_row
 from tests.sdp import corpus
 from tests.sdp.lint_cases import BROWSER, CASES
 
@@ -54,7 +55,7 @@ def test_chromium_takes_the_clean_offer(page: Page) -> None:
     assert refusal(page, BROWSER) == ""
 
 
-@pytest.mark.parametrize(("code", "text"), OFFERS, ids=[f"{code} {number}" for number, (code, _) in enumerate(OFFERS)])
+@by_row(("code", "text"), OFFERS, ids=[f"{code} {number}" for number, (code, _) in enumerate(OFFERS)])
 def test_an_error_is_what_chromium_refuses(page: Page, code: str, text: str) -> None:
     """It refuses what lint calls an error, and takes what lint only warns about."""
     said = refusal(page, text)

@@ -166,11 +166,13 @@ def mirror(state: Joint) -> Joint:
     return Joint(Invite[swap(state.invite.name)], Offer[swap(state.offer.name)], state.by)
 
 
-@by_row(("state", "way", "carrier", "body"), sorted(TABLE, key=str))
-def test_what_one_side_sends_the_other_reads_alike(state: Joint, way: Way, carrier: Carrier, body: bool) -> None:
+def test_what_one_side_sends_the_other_reads_alike() -> None:
     """Each row has its mirror image: both sides always agree on who has an offer open."""
-    meaning, after = TABLE[state, way, carrier, body]
-    assert TABLE[mirror(state), OTHER[way], carrier, body] == (meaning, mirror(after))
+    seen = {
+        (mirror(state), OTHER[way], carrier, body): (meaning, mirror(after))
+        for (state, way, carrier, body), (meaning, after) in TABLE.items()
+    }
+    assert {key: row for key, row in TABLE.items() if seen.get(key) != row} == {}
 
 
 def test_two_offers_are_never_open() -> None:
