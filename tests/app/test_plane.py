@@ -14,7 +14,6 @@ import pytest
 from gateway.app.plane import NOT_BUILT, choose, is_running, maker
 from gateway.config import Config
 from gateway.errors import ConfigError
-from gateway.media.embedded.plane.native import wire
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import SOCKET
 from gateway.media.embedded.plane.protocol import PlaneError
@@ -52,19 +51,6 @@ async def test_auto_does_without_a_program_and_says_why() -> None:
     assert not chosen.native
     assert str(chosen) == f"Python plane ({NOT_BUILT})"
     assert isinstance(maker(config("auto"), chosen, asyncio.get_running_loop().time)(), PythonPlane)
-
-
-@pytest.mark.wall
-def test_a_program_says_its_version_once_for_each_change(tmp_path: Path) -> None:
-    """A process with several gateways starts it once; another program in its place is asked again."""
-    made, asked = program(tmp_path, f"gateway-plane 0.1.0 protocol {wire.VERSION}"), tmp_path / "asked"
-    made.write_text(made.read_text().replace("exit", f"echo >> {asked}\nexit"))
-    for _ in range(3):
-        assert choose(config("auto"), lambda: made).native
-    assert asked.read_text() == "\n"
-    os.utime(made, (1.0, 1.0))
-    assert choose(config("auto"), lambda: made).native
-    assert asked.read_text() == "\n\n"
 
 
 def test_python_is_taken_at_its_word(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import hashlib
 import hmac
 import os
@@ -59,22 +58,14 @@ def find_program() -> Path | None:
     return next((place for place in places if os.access(place, os.X_OK) and place.is_file()), None)
 
 
-@functools.lru_cache(maxsize=8)
-def _version_of(program: Path, changed: int) -> tuple[str, ...]:
-    """Return the words of `--version`, asked once for each change of the program. Raises OSError, SubprocessError."""
-    result = subprocess.run([program, "--version"], capture_output=True, timeout=START_TIME, check=True)
-    return tuple(result.stdout.decode(errors="replace").split())
-
-
 def check_program(program: Path) -> str | None:
     """Why the program cannot be used here, None where it can."""
     try:
-        words = _version_of(program, program.stat().st_mtime_ns)
-    except subprocess.CalledProcessError:
-        words = ()
+        result = subprocess.run([program, "--version"], capture_output=True, timeout=START_TIME, check=False)
     except (OSError, subprocess.SubprocessError) as error:
         return f"{program} does not run: {error}"
-    if words[:1] != (PROGRAM,) or not words[-1].isdigit():
+    words = result.stdout.decode(errors="replace").split()
+    if result.returncode or words[:1] != [PROGRAM] or not words[-1].isdigit():
         return f"{program} does not run on this machine"
     if not wire.OLDEST <= int(words[-1]) <= wire.VERSION:
         return f"{program} speaks version {words[-1]} of the plane's messages, this gateway {wire.VERSION}"
