@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateway.app.application import Application
     from gateway.app.gateway import CallWatch, Gateway
     from gateway.call.leg import Address, DigitPressed, HungUp
     from gateway.call.state import State
     from gateway.call.status import Cause
     from gateway.config.settings import Config
+    from gateway.dialing.applications import Application
     from gateway.errors import ConfigError, GatewayError
     from gateway.identity.model import Binding
     from gateway.legs.application import Session, SessionError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "Address": "gateway.call.leg",
-    "Application": "gateway.app.application",
+    "Application": "gateway.dialing.applications",
     "Binding": "gateway.identity.model",
     "CallWatch": "gateway.app.gateway",
     "Cause": "gateway.call.status",

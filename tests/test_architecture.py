@@ -24,15 +24,24 @@ class Room:
     may: str
     """Packages, separated by spaces."""
     never: frozenset[str] = frozenset()
+    """Prefixes, also of packages that `may` has a wider one of."""
 
+
+BASE = (
+    "gateway.errors gateway.files gateway.sources gateway.plain gateway.handshakes gateway.repeated gateway.uptime "
+    "gateway.reading structlog "
+)
+"""Files that know no room."""
+LEGS = BASE + "gateway.legs gateway.call gateway.identity gateway.media.engine sdp "
+"""Rooms that most of those above the legs may see."""
 
 ROOMS = (
     Room("sdp", "sdp", NO_IO),
     Room("gateway/sip", "gateway.sip gateway.sources gateway.errors", NO_IO),
     Room(
         "gateway/net",
-        "gateway.net gateway.sip gateway.sources gateway.errors gateway.plain gateway.handshakes cryptography "
-        "dns structlog websockets",
+        "gateway.net gateway.sip gateway.sources gateway.errors gateway.plain gateway.handshakes gateway.reading "
+        "cryptography dns structlog websockets",
     ),
     Room("gateway/media/engine", "gateway.media.engine sdp", NO_IO),
     Room("gateway/media/delivery.py", "gateway.media.engine"),
@@ -46,8 +55,15 @@ ROOMS = (
         "gateway/media/rtpengine",
         "gateway.media.rtpengine gateway.media.engine gateway.media.delivery gateway.media.described sdp structlog",
     ),
+    Room("gateway/media/choice.py", "gateway.media gateway.errors"),
+    Room("gateway/media/ice_servers.py", "gateway.media gateway.sources"),
+    Room("gateway/errors.py", ""),
     Room("gateway/files.py", "structlog"),
     Room("gateway/plain.py", ""),
+    Room("gateway/reading.py", ""),
+    Room("gateway/repeated.py", "structlog"),
+    Room("gateway/sources.py", ""),
+    Room("gateway/uptime.py", ""),
     Room("gateway/handshakes.py", "gateway.sources"),
     Room("gateway/probe.py", ""),
     Room(
@@ -67,7 +83,9 @@ ROOMS = (
     ),
     Room("gateway/legs/sound.py", "gateway.legs.speech gateway.media.engine numpy"),
     Room("gateway/legs/speech.py", "numpy"),
+    Room("gateway/legs/tones.py", "gateway.legs.speech numpy"),
     Room("gateway/legs/web.py", "gateway.legs.base gateway.call gateway.media.engine gateway.web"),
+    Room("gateway/legs/web_clients.py", "gateway.legs gateway.call"),
     Room(
         "gateway/legs/sip_caller.py",
         "gateway.legs.sip_bodies gateway.legs.sip_flows gateway.legs.sip_leg gateway.legs.sip_sessions "
@@ -91,31 +109,43 @@ ROOMS = (
     Room("gateway/legs/sip_info.py", "gateway.legs.sip_bodies gateway.call gateway.media.engine gateway.sip sdp"),
     Room(
         "gateway/conference",
-        "gateway.conference gateway.legs.application gateway.legs.speech gateway.call gateway.media.engine "
-        "gateway.errors numpy structlog",
+        LEGS + "gateway.conference gateway.cluster numpy",
     ),
     Room(
         "gateway/agents",
         "gateway.agents gateway.legs.application gateway.legs.speech gateway.call gateway.errors"
         " numpy structlog websockets",
     ),
-    Room("gateway/people", "gateway.people gateway.call gateway.identity.model gateway.errors gateway.plain structlog"),
+    Room(
+        "gateway/people",
+        "gateway.people gateway.legs gateway.call gateway.identity gateway.errors gateway.plain structlog",
+        frozenset({"gateway.people.sip"}),
+    ),
+    Room("gateway/people/sip", LEGS + "gateway.people gateway.trunks gateway.sip"),
+    Room("gateway/cluster", LEGS + "gateway.cluster gateway.people gateway.access gateway.net gateway.sip"),
+    Room("gateway/trunks", LEGS + "gateway.trunks gateway.cluster gateway.net gateway.sip cryptography"),
+    Room(
+        "gateway/dialing",
+        LEGS + "gateway.dialing gateway.trunks gateway.cluster gateway.access gateway.net gateway.sip",
+    ),
+    Room("gateway/voicemail", LEGS + "gateway.voicemail gateway.people"),
+    Room("gateway/recording", BASE + "gateway.recording gateway.call gateway.media.engine"),
+    Room(
+        "gateway/failover",
+        LEGS + "gateway.failover gateway.observe gateway.trunks gateway.cluster gateway.net gateway.sip",
+    ),
     Room(
         "gateway/store",
         "gateway.store gateway.people gateway.errors gateway.files gateway.call.rules gateway.call.journal "
-        "gateway.identity structlog pydantic redis cryptography",
+        "gateway.identity gateway.repeated structlog pydantic redis cryptography",
     ),
     Room(
         "gateway/access",
         "gateway.access gateway.sip gateway.identity gateway.sources gateway.errors structlog cryptography",
     ),
     Room(
-        "gateway/accounts",
-        "gateway.accounts gateway.net gateway.sip gateway.errors gateway.files structlog cryptography",
-    ),
-    Room(
         "gateway/observe",
-        "gateway.observe gateway.call gateway.identity.model gateway.media.engine gateway.errors opentelemetry",
+        LEGS + "gateway.observe gateway.trunks gateway.net gateway.sip gateway.log opentelemetry prometheus_client",
     ),
     Room("gateway/client", "gateway.client aiortc av httpx"),
     Room("gateway/remotemedia", "gateway.remotemedia aiortc av numpy websockets"),
@@ -127,6 +157,9 @@ ROOMS = (
         "fastapi starlette uvicorn pydantic structlog websockets prometheus_client jwt http_ece cryptography",
     ),
 )
+
+LEFT = frozenset(Path(__file__).with_name("data").joinpath("left_imports.txt").read_text().splitlines())
+"""Imports of files that went to the rooms of their duty, still to be mended: the list may only get shorter."""
 
 ONE_FILE_EACH = {
     "aiortc": "sctp.py",
@@ -176,15 +209,32 @@ def begins(module: str, prefix: str) -> bool:
 
 @by_row("room", ROOMS, ids=lambda room: room.path)
 def test_a_room_imports_only_what_the_table_lets_it(room: Room) -> None:
-    """Arrows go down only."""
+    """Arrows go down only, but for those of `LEFT`."""
     place = ROOT / room.path
     assert place.exists(), f"{room.path} is in the table but not in the tree"
-    for path in modules_of(place):
-        for module in imports_of(path):
-            top = module.partition(".")[0]
-            assert top not in room.never, f"{path}: {module} does I/O or reads a clock"
-            if top not in STDLIB:
-                assert any(begins(module, prefix) for prefix in room.may.split()), f"{path}: {module}"
+    assert sorted(arrow for path in files_of(room) for arrow in broken(room, path) if arrow not in LEFT) == []
+
+
+def test_imports_left_to_mend_only_fall() -> None:
+    """An arrow that is mended leaves the list."""
+    found = {arrow for room in ROOMS for path in files_of(room) for arrow in broken(room, path)}
+    assert sorted(LEFT - found) == []
+
+
+def files_of(room: Room) -> Iterator[Path]:
+    """Yield the files of a room that are in none of the rooms within."""
+    within = [ROOT / other.path for other in ROOMS if other.path.startswith(room.path + "/")]
+    for path in modules_of(ROOT / room.path):
+        if not any(path.is_relative_to(other) for other in within):
+            yield path
+
+
+def broken(room: Room, path: Path) -> Iterator[str]:
+    """Yield each import of a file that its room may not have, as `LEFT` names it."""
+    for module in imports_of(path):
+        is_allowed = module.partition(".")[0] in STDLIB or any(begins(module, prefix) for prefix in room.may.split())
+        if not is_allowed or any(begins(module, prefix) for prefix in room.never):
+            yield f"{path.relative_to(ROOT)}: {module}"
 
 
 def test_each_library_of_the_packet_path_is_known_to_one_file() -> None:
@@ -217,7 +267,7 @@ def test_only_the_composition_root_knows_every_room() -> None:
     for path in modules_of(ROOT / "gateway"):
         if {"app", "commands", "demo"} & set(path.parts) or path.name == "cli.py":
             continue
-        modules = set(imports_of(path))
+        modules = {module for module in imports_of(path) if f"{path.relative_to(ROOT)}: {module}" not in LEFT}
         sides = {
             side
             for side in ("gateway.web", "gateway.net", "gateway.media.embedded", "gateway.media.rtpengine")

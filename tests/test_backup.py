@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 
 from gateway import cli
 from gateway.app import GatewayApp
-from gateway.app.recovery import FILE as CALLS
 from gateway.app.sip_opening import MARK_FILE
 from gateway.commands.backup import BackupError, backup, restore
 from gateway.errors import ConfigError
+from gateway.failover.recovery import FILE as CALLS
 from gateway.store.identity_sqlite import MIGRATIONS, SqliteStore
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.rows import by_row

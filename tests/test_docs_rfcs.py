@@ -101,7 +101,7 @@ def test_the_page_by_section_has_what_the_code_names() -> None:
 
 def test_event_packages_and_algorithms_are_all_listed() -> None:
     """By name, as the code has them."""
-    served = (ROOT / "gateway" / "app" / "subscriptions.py").read_text()
+    served = (ROOT / "gateway" / "people" / "sip" / "subscriptions.py").read_text()
     packages = re.findall(r'^ +"([\w-]+)": _Package\(', served, re.MULTILINE)
     assert len(packages) == 4
     [listed] = re.findall(r"outside calls ((?:`[\w-]+`(?:, )?)+) for users", PAGE)

@@ -17,9 +17,6 @@ from typing import Any
 import pytest
 
 from gateway import files
-from gateway.accounts.own import Account
-from gateway.accounts.vault import Vault, VaultError, read_key
-from gateway.app.console import ConsoleAccess, offer
 from gateway.app.sip_opening import next_mark
 from gateway.call.rules import Rules
 from gateway.commands.backup import BackupError, backup
@@ -29,7 +26,10 @@ from gateway.files import LatestFile, draft, remove_drafts, write_whole
 from gateway.identity.passwords import resolve
 from gateway.media.embedded.plane.native.process import PlaneProcess
 from gateway.store.rules_file import FileRules
+from gateway.trunks.accounts import Account
+from gateway.trunks.vault import Vault, VaultError, read_key
 from gateway.web.auth.sign_ins import SignIns
+from gateway.web.console import ConsoleAccess, offer
 from gateway.web.push.sender import read_key as read_push_key
 from gateway.web.push.subscriptions import Subscriptions
 from tests.web.push_support import PushBrowser

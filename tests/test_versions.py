@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.accounts.own import Account
-from gateway.accounts.vault import FILE, Vault
 from gateway.errors import ConfigError
 from gateway.identity.passwords import FILE_NAME, resolve
 from gateway.observe.ledger import SqliteLedger, connect
+from gateway.trunks.accounts import Account
+from gateway.trunks.vault import FILE, Vault
 
 OLD_LEDGER = """
 CREATE TABLE talking (id TEXT PRIMARY KEY, detail TEXT NOT NULL) WITHOUT ROWID;

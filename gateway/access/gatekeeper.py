@@ -32,7 +32,7 @@ TRUNK = "trunk:"
 
 
 class TrunkDirectory(Protocol):
-    """Trunks as seen by the gatekeeper (gateway.accounts.trunks)."""
+    """Trunks as seen by the gatekeeper (gateway.trunks.known)."""
 
     def by_source(self, source: Flow, called: str | None = None) -> str | None:
         """Return the trunk with calls from `source` without digest; of several, the one with the account `called`. None

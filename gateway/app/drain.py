@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 
-from gateway.app.cluster import Cluster
 from gateway.app.observers import ended
-from gateway.app.presence import Presence
 from gateway.call.registry import Calls
+from gateway.cluster.cluster import Cluster
+from gateway.legs.web_clients import Presence
 from gateway.net.user_agent import UserAgent
 
 _EVERY = 1.0

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gateway.app.application import Application
 from gateway.app.root import GatewayApp
 from gateway.call.call import Call as RunningCall
 from gateway.call.leg import Address
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.config import Config, load, load_values
+from gateway.dialing.applications import Application
 from gateway.log.program import ProgramLog
 
 _LOG = ProgramLog()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_network
 
-from gateway.app.plane import PYTHON, PlaneChoice, maker
 from gateway.config import Config
+from gateway.media.choice import PYTHON, PlaneChoice, maker
 from gateway.media.described import Names
 from gateway.media.embedded.audio.opus import OpusSettings
 from gateway.media.embedded.engine import EmbeddedEngine

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.accounts.own import Accounts
 from gateway.app import settings
-from gateway.app.dialer import GatewayDialer
-from gateway.app.messages import Messages
 from gateway.app.opening import Opening
-from gateway.app.presence import Presence
 from gateway.call.routing import Router
+from gateway.dialing.outgoing import GatewayDialer
 from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap
+from gateway.legs.web_clients import Presence
 from gateway.people.messages import MessageStoreError
+from gateway.people.sip.messages import Messages
+from gateway.trunks.accounts import Accounts
 
 
 async def open_messages(

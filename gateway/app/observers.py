@@ -13,8 +13,6 @@ from typing import Any
 
 import structlog
 
-from gateway.app.ladder import Ladders
-from gateway.app.message_log import names_of
 from gateway.app.settings import secret
 from gateway.call.call import Call
 from gateway.call.registry import Calls
@@ -26,7 +24,9 @@ from gateway.net.tap import Direction
 from gateway.net.user_agent import UserAgent
 from gateway.observe.delivery import Delivery, FileSink, Sink, WebhookSink
 from gateway.observe.hep import RTCP, SIP, Captured, Exporter, Place, report
+from gateway.observe.ladder import Ladders
 from gateway.observe.ledger import SqliteLedger
+from gateway.observe.message_log import names_of
 from gateway.observe.records import CallDetails
 from gateway.sip.flow import Flow
 

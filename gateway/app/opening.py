@@ -15,12 +15,9 @@ import structlog
 from fastapi import FastAPI
 
 from gateway.access.gruu import Gruus
-from gateway.accounts.own import Accounts
-from gateway.accounts.vault import Vault, read_key
-from gateway.app import console, media_settings, settings
-from gateway.app.cluster_settings import shared_key
+from gateway.app import media_settings, settings
 from gateway.app.observers import ended
-from gateway.app.plane import choose
+from gateway.cluster.settings import shared_key
 from gateway.config import Config
 from gateway.errors import AwayError, ConfigError
 from gateway.identity import passwords
@@ -29,6 +26,7 @@ from gateway.identity.mapping import IdentityMap
 from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.remembering import RememberingStore
 from gateway.identity.store import IdentityStore, StoreError
+from gateway.media.choice import choose
 from gateway.media.described import Names
 from gateway.media.embedded.plane.protocol import PlaneError
 from gateway.media.engine import MediaEngine, MediaError, PortTakenError
@@ -38,6 +36,9 @@ from gateway.sip.errors import SipError
 from gateway.sip.flow import WEBSOCKET
 from gateway.sip.message.uri import Uri
 from gateway.store.factory import store_named
+from gateway.trunks.accounts import Accounts
+from gateway.trunks.vault import Vault, read_key
+from gateway.web import console
 from gateway.web.app import bind, serve
 from gateway.web.auth.links import GuestLinks
 from gateway.web.settings import WebSettings

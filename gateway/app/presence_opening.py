@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.access.own_names import OwnNames
 from gateway.app import settings
-from gateway.app.cluster import Cluster
-from gateway.app.contacts import Contacts
-from gateway.app.lamps import Lamps
-from gateway.app.messages import Messages
 from gateway.app.observers import ended
 from gateway.app.opening import Opening
-from gateway.app.own_names import OwnNames
-from gateway.app.publishing import PublicationRelay
-from gateway.app.relay import SubscriptionRelay
-from gateway.app.shared_presence import SharedPresence
-from gateway.app.subscriptions import Subscriptions
 from gateway.call.registry import Calls
+from gateway.cluster.cluster import Cluster
+from gateway.cluster.presence import SharedPresence
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.store import IdentityStore
+from gateway.people.contacts import Contacts
+from gateway.people.lamps import Lamps
 from gateway.people.presence import Presences
+from gateway.people.sip.messages import Messages
+from gateway.people.sip.publishing import PublicationRelay
+from gateway.people.sip.relay import SubscriptionRelay
+from gateway.people.sip.subscriptions import Subscriptions
 
 
 def open_subscriptions(

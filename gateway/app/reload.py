@@ -15,16 +15,7 @@ from gateway.access.bans import Bans
 from gateway.access.gatekeeper import Gatekeeper
 from gateway.access.register import RegisterService
 from gateway.access.sources import Networks
-from gateway.accounts.own import Account, Accounts
-from gateway.accounts.trunks import Trunks
 from gateway.app import media_settings, room_settings, settings
-from gateway.app.message_log import MessageLog
-from gateway.app.presence import Presence
-from gateway.app.renewals import certificates_of
-from gateway.app.rights import LegRights
-from gateway.app.sip_front import SipFront
-from gateway.app.trunk_care import TrunkCare
-from gateway.app.voicemail import Voicemail
 from gateway.call.call import Call
 from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
@@ -32,6 +23,8 @@ from gateway.call.routing import Router
 from gateway.call.state import State
 from gateway.config import Config, checked
 from gateway.config.people import Trunk
+from gateway.dialing.incoming import SipFront
+from gateway.dialing.rights import LegRights
 from gateway.errors import ConfigError
 from gateway.identity import passwords
 from gateway.identity.directory import Directory
@@ -39,11 +32,18 @@ from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import Credential
 from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.store import StoreError
+from gateway.legs.web_clients import Presence
 from gateway.log import set_level
 from gateway.media.engine import MediaEngine
+from gateway.net.renewals import certificates_of
 from gateway.net.tls import Tls, TlsFiles
 from gateway.net.user_agent import UserAgent
+from gateway.observe.message_log import MessageLog
 from gateway.reading import Reading
+from gateway.trunks.accounts import Account, Accounts
+from gateway.trunks.care import TrunkCare
+from gateway.trunks.known import Trunks
+from gateway.voicemail.programs import Voicemail
 
 log = structlog.get_logger(__name__)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from gateway.agents.agents import AgentSettings
 from gateway.agents.connection import Form
-from gateway.app.recordings import RecordingSettings
-from gateway.app.voicemail import VoicemailSettings
 from gateway.conference.personal import PersonalSettings
 from gateway.conference.pins import PlainPin
 from gateway.conference.room import RoomSettings
 from gateway.conference.rooms import RoomLimits
 from gateway.config import Config
+from gateway.recording.recordings import RecordingSettings
+from gateway.voicemail.programs import VoicemailSettings
 
 _RANKS = {"user": 0, "operator": 1, "admin": 2}
 

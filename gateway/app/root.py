@@ -14,26 +14,11 @@ import structlog
 
 from gateway.access.bans import Bans
 from gateway.access.gatekeeper import TRUNK
-from gateway.accounts.answering import FILE_NAME, AnsweringPlaces
-from gateway.accounts.own import Accounts
-from gateway.accounts.reachability import Reachability
-from gateway.accounts.trunks import Trunks
 from gateway.app import settings
 from gateway.app.account import Account, accounts_of
-from gateway.app.announcements import open_announcements
-from gateway.app.application import Application
-from gateway.app.cluster import Cluster, ClusterTexts, incidents_of, join
-from gateway.app.cluster_settings import cluster
-from gateway.app.conferencing import ConferencingFront, open_conferences, open_voicemail
-from gateway.app.contacts import Contacts
-from gateway.app.dialer import GatewayDialer
 from gateway.app.drafts import Drafts
 from gateway.app.drain import drain
-from gateway.app.health import EngineWatch, StoreWatch, Watch, ports_taken, probe, reload_state
-from gateway.app.load import watch_load
 from gateway.app.message_opening import open_messages
-from gateway.app.messages import Messages
-from gateway.app.metrics import Metrics, only_for
 from gateway.app.observers import collecting, copy_messages, keep_messages
 from gateway.app.opening import (
     HostNames,
@@ -47,45 +32,60 @@ from gateway.app.opening import (
     open_store,
     open_websockets,
 )
-from gateway.app.own_accounts import open_own_accounts
-from gateway.app.personal_rooms import PersonalFront, open_personal_rooms
-from gateway.app.presence import Presence
 from gateway.app.presence_opening import open_subscriptions
-from gateway.app.push import Waker
-from gateway.app.recovery import Recovery, find_calls
-from gateway.app.relay import SubscriptionRelay
 from gateway.app.reload import Reader, Reloader, Rooms
-from gateway.app.renewals import Renewals
-from gateway.app.rights import LegRights
 from gateway.app.room_settings import room_members
-from gateway.app.rules import ShownRules
-from gateway.app.sip_front import SipFront
 from gateway.app.sip_opening import open_gatekeeper, open_registrar
-from gateway.app.subscriptions import Subscriptions
-from gateway.app.takeover import go_on
-from gateway.app.toll_kept import keep_toll
-from gateway.app.tracing import send_traces
-from gateway.app.trunk_care import TrunkCare
-from gateway.app.users import Users
-from gateway.app.voicemail import Voicemail
 from gateway.app.web_front import WebFront
 from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
 from gateway.call.routing import RoomDoor, Router
+from gateway.cluster.cluster import Cluster, ClusterTexts, incidents_of, join
+from gateway.cluster.settings import cluster
+from gateway.cluster.toll import keep_toll
+from gateway.conference.front import ConferencingFront, open_conferences, open_voicemail
+from gateway.conference.personal_front import PersonalFront, open_personal_rooms
 from gateway.config import Config
+from gateway.dialing.announcements import open_announcements
+from gateway.dialing.applications import Application
+from gateway.dialing.incoming import SipFront
+from gateway.dialing.outgoing import GatewayDialer
+from gateway.dialing.rights import LegRights
+from gateway.failover.recovery import Recovery, find_calls
+from gateway.failover.takeover import go_on
 from gateway.identity import passwords
 from gateway.identity.directory import Directory
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Credential
 from gateway.identity.provisioned import ProvisionedStore
 from gateway.identity.store import IdentityStore
+from gateway.legs.web_clients import Presence
 from gateway.media.engine import MediaEngine
+from gateway.net.renewals import Renewals
 from gateway.net.user_agent import UserAgent
+from gateway.observe.health import EngineWatch, StoreWatch, Watch, ports_taken, probe, reload_state
+from gateway.observe.load import watch_load
+from gateway.observe.metrics import Metrics, only_for
+from gateway.observe.tracing import send_traces
+from gateway.people.contacts import Contacts
 from gateway.people.presence import Presences
+from gateway.people.rules import ShownRules
+from gateway.people.sip.messages import Messages
+from gateway.people.sip.relay import SubscriptionRelay
+from gateway.people.sip.subscriptions import Subscriptions
+from gateway.people.users import Users
 from gateway.store.rules_file import FileRules
+from gateway.trunks.accounts import Accounts
+from gateway.trunks.answering import FILE_NAME, AnsweringPlaces
+from gateway.trunks.care import TrunkCare
+from gateway.trunks.known import Trunks
+from gateway.trunks.own_accounts import open_own_accounts
+from gateway.trunks.reachability import Reachability
+from gateway.voicemail.programs import Voicemail
 from gateway.web.app import WaysIn, create_app
 from gateway.web.auth.links import GuestLinks, link_refusal
 from gateway.web.auth.oidc import OpenIdProvider
+from gateway.web.push.waker import Waker
 
 log = structlog.get_logger(__name__)
 

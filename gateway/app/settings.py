@@ -10,18 +10,13 @@ from pydantic import SecretStr
 
 from gateway.access.algorithms import Algorithms
 from gateway.access.bans import BanPolicy
-from gateway.accounts.own import Account
-from gateway.accounts.trunks import TrunkAccount
-from gateway.app.cluster_settings import shared_key
-from gateway.app.messages import MessageSettings
-from gateway.app.own_names import OwnNames, OwnPlaces
-from gateway.app.push import Waking
-from gateway.app.subscriptions import PresenceSettings
+from gateway.access.own_names import OwnNames, OwnPlaces
 from gateway.call.limits import CallLimits
 from gateway.call.load import LoadPolicy
 from gateway.call.record import CallSettings
 from gateway.call.routing import Emergency, Group, RoomDoor, Route, Router
 from gateway.call.trunk_places import Addresses, TrunkHosts, TrunkPlaces, canonical
+from gateway.cluster.settings import shared_key
 from gateway.config import Config, advertised
 from gateway.config.network import WebLimits
 from gateway.identity import passwords
@@ -33,6 +28,8 @@ from gateway.net.resolver import ResolverConfig
 from gateway.net.tls import Tls, TlsFiles
 from gateway.net.udp import UdpLimits
 from gateway.people.courier import Keeping
+from gateway.people.sip.messages import MessageSettings
+from gateway.people.sip.subscriptions import PresenceSettings
 from gateway.sip.auth.server import DigestServer, NoncePolicy
 from gateway.sip.invite.session_timer import TimerPolicy
 from gateway.sip.message.parser import Limits
@@ -43,7 +40,10 @@ from gateway.sip.transactions import Timers
 from gateway.sip.transactions.admission import AdmissionLimits
 from gateway.sip.transactions.config import StackConfig
 from gateway.store.factory import messages_named
+from gateway.trunks.accounts import Account
+from gateway.trunks.known import TrunkAccount
 from gateway.web.auth.oidc import OidcSettings
+from gateway.web.push.waker import Waking
 from gateway.web.settings import WebSettings
 
 _NEVER = 10.0 * 365 * 86_400

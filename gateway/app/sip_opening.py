@@ -11,17 +11,17 @@ import structlog
 from gateway.access.bans import Bans
 from gateway.access.gatekeeper import Gatekeeper
 from gateway.access.gruu import Gruus
+from gateway.access.own_names import OwnNames
 from gateway.access.register import RegisterService
-from gateway.accounts.trunks import Trunks
 from gateway.app import settings
-from gateway.app.cluster import Cluster
-from gateway.app.cluster_settings import shared_key
 from gateway.app.opening import Opening
-from gateway.app.own_names import OwnNames
+from gateway.cluster.cluster import Cluster
+from gateway.cluster.settings import shared_key
 from gateway.files import write_whole
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.store import IdentityStore
 from gateway.net.user_agent import UserAgent
+from gateway.trunks.known import Trunks
 
 log = structlog.get_logger(__name__)
 

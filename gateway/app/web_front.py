@@ -9,16 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from gateway.access.bans import Ban, Bans
-from gateway.accounts.reachability import Reachability, State
-from gateway.app.health import Health
-from gateway.app.ice_servers import IceServers
-from gateway.app.ladder import Ladders
-from gateway.app.messages import Messages
-from gateway.app.own_accounts import OwnAccounts
-from gateway.app.presence import Presence
 from gateway.app.reload import Reloader
-from gateway.app.subscriptions import Subscriptions
-from gateway.app.voicemail_light import light
 from gateway.call.leg import Address
 from gateway.call.load import LoadControl
 from gateway.call.registry import Calls
@@ -29,9 +20,18 @@ from gateway.errors import ConfigError
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.web import WebCallerLeg
+from gateway.legs.web_clients import Presence
+from gateway.media.ice_servers import IceServers
+from gateway.observe.health import Health
+from gateway.observe.ladder import Ladders
 from gateway.people.messages import Outcome
 from gateway.people.presence import PresenceState
+from gateway.people.sip.messages import Messages
+from gateway.people.sip.subscriptions import Subscriptions
 from gateway.people.visibility import may_see
+from gateway.people.voicemail_light import light
+from gateway.trunks.own_accounts import OwnAccounts
+from gateway.trunks.reachability import Reachability, State
 from gateway.web.conferencing import Conferencing
 from gateway.web.facade import AccountError, LeftCall, PageInbox, PlaceError, UserDirectory, WebCall, WebChannel
 from sdp import SdpSyntaxError, SessionDescription

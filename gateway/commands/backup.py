@@ -18,12 +18,12 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
-from gateway.app.console import FILE_NAME as CONSOLE
 from gateway.app.media_settings import DTLS_FILE
-from gateway.app.recovery import FILE as CALLS
 from gateway.app.sip_opening import MARK_FILE
 from gateway.errors import GatewayError
+from gateway.failover.recovery import FILE as CALLS
 from gateway.files import DRAFT, draft, sync_folder
+from gateway.web.console import FILE_NAME as CONSOLE
 
 FORMAT = 1
 """Of the archive; a higher one is refused."""

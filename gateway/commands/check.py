@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from gateway.app import settings
-from gateway.app.plane import choose, is_running
-from gateway.app.tracing import check_traces
 from gateway.commands.console import is_answering
 from gateway.config import Config, examine, notices, taken_ports
 from gateway.doctor import rtpengine, stores
 from gateway.doctor.findings import Finding, Verdict
 from gateway.errors import AwayError, ConfigError, may_pass
 from gateway.log.setup import silenced
+from gateway.media.choice import choose, is_running
 from gateway.net.tls import Tls
+from gateway.observe.tracing import check_traces
 
 
 def check(path: Path | None, output: Console, environ: Mapping[str, str]) -> list[ConfigError]:

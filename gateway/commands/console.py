@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gateway.app.console import ConsoleAccess, read
 from gateway.errors import GatewayError
+from gateway.web.console import ConsoleAccess, read
 
 _PATIENCE = 10.0
 """Seconds that the gateway may take to answer."""

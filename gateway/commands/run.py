@@ -19,11 +19,11 @@ from rich.table import Table
 
 from gateway import held_back
 from gateway.app import Account, GatewayApp
-from gateway.app.plane import is_running
 from gateway.config import Config, check_ports, notices
 from gateway.errors import ConfigError
 from gateway.identity.passwords import FILE_NAME
 from gateway.log import configure as configure_log
+from gateway.media.choice import is_running
 
 log = structlog.get_logger(__name__)
 

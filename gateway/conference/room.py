@@ -8,9 +8,9 @@ from itertools import count
 from typing import Any
 
 from gateway.conference.pins import Pin
-from gateway.conference.tones import JOINED, LEFT, RATE, sound
 from gateway.errors import GatewayError
 from gateway.legs.application import Session
+from gateway.legs.tones import JOINED, LEFT, RATE, sound
 from gateway.media.engine import Conference, MediaError, Recording, Seat
 
 ANY_USER = "*"

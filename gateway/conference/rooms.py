@@ -12,8 +12,8 @@ from gateway.call.leg import DigitPressed
 from gateway.call.status import Cause
 from gateway.conference.pins import Pin
 from gateway.conference.room import Member, Room, RoomError, RoomSettings
-from gateway.conference.tones import DONE, PROMPT, RATE, REFUSED, sound
 from gateway.legs.application import Session
+from gateway.legs.tones import DONE, PROMPT, RATE, REFUSED, sound
 from gateway.media.engine import Conference, MediaError, Recording
 
 log = structlog.get_logger(__name__)

@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.app import settings
-from gateway.app.health import end_of, nears_its_end
 from gateway.config import Config
 from gateway.config.ports import WILDCARDS
 from gateway.doctor import browsers
@@ -15,6 +14,7 @@ from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.doctor.own import own_addresses
 from gateway.errors import ConfigError
 from gateway.net.tls import Tls, TlsFiles, names_of
+from gateway.observe.health import end_of, nears_its_end
 
 _PAIR = (
     "This user must be able to read both files, that of the certificate hold the whole chain, and the key belong to it."

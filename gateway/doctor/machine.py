@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.app import settings
-from gateway.app.plane import is_running
 from gateway.config import Config, check_ports
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.doctor.own import has_network
 from gateway.errors import AwayError, ConfigError
+from gateway.media.choice import is_running
 from gateway.web.facade import READY
 
 _FILES_A_CALL = 8

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.app.plane import choose
 from gateway.config import Config
 from gateway.doctor.findings import Finding, good, notice, wrong
 from gateway.errors import ConfigError
+from gateway.media.choice import choose
 from gateway.media.embedded.plane.native.process import PlaneProcess
 from gateway.media.embedded.plane.protocol import PlaneError
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from gateway.call.journal import JournalError, JournalStore, read
-from gateway.identity.repeated import Repeated
+from gateway.repeated import Repeated
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,6 @@ import ipaddress
 from collections.abc import Coroutine
 
 from gateway.access.gatekeeper import Gatekeeper
-from gateway.accounts.trunks import TrunkAccount, Trunks
 from gateway.identity import passwords
 from gateway.identity.guesses import LockOut
 from gateway.identity.mapping import IdentityMap
@@ -18,6 +17,7 @@ from gateway.sip.invite import events
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
 from gateway.store.identity_memory import MemoryStore
+from gateway.trunks.known import TrunkAccount, Trunks
 
 REALM = "gw.test"
 PHONE = Flow("udp", "192.0.2.7", 5060)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.accounts.answering import FILE_NAME, AnsweringPlaces
-from gateway.accounts.reachability import Reachability
+from gateway.trunks.answering import FILE_NAME, AnsweringPlaces
+from gateway.trunks.reachability import Reachability
 
 PBX, OTHER = "sip:192.0.2.1", "sip:192.0.2.2"
 

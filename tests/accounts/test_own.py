@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.accounts.own import Account, Accounts
-from gateway.accounts.trunks import Trunks
-from gateway.accounts.vault import FILE, KEY_FILE, Vault, VaultError, read_key
 from gateway.errors import ConfigError
 from gateway.sip.flow import Flow
 from gateway.sip.message.uri import Uri
+from gateway.trunks.accounts import Account, Accounts
+from gateway.trunks.known import Trunks
+from gateway.trunks.vault import FILE, KEY_FILE, Vault, VaultError, read_key
 from tests.rows import by_row
 
 KEY = bytes(range(32))

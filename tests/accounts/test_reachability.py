@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.accounts.reachability import Change, Reachability, State
+from gateway.trunks.reachability import Change, Reachability, State
 from tests.rows import by_row
 
 ONE, TWO = "sip:one.test", "sip:two.test"

@@ -6,8 +6,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from gateway.accounts.trunks import TrunkAccount, Trunks
 from gateway.sip.flow import Flow
+from gateway.trunks.known import TrunkAccount, Trunks
 
 OFFICE = Flow("udp", "203.0.113.8", 5060)
 ONE, OTHER, NOBODY = (Flow("udp", host, 5060) for host in ("192.0.2.7", "198.51.100.7", "203.0.113.7"))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.app.announcements import Announcements, open_announcements
 from gateway.call.leg import Address
 from gateway.call.status import Cause
 from gateway.config import Config
+from gateway.dialing.announcements import Announcements, open_announcements
 from gateway.errors import ConfigError
 from gateway.legs.announcement import AnnouncementLeg
 from gateway.media.embedded.engine import EmbeddedEngine

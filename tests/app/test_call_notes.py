@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from gateway.app.call_notes import CallNotes
 from gateway.call.call import Call
 from gateway.call.state import State
+from gateway.conference.notes import CallNotes
 from gateway.conference.room import Member, Room
 from gateway.media.engine import Kind, Party
 

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from gateway.app.callers import Names, of_trunk, wants_privacy
 from gateway.call.leg import Diversion, HistoryEntry
 from gateway.config.people import Trunk
+from gateway.dialing.callers import Names, of_trunk, wants_privacy
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.sip_diversion import ANONYMOUS, caller_fields

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.access.nodes import Nodes
 from gateway.app import GatewayApp
-from gateway.app.cluster_settings import shared_key
+from gateway.cluster.settings import shared_key
 from gateway.net.config import UserAgentConfig
 from gateway.net.tls import TlsFiles
 from gateway.net.user_agent import UserAgent

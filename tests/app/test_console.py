@@ -14,10 +14,10 @@ from rich.console import Console
 from structlog.testing import capture_logs
 
 from gateway.app import GatewayApp
-from gateway.app.console import FILE_NAME, ConsoleAccess, offer, read, withdraw
 from gateway.commands.console import ConsoleError, Operator, ladder, show_bans, show_calls, show_trace
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
+from gateway.web.console import FILE_NAME, ConsoleAccess, offer, read, withdraw
 from tests.app.phones import Phone
 from tests.interop.gateway import config_on_free_ports
 from tests.media.plane_rig import until

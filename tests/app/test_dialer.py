@@ -10,22 +10,20 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.accounts.own import Account, Accounts
-from gateway.accounts.reachability import Reachability
-from gateway.app.dialer import GatewayDialer, kinds_offered
-from gateway.app.places import Lookups
-from gateway.app.presence import Presence
 from gateway.call.leg import Address, Leg, Redirected, Rejected
 from gateway.call.routing import RouteError, ServiceTarget, SipTarget, UserTarget
 from gateway.call.status import Cause
 from gateway.config import load
 from gateway.config.srtp import SrtpKeying, SrtpPolicy
+from gateway.dialing.outgoing import GatewayDialer, kinds_offered
+from gateway.dialing.places import Lookups
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding
 from gateway.identity.store import StoreError
 from gateway.legs.sip_callee import SipCalleeLeg
 from gateway.legs.sip_sessions import CalleeSession
 from gateway.legs.web import WebCalleeLeg
+from gateway.legs.web_clients import Presence
 from gateway.media.engine import Dtmf, Kind
 from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Failed
@@ -33,6 +31,8 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.fields import Headers
 from gateway.sip.message.uri import Uri
 from gateway.store.identity_memory import MemoryStore
+from gateway.trunks.accounts import Account, Accounts
+from gateway.trunks.reachability import Reachability
 from gateway.web.facade import WebChannel
 from tests.rows import by_row
 from tests.timers import by_hand
@@ -434,7 +434,7 @@ async def test_a_browser_is_offered_the_same_by_each_of_its_flows() -> None:
 
 async def test_a_name_that_nobody_answers_for_keeps_no_call_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a further place: it is looked up when its turn comes. For a while no other call waits for it at all."""
-    monkeypatch.setattr("gateway.app.places._PATIENCE", 0.01)
+    monkeypatch.setattr("gateway.dialing.places._PATIENCE", 0.01)
     asked, now = [], [NOW]
 
     class Slow(Network):

@@ -21,36 +21,31 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-import gateway.app.plane
 import gateway.commands.run
-from gateway.accounts.own import Accounts
-from gateway.accounts.reachability import Reachability
-from gateway.accounts.trunks import Trunks
+import gateway.media.choice
+from gateway.access.own_names import OwnNames
 from gateway.app import GatewayApp, media_settings, room_settings, settings
-from gateway.app.cluster_settings import cluster, shared_key
-from gateway.app.dialer import GatewayDialer
-from gateway.app.ice_servers import IceServers
 from gateway.app.observers import collecting, recording
-from gateway.app.own_accounts import OwnAccounts
-from gateway.app.own_names import OwnNames
-from gateway.app.plane import PlaneChoice, choose, maker
-from gateway.app.presence import Presence
-from gateway.app.registrations import Registrations
-from gateway.app.sip_front import SipFront
-from gateway.app.tracing import tracing
 from gateway.app.web_front import WebFront
 from gateway.call.leg import Address
 from gateway.call.routing import RouteError, SipTarget
+from gateway.cluster.settings import cluster, shared_key
 from gateway.config import Config, checked, load, shape
 from gateway.config.markdown import markdown
 from gateway.demo.aiortc_browser import AiortcBrowser
+from gateway.dialing.incoming import SipFront
+from gateway.dialing.outgoing import GatewayDialer
 from gateway.errors import ConfigError
 from gateway.identity import passwords
 from gateway.legs.sip_sessions import CalleeSession
+from gateway.legs.web_clients import Presence
+from gateway.media.choice import PlaneChoice, choose, maker
 from gateway.media.embedded.engine import EmbeddedEngine
+from gateway.media.ice_servers import IceServers
 from gateway.media.rtpengine.engine import RtpengineEngine
 from gateway.net.outbound import Outbound, OutboundRegistration
 from gateway.net.registration import Registration
+from gateway.observe.tracing import tracing
 from gateway.sip.flow import Flow
 from gateway.sip.message import build
 from gateway.sip.message.addresses import NameAddr
@@ -58,6 +53,11 @@ from gateway.sip.message.uri import Uri
 from gateway.store.factory import store_named
 from gateway.store.identity_memory import MemoryStore
 from gateway.testing.leg import FakeLeg
+from gateway.trunks.accounts import Accounts
+from gateway.trunks.known import Trunks
+from gateway.trunks.own_accounts import OwnAccounts
+from gateway.trunks.reachability import Reachability
+from gateway.trunks.registrations import Registrations
 from gateway.web.facade import GUEST, AccountError
 from tests.app.shown_keys import SHOWN
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
@@ -505,7 +505,7 @@ def plane_of(config: Config) -> Any:
     except ConfigError as error:
         chosen = str(error)
     maker(config, PlaneChoice(native=True, reason="", program=Path("gateway-plane")), time.monotonic)
-    return [chosen, cast(Recorder, vars(gateway.app.plane)["PlaneProcess"]).given.pop()]
+    return [chosen, cast(Recorder, vars(gateway.media.choice)["PlaneProcess"]).given.pop()]
 
 
 async def sides(config: Config) -> Iterator[tuple[str, Any]]:
@@ -620,7 +620,7 @@ def started_log(config: Config, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def picture(config: Config, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr("gateway.app.plane.PlaneProcess", Recorder())
+    monkeypatch.setattr("gateway.media.choice.PlaneProcess", Recorder())
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", Recorder())
     values = {name: plain(value) for name, value in (*made_of(config), *await sides(config))}
     return {**values, "log": plain(started_log(config, monkeypatch))}

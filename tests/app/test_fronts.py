@@ -9,11 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.accounts.own import Account, Accounts
-from gateway.accounts.reachability import Reachability
 from gateway.app import settings
-from gateway.app.own_accounts import OwnAccounts
-from gateway.app.presence import Presence
 from gateway.app.web_front import WebFront
 from gateway.call.leg import CalleeLeg
 from gateway.call.load import LoadControl, LoadPolicy
@@ -23,9 +19,13 @@ from gateway.call.status import Cause
 from gateway.config import Config, load
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
+from gateway.legs.web_clients import Presence
 from gateway.testing.engine import FakeEngine
 from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
+from gateway.trunks.accounts import Account, Accounts
+from gateway.trunks.own_accounts import OwnAccounts
+from gateway.trunks.reachability import Reachability
 from gateway.web.facade import PlaceError, WebChannel
 from tests.rows import by_row
 

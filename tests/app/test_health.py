@@ -14,13 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.accounts.reachability import Reachability
-from gateway.app.health import Certificate, EngineWatch, Health, StoreWatch, Watch, ports_taken, reload_state
 from gateway.call.registry import Calls
 from gateway.config import Config
 from gateway.identity.store import StoreError
+from gateway.observe.health import Certificate, EngineWatch, Health, StoreWatch, Watch, ports_taken, reload_state
 from gateway.testing.clock import ManualClock
 from gateway.testing.engine import FakeEngine
+from gateway.trunks.reachability import Reachability
 from tests.rows import by_row
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -83,7 +83,7 @@ def test_the_status_names_what_lasts_longest() -> None:
 
 async def test_a_plane_that_is_asked_in_vain_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it answers again."""
-    monkeypatch.setattr("gateway.app.health._SILENCE", 0.01)
+    monkeypatch.setattr("gateway.observe.health._SILENCE", 0.01)
     answers = asyncio.Event()
 
     class Engine(FakeEngine):

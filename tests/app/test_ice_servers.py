@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.app.ice_servers import IceServers
 from gateway.config import Config
 from gateway.media.embedded.webrtc.turn import turn_credentials
+from gateway.media.ice_servers import IceServers
 from gateway.web.facade import GUEST
 
 NOW = 1_700_000_000.5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.app.ladder import Ladders
-from gateway.app.message_log import names_of
 from gateway.net.tap import Direction
+from gateway.observe.ladder import Ladders
+from gateway.observe.message_log import names_of
 from gateway.sip.flow import Flow
 from gateway.testing.clock import ManualClock
 from tests.rows import by_row

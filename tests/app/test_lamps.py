@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from gateway.app.lamps import MOST_SHOWN, Lamps
 from gateway.call.call import Call
 from gateway.call.leg import Address
 from gateway.call.leg import DialogName as LegDialog
@@ -14,6 +13,7 @@ from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import User
 from gateway.legs.web import WebCalleeLeg
 from gateway.people.dialogs import DialogName, Progress
+from gateway.people.lamps import MOST_SHOWN, Lamps
 from gateway.people.presence import Activity, Presences
 from gateway.testing.leg import FakeLeg
 from tests.rows import by_row

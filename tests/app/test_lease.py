@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.app.lease import Lease, LeaseKeeper, clock, let_go
 from gateway.call.journal import JournalError
 from gateway.call.leg import Address
 from gateway.call.record import CallRecord
+from gateway.failover.lease import Lease, LeaseKeeper, clock, let_go
 from tests.rows import by_row
 
 
@@ -226,7 +226,7 @@ async def test_the_store_is_asked_more_often_while_it_is_away(monkeypatch: pytes
         if len(pauses) == 3:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr("gateway.app.lease.asyncio.sleep", sleep)
+    monkeypatch.setattr("gateway.failover.lease.asyncio.sleep", sleep)
     with pytest.raises(asyncio.CancelledError):
         await rig.keeper.run()
     assert pauses == [10.0, 2.5, 10.0]

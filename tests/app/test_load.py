@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from gateway.app import GatewayApp
-from gateway.app.load import LoadWatch, limit_new_calls
 from gateway.call.load import LoadControl, LoadPolicy
 from gateway.config import Config
 from gateway.media.embedded.engine import EmbeddedEngine
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
+from gateway.observe.load import LoadWatch, limit_new_calls
 from gateway.sip.flow import Flow
 from gateway.sip.invite import events
 from gateway.sip.message.message import Request
@@ -197,7 +197,7 @@ async def test_a_full_packet_plane_refuses_calls_until_it_has_time(
         return busy[0]
 
     monkeypatch.setattr(EmbeddedEngine, "busy", told)
-    monkeypatch.setattr("gateway.app.load._PLANE_EVERY", 0.05)
+    monkeypatch.setattr("gateway.observe.load._PLANE_EVERY", 0.05)
     async with AsyncExitStack() as stack:
         config = config_on_free_ports(tmp_path, LIMITS__LOAD="0", LIMITS__PLANE_LOAD="0.8")
         app, agent, http, ready = await _started(stack, config)

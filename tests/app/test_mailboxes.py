@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.app.mailboxes import Mailboxes, VoiceMessage
-from gateway.app.voicemail import Voicemail, VoicemailSettings
 from gateway.people.board import Board
 from gateway.people.mailboxes import MailboxCounts
+from gateway.voicemail.mailboxes import Mailboxes, VoiceMessage
+from gateway.voicemail.programs import Voicemail, VoicemailSettings
 
 pytestmark = pytest.mark.asyncio
 

@@ -10,18 +10,17 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.accounts.own import Accounts
-from gateway.app.messages import Messages, MessageSettings
-from gateway.app.presence import Presence
-from gateway.app.sip_front import Sender
 from gateway.call.leg import Address
 from gateway.call.routing import Caller, Group, Route, RouteError, Router, SipTarget
 from gateway.call.status import Cause
+from gateway.dialing.incoming import Sender
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.sip_sessions import Destination
+from gateway.legs.web_clients import Presence
 from gateway.people.courier import Keeping
 from gateway.people.messages import InstantMessage, Outcome
+from gateway.people.sip.messages import Messages, MessageSettings
 from gateway.sip.errors import SipBuildError
 from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Reply
@@ -30,6 +29,7 @@ from gateway.sip.message.addresses import NameAddr
 from gateway.sip.message.message import Request, Response
 from gateway.sip.message.uri import Uri
 from gateway.store.messages_memory import MemoryMessages
+from gateway.trunks.accounts import Accounts
 from tests.rows import by_row
 
 SOURCE = Flow("udp", "192.0.2.7", 5060)
@@ -264,7 +264,7 @@ async def test_a_trunk_is_written_to_by_its_next_way_where_nobody_is_reached(
 
 async def test_all_ways_to_a_trunk_share_one_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all are silent its sender is told so before it gives up (RFC 4320)."""
-    monkeypatch.setattr("gateway.app.messages._PATIENCE_IN_ALL", 0.04)
+    monkeypatch.setattr("gateway.people.sip.messages._PATIENCE_IN_ALL", 0.04)
     post = Post()
     post.trunk = two_places_by_two_flows()
     post.answers = {"sip:700@one.test": None, "sip:700@two.test": None}

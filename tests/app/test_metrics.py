@@ -12,7 +12,6 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.app.metrics import Metrics
 from gateway.call.call import Call
 from gateway.call.leg import Address
 from gateway.call.load import LoadControl, LoadPolicy
@@ -21,6 +20,7 @@ from gateway.call.registry import Calls
 from gateway.call.state import State
 from gateway.call.status import Cause
 from gateway.media.engine import CallStatistics, PartyStatistics, StreamStatistics
+from gateway.observe.metrics import Metrics
 from tests.rows import by_row
 
 DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/dashboard.json"

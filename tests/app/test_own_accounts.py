@@ -13,13 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.accounts.own import Account, Accounts
-from gateway.accounts.vault import Vault, read_key
 from gateway.app import GatewayApp, settings
-from gateway.app.own_accounts import OwnAccounts
 from gateway.config import load
 from gateway.sip.message.message import Request
 from gateway.sip.message.parser import parse_message
+from gateway.trunks.accounts import Account, Accounts
+from gateway.trunks.own_accounts import OwnAccounts
+from gateway.trunks.vault import Vault, read_key
 from gateway.web.facade import AccountError
 from tests.interop.gateway import PASSWORDS, config_on_free_ports
 from tests.rows import by_row

@@ -12,13 +12,13 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.app import GatewayApp, room_settings
-from gateway.app.cluster import Cluster
 from gateway.app.opening import Opening
-from gateway.app.personal_rooms import PersonalFront
 from gateway.call.leg import DigitPressed
 from gateway.call.routing import ApplicationTarget, Caller, RoomDoor, Route, RouteError, Router, UserTarget
 from gateway.call.status import Cause
+from gateway.cluster.cluster import Cluster
 from gateway.conference.personal import PersonalRoom, PersonalRooms, PersonalSettings
+from gateway.conference.personal_front import PersonalFront
 from gateway.conference.pins import HashedPin
 from gateway.conference.room import RoomError
 from gateway.config import Config

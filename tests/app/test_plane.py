@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app.plane import NOT_BUILT, choose, is_running, maker
 from gateway.config import Config
 from gateway.errors import ConfigError
+from gateway.media.choice import NOT_BUILT, choose, is_running, maker
 from gateway.media.embedded.plane.native.plane import NativePlane
 from gateway.media.embedded.plane.native.process import SOCKET
 from gateway.media.embedded.plane.protocol import PlaneError

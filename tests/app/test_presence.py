@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from gateway.app.presence import Presence
+from gateway.legs.web_clients import Presence
 from gateway.web.facade import WebChannel
 
 

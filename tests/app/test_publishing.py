@@ -14,12 +14,10 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.app import GatewayApp
-from gateway.app.places import trunk_destinations
-from gateway.app.publishing import PublicationRelay
-from gateway.app.relay import SubscriptionRelay
 from gateway.call.routing import RouteError, Router, SipTarget
 from gateway.call.status import Cause
 from gateway.config.people import Trunk, UserConfig
+from gateway.dialing.places import trunk_destinations
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.sip_sessions import Destination, nobody_asks
@@ -27,6 +25,8 @@ from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.people.documents import pidf
 from gateway.people.presence import Activity, PresenceState
+from gateway.people.sip.publishing import PublicationRelay
+from gateway.people.sip.relay import SubscriptionRelay
 from gateway.sip.auth.account import Credentials
 from gateway.sip.invite.events import Reply
 from gateway.sip.message import build
@@ -253,7 +253,7 @@ async def test_the_next_place_is_asked_and_is_where_it_is_changed() -> None:
 
 async def test_silence_is_480_in_time_for_the_phone(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives up after 32 s itself."""
-    monkeypatch.setattr("gateway.app.publishing._PATIENCE", 0.01)
+    monkeypatch.setattr("gateway.people.sip.publishing._PATIENCE", 0.01)
     rig = Rig()
     rig.pbx.says = lambda place: None
     assert (await rig.publish()).status == 480
@@ -283,7 +283,7 @@ async def test_what_the_pbx_says_is_what_the_phone_hears(
 
 async def test_a_phone_is_answered_before_it_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many flows there are that nothing comes from, all of them share the time."""
-    monkeypatch.setattr("gateway.app.publishing._PATIENCE_IN_ALL", 0.04)
+    monkeypatch.setattr("gateway.people.sip.publishing._PATIENCE_IN_ALL", 0.04)
     rig = Rig()
     rig.places = [Destination(f"sip:700@192.0.2.{number}") for number in range(4)]
     rig.pbx.says = lambda place: None

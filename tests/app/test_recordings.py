@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from gateway.app.recordings import RecordingError, Recordings, RecordingSettings
 from gateway.media.engine import MediaError, RecordingFile
+from gateway.recording.recordings import RecordingError, Recordings, RecordingSettings
 from tests.rows import by_row
 
 NOW = 1_700_000_000.0

@@ -15,13 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.accounts.vault import read_key
-from gateway.app import left_calls, recovery
-from gateway.app.elapsed import boot, elapsed
-from gateway.app.left_calls import LeftCalls
-from gateway.app.left_values import moved_to, taken_up, trunks_of
 from gateway.app.opening import Opening
-from gateway.app.recovery import FILE, JournalFound, Recovery, find_calls, open_journal
 from gateway.call.journal import (
     ENDING,
     SETTING_UP,
@@ -36,6 +30,11 @@ from gateway.call.journal import (
 )
 from gateway.call.leg import Address
 from gateway.config import Config
+from gateway.failover import left as left_calls
+from gateway.failover import recovery
+from gateway.failover.left import LeftCalls
+from gateway.failover.recovery import FILE, JournalFound, Recovery, find_calls, open_journal
+from gateway.failover.snapshots import moved_to, taken_up, trunks_of
 from gateway.media.engine import Kind, MediaError, Party
 from gateway.observe.ledger import SqliteLedger, connect
 from gateway.observe.records import stamp
@@ -47,6 +46,8 @@ from gateway.store.journal_file import JournalFile
 from gateway.store.journal_shared import Begun
 from gateway.testing.engine import FakeEngine
 from gateway.testing.timers import ManualTimers
+from gateway.trunks.vault import read_key
+from gateway.uptime import boot, elapsed
 from tests.rows import by_row
 
 UP_CALL = {"stage": UP, "legs": [], "targets": [], "times": (None, 1.0, None), "age": 1.0}

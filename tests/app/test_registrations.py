@@ -11,9 +11,6 @@ from typing import Any, cast
 import pytest
 from pydantic import SecretStr
 
-from gateway.accounts.own import Account, Accounts
-from gateway.accounts.trunks import TrunkAccount, Trunks
-from gateway.app.registrations import Registrations
 from gateway.config.people import Trunk
 from gateway.net.outbound import Outbound, OutboundRegistration
 from gateway.net.registration import Registration, RegistrationPolicy
@@ -25,6 +22,9 @@ from gateway.sip.message.message import Response
 from gateway.sip.message.uri import Uri
 from gateway.sip.registration.client import Outcome, RegistrationClient, Send
 from gateway.testing.clock import ManualClock
+from gateway.trunks.accounts import Account, Accounts
+from gateway.trunks.known import TrunkAccount, Trunks
+from gateway.trunks.registrations import Registrations
 
 PROVIDER = Trunk(name="provider", uri="sip:sip.provider.test", username="4989", password=SecretStr("pw"), register=True)
 QUIET = Trunk(name="quiet", uri="sip:quiet.test")

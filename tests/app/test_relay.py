@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.app.relay import SubscriptionRelay
 from gateway.call.routing import RouteError, Router, SipTarget
 from gateway.call.status import Cause
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import User
 from gateway.legs.sip_sessions import Destination
+from gateway.people.sip.relay import SubscriptionRelay
 from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow
 from gateway.sip.invite.events import Accepted

@@ -21,7 +21,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from gateway.app import GatewayApp
-from gateway.app.renewals import Renewals
+from gateway.net.renewals import Renewals
 from gateway.net.tls import Tls, TlsFiles
 from tests.interop.gateway import config_on_free_ports
 from tests.net.certificates import Authority, shown_by

@@ -6,12 +6,12 @@ from typing import cast
 
 import pytest
 
-from gateway.accounts.own import Accounts
 from gateway.app import settings
-from gateway.app.rights import LegRights
 from gateway.call.leg import Address, Leg
 from gateway.config import load
+from gateway.dialing.rights import LegRights
 from gateway.identity.mapping import IdentityMap
+from gateway.trunks.accounts import Accounts
 from tests.rows import by_row
 
 

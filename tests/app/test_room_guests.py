@@ -8,9 +8,9 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from gateway.app.conferencing import ConferencingFront
 from gateway.call.leg import DigitPressed, HungUp
 from gateway.call.status import Cause
+from gateway.conference.front import ConferencingFront
 from gateway.conference.pins import PlainPin
 from gateway.conference.room import RoomSettings
 from gateway.conference.rooms import FORGIVEN, WRONG_OF_ALL, WRONG_PINS

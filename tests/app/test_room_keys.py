@@ -11,16 +11,16 @@ from unittest.mock import AsyncMock, MagicMock
 import pytest
 
 from gateway.app import room_settings
-from gateway.app.application import Application
-from gateway.app.recordings import RecordingError, Recordings, RecordingSettings
 from gateway.call.call import Call
 from gateway.call.routing import ROOM, ApplicationTarget
 from gateway.call.state import State
 from gateway.conference.room import Room, RoomError, RoomSettings
 from gateway.conference.rooms import RoomLimits, Rooms
 from gateway.config import Config
+from gateway.dialing.applications import Application
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.engine import Kind, MediaError, Party, RecordingFile
+from gateway.recording.recordings import RecordingError, Recordings, RecordingSettings
 from sdp import SessionDescription, read_codecs
 from tests.media.engine_support import phone_sdp, running
 from tests.rows import by_row

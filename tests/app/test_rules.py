@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.app.rules import ShownRules
 from gateway.call.rules import NO_RULES, MemoryRules, Rules
 from gateway.identity.model import User
 from gateway.people.presence import Activity, Presences
+from gateway.people.rules import ShownRules
 
 
 def test_who_does_not_want_to_be_disturbed_is_shown_as_busy() -> None:

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from gateway.access.own_names import OwnNames
 from gateway.app import media_settings, settings
-from gateway.app.own_names import OwnNames
 from gateway.call.routing import Emergency
 from gateway.config import Config, load, notices
 from gateway.media.embedded.engine import EmbeddedEngine
@@ -34,7 +34,7 @@ def test_own_names_are_the_domain_and_every_address_phones_may_have_been_given()
 def test_a_wildcard_is_every_address_that_the_machine_has_now_but_a_trunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A VPN that comes up later too; what a PBX on this machine is called by still means that one."""
     has = {"127.0.0.1", "10.8.0.2", "::1", "2001:db8::1"}
-    monkeypatch.setattr("gateway.app.own_names.is_own_address", has.__contains__)
+    monkeypatch.setattr("gateway.access.own_names.is_own_address", has.__contains__)
     listen = '["udp:0.0.0.0:5060", "udp:[::]:5070"]'
     names = OwnNames.of(config(SIP__LISTEN=listen))
     assert all(name in names for name in ("127.0.0.1", "10.8.0.2", "[::1]", "[2001:db8::1]", "[2001:db8:0::1]"))

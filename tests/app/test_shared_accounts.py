@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from gateway.accounts.own import Account, Accounts
-from gateway.accounts.vault import Vault
-from gateway.app.shared_accounts import SharedAccounts
 from gateway.identity.model import Binding
 from gateway.identity.store import StoreError
 from gateway.store.identity_memory import MemoryStore
+from gateway.trunks.accounts import Account, Accounts
+from gateway.trunks.shared_accounts import SharedAccounts
+from gateway.trunks.vault import Vault
 
 KEY = bytes(range(32))
 ALICE = Account(user="alice", registrar="office", username="201", password="pa-ss")

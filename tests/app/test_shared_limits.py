@@ -12,7 +12,7 @@ import pytest
 
 from gateway.access.bans import BanPolicy, Bans
 from gateway.app import GatewayApp
-from gateway.app.shared_limits import SharedLimits
+from gateway.cluster.limits import SharedLimits
 from gateway.identity.store import StoreError
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
@@ -188,7 +188,7 @@ async def test_a_ban_holds_at_every_gateway_and_is_lifted_at_all() -> None:
 
 async def test_the_highest_figures_are_said_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a gateway writes into the store is bounded, and keeps what limits are reached by."""
-    monkeypatch.setattr("gateway.app.shared_limits._MOST", 2)
+    monkeypatch.setattr("gateway.cluster.limits._MOST", 2)
     texts = Texts()
     one, two = Node("one", texts, "two"), Node("two", texts)
     two.counts = {"calls:a": 1, "calls:b": 3, "calls:c": 2, "calls:d": 0.5}
@@ -199,7 +199,7 @@ async def test_the_highest_figures_are_said_where_there_are_too_many(monkeypatch
 
 async def test_of_another_gateway_so_many_figures_and_bans_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it has written into the store."""
-    monkeypatch.setattr("gateway.app.shared_limits._MOST", 2)
+    monkeypatch.setattr("gateway.cluster.limits._MOST", 2)
     texts = Texts()
     one = Node("one", texts, "two")
     bans = [[f"192.0.2.{number}", "scan", texts.now, texts.now + 60] for number in range(3)]

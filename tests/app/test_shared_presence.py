@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway.app.shared_presence import SharedPresence
+from gateway.cluster.presence import SharedPresence
 from gateway.identity.store import StoreError
 from gateway.people.presence import Activity, Presences, PresenceState
 from gateway.store.identity_memory import MemoryStore

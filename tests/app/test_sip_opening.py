@@ -11,12 +11,12 @@ from typing import Any, cast
 import pytest
 
 from gateway.access.bans import BanPolicy, Bans
-from gateway.accounts.trunks import Trunks
 from gateway.app import settings, sip_opening
 from gateway.app.opening import Opening
 from gateway.app.sip_opening import MARK_FILE, next_mark, open_gatekeeper
 from gateway.config import Config
 from gateway.store.identity_memory import MemoryStore
+from gateway.trunks.known import Trunks
 
 
 def always(number: int) -> Callable[[int], bytes]:

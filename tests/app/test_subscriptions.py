@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from gateway.app.contacts import Contacts
-from gateway.app.lamps import Lamps
-from gateway.app.subscriptions import PresenceSettings, Subscriptions
 from gateway.identity.mapping import IdentityMap, Rule
 from gateway.identity.model import Binding, User
 from gateway.identity.store import StoreError
 from gateway.people.board import Board
+from gateway.people.contacts import Contacts
 from gateway.people.dialogs import Progress, UserDialog
 from gateway.people.documents import pidf
+from gateway.people.lamps import Lamps
 from gateway.people.mailboxes import MailboxCounts
 from gateway.people.presence import Activity, Presences, PresenceState
+from gateway.people.sip.subscriptions import PresenceSettings, Subscriptions
 from gateway.people.visibility import VisibleTo
 from gateway.sip.config import CoreConfig
 from gateway.sip.flow import Flow

@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.app.lease import Lease
-from gateway.app.takeover import Takeovers, answers, go_on
 from gateway.call.journal import VERSION, JournalError
+from gateway.failover.lease import Lease
+from gateway.failover.takeover import Takeovers, answers, go_on
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from tests.net.peers import LOOPBACK, Application

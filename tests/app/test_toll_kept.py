@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import toll_kept
 from gateway.app.opening import Opening
-from gateway.app.toll_kept import KeptToll, keep_toll
 from gateway.call.limits import CallLimits
 from gateway.call.toll import TollBrake
+from gateway.cluster import toll as toll_kept
+from gateway.cluster.toll import KeptToll, keep_toll
 from gateway.config import Config
 from gateway.identity.store import StoreError
 from gateway.store.identity_memory import MemoryStore

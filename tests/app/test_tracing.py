@@ -16,7 +16,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from typer.testing import CliRunner
 
 from gateway.app.opening import Opening
-from gateway.app.tracing import check_traces, send_traces, traces_url
 from gateway.call.call import Call
 from gateway.call.leg import Leg
 from gateway.call.registry import Calls
@@ -26,6 +25,7 @@ from gateway.config import Config, load
 from gateway.errors import ConfigError
 from gateway.observe import traces
 from gateway.observe.traces import CallTraces, Side, is_sampled
+from gateway.observe.tracing import check_traces, send_traces, traces_url
 from gateway.testing.leg import FakeLeg
 from gateway.testing.timers import ManualTimers
 from tests.call.rig import Rig

@@ -121,7 +121,7 @@ async def test_a_registration_whose_connection_ends_is_made_anew_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The PBX can call in again within seconds; one that closes at once is asked less often, not waited for here."""
-    monkeypatch.setattr("gateway.app.registrations._FLOW_FAILED", 0.0)
+    monkeypatch.setattr("gateway.trunks.registrations._FLOW_FAILED", 0.0)
     registered: asyncio.Queue[str] = asyncio.Queue()
 
     async def registrar(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from gateway.accounts.reachability import Reachability, State
-from gateway.app.trunk_watch import Paces, TrunkWatch
 from gateway.config.people import Trunk
 from gateway.sip.errors import SipBuildError
 from gateway.sip.flow import Flow
 from gateway.sip.message.message import Response
 from gateway.sip.message.uri import Uri
+from gateway.trunks.reachability import Reachability, State
+from gateway.trunks.watch import Paces, TrunkWatch
 
 ONE, TWO = "sip:one.test", "sip:two.test"
 

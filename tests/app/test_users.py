@@ -17,12 +17,12 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.app import GatewayApp
-from gateway.app.users import Users
 from gateway.identity.directory import Directory
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.model import Binding, User
 from gateway.identity.store import StoreError
 from gateway.people.messages import MessageStoreError
+from gateway.people.users import Users
 from gateway.store.identity_memory import MemoryStore
 from gateway.web.facade import AccountError
 from tests.interop.gateway import PASSWORDS, config_on_free_ports

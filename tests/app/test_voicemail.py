@@ -15,11 +15,11 @@ import httpx
 import numpy as np
 import pytest
 
-from gateway.app.mailboxes import Mailboxes, VoiceMessage
 from gateway.media.embedded.audio.codecs import read_audio
 from gateway.net.config import UserAgentConfig
 from gateway.net.user_agent import UserAgent
 from gateway.people.documents import message_summary
+from gateway.voicemail.mailboxes import Mailboxes, VoiceMessage
 from tests.app.tone_peers import Browser, Phone, tones_in
 from tests.interop.gateway import Gateway, config_on_free_ports, gateway_with
 from tests.media.engine_support import until

@@ -12,14 +12,15 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from gateway.app import mailboxes, voicemail
-from gateway.app.mailboxes import VoiceMessage
-from gateway.app.voicemail import Voicemail, VoicemailSettings
 from gateway.call.leg import DigitPressed, LegEvent
-from gateway.conference.tones import DONE, LEFT, PROMPT, REFUSED, sound
+from gateway.legs.tones import DONE, LEFT, PROMPT, REFUSED, sound
 from gateway.media.engine import MediaError, RecordingFile
 from gateway.people.board import Board
 from gateway.people.mailboxes import MailboxCounts
+from gateway.voicemail import mailboxes
+from gateway.voicemail import programs as voicemail
+from gateway.voicemail.mailboxes import VoiceMessage
+from gateway.voicemail.programs import Voicemail, VoicemailSettings
 
 pytestmark = pytest.mark.asyncio
 

@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from bench.process import plane_of
-from gateway.app.recovery import FILE
+from gateway.failover.recovery import FILE
 from gateway.sip.invite import events
 from gateway.sip.message.uri import Uri
 from tests import peers

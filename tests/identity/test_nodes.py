@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from gateway.cluster.members import ClusterNodes, place_of
 from gateway.identity.model import Binding
-from gateway.identity.nodes import ClusterNodes, place_of
 from gateway.identity.store import StoreError
 from gateway.store.identity_memory import MemoryStore
 from tests.rows import by_row

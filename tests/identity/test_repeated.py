@@ -6,8 +6,8 @@ from collections import deque
 
 from structlog.testing import capture_logs
 
-from gateway.identity.repeated import Repeated
 from gateway.identity.store import StoreError
+from gateway.repeated import Repeated
 
 
 async def test_a_store_that_is_away_is_spoken_of_once_until_it_is_back() -> None:

@@ -20,9 +20,9 @@ import httpx
 
 from bench.process import Gateway, running, waited_for_a_core
 from gateway.app.observers import FILE_NAME
-from gateway.app.recovery import open_journal
 from gateway.call.journal import VERSION
 from gateway.demo.phone import DeskPhone
+from gateway.failover.recovery import open_journal
 from gateway.observe.ledger import after, connect
 from tests import peers
 from tests.interop.gateway import BROWSER_HZ, NEAR, PASSWORDS, PHONE_HZ, RpcBrowser

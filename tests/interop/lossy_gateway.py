@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from gateway.app import GatewayApp
-from gateway.app.message_log import names_of
 from gateway.log import configure
 from gateway.net.tap import Direction
+from gateway.observe.message_log import names_of
 from gateway.sip.flow import Flow
 from tests.interop.gateway import config_on_free_ports
 

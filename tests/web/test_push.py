@@ -17,12 +17,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.app.push import Waker
 from gateway.app.settings import waking
 from gateway.config import load
 from gateway.web.app import WaysIn, WebSettings, create_app
 from gateway.web.push.sender import PushSender, read_key
 from gateway.web.push.subscriptions import Subscription, SubscriptionError, Subscriptions, checked
+from gateway.web.push.waker import Waker
 from tests.ports import free_ports
 from tests.rows import by_row
 from tests.web.fake import FakeGateway

@@ -1,1 +1,0 @@
-"""Accounts at other servers: credentials, registration, and whose call an INVITE is."""

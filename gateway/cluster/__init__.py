@@ -1,0 +1,1 @@
+"""Gateways that know each other: members, shared limits, presence and toll."""

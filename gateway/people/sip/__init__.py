@@ -1,0 +1,1 @@
+"""Messages, presence and subscriptions between users over SIP."""

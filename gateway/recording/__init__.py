@@ -1,0 +1,1 @@
+"""Recordings of calls: consent, files, how long they are kept."""

@@ -1,0 +1,1 @@
+"""PBXs and providers: reachability, places taken, registrations, accounts at their registrars."""

@@ -1,0 +1,1 @@
+"""Mailboxes and the programs that answer their numbers."""
