@@ -91,6 +91,7 @@ class ScriptedPhone(ABC):
         body: bytes = b"",
         call_id: str = "",
         headers: build.Fields = (),
+        content_type: str = "application/sdp",
     ) -> Response:
         """The first final response to a request outside a dialog, once the challenge is answered."""
         call_id = call_id or secrets.token_hex(8)
@@ -105,7 +106,7 @@ class ScriptedPhone(ABC):
                 contact=contact,
                 headers=headers,
                 body=body,
-                content_type="application/sdp" if body else None,
+                content_type=content_type if body else None,
             )
             await self.send(self._digest.authorize(request, "gateway", "cnonce"))
             answer = await self.final(method)
