@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,23 +26,13 @@ from tests.app.tolerated import (
     Edit,
     Line,
     Pbx,
+    every,
     gateway_on,
     other,
     plus,
 )
 from tests.interop.gateway import PASSWORDS, Gateway, RpcBrowser
 from tests.media.engine_support import Browser, until
-
-
-def every(pattern: str, new: str) -> Edit:
-    """Write something else in every place of a pattern, and at least in one."""
-
-    def edit(sdp: str) -> str:
-        changed, count = re.subn(pattern, new, sdp, flags=re.MULTILINE)
-        assert count, (pattern, sdp)
-        return changed
-
-    return edit
 
 
 def place(line: str) -> Edit:
@@ -60,6 +49,9 @@ GOES_ON: dict[str, Edit] = {
     "rtcp beyond all ports": every(r"^a=rtcp:[^\r]*", "a=rtcp:70000"),
     "rtcp at a name": every(r"^a=rtcp:[^\r]*", "a=rtcp:9 IN IP4 nobody.invalid"),
     "a fingerprint more that is none": plus("a=fingerprint:", "a=fingerprint:sha-256 x"),
+    "a setup of nothing": every(r"^a=setup:[^\r]*", "a=setup:"),
+    "a setup of no role": every(r"^a=setup:[^\r]*", "a=setup:both"),
+    "no setup": every(r"^a=setup:[^\r]*\r\n", ""),
     "a candidate of nothing": plus("a=candidate:", "a=candidate:1 1 udp x y z"),
     "options of nothing": plus("a=ice-options:"),
     "a source without a name": plus("a=ssrc:", "a=ssrc-group:"),

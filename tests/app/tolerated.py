@@ -79,6 +79,17 @@ def other(old: str, new: str) -> Edit:
     return edit
 
 
+def every(pattern: str, new: str) -> Edit:
+    """Write something else in every place of a pattern, and at least in one."""
+
+    def edit(sdp: str) -> str:
+        changed, count = re.subn(pattern, new, sdp, flags=re.MULTILINE)
+        assert count, (pattern, sdp)
+        return changed
+
+    return edit
+
+
 def plus_in(old: str, new: str, line: str) -> Edit:
     """Write something else in one place, and add a line to the audio section."""
     return lambda sdp: plus(line)(other(old, new)(sdp))

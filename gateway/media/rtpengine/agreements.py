@@ -14,6 +14,7 @@ from gateway.media.rtpengine.ng import Request
 from gateway.media.rtpengine.profiles import DIGITS_READY, Policy, flags, offer_flags
 from gateway.media.rtpengine.requests import ask
 from sdp import Direction, MediaDescription, SdpError, SessionDescription
+from sdp.attributes import SetupRole
 from sdp.negotiation import fitted
 
 
@@ -46,7 +47,7 @@ class Agreements:
         return self._said(source, description, source.codecs)
 
     def _said(self, source: Party, description: SessionDescription, codecs: tuple[str, ...]) -> Said:
-        policy = self._policy()
+        policy, description = self._policy(), descriptions.with_role(description, SetupRole.ACTPASS)
         audio = descriptions.audio_of(description, source.kind, policy.srtp_suites)
         video = descriptions.video_of(description, source.kind, policy.srtp_suites, policy.video)
         text = descriptions.only(description, audio, policy.srtp_suites, codecs, video, policy.video)
@@ -137,7 +138,7 @@ class Agreements:
         self, offer: Offer, source: Party, said: SessionDescription
     ) -> tuple[SessionDescription, MediaDescription, str]:
         """A party's answer, its audio, and what the daemon is to know of it."""
-        policy, description = self._policy(), _fitted(offer, said)
+        policy, description = self._policy(), descriptions.with_role(_fitted(offer, said), SetupRole.ACTIVE)
         audio = descriptions.audio_of(description, source.kind, policy.srtp_suites)
         if audio is None or not descriptions.fits(audio, offer.ours):
             raise MediaError("the answer has no audio in common with the offer", 488)

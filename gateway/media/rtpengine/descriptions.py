@@ -8,7 +8,7 @@ from dataclasses import replace
 from gateway.media.described import LIMITS
 from gateway.media.engine import Kind, MediaError
 from sdp import Codec, Connection, Direction, MediaDescription, SdpError, SessionDescription, read_codecs
-from sdp.attributes import Attribute, Crypto, Fingerprint, IcePwd, IceUfrag
+from sdp.attributes import Attribute, Crypto, Fingerprint, IcePwd, IceUfrag, Setup, SetupRole
 from sdp.keys import usable_keys
 from sdp.pairing import is_rtp
 from sdp.typed import cleaned
@@ -110,6 +110,17 @@ def _for_daemon(description: SessionDescription) -> SessionDescription:
     if not any(map(_is_protected, media)):
         described = described.without(*_OF_KEYS)
     return described.replace_field("c", *[section.connection for section in described.media[:1]])
+
+
+def with_role(description: SessionDescription, role: SetupRole) -> SessionDescription:
+    """Add the default a=setup to each DTLS section without a readable one (RFC 5763 section 5)."""
+    media = [
+        section
+        if "TLS/" not in section.protocol.upper() or description.first_of(section, Setup) is not None
+        else section.replace_attribute(Setup(role))
+        for section in description.media
+    ]
+    return description.with_media(media)
 
 
 def _plain(connection: Connection | None) -> Connection:
