@@ -32,10 +32,27 @@ class LiteTrunk(LitePhone):
     session: InviteSession
 
     def take_call(self, session: Any, recorder: Recorder) -> None:
-        """Answer with a=ice-lite."""
+        """Answer with a=ice-lite, and speak on after later exchanges."""
+        self.session, self.recorder = session, recorder
+        recorder._react = self._react
         session.answer(self.sdp(setup="active").encode())
         self.begin(session.request.body.decode())
         self.play(OURS)
+
+    def _react(self, event: SessionEvent) -> None:
+        if isinstance(event, events.OfferAnswered) and event.body:
+            self.begin(event.body.decode())
+
+    async def offers(self, direction: str = "sendrecv") -> int:
+        """The status that a re-INVITE gets."""
+        number = self.session.offer(self.sdp(setup="actpass", direction=direction).encode())
+
+        def answers() -> list[int]:
+            found = [each for each in self.recorder.events if isinstance(each, events.OfferAnswered)]
+            return [each.status for each in found if each.exchange == number]
+
+        await until(answers)
+        return answers()[0]
 
     async def call(self, agent: UserAgent, uri: str) -> str:
         """Offer a=ice-lite; the answer, which may be an early one."""
@@ -115,4 +132,18 @@ async def test_a_trunk_that_is_ice_lite_calls_a_page(tmp_path: Path, plane: str)
         await alice.status("ringing")
         await alice.accept()
         assert "a=ice-lite" not in await call
+        await hear_each_other(lite, alice)
+
+
+@pytest.mark.parametrize("plane", ["python", "native"])
+async def test_a_trunk_that_is_ice_lite_holds_resumes_and_restarts_ice(tmp_path: Path, plane: str) -> None:
+    """Tones both ways after its hold, and after other credentials of its own."""
+    async with at_work(tmp_path, plane) as (lite, _, _, alice):
+        await alice.dial("0600")
+        await alice.status("talking")
+        await hear_each_other(lite, alice)
+        assert [await lite.offers(direction) for direction in ("sendonly", "sendrecv")] == [200, 200]
+        await hear_each_other(lite, alice)
+        lite.restart_ice()
+        assert await lite.offers() == 200
         await hear_each_other(lite, alice)
