@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.failover.lease import clock
-
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def clock() -> float:
+    """Return seconds since the machine started, those in which it slept included."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def boot() -> tuple[str, float]:

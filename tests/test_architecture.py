@@ -29,7 +29,7 @@ class Room:
 
 BASE = (
     "gateway.errors gateway.files gateway.sources gateway.plain gateway.handshakes gateway.repeated gateway.uptime "
-    "gateway.reading structlog "
+    "gateway.reading gateway.tasks structlog "
 )
 """Files that know no room."""
 LEGS = BASE + "gateway.legs gateway.call gateway.identity gateway.media.engine sdp "
@@ -63,6 +63,7 @@ ROOMS = (
     Room("gateway/reading.py", ""),
     Room("gateway/repeated.py", "structlog"),
     Room("gateway/sources.py", ""),
+    Room("gateway/tasks.py", ""),
     Room("gateway/uptime.py", ""),
     Room("gateway/handshakes.py", "gateway.sources"),
     Room("gateway/probe.py", ""),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 
-from gateway.app.observers import ended
 from gateway.call.registry import Calls
 from gateway.cluster.cluster import Cluster
 from gateway.legs.web_clients import Presence
 from gateway.net.user_agent import UserAgent
+from gateway.tasks import ended
 
 _EVERY = 1.0
 """Seconds between two looks at who is in no call any more."""

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -29,6 +28,7 @@ from gateway.observe.ledger import SqliteLedger
 from gateway.observe.message_log import names_of
 from gateway.observe.records import CallDetails
 from gateway.sip.flow import Flow
+from gateway.tasks import ended
 
 log = structlog.get_logger(__name__)
 
@@ -152,12 +152,6 @@ async def copy_messages(
     calls.observe(capture.call_changed)
     reports = asyncio.create_task(capture.report_for_ever(settings.report_interval))
     stack.push_async_callback(ended, reports)
-
-
-async def ended(task: asyncio.Future[Any]) -> None:
-    """Cancel `task` and wait until it has let go of what it used."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 class Capture:

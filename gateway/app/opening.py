@@ -16,7 +16,6 @@ from fastapi import FastAPI
 
 from gateway.access.gruu import Gruus
 from gateway.app import media_settings, settings
-from gateway.app.observers import ended
 from gateway.cluster.settings import shared_key
 from gateway.config import Config
 from gateway.errors import AwayError, ConfigError
@@ -36,6 +35,7 @@ from gateway.sip.errors import SipError
 from gateway.sip.flow import WEBSOCKET
 from gateway.sip.message.uri import Uri
 from gateway.store.factory import store_named
+from gateway.tasks import ended
 from gateway.trunks.accounts import Accounts
 from gateway.trunks.vault import Vault, read_key
 from gateway.web import console

@@ -6,7 +6,6 @@ import asyncio
 
 from gateway.access.own_names import OwnNames
 from gateway.app import settings
-from gateway.app.observers import ended
 from gateway.app.opening import Opening
 from gateway.call.registry import Calls
 from gateway.cluster.cluster import Cluster
@@ -20,6 +19,7 @@ from gateway.people.sip.messages import Messages
 from gateway.people.sip.publishing import PublicationRelay
 from gateway.people.sip.relay import SubscriptionRelay
 from gateway.people.sip.subscriptions import Subscriptions
+from gateway.tasks import ended
 
 
 def open_subscriptions(

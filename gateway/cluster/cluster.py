@@ -9,7 +9,6 @@ from typing import Protocol
 
 from gateway.access.bans import Bans
 from gateway.access.nodes import HERE, NODE, Nodes
-from gateway.app.observers import ended
 from gateway.app.opening import Opening, unusable
 from gateway.call.journal import address_of, flat_address
 from gateway.call.leg import Address
@@ -25,6 +24,7 @@ from gateway.legs.sip_sessions import Destination, Shown
 from gateway.net.user_agent import UserAgent
 from gateway.sip.flow import Flow
 from gateway.sip.message.message import Request
+from gateway.tasks import ended
 
 
 class Cluster:

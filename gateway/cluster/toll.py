@@ -10,13 +10,13 @@ from typing import Any
 
 import structlog
 
-from gateway.app.observers import ended
 from gateway.app.opening import Opening
 from gateway.call.toll import Spent, TollBrake
 from gateway.cluster.cluster import ClusterTexts
 from gateway.cluster.limits import Texts
 from gateway.identity.store import IdentityStore, StoreError
 from gateway.repeated import Repeated
+from gateway.tasks import ended
 from gateway.uptime import boot, elapsed
 
 log = structlog.get_logger(__name__)

@@ -7,7 +7,6 @@ changes none of them, and for a moment it sends nothing.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from itertools import chain
 
@@ -21,6 +20,7 @@ from gateway.media.engine import MediaHandover
 from gateway.net.user_agent import UserAgent
 from gateway.repeated import Repeated
 from gateway.store.journal_shared import SharedStore
+from gateway.uptime import clock
 
 log = structlog.get_logger(__name__)
 
@@ -30,11 +30,6 @@ _SILENT = 2.0
 """Seconds after the end of a lease during which nothing is sent, for the store is about to say whose the calls are."""
 _UP = 60.0
 """Seconds after which a start is long over."""
-
-
-def clock() -> float:
-    """Seconds that go on while the machine sleeps."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Lease:

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from gateway.app.observers import ended, keep_records, recording
+from gateway.app.observers import keep_records, recording
 from gateway.app.opening import Opening
 from gateway.call.journal import ENDING, UP, Journal, JournalError, JournalStore, Values, read
 from gateway.call.leg import Leg
@@ -22,7 +22,7 @@ from gateway.call.registry import Calls
 from gateway.call.status import Cause
 from gateway.cluster.settings import cluster, shared_key
 from gateway.errors import AwayError
-from gateway.failover.lease import Lease, clock
+from gateway.failover.lease import Lease
 from gateway.failover.left import LeftCalls
 from gateway.failover.snapshots import asked, left_beside, left_call, moved_to, taken_up, together, trunks_of
 from gateway.legs.service import ServiceLeg
@@ -40,8 +40,9 @@ from gateway.sip.invite.resumed import bare
 from gateway.store.factory import journal_named
 from gateway.store.journal_file import JournalFile
 from gateway.store.journal_shared import SharedRecords, SharedStore
+from gateway.tasks import ended
 from gateway.trunks.vault import read_key
-from gateway.uptime import boot, elapsed
+from gateway.uptime import boot, clock, elapsed
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import structlog
 
-from gateway.app.observers import ended
 from gateway.app.opening import Opening
 from gateway.call.journal import JournalError
 from gateway.cluster.cluster import Cluster
@@ -29,6 +28,7 @@ from gateway.repeated import Repeated
 from gateway.sip.errors import SipSyntaxError
 from gateway.sip.message.uri import Uri
 from gateway.store.journal_shared import SharedStore
+from gateway.tasks import ended
 
 log = structlog.get_logger(__name__)
 

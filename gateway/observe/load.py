@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from gateway.app.observers import ended
 from gateway.app.opening import Opening
 from gateway.call.load import EVERY, LoadControl
 from gateway.net.user_agent import UserAgent
 from gateway.sip.flow import Flow
 from gateway.sip.message.message import Request
 from gateway.sources import source_of
+from gateway.tasks import ended
 from gateway.web.limits import KeyedBuckets, TokenBucket
 
 log = structlog.get_logger(__name__)

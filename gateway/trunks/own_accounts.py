@@ -9,13 +9,13 @@ from typing import Any
 import structlog
 
 from gateway.app import settings
-from gateway.app.observers import ended
 from gateway.app.opening import Opening
 from gateway.cluster.cluster import Cluster
 from gateway.cluster.settings import shared_key
 from gateway.config import Config
 from gateway.identity.mapping import IdentityMap
 from gateway.identity.store import IdentityStore, StoreError
+from gateway.tasks import ended
 from gateway.trunks.accounts import Account, Accounts
 from gateway.trunks.registrations import Registrations
 from gateway.trunks.shared_accounts import SharedAccounts

@@ -12,7 +12,8 @@ import pytest
 from gateway.call.journal import JournalError
 from gateway.call.leg import Address
 from gateway.call.record import CallRecord
-from gateway.failover.lease import Lease, LeaseKeeper, clock, let_go
+from gateway.failover.lease import Lease, LeaseKeeper, let_go
+from gateway.uptime import clock
 from tests.rows import by_row
 
 
