@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def pytest_configure() -> None:
 
     if "PYTEST_XDIST_WORKER" in os.environ:
         netns.alone()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without the mark where a run is of serial tests: to collect all takes as long as they do."""
+    wants_serial = re.search(r"(?<!not )\bserial\b", config.getoption("-m"))
+    if wants_serial and collection_path.name.startswith("test_") and collection_path.suffix == ".py":
+        return "mark.serial" not in collection_path.read_text() or None
+    return None
 
 
 def evenly(*groups: list[Path]) -> list[Path]:

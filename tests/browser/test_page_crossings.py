@@ -16,14 +16,15 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-CROSSINGS = 100
+CROSSINGS = [10, pytest.param(100, marks=pytest.mark.nightly)]
 """Of each kind."""
 KINDS = [(True, True), (False, False), (True, False), (False, True), (True, False), (False, False)]
 """Wishes of the page and of the phone, one pair after the other: in four of six steps both change."""
 
 
+@pytest.mark.parametrize("crossings", CROSSINGS)
 async def test_a_page_and_a_phone_hold_at_once_and_no_wish_is_lost(
-    gateway: Gateway, page: SoftphoneBrowser, phone: DeskPhone
+    gateway: Gateway, page: SoftphoneBrowser, phone: DeskPhone, crossings: int
 ) -> None:
     """Each comes to what it wanted, and in the end they hear each other."""
     phone.codecs("PCMU")  # with several it re-INVITEs to lock one
@@ -35,7 +36,7 @@ async def test_a_page_and_a_phone_hold_at_once_and_no_wish_is_lost(
     bridge = call.bridge
     assert bridge is not None
     tags = [leg.party.tag for leg in bridge.legs]
-    for wishes in KINDS * CROSSINGS:
+    for wishes in KINDS * crossings:
         if wishes[1] is not (tags[1] in bridge.holding):
             (phone.hold if wishes[1] else phone.unhold)()
         if wishes[0] is not (tags[0] in bridge.holding):
