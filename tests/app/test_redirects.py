@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from gateway.app import GatewayApp
 from gateway.sip.message import build
 from gateway.sip.message.message import Request
@@ -93,7 +91,7 @@ async def test_a_trunk_sends_no_call_on_to_another_trunk(tmp_path: Path, to: str
         assert (called(pbx), called(line)) == (["2001"], [])
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("callee", "to", "numbers", "status"),
     [
         ("1002", "099@{domain}", [], 480),

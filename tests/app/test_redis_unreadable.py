@@ -20,6 +20,7 @@ from tests.identity.conftest import redis_server
 from tests.interop.gateway import PASSWORDS, Gateway, config_on_free_ports, gateway_with
 from tests.net.peers import LOOPBACK, Application
 from tests.ports import free_ports
+from tests.rows import by_row
 
 pytestmark = pytest.mark.wall
 
@@ -86,7 +87,7 @@ class Asker:
         return found
 
 
-@pytest.mark.parametrize("value", RUBBISH)
+@by_row("value", RUBBISH)
 async def test_rubbish_in_redis_is_an_error_of_the_store(tmp_path: Path, value: str) -> None:
     """`gateway_with` holds the log against tracebacks; calls that need no such value are taken."""
     port, sip = free_ports(2)

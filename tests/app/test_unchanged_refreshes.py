@@ -134,8 +134,8 @@ async def test_an_unchanged_offer_gets_an_answer_to_exactly_it(tmp_path: Path, a
 
 
 @pytest.mark.wall
-@pytest.mark.parametrize("kind", ["rtp", "sdes"])
-@pytest.mark.parametrize("act", [act for act in ACTS if act is not invited_without_offer], ids=lambda act: act.__name__)
+@by_row("kind", ["rtp", "sdes"])
+@by_row("act", [act for act in ACTS if act is not invited_without_offer], ids=lambda act: act.__name__)
 async def test_an_unchanged_offer_gets_such_an_answer_from_rtpengine(tmp_path: Path, act: Act, kind: Kind) -> None:
     """Which makes no first offer of its own."""
     host, port = shared().address

@@ -21,6 +21,7 @@ from tests.media.dtls_phone import ANOTHER, PLAIN, SECURE, DtlsPhone, restarted
 from tests.media.dtls_support import CLIENT_HELLO_1_0, FATAL_ALERT, PROTOCOL_VERSION_ALERT
 from tests.media.engine_support import Phone, Reports, config, frequency_of, phone_sdp, running, until
 from tests.media.srtp_pair import SrtpSession
+from tests.rows import by_row
 
 
 @asynccontextmanager
@@ -144,8 +145,8 @@ async def test_strangers_take_part_in_no_handshake() -> None:
                 await each.close()
 
 
-@pytest.mark.parametrize("finishes", [True, False])
-@pytest.mark.parametrize("mux", [True, False])
+@by_row("finishes", [True, False])
+@by_row("mux", [True, False])
 async def test_a_neighbour_that_speaks_first_keeps_no_phone_out(finishes: bool, mux: bool) -> None:
     """Behind one NAT either may be the phone, until one has shown the certificate that was described."""
     phone = DtlsPhone(DtlsRole.ACTIVE, mux=mux)
@@ -284,7 +285,7 @@ async def test_after_a_restart_a_phone_that_begins_anew_is_told_the_certificate_
         await until(lambda: len(plain.packets) > count + 10)
 
 
-@pytest.mark.parametrize("suite", ["AES_256_CM_HMAC_SHA1_80", "AEAD_AES_256_GCM", None])
+@by_row("suite", ["AES_256_CM_HMAC_SHA1_80", "AEAD_AES_256_GCM", None])
 async def test_plain_rtp_with_keys_is_protected_where_they_are_answered(suite: str | None) -> None:
     """RFC 8643: the offer is RTP/AVP; an answer without a key is plain, one with a key protects both ways, for good."""
     kind = Party("best", Kind.BEST_EFFORT, private_source="127.0.0.1")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.media.embedded.describe import SERVICE_DESCRIPTION
 from gateway.media.engine import Connected, FirstMedia, Kind, Party
 from tests.media.engine_support import Browser, Phone, config, frequency_of, running, until
+from tests.rows import by_row
 
 BROWSER = Party("browser", Kind.WEBRTC)
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
@@ -17,7 +16,7 @@ def near(value: float, wanted: float) -> bool:
     return abs(value - wanted) <= TOLERANCE
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("browser_codecs", "phone_codecs", "transcoding"),
     [
         (("pcmu",), ("pcmu", "event"), False),
@@ -100,7 +99,7 @@ async def test_the_echo_gives_a_browser_its_own_voice() -> None:
             await browser.close()
 
 
-@pytest.mark.parametrize("codec", ["opus", "pcmu"])
+@by_row("codec", ["opus", "pcmu"])
 async def test_the_tone_is_heard_by_a_browser(codec: str) -> None:
     """440 Hz, steadily, in the codec the browser wants."""
     service = Party("tone", Kind.SERVICE, service="tone")
@@ -114,8 +113,8 @@ async def test_the_tone_is_heard_by_a_browser(codec: str) -> None:
             await browser.close()
 
 
-@pytest.mark.parametrize("codec", ["pcmu", "pcma", "g722", "opus"])
-@pytest.mark.parametrize(("service", "expected"), [("echo", 800.0), ("tone", 440.0)])
+@by_row("codec", ["pcmu", "pcma", "g722", "opus"])
+@by_row(("service", "expected"), [("echo", 800.0), ("tone", 440.0)])
 async def test_services_serve_phones_in_every_codec(service: str, expected: float, codec: str) -> None:
     """A phone hears the echo of its own tone, or the steady tone."""
     party = Party("service", Kind.SERVICE, service=service)
@@ -143,7 +142,7 @@ async def test_a_service_may_call_a_phone() -> None:
             await phone.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("bandwidth", "direction", "is_reported"),
     [
         ("b=RS:0", "sendrecv", False),

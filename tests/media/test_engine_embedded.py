@@ -848,7 +848,7 @@ async def test_a_cancelled_offer_leaves_nothing() -> None:
         await engine.close()
 
 
-@pytest.mark.parametrize("spelled", ["::1", "0:0:0:0:0:0:0:1", "0000::0001"])
+@by_row("spelled", ["::1", "0:0:0:0:0:0:0:1", "0000::0001"])
 async def test_media_over_ipv6(spelled: str) -> None:
     """c=IN IP6, both ways, however a phone spells its address."""
     async with running(config(rtp_hosts=(("::1", None),))) as (engine, _):

@@ -18,6 +18,7 @@ from gateway.media.engine import Kind, MediaError, MediaEvent, MediaFailed, Part
 from sdp import SessionDescription
 from tests.media.engine_support import Phone, frequency_of, phone_sdp, running, until
 from tests.media.lite_phone import LitePhone
+from tests.rows import by_row
 
 PLAIN = Party("plain", Kind.RTP, private_source="127.0.0.1")
 LITE = Party("lite", Kind.WEBRTC, private_source="127.0.0.1")
@@ -63,8 +64,8 @@ async def both_heard(lite: LitePhone, plain: Phone) -> None:
     await until(lambda: abs(frequency_of(*lite.heard("pcmu")) - 900) < 10)
 
 
-@pytest.mark.parametrize("role", list(DtlsRole))
-@pytest.mark.parametrize("calls", [True, False])
+@by_row("role", list(DtlsRole))
+@by_row("calls", [True, False])
 async def test_a_lite_end_is_checked_nominated_and_heard(calls: bool, role: DtlsRole) -> None:
     """Whoever offers; every check is of the controlling agent, and one that nominates comes after a plain one."""
     lite = LitePhone(role)
@@ -113,7 +114,7 @@ async def test_a_hold_and_a_resume_of_a_lite_end_change_no_pair() -> None:
         assert len([each for each in lite.checks if "USE-CANDIDATE" in each.attributes]) == 1
 
 
-@pytest.mark.parametrize(
+@by_row(
     "candidate",
     [
         *("1 1 udp 2130706431 10.1.2.3 5000 typ host", "1 1 udp 2130706431 somebody.local 5000 typ host"),

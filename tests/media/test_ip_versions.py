@@ -16,6 +16,7 @@ from gateway.media.engine import Kind, MediaError, Party
 from sdp import Origin, SessionDescription
 from sdp.attributes import Crypto
 from tests.media.engine_support import Phone, audio_of, config, frequency_of, phone_sdp, running, until
+from tests.rows import by_row
 
 BOTH = (("127.0.0.1", None), ("::1", None))
 LEFT, RIGHT = Party("left", Kind.RTP, family=4), Party("right", Kind.RTP, family=6)
@@ -165,7 +166,7 @@ async def test_what_is_held_is_at_no_version() -> None:
         assert engine.ports_in_use == 2
 
 
-@pytest.mark.parametrize(("host", "offered"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
+@by_row(("host", "offered"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
 async def test_a_version_that_nobody_listens_on_is_refused_before_anybody_rings(host: str, offered: str) -> None:
     """488, where it was the answer that was refused before; also in the middle of a call, which goes on."""
     async with running(config(rtp_hosts=((host, None),))) as (engine, _):

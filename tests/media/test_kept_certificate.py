@@ -21,6 +21,7 @@ from sdp.attributes import Fingerprint
 from tests.media.dtls_phone import PLAIN, SECURE, Renewing, both_heard, it_offers, we_offer
 from tests.media.engine_support import Phone, config, written_down
 from tests.media.plane_rig import leave, native_plane
+from tests.rows import by_row
 
 
 def shown(sdp: str) -> list[str]:
@@ -45,7 +46,7 @@ def test_a_kept_certificate_is_readable_by_its_user_only(tmp_path: Path) -> None
     assert [each.fingerprint() for each in left] == [made.fingerprint(), older.fingerprint()]
 
 
-@pytest.mark.parametrize("content", ["", "no PEM", "another key", "expired"])
+@by_row("content", ["", "no PEM", "another key", "expired"])
 def test_a_kept_certificate_of_no_use_is_left(tmp_path: Path, content: str) -> None:
     """There is a new one then."""
     path, now = tmp_path / "dtls.pem", datetime.now(UTC)

@@ -14,6 +14,7 @@ from gateway.media.embedded.sources.program import FRAME, LONGEST_WAITING, RATE,
 from gateway.media.engine import Kind, MediaError, Party
 from sdp.attributes import Direction
 from tests.media.engine_support import Browser, Phone, frequency_of, running, until
+from tests.rows import by_row
 
 PHONE = Party("phone", Kind.RTP, private_source="127.0.0.1")
 BROWSER = Party("browser", Kind.WEBRTC)
@@ -38,7 +39,7 @@ def near(value: float, wanted: float) -> bool:
     return abs(value - wanted) <= 8.0
 
 
-@pytest.mark.parametrize("codec", ["pcmu", "pcma", "g722", "opus"])
+@by_row("codec", ["pcmu", "pcma", "g722", "opus"])
 async def test_a_program_and_its_caller_hear_each_other(codec: str) -> None:
     """In every codec, by frequency; frames of 20 ms at 16 kHz; what is said twice as long is heard twice as long."""
     async with running() as (engine, _):
@@ -64,7 +65,7 @@ async def test_a_program_and_its_caller_hear_each_other(codec: str) -> None:
             await phone.close()
 
 
-@pytest.mark.parametrize("direction", ["inactive", "recvonly"])
+@by_row("direction", ["inactive", "recvonly"])
 async def test_who_says_that_it_sends_nothing_is_not_heard_by_a_program(direction: str) -> None:
     """Whatever comes all the same; it is again once it has said otherwise (RFC 3264 section 8.4)."""
     async with running() as (engine, _):
@@ -218,7 +219,7 @@ def test_a_program_that_fails_to_listen_hurts_nobody(caplog: pytest.LogCaptureFi
     assert "a program did not take" in caplog.text
 
 
-@pytest.mark.parametrize("rate", [32_000, 48_000])
+@by_row("rate", [32_000, 48_000])
 def test_a_program_that_speaks_in_odd_pieces_is_heard_to_the_last_sample(rate: int) -> None:
     """What is no whole sample at 16 kHz yet waits for the next piece."""
     spoken, whole, pcm = ProgramAudio(), ProgramAudio(), tone(440.0, -10.0, rate, 0.1).tobytes()

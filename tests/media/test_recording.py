@@ -28,6 +28,7 @@ from gateway.media.embedded.sources.recorder import BATCH, MOST_CAME, MOST_DUE, 
 from gateway.media.engine import Kind, MediaError, Party, RecordingFile
 from tests.media.engine_support import Phone, frequency_of, running, until
 from tests.media.tone_support import packet
+from tests.rows import by_row
 
 A = Party("a", Kind.RTP, private_source="127.0.0.1")
 B = Party("b", Kind.RTP, private_source="127.0.0.1")
@@ -64,7 +65,7 @@ def near(value: float, wanted: float) -> bool:
     return abs(value - wanted) <= 8.0
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("codec", "other", "format"),
     [
         ("opus", "pcma", "opus"),
@@ -186,7 +187,7 @@ async def test_a_program_is_recorded_too(tmp_path: Path) -> None:
             await phone.close()
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("path", "changes", "reason"),
     [
         ("/dev/full", {}, "No space left on device"),
@@ -209,7 +210,7 @@ async def test_a_recording_that_cannot_go_on_says_why_and_the_call_goes_on(
         await until(lambda: near(frequency_of(*a.heard("pcmu")), 900.0))
 
 
-@pytest.mark.parametrize(("codec", "payload"), [("pcmu", b""), ("unheard of", bytes(160))])
+@by_row(("codec", "payload"), [("pcmu", b""), ("unheard of", bytes(160))])
 def test_a_side_that_cannot_be_heard_is_silent_and_no_fault(codec: str, payload: bytes) -> None:
     """Run after run of it; what it says afterwards is heard, and so is what came while a batch was at work."""
     track = Track()
@@ -298,9 +299,7 @@ def test_room_for_the_file_is_made_where_it_is_written(tmp_path: Path) -> None:
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize(
-    ("first", "reason"), [(None, "No space left on device"), ("the call was moved", "the call was moved")]
-)
+@by_row(("first", "reason"), [(None, "No space left on device"), ("the call was moved", "the call was moved")])
 def test_a_file_that_cannot_be_finished_is_said_to_have_ended_early(
     first: str | None, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

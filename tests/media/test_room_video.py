@@ -20,6 +20,7 @@ from gateway.media.embedded.video import VideoStream
 from gateway.media.engine import Conference, KeyFrameWanted, Kind, Party, Seat
 from tests.media.engine_support import config, running, until
 from tests.media.video_support import VideoBrowser, VideoPhone, sending
+from tests.rows import by_row
 
 PROGRAM = Party("program", Kind.SERVICE, service="program", video=("h264", "vp8"))
 DARK, GREY, LIGHT = 40, 120, 200
@@ -336,7 +337,7 @@ def test_what_a_page_can_take_is_divided_among_all_that_it_sees() -> None:
     assert main.views[0].most == 600_000
 
 
-@pytest.mark.parametrize("is_said", [False, True])
+@by_row("is_said", [False, True])
 def test_in_a_section_that_is_refused_nobody_is_shown_any_more(is_said: bool) -> None:
     """Said with port 0, or left out; who was seen there is seen in none."""
     resources = MagicMock(**{"config.video": VideoConfig()})

@@ -25,6 +25,7 @@ from tests.media.data_support import Talker, opened
 from tests.media.engine_support import config, phone_sdp, running, until
 from tests.media.text_call_support import BROWSER, OTHER, PHONE, called, figures, typed
 from tests.media.text_support import TextPhone
+from tests.rows import by_row
 
 ECHO = Party("echo", Kind.SERVICE, service="echo")
 SECOND = Party("second", Kind.WEBRTC)
@@ -115,7 +116,7 @@ async def test_a_browser_that_has_other_channels_is_opened_one_for_text_once_it_
             await phone.close()
 
 
-@pytest.mark.parametrize("loses", ["two of three", "a fifth"])
+@by_row("loses", ["two of three", "a fifth"])
 async def test_nothing_is_missing_while_one_packet_of_three_arrives(loses: str) -> None:
     """Two of three are lost by rule, or a fifth at random (never three in a row), each way."""
     dice = random.Random(8865)
@@ -225,7 +226,7 @@ async def test_text_passes_between_two_phones_as_it_is() -> None:
         assert (text.received, text.sent) == (len(SENTENCE), 0)
 
 
-@pytest.mark.parametrize("kind", [Kind.SDES, Kind.BEST_EFFORT, Kind.DTLS])
+@by_row("kind", [Kind.SDES, Kind.BEST_EFFORT, Kind.DTLS])
 async def test_text_is_protected_as_the_voice_is(kind: Kind) -> None:
     """On ports and with keys of its own."""
     async with running() as (engine, _):
@@ -613,8 +614,8 @@ async def test_the_section_of_text_that_is_live_is_the_one_that_is_joined() -> N
 KEY = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + 40 * "A" + "\r\n"
 
 
-@pytest.mark.parametrize("caller", [True, False])
-@pytest.mark.parametrize("kind", ["text", "video"])
+@by_row("caller", [True, False])
+@by_row("kind", ["text", "video"])
 async def test_a_key_that_cannot_be_used_refuses_its_section_and_not_the_call(kind: str, caller: bool) -> None:
     """The voice has its own; of who calls and of who is called."""
     codec = "98 t140/1000" if kind == "text" else "98 VP8/90000"

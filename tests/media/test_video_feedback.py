@@ -38,6 +38,7 @@ from gateway.media.embedded.video import VideoStream
 from gateway.media.engine import KeyFrameWanted, Kind, MediaError, Party
 from tests.media.engine_support import config, running, until
 from tests.media.video_support import VideoPhone, sending
+from tests.rows import by_row
 
 ONE, OTHER = (Party(tag, Kind.RTP, private_source="127.0.0.1") for tag in ("one", "other"))
 PLI_SAID = ("a=rtcp-fb:* nack pli",)
@@ -102,7 +103,7 @@ async def call(
             await other.close()
 
 
-@pytest.mark.parametrize("form", [PLI, FIR])
+@by_row("form", [PLI, FIR])
 async def test_a_key_frame_is_asked_for_in_the_way_that_its_sender_takes(form: int) -> None:
     """PLI where that was agreed, FIR where that alone was, and every request once within the shortest time."""
     said = PLI_SAID if form == PLI else ("a=rtcp-fb:* ccm fir",)
@@ -202,7 +203,7 @@ def bit_rate_message(bits: int) -> Feedback:
     return bit_rate_limit(0x77, bits, (1,))
 
 
-@pytest.mark.parametrize(
+@by_row(
     ("bandwidth", "most"),
     [("", 2_500_000), ("b=AS:500", 500_000), ("b=TIAS:700000", 700_000), ("b=AS:9000", 2_500_000)],
 )
@@ -282,7 +283,7 @@ async def test_a_phone_that_takes_no_remb_is_limited_by_tmmbr_and_limits_by_it(m
         await until(lambda: told(90_000))
 
 
-@pytest.mark.parametrize("goes", ["bye", "another source"])
+@by_row("goes", ["bye", "another source"])
 async def test_what_a_phone_has_asked_for_by_tmmbr_holds_until_it_has_gone(goes: str) -> None:
     """Over any estimate of more, and however little is sent; with its source goes its limit."""
     async with call(("a=rtcp-fb:* ccm tmmbr",)) as made:
