@@ -24,6 +24,7 @@ USERS = [
     {"id": "1002", "sip": True, "may_call": ["*"]},
     {"id": "1003", "sip": True, "may_call": ["*", "trunk:line"]},
     {"id": "alice", "sip": True, "may_call": ["*", "sip:*@*:*"]},
+    {"id": "bob", "sip": True, "may_call": ["*", "sip:*@127.0.0.66"]},
 ]
 ROUTES = [{"match": "3*", "to": "trunk:line", "strip": 1}, {"match": "0*", "to": "trunk:line", "strip": 1}]
 
@@ -98,6 +99,8 @@ async def test_a_trunk_sends_no_call_on_to_another_trunk(tmp_path: Path, to: str
         ("1003", "099@{domain}", ["99"], 486),
         ("alice", "99@{line}", [], 480),
         ("1003", "99@{line}", ["99"], 486),
+        ("bob", "99@127.0.0.66", [], 480),
+        ("1003", "99@127.0.0.66", ["99"], 486),
     ],
 )
 async def test_a_phone_that_redirects_spends_its_own_rights(

@@ -20,7 +20,7 @@ from fastapi import Request
 from gateway.app.settings import web
 from gateway.call.status import Cause
 from gateway.config import load
-from gateway.web.app import WebSettings
+from gateway.web.app import WebSettings, create_app
 from gateway.web.auth.authenticator import Authenticator
 from gateway.web.facade import GUEST, LeftCall
 from gateway.web.http.ice_service import IceService
@@ -302,6 +302,22 @@ async def test_a_token_has_the_service_asked_for_ice_servers() -> None:
         async with client_of(FakeGateway(), WebSettings(ice_service=url)) as http:
             assert (await http.get("/iceservers")).json()[0] == {"urls": ["stun:stun.example.com:3478"]}
         assert len(asked) == 1
+
+
+async def test_the_threads_of_the_service_end_with_the_application() -> None:
+    """One that was asked leaves none behind, and is asked no more."""
+    with ice_service(200, [{"urls": "stun:s.example"}]) as (url, asked):
+        before = set(threading.enumerate())
+        app = create_app(FakeGateway(), WebSettings(ice_service=url, ice_service_token="secret"))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as http:
+            assert (await http.get("/iceservers")).json() == [{"urls": ["stun:s.example"]}]
+            mine = [one for one in set(threading.enumerate()) - before if one.name.startswith("ice-service")]
+            assert mine
+            app.state.close_sockets()
+            for one in mine:
+                await asyncio.to_thread(one.join, 30)
+            assert not any(one.is_alive() for one in mine)
+            assert len(asked) == 1
 
 
 @by_row(("status", "answer"), [(500, []), (200, {}), (200, [7]), (200, [{"urls": "http://x"}]), (200, [{"urls": []}])])
