@@ -28,7 +28,7 @@ def room_names(config: Config) -> frozenset[str]:
 
 
 def room_limits(config: Config) -> RoomLimits:
-    return RoomLimits(max_rooms=config.conference.max_rooms)
+    return RoomLimits(max_rooms=config.conference.max_rooms, longest_pin_wait=config.conference.longest_pin_wait)
 
 
 def personal(config: Config) -> PersonalSettings:

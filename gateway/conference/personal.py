@@ -44,7 +44,7 @@ class PersonalSettings:
 
     numbers: tuple[str, str] | None = None
     """The first and the last number, of as many digits; None: no room may be opened."""
-    min_pin: int = 4
+    min_pin: int = 6
     """Digits that a PIN has at least; 0: a room needs none."""
     per_user: int = 5
     most: int = 100

@@ -12,6 +12,7 @@ from gateway.call.leg import DigitPressed
 from gateway.call.status import Cause
 from gateway.conference.pins import Pin
 from gateway.conference.room import Member, Room, RoomError, RoomSettings
+from gateway.conference.tries import LONGEST, PinTries
 from gateway.legs.application import Session
 from gateway.legs.tones import DONE, PROMPT, RATE, REFUSED, sound
 from gateway.media.engine import Conference, MediaError, Recording
@@ -23,11 +24,6 @@ TRIES = 3
 DIGIT_TIME = 10.0
 """Seconds to the next digit of a PIN."""
 LONGEST_PIN = 16
-WRONG_PINS, PENALTY = 10, 60.0
-"""After so many wrong PINs of one caller in a row it is refused for so many seconds."""
-WRONG_OF_ALL, FORGIVEN = 100, 36.0
-"""After so many wrong PINs of everybody together who is no user is refused; one is forgiven each so many seconds."""
-_REMEMBERED = 1_000
 UNUSED = 60.0
 """Seconds that a room which was opened waits for its first member, and a link for its browser."""
 _MOST_WATCHERS = 10_000
@@ -47,6 +43,8 @@ class RoomLimits:
     """How much all rooms bear together."""
 
     max_rooms: int = 100
+    longest_pin_wait: float = LONGEST
+    """Longest wait after wrong PINs, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +84,7 @@ class Rooms:
         """Rooms that were made for somebody who is to come."""
         self._links: dict[str, tuple[str, float]] = {}
         """Names by which one browser each comes into a room, with that room's, and when they were made."""
-        self._wrong: dict[str, tuple[int, float]] = {}
-        """Wrong PINs in a row and the time of the last, by room and caller."""
-        self._wrong_of_all: dict[str, tuple[float, float]] = {}
-        """Wrong PINs of everybody less those that time has forgiven, and the time of the last, by room."""
+        self._tries = PinTries(clock, (limits or RoomLimits()).longest_pin_wait)
         self._watchers: list[Callable[[dict[str, Any]], None]] = []
 
     # -- what operators and members ask for ----------------------------------------
@@ -349,51 +344,31 @@ class Rooms:
                 given += digit
                 if len(given) == pin.length:
                     break
-            key = self._key(name, session)
+            who = self._who(session)
+            is_user = self._is_a_user(session)
             if session.ended is not None or not given or self._punished(name, session):
                 return False
             # Counted before it is looked at: calls at once are no more tries than one after the other.
-            self._count(name, key)
+            self._tries.count(name, who, is_user=is_user)
             if await pin.fits(given):
-                self._forgive(name, key)
+                is_sure = is_user or (who.startswith("guest:") and bool(session.caller.source))
+                self._tries.was_right(name, who, is_user=is_user, is_sure=is_sure)
                 return True
             log.info("wrong PIN", room=name[:80], caller=session.caller.uri[:80])
         return False
 
-    def _count(self, name: str, key: str) -> None:
-        """One more wrong PIN."""
-        now, of_all = self._clock(), self._level(name)
-        wrong, _ = self._wrong.pop(key, (0, 0.0))
-        self._wrong[key] = wrong + 1, now
-        self._wrong_of_all.pop(name, None)
-        self._wrong_of_all[name] = of_all + 1, now
-        for counts in (self._wrong, self._wrong_of_all):
-            while len(counts) > _REMEMBERED:
-                del counts[next(iter(counts))]
-
-    def _forgive(self, name: str, key: str) -> None:
-        """The last one was right."""
-        self._wrong.pop(key, None)
-        self._wrong_of_all[name] = max(0.0, self._level(name) - 1), self._clock()
-
-    def _level(self, name: str) -> float:
-        wrong, last = self._wrong_of_all.get(name, (0.0, 0.0))
-        return max(0.0, wrong - (self._clock() - last) / FORGIVEN)
-
     def _punished(self, name: str, session: Session) -> bool:
-        wrong, last = self._wrong.get(self._key(name, session), (0, 0.0))
-        if wrong >= WRONG_PINS and self._clock() - last < PENALTY:
-            return True
-        # Users are told apart by their own count: strangers do not bar them.
-        is_user = session.identity is not None and self._is_user(session.identity)
-        return not is_user and self._level(name) > WRONG_OF_ALL - 1
+        return self._tries.barred(name, self._who(session), is_user=self._is_a_user(session))
 
-    def _key(self, name: str, session: Session) -> str:
-        """Who tries PINs, by what it cannot choose: what a guest calls itself counts for nothing."""
-        who, caller = session.identity, session.caller
-        if who is not None and who.startswith(("trunk:", "node:")):
-            return f"{name} {who} {caller.uri}"
-        return f"{name} {who}" if who is not None and self._is_user(who) else f"{name} guest:{caller.source}"
+    def _is_a_user(self, session: Session) -> bool:
+        return session.identity is not None and self._is_user(session.identity)
+
+    def _who(self, session: Session) -> str:
+        """Return the name that the caller's wrong PINs count by, which a guest cannot choose."""
+        identity, caller = session.identity, session.caller
+        if identity is not None and identity.startswith(("trunk:", "node:")):
+            return f"{identity} {caller.uri}"
+        return identity if identity is not None and self._is_user(identity) else f"guest:{caller.source}"
 
 
 def _shown_as(member: Member) -> str:

@@ -109,8 +109,11 @@ class ConferenceConfig(Section):
     and services are skipped."""
     opened_by: Literal["user", "operator", "admin"] = "user"
     """Lowest role allowed to open rooms."""
-    min_pin: int = Field(default=4, ge=0, le=16)
+    min_pin: int = Field(default=6, ge=0, le=16)
     """Fewest digits in the PIN of an opened room; 0: no PIN required."""
+    longest_pin_wait: float = Field(default=3_600.0, ge=60, le=86_400)
+    """Longest wait at a room after wrong PINs: 60 s for the tenth of one caller, 36 s of strangers together for their
+    hundredth, doubled with each further one. One is forgiven each such time (s)."""
     max_per_user: int = Field(default=5, ge=1)
     """Opened rooms per user."""
     max_opened: int = Field(default=100, ge=1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
 
+from gateway.config.conference import RoomConfig
 from gateway.config.settings import Config
 from gateway.config.strength import ADVICE, weakness
 from gateway.config.values import HostPort
@@ -27,6 +28,7 @@ def mistakes(config: Config) -> Iterator[ConfigError]:
         _names(config),
         _routes(config),
         _rooms(config),
+        _short_pins(config),
         _accounts(config),
         _sockets(config),
         _cluster(config),
@@ -121,6 +123,36 @@ def _rooms(config: Config) -> Iterator[ConfigError]:
             for one in named:
                 if one not in there:
                     yield ConfigError(f"rooms.{index}.{key}", _absent("user", one, there))
+
+
+ENOUGH_DIGITS = 6
+"""Digits of a PIN that strangers may try, by telephone."""
+
+
+def _short_pins(config: Config) -> Iterator[ConfigError]:
+    """A PIN that strangers reach is long; where users alone come in, the operator decides."""
+    for index, room in enumerate(config.rooms):
+        by = _strangers_at(config, room)
+        if by and room.pin is not None and len(room.pin.get_secret_value()) < ENOUGH_DIGITS:
+            why = f"has fewer than {ENOUGH_DIGITS} digits, and {by} can try it: give it more, or name users in members"
+            yield ConfigError(f"rooms.{index}.pin", why)
+
+
+def _strangers_at(config: Config, room: RoomConfig) -> str:
+    """Return the strangers who may dial a room; "" for none."""
+    ways = _ways_to(config, room)
+    trunks = [trunk.name for trunk in config.trunks if not room.members or f"trunk:{trunk.name}" in room.members]
+    if ways and trunks:
+        return f"callers of trunk {trunks[0]}"
+    return "guests" if config.web.guests_welcome and not room.members and _guests_dial(config, ways) else ""
+
+
+def _ways_to(config: Config, room: RoomConfig) -> list[str]:
+    return [route.match for route in config.routes if route.to in (f"room:{room.name}", "room:{user}")]
+
+
+def _guests_dial(config: Config, ways: list[str]) -> bool:
+    return any(fnmatchcase(way, pattern) for way in ways for pattern in config.web.guests_may_call)
 
 
 def _accounts(config: Config) -> Iterator[ConfigError]:

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from itertools import chain
 
 from gateway.config import Config
+from gateway.config.rules import ENOUGH_DIGITS
 from gateway.config.strength import weakness
 from gateway.doctor.findings import Finding, good, notice
 
@@ -70,6 +71,19 @@ def _bounds(config: Config) -> Iterator[Finding]:
         yield good("trunks[].max_calls", "Every trunk has a bound.")
 
 
+def _pins(config: Config) -> Iterator[Finding]:
+    if not config.conference.numbers or not (config.trunks or config.web.guests_welcome):
+        return
+    least = config.conference.min_pin
+    if least < ENOUGH_DIGITS:
+        what = (
+            f"Rooms that users open may have {f'a PIN of {least} digits' if least else 'no PIN'}; strangers can call."
+        )
+        yield notice("conference.min_pin", what, f"Set conference.min_pin: {ENOUGH_DIGITS} or more.")
+    else:
+        yield good("conference.min_pin", f"PINs of rooms that users open have {least} digits or more.")
+
+
 def _emergency(config: Config) -> Iterator[Finding]:
     if config.emergency.numbers:
         yield good("emergency.numbers", f"Everybody may dial {', '.join(config.emergency.numbers)}.")
@@ -102,6 +116,7 @@ _LINES: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _metrics,
     _rights,
     _bounds,
+    _pins,
     _emergency,
     _bans,
     _state,

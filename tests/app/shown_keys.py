@@ -124,6 +124,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "conference.numbers",
     ),
     "app/test_personal_rooms.py::test_a_pin_is_made_where_one_is_needed_and_none_was_given": ("conference.min_pin",),
+    "app/test_room_guests.py::test_a_pin_bears_few_guesses_a_day": ("conference.longest_pin_wait",),
     "app/test_personal_rooms.py::test_a_room_that_nobody_comes_to_is_closed": ("conference.empty_time",),
     "app/test_personal_rooms.py::test_limits_are_for_each_user_and_for_all": (
         *("conference.max_per_user", "conference.max_opened"),

@@ -190,17 +190,17 @@ async def test_rooms_are_there_after_a_restart_and_at_other_gateways() -> None:
     """With their PIN; a change and an end at one is seen by the other, whose members leave."""
     store = MemoryStore()
     first, second = Node(store), Node(store)
-    await first.open(pin="4711")
+    await first.open(pin="471147")
     await second.rooms.look(second.now)
     assert second.numbers == ["8000"]
     assert second.ended == []
-    room, _ = await second.rooms.change("8000", "Other", "1234")
+    room, _ = await second.rooms.change("8000", "Other", "123456")
     assert (room.title, room.by) == ("Other", "alice")
     await first.rooms.look(first.now)
     [seen] = first.rooms.listed()
     assert seen == room
     assert seen.pin is not None
-    assert await seen.pin.fits("1234")
+    assert await seen.pin.fits("123456")
     assert first.ended == []
     await second.rooms.close("8000")
     await first.rooms.look(first.now)
@@ -454,7 +454,7 @@ async def test_a_change_that_crosses_another_gateways_is_of_the_room_as_it_is_th
     """One that is closed meanwhile is not there again; one that got a PIN meanwhile keeps it."""
     store = Crossed()
     first, second = Node(store, "a"), Node(store, "b")
-    await first.open(pin="4711")
+    await first.open(pin="471147")
     await second.rooms.look(second.now)
 
     async def closing() -> None:

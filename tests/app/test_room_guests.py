@@ -13,7 +13,7 @@ from gateway.call.status import Cause
 from gateway.conference.front import ConferencingFront
 from gateway.conference.pins import PlainPin
 from gateway.conference.room import RoomSettings
-from gateway.conference.rooms import FORGIVEN, WRONG_OF_ALL, WRONG_PINS
+from gateway.conference.tries import FORGIVEN, WRONG_OF_ALL, WRONG_PINS
 from gateway.identity.model import User
 from gateway.legs.application import Session, SessionError
 from gateway.web.conferencing import RefusedError
@@ -77,6 +77,43 @@ async def test_wrong_pins_of_everybody_together_are_few_and_bar_no_user() -> Non
     assert await house.tries(house.session("1001"), PIN)
     house.now += FORGIVEN
     assert await house.tries(house.session("trunk:pbx", "sip:another@pbx"), PIN)
+
+
+@pytest.mark.parametrize(
+    ("identity", "first", "daily"), [("trunk:pbx", WRONG_OF_ALL, 24), ("1001", WRONG_PINS, 24), (None, WRONG_PINS, 24)]
+)
+async def test_a_pin_bears_few_guesses_a_day(
+    monkeypatch: pytest.MonkeyPatch, identity: str | None, first: int, daily: int
+) -> None:
+    """A guesser who tries whenever it may is down to one guess an hour, by however many numbers it calls."""
+    house, tried, looks = House(pin=PlainPin(PIN)), [0, 0], []
+
+    async def fits(pin: PlainPin, given: str) -> bool:
+        looks.append(given)
+        return False
+
+    monkeypatch.setattr(PlainPin, "fits", fits)
+    for day in (0, 1):
+        for number in range(24 * 6):
+            house.now += 600
+            uri = f"sip:{day * 144 + number}@pbx"
+            for _ in range(first + 1 if day == number == 0 else 1):
+                await house.tries(house.session(identity, uri, "192.0.2.1"), "0000")
+        tried[day] = len(looks) - sum(tried)
+    assert tried[0] < first + 7 + daily + 12
+    assert daily - 2 <= tried[1] <= daily + 1
+
+
+async def test_a_stranger_who_knew_the_pin_is_not_barred_by_others() -> None:
+    """Its address is; a number that a trunk names can be forged, and is not."""
+    house = House(pin=PlainPin(PIN))
+    assert await house.tries(house.session("guest-1", "sip:guest-1@gw", "192.0.2.9"), PIN)
+    assert await house.tries(house.session("trunk:pbx", "sip:known@pbx"), PIN)
+    for number in range(WRONG_OF_ALL):
+        await house.wrong(1, "trunk:pbx", f"sip:{number}@pbx")
+    assert await house.tries(house.session("guest-2", "sip:guest-2@gw", "192.0.2.9"), PIN)
+    assert not await house.tries(house.session("guest-2", "sip:guest-2@gw", "192.0.2.8"), PIN)
+    assert not await house.tries(house.session("trunk:pbx", "sip:known@pbx"), PIN)
 
 
 @pytest.mark.parametrize(("who", "most"), [("1001", WRONG_PINS), ("trunk:pbx", WRONG_OF_ALL)])

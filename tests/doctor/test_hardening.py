@@ -55,6 +55,7 @@ LOOSE: dict[str, dict[str, Any]] = {
     "metrics.sources": {"metrics": {"enabled": True, "sources": ["0.0.0.0/0"]}},
     "users[].may_call": {"trunks": [TRUNK], "users": [{"id": "alice", "web": True, "may_call": ["trunk:pbx"]}]},
     "trunks[].max_calls": {"trunks": [TRUNK]},
+    "conference.min_pin": {"conference": {"min_pin": 4}, "trunks": [TRUNK]},
     "emergency.numbers": {},
     "sip.bans": {"sip": {"bans": {"time": 0}}},
     "state_dir": {},
