@@ -103,8 +103,10 @@ def _unseen() -> Finding:
 def _held(config: Config) -> Finding:
     return notice(
         _SUBJECT,
-        f"UDP {config.webrtc.listen.port} (webrtc.listen) was not tried: the gateway that runs has it.",
-        "Stop the gateway for a moment, and ask again: then the doctor listens there itself.",
+        f"UDP {config.webrtc.listen.port} (webrtc.listen) was not tried: the gateway that runs has it, and answers"
+        " there to nothing but the ICE checks of a call, so that nobody uses it against others.",
+        "Call 600 from a page outside: when you hear yourself, the port is open. Or stop the gateway for a moment, and"
+        " ask again: then the doctor listens there itself.",
     )
 
 

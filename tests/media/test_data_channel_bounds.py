@@ -7,9 +7,18 @@ from typing import Any
 from aiortc.rtcdatachannel import RTCDataChannel
 from aiortc.rtcsctptransport import ForwardTsnChunk
 
-from gateway.media.embedded.data.sctp import MOST_AHEAD, MOST_STEPS, MOST_STREAMS, PLACE, WINDOW, ChannelKind
+from gateway.media.embedded.data.sctp import (
+    LOOK,
+    MOST_AHEAD,
+    MOST_PARTS,
+    MOST_STEPS,
+    MOST_STREAMS,
+    PLACE,
+    WINDOW,
+    ChannelKind,
+)
 from tests.media.engine_support import until
-from tests.media.sctp_support import LAST, UNORDERED, Pair, paired
+from tests.media.sctp_support import FIRST, LAST, UNORDERED, Pair, paired
 from tests.rows import by_row
 
 
@@ -112,6 +121,22 @@ async def test_parts_without_a_beginning_are_not_searched_for_every_chunk() -> N
         pair.inject(*[pair.data(ahead, UNORDERED | LAST) for ahead in range(1, 51)])
         taken = pair.sctp._last_received_tsn - before
         assert 1 <= taken <= MOST_STEPS // 1000
+
+
+@by_row(
+    ("flags", "octets", "streams"),
+    [(FIRST, 1100, 1), (0, 1100, 1), (UNORDERED | FIRST, 1100, 40), (FIRST, 1, 1), (UNORDERED, 1, 40)],
+)
+async def test_messages_that_never_end_end_the_association(flags: int, octets: int, streams: int) -> None:
+    """What is held of them is bounded in octets and in parts, over all streams."""
+    async with paired() as (pair, _):
+        for number in range(MOST_PARTS + 2 * LOOK):
+            if not pair.ours.closed:
+                pair.inject(pair.data(1, flags, stream=number % streams, octets=octets))
+        held = [part for stream in pair.sctp._inbound_streams.values() for part in stream.reassembly]
+        assert pair.ours.closed
+        assert len(held) <= MOST_PARTS + LOOK
+        assert sum(len(part.user_data) for part in held) <= WINDOW + octets
 
 
 async def test_who_uses_streams_without_end_has_none_left() -> None:

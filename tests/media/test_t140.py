@@ -223,6 +223,8 @@ def test_a_sender_that_leaves_empty_blocks_out_is_not_read_twice() -> None:
         b"\xe2\x00\x03\xff\x62a",
         bytes([0xE2, 0, 0, 0]) * 9 + b"\x62",
         b"\xe2\x00\x00\x01",
+        b"\xe2\xff\xff\xff" * 16_000,
+        b"\xe2\xff\xff\xff" * 8 + b"\x62" + b"a" * 1000,
         b"\xe3\x00\x00\x00\x62a",
     ],
 )
