@@ -183,12 +183,17 @@ def test_before_the_answer_ringing_and_early_media_change_no_row(
         (State.EARLY, Input.DIGIT_REFUSED, (Action.PLAY_DIGIT,), State.EARLY),
         (State.CONFIRMING, Input.CALLEE_FAILED, FINISH, State.ENDED),
         (State.CONFIRMING, Input.OFFERED, (Action.REFUSE_GLARE,), State.CONFIRMING),
+        (State.CONFIRMING, Input.LEG_AWAY, (Action.WAIT_FOR_RETURN,), State.CONFIRMING),
+        (State.CONFIRMING, Input.LEG_RETURNED, (Action.TAKE_BACK,), State.CONFIRMING),
+        (State.CONFIRMING, Input.REATTACH_TIMEOUT, FINISH, State.ENDED),
+        (State.CONFIRMING, Input.CANDIDATE, (Action.ADD_CANDIDATE,), State.CONFIRMING),
+        (State.CONFIRMING, Input.MEDIA_CONNECTED, (Action.NOTE_MEDIA,), State.CONFIRMING),
     ],
 )
 def test_a_caller_hears_ringing_once_and_early_media_until_the_answer(
     state: State, what: Input, actions: tuple[Action, ...], after: State
 ) -> None:
-    """A second 180 changes nothing, and digits pass to whom the caller hears."""
+    """A second 180 changes nothing, digits pass to whom the caller hears, and a leg may go away as it confirms."""
     assert attempt_table.TABLE[state, what] == (actions, after)
 
 
