@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import functools
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests.rows import by_row
 
@@ -312,6 +315,15 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     while loose := rest.keys() - set().union(*(targets & rest.keys() for targets in rest.values()), set()):
         rest = {name: targets for name, targets in rest.items() if name not in loose}
     return [sorted(rest)] if rest else []
+
+
+@pytest.mark.wall
+def test_each_room_that_knows_the_composition_root_can_be_imported_first() -> None:
+    """The package of the root loads none of its files by itself."""
+    files = sorted({arrow.partition(".py: ")[0] for arrow in LEFT if ".py: gateway.app" in arrow})
+    assert files
+    for module in (file.replace("/", ".") for file in files):
+        subprocess.run([sys.executable, "-c", f"import {module}"], check=True, cwd=ROOT)
 
 
 def test_circles_are_found() -> None:
