@@ -18,6 +18,8 @@ from sdp.pairing import families, group_alternatives
 from sdp.transport import RemoteTransport, bundle_groups, is_held, read_transport, setup_of
 
 Side = Literal["offerer", "answerer"]
+Contested = dict[int, tuple[Codec, Codec]]
+"""By payload type, our codec and the remote side's."""
 
 
 @filled_at_once
@@ -43,6 +45,8 @@ class MediaAgreement:
     receive_also: tuple[Codec, ...] = ()
     """Codecs to receive under the remote side's differing payload types: some peers send with these, against RFC
     3264 section 5.1."""
+    is_settled: bool = False
+    """Whether the remote side is known to send with our payload types, or with its own."""
     send_events: dict[int, int] = field(default_factory=dict)
     """telephone-event payload types to send, by clock rate in Hz."""
     receive_events: dict[int, int] = field(default_factory=dict)
@@ -66,22 +70,38 @@ class MediaAgreement:
 
     @property
     def arriving(self) -> tuple[Codec, ...]:
-        """Return all codecs accepted from the remote side."""
-        return (*self.receive, *self.receive_also)
+        """Return all codecs accepted from the remote side; under a contested number the remote side's digits."""
+        contested = self.contested
+        if not contested:
+            return (*self.receive, *self.receive_also)
+        digits: dict[int | None, Codec] = {
+            number: theirs for number, (_, theirs) in contested.items() if theirs.is_event
+        }
+        return (*[digits.get(codec.payload_type, codec) for codec in self.receive], *self.receive_also)
 
     @property
-    def contested(self) -> frozenset[int]:
-        """Return payload types that mean telephone-event in our numbering and audio in the remote side's."""
-        named = {codec.payload_type for codec in self.send if codec.is_media}
-        events = [codec.payload_type for codec in self.receive if codec.is_event]
-        return frozenset([number for number in events if number is not None and number in named])
+    def contested(self) -> Contested:
+        """Return payload types that name different codecs in the two numberings, audio on either side."""
+        if self.is_settled:
+            return {}
+        theirs = {codec.payload_type: codec for codec in self.send}
+        pairs = [(our, theirs.get(our.payload_type, our)) for our in self.receive]
+        return {
+            our.payload_type: (our, their)
+            for our, their in pairs
+            if our.payload_type is not None and our.key != their.key and (our.is_media or their.is_media)
+        }
 
-    def by_their_numbers(self) -> MediaAgreement:
-        """Return the agreement for a remote side that sends with its own payload types; ours count where it has
-        none."""
+    def settled(self, *, theirs: bool) -> MediaAgreement:
+        """Return the agreement for a remote side that sends with our payload types, or with its own.
+
+        Ours stay valid beside its own, except for numbers that its own description uses.
+        """
+        if not theirs:
+            return replace(self, is_settled=True)
         taken = {codec.payload_type for codec in self.send}
         also = tuple([codec for codec in self.receive if codec.payload_type not in taken])
-        return replace(self, receive=self.send, receive_also=also, receive_events=event_map(self.send))
+        return replace(self, receive=self.send, receive_also=also, receive_events=event_map(self.send), is_settled=True)
 
     @property
     def held(self) -> bool:

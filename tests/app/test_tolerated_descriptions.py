@@ -13,6 +13,7 @@ from gateway.sip.flow import Flow
 from tests.app.tolerated import (
     CALLEE_HZ,
     CALLER_HZ,
+    CROSSED,
     ENDS,
     ENGINES,
     GOES_ON,
@@ -121,15 +122,25 @@ async def test_the_limit_of_sections_is_said(
     assert [start for start, reason in callee.received if reason == limit] == heard_by_callee
 
 
-@pytest.mark.parametrize("engine", ["python", "native"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("codec", "presses"), [("opus", True), ("pcmu", False)], ids=["forwarded, with digits", "transcoded"]
 )
 async def test_a_callee_that_numbers_by_itself_is_heard(engine: str, codec: str, presses: bool, tmp_path: Path) -> None:
     """Its answer has other numbers than our offer, and it sends by those, which RFC 3264 section 5.1 rules out."""
+    presses = presses and engine != "rtpengine"  # which says no digits to the caller of such a callee
     calls = dict.fromkeys(OWN_NUMBERS, Call(codec=codec, presses=presses))
     found = await outcomes(engine, tmp_path, calls, Pbx({}, numbers=list(OWN_NUMBERS.values())))
     assert found == dict.fromkeys(OWN_NUMBERS, Line(200, "talks"))
+
+
+@pytest.mark.parametrize("engine", ["python", "native"])
+@pytest.mark.parametrize("codec", ["opus", "pcmu"])
+async def test_a_callee_that_numbers_otherwise_may_send_by_ours(engine: str, codec: str, tmp_path: Path) -> None:
+    """Numbers of an answer say what the callee receives by; its packets go by the offer's (RFC 3264 section 5.1)."""
+    pbx = Pbx({}, numbers=list(CROSSED.values()), sends_by_ours=True)
+    found = await outcomes(engine, tmp_path, dict.fromkeys(CROSSED, Call(codec=codec)), pbx)
+    assert found == dict.fromkeys(CROSSED, Line(200, "talks"))
 
 
 @pytest.mark.parametrize("engine", ["python", "native"])

@@ -35,6 +35,8 @@ TRIES = 20
 """Seconds of sound that are listened to, at most."""
 ENGINES = ("python", "native", pytest.param("rtpengine", marks=pytest.mark.wall))
 
+CROSSED: dict[str, dict[str, int]] = {"the numbers of two codecs, crossed": {"opus": 8, "pcma": 107}}
+"""Payload types by which a callee answers, and that our offer has for each other's codec."""
 OWN_NUMBERS: dict[str, dict[str, int]] = {
     "a number that is free": {"opus": 120},
     "the number of refused events": {"opus": 96},
@@ -46,6 +48,11 @@ OWN_NUMBERS: dict[str, dict[str, int]] = {
     "the number of events, crossed at 48 kHz": {"opus": 96, "event48": 97},
     "events under the number of others": {"opus": 107, "event": 96},
     "events under a free number": {"pcmu": 0, "event": 102},
+    "the number of a codec that it takes too": {"opus": 8, "pcma": 100},
+    "the number of a codec of the same form": {"g722": 8, "pcma": 100},
+    **CROSSED,
+    "the numbers of two codecs of one form, crossed": {"pcma": 0, "pcmu": 8},
+    "the number of a codec and of events, crossed": {"opus": 96, "event": 107},
 }
 """Payload types by which a callee answers and sends, whatever it was offered: both events, at 96 and 97, as others."""
 
@@ -170,8 +177,19 @@ class Line:
 class Pbx:
     """A PBX that answers each call with the edit of a description that the number names."""
 
-    def __init__(self, edits: dict[str, Edit], codec: str = "pcmu", numbers: Sequence[dict[str, int]] = ()) -> None:
-        """`numbers` are the payload types of the callees that have their own, the best codec first."""
+    def __init__(
+        self,
+        edits: dict[str, Edit],
+        codec: str = "pcmu",
+        numbers: Sequence[dict[str, int]] = (),
+        *,
+        sends_by_ours: bool = False,
+    ) -> None:
+        """`numbers` are the payload types of the callees that have their own, the best codec first.
+
+        `sends_by_ours`: they send by those of the offer, as RFC 3264 section 5.1 has it.
+        """
+        self._sends_by_ours = sends_by_ours
         self._edits = [numbered(each) for each in numbers] or list(edits.values())
         self._numbers = numbers
         self.codec = codec
@@ -191,8 +209,13 @@ class Pbx:
         phone.take(session.request.body.decode())
         edit = self._edits[number] if number < len(self._edits) else str
         session.answer(edit(phone.sdp()).encode())
-        phone.numbers.update(own)
+        if not self._sends_by_ours:
+            phone.numbers.update(own)
         phone.play(CALLEE_HZ, phone.codecs[0])
+
+    def own_numbers(self, number: int) -> tuple[int, ...]:
+        """The payload type of a callee's own for its best codec."""
+        return tuple(self._numbers[number].values())[:1] if self._numbers else ()
 
     async def close(self) -> None:
         await asyncio.gather(*self._answering)
@@ -260,7 +283,7 @@ async def call(gateway: Gateway, agent: UserAgent, pbx: Pbx, number: int, said: 
         phone.take(outcome.body.decode())
         phone.play(CALLER_HZ, said.codec)
         theirs = pbx.phones[number]
-        ears = Ear(phone, said.codec, CALLEE_HZ), Ear(theirs, theirs.codecs[0], CALLER_HZ)
+        ears = Ear(phone, said.codec, CALLEE_HZ), Ear(theirs, theirs.codecs[0], CALLER_HZ, pbx.own_numbers(number))
         line = Line(200, await heard(*ears))
         if said.presses:
             await pressed(theirs, phone)
@@ -313,13 +336,15 @@ class Ear:
     phone: Phone
     codec: str
     frequency: float
+    own: tuple[int, ...] = ()
+    """Payload types that its description has for the codec."""
 
     @property
     def is_full(self) -> bool:
         return len(self.phone.packets) > 55
 
     def hears(self) -> bool:
-        numbers = (None, self.phone.numbers[self.codec])
+        numbers = (None, self.phone.numbers[self.codec], *self.own)
         return any(abs(frequency_of(*self.phone.heard(self.codec, each)) - self.frequency) < NEAR for each in numbers)
 
 

@@ -230,13 +230,13 @@ def test_numbers_of_events_may_be_contested_by_audio() -> None:
     offer = described("m=audio 4000 RTP/AVP 111 96|a=rtpmap:111 opus/48000/2|a=rtpmap:96 telephone-event/8000")
     said = described("m=audio 5000 RTP/AVP 96 101|a=rtpmap:96 opus/48000/2|a=rtpmap:101 telephone-event/8000")
     agreement = one(negotiate(offer, said, local="offerer"))
-    assert agreement.contested == {96}
+    assert set(agreement.contested) == {96}
     assert [(codec.name, codec.payload_type) for codec in agreement.arriving] == [
         ("opus", 111),
         ("telephone-event", 96),
         ("telephone-event", 101),
     ]
-    turned = agreement.by_their_numbers()
+    turned = agreement.settled(theirs=True)
     assert not turned.contested
     assert turned.receive_events == {8000: 101}
     assert [(codec.name, codec.payload_type) for codec in turned.arriving] == [
@@ -244,6 +244,26 @@ def test_numbers_of_events_may_be_contested_by_audio() -> None:
         ("telephone-event", 101),
         ("opus", 111),
     ]
+
+
+def test_numbers_of_two_codecs_may_be_contested() -> None:
+    """Until settled our numbers count, and digits where the remote side has them under one; then its own, or ours."""
+    maps = "|a=rtpmap:8 PCMA/8000|a=rtpmap:101 telephone-event/8000"
+    offer = described("m=audio 4000 RTP/AVP 111 8 101|a=rtpmap:111 opus/48000/2" + maps)
+    crossed = "|a=rtpmap:111 PCMA/8000|a=rtpmap:8 telephone-event/8000|a=rtpmap:101 opus/48000/2"
+    agreement = one(negotiate(offer, described("m=audio 5000 RTP/AVP 101 111 8" + crossed), local="offerer"))
+    pairs = {number: (ours.name, theirs.name) for number, (ours, theirs) in agreement.contested.items()}
+    assert pairs == {
+        111: ("opus", "PCMA"),
+        8: ("PCMA", "telephone-event"),
+        101: ("telephone-event", "opus"),
+    }
+    named = [(codec.name, codec.payload_type) for codec in agreement.arriving]
+    assert named == [("opus", 111), ("telephone-event", 8), ("telephone-event", 101)]
+    for theirs, codecs in ((True, agreement.send), (False, agreement.receive)):
+        settled = agreement.settled(theirs=theirs)
+        assert not settled.contested
+        assert settled.arriving == codecs
 
 
 def test_an_answer_may_leave_the_mid_out() -> None:

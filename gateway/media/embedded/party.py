@@ -42,7 +42,7 @@ from gateway.media.engine import (
 )
 from sdp import Agreement, Codec, MediaAgreement, Plan, SessionDescription, TransportPlan, negotiate
 from sdp.attributes import SetupRole
-from sdp.negotiation import Side, fitted
+from sdp.negotiation import Contested, Side, fitted
 
 logger = logging.getLogger("gateway.media")
 Answer = Callable[[Plan], SessionDescription]
@@ -70,6 +70,8 @@ class PartyMedia:
         """The last description the peer gave that was agreed on, also over a transport that is gone."""
         self.former: Former | None = None
         """What was said over a transport that is gone, until this one is agreed on."""
+        self._numbering: tuple[Contested, bool] = {}, False
+        """Contested payload types that are settled, and whether the peer's own numbers count."""
         self._has_moved = False
         """Whether its media was elsewhere, from where it may still be sent some."""
         self.answered_early = self.has_heard = False  # whether it has ever agreed to hear anybody
@@ -309,11 +311,15 @@ class PartyMedia:
         return answered
 
     def renumber(self) -> bool:
-        """Take the peer's own payload types once they have brought audio; return whether the routes change."""
+        """Settle by whose payload types the peer sends once its packets say so; return whether the routes change."""
         agreement = self.agreement
-        if agreement is None or not self.stations.misreads or not agreement.contested:
+        contested = agreement.contested if agreement is not None else {}
+        said = [self.stations.sends_by_its_own(number, theirs) for number, (_, theirs) in contested.items()]
+        is_theirs = next((each for each in said if each is not None), None)
+        if agreement is None or is_theirs is None:
             return False
-        self.agreement = agreement.by_their_numbers()
+        self._numbering = contested, is_theirs
+        self.agreement = agreement.settled(theirs=is_theirs)
         return True
 
     def give_answer(self, make: Answer, prefer: tuple[str, ...] = ()) -> None:
@@ -347,6 +353,9 @@ class PartyMedia:
             data = whole.first("application")
             self.data.agree(data, theirs.media[data.index] if data is not None else None, side)
         self._has_moved = self._has_moved or self.former is not None
+        contested, is_theirs = self._numbering
+        if contested and contested == agreement.contested:
+            agreement = agreement.settled(theirs=is_theirs)
         self.agreement, self.former = agreement, None
         self.has_heard = self.has_heard or agreement.direction.sends
         if video is None:

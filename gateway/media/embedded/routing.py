@@ -12,6 +12,7 @@ from gateway.media.embedded.plane.key_frame import Format
 from gateway.media.embedded.plane.values import Action, Conversion, Fed, Route
 from gateway.media.embedded.settings import EmbeddedConfig
 from gateway.media.embedded.sources.digits import EventHandler
+from gateway.media.embedded.sources.numbering import NumberReader
 from gateway.media.embedded.sources.packets import PacketHandler
 from gateway.media.embedded.sources.program import Ear, ProgramAudio, SeatEar
 from gateway.media.embedded.sources.tone_gate import ToneGate
@@ -126,6 +127,15 @@ def without_tones(routing: Routing, heard: MediaAgreement, on_tone: Callable[[st
         out = route.payload_type if route.action is Action.FORWARD else None
         routing.routes[number] = Route(action=Action.PUNT, clock_rate=route.clock_rate, rate_out=route.rate_out)
         routing.handlers[number] = (("tones", name, out, key), partial(_gate, name, on_tone, out, inner))
+
+
+def with_numbers_read(routing: Routing, heard: MediaAgreement) -> None:
+    """Have packets of contested numbers read, and dropped, until their form says by whose numbers the party sends."""
+    for number, (ours, theirs) in heard.contested.items():
+        if ours.is_event or theirs.is_event:
+            continue  # the reader of digits sees what is none
+        routing.routes[number] = Route(action=Action.PUNT, clock_rate=ours.clock_rate)
+        routing.handlers[number] = (("number", number, ours, theirs), partial(NumberReader, ours, theirs))
 
 
 def _gate(

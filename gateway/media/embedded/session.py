@@ -38,7 +38,7 @@ from gateway.media.embedded.sources.players import PROGRAM, SERVICES
 from gateway.media.embedded.sources.program import ProgramAudio
 from gateway.media.embedded.sources.recorder import Recorder, Recorders
 from gateway.media.embedded.succession import Successors
-from gateway.media.embedded.tones import find_tones
+from gateway.media.embedded.tones import examine
 from gateway.media.embedded.transport import opened
 from gateway.media.engine import CallStatistics, Dtmf, MediaError, MediaLost, Party, RecordingFile
 from sdp import SessionDescription, translate
@@ -396,7 +396,7 @@ class Session:
         party.part()
         if party.agreement is not None and party.flow is not None:
             routing = deaf_routes(party.agreement, party.stations.on_digit)
-            find_tones(party, routing)
+            examine(party, routing)
             self._shared.plane.route(party.flow, None, routing.routes)
             party.stations.arrange(routing.handlers, is_open=False)
             party.silence()
@@ -445,7 +445,7 @@ class Session:
             is_open = told.direction.sends and heard.direction.receives and not self._music(listener, speaker)
         if speaker is listener and self._shared.config.echo_delay:
             routing = delayed(routing, plane, speaker.flow, self._shared.config.echo_delay)
-        find_tones(speaker, routing)
+        examine(speaker, routing)
         self._tap(speaker, routing)
         plane.route(speaker.flow, listener.flow, routing.routes)
         if listener.flow is not None:
@@ -459,7 +459,7 @@ class Session:
         if heard is None or codec is None or listener.flow is None:
             return
         routing = deaf_routes(heard, listener.stations.on_digit)
-        find_tones(listener, routing)
+        examine(listener, routing)
         self._shared.plane.route(listener.flow, None, routing.routes)
         listener.stations.arrange(routing.handlers, is_open=False)
         music = self._shared.music.of(None).get(codec.key[0], ()) if service == "silence" else ()
@@ -474,7 +474,7 @@ class Session:
         if heard is None or codec is None or caller.flow is None or program is None or program.audio is not audio:
             return
         routing = heard_by_program(heard, caller.has_heard, audio, caller.stations.on_digit)
-        find_tones(caller, routing, audio.seat)
+        examine(caller, routing, audio.seat)
         self._tap(caller, routing)
         self._shared.plane.route(caller.flow, None, routing.routes)
         caller.stations.arrange(routing.handlers, is_open=False)

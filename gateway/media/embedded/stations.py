@@ -9,11 +9,13 @@ from typing import Protocol
 from gateway.media.embedded.audio.transcode import Transcoder
 from gateway.media.embedded.plane.values import MediaPacket, PlayoutFigures
 from gateway.media.embedded.sources.digits import EventHandler
+from gateway.media.embedded.sources.numbering import NumberReader
 from gateway.media.embedded.sources.pacer import Pacer
 from gateway.media.embedded.sources.packets import NOTHING, Injected, PacketHandler, Packets
 from gateway.media.embedded.sources.players import Playing
 from gateway.media.embedded.sources.program import Ear
 from gateway.media.embedded.sources.tone_gate import ToneGate
+from sdp import Codec
 
 AtWork = Transcoder | Ear | ToneGate
 """What works in a thread."""
@@ -166,10 +168,12 @@ class Stations:
         self._stop()
         self.arrange({}, is_open=False)
 
-    @property
-    def misreads(self) -> bool:
-        """True once audio has come under a number of telephone-events."""
-        return any(isinstance(each, EventHandler) and each.misread for each in self._made.values())
+    def sends_by_its_own(self, number: int, theirs: Codec) -> bool | None:
+        """Return whether a contested number is of the peer's codec `theirs`, by what has come; None: not known yet."""
+        handler = self._by_type.get(number)
+        if isinstance(handler, NumberReader):
+            return handler.is_theirs
+        return not theirs.is_event if isinstance(handler, EventHandler) and handler.misread else None
 
     def _transcoders(self) -> list[AtWork]:
         return [each for each in self._made.values() if isinstance(each, AtWork)]

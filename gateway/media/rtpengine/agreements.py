@@ -147,7 +147,9 @@ class Agreements:
         video = descriptions.video_of(description, source.kind, policy.srtp_suites, policy.video)
         if video is not None and descriptions.index_of(description, video) != offer.video:
             video = None
-        text = descriptions.only(description, audio, policy.srtp_suites, (), video, policy.video)
+        known = descriptions.without_own_digits(audio, offer.ours)
+        read = description.with_media([known if each is audio else each for each in description.media])
+        text = descriptions.only(read, known, policy.srtp_suites, (), video, policy.video)
         return description, audio, text
 
     async def repeat(self, call: CallState, pair: frozenset[str], *more: str) -> None:

@@ -257,9 +257,19 @@ def _of_codecs(section: MediaDescription, names: Collection[str], *, others: boo
     if not any(codec.is_media for codec in kept):
         raise MediaError("none of its codecs may be used with this party", 488)
     numbers = {str(codec.payload_type) for codec in kept}
-    gone = {str(codec.payload_type) for codec in found} - numbers
-    lines = [line for line in section.lines if not _is_of_format(line, gone)]
-    formats = tuple(text for text in section.media_line.formats if text in numbers)
+    return _without_formats(section, {*section.formats, *(str(codec.payload_type) for codec in found)} - numbers)
+
+
+def without_own_digits(answer: MediaDescription, offer: MediaDescription) -> MediaDescription:
+    """Return the answer without digits under a number of its own: rtpengine 10.5 takes no audio beside them."""
+    offered = {codec.payload_type: codec.key for codec in codecs_of(offer)}
+    own = [each for each in codecs_of(answer) if each.is_event and offered.get(each.payload_type) != each.key]
+    return _without_formats(answer, {str(codec.payload_type) for codec in own}) if own else answer
+
+
+def _without_formats(section: MediaDescription, numbers: Collection[str]) -> MediaDescription:
+    lines = [line for line in section.lines if not _is_of_format(line, numbers)]
+    formats = tuple([text for text in section.media_line.formats if text not in numbers])
     return section.with_lines(lines).with_media_line(replace(section.media_line, formats=formats))
 
 
