@@ -136,7 +136,7 @@ class SessionDescription(Section):
         """Parse a description: CRLF or LF, unknown lines and attributes kept.
 
         Raise SdpSyntaxError for unreadable text or beyond `limits`. Malformed lines count as absent; a malformed m=
-        line with a readable kind is a section rejected by its sender. With `strict`, parsing or the views raise.
+        line is a section rejected by its sender. With `strict`, parsing or the views raise.
         """
         string, charset = decode(text, limits)
         sections, mended = split_sections(string, limits, strict=strict)
@@ -147,11 +147,10 @@ class SessionDescription(Section):
             try:
                 section.media_line  # noqa: B018
             except SdpSyntaxError:
-                refused = None if strict else MediaLine.refused(lines[0][2:])
-                if refused is None:
+                if strict:
                     raise
-                section = unchecked(MediaDescription, [f"m={refused}"], number)
-                mended += (number,)
+                section = unchecked(MediaDescription, [f"m={MediaLine.refused(lines[0][2:])}"], number)
+                mended = tuple(sorted({*mended, number}))
             media.append(section)
             number += len(lines)
         description = unchecked(cls, sections[0], 1, strict)

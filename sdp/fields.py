@@ -35,6 +35,8 @@ _MEDIA: Final = Grammar(
 )
 
 
+UNKNOWN: Final = "unknown"
+"""Media type of a rejected section without a readable one."""
 _KINDS: Final = frozenset({"audio", "video", "text", "application", "message", "image"})
 """Media types written in lower case, whatever the spelling received."""
 _IN_CAPITALS: Final = re.compile(r"(?:UDP/TLS/)?RTP/S?AVPF?|(?:(?:UDP|TCP)/)?DTLS/SCTP")
@@ -62,11 +64,11 @@ class MediaLine:
         return _read_media_line(value)
 
     @classmethod
-    def refused(cls, value: str) -> MediaLine | None:
-        """Parse a malformed value as a section with port 0, from its recognizable parts; None without a kind."""
+    def refused(cls, value: str) -> MediaLine:
+        """Parse a malformed value as a section with port 0, from its recognizable parts; `UNKNOWN` without a kind."""
         kind, *rest = value.split() or [""]
-        if not _A_TOKEN.fullmatch(kind):
-            return None
+        if not _A_TOKEN.fullmatch(kind) or kind.isdigit():
+            kind = UNKNOWN
         place = next((place for place, part in enumerate(rest) if _PROTOCOL.fullmatch(part)), len(rest))
         protocol = rest[place] if place < len(rest) else "RTP/AVP"
         return cls(kind, 0, protocol, tuple(rest[place + 1 :]) or ("0",))

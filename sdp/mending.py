@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 _LINE: Final = re.compile(r"[a-z]=")
-_MEDIA: Final = re.compile(r"m[ \t]*(?:[= \t]|$)", re.IGNORECASE)
+_MEDIA: Final = re.compile(r"m[ \t]*(?:[= \t][ \t]*|$)", re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _BLANKS: Final = " \t"
 _BEFORE: Final = _BLANKS + "\ufeff"
@@ -16,7 +16,7 @@ def mend(text: str) -> tuple[str, tuple[int, ...]]:
     """Return the readable lines, and the numbers of lines mended or dropped.
 
     Dropped: leading blanks, trailing CRs, empty lines, lines without `=`, optional lines with control octets. In other
-    lines control octets become U+FFFD; `M=` becomes `m=`.
+    lines control octets become U+FFFD; `M=`, `m =` and a bare `m` become `m=`.
     """
     kept: list[str] = []
     mended: list[int] = []
@@ -35,9 +35,7 @@ def _mended(line: str, is_first: bool) -> str | None:
     if is_first:
         return text.rstrip(_BLANKS) or None
     if _LINE.match(text) is None:
-        if text.startswith("M="):
-            return "m" + text[1:]
-        return text if _MEDIA.match(text) else None
+        return "m=" + text[found.end() :] if (found := _MEDIA.match(text)) else None
     if _CONTROL.search(text) is None:
         return text
     return None if text[0] in "ab" else _CONTROL.sub("\ufffd", text)

@@ -20,6 +20,7 @@ A = TypeVar("A", bound=Attribute)
 
 _OPTIONAL: Final = "ab"
 """Types of malformed lines that phones ignore, while browsers reject the description."""
+_REFUSED: Final = "m= cannot be read, the section counts as refused (port 0)"
 _RFC: Final = re.compile(r"RFC \d+(?: section [\d.]*\d)?")
 
 
@@ -59,8 +60,11 @@ class Reading:
         self._values: dict[tuple[int, str], list[tuple[int, Any]]] = {}
         for section in (description, *description.media):
             self._read(section)
+        refused = {section.first_line for section in self.media if not section.port}
         self.tolerated += [
-            Hit(number, "not of the form type=value, mended or left out", "RFC 8866 section 9")
+            Hit(number, _REFUSED, "RFC 3264 section 6")
+            if number in refused
+            else Hit(number, "not of the form type=value, mended or left out", "RFC 8866 section 9")
             for number in description.mended
         ]
         if description.tail:

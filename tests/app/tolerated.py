@@ -118,6 +118,10 @@ OF_ANYBODY: dict[str, Edit] = {
     "a NUL at the end": lambda sdp: sdp + "\0",
     "a blank line at the end": lambda sdp: sdp + " \r\n",
     "a key that is none": plus("a=crypto:x"),
+    "sections that cannot be read": plus(
+        *("m=video x RTP/AVP 31", "a=rtpmap:31 H261/90000", "m=video", "m=", "a=sendrecv"),
+        *("m=<video> 5006 RTP/AVP 31", "m 5006", "m"),
+    ),
 }
 """Edits of a description of a phone or of a page after which the call is as good as before."""
 
@@ -150,6 +154,8 @@ ENDS: dict[str, Edit] = {
     "no c= line": address(""),
     "half a c= line": address("c=IN IP4"),
     "more sections than are carried": TOO_MANY,
+    "audio without a port": other("m=audio ", "m=audio x"),
+    "audio without a kind": other("m=audio ", "m="),
 }
 """Edits after which nobody could be heard."""
 UNPROTECTED = {

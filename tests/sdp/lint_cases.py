@@ -80,6 +80,8 @@ CASES: list[tuple[str, str, str, str, int]] = [
     ("tolerated", PHONE, "a=sendrecv\n", "a=sendrecv\n \n", 13),
     ("tolerated", PHONE, "a=sendrecv\n", "a=sendrecv\n\0", 13),
     ("tolerated", PHONE, "a=sendrecv\n", "a=sendrecv\nnonsense\n", 13),
+    ("tolerated", PHONE, "a=sendrecv\n", "a=sendrecv\nm=video x\n", 13),
+    ("tolerated", PHONE, "a=sendrecv\n", "a=sendrecv\nm=\n", 13),
     ("tolerated", PHONE, "a=sendrecv\n", "a=sendrecv\nm=video x RTP/AVP 96\n", 13),
     ("tolerated", PHONE, "RTP/AVP", "rtp/avp", 6),
     ("tolerated", PHONE, "IN IP4 203.0.113.5\nt=", "IN IP4 203.000.113.005\nt=", 4),

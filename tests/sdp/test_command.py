@@ -191,7 +191,7 @@ def test_translate_answers_an_offer() -> None:
         (["show", "."], None, 2, "directory"),
         (["show", "-"], "nonsense", 2, 'line 1, column 1: expected "v=0"'),
         (["show", "-"], "v=0\n" + "a=x\n" * 30000, 2, "at most 65536 bytes"),
-        (["translate", "-", "--to", "rtp"], "v=0\nm=\n", 2, "line 2, column 3"),
+        (["translate", "-", "--to", "rtp"], "v=1\nm=\n", 2, "line 1, column 1"),
         (["translate", YEALINK, "--to", "rtp", "--address", "here"], None, 2, "--address is not an IP address"),
         (["translate", YEALINK, "--to", "fax"], None, 2, "fax"),
         (["translate", str(corpus.OWN / "chrome-datachannel-offer.sdp"), "--to", "rtp"], None, 1, "nothing"),

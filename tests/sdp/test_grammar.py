@@ -69,20 +69,27 @@ def test_lines_that_no_call_needs_are_mended_or_left_out(
         ("m=video", "m=video 0 RTP/AVP 0"),
         ("m=video x RTP/AVP 96 97", "m=video 0 RTP/AVP 96 97"),
         ("m=image 70000 udptl t38", "m=image 0 udptl t38"),
+        ("m=", "m=unknown 0 RTP/AVP 0"),
+        ("m", "m=unknown 0 RTP/AVP 0"),
+        ("m=@@ 9 RTP/AVP 8", "m=unknown 0 RTP/AVP 8"),
+        ("m=5004 RTP/AVP 8", "m=unknown 0 RTP/AVP 8"),
+        ("m audio", "m=audio 0 RTP/AVP 0"),
     ],
 )
 def test_a_section_with_a_malformed_line_is_a_refused_one(line: str, read: str) -> None:
-    """Kind, protocol and formats stay as far as they can be told; its attributes go."""
+    """Kind, protocol and formats stay as far as they can be told; its attributes go, not to the section before."""
     description = SessionDescription.parse(f"v=0\nm=audio 9 RTP/AVP 0\n{line}\na=x\n")
     assert [section.lines for section in description.media] == [("m=audio 9 RTP/AVP 0",), (read,)]
     assert description.mended == (3,)
 
 
-@by_row("line", ["m=", "m =audio 9 RTP/AVP 0", "M audio 9 RTP/AVP 0", "m=@@ 9 RTP/AVP 0"])
-def test_a_section_without_a_readable_kind_is_refused(line: str) -> None:
-    """Its attributes must not fall to the section before."""
-    with pytest.raises(SdpSyntaxError):
-        SessionDescription.parse(f"v=0\nm=audio 9 RTP/AVP 0\n{line}\na=x\n")
+@by_row("line", ["m =audio 9 RTP/AVP 0", "M audio 9 RTP/AVP 0", "m= audio 9 RTP/AVP 0"])
+def test_a_misspelt_media_line_is_read(line: str) -> None:
+    """Blanks and capitals around the sign change nothing that the line says."""
+    description = SessionDescription.parse(f"v=0\n{line}\na=x\n")
+    assert [(str(section.media_line), section.has("x")) for section in description.media] == [
+        ("audio 9 RTP/AVP 0", True)
+    ]
 
 
 def test_lines_of_unknown_types_and_empty_values_are_lines() -> None:

@@ -116,9 +116,9 @@ def test_a_description_without_media_is_told() -> None:
 
 def test_what_cannot_be_read_is_one_error() -> None:
     """With the line, and what was expected there; limits hold."""
-    (finding,) = lint("v=0\nm=\n")
-    assert (finding.severity, finding.line, finding.code) == (Severity.ERROR, 2, "unreadable")
-    assert finding.message == "column 3: expected a media type"
+    (finding,) = lint("v=1\n")
+    assert (finding.severity, finding.line, finding.code) == (Severity.ERROR, 1, "unreadable")
+    assert finding.message == 'column 1: expected "v=0"'
     assert finding.reference == "RFC 8866 section 9"
     assert [finding.code for finding in lint(PHONE, Limits(size=10))] == ["unreadable"]
 
