@@ -364,7 +364,35 @@ class GatewayDialer:
             shown=Shown(is_user=True),
             flow_failed=partial(self.flow_failed, binding) if by_edge else nobody_asks,
             rank=rank,
-            others=others,
+            others=(*others, *self._by_contact(binding, source, identity, rank)),
+        )
+
+    @staticmethod
+    def _by_contact(binding: Binding, source: Flow | None, identity: str, rank: int) -> tuple[Destination, ...]:
+        """The device's Contact, for a new connection where the one of its REGISTER breaks (RFC 3261 section 18.4).
+
+        None for a flow (RFC 5626), at whose far end nobody listens, for another host than the REGISTER came from, since
+        whoever may register could have our calls sent to anybody, and in the clear for who registered by TLS.
+        """
+        if source is None or source.transport not in ("tcp", "tls") or binding.reg_id is not None or binding.path:
+            return ()
+        try:
+            there = direct_flow(Uri.parse(binding.contact))
+        except SipError:
+            return ()
+        if there is None or there.host != source.host or (source.transport == "tls") > (there.transport == "tls"):
+            return ()
+        shown = Shown(is_user=True)
+        return (
+            Destination(
+                binding.contact,
+                source=source.host,
+                aor=binding.aor,
+                identity=identity,
+                shown=shown,
+                rank=rank,
+                is_contact=True,
+            ),
         )
 
     def _goes_by_path(self, hop: str, source: Flow) -> bool:

@@ -99,8 +99,8 @@ class SipCalleeLeg(SipLeg):
         """
         # Media may be latched to the registration's address for a single phone only: with several, the answering phone
         # is not known in advance.
-        is_one = len(destinations) == 1 and not destinations[0].others
-        source = destinations[0].source if is_one else None
+        sources = {flow.source for one in destinations[:1] for flow in (one, *one.others)}
+        source = sources.pop() if len(destinations) == 1 and len(sources) == 1 else None
         party = Party(
             tag,
             settings.kind,
@@ -242,16 +242,16 @@ class SipCalleeLeg(SipLeg):
         session = self._alerted.get(number)
         if session is None or session.has_responded:
             return
-        if self._try_next_flow(number):
+        if self._try_next_flow(number, _TIMEOUT):
             self._cancel(session, Cause.ELSEWHERE)
         else:
             # A silent gateway of the cluster is given up earlier than a phone (Timer B, RFC 3261 17.1.1.2).
             self._cancel(session, Cause.CANCELLED)
             self._refused(number, Cause.UNREACHABLE.status, Rejected(Cause.UNREACHABLE))
 
-    def _try_next_flow(self, number: int) -> bool:
+    def _try_next_flow(self, number: int, status: int) -> bool:
         """Try the same device over its next flow; return False if none is left (RFC 5626 section 7)."""
-        if not self._flows.advance(number):
+        if not self._flows.advance(number, status):
             return False
         self._alerted.pop(number, None)
         flow = self._flows[number]
@@ -263,7 +263,7 @@ class SipCalleeLeg(SipLeg):
         if session is not None:
             self._follow(number, session)
             self._changed()
-        elif not self._try_next_flow(number) and not self._reached:
+        elif not self._try_next_flow(number, status) and not self._reached:
             self._ask_next()
         return True
 
@@ -424,7 +424,7 @@ class SipCalleeLeg(SipLeg):
         destination, settings = self._flows[number], self._settings
         has_responded = self._alerted[number].has_responded
         note_failure(destination, event.status, has_responded=has_responded)
-        if is_flow_failure(event.status, has_responded=has_responded) and self._try_next_flow(number):
+        if is_flow_failure(event.status, has_responded=has_responded) and self._try_next_flow(number, event.status):
             return
         if event.status in _REDIRECTIONS and event.contacts:
             targets = redirections(event.status, event.contacts, destination.uri)

@@ -18,7 +18,8 @@ FLOW_FAILED = 430
 PLACE_FAILED = frozenset((408, FLOW_FAILED, 500, 502, 503, 504))
 """Statuses after which a request other than INVITE goes to the trunk's next host; the rest are final."""
 _SECURE = frozenset(("tls", "wss"))
-_NOT_REACHED = frozenset((408, 503))
+_BROKEN = 503
+_NOT_REACHED = frozenset((408, _BROKEN))
 
 
 class DeviceFlows:
@@ -38,17 +39,20 @@ class DeviceFlows:
 
     def asked(self, number: int, late: Callable[[int], None]) -> None:
         """Start the timer of a watched destination after its INVITE; `late` gets its number."""
-        if self[number].others or self[number].looks_up:
+        is_watched = any(not one.is_contact for one in self[number].others)
+        if is_watched or self[number].looks_up:
             self._timers[number] = asyncio.get_running_loop().call_later(self._timeout, late, number)
 
-    def advance(self, number: int) -> bool:
-        """Switch a device to its next flow; return False if none is left."""
+    def advance(self, number: int, status: int) -> bool:
+        """Switch a device to its next flow after `status`; return False if none is left."""
         timer = self._timers.pop(number, None)
         if timer is not None:
             timer.cancel()
         if not self[number].others:
             return False
         first, *others = self[number].others
+        if first.is_contact and status != _BROKEN:
+            return False
         self._destinations[number] = replace(first, others=tuple(others))
         return True
 

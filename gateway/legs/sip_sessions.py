@@ -192,6 +192,8 @@ class Destination:
     """Identity header fields for the destination, beside From."""
     others: tuple[Destination, ...] = ()
     """Fallback flows to the same device, best first (RFC 5626 section 7)."""
+    is_contact: bool = False
+    """True for the Contact of a device behind `others`, tried only after the connection of the device has broken."""
     looks_up: bool = False
     """True if the next hop resolves the URI again, as a second gateway of the cluster does."""
     rank: int = 0

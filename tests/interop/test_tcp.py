@@ -27,6 +27,7 @@ from tests.ports import free_port, free_ports
 pytestmark = [pytest.mark.wall, pytest.mark.asyncio(loop_scope="module")]
 
 TCP = "t1"
+INSTANCE = "00000000-0000-1000-8000-000a95a0e128"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -94,9 +95,11 @@ class TcpPhone:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.requests: asyncio.Queue[str] = asyncio.Queue()
-        """What came to the listener, each answered with 200."""
+        """What came to the listener, an INVITE answered with 486 and anything else with 200."""
         self.to_tag = ""
         """Of the call that was answered last."""
+        self.outbound = ""
+        """Contact parameters by which a REGISTER asks for a flow (RFC 5626 section 4.2)."""
         self._accepted: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server
         self.reader: asyncio.StreamReader
@@ -123,7 +126,8 @@ class TcpPhone:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.requests.put_nowait(head)
         kept = re.findall(r"^(?:Via|From|To|Call-ID|CSeq): .*\r\n", head, re.MULTILINE)
-        writer.write(("SIP/2.0 200 OK\r\n" + "".join(kept) + "Content-Length: 0\r\n\r\n").encode())
+        line = "SIP/2.0 486 Busy Here\r\n" if head.startswith("INVITE") else "SIP/2.0 200 OK\r\n"
+        writer.write((line + "".join(kept) + "Content-Length: 0\r\n\r\n").encode())
         await writer.drain()
 
     async def ask(self, method: str, number: str, cseq: int, *headers: str, to_tag: str = "", body: str = "") -> str:
@@ -137,7 +141,7 @@ class TcpPhone:
             f"To: <sip:{number}@{domain}>{to_tag}",
             f"Call-ID: tcp-{self.port}-{number}",
             f"CSeq: {cseq} {method}",
-            f"Contact: <sip:1001@127.0.0.1:{self.port};transport=tcp>",
+            f"Contact: <sip:1001@127.0.0.1:{self.port};transport=tcp>{self.outbound}",
             *headers,
             *(["Content-Type: application/sdp"] if body else []),
             f"Content-Length: {len(body)}",
@@ -165,6 +169,24 @@ class TcpPhone:
         self.to_tag = tag_of(answer)
         await self.ask("ACK", number, 2, to_tag=self.to_tag)
         await self.writer.drain()
+
+    async def register(self, *, as_flow: bool) -> None:
+        """Register the Contact over the connection, `as_flow` for this connection alone."""
+        self.outbound = f';reg-id=1;+sip.instance="<urn:uuid:{INSTANCE}>"' if as_flow else ""
+        supported = ["Supported: path, outbound"] if as_flow else []
+        challenge = await self.ask("REGISTER", "1001", 1, *supported)
+        uri = f"sip:1001@{self.gateway.config.domain}"
+        signed = authorization(challenge.encode(), "REGISTER", uri, "1001", PASSWORDS["1001"])
+        assert status_of((await self.ask("REGISTER", "1001", 2, signed, *supported)).encode()) == 200
+
+    async def drop(self, *, after: str) -> None:
+        """End the connection at once, without an answer; `after` a request of this method has come by it."""
+        if after:
+            while not (await self.reader.readuntil(b"\r\n\r\n")).startswith(after.encode()):
+                pass
+        self.writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
 
 
 def tag_of(response: str) -> str:
@@ -196,4 +218,31 @@ async def test_a_caller_goes_on_over_a_new_connection(gateway: Gateway) -> None:
         await phone.connect()
         bye = await phone.ask("BYE", "601", 3, to_tag=phone.to_tag)
         assert status_of(bye.encode()) == 200
+        await gateway.idle()
+
+
+@pytest.mark.parametrize("after", ["", "INVITE"], ids=["before the call", "with the INVITE"])
+async def test_a_phone_whose_connection_breaks_is_asked_at_its_contact(
+    gateway: Gateway, alice: RpcBrowser, after: str
+) -> None:
+    """Nothing has come back by the connection, so a new one carries the INVITE (RFC 3261 sections 8.1.3.1, 18.4)."""
+    async with TcpPhone(gateway) as phone:
+        await phone.register(as_flow=False)
+        dropped = asyncio.ensure_future(phone.drop(after=after))
+        if not after:
+            await dropped
+        assert await alice.refused("1001") == "busy"
+        await dropped
+        assert (await phone.requests.get()).startswith(f"INVITE sip:1001@127.0.0.1:{phone.port}")
+        await gateway.idle()
+
+
+async def test_a_phone_of_a_broken_flow_is_asked_nowhere_else(gateway: Gateway, alice: RpcBrowser) -> None:
+    """A flow is its connection: nobody may be reached at such a Contact without it (RFC 5626 section 5.3)."""
+    async with TcpPhone(gateway) as phone:
+        await phone.register(as_flow=True)
+        dropped = asyncio.ensure_future(phone.drop(after="INVITE"))
+        assert await alice.refused("1001") == "unreachable"
+        await dropped
+        assert phone.requests.empty()
         await gateway.idle()
