@@ -72,6 +72,7 @@ def _rtpengine(config: Config) -> RtpengineConfig:
             media=rtp.media_timeout,
             doubted=rtp.unreachable_timeout,
             held=rtp.held_timeout,
+            daemon=config.media.rtpengine_timeout,
         ),
         max_sessions=config.limits.calls,
         records=config.media.rtpengine_records,

@@ -25,6 +25,8 @@ class MediaConfig(Section):
     engine: Text = "embedded"
     """"embedded", or "rtpengine:HOST:PORT" to control an rtpengine by its ng protocol;
     "rtpengine:HOST:PORT,HOST:PORT" spreads new calls over the responding ones."""
+    rtpengine_timeout: float = Field(default=15.0, ge=0, le=3_600)
+    """Longest silence of an rtpengine before its calls end, within 6 s of the limit; 0: unlimited (s)."""
     rtpengine_renumbers: bool = True
     """True to let rtpengine renumber the packets of SRTP calls. Version 10.5 otherwise loses the roll-over counter
     at a re-offer, and a browser hears nothing after a hold. Renumbering takes more CPU and bypasses the kernel

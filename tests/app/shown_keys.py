@@ -225,6 +225,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "interop/test_two_rtpengines.py::test_a_call_is_recorded_by_rule_and_the_api_says_who_has_the_sound": (
         "media.rtpengine_records",
     ),
+    "media/test_rtpengine_watch.py::test_calls_of_a_silent_daemon_end_in_the_time_that_is_set": (
+        "media.rtpengine_timeout",
+    ),
     "media/test_rtpengine_rules.py::test_packets_of_srtp_are_numbered_anew_where_that_is_configured": (
         "media.rtpengine_renumbers",
     ),

@@ -55,7 +55,7 @@ class Daemon(asyncio.DatagramProtocol):
         return [request["command"] for request in self.requests if request["command"] != "ping"]
 
 
-def friendly(request: dict[str, Any]) -> Encodable:
+def friendly(request: dict[str, Any]) -> dict[str, Encodable]:
     """A daemon that finds everything well and rewrites nothing."""
     if request["command"] == "ping":
         return {"result": "pong"}

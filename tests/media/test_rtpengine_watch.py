@@ -8,12 +8,17 @@ from typing import cast
 
 import pytest
 
+from gateway.app.media_settings import engine as engine_of
+from gateway.config.load import load_values
 from gateway.media.engine import Kind, MediaTimeout, Party
 from gateway.media.rtpengine.call import CallState, Patience
 from gateway.media.rtpengine.client import NgHost
 from gateway.media.rtpengine.statistics import Heard
 from gateway.media.rtpengine.watch import Pace, Rhythm, Watch
-from tests.media.engine_support import until
+from tests.media.engine_support import phone_sdp, until
+from tests.media.ng_daemon import daemon, friendly
+
+PHONE, OTHER = Party("phone", Kind.RTP), Party("other", Kind.RTP)
 
 
 class Looks:
@@ -154,3 +159,31 @@ def test_two_that_are_joined_and_have_not_answered_are_waited_for_from_the_begin
     heard = {"comes": Heard(expected=True)}
     assert call.take(heard, 104.0, Patience(media=5.0)) == []
     assert [type(each) for each in call.take(heard, 106.0, Patience(media=5.0))] == [MediaTimeout]
+
+
+@pytest.mark.parametrize(("timeout", "ends"), [(5.0, True), (15.0, True), (0.0, False)])
+async def test_calls_of_a_silent_daemon_end_in_the_time_that_is_set(timeout: float, ends: bool) -> None:
+    """Thirty calls end within 6 s of the timeout, counted from the last answer; without a timeout none does."""
+    clock = asyncio.get_running_loop().time
+    async with daemon(lambda request: friendly(request) | {"sdp": phone_sdp()}) as (answering, (host, port)):
+        engine = engine_of(
+            load_values({"media": {"engine": f"rtpengine:{host}:{port}", "rtpengine_timeout": timeout}}), clock
+        )
+        ended: dict[str, float] = {}
+        engine.subscribe(lambda event: ended.setdefault(event.call_id, clock()))
+        await engine.start()
+        try:
+            for number in range(30):
+                await engine.offer(f"call{number}", PHONE, OTHER, phone_sdp())
+                await engine.answer(f"call{number}", OTHER, PHONE, phone_sdp())
+            answering.answer = lambda request: None
+            silent = clock()
+            if ends:
+                await until(lambda: len(ended) == 30, 60)
+                assert timeout <= min(ended.values()) - silent
+                assert max(ended.values()) - silent <= timeout + 6
+            else:
+                await asyncio.sleep(120)
+                assert not ended
+        finally:
+            await engine.close()

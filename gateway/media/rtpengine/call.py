@@ -39,7 +39,7 @@ class Patience:
     held: float = 3600.0
     """Without a packet of a party that has no reason to send."""
     daemon: float = 15.0
-    """Without a word of the daemon that has the call."""
+    """Without an answer of the daemon that has the call."""
 
     def limit(self, *, is_expected: bool, doubted: bool) -> float:
         """Return how long a party may be silent that is to send something, or has no reason to."""
@@ -125,8 +125,6 @@ class CallState:
     """Tags of the two that talk; of others where the call rang too nothing is awaited."""
     isolated: bool = False
     """Nobody hears anybody."""
-    unanswered_since: float | None = None
-    """When the daemon was first asked in vain, since it last said something."""
     answered_at: float | None = None
     digits: bool = False
     """The daemon has been told to be ready for digits of ours."""

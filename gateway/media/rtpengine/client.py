@@ -62,6 +62,8 @@ class NgHost(asyncio.DatagramProtocol):
         self.address = address
         self.alive = True
         """Whether the last exchange was answered; new calls go to daemons that are."""
+        self.silent_since: float | None = None
+        """When the first of the exchanges began that were not answered; None: the last one was."""
         self._config = config
         self._clock = clock
         self._random = random
@@ -88,7 +90,7 @@ class NgHost(asyncio.DatagramProtocol):
             loop = asyncio.get_running_loop()
             self._transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=self.address)
         except OSError as error:
-            self._note(False)
+            self._note(False, self._clock())
             raise Unreachable(f"rtpengine's address {self.name} cannot be used: {error.strerror or error}") from None
 
     def close(self) -> None:
@@ -111,6 +113,7 @@ class NgHost(asyncio.DatagramProtocol):
             limit = f"{self._asking} requests at rtpengine"
             raise MediaError("too many requests wait for rtpengine", 503, limit=limit)
         self._asking += 1
+        began = self._clock()
         try:
             await self._passed(request)
             async with self._turns:
@@ -118,11 +121,15 @@ class NgHost(asyncio.DatagramProtocol):
         finally:
             self._asking -= 1
         if reply is not None or not may_be_large:
-            self._note(reply is not None)
+            self._note(reply is not None, began)
         if reply is None:
-            # The next ping tells whether it is back.
-            raise Unreachable(f"rtpengine at {self.name} does not answer", math.ceil(self._config.ping_interval))
+            raise self.unreachable
         return reply
+
+    @property
+    def unreachable(self) -> Unreachable:
+        """The error of a request without an answer; the next ping tells whether the daemon is back."""
+        return Unreachable(f"rtpengine at {self.name} does not answer", math.ceil(self._config.ping_interval))
 
     def forget(self, request: Request) -> None:
         """Ask without waiting, and whatever comes of it."""
@@ -154,10 +161,12 @@ class NgHost(asyncio.DatagramProtocol):
             self._exchanges.cancel(cookie)
         return reply
 
-    def _note(self, alive: bool) -> None:
+    def _note(self, alive: bool, began: float) -> None:
+        """Note whether an exchange was answered that began at `began`."""
         if alive is self.alive:
             return
         self.alive = alive
+        self.silent_since = None if alive else began
         if alive:
             log.info("rtpengine answers again", host=self.name)
         else:

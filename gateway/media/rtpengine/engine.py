@@ -411,7 +411,6 @@ class RtpengineEngine:
     async def _refresh(self, call: CallState) -> None:
         """Ask how the call is, and take what comes of it; raises MediaError."""
         reply = await ask(call.host, {"command": "query", "call-id": call.name})
-        call.unanswered_since = None
         if not call.closed:
             for event in call.take(heard(reply), self._clock(), self.config.patience, self._doubted):
                 self._delivery.emit(event)
@@ -436,11 +435,13 @@ class RtpengineEngine:
         if call is None or call.closed:
             return None
         try:
+            if not call.host.alive:
+                raise call.host.unreachable
             await self._refresh(call)
         except MediaError as error:
             reason = self._is_lost(call, error)
             if reason is None:
-                return Pace.STEADY
+                return Pace.STEADY if call.host.alive else Pace.CLOSE
             if not call.closed:
                 tag = next(iter(call.parties), "")
                 self._delivery.emit(MediaFailed(call_id, tag, reason))
@@ -451,13 +452,10 @@ class RtpengineEngine:
         """Why a call has no media any more, None: it may have."""
         if error.status == 481:
             return "rtpengine does not know the call any more"
-        now = self._clock()
-        if not isinstance(error, Unreachable):
+        patience, since = self.config.patience.daemon, call.host.silent_since
+        if since is None or not patience or not isinstance(error, Unreachable):
             return None
-        if call.unanswered_since is None:
-            call.unanswered_since = now
-        patience = self.config.patience.daemon
-        return error.reason if patience and now - call.unanswered_since >= patience else None
+        return error.reason if self._clock() - since >= patience else None
 
     # Small things
 
