@@ -19,7 +19,7 @@ from sdp.transport import RemoteTransport, bundle_groups, is_held, read_transpor
 
 Side = Literal["offerer", "answerer"]
 Contested = dict[int, tuple[Codec, Codec]]
-"""By payload type, our codec and the remote side's."""
+"""Our codec and the remote side's, by payload type."""
 
 
 @filled_at_once
@@ -46,7 +46,7 @@ class MediaAgreement:
     """Codecs to receive under the remote side's differing payload types: some peers send with these, against RFC
     3264 section 5.1."""
     is_settled: bool = False
-    """Whether the remote side is known to send with our payload types, or with its own."""
+    """True once the remote side's numbering is known."""
     send_events: dict[int, int] = field(default_factory=dict)
     """telephone-event payload types to send, by clock rate in Hz."""
     receive_events: dict[int, int] = field(default_factory=dict)

@@ -369,10 +369,9 @@ class GatewayDialer:
 
     @staticmethod
     def _by_contact(binding: Binding, source: Flow | None, identity: str, rank: int) -> tuple[Destination, ...]:
-        """The device's Contact, for a new connection where the one of its REGISTER breaks (RFC 3261 section 18.4).
+        """Return the Contact of a device, for a new connection after a break (RFC 3261 section 18.4).
 
-        None for a flow (RFC 5626), at whose far end nobody listens, for another host than the REGISTER came from, since
-        whoever may register could have our calls sent to anybody, and in the clear for who registered by TLS.
+        Empty for a flow (RFC 5626), for a host that the REGISTER did not come from, and for TCP after TLS.
         """
         if source is None or source.transport not in ("tcp", "tls") or binding.reg_id is not None or binding.path:
             return ()

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.app.media_settings import engine as engine_of
 from gateway.config.load import load_values
-from gateway.media.engine import Kind, MediaTimeout, Party
+from gateway.media.engine import Kind, MediaEvent, MediaTimeout, Party
 from gateway.media.rtpengine.call import CallState, Patience
 from gateway.media.rtpengine.client import NgHost
 from gateway.media.rtpengine.statistics import Heard
@@ -170,7 +170,11 @@ async def test_calls_of_a_silent_daemon_end_in_the_time_that_is_set(timeout: flo
             load_values({"media": {"engine": f"rtpengine:{host}:{port}", "rtpengine_timeout": timeout}}), clock
         )
         ended: dict[str, float] = {}
-        engine.subscribe(lambda event: ended.setdefault(event.call_id, clock()))
+
+        def note(event: MediaEvent) -> None:
+            ended.setdefault(event.call_id, clock())
+
+        engine.subscribe(note)
         await engine.start()
         try:
             for number in range(30):

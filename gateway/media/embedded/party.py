@@ -70,10 +70,8 @@ class PartyMedia:
         """The last description the peer gave that was agreed on, also over a transport that is gone."""
         self.former: Former | None = None
         """What was said over a transport that is gone, until this one is agreed on."""
-        self._numbering: tuple[Contested, bool] = {}, False
-        """Contested payload types that are settled, and whether the peer's own numbers count."""
-        self._has_moved = False
-        """Whether its media was elsewhere, from where it may still be sent some."""
+        self._numbering: tuple[Contested, bool] = {}, False  # settled payload types; True for the peer's own numbers
+        self._has_moved = False  # True once media was at a former address, which may still send
         self.answered_early = self.has_heard = False  # whether it has ever agreed to hear anybody
         self.joined: PartyMedia | None = None
         """Whose media it hears and who hears it."""
@@ -311,7 +309,7 @@ class PartyMedia:
         return answered
 
     def renumber(self) -> bool:
-        """Settle by whose payload types the peer sends once its packets say so; return whether the routes change."""
+        """Settle the peer's payload types by its packets; return True if the routes change."""
         agreement = self.agreement
         contested = agreement.contested if agreement is not None else {}
         said = [self.stations.sends_by_its_own(number, theirs) for number, (_, theirs) in contested.items()]

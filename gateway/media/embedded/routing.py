@@ -130,10 +130,10 @@ def without_tones(routing: Routing, heard: MediaAgreement, on_tone: Callable[[st
 
 
 def with_numbers_read(routing: Routing, heard: MediaAgreement) -> None:
-    """Have packets of contested numbers read, and dropped, until their form says by whose numbers the party sends."""
+    """Route contested payload types to a `NumberReader`, which drops the packets until the numbering is known."""
     for number, (ours, theirs) in heard.contested.items():
         if ours.is_event or theirs.is_event:
-            continue  # the reader of digits sees what is none
+            continue  # EventHandler detects audio by itself
         routing.routes[number] = Route(action=Action.PUNT, clock_rate=ours.clock_rate)
         routing.handlers[number] = (("number", number, ours, theirs), partial(NumberReader, ours, theirs))
 

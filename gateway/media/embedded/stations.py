@@ -169,7 +169,7 @@ class Stations:
         self.arrange({}, is_open=False)
 
     def sends_by_its_own(self, number: int, theirs: Codec) -> bool | None:
-        """Return whether a contested number is of the peer's codec `theirs`, by what has come; None: not known yet."""
+        """Return True if received packets of a contested number are of the peer's codec `theirs`; None if undecided."""
         handler = self._by_type.get(number)
         if isinstance(handler, NumberReader):
             return handler.is_theirs

@@ -1,4 +1,4 @@
-"""What is read in a party's audio before it goes on: digits in tones, and by whose numbers it is sent."""
+"""Examination of a party's audio before forwarding: digits in tones, and contested payload types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.media.engine import Dtmf
 
 
 def examine(speaker: PartyMedia, routing: Routing, seat: Seated | None = None) -> None:
-    """Have the party's audio read: on its way by `routing`, or in its place in a conference."""
+    """Add the readers of a party's audio to `routing`, or to its seat in a conference."""
     says_tones = speaker.party.dtmf is Dtmf.INBAND
     if says_tones and speaker.agreement is not None:
         without_tones(routing, speaker.agreement, speaker.stations.on_tone)

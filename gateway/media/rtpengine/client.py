@@ -62,8 +62,8 @@ class NgHost(asyncio.DatagramProtocol):
         self.address = address
         self.alive = True
         """Whether the last exchange was answered; new calls go to daemons that are."""
-        self.silent_since: float | None = None
-        """When the first of the exchanges began that were not answered; None: the last one was."""
+        self.silent_since = math.inf
+        """Start of the first unanswered exchange since the last answer (clock seconds); infinity after an answer."""
         self._config = config
         self._clock = clock
         self._random = random
@@ -128,7 +128,7 @@ class NgHost(asyncio.DatagramProtocol):
 
     @property
     def unreachable(self) -> Unreachable:
-        """The error of a request without an answer; the next ping tells whether the daemon is back."""
+        """Error of an unanswered request; `retry_after` allows for the next ping."""
         return Unreachable(f"rtpengine at {self.name} does not answer", math.ceil(self._config.ping_interval))
 
     def forget(self, request: Request) -> None:
@@ -162,11 +162,11 @@ class NgHost(asyncio.DatagramProtocol):
         return reply
 
     def _note(self, alive: bool, began: float) -> None:
-        """Note whether an exchange was answered that began at `began`."""
+        """Record the outcome of an exchange that began at `began`."""
         if alive is self.alive:
             return
         self.alive = alive
-        self.silent_since = None if alive else began
+        self.silent_since = math.inf if alive else began
         if alive:
             log.info("rtpengine answers again", host=self.name)
         else:

@@ -261,7 +261,7 @@ def _of_codecs(section: MediaDescription, names: Collection[str], *, others: boo
 
 
 def without_own_digits(answer: MediaDescription, offer: MediaDescription) -> MediaDescription:
-    """Return the answer without digits under a number of its own: rtpengine 10.5 takes no audio beside them."""
+    """Remove telephone-events under new numbers from an answer: rtpengine 10.5 would reject the audio beside them."""
     offered = {codec.payload_type: codec.key for codec in codecs_of(offer)}
     own = [each for each in codecs_of(answer) if each.is_event and offered.get(each.payload_type) != each.key]
     return _without_formats(answer, {str(codec.payload_type) for codec in own}) if own else answer

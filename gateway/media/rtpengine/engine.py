@@ -452,10 +452,10 @@ class RtpengineEngine:
         """Why a call has no media any more, None: it may have."""
         if error.status == 481:
             return "rtpengine does not know the call any more"
-        patience, since = self.config.patience.daemon, call.host.silent_since
-        if since is None or not patience or not isinstance(error, Unreachable):
+        patience = self.config.patience.daemon
+        if not patience or not isinstance(error, Unreachable):
             return None
-        return error.reason if self._clock() - since >= patience else None
+        return error.reason if self._clock() - call.host.silent_since >= patience else None
 
     # Small things
 

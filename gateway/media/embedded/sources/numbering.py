@@ -1,4 +1,4 @@
-"""By whose numbers a peer sends, where a payload type is one codec in our description and another in its own."""
+"""Detection of the payload types a peer sends with: those of our description or of its own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gateway.media.embedded.sources.packets import NOTHING, Packets
 from sdp import Codec
 
 AGREEING: Final = 2
-"""Packets of one form that decide."""
+"""Packets of one form needed for a decision."""
 ALIKE: Final = 5
-"""Packets that fit both codecs, or neither known, after which the peer's own description counts."""
+"""Packets without a difference between both codecs, after which the peer's own description counts."""
 
 _OPUS_TICKS: Final = (
     *(480, 960, 1920, 2880) * 3,
@@ -27,23 +27,27 @@ _BLOCKS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
     "g729": ((10, 80),),
     "ilbc": ((38, 160), (50, 240)),
 }
-"""Octets of one block and the ticks that it lasts, for codecs of one rate (RFC 3551 section 4.5, RFC 3952)."""
+"""Octets and clock ticks of one block, for codecs of one rate (RFC 3551 section 4.5, RFC 3952)."""
 
 
 class NumberReader:
-    """Reads packets of a payload type until their form says whose number it is; a `PacketHandler`."""
+    """`PacketHandler` of a payload type that names two codecs: compares packets with the form of each."""
 
-    __slots__ = ("_alike", "_last", "_ours", "_score", "_theirs", "is_theirs")
+    __slots__ = ("_alike", "_last", "_ours", "_score", "_theirs")
 
     def __init__(self, ours: Codec, theirs: Codec) -> None:
         self._ours, self._theirs = ours, theirs
         self._last: tuple[int, int] | None = None
         self._score = self._alike = 0
-        self.is_theirs: bool | None = None
-        """Whether the packets are of the peer's own codec of that number; None: not known yet."""
+
+    @property
+    def is_theirs(self) -> bool | None:
+        """True if the packets are of the peer's own codec, False if of ours, None before the decision."""
+        is_decided = abs(self._score) >= AGREEING or self._alike >= ALIKE
+        return self._score >= 0 if is_decided else None
 
     def handle(self, packet: MediaPacket, now: float) -> Packets:
-        """Compare one packet with both codecs, and drop it."""
+        """Compare a packet with both codecs and drop it."""
         last, self._last = self._last, (packet.sequence_number, packet.timestamp)
         if last is None or packet.sequence_number != (last[0] + 1) & 0xFFFF:
             return NOTHING
@@ -54,13 +58,11 @@ class NumberReader:
         else:
             is_theirs = theirs is True or ours is False
             self._score = max(1, self._score + 1) if is_theirs else min(-1, self._score - 1)
-        if abs(self._score) >= AGREEING or self._alike >= ALIKE:
-            self.is_theirs = self._score >= 0
         return NOTHING
 
 
 def fits(codec: Codec, payload: bytes, ticks: int) -> bool | None:
-    """Return whether a payload `ticks` of its own clock after the one before may be of a codec; None: not known."""
+    """Return whether a payload that lasts `ticks` of its clock may be of `codec`; None for a codec of unknown form."""
     name = codec.key[0]
     if name == "opus":
         return _opus_ticks(payload) == ticks
@@ -71,7 +73,7 @@ def fits(codec: Codec, payload: bytes, ticks: int) -> bool | None:
 
 
 def _opus_ticks(payload: bytes) -> int:
-    """Return how long an Opus packet lasts (RFC 6716 section 3.2); 0 for none."""
+    """Return the duration of an Opus packet in ticks of 48 kHz (RFC 6716 section 3.2); 0 for an empty packet."""
     if not payload:
         return 0
     form = payload[0] & 3
