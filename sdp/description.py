@@ -136,7 +136,7 @@ class SessionDescription(Section):
         """Parse a description: CRLF or LF, unknown lines and attributes kept.
 
         Raise SdpSyntaxError for unreadable text or beyond `limits`. Malformed lines count as absent; a malformed m=
-        line is a section rejected by its sender. With `strict`, parsing or the views raise.
+        line is a rejected section. With `strict`, parsing or the views raise.
         """
         string, charset = decode(text, limits)
         sections, mended = split_sections(string, limits, strict=strict)

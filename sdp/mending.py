@@ -16,7 +16,7 @@ def mend(text: str) -> tuple[str, tuple[int, ...]]:
     """Return the readable lines, and the numbers of lines mended or dropped.
 
     Dropped: leading blanks, trailing CRs, empty lines, lines without `=`, optional lines with control octets. In other
-    lines control octets become U+FFFD; `M=`, `m =` and a bare `m` become `m=`.
+    lines control octets become U+FFFD; `M=`, `m =` and `m` become `m=`.
     """
     kept: list[str] = []
     mended: list[int] = []

@@ -27,7 +27,7 @@ _BLOCKS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
     "g729": ((10, 80),),
     "ilbc": ((38, 160), (50, 240)),
 }
-"""Octets and clock ticks of one block, for codecs of one rate (RFC 3551 section 4.5, RFC 3952)."""
+"""Octets and clock ticks of one block, for codecs of one rate (RFC 3551 section 4.5)."""
 
 
 class NumberReader:
