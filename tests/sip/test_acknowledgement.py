@@ -6,6 +6,8 @@ from typing import Any
 
 from gateway.sip.flow import Flow
 from gateway.sip.message.addresses import NameAddr
+from gateway.sip.message.message import Request
+from gateway.sip.message.parser import parse_message
 from gateway.sip.message.uri import Uri
 from tests.rows import by_row
 from tests.sip.agents import ANSWER, BOB, OFFER, Stage, answer, call
@@ -53,6 +55,24 @@ def test_an_ack_whose_connection_fails_goes_where_the_invite_went() -> None:
     assert it.take() == [("ACK", Flow("tcp", *ELSEWHERE))]
     it.breaks(Flow("tcp", "192.0.2.4", 5060))
     assert it.take() == []
+    it.breaks(Flow("tcp", *ELSEWHERE))
+    assert it.take() == [("ACK", INVITED)]
+    it.session.hangup()
+    assert it.take() == [("BYE", INVITED)]
+
+
+def test_the_ack_of_a_later_2xx_whose_connection_fails_goes_where_its_invite_went() -> None:
+    """The Contact of a 2xx to our re-INVITE takes no connection; the BYE goes by the flow, too."""
+    it = Acknowledging()
+    it.answers(HOME)
+    assert it.take() == [("ACK", INVITED)]
+    it.session.offer(OFFER)
+    [sent] = list(it.stage.agent.core.datagrams())
+    reinvite = parse_message(sent[0])
+    assert isinstance(reinvite, Request)
+    response = answer(reinvite, 200, body=ANSWER, contact=NameAddr(Uri.parse(AWAY)))
+    it.stage.agent.core.receive(response.write(), FIRST)
+    assert it.take() == [("ACK", Flow("tcp", *ELSEWHERE))]
     it.breaks(Flow("tcp", *ELSEWHERE))
     assert it.take() == [("ACK", INVITED)]
     it.session.hangup()
