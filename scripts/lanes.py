@@ -72,7 +72,7 @@ class Outcome:
 def steps(workers: int) -> list[list[Lane]]:
     """Return the lanes; those of one step run beside each other, the next step after them."""
     beside = (*PYTEST, "--numprocesses", str(workers), "--dist", "loadfile", "--no-loadscope-reorder")
-    two = (*PYTEST, "--numprocesses", str(min(workers, 2)), "--dist", "loadfile", "--no-loadscope-reorder")
+    apart = "--ignore=tests/sip", "--ignore=tests/strangers"
     coverage = (*(f"--cov=gateway/sip/{room}" for room in COVERED), "--cov-branch", "--cov-fail-under=100")
 
     def tests(name: str, *command: str) -> Lane:
@@ -82,12 +82,12 @@ def steps(workers: int) -> list[list[Lane]]:
     return [
         [
             Lane("rust", ["scripts/plane", "test"]),
-            tests("suite", *beside, "-m", "not serial and not nightly", "--ignore=tests/sip"),
+            tests("suite", *beside, "-m", "not serial and not nightly", *apart),
         ],
+        # Tests of strangers add links to the machine; a browser of the suite would drop its loads then.
+        [tests("strangers", *beside, "-m", "not serial and not nightly", "tests/strangers")],
         [tests("sip", *beside, "tests/sip", *coverage, "--cov-report=term-missing:skip-covered")],
-        # Kills and takeovers wait more than they compute: each of two has a core, and a network of its own.
-        [tests("kills", *two, "-m", "serial and not nightly", "tests/interop")],
-        [tests("serial", *PYTEST, "-m", "serial and not nightly", "--ignore=tests/interop")],
+        [tests("serial", *PYTEST, "-m", "serial and not nightly")],
     ]
 
 
@@ -132,7 +132,7 @@ def shown(outcomes: Sequence[Outcome]) -> Table:
 def main() -> int:
     """Run every lane, also after one that failed."""
     parser = argparse.ArgumentParser(prog="python -m scripts.lanes", description="Run the whole suite in lanes.")
-    parser.add_argument("lanes", nargs="*", metavar="LANE", help="rust, suite, sip, kills or serial (all)")
+    parser.add_argument("lanes", nargs="*", metavar="LANE", help="rust, suite, strangers, sip or serial (all)")
     parser.add_argument("--workers", type=int, default=3, help="tests at a time in the lanes of pytest (3)")
     parser.add_argument("--lower", action="store_true", help=f"write counts that have fallen to {EFFORT.name}")
     options = parser.parse_args()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -20,14 +19,6 @@ settings.load_profile("gateway")
 
 LONGEST = ("test_kamailio", "test_loss", "test_examples", "test_cli", "test_init")
 """Files that take a minute and more: one that begins late keeps one worker busy alone at the end."""
-
-
-def pytest_configure() -> None:
-    """Give each worker a network of its own: links that a test adds would have browsers of others drop their loads."""
-    from tests import netns  # pytest imports the plugins first, which take the clocks over
-
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        netns.alone()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import itertools
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -79,34 +78,6 @@ def _set_namespace(namespace: IO[str]) -> None:
     """Put this thread into a namespace of the network."""
     if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _NETWORK):
         raise OSError(ctypes.get_errno(), "setns")
-
-
-OWN, OWN_IPV6 = "198.18.255", "2001:db8:ffff:"
-"""Networks of a worker's own link: nobody answers there, as at a host whose router is silent."""
-
-
-def alone() -> bool:
-    """Give this process a network of its own, and tell whether it has one: only root makes networks.
-
-    Ports and links of one worker then meet no other worker. Threads that run already stay in the network before.
-    """
-    if os.geteuid() != 0 or any(shutil.which(name) is None for name in ("ip", "nft")):
-        return False
-    if ctypes.CDLL(None, use_errno=True).unshare(_NETWORK):
-        return False
-    commands = (
-        "ip link set lo up",
-        "ip link add own type veth peer name far",
-        f"ip addr add {OWN}.2/24 dev own",
-        f"ip addr add {OWN_IPV6}:2/64 dev own nodad",
-        "ip link set far up",
-        "ip link set own up",
-        f"ip route add default via {OWN}.1",
-        f"ip -6 route add default via {OWN_IPV6}:1",
-    )
-    for command in commands:
-        subprocess.run(command.split(), capture_output=True, check=False)  # a machine may have no IPv6
-    return True
 
 
 WORLD = "198.19.0.0/16"

@@ -159,7 +159,7 @@ def test_an_address_is_ours_while_the_machine_has_it() -> None:
     assert [is_own_address(host) for host in others] == [False] * len(others)
 
 
-@pytest.mark.wall
+@pytest.mark.serial
 def test_an_address_is_ours_from_when_a_cable_brings_it() -> None:
     """And no longer than it does."""
     with host() as there:

@@ -212,6 +212,7 @@ async def test_a_relay_that_was_lost_is_asked_for_again(tmp_path: Path) -> None:
         bench.close()
 
 
+@pytest.mark.serial
 async def test_a_server_that_refuses_or_is_silent_holds_nobody_up(tmp_path: Path, caplog: Any) -> None:
     """The start goes on without its candidates; the log says why, and no password."""
     silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
