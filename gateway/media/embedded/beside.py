@@ -55,7 +55,7 @@ def as_told(config: EmbeddedConfig, description: SessionDescription, party: Part
         return description
     if party.data is not None:
         told = sdp_text.text_as_channel(description)
-        # Where a phone drops its text, the browser keeps its data channels without a far end.
+        # If a phone drops text, the browser keeps its data channels without a far end.
         kept = party.data.is_agreed and not any(media.kind == "application" for media in told.media)
         return told.with_media([*told.media, sdp_text.CHANNEL]) if kept else told
     if party.text is None:
@@ -103,7 +103,7 @@ async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
     if video is None or video.agreement is None:
         return ""
     await party.open_video()
-    # Only a party that sends the orientation extension receives it: others may not rotate pictures.
+    # The orientation extension is sent only to senders of the extension: further parties may not rotate video.
     if video is not party.video:
         shown = video.agreement.extensions.get(ORIENTATION)
         # The party may send up to the peer's own level, regardless of the peer's previous partners.

@@ -217,7 +217,7 @@ _PLANS: dict[Kind, PlanKind] = {
 
 
 class StreamPlan(NamedTuple):
-    """One stream of our side of a description."""
+    """Plan of one media section on our side of a description."""
 
     kind: str
     """Media kind of the section."""

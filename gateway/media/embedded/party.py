@@ -145,7 +145,7 @@ class PartyMedia:
         await transport.open()
 
     async def open_video(self) -> bool:
-        """Prepare a video stream and return True if newly opened; False as well if there is no room."""
+        """Open a video stream; return False for a service, without room, or if already open. Raises MediaError."""
         config, webrtc = self._shared.config, self.webrtc
         if self.video is not None or self.transport is None:
             return False
@@ -166,7 +166,7 @@ class PartyMedia:
         return True
 
     async def open_text(self) -> bool:
-        """Prepare a phone's text stream and return True if newly opened; False as well if there is no room."""
+        """Open a phone's text stream; return False without room, without RTP, or if already open. Raises MediaError."""
         config, kind = self._shared.config, self.party.kind
         if self.text is not None or self.rtp is None:
             return False
@@ -428,7 +428,7 @@ class PartyMedia:
             silence = silence_in(codec, config.silence_after, config.silence_interval, steady=steady)
             self._shared.plane.set_silence(self.rtp.flow, silence)
 
-    # What the plane tells
+    # Events of the plane
 
     def dtls(self, path: int, source: Address, data: bytes, now: float) -> None:
         if self.webrtc is not None:

@@ -244,7 +244,7 @@ class Session:
         self._successors.forget()
 
     def take_in_place(self, made: Mapping[PartyMedia, PartyMedia]) -> None:
-        """Replace lost parties by new parties, by old party in `made`, joined as before."""
+        """Replace lost parties by the new parties in `made`, keyed by lost party, joined as before."""
         lost, self.lost = self.lost, {}
         for old, new in made.items():
             self._parties[old.party.tag] = new

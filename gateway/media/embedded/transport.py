@@ -43,7 +43,7 @@ class Transport(Protocol):
         """Apply an agreement; `side` is our side. Raises MediaError 488 without any change."""
 
     def trickle(self, candidate: str) -> None:
-        """Add a trickled candidate of the peer ("candidate:…", RFC 8838), or ignore a needless candidate."""
+        """Add a trickled candidate of the peer ("candidate:…", RFC 8838); ignored if no checks are sent."""
 
     def close(self) -> None:
         """Release all resources; idempotent."""

@@ -32,7 +32,7 @@ def rtp_leg(
 ) -> RtpLeg:
     """Return a new `RtpLeg` for one stream; `failed` receives the reason of a failure.
 
-    `numbers` identify an existing port and flow of the plane; `family` is the IP version, 0 for the default.
+    `numbers` identify an existing flow and port of the plane; `family` is the IP version, 0 for the default.
     """
     return RtpLeg(
         resources.plane,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gateway.media.embedded.plane.values import NEVER
 
 _AGAIN, _MOST = 5.0, 3
-"""Seconds before a refused offer is repeated, and maximum number of offers."""
+"""Seconds before an offer without effect is repeated, and maximum number of offers."""
 
 
 class OfferWish:
