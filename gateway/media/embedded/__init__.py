@@ -1,1 +1,1 @@
-"""The engine in this process: WebRTC terminated on one UDP port, RTP forwarded."""
+"""In-process media engine: browsers' WebRTC on one UDP port, RTP forwarded."""

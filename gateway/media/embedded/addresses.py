@@ -1,4 +1,4 @@
-"""Addresses of this machine: which there are, and which one a wildcard stands for."""
+"""IP addresses of this machine, and the address that a wildcard stands for."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from functools import lru_cache
 from pathlib import Path
 
 _SIOCGIFADDR = 0x8915
-"""Linux: the IPv4 address of an interface."""
+"""Linux ioctl that reads the IPv4 address of an interface."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the IP address can be reached from this machine only."""
+    """Return True for an IP address that only this machine can reach."""
     return ipaddress.ip_address(host).is_loopback
 
 
 def own_addresses() -> tuple[str, ...]:
-    """IPv4 addresses of this machine's interfaces but loopback, the one it sends from first; () where none is up."""
+    """Return the interfaces' IPv4 addresses except loopback, the default source address first; () without any."""
     found = [_routed(socket.AF_INET)] + [_of_interface(name) for _, name in _interfaces()]
     usable = dict.fromkeys(each for each in found if each is not None)
     return tuple([each for each in usable if not is_loopback(each)])
 
 
 def has_network() -> bool:
-    """Whether this machine has an address but loopback and those of one link: browsers make no calls over loopback."""
+    """Return True if an address is neither loopback nor, for IPv6, link-local. Browsers make no calls over loopback."""
     if own_addresses():
         return True
     routed = _routed(socket.AF_INET6)
@@ -40,7 +40,7 @@ def _is_usable(host: str) -> bool:
 
 
 def _ipv6_addresses() -> list[str]:
-    """As Linux lists them."""
+    """Return the IPv6 addresses that Linux lists; [] on another system."""
     with contextlib.suppress(OSError, ValueError):
         lines = Path("/proc/self/net/if_inet6").read_text().splitlines()
         return [str(ipaddress.IPv6Address(int(line.split()[0], 16))) for line in lines]
@@ -48,7 +48,7 @@ def _ipv6_addresses() -> list[str]:
 
 
 def reachable(host: str) -> str:
-    """`host`, or for a wildcard the address this machine would send from, loopback when it has no route."""
+    """Return `host`, or for a wildcard the default source address; loopback without a route."""
     address = ipaddress.ip_address(host)
     if not address.is_unspecified:
         return host
@@ -59,7 +59,7 @@ def reachable(host: str) -> str:
 
 @lru_cache(maxsize=8192)
 def canonical(host: str) -> str:
-    """The one text that sockets give for an IP address; other texts of it are as right and never equal."""
+    """Return the spelling that sockets use for an IP address, so that addresses compare as text; names unchanged."""
     try:
         return str(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
     except ValueError:
@@ -67,10 +67,10 @@ def canonical(host: str) -> str:
 
 
 def _routed(family: socket.AddressFamily) -> str | None:
-    """The address that the routing table would send from."""
+    """Return the source address of the default route; None without a route."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            # Connecting a UDP socket sends nothing; it only asks the routing table.
+            # Connecting a UDP socket sends nothing but consults the routing table.
             probe.connect(("2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1", 9))
         except OSError:
             return None

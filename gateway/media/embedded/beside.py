@@ -1,4 +1,4 @@
-"""What two parties have beside their voices: picture, data and text, spoken of and joined."""
+"""Video, data channels and text of two parties: offered beside the audio, and connected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ async def open_for(
     callee: PartyMedia,
     opened: list[Callable[[], None]],
 ) -> None:
-    """Be able to speak of what the offer does, to both; `opened` gets what takes it back. Raises MediaError."""
+    """Open the video and text that the offer contains for both parties. Raises MediaError.
+
+    `opened` receives the functions that close the streams again.
+    """
     parties = (caller, callee)
     if has_video(config, offer) and all(service_of(each.party) is None or each.party.video for each in parties):
         for each in parties:
@@ -47,12 +50,12 @@ def _can_type(party: PartyMedia) -> bool:
 
 
 def as_told(config: EmbeddedConfig, description: SessionDescription, party: PartyMedia) -> SessionDescription:
-    """What another party has said, in the way in which text is spoken of to this one."""
+    """Return the peer's description with its text in the form that `party` uses: data channel or text stream."""
     if not config.text.enabled:
         return description
     if party.data is not None:
         told = sdp_text.text_as_channel(description)
-        # A phone that drops its text leaves the browser its data channels, with nobody at the far end.
+        # If a phone drops text, the browser keeps its data channels without a far end.
         kept = party.data.is_agreed and not any(media.kind == "application" for media in told.media)
         return told.with_media([*told.media, sdp_text.CHANNEL]) if kept else told
     if party.text is None:
@@ -64,7 +67,7 @@ def as_told(config: EmbeddedConfig, description: SessionDescription, party: Part
 
 
 async def offered_beside(party: PartyMedia, peer: PartyMedia | None) -> str:
-    """The sections of an offer of ours beside the voice: what the peer has, or what this party had before."""
+    """Return the media sections of our offer beside audio: the peer's streams, or the party's previous streams."""
     sections = await _video_for(party, peer)
     could = party.data is not None and party.data.plan is not None
     if has_data(party) or (could and (_types(peer) or (peer is not None and has_data(peer)))):
@@ -75,7 +78,7 @@ async def offered_beside(party: PartyMedia, peer: PartyMedia | None) -> str:
 
 
 def said_with_picture(party: PartyMedia) -> SessionDescription | None:
-    """The peer's own description, where a picture is agreed with it."""
+    """Return the party's own description if video is agreed with the party."""
     if party.agreed is None or party.video is None or party.video.agreement is None:
         return None
     offer, answer, side = party.agreed
@@ -83,16 +86,16 @@ def said_with_picture(party: PartyMedia) -> SessionDescription | None:
 
 
 def _types(peer: PartyMedia | None) -> bool:
-    """Whether it has text now."""
+    """Return True if text is agreed with the peer."""
     if peer is None:
         return False
     return (peer.text is not None and peer.text.agreement is not None) or (peer.data is not None and peer.data.has_text)
 
 
 async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
-    """The section that offers what the peer shows, or what this party shows or was shown before."""
+    """Return the video sections of an offer: the peer's video, or video that the party sends or had before."""
     if known is not None and known.transport is None and not known.party.video:
-        return ""  # a service: there is nobody to be seen
+        return ""  # a service without video
     video = known.video if known is not None and known.video is not None else party.video
     seen = party.former.video if party.former is not None else ""
     if seen and (party.video or await party.open_video()):
@@ -100,10 +103,10 @@ async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
     if video is None or video.agreement is None:
         return ""
     await party.open_video()
-    # How pictures lie is said to those alone who say it themselves: nobody else turns what they are shown.
+    # The orientation extension is sent only to senders of the extension: further parties may not rotate video.
     if video is not party.video:
         shown = video.agreement.extensions.get(ORIENTATION)
-        # The party may send what the other one takes, whoever that one was joined to before.
+        # The party may send up to the peer's own level, regardless of the peer's previous partners.
         codecs = tuple([limited(codec, video.level.takes) for codec in video.agreement.receive])
         return _offering(party, video_description(codecs, orientation=shown))
     among = known is not None and bool(known.party.video)
@@ -116,14 +119,14 @@ async def _video_for(party: PartyMedia, known: PartyMedia | None) -> str:
 
 
 def _offering(party: PartyMedia, sections: str) -> str:
-    """These, which say how pictures lie or do not."""
+    """Record if the offered sections include the orientation extension, and return the sections."""
     if party.video is not None:
         party.video.turning.offered(ORIENTATION in sections)
     return sections
 
 
 def join_beside(first: PartyMedia, second: PartyMedia) -> None:
-    """Let them see each other, and have each other's data and text, as far as both have agreed to it."""
+    """Connect video, data channels and text of two parties, as far as both have agreed to each."""
     if first.audio is None is second.audio:
         _show_each_other(first.video, second.video)
     both = ((first, second), (second, first))
@@ -145,19 +148,19 @@ def join_beside(first: PartyMedia, second: PartyMedia) -> None:
 
 
 def _text_of(party: PartyMedia) -> TextEnd | None:
-    """Who reads what a browser types to it, but another browser."""
+    """Return the end that reads text from a browser, if the party is a program or a phone; None for no reader."""
     if party.audio is not None:
         return party.audio.text if party.party.text else None
     return party.text if party.text is not None and party.text.agreement is not None else None
 
 
 def _reads(party: PartyMedia) -> TextEnd | None:
-    """Who reads what is typed to it; None: nobody."""
+    """Return the end that reads text sent to the party; None without a reader."""
     return party.data if party.data is not None and party.data.is_agreed else _text_of(party)
 
 
 def show_among(caller: PartyMedia, program: PartyMedia) -> None:
-    """Show the caller's picture where the program has given it a place that it does not hold, to nobody else."""
+    """Show the caller's video in its seat of the conference unless the caller holds; without a seat, to nobody."""
     audio, agreement = program.audio, caller.agreement
     if audio is not None and audio.seat is not None:
         holds = agreement is not None and audio.holds(agreement.direction, caller.has_heard)
@@ -167,7 +170,7 @@ def show_among(caller: PartyMedia, program: PartyMedia) -> None:
 
 
 def _show_each_other(first: VideoStream | None, second: VideoStream | None) -> None:
-    """Who is joined sees each other's picture, where both speak of one; else nobody sees either's."""
+    """Connect the video of two joined parties if both have video; otherwise disconnect both."""
     if first is not None and second is not None:
         first.show_to(second)
         second.show_to(first)

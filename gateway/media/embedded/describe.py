@@ -1,4 +1,4 @@
-"""Our own side of each party's descriptions: plans for the `sdp` library, and what services say."""
+"""Our side of each party's session descriptions: plans for the `sdp` library, and the descriptions of services."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FORMATS = {
     "pcmu": Codec("PCMU", 8000, 1, 0),
     "pcma": Codec("PCMA", 8000, 1, 8),
 }
-"""What this engine encodes and decodes itself, under the payload types it likes best."""
+"""Codecs that the engine encodes and decodes itself, with their preferred payload types."""
 
 SERVICE_DESCRIPTION = "".join(
     f"{line}\r\n"
@@ -65,35 +65,34 @@ SERVICE_DESCRIPTION = "".join(
         "a=sendrecv",
     )
 )
-"""A SERVICE party's side of every exchange: a plain RTP/AVP description of all that services speak.
+"""RTP/AVP description of every codec that services support: a SERVICE party's offer and answer.
 
-The address is one for documentation (RFC 5737): nothing is ever sent there, since the engine itself is the
-peer. `offer` gives this text for a SERVICE target, its leg hands it back as its answer, and a leg that offers
-on behalf of a service offers it.
+The address is for documentation (RFC 5737) and receives nothing, since the engine itself is the peer. `offer`
+returns the text for a SERVICE target; the service's leg returns the text as its answer, or sends it as an offer.
 """
 
 
 CHANNEL_SECTION = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=sctp-port:5000\r\n"
-"""What offers data channels once more to who has some."""
+"""Media section that offers data channels again to a browser."""
 KEY_LINE = "a=crypto:"
 
 
 @dataclass(slots=True)
 class Identity:
-    """What stays the same in all descriptions for one party."""
+    """Values that stay constant in all descriptions for one party."""
 
     session_id: int
     ssrc: int
     stream: str
     sequence_number: int
-    """The first."""
+    """Sequence number of the first packet."""
     timeline: Timeline
     keys: tuple[SrtpKey, ...] = field(repr=False)
-    """Our SDES keys, one a suite."""
+    """Our SDES keys, one for each suite."""
 
     @classmethod
     def generate(cls, config: EmbeddedConfig, kind: Kind, random: Random, timeline: Timeline) -> Identity:
-        """Draw one; `random` must be good enough for keys."""
+        """Draw an identity; `random` must be cryptographically secure, since keys come from it."""
 
         def random_bytes(count: int) -> bytes:
             return random.getrandbits(8 * count).to_bytes(count, "big")
@@ -106,7 +105,7 @@ class Identity:
             session_id=random.getrandbits(62),
             ssrc=random.getrandbits(32),
             stream=f"{random.getrandbits(64):016x}",
-            # Below 32768: with the packets before the wrap lost, a receiver would guess the roll-over wrong.
+            # Below 32768: if the packets before a wrap were lost, a receiver would guess the roll-over counter wrong.
             sequence_number=random.getrandbits(15),
             timeline=timeline,
             keys=keys,
@@ -114,48 +113,48 @@ class Identity:
 
     @property
     def cname(self) -> str:
-        """Name in our RTCP and a=ssrc; tells nothing (RFC 7022)."""
+        """CNAME in our RTCP and a=ssrc; random, so no host is identified (RFC 7022)."""
         return self.stream
 
     def first(self, now: float, clock_rate: int) -> tuple[int, int, int]:
-        """SSRC, sequence number and timestamp of a stream that begins at `now`, Unix seconds, by a clock in Hz."""
+        """Return SSRC, sequence number and timestamp of a stream that begins at `now` (Unix seconds; clock in Hz)."""
         return self.ssrc, self.sequence_number, self.timeline.at(now, clock_rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Former:
-    """What was said with a party whose transport is gone."""
+    """Negotiated state of a party whose transport is gone."""
 
     timeline: Timeline
     sent: SessionDescription | None
-    """The last description it was given."""
+    """Last description sent to the party."""
     theirs: SessionDescription | None
-    """The last one of its own that was agreed on."""
+    """Last agreed description from the party."""
     spoken: tuple[str, ...]
-    """Names of the codecs that it took."""
+    """Names of the codecs that the party accepted."""
     video: str = ""
-    """The section that offers its picture."""
+    """Media section that offers the party's video."""
     has_data: bool = False
-    """Whether it had data channels."""
+    """True if the party had data channels."""
     has_text: bool = False
-    """Whether it had text, of a phone."""
+    """True if the party, a phone, had a text stream."""
     has_heard: bool = False
-    """Whether it had agreed to hear anybody."""
+    """True if the party had ever agreed to receive audio."""
 
 
 def parse(config: EmbeddedConfig, text: str) -> SessionDescription:
-    """A description of our own, or one agreed before; raises MediaError 400."""
+    """Parse a description of our own, or a previously agreed description; raises MediaError 400."""
     return checked(lambda: SessionDescription.parse(text, config.sdp_limits))
 
 
 def agreed_of(config: EmbeddedConfig, values: Sequence[str]) -> tuple[SessionDescription, SessionDescription, Side]:
-    """The offer and the answer of these texts, and which of them is ours; raises MediaError 400."""
+    """Parse offer and answer from `values` and return both with our side; raises MediaError 400."""
     offer, answer, side = values
     return parse(config, offer), parse(config, answer), "offerer" if side == "offerer" else "answerer"
 
 
 def is_narrowed(offer: SessionDescription, answer: SessionDescription, ours: Side) -> bool:
-    """Return True where our side of an agreement lets less audio flow than the peer had asked for."""
+    """Return True if our side of an agreement allows less audio than the peer asked for."""
     for asked, said in zip(offer.media, answer.media, strict=False):
         if asked.kind == "audio" and said.port:
             wanted = offer.direction_of(asked)
@@ -166,7 +165,7 @@ def is_narrowed(offer: SessionDescription, answer: SessionDescription, ours: Sid
 
 
 def without_keys(description: SessionDescription) -> str:
-    """The text of a description for others to keep: SRTP keys stay here."""
+    """Return the text of a description without its SRTP keys, fit for storage."""
     text = str(description)
     if KEY_LINE not in text:
         return text
@@ -174,7 +173,7 @@ def without_keys(description: SessionDescription) -> str:
 
 
 def checked(step: Callable[[], T]) -> T:
-    """Run one step of the `sdp` library; its errors become MediaError 400 or 488."""
+    """Run a step of the `sdp` library and turn its errors into MediaError 400 or 488."""
     try:
         return step()
     except SdpError as error:
@@ -182,7 +181,7 @@ def checked(step: Callable[[], T]) -> T:
 
 
 def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) -> CodecPolicy:
-    """Which codecs a side may be told about; `prefer` comes before the configured order."""
+    """Return the codecs and feedback that a description may contain; `prefer` precedes the configured order."""
     configured = party.codecs or (config.webrtc_codecs if party.kind is Kind.WEBRTC else config.rtp_codecs)
     order = tuple(dict.fromkeys((*[name for name in prefer if name in configured], *configured)))
     convertible = tuple([FORMATS[name] for name in order if name in CODECS]) if config.transcode else ()
@@ -205,7 +204,7 @@ def codec_policy(config: EmbeddedConfig, party: Party, prefer: tuple[str, ...]) 
 
 
 _policy = lru_cache(maxsize=256)(CodecPolicy)
-"""There are few: what is decided under one is found again by its identity."""
+"""Cached constructor: equal policies are identical objects, so that decisions can be cached by policy."""
 
 
 _PLANS: dict[Kind, PlanKind] = {
@@ -214,19 +213,19 @@ _PLANS: dict[Kind, PlanKind] = {
     Kind.DTLS: "dtls",
     Kind.BEST_EFFORT: "opportunistic",
 }
-"""What a description for a party of that kind is; others are plain RTP."""
+"""Kind of the description by kind of party; plain RTP by default."""
 
 
 class StreamPlan(NamedTuple):
-    """One stream of our side of a description."""
+    """Plan of one media section on our side of a description."""
 
     kind: str
-    """Of its section."""
+    """Media kind of the section."""
     transport: TransportPlan
     ssrc: int
-    """What we send with."""
+    """SSRC that we send with."""
     repair: int = 0
-    """SSRC of the retransmissions; 0: none."""
+    """SSRC of retransmissions; 0 without retransmission."""
 
 
 def media_plan(
@@ -239,9 +238,9 @@ def media_plan(
     counts: bool,
     turns: bool,
 ) -> Plan:
-    """Our side of a description for a party of that kind; its voice is the first of the streams.
+    """Return our side of a description for a party of `kind`; the first of `streams` is audio.
 
-    `counts`: it may be told when its packets come. `turns`: it and who sees it may tell each other how pictures lie.
+    `counts` allows transport-wide congestion control feedback, `turns` the video orientation extension.
     """
     webrtc, audio = kind is Kind.WEBRTC, streams[0].transport
     kinds = tuple(dict.fromkeys([each.kind for each in streams]))
@@ -268,10 +267,10 @@ def answerer(
     description: SessionDescription | None,
     others: Sequence[Party] = (),
 ) -> Callable[[Plan], SessionDescription]:
-    """What answers an offer with what the other side has answered; None: with what we can do ourselves.
+    """Return a function that answers `offer` with the peer's `description`, or without one with our own media.
 
-    Of video that is what many show each other by a program among the `others`, in the codecs it names, and text where
-    a service among them reads it.
+    Our own media includes video in the codecs of the first program among `others` with video, and text if a service
+    reads it.
     """
     if description is None:
         video = next((each.video for each in others if each.video), ())
@@ -281,7 +280,7 @@ def answerer(
 
 
 def takes_text(party: Party) -> bool:
-    """Whether it is a service that reads text: an echo, or a program that does."""
+    """Return True for a service that reads text: an echo, or a program with text."""
     return party.kind is Kind.SERVICE and (party.service == "echo" or party.text)
 
 
@@ -298,32 +297,32 @@ def _showing(plan: Plan, video: tuple[str, ...]) -> Plan:
 
 
 def service_of(party: Party) -> str | None:
-    """The name of the service, None for a party with a peer of its own."""
+    """Return the name of the service; None for a party that is no service."""
     return (party.service or "") if party.kind is Kind.SERVICE else None
 
 
 def family_of(offer: SessionDescription) -> int:
-    """IP version of where the first voice of a description goes, 4 or 6; 0 where it is held, or given by name."""
+    """Return 4 or 6, the IP version of the first audio section's address; 0 for a wildcard or a host name."""
     connection = next((offer.connection_of(media) for media in _audio_of(offer)), None)
     address = connection.ip if connection is not None else None
     return 0 if address is None or address.is_unspecified else address.version
 
 
 def has_audio(offer: SessionDescription) -> bool:
-    """Whether a section could carry a voice, and not digits alone."""
+    """Return True if an audio section offers a codec other than telephone events."""
     return any(codec.is_media for media in _audio_of(offer) for codec in read_codecs(media))
 
 
 def has_video(config: EmbeddedConfig, offer: SessionDescription) -> bool:
-    """Whether a section offers video that is forwarded here."""
+    """Return True if a section offers video in a codec that the engine forwards."""
     live = [media for media in offer.media if media.kind == "video" and (media.port or media.has("bundle-only"))]
     return any(codec.key[0] in config.video.codecs for media in live for codec in read_codecs(media))
 
 
 def video_description(codecs: Iterable[Codec], direction: str = "sendrecv", orientation: int | None = None) -> str:
-    """A section of a plain description that says these video codecs; "" where there are none.
+    """Return an RTP/AVP video section with `codecs`; "" without a codec.
 
-    `orientation`: identifier of the header extension by which who is seen says how its pictures lie; None: none.
+    `orientation` is the identifier of the video orientation header extension; None leaves the extension out.
     """
     said = [codec for codec in codecs if codec.is_media]
     if not said:
@@ -343,19 +342,19 @@ def _audio_of(offer: SessionDescription) -> list[MediaDescription]:
 
 
 def codec_names(agreement: MediaAgreement | None) -> tuple[str, ...]:
-    """What a party takes, best first, lower case; () where nothing is agreed."""
+    """Return names of the codecs that a party accepts, best first, lower case; () without an agreement."""
     return tuple([codec.key[0] for codec in agreement.send if codec.is_media]) if agreement is not None else ()
 
 
 def fingerprints_of(description: SessionDescription) -> frozenset[tuple[str, str]]:
-    """Which certificates the first section's transport may show."""
+    """Return the usable certificate fingerprints of the first section's transport."""
     first = transport_section(description, description.media[0])
     said = tuple([(each.algorithm, each.digest) for each in description.all_of(first, Fingerprint)])
     return frozenset(usable_fingerprints(said))
 
 
 def require_usable(config: EmbeddedConfig, source: Party, offer: SessionDescription) -> None:
-    """Refuse an offer at once, before anybody rings, that no answer could make into a call; raises MediaError."""
+    """Raise MediaError for an offer that no answer could turn into a call, before any callee rings."""
     kind, audio = source.kind, _audio_of(offer)
     if not has_audio(offer):
         raise MediaError("the offer has no audio", 488)

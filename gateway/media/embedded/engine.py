@@ -1,4 +1,4 @@
-"""The media engine inside the gateway: browsers on one UDP port, phones on port pairs, packets relayed between."""
+"""Media engine inside the gateway: browsers on one UDP port, phones on port pairs, packets relayed between them."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ T = TypeVar("T")
 logger = logging.getLogger("gateway.media")
 
 SWEEP = 0.5
-"""Seconds between two looks at what is due."""
+"""Seconds between two runs of due timers and reports."""
 LONGEST_WRITING = 5.0
-"""Seconds that the end waits for recordings to be finished."""
+"""Seconds that `close` waits for unfinished recordings."""
 LONGEST_CANDIDATE = 1024
-"""Characters."""
+"""Maximum length of a trickled candidate, in characters."""
 
 
 class EmbeddedEngine:
-    """`gateway.media.engine.MediaEngine` in this process. All methods raise MediaError only."""
+    """In-process `gateway.media.engine.MediaEngine`. Methods raise only MediaError."""
 
     handover = None
 
@@ -78,9 +78,10 @@ class EmbeddedEngine:
         make_plane: Callable[[], Plane] | None = None,
         names: Names | None = None,
     ) -> None:
-        """`clock` gives monotonic, `wall_clock` Unix seconds; `random` draws keys, so a SystemRandom outside tests.
+        """Create a stopped engine; `clock` returns monotonic seconds, `wall_clock` Unix seconds.
 
-        `make_plane` makes the packet plane, None: the one in this process. `names` looks up host names of media.
+        `random` draws keys, so must be a SystemRandom outside tests. `make_plane` creates the packet plane, by default
+        an in-process plane. `names` resolves host names in descriptions.
         """
         self.config = config or EmbeddedConfig()
         self._clock, self._wall_clock = clock, wall_clock
@@ -96,7 +97,7 @@ class EmbeddedEngine:
         self._occupancy = Occupancy()
         self.plane_loss = PlaneLoss(lambda: tuple(self._sessions.values()), lambda: self._resources)
         self.inherited = Inventory()
-        """What the plane held of a process that died, as long as a call of it may be resumed."""
+        """Ports and flows that the plane holds from a crashed process, while its calls may be resumed."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -120,12 +121,12 @@ class EmbeddedEngine:
 
     @property
     def sessions(self) -> int:
-        """Calls that have not been deleted."""
+        """Number of calls that have not been deleted."""
         return len(self._sessions)
 
     @property
     def ports_in_use(self) -> int:
-        """Pairs of RTP ports."""
+        """Number of RTP port pairs in use."""
         return self._resources.pools.in_use if self._resources is not None else 0
 
     @property
@@ -144,19 +145,19 @@ class EmbeddedEngine:
 
     @property
     def players(self) -> int:
-        """Tones, digits and transcoders at work."""
+        """Number of active tones, digits and transcoders."""
         return len(self._resources.pacer) if self._resources is not None else 0
 
     @property
     def port(self) -> WebRtcPort:
-        """The one port of all browsers; raises MediaError before `start`."""
+        """UDP port that all browsers share; raises MediaError before `start`."""
         return self._running().port
 
     def subscribe(self, handler: EventHandler) -> None:
         self._delivery.subscribe(handler)
 
     def change(self, config: EmbeddedConfig) -> None:
-        """Make calls by `config` from now on; those that are up keep theirs, and what is bound stays bound."""
+        """Use `config` for new calls. Existing calls keep their settings, and bound ports stay bound."""
         self.config = config
         if self._resources is None:
             return
@@ -171,12 +172,14 @@ class EmbeddedEngine:
             self._changing_music.cancel()
 
     async def start(self) -> None:
-        """Bind the browsers' port; raises MediaError 503 that names the address that would not, and PlaneError where
-        the packet plane cannot be had."""
+        """Start the packet plane and bind the browsers' port.
+
+        Raises MediaError 503 with the address that cannot be bound, and PlaneError if the packet plane fails to start.
+        """
         if self._resources is not None:
             return
         config = self.config
-        # Encoded once, beside the loop: later the first tone of a codec would hold up every call's packets.
+        # In a thread before any call: encoding a tone on the event loop would delay every call's packets.
         await asyncio.to_thread(prepare_loops, config.tone_frequency, config.tone_level)
         if config.data.max_channels:
             await asyncio.to_thread(prepare)
@@ -217,7 +220,7 @@ class EmbeddedEngine:
         self._arm()
 
     async def _make_port(self, plane: Plane, ids: Callable[[], int]) -> WebRtcPort:
-        """The browsers' port; it has the certificates that peers of calls in the plane know."""
+        """Return the browsers' port, with the certificates that peers of surviving calls know."""
         config = self.config.webrtc
         path = config.certificate_file if self.inherited.flows else None
         kept = await asyncio.to_thread(DtlsCertificate.left, path)
@@ -279,7 +282,7 @@ class EmbeddedEngine:
         return await self._making(call_id, lambda session: session.create_offer(target, peer))
 
     async def _making(self, call_id: str, request: Callable[[Session], Awaitable[str]]) -> str:
-        """Do what makes the call where there is none yet; again where the plane died, whose ports an offer names."""
+        """Run `request`, which may create the call; retry once if the plane died, since offers contain its ports."""
         deaths = self.plane_loss.deaths
         try:
             return await self._made(call_id, request)
@@ -304,7 +307,7 @@ class EmbeddedEngine:
                     raise MediaError("the packet plane ended", 503)
                 return made
         except BaseException:
-            # Also when the request was cancelled: nothing may be left behind.
+            # BaseException: a cancelled request must release its call too.
             if new:
                 self._drop(call_id)
             raise
@@ -350,7 +353,7 @@ class EmbeddedEngine:
 
     @contextlib.asynccontextmanager
     async def _ready(self, *sessions: Session) -> AsyncIterator[None]:
-        """Have calls to oneself; raises MediaError."""
+        """Lock the sessions and check that each is open; raises MediaError."""
         async with self.plane_loss.held(*sessions):
             for each in sessions:
                 self._still_open(each)
@@ -358,9 +361,9 @@ class EmbeddedEngine:
                 yield
 
     async def _settle(self) -> None:
-        """Wait until the plane has done what it was told: packets may come as soon as a description is out.
+        """Wait until the plane has executed all commands: packets may arrive once a description is sent.
 
-        Where it dies meanwhile the calls hear of that by MediaLost, as if it had a moment later.
+        If the plane dies meanwhile, MediaLost reports the loss to the calls.
         """
         with contextlib.suppress(PlaneError):
             await self._running().plane.snapshot(())
@@ -389,7 +392,7 @@ class EmbeddedEngine:
             self._sessions[call_id] = await restored(self._running(), call_id, values, times)
 
     def end_left(self) -> None:
-        """Close every port and flow that no call of ours has."""
+        """Close every inherited port and flow that no call uses."""
         left, self.inherited = self.inherited, Inventory()
         plane, ours = self._running().plane, {each.flow for one in self._sessions.values() for each in one.parties}
         ended = [flow for flow in left.flows if flow not in ours]
@@ -403,7 +406,7 @@ class EmbeddedEngine:
                 plane.close_port(each.port)
 
     async def trickle(self, call_id: str, tag: str, candidate: str, mid: str | None) -> None:
-        """For a full agent; a lite one learns addresses from the checks themselves."""
+        """Add a trickled candidate of a full ICE agent; raises MediaError 400 if the candidate is too long."""
         if len(candidate) > LONGEST_CANDIDATE:
             raise MediaError("the candidate is too long", 400)
         transport = self._session(call_id).party(tag).transport
@@ -474,14 +477,14 @@ class EmbeddedEngine:
         return session.statistics()
 
     async def _refresh(self, parties: Sequence[Reporting]) -> None:
-        """Ask the plane for the figures of these parties and their video."""
+        """Update the figures of `parties` from the plane."""
         flows = {party.flow: party for party in parties if party.flow is not None}
         if not flows or self._resources is None:
             return
         try:
             snapshots = await self._resources.plane.snapshot(tuple(flows))
         except PlaneError:
-            # The plane has gone: the figures stay what they were.
+            # The plane is gone: keep the last figures.
             return
         for flow, snapshot in snapshots.items():
             flows[flow].note(snapshot)
@@ -519,7 +522,7 @@ class EmbeddedEngine:
         self._arm()
 
     async def sweep(self) -> None:
-        """Do everything that is due; the engine's own timer calls it, tests may."""
+        """Run the due timers of all calls and send due reports. Called by the engine's timer, and by tests."""
         now = self._clock()
         due: list[Reporting] = []
         for session in tuple(self._sessions.values()):

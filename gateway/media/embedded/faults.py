@@ -1,4 +1,4 @@
-"""What a request to the engine raises where the fault is our own, or the plane's."""
+"""MediaErrors for faults of the engine itself or of the packet plane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ logger = logging.getLogger("gateway.media")
 
 
 def refused_by_plane(error: PlaneError, doing: str = "", otherwise: int = 503) -> MediaError:
-    """Return the refusal of a request by the packet plane; `otherwise` is its status where no limit or loss is why."""
+    """Return the MediaError for a request that the packet plane refused.
+
+    `otherwise` is the status unless a limit or the loss of the plane is the reason.
+    """
     if error.code == "full":
         return MediaError(f"{doing}{error}", 503, limit="open files", retry_after=WHEN_FULL)
     return MediaError(f"{doing}{error}", 503 if error.code == "lost" else otherwise)
@@ -21,7 +24,7 @@ def refused_by_plane(error: PlaneError, doing: str = "", otherwise: int = 503) -
 
 @contextlib.contextmanager
 def own_faults() -> Iterator[None]:
-    """A fault of ours is logged and becomes MediaError 500, which does not repeat its text."""
+    """Log an unexpected exception and raise MediaError 500 without its text; PlaneError becomes a refusal."""
     try:
         yield
     except MediaError:

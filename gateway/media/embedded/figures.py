@@ -1,4 +1,4 @@
-"""A party's figures as the engine's interface has them, out of the plane's counters and the peer's reports."""
+"""A party's statistics for the engine's interface, from the plane's counters and the peer's RTCP reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.media.engine import PartyStatistics, StreamStatistics, TextStatisti
 
 
 def party_statistics(party: PartyMedia) -> PartyStatistics:
-    """As the last snapshot has them."""
+    """Return the party's statistics as of the last snapshot."""
     flow = party.snapshot or FlowSnapshot(taken=0.0)
     rtt_ms = None if party.reporter.rtt is None else round(party.reporter.rtt * 1000, 3)
     return PartyStatistics(
@@ -31,7 +31,7 @@ def _received(party: PartyMedia, flow: FlowSnapshot, rtt_ms: float | None) -> St
     codec, jitter_ms = _heard_codec(party, flow), round(flow.jitter * 1000, 3)
     playout = party.stations.playout
     playout = playout.after(flow.playout) if playout is not None else flow.playout
-    # What came too late to be played was lost to the listener.
+    # A packet too late for playout is lost to the listener.
     late = playout.late if playout is not None else 0
     waited = playout.waited if playout is not None else None
     quality = quality_of(
@@ -48,7 +48,7 @@ def _sent(party: PartyMedia, flow: FlowSnapshot, rtt_ms: float | None) -> Stream
     lost, jitter_ms = reporter.lost or 0, round((reporter.jitter or 0.0) * 1000, 3)
     quality = None
     if reporter.lost is not None:
-        # The peer says how many it has lost, not in how many runs: taken as lost one by one.
+        # Receiver reports give the number of lost packets but not of loss runs: assume isolated losses.
         quality = quality_of(codec, expected=flow.sent, lost=lost, loss_runs=lost, jitter_ms=jitter_ms, rtt_ms=rtt_ms)
     octets = flow.sent_octets + 12 * flow.sent
     return _stream(flow.sent, octets, lost, jitter_ms, codec, quality, 0)
@@ -71,7 +71,7 @@ def _stream(
 
 
 def _heard_codec(party: PartyMedia, flow: FlowSnapshot) -> str | None:
-    """Name of the codec that came last, before anything has the one that is expected."""
+    """Return the codec name of the last received packet; the expected codec before any packet."""
     if party.agreement is None:
         return None
     media = [codec for codec in party.agreement.receive if codec.is_media]

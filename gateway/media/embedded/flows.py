@@ -1,4 +1,4 @@
-"""What the plane tells, brought to whom it concerns: one table of flows."""
+"""Dispatch of the packet plane's events to listeners, by flow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.media.embedded.plane.values import Address, MediaPacket
 
 
 class FlowListener(Protocol):
-    """Who a flow belongs to."""
+    """Owner of a flow, which receives its events."""
 
     def dtls(self, path: int, source: Address, data: bytes, now: float) -> None: ...
 
@@ -29,13 +29,13 @@ class FlowListener(Protocol):
 
 
 class StunListener(Protocol):
-    """Who answers checks: the browsers' port."""
+    """Receiver of STUN checks: the browsers' port."""
 
     def stun(self, path: int, source: Address, data: bytes, now: float) -> None: ...
 
 
 class LossListener(Protocol):
-    """Who is told that the plane died: the engine."""
+    """Receiver of the plane's death and restart."""
 
     def plane_lost(self) -> None: ...
 
@@ -43,7 +43,7 @@ class LossListener(Protocol):
 
 
 class FlowTable:
-    """A `plane.protocol.PlaneHandler` that looks flows up."""
+    """A `plane.protocol.PlaneHandler` that passes each event to the flow's listener."""
 
     def __init__(self, owner: LossListener) -> None:
         self.port: StunListener | None = None
@@ -55,15 +55,15 @@ class FlowTable:
         return len(self._listeners)
 
     def add(self, flow: int, listener: FlowListener) -> None:
-        """Tell `listener` of this flow."""
+        """Deliver the events of `flow` to `listener`."""
         self._listeners[flow] = listener
 
     def when_fed(self, flow: int, told: Callable[[int, float], None]) -> None:
-        """Tell `told` which flow feeds the stream of this one from now on, and when it began."""
+        """Call `told` with the source flow and the time whenever another flow begins to feed `flow`."""
         self._fed[flow] = told
 
     def remove(self, flow: int) -> None:
-        """Nobody is told of it any more."""
+        """Stop delivering events of `flow`."""
         self._listeners.pop(flow, None)
         self._fed.pop(flow, None)
 

@@ -1,4 +1,4 @@
-"""How large a party may send its pictures: as large as whoever sees them takes, of a room the slowest."""
+"""Codec level that a party may send video with: the level of the viewer, or the lowest level in a conference."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from sdp.levels import Limit, Limits, all_take, limit_of, limited, limits_of
 from sdp.negotiation import Side
 
 _PATIENCE = 30.0
-"""Seconds in which nobody slower has come, after which a party is told that it may send more again."""
+"""Seconds without a further change of viewers' limits before a party is offered a higher limit again."""
 
 
 class SendLevel:
-    """Of one picture: what its peer takes, what its room does, and what it is told (RFC 6184 section 8.2.2)."""
+    """Level limits of one video stream: the peer's, the viewers', and the limits offered (RFC 6184 section 8.2.2)."""
 
     def __init__(self, have_offered: Callable[[], None]) -> None:
-        """`have_offered` has the peer offered what is wanted now."""
+        """Start without limits; `have_offered` requests a new offer to the peer."""
         self.takes: Limits = {}
-        """What the peer takes of whomever it sees, as far as it has said."""
+        """Limits on received video that the peer has signalled."""
         self.wanted: tuple[Codec, ...] = ()
-        """What the peer is to be told that it may send: what it takes itself, or less."""
+        """Codecs to offer to the peer, with limits for sending."""
         self._told: tuple[Codec, ...] = ()
         self._room: Limits = {}
         self._viewer: object | None = None
-        """Who alone sees it; None: nobody, or a room."""
+        """Only viewer of the stream; None for a conference or without a viewer."""
         self.may_rise = False
-        """Whether others have seen it before, also over a transport that is gone: what it was told was for them."""
+        """True if limits may rise: they may stem from a conference, an earlier viewer or a lost transport."""
         self._since = NEVER
         self._wish = OfferWish(have_offered)
 
     def agree(self, agreement: MediaAgreement, side: Side) -> None:
-        """Take what was agreed."""
+        """Take over the limits of an agreement; `side` is our side of the exchange."""
         said, told, before = limits_of(agreement.send), limits_of(agreement.receive), self.takes
         if side == "offerer":
-            # An answer that repeats our offer takes nothing back: so does who allows no other level for what it sends,
-            # and Asterisk, which answers the lesser of both for VP8 and copies H.264's parameters, asymmetry and all.
-            # Two such sides, once offered less for a third, would each be told the other's echo for the rest of the
-            # call. Whose bound has become the very one that it is offered is believed once it offers that itself.
+            # An answer that echoes our offered limit does not lower the peer's limit. Peers without level asymmetry
+            # echo, and so does Asterisk: the lesser limit for VP8, a copy of H.264's parameters. Otherwise two such
+            # peers, once offered less for a third party, would each keep the lower limit for the rest of the call.
+            # A peer whose real limit equals the echo is believed as soon as the peer offers the limit itself.
             repeated = [key for key, limit in said.items() if limit == told.get(key) and _less(limit, before.get(key))]
             said = {**said, **{key: before[key] for key in repeated}}
         self.takes, self._told = said, agreement.receive
         self._decide()
 
     def room(self, takes: Limits, now: float) -> None:
-        """What all take who see a picture in its room, as far as they have said."""
+        """Take the limits that all viewers in the conference have signalled together."""
         self._see(None, takes, now)
 
     def beside(self, viewer: object, takes: Limits, now: float) -> None:
-        """What `viewer` takes, who alone sees it now."""
+        """Take the limits of `viewer`, the only viewer."""
         self._see(viewer, takes, now)
 
     def _see(self, viewer: object | None, takes: Limits, now: float) -> None:
@@ -63,22 +63,21 @@ class SendLevel:
         self.look(now)
 
     def _decide(self) -> None:
-        # What it takes itself is told to it in a room, where all are told the same.
+        # In a conference the peer's own limits count too, so that all members receive the same limits.
         limits = all_take((self.takes, self._room)) if self._viewer is None else self._room
         self.wanted = tuple([limited(codec, limits) for codec in self._told])
 
     def look(self, now: float) -> None:
-        """Have the peer offered what is wanted where it was told something else: less at once."""
+        """Request an offer if the wanted limits differ from the agreed limits: lower at once, higher after a wait."""
         if self.wanted == self._told:
             self._wish.had()
         elif self._is_less() or (self.may_rise and now - self._since >= _PATIENCE):
             self._wish.want(now)
 
     def _is_less(self) -> bool:
-        """Whether less is wanted of anything."""
         return any(_less(limit_of(new), limit_of(old)) for new, old in zip(self.wanted, self._told, strict=True))
 
 
 def _less(new: Limit | None, old: Limit | None) -> bool:
-    """Whether it is less of anything."""
+    """Return True if any part of `new` is lower; False if either is unknown."""
     return new is not None and old is not None and any(map(operator.lt, new, old))

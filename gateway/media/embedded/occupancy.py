@@ -1,4 +1,4 @@
-"""How full the threads of a packet plane are, out of what it counts."""
+"""Load of a packet plane's threads, from the plane's counters."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from gateway.media.embedded.plane.protocol import Plane, PlaneError
 
 _Times = tuple[int, int]
-"""ns that a thread has worked, and has waited for a processor."""
+"""Nanoseconds that a thread has worked, and has waited for a processor."""
 
 
 class Occupancy:
-    """Remembers what was counted the last time that it was asked."""
+    """Load between two readings of the counters."""
 
     def __init__(self) -> None:
         self._then = 0
         self._before: dict[str, _Times] = {}
 
     async def of(self, plane: Plane) -> float | None:
-        """`MediaEngine.busy`; None, too, where the plane does not tell, at the first time, and while it is gone."""
+        """Return `MediaEngine.busy`; None on the first reading, without a plane, or without counters of work."""
         try:
             counters = await plane.counters()
         except PlaneError:
@@ -26,7 +26,10 @@ class Occupancy:
         return self.read(counters)
 
     def read(self, counters: Mapping[str, int]) -> float | None:
-        """What `of` gives for these counters."""
+        """Return the load of the least busy thread since the last reading, 0 to 1; None if unknown.
+
+        Time spent waiting for a processor does not count.
+        """
         times = _times(counters)
         now = counters.get("now", 0)
         passed, before = now - self._then, self._before
@@ -36,7 +39,7 @@ class Occupancy:
             for name, (worked, waited) in times.items()
             if name in before and (share := _share(worked - before[name][0], waited - before[name][1], passed)) >= 0
         ]
-        # The plane gives new flows to the thread that has room.
+        # The least busy thread counts, because the plane assigns new flows to the thread with room.
         return min(shares, default=None)
 
 
@@ -50,8 +53,8 @@ def _times(counters: Mapping[str, int]) -> dict[str, _Times]:
 
 
 def _share(worked: int, waited: int, passed: int) -> float:
-    """Below 0: the plane is another one."""
+    """Return the share of time worked, 0 to 1; -1 if the counters went backwards, as after a restart of the plane."""
     if worked < 0 or waited < 0 or passed <= 0:
         return -1.0
-    # On a machine that others fill a thread waits, but is not full: what it has to do is done once it has its turn.
+    # Waiting for a processor is no load: on a machine busy with unrelated work, a waiting thread still has room.
     return min(1.0, worked / max(passed - waited, worked, 1))

@@ -1,4 +1,4 @@
-"""One side of a call's media: its transport, what was agreed with it, the stream it gets."""
+"""Media of one party of a call: transport, agreed descriptions, outgoing stream."""
 
 from __future__ import annotations
 
@@ -47,37 +47,37 @@ from sdp.negotiation import Contested, Side, fitted
 logger = logging.getLogger("gateway.media")
 Answer = Callable[[Plan], SessionDescription]
 NOWHERE = TransportPlan(address="192.0.2.1", port=9)
-"""Where a service would receive, if anything were ever sent to one (RFC 5737)."""
+"""Documentation address (RFC 5737) in descriptions of services, which receive no packets."""
 
 
 class PartyMedia:
-    """What the session holds of one party; a `FlowListener`."""
+    """Media state of one party in a session; a `FlowListener`."""
 
     def __init__(self, resources: Resources, call_id: str, party: Party, left: Mapping[str, Any] | None = None) -> None:
-        """`left` are `values` of another process, which `resume` follows. Raises MediaError 503 without room."""
+        """Create a party, with `left` from the stored values of another process. Raises MediaError 503 without room."""
         self.party = party
         self.call_id = call_id
         self.agreement: MediaAgreement | None = None
         self.agreed: tuple[SessionDescription, SessionDescription, Side] | None = None
-        """The offer and the answer that it was made of, and which of them is ours."""
+        """Offer and answer of the agreement, and our side."""
         self.sent: SessionDescription | None = None
-        """The last description the peer was given."""
+        """Last description sent to the peer."""
         self.offered: SessionDescription | None = None
-        """The offer of the peer that is to be answered."""
+        """Offer from the peer that awaits our answer."""
         self.our_offer: SessionDescription | None = None
-        """Our offer that the peer is to answer."""
+        """Our offer that awaits the peer's answer."""
         self.theirs: SessionDescription | None = None
-        """The last description the peer gave that was agreed on, also over a transport that is gone."""
+        """Last agreed description from the peer, even over a lost transport."""
         self.former: Former | None = None
-        """What was said over a transport that is gone, until this one is agreed on."""
+        """Negotiated state of a lost transport, until the new transport has an agreement."""
         self._numbering: tuple[Contested, bool] = {}, False  # settled payload types; True for the peer's own numbers
         self._has_moved = False  # True once media was at a former address, which may still send
-        self.answered_early = self.has_heard = False  # whether it has ever agreed to hear anybody
+        self.answered_early = self.has_heard = False  # has_heard: the peer has agreed to receive audio at least once
         self.joined: PartyMedia | None = None
-        """Whose media it hears and who hears it."""
+        """Party that exchanges media with the party."""
         self.connected_after: float | None = None
         self.snapshot: FlowSnapshot | None = None
-        """The plane's figures as they were last asked for."""
+        """Last snapshot of the plane's figures."""
         self._shared = resources
         self._since = resources.clock()
         timeline = Timeline.draw(resources.random, resources.wall_clock())
@@ -89,17 +89,17 @@ class PartyMedia:
         self.webrtc: WebRtcLeg | None = None
         self.rtp: RtpLeg | None = None
         self.video: VideoStream | None = None
-        """Its picture, while one is spoken of."""
+        """Video stream, while descriptions contain video."""
         self._resting_video: VideoStream | None = None
-        """The picture that was spoken of before."""
+        """Closed video stream of a browser, kept for the next use of video."""
         self.data: DataChannels | None = None
-        """What it says beside voice and picture, of a browser."""
+        """Data channels of a browser."""
         self.text: TextStream | None = None
-        """What it types, of a phone, while text is spoken of."""
+        """Text stream of a phone, while descriptions contain text."""
         self._make_transport(left["transport"] if left is not None else None)
         self.audio = ProgramAudio() if party.service == PROGRAM else None
-        """What a program hears and says."""
-        # Weak, so that a party goes with its call at once, and not when the collector has found the circle.
+        """Audio interface of a program."""
+        # Weak references avoid a cycle, so that a party is freed with its call rather than by the garbage collector.
         me: weakref.ref[PartyMedia] = weakref.ref(self)
         self.playing = Playing(resources.pacer, weakref.proxy(self))
         self.stations = Stations(
@@ -112,7 +112,7 @@ class PartyMedia:
         config = resources.config
         self.reporter = Reporter(self.identity.ssrc, self.identity.cname, resources.random, config.report_interval)
         self._rtcp_heard = float("-inf")
-        self._closed = self._is_told = False  # whether it is told when its packets come
+        self._closed = self._is_told = False  # _is_told: the peer receives transport-wide congestion control feedback
 
     def _make_transport(self, left: Mapping[str, Any] | None) -> None:
         resources = self._shared
@@ -128,12 +128,12 @@ class PartyMedia:
 
     @property
     def transport(self) -> Transport | None:
-        """None for a service."""
+        """Transport to the peer; None for a service."""
         return self.webrtc or self.rtp
 
     @property
     def flow(self) -> int | None:
-        """Its flow in the plane; None for a service."""
+        """Flow in the plane; None for a service."""
         return self.transport.flow if self.transport is not None else None
 
     async def open(self) -> None:
@@ -145,7 +145,7 @@ class PartyMedia:
         await transport.open()
 
     async def open_video(self) -> bool:
-        """Be able to speak of video; whether it was not before and is now. Without room there is none."""
+        """Open a video stream; return False for a service, without room, or if already open. Raises MediaError."""
         config, webrtc = self._shared.config, self.webrtc
         if self.video is not None or self.transport is None:
             return False
@@ -166,7 +166,7 @@ class PartyMedia:
         return True
 
     async def open_text(self) -> bool:
-        """Be able to speak of text; whether a phone was not before and is now. Without room there is none."""
+        """Open a phone's text stream; return False without room, without RTP, or if already open. Raises MediaError."""
         config, kind = self._shared.config, self.party.kind
         if self.text is not None or self.rtp is None:
             return False
@@ -192,21 +192,21 @@ class PartyMedia:
         return not self._closed
 
     def close_text(self) -> None:
-        """Speak of text no more, until it is opened again."""
+        """Close the text stream; descriptions omit text until the next `open_text`."""
         text, self.text = self.text, None
         if text is not None:
             text.close()
 
     def forget_refused(self, before: float) -> None:
-        """Speak no more of what was offered earlier than `before` in a call that stands, and never agreed."""
+        """Close video and text of an agreed call that were opened earlier than `before` (s) and never agreed."""
         for stream, close in ((self.video, self.close_video), (self.text, self.close_text)):
             if stream is not None and stream.agreement is None and self.agreement is not None and stream.since < before:
                 close()
 
     def close_video(self) -> None:
-        """Speak of video no more, until it is opened again.
+        """Stop video until the next `open_video`.
 
-        Toward a browser its sources stay what they were: no other flow of the transport may ever send as one of them.
+        A browser's stream is kept, so that no other flow of its transport ever sends with the same SSRC.
         """
         video, self.video = self.video, None
         if video is None:
@@ -234,7 +234,7 @@ class PartyMedia:
             self._resting_video = None
         self.joined = None
         self.playing.close()
-        self.stations.close()  # what becomes of its packets goes with its flow
+        self.stations.close()  # the plane's routes disappear with the flow
         transport = self.transport
         if transport is None:
             return
@@ -244,7 +244,7 @@ class PartyMedia:
         transport.close()
 
     def part(self) -> None:
-        """Hear and say nothing."""
+        """Disconnect all media from the joined party."""
         self.joined = None
         self.playing.part()
         self.stations.close()
@@ -261,12 +261,12 @@ class PartyMedia:
             self._shared.plane.set_silence(flow, None)
 
     def leave(self) -> None:
-        """Another callee has answered instead: say nothing until this one answers again."""
+        """Disconnect and drop the agreement, because a different callee has answered."""
         self.part()
         self.agreement = self.agreed = None
 
     def describe_again(self, party: Party) -> None:
-        """Take what signalling says of the same party now; raises MediaError 500 where it is another."""
+        """Update the party from signalling, except the IP version; raises MediaError 500 if kind or service differ."""
         if party.kind is not self.party.kind or party.service != self.party.service:
             raise MediaError("a party cannot change what it speaks", 500)
         self.party = party if party.family == self.party.family else replace(party, family=self.party.family)
@@ -274,13 +274,13 @@ class PartyMedia:
     # Descriptions
 
     def send_codec(self) -> Codec | None:
-        """The codec that the peer wants best."""
+        """Return the codec that the peer prefers; None without an agreement."""
         if self.agreement is None:
             return None
         return next((codec for codec in self.agreement.send if codec.is_media), None)
 
     def plan(self, prefer: tuple[str, ...] = ()) -> Plan:
-        """Our side of the next description for the peer."""
+        """Return our side of the next description for the peer; codecs in `prefer` come first."""
         policy = codec_policy(self._shared.config, self.party, (*prefer, *self.party.prefer))
         transport = self.transport.plan() if self.transport is not None else NOWHERE
         if self.agreement is not None and self.agreement.dtls_role is not None:
@@ -290,14 +290,17 @@ class PartyMedia:
             streams += self.video.plans(transport)
         streams += [StreamPlan("text", self.text.plan(), 0)] if self.text is not None else []
         plane, party = self._shared.plane, self.party
-        turns = plane.carries_orientation and party.reoffered  # for who comes later and cannot, it is taken back
+        turns = plane.carries_orientation and party.reoffered  # a later viewer without support needs a re-offer
         plan = media_plan(
             streams, party.kind, self.identity, policy, self.sent, counts=plane.counts_arrivals, turns=turns
         )
         return plan if self.data is None else replace(plan, data_channel=self.data.plan)
 
     def take_answer(self, answer: SessionDescription) -> SessionDescription:
-        """Agree to the peer's answer to our offer; gives it with a section for each offered. Raises MediaError."""
+        """Apply the peer's answer to our offer; return the answer with one section for each offered section.
+
+        Raises MediaError 481 without a pending offer, and the errors of the negotiation.
+        """
         if self.party.kind is Kind.SERVICE:
             return answer
         offer = self.our_offer
@@ -321,7 +324,7 @@ class PartyMedia:
         return True
 
     def give_answer(self, make: Answer, prefer: tuple[str, ...] = ()) -> None:
-        """Answer the peer's offer with what `make` makes of our plan; raises MediaError."""
+        """Answer the peer's offer with the description that `make` derives from our plan; raises MediaError."""
         offer = self.offered
         if offer is None:
             raise MediaError("no offer of this party is waiting for an answer", 481)
@@ -329,7 +332,7 @@ class PartyMedia:
         answer = checked(lambda: make(self.plan(prefer)))
         self._agree(checked(lambda: negotiate(offer, answer, local="answerer")), "answerer", offer)
         if self._local_secrets() != before:
-            # The peer began ICE or DTLS anew, and so did our leg when it heard of it, or a stream came to nothing.
+            # The peer's offer restarted ICE or DTLS, which changed our credentials, or a stream was refused.
             answer = checked(lambda: make(self.plan(prefer)))
         self.sent = answer
         self.agreed, self.theirs = (offer, answer, "answerer"), offer
@@ -339,7 +342,7 @@ class PartyMedia:
         return secrets, self.video is None, self.text is None
 
     def _agree(self, whole: Agreement, side: Side, theirs: SessionDescription) -> None:
-        """Take over what was agreed, `theirs` being the peer's description, and tell the transports."""
+        """Apply an agreement to all streams and transports; `theirs` is the peer's description. Raises MediaError."""
         agreement, video, text = whole.first("audio"), whole.first("video"), whole.first("text")
         if agreement is None or not any(codec.is_media for codec in agreement.send):
             raise MediaError("no audio codec in common", 488)
@@ -373,7 +376,7 @@ class PartyMedia:
         self.watch()
 
     def watch(self, seconds: float | None = None) -> None:
-        """Have a phone's silence told, from now on: after so long, or the time that what was agreed allows it."""
+        """Report a phone's silence after `seconds`, or by default after the timeout for the agreed direction."""
         agreement, config = self.agreement, self._shared.config
         if self.rtp is None or agreement is None:
             return
@@ -394,7 +397,7 @@ class PartyMedia:
 
     @property
     def hears(self) -> bool:
-        """Whether the peer wants audio and can be reached."""
+        """True if the peer wants audio and the transport is ready."""
         agreement, transport = self.agreement, self.transport
         return agreement is not None and agreement.direction.sends and transport is not None and transport.ready
 
@@ -404,18 +407,18 @@ class PartyMedia:
         return codec.clock_rate if codec is not None else 8000
 
     def inject(self, packet: Injected) -> None:
-        """Send a packet of ours."""
+        """Send a packet on the party's outgoing stream."""
         if self.flow is not None:
             what = packet.payload_type, packet.marker, packet.payload, packet.advance
             self._shared.plane.inject(self.flow, *what, event=packet.event)
 
     def mute(self, value: bool) -> None:
-        """Whether our packets have the stream to themselves."""
+        """Drop relayed packets while our own packets use the stream, or stop dropping."""
         if self.flow is not None:
             self._shared.plane.set_muted(self.flow, value)
 
     def silence(self) -> None:
-        """Have a phone that hears nothing else get silence; a browser's way is kept open by its own checks."""
+        """Send silence to a phone without other media; a browser's ICE checks keep its path open already."""
         config, agreement = self._shared.config, self.agreement
         if self.rtp is not None:
             wanted = agreement is not None and agreement.direction.sends
@@ -425,7 +428,7 @@ class PartyMedia:
             silence = silence_in(codec, config.silence_after, config.silence_interval, steady=steady)
             self._shared.plane.set_silence(self.rtp.flow, silence)
 
-    # What the plane tells
+    # Events of the plane
 
     def dtls(self, path: int, source: Address, data: bytes, now: float) -> None:
         if self.webrtc is not None:
@@ -447,7 +450,7 @@ class PartyMedia:
         self.stations.handle(packet, now)
 
     def missing(self, sequence_numbers: Sequence[int], now: float) -> None:
-        """Never: nothing of the voice is kept."""
+        """Ignore lost packets, since audio is never retransmitted."""
 
     def stranger(self, path: int, source: Address, data: bytes, heard: float, now: float) -> None:
         if self.rtp is not None:
@@ -468,13 +471,13 @@ class PartyMedia:
         elif self.rtp is not None and self.agreement is not None:
             beside = [each.snapshot.heard for each in (self.video, self.text) if each is not None and each.snapshot]
             if self._shared.clock() - max(self._rtcp_heard, *beside, NEVER) < silent:
-                # Its reports say that it is there, or what it shows or types, as of the last report about that.
+                # RTCP, video or text prove that the phone is alive.
                 self.watch()
             elif self.joined is not None:
                 self._shared.emit(MediaTimeout(self.call_id, self.party.tag, round(silent, 1), self._is_doubted))
 
     def digit(self, digit: str, duration_ms: int, *, is_tone: bool = False) -> None:
-        """The peer has sent a digit; `is_tone`: in its audio, which goes on without it."""
+        """Report a digit from the peer; `is_tone` for a tone, which the forwarded audio omits."""
         told = self.joined.agreement if self.joined is not None else None
         passed_on = not is_tone and told is not None and bool(told.send_events)
         self._shared.emit(DtmfReceived(self.call_id, self.party.tag, digit, duration_ms, passed_on))
@@ -503,20 +506,20 @@ class PartyMedia:
     # Figures and time
 
     def note(self, snapshot: FlowSnapshot) -> None:
-        """Take the plane's figures."""
+        """Store a snapshot of the plane's figures."""
         self.snapshot = snapshot
         if self.webrtc is not None:
             self.webrtc.note_checks(snapshot.pairs)
 
     def report(self, snapshot: FlowSnapshot) -> None:
-        """Send the report that is due."""
+        """Send a due RTCP report."""
         transport = self.transport
         if transport is not None and transport.ready and reports_wanted(self.agreement):
             self._shared.plane.send_rtcp(transport.flow, self.reporter.report(snapshot))
 
     @property
     def transport_discarded(self) -> int:
-        """Received packets that the transport dropped itself."""
+        """Number of received packets that the transport dropped itself."""
         return sum(self.transport.discarded.values()) if self.transport is not None else 0
 
 

@@ -1,4 +1,4 @@
-"""What becomes of the calls of a packet plane that died: each party gets another transport, with other keys."""
+"""Recovery of calls after the death of the packet plane: each party gets a new transport with new keys."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from gateway.media.engine import MediaError, MediaFailed, MediaLost
 logger = logging.getLogger("gateway.media")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds between two attempts to bind the browsers' port in a new plane."""
+"""Shortest and longest pause between attempts to bind the browsers' port in a new plane, in seconds."""
 LONGEST_WITHOUT = 5.0
 """Seconds without a plane after which calls end."""
 
 
 class PlaneLoss:
-    """A `flows.LossListener`: at the death all transports are given up, in the next plane they are made anew.
+    """A `flows.LossListener` that closes all transports when the plane dies and recreates them in the next plane.
 
-    No SRTP key outlives the plane that had it: there is a new certificate, every browser gets ICE credentials and a
-    `tls-id` of its own, every phone other ports and SDES keys. Calls hear of it by MediaLost, one for each party.
+    No SRTP key outlives its plane: the certificate, browsers' ICE credentials and `tls-id`, phones' ports and SDES
+    keys are all new. MediaLost reports the loss, once for each party.
     """
 
     def __init__(self, sessions: Callable[[], Sequence[Session]], resources: Callable[[], Resources | None]) -> None:
-        """What gives the engine's calls, and what it works with: None while it does not run."""
+        """Take accessors of the engine's sessions and resources; resources are None while the engine is stopped."""
         self._sessions = sessions
         self._resources = resources
         self._renewing: asyncio.Future[None] | None = None
@@ -38,20 +38,23 @@ class PlaneLoss:
         self._is_over = asyncio.Event()
         self._is_over.set()
         self.deaths = 0
-        """Planes that have died."""
+        """Number of planes that have died."""
         self.is_without_plane = False
         """True from the death of a plane until the browsers' port is bound in the next."""
 
     @contextlib.asynccontextmanager
     async def held(self, *sessions: Session) -> AsyncIterator[None]:
-        """Have the locks of these calls once there is a plane, where one comes, and they have transports in it."""
+        """Wait for a plane and the sessions' transports in the plane, then hold the sessions' locks.
+
+        The wait ends without a plane after LONGEST_WITHOUT.
+        """
         async with contextlib.AsyncExitStack() as locks:
             deaths = -1
             while deaths != self.deaths:
                 await locks.aclose()
                 deaths = self.deaths
                 await self._over(*sessions)
-                # In one order: two calls that adopt parties from each other must not wait for each other.
+                # A fixed order of locks prevents a deadlock of two calls that adopt parties from each other.
                 for each in sorted(sessions, key=lambda session: session.call_id):
                     await locks.enter_async_context(each.lock)
             yield
@@ -65,7 +68,7 @@ class PlaneLoss:
             await self._renew_call(resources, session)
 
     def close(self) -> None:
-        """Nothing is made anew any more."""
+        """Stop recovering, and release waiting requests."""
         if self._renewing is not None:
             self._renewing.cancel()
             self._renewing = None
@@ -75,7 +78,7 @@ class PlaneLoss:
         self._is_over.set()
 
     def plane_lost(self) -> None:
-        """Every flow is gone."""
+        """Close all transports and wait for the next plane."""
         self.deaths += 1
         if self._renewing is not None:
             self._renewing.cancel()
@@ -103,7 +106,7 @@ class PlaneLoss:
                 resources.emit(MediaFailed(session.call_id, party.party.tag, reason))
 
     def plane_restarted(self) -> None:
-        """A new plane is there, with nothing in it."""
+        """Start recovery in the new, empty plane."""
         resources = self._resources()
         if resources is not None:
             if self._renewing is not None:
@@ -114,7 +117,7 @@ class PlaneLoss:
         resources.port.renew()
         await asyncio.to_thread(resources.port.keep_certificates)
         await _bind_again(resources.port)
-        # The plane is there: many calls take their time, for which nobody else waits.
+        # Release requests now: recovering many calls takes long, and a request recovers its own call first.
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
@@ -124,7 +127,7 @@ class PlaneLoss:
             await self._renew_call(resources, session)
 
     async def _renew_call(self, resources: Resources, session: Session) -> None:
-        """Once; who of two comes later finds nothing lost."""
+        """Recover a call; a second, concurrent run finds nothing lost."""
         async with session.lock:
             if session.closed:
                 return
@@ -132,7 +135,7 @@ class PlaneLoss:
                 parties = await renewed(resources, session)
             except Exception as error:
                 if await _is_gone(resources.plane):
-                    return  # its turn comes in the plane after it
+                    return  # the next plane's recovery handles the call
                 reason = "internal error of the media engine"
                 if isinstance(error, MediaError):
                     reason = error.reason
@@ -146,7 +149,6 @@ class PlaneLoss:
 
 
 async def _is_gone(plane: Plane) -> bool:
-    """Whether the plane has died meanwhile."""
     try:
         await plane.counters()
     except PlaneError:
@@ -155,7 +157,7 @@ async def _is_gone(plane: Plane) -> bool:
 
 
 async def _bind_again(port: WebRtcPort) -> None:
-    """Until it succeeds: the kernel takes a moment to let go of the sockets of a plane that was killed."""
+    """Retry until the port is bound: the kernel releases the sockets of a killed plane with a delay."""
     pause, bound = FIRST_PAUSE, False
     while True:
         try:

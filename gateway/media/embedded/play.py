@@ -1,4 +1,4 @@
-"""Files played into calls, in the place of all that a party hears else."""
+"""Playback of sound files into calls, in place of other audio."""
 
 from __future__ import annotations
 
@@ -14,26 +14,31 @@ from gateway.media.engine import Kind, MediaError
 
 
 async def play_file(session: Callable[[], Session], path: str, tags: Sequence[str] | None) -> None:
-    """Play it to the parties of these tags, None: to all. `session` and this raise MediaError."""
+    """Play a file to the parties with `tags`, or by default to all.
+
+    Raises MediaError: 400 for an unusable file, 481 for an unknown call or party.
+    """
     _listening(session(), tags)
     try:
         file = await asyncio.to_thread(PlayedFile, path)
     except AudioError as error:
         raise MediaError(str(error), 400) from None
-    # Meanwhile somebody may have gone.
+    # Parties may have left while the file was loaded.
     for party in _listening(session(), tags):
         party.playing.file(file.frame)
 
 
 def stop_files(session: Session) -> None:
-    """Play no more of them."""
+    """Stop all files of the call."""
     for party in _listening(session, None):
         party.playing.stop_files()
 
 
 def ring_back(party: PartyMedia, frames: Frames) -> None:
-    """Have a caller hear these until it is joined to somebody, in the codec that its answer begins with: a phone that
-    takes one at a time hears no other."""
+    """Play ringback to a caller until the call is joined.
+
+    The frames are in the first codec of our answer, since some phones accept only one codec at a time.
+    """
     agreement = party.agreement
     if agreement is None:
         return
@@ -44,6 +49,6 @@ def ring_back(party: PartyMedia, frames: Frames) -> None:
 
 
 def _listening(session: Session, tags: Sequence[str] | None) -> list[PartyMedia]:
-    """Those who are no service of ours; raises MediaError 481."""
+    """Return the parties with `tags`, or all, without services; raises MediaError 481."""
     parties = session.parties if tags is None else [session.party(tag) for tag in tags]
     return [party for party in parties if party.party.kind is not Kind.SERVICE]

@@ -1,16 +1,16 @@
-"""How good a stream sounds: the E-model of ITU-T G.107, and its mean opinion score.
+"""Voice quality of a stream: R-factor and mean opinion score of the E-model (ITU-T G.107).
 
 R = Ro - Is - Id - Ie,eff + A with the defaults of G.107 table 2, for which Ro - Is is 93.2, and no
 advantage factor (A = 0). Constants:
 
-- Id, from the delay Ta one way (half the round trip, the frame and look-ahead of 20 ms, and what the playout buffer
-  waits: ours where it is ours, else one of twice the jitter), by G.107 equations 7-27 and 7-28 with perfect echo
-  cancellation (Idte = Idle = 0).
+- Id, from the one-way delay Ta, by G.107 equations 7-27 and 7-28 with perfect echo cancellation (Idte = Idle = 0).
+  Ta is half the round trip, 20 ms for frame and look-ahead, and the playout delay, estimated as twice the jitter
+  unless the gateway plays out the stream itself.
 - Ie and Bpl by codec, from G.113 appendix I: G.711 0 and 25.1 (with concealment, appendix I of G.711), G.722 taken
-  as narrow-band 0 and 25.1, Opus taken as narrow-band 0 and 40.0 (its own concealment and in-band FEC; G.113 has
-  no row for it, so this one is ours), any other 11 and 19.0 (those of G.729A).
+  as narrow-band 0 and 25.1, Opus taken as narrow-band 0 and 40.0 (with concealment and in-band FEC; our own
+  estimate, since G.113 has no row for Opus), the rest 11 and 19.0 (as for G.729A).
 - Ie,eff = Ie + (95 - Ie) * Ppl / (Ppl / BurstR + Bpl), Ppl in percent, equation 7-29; BurstR, equation 7-30, is
-  the mean length of the runs of lost packets over the length that random loss of the same share would have.
+  the mean length of loss runs divided by the mean length under random loss of equal share.
 - MOS by annex B: 1 + 0.035 R + R (R - 60) (100 - R) 7e-6, within 1 and 4.5.
 """
 
@@ -29,19 +29,18 @@ FRAME_MS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What is said of one direction."""
+    """Quality of one direction of a call."""
 
     burst_loss: float
-    """Share, 0 to 1, of the packets of bursts that were lost; a burst is a run of losses longer than one packet
-    together with the packet on either side of it."""
+    """Share of lost packets within bursts, 0 to 1; a burst is a run of two or more losses and a packet per side."""
     r_factor: float
-    """0 to 100."""
+    """R-factor, 0 to 100."""
     mos: float
-    """1 to 4.5."""
+    """Mean opinion score, 1 to 4.5."""
 
 
 def mos_of(r_factor: float) -> float:
-    """The mean opinion score of an R-factor (annex B)."""
+    """Return the mean opinion score of an R-factor (G.107 annex B)."""
     if r_factor <= 0:
         return 1.0
     if r_factor >= 100:
@@ -50,7 +49,7 @@ def mos_of(r_factor: float) -> float:
 
 
 def delay_impairment(one_way_ms: float) -> float:
-    """Idd of a delay in ms: nothing up to 100 ms (equations 7-27 and 7-28)."""
+    """Return Idd of a delay in ms: 0 up to 100 ms (G.107 equations 7-27 and 7-28)."""
     if one_way_ms <= 100:
         return 0.0
     x = math.log2(one_way_ms / 100)
@@ -67,9 +66,9 @@ def quality_of(
     rtt_ms: float | None,
     playout_ms: float | None = None,
 ) -> Quality | None:
-    """The quality of a direction in which `lost` of `expected` packets were missing in `loss_runs` runs.
+    """Return the quality of a direction that lost `lost` of `expected` packets in `loss_runs` runs.
 
-    `playout_ms` is what packets wait before they are played, None: not known. None before anything was expected.
+    `playout_ms` is the playout delay, None if unknown. Returns None if no packet was expected.
     """
     if expected <= 0:
         return None

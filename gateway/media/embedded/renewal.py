@@ -1,4 +1,4 @@
-"""A party in the place of one whose transport went with the packet plane: what was said goes on, over another one."""
+"""Continuation of a party's negotiated state over a new transport, after the loss of the previous transport."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sdp.extensions import ORIENTATION
 
 
 def former_of(party: PartyMedia) -> Former:
-    """What is said with a party whose transport is about to be given up, or was said over the one before it."""
+    """Return the negotiated state of a party whose transport is about to close."""
     before = party.former
     video = party.video.agreement if party.video is not None else None
     seen = video_description(video.receive, orientation=video.extensions.get(ORIENTATION)) if video is not None else ""
@@ -30,7 +30,7 @@ def former_of(party: PartyMedia) -> Former:
 
 
 def begin_anew(party: PartyMedia, former: Former, random: Random) -> None:
-    """Have our next description for a new party go on from what was said, as that of another DTLS association."""
+    """Continue descriptions of a new party from `former`; a new `tls-id` marks a new DTLS association."""
     party.identity = replace(party.identity, timeline=former.timeline)
     party.sent, party.theirs, party.former = former.sent, former.theirs, former
     party.has_heard = former.has_heard
@@ -39,7 +39,7 @@ def begin_anew(party: PartyMedia, former: Former, random: Random) -> None:
 
 
 def require_new_association(party: PartyMedia, offer: SessionDescription) -> None:
-    """Refuse to answer an offer that goes on with a DTLS association that is gone, MediaError 491: ours comes."""
+    """Raise MediaError 491 for an offer that continues a lost DTLS association: our own offer is about to follow."""
     if party.webrtc is None or party.former is None or party.former.theirs is None:
         return
     if fingerprints_of(offer) == fingerprints_of(party.former.theirs):
@@ -47,19 +47,19 @@ def require_new_association(party: PartyMedia, offer: SessionDescription) -> Non
 
 
 def spoken_by(party: PartyMedia) -> tuple[str, ...]:
-    """Names of the codecs that it takes, best first, as last agreed; () for none."""
+    """Return names of the codecs that the party accepts, best first, as last agreed; () without an agreement."""
     return codec_names(party.agreement) or (party.former.spoken if party.former is not None else ())
 
 
 def has_data(party: PartyMedia) -> bool:
-    """Whether an offer is to speak of data channels, because there are, or were over the transport that is gone."""
+    """Return True if data channels are agreed, or were agreed over the lost transport."""
     if party.data is None:
         return False
     return party.data.is_agreed or (party.former is not None and party.former.has_data)
 
 
 def has_text(party: PartyMedia) -> bool:
-    """Whether an offer to a phone is to speak of text, because there is some, or was before."""
+    """Return True if a phone's text is agreed, or was agreed over the lost transport."""
     if party.text is not None and party.text.agreement is not None:
         return True
     return party.former is not None and party.former.has_text

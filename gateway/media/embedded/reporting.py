@@ -1,4 +1,4 @@
-"""What has figures in the plane and sends reports of its own."""
+"""RTCP reporting: streams with figures in the plane, bandwidth limits, and congestion control feedback."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sdp import Agreement, MediaAgreement
 from sdp.extensions import TRANSPORT_CC
 
 _BANDWIDTH_UNITS = {"AS": 1000, "TIAS": 1}
-"""Bits a second of what b= says (RFC 4566 section 5.8, RFC 3890)."""
+"""Bits a second for one unit of a b= line, by bandwidth type (RFC 4566 section 5.8, RFC 3890)."""
 
 
 class Reporting(Protocol):
-    """A party, or its video."""
+    """Stream that sends RTCP reports: a party, or video or text of a party."""
 
     snapshot: FlowSnapshot | None
 
@@ -23,14 +23,14 @@ class Reporting(Protocol):
     def flow(self) -> int | None: ...
 
     def note(self, snapshot: FlowSnapshot) -> None:
-        """Take the plane's figures."""
+        """Store a snapshot of the plane's figures."""
 
     def report(self, snapshot: FlowSnapshot) -> None:
-        """Send the report that is due."""
+        """Send a due RTCP report."""
 
 
 def reports_wanted(agreement: MediaAgreement | None) -> bool:
-    """Whether the peer leaves RTCP any bandwidth: of senders' where we may send, else of receivers' (RFC 3556)."""
+    """Return True if the peer allows RTCP bandwidth: b=RS if we may send, otherwise b=RR (RFC 3556)."""
     if agreement is None:
         return False
     wanted = "RS" if agreement.direction.sends else "RR"
@@ -38,15 +38,15 @@ def reports_wanted(agreement: MediaAgreement | None) -> bool:
 
 
 def said_limits(agreement: MediaAgreement | None) -> list[int]:
-    """Bits a second that the peer has said it takes at most."""
+    """Return the peer's bandwidth limits in bits a second, from b=AS and b=TIAS."""
     said = agreement.bandwidths if agreement is not None else ()
     return [each.value * _BANDWIDTH_UNITS[each.type] for each in said if each.type in _BANDWIDTH_UNITS]
 
 
 def tell_arrivals(plane: Plane, flow: int, reporter: Reporter, agreed: Agreement, *, told: bool) -> bool:
-    """Have a browser that numbers its packets told when they come, by its voice's reports; one that does not, not.
+    """Switch transport-wide congestion control feedback on or off, as agreed with a browser; return True if on.
 
-    Whether it is; `told`: whether it was before.
+    Feedback travels with the audio's RTCP. `told` is True if feedback was on before.
     """
     said = [each.extensions[TRANSPORT_CC] for each in agreed.media if TRANSPORT_CC in each.extensions]
     wanted = bool(said) and all(reports_wanted(each) for each in agreed.media if each.accepted)

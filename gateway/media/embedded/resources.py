@@ -1,4 +1,4 @@
-"""What all parties share: the engine's plane, sockets, clock, randomness and timers."""
+"""Resources that all parties share: the engine's plane, sockets, clock, randomness and timers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gateway.media.engine import MediaEvent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """Of one engine."""
+    """Shared resources of one engine."""
 
     config: EmbeddedConfig
     plane: Plane
@@ -28,17 +28,17 @@ class Resources:
     pools: PortPools
     pacer: Pacer
     workers: Workers
-    """For audio."""
+    """Threads for audio."""
     writers: Workers
-    """For what waits for the disk."""
+    """Threads for disk access."""
     clock: Callable[[], float]
     wall_clock: Callable[[], float]
-    """Unix seconds, as the next process has them too."""
+    """Unix seconds, comparable across processes."""
     random: Random
     ids: Callable[[], int]
-    """Numbers for ports and flows of the plane."""
+    """Source of new numbers for ports and flows of the plane."""
     music: Music
-    """For who is on hold."""
+    """Music on hold and ringback."""
     emit: Callable[[MediaEvent], None]
     doubted: set[str] = field(default_factory=set)
-    """Owners of parties whose signalling does not answer."""
+    """Owners of parties whose signalling does not respond."""

@@ -1,4 +1,4 @@
-"""A call's media as values, and its parties made of them again by another process on the same plane."""
+"""Storage of a call's media as values, and restoration of the call from the values by a later process."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from sdp import MediaAgreement, SessionDescription, negotiate
 from sdp.negotiation import Side
 
 VERSION_JUMP = 1000
-"""What is added to the version of our descriptions: so many may have been said since the values were taken."""
+"""Increase of the session version at restoration, above the descriptions sent since the values were stored."""
 
 
 def party_values(party: PartyMedia) -> dict[str, Any] | None:
-    """What another process needs to go on with a party; None where nothing was ever agreed."""
-    # What was said over a transport that is gone says nothing of this one.
+    """Return the values for another process to continue a party; None for a program or without an agreement."""
+    # `former` set: the present transport has no agreement yet, so cannot be continued.
     transport = party.transport.values() if party.transport is not None and party.former is None else None
     if party.audio is not None or (
         party.party.kind is not Kind.SERVICE and (party.theirs is None or party.sent is None)
@@ -49,16 +49,16 @@ def party_values(party: PartyMedia) -> dict[str, Any] | None:
 
 
 def values_of(parties: Mapping[str, PartyMedia]) -> dict[str, Any] | None:
-    """What `resumed` needs, as JSON can hold it.
+    """Return JSON-compatible values for `resumed` and `restored`.
 
-    None where a party has agreed to nothing, or speaks by a program.
+    None if a party has no agreement or is a program.
     """
     values = [party_values(party) for party in parties.values()]
     if not all(values):
         return None
     if _has_channels(parties.values()) or any(each["video"] for each in values if each is not None):
-        # SCTP ends with this process, and DTLS, which carries it, cannot be gone on with. Nor is a picture's stream:
-        # its key frames, rates and retransmissions are this process's. All is made anew.
+        # SCTP and the DTLS below SCTP end with the process, as does video's state for key frames, rates and
+        # retransmission. Without stored transports the next process creates new transports.
         values = [each | {"transport": None} for each in values if each is not None]
     joined = {
         tuple(sorted((tag, party.joined.party.tag))) for tag, party in parties.items() if party.joined is not None
@@ -67,7 +67,7 @@ def values_of(parties: Mapping[str, PartyMedia]) -> dict[str, Any] | None:
 
 
 def _has_channels(parties: Iterable[PartyMedia]) -> bool:
-    """Whether a browser has data channels, or text, with somebody."""
+    """Return True if a browser's data channels are connected: a second party has data channels or text."""
     has = [(has_data(party), has_text(party)) for party in parties]
     return any(data for data, _ in has) and sum(data or text for data, text in has) > 1
 
@@ -75,9 +75,10 @@ def _has_channels(parties: Iterable[PartyMedia]) -> bool:
 def _agreed(
     resources: Resources, values: Sequence[str], times: int
 ) -> tuple[SessionDescription, SessionDescription, Side]:
-    """The offer and the answer, and which of them is ours; it is past what others may have said (RFC 3264 section 8).
+    """Return offer, answer and our side; raises MediaError 400.
 
-    A peer may ignore what is older than what it has, or as old, and says something else. Raises MediaError 400.
+    The version of our description is raised, since a peer may ignore a description with an old or equal version
+    (RFC 3264 section 8).
     """
     offer, answer, side = agreed_of(resources.config, values)
     if side == "offerer":
@@ -94,7 +95,7 @@ def _later(description: SessionDescription, times: int) -> SessionDescription:
 
 
 async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any], times: int = 1) -> list[PartyMedia]:
-    """The parties, not joined yet; raises MediaError 481 where packets of one flow no more."""
+    """Return the call's parties on their existing flows, not yet joined; raises MediaError 481 if a flow is gone."""
     made: dict[str, PartyMedia] = {}
     try:
         for each in values["parties"]:
@@ -115,9 +116,9 @@ async def resumed(resources: Resources, call_id: str, values: Mapping[str, Any],
 def resume(
     resources: Resources, party: PartyMedia, values: Mapping[str, Any], snapshot: FlowSnapshot | None, times: int
 ) -> None:
-    """Go on with what the plane holds of a party; raises MediaError 481 where it does not.
+    """Continue a party's existing flow; raises MediaError 481 if the flow is gone.
 
-    Its text, which was not kept, begins again where a description speaks of it the next time.
+    Text is not stored and starts again with the next description that contains text.
     """
     if values["agreed"] is not None:
         offer, answer, side = _agreed(resources, values["agreed"], times)
@@ -140,14 +141,14 @@ def resume(
 
 
 def _has_heard(values: Mapping[str, Any], agreement: MediaAgreement | None) -> bool:
-    """Whether the party has ever agreed to hear; where the process before did not say that, whether it does now."""
+    """Return the stored `heard`, or for values of an older version the present agreement to receive audio."""
     return bool(values.get("heard", agreement is not None and agreement.direction.sends))
 
 
 async def renewed(resources: Resources, session: Session) -> Sequence[PartyMedia]:
-    """Put a party with a new transport in the place of each that a session has lost.
+    """Replace each lost party of a session by a party with a new transport; return the new parties.
 
-    Nobody of them has agreed to anything yet. Raises MediaError, and the session is what it was.
+    The new parties have no agreement yet. Raises MediaError and leaves the session unchanged on failure.
     """
     begun = session.lost
     made: dict[PartyMedia, PartyMedia] = {}
@@ -167,7 +168,7 @@ async def renewed(resources: Resources, session: Session) -> Sequence[PartyMedia
 
 
 async def restored(resources: Resources, call_id: str, values: Mapping[str, Any], times: int = 1) -> Session:
-    """The call of another process with new transports, as its parties were joined; raises MediaError."""
+    """Recreate a call of another process with new transports, joined as before; raises MediaError."""
     session = Session(resources, call_id)
     try:
         for each in values["parties"]:
@@ -200,6 +201,6 @@ async def restored(resources: Resources, call_id: str, values: Mapping[str, Any]
 
 
 def _party(values: Mapping[str, Any]) -> Party:
-    """The party of those values, by the IP version that its media had."""
+    """Return the party from stored values, with the IP version of its stored transport."""
     party = Party.of(values["party"])
     return replace(party, family=(values["transport"] or {}).get("family", party.family))

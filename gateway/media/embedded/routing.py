@@ -1,4 +1,4 @@
-"""What becomes of one party's packets on their way to another: the plane's routes, and handlers for the rest."""
+"""Routing of one party's packets to another party: routes of the plane, and handlers for punted packets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sdp import Codec, MediaAgreement, payload_map
 from sdp.codecs import NOISE, parameters, payload_number
 
 PTIMES = (10, 20, 40, 60)
-"""Milliseconds a packet that every codec here can make."""
+"""Packet durations in milliseconds that every codec of the engine can produce."""
 
 Wanted = dict[int, tuple[Hashable, Callable[[], PacketHandler]]]
 DROPPED = Route(action=Action.DROP)
@@ -29,14 +29,14 @@ DROPPED = Route(action=Action.DROP)
 
 @dataclass(slots=True)
 class Routing:
-    """The outcome for one direction."""
+    """Routes and packet handlers of one direction, by payload type."""
 
     routes: dict[int, Route] = field(default_factory=dict)
     handlers: Wanted = field(default_factory=dict)
 
 
 def deaf_routes(heard: MediaAgreement, on_digit: Callable[[str, int], None]) -> Routing:
-    """Everything ends here but digits, which are read."""
+    """Return a routing that drops all packets except digits, which are read."""
     made = Routing()
     for codec in heard.arriving:
         if codec.payload_type is None:
@@ -52,8 +52,9 @@ def deaf_routes(heard: MediaAgreement, on_digit: Callable[[str, int], None]) -> 
 def heard_by_program(
     heard: MediaAgreement, has_heard: bool, audio: ProgramAudio, on_digit: Callable[[str, int], None]
 ) -> Routing:
-    """All audio that is said to come and can be decoded goes to a program, digits are read, the rest ends here, and so
-    does what is meant for a room that is on hold, by a caller that has heard somebody before.
+    """Return a routing that passes decodable audio to a program, reads digits and drops the rest.
+
+    Audio from a caller that holds a conference is dropped too.
     """
     made = deaf_routes(heard, on_digit)
     if audio.holds(heard.direction, has_heard) or not heard.direction.receives:
@@ -72,7 +73,7 @@ def heard_by_program(
 
 
 def tapped(routing: Routing, heard: MediaAgreement) -> dict[int, str]:
-    """Have the audio that is forwarded come here as well; the codecs that can be decoded, by payload type."""
+    """Change forwarding routes for audio to copying routes; return decodable codec names by payload type."""
     for number, route in routing.routes.items():
         if route.action is Action.FORWARD and route.clock_rate:
             routing.routes[number] = replace(route, action=Action.COPY)
@@ -91,7 +92,10 @@ def routes_between(
     *,
     native: bool = False,
 ) -> Routing:
-    """From what may arrive (`heard`) to what may be sent (`told`); `native`: the plane transcodes by itself."""
+    """Return the routing from the speaker's agreement `heard` to the listener's agreement `told`.
+
+    With `native` the plane transcodes; otherwise packet handlers transcode.
+    """
     made = Routing()
     forward = payload_map(heard.arriving, told.send)
     target = next((codec for codec in told.send if codec.is_media), None)
@@ -107,7 +111,7 @@ def routes_between(
             clock = codec.clock_rate if codec.is_media else 0
             made.routes[number] = Route(action=Action.FORWARD, payload_type=forward[number], clock_rate=clock)
         elif codec.key[0] == NOISE:
-            # It goes to the transcoder of the audio it belongs to.
+            # Comfort noise belongs to the transcoder of its audio.
             made.routes[number] = Route(action=Action.TRANSCODE) if native and converts else DROPPED
         else:
             _converted(made, codec, target, told, config, native=native)
@@ -115,7 +119,7 @@ def routes_between(
 
 
 def without_tones(routing: Routing, heard: MediaAgreement, on_tone: Callable[[str, int], None]) -> None:
-    """Have audio that may hold digits as tones pass a gate, on the way to where it goes."""
+    """Insert a gate that detects and removes DTMF tones before each audio route."""
     for codec in heard.arriving:
         number, name = codec.payload_type, codec.key[0]
         route = routing.routes.get(number) if number is not None else None
@@ -123,7 +127,7 @@ def without_tones(routing: Routing, heard: MediaAgreement, on_tone: Callable[[st
             continue
         key, inner = routing.handlers.get(number, (None, None))
         if isinstance(key, tuple) and key[0] == "seat":
-            continue  # a place in a conference, which takes its packets as they come
+            continue  # a conference seat detects tones by itself
         out = route.payload_type if route.action is Action.FORWARD else None
         routing.routes[number] = Route(action=Action.PUNT, clock_rate=route.clock_rate, rate_out=route.rate_out)
         routing.handlers[number] = (("tones", name, out, key), partial(_gate, name, on_tone, out, inner))
@@ -146,10 +150,10 @@ def _gate(
 
 
 def video_routes(heard: MediaAgreement, told: MediaAgreement) -> dict[int, Route]:
-    """From video that may arrive (`heard`) to what may be sent (`told`); retransmissions become what they repeat."""
+    """Return the video routes from `heard` to `told`; retransmissions (RFC 4588) are unwrapped to original packets."""
     forward = payload_map(heard.arriving, told.send)
     for codec in heard.arriving:
-        # Who answers an offer of H.264 with another profile sends that one: both were agreed all the same.
+        # Peers that answer an H.264 offer with a different profile send the answered profile: accept both.
         near = next((each for each in told.send if each.key == codec.key and each.traits[:1] == codec.traits[:1]), None)
         if codec.is_media and codec.payload_type is not None and near is not None and near.payload_type is not None:
             forward.setdefault(codec.payload_type, near.payload_type)
@@ -172,7 +176,7 @@ _FORMS = {"vp8": Format.VP8, "h264": Format.H264, "vp9": Format.VP9, "av1": Form
 
 
 def fed_types(heard: MediaAgreement, told: MediaAgreement) -> dict[int, Fed]:
-    """The same for a stream that is fed with it from a key frame on (`Plane.feed`)."""
+    """Return the video payload types of `video_routes` for `Plane.feed`, with their key frame formats."""
     names = {codec.payload_type: codec.key[0] for codec in told.send}
     return {
         number: Fed(payload_type=route.payload_type, form=_FORMS.get(names.get(route.payload_type, ""), Format.ANY))
@@ -182,7 +186,7 @@ def fed_types(heard: MediaAgreement, told: MediaAgreement) -> dict[int, Fed]:
 
 
 def unrouted(heard: MediaAgreement) -> dict[int, Route]:
-    """What may arrive goes to those alone who are fed with it."""
+    """Return routes that send video to no flow by itself, so that only fed streams receive the video."""
     return {
         codec.payload_type: Route(action=Action.DROP, clock_rate=codec.clock_rate)
         if codec.is_media
@@ -193,7 +197,7 @@ def unrouted(heard: MediaAgreement) -> dict[int, Route]:
 
 
 def repeat_types(told: MediaAgreement) -> dict[int, int]:
-    """Under which payload type of rtx the peer takes each of its others again (RFC 4588 section 8.1)."""
+    """Return the peer's rtx payload types by the payload type that each repeats (RFC 4588 section 8.1)."""
     types = {
         media: codec.payload_type
         for codec in told.send
@@ -203,7 +207,7 @@ def repeat_types(told: MediaAgreement) -> dict[int, int]:
 
 
 def require_common(heard: MediaAgreement, told: MediaAgreement, config: EmbeddedConfig) -> None:
-    """Raises MediaError 488 where nothing of one party could reach the other."""
+    """Raise MediaError 488 if no codec of the speaker can be forwarded or transcoded to the listener."""
     forward = payload_map(heard.arriving, told.send)
     target = next((codec for codec in told.send if codec.is_media), None)
     for codec in heard.arriving:
@@ -233,9 +237,9 @@ def _event(
     judged: bool,
     on_digit: Callable[[str, int], None],
 ) -> None:
-    """Digits: passed on where the clock is the stream's, placed by arrival where it is another.
+    """Route telephone events: forwarded by the plane if the clock equals the stream's, otherwise re-timed by a handler.
 
-    `judged`: nothing of this number passes unread, because audio may come under it or its stream is transcoded.
+    `judged` requires a handler, because the number may carry audio or the stream is transcoded.
     """
     number, clock, events = codec.payload_type, codec.clock_rate, told.send_events
     rate_out = target.clock_rate if target is not None else 8000
@@ -260,7 +264,7 @@ def _event(
 def _converted(
     made: Routing, codec: Codec, target: Codec | None, told: MediaAgreement, config: EmbeddedConfig, *, native: bool
 ) -> None:
-    """A route through a transcoder, the same one as before where nothing changed."""
+    """Route a codec through a transcoder; the handler's key keeps an existing transcoder if nothing changed."""
     number = codec.payload_type
     if number is None:
         return
@@ -292,6 +296,6 @@ def _converted(
 
 
 def frame_length(told: MediaAgreement) -> int:
-    """Milliseconds a packet that the listener asked for, as near as a codec frame can be."""
+    """Return the packet duration in milliseconds nearest to the listener's a=ptime, within its a=maxptime."""
     usable = [ptime for ptime in PTIMES if told.maxptime is None or ptime <= told.maxptime] or [PTIMES[0]]
     return min(usable, key=lambda ptime: abs(ptime - (told.ptime or 20)))

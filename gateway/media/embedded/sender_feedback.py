@@ -1,4 +1,4 @@
-"""What a peer that sends a picture is told of it: asked for key frames and lost packets, limited in its rate."""
+"""RTCP feedback to a sender of video: requests for key frames and lost packets, and rate limits."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sdp import MediaAgreement
 
 
 class SenderFeedback:
-    """To the sender of one stream, by what it has agreed to take (RFC 4585, RFC 5104, REMB), else by its signalling."""
+    """Feedback to the sender of one stream, by agreed RTCP messages (RFC 4585, RFC 5104, REMB) or by signalling."""
 
     def __init__(
         self, resources: Resources, flow: int, ssrc: int, reporter: Reporter, ask_by_signalling: Callable[[], None]
     ) -> None:
-        """`ssrc` is the one that this peer is sent with; `ask_by_signalling` asks it for a key frame."""
+        """Send feedback from `ssrc`, our SSRC toward the peer; `ask_by_signalling` requests key frames without RTCP."""
         self.source: int | None = None
-        """SSRC that the peer sends with."""
+        """SSRC of the peer's stream; None before its first packet."""
         self._shared, self._flow, self._ssrc, self._reporter = resources, flow, ssrc, reporter
         self._ask_by_signalling = ask_by_signalling
         self._agreed = False
@@ -29,25 +29,25 @@ class SenderFeedback:
         self._asked_at = NEVER
         self._is_wished = False
         self._asked = 0
-        """Full Intra Requests so far."""
+        """Command sequence number of the last Full Intra Request (RFC 5104 section 4.3.1)."""
         self._lost = LostNumbers()
 
     def agree(self, agreement: MediaAgreement | None) -> None:
-        """Take what the peer has agreed to; None: nothing is asked of it."""
+        """Use the feedback messages of the agreement; None stops all feedback."""
         self._agreed = agreement is not None
         self._means = frozenset()
         if agreement is not None and "AVPF" in agreement.profile:
             self._means = frozenset([said for codec in agreement.send for said in codec.feedback])
 
     def ask_key_frame(self) -> None:
-        """Have the peer send a whole picture.
+        """Request a key frame from the peer, at most once in `key_frame_interval`; `ask_later` sends the rest.
 
-        Not before it has sent anything, since it begins with one; within the shortest interval `ask_later` does.
+        No request precedes the first packet, since streams begin with a key frame.
         """
         now, shortest = self._shared.clock(), self._shared.config.video.key_frame_interval
         if not self._agreed or self.source is None:
             return
-        # The picture on its way may come before its viewer can take it.
+        # Remember the request: a key frame already in flight may arrive before the viewer can decode.
         self._is_wished = now - self._asked_at < shortest
         if self._is_wished:
             return
@@ -61,19 +61,19 @@ class SenderFeedback:
             self._ask_by_signalling()
 
     def ask_later(self) -> None:
-        """Ask for what could not be asked for within the shortest interval."""
+        """Send a key frame request that was deferred by the minimum interval."""
         if self._is_wished:
             self.ask_key_frame()
 
     def ask_again(self, sequence_numbers: Sequence[int], now: float) -> None:
-        """Have the peer send lost packets again, each not before there was time for the last request."""
+        """Request retransmission of lost packets (NACK), not again before the previous request can have succeeded."""
         if self.source is not None and "nack" in self._means:
             due = self._lost.due(sequence_numbers, now)
             if due:
                 self.send(Feedback(RTPFB, NACK, self._ssrc, self.source, lost_entries(due)))
 
     def limit(self, bits: int) -> None:
-        """Have the peer send no more than so many bits a second."""
+        """Limit the peer's bit rate to `bits` a second, by REMB or TMMBR."""
         if self.source is None:
             return
         if "goog-remb" in self._means:
@@ -82,5 +82,5 @@ class SenderFeedback:
             self.send(Feedback(RTPFB, TMMBR, self._ssrc, 0, temporary_limit(self.source, bits)))
 
     def send(self, message: Feedback) -> None:
-        """With a report, as it has to be (RFC 4585 section 3.1)."""
+        """Send feedback in a compound packet with a report (RFC 4585 section 3.1)."""
         self._shared.plane.send_rtcp(self._flow, self._reporter.carrying(message))

@@ -1,4 +1,4 @@
-"""One call's media: parties that each have an agreement with us, and the streams between two that talk."""
+"""Media of one call: parties with their agreements, and the streams between joined parties."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from sdp import SessionDescription, translate
 
 
 class Session:
-    """The media of one call; the engine calls its methods one at a time, under `lock`."""
+    """Media of one call; the engine calls the methods one at a time, under `lock`."""
 
     def __init__(self, resources: Resources, call_id: str) -> None:
         self.call_id = call_id
@@ -55,17 +55,17 @@ class Session:
         self._parties: dict[str, PartyMedia] = {}
         self._paired_at: float | None = None
         self._kept: set[str] = set()
-        """Parties that are here in their own right, joined or not: those of `create_offer` and `adopt`."""
+        """Tags of parties that stay even if not joined, as from `create_offer` or `adopt`."""
         self._successors = Successors(resources, self._parties)
         self._recorders = Recorders(resources.pacer, resources.writers)
-        self.lost: dict[PartyMedia, PartyMedia | None] = {}  # whose transport went with the plane: to whom it is joined
+        self.lost: dict[PartyMedia, PartyMedia | None] = {}  # joined party by party that lost its transport
 
     # Requests
 
     async def offer(self, source: Party, target: Party, description: SessionDescription) -> str:
-        """`source`'s offer in, the offer for `target` out; raises MediaError.
+        """Return the offer for `target`, made from the offer of `source`; raises MediaError.
 
-        The same offer may go to several targets (forking); the one whose answer comes last is joined.
+        An offer may go to several targets (forking); the last target to answer is joined.
         """
         config = self._shared.config
         checked(lambda: require_usable(config, source, description))
@@ -82,7 +82,7 @@ class Session:
             else:
                 plan = callee.plan(source.prefer)
                 if not source.reoffered:
-                    plan = replace(plan, extensions=())  # it takes nothing that might have to be taken back
+                    plan = replace(plan, extensions=())  # without re-offers an extension cannot be withdrawn later
                 offer = checked(lambda: translate(as_told(config, description, callee), plan))
                 if not checked(lambda: has_audio(offer)):
                     raise MediaError("no codec of the offer can be offered to the other side", 488)
@@ -99,7 +99,7 @@ class Session:
         return str(offer)
 
     def accept(self, source: Party) -> str:
-        """Answer `source`'s pending offer without its peer; raises MediaError."""
+        """Answer the pending offer of `source` before the peer answers; raises MediaError."""
         caller = self._successors.asking(self.party(source.tag))
         offer = caller.offered
         if offer is None:
@@ -117,7 +117,7 @@ class Session:
         return str(caller.sent)
 
     def answer(self, source: Party, target: Party | None, description: SessionDescription) -> str:
-        """`source`'s answer in, the answer for `target` out; raises MediaError."""
+        """Apply the answer of `source` and return the answer for `target`, "" without target; raises MediaError."""
         callee = self.party(source.tag)
         if target is None and service_of(source) is not None:
             return ""  # a service agrees to everything
@@ -146,7 +146,7 @@ class Session:
         return SERVICE_DESCRIPTION if service_of(target) is not None else str(caller.sent)
 
     async def create_offer(self, target: Party, peer: Party | None) -> str:
-        """An offer of our own for `target`, codecs in the order of what `peer` speaks; raises MediaError."""
+        """Return our own offer for `target`, codecs in the order that `peer` prefers; raises MediaError."""
         made: list[PartyMedia] = []
         party = self._find(target, made)
         had_video, had_text = party.video is not None, party.text is not None
@@ -173,16 +173,16 @@ class Session:
         return str(offer)
 
     def _spoken(self, peer: Party | None) -> tuple[str, ...]:
-        """Codec names of a party, best first: as agreed with it, else as it is known to prefer."""
+        """Return the codec names of a party, best first, from the agreement or from the party's preference."""
         if peer is None:
             return ()
         known = self._parties.get(peer.tag)
         return (spoken_by(known) if known is not None else ()) or peer.prefer
 
     def join(self, a: str, b: str) -> None:
-        """Let these two talk, and end what either had before; raises MediaError.
+        """Join two parties and disconnect their previous partners; raises MediaError.
 
-        Who has lost its transport talks once it has agreed to another one, of which this call is told by MediaLost.
+        A party without a transport joins once a new transport is agreed; MediaLost asks the call to offer one.
         """
         first, second = self.party(a), self.party(b)
         if first is second:
@@ -204,19 +204,19 @@ class Session:
         self._connect(first, second)
 
     def isolate(self, tag: str) -> None:
-        """Let this party, and who was joined to it, hear silence and be heard by nobody; raises MediaError."""
+        """Disconnect a party and its partner, so that both receive silence; raises MediaError."""
         party = self.party(tag)
         self._kept.add(tag)
         self._alone(party)
 
     def release(self, tag: str) -> None:
-        """Forget one party."""
+        """Close and remove a party; an unknown tag is ignored."""
         party = self._parties.get(tag)
         if party is not None:
             self._drop(party)
 
     def give_up(self, tag: str) -> PartyMedia:
-        """Hand a party over to another session, isolated; raises MediaError."""
+        """Remove a party without closing, isolated, for a different session; raises MediaError."""
         party = self.party(tag)
         self._alone(party)
         del self._parties[tag]
@@ -225,7 +225,7 @@ class Session:
         return party
 
     def take_in(self, party: PartyMedia) -> None:
-        """Take a party of another session; raises MediaError 500 where the tag is taken."""
+        """Add a party from a different session; raises MediaError 500 if the tag is in use."""
         if party.party.tag in self._parties:
             raise MediaError("the call has a party of that name", 500)
         party.call_id = self.call_id
@@ -233,7 +233,7 @@ class Session:
         self._kept.add(party.party.tag)
 
     def lose(self) -> None:
-        """The plane is gone, and every transport with it."""
+        """Close all transports after the plane died, but keep the negotiated state."""
         parties = [party for party in self._parties.values() if party.transport is not None]
         for party in parties:
             if party not in self.lost:
@@ -244,7 +244,7 @@ class Session:
         self._successors.forget()
 
     def take_in_place(self, made: Mapping[PartyMedia, PartyMedia]) -> None:
-        """Go on with these in place of those that were lost, joined as they were."""
+        """Replace lost parties by the new parties in `made`, keyed by lost party, joined as before."""
         lost, self.lost = self.lost, {}
         for old, new in made.items():
             self._parties[old.party.tag] = new
@@ -254,7 +254,7 @@ class Session:
                 new.joined.joined = new
 
     def has(self, tag: str) -> bool:
-        """Whether there is such a party."""
+        """Return True if the call has a party with `tag`."""
         return tag in self._parties
 
     def send_dtmf(self, tag: str, digit: str, duration_ms: int, *, tones: bool) -> None:
@@ -267,14 +267,14 @@ class Session:
             party.playing.digit(digit, duration_ms, party.agreement.send_events if party.agreement is not None else {})
 
     def record(self, wanted: RecordingFile, ended: Callable[[str | None], None]) -> Recorder:
-        """Write what the parties say from now on; raises MediaError."""
+        """Start a recording of the call; raises MediaError."""
         recorder = self._recorders.begin(wanted, ended, self._connect_again)
         for party in self._parties.values() if wanted.beep else ():
             party.playing.beep(party.send_codec())
         return recorder
 
     def _connect_again(self) -> None:
-        """Everybody's packets go where they are to go now."""
+        """Connect all joined parties again, after a change of recordings."""
         if self.closed:
             return
         order = list(self._parties.values())
@@ -283,7 +283,7 @@ class Session:
                 self._connect(party, party.joined)
 
     def request_key_frame(self, tag: str) -> None:
-        """Have whom the party sees asked for a whole picture; raises MediaError 481."""
+        """Request a key frame from the sender of the video that the party receives; raises MediaError 481."""
         video = self.party(tag).video
         if video is not None:
             video.picture_wanted()
@@ -297,7 +297,7 @@ class Session:
             party.close()
 
     def sweep(self, now: float) -> list[Reporting]:
-        """Do what is due; the parties, and the videos, whose report is."""
+        """Run due timers; return the parties and streams with a due report."""
         kept = self._shared.config.unanswered_kept
         if self._paired_at is not None and now - self._paired_at > kept:
             for party in tuple(self._parties.values()):
@@ -321,7 +321,7 @@ class Session:
     async def _admit(
         self, source: Party, target: Party, made: list[PartyMedia], family: int
     ) -> tuple[PartyMedia, PartyMedia]:
-        """Both parties, opened where they are new; those are added to `made`. `family` is what the source offers by."""
+        """Return both parties, opened if new; new parties are added to `made`. `family` is the offer's IP version."""
         for party in (source, target):
             service = service_of(party)
             if service is not None and service not in SERVICES and service != PROGRAM:
@@ -335,7 +335,7 @@ class Session:
         return caller, callee
 
     def _find(self, party: Party, made: list[PartyMedia], family: int = 0) -> PartyMedia:
-        """A party by its tag, added to `made`, which is to be opened, where it is new; raises MediaError."""
+        """Return a party by tag, created and added to `made`, still unopened, if new; raises MediaError."""
         known = self._parties.get(party.tag)
         if known is not None:
             known.describe_again(party)
@@ -350,7 +350,7 @@ class Session:
         return new
 
     def party(self, tag: str) -> PartyMedia:
-        """A party by its tag; raises MediaError 481."""
+        """Return a party by tag; raises MediaError 481."""
         party = self._parties.get(tag)
         if party is None:
             raise MediaError("unknown party", 481)
@@ -358,7 +358,7 @@ class Session:
 
     @property
     def parties(self) -> Sequence[PartyMedia]:
-        """All of them."""
+        """Parties of the call."""
         return tuple(self._parties.values())
 
     def _drop(self, party: PartyMedia) -> None:
@@ -373,7 +373,7 @@ class Session:
     # Streams
 
     def _join(self, caller: PartyMedia, callee: PartyMedia) -> None:
-        """These two talk from now on; a callee that talked before has lost."""
+        """Join caller and callee; a previous callee is disconnected."""
         for party in (caller, callee):
             party.watch()
             other = party.joined
@@ -386,12 +386,12 @@ class Session:
         self._connect(caller, callee)
 
     def _reconnect(self, party: PartyMedia) -> None:
-        """Something new was agreed with `party`: join it afresh to whom it is joined."""
+        """Connect `party` to its partner again, after a new agreement."""
         if party.joined is not None:
             self._connect(party, party.joined)
 
     def _alone(self, party: PartyMedia) -> None:
-        """Nobody hears it, it hears silence; its digits are still read. The same for who was joined to it."""
+        """Disconnect a party and its partner: both receive silence, and their digits are still read."""
         other = party.joined
         party.part()
         if party.agreement is not None and party.flow is not None:
@@ -404,7 +404,7 @@ class Session:
             self._alone(other)
 
     def _connect(self, first: PartyMedia, second: PartyMedia) -> None:
-        """Join the parties as what was agreed with each allows."""
+        """Connect all streams of two parties as their agreements allow."""
         first.joined, second.joined = second, first
         self._recorders.place(first.party.tag, second.party.tag)
         for speaker, listener in ((first, second), (second, first)):
@@ -432,7 +432,7 @@ class Session:
         return hold_music(self._shared.music.of(holder.party.owner), held.send_codec(), holder.agreement)
 
     def _route(self, speaker: PartyMedia, listener: PartyMedia) -> None:
-        """What `speaker` sends goes to `listener`, when the listener has agreed to something."""
+        """Route audio from `speaker` to `listener`, once both have an agreement."""
         heard, told, plane = speaker.agreement, listener.agreement, self._shared.plane
         if heard is None or speaker.flow is None:
             return
@@ -487,7 +487,7 @@ class Session:
         show_among(caller, program)
 
     def _tap(self, speaker: PartyMedia, routing: Routing) -> None:
-        """Have what the party says recorded, where the call is."""
+        """Pass the party's audio to the recordings of the call, if any."""
         heard, other = speaker.agreement, speaker.joined
         speaker.stations.tap = None
         if self._recorders and heard is not None and other is not None:
@@ -497,7 +497,7 @@ class Session:
     # Figures
 
     def statistics(self) -> CallStatistics:
-        """The parties that talk, or are here in their own right, as they stand; all of them before anybody does."""
+        """Return the statistics of joined and kept parties; of all parties if none is joined or kept."""
         here = [each for each in self._parties.values() if each.joined is not None or each.party.tag in self._kept]
         parties = {party.party.tag: party_statistics(party) for party in here or self._parties.values()}
         return CallStatistics(parties, any(party.stations.transcodes for party in self._parties.values()))

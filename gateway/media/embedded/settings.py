@@ -1,4 +1,4 @@
-"""Settings of the embedded engine; every limit has a safe default."""
+"""Settings of the embedded engine, each limit with a safe default."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from sdp import Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoConfig:
-    """Which video is forwarded, and how much of it."""
+    """Video codecs and limits."""
 
     codecs: tuple[str, ...] = ("vp8", "h264", "vp9", "av1")
-    """Lower case; (): video is refused."""
+    """Forwarded codecs, lower case; () refuses video."""
     max_bitrate: int = 2_500_000
-    """Bits a second that a browser is told to send at most."""
+    """Bits a second that a peer may send at most."""
     max_packets_per_second: int = 1000
-    """Packets of video taken from one peer; the rest is dropped and counted."""
+    """Video packets accepted from a peer in a second; the rest is dropped and counted."""
     dscp: int = 0
-    """Marks video toward phones (RFC 2474)."""
+    """DSCP of video toward phones (RFC 2474)."""
     kept_packets: int = 256
-    """Packets of video toward one browser that are kept to be sent again; 0: none, and no retransmission is agreed."""
+    """Sent packets kept for retransmission to a peer; 0 disables retransmission."""
     key_frame_interval: float = 0.5
-    """Seconds between two requests for a key frame to one peer, at least."""
+    """Minimum seconds between key frame requests to a peer."""
     report_interval: float = 1.0
-    """Seconds between RTCP reports about video, each drawn between half and one and a half of it."""
+    """Mean seconds between RTCP reports about video, varied at random from 0.5 to 1.5 times the value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """Data channels of browsers, and how much of theirs is held."""
+    """Limits of browsers' data channels."""
 
     max_channels: int = 16
-    """At a time, of one browser; 0: none are agreed."""
+    """Open channels of a browser; 0 refuses data channels."""
     max_message: int = 65_536
-    """Octets of the longest message taken, as descriptions say."""
+    """Maximum message size in octets, as in a=max-message-size."""
     max_waiting: int = 1_048_576
-    """Octets that may wait on their way to one browser; a channel with more closes."""
+    """Octets queued toward a browser; a channel that exceeds the limit closes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,48 +49,49 @@ class TextConfig:
     """Real-time text: T.140 over RTP toward phones, over a data channel toward browsers."""
 
     enabled: bool = True
-    """Whether any is agreed."""
+    """True if text may be agreed."""
     cps: int = 30
-    """Characters a second sent to a phone that asks for no other number, over ten seconds."""
+    """Characters a second sent to a phone without a=fmtp cps, averaged over ten seconds (RFC 4103)."""
     max_waiting: int = 4096
-    """Characters that may wait on their way to one side; what is more is lost, and marked so."""
+    """Characters queued toward a party; the excess is dropped and replaced by a mark of loss."""
     max_packets_per_second: int = 50
-    """Packets of text taken from one phone; the rest is dropped and counted."""
+    """Text packets accepted from a phone in a second; the rest is dropped and counted."""
     dscp: int = 0
-    """Marks text toward phones (RFC 2474)."""
+    """DSCP of text toward phones (RFC 2474)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedConfig:
-    """Where the engine listens, what it says of itself, how long and how much it bears."""
+    """Addresses, codecs, timeouts and limits of the engine."""
 
     webrtc: WebRtcConfig = field(default_factory=WebRtcConfig)
-    """The one port of all browsers."""
+    """Settings of the port that all browsers share."""
     rtp_hosts: tuple[tuple[str, str | None], ...] = (("127.0.0.1", None),)
-    """IP addresses that RTP toward phones is bound to, at most one of each version, the first for whose version nobody
-    knows; with each what descriptions say in its place, None: itself, or what its wildcard stands for."""
+    """Bind addresses of phones' RTP, at most one for each IP version, the default first, with the advertised address.
+
+    None advertises the bind address, or the machine's own address for a wildcard."""
     rtp_ports: tuple[int, int] = (10_000, 19_999)
-    """First and last UDP port, an even one for RTP and the next for RTCP; (0, 0): any that is free."""
+    """First and last UDP port; even ports carry RTP, odd ports RTCP. (0, 0) uses any free port."""
     port_rest: float = 10.0
-    """Seconds before a pair of ports is used again."""
+    """Seconds before a port pair is reused."""
     latching: LatchRules = field(default_factory=LatchRules)
     max_packets_per_second: int = 500
-    """Packets taken from one phone; the rest is dropped and counted."""
+    """Audio packets accepted from a phone in a second; the rest is dropped and counted."""
     dscp: int = 0
-    """Marks audio toward phones (RFC 2474)."""
+    """DSCP of audio toward phones (RFC 2474)."""
 
     webrtc_codecs: tuple[str, ...] = ("opus", "g722", "pcmu", "pcma")
-    """Toward browsers, lower case, best first."""
+    """Audio codecs toward browsers, lower case, best first."""
     rtp_codecs: tuple[str, ...] = ("opus", "g722", "pcmu", "pcma")
-    """Toward phones, lower case, best first."""
+    """Audio codecs toward phones, lower case, best first."""
     passed_codecs: tuple[str, ...] = ("g729", "g723", "ilbc", "gsm", "amr", "amr-wb")
-    """Names of codecs that only pass from phone to phone: they are taken where both sides say them."""
+    """Codecs that are only forwarded between phones, if both sides support them."""
     video: VideoConfig = field(default_factory=VideoConfig)
     data: DataConfig = field(default_factory=DataConfig)
     text: TextConfig = field(default_factory=TextConfig)
     telephone_event: bool = True
     transcode: bool = True
-    """Turn one codec into the other where none is common; otherwise such calls are refused with 488."""
+    """Transcode calls without a common codec; False refuses such calls with 488."""
     opus: OpusSettings = field(default_factory=OpusSettings)
     srtp_suites: tuple[str, ...] = (
         "AEAD_AES_128_GCM",
@@ -99,38 +100,39 @@ class EmbeddedConfig:
         "AES_256_CM_HMAC_SHA1_80",
         "AES_CM_128_HMAC_SHA1_32",
     )
-    """Toward phones with SDES, best first."""
+    """SRTP suites toward phones with SDES, best first."""
 
     max_sessions: int = 1000
-    """Calls at once; more are refused with 503."""
+    """Concurrent calls; further calls are refused with 503."""
     max_callees: int = 16
-    """Parties one call may be offered to at once."""
+    """Parties that a call may be offered to at a time."""
     unanswered_kept: float = 300.0
-    """Seconds that a callee is kept after another one of the same call has answered."""
+    """Seconds before an unanswered callee is removed after a different callee has answered."""
     media_timeout: float = 60.0
-    """Seconds without RTP or RTCP from a phone before MediaTimeout; 0: never."""
+    """Seconds without RTP or RTCP from a phone before MediaTimeout; 0 disables the timeout."""
     doubted_timeout: float = 10.0
-    """The same while the signalling of the phone's trunk does not answer either; 0: no other time."""
+    """Timeout, at most `media_timeout`, while the signalling of the phone's trunk does not respond; 0 disables."""
     held_timeout: float = 3600.0
-    """The same while the phone has no reason to send; 0: never."""
+    """Timeout in place of `media_timeout` while the agreement lets the phone send nothing; 0 disables the timeout."""
     silence_after: float = 1.0
-    """Seconds without anything to send to a phone before it gets silence instead; 0: never."""
+    """Seconds without packets to a phone before the gateway sends silence; 0 disables silence."""
     silence_interval: float = 5.0
-    """Seconds between two packets of silence (RFC 6263: enough that no address translator and no phone takes the
-    stream for dead); 0.02 is full rate, for phones that hang up without it."""
+    """Seconds between packets of silence, which keep NAT bindings and streams alive (RFC 6263).
+
+    0.02 is the full packet rate, for phones that hang up at lower rates."""
     tone_frequency: int = 440
-    """Hz of the tone service."""
+    """Frequency of the tone service in Hz."""
     tone_level: float = -16.0
-    """dBm0 of the tone service."""
+    """Level of the tone service in dBm0."""
     hold_music: str | None = None
-    """What who is on hold, or parked, hears: a sound file, or "generated"; None: silence, and what the holder sends."""
+    """Music on hold: a sound file or "generated"; None sends silence, or the holder's own audio."""
     hold_music_of: Mapping[str, str] = field(default_factory=dict)
-    """The same for who is held by one of these: by the id of a user and "trunk:NAME" (Party.owner)."""
+    """Music on hold by owner of the holding party (`Party.owner`): a user's id or "trunk:NAME"."""
     ringback_of: Mapping[str, str] = field(default_factory=dict)
-    """Sound files, or "generated", that callers hear while it rings, by the names of `Capabilities.ringbacks`."""
+    """Ringback, a sound file or "generated", by the names of `Capabilities.ringbacks`."""
     echo_delay: float = 0.0
-    """Seconds by which the echo service speaks later."""
+    """Delay of the echo service in seconds."""
     report_interval: float = 5.0
-    """Seconds between RTCP reports, each drawn between half and one and a half of it (RFC 3550 section 6.2)."""
+    """Mean seconds between RTCP reports, varied at random from 0.5 to 1.5 times the value (RFC 3550 section 6.2)."""
     sdp_limits: Limits = LIMITS
-    """What a stranger's description may be at most."""
+    """Size limits of received descriptions."""

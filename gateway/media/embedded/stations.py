@@ -1,4 +1,4 @@
-"""Where the packets of one party go that are not simply forwarded: readers of digits, transcoders, an echo's delay."""
+"""Handlers for a party's packets that are not simply forwarded: digit readers, transcoders, tone gates."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gateway.media.embedded.sources.tone_gate import ToneGate
 from sdp import Codec
 
 AtWork = Transcoder | Ear | ToneGate
-"""What works in a thread."""
+"""Handlers that run in a worker thread."""
 MOST_CAME = 64
 MOST_DUE = 5
-"""Packets and ticks of a party that wait for its transcoders; what is more is left out."""
+"""Maximum packets and ticks that wait for a party's transcoders; the excess is dropped."""
 
 
 class Listener(Protocol):
-    """The party that hears what comes of the packets."""
+    """Party that receives the packets made by the handlers."""
 
     playing: Playing
 
@@ -36,25 +36,25 @@ class Listener(Protocol):
 
 
 class Elsewhere(Protocol):
-    """Where audio is decoded and encoded."""
+    """Worker threads that decode and encode audio."""
 
     def do(self, job: Callable[[], Packets], then: Callable[[Packets | None], None]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
-    """What one party's transcoders have to do, in a thread: nothing else touches them before it is done."""
+    """Work for one party's transcoders in a thread, which uses the transcoders exclusively until done."""
 
     transcoders: tuple[AtWork, ...]
     came: tuple[tuple[AtWork, MediaPacket, float], ...]
-    """Packets with when they came, s."""
+    """Received packets with their transcoder and arrival time in seconds."""
     times: tuple[float, ...]
-    """Of the ticks that are due."""
+    """Times of the due ticks in seconds."""
     heard: bool
-    """Whether the packets that are made go anywhere."""
+    """True if a listener receives the packets."""
 
     def make(self) -> Packets:
-        """The packets of these ticks."""
+        """Run the transcoders and return their packets; none without a listener."""
         for transcoder, packet, now in self.came:
             transcoder.handle(packet, now)
         made: list[Injected] = []
@@ -67,7 +67,7 @@ class Ticks:
 
 
 class Stations:
-    """The handlers of one party's packets, by payload type; kept over re-offers that do not change them."""
+    """Packet handlers of one party by payload type; re-offers keep unchanged handlers."""
 
     def __init__(
         self,
@@ -77,19 +77,21 @@ class Stations:
         on_digit: Callable[[str, int], None],
         on_tone: Callable[[str, int], None],
     ) -> None:
-        """`listener` says who hears the party now; `on_digit` gets its digits with their ms, `on_tone` those that were
-        tones in its audio."""
+        """Start without handlers; `listener` returns the present listener.
+
+        `on_digit` receives digits from telephone events with their duration in ms, `on_tone` digits from tones.
+        """
         self.on_digit = on_digit
         self.on_tone = on_tone
         self.transcoded = False
-        """Whether anything was turned into another codec in an earlier arrangement."""
+        """True if the party's audio was transcoded by an earlier arrangement or by the plane."""
         self.tap: Callable[[MediaPacket, float], None] | None = None
-        """Gets every packet as well, with when it came."""
+        """Callback for a copy of every packet, with the arrival time in seconds."""
         self._pacer = pacer
         self._elsewhere = elsewhere
         self._came: list[tuple[AtWork, MediaPacket, float]] = []
         self._due: list[float] = []
-        """Ticks that are due while those before are still at work."""
+        """Times of due ticks that wait for the work in progress."""
         self._at_work = False
         self._listener = listener
         self._made: dict[Hashable, PacketHandler] = {}
@@ -97,22 +99,22 @@ class Stations:
         self._open = False
         self._player: int | None = None
         self._last: PacketHandler | None = None
-        """What took the packet that came last."""
+        """Handler of the last packet."""
         self._played: PlayoutFigures | None = None
-        """What the playout buffers have done of handlers that are gone."""
+        """Playout figures of removed handlers."""
 
     @property
     def transcodes(self) -> bool:
-        """Whether anything this party sent was turned into another codec."""
+        """True if any audio of the party has been transcoded."""
         return self.transcoded or any(each.frames for each in self._transcoders())
 
     @property
     def playout(self) -> PlayoutFigures | None:
-        """What the playout buffers of the handlers have done, of those that are gone, too; None: there were none."""
+        """Playout figures of present and removed handlers; None without a playout buffer."""
         return self._played_by(self._transcoders())
 
     def _played_by(self, handlers: Iterable[AtWork]) -> PlayoutFigures | None:
-        """Those of handlers after what is counted already; how long packets wait is told by the one that speaks."""
+        """Return the figures of removed and given handlers; the last active handler sets the present delay."""
         figures = self._played
         for handler in sorted(handlers, key=lambda handler: handler is self._last):
             playout = handler.playout
@@ -120,9 +122,9 @@ class Stations:
         return figures
 
     def arrange(self, wanted: Mapping[int, tuple[Hashable, Callable[[], PacketHandler]]], *, is_open: bool) -> None:
-        """Take the handlers of a new agreement by payload type, each named by a key and made where it is new.
+        """Install the handlers of a new agreement: by payload type a key, and a function that makes a missing handler.
 
-        `is_open`: whether the listener is to hear what comes of them.
+        With `is_open` the listener receives the packets that the handlers make.
         """
         self.transcoded = self.transcodes
         made: dict[Hashable, PacketHandler] = {}
@@ -138,7 +140,7 @@ class Stations:
             self._stop()
 
     def handle(self, packet: MediaPacket, now: float) -> None:
-        """One packet of the party."""
+        """Pass a packet of the party to its handler."""
         if self.tap is not None:
             self.tap(packet, now)
         handler = self._by_type.get(packet.payload_type)
@@ -157,13 +159,13 @@ class Stations:
                 listener.inject(each)
 
     def flush(self, now: float) -> None:
-        """Report digits whose end never came."""
+        """Report digits whose end packets are missing."""
         for handler in self._made.values():
             if isinstance(handler, EventHandler):
                 handler.flush(now)
 
     def close(self) -> None:
-        """Nothing of the party is heard any more."""
+        """Stop and remove all handlers."""
         self.tap = None
         self._stop()
         self.arrange({}, is_open=False)
@@ -198,14 +200,14 @@ class Stations:
         return True
 
     def _heard(self) -> Listener | None:
-        """Who hears what is made now."""
+        """Return the listener if open for audio at present, otherwise None."""
         listener = self._listener()
         if not self._open or listener is None or not listener.hears or listener.playing.digits_going:
             return None
         return listener
 
     def _made_elsewhere(self, packets: Packets | None) -> None:
-        """What the ticks have come to; None: they failed, and the party's audio ends rather than every call's."""
+        """Send the packets of completed work; None after a failure stops the party's transcoders."""
         self._at_work = False
         if packets is None:
             self._stop()

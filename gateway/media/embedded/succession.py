@@ -1,4 +1,4 @@
-"""A party whose peer goes on by the other IP version: its next transport is made at that offer, used once agreed."""
+"""Change of a phone's IP version: an offer prepares a new transport, and the answer puts the transport into use."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from gateway.media.embedded.resources import Resources
 
 
 class Successors:
-    """Of one session: what was agreed before goes on until the offer is answered, and where nothing comes of it.
+    """Prepared successors of a session's parties; the old transport stays in use until the offer is answered.
 
-    The next transport has other ports, keys and numbers, so no SRTP key and index is ever used twice.
+    A successor has new ports, keys and sequence numbers, so that no SRTP key and index is used twice.
     """
 
     def __init__(self, resources: Resources, parties: dict[str, PartyMedia]) -> None:
-        """`parties` are those of the session by tag; who succeeds is put there."""
+        """Start without successors; `parties` are the session's parties by tag, updated at a succession."""
         self._shared = resources
         self._parties = parties
         self._waiting: dict[str, PartyMedia] = {}
 
     async def of(self, caller: PartyMedia, family: int) -> PartyMedia:
-        """Who is to answer an offer by that IP version, 0 for any: the caller or its successor. Raises MediaError."""
+        """Return the party for an offer with IP version `family` (0: any): the caller or a new successor.
+
+        Raises MediaError.
+        """
         tag = caller.party.tag
         self.forget(tag)
         if caller.rtp is None or family in (0, caller.rtp.family):
@@ -33,11 +36,11 @@ class Successors:
         return new
 
     def asking(self, party: PartyMedia) -> PartyMedia:
-        """Who has the offer of that party which waits for its answer."""
+        """Return the party that holds the pending offer: the prepared successor, or `party` itself."""
         return self._waiting.get(party.party.tag, party)
 
     def agreed(self, party: PartyMedia) -> None:
-        """Its offer is answered: where it is a successor the one before it is gone, to whoever it was joined."""
+        """Put an answered successor in the place of the old party, which is closed."""
         tag = party.party.tag
         if self._waiting.get(tag) is not party:
             return
@@ -50,7 +53,7 @@ class Successors:
             party.joined, other.joined = other, party
 
     def forget(self, *tags: str) -> None:
-        """Nothing comes of what these offered; without tags, of nobody's offer."""
+        """Close the unused successors of the parties with `tags`; without tags, all successors."""
         for tag in tags or tuple(self._waiting):
             new = self._waiting.pop(tag, None)
             if new is not None:

@@ -1,4 +1,4 @@
-"""Where the timestamps of our streams stand: the time alone tells, so that the next process goes on from there."""
+"""RTP timestamps of our streams as a function of time, so that a later process continues them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from random import Random
 
 _WRAP = 0xFFFFFFFF
 LEAD = 0.0002
-"""Seconds in a second that it goes ahead: a stream goes by the clock of who makes it, which 100 ppm of its own and of
-ours may have brought before our time. What begins too far ahead is heard, what begins before the last packet is not."""
+"""Rate by which the timeline runs fast: 100 ppm clock error each for the stream's source and for our clock.
+
+A stream that starts ahead of the last packet is played; a stream that starts behind is discarded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Of all streams that one party gets, whatever carries them, each by its own RTP clock (RFC 3550 section 5.1).
+    """Timestamps of all streams toward one party, for any RTP clock rate (RFC 3550 section 5.1).
 
-    A stream of another source may begin anywhere. But there are phones (baresip) that look at timestamps alone, and
-    discard for hours what seems to be before what they had. So a stream for a party begins where the one before it
-    would be by now, which another process knows as well. A clock of the machine that is set back brings it back too.
+    Some phones (baresip) ignore the SSRC and discard packets with older timestamps for hours. So a new stream begins
+    where the previous stream would be by now. If the system clock is set back, so are the timestamps.
     """
 
     offset: int
-    """Random, 32 bits: where timestamps began cannot be told beforehand."""
+    """Random initial timestamp, 32 bits, unpredictable as RFC 3550 recommends."""
     since: float
-    """Unix seconds at which timestamps were there."""
+    """Unix seconds of the initial timestamp."""
 
     @classmethod
     def draw(cls, random: Random, now: float) -> Timeline:
-        """One that begins at `now`, Unix seconds."""
+        """Return a timeline that begins at `now`, Unix seconds."""
         return cls(random.getrandbits(32), now)
 
     def at(self, now: float, clock_rate: int) -> int:
-        """The timestamp at `now`, Unix seconds, of a clock of so many Hz."""
+        """Return the timestamp at `now`, Unix seconds, for a clock rate in Hz."""
         return (self.offset + round((now - self.since) * (1 + LEAD) * clock_rate)) & _WRAP

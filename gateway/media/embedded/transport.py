@@ -1,4 +1,4 @@
-"""What a party knows of its transport, whichever kind it is: `webrtc.leg` or `rtp.leg`."""
+"""Interface of a party's transport, implemented by `webrtc.leg` and `rtp.leg`."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ logger = logging.getLogger("gateway.media")
 
 
 class Transport(Protocol):
-    """One peer's way in and out. Its packets are the plane's; this is what signalling says and hears of it."""
+    """Signalling side of a peer's transport; the plane handles the packets."""
 
     flow: int
-    """Its flow in the plane."""
+    """Number of the flow in the plane."""
     discarded: dict[str, int]
-    """What it dropped itself, by reason."""
+    """Number of packets dropped by the transport, by reason."""
 
     @property
     def ready(self) -> bool:
-        """Whether media that is sent would reach the peer now."""
+        """True if sent media can reach the peer."""
 
     def values(self) -> dict[str, Any] | None:
-        """What another process needs to go on with it, without any SRTP key; None where nothing is agreed yet."""
+        """Return values for another process to continue the transport, without SRTP keys; None before an agreement."""
 
     async def open(self) -> None:
-        """Bind what it needs; raises MediaError 503 where there is no room."""
+        """Bind ports as needed; raises MediaError 503 without room."""
 
     def plan(self) -> TransportPlan:
-        """What our next description says of it."""
+        """Return the transport part of our next description."""
 
     @property
     def local_secrets(self) -> object:
-        """What of `plan` changes where the peer asks for a new connection."""
+        """Parts of `plan` that change if the peer requests a new connection; compared for equality."""
 
     def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None = None) -> None:
-        """Take what was agreed; `side` is who of the two offered. Raises MediaError 488, and has changed nothing."""
+        """Apply an agreement; `side` is our side. Raises MediaError 488 without any change."""
 
     def trickle(self, candidate: str) -> None:
-        """A candidate of the peer ("candidate:…", RFC 8838); who needs none ignores it."""
+        """Add a trickled candidate of the peer ("candidate:…", RFC 8838); ignored if no checks are sent."""
 
     def close(self) -> None:
-        """Give everything back; idempotent."""
+        """Release all resources; idempotent."""
 
 
 class Openable(Protocol):
-    """What is opened before it is used."""
+    """Object that must be opened before use."""
 
     async def open(self) -> None: ...
 
 
 async def opened(parties: Sequence[Openable]) -> None:
-    """Open new parties side by side, so that the plane is asked once; raises the first MediaError when all are done."""
+    """Open parties concurrently, so that the plane receives one batch; raises the first MediaError once all finish."""
     if len(parties) == 1:
         await parties[0].open()
         return
@@ -67,7 +67,7 @@ async def opened(parties: Sequence[Openable]) -> None:
 
 
 def agreed_beside(agree: Callable[[], None], close: Callable[[], None]) -> None:
-    """Take what was agreed of a stream beside the voice, or close it where nothing can come of it: the call goes on."""
+    """Apply the agreement of a video or text stream; on MediaError close the stream, and let the call continue."""
     try:
         agree()
     except MediaError as error:

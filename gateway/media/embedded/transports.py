@@ -1,4 +1,4 @@
-"""A phone's transport as what it speaks wants it, for its voice and for each stream beside it."""
+"""Creation of a phone's RTP transports for audio, video and text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.media.engine import Kind
 
 
 class Limits(Protocol):
-    """What the settings of a kind of stream say of its packets."""
+    """Packet settings of one kind of stream."""
 
     @property
     def max_packets_per_second(self) -> int: ...
@@ -30,8 +30,10 @@ def rtp_leg(
     failed: Callable[[str], None] = lambda reason: None,
     family: int = 0,
 ) -> RtpLeg:
-    """One stream's; see `RtpLeg`. `numbers` are those that the plane holds already; `family` is the IP version, 0 for
-    that of phones of which nobody knows it."""
+    """Return a new `RtpLeg` for one stream; `failed` receives the reason of a failure.
+
+    `numbers` identify an existing flow and port of the plane; `family` is the IP version, 0 for the default.
+    """
     return RtpLeg(
         resources.plane,
         resources.pools.of(family),

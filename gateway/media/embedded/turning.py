@@ -1,4 +1,4 @@
-"""Who turns a party's pictures: itself, or those who see them (3GPP TS 26.114 section 7.4.5)."""
+"""Rotation of a party's video by its sender or by its viewers (3GPP TS 26.114 section 7.4.5)."""
 
 from __future__ import annotations
 
@@ -10,45 +10,48 @@ from sdp import MediaAgreement
 from sdp.extensions import ORIENTATION
 
 _PATIENCE = 30.0
-"""Seconds in which nobody has come who cannot turn pictures, after which those who can may leave it to each other."""
+"""Seconds without a change in the viewers' support, after which the orientation extension is offered again."""
 
 
 class Turning:
-    """Of one picture: whether its peer can turn those it sees, whether all do in its room, and what it is offered."""
+    """Use of the video orientation extension for one video stream, by the support of peer and viewers."""
 
     def __init__(self, have_offered: Callable[[], None]) -> None:
-        """`have_offered` has the peer offered what is wanted now."""
+        """Start without known support; `have_offered` requests a new offer to the peer."""
         self.can: int | None = None
-        """Identifier by which the peer has last said that it does, also where it is asked for no more."""
+        """Extension identifier that the peer last accepted, even if no longer offered; None without support."""
         self._tells = True
-        """Whether what the peer says next tells that: our offer, if there is one, was with it."""
+        """False if our last offer omitted the extension, so that the answer does not show the peer's support."""
         self._all_can, self._since = True, NEVER
         self._wish = OfferWish(have_offered)
 
     @property
     def among(self) -> int | None:
-        """Identifier by which the peer is to say how its pictures lie in a room: where all there can turn them."""
+        """Extension identifier for the peer in a conference; None unless all members can rotate video."""
         return self.can if self._all_can else None
 
     def offered(self, with_it: bool) -> None:
-        """Our offer says so, or does not ask."""
+        """Record if our offer contains the extension."""
         self._tells = with_it
 
     def agree(self, agreement: MediaAgreement) -> None:
-        """Take what was agreed."""
+        """Take over the peer's support from an agreement."""
         said = agreement.extensions.get(ORIENTATION)
         if said is not None or self._tells:
             self.can = said
         self._tells = True
 
     def room(self, all_can: bool, now: float) -> None:
-        """Whether all can in its room who see a picture there."""
+        """Record if all viewers in the conference can rotate video."""
         if all_can is not self._all_can:
             self._all_can, self._since = all_can, now
             self._wish.anew()
 
     def look(self, wanted: int | None, now: float, *, has: bool) -> None:
-        """Have the peer offered what is wanted where it has something else: to turn its own at once."""
+        """Request an offer if the extension is `wanted` (identifier or None) but not agreed (`has`), or vice versa.
+
+        An offer without the extension, so that the peer rotates its own video, is immediate; the opposite waits.
+        """
         if (wanted is not None) is has:
             self._wish.had()
         elif has or now - self._since >= _PATIENCE:

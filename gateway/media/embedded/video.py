@@ -1,4 +1,4 @@
-"""One party's picture: a stream beside its voice, forwarded to whom it is joined where both have a codec in common."""
+"""Video stream of one party, forwarded to the joined party or to a conference in a common codec."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from sdp.levels import Limits
 from sdp.negotiation import Side
 
 CLOCK_RATE = 90_000
-"""Hz, of every video codec carried here."""
+"""RTP clock rate of every forwarded video codec, in Hz."""
 MOST_SEEN = 8
-"""Pictures that one browser sees at once: the flows that a plane lets share one transport."""
+"""Maximum videos that a browser receives at a time: flows that may share a transport in the plane."""
 LEAST_FOR_MANY = 200_000
-"""Bits a second that who is seen by many may always send: nobody takes the picture from all others by what it says."""
+"""Minimum bits a second for a sender in a conference, so that no single viewer can stop the video for the rest."""
 _MOST_TOLD = 10
-"""Times a second that what a peer says has others told what they may send; what is more comes with the next report."""
+"""Maximum updates a second of senders' rate limits caused by a peer; further changes wait for the next report."""
 
 
 class VideoStream(Viewer):
-    """What the session holds of one party's video; a `FlowListener`.
+    """Video of one party in a session; a `FlowListener`.
 
-    Toward a browser it shares the transport of the voice, toward a phone it has ports of its own.
+    A browser's video shares the audio's transport; a phone's video has separate ports.
     """
 
     def __init__(
@@ -60,47 +60,47 @@ class VideoStream(Viewer):
         have_offered: Callable[[], None],
         main: VideoStream | None = None,
     ) -> None:
-        """`transport`: ports of its own, or the voice's with a browser. `ask_by_signalling` asks for a key frame,
-        `have_offered` has the peer offered what is wanted now.
+        """Create a stream on separate ports, or on a browser's audio `transport`.
 
-        With `main` it is a view: the peer sees one more picture by it, beside its own one, and shows none.
+        `ask_by_signalling` requests a key frame by signalling, `have_offered` a new offer to the peer. A stream with
+        `main` is a view: a further video toward the peer, without video from the peer.
         """
         config = resources.config.video
         self.leg = transport if isinstance(transport, RtpLeg) else None
         super().__init__(resources.plane, self.leg.flow if self.leg is not None else resources.ids())
         self.identity = identity
         self.since = resources.clock()
-        """When it was spoken of first, or again."""
+        """Monotonic seconds at which the stream was last opened."""
         self.snapshot: FlowSnapshot | None = None
-        """The plane's figures as they were last asked for."""
+        """Last snapshot of the plane's figures."""
         self.changed: Callable[[], None] = lambda: None
-        """Told when the peer has begun to send, and when what it may send or see is another."""
+        """Callback for the peer's first packet and for the end of the stream's connections."""
         self._among = False
-        """Whether it is one of many."""
+        """True in a conference."""
         self.reporter = Reporter(identity.ssrc, cname, resources.random, config.report_interval)
         self.views: list[VideoStream] = []
-        """By which a browser sees more pictures, each in a section of its own."""
+        """Additional streams toward a browser, each with a separate media section."""
         self.rate = 0.0
-        """Bits a second that the peer has sent lately."""
+        """Recent bit rate of the peer in bits a second."""
         self._main = main
         self._wanted = 1
-        """Pictures that the peer is to be able to see."""
+        """Number of videos that the peer should be able to receive."""
         self._more, self.turning, self.level = OfferWish(have_offered), Turning(have_offered), SendLevel(have_offered)
         self._shared, self._cname, self._transport = resources, cname, transport
         self._ask_by_signalling, self._have_offered = ask_by_signalling, have_offered
         self._sender = SenderFeedback(resources, self.flow, identity.ssrc, self.reporter, ask_by_signalling)
         self.repair_ssrc = resources.random.getrandbits(32) or 1
-        """SSRC of the retransmissions that the peer gets."""
+        """SSRC of retransmissions toward the peer."""
         self._rate = SendRate(config.max_bitrate)
         self._limit = ReceiveLimit(config.max_bitrate)
         self._temporary: tuple[int, int] | None = None
-        """Who has set a limit (TMMBR), and bits a second."""
+        """SSRC of the owner and bits a second of the peer's limit (TMMBR)."""
         self._notified_at = NEVER
         self._told_since, self._told_times = NEVER, 0
-        """How often within one second others were told for what the peer has said."""
+        """Start of a second, and number of rate updates that the peer caused since."""
 
     async def open(self) -> None:
-        """Open its ports, or share the voice's; raises MediaError 503."""
+        """Open separate ports or share the audio's transport; raises MediaError 503."""
         self._shared.flows.add(self.flow, self)
         self._shared.flows.when_fed(self.flow, self.fed)
         if self.leg is not None:
@@ -109,7 +109,7 @@ class VideoStream(Viewer):
             self._shared.plane.open_bundled(self.flow, self._transport.flow)
 
     async def open_views(self) -> None:
-        """Have as many views as are wanted."""
+        """Open the missing views."""
         while len(self.views) < self._wanted - 1:
             config, random = self._shared.config, self._shared.random
             identity = Identity.generate(config, Kind.WEBRTC, random, self.identity.timeline)
@@ -119,13 +119,13 @@ class VideoStream(Viewer):
             self.views.append(view)
 
     def plans(self, carrier: TransportPlan) -> list[StreamPlan]:
-        """Where the peer is to send, and its views: `carrier` is the voice's transport, a browser's for all."""
+        """Return the plans of the stream and the views; `carrier` is the transport that a browser's streams share."""
         transport = self.leg.plan() if self.leg is not None else carrier
         streams = self, *self.views
         return [StreamPlan("video", transport, each.identity.ssrc, each.repair_ssrc) for each in streams]
 
     def agree_all(self, own: MediaAgreement, whole: Agreement, side: Side, private_source: str | None) -> None:
-        """Take what was agreed of the peer's picture, and of its views in the sections after; raises MediaError 488."""
+        """Apply an agreement to the stream, and the later video sections to the views; raises MediaError 488."""
         self.agree(own, side, private_source)
         sections = [each for each in whole.media if each.kind == "video"]
         more = sections[1:] if sections[0] is own else []
@@ -136,7 +136,7 @@ class VideoStream(Viewer):
                 view.rest()
 
     def agree(self, agreement: MediaAgreement, side: Side, private_source: str | None) -> None:
-        """Take what was agreed; raises MediaError 488."""
+        """Apply an agreement; raises MediaError 488."""
         plane = self._shared.plane
         if self.leg is not None:
             self.leg.agree(agreement, side, private_source)
@@ -151,7 +151,7 @@ class VideoStream(Viewer):
         plane.carry_orientation(self.flow, agreement.extensions.get(ORIENTATION, 0))
 
     def _keep(self, agreement: MediaAgreement) -> None:
-        """Keep what the peer may ask for again, where it takes retransmissions (RFC 4588)."""
+        """Keep sent packets for retransmission if the peer has agreed to rtx (RFC 4588)."""
         repeats = Repeats(
             ssrc=self.repair_ssrc,
             sequence_number=self.identity.sequence_number,
@@ -161,7 +161,7 @@ class VideoStream(Viewer):
         self._shared.plane.keep(self.flow, repeats if repeats.payload_types else None)
 
     def rest(self) -> None:
-        """Speak of nothing until `agree` comes again, with the sources that were."""
+        """Suspend the stream until the next agreement, which continues with the present SSRCs."""
         for view in self.views:
             view.rest()
         self.part()
@@ -170,7 +170,7 @@ class VideoStream(Viewer):
         self._shared.plane.keep(self.flow, None)
 
     def close(self) -> None:
-        """Release what is its own."""
+        """Release the stream with views and flow."""
         for view in self.views:
             view.close()
         self.part()
@@ -182,10 +182,10 @@ class VideoStream(Viewer):
         else:
             self._shared.plane.close_flow(self.flow)
 
-    # Whom it is joined to
+    # Connection to a joined party
 
     def part(self) -> None:
-        """Be seen by nobody and show nothing."""
+        """Disconnect the stream from all viewers and senders."""
         for view in self.views:
             view.part()
         plane = self._shared.plane
@@ -198,7 +198,7 @@ class VideoStream(Viewer):
         self.changed()
 
     def show_to(self, listener: VideoStream) -> None:
-        """Send the peer's picture to the peer of `listener`, as both agreements allow, from a whole picture on."""
+        """Forward the peer's video to the peer of `listener`, as both agreements allow, and request a key frame."""
         for each in (self, listener):
             each.leave_many()
         heard, told, plane = self.agreement, listener.agreement, self._shared.plane
@@ -215,7 +215,7 @@ class VideoStream(Viewer):
 
     @property
     def orientation(self) -> int | None:
-        """Identifier by which the peer is to say how its pictures lie: where it does, and all who see it do."""
+        """Extension identifier to offer to the peer; None unless all viewers can rotate video."""
         if self._among:
             return self.turning.among
         said = self.agreement.extensions.get(ORIENTATION) if self.agreement is not None else None
@@ -227,24 +227,27 @@ class VideoStream(Viewer):
 
     @property
     def takes(self) -> Limits:
-        """How large the pictures may be that the peer sees."""
+        """Codec limits of the video that the peer accepts."""
         return self.level.takes
 
     @property
     def can_turn(self) -> bool:
-        """Whether the peer can turn the pictures that it sees."""
+        """True if the peer can rotate received video."""
         return self.turning.can is not None
 
     def suit(self, all_can: bool, takes: Limits) -> None:
-        """Have the peer offered what becomes of that, among many: where not all can, each turns its own."""
+        """Adapt offers to a conference, where `all_can` rotate video and accept `takes`.
+
+        Unless all can rotate, each sender rotates its own video.
+        """
         self.turning.room(all_can, self._shared.clock())
         self.have_upright()
         self.level.room(takes, self._shared.clock())
 
-    # Whom it is among
+    # Membership in a conference
 
     def be_among_many(self) -> None:
-        """Show the peer's picture to those alone who `see` it, any number, as is agreed now."""
+        """Enter a conference, or apply a new agreement there: only streams that `see` the video receive it."""
         if not self._among:
             self.part()
         heard, plane = self.agreement, self._shared.plane
@@ -256,23 +259,23 @@ class VideoStream(Viewer):
             view.be_among_many()
 
     def leave_many(self) -> None:
-        """Be one of them no more; idempotent."""
+        """Leave the conference; idempotent."""
         if self._among:
             self.part()
 
     @property
     def looks(self) -> bool:
-        """Whether the peer wants to see one of many."""
+        """True if the peer accepts video in a conference."""
         return self._among and self.agreement is not None and self.agreement.direction.sends
 
     @property
     def shows(self) -> bool:
-        """Whether the peer sends a picture to many."""
+        """True if the peer sends video in a conference."""
         heard = self.agreement
         return self._among and heard is not None and heard.direction.receives and self.source is not None
 
     def can_be_seen_by(self, other: VideoStream) -> bool:
-        """Whether what the peer sends, its best codec, is one that the other one takes."""
+        """Return True if the peer's preferred codec can be forwarded to `other`."""
         mine, theirs = self.agreement, other.agreement
         if mine is None or theirs is None or not self.shows or not other.looks:
             return False
@@ -281,18 +284,18 @@ class VideoStream(Viewer):
 
     @property
     def streams(self) -> Sequence[VideoStream]:
-        """By which the peer can see one picture each."""
+        """Streams that can each carry one video to the peer."""
         return [each for each in (self, *self.views) if each.looks]
 
     @property
     def mid(self) -> str | None:
-        """Of its section."""
+        """MID of the media section (RFC 9143)."""
         return self.agreement.mid if self.agreement is not None else None
 
     def see(self, shown: Sequence[VideoStream]) -> None:
-        """Have the peer, where it is among many, see the first of these, as many as it can, from key frames on.
+        """Show the first videos of `shown`, as many as the peer has streams, each from the next key frame on.
 
-        Who is seen stays where it is; a stream that shows another one shows nobody until that one's key frame.
+        A video stays on its present stream. Ignored outside a conference.
         """
         if not self._among:
             return
@@ -311,14 +314,14 @@ class VideoStream(Viewer):
 
     @property
     def most_seen(self) -> int:
-        """Pictures that the peer could be offered to see: a phone has one section."""
+        """Maximum videos that the peer can be offered: a phone has one video section."""
         return 1 if self.leg is not None else MOST_SEEN
 
     def want(self, count: int) -> None:
-        """Have the peer offered as many sections as it is to see pictures in, again where it does not take them."""
+        """Request an offer with `count` video sections, again after a refusal."""
         taken = sum(each.agreement is not None for each in (self, *self.views))
         if taken >= self._wanted:
-            self._more.had()  # what it may not take some time later, as after a reload, it is offered again
+            self._more.had()  # a later refusal, as after a page reload, starts new attempts
         if count <= taken or self.leg is not None:
             return
         if count > self._wanted:
@@ -329,27 +332,27 @@ class VideoStream(Viewer):
     # Key frames
 
     def ask_key_frame(self) -> None:
-        """Have the peer send a whole picture, as `SenderFeedback` can."""
+        """Request a key frame from the peer, as in `SenderFeedback`."""
         self._sender.ask_key_frame()
 
     def ask_later(self) -> None:
-        """Ask for the whole picture that was wanted too soon after the last."""
+        """Send a key frame request that was deferred by the minimum interval."""
         self._sender.ask_later()
 
     @property
     def source(self) -> int | None:
-        """SSRC that the peer sends with."""
+        """SSRC of the peer's stream; None before its first packet."""
         return self._sender.source
 
     # Bit rate
 
     @property
     def _fed_streams(self) -> list[VideoStream]:
-        """By which the peer sees somebody now."""
+        """Streams that carry a video to the peer."""
         return [each for each in (self, *self.views) if each.heard is not None]
 
     def _gets(self) -> tuple[float, float, float]:
-        """Bits a second that the peer is sent by all its streams, the largest share lost of one, the longest rtt."""
+        """Return total bits a second to the peer, and the highest loss (0 to 1) and round trip (s) of its streams."""
         streams = self._fed_streams
         sent = sum(each.heard.rate for each in streams if each.heard is not None)
         lost = max([each.reporter.fraction_lost for each in streams], default=0.0)
@@ -357,44 +360,44 @@ class VideoStream(Viewer):
 
     @property
     def overrun(self) -> bool:
-        """Whether what the peer sees is more than it says it can take, though each picture is as small as may be."""
+        """True if several videos exceed the peer's bandwidth even at their minimum rates."""
         count, (sent, lost, _) = len(self._fed_streams), self._gets()
         return count > 1 and self._limit.is_overrun(sent, LEAST_FOR_MANY * count, lost, self._shared.clock())
 
     @property
     def most(self) -> int:
-        """Bits a second that this peer is to be sent at most in the stream: as it has said, and as its losses allow."""
+        """Maximum bits a second to the peer in the stream, from the peer's limits and reported losses."""
         limits = said_limits(self.agreement)
         main = self._main or self
         allowed = main._limit.allowed(self._shared.clock())
-        if allowed is not None:  # of all that it gets
+        if allowed is not None:  # a limit for all streams together
             limits.append(allowed // max(1, len(main._fed_streams)))
         if self._temporary is not None:
             limits.append(self._temporary[1])
         return min(self._shared.config.video.max_bitrate, self._rate.bits, *limits)
 
     def limit_rate(self) -> None:
-        """Tell the peer how much it may send: what everybody who sees its picture can take."""
+        """Limit the peer's bit rate to the lowest limit among viewers, in a conference at least to LEAST_FOR_MANY."""
         if self.watchers or self._among:
             most = self._shared.config.video.max_bitrate
             least = min(most, LEAST_FOR_MANY) if self._among else 0
             self._sender.limit(max(least, min([most, *[watcher.most for watcher in self.watchers]])))
 
-    # What the plane tells
+    # Events of the plane
 
     def dtls(self, path: int, source: Address, data: bytes, now: float) -> None:
-        """Of a phone; a browser's handshake is the voice's."""
+        """Pass a phone's DTLS packet on; a browser's audio transport handles DTLS."""
         if self.leg is not None:
             self.leg.receive_dtls(path, source, data, now)
 
     def media(self, packet: MediaPacket, now: float) -> None:
-        """Never: nothing of it is punted."""
+        """Ignore media, since no video packet is punted."""
 
     def idle(self, silent: float) -> None:
-        """Never: the voice is watched."""
+        """Ignore silence, since only audio has a timeout."""
 
     def missing(self, sequence_numbers: Sequence[int], now: float) -> None:
-        """The peer lacks packets that never came: ask for them where they were sent."""
+        """Request packets that the peer lacks, and that never arrived here, from their sender."""
         if self.visible is not None:
             self.visible._sender.ask_again(sequence_numbers, now)
 
@@ -412,7 +415,7 @@ class VideoStream(Viewer):
             self._lose_source(before)
         if self._may_tell(now):
             self.limit_rate()
-        if is_first:  # who sees whom hangs on nothing else of it, and a peer can begin a run with every second packet
+        if is_first:  # later runs change no connection, and a hostile peer can begin a run with every second packet
             self.changed()
 
     def rtcp(self, source: Address, packet: bytes, now: float) -> None:
@@ -420,7 +423,7 @@ class VideoStream(Viewer):
             self.take_rtcp(packet, now)
 
     def take_rtcp(self, packet: bytes, now: float) -> None:
-        """One compound packet of the peer's, which may be of its voice alone."""
+        """Read a compound RTCP packet of the peer, which may concern only audio."""
         try:
             packets = parse_compound(packet)
         except RtpError:
@@ -432,7 +435,7 @@ class VideoStream(Viewer):
                 each.limit_rate()
 
     def _read(self, packets: Sequence[RtcpPacket], now: float) -> bool:
-        """Whether the peer may be able to take more or less than before."""
+        """Read reports and feedback; return True if the rate that the peer accepts may have changed."""
         before = self.reporter.taken
         for ssrc in self.reporter.read(packets, now, CLOCK_RATE):
             self._shared.plane.resync(self.flow, ssrc)
@@ -443,7 +446,7 @@ class VideoStream(Viewer):
         return any([self._take_feedback(each) for each in packets if isinstance(each, Feedback)]) or reported
 
     def _take_feedback(self, message: Feedback) -> bool:
-        """Whether it says what the peer can take of all that it gets."""
+        """Execute a feedback message; return True if the message limits the bit rate."""
         limit = read_bit_rate_limit(message)
         asked = read_temporary_limit(message, self.identity.ssrc)
         if limit is not None and self._main is None:
@@ -457,7 +460,7 @@ class VideoStream(Viewer):
         return limit is not None or asked is not None
 
     def _take_limit(self, owner: int, bits: int, overhead: int) -> None:
-        """Keep to a temporary limit, and tell the peer whose it is (TMMBR, TMMBN: RFC 5104 section 3.5.4)."""
+        """Store a temporary limit (TMMBR) and confirm the owner with TMMBN (RFC 5104 section 3.5.4)."""
         now = self._shared.clock()
         self._temporary = owner, bits
         if now - self._notified_at >= 1 / _MOST_TOLD:
@@ -466,36 +469,36 @@ class VideoStream(Viewer):
             self._sender.send(Feedback(RTPFB, TMMBN, self.identity.ssrc, 0, bound))
 
     def _lose_source(self, ssrc: int | None) -> None:
-        """Who sent with that source has gone, and what it has asked for counts no more (RFC 5104 section 3.5.4)."""
+        """Drop the temporary limit of a source that has left (RFC 5104 section 3.5.4)."""
         if self._temporary is not None and self._temporary[0] == ssrc:
             self._temporary = None
 
     def _may_tell(self, now: float) -> bool:
-        """Whether what the peer has done is to be told on now: a room looks at all its members for each time."""
+        """Return True if the peer may cause a rate update now, since each update examines all conference members."""
         if now - self._told_since >= 1.0:
             self._told_since, self._told_times = now, 0
         self._told_times += 1
         return self._told_times <= _MOST_TOLD
 
     def picture_wanted(self) -> None:
-        """The peer wants a whole picture of whom it sees."""
+        """Request a key frame of the video that the peer receives."""
         if self.heard is not None:
             self.heard.ask_key_frame()
 
     # Figures and time
 
     def is_due(self, now: float) -> bool:
-        """Whether a report is to be sent now."""
+        """Return True if a report is due."""
         return self.agreement is not None and self.reporter.is_due(now)
 
     def note(self, snapshot: FlowSnapshot) -> None:
-        """Take the plane's figures."""
+        """Store a snapshot of the plane's figures, and compute the peer's bit rate."""
         before, self.snapshot = self.snapshot, snapshot
         if before is not None and snapshot.taken > before.taken:
             self.rate = max(0.0, 8 * (snapshot.octets - before.octets) / (snapshot.taken - before.taken))
 
     def report(self, snapshot: FlowSnapshot) -> None:
-        """Send the report that is due, and look whether something is to be offered again."""
+        """Send a due RTCP report, and repeat wanted offers."""
         self.have_upright()
         if self._among or self.heard is not None:
             self.level.look(self._shared.clock())

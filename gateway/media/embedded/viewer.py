@@ -1,4 +1,4 @@
-"""Whom the peer of a stream sees: one at a time, and who was seen before until that one's key frame has come."""
+"""Selection of the video that a peer receives; the previous video continues until the next video's key frame."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from sdp.extensions import ORIENTATION
 
 
 class Viewer(ABC):
-    """One stream as what it is to the others: seen by them, and what its peer sees them by."""
+    """Video stream as viewer of one other stream, and as source for any number of viewers."""
 
     def __init__(self, plane: Plane, flow: int) -> None:
         self.flow = flow
         self.agreement: MediaAgreement | None = None
         self.heard: Self | None = None
-        """Whose picture the peer sees, or is to see from the next key frame on."""
+        """Source of the video that the peer receives, or will receive from the next key frame on."""
         self.watchers: list[Self] = []
-        """Who sees the peer's, those among them who see it until another one's key frame has come."""
+        """Streams whose peers receive the video, including viewers about to switch to a different source."""
         self.waits = False
-        """Whether a key frame of who is to be seen has not come yet."""
+        """True until the key frame of a newly selected source arrives."""
         self._plane = plane
         self._sources: list[Self] = []
-        """Who may be seen now: who was before, and who is to be seen, the last one."""
+        """Sources that the plane may forward at present: previous sources, and last the selected source."""
         self._types: Mapping[int, Fed] = {}
-        """How the picture that is fed comes."""
+        """Payload types of the selected source."""
 
     @property
     @abstractmethod
     def shows(self) -> bool:
-        """Whether the peer sends a picture to many."""
+        """True if the peer sends video in a conference."""
 
     @abstractmethod
     def ask_key_frame(self) -> None:
-        """Have the peer send a whole picture."""
+        """Request a key frame from the peer."""
 
     @abstractmethod
     def limit_rate(self) -> None:
-        """Tell the peer how much it may send."""
+        """Limit the peer's bit rate to the lowest limit among viewers."""
 
     @abstractmethod
     def have_upright(self) -> None:
-        """Have the peer turn its pictures itself where not all who see them do: by an offer without that."""
+        """Request an offer without the orientation extension if a viewer lacks support: the peer then rotates."""
 
     @property
     def is_turned_by_others(self) -> bool:
-        """Whether the peer says how its pictures lie, for those who see them to turn (3GPP TS 26.114 section 7.4.5)."""
+        """True if the peer signals its video's orientation for viewers to rotate (3GPP TS 26.114 section 7.4.5)."""
         return self.agreement is not None and ORIENTATION in self.agreement.extensions
 
     def is_shown(self, shown: Self) -> None:
-        """The peer sees the picture of this one alone, which is routed to it."""
+        """Record `shown` as the only source, routed directly to the stream."""
         self.heard, self._sources, shown.watchers = shown, [shown], [self]
 
     def watch(self, shown: Self | None) -> None:
-        """Have the peer see this one from its next key frame on, and who was seen until then; None: nobody."""
+        """Switch the peer to the video of `shown` at its next key frame; None stops video at once."""
         mine, theirs = self.agreement, shown.agreement if shown is not None else None
         types = fed_types(theirs, mine) if mine is not None and theirs is not None else {}
         if self.heard is shown and self._types == types:
@@ -76,14 +76,14 @@ class Viewer(ABC):
             shown.have_upright()
 
     def _see_nobody(self) -> None:
-        """At once, whoever was waited for."""
+        """Stop all sources at once, including a source that waits for a key frame."""
         self._plane.feed(self.flow, None, {})
         for each in self._sources:
             each.watchers = [watcher for watcher in each.watchers if watcher is not self]
         self._sources.clear()
 
     def lose(self, gone: Viewer) -> None:
-        """Who may be seen now is gone."""
+        """Stop receiving from a source that is gone."""
         if gone is self.heard:
             self.watch(None)
         elif gone in self._sources:
@@ -92,7 +92,7 @@ class Viewer(ABC):
             self.watch(shown)
 
     def fed(self, source: int, now: float) -> None:
-        """The key frame of somebody has come: nobody else is seen."""
+        """Drop all earlier sources, because the key frame of `source`, a flow, has arrived."""
         if not any(each.flow == source for each in self._sources):
             return
         for each in [each for each in self._sources if each.flow != source and each is not self.heard]:
@@ -103,5 +103,5 @@ class Viewer(ABC):
 
     @property
     def visible(self) -> Self | None:
-        """Whose packets the peer gets."""
+        """Source whose packets the peer receives at present; None without a source or before the first key frame."""
         return self._sources[0] if self._sources and (not self.waits or len(self._sources) > 1) else None

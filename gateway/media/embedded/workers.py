@@ -1,4 +1,4 @@
-"""Threads for what would hold up the event loop, and with it every call's packets: audio, and files of it."""
+"""Worker threads for audio and sound files, which would delay every call's packets on the event loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Made = TypeVar("Made")
 
 
 class Workers:
-    """As many threads as there are cores, a few at most, started when there is something to do."""
+    """Pool with one thread for each core, at most MOST_THREADS, started on demand."""
 
     def __init__(self, name: str = "audio") -> None:
         threads = min(MOST_THREADS, os.cpu_count() or 1)
@@ -27,7 +27,7 @@ class Workers:
         self._waiting: set[asyncio.Future[Any]] = set()
 
     def do(self, job: Callable[[], Made], then: Callable[[Made | None], None]) -> None:
-        """Do the job in a thread, and call `then` in the running loop with what it made, None where it failed."""
+        """Run `job` in a thread, then call `then` in the running loop with the result, or None after an exception."""
         future = asyncio.get_running_loop().run_in_executor(self._executor, job)
         self._waiting.add(future)
         future.add_done_callback(lambda done: self._done(done, then))
@@ -44,7 +44,7 @@ class Workers:
         then(done.result() if error is None else None)
 
     async def finish(self, timeout: float) -> None:
-        """Wait until everything is done, what that begins as well, at most so many seconds; then begin nothing more."""
+        """Wait at most `timeout` seconds for all jobs, including jobs started meanwhile, then close."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._waiting:
@@ -53,5 +53,5 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Cancel waiting jobs and accept no more."""
         self._executor.shutdown(wait=False, cancel_futures=True)
